@@ -1,0 +1,250 @@
+//! Applying committed commands: the only way the state changes.
+//!
+//! `apply` is a function of the state and the command alone. A refusal is a result like any other
+//! and leaves the state as it was; a [`Fault`] means that the member cannot go on.
+
+use bytes::Bytes;
+use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
+use quorate_proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse,
+    DeleteRangeRequest, DeleteRangeResponse, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseRevokeResponse, PutRequest, PutResponse, TxnRequest, TxnResponse,
+};
+
+use crate::command::{LeaseExpire, MemberPublish};
+use crate::limits::LEASE_TTL_SECONDS_MAX;
+use crate::store::{LogPosition, Store};
+use crate::tables::{Lease, MemberAttributes};
+use crate::txn::header;
+use crate::{Command, Error, Fault, Refusal, quota};
+
+/// The answer to a command. Headers say the revision alone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To a put.
+    Put(PutResponse),
+    /// To a deletion.
+    DeleteRange(DeleteRangeResponse),
+    /// To a transaction.
+    Txn(TxnResponse),
+    /// To a compaction: history below the revision is given up, the space not yet freed.
+    Compact(CompactionResponse),
+    /// To a lease's grant.
+    LeaseGrant(LeaseGrantResponse),
+    /// To a lease's revocation.
+    LeaseRevoke(LeaseRevokeResponse),
+    /// To a listing or change of alarms.
+    Alarm(AlarmResponse),
+    /// To a command that says nothing back.
+    Done,
+}
+
+/// What a command did that others wait for, beside its writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A lease began; its TTL in seconds.
+    LeaseGranted {
+        /// The lease.
+        id: i64,
+        /// Its TTL in seconds.
+        ttl: i64,
+    },
+    /// A lease ended.
+    LeaseRevoked {
+        /// The lease.
+        id: i64,
+    },
+    /// History below this revision can be deleted.
+    Compacted {
+        /// The compacted revision.
+        revision: i64,
+    },
+    /// An alarm was raised or cleared.
+    Alarms,
+}
+
+/// What applying a command came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The answer, the same on every member.
+    pub reply: Result<Reply, Refusal>,
+    /// What others wait for.
+    pub effects: Vec<Effect>,
+}
+
+impl Applied {
+    fn plain(reply: Reply) -> Result<Self, Error> {
+        Ok(Self { reply: Ok(reply), effects: Vec::new() })
+    }
+
+    fn with(reply: Reply, effect: Effect) -> Result<Self, Error> {
+        Ok(Self { reply: Ok(reply), effects: vec![effect] })
+    }
+}
+
+impl Store {
+    /// Applies the command of a committed log entry.
+    pub fn apply(&mut self, at: LogPosition, payload: &Bytes) -> Result<Applied, Fault> {
+        let command =
+            Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
+        let applied = match self.execute_command(command) {
+            Ok(applied) => applied,
+            Err(Error::Refusal(refusal)) => Applied { reply: Err(refusal), effects: Vec::new() },
+            Err(Error::Fault(fault)) => return Err(fault),
+        };
+        self.advance(at);
+        Ok(applied)
+    }
+
+    fn execute_command(&mut self, command: Command) -> Result<Applied, Error> {
+        self.check_alarms(&command)?;
+        match command {
+            Command::Put(put) => self.apply_put(&put),
+            Command::DeleteRange(delete) => self.apply_delete_range(&delete),
+            Command::Txn(txn) => self.apply_txn(&txn),
+            Command::Compact(compact) => self.apply_compact(&compact),
+            Command::LeaseGrant(grant) => self.apply_lease_grant(&grant),
+            Command::LeaseRevoke(revoke) => self.apply_lease_revoke(revoke.id),
+            Command::LeaseExpire(expire) => self.apply_lease_expire(&expire),
+            Command::Alarm(alarm) => self.apply_alarm(&alarm),
+            Command::MemberPublish(publish) => self.apply_member_publish(publish),
+        }
+    }
+
+    /// Refuses what raised alarms forbid: with NOSPACE what adds data, with CORRUPT every write to
+    /// keys and leases.
+    fn check_alarms(&self, command: &Command) -> Result<(), Refusal> {
+        let (no_space, corrupt) = self.shared().tables(|tables| {
+            if tables.alarms.is_empty() {
+                return (false, false);
+            }
+            (tables.is_raised(AlarmType::Nospace), tables.is_raised(AlarmType::Corrupt))
+        });
+        let maintains = matches!(command, Command::Alarm(_) | Command::MemberPublish(_));
+        if corrupt && !maintains {
+            return Err(Refusal::Corrupt);
+        }
+        if no_space && quota::cost(command) > 0 {
+            return Err(Refusal::NoSpace);
+        }
+        Ok(())
+    }
+
+    fn apply_put(&mut self, put: &PutRequest) -> Result<Applied, Error> {
+        let mut changes = self.begin();
+        if put.lease != 0 || put.ignore_value || put.ignore_lease {
+            self.check_put(&self.view(changes), put)?;
+        }
+        let response = self.put(&mut changes, put)?;
+        self.commit(changes);
+        Applied::plain(Reply::Put(response))
+    }
+
+    fn apply_delete_range(&mut self, delete: &DeleteRangeRequest) -> Result<Applied, Error> {
+        let mut changes = self.begin();
+        let response = self.delete_range(&mut changes, delete)?;
+        self.commit(changes);
+        Applied::plain(Reply::DeleteRange(response))
+    }
+
+    fn apply_txn(&mut self, txn: &TxnRequest) -> Result<Applied, Error> {
+        let response = self.txn(txn)?;
+        Applied::plain(Reply::Txn(response))
+    }
+
+    fn apply_compact(&mut self, compact: &CompactionRequest) -> Result<Applied, Error> {
+        let revision = compact.revision;
+        if revision <= self.compacted {
+            return Err(Refusal::Compacted.into());
+        }
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision.into());
+        }
+        self.set_compacted(revision);
+        let reply = Reply::Compact(CompactionResponse { header: header(self.revision) });
+        Applied::with(reply, Effect::Compacted { revision })
+    }
+
+    fn apply_lease_grant(&mut self, grant: &LeaseGrantRequest) -> Result<Applied, Error> {
+        let LeaseGrantRequest { id, ttl } = *grant;
+        if id == 0 {
+            return Err(Refusal::LeaseNotFound.into());
+        }
+        if ttl > LEASE_TTL_SECONDS_MAX {
+            return Err(Refusal::LeaseTtlTooLarge.into());
+        }
+        let exists = self.shared().tables(|tables| tables.leases.contains_key(&id));
+        if exists {
+            return Err(Refusal::LeaseExists.into());
+        }
+        self.change_tables([id], |tables| {
+            tables.leases.insert(id, Lease { ttl, remaining_ttl: 0 });
+        });
+        let header = header(self.revision);
+        let reply = LeaseGrantResponse { header, id, ttl, error: String::new() };
+        Applied::with(Reply::LeaseGrant(reply), Effect::LeaseGranted { id, ttl })
+    }
+
+    fn apply_lease_revoke(&mut self, id: i64) -> Result<Applied, Error> {
+        if !self.end_lease(id)? {
+            return Err(Refusal::LeaseNotFound.into());
+        }
+        let reply = LeaseRevokeResponse { header: header(self.revision) };
+        Applied::with(Reply::LeaseRevoke(reply), Effect::LeaseRevoked { id })
+    }
+
+    fn apply_lease_expire(&mut self, expire: &LeaseExpire) -> Result<Applied, Error> {
+        let mut effects = Vec::with_capacity(expire.ids.len());
+        for id in &expire.ids {
+            if self.end_lease(*id)? {
+                effects.push(Effect::LeaseRevoked { id: *id });
+            }
+        }
+        Ok(Applied { reply: Ok(Reply::Done), effects })
+    }
+
+    /// Ends a lease and deletes its keys in one revision; false when there is no such lease.
+    fn end_lease(&mut self, id: i64) -> Result<bool, Fault> {
+        if !self.shared().tables(|tables| tables.leases.contains_key(&id)) {
+            return Ok(false);
+        }
+        let mut changes = self.begin();
+        self.delete_leased(&mut changes, id)?;
+        self.change_tables([id], |tables| tables.leases.remove(&id));
+        self.commit(changes);
+        Ok(true)
+    }
+
+    fn apply_alarm(&mut self, request: &AlarmRequest) -> Result<Applied, Error> {
+        let alarm = (request.alarm, request.member_id);
+        let mut alarms = Vec::new();
+        let mut effects = Vec::new();
+        let named = request.alarm != AlarmType::None as i32;
+        let member = AlarmMember { member_id: request.member_id, alarm: request.alarm };
+        match AlarmAction::try_from(request.action) {
+            Ok(AlarmAction::Get) => alarms = self.shared().tables(|t| t.raised(request.alarm)),
+            Ok(AlarmAction::Activate) if named => {
+                self.change_tables([], |tables| tables.alarms.insert(alarm));
+                alarms.push(member);
+                effects.push(Effect::Alarms);
+            }
+            Ok(AlarmAction::Deactivate) => {
+                if self.change_tables([], |tables| tables.alarms.remove(&alarm)) {
+                    alarms.push(member);
+                    effects.push(Effect::Alarms);
+                }
+            }
+            Ok(AlarmAction::Activate) | Err(_) => {}
+        }
+        let reply = AlarmResponse { header: header(self.revision), alarms };
+        Ok(Applied { reply: Ok(Reply::Alarm(reply)), effects })
+    }
+
+    fn apply_member_publish(&mut self, publish: MemberPublish) -> Result<Applied, Error> {
+        let MemberPublish { id, name, client_urls } = publish;
+        self.change_tables([], |tables| {
+            tables.members.insert(id, MemberAttributes { name, client_urls })
+        });
+        Applied::plain(Reply::Done)
+    }
+}

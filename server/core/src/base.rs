@@ -1,0 +1,90 @@
+//! What lies under the layers in memory: the flushed part of the state.
+//!
+//! A [`Base`] is an immutable image of the store at one revision. Apply never writes to it; a
+//! flush makes a new one out of the old one and a frozen layer. `server/storage` implements it over
+//! redb, [`memory::MemoryBase`] over ordered maps, and a test holds the two against each other.
+//!
+//! ```text
+//!   active layer    versions since the last rotation       written by apply
+//!   frozen layer    versions being flushed                 read only
+//!   base            latest:  key      -> newest version    read only
+//!                   history: revision -> version
+//! ```
+
+pub mod memory;
+
+use bytes::Bytes;
+
+use crate::{Fault, KeyRange, Record, RecordRef, Revision};
+
+/// The newest version of a key without its value: what a write needs to know about the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Where in history the version was written.
+    pub revision: Revision,
+    /// Main revision of the key's creation.
+    pub create_revision: i64,
+    /// Count of versions since the creation; 0 in a tombstone.
+    pub version: i64,
+    /// The lease the key is attached to; 0 for none.
+    pub lease: i64,
+}
+
+impl From<&Record> for Header {
+    fn from(record: &Record) -> Self {
+        Self {
+            revision: record.revision,
+            create_revision: record.create_revision,
+            version: record.version,
+            lease: record.lease,
+        }
+    }
+}
+
+/// A walk over records in ascending order.
+pub trait Cursor {
+    /// Steps to the next record; false when there is none.
+    fn advance(&mut self) -> Result<bool, Fault>;
+
+    /// The record stepped to last.
+    ///
+    /// # Panics
+    /// When `advance` was not called or returned false.
+    fn record(&self) -> RecordRef<'_>;
+}
+
+/// An image of the store at one revision.
+///
+/// Invariants: `latest` holds one record for every key that exists at [`Base::revision`] and for
+/// deleted keys the tombstone until it is compacted; history holds every version above the compacted
+/// revision, and of each key the newest version at or below it.
+pub trait Base: Send + Sync {
+    /// The last main revision in the image.
+    fn revision(&self) -> i64;
+
+    /// The newest version of `key` without its value.
+    fn header(&self, key: &[u8]) -> Result<Option<Header>, Fault>;
+
+    /// The newest version of `key`.
+    fn latest(&self, key: &[u8]) -> Result<Option<Record>, Fault>;
+
+    /// The version written at exactly this revision, if it is still kept.
+    fn at(&self, revision: Revision) -> Result<Option<Record>, Fault>;
+
+    /// The newest versions of the keys in `range`, ascending by key, tombstones among them. Without
+    /// `values` the records' values are empty.
+    fn scan<'a>(
+        &'a self,
+        range: &KeyRange,
+        values: bool,
+    ) -> Result<Box<dyn Cursor + Send + 'a>, Fault>;
+
+    /// The versions from `from` on, ascending by revision.
+    fn history<'a>(&'a self, from: Revision) -> Result<Box<dyn Cursor + Send + 'a>, Fault>;
+
+    /// How many keys exist in `range`. Costs no walk over the range.
+    fn count(&self, range: &KeyRange) -> Result<i64, Fault>;
+
+    /// Keys whose newest version is attached to `lease`, ascending.
+    fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault>;
+}

@@ -1,0 +1,192 @@
+//! What a log entry says.
+//!
+//! Layout of a payload: format version (one byte), kind (one byte), a protobuf message. Keys and
+//! values decoded from a payload share its memory. Everything random or timed was decided before
+//! the command was proposed: a lease has its id, its TTL is within bounds.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use quorate_proto::etcdserverpb::{
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest,
+    PutRequest, TxnRequest,
+};
+
+/// Version of the payload's layout.
+const FORMAT: u8 = 1;
+
+/// Revokes leases that the leader found expired. Leases that are gone already are passed over.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct LeaseExpire {
+    /// The leases, in the order in which they are revoked.
+    #[prost(int64, repeated, tag = "1")]
+    pub ids: Vec<i64>,
+}
+
+/// A member publishes its name and where clients reach it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct MemberPublish {
+    /// Id of the member.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Where clients reach it.
+    #[prost(string, repeated, tag = "3")]
+    pub client_urls: Vec<String>,
+}
+
+/// A change of the replicated state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Writes one key.
+    Put(PutRequest),
+    /// Deletes an interval of keys.
+    DeleteRange(DeleteRangeRequest),
+    /// Decides and executes a transaction.
+    Txn(TxnRequest),
+    /// Gives up history below a revision.
+    Compact(CompactionRequest),
+    /// Makes a lease; id and TTL are decided.
+    LeaseGrant(LeaseGrantRequest),
+    /// Ends a lease and deletes its keys.
+    LeaseRevoke(LeaseRevokeRequest),
+    /// Ends leases whose time is over.
+    LeaseExpire(LeaseExpire),
+    /// Lists, raises or clears alarms.
+    Alarm(AlarmRequest),
+    /// Sets a member's attributes.
+    MemberPublish(MemberPublish),
+}
+
+/// Kinds of command on disk. Numbers are never reused.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Put = 1,
+    DeleteRange = 2,
+    Txn = 3,
+    Compact = 4,
+    LeaseGrant = 5,
+    LeaseRevoke = 6,
+    LeaseExpire = 7,
+    Alarm = 8,
+    MemberPublish = 9,
+}
+
+const KINDS: [Kind; 9] = [
+    Kind::Put,
+    Kind::DeleteRange,
+    Kind::Txn,
+    Kind::Compact,
+    Kind::LeaseGrant,
+    Kind::LeaseRevoke,
+    Kind::LeaseExpire,
+    Kind::Alarm,
+    Kind::MemberPublish,
+];
+
+impl Command {
+    /// The payload of a log entry, in an allocation of its own.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Put(m) => encode(Kind::Put, m),
+            Self::DeleteRange(m) => encode(Kind::DeleteRange, m),
+            Self::Txn(m) => encode(Kind::Txn, m),
+            Self::Compact(m) => encode(Kind::Compact, m),
+            Self::LeaseGrant(m) => encode(Kind::LeaseGrant, m),
+            Self::LeaseRevoke(m) => encode(Kind::LeaseRevoke, m),
+            Self::LeaseExpire(m) => encode(Kind::LeaseExpire, m),
+            Self::Alarm(m) => encode(Kind::Alarm, m),
+            Self::MemberPublish(m) => encode(Kind::MemberPublish, m),
+        }
+    }
+
+    /// Reads a payload; keys and values share its memory. The reason of a failure is for the log.
+    pub fn decode(payload: &Bytes) -> Result<Self, String> {
+        let (format, kind) = match payload.as_ref() {
+            [format, kind, ..] => (*format, *kind),
+            _ => return Err(format!("{} bytes are too few for a command", payload.len())),
+        };
+        if format != FORMAT {
+            return Err(format!("format {format} is not known, only {FORMAT}"));
+        }
+        let Some(kind) = KINDS.into_iter().find(|known| *known as u8 == kind) else {
+            return Err(format!("command kind {kind} is not known"));
+        };
+        let message = payload.slice(2..);
+        let command = match kind {
+            Kind::Put => PutRequest::decode(message).map(Self::Put),
+            Kind::DeleteRange => DeleteRangeRequest::decode(message).map(Self::DeleteRange),
+            Kind::Txn => TxnRequest::decode(message).map(Self::Txn),
+            Kind::Compact => CompactionRequest::decode(message).map(Self::Compact),
+            Kind::LeaseGrant => LeaseGrantRequest::decode(message).map(Self::LeaseGrant),
+            Kind::LeaseRevoke => LeaseRevokeRequest::decode(message).map(Self::LeaseRevoke),
+            Kind::LeaseExpire => LeaseExpire::decode(message).map(Self::LeaseExpire),
+            Kind::Alarm => AlarmRequest::decode(message).map(Self::Alarm),
+            Kind::MemberPublish => MemberPublish::decode(message).map(Self::MemberPublish),
+        };
+        command.map_err(|error| format!("a {kind:?} command does not decode: {error}"))
+    }
+
+    /// The name of the command in logs and metrics, as etcd names its requests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Put(_) => "Put",
+            Self::DeleteRange(_) => "DeleteRange",
+            Self::Txn(_) => "Txn",
+            Self::Compact(_) => "Compaction",
+            Self::LeaseGrant(_) => "LeaseGrant",
+            Self::LeaseRevoke(_) | Self::LeaseExpire(_) => "LeaseRevoke",
+            Self::Alarm(_) => "Alarm",
+            Self::MemberPublish(_) => "ClusterMemberAttrSet",
+        }
+    }
+}
+
+fn encode(kind: Kind, message: &impl Message) -> Bytes {
+    let mut payload = BytesMut::with_capacity(2 + message.encoded_len());
+    payload.put_u8(FORMAT);
+    payload.put_u8(kind as u8);
+    message.encode(&mut payload).expect("the buffer grows");
+    payload.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_survive_the_log() {
+        let put = PutRequest { key: "k".into(), value: "v".into(), lease: 7, ..Default::default() };
+        let commands = [
+            Command::Put(put),
+            Command::LeaseExpire(LeaseExpire { ids: vec![3, i64::MIN] }),
+            Command::Compact(CompactionRequest { revision: 9, physical: true }),
+            Command::MemberPublish(MemberPublish {
+                id: u64::MAX,
+                name: "n".to_owned(),
+                client_urls: vec!["http://localhost:2379".to_owned()],
+            }),
+        ];
+        for command in commands {
+            assert_eq!(Command::decode(&command.encode()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn values_share_the_payload() {
+        let put =
+            PutRequest { key: "key".into(), value: vec![7; 300].into(), ..Default::default() };
+        let payload = Command::Put(put).encode();
+        let Ok(Command::Put(decoded)) = Command::decode(&payload) else { panic!("a put") };
+        assert!(payload.as_ptr_range().contains(&decoded.value.as_ptr()));
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for payload in [&b""[..], b"\x01", b"\x02\x01", b"\x01\xff", b"\x01\x01\xff\xff\xff"] {
+            assert!(Command::decode(&Bytes::copy_from_slice(payload)).is_err());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A layer: the versions written since the last rotation, in memory.
+//!
+//! ```text
+//!   log    r5:a=1   r6:b=1   r7:a=2   r8:a deleted        by revision, what a flush appends
+//!             ^                 ^         |
+//!             +----- older -----+-- older-+
+//!   keys   a -> r8,  b -> r6                              by key, the newest version
+//! ```
+//!
+//! The weight of a key is by how much the layer changes the number of keys that exist: +1 when the
+//! key is there but was not below the layer, -1 when it is gone but was there below.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::counted::CountedMap;
+use crate::limits::{LAYER_LOG_CHUNK, RECORD_OVERHEAD_BYTES};
+use crate::{KeyRange, Record, Revision};
+
+/// Position in a layer's log.
+type Slot = u32;
+
+/// A version and the position of the version of the same key before it in this layer.
+#[derive(Debug)]
+struct Version {
+    record: Record,
+    older: Option<Slot>,
+}
+
+/// Versions in memory, in the order they were written, with an index by key.
+#[derive(Debug, Default)]
+pub struct Layer {
+    chunks: Vec<Vec<Version>>,
+    keys: CountedMap<Slot>,
+    /// Keys that were attached to a lease by some version in this layer. A superset of what is
+    /// attached now; readers check the newest version.
+    leased: BTreeSet<(i64, Bytes)>,
+    bytes: usize,
+}
+
+impl Layer {
+    /// Adds a version. Its revision must be above every other in the layer.
+    pub fn push(&mut self, record: Record) {
+        let slot =
+            Slot::try_from(self.len()).expect("a layer is rotated long before 2^32 versions");
+        if let Some(last) = self.last_revision() {
+            assert!(last < record.revision, "{:?} written after {last:?}", record.revision);
+        }
+        self.bytes += record.key.len() + record.value.len() + RECORD_OVERHEAD_BYTES;
+        if record.lease != 0 {
+            self.leased.insert((record.lease, record.key.clone()));
+        }
+        let older = self.keys.put(record.key.clone(), slot, record.count_change());
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == LAYER_LOG_CHUNK) {
+            self.chunks.push(Vec::with_capacity(LAYER_LOG_CHUNK));
+        }
+        let chunk = self.chunks.last_mut().expect("pushed above");
+        chunk.push(Version { record, older });
+    }
+
+    /// How many versions the layer holds.
+    pub fn len(&self) -> usize {
+        match self.chunks.last() {
+            None => 0,
+            Some(last) => (self.chunks.len() - 1) * LAYER_LOG_CHUNK + last.len(),
+        }
+    }
+
+    /// Whether the layer holds no version.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// What the layer costs in memory, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The revision of the last version.
+    pub fn last_revision(&self) -> Option<Revision> {
+        self.chunks.last().and_then(|chunk| chunk.last()).map(|version| version.record.revision)
+    }
+
+    /// The newest version of `key`.
+    pub fn latest(&self, key: &[u8]) -> Option<&Record> {
+        self.keys.get(key).map(|slot| &self.version(*slot).record)
+    }
+
+    /// The newest version of `key` at or below main revision `main`.
+    pub fn visible(&self, key: &[u8], main: i64) -> Option<&Record> {
+        self.keys.get(key).and_then(|slot| self.visible_from(*slot, main))
+    }
+
+    /// The version written at exactly `revision`.
+    pub fn at(&self, revision: Revision) -> Option<&Record> {
+        let record = self.records_from(self.first_at(revision)).next()?;
+        (record.revision == revision).then_some(record)
+    }
+
+    /// The versions from `from` on, ascending by revision.
+    pub fn since(&self, from: Revision) -> impl Iterator<Item = &Record> {
+        self.records_from(self.first_at(from))
+    }
+
+    /// For each key from `start` on that has a version here at or below `main`, the newest such
+    /// version, ascending by key; `None` in its place where all versions of a key are newer.
+    pub fn scan(&self, start: &[u8], main: i64) -> impl Iterator<Item = (&Bytes, Option<&Record>)> {
+        self.keys.iter_from(start).map(move |(key, slot)| (key, self.visible_from(*slot, main)))
+    }
+
+    /// The newest version of every key, ascending by key.
+    pub fn newest(&self) -> impl Iterator<Item = &Record> {
+        self.keys.iter_from(&[]).map(|(_, slot)| &self.version(*slot).record)
+    }
+
+    /// By how much the layer changes the number of keys in `range`.
+    pub fn count_change(&self, range: &KeyRange) -> i64 {
+        self.keys.weight(range)
+    }
+
+    /// Keys that some version in this layer attached to `lease`.
+    pub fn lease_candidates(&self, lease: i64) -> impl Iterator<Item = &Bytes> {
+        self.leased
+            .range((lease, Bytes::new())..)
+            .take_while(move |(id, _)| *id == lease)
+            .map(|(_, key)| key)
+    }
+
+    fn version(&self, slot: Slot) -> &Version {
+        let slot = slot as usize;
+        &self.chunks[slot / LAYER_LOG_CHUNK][slot % LAYER_LOG_CHUNK]
+    }
+
+    fn visible_from(&self, newest: Slot, main: i64) -> Option<&Record> {
+        let mut version = self.version(newest);
+        while version.record.revision.main > main {
+            version = self.version(version.older?);
+        }
+        Some(&version.record)
+    }
+
+    /// How many versions lie below `revision`.
+    fn first_at(&self, revision: Revision) -> usize {
+        let chunk = self.chunks.partition_point(|chunk| {
+            chunk.last().is_some_and(|version| version.record.revision < revision)
+        });
+        let within = self.chunks.get(chunk).map_or(0, |versions| {
+            versions.partition_point(|version| version.record.revision < revision)
+        });
+        chunk * LAYER_LOG_CHUNK + within
+    }
+
+    fn records_from(&self, first: usize) -> impl Iterator<Item = &Record> {
+        let (chunk, within) = (first / LAYER_LOG_CHUNK, first % LAYER_LOG_CHUNK);
+        let head = self.chunks.get(chunk).map_or(&[][..], |versions| &versions[within..]);
+        let tail = self.chunks.iter().skip(chunk + 1).flatten();
+        head.iter().chain(tail).map(|version| &version.record)
+    }
+}

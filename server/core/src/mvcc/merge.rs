@@ -1,0 +1,161 @@
+//! One walk over a range of keys through all layers.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::stack::{SharedLayer, Stack};
+use crate::base::Cursor;
+use crate::limits::LAYER_SCAN_CHUNK;
+use crate::{Fault, KeyRange, Record, RecordRef};
+
+/// The keys of a range in one layer, copied out a chunk at a time so that the layer's lock is held
+/// for microseconds however long the walk takes. Versions written meanwhile lie above the walk's
+/// revision, so that chunks fit together.
+struct LayerWalk {
+    layer: SharedLayer,
+    chunk: VecDeque<(Bytes, Option<Record>)>,
+    rest: Option<KeyRange>,
+}
+
+impl LayerWalk {
+    fn new(layer: SharedLayer, range: &KeyRange) -> Self {
+        Self { layer, chunk: VecDeque::new(), rest: Some(range.clone()) }
+    }
+
+    /// The next key, without stepping over it.
+    fn peek(&mut self, main: i64) -> Option<&Bytes> {
+        if self.chunk.is_empty()
+            && let Some(range) = self.rest.take()
+        {
+            let layer = self.layer.read();
+            for (key, record) in layer.scan(&range.start, main) {
+                if range.is_past(key) {
+                    break;
+                }
+                if self.chunk.len() == LAYER_SCAN_CHUNK {
+                    let (last, _) = &self.chunk[LAYER_SCAN_CHUNK - 1];
+                    self.rest = Some(range.after(last));
+                    break;
+                }
+                self.chunk.push_back((key.clone(), record.cloned()));
+            }
+        }
+        self.chunk.front().map(|(key, _)| key)
+    }
+}
+
+/// Which record a walk stands on.
+enum Standing {
+    Owned(Record),
+    InBase,
+}
+
+/// The walk. Steps over tombstones and over keys that did not exist at its revision.
+pub(crate) struct Merge<'a> {
+    stack: &'a Stack,
+    main: i64,
+    layers: Vec<LayerWalk>,
+    base: Box<dyn Cursor + Send + 'a>,
+    base_ready: bool,
+    standing: Option<Standing>,
+}
+
+impl<'a> Merge<'a> {
+    pub(crate) fn new(
+        stack: &'a Stack,
+        range: &KeyRange,
+        main: i64,
+        values: bool,
+    ) -> Result<Self, Fault> {
+        let layers = stack.layers().map(|layer| LayerWalk::new(layer.clone(), range)).collect();
+        let mut base = stack.base.scan(range, values)?;
+        let base_ready = base.advance()?;
+        Ok(Self { stack, main, layers, base, base_ready, standing: None })
+    }
+
+    /// Steps to the next key that exists; false when there is none.
+    pub(crate) fn advance(&mut self) -> Result<bool, Fault> {
+        if let Some(Standing::InBase) = self.standing.take() {
+            self.base_ready = self.base.advance()?;
+        }
+        loop {
+            let main = self.main;
+            let mut lowest: Option<Bytes> = None;
+            for layer in &mut self.layers {
+                if let Some(key) = layer.peek(main)
+                    && lowest.as_ref().is_none_or(|lowest| key < lowest)
+                {
+                    lowest = Some(key.clone());
+                }
+            }
+            let Some(key) = lowest else {
+                return self.stand_on_base();
+            };
+            if self.base_ready && self.base.record().key < key.as_ref() {
+                if self.stand_on_base_record()? {
+                    return Ok(true);
+                }
+                continue;
+            }
+            if self.stand_on_layer(&key)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The record stepped to last.
+    pub(crate) fn record(&self) -> RecordRef<'_> {
+        match self.standing.as_ref().expect("advance returned true") {
+            Standing::Owned(record) => record.as_ref(),
+            Standing::InBase => self.base.record(),
+        }
+    }
+
+    /// Takes `key` from the uppermost layer that has a visible version of it, else from the base.
+    fn stand_on_layer(&mut self, key: &Bytes) -> Result<bool, Fault> {
+        let mut visible = None;
+        for layer in &mut self.layers {
+            if layer.chunk.front().is_some_and(|(at, _)| at == key) {
+                let (_, record) = layer.chunk.pop_front().expect("front is there");
+                visible = visible.or(record);
+            }
+        }
+        if self.base_ready && self.base.record().key == key.as_ref() {
+            if visible.is_none() {
+                return self.stand_on_base_record();
+            }
+            self.base_ready = self.base.advance()?;
+        }
+        self.standing = visible.filter(|record| !record.is_tombstone()).map(Standing::Owned);
+        Ok(self.standing.is_some())
+    }
+
+    /// Walks the base alone, once the layers have nothing left.
+    fn stand_on_base(&mut self) -> Result<bool, Fault> {
+        while self.base_ready {
+            if self.stand_on_base_record()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Stands on the base's current record as it was at the walk's revision; steps over it and
+    /// returns false when the key did not exist then.
+    fn stand_on_base_record(&mut self) -> Result<bool, Fault> {
+        let record = self.base.record();
+        if record.revision.main <= self.main {
+            if !record.is_tombstone() {
+                self.standing = Some(Standing::InBase);
+                return Ok(true);
+            }
+            self.base_ready = self.base.advance()?;
+            return Ok(false);
+        }
+        let earlier = self.stack.back_to(record.to_owned(), self.main)?;
+        self.base_ready = self.base.advance()?;
+        self.standing = earlier.filter(|record| !record.is_tombstone()).map(Standing::Owned);
+        Ok(self.standing.is_some())
+    }
+}

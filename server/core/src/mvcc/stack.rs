@@ -1,0 +1,173 @@
+//! The layers of the store, one over the other, read as one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::layer::Layer;
+use super::merge::Merge;
+use crate::base::{Base, Header};
+use crate::{Fault, KeyRange, Record, Revision};
+
+/// A layer that apply may be writing to while others read it.
+pub type SharedLayer = Arc<RwLock<Layer>>;
+
+/// Active layer over frozen layer over base. Cloning shares them: a clone keeps showing the same
+/// history, plus what is written to the active layer, whatever is rotated or flushed meanwhile.
+#[derive(Clone)]
+pub struct Stack {
+    pub(crate) active: SharedLayer,
+    pub(crate) frozen: Option<SharedLayer>,
+    pub(crate) base: Arc<dyn Base>,
+}
+
+impl Stack {
+    /// A stack with nothing above `base`.
+    pub fn new(base: Arc<dyn Base>) -> Self {
+        Self { active: SharedLayer::default(), frozen: None, base }
+    }
+
+    /// The flushed part.
+    pub fn base(&self) -> &Arc<dyn Base> {
+        &self.base
+    }
+
+    /// The layers in memory, newest first.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &SharedLayer> {
+        std::iter::once(&self.active).chain(&self.frozen)
+    }
+
+    /// What a write needs to know of the newest version of `key`.
+    pub(crate) fn header(&self, key: &[u8]) -> Result<Option<Header>, Fault> {
+        for layer in self.layers() {
+            if let Some(record) = layer.read().latest(key) {
+                return Ok(Some(Header::from(record)));
+            }
+        }
+        self.base.header(key)
+    }
+
+    /// The version of `key` that is newest at main revision `main`, if it is not a tombstone.
+    pub fn get(&self, key: &[u8], main: i64) -> Result<Option<Record>, Fault> {
+        let visible = self.visible(key, main)?;
+        Ok(visible.filter(|record| !record.is_tombstone()))
+    }
+
+    fn visible(&self, key: &[u8], main: i64) -> Result<Option<Record>, Fault> {
+        for layer in self.layers() {
+            if let Some(record) = layer.read().visible(key, main) {
+                return Ok(Some(record.clone()));
+            }
+        }
+        match self.base.latest(key)? {
+            None => Ok(None),
+            Some(record) => self.back_to(record, main),
+        }
+    }
+
+    /// Follows `record` back through history to the version that was newest at `main`. History
+    /// reaches back to the compacted revision; below it a key counts as absent.
+    pub(crate) fn back_to(&self, mut record: Record, main: i64) -> Result<Option<Record>, Fault> {
+        while record.revision.main > main {
+            if record.previous.is_none() {
+                return Ok(None);
+            }
+            match self.base.at(record.previous)? {
+                None => return Ok(None),
+                Some(previous) => record = previous,
+            }
+        }
+        Ok(Some(record))
+    }
+
+    /// The version written at exactly `revision`, if it is still kept.
+    pub fn at(&self, revision: Revision) -> Result<Option<Record>, Fault> {
+        for layer in self.layers() {
+            if let Some(record) = layer.read().at(revision) {
+                return Ok(Some(record.clone()));
+            }
+        }
+        self.base.at(revision)
+    }
+
+    /// The keys of `range` as they were at main revision `main`, ascending. Without `values` the
+    /// records' values are empty.
+    pub(crate) fn scan<'a>(
+        &'a self,
+        range: &KeyRange,
+        main: i64,
+        values: bool,
+    ) -> Result<Merge<'a>, Fault> {
+        Merge::new(self, range, main, values)
+    }
+
+    /// Up to about `limit` versions from main revision `from` on and not above `to`, ascending. The
+    /// versions of one main revision are never divided, so the answer can be longer.
+    pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Record>, Fault> {
+        let mut found = Vec::new();
+        let from = Revision::start_of(from);
+        if from.main <= self.base.revision() {
+            let mut cursor = self.base.history(from)?;
+            while cursor.advance()? {
+                let record = cursor.record();
+                if record.revision.main > to || is_complete(&found, record.revision, limit) {
+                    return Ok(found);
+                }
+                found.push(record.to_owned());
+            }
+        }
+        for layer in [self.frozen.as_ref(), Some(&self.active)].into_iter().flatten() {
+            for record in layer.read().since(from) {
+                if record.revision.main > to || is_complete(&found, record.revision, limit) {
+                    return Ok(found);
+                }
+                found.push(record.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many keys of `range` exist after the last write, and the revision of that write: writes
+    /// go on while a reader counts, and the two belong together.
+    pub(crate) fn count_latest(&self, range: &KeyRange) -> Result<(i64, Revision), Fault> {
+        let (mut count, newest) = {
+            let active = self.active.read();
+            (active.count_change(range), active.last_revision())
+        };
+        let mut newest = newest;
+        if let Some(frozen) = &self.frozen {
+            let frozen = frozen.read();
+            count += frozen.count_change(range);
+            newest = newest.or_else(|| frozen.last_revision());
+        }
+        if !range.is_empty() {
+            count += self.base.count(range)?;
+        }
+        // Nothing in the base is newer than its main revision, whatever the sub revision.
+        let newest = newest.unwrap_or_else(|| Revision::new(self.base.revision(), u32::MAX));
+        Ok((count, newest))
+    }
+
+    /// Keys attached to `lease` after the last write, ascending.
+    pub fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
+        let mut candidates = self.base.lease_keys(lease)?;
+        for layer in self.layers() {
+            candidates.extend(layer.read().lease_candidates(lease).cloned());
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        let mut attached = Vec::with_capacity(candidates.len());
+        for key in candidates {
+            if self.header(&key)?.is_some_and(|header| header.lease == lease) {
+                attached.push(key);
+            }
+        }
+        Ok(attached)
+    }
+}
+
+/// Whether `found` is long enough and `next` belongs to another main revision than its last.
+fn is_complete(found: &[Record], next: Revision, limit: usize) -> bool {
+    found.len() >= limit && found.last().is_some_and(|last| last.revision.main != next.main)
+}

@@ -1,0 +1,129 @@
+//! The store as one reader sees it: all layers at one revision.
+
+use bytes::Bytes;
+
+use super::stack::Stack;
+use crate::{Error, Fault, KeyRange, Record, Refusal};
+
+/// Changes looked at in one go when a count is taken back to an earlier revision.
+const COUNT_CHANGES_CHUNK: i64 = 1024;
+
+/// A consistent image of the store for one request. It holds a snapshot of the database open, so
+/// it must not outlive the request.
+#[derive(Clone)]
+pub struct View {
+    pub(crate) stack: Stack,
+    /// The main revision of the last write the reader sees.
+    pub(crate) revision: i64,
+    /// The compacted revision; -1 when nothing was ever compacted.
+    pub(crate) compacted: i64,
+}
+
+impl View {
+    /// The main revision of the last write.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The compacted revision; -1 when nothing was ever compacted.
+    pub fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    /// The revision a read asks for: 0 and below mean the latest.
+    pub(crate) fn resolve(&self, requested: i64) -> Result<i64, Refusal> {
+        if requested > self.revision {
+            return Err(Refusal::FutureRevision);
+        }
+        let revision = if requested <= 0 { self.revision } else { requested };
+        if revision < self.compacted {
+            return Err(Refusal::Compacted);
+        }
+        Ok(revision)
+    }
+
+    /// `key` as it was at main revision `at`; `None` also where history does not reach that far.
+    pub fn get(&self, key: &[u8], at: i64) -> Result<Option<Record>, Fault> {
+        self.stack.get(key, at)
+    }
+
+    /// How many keys of `range` existed at main revision `at`, which must not lie below the
+    /// compacted revision.
+    ///
+    /// Starts from the count after the last write, which costs no walk, and takes back what the
+    /// writes since `at` changed; when those are more than the keys, it walks the range instead.
+    pub fn count(&self, range: &KeyRange, at: i64) -> Result<i64, Fault> {
+        if range.is_single() {
+            return Ok(i64::from(self.stack.get(&range.start, at)?.is_some()));
+        }
+        let (latest, newest) = self.stack.count_latest(range)?;
+        if newest.main - at > latest.max(COUNT_CHANGES_CHUNK) {
+            return self.count_by_walk(range, at);
+        }
+        let mut count = latest;
+        let mut from = at + 1;
+        while from <= newest.main {
+            let chunk = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
+            let changes = self.stack.history(from, newest.main, chunk)?;
+            let Some(last) = changes.last() else { break };
+            from = last.revision.main + 1;
+            let counted = changes.iter().filter(|change| change.revision <= newest);
+            let within = counted.filter(|change| range.contains(&change.key));
+            count -= within.map(Record::count_change).sum::<i64>();
+        }
+        Ok(count)
+    }
+
+    /// The versions from main revision `from` to `to`, about `limit` of them, ascending; those of
+    /// one main revision stay together.
+    pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Record>, Fault> {
+        self.stack.history(from, to.min(self.revision), limit)
+    }
+
+    /// The value that `record` replaced: what the key held before the transaction that wrote
+    /// `record`. `None` for a key that did not exist, and where that lies below the compacted
+    /// revision.
+    pub fn previous(&self, record: &Record) -> Result<Option<Record>, Fault> {
+        if record.revision.main - 1 < self.compacted {
+            return Ok(None);
+        }
+        let mut earlier = record.previous;
+        while !earlier.is_none() {
+            match self.stack.at(earlier)? {
+                Some(found) if found.revision.main == record.revision.main => {
+                    earlier = found.previous;
+                }
+                found => return Ok(found.filter(|found| !found.is_tombstone())),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keys attached to `lease`, ascending.
+    pub fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
+        self.stack.lease_keys(lease)
+    }
+
+    fn count_by_walk(&self, range: &KeyRange, at: i64) -> Result<i64, Fault> {
+        let mut walk = self.stack.scan(range, at, false)?;
+        let mut count = 0;
+        while walk.advance()? {
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Checks the revision of a range inside a transaction, where 0 alone means the latest.
+    pub(crate) fn check_revision(&self, requested: i64) -> Result<(), Error> {
+        if requested == 0 {
+            return Ok(());
+        }
+        if requested > self.revision {
+            return Err(Refusal::FutureRevision.into());
+        }
+        if requested < self.compacted {
+            return Err(Refusal::Compacted.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,318 @@
+//! The state machine's state and how single keys are written in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::base::Base;
+use crate::mvcc::layer::Layer;
+use crate::mvcc::{SharedLayer, Stack, View};
+use crate::tables::{Lease, Tables};
+use crate::{Fault, Record, Revision};
+
+/// Position of an entry in the raft log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition {
+    /// Term of the leader that wrote the entry.
+    pub term: u64,
+    /// Index of the entry.
+    pub index: u64,
+}
+
+/// The part of the state that readers share with the writer.
+pub struct Shared {
+    stack: RwLock<Stack>,
+    tables: RwLock<Tables>,
+    revision: AtomicI64,
+    compacted: AtomicI64,
+}
+
+impl Shared {
+    /// The store as it is now, for one request.
+    pub fn view(&self) -> View {
+        let stack = self.stack.read();
+        // Under the lock: a rotation cannot come between, so that every write up to this revision
+        // lies in the layers taken.
+        let revision = self.revision.load(Ordering::Acquire);
+        let compacted = self.compacted.load(Ordering::Acquire);
+        View { stack: stack.clone(), revision, compacted }
+    }
+
+    /// The main revision of the last write.
+    pub fn revision(&self) -> i64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// The compacted revision; -1 when nothing was ever compacted.
+    pub fn compacted(&self) -> i64 {
+        self.compacted.load(Ordering::Acquire)
+    }
+
+    /// Reads the small tables.
+    pub fn tables<R>(&self, read: impl FnOnce(&Tables) -> R) -> R {
+        read(&self.tables.read())
+    }
+
+    /// Whether a frozen layer waits to be flushed.
+    pub fn has_frozen(&self) -> bool {
+        self.stack.read().frozen.is_some()
+    }
+
+    /// What the layers cost in memory, about.
+    pub fn layer_bytes(&self) -> usize {
+        let stack = self.stack.read().clone();
+        stack.layers().map(|layer| layer.read().bytes()).sum()
+    }
+
+    /// Puts a flushed image in the place of the base, and of the frozen layer when `flushed` says
+    /// that the image contains it. Readers that started before keep what they had.
+    pub fn install_base(&self, base: Arc<dyn Base>, flushed: bool) {
+        let mut stack = self.stack.write();
+        let old = stack.clone();
+        stack.base = base;
+        if flushed {
+            stack.frozen = None;
+        }
+        drop(stack);
+        // Dropping a layer frees memory for milliseconds; not under the lock.
+        drop(old);
+    }
+}
+
+/// What is known of the store at start, beside its base.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Main revision of the last write; 0 for a new store.
+    pub revision: i64,
+    /// The compacted revision, if there is one.
+    pub compacted: Option<i64>,
+    /// The last log entry contained in the base.
+    pub applied: Option<LogPosition>,
+    /// The raft membership of the base, opaque here.
+    pub membership: Bytes,
+    /// The small tables.
+    pub tables: Tables,
+}
+
+/// A layer that no longer changes, with everything else that belongs to its last revision: what a
+/// flush writes in one transaction.
+pub struct Frozen {
+    /// The versions.
+    pub layer: SharedLayer,
+    /// Main revision of the last write.
+    pub revision: i64,
+    /// The compacted revision; -1 for none.
+    pub compacted: i64,
+    /// The last log entry applied.
+    pub applied: Option<LogPosition>,
+    /// The raft membership, opaque here.
+    pub membership: Bytes,
+    /// Leases granted, changed or (`None`) ended since the last rotation.
+    pub leases: BTreeMap<i64, Option<Lease>>,
+    /// All small tables but the leases.
+    pub tables: Tables,
+}
+
+/// Writes of one transaction so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changes {
+    /// The main revision they share.
+    pub(crate) main: i64,
+    /// How many there are.
+    pub(crate) count: u32,
+}
+
+/// The state machine. One task owns it and applies committed commands to it in log order.
+pub struct Store {
+    shared: Arc<Shared>,
+    pub(crate) stack: Stack,
+    pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+    pub(crate) applied: Option<LogPosition>,
+    membership: Bytes,
+    changed_leases: BTreeSet<i64>,
+}
+
+impl Store {
+    /// A store over `base`, as `restored` describes it.
+    pub fn new(base: Arc<dyn Base>, restored: Restored) -> Self {
+        let stack = Stack::new(base);
+        let revision = restored.revision.max(Revision::EMPTY_STORE);
+        let compacted = restored.compacted.unwrap_or(-1);
+        let shared = Arc::new(Shared {
+            stack: RwLock::new(stack.clone()),
+            tables: RwLock::new(restored.tables),
+            revision: AtomicI64::new(revision),
+            compacted: AtomicI64::new(compacted),
+        });
+        Self {
+            shared,
+            stack,
+            revision,
+            compacted,
+            applied: restored.applied,
+            membership: restored.membership,
+            changed_leases: BTreeSet::new(),
+        }
+    }
+
+    /// What readers share with this writer.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The last log entry applied.
+    pub fn applied(&self) -> Option<LogPosition> {
+        self.applied
+    }
+
+    /// The raft membership of the last entry that changed it.
+    pub fn membership(&self) -> &Bytes {
+        &self.membership
+    }
+
+    /// Takes over what a flush installed since; to be called before each batch of entries.
+    pub fn begin_batch(&mut self) {
+        self.stack = self.shared.stack.read().clone();
+    }
+
+    /// What the active layer costs in memory, about.
+    pub fn active_bytes(&self) -> usize {
+        self.stack.active.read().bytes()
+    }
+
+    /// Notes an entry that changes nothing but the position in the log.
+    pub fn apply_blank(&mut self, at: LogPosition) {
+        self.advance(at);
+    }
+
+    /// Notes an entry that changes the raft membership.
+    pub fn apply_membership(&mut self, at: LogPosition, membership: Bytes) {
+        self.membership = membership;
+        self.advance(at);
+    }
+
+    /// Freezes the active layer and opens a new one over it. `None` while an earlier frozen layer
+    /// has not been flushed.
+    pub fn rotate(&mut self) -> Option<Frozen> {
+        let mut stack = self.shared.stack.write();
+        if stack.frozen.is_some() {
+            return None;
+        }
+        let layer = std::mem::replace(&mut stack.active, Arc::new(RwLock::new(Layer::default())));
+        stack.frozen = Some(layer.clone());
+        self.stack = stack.clone();
+        drop(stack);
+        let tables = self.shared.tables.read();
+        let changed = std::mem::take(&mut self.changed_leases);
+        let leases = changed.into_iter().map(|id| (id, tables.leases.get(&id).copied())).collect();
+        Some(Frozen {
+            layer,
+            revision: self.revision,
+            compacted: self.compacted,
+            applied: self.applied,
+            membership: self.membership.clone(),
+            leases,
+            tables: Tables {
+                leases: BTreeMap::new(),
+                alarms: tables.alarms.clone(),
+                members: tables.members.clone(),
+            },
+        })
+    }
+
+    /// The store as the running command sees it: with the writes it made.
+    pub(crate) fn view(&self, changes: Changes) -> View {
+        let revision = if changes.count > 0 { changes.main } else { self.revision };
+        View { stack: self.stack.clone(), revision, compacted: self.compacted }
+    }
+
+    /// Starts the writes of a command.
+    pub(crate) fn begin(&self) -> Changes {
+        Changes { main: self.revision + 1, count: 0 }
+    }
+
+    /// Ends the writes of a command: they become visible together.
+    pub(crate) fn commit(&mut self, changes: Changes) {
+        if changes.count > 0 {
+            self.revision = changes.main;
+            self.shared.revision.store(changes.main, Ordering::Release);
+        }
+    }
+
+    /// Writes one key.
+    pub(crate) fn write_put(
+        &self,
+        changes: &mut Changes,
+        key: Bytes,
+        value: Bytes,
+        lease: i64,
+    ) -> Result<(), Fault> {
+        let header = self.stack.header(&key)?;
+        let previous = header.map_or(Revision::NONE, |header| header.revision);
+        let (create_revision, version) = match header {
+            Some(header) if header.version > 0 => (header.create_revision, header.version + 1),
+            _ => (changes.main, 1),
+        };
+        let revision = next_revision(changes);
+        let record = Record { key, value, revision, create_revision, version, lease, previous };
+        self.stack.active.write().push(record);
+        Ok(())
+    }
+
+    /// Deletes one key, which must exist.
+    pub(crate) fn write_delete(&self, changes: &mut Changes, key: &[u8]) -> Result<(), Fault> {
+        let header = self.stack.header(key)?;
+        let Some(header) = header.filter(|header| header.version > 0) else {
+            return Err(Fault::Inconsistent(format!("a key to delete does not exist: {key:?}")));
+        };
+        let record = Record {
+            // A copy: a slice would keep alive the whole log entry that wrote the key.
+            key: Bytes::copy_from_slice(key),
+            value: Bytes::new(),
+            revision: next_revision(changes),
+            create_revision: 0,
+            version: 0,
+            lease: 0,
+            previous: header.revision,
+        };
+        self.stack.active.write().push(record);
+        Ok(())
+    }
+
+    /// Changes the small tables. Leases touched are named so that the next flush writes them.
+    pub(crate) fn change_tables<R>(
+        &mut self,
+        leases: impl IntoIterator<Item = i64>,
+        change: impl FnOnce(&mut Tables) -> R,
+    ) -> R {
+        self.changed_leases.extend(leases);
+        change(&mut self.shared.tables.write())
+    }
+
+    /// Sets the compacted revision.
+    pub(crate) fn set_compacted(&mut self, revision: i64) {
+        self.compacted = revision;
+        self.shared.compacted.store(revision, Ordering::Release);
+    }
+
+    /// Moves on in the log.
+    ///
+    /// # Panics
+    /// When an entry is applied twice or one is left out.
+    pub(crate) fn advance(&mut self, at: LogPosition) {
+        if let Some(applied) = self.applied {
+            assert_eq!(at.index, applied.index + 1, "entry {at:?} applied after {applied:?}");
+        }
+        self.applied = Some(at);
+    }
+}
+
+fn next_revision(changes: &mut Changes) -> Revision {
+    let revision = Revision::new(changes.main, changes.count);
+    changes.count += 1;
+    revision
+}

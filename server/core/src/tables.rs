@@ -1,0 +1,53 @@
+//! The small state beside the keys: leases, alarms, members' attributes. All of it is in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_proto::etcdserverpb::{AlarmMember, AlarmType};
+
+/// A lease. When it ends is the leader's business; the state knows only how long it was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Granted time to live in seconds.
+    pub ttl: i64,
+    /// Seconds left at the last checkpoint; 0 when it was never checkpointed or since renewed.
+    pub remaining_ttl: i64,
+}
+
+/// What a member says of itself once it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberAttributes {
+    /// Its name.
+    pub name: String,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+}
+
+/// An alarm: its type and the member it speaks of. Types order before members, as listings show.
+pub type Alarm = (i32, u64);
+
+/// The small tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Leases by id.
+    pub leases: BTreeMap<i64, Lease>,
+    /// Raised alarms.
+    pub alarms: BTreeSet<Alarm>,
+    /// Attributes by member id; a member that never ran has none.
+    pub members: BTreeMap<u64, MemberAttributes>,
+}
+
+impl Tables {
+    /// Whether some member raised this alarm.
+    pub fn is_raised(&self, alarm: AlarmType) -> bool {
+        self.alarms.iter().any(|(kind, _)| *kind == alarm as i32)
+    }
+
+    /// The raised alarms of a type; of every type for `NONE`.
+    pub fn raised(&self, of: i32) -> Vec<AlarmMember> {
+        let asked =
+            self.alarms.iter().filter(|(kind, _)| of == AlarmType::None as i32 || *kind == of);
+        asked
+            .map(|(alarm, member_id)| AlarmMember { member_id: *member_id, alarm: *alarm })
+            .collect()
+    }
+}

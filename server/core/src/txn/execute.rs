@@ -1,0 +1,196 @@
+//! Executing the chosen branches of a transaction.
+
+use quorate_proto::etcdserverpb::request_op::Request;
+use quorate_proto::etcdserverpb::response_op::Response;
+use quorate_proto::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
+    RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
+};
+
+use super::decide;
+use crate::mvcc::View;
+use crate::store::{Changes, Store};
+use crate::{Error, Fault, KeyRange, Record, Refusal};
+
+/// A header that says nothing but a revision; the API fills in the rest where clients see it.
+pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
+    Some(ResponseHeader { revision, ..Default::default() })
+}
+
+/// Executes a range that is not part of a transaction with writes.
+fn range(view: &View, request: &RangeRequest) -> Result<RangeResponse, Error> {
+    let mut kvs = Vec::new();
+    let summary = view.range(request, true, &mut kvs)?;
+    Ok(RangeResponse {
+        header: header(view.revision),
+        kvs,
+        more: summary.more,
+        count: summary.count,
+    })
+}
+
+impl View {
+    /// Answers a transaction of ranges alone from this view.
+    pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+        let succeeded = decide(self, request)?[0];
+        let ops = if succeeded { &request.success } else { &request.failure };
+        let ranges = ops.iter().filter_map(|op| match &op.request {
+            Some(Request::RequestRange(range)) => Some(range),
+            _ => None,
+        });
+        for range in ranges.clone() {
+            self.check_revision(range.revision)?;
+        }
+        let mut responses = Vec::with_capacity(ops.len());
+        for request in ranges {
+            let response = Response::ResponseRange(range(self, request)?);
+            responses.push(ResponseOp { response: Some(response) });
+        }
+        Ok(TxnResponse { header: header(self.revision), succeeded, responses })
+    }
+}
+
+impl Store {
+    /// Decides and executes a transaction. A refusal leaves nothing written.
+    pub(crate) fn txn(&mut self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+        let mut changes = self.begin();
+        let view = self.view(changes);
+        let path = decide(&view, request)?;
+        self.check_branches(&view, request, &mut path.iter().copied())?;
+        let mut path = path.into_iter();
+        let mut response = self.execute(&mut changes, request, &mut path)?;
+        self.commit(changes);
+        response.header = header(self.revision);
+        Ok(response)
+    }
+
+    /// Refuses what cannot be executed, before anything is written.
+    fn check_branches(
+        &self,
+        view: &View,
+        request: &TxnRequest,
+        path: &mut impl Iterator<Item = bool>,
+    ) -> Result<(), Error> {
+        for op in chosen(request, path).1 {
+            match &op.request {
+                Some(Request::RequestRange(range)) => view.check_revision(range.revision)?,
+                Some(Request::RequestPut(put)) => self.check_put(view, put)?,
+                Some(Request::RequestTxn(nested)) => self.check_branches(view, nested, path)?,
+                Some(Request::RequestDeleteRange(_)) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(
+        &mut self,
+        changes: &mut Changes,
+        request: &TxnRequest,
+        path: &mut impl Iterator<Item = bool>,
+    ) -> Result<TxnResponse, Error> {
+        let (succeeded, ops) = chosen(request, path);
+        let mut responses = Vec::with_capacity(ops.len());
+        for op in ops {
+            let response = match &op.request {
+                Some(Request::RequestRange(request)) => {
+                    Response::ResponseRange(range(&self.view(*changes), request)?)
+                }
+                Some(Request::RequestPut(put)) => Response::ResponsePut(self.put(changes, put)?),
+                Some(Request::RequestDeleteRange(delete)) => {
+                    Response::ResponseDeleteRange(self.delete_range(changes, delete)?)
+                }
+                Some(Request::RequestTxn(nested)) => {
+                    Response::ResponseTxn(self.execute(changes, nested, path)?)
+                }
+                None => continue,
+            };
+            responses.push(ResponseOp { response: Some(response) });
+        }
+        Ok(TxnResponse { header: Some(ResponseHeader::default()), succeeded, responses })
+    }
+
+    /// Refuses a put that cannot be executed.
+    pub(crate) fn check_put(&self, view: &View, put: &PutRequest) -> Result<(), Error> {
+        if put.lease != 0 && !self.shared().tables(|tables| tables.leases.contains_key(&put.lease))
+        {
+            return Err(Refusal::LeaseNotFound.into());
+        }
+        let needs_key = put.ignore_value || put.ignore_lease;
+        if needs_key && view.get(&put.key, view.revision)?.is_none() {
+            return Err(Refusal::KeyNotFound.into());
+        }
+        Ok(())
+    }
+
+    /// Executes a put that passed [`Store::check_put`].
+    pub(crate) fn put(
+        &mut self,
+        changes: &mut Changes,
+        put: &PutRequest,
+    ) -> Result<PutResponse, Error> {
+        let needs_previous = put.prev_kv || put.ignore_value || put.ignore_lease;
+        let previous = match needs_previous {
+            true => {
+                let view = self.view(*changes);
+                view.get(&put.key, view.revision)?
+            }
+            false => None,
+        };
+        // A delete earlier in the same transaction may have taken the key away: then nothing of it
+        // is kept.
+        let kept = previous.as_ref();
+        let value = match put.ignore_value {
+            true => kept.map(|record| record.value.clone()).unwrap_or_default(),
+            false => put.value.clone(),
+        };
+        let lease = match put.ignore_lease {
+            true => kept.map_or(0, |record| record.lease),
+            false => put.lease,
+        };
+        self.write_put(changes, put.key.clone(), value, lease)?;
+        let prev_kv = previous.filter(|_| put.prev_kv).map(|record| record.to_key_value());
+        Ok(PutResponse { header: header(changes.main), prev_kv })
+    }
+
+    /// Executes a deletion.
+    pub(crate) fn delete_range(
+        &mut self,
+        changes: &mut Changes,
+        request: &DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, Error> {
+        let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
+        let view = self.view(*changes);
+        let mut doomed: Vec<Record> = Vec::new();
+        view.walk(&range, view.revision, request.prev_kv, &mut |row| {
+            doomed.push(row.to_owned());
+            std::ops::ControlFlow::Continue(())
+        })?;
+        for record in &doomed {
+            self.write_delete(changes, &record.key)?;
+        }
+        let revision = if changes.count > 0 { changes.main } else { self.revision };
+        let deleted = i64::try_from(doomed.len()).expect("fewer keys than i64::MAX");
+        let prev_kvs = match request.prev_kv {
+            true => doomed.iter().map(Record::to_key_value).collect(),
+            false => Vec::new(),
+        };
+        Ok(DeleteRangeResponse { header: header(revision), deleted, prev_kvs })
+    }
+
+    /// Deletes the keys attached to a lease, in one revision.
+    pub(crate) fn delete_leased(&mut self, changes: &mut Changes, lease: i64) -> Result<(), Fault> {
+        for key in self.stack.lease_keys(lease)? {
+            self.write_delete(changes, &key)?;
+        }
+        Ok(())
+    }
+}
+
+/// The next answer on the path, and the operations of the branch that it chooses.
+fn chosen<'a>(
+    request: &'a TxnRequest,
+    path: &mut impl Iterator<Item = bool>,
+) -> (bool, &'a [RequestOp]) {
+    let succeeded = path.next().expect("one answer for every transaction on the path");
+    (succeeded, if succeeded { &request.success } else { &request.failure })
+}

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# cluster-init.sh DIR: the first process of a cluster's namespaces (see cluster.sh, which starts it). The control plane,
+# DNS and what `cluster.sh exec` runs live here, at 10.88.0.1; every node is a further network, mount and UTS namespace
+# (node-init.sh) on the bridge br0, its pods at 10.244.I.0/24. Touches DIR/ready when all nodes are Ready.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+D=$1 N=${N:-1} IP=10.88.0.1
+# shellcheck source=process.sh
+. "$here/process.sh"
+BIN=$QUORATE_TEST_CACHE/bin
+export PATH="$BIN:$PATH:/usr/sbin:/sbin"
+NODES=$(seq -s ' ' -f node%.0f 1 "$N")
+export NODES
+
+mount --make-rshared /
+mount -t tmpfs tmpfs /run
+# The kubelet sets these kernel settings for the whole machine: it is shown the values it wants, and nothing changes.
+mkdir -p "$D/tunables"
+tunable() {
+  local file
+  file=$D/tunables/$(basename "$1")
+  echo "$2" >"$file"
+  mount --bind "$file" "/proc/sys/$1"
+}
+tunable vm/overcommit_memory 1
+tunable vm/panic_on_oom 0
+tunable kernel/panic 10
+tunable kernel/panic_on_oops 1
+hostname control
+ip link set lo up
+ip link add br0 type bridge
+ip address add $IP/24 dev br0
+ip link set br0 up
+echo 1 >/proc/sys/net/ipv4/ip_forward
+
+# Folders that the kubelet, the CNI plugins and containerd want wherever their own data lies. Each node mounts its own
+# over them; the empty ones below are removed after the cluster if they were not there before.
+for folder in /var/lib/kubelet /var/lib/cni /opt/containerd; do
+  [ -d "$folder" ] || { mkdir -p "$folder" && echo "$folder" >>"$D/folders"; }
+done
+
+# shellcheck disable=SC2086
+"$here/pki.sh" "$D/pki" https://$IP:6443 $NODES
+own_network() { [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
+for i in $(seq 1 "$N"); do
+  start "node$i" unshare --mount --net --uts --propagation private "$here/node-init.sh" "$D" "$i"
+  node=$(pid "node$i")
+  until_true 10 own_network "$node"
+  ip link add "veth$i" type veth peer name eth0 netns "$node"
+  ip link set "veth$i" master br0 up
+  ip route add "10.244.$i.0/24" via "10.88.0.$((10 + i))"
+done
+
+STORE_PORT=2379 BIND=$IP PORT=6443 RECONCILER=lease "$here/control-plane.sh" up "$D"
+export KUBECONFIG=$D/pki/admin.kubeconfig
+touch "$D/api-ready" # the nodes wait for it
+cat >"$D/Corefile" <<C
+.:53 {
+  bind $IP
+  errors
+  kubernetes cluster.local in-addr.arpa {
+    kubeconfig $KUBECONFIG
+    ttl 1
+  }
+  template ANY ANY . {
+    rcode NXDOMAIN
+  }
+}
+C
+start dns "$BIN/dns" -conf "$D/Corefile"
+for node in $NODES; do
+  kubectl wait --for=create "node/$node" --timeout=90s
+  kubectl wait --for=condition=Ready "node/$node" --timeout=120s
+done
+touch "$D/ready"
+# As the namespaces' first process it reaps what others leave behind, until it is killed.
+while :; do wait -n 2>/dev/null || sleep 1; done
