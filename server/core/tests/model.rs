@@ -3,6 +3,8 @@
 //! leave both with the same answers at every revision that is still readable. And two stores that
 //! apply the same commands, flushed at different moments, must be equal.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -105,10 +107,13 @@ impl Machine {
     }
 }
 
+/// Main revision, key, and value with lease; `None` for a deletion.
+type Version = (i64, Bytes, Option<(Bytes, i64)>);
+
 /// All versions ever written, and the compacted revision.
 #[derive(Default)]
 struct Model {
-    versions: Vec<(i64, Bytes, Option<(Bytes, i64)>)>,
+    versions: Vec<Version>,
     revision: i64,
     compacted: i64,
     leases: Vec<i64>,

@@ -33,11 +33,14 @@ ip address add $IP/24 dev br0
 ip link set br0 up
 echo 1 >/proc/sys/net/ipv4/ip_forward
 
-# Folders that the kubelet, the CNI plugins and containerd want wherever their own data lies. Each node mounts its own
-# over them; the empty ones below are removed after the cluster if they were not there before.
-for folder in /var/lib/kubelet /var/lib/cni /opt/containerd; do
-  [ -d "$folder" ] || { mkdir -p "$folder" && echo "$folder" >>"$D/folders"; }
+# Folders that the kubelet, the CNI plugins and containerd want wherever their own data lies; each node mounts its own over
+# them. The machine need not have them, and does not get them.
+for parent in /var/lib /opt; do
+  layer=/run/layers$parent
+  mkdir -p "$layer/upper" "$layer/work"
+  mount -t overlay -o "lowerdir=$parent,upperdir=$layer/upper,workdir=$layer/work" overlay "$parent"
 done
+mkdir -p /var/lib/kubelet /var/lib/cni /opt/containerd
 
 # shellcheck disable=SC2086
 "$here/pki.sh" "$D/pki" https://$IP:6443 $NODES
@@ -52,7 +55,7 @@ for i in $(seq 1 "$N"); do
 done
 
 STORE_PORT=2379 BIND=$IP PORT=6443 RECONCILER=lease "$here/control-plane.sh" up "$D"
-export KUBECONFIG=$D/pki/admin.kubeconfig
+export KUBECONFIG=$D/pki/admin.kubeconfig KUBECACHEDIR=$D/kubectl-cache
 touch "$D/api-ready" # the nodes wait for it
 cat >"$D/Corefile" <<C
 .:53 {

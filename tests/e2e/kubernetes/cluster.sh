@@ -4,7 +4,7 @@
 #
 # Guarantees after `up` that every node is Ready; that nothing of it can be reached from outside or collides with another
 # cluster; and that it ends with one process: killing that ends all of it, which is what `down` does, before it removes
-# the cgroups and folders the nodes needed outside DIR. `exec` runs a command inside, with KUBECONFIG and kubectl.
+# the nodes' cgroups; nothing else was ever made outside DIR, which may not lie in /var/lib or /opt. `exec` runs a command inside, with KUBECONFIG and kubectl.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 2 ] || { echo "usage: cluster.sh up|down|exec DIR [COMMAND...]" >&2; exit 2; }
@@ -25,20 +25,18 @@ first_process() { # of the namespaces; the cluster's process is unshare, its par
 }
 up_or_ended() { [ -f "$D/ready" ] || ended cluster; }
 
-remove_traces() {
-  local group hierarchy folder
+remove_cgroups() {
+  local group hierarchy
   group=$(cat "$D/cgroup" 2>/dev/null) || return 0
   for hierarchy in /sys/fs/cgroup/*/; do
     [ ! -d "$hierarchy$group" ] || find "$hierarchy$group" -depth -type d -exec rmdir {} + 2>/dev/null || return 1
   done
-  if [ -f "$D/folders" ]; then
-    while read -r folder; do rmdir "$folder" 2>/dev/null || true; done < <(tac "$D/folders")
-  fi
 }
 
 case $action in
 up)
   [ -d /sys/fs/cgroup/cpuset ] || { echo "cluster.sh: this machine has no cgroup v1 hierarchies" >&2; exit 1; }
+  case $D/ in /var/lib/* | /opt/*) echo "cluster.sh: DIR may not lie in /var/lib or /opt" >&2; exit 1 ;; esac
   mkdir -p "$D"
   echo "quorate-e2e-$$" >"$D/cgroup"
   start cluster setsid unshare --mount --net --pid --uts --fork --kill-child=KILL --mount-proc \
@@ -49,13 +47,13 @@ up)
   ;;
 exec)
   exec nsenter -t "$(pid namespace)" --mount --net --pid --uts --wdns="$PWD" -- \
-    env KUBECONFIG="$D/pki/admin.kubeconfig" PATH="$CACHE/bin:$PATH" "$@"
+    env KUBECONFIG="$D/pki/admin.kubeconfig" KUBECACHEDIR="$D/kubectl-cache" PATH="$CACHE/bin:$PATH" "$@"
   ;;
 down)
   end namespace KILL
   end cluster KILL
   # The kernel gives back the groups of killed processes a little later.
-  until_true 10 remove_traces || { echo "cluster.sh: cgroups of $(cat "$D/cgroup") are left" >&2; exit 1; }
+  until_true 10 remove_cgroups || { echo "cluster.sh: cgroups of $(cat "$D/cgroup") are left" >&2; exit 1; }
   rm -f "$D/ready"
   ;;
 *) echo "cluster.sh: unknown action $action" >&2; exit 2 ;;

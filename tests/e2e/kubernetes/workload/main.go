@@ -2,14 +2,14 @@
 // API server and journals what was acknowledged, watches six resources with shared informers, and verifies both against
 // the store. It is driven over HTTP on a unix socket:
 //
-//	POST /start                    begin to write
-//	GET  /wait?created=N&within=S  wait until N ConfigMaps are acknowledged
-//	GET  /wait?within=S            wait until all is written
-//	POST /probe?name=X&within=S    create an object of each resource, see it come to the informers, and go; &keep=1: stay
-//	POST /verify?within=S          see the package's functions verify and probe
-//	GET  /report                   figures
+//	/start                    begin to write
+//	/wait?created=N&within=S  wait until N ConfigMaps are acknowledged; without N, until all is written
+//	/probe?name=X&within=S    create an object X of each resource and see it come to the informers, and go
+//	/probe?name=X&keep=1&...  the same, but it stays
+//	/verify?within=S          compare what was acknowledged, the store, consistent lists and the informers' caches
+//	/report                   figures
 //
-// An answer other than 200 has the reasons, one a line.
+// S is a number of seconds. An answer other than 200 has the reasons, one a line.
 package main
 
 import (
@@ -96,17 +96,17 @@ func serve(kubeconfig, namespace, endpoint, pki, socket, journalPath, run string
 
 func (w *workload) routes(lifetime context.Context) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /start", func(http.ResponseWriter, *http.Request) { w.load.start(lifetime, w.workers) })
-	mux.HandleFunc("GET /wait", within(func(ctx context.Context, r *http.Request) (string, []string) {
+	mux.HandleFunc("/start", func(http.ResponseWriter, *http.Request) { w.load.start(lifetime, w.workers) })
+	mux.HandleFunc("/wait", within(func(ctx context.Context, r *http.Request) (string, []string) {
 		return w.wait(ctx, r.FormValue("created"))
 	}))
-	mux.HandleFunc("POST /probe", within(func(ctx context.Context, r *http.Request) (string, []string) {
+	mux.HandleFunc("/probe", within(func(ctx context.Context, r *http.Request) (string, []string) {
 		return "", w.probe(ctx, r.FormValue("name"), r.FormValue("keep") != "")
 	}))
-	mux.HandleFunc("POST /verify", within(func(ctx context.Context, _ *http.Request) (string, []string) {
+	mux.HandleFunc("/verify", within(func(ctx context.Context, _ *http.Request) (string, []string) {
 		return w.verify(ctx)
 	}))
-	mux.HandleFunc("GET /report", func(out http.ResponseWriter, _ *http.Request) { w.report(out) })
+	mux.HandleFunc("/report", func(out http.ResponseWriter, _ *http.Request) { w.report(out) })
 	return mux
 }
 
@@ -124,10 +124,6 @@ func within(f func(context.Context, *http.Request) (string, []string)) http.Hand
 		if len(problems) == 0 {
 			fmt.Fprint(out, answer)
 			return
-		}
-		const most = 20
-		if len(problems) > most {
-			problems = append(problems[:most], fmt.Sprintf("and %d more", len(problems)-most))
 		}
 		http.Error(out, strings.Join(problems, "\n"), http.StatusInternalServerError)
 	}
@@ -153,8 +149,8 @@ func (w *workload) wait(ctx context.Context, created string) (string, []string) 
 			return "", []string{fmt.Sprintf("%d of %d ConfigMaps acknowledged in time; last error: %s",
 				w.load.created.Load(), w.load.objects, last)}
 		case <-poll.C:
-			if created != "" && w.load.created.Load() >= want {
-				return "", nil
+			if n := w.load.created.Load(); created != "" && n >= want {
+				return fmt.Sprintln(n), nil
 			}
 		}
 	}

@@ -43,13 +43,14 @@ func (w *workload) verify(ctx context.Context) (summary string, problems []strin
 // verifyStore looks for every acknowledged object in the store itself.
 func (w *workload) verifyStore(ctx context.Context, lives map[objectName]*life) (summary string, problems []string) {
 	objects, leases := 0, 0
+	var behind []string
 	for _, r := range []*resource{w.load.configMaps, w.load.events, w.load.widgets} {
 		records, revision, err := w.store.read(ctx, r)
 		if err != nil {
 			return "", []string{err.Error()}
 		}
 		if highest := w.load.journal.highest.Load(); revision < highest {
-			problems = append(problems, fmt.Sprintf("the store is at revision %d, resourceVersion %d was acknowledged", revision, highest))
+			behind = []string{fmt.Sprintf("the store is at revision %d, resourceVersion %d was acknowledged", revision, highest)}
 		}
 		written := map[string]stored{}
 		for o, l := range lives {
@@ -74,7 +75,7 @@ func (w *workload) verifyStore(ctx context.Context, lives map[objectName]*life) 
 		}
 	}
 	slices.Sort(problems)
-	return fmt.Sprintf("%d objects as acknowledged in the store, %d leases alive\n", objects, leases), problems
+	return fmt.Sprintf("%d objects, deleted ones among them, as acknowledged in the store; %d leases alive\n", objects, leases), append(behind, problems...)
 }
 
 // settle waits until the store, a consistent list and the informer's cache hold the same objects at the same versions.

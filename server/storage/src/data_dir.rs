@@ -1,0 +1,312 @@
+//! The data directory: whose it is, who uses it, who may read it.
+//!
+//! ```text
+//!   <data-dir>/member/IDENTITY    what this directory is, and of which member of which cluster
+//!   <data-dir>/member/LOCK        locked while a process uses the directory
+//!   <data-dir>/member/wal/        the write-ahead log
+//!   <data-dir>/member/db/         the database
+//! ```
+//!
+//! `member` and everything in it belong to the user alone.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use crate::wal::sync_dir;
+
+/// Version of the directory's layout.
+const FORMAT: u32 = 1;
+const TITLE: &str = "quorate data directory";
+
+/// Why a data directory cannot be used. Each text names the directory and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The system refuses.
+    #[error("cannot use the data directory {path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Others could read or replace what is in it.
+    #[error(
+        "the data directory {path} has permissions {mode:03o}, so that other users can {can} it; \
+         run `chmod 700 {path}`"
+    )]
+    Permissions {
+        /// The directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// What they allow.
+        can: &'static str,
+    },
+    /// Another process uses it.
+    #[error("the data directory {path} is in use by another process")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was made by etcd.
+    #[error(
+        "the data directory {path} was written by etcd; Quorate cannot read it in place: \
+         name another --data-dir"
+    )]
+    Etcd {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It holds something else.
+    #[error(
+        "the data directory {path} holds {what}, which is not Quorate's; name another --data-dir"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// The identity cannot be read.
+    #[error("{path} is damaged ({what}); restore the data directory from a backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// Which member of which cluster a directory belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Id of the cluster.
+    pub cluster_id: u64,
+    /// Id of the member.
+    pub member_id: u64,
+}
+
+/// A data directory in use by this process.
+#[derive(Debug)]
+pub struct DataDir {
+    member: PathBuf,
+    identity: Option<Identity>,
+    /// The lock is held as long as the file is open.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Takes a data directory into use; makes it if it does not exist.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let member = path.join("member");
+        let io_error = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DataDirError::Io { path, source }
+        };
+        create_private(path).map_err(io_error(path))?;
+        refuse_mode(path, 0o002, "change")?;
+        refuse_foreign(path, &member)?;
+        create_private(&member).map_err(io_error(&member))?;
+        refuse_mode(&member, 0o077, "read")?;
+        let lock_path = member.join("LOCK");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(&lock_path).map_err(io_error(&lock_path))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(DataDirError::Locked { path: path.to_owned() });
+            }
+            Err(error) => return Err(io_error(&lock_path)(error.into())),
+        }
+        let identity = read_identity(&member.join("IDENTITY"))?;
+        Ok(Self { member, identity, _lock: lock })
+    }
+
+    /// Whose directory it is; `None` for one that was never used.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
+    /// Marks a new directory as this member's, durably.
+    pub fn set_identity(&mut self, identity: Identity) -> Result<(), DataDirError> {
+        let path = self.member.join("IDENTITY");
+        write_identity(&self.member, &path, identity)
+            .map_err(|source| DataDirError::Io { path, source })?;
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// Where the log lies.
+    pub fn wal(&self) -> PathBuf {
+        self.member.join("wal")
+    }
+
+    /// Where the database lies.
+    pub fn db(&self) -> PathBuf {
+        self.member.join("db")
+    }
+}
+
+/// Makes a directory, and those above it, for the user alone; leaves an existing one as it is.
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
+fn refuse_mode(path: &Path, forbidden: u32, can: &'static str) -> Result<(), DataDirError> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    // A sticky directory lets others add files but not replace ours.
+    if mode & forbidden != 0 && metadata.mode() & 0o1000 == 0 {
+        return Err(DataDirError::Permissions { path: path.to_owned(), mode, can });
+    }
+    Ok(())
+}
+
+/// Refuses a directory in which somebody else keeps data.
+fn refuse_foreign(path: &Path, member: &Path) -> Result<(), DataDirError> {
+    if member.join("IDENTITY").exists() {
+        return Ok(());
+    }
+    let io_error = |source| DataDirError::Io { path: member.to_owned(), source };
+    if member.join("snap").exists() {
+        return Err(DataDirError::Etcd { path: path.to_owned() });
+    }
+    let listing = match std::fs::read_dir(member) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error(error)),
+    };
+    for entry in listing {
+        let name = entry.map_err(io_error)?.file_name();
+        let ours = name == "LOCK" || name == "IDENTITY.tmp";
+        if !ours {
+            let what = format!("member/{}", name.to_string_lossy());
+            return Err(DataDirError::Foreign { path: path.to_owned(), what });
+        }
+    }
+    Ok(())
+}
+
+fn write_identity(dir: &Path, path: &Path, identity: Identity) -> io::Result<()> {
+    let Identity { cluster_id, member_id } = identity;
+    let text = format!("{TITLE}\nformat {FORMAT}\ncluster {cluster_id:x}\nmember {member_id:x}\n");
+    let sealed = format!("{text}crc {:08x}\n", crc32c::crc32c(text.as_bytes()));
+    let temporary = dir.join("IDENTITY.tmp");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(sealed.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    sync_dir(dir)
+}
+
+fn read_identity(path: &Path) -> Result<Option<Identity>, DataDirError> {
+    let damaged =
+        |what: &str| DataDirError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(DataDirError::Io { path: path.to_owned(), source }),
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not text"))?;
+    let (body, crc) = text.rsplit_once("crc ").ok_or_else(|| damaged("it has no checksum"))?;
+    if u32::from_str_radix(crc.trim_end(), 16) != Ok(crc32c::crc32c(body.as_bytes())) {
+        return Err(damaged("its checksum fails"));
+    }
+    let field = |name: &str| {
+        let mut lines = body.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        lines.next()
+    };
+    let format = field("format").and_then(|format| format.parse::<u32>().ok());
+    if format != Some(FORMAT) {
+        return Err(damaged("it was written by another version of Quorate"));
+    }
+    let id = |name| field(name).and_then(|id| u64::from_str_radix(id, 16).ok());
+    match (id("cluster"), id("member")) {
+        (Some(cluster_id), Some(member_id)) => Ok(Some(Identity { cluster_id, member_id })),
+        _ => Err(damaged("an id is missing")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn is_private_locked_and_known_again() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a/b");
+        let mut dir = DataDir::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(dir.identity(), None);
+        let identity = Identity { cluster_id: u64::MAX, member_id: 1 };
+        dir.set_identity(identity).unwrap();
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::Locked { .. })));
+        drop(dir);
+        assert_eq!(DataDir::open(&path).unwrap().identity(), Some(identity));
+    }
+
+    #[test]
+    fn what_others_could_change_or_read_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("data");
+        drop(DataDir::open(&path).unwrap());
+        for (target, mode) in [("data", 0o777), ("data/member", 0o755), ("data/member", 0o750)] {
+            let target = home.path().join(target);
+            set_mode(&target, mode);
+            assert!(matches!(DataDir::open(&path), Err(DataDirError::Permissions { .. })));
+            set_mode(&target, 0o700);
+        }
+        // What lies in `member` stays private whoever may look into the directory above it.
+        set_mode(&path, 0o755);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join("etcd/member/snap")).unwrap();
+        let found = DataDir::open(&home.path().join("etcd"));
+        assert!(matches!(found, Err(DataDirError::Etcd { .. })));
+        std::fs::create_dir_all(home.path().join("other/member/data")).unwrap();
+        let found = DataDir::open(&home.path().join("other"));
+        assert!(matches!(found, Err(DataDirError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_damaged_identity_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let mut dir = DataDir::open(home.path()).unwrap();
+        dir.set_identity(Identity { cluster_id: 7, member_id: 8 }).unwrap();
+        drop(dir);
+        let path = home.path().join("member/IDENTITY");
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, &bad).unwrap();
+            match DataDir::open(home.path()) {
+                Err(DataDirError::Damaged { .. }) => {}
+                // The line break behind the checksum says nothing.
+                other => assert_eq!(at, good.len() - 1, "byte {at}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the log measures, under etcd's names.
+
+use prometheus::{Gauge, Histogram, HistogramOpts, Registry, exponential_buckets};
+
+/// Durations and volumes of the log's writes.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Seconds until a group was durable.
+    pub(super) fsync: Histogram,
+    /// Bytes written.
+    pub(super) written_bytes: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let buckets = exponential_buckets(0.001, 2.0, 14).expect("constants make buckets");
+        let fsync = HistogramOpts::new(
+            "etcd_disk_wal_fsync_duration_seconds",
+            "The time it took to make a group of log records durable.",
+        );
+        let fsync = fsync.buckets(buckets);
+        let written = "Bytes written to the log.";
+        Self {
+            fsync: Histogram::with_opts(fsync).expect("constants make a histogram"),
+            written_bytes: Gauge::new("etcd_disk_wal_write_bytes_total", written)
+                .expect("constants make a gauge"),
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds the metrics to a registry.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.fsync.clone()))?;
+        registry.register(Box::new(self.written_bytes.clone()))
+    }
+}

@@ -1,0 +1,287 @@
+//! Reading the log at start.
+//!
+//! The last segment may end in a group that was being written when the power went: nobody was told
+//! of it, and it is cut off. Anything else that fails its checksum is damage to what was durable, and
+//! the member must not start on it. What tells the two apart is said in [`super::record`]; besides, a
+//! whole group behind a broken one proves that the broken one was synced.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use quorate_core::LogPosition;
+
+use super::index::{Location, Run};
+use super::record::{GROUP_HEADER_LEN, GroupHeader, Record, SECTOR, is_zero};
+use super::segment;
+
+/// Version of the log's format.
+pub(super) const FORMAT: u32 = 1;
+
+/// Why the log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// Reading or writing failed.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Something durable was damaged.
+    #[error("{path} is damaged at offset {offset}: {what}")]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
+        offset: usize,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// What the log says once it was read.
+#[derive(Default)]
+pub(super) struct Recovered {
+    pub(super) vote: Option<Bytes>,
+    pub(super) committed: Option<LogPosition>,
+    pub(super) purged: Option<LogPosition>,
+    pub(super) entries: Run<Location>,
+    /// Segments present, with the last entry index ever written to each.
+    pub(super) segments: Vec<(u64, Option<u64>)>,
+    /// Where the last segment goes on.
+    pub(super) end: Option<SegmentEnd>,
+}
+
+/// The end of the last segment.
+pub(super) struct SegmentEnd {
+    pub(super) segment: u64,
+    pub(super) groups: u64,
+    /// The content from the last block boundary to the end.
+    pub(super) head: Vec<u8>,
+    /// Offset of `head` in the segment.
+    pub(super) origin: u64,
+    /// Length of the segment's file.
+    pub(super) length: u64,
+}
+
+impl Recovered {
+    /// The position of the last entry, or of the last purged one.
+    pub(super) fn last(&self) -> Option<LogPosition> {
+        let entry = self.entries.last().and_then(|index| {
+            self.entries.get(index).map(|at| LogPosition { term: at.term, index })
+        });
+        entry.or(self.purged)
+    }
+
+    fn take(
+        &mut self,
+        record: Record,
+        at: Location,
+        last_index: &mut Option<u64>,
+    ) -> Option<String> {
+        match record {
+            Record::Segment { version } if version != FORMAT => {
+                return Some(format!("format {version} is not known, only {FORMAT}"));
+            }
+            Record::Segment { .. } => {}
+            Record::Vote(vote) => self.vote = Some(vote),
+            Record::Committed(at) => self.committed = Some(at),
+            Record::TruncateAfter(last) => self.entries.truncate_after(last.map(|l| l.index)),
+            Record::Purge(purged) => {
+                self.purged = Some(purged);
+                self.entries.purge(purged.index);
+            }
+            Record::Entry(entry) => {
+                let index = entry.position.index;
+                *last_index = (*last_index).max(Some(index));
+                let expected = self.entries.last().map(|last| last + 1);
+                if expected.is_some_and(|expected| expected != index) {
+                    return Some(format!("entry {index} follows {:?}", self.entries.last()));
+                }
+                // Purged entries stand in a segment that is kept for what follows them.
+                if Some(index) > self.purged.map(|purged| purged.index) || self.purged.is_none() {
+                    self.entries.push(index, Location { term: entry.position.term, ..at });
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Reads every segment in `dir` and cuts off what the last one did not finish.
+pub(super) fn recover(dir: &Path) -> Result<Recovered, RecoveryError> {
+    let io_error = |source| RecoveryError::Io { path: dir.to_owned(), source };
+    let numbers = segment::list(dir).map_err(io_error)?;
+    let mut recovered = Recovered::default();
+    for (position, number) in numbers.iter().enumerate() {
+        let is_last = position + 1 == numbers.len();
+        if position > 0 && numbers[position - 1] + 1 != *number {
+            let what = format!("segment {:x} is missing before it", number - 1);
+            let path = segment::path_of(dir, *number);
+            return Err(RecoveryError::Damaged { path, offset: 0, what });
+        }
+        read_segment(dir, *number, is_last, &mut recovered)?;
+    }
+    let first = recovered.entries.first();
+    let expected = recovered.purged.map_or(0, |purged| purged.index + 1);
+    if first.is_some_and(|first| first > expected) {
+        let what = format!("entries from {expected} on are missing; the first is {first:?}");
+        let path = segment::path_of(dir, numbers[0]);
+        return Err(RecoveryError::Damaged { path, offset: 0, what });
+    }
+    Ok(recovered)
+}
+
+fn read_segment(
+    dir: &Path,
+    number: u64,
+    is_last: bool,
+    recovered: &mut Recovered,
+) -> Result<(), RecoveryError> {
+    let path = segment::path_of(dir, number);
+    let io_error = |source| RecoveryError::Io { path: path.clone(), source };
+    let mut image = Vec::new();
+    let mut file = File::open(&path).map_err(io_error)?;
+    file.read_to_end(&mut image).map_err(io_error)?;
+    let damaged = |offset: usize, what: String| {
+        Err(RecoveryError::Damaged { path: path.clone(), offset, what })
+    };
+    let mut at = 0;
+    let mut groups = 0;
+    let mut last_index = None;
+    loop {
+        match next_group(&image, at, number, groups) {
+            Group::Whole { records, length } => {
+                for (offset, size) in records {
+                    let record = Record::decode(&image[offset..]).expect("decoded before").0;
+                    let place = Location {
+                        segment: number,
+                        offset: u32::try_from(offset).expect("segments are below 4 GiB"),
+                        length: u32::try_from(size).expect("segments are below 4 GiB"),
+                        term: 0,
+                    };
+                    if let Some(what) = recovered.take(record, place, &mut last_index) {
+                        return damaged(offset, what);
+                    }
+                }
+                at += length;
+                groups += 1;
+            }
+            Group::Damaged(what) => return damaged(at, what),
+            Group::End | Group::Torn => break,
+        }
+    }
+    if let Some(offset) = group_behind(&image, at, number, groups) {
+        return damaged(
+            at,
+            format!("group {groups} is unreadable, a later one begins at {offset}"),
+        );
+    }
+    if !is_last && groups == 0 {
+        return damaged(at, "the segment has no content, and another follows".to_owned());
+    }
+    recovered.segments.push((number, last_index));
+    if is_last {
+        wipe(&path, &image, at).map_err(io_error)?;
+        let origin = at - at % segment::BLOCK;
+        recovered.end = Some(SegmentEnd {
+            segment: number,
+            groups,
+            head: image[origin..at].to_vec(),
+            origin: origin as u64,
+            length: image.len() as u64,
+        });
+    }
+    Ok(())
+}
+
+/// What stands at some offset of a segment.
+enum Group {
+    /// A group with the offsets and sizes of its records.
+    Whole { records: Vec<(usize, usize)>, length: usize },
+    /// Nothing was written from here on.
+    End,
+    /// A group that was not finished.
+    Torn,
+    /// Something that was written and is not readable.
+    Damaged(String),
+}
+
+fn next_group(image: &[u8], at: usize, segment: u64, number: u64) -> Group {
+    let rest = &image[at..];
+    let fixed = &rest[..rest.len().min(GROUP_HEADER_LEN)];
+    if is_zero(fixed) {
+        return Group::End;
+    }
+    let Some(header) = GroupHeader::decode(rest) else {
+        // Torn if the header goes on in a sector that was never written.
+        let next_sector = (at / SECTOR + 1) * SECTOR;
+        let header_goes_on = next_sector < at + header_len_max(rest);
+        let unwritten = image.get(next_sector..next_sector + SECTOR).is_none_or(is_zero);
+        return match header_goes_on && unwritten {
+            true => Group::Torn,
+            false => Group::Damaged("the header of a group fails its checksum".to_owned()),
+        };
+    };
+    if header.segment != segment || header.number != number {
+        let GroupHeader { segment: s, number: n, .. } = header;
+        return Group::Damaged(format!("group {n} of segment {s} where {number} was expected"));
+    }
+    let end = at + header.encoded_len() + header.length;
+    if end > image.len() {
+        return Group::Damaged("a group reaches beyond the end of the file".to_owned());
+    }
+    let mut records = Vec::new();
+    let mut offset = at + header.encoded_len();
+    while offset < end {
+        match Record::decode(&image[offset..end]) {
+            Some((_, size)) => {
+                records.push((offset, size));
+                offset += size;
+            }
+            None if header.is_torn(image, at) => return Group::Torn,
+            None => return Group::Damaged(format!("the record at {offset} fails its checksum")),
+        }
+    }
+    Group::Whole { records, length: header.group_len() }
+}
+
+/// How far the header at the start of `rest` can reach, as far as its readable part tells.
+fn header_len_max(rest: &[u8]) -> usize {
+    let sectors = rest.get(28..32).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    GROUP_HEADER_LEN + usize::try_from(sectors).map_or(0, |sectors| sectors.min(1 << 20))
+}
+
+/// The offset of a group behind `at` that was written after group `number`: proof that what stands
+/// at `at` had been synced.
+fn group_behind(image: &[u8], at: usize, segment: u64, number: u64) -> Option<usize> {
+    (at.next_multiple_of(8)..image.len()).step_by(8).find(|offset| {
+        let rest = &image[*offset..];
+        !is_zero(&rest[..rest.len().min(4)])
+            && GroupHeader::decode(rest)
+                .is_some_and(|header| header.segment == segment && header.number > number)
+    })
+}
+
+/// Zeroes everything from `at` on that is not zero, so that what is left of a torn group cannot be
+/// taken for content.
+fn wipe(path: &Path, image: &[u8], at: usize) -> io::Result<()> {
+    let mut start = at;
+    let mut file = None;
+    while start < image.len() {
+        let end = (start - start % segment::BLOCK + segment::BLOCK).min(image.len());
+        if !is_zero(&image[start..end]) {
+            let file = match &file {
+                Some(file) => file,
+                None => file.insert(File::options().write(true).open(path)?),
+            };
+            file.write_all_at(&vec![0; end - start], start as u64)?;
+        }
+        start = end;
+    }
+    file.map_or(Ok(()), |file: File| file.sync_all())
+}

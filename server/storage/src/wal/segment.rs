@@ -1,0 +1,172 @@
+//! Segment files: made in advance, filled with zeros, written in whole blocks.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+/// Blocks are written whole, at multiples of their size: what direct IO asks for.
+pub(super) const BLOCK: usize = 4096;
+/// Ending of a segment's file name.
+const EXTENSION: &str = "wal";
+/// Ending of a file that becomes a segment.
+const PREPARING: &str = "tmp";
+/// Zeros are written this many bytes at a time.
+const ZERO_CHUNK: usize = 1 << 20;
+
+/// A buffer whose content begins at a multiple of [`BLOCK`] in memory.
+pub(super) struct AlignedBuffer {
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl AlignedBuffer {
+    /// A buffer of zeros.
+    pub(super) fn zeroed(length: usize) -> Self {
+        let memory = vec![0; length + BLOCK];
+        let start = memory.as_ptr().align_offset(BLOCK);
+        Self { memory, start }
+    }
+
+    /// The first `length` bytes.
+    pub(super) fn slice(&self, length: usize) -> &[u8] {
+        &self.memory[self.start..self.start + length]
+    }
+
+    /// Copies `content` to the start and zeros up to the next block; returns those whole blocks.
+    pub(super) fn fill(&mut self, content: &[u8]) -> &[u8] {
+        let whole = content.len().next_multiple_of(BLOCK);
+        if self.memory.len() < whole + BLOCK {
+            *self = Self::zeroed(whole);
+        }
+        let blocks = &mut self.memory[self.start..self.start + whole];
+        blocks[..content.len()].copy_from_slice(content);
+        blocks[content.len()..].fill(0);
+        blocks
+    }
+}
+
+/// How segments are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteMode {
+    /// Around the page cache, each write durable when it returns.
+    Direct,
+    /// Through the page cache, then synced: where the file system refuses direct IO.
+    Buffered,
+}
+
+/// A segment open for writing.
+pub(super) struct SegmentFile {
+    file: File,
+    mode: WriteMode,
+}
+
+impl SegmentFile {
+    /// Opens an existing segment. Direct IO is tried unless `mode` rules it out.
+    pub(super) fn open(path: &Path, mode: WriteMode) -> io::Result<Self> {
+        if mode == WriteMode::Direct {
+            match open_direct(path, OFlags::DIRECT | OFlags::DSYNC) {
+                Ok(file) => return Ok(Self { file, mode }),
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Self { file, mode: WriteMode::Buffered })
+    }
+
+    /// Writes whole blocks at `offset` and makes them durable.
+    pub(super) fn write_durably(&self, blocks: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(blocks, offset)?;
+        match self.mode {
+            WriteMode::Direct => Ok(()),
+            WriteMode::Buffered => self.file.sync_data(),
+        }
+    }
+
+    /// How this segment is written.
+    pub(super) fn mode(&self) -> WriteMode {
+        self.mode
+    }
+}
+
+fn open_direct(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = i32::try_from(flags.bits()).expect("open flags fit");
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+}
+
+/// The path of segment `number`.
+pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.{EXTENSION}"))
+}
+
+/// The numbers of the segments in `dir`, ascending. Files that never became segments are removed.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let extension = path.extension().and_then(|e| e.to_str());
+        let stem = path.file_stem().and_then(|s| s.to_str());
+        match (extension, stem) {
+            (Some(EXTENSION), Some(stem)) => {
+                let number = u64::from_str_radix(stem, 16).map_err(|_| foreign(&path))?;
+                numbers.push(number);
+            }
+            (Some(PREPARING), _) => std::fs::remove_file(&path)?,
+            _ => return Err(foreign(&path)),
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn foreign(path: &Path) -> io::Error {
+    let text = format!("{} does not belong to a write-ahead log", path.display());
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Makes a file of zeros that [`adopt`] can turn into segment `number`. `pace` is called between
+/// chunks, so that filling a file need not disturb the writes of the log beside it; it can end the
+/// work by returning false.
+pub(super) fn prepare(
+    dir: &Path,
+    number: u64,
+    length: u64,
+    pace: &mut dyn FnMut() -> bool,
+) -> io::Result<()> {
+    let path = dir.join(format!("{number:016x}.{PREPARING}"));
+    let mut create = OpenOptions::new();
+    create.write(true).create(true).truncate(true).mode(0o600);
+    let plain = create.open(&path)?;
+    plain.set_len(length)?;
+    let file = match open_direct(&path, OFlags::DIRECT) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => plain,
+        Err(error) => return Err(error),
+    };
+    let zeros = AlignedBuffer::zeroed(ZERO_CHUNK);
+    let mut offset = 0;
+    while offset < length {
+        let chunk = (length - offset).min(ZERO_CHUNK as u64);
+        let whole = usize::try_from(chunk).expect("at most a chunk");
+        file.write_all_at(zeros.slice(whole), offset)?;
+        offset += chunk;
+        if !pace() {
+            return Ok(());
+        }
+    }
+    file.sync_all()
+}
+
+/// Turns a prepared file into segment `number`.
+pub(super) fn adopt(dir: &Path, number: u64) -> io::Result<()> {
+    std::fs::rename(dir.join(format!("{number:016x}.{PREPARING}")), path_of(dir, number))?;
+    sync_dir(dir)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

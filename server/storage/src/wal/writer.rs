@@ -1,0 +1,327 @@
+//! The thread that writes the log.
+//!
+//! It takes what was queued while it wrote the previous group, writes it with one write, and tells
+//! everybody who waits. There is no timer: alone, a record is written at once; under load, groups
+//! grow with the number of writers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::index::Location;
+use super::record::{GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
+use super::recovery::{FORMAT, SegmentEnd};
+use super::segment::{self, AlignedBuffer, BLOCK, SegmentFile, WriteMode};
+use super::{Done, Inner, Item, Shared};
+
+/// A group is closed when its records reach this size, so that no sync waits for much more.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// The first segment's size; each one after it is twice as large up to the configured size, so that
+/// a small store stays small.
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
+/// The next segment is prepared once the current one is filled to one part in this many.
+const PREPARE_AT_PART: u64 = 4;
+/// Pause between the chunks of zeros written in advance.
+const PREPARE_PAUSE: Duration = Duration::from_millis(2);
+
+/// The next segment in the making.
+struct Preparation {
+    length: u64,
+    hurry: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+/// What the writing thread owns.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    dir: PathBuf,
+    mode: WriteMode,
+    segment_bytes_max: u64,
+    file: Option<SegmentFile>,
+    segment: u64,
+    length: u64,
+    groups: u64,
+    origin: u64,
+    /// Content of the segment from `origin` on that is already durable, then the group in the
+    /// making.
+    content: Vec<u8>,
+    blocks: AlignedBuffer,
+    preparation: Option<Preparation>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        dir: PathBuf,
+        direct_io: bool,
+        segment_bytes_max: u64,
+        end: Option<SegmentEnd>,
+    ) -> io::Result<Self> {
+        let mut writer = Self {
+            shared,
+            dir,
+            mode: if direct_io { WriteMode::Direct } else { WriteMode::Buffered },
+            segment_bytes_max,
+            file: None,
+            segment: 0,
+            length: 0,
+            groups: 0,
+            origin: 0,
+            content: Vec::new(),
+            blocks: AlignedBuffer::zeroed(BLOCK),
+            preparation: None,
+        };
+        if let Some(end) = end {
+            let path = segment::path_of(&writer.dir, end.segment);
+            writer.set_file(SegmentFile::open(&path, writer.mode)?);
+            writer.segment = end.segment;
+            writer.length = end.length;
+            writer.groups = end.groups;
+            writer.origin = end.origin;
+            writer.content = end.head;
+        }
+        Ok(writer)
+    }
+
+    fn set_file(&mut self, file: SegmentFile) {
+        self.mode = file.mode();
+        self.file = Some(file);
+    }
+
+    /// Writes until the log is closed. An error ends the thread: a failed write or sync is never
+    /// tried again, because what the page cache then holds is unknown.
+    pub(super) fn run(mut self) {
+        while let Some(items) = self.next_items() {
+            let started = Instant::now();
+            match self.write(items) {
+                Ok(dones) => {
+                    self.shared.metrics.fsync.observe(started.elapsed().as_secs_f64());
+                    dones.into_iter().for_each(|done| done(Ok(())));
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    return;
+                }
+            }
+        }
+        if let Some(preparation) = self.preparation.take() {
+            preparation.stop.store(true, Ordering::Relaxed);
+            // The file is left behind unfinished and removed at the next start.
+            drop(preparation.thread.join());
+        }
+    }
+
+    /// Tells everybody that the log has failed, and then the process, which must stop.
+    fn fail(&self, error: &io::Error) {
+        let text = format!("cannot write the log in {}: {error}", self.dir.display());
+        let waiting = {
+            let mut inner = self.shared.inner.lock();
+            inner.failed = Some(text.clone());
+            std::mem::take(&mut inner.queue)
+        };
+        for item in waiting {
+            if let Item::Done(done) = item {
+                done(Err(io::Error::other(text.clone())));
+            }
+        }
+        (self.shared.on_fault)(text);
+    }
+
+    /// Waits for records that somebody wants on disk; `None` when the log is closed and all is
+    /// written.
+    fn next_items(&self) -> Option<VecDeque<Item>> {
+        let mut inner = self.shared.inner.lock();
+        while !inner.must_write {
+            if inner.closed && inner.queue.is_empty() {
+                return None;
+            }
+            if inner.closed {
+                break;
+            }
+            self.shared.wake.wait(&mut inner);
+        }
+        let mut bytes = 0;
+        let mut count = 0;
+        for item in &inner.queue {
+            bytes += item.encoded_len();
+            if count > 0 && bytes > GROUP_BYTES_MAX {
+                break;
+            }
+            count += 1;
+        }
+        let items: VecDeque<Item> = inner.queue.drain(..count).collect();
+        inner.must_write = !inner.queue.is_empty();
+        Some(items)
+    }
+
+    /// Makes the records durable and returns who waits for them.
+    fn write(&mut self, items: VecDeque<Item>) -> io::Result<Vec<Done>> {
+        let mut records = Vec::with_capacity(items.len());
+        let mut dones = Vec::new();
+        for item in items {
+            match item {
+                Item::Record(record) => records.push(record),
+                Item::Done(done) => dones.push(done),
+            }
+        }
+        if !records.is_empty() {
+            let size = group_size(&records);
+            if self.file.is_none() || self.origin + (self.content.len() + size) as u64 > self.length
+            {
+                self.roll(size as u64)?;
+            }
+            let placed = self.write_group(&records)?;
+            self.publish(records, &placed)?;
+        }
+        self.prepare_next()?;
+        Ok(dones)
+    }
+
+    /// Writes one group; returns where each record lies.
+    fn write_group(&mut self, records: &[Record]) -> io::Result<Vec<(usize, usize)>> {
+        let start = self.content.len();
+        let sizes: usize = records.iter().map(Record::encoded_len).sum();
+        let bitmap = bitmap_len(sizes);
+        self.content.resize(start + GROUP_HEADER_LEN + bitmap, 0);
+        let mut placed = Vec::with_capacity(records.len());
+        for record in records {
+            let offset = self.content.len();
+            record.encode(&mut self.content);
+            placed.push((offset, self.content.len() - offset));
+        }
+        seal_group(&mut self.content, start, bitmap, self.segment, self.groups);
+        let file = self.file.as_ref().expect("a segment is open");
+        file.write_durably(self.blocks.fill(&self.content), self.origin)?;
+        self.shared.metrics.written_bytes.add((self.content.len() - start) as f64);
+        self.groups += 1;
+        let base = usize::try_from(self.origin).expect("segments are below 4 GiB");
+        placed.iter_mut().for_each(|(offset, _)| *offset += base);
+        let whole = self.content.len() - self.content.len() % BLOCK;
+        self.content.drain(..whole);
+        self.origin += whole as u64;
+        Ok(placed)
+    }
+
+    /// Makes what was written known to readers, and deletes segments that nobody needs any more.
+    fn publish(&self, records: Vec<Record>, placed: &[(usize, usize)]) -> io::Result<()> {
+        let mut inner = self.shared.inner.lock();
+        let mut purged = false;
+        for (record, (offset, length)) in records.into_iter().zip(placed) {
+            match record {
+                Record::Entry(entry) => {
+                    let location = Location {
+                        segment: self.segment,
+                        offset: u32::try_from(*offset).expect("segments are below 4 GiB"),
+                        length: u32::try_from(*length).expect("segments are below 4 GiB"),
+                        term: entry.position.term,
+                    };
+                    inner.entry_written(entry.position.index, location);
+                }
+                Record::TruncateAfter(last) => {
+                    inner.written.truncate_after(last.map(|last| last.index));
+                }
+                Record::Purge(upto) => {
+                    inner.written.purge(upto.index);
+                    inner.durable.purged = Some(upto);
+                    purged = true;
+                }
+                Record::Vote(vote) => inner.durable.vote = Some(vote),
+                Record::Committed(committed) => inner.durable.committed = Some(committed),
+                Record::Segment { .. } => {}
+            }
+        }
+        let written = inner.written.last();
+        inner.tail.shrink(written);
+        let doomed = if purged { inner.take_unneeded_segments(self.segment) } else { Vec::new() };
+        drop(inner);
+        for number in doomed {
+            std::fs::remove_file(segment::path_of(&self.dir, number))?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new segment, whose first group says what readers of it must know from before.
+    fn roll(&mut self, group: u64) -> io::Result<()> {
+        let number = self.segment + 1;
+        let room = group + 2 * BLOCK as u64 + 4096;
+        let ready = match self.preparation.take() {
+            Some(preparation) if preparation.length >= room => {
+                preparation.hurry.store(true, Ordering::Relaxed);
+                let length = preparation.length;
+                preparation.thread.join().expect("preparing does not panic")?;
+                length
+            }
+            other => {
+                if let Some(preparation) = other {
+                    preparation.stop.store(true, Ordering::Relaxed);
+                    preparation.thread.join().expect("preparing does not panic")?;
+                }
+                let length = self.next_length().max(room.next_multiple_of(BLOCK as u64));
+                segment::prepare(&self.dir, number, length, &mut || true)?;
+                length
+            }
+        };
+        segment::adopt(&self.dir, number)?;
+        let path = segment::path_of(&self.dir, number);
+        self.set_file(SegmentFile::open(&path, self.mode)?);
+        self.segment = number;
+        self.length = ready;
+        self.groups = 0;
+        self.origin = 0;
+        self.content.clear();
+        let header = {
+            let mut inner = self.shared.inner.lock();
+            inner.add_segment(number, std::fs::File::open(&path)?);
+            segment_header(&inner)
+        };
+        self.write_group(&header)?;
+        Ok(())
+    }
+
+    fn next_length(&self) -> u64 {
+        (self.length * 2).max(FIRST_SEGMENT_BYTES).min(self.segment_bytes_max)
+    }
+
+    /// Starts to prepare the next segment in time.
+    fn prepare_next(&mut self) -> io::Result<()> {
+        if self.preparation.is_some() || self.origin < self.length / PREPARE_AT_PART {
+            return Ok(());
+        }
+        let (number, length) = (self.segment + 1, self.next_length());
+        let (hurry, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let dir = self.dir.clone();
+        let (hurry_now, stop_now) = (hurry.clone(), stop.clone());
+        let thread =
+            std::thread::Builder::new().name("wal-prepare".to_owned()).spawn(move || {
+                segment::prepare(&dir, number, length, &mut || {
+                    if !hurry_now.load(Ordering::Relaxed) {
+                        std::thread::sleep(PREPARE_PAUSE);
+                    }
+                    !stop_now.load(Ordering::Relaxed)
+                })
+            })?;
+        self.preparation = Some(Preparation { length, hurry, stop, thread });
+        Ok(())
+    }
+}
+
+/// The records that begin a segment. They say what was durable when it began, not what was queued
+/// since: that follows in its turn.
+fn segment_header(inner: &Inner) -> Vec<Record> {
+    let mut records = vec![Record::Segment { version: FORMAT }];
+    records.extend(inner.durable.vote.clone().map(Record::Vote));
+    records.extend(inner.durable.purged.map(Record::Purge));
+    records.extend(inner.durable.committed.map(Record::Committed));
+    records
+}
+
+/// The bytes a group of these records takes at most.
+fn group_size(records: &[Record]) -> usize {
+    let sizes: usize = records.iter().map(Record::encoded_len).sum();
+    GROUP_HEADER_LEN + bitmap_len(sizes) + sizes + 8
+}

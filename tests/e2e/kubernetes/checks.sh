@@ -1,0 +1,112 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# checks.sh is sourced by job.sh: what the job expects of a cluster. A check that fails says why in $reason.
+reason=
+
+milliseconds() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+
+api_ready() {
+  [ "$(curl -s --max-time 2 --cacert pki/ca.crt --cert pki/admin.crt --key pki/admin.key \
+    "$(cat kube-apiserver.url)/readyz" || true)" = ok ]
+}
+
+# store_demands_our_certificate: it serves the API server's certificate, and neither none nor one of another authority.
+store_demands_our_certificate() {
+  local url
+  url=$(cat store.url)/version
+  curl -sf --max-time 5 --cacert pki/store-ca.crt --cert pki/store-client.crt --key pki/store-client.key "$url" >/dev/null &&
+    ! curl -s --max-time 5 --cacert pki/store-ca.crt "$url" >/dev/null &&
+    ! curl -s --max-time 5 --cacert pki/store-ca.crt --cert pki/admin.crt --key pki/admin.key "$url" >/dev/null
+}
+
+store_etcdctl() {
+  etcdctl --endpoints "$(cat store.url)" --cacert pki/store-ca.crt --cert pki/store-client.crt --key pki/store-client.key "$@"
+}
+
+# journal_object STATE: a ConfigMap whose last acknowledged state is that one.
+journal_object() {
+  jq -rs --argjson state "$1" '[.[] | select(.op == "ack" and .resource == "configmaps" and (.name | startswith("cm-")))]
+    | group_by(.name) | map(max_by(.state)) | map(select(.state == $state)) | .[length / 2 | floor].name' journal
+}
+
+# journal_version NAME STATE: the resourceVersion with which that state was acknowledged.
+journal_version() {
+  jq -r --arg name "$1" --argjson state "$2" \
+    'select(.op == "ack" and .resource == "configmaps" and .name == $name and .state == $state).version' journal
+}
+
+# schema_in_force: a custom resource is accepted, and refused with a value that its schema forbids.
+schema_in_force() {
+  widget 3 | kubectl apply --dry-run=server -f - >>kubectl.log && ! widget 10 | kubectl apply --dry-run=server -f - 2>>kubectl.log
+}
+widget() { printf '{apiVersion: e2e.quorate.dev/v1, kind: Widget, metadata: {name: schema}, spec: {size: %d}}' "$1"; }
+
+# controllers_follow REPLICAS: Deployment web has so many pods, the StatefulSets theirs; with nodes all are Ready.
+controllers_follow() {
+  local field=replicas
+  [ "$mode" = control-plane ] || field=readyReplicas
+  has_replicas deployment/web "$field" "$1" && has_replicas statefulset/ring "$field" 2 &&
+    has_replicas statefulset/db "$field" 3 || return 1
+  until_true 60 pods_are web "$1" && until_true 60 pods_are ring 2 && until_true 60 pods_are db 3 || return 1
+  if [ "$mode" = control-plane ]; then
+    # There is no node for them: the scheduler has looked at each and said so.
+    reason="the scheduler did not look at a pod of web"
+    kubectl wait --for=condition=PodScheduled=false pod --selector app=web --timeout=60s >>kubectl.log || return 1
+  fi
+  reason=
+}
+
+has_replicas() { # OBJECT FIELD NUMBER
+  reason="$1 has not $3 $2 (kubectl.log)"
+  kubectl wait "$1" --for=jsonpath="{.status.$2}=$3" --timeout=120s >>kubectl.log 2>&1
+}
+
+pods_are() { # APP NUMBER
+  local pods
+  pods=$(kubectl get pods --selector "app=$1" --output name | wc -l)
+  reason="$pods pods of $1 instead of $2"
+  [ "$pods" = "$2" ]
+}
+
+uid() { kubectl get pod "$1" --output jsonpath='{.metadata.uid}' 2>>kubectl.log; }
+replaced() { # POD UID
+  local now
+  now=$(uid "$1") && [ -n "$now" ] && [ "$now" != "$2" ]
+}
+
+# pod_comes_back: db-1 deleted is made again; with nodes on its old volume, Ready, and known to DNS and kube-proxy; and no
+# container was started twice because the store was away.
+pod_comes_back() {
+  local old restarts
+  if [ "$mode" = nodes ]; then
+    restarts=$(kubectl get pods --output jsonpath='{.items[*].status.containerStatuses[*].restartCount}')
+    reason="containers were started again: $restarts"
+    [[ $restarts =~ ^[0\ ]+$ ]] || return 1
+    reason="its volume had not been written before"
+    [ "$(starts)" = 1 ] || return 1
+  fi
+  old=$(uid db-1)
+  reason="db-1 was not made again"
+  kubectl delete pod db-1 --wait=false >>kubectl.log
+  until_true 60 replaced db-1 "$old" || return 1
+  [ "$mode" = nodes ] || return 0
+  reason="db-1 did not become Ready again"
+  kubectl wait --for=condition=Ready pod/db-1 --timeout=90s >>kubectl.log || return 1
+  reason="db-1 came back without its volume"
+  [ "$(starts)" = 2 ] || return 1
+  # Both follow through informers of their own.
+  reason="cluster DNS does not know db-1's new address"
+  until_true 30 resolves || return 1
+  reason="Service web does not answer in a pod"
+  until_true 30 service_answers || return 1
+  reason=
+}
+
+starts() { kubectl exec db-1 -- /testpod cat /data/starts 2>>kubectl.log; }
+resolves() {
+  [ "$(kubectl exec ring-0 -- /testpod lookup db-1.db 2>>kubectl.log)" = "$(kubectl get pod db-1 --output jsonpath='{.status.podIP}')" ]
+}
+service_answers() { kubectl exec ring-0 -- /testpod get http://web/ >>kubectl.log 2>&1; }
+
+# printed_all: kubectl --watch has shown every ConfigMap of the load.
+printed_all() { [ "$(grep -a '^configmap/cm-' watch-configmaps.log | sort -u | wc -l)" = "$CONFIGMAPS" ]; }

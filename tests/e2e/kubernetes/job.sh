@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# job.sh control-plane|nodes DIR: the steps of the main job, on a cluster that runs. main-job.sh calls it where the
+# cluster can be reached, with SEED and the other settings described there. Guarantees that it succeeds only when
+# every step did, that it waits for conditions only, each with a deadline, and that DIR/failure says what failed.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+mode=$1 D=$2
+# shellcheck source=process.sh
+. "$here/process.sh"
+# shellcheck source=checks.sh
+. "$here/checks.sh"
+export PATH=$QUORATE_TEST_CACHE/bin:$PATH KUBECONFIG=$D/pki/admin.kubeconfig KUBECACHEDIR=$D/kubectl-cache
+KILLS=${KILLS:-3} CONFIGMAPS=${CONFIGMAPS:-5000} NS=e2e
+WATCHED=(configmaps events widgets deployments statefulsets pods)
+RANDOM=$SEED
+cd "$D" # the path of a socket is short
+step=
+
+finish() {
+  local status=$? name
+  trap - EXIT
+  for name in workload "${WATCHED[@]/#/watch-}"; do end "$name" TERM 5; done
+  [ "$status" = 0 ] || [ -f failure ] || echo "$step" >failure
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 143' TERM
+
+say() {
+  step=$*
+  printf '%4d s  %s\n' "$SECONDS" "$*"
+}
+
+# fail WHAT...: ends the job.
+fail() {
+  echo "$*" >failure
+  exit 1
+}
+
+# within SECONDS WHAT COMMAND...: the command must succeed in time.
+within() {
+  local seconds=$1 what=$2
+  shift 2
+  until_true "$seconds" "$@" || fail "$what: not within $seconds s"
+}
+
+# ask SECONDS REQUEST: has the workload do something in time (see workload/main.go).
+ask() {
+  local joint='?'
+  case $2 in *\?*) joint='&' ;; esac
+  curl -s --fail-with-body --max-time $(($1 + 20)) --unix-socket workload.sock "http://workload/$2${joint}within=$1" >answer ||
+    fail "$2: $(sed -n '1p' answer) ($(wc -l <answer) reasons in $D/answer)"
+}
+
+# keep_watching KIND: prints what kubectl sees of it, and watches again whenever kubectl's watch has ended.
+keep_watching() {
+  local kubectl=
+  trap 'kill "$kubectl" 2>/dev/null; exit 0' TERM
+  while :; do
+    echo started >>"watch-$1.starts"
+    kubectl get "$1" --namespace "$NS" --watch --output name &
+    kubectl=$!
+    wait "$kubectl" || sleep 0.2 # the API server may be away
+  done
+}
+
+set_up() {
+  say "CRD, Deployment, StatefulSets, kubectl --watch, informers"
+  store_demands_our_certificate || fail "the store serves a client without a certificate of its own authority"
+  kubectl create namespace "$NS" >kubectl.log
+  kubectl config set-context test --namespace="$NS" >>kubectl.log
+  kubectl apply -f "$here/manifests/crd.yaml" >>kubectl.log
+  kubectl wait --for=condition=Established crd/widgets.e2e.quorate.dev --timeout=60s >>kubectl.log
+  if [ "$mode" = nodes ]; then
+    # shellcheck disable=SC2046
+    "$here/volumes.sh" "$D/volumes" 2 $(seq -f node%.0f "$N") | kubectl apply -f - >>kubectl.log
+  fi
+  # A new namespace has no ServiceAccount for a moment, and pods without one are refused.
+  kubectl wait --for=create serviceaccount/default --timeout=60s >>kubectl.log
+  kubectl apply -f "$here/manifests/controllers.yaml" >>kubectl.log
+  controllers_follow 2 || fail "before any kill: $reason"
+  local kind
+  for kind in "${WATCHED[@]}"; do start "watch-$kind" keep_watching "$kind"; done
+  for kind in configmaps statefulsets pods; do within 30 "kubectl get $kind --watch printed nothing" test -s "watch-$kind.log"; done
+  start workload workload -kubeconfig "$KUBECONFIG" -namespace "$NS" -store "$(cat store.url)" -pki "$D/pki" \
+    -socket workload.sock -journal journal -run "$SEED" -configmaps "$CONFIGMAPS"
+  within 60 "the workload's informers synced (log in $D/workload.log)" test -S workload.sock
+  ask 60 "probe?name=before"
+}
+
+# kill_and_start K: the Kth kill, at a random point in its share of 30% to 70% of the load.
+kill_and_start() {
+  local share=$((40 / KILLS)) percent started delay served ready
+  percent=$((30 + (40 * ($1 - 1)) / KILLS + RANDOM % (share > 0 ? share : 1)))
+  say "kill $1 of $KILLS, at $percent% of the load"
+  kubectl scale deployment web --replicas=$((2 + $1)) >>kubectl.log # acknowledged, whatever comes
+  ask 180 "wait?created=$((CONFIGMAPS * percent / 100))"
+  "$here/store.sh" kill "$D"
+  if [ "${PLANT-}" = rollback ] && [ "$1" = 1 ]; then cp -a store store.older; fi
+  delay=$((RANDOM % 2001))
+  sleep "$(seconds "$delay")" # not for anything: the store is away for a random time
+  started=$(milliseconds)
+  "$here/store.sh" start "$D" || fail "the store did not start again after kill $1 (log in $D/store.log)"
+  served=$(milliseconds)
+  within 90 "kube-apiserver /readyz ok after kill $1 (log in $D/kube-apiserver.log)" api_ready
+  ready=$(milliseconds)
+  printf 'kill %d at %s ConfigMaps: store away for %s s, ready %s s and kube-apiserver /readyz ok %s s after its start\n' \
+    "$1" "$(cat answer)" "$(seconds "$delay")" "$(seconds $((served - started)))" "$(seconds $((ready - started)))" | tee -a kills
+}
+
+# plant_fault: what the verifier must find. $1 is the kind.
+plant_fault() {
+  local key name version lease
+  say "planting a fault: $1"
+  case $1 in
+  delete)
+    name=$(journal_object 1)
+    store_etcdctl del "/registry/configmaps/$NS/$name" >>kubectl.log
+    ;;
+  overwrite)
+    name=$(journal_object 2)
+    version=$(journal_version "$name" 1)
+    key=/registry/configmaps/$NS/$name
+    # etcdctl ends what it prints with a newline.
+    store_etcdctl get "$key" --rev "$version" --print-value-only | head -c -1 >older-value
+    store_etcdctl put "$key" <older-value >>kubectl.log
+    ;;
+  lease)
+    # With it goes what hangs on it, as if it had run out.
+    lease=$(store_etcdctl get "/registry/events/$NS/event-0000" -w fields | sed -n 's/^"Lease" : //p')
+    store_etcdctl lease revoke "$(printf %x "$lease")" >>kubectl.log
+    ;;
+  rollback)
+    "$here/store.sh" kill "$D"
+    rm -rf store
+    cp -a store.older store
+    "$here/store.sh" start "$D"
+    ;;
+  *) fail "PLANT=$1 is unknown" ;;
+  esac
+}
+
+set_up
+say "load: $CONFIGMAPS ConfigMaps, Events and widgets"
+ask 10 start
+for k in $(seq 1 "$KILLS"); do kill_and_start "$k"; done
+say "the rest of the load"
+ask 300 wait
+if [ -n "${PLANT-}" ]; then plant_fault "$PLANT"; fi
+say "verify: journal, store, lists, informers"
+ask 60 verify
+cp answer verified
+say "live events to every informer"
+ask 60 "probe?name=after"
+say "controllers"
+store_demands_our_certificate || fail "after its restarts the store serves a client without a certificate of its own authority"
+schema_in_force || fail "the custom resource's schema is not in force after the restarts"
+controllers_follow $((2 + KILLS)) || fail "the last acknowledged scale: $reason"
+kubectl scale deployment web --replicas=4 >>kubectl.log
+controllers_follow 4 || fail "after the restarts: $reason"
+pod_comes_back || fail "a deleted pod: $reason"
+for name in kube-apiserver kube-controller-manager kube-scheduler; do
+  running "$name" || fail "$name has ended (log in $D/$name.log)"
+done
+say "verify again, after the controllers"
+ask 60 verify
+# No informer need have noticed anything so far: the API server's own watches resume. Now it reads all from the store, and
+# they from it. The controllers are done, which may give up their leases meanwhile.
+say "a new kube-apiserver; relists; kubectl --watch"
+"$here/control-plane.sh" restart "$D" || fail "kube-apiserver did not start again (log in $D/kube-apiserver.log)"
+ask 60 "probe?name=last&keep=1"
+for kind in "${WATCHED[@]}"; do
+  within 30 "kubectl get $kind --watch printed the last object (log in $D/watch-$kind.log)" grep -q '/last$' "watch-$kind.log"
+done
+within 30 "kubectl get configmaps --watch printed all ConfigMaps" printed_all
+ask 60 verify
+ask 10 report
+{
+  echo "seed $SEED, store $(head -n 1 store.args)"
+  cat verified answer kills
+  echo "kubectl --watch started again: $(($(cat watch-*.starts | wc -l) - ${#WATCHED[@]}))"
+} | tee summary
