@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod base;
 pub mod data_dir;
 pub mod wal;
 

@@ -29,7 +29,8 @@ link_components() {
 }
 
 make_images() {
-  gcc -Os -static -s -o "$BIN/pause" "$here/pause/pause.c"
+  cd "$BIN"
+  gcc -Os -static -s -o pause "$here/pause/pause.c"
   mkdir -p "$CACHE/images"
   local name
   for name in pause testpod; do
@@ -70,8 +71,7 @@ if [ "$what" = nodes ]; then
   export PATH="$PATH:/usr/sbin:/sbin"
   go_binary dns "$here/dns" .
   go_binary testpod "$here" ./testpod
-  cd "$BIN"
-  once images "$(digest "$here/mkimage.py" "$here/pause/pause.c" testpod)" make_images \
+  once images "$(cd "$here" && digest mkimage.py pause/pause.c) $(cd "$BIN" && digest testpod)" make_images \
     "$CACHE/images/pause.tar" "$CACHE/images/testpod.tar"
   DEBIAN=(containerd runc containernetworking-plugins)
   once deb "${DEBIAN[*]} $(. /etc/os-release && echo "$VERSION_CODENAME")" unpack_debian_packages \

@@ -20,6 +20,11 @@ pub struct View {
 }
 
 impl View {
+    /// The flushed part of the store.
+    pub fn base(&self) -> &std::sync::Arc<dyn crate::base::Base> {
+        self.stack.base()
+    }
+
     /// The main revision of the last write.
     pub fn revision(&self) -> i64 {
         self.revision

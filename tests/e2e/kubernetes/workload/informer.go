@@ -159,20 +159,24 @@ func (s *stream) event(e watch.Event) (watch.Event, bool) {
 	return e, true
 }
 
-// missed returns the acknowledged writes that never came as events, unless the informer has listed again,
-// after which it may know their outcome from the list.
-func (i *informer) missed(acks []acknowledgement) (missed []acknowledgement) {
+// missed returns the acknowledged writes that never came as events, and how many did. It knows nothing of an informer that
+// has listed again: the list may have told that what events did not.
+func (i *informer) missed(acks []acknowledgement) (missed []acknowledgement, came int) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.lists.Load() != 1 {
-		return nil
+		return nil, 0
 	}
 	for _, a := range acks {
-		if a.resource == i.name && !i.seen[a.version] && !(a.deleted && i.deleted[a.name]) {
+		switch {
+		case a.resource != i.name:
+		case a.deleted && i.deleted[a.name], !a.deleted && i.seen[a.version]:
+			came++
+		default:
 			missed = append(missed, a)
 		}
 	}
-	return missed
+	return missed, came
 }
 
 // cached returns the resourceVersions of the objects in the informer's cache.

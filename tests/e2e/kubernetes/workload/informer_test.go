@@ -82,13 +82,14 @@ func TestMissedEvents(t *testing.T) {
 	acks := []acknowledgement{
 		{a, 11, false}, {a, 12, false}, {gone, 0, true}, {objectName{"configmaps", "kept"}, 0, true}, {objectName{"events", "e"}, 14, false},
 	}
-	if got := fmt.Sprint(i.missed(acks)); got != fmt.Sprint([]acknowledgement{acks[1], acks[3]}) {
-		t.Errorf("missed %v", got)
+	missed, came := i.missed(acks)
+	if fmt.Sprint(missed) != fmt.Sprint([]acknowledgement{acks[1], acks[3]}) || came != 2 {
+		t.Errorf("missed %v, %d came", missed, came)
 	}
 	initial.initial = true
 	initial.event(endOfInitial(20))
-	if got := i.missed(acks); got != nil {
-		t.Errorf("after a relist, missed %v", got)
+	if missed, came := i.missed(acks); missed != nil || came != 0 {
+		t.Errorf("after a relist, missed %v, %d came", missed, came)
 	}
 }
 

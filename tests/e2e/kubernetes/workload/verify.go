@@ -28,16 +28,19 @@ func (w *workload) verify(ctx context.Context) (summary string, problems []strin
 			problems = append(problems, err.Error())
 		}
 	}
+	events := 0
 	for _, i := range w.informers {
-		missed := i.missed(acks)
+		missed, came := i.missed(acks)
 		for _, a := range missed {
 			problems = append(problems, fmt.Sprintf("informer %s: no event came of %s, acknowledged with resourceVersion %d",
 				i.name, a, a.version))
 		}
+		events += came
 	}
 	problems = append(problems, w.faults.all()...)
-	return summary + fmt.Sprintf("store = list = informer for %d resources after %.1f s\n",
-		len(w.informers), time.Since(start).Seconds()), problems
+	return summary + fmt.Sprintf("store = list = informer for %d resources after %.1f s; "+
+		"%d of %d acknowledged writes came as events to informers that never listed again\n",
+		len(w.informers), time.Since(start).Seconds(), events, len(acks)), problems
 }
 
 // verifyStore looks for every acknowledged object in the store itself.

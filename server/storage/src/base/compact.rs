@@ -1,0 +1,116 @@
+//! Deleting compacted history, a little at a time.
+//!
+//! The walk goes over the versions from the previously compacted revision to the new one. Each
+//! version it meets makes the one it superseded unreachable: that one is deleted. What remains is
+//! for each key the newest version at or below the compacted revision. A tombstone below that
+//! revision goes too, and with it the key's row in `latest` if nothing came after. Versions at exactly
+//! the compacted revision stay until the next compaction, because a watch may still start there.
+//!
+//! The cost is in what was written since the last compaction, not in what is kept.
+
+use quorate_core::{Fault, Revision};
+use redb::{ReadableTable, WriteTransaction};
+
+use super::count::{CountChanges, CountIndex};
+use super::fault;
+use super::meta::Meta;
+use super::row::{HistoryRow, LatestRow, history_bytes};
+use super::tables::{HISTORY, LATEST, RevisionKey};
+
+/// What the walk must know of a version.
+struct Seen {
+    revision: Revision,
+    previous: Revision,
+    /// The key, of tombstones alone.
+    deleted_key: Option<Vec<u8>>,
+}
+
+/// Whether there is history to delete.
+pub(super) fn is_due(meta: &Meta) -> bool {
+    meta.compacted > meta.deleted
+}
+
+/// Looks at up to `rows` versions and deletes what they make unreachable; brings `meta` up to date.
+/// Returns how many rows it deleted.
+pub(super) fn step(
+    txn: &WriteTransaction,
+    rows: usize,
+    counts: &CountIndex,
+    meta: &mut Meta,
+) -> Result<u64, Fault> {
+    if meta.deleting <= meta.deleted {
+        // A walk keeps its end even if there is another compaction meanwhile: the next walk begins
+        // where this one ends.
+        meta.deleting = meta.compacted;
+        meta.delete_from = Revision::start_of(meta.deleted.max(0));
+    }
+    let (compacted, from) = (meta.deleting, meta.delete_from);
+    let mut history = txn.open_table(HISTORY).map_err(fault)?;
+    let mut latest = txn.open_table(LATEST).map_err(fault)?;
+    let seen = look(&history, from, compacted, rows)?;
+    let mut changes = CountChanges::default();
+    let mut deleted = 0;
+    let mut delete = |revision: Revision, meta: &mut Meta| -> Result<(), Fault> {
+        if let Some(row) = history.remove(&revision.to_bytes()).map_err(fault)? {
+            let record = HistoryRow::decode(&revision.to_bytes(), row.value())?;
+            meta.history_bytes -= history_bytes(record);
+            deleted += 1;
+        }
+        Ok(())
+    };
+    for version in &seen {
+        if !version.previous.is_none() && version.previous.main != compacted {
+            delete(version.previous, meta)?;
+        }
+        let Some(key) = &version.deleted_key else { continue };
+        if version.revision.main == compacted {
+            continue;
+        }
+        delete(version.revision, meta)?;
+        let newest = match latest.get(key.as_slice()).map_err(fault)? {
+            None => None,
+            Some(row) => Some(LatestRow::decode(key, row.value())?.header.revision),
+        };
+        if newest == Some(version.revision) {
+            if let Some(row) = latest.remove(key.as_slice()).map_err(fault)? {
+                meta.latest_bytes -= (key.len() + row.value().len()) as u64;
+            }
+            changes.note(counts, key, 0, -1);
+        }
+    }
+    match seen.last() {
+        Some(last) if seen.len() >= rows => {
+            meta.delete_from = Revision::new(last.revision.main, last.revision.sub + 1);
+        }
+        _ => {
+            meta.deleted = compacted;
+        }
+    }
+    drop((history, latest));
+    changes.write(txn)?;
+    super::merge::write_meta(txn, meta)?;
+    Ok(deleted)
+}
+
+fn look(
+    history: &impl ReadableTable<&'static RevisionKey, &'static [u8]>,
+    from: Revision,
+    compacted: i64,
+    rows: usize,
+) -> Result<Vec<Seen>, Fault> {
+    let mut seen = Vec::new();
+    let end = Revision::start_of(compacted + 1).to_bytes();
+    for row in history.range::<&RevisionKey>(&from.to_bytes()..&end).map_err(fault)? {
+        if seen.len() >= rows {
+            break;
+        }
+        let (revision, row) = row.map_err(fault)?;
+        let record = HistoryRow::decode(revision.value(), row.value())?;
+        seen.push(Seen {
+            revision: record.revision,
+            previous: record.previous,
+            deleted_key: record.is_tombstone().then(|| record.key.to_vec()),
+        });
+    }
+    Ok(seen)
+}

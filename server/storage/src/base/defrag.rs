@@ -1,0 +1,155 @@
+//! Defragmentation: copying what is in use into a new file and going on in that.
+//!
+//! The copy is made from a snapshot while flushes go on into the old file. Then what was flushed
+//! meanwhile is merged into the copy, again and again until little is left, and the thread that
+//! flushes does the last part and swaps the files. Compacted history is not deleted while a copy is
+//! being made: a version that the snapshot had would otherwise go without trace.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_core::base::Base;
+use quorate_core::{Fault, Record, Revision};
+use redb::{Database, Durability, Key, ReadOnlyTable, ReadableTable, TableDefinition, Value};
+
+use super::fault;
+use super::merge::{append_history, begin, create_tables, merge_latest, write_meta};
+use super::meta::Meta;
+use super::snapshot::Snapshot;
+use super::tables::{ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER};
+
+/// Rows copied in one transaction.
+const CHUNK_ROWS: usize = 32 << 10;
+
+/// A copy in the making.
+pub(super) struct Copy {
+    database: Arc<Database>,
+    /// What the copy contains.
+    meta: Meta,
+}
+
+impl Copy {
+    /// Copies `snapshot` into an empty database.
+    pub(super) fn new(database: Arc<Database>, snapshot: &Snapshot) -> Result<Self, Fault> {
+        let txn = begin(&database)?;
+        create_tables(&txn, &Meta::default())?;
+        txn.commit().map_err(fault)?;
+        copy_table(&database, snapshot, HISTORY)?;
+        copy_table(&database, snapshot, LATEST)?;
+        copy_table(&database, snapshot, COUNT)?;
+        copy_table(&database, snapshot, LEASE_KEY)?;
+        let meta = snapshot.meta().clone();
+        let txn = begin(&database)?;
+        write_meta(&txn, &meta)?;
+        txn.commit().map_err(fault)?;
+        Ok(Self { database, meta })
+    }
+
+    /// The last main revision in the copy.
+    pub(super) fn revision(&self) -> i64 {
+        self.meta.history_revision
+    }
+
+    /// Merges the versions that `snapshot` has and the copy has not.
+    pub(super) fn catch_up(&mut self, snapshot: &Snapshot) -> Result<(), Fault> {
+        while self.revision() < snapshot.revision() {
+            let chunk = versions_after(snapshot, self.revision())?;
+            let mut newest: BTreeMap<Bytes, &Record> = BTreeMap::new();
+            for record in &chunk {
+                newest.insert(record.key.clone(), record);
+            }
+            let current = Snapshot::open(&self.database)?;
+            let txn = begin(&self.database)?;
+            append_history(&txn, chunk.iter(), &mut self.meta)?;
+            let counts = current.counts();
+            merge_latest(&txn, newest.values().copied(), counts, &mut self.meta)?;
+            // A flush can end in entries that wrote no version.
+            let reached =
+                chunk.last().map_or_else(|| snapshot.revision(), |last| last.revision.main);
+            self.meta.history_revision = reached;
+            self.meta.latest_revision = reached;
+            write_meta(&txn, &self.meta)?;
+            txn.commit().map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    /// Merges the rest and makes the copy complete and durable. Nothing may be flushed after
+    /// `snapshot` was taken.
+    pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<Arc<Database>, Fault> {
+        self.catch_up(snapshot)?;
+        let last = snapshot.meta();
+        let meta = Meta {
+            applied: last.applied,
+            history_revision: last.history_revision,
+            latest_revision: last.latest_revision,
+            compacted: last.compacted,
+            membership: last.membership.clone(),
+            ..self.meta
+        };
+        copy_table(&self.database, snapshot, LEASE)?;
+        copy_table(&self.database, snapshot, ALARM)?;
+        copy_table(&self.database, snapshot, MEMBER)?;
+        let txn = begin(&self.database)?;
+        write_meta(&txn, &meta)?;
+        txn.commit().map_err(fault)?;
+        Ok(self.database)
+    }
+}
+
+/// Versions above main revision `after`, whole revisions of them, about a chunk.
+fn versions_after(snapshot: &Snapshot, after: i64) -> Result<Vec<Record>, Fault> {
+    let mut versions: Vec<Record> = Vec::new();
+    let mut cursor = snapshot.history(Revision::start_of(after + 1))?;
+    while cursor.advance()? {
+        let record = cursor.record();
+        let full = versions.len() >= CHUNK_ROWS;
+        if full && versions.last().is_some_and(|v| v.revision.main != record.revision.main) {
+            break;
+        }
+        versions.push(record.to_owned());
+    }
+    Ok(versions)
+}
+
+/// Copies a table whose copy is empty, in chunks that need not be durable yet.
+fn copy_table<K: Key + 'static, V: Value + 'static>(
+    database: &Database,
+    snapshot: &Snapshot,
+    table: TableDefinition<'static, K, V>,
+) -> Result<(), Fault> {
+    let source: ReadOnlyTable<K, V> = snapshot.txn().open_table(table).map_err(fault)?;
+    let mut rows = source.iter().map_err(fault)?;
+    let mut done = false;
+    while !done {
+        let mut txn = database.begin_write().map_err(fault)?;
+        txn.set_durability(Durability::None).map_err(fault)?;
+        {
+            let mut target = txn.open_table(table).map_err(fault)?;
+            let mut end =
+                target.upper_bound_mut(Bound::<K::SelfType<'_>>::Unbounded).map_err(fault)?;
+            for _ in 0..CHUNK_ROWS {
+                let Some(row) = rows.next() else {
+                    done = true;
+                    break;
+                };
+                let (key, value) = row.map_err(fault)?;
+                end.insert_before(key.value(), value.value()).map_err(fault)?;
+            }
+            end.close().map_err(fault)?;
+        }
+        txn.commit().map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// Opens an empty database for a copy.
+pub(super) fn open_target(path: &Path, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
+    let file = super::file::PacedFile::open(path).map_err(fault)?;
+    let database =
+        Database::builder().set_cache_size(cache_bytes).create_with_backend(file).map_err(fault)?;
+    Ok(Arc::new(database))
+}

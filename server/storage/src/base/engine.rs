@@ -1,0 +1,460 @@
+//! The database with the thread that writes it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use quorate_core::store::{Frozen, Restored, Shared};
+use quorate_core::tables::{Lease, MemberAttributes, Tables};
+use quorate_core::{Fault, LogPosition};
+use redb::{Database, ReadableTable};
+
+use super::defrag::{self, Copy};
+use super::file::{Directory, PacedFile};
+use super::merge::{begin, create_tables, merge};
+use super::meta::Meta;
+use super::metrics::Metrics;
+use super::snapshot::Snapshot;
+use super::tables::{ALARM, LEASE, MEMBER};
+use super::{BaseError, compact, fault};
+use crate::OnFault;
+
+/// Files up to this size are verified as a whole when they are opened: it takes less than a tenth
+/// of a second. Larger ones are trusted, and rows are verified as they are read.
+const VERIFY_BYTES_MAX: u64 = 64 << 20;
+/// Versions looked at in one transaction while compacted history is deleted.
+const COMPACT_ROWS: usize = 4096;
+/// A copy is close enough for the last step when it is behind by this many revisions or less.
+const DEFRAG_LAG_MAX: i64 = 20_000;
+
+/// Called when a piece of work is done, or cannot be.
+pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+/// Called after each flush with the log position the database is complete up to.
+pub type OnCheckpoint = Box<dyn Fn(LogPosition) + Send>;
+
+/// How the database is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Memory for pages, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20 }
+    }
+}
+
+/// Sizes of the database in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Space taken on disk.
+    pub allocated: u64,
+    /// Bytes of the rows in it.
+    pub in_use: u64,
+}
+
+/// A database that was opened and is not written yet.
+pub struct Opened {
+    directory: Directory,
+    number: u64,
+    database: Arc<Database>,
+    base: Arc<Snapshot>,
+    restored: Restored,
+    options: Options,
+}
+
+impl Opened {
+    /// Opens the database in `path`, or makes one.
+    pub fn open(path: &Path, options: Options) -> Result<Self, BaseError> {
+        let directory = Directory::open(path)?;
+        let current = directory.current()?;
+        directory.remove_others(current).map_err(|e| directory.io_error(e))?;
+        let number = current.unwrap_or(1);
+        let file = directory.file(number);
+        let damaged = |what: String| BaseError::Damaged { path: file.clone(), what };
+        let length = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
+        if current.is_some() && length == 0 {
+            return Err(damaged("it is missing or empty".to_owned()));
+        }
+        let backend = PacedFile::open(&file)
+            .map_err(|source| BaseError::Io { path: file.clone(), source })?;
+        let database = Database::builder()
+            .set_cache_size(options.cache_bytes)
+            .set_check_integrity_on_open(current.is_some() && length <= VERIFY_BYTES_MAX)
+            .create_with_backend(backend)
+            .map_err(|e| BaseError::Database { path: file.clone(), reason: e.to_string() })?;
+        let database = Arc::new(database);
+        if current.is_none() {
+            create(&database).map_err(|e| damaged(e.to_string()))?;
+            directory.set_current(number).map_err(|e| directory.io_error(e))?;
+        }
+        let base = Arc::new(Snapshot::open(&database).map_err(|e| damaged(e.to_string()))?);
+        let restored = restore(&base).map_err(|e| damaged(e.to_string()))?;
+        Ok(Self { directory, number, database, base, restored, options })
+    }
+
+    /// The flushed state.
+    pub fn base(&self) -> Arc<dyn quorate_core::base::Base> {
+        self.base.clone()
+    }
+
+    /// What a store must know beside the base.
+    pub fn restored(&self) -> &Restored {
+        &self.restored
+    }
+}
+
+fn create(database: &Database) -> Result<(), Fault> {
+    let txn = begin(database)?;
+    create_tables(&txn, &Meta::default())?;
+    txn.commit().map_err(fault)
+}
+
+fn restore(base: &Snapshot) -> Result<Restored, Fault> {
+    let meta = base.meta();
+    let mut tables = Tables::default();
+    let table = base.txn().open_table(LEASE).map_err(fault)?;
+    for row in table.iter().map_err(fault)? {
+        let (id, lease) = row.map_err(fault)?;
+        let (ttl, remaining_ttl) = lease.value();
+        tables.leases.insert(id.value(), Lease { ttl, remaining_ttl });
+    }
+    let table = base.txn().open_table(ALARM).map_err(fault)?;
+    for row in table.iter().map_err(fault)? {
+        tables.alarms.insert(row.map_err(fault)?.0.value());
+    }
+    let table = base.txn().open_table(MEMBER).map_err(fault)?;
+    for row in table.iter().map_err(fault)? {
+        let (id, row) = row.map_err(fault)?;
+        let mut texts = row.value().into_iter().map(str::to_owned);
+        let name = texts.next().unwrap_or_default();
+        let attributes = MemberAttributes { name, client_urls: texts.collect() };
+        tables.members.insert(id.value(), attributes);
+    }
+    Ok(Restored {
+        revision: meta.history_revision,
+        compacted: (meta.compacted >= 0).then_some(meta.compacted),
+        applied: meta.applied,
+        membership: meta.membership.clone(),
+        tables,
+    })
+}
+
+/// Work for the thread.
+enum Job {
+    Flush(Frozen, Done),
+    FinishCopy(Copy, u64),
+}
+
+/// What the thread and its callers share.
+struct Inner {
+    jobs: VecDeque<Job>,
+    closing: bool,
+    /// Kept up to date for those who wait for it.
+    deleted: i64,
+    waiting_for_deletion: Vec<(i64, Done)>,
+    /// Those who wait for the running defragmentation.
+    defragmenting: Option<Vec<Done>>,
+    sizes: Sizes,
+    base: Arc<Snapshot>,
+    number: u64,
+}
+
+struct EngineShared {
+    inner: Mutex<Inner>,
+    wake: Condvar,
+    store: Arc<Shared>,
+    directory: Directory,
+    options: Options,
+    on_fault: OnFault,
+    metrics: Metrics,
+}
+
+impl EngineShared {
+    fn fail(&self, what: &str, error: &Fault) {
+        let text = format!("{what}: {error}");
+        (self.on_fault)(text);
+    }
+}
+
+/// The database. Dropping it does the work that is queued and stops the thread.
+pub struct Engine {
+    shared: Arc<EngineShared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts to write `opened`. What is flushed is installed in `store`. `on_fault` is called when
+    /// the database cannot be written; the process must then stop.
+    pub fn start(
+        opened: Opened,
+        store: Arc<Shared>,
+        on_checkpoint: OnCheckpoint,
+        on_fault: OnFault,
+    ) -> std::io::Result<Self> {
+        let meta = opened.base.meta().clone();
+        let shared = Arc::new(EngineShared {
+            inner: Mutex::new(Inner {
+                jobs: VecDeque::new(),
+                closing: false,
+                deleted: meta.deleted,
+                waiting_for_deletion: Vec::new(),
+                defragmenting: None,
+                sizes: Sizes::default(),
+                base: opened.base,
+                number: opened.number,
+            }),
+            wake: Condvar::new(),
+            store,
+            directory: opened.directory,
+            options: opened.options,
+            on_fault,
+            metrics: Metrics::default(),
+        });
+        let mut worker = Worker {
+            shared: shared.clone(),
+            database: opened.database,
+            number: opened.number,
+            meta,
+            on_checkpoint,
+        };
+        worker.publish_sizes()?;
+        let thread = std::thread::Builder::new().name("flush".to_owned());
+        let thread = thread.spawn(move || worker.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// What the database measures.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Sizes after the last flush.
+    pub fn sizes(&self) -> Sizes {
+        self.shared.inner.lock().sizes
+    }
+
+    /// Merges a frozen layer into the database. Everything in it must be durable in the log.
+    pub fn flush(&self, frozen: Frozen, done: Done) {
+        self.shared.inner.lock().jobs.push_back(Job::Flush(frozen, done));
+        self.shared.wake.notify_one();
+    }
+
+    /// Calls `done` when the history that a compaction at `revision` gave up is deleted. The
+    /// compaction must have been flushed.
+    pub fn when_deleted(&self, revision: i64, done: Done) {
+        let mut inner = self.shared.inner.lock();
+        if inner.deleted >= revision {
+            drop(inner);
+            done(Ok(()));
+            return;
+        }
+        inner.waiting_for_deletion.push((revision, done));
+    }
+
+    /// Rewrites the database into a new file without the space that is free in it. Calls `done`
+    /// at the end; reads and writes go on meanwhile.
+    pub fn defragment(&self, done: Done) {
+        let mut inner = self.shared.inner.lock();
+        if let Some(waiting) = &mut inner.defragmenting {
+            waiting.push(done);
+            return;
+        }
+        inner.defragmenting = Some(vec![done]);
+        let (base, number) = (inner.base.clone(), inner.number + 1);
+        drop(inner);
+        let shared = self.shared.clone();
+        let spawned = std::thread::Builder::new().name("defragment".to_owned()).spawn(move || {
+            if let Err(error) = copy(&shared, &base, number) {
+                end_defragmentation(&shared, Err(error.to_string()));
+            }
+        });
+        if let Err(error) = spawned {
+            end_defragmentation(&self.shared, Err(error.to_string()));
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shared.inner.lock().closing = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes the database panicked");
+        }
+    }
+}
+
+/// Makes the copy up to the last step, and hands it to the thread that flushes.
+fn copy(shared: &EngineShared, base: &Arc<Snapshot>, number: u64) -> Result<(), Fault> {
+    let path = shared.directory.file(number);
+    let database = defrag::open_target(&path, shared.options.cache_bytes / 2)?;
+    let mut copy = Copy::new(database, base)?;
+    loop {
+        let base = shared.inner.lock().base.clone();
+        let lag = base.meta().history_revision - copy.revision();
+        if lag <= DEFRAG_LAG_MAX {
+            break;
+        }
+        copy.catch_up(&base)?;
+    }
+    let mut inner = shared.inner.lock();
+    inner.jobs.push_back(Job::FinishCopy(copy, number));
+    drop(inner);
+    shared.wake.notify_one();
+    Ok(())
+}
+
+/// Tells those who wait. A defragmentation that failed leaves the old file in use.
+fn end_defragmentation(shared: &EngineShared, result: Result<(), String>) {
+    let mut inner = shared.inner.lock();
+    let (waiting, number) = (inner.defragmenting.take(), inner.number);
+    drop(inner);
+    if let Err(error) = &result {
+        tracing::error!(error, "the defragmentation failed; the database is as it was");
+        if let Err(error) = shared.directory.remove_others(Some(number)) {
+            tracing::warn!(%error, "cannot remove the unfinished copy");
+        }
+    }
+    shared.wake.notify_one();
+    for done in waiting.into_iter().flatten() {
+        done(result.clone());
+    }
+}
+
+/// What the thread owns.
+struct Worker {
+    shared: Arc<EngineShared>,
+    database: Arc<Database>,
+    number: u64,
+    meta: Meta,
+    on_checkpoint: OnCheckpoint,
+}
+
+/// What to do next.
+enum Next {
+    Job(Job),
+    Compact,
+    Stop,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            let result = match self.next() {
+                Next::Job(Job::Flush(frozen, done)) => self.flush(frozen, done),
+                Next::Job(Job::FinishCopy(copy, number)) => self.finish_copy(copy, number),
+                Next::Compact => self.compact(),
+                Next::Stop => return,
+            };
+            if let Err(error) = result {
+                self.shared.fail("cannot write the database", &error);
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Next {
+        let mut inner = self.shared.inner.lock();
+        loop {
+            if let Some(job) = inner.jobs.pop_front() {
+                return Next::Job(job);
+            }
+            if inner.closing {
+                return Next::Stop;
+            }
+            if compact::is_due(&self.meta) && inner.defragmenting.is_none() {
+                return Next::Compact;
+            }
+            self.shared.wake.wait(&mut inner);
+        }
+    }
+
+    fn flush(&mut self, frozen: Frozen, done: Done) -> Result<(), Fault> {
+        let started = Instant::now();
+        let base = self.shared.inner.lock().base.clone();
+        let txn = begin(&self.database)?;
+        merge(&txn, &frozen, base.counts(), &mut self.meta)?;
+        txn.commit().map_err(fault)?;
+        self.install(true)?;
+        let seconds = started.elapsed().as_secs_f64();
+        self.shared.metrics.commit.observe(seconds);
+        tracing::debug!(revision = frozen.revision, seconds, "flushed");
+        if let Some(applied) = frozen.applied {
+            (self.on_checkpoint)(applied);
+        }
+        done(Ok(()));
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), Fault> {
+        let base = self.shared.inner.lock().base.clone();
+        let txn = begin(&self.database)?;
+        let deleted = compact::step(&txn, COMPACT_ROWS, base.counts(), &mut self.meta)?;
+        txn.commit().map_err(fault)?;
+        self.shared.metrics.compacted_keys.inc_by(deleted);
+        self.install(false)?;
+        let mut inner = self.shared.inner.lock();
+        inner.deleted = self.meta.deleted;
+        let (ready, waiting) = std::mem::take(&mut inner.waiting_for_deletion)
+            .into_iter()
+            .partition(|(revision, _)| *revision <= self.meta.deleted);
+        inner.waiting_for_deletion = waiting;
+        drop(inner);
+        let ready: Vec<(i64, Done)> = ready;
+        for (_, done) in ready {
+            done(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Does the last step of a defragmentation and goes on in the new file.
+    fn finish_copy(&mut self, copy: Copy, number: u64) -> Result<(), Fault> {
+        let base = self.shared.inner.lock().base.clone();
+        let database = match copy.finish(&base) {
+            Ok(database) => database,
+            Err(error) => {
+                end_defragmentation(&self.shared, Err(error.to_string()));
+                return Ok(());
+            }
+        };
+        drop(base);
+        // From here on the new file is the one that a restart finds.
+        self.shared.directory.set_current(number).map_err(fault)?;
+        self.database = database;
+        self.number = number;
+        self.install(false)?;
+        self.meta = self.shared.inner.lock().base.meta().clone();
+        self.shared.directory.remove_others(Some(number)).map_err(fault)?;
+        end_defragmentation(&self.shared, Ok(()));
+        Ok(())
+    }
+
+    /// Shows the last commit to readers.
+    fn install(&mut self, flushed: bool) -> Result<(), Fault> {
+        let base = Arc::new(Snapshot::open(&self.database)?);
+        let old = {
+            let mut inner = self.shared.inner.lock();
+            inner.number = self.number;
+            std::mem::replace(&mut inner.base, base.clone())
+        };
+        self.shared.store.install_base(base, flushed);
+        drop(old);
+        self.publish_sizes().map_err(fault)
+    }
+
+    fn publish_sizes(&mut self) -> std::io::Result<()> {
+        let allocated = self.shared.directory.allocated_bytes(self.number)?;
+        let mut inner = self.shared.inner.lock();
+        let meta = inner.base.meta();
+        let in_use = meta.latest_bytes + meta.history_bytes;
+        inner.sizes = Sizes { allocated, in_use };
+        Ok(())
+    }
+}
