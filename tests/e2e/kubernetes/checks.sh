@@ -14,13 +14,15 @@ api_ready() {
 store_demands_our_certificate() {
   local url
   url=$(cat store.url)/version
-  curl -sf --max-time 5 --cacert pki/store-ca.crt --cert pki/store-client.crt --key pki/store-client.key "$url" >/dev/null &&
-    ! curl -s --max-time 5 --cacert pki/store-ca.crt "$url" >/dev/null &&
-    ! curl -s --max-time 5 --cacert pki/store-ca.crt --cert pki/admin.crt --key pki/admin.key "$url" >/dev/null
+  store_curl --cert pki/store-client.crt --key pki/store-client.key -f "$url" && ! store_curl "$url" &&
+    ! store_curl --cert pki/admin.crt --key pki/admin.key "$url"
 }
 
+store_curl() { curl -s --max-time 5 --cacert pki/store-ca.crt "$@" >/dev/null; }
+
 store_etcdctl() {
-  etcdctl --endpoints "$(cat store.url)" --cacert pki/store-ca.crt --cert pki/store-client.crt --key pki/store-client.key "$@"
+  etcdctl --endpoints "$(cat store.url)" --cacert pki/store-ca.crt \
+    --cert pki/store-client.crt --key pki/store-client.key "$@"
 }
 
 # journal_object STATE: a ConfigMap whose last acknowledged state is that one.
@@ -37,7 +39,8 @@ journal_version() {
 
 # schema_in_force: a custom resource is accepted, and refused with a value that its schema forbids.
 schema_in_force() {
-  widget 3 | kubectl apply --dry-run=server -f - >>kubectl.log && ! widget 10 | kubectl apply --dry-run=server -f - 2>>kubectl.log
+  widget 3 | kubectl apply --dry-run=server -f - >>kubectl.log &&
+    ! widget 10 | kubectl apply --dry-run=server -f - 2>>kubectl.log
 }
 widget() { printf '{apiVersion: e2e.quorate.dev/v1, kind: Widget, metadata: {name: schema}, spec: {size: %d}}' "$1"; }
 
@@ -104,7 +107,9 @@ pod_comes_back() {
 
 starts() { kubectl exec db-1 -- /testpod cat /data/starts 2>>kubectl.log; }
 resolves() {
-  [ "$(kubectl exec ring-0 -- /testpod lookup db-1.db 2>>kubectl.log)" = "$(kubectl get pod db-1 --output jsonpath='{.status.podIP}')" ]
+  local address
+  address=$(kubectl get pod db-1 --output jsonpath='{.status.podIP}')
+  [ -n "$address" ] && [ "$(kubectl exec ring-0 -- /testpod lookup db-1.db 2>>kubectl.log)" = "$address" ]
 }
 service_answers() { kubectl exec ring-0 -- /testpod get http://web/ >>kubectl.log 2>&1; }
 

@@ -4,7 +4,8 @@
 #
 # Guarantees after `up` that every node is Ready; that nothing of it can be reached from outside or collides with another
 # cluster; and that it ends with one process: killing that ends all of it, which is what `down` does, before it removes
-# the nodes' cgroups; nothing else was ever made outside DIR, which may not lie in /var/lib or /opt. `exec` runs a command inside, with KUBECONFIG and kubectl.
+# the nodes' cgroups. Nothing else is ever made outside DIR, which may not lie in /var/lib or /opt. `exec` runs a command
+# inside, with KUBECONFIG and kubectl.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 2 ] || { echo "usage: cluster.sh up|down|exec DIR [COMMAND...]" >&2; exit 2; }

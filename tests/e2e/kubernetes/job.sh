@@ -20,7 +20,7 @@ finish() {
   local status=$? name
   trap - EXIT
   for name in workload "${WATCHED[@]/#/watch-}"; do end "$name" TERM 5; done
-  [ "$status" = 0 ] || [ -f failure ] || echo "$step" >failure
+  [ "$status" = 0 ] || [ -f failure ] || echo "$step: a command did not succeed (see the output, and $D/kubectl.log)" >failure
   exit "$status"
 }
 trap finish EXIT
@@ -48,8 +48,8 @@ within() {
 ask() {
   local joint='?'
   case $2 in *\?*) joint='&' ;; esac
-  curl -s --fail-with-body --max-time $(($1 + 20)) --unix-socket workload.sock "http://workload/$2${joint}within=$1" >answer ||
-    fail "$2: $(sed -n '1p' answer) ($(wc -l <answer) reasons in $D/answer)"
+  curl -s --fail-with-body --max-time $(($1 + 20)) --unix-socket workload.sock \
+    "http://workload/$2${joint}within=$1" >answer || fail "$2: $(sed -n '1p' answer) ($(wc -l <answer) reasons in $D/answer)"
 }
 
 # keep_watching KIND: prints what kubectl sees of it, and watches again whenever kubectl's watch has ended.
@@ -73,7 +73,7 @@ set_up() {
   kubectl wait --for=condition=Established crd/widgets.e2e.quorate.dev --timeout=60s >>kubectl.log
   if [ "$mode" = nodes ]; then
     # shellcheck disable=SC2046
-    "$here/volumes.sh" "$D/volumes" 2 $(seq -f node%.0f "$N") | kubectl apply -f - >>kubectl.log
+    "$here/volumes.sh" "$D/volumes" 3 $(seq -f node%.0f "$N") | kubectl apply -f - >>kubectl.log
   fi
   # A new namespace has no ServiceAccount for a moment, and pods without one are refused.
   kubectl wait --for=create serviceaccount/default --timeout=60s >>kubectl.log
@@ -81,10 +81,12 @@ set_up() {
   controllers_follow 2 || fail "before any kill: $reason"
   local kind
   for kind in "${WATCHED[@]}"; do start "watch-$kind" keep_watching "$kind"; done
-  for kind in configmaps statefulsets pods; do within 30 "kubectl get $kind --watch printed nothing" test -s "watch-$kind.log"; done
+  for kind in configmaps statefulsets pods; do
+    within 30 "the first lines of kubectl get $kind --watch" test -s "watch-$kind.log"
+  done
   start workload workload -kubeconfig "$KUBECONFIG" -namespace "$NS" -store "$(cat store.url)" -pki "$D/pki" \
     -socket workload.sock -journal journal -run "$SEED" -configmaps "$CONFIGMAPS"
-  within 60 "the workload's informers synced (log in $D/workload.log)" test -S workload.sock
+  within 60 "the first list of every informer (log in $D/workload.log)" test -S workload.sock
   ask 60 "probe?name=before"
 }
 
@@ -102,10 +104,13 @@ kill_and_start() {
   started=$(milliseconds)
   "$here/store.sh" start "$D" || fail "the store did not start again after kill $1 (log in $D/store.log)"
   served=$(milliseconds)
-  within 90 "kube-apiserver /readyz ok after kill $1 (log in $D/kube-apiserver.log)" api_ready
+  within 90 "kube-apiserver's /readyz ok after kill $1 (log in $D/kube-apiserver.log)" api_ready
   ready=$(milliseconds)
-  printf 'kill %d at %s ConfigMaps: store away for %s s, ready %s s and kube-apiserver /readyz ok %s s after its start\n' \
-    "$1" "$(cat answer)" "$(seconds "$delay")" "$(seconds $((served - started)))" "$(seconds $((ready - started)))" | tee -a kills
+  {
+    printf 'kill %d at %s ConfigMaps: store away for %s s, ' "$1" "$(cat answer)" "$(seconds "$delay")"
+    printf 'ready %s s and kube-apiserver /readyz ok %s s after its start\n' \
+      "$(seconds $((served - started)))" "$(seconds $((ready - started)))"
+  } | tee -a kills
 }
 
 # plant_fault: what the verifier must find. $1 is the kind.
@@ -153,7 +158,8 @@ cp answer verified
 say "live events to every informer"
 ask 60 "probe?name=after"
 say "controllers"
-store_demands_our_certificate || fail "after its restarts the store serves a client without a certificate of its own authority"
+store_demands_our_certificate ||
+  fail "after its restarts the store serves a client without a certificate of its own authority"
 schema_in_force || fail "the custom resource's schema is not in force after the restarts"
 controllers_follow $((2 + KILLS)) || fail "the last acknowledged scale: $reason"
 kubectl scale deployment web --replicas=4 >>kubectl.log
@@ -170,9 +176,10 @@ say "a new kube-apiserver; relists; kubectl --watch"
 "$here/control-plane.sh" restart "$D" || fail "kube-apiserver did not start again (log in $D/kube-apiserver.log)"
 ask 60 "probe?name=last&keep=1"
 for kind in "${WATCHED[@]}"; do
-  within 30 "kubectl get $kind --watch printed the last object (log in $D/watch-$kind.log)" grep -q '/last$' "watch-$kind.log"
+  within 30 "the last object from kubectl get $kind --watch (log in $D/watch-$kind.log)" \
+    grep -q '/last$' "watch-$kind.log"
 done
-within 30 "kubectl get configmaps --watch printed all ConfigMaps" printed_all
+within 30 "all ConfigMaps from kubectl get configmaps --watch (log in $D/watch-configmaps.log)" printed_all
 ask 60 verify
 ask 10 report
 {

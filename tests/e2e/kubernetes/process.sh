@@ -11,14 +11,16 @@ start() {
   echo "$! $(born $!)" >"$D/$name.pid"
 }
 
-# born PID: when it was started, in clock ticks since boot; nothing for a process that has ended.
+# born PID: when it was started, in clock ticks since boot; nothing for a process that has ended. One whose first thread has
+# ended has not, as long as another has not returned from the kernel: until then it holds its ports and locks.
 born() {
   local stat
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
   # After the command's name, in parentheses, come the state and, 19 fields later, the time of the start.
   # shellcheck disable=SC2086
-  set -- ${stat##*) }
-  [ "$1" = Z ] || echo "${20}"
+  set -- "$1" ${stat##*) }
+  [ "$2" != Z ] || [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" -gt 1 ] || return 0
+  echo "${21}"
 }
 
 # pid NAME: its process, if it runs.

@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+use quorate_core::Fault;
 use quorate_core::store::{Frozen, Restored, Shared};
 use quorate_core::tables::{Lease, MemberAttributes, Tables};
-use quorate_core::{Fault, LogPosition};
 use redb::{Database, ReadableTable};
 
 use super::defrag::{self, Copy};
@@ -32,8 +32,6 @@ const DEFRAG_LAG_MAX: i64 = 20_000;
 
 /// Called when a piece of work is done, or cannot be.
 pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
-/// Called after each flush with the log position the database is complete up to.
-pub type OnCheckpoint = Box<dyn Fn(LogPosition) + Send>;
 
 /// How the database is kept.
 #[derive(Clone, Debug)]
@@ -190,12 +188,7 @@ pub struct Engine {
 impl Engine {
     /// Starts to write `opened`. What is flushed is installed in `store`. `on_fault` is called when
     /// the database cannot be written; the process must then stop.
-    pub fn start(
-        opened: Opened,
-        store: Arc<Shared>,
-        on_checkpoint: OnCheckpoint,
-        on_fault: OnFault,
-    ) -> std::io::Result<Self> {
+    pub fn start(opened: Opened, store: Arc<Shared>, on_fault: OnFault) -> std::io::Result<Self> {
         let meta = opened.base.meta().clone();
         let shared = Arc::new(EngineShared {
             inner: Mutex::new(Inner {
@@ -220,7 +213,6 @@ impl Engine {
             database: opened.database,
             number: opened.number,
             meta,
-            on_checkpoint,
         };
         worker.publish_sizes()?;
         let thread = std::thread::Builder::new().name("flush".to_owned());
@@ -334,7 +326,6 @@ struct Worker {
     database: Arc<Database>,
     number: u64,
     meta: Meta,
-    on_checkpoint: OnCheckpoint,
 }
 
 /// What to do next.
@@ -386,9 +377,6 @@ impl Worker {
         let seconds = started.elapsed().as_secs_f64();
         self.shared.metrics.commit.observe(seconds);
         tracing::debug!(revision = frozen.revision, seconds, "flushed");
-        if let Some(applied) = frozen.applied {
-            (self.on_checkpoint)(applied);
-        }
         done(Ok(()));
         Ok(())
     }

@@ -34,8 +34,7 @@ fn start(dir: &Path) -> (Store, Engine) {
     let opened = Opened::open(dir, Options { cache_bytes: 1 << 20 }).unwrap();
     let store = Store::new(opened.base(), opened.restored().clone());
     let on_fault = Arc::new(|fault| panic!("{fault}"));
-    let checkpoint = Box::new(|_| {});
-    let engine = Engine::start(opened, store.shared().clone(), checkpoint, on_fault).unwrap();
+    let engine = Engine::start(opened, store.shared().clone(), on_fault).unwrap();
     (store, engine)
 }
 

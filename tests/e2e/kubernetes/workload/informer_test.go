@@ -37,9 +37,12 @@ func TestStreamOrder(t *testing.T) {
 		events []watch.Event
 		fault  string // part of it; none: the stream is right
 	}{
-		{"ascending", []watch.Event{event(watch.Added, "a", 11), event(watch.Bookmark, "", 11), event(watch.Deleted, "a", 12)}, ""},
+		{"ascending", []watch.Event{
+			event(watch.Added, "a", 11), event(watch.Bookmark, "", 11), event(watch.Deleted, "a", 12),
+		}, ""},
 		{"deletions by one lease", []watch.Event{event(watch.Deleted, "a", 11), event(watch.Deleted, "b", 11)}, ""},
-		{"an event again", []watch.Event{event(watch.Added, "a", 11), event(watch.Added, "a", 11)}, "ADDED event of a at 11 after resourceVersion 11"},
+		{"an event again", []watch.Event{event(watch.Added, "a", 11), event(watch.Added, "a", 11)},
+			"ADDED event of a at 11 after resourceVersion 11"},
 		{"an event from before the list", []watch.Event{event(watch.Modified, "a", 9)}, "at 9 after resourceVersion 10"},
 		{"a bookmark back", []watch.Event{event(watch.Added, "a", 12), event(watch.Bookmark, "", 11)}, "bookmark at 11"},
 	} {
@@ -80,7 +83,8 @@ func TestMissedEvents(t *testing.T) {
 	s.event(event(watch.Deleted, "gone", 13))
 	a, gone := objectName{"configmaps", "a"}, objectName{"configmaps", "gone"}
 	acks := []acknowledgement{
-		{a, 11, false}, {a, 12, false}, {gone, 0, true}, {objectName{"configmaps", "kept"}, 0, true}, {objectName{"events", "e"}, 14, false},
+		{a, 11, false}, {a, 12, false}, {gone, 0, true},
+		{objectName{"configmaps", "kept"}, 0, true}, {objectName{"events", "e"}, 14, false},
 	}
 	missed, came := i.missed(acks)
 	if fmt.Sprint(missed) != fmt.Sprint([]acknowledgement{acks[1], acks[3]}) || came != 2 {
@@ -99,7 +103,8 @@ func TestDifference(t *testing.T) {
 		t.Error(d)
 	}
 	d := difference("the cache", map[string]uint64{"a": 3, "c": 4}, inStore)
-	want := "the cache differs from the store in 3 of 2 objects: a at 3 instead of 1, b at 0 instead of 2, c at 4, which the store does not have"
+	want := "the cache differs from the store in 3 of 2 objects: " +
+		"a at 3 instead of 1, b at 0 instead of 2, c at 4, which the store does not have"
 	if d != want {
 		t.Error(d)
 	}

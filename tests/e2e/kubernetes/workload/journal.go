@@ -113,6 +113,13 @@ type found struct {
 	version uint64
 }
 
+func (f found) String() string {
+	if f.hash == "" {
+		return "absent"
+	}
+	return fmt.Sprintf("content %s at resourceVersion %d", f.hash, f.version)
+}
+
 // check tells what is wrong with an object: it must be in the last acknowledged state, exactly as it was acknowledged,
 // or in a later one whose outcome was never known.
 func (l *life) check(f found) error {

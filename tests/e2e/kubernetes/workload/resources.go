@@ -69,21 +69,27 @@ func newResources(config *rest.Config, namespace string) ([]*resource, error) {
 		}
 	}
 	return []*resource{
-		native("configmaps", typed[*corev1.ConfigMap]{core.ConfigMaps(namespace), buildConfigMap}, &corev1.ConfigMap{}, core.RESTClient()),
-		native("events", typed[*corev1.Event]{core.Events(namespace), buildEvent(namespace)}, &corev1.Event{}, core.RESTClient()),
+		native("configmaps", typed[*corev1.ConfigMap]{core.ConfigMaps(namespace), buildConfigMap},
+			&corev1.ConfigMap{}, core.RESTClient()),
+		native("events", typed[*corev1.Event]{core.Events(namespace), buildEvent(namespace)},
+			&corev1.Event{}, core.RESTClient()),
 		{
-			writer: typed[*unstructured.Unstructured]{widgetAPI{widgets}, buildWidget},
+			writer: typed[widget]{widgetAPI{widgets}, buildWidget},
 			name:   "widgets", keys: "/registry/" + widgetResource.Group + "/widgets/" + namespace + "/",
 			example: &unstructured.Unstructured{}, decode: unstructured.UnstructuredJSONScheme,
 			listWatch: &cache.ListWatch{
-				ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return widgets.List(ctx, o) },
+				ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+					return widgets.List(ctx, o)
+				},
 				WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 					return widgets.Watch(ctx, o)
 				},
 			},
 		},
-		native("deployments", typed[*appsv1.Deployment]{apps.Deployments(namespace), buildDeployment}, &appsv1.Deployment{}, apps.RESTClient()),
-		native("statefulsets", typed[*appsv1.StatefulSet]{apps.StatefulSets(namespace), buildStatefulSet}, &appsv1.StatefulSet{}, apps.RESTClient()),
+		native("deployments", typed[*appsv1.Deployment]{apps.Deployments(namespace), buildDeployment},
+			&appsv1.Deployment{}, apps.RESTClient()),
+		native("statefulsets", typed[*appsv1.StatefulSet]{apps.StatefulSets(namespace), buildStatefulSet},
+			&appsv1.StatefulSet{}, apps.RESTClient()),
 		native("pods", typed[*corev1.Pod]{core.Pods(namespace), buildPod}, &corev1.Pod{}, core.RESTClient()),
 	}, nil
 }
@@ -119,18 +125,20 @@ func (t typed[T]) delete(ctx context.Context, name string) error {
 	return t.api.Delete(ctx, name, *metav1.NewDeleteOptions(0))
 }
 
+type widget = *unstructured.Unstructured
+
 // widgetAPI gives the dynamic client the shape of a typed one.
 type widgetAPI struct{ dynamic.ResourceInterface }
 
-func (w widgetAPI) Create(ctx context.Context, o *unstructured.Unstructured, opts metav1.CreateOptions) (*unstructured.Unstructured, error) {
+func (w widgetAPI) Create(ctx context.Context, o widget, opts metav1.CreateOptions) (widget, error) {
 	return w.ResourceInterface.Create(ctx, o, opts)
 }
 
-func (w widgetAPI) Update(ctx context.Context, o *unstructured.Unstructured, opts metav1.UpdateOptions) (*unstructured.Unstructured, error) {
+func (w widgetAPI) Update(ctx context.Context, o widget, opts metav1.UpdateOptions) (widget, error) {
 	return w.ResourceInterface.Update(ctx, o, opts)
 }
 
-func (w widgetAPI) Get(ctx context.Context, name string, opts metav1.GetOptions) (*unstructured.Unstructured, error) {
+func (w widgetAPI) Get(ctx context.Context, name string, opts metav1.GetOptions) (widget, error) {
 	return w.ResourceInterface.Get(ctx, name, opts)
 }
 
@@ -153,7 +161,7 @@ func buildEvent(namespace string) func(metav1.ObjectMeta, string) *corev1.Event 
 	}
 }
 
-func buildWidget(meta metav1.ObjectMeta, content string) *unstructured.Unstructured {
+func buildWidget(meta metav1.ObjectMeta, content string) widget {
 	o := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"payload": content, "size": int64(3)}}}
 	o.SetGroupVersionKind(widgetResource.GroupVersion().WithKind("Widget"))
 	o.SetName(meta.Name)
@@ -199,7 +207,7 @@ func contentOf(o runtime.Object) string {
 		return o.Data["payload"]
 	case *corev1.Event:
 		return o.Message
-	case *unstructured.Unstructured:
+	case widget:
 		s, _, _ := unstructured.NestedString(o.Object, "spec", "payload")
 		return s
 	}

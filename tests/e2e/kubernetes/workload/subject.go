@@ -90,8 +90,8 @@ func (s *subject) write(ctx context.Context, op operation, hash string, send fun
 			s.byRead.Add(1)
 			return s.acknowledge(op, hash, highest, now)
 		case now != found{s.hash, s.version}:
-			return s.fault("read %v after a %s of state %d, whose state before was %v",
-				now, op, s.state+1, found{s.hash, s.version})
+			return s.fault("%s to state %d failed and left neither that nor what was before (%v), but: %v",
+				op, s.state+1, found{s.hash, s.version}, now)
 		}
 		pause(ctx)
 	}

@@ -53,7 +53,8 @@ func (w *workload) verifyStore(ctx context.Context, lives map[objectName]*life) 
 			return "", []string{err.Error()}
 		}
 		if highest := w.load.journal.highest.Load(); revision < highest {
-			behind = []string{fmt.Sprintf("the store is at revision %d, resourceVersion %d was acknowledged", revision, highest)}
+			behind = []string{fmt.Sprintf("the store is at revision %d, resourceVersion %d was acknowledged",
+				revision, highest)}
 		}
 		written := map[string]stored{}
 		for o, l := range lives {
@@ -78,7 +79,9 @@ func (w *workload) verifyStore(ctx context.Context, lives map[objectName]*life) 
 		}
 	}
 	slices.Sort(problems)
-	return fmt.Sprintf("%d objects, deleted ones among them, as acknowledged in the store; %d leases alive\n", objects, leases), append(behind, problems...)
+	summary = fmt.Sprintf("%d objects, deleted ones among them, as acknowledged in the store; leases alive: %d\n",
+		objects, leases)
+	return summary, append(behind, problems...)
 }
 
 // settle waits until the store, a consistent list and the informer's cache hold the same objects at the same versions.

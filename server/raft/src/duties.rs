@@ -1,0 +1,86 @@
+//! What a member does without being asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::{Command, LeaseExpire};
+
+use crate::consensus::Consensus;
+use crate::flusher::Flusher;
+use crate::lessor::Lessor;
+use crate::metrics::Metrics;
+
+/// Pause after a proposal that failed, so that a member without a leader does not spin.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the duties are done with.
+pub(crate) struct Duties {
+    pub(crate) member_id: u64,
+    pub(crate) consensus: Arc<dyn Consensus>,
+    pub(crate) lessor: Arc<Lessor>,
+    pub(crate) flusher: Flusher,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Time that a new leader adds to every lease.
+    pub(crate) lease_extension: Duration,
+}
+
+impl Duties {
+    /// Watches over leases while this member leads.
+    pub(crate) async fn follow_leadership(&self) {
+        let mut status = self.consensus.status();
+        let mut leader = None;
+        loop {
+            let now = *status.borrow_and_update();
+            if now.leader != leader {
+                let leads = now.leader == Some(self.member_id);
+                if leads {
+                    self.lessor.promote(self.lease_extension);
+                } else if leader == Some(self.member_id) {
+                    self.lessor.demote();
+                }
+                if let Some(new) = now.leader {
+                    self.metrics.leader_changes.inc();
+                    tracing::info!(leader = format!("{new:x}"), term = now.term, "leader elected");
+                } else {
+                    tracing::warn!(term = now.term, "no leader");
+                }
+                leader = now.leader;
+            }
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends leases whose time is over.
+    pub(crate) async fn expire_leases(&self) {
+        loop {
+            let ids = self.lessor.expired().await;
+            self.metrics.lease_expired.inc_by(ids.len() as u64);
+            let command = Command::LeaseExpire(LeaseExpire { ids });
+            if let Err(error) = self.consensus.propose(command.encode()).await {
+                tracing::warn!(%error, "expired leases are not ended yet");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+
+    /// Lets the log forget what the database contains, after each flush.
+    pub(crate) async fn trim_log(&self) {
+        loop {
+            self.flusher.flushed().await;
+            self.consensus.trim_log().await;
+        }
+    }
+
+    /// Flushes what nobody flushed for long.
+    pub(crate) async fn flush_old(&self) {
+        loop {
+            let flushed = self.flusher.flushed();
+            let age = self.flusher.options().age_max;
+            if tokio::time::timeout(age, flushed).await.is_err() {
+                self.consensus.flush().await;
+            }
+        }
+    }
+}

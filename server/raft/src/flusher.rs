@@ -1,0 +1,139 @@
+//! When the layers are flushed, and what follows from it for the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quorate_core::LogPosition;
+use quorate_core::store::{Frozen, Shared};
+use quorate_storage::OnFault;
+use quorate_storage::base::engine::Engine;
+use quorate_storage::wal::Wal;
+use tokio::sync::Notify;
+
+use crate::types::StoredMembership;
+
+/// When to flush.
+#[derive(Clone, Debug)]
+pub struct FlushOptions {
+    /// Bytes in the active layer above which it is frozen and flushed. Twice as many are the most
+    /// that layers take: then writes wait for the flush.
+    pub layer_bytes_max: usize,
+    /// Entries applied above which the active layer is flushed, whatever its size; 0 for no such
+    /// limit.
+    pub entries_max: u64,
+    /// How long something that was written may stay unflushed, so that the log does not grow old.
+    pub age_max: Duration,
+}
+
+impl Default for FlushOptions {
+    fn default() -> Self {
+        // A flush of this size takes about half a second, and a restart replays at most two.
+        Self { layer_bytes_max: 32 << 20, entries_max: 0, age_max: Duration::from_secs(60) }
+    }
+}
+
+/// What the database is complete up to.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) applied: LogPosition,
+    pub(crate) membership: StoredMembership,
+}
+
+/// Takes frozen layers to the database. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Flusher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: FlushOptions,
+    wal: Arc<Wal>,
+    engine: Engine,
+    store: Arc<Shared>,
+    checkpoint: Mutex<Option<Checkpoint>>,
+    /// Signalled after each flush.
+    flushed: Notify,
+    on_fault: OnFault,
+}
+
+impl Flusher {
+    pub(crate) fn new(
+        options: FlushOptions,
+        wal: Arc<Wal>,
+        engine: Engine,
+        store: Arc<Shared>,
+        checkpoint: Option<Checkpoint>,
+        on_fault: OnFault,
+    ) -> Self {
+        let checkpoint = Mutex::new(checkpoint);
+        let flushed = Notify::new();
+        let inner = Inner { options, wal, engine, store, checkpoint, flushed, on_fault };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn options(&self) -> &FlushOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn wal(&self) -> &Wal {
+        &self.inner.wal
+    }
+
+    /// What the database is complete up to; `None` while it is empty.
+    pub(crate) fn checkpoint(&self) -> Option<Checkpoint> {
+        self.inner.checkpoint.lock().clone()
+    }
+
+    /// Waits for the end of the next flush.
+    pub(crate) fn flushed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.inner.flushed.notified()
+    }
+
+    /// Waits until no frozen layer is left.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let flushed = self.flushed();
+            tokio::pin!(flushed);
+            flushed.as_mut().enable();
+            if !self.inner.store.has_frozen() {
+                return;
+            }
+            flushed.await;
+        }
+    }
+
+    /// Flushes a frozen layer in the background. First the log must be durable up to where the
+    /// layer ends: the database may not know more than the log.
+    pub(crate) fn flush(&self, frozen: Frozen, membership: StoredMembership) {
+        let inner = self.inner.clone();
+        self.inner.wal.sync(Box::new(move |synced| {
+            // A log that failed has stopped the process already.
+            if synced.is_ok() {
+                inner.clone().merge(frozen, membership);
+            }
+        }));
+    }
+}
+
+impl Inner {
+    fn merge(self: Arc<Self>, frozen: Frozen, membership: StoredMembership) {
+        let applied = frozen.applied;
+        let inner = self.clone();
+        let done = Box::new(move |result: Result<(), String>| {
+            if let Err(error) = result {
+                (inner.on_fault)(format!("cannot flush: {error}"));
+                return;
+            }
+            if let Some(applied) = applied {
+                *inner.checkpoint.lock() = Some(Checkpoint { applied, membership });
+            }
+            inner.flushed.notify_waiters();
+        });
+        self.engine.flush(frozen, done);
+    }
+}

@@ -1,0 +1,204 @@
+//! openraft's state machine over the store.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::entry::EntryPayload;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use quorate_core::{Applied, Effect, Fault, LogPosition, Refusal, Store};
+use quorate_storage::OnFault;
+
+use crate::flusher::{Checkpoint, Flusher};
+use crate::lessor::Lessor;
+use crate::metrics::Metrics;
+use crate::progress::Progress;
+use crate::quota::Quota;
+use crate::types::{
+    Answer, Entry, LogId, StoredMembership, TypeConfig, encode_membership, log_id, position,
+};
+
+type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
+
+/// A snapshot is the database at a checkpoint: there is nothing to carry.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotHandle;
+
+/// Answers that go out together: whoever waits is woken when the whole batch is applied, so that
+/// answers to one connection are written together.
+type Answers = Vec<(ApplyResponder<TypeConfig>, Answer)>;
+
+/// The store as openraft sees it.
+pub(crate) struct StateMachine {
+    store: Store,
+    membership: StoredMembership,
+    flusher: Flusher,
+    lessor: Arc<Lessor>,
+    progress: Progress,
+    quota: Arc<Quota>,
+    metrics: Arc<Metrics>,
+    on_fault: OnFault,
+    /// Index of the last entry in the layer frozen last.
+    rotated: u64,
+}
+
+/// What a state machine works with.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) membership: StoredMembership,
+    pub(crate) flusher: Flusher,
+    pub(crate) lessor: Arc<Lessor>,
+    pub(crate) progress: Progress,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) on_fault: OnFault,
+}
+
+impl StateMachine {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { store, membership, flusher, lessor, progress, quota, metrics, on_fault } =
+            parts;
+        let rotated = store.applied().map_or(0, |at| at.index);
+        Self { store, membership, flusher, lessor, progress, quota, metrics, on_fault, rotated }
+    }
+
+    /// Freezes what was written and flushes it, unless a flush is under way.
+    pub(crate) fn rotate(&mut self) {
+        let applied = self.store.applied().map_or(0, |at| at.index);
+        if applied <= self.rotated {
+            return;
+        }
+        if let Some(frozen) = self.store.rotate() {
+            self.rotated = applied;
+            self.flusher.flush(frozen, self.membership.clone());
+        }
+    }
+
+    /// Flushes when it is due, and waits while the layers take as much memory as they may.
+    async fn make_room(&mut self) {
+        let limit = self.flusher.options().layer_bytes_max;
+        let entries_max = self.flusher.options().entries_max;
+        let applied = self.store.applied().map_or(0, |at| at.index);
+        let due = self.store.active_bytes() >= limit
+            || (entries_max > 0 && applied - self.rotated.min(applied) >= entries_max);
+        if !due {
+            return;
+        }
+        self.rotate();
+        while self.store.active_bytes() >= limit && self.store.shared().has_frozen() {
+            self.flusher.idle().await;
+            self.rotate();
+        }
+    }
+
+    fn apply_entry(&mut self, entry: Entry) -> Result<Answer, Fault> {
+        let at = position(&entry.log_id);
+        match entry.payload {
+            EntryPayload::Blank => self.store.apply_blank(at),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                self.store.apply_membership(at, encode_membership(&self.membership));
+            }
+            EntryPayload::Normal(payload) => {
+                return Ok(Some(self.apply_command(at, &payload.0)?));
+            }
+        }
+        Ok(None)
+    }
+
+    fn apply_command(
+        &mut self,
+        at: LogPosition,
+        payload: &Bytes,
+    ) -> Result<Result<quorate_core::Reply, Refusal>, Fault> {
+        let Applied { reply, effects } = self.store.apply(at, payload)?;
+        for effect in effects {
+            match effect {
+                Effect::LeaseGranted { id, ttl } => self.lessor.granted(id, ttl),
+                Effect::LeaseRevoked { id } => self.lessor.revoked(id),
+                Effect::Alarms => self.metrics.alarms_changed(self.store.shared()),
+                Effect::Compacted { .. } => {}
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Stops the member: its state can no longer be trusted.
+    fn fail(&self, fault: &Fault) -> io::Error {
+        let text = format!("the state machine failed: {fault}");
+        (self.on_fault)(text.clone());
+        io::Error::other(text)
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotHandle;
+    type SnapshotBuilder = CheckpointReader;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.store.applied().map(log_id), self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + Send,
+    {
+        self.make_room().await;
+        self.store.begin_batch();
+        let mut answers: Answers = Vec::new();
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            let answer = self.apply_entry(entry).map_err(|fault| self.fail(&fault))?;
+            if let Some(responder) = responder {
+                answers.push((responder, answer));
+            }
+        }
+        if let Some(applied) = self.store.applied() {
+            self.progress.advance(applied.index);
+        }
+        self.quota.measure(self.flusher.engine().sizes(), self.store.active_bytes());
+        for (responder, answer) in answers {
+            responder.send(answer);
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<CheckpointReader> {
+        self.flusher.checkpoint().map(CheckpointReader)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> CheckpointReader {
+        // openraft asks for this only where the method above is not implemented.
+        unreachable!("snapshots are made by try_create_snapshot_builder")
+    }
+
+    async fn install_snapshot(&mut self, _: &SnapshotMeta, _: SnapshotHandle) -> io::Result<()> {
+        let text = "a snapshot cannot be installed: this member has no peers";
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        Ok(self.flusher.checkpoint().map(snapshot_of))
+    }
+}
+
+/// Makes snapshots, which costs nothing: the database at its last checkpoint is one.
+pub(crate) struct CheckpointReader(Checkpoint);
+
+impl RaftSnapshotBuilder<TypeConfig> for CheckpointReader {
+    type SnapshotData = SnapshotHandle;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        Ok(snapshot_of(self.0.clone()))
+    }
+}
+
+fn snapshot_of(checkpoint: Checkpoint) -> Snapshot {
+    let meta = SnapshotMeta {
+        last_log_id: Some(log_id(checkpoint.applied)),
+        last_membership: checkpoint.membership,
+    };
+    Snapshot { meta, snapshot: SnapshotHandle }
+}

@@ -1,0 +1,255 @@
+//! What openraft is instantiated with, and how its types lie in the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bytes::Bytes;
+use openraft::entry::EntryPayload;
+use openraft::impls::{BoxedErrorSource, leader_id_std};
+use openraft::raft::responder::Responder;
+use openraft::vote::leader_id_std::CommittedLeaderId;
+use prost::Message;
+use quorate_core::{LogPosition, Refusal, Reply};
+use quorate_storage::wal;
+use tokio::sync::oneshot;
+
+/// A proposed command, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Payload(pub(crate) Bytes);
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// The answer of the state machine to a log entry; `None` for entries that are not commands.
+pub type Answer = Option<Result<Reply, Refusal>>;
+
+/// What the raft membership knows of a member beside its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Where other members reach it.
+    pub peer_urls: Vec<String>,
+}
+
+/// Somebody who waits for an answer, and may have stopped waiting.
+pub(crate) struct Waiting<T>(pub(crate) oneshot::Sender<T>);
+
+impl<T: Send + 'static> Responder<TypeConfig, T> for Waiting<T> {
+    fn on_complete(self, result: T) {
+        // An answer that nobody waits for any more is not news.
+        self.0.send(result).ok();
+    }
+}
+
+/// The types that openraft works with here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Payload;
+    type R = Answer;
+    type NodeId = u64;
+    type Node = Peer;
+    type Term = u64;
+    type LeaderId = leader_id_std::LeaderId<u64, u64>;
+    type Vote = Vote;
+    type Payload = EntryPayload<Payload, u64, Peer>;
+    type Entry = Entry;
+    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type Responder<T>
+        = Waiting<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: Send + 'static;
+    type ErrorSource = BoxedErrorSource;
+}
+
+pub(crate) type LogId = openraft::LogId<CommittedLeaderId<u64>>;
+pub(crate) type Vote = openraft::Vote<leader_id_std::LeaderId<u64, u64>>;
+pub(crate) type Entry = openraft::Entry<CommittedLeaderId<u64>, EntryPayload<Payload, u64, Peer>>;
+pub(crate) type Membership = openraft::Membership<u64, Peer>;
+pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId<u64>, u64, Peer>;
+
+/// Kinds of entries in the log; numbers are on disk and never reused.
+mod flavour {
+    pub(super) const BLANK: u8 = 0;
+    pub(super) const COMMAND: u8 = 1;
+    pub(super) const MEMBERSHIP: u8 = 2;
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct VoteMessage {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    node: u64,
+    #[prost(bool, tag = "3")]
+    committed: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct VotersMessage {
+    #[prost(uint64, repeated, tag = "1")]
+    ids: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct PeerMessage {
+    #[prost(string, repeated, tag = "1")]
+    peer_urls: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct MembershipMessage {
+    /// One set of voters, or two while the membership changes from one to the other.
+    #[prost(message, repeated, tag = "1")]
+    voters: Vec<VotersMessage>,
+    #[prost(btree_map = "uint64, message", tag = "2")]
+    members: BTreeMap<u64, PeerMessage>,
+    /// Where the membership stands in the log; absent inside a log entry.
+    #[prost(uint64, optional, tag = "3")]
+    term: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    index: Option<u64>,
+}
+
+pub(crate) fn position(id: &LogId) -> LogPosition {
+    LogPosition { term: id.committed_leader_id().term, index: id.index() }
+}
+
+pub(crate) fn log_id(at: LogPosition) -> LogId {
+    LogId::new(CommittedLeaderId::new(at.term), at.index)
+}
+
+pub(crate) fn encode_vote(vote: &Vote) -> Bytes {
+    let message = VoteMessage {
+        term: vote.leader_id.term,
+        node: vote.leader_id.voted_for,
+        committed: vote.committed,
+    };
+    message.encode_to_vec().into()
+}
+
+pub(crate) fn decode_vote(bytes: &Bytes) -> Result<Vote, String> {
+    let message = VoteMessage::decode(bytes.clone())
+        .map_err(|error| format!("the vote in the log does not decode: {error}"))?;
+    let vote = match message.committed {
+        true => Vote::new_committed(message.term, message.node),
+        false => Vote::new(message.term, message.node),
+    };
+    Ok(vote)
+}
+
+fn membership_message(membership: &Membership) -> MembershipMessage {
+    let voters = membership.get_joint_config().iter();
+    let members = membership.nodes();
+    MembershipMessage {
+        voters: voters.map(|ids| VotersMessage { ids: ids.iter().copied().collect() }).collect(),
+        members: members
+            .map(|(id, peer)| (*id, PeerMessage { peer_urls: peer.peer_urls.clone() }))
+            .collect(),
+        term: None,
+        index: None,
+    }
+}
+
+fn membership_of(message: MembershipMessage) -> Result<Membership, String> {
+    let voters = message.voters.into_iter();
+    let voters: Vec<BTreeSet<u64>> = voters.map(|set| set.ids.into_iter().collect()).collect();
+    let members = message.members.into_iter();
+    let members: BTreeMap<u64, Peer> =
+        members.map(|(id, peer)| (id, Peer { peer_urls: peer.peer_urls })).collect();
+    if voters.is_empty() && members.is_empty() {
+        return Ok(Membership::default());
+    }
+    Membership::new(voters, members).map_err(|error| format!("a membership is wrong: {error}"))
+}
+
+/// The membership as it is stored beside the state.
+pub(crate) fn encode_membership(stored: &StoredMembership) -> Bytes {
+    let mut message = membership_message(stored.membership());
+    if let Some(id) = stored.log_id() {
+        let LogPosition { term, index } = position(id);
+        (message.term, message.index) = (Some(term), Some(index));
+    }
+    message.encode_to_vec().into()
+}
+
+/// Reads [`encode_membership`]; no bytes at all are the membership of a new store.
+pub(crate) fn decode_membership(bytes: &Bytes) -> Result<StoredMembership, String> {
+    let message = MembershipMessage::decode(bytes.clone())
+        .map_err(|error| format!("the stored membership does not decode: {error}"))?;
+    let at = message.term.zip(message.index);
+    let at = at.map(|(term, index)| log_id(LogPosition { term, index }));
+    Ok(StoredMembership::new(at, membership_of(message)?))
+}
+
+/// An entry as it lies in the log.
+pub(crate) fn to_wal(entry: Entry) -> wal::Entry {
+    let position = position(&entry.log_id);
+    let (flavour, payload) = match entry.payload {
+        EntryPayload::Blank => (flavour::BLANK, Bytes::new()),
+        EntryPayload::Normal(Payload(bytes)) => (flavour::COMMAND, bytes),
+        EntryPayload::Membership(membership) => {
+            (flavour::MEMBERSHIP, membership_message(&membership).encode_to_vec().into())
+        }
+    };
+    wal::Entry { position, flavour, payload }
+}
+
+/// Reads [`to_wal`].
+pub(crate) fn from_wal(entry: wal::Entry) -> Result<Entry, String> {
+    let wal::Entry { position, flavour, payload } = entry;
+    let payload = match flavour {
+        flavour::BLANK => EntryPayload::Blank,
+        flavour::COMMAND => EntryPayload::Normal(Payload(payload)),
+        flavour::MEMBERSHIP => {
+            let message = MembershipMessage::decode(payload).map_err(|error| {
+                format!("the membership in log entry {} does not decode: {error}", position.index)
+            })?;
+            EntryPayload::Membership(membership_of(message)?)
+        }
+        other => return Err(format!("log entry {} has unknown kind {other}", position.index)),
+    };
+    Ok(Entry { log_id: log_id(position), payload })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(url: &str) -> Peer {
+        Peer { peer_urls: vec![url.to_owned()] }
+    }
+
+    #[test]
+    fn votes_and_memberships_survive_storage() {
+        for vote in [Vote::new(3, u64::MAX), Vote::new_committed(0, 1)] {
+            assert_eq!(decode_vote(&encode_vote(&vote)), Ok(vote));
+        }
+        let members = BTreeMap::from([(1, peer("http://a:1")), (7, peer("http://b:2"))]);
+        let joint = vec![BTreeSet::from([1]), BTreeSet::from([1, 7])];
+        let membership = Membership::new(joint, members).unwrap();
+        let at = log_id(LogPosition { term: 2, index: 5 });
+        for stored in
+            [StoredMembership::new(Some(at), membership.clone()), StoredMembership::default()]
+        {
+            assert_eq!(decode_membership(&encode_membership(&stored)), Ok(stored));
+        }
+        let payloads = [
+            EntryPayload::Blank,
+            EntryPayload::Normal(Payload(Bytes::from_static(b"command"))),
+            EntryPayload::Membership(membership),
+        ];
+        for payload in payloads {
+            let entry = Entry { log_id: at, payload };
+            assert_eq!(from_wal(to_wal(entry.clone())), Ok(entry));
+        }
+        assert_eq!(decode_membership(&Bytes::new()), Ok(StoredMembership::default()));
+    }
+}
