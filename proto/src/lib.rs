@@ -31,6 +31,8 @@
 //!   left to the reader.
 //! - The encoding is canonical: fields in the order of their numbers, zero values left out. Unknown
 //!   fields are dropped by decoding.
+//! - Decoding recurses as deep as the message nests, and only `TxnRequest` nests without end: its
+//!   depth must be bounded before it is decoded.
 //! - Messages that carry a password, a password's hash or a token do not show it in `Debug`.
 
 #![forbid(unsafe_code)]
