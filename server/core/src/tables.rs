@@ -50,4 +50,25 @@ impl Tables {
             .map(|(alarm, member_id)| AlarmMember { member_id: *member_id, alarm: *alarm })
             .collect()
     }
+
+    /// A checksum over all tables, continuing from `seed`.
+    pub fn checksum(&self, seed: u32) -> u32 {
+        let mut crc = seed;
+        let mut add = |bytes: &[u8]| crc = crc32c::crc32c_append(crc, bytes);
+        for (id, lease) in &self.leases {
+            for number in [*id, lease.ttl, lease.remaining_ttl] {
+                add(&number.to_be_bytes());
+            }
+        }
+        for (alarm, member) in &self.alarms {
+            add(&alarm.to_be_bytes());
+            add(&member.to_be_bytes());
+        }
+        for (id, member) in &self.members {
+            add(&id.to_be_bytes());
+            add(member.name.as_bytes());
+            member.client_urls.iter().for_each(|url| add(url.as_bytes()));
+        }
+        crc
+    }
 }

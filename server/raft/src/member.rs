@@ -9,7 +9,7 @@ use openraft::{Config, Raft, SnapshotPolicy};
 use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
 use quorate_core::tables::Tables;
-use quorate_core::{Command, Refusal, Reply, Store, quota as costs};
+use quorate_core::{Command, Fault, Refusal, Reply, Store, quota as costs};
 use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
 use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use quorate_storage::OnFault;
@@ -140,6 +140,7 @@ pub struct Member {
     peers: watch::Receiver<Peers>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    on_fault: OnFault,
     _data_dir: DataDir,
 }
 
@@ -180,7 +181,7 @@ impl Member {
             progress: progress.clone(),
             quota: quota.clone(),
             metrics: metrics.clone(),
-            on_fault,
+            on_fault: on_fault.clone(),
         });
         let raft = start_raft(identity.member_id, founders, &options, wal, machine).await?;
         let (status, receiver) = watch::channel(RaftStatus::default());
@@ -202,6 +203,7 @@ impl Member {
             peers: peers_receiver,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            on_fault,
             _data_dir: data_dir,
         };
         member.tasks.spawn(follow(raft, status, peers));
@@ -434,6 +436,11 @@ impl Member {
         self.metrics.register(registry)?;
         self.flusher.wal().metrics().register(registry)?;
         self.flusher.engine().metrics().register(registry)
+    }
+
+    /// Ends the member because its state cannot be read: it could answer wrongly from here on.
+    pub fn fail(&self, fault: &Fault) {
+        (self.on_fault)(fault.to_string());
     }
 
     /// Stops the member: what was applied is flushed, so that the next start has nothing to replay.

@@ -1,0 +1,175 @@
+//! The one table of errors: from what went wrong inside to etcd's exact code and text.
+//!
+//! The Go client knows errors by their text alone, other clients and alerts by the code. Codes are
+//! those that etcd 3.7 puts on the wire.
+
+use quorate_core::Refusal;
+use quorate_core::txn::check::Invalid;
+use quorate_raft::RequestError;
+use tonic::{Code, Status};
+
+/// An error as clients see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiError {
+    /// A key is missing.
+    EmptyKey,
+    /// A key that must exist does not; also an operation that says nothing.
+    KeyNotFound,
+    /// A value was given that is to be ignored.
+    ValueProvided,
+    /// A lease was given that is to be ignored.
+    LeaseProvided,
+    /// A transaction has too many operations.
+    TooManyOps,
+    /// A transaction writes a key twice.
+    DuplicateKey,
+    /// The client's API version is not text.
+    InvalidClientApiVersion,
+    /// A sort option that does not exist.
+    InvalidSortOption,
+    /// The revision is compacted.
+    Compacted,
+    /// The revision lies in the future.
+    FutureRev,
+    /// Out of space.
+    NoSpace,
+    /// There is no such lease.
+    LeaseNotFound,
+    /// The lease exists already.
+    LeaseExist,
+    /// The TTL is too large.
+    LeaseTtlTooLarge,
+    /// A watch stream was ended by its client.
+    WatchCanceled,
+    /// The request is larger than the configured limit.
+    RequestTooLarge,
+    /// Too many requests are under way.
+    TooManyRequests,
+    /// Nobody leads.
+    NoLeader,
+    /// This member does not lead.
+    NotLeader,
+    /// The leader changed while the request was under way.
+    LeaderChanged,
+    /// The member is stopping.
+    Stopped,
+    /// The request took too long.
+    Timeout,
+    /// The CORRUPT alarm is raised.
+    Corrupt,
+    /// Leadership cannot go there.
+    BadLeaderTransferee,
+}
+
+impl ApiError {
+    /// The gRPC code.
+    pub fn code(self) -> Code {
+        match self {
+            Self::EmptyKey
+            | Self::KeyNotFound
+            | Self::ValueProvided
+            | Self::LeaseProvided
+            | Self::TooManyOps
+            | Self::DuplicateKey
+            | Self::InvalidClientApiVersion
+            | Self::InvalidSortOption
+            | Self::RequestTooLarge => Code::InvalidArgument,
+            Self::Compacted | Self::FutureRev | Self::LeaseTtlTooLarge => Code::OutOfRange,
+            Self::NoSpace => Code::ResourceExhausted,
+            Self::LeaseNotFound => Code::NotFound,
+            Self::LeaseExist | Self::NotLeader | Self::BadLeaderTransferee => {
+                Code::FailedPrecondition
+            }
+            Self::WatchCanceled => Code::Cancelled,
+            // Declared as ResourceExhausted, but etcd sends it without a code.
+            Self::TooManyRequests => Code::Unknown,
+            Self::NoLeader | Self::LeaderChanged | Self::Stopped | Self::Timeout => {
+                Code::Unavailable
+            }
+            Self::Corrupt => Code::DataLoss,
+        }
+    }
+
+    /// The text.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::EmptyKey => "etcdserver: key is not provided",
+            Self::KeyNotFound => "etcdserver: key not found",
+            Self::ValueProvided => "etcdserver: value is provided",
+            Self::LeaseProvided => "etcdserver: lease is provided",
+            Self::TooManyOps => "etcdserver: too many operations in txn request",
+            Self::DuplicateKey => "etcdserver: duplicate key given in txn request",
+            Self::InvalidClientApiVersion => "etcdserver: invalid client api version",
+            Self::InvalidSortOption => "etcdserver: invalid sort option",
+            Self::Compacted => "etcdserver: mvcc: required revision has been compacted",
+            Self::FutureRev => "etcdserver: mvcc: required revision is a future revision",
+            Self::NoSpace => "etcdserver: mvcc: database space exceeded",
+            Self::LeaseNotFound => "etcdserver: requested lease not found",
+            Self::LeaseExist => "etcdserver: lease already exists",
+            Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
+            Self::WatchCanceled => "etcdserver: watch canceled",
+            Self::RequestTooLarge => "etcdserver: request is too large",
+            Self::TooManyRequests => "etcdserver: too many requests",
+            Self::NoLeader => "etcdserver: no leader",
+            Self::NotLeader => "etcdserver: not leader",
+            Self::LeaderChanged => "etcdserver: leader changed",
+            Self::Stopped => "etcdserver: server stopped",
+            Self::Timeout => "etcdserver: request timed out",
+            Self::Corrupt => "etcdserver: corrupt cluster",
+            Self::BadLeaderTransferee => "etcdserver: bad leader transferee",
+        }
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        Self::new(error.code(), error.text())
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        match invalid {
+            Invalid::EmptyKey => Self::EmptyKey,
+            Invalid::EmptyOperation => Self::KeyNotFound,
+            Invalid::ValueProvided => Self::ValueProvided,
+            Invalid::LeaseProvided => Self::LeaseProvided,
+            Invalid::TooManyOperations => Self::TooManyOps,
+            Invalid::DuplicateKey => Self::DuplicateKey,
+            Invalid::SortOption => Self::InvalidSortOption,
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Compacted => Self::Compacted,
+            Refusal::FutureRevision => Self::FutureRev,
+            Refusal::KeyNotFound => Self::KeyNotFound,
+            Refusal::LeaseNotFound => Self::LeaseNotFound,
+            Refusal::LeaseExists => Self::LeaseExist,
+            Refusal::LeaseTtlTooLarge => Self::LeaseTtlTooLarge,
+            Refusal::NoSpace => Self::NoSpace,
+            Refusal::Corrupt => Self::Corrupt,
+        }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Refusal(refusal) => refusal.into(),
+            RequestError::TooManyRequests => Self::TooManyRequests,
+            RequestError::NoLeader => Self::NoLeader,
+            RequestError::LeaderChanged => Self::LeaderChanged,
+            RequestError::Timeout => Self::Timeout,
+            RequestError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// Any error as a status, by way of the table.
+pub(crate) fn status(error: impl Into<ApiError>) -> Status {
+    error.into().into()
+}

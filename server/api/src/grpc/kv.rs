@@ -1,0 +1,289 @@
+//! The KV service.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use prost::Message;
+use quorate_core::mvcc::View;
+use quorate_core::mvcc::range::{RangeSummary, has_revision_filters, is_default_order, key_range};
+use quorate_core::txn::check;
+use quorate_core::txn::{is_read_only, is_serializable};
+use quorate_core::{Command, Error, Reply};
+use quorate_proto::etcdserverpb as pb;
+use tonic::{Request, Response, Status};
+
+use super::stubs::k_v_server::KV;
+use crate::codec::rows::{EncodedChunk, EncodedRange};
+use crate::error::{ApiError, status};
+use crate::server::{Server, WhileWaiting};
+
+/// Ranges that are limited to this many keys are read at once, without a thread of their own.
+const SHORT_RANGE_KEYS: i64 = 64;
+/// Keys in the first piece of a streamed range.
+const FIRST_CHUNK_KEYS: i64 = 10;
+
+/// The KV service of a server.
+pub(crate) struct KvService(pub(crate) Server);
+
+type ChunkStream = Pin<Box<dyn Stream<Item = Result<EncodedChunk, Status>> + Send>>;
+
+impl Server {
+    /// Proposes a command that a client asked for.
+    pub(crate) async fn propose(&self, command: &Command, length: usize) -> Result<Reply, Status> {
+        if self.replicated_len(length) > self.options().max_request_bytes {
+            return Err(status(ApiError::RequestTooLarge));
+        }
+        self.member().propose(command).await.map_err(status)
+    }
+
+    /// The length that etcd's replicated form of a request would have, which is what the limit
+    /// applies to: a header with the request's id, and the request as a field.
+    fn replicated_len(&self, length: usize) -> usize {
+        // The lower half of the member's id begins every request id; its highest bit decides how
+        // long the id is as a varint.
+        let long_id = self.member().identity().member_id & 0x8000 != 0;
+        let header = 13 + usize::from(long_id);
+        header + 1 + prost::encoding::encoded_len_varint(length as u64) + length
+    }
+
+    fn encode_range(
+        &self,
+        view: &View,
+        run: impl FnOnce(&mut EncodedRange) -> Result<RangeSummary, Error>,
+    ) -> Result<EncodedRange, Status> {
+        let mut range = EncodedRange::with_header(&self.header(view.revision()));
+        let summary = run(&mut range).map_err(|error| self.read_failed(error))?;
+        range.finish(summary);
+        Ok(range)
+    }
+
+    async fn range(&self, request: pb::RangeRequest) -> Result<EncodedRange, Status> {
+        check::check_range(&request).map_err(status)?;
+        if !request.serializable {
+            self.member().linearize().await.map_err(status)?;
+        }
+        let short = (1..=SHORT_RANGE_KEYS).contains(&request.limit) && is_default_order(&request);
+        let filtered = has_revision_filters(&request);
+        if request.range_end.is_empty() || request.count_only || (short && !filtered) {
+            let view = self.member().view();
+            return self.encode_range(&view, |sink| view.range(&request, true, sink));
+        }
+        let server = self.clone();
+        let scan = move |waiting: &_| {
+            let view = server.member().view();
+            server.encode_range(&view, |sink| {
+                view.range(&request, true, &mut WhileWaiting { sink, waiting })
+            })
+        };
+        self.scan(scan).await?
+    }
+
+    /// Answers a transaction of ranges alone.
+    async fn read_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+        if !is_serializable(&request) {
+            self.member().linearize().await.map_err(status)?;
+        }
+        let server = self.clone();
+        let read = move |_: &_| {
+            let response = server.member().view().read_txn(&request);
+            response.map_err(|error| server.read_failed(error))
+        };
+        let mut response = self.scan(read).await??;
+        self.fill(&mut response.header);
+        Ok(response)
+    }
+}
+
+/// An answer of another kind than the command asks for cannot come out of the state machine.
+pub(crate) fn wrong_reply(reply: &Reply) -> Status {
+    tracing::error!(?reply, "the state machine answered something else");
+    Status::internal("etcdserver: unexpected reply")
+}
+
+#[tonic::async_trait]
+impl KV for KvService {
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<EncodedRange>, Status> {
+        Ok(Response::new(self.0.range(request.into_inner()).await?))
+    }
+
+    type RangeStreamStream = ChunkStream;
+
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<ChunkStream>, Status> {
+        let request = request.into_inner();
+        check::check_range(&request).map_err(status)?;
+        if !is_default_order(&request) {
+            return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
+        }
+        if has_revision_filters(&request) {
+            return Err(Status::unimplemented("RangeStream does not support revision filters"));
+        }
+        if !request.serializable {
+            self.0.member().linearize().await.map_err(status)?;
+        }
+        let chunks = Chunks::new(self.0.clone(), request);
+        Ok(Response::new(Box::pin(stream::try_unfold(chunks, Chunks::next))))
+    }
+
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        let command = Command::Put(request.into_inner());
+        self.0.member().check_quota(&command).await.map_err(status)?;
+        let Command::Put(put) = &command else { unreachable!("made above") };
+        check::check_put(put).map_err(status)?;
+        let length = put.encoded_len();
+        match self.0.propose(&command, length).await? {
+            Reply::Put(mut response) => {
+                self.0.fill(&mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        check::check_delete_range(&request).map_err(status)?;
+        let length = request.encoded_len();
+        match self.0.propose(&Command::DeleteRange(request), length).await? {
+            Reply::DeleteRange(mut response) => {
+                self.0.fill(&mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    async fn txn(
+        &self,
+        request: Request<pb::TxnRequest>,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
+        let command = Command::Txn(request.into_inner());
+        self.0.member().check_quota(&command).await.map_err(status)?;
+        let Command::Txn(txn) = command else { unreachable!("made above") };
+        check::check_txn(&txn, self.0.options().max_txn_ops).map_err(status)?;
+        if is_read_only(&txn) {
+            return Ok(Response::new(self.0.read_txn(txn).await?));
+        }
+        let length = txn.encoded_len();
+        match self.0.propose(&Command::Txn(txn), length).await? {
+            Reply::Txn(mut response) => {
+                self.0.fill(&mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let request = request.into_inner();
+        let length = request.encoded_len();
+        let reply = self.0.propose(&Command::Compact(request), length).await?;
+        let Reply::Compact(mut response) = reply else { return Err(wrong_reply(&reply)) };
+        if request.physical {
+            self.0.member().history_deleted(request.revision).await.map_err(status)?;
+        }
+        response.header = Some(self.0.header_now());
+        Ok(Response::new(response))
+    }
+}
+
+/// A range being streamed. Each piece is read from a view of its own at the same revision, so that a
+/// slow client holds nothing.
+struct Chunks {
+    server: Server,
+    request: pb::RangeRequest,
+    /// Keys that the client wants; as good as no limit when it named none.
+    limit: i64,
+    sent: i64,
+    header_revision: i64,
+    done: bool,
+}
+
+impl Chunks {
+    fn new(server: Server, mut request: pb::RangeRequest) -> Self {
+        let limit = if request.limit == 0 { i64::MAX } else { request.limit };
+        request.limit = FIRST_CHUNK_KEYS.min(limit);
+        Self { server, request, limit, sent: 0, header_revision: 0, done: false }
+    }
+
+    async fn next(mut self) -> Result<Option<(EncodedChunk, Self)>, Status> {
+        if self.done {
+            return Ok(None);
+        }
+        let server = self.server.clone();
+        let (chunk, this) = server.scan(move |_| self.read().map(|chunk| (chunk, self))).await??;
+        Ok(Some((EncodedChunk(chunk), this)))
+    }
+
+    fn read(&mut self) -> Result<EncodedRange, Status> {
+        let view = self.server.member().view();
+        let mut chunk = EncodedRange::default();
+        let summary = view.range(&self.request, false, &mut chunk);
+        let summary = summary.map_err(|error| self.server.read_failed(error))?;
+        if self.header_revision == 0 {
+            self.header_revision = view.revision();
+            if self.request.revision == 0 {
+                self.request.revision = view.revision();
+            }
+        }
+        self.sent += i64::try_from(chunk.rows()).expect("fewer rows than i64::MAX");
+        let rest = match summary.more {
+            true => Some(key_range(&self.request).after(chunk.last_key())),
+            false => None,
+        };
+        self.done = !summary.more || self.sent == self.limit || self.request.count_only;
+        if self.done {
+            chunk.put_header(&self.server.header(self.header_revision));
+            let behind = match &rest {
+                Some(rest) => view.count(rest, self.request.revision),
+                None => Ok(0),
+            };
+            let behind = behind.map_err(|fault| self.server.fault(&fault))?;
+            let count = if self.request.count_only { summary.count } else { self.sent + behind };
+            chunk.finish(RangeSummary { more: summary.more, count });
+        } else if let Some(rest) = rest {
+            self.request.key = rest.start;
+            self.request.limit = self.next_limit(chunk.len()).min(self.limit - self.sent);
+        }
+        Ok(chunk)
+    }
+
+    /// Aims for pieces of about the size of the largest request: twice as many keys after a piece
+    /// below half of it, half as many after one above twice.
+    fn next_limit(&self, length: usize) -> i64 {
+        let target = self.server.options().max_request_bytes;
+        let limit = self.request.limit;
+        let next = match length {
+            short if short < target / 2 => limit.saturating_mul(2),
+            long if long > target * 2 => limit / 2,
+            _ => limit,
+        };
+        next.max(1)
+    }
+}
+
+/// Keys of requests may be empty in one place only: internal reads.
+pub(crate) fn internal_range(serializable: bool) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: Bytes::new(),
+        keys_only: true,
+        limit: 1,
+        serializable,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,131 @@
+//! The Lease service.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use prost::Message;
+use quorate_core::{Command, Reply};
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::lease_server::Lease;
+use quorate_raft::Renewal;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::kv::wrong_reply;
+use crate::error::{ApiError, status};
+use crate::ids::random_lease_id;
+use crate::server::Server;
+
+/// The Lease service of a server.
+pub(crate) struct LeaseService(pub(crate) Server);
+
+type KeepAliveStream =
+    Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
+
+impl Server {
+    async fn keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
+        // Filled in first: its revision may not lie behind that of a revocation which the answer
+        // does not know of.
+        let header = Some(self.header_now());
+        let ttl = match self.member().renew_lease(id).await.map_err(status)? {
+            Renewal::Renewed(ttl) => ttl,
+            Renewal::NotFound => 0,
+            Renewal::NotPrimary => return Err(Status::new(Code::Unknown, "not a primary lessor")),
+        };
+        Ok(pb::LeaseKeepAliveResponse { header, id, ttl })
+    }
+}
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    async fn lease_grant(
+        &self,
+        request: Request<pb::LeaseGrantRequest>,
+    ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let mut request = request.into_inner();
+        if request.id == 0 {
+            request.id = random_lease_id();
+        }
+        request.ttl = request.ttl.max(self.0.options().min_lease_ttl);
+        let command = Command::LeaseGrant(request);
+        self.0.member().check_quota(&command).await.map_err(status)?;
+        match self.0.propose(&command, request.encoded_len()).await? {
+            Reply::LeaseGrant(mut response) => {
+                self.0.fill(&mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        let request = request.into_inner();
+        let length = request.encoded_len();
+        match self.0.propose(&Command::LeaseRevoke(request), length).await? {
+            Reply::LeaseRevoke(mut response) => {
+                self.0.fill(&mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    type LeaseKeepAliveStream = KeepAliveStream;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<KeepAliveStream>, Status> {
+        let start = Some((self.0.clone(), request.into_inner()));
+        // The stream ends when the client has nothing more to ask, or with the first error.
+        let answers = stream::unfold(start, |state| async move {
+            let (server, mut requests) = state?;
+            let request = tokio::select! {
+                request = requests.message() => request,
+                () = server.stopping().cancelled() => Err(status(ApiError::Stopped)),
+            };
+            let answer = match request {
+                Ok(None) => return None,
+                Ok(Some(request)) => server.keep_alive(request.id).await,
+                Err(error) => Err(error),
+            };
+            let go_on = answer.is_ok().then_some((server, requests));
+            Some((answer, go_on))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let request = request.into_inner();
+        self.0.member().linearize().await.map_err(status)?;
+        let time = self.0.member().lease_time_to_live(request.id);
+        let keys = match request.keys && time.is_some() {
+            true => self.0.member().view().lease_keys(request.id),
+            false => Ok(Vec::new()),
+        };
+        let keys = keys.map_err(|fault| self.0.fault(&fault))?;
+        let response = pb::LeaseTimeToLiveResponse {
+            header: Some(self.0.header_now()),
+            id: request.id,
+            ttl: time.map_or(-1, |time| time.remaining),
+            granted_ttl: time.map_or(0, |time| time.granted),
+            keys,
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(
+        &self,
+        _request: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        let leases = self.0.member().leases().into_iter();
+        let leases = leases.map(|id| pb::LeaseStatus { id }).collect();
+        let header = Some(self.0.header_now());
+        Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
+    }
+}

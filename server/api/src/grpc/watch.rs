@@ -1,0 +1,29 @@
+//! The Watch service.
+
+use quorate_proto::etcdserverpb as pb;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::stubs::watch_server::Watch;
+use crate::server::Server;
+use crate::service::needs_leader;
+use crate::watch::outbox::{Outbox, Reader};
+use crate::watch::stream::WatchStream;
+
+/// The Watch service of a server.
+pub(crate) struct WatchService(pub(crate) Server);
+
+#[tonic::async_trait]
+impl Watch for WatchService {
+    type WatchStream = Reader;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<pb::WatchRequest>>,
+    ) -> Result<Response<Reader>, Status> {
+        let needs_leader = needs_leader(request.metadata().as_ref());
+        let outbox = Outbox::default();
+        let stream = WatchStream::new(self.0.clone(), outbox.clone());
+        self.0.tasks().spawn(stream.run(request.into_inner(), needs_leader));
+        Ok(Response::new(Reader(outbox)))
+    }
+}

@@ -1,0 +1,80 @@
+//! The pages beside gRPC: health, version, metrics.
+
+mod health;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, Uri, header};
+use http_body_util::Full;
+use prometheus::{Encoder, Registry, TextEncoder};
+
+use crate::server::{CLUSTER_VERSION, ETCD_VERSION, Server};
+
+/// The pages of a server.
+pub(crate) struct Pages {
+    server: Server,
+    registry: Registry,
+}
+
+type Page = Response<Full<Bytes>>;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+fn page(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Page {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn method_not_allowed() -> Page {
+    let mut response = page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Method Not Allowed\n");
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
+    response
+}
+
+impl Pages {
+    pub(crate) fn new(server: Server, registry: Registry) -> Self {
+        Self { server, registry }
+    }
+
+    /// Answers a request for a page.
+    pub(crate) async fn serve(&self, method: &Method, uri: &Uri) -> Page {
+        let path = uri.path();
+        let check = path.strip_prefix("/livez").or_else(|| path.strip_prefix("/readyz"));
+        let is_check = check.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let known = is_check || matches!(path, "/health" | "/version" | "/metrics");
+        if !known {
+            return page(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n");
+        }
+        if method != Method::GET {
+            return method_not_allowed();
+        }
+        match path {
+            "/health" => self.health(uri).await,
+            "/version" => version(),
+            "/metrics" => self.metrics(),
+            _ => self.checks(uri).await,
+        }
+    }
+
+    fn metrics(&self) -> Page {
+        self.server.member().metrics();
+        let mut text = Vec::new();
+        let encoder = TextEncoder::new();
+        match encoder.encode(&self.registry.gather(), &mut text) {
+            Ok(()) => page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+            Err(error) => page(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
+        }
+    }
+}
+
+fn version() -> Page {
+    let version = serde_json::json!({
+        "etcdserver": ETCD_VERSION,
+        "etcdcluster": CLUSTER_VERSION,
+        "storage": CLUSTER_VERSION,
+    });
+    page(StatusCode::OK, "application/json", version.to_string())
+}

@@ -1,0 +1,155 @@
+//! `/health`, `/livez` and `/readyz`.
+
+use http::{StatusCode, Uri};
+use quorate_proto::etcdserverpb::AlarmType;
+
+use super::{PLAIN, Page, Pages, page};
+use crate::error::ApiError;
+use crate::grpc::kv::internal_range;
+
+/// A check of `/livez` or `/readyz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    DataCorruption,
+    SerializableRead,
+    LinearizableRead,
+    NonLearner,
+}
+
+impl Check {
+    const LIVEZ: [Self; 1] = [Self::SerializableRead];
+    const READYZ: [Self; 4] =
+        [Self::DataCorruption, Self::SerializableRead, Self::LinearizableRead, Self::NonLearner];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::DataCorruption => "data_corruption",
+            Self::SerializableRead => "serializable_read",
+            Self::LinearizableRead => "linearizable_read",
+            Self::NonLearner => "non_learner",
+        }
+    }
+}
+
+/// The values of a parameter in a query; parameters without a value count as empty.
+fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value)
+}
+
+impl Pages {
+    /// The state of the cluster as this member sees it. Any alarm of any member fails it.
+    pub(super) async fn health(&self, uri: &Uri) -> Page {
+        let serializable = query(uri, "serializable").next() == Some("true");
+        let excluded: Vec<&str> = query(uri, "exclude").collect();
+        let failure = match self.alarm(&excluded) {
+            Some(reason) => Some(reason),
+            None => self.cannot_read(serializable).await,
+        };
+        let metrics = self.server.metrics();
+        match failure {
+            None => {
+                metrics.health_success.inc();
+                let body = r#"{"health":"true","reason":""}"#;
+                page(StatusCode::OK, PLAIN, body)
+            }
+            Some(reason) => {
+                metrics.health_failures.inc();
+                tracing::warn!(reason, "/health fails");
+                let body = serde_json::json!({ "health": "false", "reason": reason });
+                page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{body}\n"))
+            }
+        }
+    }
+
+    fn alarm(&self, excluded: &[&str]) -> Option<String> {
+        let alarms = self.server.member().store().tables(|tables| tables.alarms.clone());
+        let names = alarms.iter().map(|(alarm, _)| match AlarmType::try_from(*alarm) {
+            Ok(alarm) => alarm.as_str_name(),
+            Err(_) => "UNKNOWN",
+        });
+        names.filter(|name| !excluded.contains(name)).map(|name| format!("ALARM {name}")).next()
+    }
+
+    async fn cannot_read(&self, serializable: bool) -> Option<String> {
+        let has_leader = self.server.member().status().borrow().leader.is_some();
+        if !serializable && !has_leader {
+            return Some("RAFT NO LEADER".to_owned());
+        }
+        let error = self.read(serializable).await.err()?;
+        Some(format!("RANGE ERROR:{error}"))
+    }
+
+    /// A read of one key, as a client would do it.
+    async fn read(&self, serializable: bool) -> Result<(), String> {
+        let member = self.server.member();
+        if !serializable {
+            let linearized = member.linearize().await;
+            linearized.map_err(|error| ApiError::from(error).text().to_owned())?;
+        }
+        let range = internal_range(serializable);
+        let rows = member.view().range(&range, false, &mut Vec::new());
+        rows.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    async fn run(&self, check: Check) -> Result<(), String> {
+        match check {
+            Check::SerializableRead => self.read(true).await,
+            Check::LinearizableRead => self.read(false).await,
+            // A cluster of one has no learners.
+            Check::NonLearner => Ok(()),
+            Check::DataCorruption => {
+                let tables = self.server.member().store();
+                match tables.tables(|tables| tables.is_raised(AlarmType::Corrupt)) {
+                    true => Err("alarm activated: CORRUPT".to_owned()),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// All checks of a kind, or the one that the path names.
+    pub(super) async fn checks(&self, uri: &Uri) -> Page {
+        let mut parts = uri.path().trim_start_matches('/').splitn(2, '/');
+        let kind = parts.next().unwrap_or_default();
+        let all: &[Check] = if kind == "livez" { &Check::LIVEZ } else { &Check::READYZ };
+        let excluded: Vec<&str> = query(uri, "exclude").collect();
+        let chosen: Vec<Check> = match parts.next() {
+            Some(name) => all.iter().copied().filter(|check| check.name() == name).collect(),
+            None => {
+                let kept = all.iter().copied();
+                kept.filter(|check| !excluded.contains(&check.name())).collect()
+            }
+        };
+        if chosen.is_empty() && excluded.is_empty() {
+            return page(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n");
+        }
+        let (mut text, mut failed) = (String::new(), false);
+        for check in chosen {
+            let outcome = self.run(check).await;
+            failed |= outcome.is_err();
+            self.count(kind, check, outcome.is_ok());
+            text += &match outcome {
+                Ok(()) => format!("[+]{} ok\n", check.name()),
+                Err(reason) => format!("[-]{} failed: {reason}\n", check.name()),
+            };
+        }
+        if failed {
+            tracing::error!(kind, reason = text, "a health check fails");
+            return page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{text}\n"));
+        }
+        let verbose = query(uri, "verbose").next().is_some();
+        page(StatusCode::OK, PLAIN, if verbose { text + "ok\n" } else { "ok\n".to_owned() })
+    }
+
+    fn count(&self, kind: &str, check: Check, passed: bool) {
+        let metrics = self.server.metrics();
+        let status = if passed { "success" } else { "error" };
+        metrics
+            .healthcheck
+            .with_label_values(&[kind, check.name()])
+            .set(f64::from(u8::from(passed)));
+        metrics.healthchecks.with_label_values(&[kind, check.name(), status]).inc();
+    }
+}

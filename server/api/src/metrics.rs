@@ -1,0 +1,257 @@
+//! What the API measures, under the names of etcd and of gRPC's middleware for Go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use prometheus::{Counter, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use tonic::Code;
+
+use crate::server::{CLUSTER_VERSION, ETCD_VERSION};
+
+/// How a method exchanges messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MethodType {
+    /// One message each way.
+    Unary,
+    /// One request, many answers.
+    ServerStream,
+    /// Many messages each way.
+    BidiStream,
+}
+
+impl MethodType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unary => "unary",
+            Self::ServerStream => "server_stream",
+            Self::BidiStream => "bidi_stream",
+        }
+    }
+}
+
+/// Every method that is served.
+const METHODS: &[(&str, &str, MethodType)] = &[
+    ("etcdserverpb.KV", "Range", MethodType::Unary),
+    ("etcdserverpb.KV", "RangeStream", MethodType::ServerStream),
+    ("etcdserverpb.KV", "Put", MethodType::Unary),
+    ("etcdserverpb.KV", "DeleteRange", MethodType::Unary),
+    ("etcdserverpb.KV", "Txn", MethodType::Unary),
+    ("etcdserverpb.KV", "Compact", MethodType::Unary),
+    ("etcdserverpb.Watch", "Watch", MethodType::BidiStream),
+    ("etcdserverpb.Lease", "LeaseGrant", MethodType::Unary),
+    ("etcdserverpb.Lease", "LeaseRevoke", MethodType::Unary),
+    ("etcdserverpb.Lease", "LeaseKeepAlive", MethodType::BidiStream),
+    ("etcdserverpb.Lease", "LeaseTimeToLive", MethodType::Unary),
+    ("etcdserverpb.Lease", "LeaseLeases", MethodType::Unary),
+    ("etcdserverpb.Cluster", "MemberAdd", MethodType::Unary),
+    ("etcdserverpb.Cluster", "MemberRemove", MethodType::Unary),
+    ("etcdserverpb.Cluster", "MemberUpdate", MethodType::Unary),
+    ("etcdserverpb.Cluster", "MemberList", MethodType::Unary),
+    ("etcdserverpb.Cluster", "MemberPromote", MethodType::Unary),
+    ("etcdserverpb.Maintenance", "Alarm", MethodType::Unary),
+    ("etcdserverpb.Maintenance", "Status", MethodType::Unary),
+    ("etcdserverpb.Maintenance", "Defragment", MethodType::Unary),
+    ("etcdserverpb.Maintenance", "Hash", MethodType::Unary),
+    ("etcdserverpb.Maintenance", "HashKV", MethodType::Unary),
+    ("etcdserverpb.Maintenance", "Snapshot", MethodType::ServerStream),
+    ("etcdserverpb.Maintenance", "MoveLeader", MethodType::Unary),
+    ("etcdserverpb.Maintenance", "Downgrade", MethodType::Unary),
+    ("grpc.health.v1.Health", "Check", MethodType::Unary),
+    ("grpc.health.v1.Health", "List", MethodType::Unary),
+    ("grpc.health.v1.Health", "Watch", MethodType::ServerStream),
+];
+
+/// Codes in the order of their numbers, as the middleware names them.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// The counters of one method, looked up once.
+pub(crate) struct MethodMetrics {
+    /// How the method exchanges messages.
+    pub(crate) kind: MethodType,
+    pub(crate) started: IntCounter,
+    pub(crate) received: IntCounter,
+    pub(crate) sent: IntCounter,
+    handled: Vec<IntCounter>,
+}
+
+impl MethodMetrics {
+    /// Counts a call that ended.
+    pub(crate) fn handled(&self, code: Code) {
+        let number = usize::try_from(code as i32).unwrap_or(2);
+        self.handled[number.min(CODES.len() - 1)].inc();
+    }
+}
+
+/// Counters of watches.
+#[derive(Clone)]
+pub(crate) struct WatchMetrics {
+    pub(crate) streams: IntGauge,
+    pub(crate) watchers: IntGauge,
+    pub(crate) events: IntCounter,
+}
+
+/// All counters of the API.
+pub struct Metrics {
+    pub(crate) watch: WatchMetrics,
+    pub(crate) received_bytes: Counter,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) health_success: IntCounter,
+    pub(crate) health_failures: IntCounter,
+    pub(crate) healthcheck: GaugeVec,
+    pub(crate) healthchecks: IntCounterVec,
+    pub(crate) client_requests: IntCounterVec,
+    methods: HashMap<String, Arc<MethodMetrics>>,
+    collectors: Collectors,
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    IntCounter::new(name, help).expect("constants make a counter")
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect("constants make counters")
+}
+
+impl Metrics {
+    /// Counters for the member with this id.
+    pub(crate) fn new(member_id: u64) -> Self {
+        let labels = ["grpc_type", "grpc_service", "grpc_method"];
+        let started = counters("grpc_server_started_total", "Calls that began.", &labels);
+        let received =
+            counters("grpc_server_msg_received_total", "Messages received from clients.", &labels);
+        let sent = counters("grpc_server_msg_sent_total", "Messages sent to clients.", &labels);
+        let handled = counters(
+            "grpc_server_handled_total",
+            "Calls that ended, by code.",
+            &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
+        );
+        let mut methods = HashMap::new();
+        for (service, method, kind) in METHODS {
+            let labels = [kind.name(), service, method];
+            let handled = CODES
+                .iter()
+                .map(|code| handled.with_label_values(&[kind.name(), service, method, code]));
+            let metrics = MethodMetrics {
+                kind: *kind,
+                started: started.with_label_values(&labels),
+                received: received.with_label_values(&labels),
+                sent: sent.with_label_values(&labels),
+                handled: handled.collect(),
+            };
+            methods.insert(format!("/{service}/{method}"), Arc::new(metrics));
+        }
+        let mut metrics = Self::without_methods();
+        metrics.methods = methods;
+        metrics.collectors = Collectors {
+            counters: vec![started, received, sent, handled],
+            gauges: constants(member_id),
+        };
+        metrics
+    }
+
+    fn without_methods() -> Self {
+        let gauge =
+            |name: &str, help: &str| IntGauge::new(name, help).expect("constants make a gauge");
+        let bytes =
+            |name: &str, help: &str| Counter::new(name, help).expect("constants make a counter");
+        let checks = Opts::new("etcd_server_healthcheck", "The result of each health check.");
+        Self {
+            watch: WatchMetrics {
+                streams: gauge("etcd_debugging_mvcc_watch_stream_total", "Open watch streams."),
+                watchers: gauge("etcd_debugging_mvcc_watcher_total", "Watchers."),
+                events: counter("etcd_debugging_mvcc_events_total", "Events sent to watchers."),
+            },
+            received_bytes: bytes(
+                "etcd_network_client_grpc_received_bytes_total",
+                "Bytes received from clients.",
+            ),
+            sent_bytes: bytes(
+                "etcd_network_client_grpc_sent_bytes_total",
+                "Bytes sent to clients.",
+            ),
+            health_success: counter("etcd_server_health_success", "Health checks that passed."),
+            health_failures: counter("etcd_server_health_failures", "Health checks that failed."),
+            healthcheck: GaugeVec::new(checks, &["type", "name"]).expect("constants make gauges"),
+            healthchecks: counters(
+                "etcd_server_healthchecks_total",
+                "Health checks, by outcome.",
+                &["type", "name", "status"],
+            ),
+            client_requests: counters(
+                "etcd_server_client_requests_total",
+                "Requests by the API version that the client names.",
+                &["type", "client_api_version"],
+            ),
+            methods: HashMap::new(),
+            collectors: Collectors::default(),
+        }
+    }
+
+    /// The counters of the method at a path.
+    pub(crate) fn method(&self, path: &str) -> Option<&Arc<MethodMetrics>> {
+        self.methods.get(path)
+    }
+
+    /// Adds the metrics to a registry.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.watch.streams.clone()))?;
+        registry.register(Box::new(self.watch.watchers.clone()))?;
+        registry.register(Box::new(self.watch.events.clone()))?;
+        registry.register(Box::new(self.received_bytes.clone()))?;
+        registry.register(Box::new(self.sent_bytes.clone()))?;
+        registry.register(Box::new(self.health_success.clone()))?;
+        registry.register(Box::new(self.health_failures.clone()))?;
+        registry.register(Box::new(self.healthcheck.clone()))?;
+        registry.register(Box::new(self.healthchecks.clone()))?;
+        registry.register(Box::new(self.client_requests.clone()))?;
+        for counters in &self.collectors.counters {
+            registry.register(Box::new(counters.clone()))?;
+        }
+        for gauges in &self.collectors.gauges {
+            registry.register(Box::new(gauges.clone()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Counters that are reached through other handles, and gauges that never change.
+#[derive(Default)]
+struct Collectors {
+    counters: Vec<IntCounterVec>,
+    gauges: Vec<GaugeVec>,
+}
+
+/// Gauges that say something by their labels and are always 1.
+fn constants(member_id: u64) -> Vec<GaugeVec> {
+    let id = format!("{member_id:x}");
+    let facts = [
+        ("etcd_server_version", "server_version", ETCD_VERSION),
+        ("etcd_cluster_version", "cluster_version", CLUSTER_VERSION),
+        ("etcd_server_id", "server_id", id.as_str()),
+    ];
+    let gauges = facts.map(|(name, label, value)| {
+        let opts = Opts::new(name, "Always 1; the label says what it is about.");
+        let gauge = GaugeVec::new(opts, &[label]).expect("constants make gauges");
+        gauge.with_label_values(&[value]).set(1.0);
+        gauge
+    });
+    gauges.into()
+}

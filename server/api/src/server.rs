@@ -1,0 +1,189 @@
+//! What all services share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quorate_core::mvcc::range::RowSink;
+use quorate_core::{Error, Fault, RecordRef};
+use quorate_proto::etcdserverpb::ResponseHeader;
+use quorate_raft::Member;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+
+use crate::error::{ApiError, status};
+use crate::metrics::Metrics;
+use crate::watch::hub::Hub;
+
+/// The version of etcd that we are compatible with, as clients see it.
+pub const ETCD_VERSION: &str = "3.7.1";
+/// The version of the cluster and of the storage as clients see it.
+pub const CLUSTER_VERSION: &str = "3.7.0";
+
+/// Bytes that a message may have beyond the largest request, as in etcd.
+pub(crate) const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
+/// Scans over many keys that run at once; others wait. They run on threads of their own, so that
+/// they do not hold up small requests.
+const SCANS_MAX: usize = 8;
+
+/// Limits and habits of the API.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the largest request.
+    pub max_request_bytes: usize,
+    /// Operations of a transaction.
+    pub max_txn_ops: usize,
+    /// Seconds that a lease lasts at least.
+    pub min_lease_ttl: i64,
+    /// How often a watch that asks for it is told how far it has come.
+    pub watch_progress_interval: Duration,
+}
+
+/// The running server behind all services. Cloning shares it.
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    member: Arc<Member>,
+    options: Options,
+    hub: Hub,
+    scans: Semaphore,
+    metrics: Metrics,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Serves `member`.
+    pub fn new(member: Arc<Member>, options: Options) -> Self {
+        let metrics = Metrics::new(member.identity().member_id);
+        let hub = Hub::new(member.clone(), metrics.watch.clone());
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let scans = Semaphore::new(SCANS_MAX);
+        let inner = Inner { member, options, hub, scans, metrics, tasks, stop };
+        let server = Self { inner: Arc::new(inner) };
+        let (hub, stop) = (server.inner.hub.clone(), server.inner.stop.clone());
+        let run = async move { stop.run_until_cancelled(hub.run()).await };
+        server.inner.tasks.spawn(run);
+        server
+    }
+
+    /// The member that is served.
+    pub fn member(&self) -> &Member {
+        &self.inner.member
+    }
+
+    /// The metrics of the API.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+
+    /// Ends when the server stops.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    /// Ends streams, and waits for what serves them.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// A header with this revision.
+    pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
+        let identity = self.member().identity();
+        let raft_term = self.member().status().borrow().term;
+        let (cluster_id, member_id) = (identity.cluster_id, identity.member_id);
+        ResponseHeader { cluster_id, member_id, revision, raft_term }
+    }
+
+    /// A header with the revision of the last write.
+    pub(crate) fn header_now(&self) -> ResponseHeader {
+        self.header(self.member().store().revision())
+    }
+
+    /// Completes a header that the state machine gave a revision.
+    pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
+        let revision = header.as_ref().map_or(0, |header| header.revision);
+        *header = Some(match revision {
+            0 => self.header_now(),
+            revision => self.header(revision),
+        });
+    }
+
+    /// What a client is told when this member cannot read its own state, which is the member's end:
+    /// nothing that could be taken for an answer.
+    pub(crate) fn fault(&self, fault: &Fault) -> Status {
+        self.member().fail(fault);
+        Status::internal("etcdserver: cannot read the store")
+    }
+
+    /// The failure of a read as a status.
+    pub(crate) fn read_failed(&self, error: Error) -> Status {
+        match error {
+            Error::Refusal(refusal) => status(refusal),
+            Error::Fault(fault) => self.fault(&fault),
+        }
+    }
+
+    /// Runs a scan on a thread of its own. `scan` can ask whether anybody still waits for it.
+    pub(crate) async fn scan<R: Send + 'static>(
+        &self,
+        scan: impl FnOnce(&Waiting) -> R + Send + 'static,
+    ) -> Result<R, Status> {
+        let permit = self.inner.scans.acquire().await;
+        let _permit = permit.map_err(|_| status(ApiError::Stopped))?;
+        let waiting = Waiting(Arc::new(AtomicBool::new(true)));
+        let _gone = GoneOnDrop(waiting.clone());
+        let run = tokio::task::spawn_blocking(move || scan(&waiting));
+        run.await.map_err(|error| {
+            tracing::error!(%error, "a scan failed");
+            Status::internal("etcdserver: cannot read the store")
+        })
+    }
+}
+
+/// Whether somebody waits for the answer.
+#[derive(Clone)]
+pub(crate) struct Waiting(Arc<AtomicBool>);
+
+struct GoneOnDrop(Waiting);
+
+impl Drop for GoneOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Passes rows on until nobody waits for them any more.
+pub(crate) struct WhileWaiting<'a, S> {
+    pub(crate) sink: &'a mut S,
+    pub(crate) waiting: &'a Waiting,
+}
+
+impl<S: RowSink> RowSink for WhileWaiting<'_, S> {
+    fn row(&mut self, row: RecordRef<'_>) -> std::ops::ControlFlow<()> {
+        if !self.waiting.0.load(Ordering::Relaxed) {
+            return std::ops::ControlFlow::Break(());
+        }
+        self.sink.row(row)
+    }
+}

@@ -1,0 +1,310 @@
+//! The way into the server: one service for everything on a client port.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use quorate_proto::etcdserverpb::cluster_server::ClusterServer;
+use quorate_proto::etcdserverpb::lease_server::LeaseServer;
+use quorate_proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use quorate_proto::health::health_server::HealthServer;
+use tonic::codegen::Service;
+use tonic::{Code, Status};
+
+use crate::error::{ApiError, status};
+use crate::grpc::cluster::ClusterService;
+use crate::grpc::health::HealthService;
+use crate::grpc::kv::KvService;
+use crate::grpc::lease::LeaseService;
+use crate::grpc::maintenance::MaintenanceService;
+use crate::grpc::stubs::k_v_server::KVServer;
+use crate::grpc::stubs::watch_server::WatchServer;
+use crate::grpc::watch::WatchService;
+use crate::http::Pages;
+use crate::metrics::{MethodMetrics, MethodType, Metrics};
+use crate::server::{GRPC_OVERHEAD_BYTES, Server};
+
+/// The metadata by which a client asks to be refused when nobody leads.
+const HAS_LEADER: &str = "hasleader";
+/// The metadata by which a client names its API version.
+const CLIENT_API_VERSION: &str = "client-api-version";
+
+/// Whether a client wants to be refused when nobody leads.
+pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
+    headers.get(HAS_LEADER).is_some_and(|value| value == "true")
+}
+
+/// The body of an answer.
+pub struct ResponseBody {
+    inner: tonic::body::Body,
+    call: Option<Call>,
+    metrics: Server,
+}
+
+/// A call whose end is not counted yet.
+struct Call {
+    method: Arc<MethodMetrics>,
+    code: Option<Code>,
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            // A call without an end was given up by the client.
+            call.method.handled(call.code.unwrap_or(Code::Cancelled));
+        }
+    }
+}
+
+/// Lengths as a counter shows them; exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counters of bytes are floating-point numbers")]
+fn float(length: usize) -> f64 {
+    length as f64
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            let this = &mut *self;
+            match (frame.data_ref(), frame.trailers_ref(), &mut this.call) {
+                (Some(data), _, call) => {
+                    this.metrics.metrics().sent_bytes.inc_by(float(data.len()));
+                    if let Some(call) = call {
+                        call.method.sent.inc();
+                    }
+                }
+                (None, Some(trailers), Some(call)) => call.code = Some(code_of(trailers)),
+                _ => {}
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The code in the trailers of an answer.
+fn code_of(trailers: &HeaderMap) -> Code {
+    trailers.get("grpc-status").map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
+}
+
+/// A body whose bytes are counted.
+pub(crate) struct Counted<B> {
+    inner: B,
+    server: Server,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.server.metrics().received_bytes.inc_by(float(data.len()));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// All services of a client port. Cloning shares them.
+#[derive(Clone)]
+pub struct ApiService {
+    server: Server,
+    pages: Arc<Pages>,
+    kv: KVServer<KvService>,
+    watch: WatchServer<WatchService>,
+    lease: LeaseServer<LeaseService>,
+    cluster: ClusterServer<ClusterService>,
+    maintenance: MaintenanceServer<MaintenanceService>,
+    health: HealthServer<HealthService>,
+}
+
+impl ApiService {
+    /// Serves `server`; `/metrics` shows `registry`.
+    pub fn new(server: Server, registry: prometheus::Registry) -> Self {
+        let limit = server.options().max_request_bytes + GRPC_OVERHEAD_BYTES;
+        let pages = Arc::new(Pages::new(server.clone(), registry));
+        Self {
+            pages,
+            kv: KVServer::new(KvService(server.clone())).max_decoding_message_size(limit),
+            watch: WatchServer::new(WatchService(server.clone())).max_decoding_message_size(limit),
+            lease: LeaseServer::new(LeaseService(server.clone())).max_decoding_message_size(limit),
+            cluster: ClusterServer::new(ClusterService(server.clone()))
+                .max_decoding_message_size(limit),
+            maintenance: MaintenanceServer::new(MaintenanceService(server.clone()))
+                .max_decoding_message_size(limit),
+            health: HealthServer::new(HealthService(server.clone())),
+            server,
+        }
+    }
+
+    /// Answers a request of a client, whatever it speaks.
+    pub async fn serve<B>(&self, request: Request<B>) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let is_grpc = request.version() == Version::HTTP_2
+            && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        if is_grpc {
+            return self.serve_grpc(request).await;
+        }
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        self.page(self.pages.serve(&method, &uri).await)
+    }
+
+    /// Answers a request to a port that has no gRPC on it.
+    pub async fn serve_page(&self, method: &Method, uri: &http::Uri) -> Response<ResponseBody> {
+        self.page(self.pages.serve(method, uri).await)
+    }
+
+    fn page(&self, response: Response<Full<Bytes>>) -> Response<ResponseBody> {
+        let metrics = self.server.clone();
+        response.map(|body| {
+            let inner = tonic::body::Body::new(body.map_err(|never| match never {}));
+            ResponseBody { inner, call: None, metrics }
+        })
+    }
+
+    async fn serve_grpc<B>(&self, request: Request<B>) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let Some(method) = self.server.metrics().method(request.uri().path()).cloned() else {
+            let refused = unknown_method(request.uri().path()).into_http();
+            return self.grpc_response(refused, None);
+        };
+        method.started.inc();
+        method.received.inc();
+        let refused = self.check_headers(request.headers(), &method);
+        let response = match refused {
+            Err(refused) => refused.into_http(),
+            Ok(()) => self.dispatch(request).await,
+        };
+        self.grpc_response(rewrite_too_large(response), Some(method))
+    }
+
+    /// Refuses by the metadata alone.
+    fn check_headers(&self, headers: &HeaderMap, method: &MethodMetrics) -> Result<(), Status> {
+        let version = match headers.get(CLIENT_API_VERSION) {
+            None => "unknown",
+            Some(value) => value.to_str().map_err(|_| status(ApiError::InvalidClientApiVersion))?,
+        };
+        let kind = if method.kind == MethodType::Unary { "unary" } else { "stream" };
+        let requests = &self.server.metrics().client_requests;
+        requests.with_label_values(&[kind, version]).inc();
+        let led = || self.server.member().status().borrow().leader.is_some();
+        if needs_leader(headers) && !led() {
+            return Err(status(ApiError::NoLeader));
+        }
+        Ok(())
+    }
+
+    async fn dispatch<B>(&self, request: Request<B>) -> Response<tonic::body::Body>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let server = self.server.clone();
+        let request = request.map(|inner| Counted { inner, server });
+        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let response = match service {
+            "etcdserverpb.KV" => self.kv.clone().call(request).await,
+            "etcdserverpb.Watch" => self.watch.clone().call(request).await,
+            "etcdserverpb.Lease" => self.lease.clone().call(request).await,
+            "etcdserverpb.Cluster" => self.cluster.clone().call(request).await,
+            "etcdserverpb.Maintenance" => self.maintenance.clone().call(request).await,
+            _ => self.health.clone().call(request).await,
+        };
+        match response {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    fn grpc_response(
+        &self,
+        response: Response<tonic::body::Body>,
+        method: Option<Arc<MethodMetrics>>,
+    ) -> Response<ResponseBody> {
+        // An answer that is nothing but an error has its code in the headers.
+        let code =
+            response.headers().contains_key("grpc-status").then(|| code_of(response.headers()));
+        let call = method.map(|method| Call { method, code });
+        let metrics = self.server.clone();
+        response.map(|inner| ResponseBody { inner, call, metrics })
+    }
+
+    /// The metrics of the API.
+    pub fn metrics(&self) -> &Metrics {
+        self.server.metrics()
+    }
+}
+
+/// What gRPC's library for Go says to a path that it does not know.
+fn unknown_method(path: &str) -> Status {
+    let (service, method) = path.trim_start_matches('/').rsplit_once('/').unwrap_or((path, ""));
+    let known = [
+        "etcdserverpb.KV",
+        "etcdserverpb.Watch",
+        "etcdserverpb.Lease",
+        "etcdserverpb.Cluster",
+        "etcdserverpb.Maintenance",
+        "grpc.health.v1.Health",
+    ];
+    match known.contains(&service) {
+        true => Status::unimplemented(format!("unknown method {method} for service {service}")),
+        false => Status::unimplemented(format!("unknown service {service}")),
+    }
+}
+
+/// Puts a message that is too large in the words and under the code of gRPC's library for Go.
+fn rewrite_too_large(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    if !response.headers().contains_key("grpc-status") {
+        return response;
+    }
+    let Some(error) = Status::from_header_map(response.headers()) else { return response };
+    let is_size = error.code() == Code::OutOfRange
+        && error.message().starts_with("Error, decoded message length too large");
+    if !is_size {
+        return response;
+    }
+    let mut numbers =
+        error.message().split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+    let (found, limit) = (numbers.next().unwrap_or("?"), numbers.next().unwrap_or("?"));
+    let text = format!("grpc: received message larger than max ({found} vs. {limit})");
+    Status::resource_exhausted(text).into_http()
+}

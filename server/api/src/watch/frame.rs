@@ -1,0 +1,240 @@
+//! Messages of a watch stream, written from parts that many streams share.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use prost::Message;
+use quorate_core::Record;
+use quorate_core::watch::event::append_event;
+use quorate_proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use tonic::Status;
+use tonic::codec::EncodeBuf;
+
+use crate::codec::Encode;
+
+/// Events in the form in which they stand in a message, encoded once for everybody who wants them.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    /// Where each event ends.
+    ends: Vec<usize>,
+    /// Main revision of each event.
+    revisions: Vec<i64>,
+}
+
+impl Batch {
+    /// Adds the event that the writing of `record` was.
+    pub(crate) fn push(&mut self, record: &Record, previous: Option<&Record>) {
+        append_event(record, previous, &mut self.bytes);
+        self.ends.push(self.bytes.len());
+        self.revisions.push(record.revision.main);
+    }
+
+    /// Adds an event that was encoded for another batch.
+    pub(crate) fn push_encoded(&mut self, event: &[u8], revision: i64) {
+        self.bytes.extend_from_slice(event);
+        self.ends.push(self.bytes.len());
+        self.revisions.push(revision);
+    }
+
+    /// The encoded events from the one at `first` on.
+    pub(crate) fn bytes_from(&self, first: usize) -> &[u8] {
+        &self.bytes[self.start(first)..]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many events there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes of all events.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Main revision of the first event; 0 when there is none.
+    pub(crate) fn first_revision(&self) -> i64 {
+        self.revisions.first().copied().unwrap_or(0)
+    }
+
+    /// Main revision of the last event; 0 when there is none.
+    pub(crate) fn last_revision(&self) -> i64 {
+        self.revisions.last().copied().unwrap_or(0)
+    }
+
+    /// The first event at or above a main revision.
+    pub(crate) fn first_at(&self, revision: i64) -> usize {
+        self.revisions.partition_point(|r| *r < revision)
+    }
+
+    fn start(&self, event: usize) -> usize {
+        match event.checked_sub(1) {
+            None => 0,
+            Some(before) => self.ends[before],
+        }
+    }
+}
+
+/// One message of a watch stream.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    /// A message without events: created, canceled, progress.
+    Control(Box<WatchResponse>),
+    /// Events of one watcher.
+    Events(Events),
+}
+
+/// Events of one watcher: a part of a batch.
+#[derive(Debug)]
+pub(crate) struct Events {
+    watch_id: i64,
+    header: ResponseHeader,
+    batch: Arc<Batch>,
+    first: usize,
+    end: usize,
+    /// More events of the same revisions follow in the next message.
+    fragment: bool,
+}
+
+impl Events {
+    /// The events of `batch` from the one at `first` on.
+    pub(crate) fn new(
+        watch_id: i64,
+        header: ResponseHeader,
+        batch: Arc<Batch>,
+        first: usize,
+    ) -> Self {
+        let end = batch.len();
+        Self { watch_id, header, batch, first, end, fragment: false }
+    }
+
+    /// How many events there are.
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.first
+    }
+
+    /// Bytes of the events.
+    pub(crate) fn size(&self) -> usize {
+        self.batch.start(self.end) - self.batch.start(self.first)
+    }
+
+    /// The messages that carry the events: one, or for a watcher that allows fragments several
+    /// below `limit` bytes, as far as single events allow. All of those but the last are marked.
+    pub(crate) fn frames(self, limit: Option<usize>) -> Vec<Frame> {
+        let Some(limit) = limit.filter(|limit| self.size() >= *limit && self.len() > 1) else {
+            return vec![Frame::Events(self)];
+        };
+        let mut pieces = Vec::new();
+        let mut first = self.first;
+        while first < self.end {
+            let start = self.batch.start(first);
+            let mut end = first + 1;
+            while end < self.end && self.batch.ends[end] - start < limit {
+                end += 1;
+            }
+            let fragment = end < self.end;
+            let (watch_id, header, batch) = (self.watch_id, self.header, self.batch.clone());
+            pieces.push(Frame::Events(Self { watch_id, header, batch, first, end, fragment }));
+            first = end;
+        }
+        pieces
+    }
+}
+
+impl Encode for Frame {
+    fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let events = match self {
+            Self::Control(response) => return (*response).encode_to(out),
+            Self::Events(events) => events,
+        };
+        let head = WatchResponse {
+            header: Some(events.header),
+            watch_id: events.watch_id,
+            fragment: events.fragment,
+            ..Default::default()
+        };
+        let range = events.batch.start(events.first)..events.batch.start(events.end);
+        out.reserve(head.encoded_len() + range.len());
+        head.encode_raw(out);
+        out.put_slice(&events.batch.bytes[range]);
+        Ok(())
+    }
+}
+
+impl Frame {
+    /// A message without events.
+    pub(crate) fn control(response: WatchResponse) -> Self {
+        Self::Control(Box::new(response))
+    }
+
+    /// What the message weighs in a queue.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Control(_) => size_of::<WatchResponse>(),
+            Self::Events(events) => events.size(),
+        }
+    }
+}
+
+/// The key that a watch request names: none means the smallest one.
+pub(crate) fn watched_key(key: &Bytes) -> Bytes {
+    if key.is_empty() { Bytes::from_static(&[0]) } else { key.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::Revision;
+
+    use super::*;
+
+    fn batch(sizes: &[usize]) -> Arc<Batch> {
+        let mut batch = Batch::default();
+        for (sub, size) in (0..).zip(sizes) {
+            let record = Record {
+                key: Bytes::from_static(b"k"),
+                value: vec![b'v'; *size].into(),
+                revision: Revision::new(7 + i64::from(sub / 2), sub % 2),
+                create_revision: 7,
+                version: 1,
+                lease: 0,
+                previous: Revision::NONE,
+            };
+            batch.push(&record, None);
+        }
+        Arc::new(batch)
+    }
+
+    #[test]
+    fn fragments_cover_all_events_below_the_limit() {
+        for limit in [1, 50, 200, 1000, 5000] {
+            let header = ResponseHeader::default();
+            let whole = Events::new(3, header, batch(&[10, 300, 5, 5, 5, 90, 700]), 0);
+            let (count, size) = (whole.len(), whole.size());
+            let pieces = whole.frames(Some(limit));
+            let pieces: Vec<&Events> = pieces
+                .iter()
+                .map(|frame| match frame {
+                    Frame::Events(events) => events,
+                    Frame::Control(_) => panic!("events only"),
+                })
+                .collect();
+            assert_eq!(pieces.iter().map(|piece| piece.len()).sum::<usize>(), count);
+            assert_eq!(pieces.iter().map(|piece| piece.size()).sum::<usize>(), size);
+            let marks: Vec<bool> = pieces.iter().map(|piece| piece.fragment).collect();
+            assert!(marks[..marks.len() - 1].iter().all(|mark| *mark) && !marks[marks.len() - 1]);
+            assert!(pieces.iter().all(|piece| piece.size() < limit || piece.len() == 1));
+        }
+    }
+
+    #[test]
+    fn a_batch_begins_where_a_watcher_does() {
+        let batch = batch(&[1; 6]);
+        assert_eq!([6, 7, 8, 9, 10].map(|r| batch.first_at(r)), [0, 0, 2, 4, 6]);
+        assert_eq!((batch.first_revision(), batch.last_revision()), (7, 9));
+        assert_eq!(batch.bytes_from(6), b"");
+    }
+}

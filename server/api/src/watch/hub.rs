@@ -1,0 +1,339 @@
+//! The hub: tells watchers that keep up of what was written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quorate_core::mvcc::View;
+use quorate_core::watch::Interest;
+use quorate_core::watch::matcher::{EntryId, Matcher};
+use quorate_core::{Fault, Record};
+use quorate_proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use quorate_raft::Member;
+
+use super::frame::{Batch, Events, Frame};
+use super::outbox::Outbox;
+use crate::metrics::WatchMetrics;
+
+/// Versions read from history in one go.
+const CHUNK_VERSIONS: usize = 512;
+/// Events of several revisions are put into one message up to this size.
+pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
+/// The id that stands for all watchers of a stream.
+pub(crate) const EVERY_WATCH: i64 = -1;
+
+/// Names a stream.
+pub(crate) type StreamId = u64;
+/// Names a watcher.
+type WatcherKey = (StreamId, i64);
+
+/// A watcher that keeps up.
+struct Watcher {
+    outbox: Outbox,
+    /// Events below this main revision are not for it.
+    from: i64,
+    /// Messages above this size are split; `None` when they must not be.
+    fragment: Option<usize>,
+    /// An event was sent since the last time somebody asked.
+    active: bool,
+}
+
+/// Watchers that want the same.
+struct Group {
+    interest: Interest,
+    watchers: BTreeMap<WatcherKey, Watcher>,
+}
+
+/// Somebody who wants to know how far a stream has come.
+struct ProgressRequest {
+    stream: StreamId,
+    watch_id: i64,
+    /// The answer may not say less than this.
+    at_least: i64,
+    outbox: Outbox,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Every event up to here is in the outboxes of those who want it.
+    revision: i64,
+    groups: BTreeMap<EntryId, Group>,
+    by_interest: BTreeMap<Interest, EntryId>,
+    matcher: Matcher,
+    next_group: EntryId,
+    /// For each stream its watchers that keep up: group, and start revision as requested.
+    streams: BTreeMap<StreamId, BTreeMap<i64, (EntryId, i64)>>,
+    requests: Vec<ProgressRequest>,
+}
+
+/// What a new or returning watcher asks for.
+pub(crate) struct Join {
+    pub(crate) stream: StreamId,
+    pub(crate) watch_id: i64,
+    pub(crate) interest: Interest,
+    /// The first main revision that it wants to see.
+    pub(crate) from: i64,
+    /// The start revision that it was created with; 0 for "from now on".
+    pub(crate) start: i64,
+    pub(crate) fragment: Option<usize>,
+    pub(crate) outbox: Outbox,
+}
+
+/// The hub. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Hub {
+    member: Arc<Member>,
+    metrics: WatchMetrics,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Hub {
+    pub(crate) fn new(member: Arc<Member>, metrics: WatchMetrics) -> Self {
+        let revision = member.store().revision();
+        let inner = Inner { revision, ..Inner::default() };
+        Self { member, metrics, inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Tells watchers of what is written, for ever.
+    pub(crate) async fn run(&self) {
+        let mut applied = self.member.progress().subscribe();
+        loop {
+            loop {
+                match self.step() {
+                    Ok(true) => tokio::task::yield_now().await,
+                    Ok(false) => break,
+                    Err(fault) => return self.member.fail(&fault),
+                }
+            }
+            if applied.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A header for an answer to a watch request.
+    fn header(&self, revision: i64) -> ResponseHeader {
+        let identity = self.member.identity();
+        let raft_term = self.member.status().borrow().term;
+        let (cluster_id, member_id) = (identity.cluster_id, identity.member_id);
+        ResponseHeader { cluster_id, member_id, revision, raft_term }
+    }
+
+    /// Takes in a watcher that wants nothing of the past; gives it back otherwise.
+    pub(crate) fn join(&self, join: Join) -> Result<(), Box<Join>> {
+        let mut inner = self.inner.lock();
+        if join.from <= inner.revision {
+            return Err(Box::new(join));
+        }
+        let id = match inner.by_interest.get(&join.interest) {
+            Some(id) => *id,
+            None => inner.add_group(&join.interest),
+        };
+        let Join { stream, watch_id, from, start, fragment, outbox, .. } = join;
+        let group = inner.groups.get_mut(&id).expect("groups in the index exist");
+        let watcher = Watcher { outbox, from, fragment, active: false };
+        group.watchers.insert((stream, watch_id), watcher);
+        inner.streams.entry(stream).or_default().insert(watch_id, (id, start));
+        Ok(())
+    }
+
+    /// Takes out a watcher, if it is here.
+    pub(crate) fn leave(&self, stream: StreamId, watch_id: i64) {
+        self.inner.lock().remove(stream, watch_id);
+    }
+
+    /// Takes out all watchers of a stream.
+    pub(crate) fn leave_all(&self, stream: StreamId) {
+        let mut inner = self.inner.lock();
+        inner.requests.retain(|request| request.stream != stream);
+        let watchers = inner.streams.get(&stream).map(|w| w.keys().copied().collect::<Vec<_>>());
+        for watch_id in watchers.unwrap_or_default() {
+            inner.remove(stream, watch_id);
+        }
+    }
+
+    /// Answers how far a watcher has come, or all `expected` watchers of a stream together, once
+    /// the hub has come as far as the store has now. Whoever does not keep up gets no answer.
+    pub(crate) fn request_progress(
+        &self,
+        stream: StreamId,
+        watch_id: i64,
+        outbox: &Outbox,
+        expected: usize,
+    ) {
+        let at_least = self.member.store().revision();
+        let mut inner = self.inner.lock();
+        let here = inner.streams.get(&stream).map_or(0, BTreeMap::len);
+        if watch_id == EVERY_WATCH && (expected == 0 || here != expected) {
+            return;
+        }
+        let request = ProgressRequest { stream, watch_id, at_least, outbox: outbox.clone() };
+        inner.requests.push(request);
+        self.answer_requests(&mut inner);
+    }
+
+    /// Whether an event was sent to the watcher since the last call; false for one that does not
+    /// keep up.
+    pub(crate) fn was_active(&self, stream: StreamId, watch_id: i64) -> bool {
+        let mut inner = self.inner.lock();
+        let id = inner.streams.get(&stream).and_then(|watchers| watchers.get(&watch_id));
+        let Some((id, _)) = id.copied() else { return false };
+        let group = inner.groups.get_mut(&id);
+        let watcher = group.and_then(|group| group.watchers.get_mut(&(stream, watch_id)));
+        watcher.is_some_and(|watcher| std::mem::take(&mut watcher.active))
+    }
+
+    fn answer_requests(&self, inner: &mut Inner) {
+        if inner.requests.is_empty() {
+            return;
+        }
+        let revision = inner.revision;
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.requests)
+            .into_iter()
+            .partition(|request| request.at_least <= revision);
+        inner.requests = later;
+        for request in due {
+            let watchers = inner.streams.get(&request.stream);
+            let keeps_up = watchers.is_some_and(|watchers| match request.watch_id {
+                EVERY_WATCH => watchers.values().all(|(_, start)| *start <= revision),
+                id => watchers.get(&id).is_some_and(|(_, start)| *start <= revision),
+            });
+            if keeps_up {
+                let header = Some(self.header(revision));
+                let watch_id = request.watch_id;
+                let progress = WatchResponse { header, watch_id, ..Default::default() };
+                request.outbox.push(Frame::control(progress));
+            }
+        }
+    }
+
+    /// Brings watchers closer to what is applied now; false when they were there.
+    fn step(&self) -> Result<bool, Fault> {
+        let mut inner = self.inner.lock();
+        // Under the lock: a watcher that joins meanwhile must not miss what is read here.
+        let view = self.member.view();
+        let (from, to) = (inner.revision + 1, view.revision());
+        if from > to {
+            return Ok(false);
+        }
+        if inner.groups.is_empty() {
+            inner.revision = to;
+        } else {
+            let records = view.history(from, to, CHUNK_VERSIONS)?;
+            let reached = records.last().map_or(to, |last| last.revision.main);
+            self.metrics.events.inc_by(self.deliver(&mut inner, &view, &records)?);
+            inner.revision = reached;
+        }
+        self.answer_requests(&mut inner);
+        Ok(true)
+    }
+
+    /// Sends the events of these versions to the groups that want them; returns how many were sent.
+    fn deliver(&self, inner: &mut Inner, view: &View, records: &[Record]) -> Result<u64, Fault> {
+        let mut batches: BTreeMap<EntryId, Batch> = BTreeMap::new();
+        let mut sent = 0;
+        for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
+            for record in revision {
+                collect(inner, view, record, &mut batches)?;
+            }
+            let full: Vec<EntryId> = batches
+                .iter()
+                .filter(|(_, batch)| batch.size() >= BATCH_BYTES_MAX)
+                .map(|(id, _)| *id)
+                .collect();
+            for id in full {
+                let batch = batches.remove(&id).expect("listed above");
+                sent += self.send(inner, id, batch);
+            }
+        }
+        for (id, batch) in batches {
+            sent += self.send(inner, id, batch);
+        }
+        Ok(sent)
+    }
+
+    /// Gives a batch to every watcher of a group. Those whose outbox is full fall behind.
+    fn send(&self, inner: &mut Inner, id: EntryId, batch: Batch) -> u64 {
+        let header = self.header(batch.last_revision());
+        let batch = Arc::new(batch);
+        let Some(group) = inner.groups.get_mut(&id) else { return 0 };
+        let mut sent = 0;
+        let mut behind = Vec::new();
+        for ((stream, watch_id), watcher) in &mut group.watchers {
+            let first = batch.first_at(watcher.from);
+            if first == batch.len() {
+                continue;
+            }
+            let from = watcher.from.max(batch.first_revision());
+            let events = Events::new(*watch_id, header, batch.clone(), first);
+            sent += events.len() as u64;
+            watcher.active = true;
+            if !watcher.outbox.offer(events.frames(watcher.fragment), *watch_id, from) {
+                behind.push((*stream, *watch_id));
+            }
+        }
+        for (stream, watch_id) in behind {
+            inner.remove(stream, watch_id);
+        }
+        sent
+    }
+}
+
+impl Inner {
+    fn add_group(&mut self, interest: &Interest) -> EntryId {
+        let id = self.next_group;
+        self.next_group += 1;
+        self.matcher.insert(interest.range.clone(), id);
+        self.by_interest.insert(interest.clone(), id);
+        let group = Group { interest: interest.clone(), watchers: BTreeMap::new() };
+        self.groups.insert(id, group);
+        id
+    }
+
+    fn remove(&mut self, stream: StreamId, watch_id: i64) {
+        let Some(watchers) = self.streams.get_mut(&stream) else { return };
+        let Some((id, _)) = watchers.remove(&watch_id) else { return };
+        if watchers.is_empty() {
+            self.streams.remove(&stream);
+        }
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.watchers.remove(&(stream, watch_id));
+        if group.watchers.is_empty() {
+            let interest = self.groups.remove(&id).expect("it was there").interest;
+            self.matcher.remove(&interest.range, id);
+            self.by_interest.remove(&interest);
+        }
+    }
+}
+
+/// Adds the event of one version to the batches of the groups that want it. It is encoded at most
+/// twice: with and without what the key held before.
+fn collect(
+    inner: &Inner,
+    view: &View,
+    record: &Record,
+    batches: &mut BTreeMap<EntryId, Batch>,
+) -> Result<(), Fault> {
+    let mut ids = Vec::new();
+    inner.matcher.matches(&record.key, &mut |id| ids.push(id));
+    let mut encoded: [Option<Vec<u8>>; 2] = [None, None];
+    for id in ids {
+        let Some(group) = inner.groups.get(&id) else { continue };
+        if !group.interest.lets_through(record) {
+            continue;
+        }
+        let with_previous = group.interest.prev_kv;
+        let batch = batches.entry(id).or_default();
+        let slot = &mut encoded[usize::from(with_previous)];
+        match slot {
+            Some(event) => batch.push_encoded(event, record.revision.main),
+            None => {
+                let previous = if with_previous { view.previous(record)? } else { None };
+                let at = batch.len();
+                batch.push(record, previous.as_ref());
+                *slot = Some(batch.bytes_from(at).to_vec());
+            }
+        }
+    }
+    Ok(())
+}

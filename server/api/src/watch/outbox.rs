@@ -1,0 +1,159 @@
+//! What waits to be sent on one stream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tonic::Status;
+
+use super::frame::Frame;
+
+/// Events that wait for a stream, in bytes. Above, its watchers fall behind.
+const BYTES_MAX: usize = 4 << 20;
+/// Messages that wait for a stream. Above, its watchers fall behind.
+const FRAMES_MAX: usize = 1024;
+/// A stream whose watchers fell behind is fed again when this part of its room is free.
+const ROOM_PART: usize = 2;
+
+/// A watcher that fell behind: the stream's task reads history for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lagging {
+    pub(crate) watch_id: i64,
+    /// The first main revision that it has not been sent.
+    pub(crate) next: i64,
+}
+
+#[derive(Default)]
+struct Inner {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    lagging: Vec<Lagging>,
+    end: Option<Status>,
+    gone: bool,
+    reader: Option<Waker>,
+}
+
+impl Inner {
+    fn has_room(&self, part: usize) -> bool {
+        self.frames.len() < FRAMES_MAX / part && self.bytes < BYTES_MAX / part
+    }
+
+    fn put(&mut self, frame: Frame) {
+        self.bytes += frame.size();
+        self.frames.push_back(frame);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+/// The queue between those who have messages for a stream and the connection that sends them.
+/// Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Outbox {
+    inner: Arc<Mutex<Inner>>,
+    /// Signalled when the stream's task may have something to do.
+    changed: Arc<Notify>,
+}
+
+impl Outbox {
+    /// Queues events unless the queue is full; then the watcher is noted as lagging behind from
+    /// main revision `from` on, and false is returned.
+    pub(crate) fn offer(&self, frames: Vec<Frame>, watch_id: i64, from: i64) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.gone {
+            return true;
+        }
+        if !inner.has_room(1) {
+            inner.lagging.push(Lagging { watch_id, next: from });
+            drop(inner);
+            self.changed.notify_one();
+            return false;
+        }
+        frames.into_iter().for_each(|frame| inner.put(frame));
+        true
+    }
+
+    /// Queues a message whatever waits already.
+    pub(crate) fn push(&self, frame: Frame) {
+        let mut inner = self.inner.lock();
+        if !inner.gone {
+            inner.put(frame);
+        }
+    }
+
+    /// Whether there is room for what a task reads from history or answers to requests.
+    pub(crate) fn has_room(&self) -> bool {
+        self.inner.lock().has_room(ROOM_PART)
+    }
+
+    /// Takes out the watchers that fell behind.
+    pub(crate) fn take_lagging(&self) -> Vec<Lagging> {
+        std::mem::take(&mut self.inner.lock().lagging)
+    }
+
+    /// Ends the stream behind what is queued.
+    pub(crate) fn close(&self, status: Status) {
+        let mut inner = self.inner.lock();
+        inner.end.get_or_insert(status);
+        if let Some(reader) = inner.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether the client is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.inner.lock().gone
+    }
+
+    /// Waits until something about the queue changes that the stream's task must look at.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// The connection's end of an outbox. Dropping it tells the others that the client is gone.
+pub(crate) struct Reader(pub(crate) Outbox);
+
+impl futures_util::Stream for Reader {
+    type Item = Result<Frame, Status>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        let mut inner = self.0.inner.lock();
+        if let Some(frame) = inner.frames.pop_front() {
+            let had_room = inner.has_room(ROOM_PART);
+            inner.bytes -= frame.size();
+            if !had_room && inner.has_room(ROOM_PART) {
+                self.0.changed.notify_one();
+            }
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if inner.gone {
+            return Poll::Ready(None);
+        }
+        if let Some(status) = inner.end.take() {
+            inner.gone = true;
+            drop(inner);
+            self.0.changed.notify_one();
+            return Poll::Ready(Some(Err(status)));
+        }
+        inner.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut inner = self.0.inner.lock();
+        inner.gone = true;
+        inner.frames.clear();
+        inner.bytes = 0;
+        drop(inner);
+        self.0.changed.notify_one();
+    }
+}

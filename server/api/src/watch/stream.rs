@@ -1,0 +1,332 @@
+//! One watch stream: answers its requests, and reads history for watchers that start in the past or
+//! fell behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quorate_core::mvcc::View;
+use quorate_core::watch::Interest;
+use quorate_core::{Fault, KeyRange, Record};
+use quorate_proto::etcdserverpb::watch_create_request::FilterType;
+use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use tonic::{Status, Streaming};
+
+use super::frame::{Batch, Events, Frame, watched_key};
+use super::hub::{BATCH_BYTES_MAX, EVERY_WATCH, Join, StreamId};
+use super::outbox::Outbox;
+use crate::error::{ApiError, status};
+use crate::server::{GRPC_OVERHEAD_BYTES, Server};
+
+/// Versions read from history in one go.
+const CHUNK_VERSIONS: usize = 1000;
+
+/// A watcher of the stream, whether it is with the hub or catches up here.
+struct Watcher {
+    interest: Interest,
+    /// The start revision as requested.
+    start: i64,
+    fragment: bool,
+    progress: bool,
+    /// While it catches up: the first main revision that it has not been sent.
+    behind: Option<i64>,
+}
+
+/// The task of one stream.
+pub(crate) struct WatchStream {
+    server: Server,
+    id: StreamId,
+    outbox: Outbox,
+    watchers: BTreeMap<i64, Watcher>,
+    /// Watchers that a compaction ended: a client may still cancel them.
+    ended: BTreeSet<i64>,
+    next_id: i64,
+}
+
+impl WatchStream {
+    pub(crate) fn new(server: Server, outbox: Outbox) -> Self {
+        static STREAMS: AtomicU64 = AtomicU64::new(0);
+        let id = STREAMS.fetch_add(1, Ordering::Relaxed);
+        let (watchers, ended) = (BTreeMap::new(), BTreeSet::new());
+        Self { server, id, outbox, watchers, ended, next_id: 0 }
+    }
+
+    /// Serves the stream until the client is gone or the server stops.
+    pub(crate) async fn run(mut self, mut requests: Streaming<WatchRequest>, needs_leader: bool) {
+        self.server.metrics().watch.streams.inc();
+        let end = self.serve(&mut requests, needs_leader).await;
+        self.outbox.close(end);
+        self.server.hub().leave_all(self.id);
+        let watchers = i64::try_from(self.watchers.len()).unwrap_or(0);
+        self.server.metrics().watch.watchers.sub(watchers);
+        self.server.metrics().watch.streams.dec();
+    }
+
+    async fn serve(
+        &mut self,
+        requests: &mut Streaming<WatchRequest>,
+        needs_leader: bool,
+    ) -> Status {
+        let stop = self.server.stopping().clone();
+        let interval = self.progress_interval();
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+        let leader_lost = leader_lost(self.server.clone(), needs_leader);
+        tokio::pin!(leader_lost);
+        // The client may say that it will ask nothing more: it goes on listening.
+        let mut asks = true;
+        loop {
+            for lagging in self.outbox.take_lagging() {
+                if let Some(watcher) = self.watchers.get_mut(&lagging.watch_id) {
+                    watcher.behind = Some(lagging.next);
+                }
+            }
+            if self.outbox.is_gone() {
+                return status(ApiError::WatchCanceled);
+            }
+            let room = self.outbox.has_room();
+            let behind = self.watchers.values().any(|watcher| watcher.behind.is_some());
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return status(ApiError::Stopped),
+                () = &mut leader_lost => return status(ApiError::NoLeader),
+                request = requests.message(), if asks && room => match request {
+                    Ok(Some(request)) => self.handle(request),
+                    Ok(None) => asks = false,
+                    Err(_) => return status(ApiError::WatchCanceled),
+                },
+                () = self.outbox.changed() => {}
+                _ = ticks.tick() => self.report_progress(),
+                () = tokio::task::yield_now(), if behind && room => {
+                    if let Err(fault) = self.catch_up() {
+                        return self.server.fault(&fault);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The interval with up to a tenth added, so that streams opened together do not report
+    /// together.
+    fn progress_interval(&self) -> Duration {
+        let interval = self.server.options().watch_progress_interval;
+        let share = u32::try_from(self.id % 97).unwrap_or(0);
+        interval + interval / 970 * share
+    }
+
+    fn handle(&mut self, request: WatchRequest) {
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
+            Some(RequestUnion::ProgressRequest(_)) => {
+                let (hub, count) = (self.server.hub(), self.watchers.len());
+                hub.request_progress(self.id, EVERY_WATCH, &self.outbox, count);
+            }
+            None => {}
+        }
+    }
+
+    fn control(&self, revision: i64, response: WatchResponse) {
+        let header = Some(self.server.header(revision));
+        self.outbox.push(Frame::control(WatchResponse { header, ..response }));
+    }
+
+    fn refuse(&self, revision: i64, reason: &str) {
+        let response = WatchResponse {
+            watch_id: EVERY_WATCH,
+            created: true,
+            canceled: true,
+            cancel_reason: reason.to_owned(),
+            ..Default::default()
+        };
+        self.control(revision, response);
+    }
+
+    fn create(&mut self, create: WatchCreateRequest) {
+        let revision = self.server.member().store().revision();
+        if create.start_revision < 0 {
+            return self.refuse(revision, ApiError::Compacted.text());
+        }
+        let range = KeyRange::from_wire(watched_key(&create.key), create.range_end.clone());
+        if range.is_empty() {
+            return self.refuse(revision, "mvcc: watcher range is empty");
+        }
+        let Some(watch_id) = self.choose_id(create.watch_id) else {
+            let reason = "mvcc: duplicate watch ID provided on the WatchStream";
+            return self.refuse(revision, reason);
+        };
+        let wants = |filter: FilterType| create.filters.contains(&(filter as i32));
+        let interest = Interest {
+            range,
+            no_put: wants(FilterType::Noput),
+            no_delete: wants(FilterType::Nodelete),
+            prev_kv: create.prev_kv,
+        };
+        let from = if create.start_revision == 0 { revision + 1 } else { create.start_revision };
+        let watcher = Watcher {
+            interest,
+            start: create.start_revision,
+            fragment: create.fragment,
+            progress: create.progress_notify,
+            behind: Some(from),
+        };
+        self.watchers.insert(watch_id, watcher);
+        self.server.metrics().watch.watchers.inc();
+        // Before the hub knows of it: nothing may come earlier than this.
+        self.control(revision, WatchResponse { watch_id, created: true, ..Default::default() });
+        self.join(watch_id, from);
+    }
+
+    /// The id of a new watcher: the one asked for unless it is in use, or the next free one for 0.
+    fn choose_id(&mut self, asked: i64) -> Option<i64> {
+        let used = |id: &i64| self.watchers.contains_key(id) || self.ended.contains(id);
+        if asked != 0 {
+            return (!used(&asked)).then_some(asked);
+        }
+        let free = (self.next_id..).find(|id| !used(id))?;
+        self.next_id = free + 1;
+        Some(free)
+    }
+
+    fn fragment_limit(&self) -> usize {
+        self.server.options().max_request_bytes + GRPC_OVERHEAD_BYTES
+    }
+
+    /// Gives a watcher to the hub if it has seen everything the hub has sent.
+    fn join(&mut self, watch_id: i64, from: i64) {
+        let limit = self.fragment_limit();
+        let Some(watcher) = self.watchers.get_mut(&watch_id) else { return };
+        let join = Join {
+            stream: self.id,
+            watch_id,
+            interest: watcher.interest.clone(),
+            from,
+            start: watcher.start,
+            fragment: watcher.fragment.then_some(limit),
+            outbox: self.outbox.clone(),
+        };
+        watcher.behind = self.server.hub().join(join).err().map(|join| join.from);
+    }
+
+    fn cancel(&mut self, watch_id: i64) {
+        let known = self.watchers.remove(&watch_id).is_some();
+        if known {
+            self.server.hub().leave(self.id, watch_id);
+            self.server.metrics().watch.watchers.dec();
+        }
+        if known || self.ended.remove(&watch_id) {
+            let revision = self.server.member().store().revision();
+            let response = WatchResponse { watch_id, canceled: true, ..Default::default() };
+            self.control(revision, response);
+        }
+    }
+
+    fn report_progress(&self) {
+        let hub = self.server.hub();
+        for (watch_id, watcher) in &self.watchers {
+            let idle = watcher.behind.is_none() && !hub.was_active(self.id, *watch_id);
+            if watcher.progress && idle {
+                hub.request_progress(self.id, *watch_id, &self.outbox, self.watchers.len());
+            }
+        }
+    }
+
+    /// Reads one piece of history for the watchers that are behind.
+    fn catch_up(&mut self) -> Result<(), Fault> {
+        let view = self.server.member().view();
+        self.end_compacted(&view);
+        let behind = self.watchers.iter().filter_map(|(id, w)| Some((*id, w.behind?)));
+        let behind: Vec<(i64, i64)> = behind.collect();
+        let Some(from) = behind.iter().map(|(_, from)| *from).min() else { return Ok(()) };
+        let records = view.history(from, view.revision(), CHUNK_VERSIONS)?;
+        let reached = records.last().map_or_else(|| view.revision(), |last| last.revision.main);
+        for (watch_id, from) in behind {
+            if from <= reached {
+                self.replay(&view, &records, watch_id, from)?;
+            }
+            self.join(watch_id, from.max(reached + 1));
+        }
+        Ok(())
+    }
+
+    /// Ends watchers that want what is compacted.
+    fn end_compacted(&mut self, view: &View) {
+        let compacted = view.compacted();
+        let doomed = self
+            .watchers
+            .iter()
+            .filter(|(_, watcher)| watcher.behind.is_some_and(|from| from < compacted));
+        let doomed: Vec<i64> = doomed.map(|(id, _)| *id).collect();
+        for watch_id in doomed {
+            self.watchers.remove(&watch_id);
+            self.ended.insert(watch_id);
+            self.server.metrics().watch.watchers.dec();
+            let response = WatchResponse {
+                watch_id,
+                canceled: true,
+                compact_revision: compacted,
+                ..Default::default()
+            };
+            self.control(0, response);
+        }
+    }
+
+    /// Queues what one watcher wants of these versions.
+    fn replay(
+        &self,
+        view: &View,
+        records: &[Record],
+        watch_id: i64,
+        from: i64,
+    ) -> Result<(), Fault> {
+        let Some(watcher) = self.watchers.get(&watch_id) else { return Ok(()) };
+        let interest = &watcher.interest;
+        let mut batch = Batch::default();
+        for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
+            for record in revision {
+                let wanted = record.revision.main >= from
+                    && interest.range.contains(&record.key)
+                    && interest.lets_through(record);
+                if wanted {
+                    let previous = if interest.prev_kv { view.previous(record)? } else { None };
+                    batch.push(record, previous.as_ref());
+                }
+            }
+            if batch.size() >= BATCH_BYTES_MAX {
+                self.queue(watch_id, watcher, std::mem::take(&mut batch));
+            }
+        }
+        self.queue(watch_id, watcher, batch);
+        Ok(())
+    }
+
+    fn queue(&self, watch_id: i64, watcher: &Watcher, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let header = self.server.header(batch.last_revision());
+        let events = Events::new(watch_id, header, Arc::new(batch), 0);
+        self.server.metrics().watch.events.inc_by(events.len() as u64);
+        let limit = watcher.fragment.then(|| self.fragment_limit());
+        events.frames(limit).into_iter().for_each(|frame| self.outbox.push(frame));
+    }
+}
+
+/// Ends when no leader has been known for three election timeouts, for a stream that needs one.
+async fn leader_lost(server: Server, needed: bool) {
+    if !needed {
+        std::future::pending::<()>().await;
+    }
+    let patience = server.member().election_timeout() * 3;
+    let mut raft = server.member().status();
+    loop {
+        if raft.wait_for(|raft| raft.leader.is_none()).await.is_err() {
+            return;
+        }
+        let found = raft.wait_for(|raft| raft.leader.is_some());
+        if !matches!(tokio::time::timeout(patience, found).await, Ok(Ok(_))) {
+            return;
+        }
+    }
+}
