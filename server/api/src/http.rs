@@ -28,6 +28,11 @@ fn page(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) 
     response
 }
 
+/// The answer to a path that does not exist, in the words of Go's library.
+pub(crate) fn not_found() -> Page {
+    page(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n")
+}
+
 fn method_not_allowed() -> Page {
     let mut response = page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Method Not Allowed\n");
     response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
@@ -46,7 +51,7 @@ impl Pages {
         let is_check = check.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let known = is_check || matches!(path, "/health" | "/version" | "/metrics");
         if !known {
-            return page(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n");
+            return not_found();
         }
         if method != Method::GET {
             return method_not_allowed();

@@ -24,7 +24,7 @@ use crate::grpc::maintenance::MaintenanceService;
 use crate::grpc::stubs::k_v_server::KVServer;
 use crate::grpc::stubs::watch_server::WatchServer;
 use crate::grpc::watch::WatchService;
-use crate::http::Pages;
+use crate::http::{Pages, not_found};
 use crate::metrics::{MethodMetrics, MethodType, Metrics};
 use crate::server::{GRPC_OVERHEAD_BYTES, Server};
 
@@ -175,14 +175,23 @@ impl ApiService {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let is_grpc = request.version() == Version::HTTP_2
-            && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        if is_grpc {
+        if is_grpc(&request) {
             return self.serve_grpc(request).await;
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
         self.page(self.pages.serve(&method, &uri).await)
+    }
+
+    /// Answers a request of a client to a port that has no pages on it.
+    pub async fn serve_grpc_alone<B>(&self, request: Request<B>) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        match is_grpc(&request) {
+            true => self.serve_grpc(request).await,
+            false => self.page(not_found()),
+        }
     }
 
     /// Answers a request to a port that has no gRPC on it.
@@ -272,6 +281,12 @@ impl ApiService {
     pub fn metrics(&self) -> &Metrics {
         self.server.metrics()
     }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    request.version() == Version::HTTP_2
+        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// What gRPC's library for Go says to a path that it does not know.

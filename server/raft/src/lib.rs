@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compactor;
 mod consensus;
 mod duties;
 mod flusher;
@@ -30,6 +31,7 @@ mod read;
 mod state_machine;
 mod types;
 
+pub use compactor::AutoCompaction;
 pub use consensus::{BoxFuture, Consensus, RaftStatus, Unavailable};
 pub use flusher::FlushOptions;
 pub use lessor::{Renewal, TimeToLive};

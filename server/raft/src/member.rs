@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::compactor::{AutoCompaction, Compactor};
 use crate::consensus::{BoxFuture, Consensus, OpenRaft, Peers, RaftStatus, Unavailable, follow};
 use crate::flusher::{Checkpoint, FlushOptions, Flusher};
 use crate::lessor::{Lessor, Renewal, TimeToLive};
@@ -50,6 +51,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// The space quota as configured; see [`Quota::new`].
     pub quota_bytes: i64,
+    /// History that the leader gives up by itself.
+    pub auto_compaction: Option<AutoCompaction>,
     /// When layers are flushed.
     pub flush: FlushOptions,
     /// How the log is kept.
@@ -123,7 +126,7 @@ pub struct MemberInfo {
     pub is_learner: bool,
 }
 
-/// A running member. Must be stopped by [`Member::stop`].
+/// A running member; ended by [`Member::stop`].
 pub struct Member {
     identity: Identity,
     options: Options,
@@ -229,6 +232,11 @@ impl Member {
             let stop = self.stop.clone();
             self.tasks.spawn(async move { stop.run_until_cancelled(duty).await });
         };
+        if let Some(kept) = self.options.auto_compaction {
+            let (consensus, store) = (self.consensus.clone(), self.store.clone());
+            let compactor = Compactor::new(self.identity.member_id, consensus, store, kept);
+            run(Box::pin(compactor.run()));
+        }
         let (lead, expire, trim) = (duties.clone(), duties.clone(), duties.clone());
         run(Box::pin(async move { lead.follow_leadership().await }));
         run(Box::pin(async move { expire.expire_leases().await }));
@@ -444,7 +452,8 @@ impl Member {
     }
 
     /// Stops the member: what was applied is flushed, so that the next start has nothing to replay.
-    pub async fn stop(self) {
+    /// Requests that come after are refused.
+    pub async fn stop(&self) {
         self.flush().await;
         self.stop.cancel();
         self.tasks.close();
@@ -496,11 +505,12 @@ async fn start_raft(
     let store = LogStore::new(wal);
     let raft = Raft::new(id, Arc::new(config), NoPeers, store, machine).await;
     let raft = raft.map_err(|e| error(&e))?;
-    if !raft.is_initialized().await.map_err(|e| error(&e))? {
+    if raft.is_initialized().await.map_err(|e| error(&e))? {
+        // Without this a single voter would wait for its first tick.
+        raft.trigger().elect(false).await.map_err(|e| error(&e))?;
+    } else {
         raft.initialize(founders).await.map_err(|e| error(&e))?;
     }
-    // Without this a single voter would wait for its first tick.
-    raft.trigger().elect(false).await.map_err(|e| error(&e))?;
     Ok(raft)
 }
 

@@ -3,7 +3,7 @@
 use http::{StatusCode, Uri};
 use quorate_proto::etcdserverpb::AlarmType;
 
-use super::{PLAIN, Page, Pages, page};
+use super::{PLAIN, Page, Pages, not_found, page};
 use crate::error::ApiError;
 use crate::grpc::kv::internal_range;
 
@@ -123,7 +123,7 @@ impl Pages {
             }
         };
         if chosen.is_empty() && excluded.is_empty() {
-            return page(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n");
+            return not_found();
         }
         let (mut text, mut failed) = (String::new(), false);
         for check in chosen {

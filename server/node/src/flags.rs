@@ -1,0 +1,393 @@
+//! What can be set on the command line and in the environment, under etcd's names.
+//!
+//! Every flag `--some-name` is also the variable `ETCD_SOME_NAME`. Values are text here;
+//! [`crate::config`] reads them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::builder::StyledStr;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, Command};
+
+/// The variables that set flags begin with this.
+const ENV_PREFIX: &str = "ETCD_";
+/// Variables with the prefix that are not flags: the architecture switch of etcd's own binary, and
+/// what images of etcd set for their users.
+const ENV_IGNORED: [&str; 2] = ["ETCD_UNSUPPORTED_ARCH", "ETCD_VERSION"];
+
+/// What a flag takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// A value, which help shows under this name.
+    Value(&'static str),
+    /// Nothing, or `=true` or `=false`.
+    Bool,
+}
+
+/// One flag.
+struct Flag {
+    name: &'static str,
+    takes: Takes,
+    default: &'static str,
+    help: &'static str,
+}
+
+const fn value(
+    name: &'static str,
+    shown: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag { name, takes: Takes::Value(shown), default, help }
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Flag {
+    Flag { name, takes: Takes::Bool, default: "false", help }
+}
+
+/// All flags by the heading under which help shows them.
+const FLAGS: &[(&str, &[Flag])] = &[
+    ("Member", MEMBER),
+    ("Cluster", CLUSTER),
+    ("Limits", LIMITS),
+    ("Security", SECURITY),
+    ("Logging and monitoring", LOGGING),
+];
+
+const MEMBER: &[Flag] = &[
+    value("name", "NAME", "default", "Name of this member, for people"),
+    value("data-dir", "DIR", "", "Where this member keeps its data [default: NAME.etcd]"),
+    value(
+        "listen-client-urls",
+        "URLS",
+        "http://localhost:2379",
+        "Where clients are served: http, https, unix or unixs URLs, separated by commas",
+    ),
+    value(
+        "listen-client-http-urls",
+        "URLS",
+        "",
+        "Where pages such as /health are served to clients; the client URLs then serve gRPC alone",
+    ),
+    value(
+        "listen-metrics-urls",
+        "URLS",
+        "",
+        "Where /metrics, /health, /livez and /readyz are served besides",
+    ),
+    value(
+        "listen-peer-urls",
+        "URLS",
+        "http://localhost:2380",
+        "Where other members are served; a cluster of one does not listen there",
+    ),
+    switch("socket-reuse-port", "Let several processes listen at the same address"),
+    switch(
+        "socket-reuse-address",
+        "Listen at an address although old connections linger there; always done",
+    ),
+    value(
+        "quota-backend-bytes",
+        "BYTES",
+        "0",
+        "Space for data, above which writes are refused: 0 for 2 GiB, a negative number for no limit",
+    ),
+    value(
+        "auto-compaction-mode",
+        "MODE",
+        "periodic",
+        "What the retention counts: periodic or revision",
+    ),
+    value(
+        "auto-compaction-retention",
+        "LENGTH",
+        "0",
+        "History that is kept: a time such as 30m, hours, or in mode revision a number; 0 keeps all",
+    ),
+    value("heartbeat-interval", "MS", "100", "Milliseconds between the heartbeats of a leader"),
+    value("election-timeout", "MS", "1000", "Milliseconds without a leader before an election"),
+];
+
+const CLUSTER: &[Flag] = &[
+    value(
+        "advertise-client-urls",
+        "URLS",
+        "http://localhost:2379",
+        "Where clients reach this member, as told to them",
+    ),
+    value(
+        "initial-advertise-peer-urls",
+        "URLS",
+        "http://localhost:2380",
+        "Where other members reach this member; of meaning at the first start only",
+    ),
+    value(
+        "initial-cluster",
+        "NAME=URL,..",
+        "",
+        "The members that found the cluster; of meaning at the first start only \
+         [default: this member]",
+    ),
+    value(
+        "initial-cluster-state",
+        "STATE",
+        "new",
+        "Whether the cluster is new or existing; of meaning at the first start only",
+    ),
+    value(
+        "initial-cluster-token",
+        "TOKEN",
+        "etcd-cluster",
+        "Keeps clusters with the same URLs apart; of meaning at the first start only",
+    ),
+];
+
+const LIMITS: &[Flag] = &[
+    value("max-request-bytes", "BYTES", "1572864", "Size of the largest request"),
+    value("max-txn-ops", "COUNT", "128", "Operations that a transaction may have"),
+    value(
+        "max-concurrent-streams",
+        "COUNT",
+        "4294967295",
+        "Requests and streams that a client may have open on one connection",
+    ),
+    value(
+        "grpc-keepalive-min-time",
+        "TIME",
+        "5s",
+        "How often clients may ping; never enforced, a ping costs nothing here",
+    ),
+    value(
+        "grpc-keepalive-interval",
+        "TIME",
+        "2h",
+        "How long a connection is silent before the client is pinged; 0 for never",
+    ),
+    value(
+        "grpc-keepalive-timeout",
+        "TIME",
+        "20s",
+        "How long a pinged client may take before its connection is closed",
+    ),
+    value(
+        "watch-progress-notify-interval",
+        "TIME",
+        "10m",
+        "How often a watch that asks for it is told how far it has come",
+    ),
+];
+
+const SECURITY: &[Flag] = &[
+    value("cert-file", "FILE", "", "Certificate of the client port, with its chain, as PEM"),
+    value("key-file", "FILE", "", "Private key of that certificate, as PEM"),
+    value(
+        "trusted-ca-file",
+        "FILE",
+        "",
+        "Authorities whose certificates clients must show, as PEM; without it, anybody is a client",
+    ),
+    switch("client-cert-auth", "Require that clients show a certificate; needs --trusted-ca-file"),
+    value("tls-min-version", "VERSION", "TLS1.2", "Oldest version of TLS: TLS1.2 or TLS1.3"),
+    value("tls-max-version", "VERSION", "", "Newest version of TLS: TLS1.2 or TLS1.3"),
+];
+
+const LOGGING: &[Flag] = &[
+    value("logger", "NAME", "zap", "Form of the log's fields; only zap, etcd's, exists"),
+    value(
+        "log-outputs",
+        "OUTPUTS",
+        "default",
+        "Where the log goes: default or stderr, stdout, or files, separated by commas",
+    ),
+    value("log-level", "LEVEL", "info", "What is logged: debug, info, warn, error, panic or fatal"),
+    value("log-format", "FORMAT", "json", "How a line of the log looks: json or console"),
+];
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Default,
+    Given,
+}
+
+/// The values of all flags.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    values: BTreeMap<&'static str, (String, Origin)>,
+    /// What to tell the user, although it stops nothing.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// To run with these settings.
+    Run(Settings),
+    /// To show the version.
+    Version,
+    /// Nothing that can be done: what to print, and with which exit code.
+    Print(StyledStr, i32),
+}
+
+impl Settings {
+    /// The value of a flag, which must exist.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        &self.values[name].0
+    }
+
+    /// Whether somebody set the flag.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.values[name].1 == Origin::Given
+    }
+}
+
+/// Flags as Go's programs take them: one dash is as good as two.
+fn with_two_dashes(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
+            format!("-{text}").into()
+        }
+        _ => argument,
+    }
+}
+
+fn env_name(flag: &str) -> String {
+    format!("{ENV_PREFIX}{}", flag.to_ascii_uppercase().replace('-', "_"))
+}
+
+fn command() -> Command {
+    let mut command = Command::new("quorate")
+        .about("A replicated key-value store that every client of etcd v3 can use.")
+        .after_help("Every flag --some-name can also be given as ETCD_SOME_NAME.")
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .arg(
+            Arg::new("version").long("version").action(ArgAction::SetTrue).help("Show the version"),
+        );
+    for (heading, flags) in FLAGS {
+        for flag in *flags {
+            let arg = Arg::new(flag.name).long(flag.name).help(flag.help).help_heading(*heading);
+            let arg = match flag.takes {
+                Takes::Value(shown) => arg.value_name(shown),
+                Takes::Bool => {
+                    arg.num_args(0..=1).require_equals(true).default_missing_value("true")
+                }
+            };
+            // An empty default is nothing that help could show.
+            let arg = if flag.default.is_empty() { arg } else { arg.default_value(flag.default) };
+            command = command.arg(arg.hide_possible_values(true));
+        }
+    }
+    command
+}
+
+/// Reads the command line (with the program's name first) and the environment.
+///
+/// # Errors
+/// Variables that contradict flags, all of them.
+pub(crate) fn read(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Asked, Vec<String>> {
+    let arguments = arguments.into_iter().map(with_two_dashes);
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return Ok(Asked::Print(error.render(), error.exit_code())),
+    };
+    if matches.get_flag("version") {
+        return Ok(Asked::Version);
+    }
+    let mut variables: BTreeMap<String, String> =
+        environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+    variables.retain(|name, _| !ENV_IGNORED.contains(&name.as_str()));
+    let (mut values, mut problems) = (BTreeMap::new(), Vec::new());
+    for flag in FLAGS.iter().flat_map(|(_, flags)| *flags) {
+        let on_line = matches.value_source(flag.name) == Some(ValueSource::CommandLine);
+        let variable = env_name(flag.name);
+        let value = match (variables.remove(&variable), on_line) {
+            (Some(_), true) => {
+                problems.push(format!(
+                    "--{} and the variable {variable} are both set; unset one of them",
+                    flag.name
+                ));
+                continue;
+            }
+            (Some(value), false) => (value, Origin::Given),
+            (None, _) => {
+                let origin = if on_line { Origin::Given } else { Origin::Default };
+                let value = matches.get_one::<String>(flag.name).cloned().unwrap_or_default();
+                (value, origin)
+            }
+        };
+        values.insert(flag.name, value);
+    }
+    let unknown = variables.keys().map(|name| format!("the variable {name} sets nothing"));
+    let warnings = unknown.collect();
+    if problems.is_empty() { Ok(Asked::Run(Settings { values, warnings })) } else { Err(problems) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Settings from a command line without the program's name.
+    pub(crate) fn settings(arguments: &[&str]) -> Settings {
+        match read_line(arguments, &[]) {
+            Ok(Asked::Run(settings)) => settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn read_line(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Asked, Vec<String>> {
+        let arguments = ["quorate"].iter().chain(arguments).map(OsString::from);
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        read(arguments, environment)
+    }
+
+    #[test]
+    fn flags_are_read_as_by_go() {
+        let settings = settings(&[
+            "-name=a",
+            "-data-dir",
+            "/x",
+            "--client-cert-auth",
+            "--socket-reuse-port=false",
+            "--name=b",
+        ]);
+        assert_eq!(settings.get("name"), "b");
+        assert_eq!(settings.get("data-dir"), "/x");
+        assert_eq!(settings.get("client-cert-auth"), "true");
+        assert_eq!(settings.get("socket-reuse-port"), "false");
+        assert_eq!(settings.get("listen-client-urls"), "http://localhost:2379");
+        assert!(settings.is_given("name") && !settings.is_given("listen-client-urls"));
+    }
+
+    #[test]
+    fn variables_set_flags_but_not_twice() {
+        let Ok(Asked::Run(settings)) =
+            read_line(&[], &[("ETCD_MAX_TXN_OPS", "7"), ("ETCD_PROXY", "off"), ("HOME", "/")])
+        else {
+            panic!("it must be accepted")
+        };
+        assert_eq!(settings.get("max-txn-ops"), "7");
+        assert!(settings.is_given("max-txn-ops"));
+        assert_eq!(settings.warnings, ["the variable ETCD_PROXY sets nothing"]);
+        let both = [("ETCD_NAME", "a"), ("ETCD_DATA_DIR", "b")];
+        let problems = read_line(&["--name=b", "--data-dir=c"], &both).unwrap_err();
+        assert_eq!(problems.len(), 2);
+        assert!(problems[0].contains("--name") && problems[0].contains("ETCD_NAME"));
+    }
+
+    #[test]
+    fn what_is_not_a_flag_is_refused() {
+        for line in [&["--nmae=x"][..], &["serve"], &["--name"]] {
+            match read_line(line, &[]) {
+                Ok(Asked::Print(_, 2)) => {}
+                other => panic!("{line:?}: {other:?}"),
+            }
+        }
+        assert!(matches!(read_line(&["--help"], &[]), Ok(Asked::Print(_, 0))));
+        assert!(matches!(read_line(&["--version"], &[]), Ok(Asked::Version)));
+    }
+}

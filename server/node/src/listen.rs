@@ -1,0 +1,356 @@
+//! Ports: binding them, accepting connections, serving what comes over them.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use quorate_api::ApiService;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Ports;
+use crate::config::url::{BindAddress, Url};
+use crate::tls::Tls;
+
+/// Connections that the system keeps while we do not accept them.
+const BACKLOG: u32 = 1024;
+/// Time that a client has to say hello, as in etcd.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence after which the system looks whether the client's machine still exists, as in etcd.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Pause after the system refused to give us a connection; most likely we have too many.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes that a client may send on a stream and on a connection before we have read any. Together
+/// they bound what a connection takes of our memory; the largest request fits in.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of the headers of a request.
+const HEADERS_MAX: u32 = 64 << 10;
+/// The first byte of a TLS connection: a handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What is served at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// gRPC, and pages.
+    Clients,
+    /// gRPC alone, because the pages have a port of their own.
+    ClientsWithoutPages,
+    /// Pages for clients.
+    Pages,
+    /// Pages for those who watch over this member.
+    Metrics,
+}
+
+/// Why a port cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("--{flag}: cannot listen at {address}: {source}")]
+pub(crate) struct BindError {
+    flag: &'static str,
+    address: String,
+    source: io::Error,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A port that is bound.
+pub(crate) struct Port {
+    role: Role,
+    address: String,
+    socket: Socket,
+    plain: bool,
+    secure: bool,
+}
+
+/// Binds all ports. URLs that differ in the scheme alone share one.
+///
+/// # Errors
+/// The first port that cannot be had.
+pub(crate) fn bind(ports: &Ports) -> Result<Vec<Port>, BindError> {
+    let clients = if ports.pages.is_empty() { Role::Clients } else { Role::ClientsWithoutPages };
+    let groups = [
+        ("listen-client-urls", clients, &ports.clients),
+        ("listen-client-http-urls", Role::Pages, &ports.pages),
+        ("listen-metrics-urls", Role::Metrics, &ports.metrics),
+    ];
+    let mut bound = Vec::new();
+    for (flag, role, urls) in groups {
+        for (address, (plain, secure)) in by_address(urls) {
+            let failed = |source| BindError { flag, address: address.to_string(), source };
+            let socket = listen(&address, ports.reuse_port).map_err(failed)?;
+            // With port 0, the system has chosen one.
+            let address = match &socket {
+                Socket::Tcp(listener) => listener.local_addr().map_err(failed)?.to_string(),
+                Socket::Unix(_) => address.to_string(),
+            };
+            bound.push(Port { role, address, socket, plain, secure });
+        }
+    }
+    Ok(bound)
+}
+
+/// Where to listen, with whether plain and whether encrypted connections are expected there.
+fn by_address(urls: &[Url]) -> BTreeMap<BindAddress, (bool, bool)> {
+    let mut addresses = BTreeMap::new();
+    for url in urls {
+        // The configuration was checked: each URL has an address.
+        if let Ok(address) = url.bind_address() {
+            let (plain, secure) = addresses.entry(address).or_insert((false, false));
+            *plain |= !url.scheme.is_secure();
+            *secure |= url.scheme.is_secure();
+        }
+    }
+    addresses
+}
+
+fn listen(address: &BindAddress, reuse_port: bool) -> io::Result<Socket> {
+    match address {
+        BindAddress::Tcp(address) => {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // As in Go's programs: old connections that linger do not stop a restart.
+            socket.set_reuseaddr(true)?;
+            socket.set_reuseport(reuse_port)?;
+            socket.bind(*address)?;
+            socket.listen(BACKLOG).map(Socket::Tcp)
+        }
+        BindAddress::Unix(path) => {
+            remove_dead_socket(path)?;
+            UnixListener::bind(path).map(Socket::Unix)
+        }
+    }
+}
+
+/// Removes the socket that a process left when it ended; nothing else, and not one in use.
+fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Runs what belongs to connections where shutdown can wait for it.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
+
+/// Serves connections.
+#[derive(Clone)]
+pub(crate) struct Acceptor {
+    api: Arc<ApiService>,
+    http: Builder<Tracked>,
+    tls: Option<Arc<Tls>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Acceptor {
+    /// Serves connections until `stop`, in `tasks`.
+    pub(crate) fn new(
+        api: Arc<ApiService>,
+        ports: &Ports,
+        tls: Option<Arc<Tls>>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let mut http = Builder::new(Tracked(tasks.clone()));
+        http.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
+        http.http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADERS_MAX)
+            .max_concurrent_streams(ports.max_concurrent_streams)
+            .keep_alive_interval(ports.ping_interval)
+            .keep_alive_timeout(ports.ping_timeout);
+        Self { api, http, tls, tasks, stop }
+    }
+
+    /// Begins to serve a port.
+    pub(crate) fn serve(&self, port: Port) {
+        let acceptor = self.clone();
+        self.tasks.spawn(async move { acceptor.accept(Arc::new(port)).await });
+    }
+
+    async fn accept(self, port: Arc<Port>) {
+        loop {
+            let accepted = match &port.socket {
+                Socket::Tcp(listener) => {
+                    let accepted = self.stop.run_until_cancelled(listener.accept()).await;
+                    accepted.map(|accepted| accepted.map(|(stream, _)| self.tcp(stream, &port)))
+                }
+                Socket::Unix(listener) => {
+                    let accepted = self.stop.run_until_cancelled(listener.accept()).await;
+                    accepted.map(|accepted| {
+                        accepted.map(|(stream, _)| {
+                            let (acceptor, port) = (self.clone(), port.clone());
+                            let secure = port.secure;
+                            self.tasks.spawn(async move {
+                                acceptor.connection(stream, secure, port.role).await;
+                            });
+                        })
+                    })
+                }
+            };
+            match accepted {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(%error, address = port.address, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn tcp(&self, stream: TcpStream, port: &Arc<Port>) {
+        let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
+        let set = stream
+            .set_nodelay(true)
+            .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
+        if let Err(error) = set {
+            // The client is gone already.
+            tracing::debug!(%error, "cannot set up a connection");
+            return;
+        }
+        let (acceptor, port) = (self.clone(), port.clone());
+        self.tasks.spawn(async move {
+            let secure = match (port.plain, port.secure) {
+                (true, true) => {
+                    let mut first = [0];
+                    let peek = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first));
+                    match peek.await {
+                        Ok(Ok(1)) => first[0] == TLS_HANDSHAKE,
+                        _ => return,
+                    }
+                }
+                (_, secure) => secure,
+            };
+            acceptor.connection(stream, secure, port.role).await;
+        });
+    }
+
+    /// Serves one connection until it ends.
+    async fn connection<I>(&self, io: I, secure: bool, role: Role)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(tls) = self.tls.as_ref().filter(|_| secure) else {
+            return self.http(io, role).await;
+        };
+        let handshake = TlsAcceptor::from(tls.current()).accept(io);
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Ok(io)) => self.http(io, role).await,
+            Ok(Err(error)) => tracing::warn!(%error, "rejected a connection"),
+            Err(_) => tracing::warn!("rejected a connection that did not say hello"),
+        }
+    }
+
+    async fn http<I>(&self, io: I, role: Role)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+            let api = self.api.clone();
+            async move {
+                Ok::<_, Infallible>(match role {
+                    Role::Clients => api.serve(request).await,
+                    Role::ClientsWithoutPages => api.serve_grpc_alone(request).await,
+                    Role::Pages | Role::Metrics => {
+                        api.serve_page(request.method(), request.uri()).await
+                    }
+                })
+            }
+        });
+        let connection = self.http.serve_connection(TokioIo::new(io), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error, "a connection ended");
+        }
+    }
+}
+
+impl Port {
+    /// What is served here.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Tells the log that this port is served from now on.
+    pub(crate) fn announce(&self) {
+        let address = self.address.as_str();
+        let traffic = match self.role {
+            Role::Clients => "grpc+http",
+            Role::ClientsWithoutPages => "grpc",
+            Role::Pages | Role::Metrics => "http",
+        };
+        match self.secure {
+            true => tracing::info!(traffic, address, "serving client traffic securely"),
+            false => tracing::info!(traffic, address, "serving client traffic insecurely"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_differ_in_the_scheme_share_a_port() {
+        let urls =
+            Url::parse_list("http://127.0.0.1:1,https://127.0.0.1:1,https://[::1]:1").unwrap();
+        let found: Vec<_> = by_address(&urls)
+            .into_iter()
+            .map(|(address, how)| (address.to_string(), how))
+            .collect();
+        let expected =
+            [("127.0.0.1:1".to_owned(), (true, true)), ("[::1]:1".to_owned(), (false, true))];
+        assert_eq!(found, expected);
+    }
+
+    #[tokio::test]
+    async fn only_dead_sockets_are_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("socket");
+        let address = BindAddress::Unix(path.clone());
+        let living = listen(&address, false).unwrap();
+        assert!(listen(&address, false).is_err());
+        drop(living);
+        drop(listen(&address, false).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        assert!(listen(&address, false).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+}

@@ -1,0 +1,86 @@
+//! `quorate`: a member of a replicated key-value store that clients of etcd v3 can use.
+//!
+//! The program reads its flags, starts the member, and serves it until a signal comes. Everything
+//! that knows all other parts is here, and nothing else.
+
+#![forbid(unsafe_code)]
+
+mod bootstrap;
+mod config;
+mod flags;
+mod listen;
+mod logging;
+mod run;
+mod tls;
+mod version;
+
+use std::process::ExitCode;
+
+use config::Config;
+use flags::Asked;
+
+/// Memory that is freed goes back to the system, and many threads do not stand in each other's way.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = match flags::read(std::env::args_os(), environment) {
+        Ok(Asked::Run(settings)) => settings,
+        Ok(Asked::Version) => {
+            print!("{}", version::version());
+            return ExitCode::SUCCESS;
+        }
+        Ok(Asked::Print(text, 0)) => {
+            print!("{}", text.ansi());
+            return ExitCode::SUCCESS;
+        }
+        Ok(Asked::Print(text, code)) => {
+            eprint!("{}", text.ansi());
+            return ExitCode::from(u8::try_from(code).unwrap_or(2));
+        }
+        Err(problems) => return refuse(&problems),
+    };
+    match Config::new(&settings) {
+        Ok(config) => start(config),
+        Err(problems) => refuse(&problems),
+    }
+}
+
+/// Tells all problems with the configuration.
+fn refuse(problems: &[impl ToString]) -> ExitCode {
+    for problem in problems {
+        eprintln!("quorate: {}", problem.to_string());
+    }
+    ExitCode::FAILURE
+}
+
+fn start(config: Config) -> ExitCode {
+    if let Err(problem) = logging::start(&config.logging) {
+        return refuse(&[problem]);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&[format!("cannot start threads: {error}")]),
+    };
+    let outcome = runtime.block_on(run::run(config));
+    // A connection that would not end must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(signal) => end_by(signal),
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ends the process as the signal would have, so that whoever sent it sees that; the first process
+/// of a container, which signals do not end, just leaves.
+fn end_by(signal: i32) -> ExitCode {
+    if std::process::id() != 1 {
+        signal_hook::low_level::emulate_default_handler(signal).ok();
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,183 @@
+//! The order of life: bind, open, start, serve, and all of that backwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use quorate_api::{ApiService, ETCD_VERSION, Server};
+use quorate_core::{Command, MemberPublish};
+use quorate_raft::{Member, RequestError};
+use quorate_storage::OnFault;
+use quorate_storage::data_dir::DataDir;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bootstrap::identify;
+use crate::config::Config;
+use crate::listen::{self, Acceptor, Port, Role};
+use crate::tls::Tls;
+use crate::version::VERSION;
+
+/// Pause before the member says once more who it is, after nobody could hear it.
+const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
+
+/// Whatever stops a start; the text says it all.
+pub(crate) type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The signals that stop the program.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Waits for a signal; returns its number.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+/// Runs the member until a signal stops it; returns the signal.
+///
+/// # Errors
+/// What stops it from starting.
+pub(crate) async fn run(config: Config) -> Result<i32, StartError> {
+    let mut signals = Signals::new()?;
+    tracing::info!(
+        version = VERSION,
+        etcd_version = ETCD_VERSION,
+        name = config.name,
+        data_dir = %config.data_dir.display(),
+        "starting"
+    );
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    // What can be refused without touching the data comes first.
+    let tls = config.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
+    let ports = listen::bind(&config.ports)?;
+    let start = Running::start(&config, tls, ports);
+    let running = tokio::select! {
+        running = start => running?,
+        signal = signals.next() => return Ok(signal),
+    };
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping");
+    tokio::select! {
+        () = running.stop() => {}
+        signal = signals.next() => return Ok(signal),
+    }
+    tracing::info!("stopped");
+    Ok(signal)
+}
+
+/// Ends the process: a member that cannot write must not answer any more.
+fn on_fault() -> OnFault {
+    Arc::new(|what| {
+        tracing::error!("cannot go on: {what}");
+        std::process::exit(1);
+    })
+}
+
+/// A member that serves.
+struct Running {
+    member: Arc<Member>,
+    server: Server,
+    connections: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Running {
+    async fn start(
+        config: &Config,
+        tls: Option<Arc<Tls>>,
+        ports: Vec<Port>,
+    ) -> Result<Self, StartError> {
+        let mut data_dir = DataDir::open(&config.data_dir)?;
+        let (identity, founders) = identify(&mut data_dir, &config.founding)?;
+        tracing::info!(
+            member_id = format!("{:x}", identity.member_id),
+            cluster_id = format!("{:x}", identity.cluster_id),
+            "opening the data directory"
+        );
+        let options = config.raft.clone();
+        let member = Member::start(data_dir, identity, founders, options, on_fault()).await?;
+        let member = Arc::new(member);
+        let server = Server::new(member.clone(), config.api.clone());
+        let api = ApiService::new(server.clone(), registry(&member, &server)?);
+        let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
+        let acceptor =
+            Acceptor::new(Arc::new(api), &config.ports, tls, connections.clone(), stop.clone());
+        // Those who watch over the member see why it is not ready yet.
+        let (early, late): (Vec<_>, Vec<_>) =
+            ports.into_iter().partition(|port| port.role() == Role::Metrics);
+        for port in early {
+            port.announce();
+            acceptor.serve(port);
+        }
+        publish(&member, config).await?;
+        tracing::info!("ready to serve client requests");
+        for port in late {
+            port.announce();
+            acceptor.serve(port);
+        }
+        // Without systemd there is nobody to tell.
+        sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+        Ok(Self { member, server, connections, stop })
+    }
+
+    /// No new connections, no new requests, streams end; what was asked is answered; then the state
+    /// is closed.
+    async fn stop(self) {
+        sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        self.stop.cancel();
+        self.server.stop().await;
+        self.connections.close();
+        let drained = self.connections.wait();
+        if tokio::time::timeout(self.member.request_timeout(), drained).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "clients did not leave in time");
+        }
+        self.member.stop().await;
+    }
+}
+
+fn registry(member: &Member, server: &Server) -> prometheus::Result<Registry> {
+    let registry = Registry::new();
+    member.register_metrics(&registry)?;
+    server.metrics().register(&registry)?;
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process))?;
+    Ok(registry)
+}
+
+/// Tells the cluster this member's name and where clients reach it. Ends when a leader has taken
+/// note, so that from then on requests can be answered.
+async fn publish(member: &Member, config: &Config) -> Result<(), StartError> {
+    let command = Command::MemberPublish(MemberPublish {
+        id: member.identity().member_id,
+        name: config.name.clone(),
+        client_urls: config.advertised_client_urls.iter().map(ToString::to_string).collect(),
+    });
+    let mut status = member.status();
+    loop {
+        status.wait_for(|status| status.leader.is_some()).await?;
+        match member.propose(&command).await {
+            Ok(_) => return Ok(()),
+            Err(RequestError::Stopped) => return Err("the member stopped while it started".into()),
+            Err(error) => {
+                tracing::warn!(%error, "cannot publish this member yet");
+                tokio::time::sleep(PUBLISH_PAUSE).await;
+            }
+        }
+    }
+}

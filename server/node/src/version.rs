@@ -1,0 +1,21 @@
+//! What `--version` shows.
+
+use quorate_api::ETCD_VERSION;
+
+/// Our own version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Lines in the form of etcd's, which deployment tools read; our own version behind them.
+pub(crate) fn version() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let commit = option_env!("QUORATE_GIT_SHA").unwrap_or("not recorded");
+    format!(
+        "etcd Version: {ETCD_VERSION}\nGit SHA: {commit}\nGo Version: none\nGo OS/Arch: {}/{architecture}\n\
+         Quorate Version: {VERSION}\n",
+        std::env::consts::OS
+    )
+}
