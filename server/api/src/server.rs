@@ -110,7 +110,7 @@ impl Server {
     /// A header with this revision.
     pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
         let identity = self.member().identity();
-        let raft_term = self.member().status().borrow().term;
+        let raft_term = self.member().status_now().term;
         let (cluster_id, member_id) = (identity.cluster_id, identity.member_id);
         ResponseHeader { cluster_id, member_id, revision, raft_term }
     }

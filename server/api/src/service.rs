@@ -235,7 +235,7 @@ impl ApiService {
         let kind = if method.kind == MethodType::Unary { "unary" } else { "stream" };
         let requests = &self.server.metrics().client_requests;
         requests.with_label_values(&[kind, version]).inc();
-        let led = || self.server.member().status().borrow().leader.is_some();
+        let led = || self.server.member().status_now().leader.is_some();
         if needs_leader(headers) && !led() {
             return Err(status(ApiError::NoLeader));
         }

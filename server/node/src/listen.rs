@@ -5,7 +5,10 @@ use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -274,9 +277,12 @@ impl Acceptor {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let open = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
             let api = self.api.clone();
+            let asked = Asked::new(&open);
             async move {
+                let _asked = asked;
                 Ok::<_, Infallible>(match role {
                     Role::Clients => api.serve(request).await,
                     Role::ClientsWithoutPages => api.serve_grpc_alone(request).await,
@@ -289,7 +295,7 @@ impl Acceptor {
         let connection = self.http.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = Batched::new(connection.as_mut(), &open) => ended,
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -298,6 +304,54 @@ impl Acceptor {
         if let Err(error) = ended {
             tracing::debug!(error, "a connection ended");
         }
+    }
+}
+
+/// A request that is not answered yet.
+struct Asked(Arc<AtomicUsize>);
+
+impl Asked {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets tasks that are ready run before it goes on, if some of them may have to do with it.
+///
+/// tokio runs a task that another one woke before all others. Whoever answers a request wakes its
+/// connection, which would therefore write each answer of a batch by itself; behind the others, it
+/// writes all of them at once.
+struct Batched<'a, F> {
+    inner: F,
+    /// Requests that are not answered yet.
+    open: &'a AtomicUsize,
+    waited: bool,
+}
+
+impl<'a, F> Batched<'a, F> {
+    fn new(inner: F, open: &'a AtomicUsize) -> Self {
+        Self { inner, open, waited: false }
+    }
+}
+
+impl<F: Future + Unpin> Future for Batched<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.waited = !self.waited && self.open.load(Ordering::Relaxed) > 0;
+        if self.waited {
+            // A task that wakes itself goes to the end of the queue.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.inner).poll(context)
     }
 }
 

@@ -111,7 +111,7 @@ impl Compactor {
         loop {
             self.schedule.sample(self.store.revision());
             tokio::time::sleep(self.schedule.pause()).await;
-            let leads = self.consensus.status().borrow().leader == Some(self.member_id);
+            let leads = self.consensus.status_now().leader == Some(self.member_id);
             let due = self.schedule.due(self.store.revision(), Instant::now());
             if let Some(revision) = due.filter(|_| leads) {
                 self.compact(revision).await;

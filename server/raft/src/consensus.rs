@@ -45,8 +45,6 @@ pub struct RaftStatus {
     pub term: u64,
     /// Who leads; `None` when nobody does.
     pub leader: Option<u64>,
-    /// Index of the last committed entry.
-    pub committed: u64,
 }
 
 /// Agreement among the members on the order of commands.
@@ -59,8 +57,14 @@ pub trait Consensus: Send + Sync {
     /// was acknowledged before the call. Confirms leadership afresh each time.
     fn read_index(&self) -> BoxFuture<'_, Result<u64, Unavailable>>;
 
+    /// Where the member stands.
+    fn status_now(&self) -> RaftStatus;
+
     /// Tells where the member stands, now and whenever that changes.
     fn status(&self) -> watch::Receiver<RaftStatus>;
+
+    /// Index of the last entry that this member knows to be committed.
+    fn committed(&self) -> u64;
 
     /// Flushes what was applied, without waiting for the end.
     fn flush(&self) -> BoxFuture<'_, ()>;
@@ -98,7 +102,8 @@ pub(crate) async fn follow(
     peers: watch::Sender<Peers>,
 ) {
     use openraft::async_runtime::WatchReceiver;
-    let mut metrics = raft.metrics();
+    // These change with the leader and the membership alone, not with every entry.
+    let mut metrics = raft.server_metrics();
     let mut known = None;
     loop {
         let now = {
@@ -108,11 +113,7 @@ pub(crate) async fn follow(
                 known = *membership.log_id();
                 peers.send_replace(peers_of(membership));
             }
-            RaftStatus {
-                term: metrics.current_term,
-                leader: metrics.current_leader,
-                committed: metrics.local_committed.as_ref().map_or(0, |id| id.index()),
-            }
+            RaftStatus { term: metrics.vote.leader_id.term, leader: metrics.current_leader }
         };
         status.send_if_modified(|old| std::mem::replace(old, now) != now);
         if metrics.changed().await.is_err() {
@@ -163,8 +164,19 @@ impl Consensus for OpenRaft {
         })
     }
 
+    fn status_now(&self) -> RaftStatus {
+        *self.status.borrow()
+    }
+
     fn status(&self) -> watch::Receiver<RaftStatus> {
         self.status.clone()
+    }
+
+    fn committed(&self) -> u64 {
+        use openraft::async_runtime::WatchReceiver;
+        let metrics = self.raft.data_metrics();
+        let committed = &metrics.borrow_watched().local_committed;
+        committed.as_ref().map_or(0, |id| id.index())
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {

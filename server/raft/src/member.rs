@@ -264,9 +264,19 @@ impl Member {
         &self.progress
     }
 
+    /// Where the member stands.
+    pub fn status_now(&self) -> RaftStatus {
+        self.consensus.status_now()
+    }
+
     /// Where the member stands, now and whenever that changes.
     pub fn status(&self) -> watch::Receiver<RaftStatus> {
         self.consensus.status()
+    }
+
+    /// Index of the last log entry that this member knows to be committed.
+    pub fn committed(&self) -> u64 {
+        self.consensus.committed()
     }
 
     /// How long a request may take.
@@ -423,12 +433,12 @@ impl Member {
     /// Brings gauges up to date and returns the metrics.
     pub fn metrics(&self) -> &Metrics {
         let sizes = self.sizes();
-        let status = *self.consensus.status().borrow();
+        let status = self.consensus.status_now();
         let me = Some(self.identity.member_id);
         let metrics = &self.metrics;
         metrics.has_leader.set(i64::from(status.leader.is_some()));
         metrics.is_leader.set(i64::from(status.leader == me));
-        metrics.proposals_committed.set(float(status.committed));
+        metrics.proposals_committed.set(float(self.consensus.committed()));
         metrics.proposals_applied.set(float(self.progress.applied()));
         metrics.proposals_pending.set(float(self.proposals.load(Ordering::Relaxed) as u64));
         metrics.quota.set(float(self.quota.limit()));

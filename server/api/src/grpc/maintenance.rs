@@ -31,7 +31,7 @@ fn alarm_text(alarm: &pb::AlarmMember) -> String {
 
 impl Server {
     fn status(&self) -> pb::StatusResponse {
-        let raft = *self.member().status().borrow();
+        let raft = self.member().status_now();
         let sizes = self.member().sizes();
         let alarms = self.member().store().tables(|tables| tables.raised(0));
         let mut errors = Vec::new();
@@ -44,7 +44,7 @@ impl Server {
             version: ETCD_VERSION.to_owned(),
             db_size: size(sizes.allocated),
             leader: raft.leader.unwrap_or(0),
-            raft_index: raft.committed,
+            raft_index: self.member().committed(),
             raft_term: raft.term,
             raft_applied_index: self.member().progress().applied(),
             errors,

@@ -73,7 +73,7 @@ impl Pages {
     }
 
     async fn cannot_read(&self, serializable: bool) -> Option<String> {
-        let has_leader = self.server.member().status().borrow().leader.is_some();
+        let has_leader = self.server.member().status_now().leader.is_some();
         if !serializable && !has_leader {
             return Some("RAFT NO LEADER".to_owned());
         }

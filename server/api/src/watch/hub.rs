@@ -114,7 +114,7 @@ impl Hub {
     /// A header for an answer to a watch request.
     fn header(&self, revision: i64) -> ResponseHeader {
         let identity = self.member.identity();
-        let raft_term = self.member.status().borrow().term;
+        let raft_term = self.member.status_now().term;
         let (cluster_id, member_id) = (identity.cluster_id, identity.member_id);
         ResponseHeader { cluster_id, member_id, revision, raft_term }
     }
