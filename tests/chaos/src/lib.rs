@@ -1,0 +1,3 @@
+//! Faults under load, and a checker of what clients saw.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The wire's behaviour, compared with a real etcd's.
+
+#![forbid(unsafe_code)]

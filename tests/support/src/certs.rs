@@ -1,0 +1,77 @@
+//! Certificates for one suite: an authority, a server and a client.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+
+/// An authority with a server's and a client's certificate, as PEM files in one folder:
+/// `ca.crt`, `server.crt`, `server.key`, `client.crt`, `client.key`.
+#[derive(Debug)]
+pub struct Pki {
+    folder: PathBuf,
+}
+
+impl Pki {
+    /// Makes all of it in `folder`. The server is `localhost`, `127.0.0.1` and `::1`; the client's
+    /// common name is `client`.
+    ///
+    /// # Panics
+    /// When a file cannot be written.
+    pub fn new(folder: &Path) -> Self {
+        fs::create_dir_all(folder).expect("the folder can be made");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names, no bad ones");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "authority");
+        let key = KeyPair::generate().expect("a key");
+        let authority = params.self_signed(&key).expect("a certificate");
+        let issuer = Issuer::new(params, key);
+        let pki = Self { folder: folder.to_path_buf() };
+        pki.write("ca.crt", &authority.pem());
+        pki.issue(&issuer, "server", ExtendedKeyUsagePurpose::ServerAuth);
+        pki.issue(&issuer, "client", ExtendedKeyUsagePurpose::ClientAuth);
+        pki
+    }
+
+    /// The path of one of the files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The authority's certificate.
+    pub fn ca_pem(&self) -> String {
+        self.read("ca.crt")
+    }
+
+    /// The client's certificate.
+    pub fn client_pem(&self) -> String {
+        self.read("client.crt")
+    }
+
+    /// The client's key.
+    pub fn client_key_pem(&self) -> String {
+        self.read("client.key")
+    }
+
+    fn issue(&self, issuer: &Issuer<'_, KeyPair>, name: &str, usage: ExtendedKeyUsagePurpose) {
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).expect("the names are good");
+        params.distinguished_name.push(DnType::CommonName, name);
+        // A member is both to its peers.
+        params.extended_key_usages = vec![usage, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, issuer).expect("a certificate");
+        self.write(&format!("{name}.crt"), &certificate.pem());
+        self.write(&format!("{name}.key"), &key.serialize_pem());
+    }
+
+    fn write(&self, name: &str, pem: &str) {
+        fs::write(self.path(name), pem).expect("the folder can be written to");
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("it was written by new")
+    }
+}

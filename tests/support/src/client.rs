@@ -1,0 +1,36 @@
+//! gRPC clients of a server under test.
+
+use std::time::Duration;
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::certs::Pki;
+
+/// Largest message a client takes: nothing a server may send is too large for a suite.
+pub const MESSAGE_BYTES_MAX: usize = usize::MAX;
+
+/// A channel to `url` that connects on first use and whenever the connection is lost.
+///
+/// # Panics
+/// When `url` is none.
+pub fn channel(url: &str) -> Channel {
+    endpoint(url).connect_lazy()
+}
+
+/// A channel to `url` that shows a client certificate of `pki`.
+///
+/// # Panics
+/// When `url` is none or a certificate cannot be read.
+pub fn tls_channel(url: &str, pki: &Pki) -> Channel {
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(pki.ca_pem()))
+        .identity(Identity::from_pem(pki.client_pem(), pki.client_key_pem()));
+    endpoint(url).tls_config(tls).expect("the certificates are good").connect_lazy()
+}
+
+fn endpoint(url: &str) -> Endpoint {
+    Endpoint::from_shared(url.to_owned())
+        .expect("the URL is one")
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+}

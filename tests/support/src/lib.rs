@@ -1,0 +1,23 @@
+//! What the suites share: the programs under test, running servers, free ports, certificates,
+//! waiting for a condition, and the rule for skipping.
+//!
+//! Everything panics with a message that says what failed: a suite has no better answer. Nothing it
+//! starts outlives the value that stands for it.
+
+#![forbid(unsafe_code)]
+
+pub mod certs;
+pub mod client;
+pub mod port;
+pub mod program;
+pub mod require;
+pub mod server;
+pub mod wait;
+
+use std::path::PathBuf;
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("this crate lies two folders below the root").to_path_buf()
+}

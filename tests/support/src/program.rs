@@ -1,0 +1,78 @@
+//! The programs under test and beside it.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::repository;
+use crate::require::{self, Need};
+
+/// The release build of `quorate`, made when it is not there or older than its sources.
+/// `$QUORATE_BIN` names another program instead.
+///
+/// # Panics
+/// When it does not build.
+pub fn quorate() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build_quorate).clone()
+}
+
+fn build_quorate() -> PathBuf {
+    if let Some(program) = env::var_os("QUORATE_BIN") {
+        return PathBuf::from(program);
+    }
+    let root = repository();
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--quiet", "--package", "quorate-node"])
+        .current_dir(&root)
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "quorate does not build");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    root.join(target).join("release/quorate")
+}
+
+/// The cache of programs from elsewhere; see `tests/support/peers/cache.sh`.
+pub fn cache() -> PathBuf {
+    if let Some(cache) = env::var_os("QUORATE_TEST_CACHE") {
+        return PathBuf::from(cache);
+    }
+    let home = || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".cache");
+    env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("quorate")
+}
+
+/// One of etcd 3.7's own programs: `etcd-3.7`, `etcdctl`, `etcdutl`, `benchmark`. `None`, said
+/// loudly, when it cannot be built here.
+///
+/// # Panics
+/// When it does not build, or cannot and `QUORATE_REQUIRE=all` is set.
+pub fn peer(suite: &str, name: &str) -> Option<PathBuf> {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    if !require::met(suite, &[Need::Program("go"), Need::Program("bash")]) {
+        return None;
+    }
+    BUILT.get_or_init(|| run_script("tests/support/peers/build.sh", &[]));
+    Some(cache().join("bin").join(name))
+}
+
+/// Runs a script of the repository to its end.
+///
+/// # Panics
+/// When it fails.
+pub fn run_script(script: &str, args: &[&str]) {
+    let status = Command::new("bash")
+        .arg(repository().join(script))
+        .args(args)
+        .env("PATH", search_path())
+        .status()
+        .expect("bash runs");
+    assert!(status.success(), "{script} {args:?} failed: {status}");
+}
+
+/// The `PATH` with the places where Go and system programs usually lie.
+pub fn search_path() -> String {
+    let path = env::var("PATH").unwrap_or_default();
+    format!("{path}:/usr/local/go/bin:/usr/sbin:/sbin")
+}

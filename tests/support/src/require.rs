@@ -1,0 +1,70 @@
+//! Skipping: loudly, and never when everything is required.
+//!
+//! A suite that needs more than Rust asks here first. What is missing is said on standard error
+//! even when the test runner captures output; with `QUORATE_REQUIRE=all` in the environment, as CI
+//! sets it, it is a failure.
+
+use std::env;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+/// What a suite may need from the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A program on the `PATH`.
+    Program(&'static str),
+    /// To be root, as mounting and network namespaces demand.
+    Root,
+    /// Loop devices with an ext4 file system on them.
+    LoopDevices,
+}
+
+impl Need {
+    fn is_met(self) -> bool {
+        match self {
+            Self::Program(name) => find(name).is_some(),
+            Self::Root => rustix::process::geteuid().is_root(),
+            Self::LoopDevices => {
+                std::path::Path::new("/dev/loop-control").exists() && find("mkfs.ext4").is_some()
+            }
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Program(name) => format!("`{name}`"),
+            Self::Root => "root".to_owned(),
+            Self::LoopDevices => "loop devices and mkfs.ext4".to_owned(),
+        }
+    }
+}
+
+/// True when the machine has all of `needs`; otherwise says that `suite` is skipped and why.
+///
+/// # Panics
+/// When something is missing and `QUORATE_REQUIRE=all` is set.
+pub fn met(suite: &str, needs: &[Need]) -> bool {
+    let missing: Vec<String> =
+        needs.iter().filter(|need| !need.is_met()).map(|need| need.name()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let missing = missing.join(", ");
+    assert!(!everything(), "QUORATE_REQUIRE=all, but {suite} cannot run: no {missing}");
+    // Not `eprintln!`: the test runner swallows that of a test that passes.
+    writeln!(io::stderr(), "SKIPPED: {suite}: this machine has no {missing}")
+        .expect("standard error is open");
+    false
+}
+
+/// Whether nothing may be skipped.
+pub fn everything() -> bool {
+    env::var("QUORATE_REQUIRE").is_ok_and(|required| required == "all")
+}
+
+/// Where `name` lies on the `PATH`, or where system programs lie.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin", "/usr/local/go/bin"].map(PathBuf::from);
+    env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| file.is_file())
+}

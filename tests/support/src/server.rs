@@ -1,0 +1,253 @@
+//! One server process, Quorate's or etcd's, with a data directory of its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{port, wait};
+
+/// How long a server may take to be ready. Generous: suites run beside each other on small machines.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a server may take to end when asked to.
+const END_WITHIN: Duration = Duration::from_secs(30);
+/// What the log says when clients are served; etcd's words, and Quorate's.
+const READY: &str = "ready to serve client requests";
+/// How often a start is tried again with other ports.
+const ATTEMPTS: usize = 3;
+
+/// A program, its arguments and where its data lie; running or not.
+#[derive(Debug)]
+pub struct Server {
+    program: PathBuf,
+    flags: Vec<String>,
+    scheme: &'static str,
+    client_port: u16,
+    peer_port: u16,
+    // Removed at the end, unless the test failed.
+    own_folder: Option<TempDir>,
+    folder: PathBuf,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// A server that is not running yet, with a fresh folder for its data and log. `flags` come
+    /// after those for name, data directory and addresses.
+    pub fn new(program: &Path, flags: &[&str]) -> Self {
+        let own = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
+        let mut server = Self::in_folder(program, own.path(), flags);
+        server.own_folder = Some(own);
+        server
+    }
+
+    /// Like [`new`](Self::new), in a folder that is the caller's.
+    pub fn in_folder(program: &Path, folder: &Path, flags: &[&str]) -> Self {
+        let [client_port, peer_port] = port::free();
+        Self {
+            program: program.to_path_buf(),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            scheme: "http",
+            client_port,
+            peer_port,
+            own_folder: None,
+            folder: folder.to_path_buf(),
+            child: None,
+        }
+    }
+
+    /// Serves clients over TLS; the flags must name the certificates.
+    #[must_use]
+    pub fn with_tls(mut self) -> Self {
+        self.scheme = "https";
+        self
+    }
+
+    /// A new server that is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_new(program: &Path, flags: &[&str]) -> Self {
+        let mut server = Self::new(program, flags);
+        for _ in 1..ATTEMPTS {
+            if server.try_start() {
+                return server;
+            }
+            let [client_port, peer_port] = port::free();
+            (server.client_port, server.peer_port) = (client_port, peer_port);
+        }
+        server.start();
+        server
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready; the message has the end of its log.
+    pub fn start(&mut self) {
+        assert!(self.try_start(), "{} is not ready:\n{}", self.program.display(), self.log_tail());
+    }
+
+    /// Starts it; false when it ended or is not ready in time.
+    pub fn try_start(&mut self) -> bool {
+        let from = fs::metadata(self.log_path()).map_or(0, |log| log.len());
+        self.spawn();
+        let ready = wait::within(READY_WITHIN, || {
+            if self.exit_status().is_some() {
+                return Some(false);
+            }
+            let said = self.log_since(from).contains(READY);
+            (said && TcpStream::connect(("127.0.0.1", self.client_port)).is_ok()).then_some(true)
+        });
+        let ready = ready.unwrap_or(false);
+        if !ready {
+            self.kill();
+        }
+        ready
+    }
+
+    /// Starts it without waiting for anything.
+    ///
+    /// # Panics
+    /// When it runs already or cannot be started.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        fs::create_dir_all(&self.folder).expect("the folder can be made");
+        let log = self.open_log();
+        let child = Command::new(&self.program)
+            .args(self.arguments())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        self.child = Some(child);
+    }
+
+    /// All arguments it is started with.
+    pub fn arguments(&self) -> Vec<String> {
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let pairs = [
+            ("--name", "m1".to_owned()),
+            ("--data-dir", self.data_dir().display().to_string()),
+            ("--listen-client-urls", self.url()),
+            ("--advertise-client-urls", self.url()),
+            ("--listen-peer-urls", peer.clone()),
+            ("--initial-advertise-peer-urls", peer.clone()),
+            ("--initial-cluster", format!("m1={peer}")),
+        ];
+        let mut arguments: Vec<String> =
+            pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        arguments.extend(self.flags.iter().cloned());
+        arguments
+    }
+
+    /// Where clients reach it.
+    pub fn url(&self) -> String {
+        format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
+    }
+
+    /// Where clients reach it, without the scheme.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// How it ended, if it did.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().expect("it is our child"))
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it goes on running.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let status = wait::within(END_WITHIN, || self.exit_status());
+        let status =
+            status.unwrap_or_else(|| panic!("{} does not end:\n{}", self.url(), self.log_tail()));
+        self.child = None;
+        status
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // An error means that it has ended already.
+            let _ended = child.kill();
+            child.wait().expect("it is our child");
+        }
+    }
+
+    /// SIGTERM; returns how it ended.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait_for_end()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("it is our child and not yet waited for");
+    }
+
+    /// Everything it said so far, in all its runs.
+    pub fn log(&self) -> String {
+        self.log_since(0)
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    fn log_since(&self, from: u64) -> String {
+        let bytes = fs::read(self.log_path()).unwrap_or_default();
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+        String::from_utf8_lossy(&bytes[from..]).into_owned()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    fn open_log(&self) -> File {
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).open(self.log_path()).expect("the log can be opened")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking()
+            && let Some(folder) = self.own_folder.take()
+        {
+            let kept = folder.keep();
+            eprintln!("data and log are kept in {}", kept.display());
+        }
+    }
+}
