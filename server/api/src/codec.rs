@@ -1,6 +1,6 @@
-//! Messages on the wire. Like the codec that comes with the stubs, but for three things: answers may
-//! come encoded already, buffers fit small messages, and what does not decode is named as gRPC's own
-//! library for Go does.
+//! Messages on the wire. Like the codec that comes with the stubs, but for three things: answers
+//! may come encoded already, buffers fit small messages, and what does not decode is named as
+//! gRPC's own library for Go does.
 
 pub(crate) mod nesting;
 pub(crate) mod rows;

@@ -1,6 +1,7 @@
 //! The bounds of the core, with the relations between them.
 
-/// Versions in one chunk of a layer's log: a chunk is allocated whole, so that growing never copies.
+/// Versions in one chunk of a layer's log: a chunk is allocated whole, so that growing never
+/// copies.
 pub const LAYER_LOG_CHUNK: usize = 1024;
 
 /// Keys in one block of a counted map: small enough that inserting into the middle moves little,

@@ -23,7 +23,8 @@ struct Open {
     is_txn: bool,
 }
 
-/// Refuses an encoded `TxnRequest` whose nesting is deeper than any transaction may have operations.
+/// Refuses an encoded `TxnRequest` whose nesting is deeper than any transaction may have
+/// operations.
 pub(crate) fn check_txn(bytes: &[u8]) -> Result<(), Status> {
     let mut open = vec![Open { end: bytes.len(), is_txn: true }];
     let mut at = 0;

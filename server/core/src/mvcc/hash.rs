@@ -51,8 +51,9 @@ impl View {
         Ok(KeyValueHash { hash: crc, compact_revision: self.compacted, revision: at })
     }
 
-    /// Versions at or below the compacted revision that a later version replaced: by etcd's rule one
-    /// written up to `at`, but when no key exists at `at`, one written up to the compacted revision.
+    /// Versions at or below the compacted revision that a later version replaced: by etcd's rule
+    /// one written up to `at`, but when no key exists at `at`, one written up to the compacted
+    /// revision.
     fn superseded(&self, at: i64) -> Result<BTreeSet<Revision>, Fault> {
         let mut gone = BTreeSet::new();
         if self.compacted <= 0 {
