@@ -1,5 +1,5 @@
-//! Compiles `etcd/*.proto` without protoc: messages and client stubs in one pass, server stubs in a
-//! second one.
+//! Compiles the definitions without protoc. Those of etcd in two passes, messages and client stubs
+//! in one and server stubs in the other; our own in one.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,14 @@ const SECRET: [&str; 5] = [
     ".etcdserverpb.AuthUserChangePasswordRequest",
 ];
 
+/// The include root of the protocol among members, and its file.
+const PEER_ROOT: &str = "peer";
+const PEER_FILE: &str = "v1/peer.proto";
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
+    println!("cargo::rerun-if-changed={PEER_ROOT}");
+    compile_peer()?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     let mut files = protox::compile(FILES, [ROOT])?;
     export(&files, &out_dir.join("descriptors.bin"))?;
@@ -67,6 +73,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .fold(server, |server, (package, module)| server.extern_path(package, module))
         .compile_fds(files)?;
+    Ok(())
+}
+
+fn compile_peer() -> Result<(), Box<dyn Error>> {
+    tonic_prost_build::configure()
+        .client_mod_attribute(".", r#"#[cfg(feature = "client")]"#)
+        .server_mod_attribute(".", r#"#[cfg(feature = "server")]"#)
+        .bytes(".")
+        .compile_fds(protox::compile([PEER_FILE], [PEER_ROOT])?)?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 //! | [`v3lockpb`] | `v3lockpb` | `Lock` |
 //! | [`v3electionpb`] | `v3electionpb` | `Election` |
 //! | [`health`] | `grpc.health.v1` | `Health` |
+//! | [`peer`] | `quorate.peer.v1` | `Peer`: what members say to each other, our own |
 //!
 //! Packages, names, numbers and types are those of etcd 3.7.1; `tests/wire.rs` compares them with
 //! etcd's own descriptors, in both directions.
@@ -96,4 +97,9 @@ package!(
     health,
     "grpc.health.v1",
     "grpc.health.v1"
+);
+package!(
+    /// What the members of a cluster say to each other; no part of etcd.
+    peer,
+    "quorate.peer.v1"
 );

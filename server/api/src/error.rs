@@ -5,7 +5,7 @@
 
 use quorate_core::Refusal;
 use quorate_core::txn::check::Invalid;
-use quorate_raft::RequestError;
+use quorate_raft::{MemberError, RequestError};
 use tonic::{Code, Status};
 
 /// An error as clients see it.
@@ -59,6 +59,24 @@ pub enum ApiError {
     Corrupt,
     /// Leadership cannot go there.
     BadLeaderTransferee,
+    /// There is no such member.
+    MemberNotFound,
+    /// Another member has the peer URL.
+    PeerUrlExist,
+    /// Peer URLs are missing or are none.
+    MemberBadUrls,
+    /// Too few members have started.
+    MemberNotEnoughStarted,
+    /// Only a learner can be promoted.
+    MemberNotLearner,
+    /// The learner lags behind.
+    LearnerNotReady,
+    /// There are too many learners.
+    TooManyLearners,
+    /// Too few members are connected.
+    Unhealthy,
+    /// A member without a vote does not answer this.
+    NotSupportedForLearner,
 }
 
 impl ApiError {
@@ -73,19 +91,27 @@ impl ApiError {
             | Self::DuplicateKey
             | Self::InvalidClientApiVersion
             | Self::InvalidSortOption
-            | Self::RequestTooLarge => Code::InvalidArgument,
+            | Self::RequestTooLarge
+            | Self::MemberBadUrls => Code::InvalidArgument,
             Self::Compacted | Self::FutureRev | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::NoSpace => Code::ResourceExhausted,
-            Self::LeaseNotFound => Code::NotFound,
-            Self::LeaseExist | Self::NotLeader | Self::BadLeaderTransferee => {
-                Code::FailedPrecondition
-            }
+            Self::LeaseNotFound | Self::MemberNotFound => Code::NotFound,
+            Self::LeaseExist
+            | Self::NotLeader
+            | Self::BadLeaderTransferee
+            | Self::PeerUrlExist
+            | Self::MemberNotLearner
+            | Self::LearnerNotReady
+            | Self::TooManyLearners
+            | Self::NotSupportedForLearner => Code::FailedPrecondition,
             Self::WatchCanceled => Code::Cancelled,
-            // Declared as ResourceExhausted, but etcd sends it without a code.
-            Self::TooManyRequests => Code::Unknown,
-            Self::NoLeader | Self::LeaderChanged | Self::Stopped | Self::Timeout => {
-                Code::Unavailable
-            }
+            // Declared with codes of their own, but etcd sends them without.
+            Self::TooManyRequests | Self::MemberNotEnoughStarted => Code::Unknown,
+            Self::NoLeader
+            | Self::LeaderChanged
+            | Self::Stopped
+            | Self::Timeout
+            | Self::Unhealthy => Code::Unavailable,
             Self::Corrupt => Code::DataLoss,
         }
     }
@@ -117,6 +143,19 @@ impl ApiError {
             Self::Timeout => "etcdserver: request timed out",
             Self::Corrupt => "etcdserver: corrupt cluster",
             Self::BadLeaderTransferee => "etcdserver: bad leader transferee",
+            Self::MemberNotFound => "etcdserver: member not found",
+            Self::PeerUrlExist => "etcdserver: Peer URLs already exists",
+            Self::MemberBadUrls => "etcdserver: given member URLs are invalid",
+            Self::MemberNotEnoughStarted => {
+                "etcdserver: re-configuration failed due to not enough started members"
+            }
+            Self::MemberNotLearner => "etcdserver: can only promote a learner member",
+            Self::LearnerNotReady => {
+                "etcdserver: can only promote a learner member which is in sync with leader"
+            }
+            Self::TooManyLearners => "etcdserver: too many learner members in cluster",
+            Self::Unhealthy => "etcdserver: unhealthy cluster",
+            Self::NotSupportedForLearner => "etcdserver: rpc not supported for learner",
         }
     }
 }
@@ -165,6 +204,23 @@ impl From<RequestError> for ApiError {
             RequestError::LeaderChanged => Self::LeaderChanged,
             RequestError::Timeout => Self::Timeout,
             RequestError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<MemberError> for ApiError {
+    fn from(error: MemberError) -> Self {
+        match error {
+            MemberError::NotFound => Self::MemberNotFound,
+            MemberError::UrlExists => Self::PeerUrlExist,
+            MemberError::NotLearner => Self::MemberNotLearner,
+            MemberError::LearnerNotReady => Self::LearnerNotReady,
+            MemberError::TooManyLearners => Self::TooManyLearners,
+            MemberError::NotEnoughStarted => Self::MemberNotEnoughStarted,
+            MemberError::Unhealthy => Self::Unhealthy,
+            MemberError::CannotLead => Self::BadLeaderTransferee,
+            MemberError::NotLeader => Self::NotLeader,
+            MemberError::Request(error) => error.into(),
         }
     }
 }

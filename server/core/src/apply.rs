@@ -241,9 +241,12 @@ impl Store {
     }
 
     fn apply_member_publish(&mut self, publish: MemberPublish) -> Result<Applied, Error> {
-        let MemberPublish { id, name, client_urls } = publish;
+        let MemberPublish { id, name, client_urls, incarnation } = publish;
         self.change_tables([], |tables| {
-            tables.members.insert(id, MemberAttributes { name, client_urls })
+            // It may have been removed since it said so.
+            if !tables.removed.contains(&id) {
+                tables.members.insert(id, MemberAttributes { name, client_urls, incarnation });
+            }
         });
         Applied::plain(Reply::Done)
     }

@@ -22,7 +22,7 @@ pub struct LeaseExpire {
     pub ids: Vec<i64>,
 }
 
-/// A member publishes its name and where clients reach it.
+/// A member publishes its name, where clients reach it, and which data directory it has.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct MemberPublish {
     /// Id of the member.
@@ -34,6 +34,9 @@ pub struct MemberPublish {
     /// Where clients reach it.
     #[prost(string, repeated, tag = "3")]
     pub client_urls: Vec<String>,
+    /// Of its data directory.
+    #[prost(uint64, tag = "4")]
+    pub incarnation: u64,
 }
 
 /// A change of the replicated state.
@@ -167,6 +170,7 @@ mod tests {
                 id: u64::MAX,
                 name: "n".to_owned(),
                 client_urls: vec!["http://localhost:2379".to_owned()],
+                incarnation: 7,
             }),
         ];
         for command in commands {

@@ -189,9 +189,21 @@ impl Store {
         self.advance(at);
     }
 
-    /// Notes an entry that changes the raft membership.
-    pub fn apply_membership(&mut self, at: LogPosition, membership: Bytes) {
+    /// Notes an entry that changes the raft membership. `members` are those that remain: what is
+    /// known of others is forgotten, but for that they were members.
+    pub fn apply_membership(
+        &mut self,
+        at: LogPosition,
+        membership: Bytes,
+        before: &BTreeSet<u64>,
+        members: &BTreeSet<u64>,
+    ) {
         self.membership = membership;
+        self.change_tables([], |tables| {
+            tables.removed.extend(before.difference(members));
+            tables.members.retain(|id, _| members.contains(id));
+            tables.alarms.retain(|(_, id)| members.contains(id));
+        });
         self.advance(at);
     }
 
@@ -220,6 +232,7 @@ impl Store {
                 leases: BTreeMap::new(),
                 alarms: tables.alarms.clone(),
                 members: tables.members.clone(),
+                removed: tables.removed.clone(),
             },
         })
     }

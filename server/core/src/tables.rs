@@ -20,6 +20,8 @@ pub struct MemberAttributes {
     pub name: String,
     /// Where clients reach it.
     pub client_urls: Vec<String>,
+    /// Of its data directory: one that was lost and made anew is another.
+    pub incarnation: u64,
 }
 
 /// An alarm: its type and the member it speaks of. Types order before members, as listings show.
@@ -34,6 +36,8 @@ pub struct Tables {
     pub alarms: BTreeSet<Alarm>,
     /// Attributes by member id; a member that never ran has none.
     pub members: BTreeMap<u64, MemberAttributes>,
+    /// Ids of members that were removed: they never come back.
+    pub removed: BTreeSet<u64>,
 }
 
 impl Tables {
@@ -68,6 +72,10 @@ impl Tables {
             add(&id.to_be_bytes());
             add(member.name.as_bytes());
             member.client_urls.iter().for_each(|url| add(url.as_bytes()));
+            add(&member.incarnation.to_be_bytes());
+        }
+        for id in &self.removed {
+            add(&id.to_be_bytes());
         }
         crc
     }

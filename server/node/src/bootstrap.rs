@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_raft::Peer;
+use quorate_raft::{Origin, Peer};
 use quorate_storage::data_dir::{DataDir, DataDirError, Identity};
 use sha1::{Digest, Sha1};
 
@@ -33,16 +33,6 @@ pub(crate) enum BootstrapError {
          says {advertised}; make them the same"
     )]
     Mismatch { name: String, given: String, advertised: String },
-    #[error(
-        "--initial-cluster names {count} members; this version runs clusters of one: name only \
-         {name:?}"
-    )]
-    Several { name: String, count: usize },
-    #[error(
-        "--initial-cluster-state=existing: the data directory is empty, and this version cannot \
-         join a cluster; start with --initial-cluster-state=new, or restore the data directory"
-    )]
-    Existing,
     #[error(transparent)]
     DataDir(#[from] DataDirError),
 }
@@ -67,9 +57,6 @@ fn cluster_id(member_ids: impl Iterator<Item = u64>) -> u64 {
 impl Founding {
     /// Decides who the founders are. Returns this member's identity, and all founders.
     fn found(&self) -> Result<(Identity, BTreeMap<u64, Peer>), BootstrapError> {
-        if self.is_existing {
-            return Err(BootstrapError::Existing);
-        }
         let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (name, url) in &self.founders {
             by_name.entry(name).or_default().push(url.to_string());
@@ -85,34 +72,42 @@ impl Founding {
             let (given, advertised) = (given.join(","), advertised.join(","));
             return Err(BootstrapError::Mismatch { name, given, advertised });
         }
-        if by_name.len() > 1 {
-            return Err(BootstrapError::Several { name, count: by_name.len() });
-        }
         let member_id = founder_id(given, &self.token);
-        let identity = Identity { cluster_id: cluster_id([member_id].into_iter()), member_id };
-        let peer = Peer { peer_urls: given.clone() };
-        Ok((identity, BTreeMap::from([(member_id, peer)])))
+        let founders: BTreeMap<u64, Peer> = by_name
+            .into_values()
+            .map(|peer_urls| {
+                (founder_id(&peer_urls, &self.token), Peer { peer_urls, is_learner: false })
+            })
+            .collect();
+        let cluster_id = cluster_id(founders.keys().copied());
+        let identity = Identity { cluster_id, member_id, incarnation: rand::random() };
+        Ok((identity, founders))
     }
 }
 
 /// Who this member is. A data directory that was never used is marked as this member's; one that
-/// was used says by itself, whatever the flags say. The founders that are returned besides are of
-/// no meaning once the raft log exists.
+/// was used says by itself, whatever the flags say. The origin that is returned besides is of no
+/// meaning once the raft log exists.
 ///
 /// # Errors
 /// Contradictions in the flags; a data directory that cannot be written.
 pub(crate) fn identify(
     data_dir: &mut DataDir,
     founding: &Founding,
-) -> Result<(Identity, BTreeMap<u64, Peer>), BootstrapError> {
+) -> Result<(Identity, Origin), BootstrapError> {
     if let Some(identity) = data_dir.identity() {
         // The first start may have been cut short between the mark and the log.
-        let peer_urls = founding.peer_urls.iter().map(ToString::to_string).collect();
-        return Ok((identity, BTreeMap::from([(identity.member_id, Peer { peer_urls })])));
+        let origin = match founding.found() {
+            Ok((same, founders)) if same.cluster_id == identity.cluster_id => {
+                Origin::Founded(founders)
+            }
+            _ => Origin::Joined,
+        };
+        return Ok((identity, origin));
     }
     let (identity, founders) = founding.found()?;
     data_dir.set_identity(identity)?;
-    Ok((identity, founders))
+    Ok((identity, Origin::Founded(founders)))
 }
 
 #[cfg(test)]
@@ -135,9 +130,8 @@ mod tests {
         let url = "http://localhost:2380";
         let (identity, founders) =
             founding("default", &[("default", url)], &[url]).found().unwrap();
-        let expected =
-            Identity { cluster_id: 0xcdf8_1819_4e3a_8c32, member_id: 0x8e9e_05c5_2164_694d };
-        assert_eq!(identity, expected);
+        assert_eq!(identity.cluster_id, 0xcdf8_1819_4e3a_8c32);
+        assert_eq!(identity.member_id, 0x8e9e_05c5_2164_694d);
         assert_eq!(founders[&identity.member_id].peer_urls, [url]);
     }
 
@@ -148,11 +142,6 @@ mod tests {
         assert!(matches!(missing, Err(BootstrapError::Missing { .. })));
         let mismatch = founding("x", &[("x", a)], &[b]).found();
         assert!(matches!(mismatch, Err(BootstrapError::Mismatch { .. })));
-        let several = founding("x", &[("x", a), ("y", b)], &[a]).found();
-        assert!(matches!(several, Err(BootstrapError::Several { count: 2, .. })));
-        let mut existing = founding("x", &[("x", a)], &[a]);
-        existing.is_existing = true;
-        assert!(matches!(existing.found(), Err(BootstrapError::Existing)));
     }
 
     #[test]

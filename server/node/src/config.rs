@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use quorate_raft::{AutoCompaction, FlushOptions};
+use quorate_raft::{AutoCompaction, FlushOptions, MembershipRules};
 use tracing::Level;
 
 use crate::bootstrap::Founding;
@@ -42,6 +42,7 @@ pub(crate) struct Ports {
     /// Where pages are served to clients; empty when they are on the client ports.
     pub(crate) pages: Vec<Url>,
     pub(crate) metrics: Vec<Url>,
+    pub(crate) peers: Vec<Url>,
     pub(crate) reuse_port: bool,
     pub(crate) max_concurrent_streams: u32,
     /// Silence after which a client is pinged; `None` for never.
@@ -241,14 +242,13 @@ impl Config {
 fn read_ports(reader: &mut Reader<'_>) -> Ports {
     let interval = reader.duration("grpc-keepalive-interval");
     reader.duration("grpc-keepalive-min-time");
-    // Two flags change nothing, and are checked all the same: a cluster of one has no peers to
-    // listen for, and addresses are always reused.
+    // This changes nothing and is checked all the same: addresses are always reused.
     reader.switch("socket-reuse-address");
-    reader.bindable("listen-peer-urls", false);
     Ports {
         clients: reader.bindable("listen-client-urls", false),
         pages: reader.bindable("listen-client-http-urls", true),
         metrics: reader.bindable("listen-metrics-urls", true),
+        peers: reader.bindable("listen-peer-urls", false),
         reuse_port: reader.switch("socket-reuse-port"),
         max_concurrent_streams: reader.count("max-concurrent-streams"),
         ping_interval: (!interval.is_zero()).then_some(interval),
@@ -371,6 +371,11 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         election_timeout,
         request_timeout: REQUEST_TIMEOUT_BASE + 2 * election_timeout,
         quota_bytes: reader.number("quota-backend-bytes", "a number of bytes"),
+        membership: MembershipRules {
+            is_strict: reader.switch("strict-reconfig-check"),
+            learners_max: reader.count("max-learners"),
+        },
+        version: quorate_api::ETCD_VERSION.to_owned(),
         auto_compaction: read_auto_compaction(reader),
         flush: FlushOptions::default(),
         wal: quorate_storage::wal::Options::default(),

@@ -76,12 +76,7 @@ const MEMBER: &[Flag] = &[
         "",
         "Where /metrics, /health, /livez and /readyz are served besides",
     ),
-    value(
-        "listen-peer-urls",
-        "URLS",
-        "http://localhost:2380",
-        "Where other members are served; a cluster of one does not listen there",
-    ),
+    value("listen-peer-urls", "URLS", "http://localhost:2380", "Where other members are served"),
     switch("socket-reuse-port", "Let several processes listen at the same address"),
     switch(
         "socket-reuse-address",
@@ -141,6 +136,13 @@ const CLUSTER: &[Flag] = &[
         "etcd-cluster",
         "Keeps clusters with the same URLs apart; of meaning at the first start only",
     ),
+    Flag {
+        name: "strict-reconfig-check",
+        takes: Takes::Bool,
+        default: "true",
+        help: "Refuse changes of the members that could cost the quorum",
+    },
+    value("max-learners", "COUNT", "1", "Members without a vote that the cluster may have"),
 ];
 
 const LIMITS: &[Flag] = &[

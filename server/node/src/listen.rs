@@ -11,17 +11,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use quorate_api::ApiService;
+use quorate_proto::peer::peer_server::PeerServer;
+use quorate_raft::PeerService;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_service::Service;
 
 use crate::config::Ports;
 use crate::config::url::{BindAddress, Url};
@@ -55,6 +59,8 @@ pub(crate) enum Role {
     Pages,
     /// Pages for those who watch over this member.
     Metrics,
+    /// Other members.
+    Peers,
 }
 
 /// Why a port cannot be had.
@@ -90,6 +96,7 @@ pub(crate) fn bind(ports: &Ports) -> Result<Vec<Port>, BindError> {
         ("listen-client-urls", clients, &ports.clients),
         ("listen-client-http-urls", Role::Pages, &ports.pages),
         ("listen-metrics-urls", Role::Metrics, &ports.metrics),
+        ("listen-peer-urls", Role::Peers, &ports.peers),
     ];
     let mut bound = Vec::new();
     for (flag, role, urls) in groups {
@@ -165,6 +172,7 @@ where
 #[derive(Clone)]
 pub(crate) struct Acceptor {
     api: Arc<ApiService>,
+    peers: PeerServer<PeerService>,
     http: Builder<Tracked>,
     tls: Option<Arc<Tls>>,
     tasks: TaskTracker,
@@ -175,6 +183,7 @@ impl Acceptor {
     /// Serves connections until `stop`, in `tasks`.
     pub(crate) fn new(
         api: Arc<ApiService>,
+        peers: PeerServer<PeerService>,
         ports: &Ports,
         tls: Option<Arc<Tls>>,
         tasks: TaskTracker,
@@ -190,7 +199,7 @@ impl Acceptor {
             .max_concurrent_streams(ports.max_concurrent_streams)
             .keep_alive_interval(ports.ping_interval)
             .keep_alive_timeout(ports.ping_timeout);
-        Self { api, http, tls, tasks, stop }
+        Self { api, peers, http, tls, tasks, stop }
     }
 
     /// Begins to serve a port.
@@ -279,17 +288,21 @@ impl Acceptor {
     {
         let open = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
-            let api = self.api.clone();
+            let (api, mut peers) = (self.api.clone(), self.peers.clone());
             let asked = Asked::new(&open);
             async move {
                 let _asked = asked;
-                Ok::<_, Infallible>(match role {
+                let answer = match role {
                     Role::Clients => api.serve(request).await,
                     Role::ClientsWithoutPages => api.serve_grpc_alone(request).await,
                     Role::Pages | Role::Metrics => {
                         api.serve_page(request.method(), request.uri()).await
                     }
-                })
+                    Role::Peers => {
+                        return peers.call(request).await.map(|answer| answer.map(Either::Right));
+                    }
+                };
+                Ok::<_, Infallible>(answer.map(Either::Left))
             }
         });
         let connection = self.http.serve_connection(TokioIo::new(io), service);
@@ -368,6 +381,7 @@ impl Port {
             Role::Clients => "grpc+http",
             Role::ClientsWithoutPages => "grpc",
             Role::Pages | Role::Metrics => "http",
+            Role::Peers => "peers",
         };
         match self.secure {
             true => tracing::info!(traffic, address, "serving client traffic securely"),

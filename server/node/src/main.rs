@@ -7,6 +7,7 @@
 
 mod bootstrap;
 mod config;
+mod dial;
 mod flags;
 mod listen;
 mod logging;

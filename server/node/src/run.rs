@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bootstrap::identify;
 use crate::config::Config;
+use crate::dial::Dialer;
 use crate::listen::{self, Acceptor, Port, Role};
 use crate::tls::Tls;
 use crate::version::VERSION;
@@ -104,23 +105,31 @@ impl Running {
         ports: Vec<Port>,
     ) -> Result<Self, StartError> {
         let mut data_dir = DataDir::open(&config.data_dir)?;
-        let (identity, founders) = identify(&mut data_dir, &config.founding)?;
+        let (identity, origin) = identify(&mut data_dir, &config.founding)?;
         tracing::info!(
             member_id = format!("{:x}", identity.member_id),
             cluster_id = format!("{:x}", identity.cluster_id),
             "opening the data directory"
         );
         let options = config.raft.clone();
-        let member = Member::start(data_dir, identity, founders, options, on_fault()).await?;
+        let dial = Arc::new(Dialer::new());
+        let member = Member::start(data_dir, identity, origin, options, dial, on_fault()).await?;
         let member = Arc::new(member);
         let server = Server::new(member.clone(), config.api.clone());
         let api = ApiService::new(server.clone(), registry(&member, &server)?);
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-        let acceptor =
-            Acceptor::new(Arc::new(api), &config.ports, tls, connections.clone(), stop.clone());
-        // Those who watch over the member see why it is not ready yet.
+        let acceptor = Acceptor::new(
+            Arc::new(api),
+            member.peer_service(),
+            &config.ports,
+            tls,
+            connections.clone(),
+            stop.clone(),
+        );
+        // Those who watch over the member see why it is not ready yet; and it is not ready before
+        // others hear of it.
         let (early, late): (Vec<_>, Vec<_>) =
-            ports.into_iter().partition(|port| port.role() == Role::Metrics);
+            ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         for port in early {
             port.announce();
             acceptor.serve(port);
@@ -167,6 +176,7 @@ async fn publish(member: &Member, config: &Config) -> Result<(), StartError> {
         id: member.identity().member_id,
         name: config.name.clone(),
         client_urls: config.advertised_client_urls.iter().map(ToString::to_string).collect(),
+        incarnation: member.identity().incarnation,
     });
     let mut status = member.status();
     loop {

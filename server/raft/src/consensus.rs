@@ -1,29 +1,36 @@
 //! Consensus as the rest of the server sees it, and openraft behind that.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::Raft;
-use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::vote::leader_id_std::CommittedLeaderId;
+use openraft::{Raft, ReadPolicy};
+use quorate_proto::peer as pb;
 use tokio::sync::{oneshot, watch};
 
+use crate::network::forward::Forwarder;
+use crate::network::links::Links;
 use crate::state_machine::StateMachine;
-use crate::types::{Answer, Payload, Peer, StoredMembership, TypeConfig, Waiting};
+use crate::types::{Answer, Payload, TypeConfig, Waiting};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// How long to wait before asking again a leader that could not confirm that it leads.
+/// How long to wait before asking again a leader that could not confirm that it leads, or before
+/// proposing again what was not accepted.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
+/// How long another member may take to confirm that it leads.
+const READ_INDEX_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why consensus gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// This member does not lead.
+    /// The member that was asked does not lead.
     #[error("this member does not lead")]
     NotLeader {
         /// Who leads, if that is known.
@@ -49,12 +56,16 @@ pub struct RaftStatus {
 
 /// Agreement among the members on the order of commands.
 pub trait Consensus: Send + Sync {
-    /// Proposes an encoded command and waits until it is applied here. What was proposed may be
+    /// Proposes an encoded command, by way of the leader if that is another member, and waits until
+    /// it is applied here. Waits for a leader as long as there is none. What was proposed may be
     /// carried out even when the future is dropped or fails.
     fn propose(&self, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>>;
 
+    /// Proposes an encoded command only if this member leads, and in this term.
+    fn propose_in(&self, term: u64, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>>;
+
     /// The log index up to which the state machine must have come for a read to see everything that
-    /// was acknowledged before the call. Confirms leadership afresh each time.
+    /// was acknowledged before the call. The leader confirms its leadership afresh each time.
     fn read_index(&self) -> BoxFuture<'_, Result<u64, Unavailable>>;
 
     /// Where the member stands.
@@ -79,86 +90,119 @@ pub trait Consensus: Send + Sync {
 /// Consensus by openraft.
 pub(crate) struct OpenRaft {
     raft: Raft<TypeConfig, StateMachine>,
+    links: Arc<Links>,
+    forwarder: Forwarder,
     status: watch::Receiver<RaftStatus>,
 }
 
 impl OpenRaft {
-    /// `status` must be fed from the raft's metrics by [`follow`].
     pub(crate) fn new(
         raft: Raft<TypeConfig, StateMachine>,
+        links: Arc<Links>,
+        forwarder: Forwarder,
         status: watch::Receiver<RaftStatus>,
     ) -> Self {
-        Self { raft, status }
+        Self { raft, links, forwarder, status }
     }
-}
 
-/// The members in the raft membership, and whether each is a learner.
-pub(crate) type Peers = BTreeMap<u64, (Peer, bool)>;
+    fn me(&self) -> u64 {
+        self.links.identity().member_id
+    }
 
-/// Carries what the raft reports into `status` and `peers`, until it stops.
-pub(crate) async fn follow(
-    raft: Raft<TypeConfig, StateMachine>,
-    status: watch::Sender<RaftStatus>,
-    peers: watch::Sender<Peers>,
-) {
-    use openraft::async_runtime::WatchReceiver;
-    // These change with the leader and the membership alone, not with every entry.
-    let mut metrics = raft.server_metrics();
-    let mut known = None;
-    loop {
-        let now = {
-            let metrics = metrics.borrow_watched();
-            let membership = &metrics.membership_config;
-            if known != *membership.log_id() || peers.borrow().is_empty() {
-                known = *membership.log_id();
-                peers.send_replace(peers_of(membership));
+    /// Proposes to this member's own log; an error other than `LeaderChanged` means that nothing
+    /// was proposed.
+    async fn propose_here(&self, term: Option<u64>, command: Bytes) -> Result<Answer, Unavailable> {
+        let (sender, receiver) = oneshot::channel();
+        let (payload, waiting) = (Payload::local(command), Waiting::Here(sender));
+        let sent = match term {
+            None => self.raft.client_write_ff(payload, Some(waiting)).await,
+            Some(term) => {
+                let write = self.raft.write(payload).responder(waiting);
+                write.with_leader(CommittedLeaderId::new(term)).await
             }
-            RaftStatus { term: metrics.vote.leader_id.term, leader: metrics.current_leader }
         };
-        status.send_if_modified(|old| std::mem::replace(old, now) != now);
-        if metrics.changed().await.is_err() {
-            return;
+        sent.map_err(|_| Unavailable::Stopped)?;
+        match receiver.await {
+            Ok(Ok(response)) => Ok(response.data),
+            Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(Unavailable::NotLeader { leader: forward.leader_id })
+            }
+            Ok(Err(_)) => Err(Unavailable::LeaderChanged),
+            Err(_) => Err(Unavailable::Stopped),
+        }
+    }
+
+    async fn propose_anywhere(&self, command: Bytes) -> Result<Answer, Unavailable> {
+        let mut status = self.status.clone();
+        loop {
+            let leader = status.borrow_and_update().leader;
+            let retry = match leader {
+                Some(leader) if leader == self.me() => {
+                    match self.propose_here(None, command.clone()).await {
+                        Err(Unavailable::NotLeader { .. }) => RETRY_PAUSE,
+                        other => return other,
+                    }
+                }
+                Some(leader) => match self.forwarder.propose(leader, &command).await {
+                    Some(answer) => return Ok(answer),
+                    None => RETRY_PAUSE,
+                },
+                None => {
+                    status.changed().await.map_err(|_| Unavailable::Stopped)?;
+                    continue;
+                }
+            };
+            tokio::time::sleep(retry).await;
         }
     }
 }
 
-fn peers_of(stored: &StoredMembership) -> Peers {
-    let membership = stored.membership();
-    let voters: BTreeSet<u64> = membership.voter_ids().collect();
-    let nodes = membership.nodes();
-    nodes.map(|(id, peer)| (*id, (peer.clone(), !voters.contains(id)))).collect()
+/// The index a linearizable read must wait for, if the member whose raft this is leads.
+pub(crate) async fn read_index_here(
+    raft: &Raft<TypeConfig, StateMachine>,
+) -> Result<u64, Unavailable> {
+    loop {
+        match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => return Ok(linearizer.read_log_id().index()),
+            Err(RaftError::Fatal(_)) => return Err(Unavailable::Stopped),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))
+                if forward.leader_id != Some(*raft.node_id()) =>
+            {
+                return Err(Unavailable::NotLeader { leader: forward.leader_id });
+            }
+            // A leader that has not been confirmed yet, or not lately: ask again.
+            Err(RaftError::APIError(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+        }
+    }
 }
 
 impl Consensus for OpenRaft {
     fn propose(&self, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
-        Box::pin(async move {
-            let (sender, receiver) = oneshot::channel();
-            let sent = self.raft.client_write_ff(Payload(payload), Some(Waiting(sender))).await;
-            sent.map_err(|_| Unavailable::Stopped)?;
-            match receiver.await {
-                Ok(Ok(response)) => Ok(response.data),
-                Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
-                    Err(Unavailable::NotLeader { leader: forward.leader_id })
-                }
-                Ok(Err(_)) => Err(Unavailable::LeaderChanged),
-                Err(_) => Err(Unavailable::Stopped),
-            }
-        })
+        Box::pin(self.propose_anywhere(payload))
+    }
+
+    fn propose_in(&self, term: u64, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
+        Box::pin(self.propose_here(Some(term), payload))
     }
 
     fn read_index(&self) -> BoxFuture<'_, Result<u64, Unavailable>> {
         Box::pin(async move {
-            loop {
-                match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-                    Ok(linearizer) => return Ok(linearizer.read_log_id().index()),
-                    Err(RaftError::Fatal(_)) => return Err(Unavailable::Stopped),
-                    Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))
-                        if forward.leader_id != Some(*self.raft.node_id()) =>
-                    {
-                        return Err(Unavailable::NotLeader { leader: forward.leader_id });
+            let leader = self.status_now().leader;
+            let not_leader = Unavailable::NotLeader { leader };
+            match leader {
+                None => Err(not_leader),
+                Some(leader) if leader == self.me() => {
+                    let asked = read_index_here(&self.raft);
+                    let asked = tokio::time::timeout(READ_INDEX_WITHIN, asked).await;
+                    asked.unwrap_or(Err(not_leader))
+                }
+                Some(leader) => {
+                    let mut client = self.links.to(leader).ok_or(not_leader)?.control;
+                    let asked = client.read_index(pb::ReadIndexRequest {});
+                    match tokio::time::timeout(READ_INDEX_WITHIN, asked).await {
+                        Ok(Ok(reply)) if reply.get_ref().leads => Ok(reply.into_inner().index),
+                        _ => Err(not_leader),
                     }
-                    // A leader that has not been confirmed yet, or not lately: ask again.
-                    Err(RaftError::APIError(_)) => tokio::time::sleep(RETRY_PAUSE).await,
                 }
             }
         })
@@ -173,7 +217,6 @@ impl Consensus for OpenRaft {
     }
 
     fn committed(&self) -> u64 {
-        use openraft::async_runtime::WatchReceiver;
         let metrics = self.raft.data_metrics();
         let committed = &metrics.borrow_watched().local_committed;
         committed.as_ref().map_or(0, |id| id.index())

@@ -28,13 +28,13 @@ impl Duties {
     /// Watches over leases while this member leads.
     pub(crate) async fn follow_leadership(&self) {
         let mut status = self.consensus.status();
-        let mut leader = None;
+        let (mut leader, mut term) = (None, 0);
         loop {
             let now = *status.borrow_and_update();
-            if now.leader != leader {
+            if (now.leader, now.term) != (leader, term) {
                 let leads = now.leader == Some(self.member_id);
                 if leads {
-                    self.lessor.promote(self.lease_extension);
+                    self.lessor.promote(now.term, self.lease_extension);
                 } else if leader == Some(self.member_id) {
                     self.lessor.demote();
                 }
@@ -44,7 +44,7 @@ impl Duties {
                 } else {
                     tracing::warn!(term = now.term, "no leader");
                 }
-                leader = now.leader;
+                (leader, term) = (now.leader, now.term);
             }
             if status.changed().await.is_err() {
                 return;
@@ -55,10 +55,11 @@ impl Duties {
     /// Ends leases whose time is over.
     pub(crate) async fn expire_leases(&self) {
         loop {
-            let ids = self.lessor.expired().await;
+            let (term, ids) = self.lessor.expired().await;
             self.metrics.lease_expired.inc_by(ids.len() as u64);
             let command = Command::LeaseExpire(LeaseExpire { ids });
-            if let Err(error) = self.consensus.propose(command.encode()).await {
+            // Only by the leader who found it: with a later one the leases have more time.
+            if let Err(error) = self.consensus.propose_in(term, command.encode()).await {
                 tracing::warn!(%error, "expired leases are not ended yet");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }

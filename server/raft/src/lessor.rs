@@ -54,6 +54,8 @@ struct Running {
 
 #[derive(Default)]
 struct Inner {
+    /// The term in which this member leads.
+    term: u64,
     leases: BTreeMap<i64, Running>,
     deadlines: BTreeSet<(Instant, i64)>,
 }
@@ -81,10 +83,10 @@ impl Lessor {
         Self { store, primary: Mutex::new(None), earlier: Notify::new() }
     }
 
-    /// Starts to watch over all leases: this member leads now.
-    pub(crate) fn promote(&self, extension: Duration) {
+    /// Starts to watch over all leases: this member leads now, in `term`.
+    pub(crate) fn promote(&self, term: u64, extension: Duration) {
         let now = Instant::now();
-        let mut inner = Inner::default();
+        let mut inner = Inner { term, ..Inner::default() };
         self.store.tables(|tables| {
             for (id, lease) in &tables.leases {
                 let ttl = if lease.remaining_ttl > 0 { lease.remaining_ttl } else { lease.ttl };
@@ -172,17 +174,18 @@ impl Lessor {
         ids
     }
 
-    /// Waits until leases have expired and returns them; they count as ending from then on.
+    /// Waits until leases have expired and returns them with the term of the leader who says so;
+    /// they count as ending from then on.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub(crate) async fn expired(&self) -> Vec<i64> {
+    pub(crate) async fn expired(&self) -> (u64, Vec<i64>) {
         loop {
             let earlier = self.earlier.notified();
             tokio::pin!(earlier);
             earlier.as_mut().enable();
             let next = match self.take_expired() {
-                Ok(ids) => return ids,
+                Ok(found) => return found,
                 Err(next) => next,
             };
             match next {
@@ -196,7 +199,7 @@ impl Lessor {
     }
 
     /// Leases that have expired, or the time at which the next one will.
-    fn take_expired(&self) -> Result<Vec<i64>, Option<Instant>> {
+    fn take_expired(&self) -> Result<(u64, Vec<i64>), Option<Instant>> {
         let mut primary = self.primary.lock();
         let Some(inner) = primary.as_mut() else { return Err(None) };
         let now = Instant::now();
@@ -214,7 +217,7 @@ impl Lessor {
                 running.deadline = now + RETRY;
             }
         }
-        Ok(due.into_iter().map(|(_, id)| id).collect())
+        Ok((inner.term, due.into_iter().map(|(_, id)| id).collect()))
     }
 }
 
@@ -247,32 +250,32 @@ mod tests {
     async fn leases_end_in_time_unless_renewed() {
         let lessor = lessor(&[(1, 10), (2, 20), (3, 10)]);
         assert_eq!(lessor.renew(1).await, Renewal::NotPrimary);
-        lessor.promote(Duration::from_secs(1));
+        lessor.promote(4, Duration::from_secs(1));
         let start = Instant::now();
         assert_eq!(lessor.time_to_live(1), Some(TimeToLive { remaining: 11, granted: 10 }));
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(lessor.renew(3).await, Renewal::Renewed(10));
         assert_eq!(lessor.renew(9).await, Renewal::NotFound);
-        assert_eq!(lessor.expired().await, [1]);
+        assert_eq!(lessor.expired().await, (4, vec![1]));
         assert_eq!(start.elapsed().as_secs(), 11);
         lessor.revoked(1);
-        assert_eq!(lessor.expired().await, [3]);
+        assert_eq!(lessor.expired().await, (4, vec![3]));
         assert_eq!(start.elapsed().as_secs(), 15);
         // Not carried out: proposed again.
-        assert_eq!(lessor.expired().await, [3]);
+        assert_eq!(lessor.expired().await, (4, vec![3]));
         lessor.revoked(3);
-        assert_eq!(lessor.expired().await, [2]);
+        assert_eq!(lessor.expired().await, (4, vec![2]));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_keep_alive_that_comes_too_late_waits_for_the_end() {
         let lessor = Arc::new(lessor(&[(1, 10)]));
-        lessor.promote(Duration::ZERO);
-        assert_eq!(lessor.expired().await, [1]);
+        lessor.promote(4, Duration::ZERO);
+        assert_eq!(lessor.expired().await, (4, vec![1]));
         let (renewal, ()) = tokio::join!(lessor.renew(1), async { lessor.revoked(1) });
         assert_eq!(renewal, Renewal::NotFound);
         lessor.granted(2, 5);
-        assert_eq!(lessor.expired().await, [2]);
+        assert_eq!(lessor.expired().await, (4, vec![2]));
         let (renewal, ()) = tokio::join!(lessor.renew(2), async { lessor.demote() });
         assert_eq!(renewal, Renewal::NotPrimary);
     }

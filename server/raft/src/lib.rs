@@ -16,18 +16,24 @@
 
 #![forbid(unsafe_code)]
 
+mod ask;
 mod compactor;
 mod consensus;
 mod duties;
 mod flusher;
+mod leadership;
 mod lessor;
 mod log_store;
 mod member;
+mod membership;
 mod metrics;
 mod network;
+mod peer;
 mod progress;
 mod quota;
 mod read;
+mod request;
+mod start;
 mod state_machine;
 mod types;
 
@@ -35,8 +41,13 @@ pub use compactor::AutoCompaction;
 pub use consensus::{BoxFuture, Consensus, RaftStatus, Unavailable};
 pub use flusher::FlushOptions;
 pub use lessor::{Renewal, TimeToLive};
-pub use member::{Member, MemberInfo, Options, RequestError, StartError};
+pub use member::{Member, MemberInfo};
+pub use membership::MembershipRules;
 pub use metrics::Metrics;
+pub use network::server::PeerService;
+pub use network::{Connection, Dial};
 pub use progress::Progress;
 pub use quota::Quota;
+pub use request::{MemberError, RequestError};
+pub use start::{Options, Origin, StartError};
 pub use types::{Answer, Peer};

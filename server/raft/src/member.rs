@@ -1,115 +1,40 @@
 //! A running member: consensus, state, log and database put together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use openraft::{Config, Raft, SnapshotPolicy};
 use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
 use quorate_core::tables::Tables;
-use quorate_core::{Command, Fault, Refusal, Reply, Store, quota as costs};
+use quorate_core::{Command, Fault, Refusal, Reply, quota as costs};
 use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
 use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
+use quorate_proto::peer::peer_server::PeerServer;
 use quorate_storage::OnFault;
-use quorate_storage::base::engine::{self, Engine, Sizes};
+use quorate_storage::base::engine::Sizes;
 use quorate_storage::data_dir::{DataDir, Identity};
-use quorate_storage::wal::{self, Wal};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::compactor::{AutoCompaction, Compactor};
-use crate::consensus::{BoxFuture, Consensus, OpenRaft, Peers, RaftStatus, Unavailable, follow};
-use crate::flusher::{Checkpoint, FlushOptions, Flusher};
-use crate::lessor::{Lessor, Renewal, TimeToLive};
-use crate::log_store::LogStore;
+use crate::compactor::Compactor;
+use crate::consensus::{BoxFuture, Consensus, RaftStatus};
+use crate::flusher::Flusher;
 use crate::metrics::Metrics;
-use crate::network::NoPeers;
+use crate::network::Dial;
+use crate::network::links::Links;
+use crate::network::server::PeerService;
+use crate::peer::Inner;
 use crate::progress::Progress;
 use crate::quota::Quota;
-use crate::read::ReadBarrier;
-use crate::state_machine::{Parts, StateMachine};
-use crate::types::{Peer, decode_membership};
+use crate::request::RequestError;
+use crate::start::{Options, Origin, StartError, assemble};
 
 /// Proposals that may be under way at once; more are refused rather than queued.
 const PROPOSALS_MAX: usize = 16 << 10;
 /// Bytes of proposals that may be under way at once.
 const PROPOSAL_BYTES_MAX: usize = 256 << 20;
-/// Entries of the log kept although the database contains them, for members that lag behind.
-const LOG_KEEP_ENTRIES: u64 = 5_000;
-
-/// How a member is run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Interval between heartbeats.
-    pub heartbeat: Duration,
-    /// How long a member goes without hearing of a leader before it wants to lead.
-    pub election_timeout: Duration,
-    /// How long a request may take.
-    pub request_timeout: Duration,
-    /// The space quota as configured; see [`Quota::new`].
-    pub quota_bytes: i64,
-    /// History that the leader gives up by itself.
-    pub auto_compaction: Option<AutoCompaction>,
-    /// When layers are flushed.
-    pub flush: FlushOptions,
-    /// How the log is kept.
-    pub wal: wal::Options,
-    /// How the database is kept.
-    pub database: engine::Options,
-}
-
-/// Why a member cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The log cannot be used.
-    #[error("the write-ahead log cannot be used: {0}")]
-    Wal(#[from] wal::RecoveryError),
-    /// The database cannot be used.
-    #[error(transparent)]
-    Database(#[from] quorate_storage::base::BaseError),
-    /// What is stored contradicts itself.
-    #[error("the data directory is damaged: {0}")]
-    Damaged(String),
-    /// The raft protocol cannot start.
-    #[error("cannot start the raft protocol: {0}")]
-    Raft(String),
-}
-
-/// Why a request got no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The state machine declined.
-    #[error(transparent)]
-    Refusal(#[from] Refusal),
-    /// Too many requests are under way.
-    #[error("too many requests are under way")]
-    TooManyRequests,
-    /// Nobody leads.
-    #[error("no leader")]
-    NoLeader,
-    /// The leader changed; what became of the request is not known.
-    #[error("the leader changed")]
-    LeaderChanged,
-    /// It took too long; what became of the request is not known.
-    #[error("the request timed out")]
-    Timeout,
-    /// The member is stopping.
-    #[error("the member is stopping")]
-    Stopped,
-}
-
-impl From<Unavailable> for RequestError {
-    fn from(error: Unavailable) -> Self {
-        match error {
-            Unavailable::NotLeader { .. } => Self::NoLeader,
-            Unavailable::LeaderChanged => Self::LeaderChanged,
-            Unavailable::Stopped => Self::Stopped,
-        }
-    }
-}
 
 /// A member of the cluster as others see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,15 +57,14 @@ pub struct Member {
     options: Options,
     store: Arc<Shared>,
     consensus: Arc<dyn Consensus>,
-    barrier: Arc<ReadBarrier>,
-    lessor: Arc<Lessor>,
+    inner: Arc<Inner>,
+    links: Arc<Links>,
     progress: Progress,
     flusher: Flusher,
     quota: Arc<Quota>,
     metrics: Arc<Metrics>,
     proposals: AtomicUsize,
     proposal_bytes: AtomicUsize,
-    peers: watch::Receiver<Peers>,
     tasks: TaskTracker,
     stop: CancellationToken,
     on_fault: OnFault,
@@ -148,81 +72,54 @@ pub struct Member {
 }
 
 impl Member {
-    /// Starts the member to which `data_dir` belongs. `founders` are the members of a cluster that
-    /// does not exist yet; they are of no meaning once it does. `on_fault` is called when the
-    /// member cannot go on; the process must then stop.
+    /// Starts the member to which `data_dir` belongs. `dial` reaches the others. `on_fault` is
+    /// called when the member cannot go on; the process must then stop.
     pub async fn start(
         data_dir: DataDir,
         identity: Identity,
-        founders: BTreeMap<u64, Peer>,
+        origin: Origin,
         options: Options,
+        dial: Arc<dyn Dial>,
         on_fault: OnFault,
     ) -> Result<Self, StartError> {
-        let opened = engine::Opened::open(&data_dir.db(), options.database.clone())?;
-        let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
-        let restored = opened.restored().clone();
-        let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
-        let checkpoint =
-            restored.applied.map(|applied| Checkpoint { applied, membership: membership.clone() });
-        let store = Store::new(opened.base(), restored);
-        let shared = store.shared().clone();
-        let engine = Engine::start(opened, shared.clone(), on_fault.clone())
-            .map_err(|error| StartError::Raft(error.to_string()))?;
-        let flush = options.flush.clone();
-        let flusher =
-            Flusher::new(flush, wal.clone(), engine, shared.clone(), checkpoint, on_fault.clone());
-        let progress = Progress::new(store.applied().map_or(0, |at| at.index));
-        let lessor = Arc::new(Lessor::new(shared.clone()));
-        let quota = Arc::new(Quota::new(options.quota_bytes));
-        let metrics = Arc::new(Metrics::new());
-        metrics.alarms_changed(&shared);
-        let machine = StateMachine::new(Parts {
-            store,
-            membership,
-            flusher: flusher.clone(),
-            lessor: lessor.clone(),
-            progress: progress.clone(),
-            quota: quota.clone(),
-            metrics: metrics.clone(),
-            on_fault: on_fault.clone(),
-        });
-        let raft = start_raft(identity.member_id, founders, &options, wal, machine).await?;
-        let (status, receiver) = watch::channel(RaftStatus::default());
-        let (peers, peers_receiver) = watch::channel(BTreeMap::new());
-        let consensus: Arc<dyn Consensus> = Arc::new(OpenRaft::new(raft.clone(), receiver));
+        let fault = on_fault.clone();
+        let parts = assemble(&data_dir, identity, origin, &options, dial, fault).await?;
         let member = Self {
             identity,
             options,
-            store: shared,
-            consensus,
-            barrier: Arc::new(ReadBarrier::new()),
-            lessor,
-            progress,
-            flusher,
-            quota,
-            metrics,
+            store: parts.store,
+            consensus: parts.consensus,
+            inner: parts.inner,
+            links: parts.links,
+            progress: parts.progress,
+            flusher: parts.flusher,
+            quota: parts.quota,
+            metrics: parts.metrics,
             proposals: AtomicUsize::new(0),
             proposal_bytes: AtomicUsize::new(0),
-            peers: peers_receiver,
-            tasks: TaskTracker::new(),
+            tasks: parts.tasks,
             stop: CancellationToken::new(),
             on_fault,
             _data_dir: data_dir,
         };
-        member.tasks.spawn(follow(raft, status, peers));
         member.spawn_duties();
         Ok(member)
     }
 
+    /// What other members call, to be served where they reach this one.
+    pub fn peer_service(&self) -> PeerServer<PeerService> {
+        PeerService::mount(self.inner.clone())
+    }
+
     fn spawn_duties(&self) {
-        let barrier = self.barrier.clone();
+        let barrier = self.inner.barrier.clone();
         let (consensus, progress) = (self.consensus.clone(), self.progress.clone());
         let stop = self.stop.clone();
         self.tasks.spawn(async move { barrier.run(consensus, progress, stop).await });
         let duties = crate::duties::Duties {
             member_id: self.identity.member_id,
             consensus: self.consensus.clone(),
-            lessor: self.lessor.clone(),
+            lessor: self.inner.lessor.clone(),
             flusher: self.flusher.clone(),
             metrics: self.metrics.clone(),
             lease_extension: self.options.election_timeout,
@@ -242,11 +139,26 @@ impl Member {
         run(Box::pin(async move { expire.expire_leases().await }));
         run(Box::pin(async move { trim.trim_log().await }));
         run(Box::pin(async move { duties.flush_old().await }));
+        let inner = self.inner.clone();
+        let heartbeat = self.options.heartbeat;
+        run(Box::pin(async move { complete_members(&inner, heartbeat).await }));
     }
 
     /// Which member of which cluster this is.
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    pub(crate) fn count_renewal(&self) {
+        self.metrics.lease_renewed.inc();
     }
 
     /// The store as it is now, for one request.
@@ -303,8 +215,8 @@ impl Member {
 
     /// The members of the cluster by id, ascending.
     pub fn members(&self) -> Vec<MemberInfo> {
-        let peers = self.peers.borrow().clone();
-        let members = peers.into_iter().map(|(id, (peer, is_learner))| {
+        let peers = self.inner.peers.borrow().clone();
+        let members = peers.into_iter().map(|(id, (peer, _))| {
             let attributes = self.store.tables(|tables: &Tables| tables.members.get(&id).cloned());
             let attributes = attributes.unwrap_or_default();
             MemberInfo {
@@ -312,7 +224,7 @@ impl Member {
                 name: attributes.name,
                 peer_urls: peer.peer_urls,
                 client_urls: attributes.client_urls,
-                is_learner,
+                is_learner: peer.is_learner,
             }
         });
         members.collect()
@@ -365,7 +277,7 @@ impl Member {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn linearize(&self) -> Result<(), RequestError> {
-        match tokio::time::timeout(self.options.request_timeout, self.barrier.pass()).await {
+        match tokio::time::timeout(self.options.request_timeout, self.inner.barrier.pass()).await {
             Ok(result) => Ok(result?),
             Err(_) => {
                 self.metrics.read_indexes_failed.inc();
@@ -374,29 +286,9 @@ impl Member {
         }
     }
 
-    /// Gives a lease its full time again; waits first for what is committed, so that a lease just
-    /// granted is known.
-    pub async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
-        let known = self.store.tables(|tables: &Tables| tables.leases.contains_key(&id));
-        if !known {
-            self.linearize().await?;
-        }
-        let renewal = tokio::time::timeout(self.options.request_timeout, self.lessor.renew(id));
-        let renewal = renewal.await.map_err(|_| RequestError::Timeout)?;
-        if matches!(renewal, Renewal::Renewed(_)) {
-            self.metrics.lease_renewed.inc();
-        }
-        Ok(renewal)
-    }
-
-    /// The time of a lease; `None` for one that does not exist.
-    pub fn lease_time_to_live(&self, id: i64) -> Option<TimeToLive> {
-        self.lessor.time_to_live(id)
-    }
-
     /// Ids of all leases, those that end first in front.
     pub fn leases(&self) -> Vec<i64> {
-        self.lessor.leases()
+        self.inner.lessor.leases()
     }
 
     /// Waits until the history that a compaction at `revision` gave up is deleted.
@@ -503,47 +395,13 @@ fn float(number: u64) -> f64 {
     number as f64
 }
 
-async fn start_raft(
-    id: u64,
-    founders: BTreeMap<u64, Peer>,
-    options: &Options,
-    wal: Arc<Wal>,
-    machine: StateMachine,
-) -> Result<Raft<crate::types::TypeConfig, StateMachine>, StartError> {
-    let error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    let config = raft_config(options).map_err(|e| error(&e))?;
-    let store = LogStore::new(wal);
-    let raft = Raft::new(id, Arc::new(config), NoPeers, store, machine).await;
-    let raft = raft.map_err(|e| error(&e))?;
-    if raft.is_initialized().await.map_err(|e| error(&e))? {
-        // Without this a single voter would wait for its first tick.
-        raft.trigger().elect(false).await.map_err(|e| error(&e))?;
-    } else {
-        raft.initialize(founders).await.map_err(|e| error(&e))?;
+/// Sees to it that members get the vote they are to have, while this one leads.
+async fn complete_members(inner: &Inner, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        if inner.leads() {
+            inner.membership.complete().await;
+        }
     }
-    Ok(raft)
-}
-
-/// openraft's settings. A member that hears no leader for the lease and then for an election
-/// timeout wants to lead; openraft takes the longest election timeout for the lease, so half of the
-/// configured time is given to each.
-fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let half = millis(options.election_timeout) / 2;
-    Config {
-        cluster_name: "quorate".to_owned(),
-        heartbeat_interval: millis(options.heartbeat),
-        election_timeout_min: half - half / 10,
-        election_timeout_max: half + half / 10,
-        max_payload_entries: 4096,
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: LOG_KEEP_ENTRIES,
-        replication_lag_threshold: u64::MAX,
-        purge_batch_size: 1024,
-        enable_pre_vote: Some(true),
-        // A leader that lost power may not know what it had committed: it must be elected again.
-        enable_leader_restore: Some(false),
-        ..Config::default()
-    }
-    .validate()
 }

@@ -1,69 +1,51 @@
-//! The way to other members. A cluster of one has none: nothing is ever sent.
+//! What members say to each other, over gRPC.
+//!
+//! ```text
+//!   openraft --> client --> links --(Dial)--> another member's peer port --> server --> openraft
+//!                             ^
+//!   proposals, reads and leases of clients that the leader must answer
+//! ```
+//!
+//! Each member keeps four connections to each other one, made when they are needed: for the log,
+//! for what must not be delayed by it (heartbeats, votes, reads), for snapshots, and for what is
+//! passed on for clients. [`server::PeerService`] answers those who say that they mean this member
+//! of this cluster, and whose data directory is the one that the cluster knows.
+//!
+//! How bytes get from one machine to another is not known here: [`Dial`] makes connections, and
+//! whoever runs the member accepts them.
 
-use std::future::Future;
+pub(crate) mod append;
+pub(crate) mod client;
+pub(crate) mod codec;
+pub(crate) mod forward;
+mod guard;
+pub(crate) mod links;
+pub(crate) mod server;
+pub(crate) mod transfer;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-};
-use openraft::{AnyError, RaftNetworkFactory, RaftNetworkV2};
+use std::io;
 
-use crate::state_machine::SnapshotHandle;
-use crate::types::{Peer, TypeConfig, Vote};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
+use crate::consensus::BoxFuture;
 
-/// Reaches nobody.
-pub(crate) struct NoPeers;
+/// A connection to another member.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
-fn unreachable() -> Unreachable<TypeConfig> {
-    Unreachable::new(&AnyError::error("this member has no peers"))
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
+
+/// Opens connections to other members, encrypted and authenticated as this cluster wants it.
+pub trait Dial: Send + Sync + 'static {
+    /// A new connection to the member at a peer URL.
+    fn dial(&self, url: String) -> BoxFuture<'static, io::Result<Box<dyn Connection>>>;
 }
 
-impl RaftNetworkFactory<TypeConfig> for NoPeers {
-    type Network = Self;
-
-    async fn new_client(&mut self, _target: u64, _node: &Peer) -> Self {
-        Self
-    }
-}
-
-impl RaftNetworkV2<TypeConfig> for NoPeers {
-    type SnapshotData = SnapshotHandle;
-
-    async fn append_entries(
-        &mut self,
-        _: AppendEntriesRequest<TypeConfig>,
-        _: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(unreachable()))
-    }
-
-    async fn vote(
-        &mut self,
-        _: VoteRequest<TypeConfig>,
-        _: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(unreachable()))
-    }
-
-    // The default grants: a member that reaches nobody would disturb the others.
-    async fn pre_vote(
-        &mut self,
-        _: VoteRequest<TypeConfig>,
-        _: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(unreachable()))
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        _: Vote,
-        _: Snapshot,
-        _: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _: RPCOption,
-    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(StreamingError::Unreachable(unreachable()))
-    }
+/// Names of the headers of every call.
+pub(crate) mod header {
+    /// The cluster's id.
+    pub(crate) const CLUSTER: &str = "quorate-cluster";
+    /// The caller's id and the incarnation of its data directory, with a dot between them.
+    pub(crate) const FROM: &str = "quorate-from";
+    /// The member that is meant.
+    pub(crate) const TO: &str = "quorate-to";
 }

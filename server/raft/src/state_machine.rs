@@ -9,14 +9,17 @@ use openraft::entry::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use quorate_core::{Applied, Effect, Fault, LogPosition, Refusal, Store};
 use quorate_storage::OnFault;
+use tokio::sync::oneshot;
 
 use crate::flusher::{Checkpoint, Flusher};
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
+use crate::network::forward::Waiters;
 use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::types::{
-    Answer, Entry, LogId, StoredMembership, TypeConfig, encode_membership, log_id, position,
+    Answer, Entry, LogId, Membership, StoredMembership, TypeConfig, encode_membership, log_id,
+    position,
 };
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
@@ -42,10 +45,18 @@ pub(crate) struct StateMachine {
     on_fault: OnFault,
     /// Index of the last entry in the layer frozen last.
     rotated: u64,
+    me: u64,
+    /// Clients of this member whose commands another one proposed.
+    waiters: Arc<Waiters>,
+    /// Empty between batches, as is `forwarded`: their memory is used again.
+    answers: Answers,
+    forwarded: Vec<(oneshot::Sender<Answer>, Answer)>,
 }
 
 /// What a state machine works with.
 pub(crate) struct Parts {
+    pub(crate) me: u64,
+    pub(crate) waiters: Arc<Waiters>,
     pub(crate) store: Store,
     pub(crate) membership: StoredMembership,
     pub(crate) flusher: Flusher,
@@ -58,10 +69,22 @@ pub(crate) struct Parts {
 
 impl StateMachine {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { store, membership, flusher, lessor, progress, quota, metrics, on_fault } =
-            parts;
-        let rotated = store.applied().map_or(0, |at| at.index);
-        Self { store, membership, flusher, lessor, progress, quota, metrics, on_fault, rotated }
+        let rotated = parts.store.applied().map_or(0, |at| at.index);
+        Self {
+            store: parts.store,
+            membership: parts.membership,
+            flusher: parts.flusher,
+            lessor: parts.lessor,
+            progress: parts.progress,
+            quota: parts.quota,
+            metrics: parts.metrics,
+            on_fault: parts.on_fault,
+            rotated,
+            me: parts.me,
+            waiters: parts.waiters,
+            answers: Answers::new(),
+            forwarded: Vec::new(),
+        }
     }
 
     /// Freezes what was written and flushes it, unless a flush is under way.
@@ -98,11 +121,21 @@ impl StateMachine {
         match entry.payload {
             EntryPayload::Blank => self.store.apply_blank(at),
             EntryPayload::Membership(membership) => {
+                let ids = |membership: &Membership| membership.nodes().map(|(id, _)| *id).collect();
+                let (before, now) = (ids(self.membership.membership()), ids(&membership));
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                self.store.apply_membership(at, encode_membership(&self.membership));
+                let stored = encode_membership(&self.membership);
+                self.store.apply_membership(at, stored, &before, &now);
             }
             EntryPayload::Normal(payload) => {
-                return Ok(Some(self.apply_command(at, &payload.0)?));
+                let answer = Some(self.apply_command(at, &payload.command())?);
+                if let Some(origin) = payload.origin().filter(|origin| origin.member == self.me)
+                    && let Some(waiting) = self.waiters.take(origin.sequence)
+                {
+                    self.forwarded.push((waiting, answer));
+                    return Ok(None);
+                }
+                return Ok(answer);
             }
         }
         Ok(None)
@@ -147,20 +180,23 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         self.make_room().await;
         self.store.begin_batch();
-        let mut answers: Answers = Vec::new();
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             let answer = self.apply_entry(entry).map_err(|fault| self.fail(&fault))?;
             if let Some(responder) = responder {
-                answers.push((responder, answer));
+                self.answers.push((responder, answer));
             }
         }
         if let Some(applied) = self.store.applied() {
             self.progress.advance(applied.index);
         }
         self.quota.measure(self.flusher.engine().sizes(), self.store.active_bytes());
-        for (responder, answer) in answers {
+        for (responder, answer) in self.answers.drain(..) {
             responder.send(answer);
+        }
+        for (waiting, answer) in self.forwarded.drain(..) {
+            // A client that went away is not missed.
+            waiting.send(answer).ok();
         }
         Ok(())
     }

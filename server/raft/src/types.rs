@@ -11,15 +11,70 @@ use openraft::vote::leader_id_std::CommittedLeaderId;
 use prost::Message;
 use quorate_core::{LogPosition, Refusal, Reply};
 use quorate_storage::wal;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+
+/// Who waits for the answer to a command that another member proposed for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Origin {
+    /// The member that has the client.
+    pub(crate) member: u64,
+    /// A number of its own choice.
+    pub(crate) sequence: u64,
+}
+
+impl Origin {
+    const LEN: usize = 16;
+}
 
 /// A proposed command, encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Payload(pub(crate) Bytes);
+pub(crate) struct Payload {
+    /// Whether an [`Origin`] comes before the command.
+    is_forwarded: bool,
+    bytes: Bytes,
+}
+
+impl Payload {
+    /// A command of a client of this member.
+    pub(crate) fn local(command: Bytes) -> Self {
+        Self { is_forwarded: false, bytes: command }
+    }
+
+    /// A command of a client of another member; `bytes` are those of
+    /// [`forwarded_bytes`](Self::forwarded_bytes). `None` when they are too short.
+    pub(crate) fn forwarded(bytes: Bytes) -> Option<Self> {
+        (bytes.len() >= Origin::LEN).then_some(Self { is_forwarded: true, bytes })
+    }
+
+    /// A command as it goes to the leader.
+    pub(crate) fn forwarded_bytes(origin: Origin, command: &[u8]) -> Bytes {
+        let mut bytes = Vec::with_capacity(Origin::LEN + command.len());
+        bytes.extend_from_slice(&origin.member.to_le_bytes());
+        bytes.extend_from_slice(&origin.sequence.to_le_bytes());
+        bytes.extend_from_slice(command);
+        bytes.into()
+    }
+
+    /// Who waits for the answer, if that is not the leader's client.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let (member, rest) = self.bytes.split_first_chunk().filter(|_| self.is_forwarded)?;
+        let sequence = rest.first_chunk()?;
+        let (member, sequence) = (u64::from_le_bytes(*member), u64::from_le_bytes(*sequence));
+        Some(Origin { member, sequence })
+    }
+
+    /// The command.
+    pub(crate) fn command(&self) -> Bytes {
+        match self.is_forwarded {
+            true => self.bytes.slice(Origin::LEN..),
+            false => self.bytes.clone(),
+        }
+    }
+}
 
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} bytes", self.bytes.len())
     }
 }
 
@@ -31,15 +86,31 @@ pub type Answer = Option<Result<Reply, Refusal>>;
 pub struct Peer {
     /// Where other members reach it.
     pub peer_urls: Vec<String>,
+    /// Whether it is to have no vote. A member without a vote of which this is not said gets one
+    /// as soon as its log is close to the leader's.
+    pub is_learner: bool,
 }
 
 /// Somebody who waits for an answer, and may have stopped waiting.
-pub(crate) struct Waiting<T>(pub(crate) oneshot::Sender<T>);
+pub(crate) enum Waiting<T> {
+    /// A client of this member.
+    Here(oneshot::Sender<T>),
+    /// Another member, which wants to know what became of its proposal.
+    Elsewhere {
+        /// The number by which it knows the proposal.
+        sequence: u64,
+        /// Has room for all proposals that are under way.
+        replies: mpsc::Sender<(u64, T)>,
+    },
+}
 
 impl<T: Send + 'static> Responder<TypeConfig, T> for Waiting<T> {
     fn on_complete(self, result: T) {
         // An answer that nobody waits for any more is not news.
-        self.0.send(result).ok();
+        match self {
+            Self::Here(sender) => drop(sender.send(result)),
+            Self::Elsewhere { sequence, replies } => drop(replies.try_send((sequence, result))),
+        }
     }
 }
 
@@ -80,6 +151,7 @@ mod flavour {
     pub(super) const BLANK: u8 = 0;
     pub(super) const COMMAND: u8 = 1;
     pub(super) const MEMBERSHIP: u8 = 2;
+    pub(super) const FORWARDED: u8 = 3;
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -102,6 +174,20 @@ struct VotersMessage {
 struct PeerMessage {
     #[prost(string, repeated, tag = "1")]
     peer_urls: Vec<String>,
+    #[prost(bool, tag = "2")]
+    is_learner: bool,
+}
+
+impl From<&Peer> for PeerMessage {
+    fn from(peer: &Peer) -> Self {
+        Self { peer_urls: peer.peer_urls.clone(), is_learner: peer.is_learner }
+    }
+}
+
+impl From<PeerMessage> for Peer {
+    fn from(message: PeerMessage) -> Self {
+        Self { peer_urls: message.peer_urls, is_learner: message.is_learner }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -150,9 +236,7 @@ fn membership_message(membership: &Membership) -> MembershipMessage {
     let members = membership.nodes();
     MembershipMessage {
         voters: voters.map(|ids| VotersMessage { ids: ids.iter().copied().collect() }).collect(),
-        members: members
-            .map(|(id, peer)| (*id, PeerMessage { peer_urls: peer.peer_urls.clone() }))
-            .collect(),
+        members: members.map(|(id, peer)| (*id, PeerMessage::from(peer))).collect(),
         term: None,
         index: None,
     }
@@ -162,8 +246,7 @@ fn membership_of(message: MembershipMessage) -> Result<Membership, String> {
     let voters = message.voters.into_iter();
     let voters: Vec<BTreeSet<u64>> = voters.map(|set| set.ids.into_iter().collect()).collect();
     let members = message.members.into_iter();
-    let members: BTreeMap<u64, Peer> =
-        members.map(|(id, peer)| (id, Peer { peer_urls: peer.peer_urls })).collect();
+    let members: BTreeMap<u64, Peer> = members.map(|(id, peer)| (id, Peer::from(peer))).collect();
     if voters.is_empty() && members.is_empty() {
         return Ok(Membership::default());
     }
@@ -194,7 +277,8 @@ pub(crate) fn to_wal(entry: Entry) -> wal::Entry {
     let position = position(&entry.log_id);
     let (flavour, payload) = match entry.payload {
         EntryPayload::Blank => (flavour::BLANK, Bytes::new()),
-        EntryPayload::Normal(Payload(bytes)) => (flavour::COMMAND, bytes),
+        EntryPayload::Normal(Payload { is_forwarded: false, bytes }) => (flavour::COMMAND, bytes),
+        EntryPayload::Normal(Payload { is_forwarded: true, bytes }) => (flavour::FORWARDED, bytes),
         EntryPayload::Membership(membership) => {
             (flavour::MEMBERSHIP, membership_message(&membership).encode_to_vec().into())
         }
@@ -207,7 +291,11 @@ pub(crate) fn from_wal(entry: wal::Entry) -> Result<Entry, String> {
     let wal::Entry { position, flavour, payload } = entry;
     let payload = match flavour {
         flavour::BLANK => EntryPayload::Blank,
-        flavour::COMMAND => EntryPayload::Normal(Payload(payload)),
+        flavour::COMMAND => EntryPayload::Normal(Payload::local(payload)),
+        flavour::FORWARDED => match Payload::forwarded(payload) {
+            Some(payload) => EntryPayload::Normal(payload),
+            None => return Err(format!("log entry {} is cut short", position.index)),
+        },
         flavour::MEMBERSHIP => {
             let message = MembershipMessage::decode(payload).map_err(|error| {
                 format!("the membership in log entry {} does not decode: {error}", position.index)
@@ -219,12 +307,23 @@ pub(crate) fn from_wal(entry: wal::Entry) -> Result<Entry, String> {
     Ok(Entry { log_id: log_id(position), payload })
 }
 
+/// An entry that makes `id` the only member, as it lies in the log.
+pub(crate) fn only_member(at: LogPosition, id: u64, peer: &Peer) -> wal::Entry {
+    let message = MembershipMessage {
+        voters: vec![VotersMessage { ids: vec![id] }],
+        members: BTreeMap::from([(id, PeerMessage::from(peer))]),
+        ..Default::default()
+    };
+    let payload = message.encode_to_vec().into();
+    wal::Entry { position: at, flavour: flavour::MEMBERSHIP, payload }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn peer(url: &str) -> Peer {
-        Peer { peer_urls: vec![url.to_owned()] }
+        Peer { peer_urls: vec![url.to_owned()], is_learner: url.ends_with('2') }
     }
 
     #[test]
@@ -241,9 +340,14 @@ mod tests {
         {
             assert_eq!(decode_membership(&encode_membership(&stored)), Ok(stored));
         }
+        let origin = Origin { member: 7, sequence: u64::MAX };
+        let forwarded = Payload::forwarded_bytes(origin, b"command");
+        let payload = Payload::forwarded(forwarded.clone()).unwrap();
+        assert_eq!((payload.origin(), payload.command()), (Some(origin), "command".into()));
         let payloads = [
             EntryPayload::Blank,
-            EntryPayload::Normal(Payload(Bytes::from_static(b"command"))),
+            EntryPayload::Normal(Payload::local(Bytes::from_static(b"command"))),
+            EntryPayload::Normal(Payload::forwarded(forwarded.clone()).unwrap()),
             EntryPayload::Membership(membership),
         ];
         for payload in payloads {

@@ -88,6 +88,9 @@ pub struct Identity {
     pub cluster_id: u64,
     /// Id of the member.
     pub member_id: u64,
+    /// Which of the directories that ever were this member's it is: a random number, chosen when
+    /// it was made.
+    pub incarnation: u64,
 }
 
 /// A data directory in use by this process.
@@ -201,8 +204,11 @@ fn refuse_foreign(path: &Path, member: &Path) -> Result<(), DataDirError> {
 }
 
 fn write_identity(dir: &Path, path: &Path, identity: Identity) -> io::Result<()> {
-    let Identity { cluster_id, member_id } = identity;
-    let text = format!("{TITLE}\nformat {FORMAT}\ncluster {cluster_id:x}\nmember {member_id:x}\n");
+    let Identity { cluster_id, member_id, incarnation } = identity;
+    let text = format!(
+        "{TITLE}\nformat {FORMAT}\ncluster {cluster_id:x}\nmember {member_id:x}\n\
+         incarnation {incarnation:x}\n"
+    );
     let sealed = format!("{text}crc {:08x}\n", crc32c::crc32c(text.as_bytes()));
     let temporary = dir.join("IDENTITY.tmp");
     let mut options = OpenOptions::new();
@@ -235,8 +241,10 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, DataDirError> {
         return Err(damaged("it was written by another version of Quorate"));
     }
     let id = |name| field(name).and_then(|id| u64::from_str_radix(id, 16).ok());
-    match (id("cluster"), id("member")) {
-        (Some(cluster_id), Some(member_id)) => Ok(Some(Identity { cluster_id, member_id })),
+    match (id("cluster"), id("member"), id("incarnation")) {
+        (Some(cluster_id), Some(member_id), Some(incarnation)) => {
+            Ok(Some(Identity { cluster_id, member_id, incarnation }))
+        }
         _ => Err(damaged("an id is missing")),
     }
 }
@@ -256,7 +264,7 @@ mod tests {
         let mut dir = DataDir::open(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(dir.identity(), None);
-        let identity = Identity { cluster_id: u64::MAX, member_id: 1 };
+        let identity = Identity { cluster_id: u64::MAX, member_id: 1, incarnation: 5 };
         dir.set_identity(identity).unwrap();
         assert!(matches!(DataDir::open(&path), Err(DataDirError::Locked { .. })));
         drop(dir);
@@ -294,7 +302,7 @@ mod tests {
     fn a_damaged_identity_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let mut dir = DataDir::open(home.path()).unwrap();
-        dir.set_identity(Identity { cluster_id: 7, member_id: 8 }).unwrap();
+        dir.set_identity(Identity { cluster_id: 7, member_id: 8, incarnation: 9 }).unwrap();
         drop(dir);
         let path = home.path().join("member/IDENTITY");
         let good = std::fs::read(&path).unwrap();

@@ -1,47 +1,86 @@
 //! The Cluster service.
 
+use http::Uri;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::cluster_server::Cluster;
 use quorate_raft::MemberInfo;
 use tonic::{Request, Response, Status};
 
-use crate::error::status;
+use crate::error::{ApiError, status};
 use crate::server::Server;
 
 /// The Cluster service of a server.
 pub(crate) struct ClusterService(pub(crate) Server);
-
-/// What a cluster of one answers to a change of its members.
-fn one_member() -> Status {
-    Status::unimplemented("etcdserver: this version serves clusters of one member")
-}
 
 pub(crate) fn member_message(member: MemberInfo) -> pb::Member {
     let MemberInfo { id, name, peer_urls, client_urls, is_learner } = member;
     pb::Member { id, name, peer_urls, client_urls, is_learner }
 }
 
+/// Peer URLs as the cluster keeps them: in order. etcd wants a scheme, a host and a port, and
+/// nothing more.
+fn peer_urls(urls: Vec<String>) -> Result<Vec<String>, Status> {
+    let is_good = |url: &String| {
+        url.parse::<Uri>().is_ok_and(|uri| {
+            let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+            scheme
+                && uri.port().is_some()
+                && matches!(uri.path(), "" | "/")
+                && uri.query().is_none()
+        })
+    };
+    if urls.is_empty() || !urls.iter().all(is_good) {
+        return Err(status(ApiError::MemberBadUrls));
+    }
+    let mut urls: Vec<String> =
+        urls.into_iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
+    urls.sort();
+    Ok(urls)
+}
+
+impl ClusterService {
+    fn members(&self) -> Vec<pb::Member> {
+        self.0.member().members().into_iter().map(member_message).collect()
+    }
+
+    /// Answers about members carry no revision.
+    fn header(&self) -> Option<pb::ResponseHeader> {
+        Some(self.0.header(0))
+    }
+}
+
 #[tonic::async_trait]
 impl Cluster for ClusterService {
     async fn member_add(
         &self,
-        _request: Request<pb::MemberAddRequest>,
+        request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        Err(one_member())
+        let request = request.into_inner();
+        let urls = peer_urls(request.peer_urls)?;
+        let added = self.0.member().add_member(urls, request.is_learner).await.map_err(status)?;
+        let member = Some(member_message(added));
+        let (header, members) = (self.header(), self.members());
+        Ok(Response::new(pb::MemberAddResponse { header, member, members }))
     }
 
     async fn member_remove(
         &self,
-        _request: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        Err(one_member())
+        self.0.member().remove_member(request.into_inner().id).await.map_err(status)?;
+        let (header, members) = (self.header(), self.members());
+        Ok(Response::new(pb::MemberRemoveResponse { header, members }))
     }
 
     async fn member_update(
         &self,
-        _request: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        Err(one_member())
+        let request = request.into_inner();
+        let urls = peer_urls(request.peer_urls)?;
+        self.0.member().update_member(request.id, urls).await.map_err(status)?;
+        let (header, members) = (self.header(), self.members());
+        Ok(Response::new(pb::MemberUpdateResponse { header, members }))
     }
 
     async fn member_list(
@@ -51,16 +90,16 @@ impl Cluster for ClusterService {
         if request.into_inner().linearizable {
             self.0.member().linearize().await.map_err(status)?;
         }
-        let members = self.0.member().members().into_iter().map(member_message).collect();
-        // Answers about members carry no revision.
-        let header = Some(self.0.header(0));
+        let (header, members) = (self.header(), self.members());
         Ok(Response::new(pb::MemberListResponse { header, members }))
     }
 
     async fn member_promote(
         &self,
-        _request: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        Err(one_member())
+        self.0.member().promote_member(request.into_inner().id).await.map_err(status)?;
+        let (header, members) = (self.header(), self.members());
+        Ok(Response::new(pb::MemberPromoteResponse { header, members }))
     }
 }

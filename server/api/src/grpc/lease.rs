@@ -103,7 +103,7 @@ impl Lease for LeaseService {
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         let request = request.into_inner();
         self.0.member().linearize().await.map_err(status)?;
-        let time = self.0.member().lease_time_to_live(request.id);
+        let time = self.0.member().lease_time_to_live(request.id).await.map_err(status)?;
         let keys = match request.keys && time.is_some() {
             true => self.0.member().view().lease_keys(request.id),
             false => Ok(Vec::new()),

@@ -7,6 +7,7 @@ use prost::Message;
 use quorate_core::{Command, Reply};
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::maintenance_server::Maintenance;
+use quorate_raft::{MemberError, RequestError};
 use tonic::{Code, Request, Response, Status};
 
 use super::kv::wrong_reply;
@@ -139,10 +140,15 @@ impl Maintenance for MaintenanceService {
 
     async fn move_leader(
         &self,
-        _request: Request<pb::MoveLeaderRequest>,
+        request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        // In a cluster of one there is nobody else.
-        Err(status(ApiError::BadLeaderTransferee))
+        match self.0.member().move_leader(request.into_inner().target_id).await {
+            Ok(()) => Ok(Response::new(pb::MoveLeaderResponse::default())),
+            Err(MemberError::Request(RequestError::Timeout)) => {
+                Err(Status::unknown("etcdserver: request timed out, leader transfer took too long"))
+            }
+            Err(error) => Err(status(error)),
+        }
     }
 
     async fn downgrade(

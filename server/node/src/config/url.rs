@@ -103,6 +103,11 @@ impl Url {
         if problems.is_empty() { Ok(urls) } else { Err(problems) }
     }
 
+    /// Host and port, to connect to.
+    pub(crate) fn authority(&self) -> &str {
+        &self.address
+    }
+
     /// Where to listen for this URL. Names are not looked up: what they resolve to may change.
     ///
     /// # Errors

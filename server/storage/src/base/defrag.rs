@@ -19,7 +19,7 @@ use super::fault;
 use super::merge::{append_history, begin, create_tables, merge_latest, write_meta};
 use super::meta::Meta;
 use super::snapshot::Snapshot;
-use super::tables::{ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER};
+use super::tables::{ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, REMOVED};
 
 /// Rows copied in one transaction.
 const CHUNK_ROWS: usize = 32 << 10;
@@ -93,6 +93,7 @@ impl Copy {
         copy_table(&self.database, snapshot, LEASE)?;
         copy_table(&self.database, snapshot, ALARM)?;
         copy_table(&self.database, snapshot, MEMBER)?;
+        copy_table(&self.database, snapshot, REMOVED)?;
         let txn = begin(&self.database)?;
         write_meta(&txn, &meta)?;
         txn.commit().map_err(fault)?;

@@ -18,7 +18,7 @@ use super::merge::{begin, create_tables, merge};
 use super::meta::Meta;
 use super::metrics::Metrics;
 use super::snapshot::Snapshot;
-use super::tables::{ALARM, LEASE, MEMBER};
+use super::tables::{ALARM, LEASE, MEMBER, REMOVED};
 use super::{BaseError, compact, fault};
 use crate::OnFault;
 
@@ -128,10 +128,15 @@ fn restore(base: &Snapshot) -> Result<Restored, Fault> {
     let table = base.txn().open_table(MEMBER).map_err(fault)?;
     for row in table.iter().map_err(fault)? {
         let (id, row) = row.map_err(fault)?;
-        let mut texts = row.value().into_iter().map(str::to_owned);
+        let (incarnation, texts) = row.value();
+        let mut texts = texts.into_iter().map(str::to_owned);
         let name = texts.next().unwrap_or_default();
-        let attributes = MemberAttributes { name, client_urls: texts.collect() };
+        let attributes = MemberAttributes { name, client_urls: texts.collect(), incarnation };
         tables.members.insert(id.value(), attributes);
+    }
+    let table = base.txn().open_table(REMOVED).map_err(fault)?;
+    for row in table.iter().map_err(fault)? {
+        tables.removed.insert(row.map_err(fault)?.0.value());
     }
     Ok(Restored {
         revision: meta.history_revision,

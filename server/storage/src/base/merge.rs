@@ -13,7 +13,7 @@ use super::fault;
 use super::meta::Meta;
 use super::row::{HistoryRow, LatestRow, history_bytes, lease_key, stored_bytes};
 use super::tables::{
-    ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, META, META_KEY, RevisionKey,
+    ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, META, META_KEY, REMOVED, RevisionKey,
 };
 
 /// Begins a transaction that is durable when it commits, and that leaves a file which opens in
@@ -34,6 +34,7 @@ pub(super) fn create_tables(txn: &WriteTransaction, meta: &Meta) -> Result<(), F
     txn.open_table(LEASE_KEY).map_err(fault)?;
     txn.open_table(ALARM).map_err(fault)?;
     txn.open_table(MEMBER).map_err(fault)?;
+    txn.open_table(REMOVED).map_err(fault)?;
     write_meta(txn, meta)
 }
 
@@ -163,7 +164,11 @@ pub(super) fn write_small_tables(txn: &WriteTransaction, tables: &Tables) -> Res
     for (id, attributes) in &tables.members {
         let urls = attributes.client_urls.iter().map(String::as_str);
         let row: Vec<&str> = std::iter::once(attributes.name.as_str()).chain(urls).collect();
-        members.insert(*id, row).map_err(fault)?;
+        members.insert(*id, (attributes.incarnation, row)).map_err(fault)?;
+    }
+    let mut removed = txn.open_table(REMOVED).map_err(fault)?;
+    for id in &tables.removed {
+        removed.insert(*id, ()).map_err(fault)?;
     }
     Ok(())
 }

@@ -25,8 +25,11 @@ pub(super) const LEASE_KEY: TableDefinition<&[u8], ()> = TableDefinition::new("l
 /// Raised alarms: type and member.
 pub(super) const ALARM: TableDefinition<(i32, u64), ()> = TableDefinition::new("alarm");
 
-/// Member to its attributes: name, then client URLs.
-pub(super) const MEMBER: TableDefinition<u64, Vec<&str>> = TableDefinition::new("member");
+/// Member to its attributes: incarnation; name, then client URLs.
+pub(super) const MEMBER: TableDefinition<u64, (u64, Vec<&str>)> = TableDefinition::new("member");
+
+/// Members that were removed.
+pub(super) const REMOVED: TableDefinition<u64, ()> = TableDefinition::new("removed");
 
 /// One row: what the database is complete up to; see [`super::meta::Meta`].
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");

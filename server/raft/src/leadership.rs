@@ -1,0 +1,166 @@
+//! Who leads, as far as can be known here and now.
+//!
+//! openraft's leader goes on being one in its own eyes while it reaches nobody, and its followers
+//! go on following one that is gone until they elect another. For clients neither counts: a leader
+//! without a quorum leads nobody, and a leader that was not heard of for an election timeout is
+//! none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use openraft::Raft;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::consensus::RaftStatus;
+use crate::state_machine::StateMachine;
+use crate::types::{Peer, StoredMembership, TypeConfig, Vote};
+
+/// The members in the raft membership, and whether each is without a vote.
+pub(crate) type Peers = BTreeMap<u64, (Peer, bool)>;
+
+/// When this member last heard of a leader.
+pub(crate) struct Heard {
+    start: Instant,
+    /// Milliseconds since `start`.
+    at: AtomicU64,
+}
+
+impl Heard {
+    /// Nothing was heard yet, but time to hear something begins now.
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), at: AtomicU64::new(0) }
+    }
+
+    /// Notes a message from `from`, sent under `vote`.
+    pub(crate) fn note(&self, from: u64, vote: &Vote) {
+        if vote.committed && vote.leader_id.voted_for == from {
+            self.at.store(millis(self.start.elapsed()), Ordering::Relaxed);
+        }
+    }
+
+    fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.at.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(heard)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Which members answer this one while it leads.
+#[derive(Default)]
+pub(crate) struct Activity(Mutex<BTreeMap<u64, Link>>);
+
+/// How a member answers.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    answers: bool,
+    /// Since when it does, when it once did not.
+    since: Option<Instant>,
+}
+
+impl Activity {
+    /// Whether `member` answers, and has for `time` unless it was never seen not to.
+    pub(crate) fn is_active_for(&self, member: u64, time: Duration) -> bool {
+        let links = self.0.lock();
+        links.get(&member).is_some_and(|link| {
+            link.answers && link.since.is_none_or(|since| since.elapsed() >= time)
+        })
+    }
+
+    /// Whether `member` answers.
+    pub(crate) fn is_active(&self, member: u64) -> bool {
+        self.is_active_for(member, Duration::ZERO)
+    }
+
+    fn note(&self, answering: &BTreeMap<u64, bool>) {
+        let mut links = self.0.lock();
+        links.retain(|id, _| answering.contains_key(id));
+        for (id, answers) in answering {
+            let link = links.entry(*id).or_insert(Link { answers: *answers, since: None });
+            if link.answers != *answers {
+                *link = Link { answers: *answers, since: Some(Instant::now()) };
+            }
+        }
+    }
+}
+
+/// Carries what the raft reports into a status, until it stops.
+pub(crate) struct Follower {
+    pub(crate) raft: Raft<TypeConfig, StateMachine>,
+    pub(crate) heard: std::sync::Arc<Heard>,
+    pub(crate) activity: std::sync::Arc<Activity>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) election_timeout: Duration,
+    pub(crate) status: watch::Sender<RaftStatus>,
+    pub(crate) peers: watch::Sender<Peers>,
+}
+
+impl Follower {
+    /// Follows until the raft stops.
+    pub(crate) async fn run(self) {
+        // These change with the leader and the membership alone, not with every entry.
+        let mut changes = self.raft.server_metrics();
+        let mut ticks = tokio::time::interval(self.heartbeat);
+        let mut known = None;
+        loop {
+            {
+                let metrics = changes.borrow_watched();
+                let membership = &metrics.membership_config;
+                if known != *membership.log_id() {
+                    known = *membership.log_id();
+                    self.peers.send_replace(peers_of(membership));
+                }
+            }
+            let now = self.now();
+            self.status.send_if_modified(|old| std::mem::replace(old, now) != now);
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                _ = ticks.tick() => {}
+            }
+        }
+    }
+
+    fn now(&self) -> RaftStatus {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let term = metrics.vote.leader_id.term;
+        let voters = metrics.membership_config.membership().voter_ids().count();
+        let leader = match metrics.current_leader {
+            Some(leader) if leader != metrics.id => {
+                (self.heard.silence() < self.election_timeout).then_some(leader)
+            }
+            Some(leader) if voters > 1 => {
+                self.note_activity(metrics.heartbeat.as_ref());
+                let acked = metrics.last_quorum_acked.as_ref();
+                let is_confirmed = acked.is_some_and(|at| at.elapsed() < self.election_timeout);
+                is_confirmed.then_some(leader)
+            }
+            leader => leader,
+        };
+        RaftStatus { term, leader }
+    }
+
+    fn note_activity(
+        &self,
+        heartbeats: Option<&BTreeMap<u64, Option<openraft::alias::SerdeInstantOf<TypeConfig>>>>,
+    ) {
+        let answering = heartbeats.into_iter().flatten().map(|(id, acked)| {
+            let answers = acked.as_ref().is_some_and(|at| at.elapsed() < self.election_timeout);
+            (*id, answers)
+        });
+        self.activity.note(&answering.collect());
+    }
+}
+
+/// The members of a membership.
+pub(crate) fn peers_of(stored: &StoredMembership) -> Peers {
+    let membership = stored.membership();
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let nodes = membership.nodes();
+    nodes.map(|(id, peer)| (*id, (peer.clone(), !voters.contains(id)))).collect()
+}

@@ -1,0 +1,73 @@
+//! Streams of entries, a few requests ahead of their replies.
+
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt, stream};
+use openraft::AnyError;
+use openraft::errors::{NetworkError, RPCError, Unreachable};
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use quorate_proto::peer as pb;
+use tokio::sync::Semaphore;
+use tonic::{Status, Streaming};
+
+use super::codec;
+use super::links::Client;
+use crate::types::TypeConfig;
+
+pub(crate) type Error = RPCError<TypeConfig>;
+pub(crate) type Appended = Result<StreamAppendResult<TypeConfig>, Error>;
+
+/// Requests that may be under way to one member. With more, what could go out as one request is
+/// cut into many small ones; two keep both sides busy, and the third hides the way between them.
+const APPENDS_MAX: usize = 3;
+
+/// Sends requests as they come and gives back what becomes of each.
+pub(crate) async fn append<S>(
+    mut client: Client,
+    requests: S,
+) -> Result<impl Stream<Item = Appended> + Send, Error>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+{
+    let room = Arc::new(Semaphore::new(APPENDS_MAX));
+    let outgoing = outgoing(requests, room.clone());
+    let replies = client.append(outgoing).await.map_err(|status| failed(&status))?;
+    Ok(incoming(replies.into_inner(), room))
+}
+
+fn outgoing<S>(requests: S, room: Arc<Semaphore>) -> impl Stream<Item = pb::AppendRequest> + Send
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+{
+    stream::unfold((requests, room), |(mut requests, room)| async move {
+        // Room first: a request holds the newest entries when it is made as late as possible.
+        room.acquire().await.ok()?.forget();
+        let request = requests.next().await?;
+        Some((codec::append_to_wire(request), (requests, room)))
+    })
+}
+
+fn incoming(
+    replies: Streaming<pb::AppendReply>,
+    room: Arc<Semaphore>,
+) -> impl Stream<Item = Appended> + Send {
+    replies.map(move |reply| {
+        room.add_permits(1);
+        let reply = reply.map_err(|status| failed(&status))?;
+        codec::reply_from_wire(reply).map_err(|error| malformed(&error))
+    })
+}
+
+/// How openraft is to see a failure: a member that cannot be reached is left alone for a while.
+pub(crate) fn failed(status: &Status) -> Error {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::FailedPrecondition => {
+            RPCError::Unreachable(Unreachable::new(&AnyError::new(status)))
+        }
+        _ => RPCError::Network(NetworkError::new(&AnyError::new(status))),
+    }
+}
+
+pub(crate) fn malformed(error: &codec::Malformed) -> Error {
+    RPCError::Network(NetworkError::new(&AnyError::new(error)))
+}

@@ -1,0 +1,157 @@
+//! openraft's way to other members.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use openraft::errors::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
+use openraft::network::{RPCOption, RPCTypes};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, RaftNetworkFactory, RaftNetworkV2};
+use tonic::Status;
+
+use super::append::{Appended, Error, append, failed, malformed};
+use super::codec;
+use super::links::{Link, Links};
+use crate::state_machine::SnapshotHandle;
+use crate::types::{Peer, TypeConfig, Vote};
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
+/// Makes openraft's clients.
+pub(crate) struct Factory(pub(crate) Arc<Links>);
+
+impl RaftNetworkFactory<TypeConfig> for Factory {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: u64, _node: &Peer) -> Network {
+        Network { links: self.0.clone(), target }
+    }
+}
+
+/// openraft's client of one member. The connections belong to [`Links`]: each kind of message has
+/// its own, whoever sends it.
+pub(crate) struct Network {
+    links: Arc<Links>,
+    target: u64,
+}
+
+impl Network {
+    fn link(&self) -> Result<Link, Error> {
+        self.links.to(self.target).ok_or_else(|| {
+            let error = AnyError::error(format!("{:x} is no member", self.target));
+            RPCError::Unreachable(Unreachable::new(&error))
+        })
+    }
+
+    /// Makes a call that must not take longer than `within`.
+    async fn call<T>(
+        &self,
+        action: RPCTypes,
+        within: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(within, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(failed(&status)),
+            Err(_) => Err(RPCError::Timeout(Timeout {
+                action,
+                id: self.links.identity().member_id,
+                target: self.target,
+                timeout: within,
+            })),
+        }
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Network {
+    type SnapshotData = SnapshotHandle;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, Error> {
+        let last = codec::last_of(&request);
+        let mut client = self.link()?.control;
+        let call = client.heartbeat(codec::append_to_wire(request));
+        let reply = self.call(RPCTypes::AppendEntries, option.hard_ttl(), call).await?;
+        codec::response_from_wire(reply, last).map_err(|error| malformed(&error))
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> openraft::base::BoxFuture<'s, Result<openraft::base::BoxStream<'s, Appended>, Error>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let client = self.link()?.log;
+            let replies = append(client, input).await?;
+            let replies: openraft::base::BoxStream<'s, _> = Box::pin(replies);
+            Ok(replies)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        let mut client = self.link()?.control;
+        let call = client.vote(codec::vote_request_to_wire(&request));
+        let reply = self.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
+        codec::vote_response_from_wire(reply).map_err(|error| malformed(&error))
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        let mut client = self.link()?.control;
+        let call = client.pre_vote(codec::vote_request_to_wire(&request));
+        let reply = self.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
+        codec::vote_response_from_wire(reply).map_err(|error| malformed(&error))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let client = self.link().map_err(streaming)?.bulk;
+        super::transfer::send(client, vote, snapshot, cancel).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, Error> {
+        let mut client = self.link()?.control;
+        let call = client.transfer_leader(codec::transfer_to_wire(&request));
+        let reply = self.call(RPCTypes::TransferLeader, option.hard_ttl(), call).await?;
+        codec::transferred_from_wire(reply, &request).map_err(|error| malformed(&error))
+    }
+}
+
+fn streaming(error: Error) -> StreamingError<TypeConfig> {
+    match error {
+        RPCError::Unreachable(error) => StreamingError::Unreachable(error),
+        RPCError::Network(error) => StreamingError::Network(error),
+        RPCError::Timeout(error) => StreamingError::Timeout(error),
+        RPCError::RemoteError(error) => {
+            StreamingError::Network(NetworkError::new(&AnyError::error(error.to_string())))
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! openraft's messages as they are on the wire.
+
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use quorate_core::LogPosition;
+use quorate_proto::peer as pb;
+use quorate_storage::wal;
+
+use crate::types::{LogId, TypeConfig, Vote, from_wal, log_id, position, to_wal};
+
+/// What is wrong with a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a peer's message is wrong: {0}")]
+pub(crate) struct Malformed(String);
+
+fn missing(what: &str) -> Malformed {
+    Malformed(format!("it has no {what}"))
+}
+
+pub(crate) fn id_to_wire(id: &LogId) -> pb::LogId {
+    let LogPosition { term, index } = position(id);
+    pb::LogId { term, index }
+}
+
+pub(crate) fn id_from_wire(id: pb::LogId) -> LogId {
+    log_id(LogPosition { term: id.term, index: id.index })
+}
+
+pub(crate) fn vote_to_wire(vote: &Vote) -> pb::Vote {
+    pb::Vote {
+        term: vote.leader_id.term,
+        member: vote.leader_id.voted_for,
+        committed: vote.committed,
+    }
+}
+
+pub(crate) fn vote_from_wire(vote: Option<pb::Vote>) -> Result<Vote, Malformed> {
+    let vote = vote.ok_or_else(|| missing("vote"))?;
+    Ok(match vote.committed {
+        true => Vote::new_committed(vote.term, vote.member),
+        false => Vote::new(vote.term, vote.member),
+    })
+}
+
+pub(crate) fn append_to_wire(request: AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
+    let entries = request.entries.into_iter().map(|entry| {
+        let wal::Entry { position, flavour, payload } = to_wal(entry);
+        let id = pb::LogId { term: position.term, index: position.index };
+        pb::Entry { id: Some(id), kind: u32::from(flavour), payload }
+    });
+    pb::AppendRequest {
+        vote: Some(vote_to_wire(&request.vote)),
+        previous: request.prev_log_id.as_ref().map(id_to_wire),
+        entries: entries.collect(),
+        committed: request.leader_commit.as_ref().map(id_to_wire),
+    }
+}
+
+pub(crate) fn append_from_wire(
+    request: pb::AppendRequest,
+) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
+    let entries = request.entries.into_iter().map(|entry| {
+        let id = entry.id.ok_or_else(|| missing("position of an entry"))?;
+        let flavour = u8::try_from(entry.kind)
+            .map_err(|_| Malformed(format!("an entry has kind {}", entry.kind)))?;
+        let position = LogPosition { term: id.term, index: id.index };
+        from_wal(wal::Entry { position, flavour, payload: entry.payload }).map_err(Malformed)
+    });
+    Ok(AppendEntriesRequest {
+        vote: vote_from_wire(request.vote)?,
+        prev_log_id: request.previous.map(id_from_wire),
+        entries: entries.collect::<Result<_, _>>()?,
+        leader_commit: request.committed.map(id_from_wire),
+    })
+}
+
+/// The end of a request: what is durable at the receiver when all of it is.
+pub(crate) fn last_of(request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
+    request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id)
+}
+
+/// The outcome of one request of a stream.
+pub(crate) fn reply_to_wire(result: StreamAppendResult<TypeConfig>) -> pb::AppendReply {
+    use pb::append_reply::Outcome;
+    let outcome = match result {
+        Ok(Some(durable)) => Outcome::Durable(id_to_wire(&durable)),
+        Ok(None) => Outcome::Durable(pb::LogId::default()),
+        Err(StreamAppendError::Conflict(id)) => Outcome::Conflict(id_to_wire(&id)),
+        Err(StreamAppendError::HigherVote(vote)) => Outcome::HigherVote(vote_to_wire(&vote)),
+    };
+    pb::AppendReply { outcome: Some(outcome) }
+}
+
+pub(crate) fn reply_from_wire(
+    reply: pb::AppendReply,
+) -> Result<StreamAppendResult<TypeConfig>, Malformed> {
+    use pb::append_reply::Outcome;
+    match reply.outcome.ok_or_else(|| missing("outcome"))? {
+        Outcome::Durable(id) if id == pb::LogId::default() => Ok(Ok(None)),
+        Outcome::Durable(id) => Ok(Ok(Some(id_from_wire(id)))),
+        Outcome::Conflict(id) => Ok(Err(StreamAppendError::Conflict(id_from_wire(id)))),
+        Outcome::HigherVote(vote) => {
+            Ok(Err(StreamAppendError::HigherVote(vote_from_wire(Some(vote))?)))
+        }
+    }
+}
+
+/// The outcome of a request by itself; `previous` and `last` are the request's ends.
+pub(crate) fn response_to_wire(
+    response: AppendEntriesResponse<TypeConfig>,
+    previous: Option<LogId>,
+    last: Option<LogId>,
+) -> pb::AppendReply {
+    // A conflict without a previous entry cannot be: nothing comes before the first entry.
+    let previous = previous.or_else(|| Some(log_id(LogPosition::default())));
+    reply_to_wire(response.into_stream_result(previous, last))
+}
+
+/// Reads [`response_to_wire`]; `last` is the end of the request.
+pub(crate) fn response_from_wire(
+    reply: pb::AppendReply,
+    last: Option<LogId>,
+) -> Result<AppendEntriesResponse<TypeConfig>, Malformed> {
+    Ok(match reply_from_wire(reply)? {
+        Ok(durable) if durable == last => AppendEntriesResponse::Success,
+        Ok(durable) => AppendEntriesResponse::PartialSuccess(durable),
+        Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+        Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+    })
+}
+
+pub(crate) fn vote_request_to_wire(request: &VoteRequest<TypeConfig>) -> pb::VoteRequest {
+    pb::VoteRequest {
+        vote: Some(vote_to_wire(&request.vote)),
+        last: request.last_log_id.as_ref().map(id_to_wire),
+        transfer: request.leadership_transfer,
+    }
+}
+
+pub(crate) fn vote_request_from_wire(
+    request: pb::VoteRequest,
+) -> Result<VoteRequest<TypeConfig>, Malformed> {
+    Ok(VoteRequest {
+        vote: vote_from_wire(request.vote)?,
+        last_log_id: request.last.map(id_from_wire),
+        leadership_transfer: request.transfer,
+    })
+}
+
+pub(crate) fn vote_response_to_wire(response: &VoteResponse<TypeConfig>) -> pb::VoteReply {
+    pb::VoteReply {
+        vote: Some(vote_to_wire(&response.vote)),
+        granted: response.vote_granted,
+        last: response.last_log_id.as_ref().map(id_to_wire),
+    }
+}
+
+pub(crate) fn vote_response_from_wire(
+    reply: pb::VoteReply,
+) -> Result<VoteResponse<TypeConfig>, Malformed> {
+    let vote = vote_from_wire(reply.vote)?;
+    Ok(VoteResponse {
+        vote,
+        vote_granted: reply.granted,
+        last_log_id: reply.last.map(id_from_wire),
+    })
+}
+
+pub(crate) fn transfer_to_wire(request: &TransferLeaderRequest<TypeConfig>) -> pb::TransferRequest {
+    pb::TransferRequest {
+        from: Some(vote_to_wire(request.from_leader())),
+        to: *request.to_node_id(),
+        last: request.last_log_id().map(id_to_wire),
+    }
+}
+
+pub(crate) fn transfer_from_wire(
+    request: pb::TransferRequest,
+) -> Result<TransferLeaderRequest<TypeConfig>, Malformed> {
+    let from = vote_from_wire(request.from)?;
+    Ok(TransferLeaderRequest::new(from, request.to, request.last.map(id_from_wire)))
+}
+
+pub(crate) fn transferred_to_wire(
+    response: TransferLeaderResponse<TypeConfig>,
+) -> pb::TransferReply {
+    use pb::transfer_reply::Outcome;
+    let outcome = match response {
+        Ok(()) => Outcome::Accepted(true),
+        Err(TransferLeaderError::VoteChanged { actual, .. }) => {
+            Outcome::OtherVote(vote_to_wire(&actual))
+        }
+        Err(TransferLeaderError::LogNotFlushed { actual, .. }) => {
+            Outcome::Lagging(actual.as_ref().map(id_to_wire).unwrap_or_default())
+        }
+    };
+    pb::TransferReply { outcome: Some(outcome) }
+}
+
+/// Reads [`transferred_to_wire`], the answer to `request`.
+pub(crate) fn transferred_from_wire(
+    reply: pb::TransferReply,
+    request: &TransferLeaderRequest<TypeConfig>,
+) -> Result<TransferLeaderResponse<TypeConfig>, Malformed> {
+    use pb::transfer_reply::Outcome;
+    Ok(match reply.outcome.ok_or_else(|| missing("outcome"))? {
+        Outcome::Accepted(_) => Ok(()),
+        Outcome::OtherVote(vote) => Err(TransferLeaderError::VoteChanged {
+            expected: *request.from_leader(),
+            actual: vote_from_wire(Some(vote))?,
+        }),
+        Outcome::Lagging(id) => Err(TransferLeaderError::LogNotFlushed {
+            expected: request.last_log_id().copied(),
+            actual: (id != pb::LogId::default()).then(|| id_from_wire(id)),
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::entry::EntryPayload;
+
+    use super::*;
+    use crate::types::{Entry, Payload};
+
+    fn at(term: u64, index: u64) -> LogId {
+        log_id(LogPosition { term, index })
+    }
+
+    #[test]
+    fn requests_survive_the_wire() {
+        let payload = EntryPayload::Normal(Payload::local("command".into()));
+        let entry = Entry { log_id: at(2, 8), payload };
+        let request = AppendEntriesRequest {
+            vote: Vote::new_committed(2, 9),
+            prev_log_id: Some(at(1, 7)),
+            entries: vec![entry.clone()],
+            leader_commit: None,
+        };
+        assert_eq!(last_of(&request), Some(at(2, 8)));
+        let read = append_from_wire(append_to_wire(request)).unwrap();
+        assert_eq!((read.vote, read.prev_log_id), (Vote::new_committed(2, 9), Some(at(1, 7))));
+        assert_eq!((read.entries, read.leader_commit), (vec![entry], None));
+        let vote = VoteRequest::new(Vote::new(3, 1), Some(at(2, 8)));
+        assert_eq!(vote_request_from_wire(vote_request_to_wire(&vote)), Ok(vote));
+        assert!(append_from_wire(pb::AppendRequest::default()).is_err());
+        assert!(reply_from_wire(pb::AppendReply::default()).is_err());
+    }
+
+    #[test]
+    fn outcomes_survive_the_wire() {
+        let outcomes = [
+            Ok(Some(at(2, 8))),
+            Ok(None),
+            Err(StreamAppendError::Conflict(at(1, 7))),
+            Err(StreamAppendError::HigherVote(Vote::new(4, 2))),
+        ];
+        for outcome in outcomes {
+            assert_eq!(reply_from_wire(reply_to_wire(outcome.clone())), Ok(outcome));
+        }
+        let (previous, last) = (Some(at(1, 7)), Some(at(2, 8)));
+        let responses = [
+            AppendEntriesResponse::Success,
+            AppendEntriesResponse::PartialSuccess(previous),
+            AppendEntriesResponse::Conflict,
+            AppendEntriesResponse::HigherVote(Vote::new(4, 2)),
+        ];
+        for response in responses {
+            let wire = response_to_wire(response.clone(), previous, last);
+            assert_eq!(response_from_wire(wire, last), Ok(response));
+        }
+    }
+}

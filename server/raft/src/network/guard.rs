@@ -1,0 +1,72 @@
+//! Who may call this member.
+
+use quorate_core::store::Shared;
+use quorate_storage::data_dir::Identity;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::header;
+use crate::leadership::Peers;
+
+/// In the text of the answer to a member that was removed: it stops when it reads this.
+pub(crate) const REMOVED: &str = "was removed from the cluster";
+
+/// Lets a caller in who means this member of this cluster, is a member, and has the data directory
+/// that the cluster knows. Returns who it is.
+pub(crate) fn admit(
+    headers: &MetadataMap,
+    me: &Identity,
+    store: &Shared,
+    peers: &watch::Receiver<Peers>,
+) -> Result<u64, Status> {
+    let text = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.ok_or_else(|| Status::invalid_argument(format!("there is no header {name}")))
+    };
+    let cluster = number(text(header::CLUSTER)?)?;
+    if cluster != me.cluster_id {
+        let mine = me.cluster_id;
+        let text = format!("cluster ID mismatch: this is {mine:x}, the caller's is {cluster:x}");
+        return Err(Status::failed_precondition(text));
+    }
+    let (to, meant) = pair(text(header::TO)?)?;
+    if to != me.member_id {
+        let text = format!("this is member {:x}, the caller means {to:x}", me.member_id);
+        return Err(Status::failed_precondition(text));
+    }
+    if meant != 0 && meant != me.incarnation {
+        let text = format!("member {to:x} has lost the data directory that the caller means");
+        return Err(Status::failed_precondition(text));
+    }
+    let (id, incarnation) = pair(text(header::FROM)?)?;
+    // A member that lags behind may not know yet who was added; who was removed it knows for ever.
+    let (is_removed, known) = store.tables(|tables| {
+        let known = tables.members.get(&id).map_or(0, |member| member.incarnation);
+        (tables.removed.contains(&id), known)
+    });
+    if is_removed && !peers.borrow().contains_key(&id) {
+        return Err(Status::permission_denied(format!("member {id:x} {REMOVED}")));
+    }
+    if known != 0 && known != incarnation {
+        let text = format!(
+            "member {id:x} has another data directory than the one the cluster knows; remove the \
+             member and add it again"
+        );
+        return Err(Status::failed_precondition(text));
+    }
+    Ok(id)
+}
+
+/// An id and an incarnation.
+fn pair(text: &str) -> Result<(u64, u64), Status> {
+    let (id, incarnation) = text
+        .split_once('.')
+        .ok_or_else(|| Status::invalid_argument(format!("{text:?} names no incarnation")))?;
+    Ok((number(id)?, number(incarnation)?))
+}
+
+fn number(text: &str) -> Result<u64, Status> {
+    u64::from_str_radix(text, 16)
+        .map_err(|_| Status::invalid_argument(format!("{text:?} is no hexadecimal number")))
+}

@@ -1,0 +1,282 @@
+//! The service that other members call.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt, stream};
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use openraft::raft::StreamAppendResult;
+use quorate_proto::peer as pb;
+use quorate_proto::peer::peer_server::{Peer, PeerServer};
+use quorate_proto::peer::proposal_reply::Outcome;
+use tokio::sync::{Semaphore, mpsc};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::links::MESSAGE_BYTES_MAX;
+use super::{codec, guard};
+use crate::consensus::Unavailable;
+use crate::lessor::Renewal;
+use crate::peer::Inner;
+use crate::types::{Payload, TypeConfig, Waiting};
+
+/// Proposals of one other member that may be under way.
+const PROPOSALS_MAX: usize = 16 << 10;
+/// Replies sent in one message.
+const REPLIES: usize = 512;
+
+type Stream_<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Written =
+    Result<openraft::raft::ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
+
+/// Answers other members.
+pub struct PeerService(Arc<Inner>);
+
+impl PeerService {
+    /// The service as it is mounted.
+    pub(crate) fn mount(inner: Arc<Inner>) -> PeerServer<Self> {
+        PeerServer::new(Self(inner))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Lets those in who may call; returns the caller.
+    fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
+        guard::admit(request.metadata(), &self.0.identity, &self.0.store, &self.0.peers)
+    }
+}
+
+fn fatal(error: &Fatal<TypeConfig>) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+fn failed(error: &RaftError<TypeConfig>) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err wants it")]
+fn malformed(error: codec::Malformed) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type AppendStream = Stream_<pb::AppendReply>;
+    type ProposeStream = Stream_<pb::ProposalReplies>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let from = self.admit(&request)?;
+        let inner = self.0.clone();
+        // A request that cannot be read ends the stream; the leader begins another one.
+        let requests = request.into_inner().scan((), move |(), message| {
+            let request = message.ok().and_then(|message| codec::append_from_wire(message).ok());
+            if let Some(request) = &request {
+                inner.heard.note(from, &request.vote);
+            }
+            std::future::ready(request)
+        });
+        let reply = |result: Result<StreamAppendResult<TypeConfig>, Fatal<TypeConfig>>| {
+            result.map(codec::reply_to_wire).map_err(|error| fatal(&error))
+        };
+        let replies = self.0.raft.stream_append(requests).map(reply);
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<pb::AppendRequest>,
+    ) -> Result<Response<pb::AppendReply>, Status> {
+        let from = self.admit(&request)?;
+        let request = codec::append_from_wire(request.into_inner()).map_err(malformed)?;
+        self.0.heard.note(from, &request.vote);
+        let (previous, last) = (request.prev_log_id, codec::last_of(&request));
+        let response = self.0.raft.append_entries(request).await.map_err(|e| failed(&e))?;
+        Ok(Response::new(codec::response_to_wire(response, previous, last)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteReply>, Status> {
+        self.admit(&request)?;
+        let request = codec::vote_request_from_wire(request.into_inner()).map_err(malformed)?;
+        let response = self.0.raft.vote(request).await.map_err(|e| failed(&e))?;
+        Ok(Response::new(codec::vote_response_to_wire(&response)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteReply>, Status> {
+        self.admit(&request)?;
+        let request = codec::vote_request_from_wire(request.into_inner()).map_err(malformed)?;
+        let response = self.0.raft.pre_vote(request).await.map_err(|e| failed(&e))?;
+        Ok(Response::new(codec::vote_response_to_wire(&response)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferRequest>,
+    ) -> Result<Response<pb::TransferReply>, Status> {
+        self.admit(&request)?;
+        let request = codec::transfer_from_wire(request.into_inner()).map_err(malformed)?;
+        let response = self.0.raft.handle_transfer_leader(request).await.map_err(|e| fatal(&e))?;
+        Ok(Response::new(codec::transferred_to_wire(response)))
+    }
+
+    async fn find_snapshot(
+        &self,
+        request: Request<pb::SnapshotHead>,
+    ) -> Result<Response<pb::SnapshotPosition>, Status> {
+        self.admit(&request)?;
+        super::transfer::find(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<pb::SnapshotPart>>,
+    ) -> Result<Response<pb::SnapshotReply>, Status> {
+        let from = self.admit(&request)?;
+        super::transfer::receive(&self.0, from, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn propose(
+        &self,
+        request: Request<Streaming<pb::Proposals>>,
+    ) -> Result<Response<Self::ProposeStream>, Status> {
+        let from = self.admit(&request)?;
+        let (replies, settled) = mpsc::channel(PROPOSALS_MAX);
+        let room = Arc::new(Semaphore::new(PROPOSALS_MAX));
+        let inner = self.0.clone();
+        let take_in = take_in(inner, from, request.into_inner(), replies, room.clone());
+        self.0.tasks.spawn(take_in);
+        Ok(Response::new(Box::pin(replies_of(settled, room))))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<pb::ReadIndexRequest>,
+    ) -> Result<Response<pb::ReadIndexReply>, Status> {
+        self.admit(&request)?;
+        match self.0.read_index_here().await {
+            Ok(index) => Ok(Response::new(pb::ReadIndexReply { leads: true, index })),
+            Err(Unavailable::Stopped) => Err(Status::unavailable("the member is stopping")),
+            Err(Unavailable::NotLeader { .. } | Unavailable::LeaderChanged) => {
+                Ok(Response::new(pb::ReadIndexReply::default()))
+            }
+        }
+    }
+
+    async fn renew_lease(
+        &self,
+        request: Request<pb::LeaseRequest>,
+    ) -> Result<Response<pb::LeaseReply>, Status> {
+        self.admit(&request)?;
+        let id = request.into_inner().id;
+        let reply = match self.0.renew_lease_here(id).await {
+            Some(Renewal::Renewed(granted)) => pb::LeaseReply { granted, ..Default::default() },
+            Some(_) => lease_outcome(pb::lease_reply::Outcome::Missing),
+            None => lease_outcome(pb::lease_reply::Outcome::NotLeader),
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn lease_time(
+        &self,
+        request: Request<pb::LeaseRequest>,
+    ) -> Result<Response<pb::LeaseReply>, Status> {
+        self.admit(&request)?;
+        let id = request.into_inner().id;
+        let reply = match self.0.lease_time_here(id).await {
+            Some(Some(time)) => pb::LeaseReply {
+                granted: time.granted,
+                remaining: time.remaining,
+                ..Default::default()
+            },
+            Some(None) => lease_outcome(pb::lease_reply::Outcome::Missing),
+            None => lease_outcome(pb::lease_reply::Outcome::NotLeader),
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<pb::MemberChange>,
+    ) -> Result<Response<pb::MemberChangeReply>, Status> {
+        self.admit(&request)?;
+        let change = request.into_inner().change;
+        let change = change.ok_or_else(|| Status::invalid_argument("there is no change"))?;
+        Ok(Response::new(self.0.membership.change_here(change).await))
+    }
+
+    async fn describe(
+        &self,
+        _request: Request<pb::DescribeRequest>,
+    ) -> Result<Response<pb::Description>, Status> {
+        Ok(Response::new(self.0.describe()))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashRequest>,
+    ) -> Result<Response<pb::HashReply>, Status> {
+        self.admit(&request)?;
+        let revision = request.into_inner().revision;
+        Ok(Response::new(self.0.hash_kv(revision).await))
+    }
+}
+
+fn lease_outcome(outcome: pb::lease_reply::Outcome) -> pb::LeaseReply {
+    pb::LeaseReply { outcome: outcome as i32, ..Default::default() }
+}
+
+/// Proposes what comes on a stream.
+async fn take_in(
+    inner: Arc<Inner>,
+    from: u64,
+    mut messages: Streaming<pb::Proposals>,
+    replies: mpsc::Sender<(u64, Written)>,
+    room: Arc<Semaphore>,
+) {
+    while let Ok(Some(message)) = messages.message().await {
+        for bytes in message.proposals {
+            let Some(payload) = Payload::forwarded(bytes) else { return };
+            let origin = payload.origin().filter(|origin| origin.member == from);
+            let Some(origin) = origin else { return };
+            let Ok(permit) = room.acquire().await else { return };
+            permit.forget();
+            let waiting =
+                Waiting::Elsewhere { sequence: origin.sequence, replies: replies.clone() };
+            if inner.raft.client_write_ff(payload, Some(waiting)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Tells the other member what became of its proposals, many at once when there are many.
+fn replies_of(
+    settled: mpsc::Receiver<(u64, Written)>,
+    room: Arc<Semaphore>,
+) -> impl Stream<Item = Result<pb::ProposalReplies, Status>> + Send {
+    stream::unfold((settled, room), |(mut settled, room)| async move {
+        let mut batch = Vec::new();
+        let count = settled.recv_many(&mut batch, REPLIES).await;
+        if count == 0 {
+            return None;
+        }
+        room.add_permits(count);
+        let replies = batch.into_iter().map(|(sequence, result)| {
+            let outcome = match result {
+                Ok(_) => Outcome::Committed,
+                Err(ClientWriteError::ForwardToLeader(_)) => Outcome::NotLeader,
+                Err(_) => Outcome::Unknown,
+            };
+            pb::ProposalReply { sequence, outcome: outcome as i32 }
+        });
+        let message = pb::ProposalReplies { replies: replies.collect() };
+        Some((Ok(message), (settled, room)))
+    })
+}

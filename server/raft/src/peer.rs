@@ -1,0 +1,123 @@
+//! What a member is to the others: everything that their calls need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::Raft;
+use quorate_core::Error;
+use quorate_core::store::Shared;
+use quorate_proto::peer as pb;
+use quorate_storage::data_dir::Identity;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::consensus::{RaftStatus, Unavailable, read_index_here};
+use crate::leadership::{Heard, Peers};
+use crate::lessor::{Lessor, Renewal, TimeToLive};
+use crate::membership::Membership;
+use crate::read::ReadBarrier;
+use crate::state_machine::StateMachine;
+use crate::types::TypeConfig;
+
+/// How long a call for another member may take to confirm that this one leads.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+
+/// What a member is to the others.
+pub(crate) struct Inner {
+    pub(crate) identity: Identity,
+    /// The version of etcd that this one is compatible with.
+    pub(crate) version: String,
+    pub(crate) raft: Raft<TypeConfig, StateMachine>,
+    pub(crate) store: Arc<Shared>,
+    pub(crate) peers: watch::Receiver<Peers>,
+    pub(crate) status: watch::Receiver<RaftStatus>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) barrier: Arc<ReadBarrier>,
+    pub(crate) lessor: Arc<Lessor>,
+    pub(crate) membership: Membership,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Inner {
+    /// Whether this member leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.status.borrow().leader == Some(self.identity.member_id)
+    }
+
+    /// The index a linearizable read must wait for, if this member leads.
+    pub(crate) async fn read_index_here(&self) -> Result<u64, Unavailable> {
+        let asked = tokio::time::timeout(CONFIRM_WITHIN, read_index_here(&self.raft)).await;
+        asked.unwrap_or(Err(Unavailable::NotLeader { leader: None }))
+    }
+
+    /// Gives a lease its full time again; `None` when this member does not lead.
+    ///
+    /// Leadership is confirmed first: a leader elected after that gives every lease its full time,
+    /// so that what is promised here holds whoever leads.
+    pub(crate) async fn renew_lease_here(&self, id: i64) -> Option<Renewal> {
+        if !self.leads() {
+            return None;
+        }
+        self.barrier.pass().await.ok()?;
+        match self.lessor.renew(id).await {
+            Renewal::NotPrimary => None,
+            renewal => Some(renewal),
+        }
+    }
+
+    /// The time of a lease, which may not exist; `None` when this member does not lead.
+    pub(crate) async fn lease_time_here(&self, id: i64) -> Option<Option<TimeToLive>> {
+        if !self.leads() {
+            return None;
+        }
+        self.barrier.pass().await.ok()?;
+        Some(self.lessor.time_to_live(id))
+    }
+
+    /// Who this member is, and the members it knows of.
+    pub(crate) fn describe(&self) -> pb::Description {
+        let peers = self.peers.borrow().clone();
+        let members = peers.into_iter().map(|(id, (peer, _))| {
+            let attributes = self.store.tables(|tables| tables.members.get(&id).cloned());
+            let attributes = attributes.unwrap_or_default();
+            pb::Member {
+                id,
+                name: attributes.name,
+                peer_urls: peer.peer_urls,
+                client_urls: attributes.client_urls,
+                is_learner: peer.is_learner,
+                incarnation: attributes.incarnation,
+            }
+        });
+        pb::Description {
+            cluster_id: self.identity.cluster_id,
+            member_id: self.identity.member_id,
+            incarnation: self.identity.incarnation,
+            leader: self.status.borrow().leader.unwrap_or(0),
+            version: self.version.clone(),
+            members: members.collect(),
+        }
+    }
+
+    /// etcd's hash of all keys at a revision; 0 for the newest.
+    pub(crate) async fn hash_kv(&self, revision: i64) -> pb::HashReply {
+        let view = self.store.view();
+        // It reads all of history, which is no work for a thread that others wait for.
+        let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
+        match hashed {
+            Ok(Ok(hash)) => pb::HashReply {
+                hash: hash.hash,
+                revision: hash.revision,
+                compacted: hash.compact_revision,
+                refusal: String::new(),
+            },
+            Ok(Err(Error::Refusal(refusal))) => {
+                pb::HashReply { refusal: refusal.to_string(), ..Default::default() }
+            }
+            Ok(Err(Error::Fault(fault))) => {
+                pb::HashReply { refusal: fault.to_string(), ..Default::default() }
+            }
+            Err(error) => pb::HashReply { refusal: error.to_string(), ..Default::default() },
+        }
+    }
+}

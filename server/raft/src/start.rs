@@ -1,0 +1,284 @@
+//! Putting a member together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::{Config, Raft, SnapshotPolicy};
+use quorate_core::store::Shared;
+use quorate_core::{LogPosition, Store};
+use quorate_storage::OnFault;
+use quorate_storage::base::engine::{self, Engine};
+use quorate_storage::data_dir::{DataDir, Identity};
+use quorate_storage::wal::{self, Wal};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::compactor::AutoCompaction;
+use crate::consensus::{OpenRaft, RaftStatus};
+use crate::flusher::{Checkpoint, FlushOptions, Flusher};
+use crate::leadership::{Activity, Follower, Heard, Peers};
+use crate::lessor::Lessor;
+use crate::log_store::LogStore;
+use crate::membership::{Membership, MembershipRules};
+use crate::metrics::Metrics;
+use crate::network::Dial;
+use crate::network::client::Factory;
+use crate::network::forward::{Forwarder, Waiters};
+use crate::network::links::Links;
+use crate::peer::Inner;
+use crate::progress::Progress;
+use crate::quota::Quota;
+use crate::read::ReadBarrier;
+use crate::state_machine::{Parts, StateMachine};
+use crate::types::{self, Peer, StoredMembership, TypeConfig, decode_membership};
+
+/// Entries of the log kept although the database contains them, for members that lag behind.
+const LOG_KEEP_ENTRIES: u64 = 5_000;
+/// Time for a snapshot to arrive; it ends sooner when the connection does.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
+
+/// How a member is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Interval between heartbeats.
+    pub heartbeat: Duration,
+    /// How long a member goes without hearing of a leader before it wants to lead.
+    pub election_timeout: Duration,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// The space quota as configured; see [`Quota::new`].
+    pub quota_bytes: i64,
+    /// How the members may change.
+    pub membership: MembershipRules,
+    /// The version of etcd that this one says it is compatible with.
+    pub version: String,
+    /// History that the leader gives up by itself.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// When layers are flushed.
+    pub flush: FlushOptions,
+    /// How the log is kept.
+    pub wal: wal::Options,
+    /// How the database is kept.
+    pub database: engine::Options,
+}
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log cannot be used.
+    #[error("the write-ahead log cannot be used: {0}")]
+    Wal(#[from] wal::RecoveryError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] quorate_storage::base::BaseError),
+    /// What is stored contradicts itself.
+    #[error("the data directory is damaged: {0}")]
+    Damaged(String),
+    /// The raft protocol cannot start.
+    #[error("cannot start the raft protocol: {0}")]
+    Raft(String),
+}
+
+/// How a member comes to its cluster. Of meaning at its first start only, but for the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It founds the cluster together with others, who are all told the same.
+    Founded(BTreeMap<u64, Peer>),
+    /// It was added to a cluster that exists, and waits to be called by its leader.
+    Joined,
+    /// Whatever the data directory says, it is from now on the only member.
+    Forced(Peer),
+}
+
+/// A member that was put together, and its duties not begun.
+pub(crate) struct Assembled {
+    pub(crate) store: Arc<Shared>,
+    pub(crate) consensus: Arc<OpenRaft>,
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) flusher: Flusher,
+    pub(crate) progress: Progress,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// What lies on disk, opened.
+struct Opened {
+    wal: Arc<Wal>,
+    store: Store,
+    membership: StoredMembership,
+    flusher: Flusher,
+}
+
+/// Opens what lies on disk and starts the raft protocol on it.
+pub(crate) async fn assemble(
+    data_dir: &DataDir,
+    identity: Identity,
+    origin: Origin,
+    options: &Options,
+    dial: Arc<dyn Dial>,
+    on_fault: OnFault,
+) -> Result<Assembled, StartError> {
+    let Opened { wal, store, membership, flusher } = open(data_dir, options, &on_fault)?;
+    if let Origin::Forced(peer) = &origin {
+        force(&wal, store.applied(), identity.member_id, peer).await?;
+    }
+    let shared = store.shared().clone();
+    let progress = Progress::new(store.applied().map_or(0, |at| at.index));
+    let lessor = Arc::new(Lessor::new(shared.clone()));
+    let quota = Arc::new(Quota::new(options.quota_bytes));
+    let metrics = Arc::new(Metrics::new());
+    metrics.alarms_changed(&shared);
+    let (peers, peers_receiver) = watch::channel(Peers::new());
+    let patience = options.election_timeout;
+    let links = Links::new(identity, dial, patience, shared.clone(), peers_receiver.clone());
+    let links = Arc::new(links);
+    let waiters = Arc::new(Waiters::default());
+    let machine = StateMachine::new(Parts {
+        me: identity.member_id,
+        waiters: waiters.clone(),
+        store,
+        membership,
+        flusher: flusher.clone(),
+        lessor: lessor.clone(),
+        progress: progress.clone(),
+        quota: quota.clone(),
+        metrics: metrics.clone(),
+        on_fault,
+    });
+    let raft = start_raft(identity.member_id, origin, options, wal, machine, links.clone()).await?;
+    let (status, status_receiver) = watch::channel(RaftStatus::default());
+    let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
+    let tasks = TaskTracker::new();
+    let follower = Follower {
+        raft: raft.clone(),
+        heard: heard.clone(),
+        activity: activity.clone(),
+        heartbeat: options.heartbeat,
+        election_timeout: options.election_timeout,
+        status,
+        peers,
+    };
+    tasks.spawn(follower.run());
+    let forwarder = Forwarder::new(links.clone(), waiters, rand::random(), tasks.clone());
+    let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
+    let membership = Membership {
+        me: identity.member_id,
+        raft: raft.clone(),
+        store: shared.clone(),
+        activity,
+        rules: options.membership,
+        one_at_a_time: tokio::sync::Mutex::default(),
+    };
+    let inner = Inner {
+        identity,
+        version: options.version.clone(),
+        raft,
+        store: shared.clone(),
+        peers: peers_receiver,
+        status: status_receiver,
+        heard,
+        barrier: Arc::new(ReadBarrier::new()),
+        lessor,
+        membership,
+        tasks: tasks.clone(),
+    };
+    let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
+    let store = shared;
+    Ok(Assembled { store, consensus, inner, links, flusher, progress, quota, metrics, tasks })
+}
+
+fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Opened, StartError> {
+    let opened = engine::Opened::open(&data_dir.db(), options.database.clone())?;
+    let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
+    let restored = opened.restored().clone();
+    let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
+    let checkpoint =
+        restored.applied.map(|applied| Checkpoint { applied, membership: membership.clone() });
+    let store = Store::new(opened.base(), restored);
+    let shared = store.shared().clone();
+    let engine = Engine::start(opened, shared.clone(), on_fault.clone())
+        .map_err(|error| StartError::Raft(error.to_string()))?;
+    let flush = options.flush.clone();
+    let flusher = Flusher::new(flush, wal.clone(), engine, shared, checkpoint, on_fault.clone());
+    Ok(Opened { wal, store, membership, flusher })
+}
+
+/// Makes `id` the only member: entries that nobody knows to be committed go, and one that says so
+/// comes behind the rest.
+async fn force(
+    wal: &Wal,
+    applied: Option<LogPosition>,
+    id: u64,
+    peer: &Peer,
+) -> Result<(), StartError> {
+    let state = wal.state();
+    let term = state.last.map_or(0, |last| last.term);
+    let committed = state.committed.max(state.purged).max(applied);
+    durable(|done| wal.truncate_after(committed, done)).await?;
+    let at = LogPosition { term, index: committed.map_or(0, |at| at.index + 1) };
+    let entry = types::only_member(at, id, peer);
+    tracing::warn!(index = at.index, "this member is from now on the only one of its cluster");
+    durable(|done| wal.append(std::iter::once(entry), done)).await
+}
+
+/// Makes a change of the log and waits until it is durable.
+async fn durable(change: impl FnOnce(wal::Done)) -> Result<(), StartError> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    change(Box::new(move |result: std::io::Result<()>| {
+        sender.send(result.map_err(|error| error.to_string())).ok();
+    }));
+    let written = receiver.await.unwrap_or_else(|_| Err("the log was closed".to_owned()));
+    written.map_err(StartError::Raft)
+}
+
+async fn start_raft(
+    id: u64,
+    origin: Origin,
+    options: &Options,
+    wal: Arc<Wal>,
+    machine: StateMachine,
+    links: Arc<Links>,
+) -> Result<Raft<TypeConfig, StateMachine>, StartError> {
+    let error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
+    let config = raft_config(options).map_err(|e| error(&e))?;
+    let store = LogStore::new(wal);
+    let raft = Raft::new(id, Arc::new(config), Factory(links), store, machine).await;
+    let raft = raft.map_err(|e| error(&e))?;
+    if raft.is_initialized().await.map_err(|e| error(&e))? {
+        if raft.voter_ids().eq([id]) {
+            // Without this a single voter would wait for its first tick.
+            raft.trigger().elect(false).await.map_err(|e| error(&e))?;
+        }
+    } else if let Origin::Founded(founders) = origin {
+        raft.initialize(founders).await.map_err(|e| error(&e))?;
+    }
+    Ok(raft)
+}
+
+/// openraft's settings. A member that hears no leader for the lease and then for an election
+/// timeout wants to lead; openraft takes the longest election timeout for the lease, so half of the
+/// configured time is given to each.
+fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let half = millis(options.election_timeout) / 2;
+    Config {
+        cluster_name: "quorate".to_owned(),
+        heartbeat_interval: millis(options.heartbeat),
+        election_timeout_min: half - half / 10,
+        election_timeout_max: half + half / 10,
+        max_payload_entries: 4096,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: LOG_KEEP_ENTRIES,
+        replication_lag_threshold: u64::MAX,
+        purge_batch_size: 1024,
+        install_snapshot_timeout: millis(SNAPSHOT_WITHIN),
+        enable_pre_vote: Some(true),
+        // A leader that lost power may not know what it had committed: it must be elected again.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    }
+    .validate()
+}
