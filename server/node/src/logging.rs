@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogOutput, Logging};
 
-/// Targets of this program begin with this; others are heard only when they warn.
+/// Targets of this program begin with this; others are heard only in an emergency.
 const OUR_TARGETS: &str = "quorate";
 
 /// The form of a line.
@@ -167,7 +167,12 @@ pub(crate) fn start(logging: &Logging) -> Result<(), String> {
     let layer = tracing_subscriber::fmt::layer()
         .event_format(Line { is_json: logging.is_json })
         .with_writer(outputs);
-    let others = logging.level.min(Level::WARN);
+    // Libraries warn of what is business as usual here, such as a member that cannot be reached;
+    // where it changes something, we say so ourselves.
+    let others = match logging.level {
+        Level::DEBUG | Level::TRACE => Level::WARN,
+        level => level.min(Level::ERROR),
+    };
     let filter = Targets::new().with_default(others).with_target(OUR_TARGETS, logging.level);
     tracing_subscriber::registry().with(layer).with(filter).init();
     std::panic::set_hook(Box::new(|panic| {

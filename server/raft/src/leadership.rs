@@ -83,6 +83,11 @@ impl Activity {
         for (id, answers) in answering {
             let link = links.entry(*id).or_insert(Link { answers: *answers, since: None });
             if link.answers != *answers {
+                let member = format!("{id:x}");
+                match answers {
+                    true => tracing::info!(member, "a member answers again"),
+                    false => tracing::warn!(member, "a member does not answer"),
+                }
                 *link = Link { answers: *answers, since: Some(Instant::now()) };
             }
         }

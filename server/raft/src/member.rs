@@ -142,6 +142,9 @@ impl Member {
         let inner = self.inner.clone();
         let heartbeat = self.options.heartbeat;
         run(Box::pin(async move { complete_members(&inner, heartbeat).await }));
+        let (inner, flusher) = (self.inner.clone(), self.flusher.clone());
+        let patience = self.options.election_timeout;
+        run(Box::pin(async move { watch_disk(&inner, &flusher, patience).await }));
     }
 
     /// Which member of which cluster this is.
@@ -393,6 +396,22 @@ impl Drop for Permit<'_> {
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
 fn float(number: u64) -> f64 {
     number as f64
+}
+
+/// Hands leadership over when the disk hangs: a leader goes on without its own disk, on those of
+/// the others, but not for ever, and it could not vote.
+async fn watch_disk(inner: &Inner, flusher: &Flusher, patience: Duration) {
+    let mut ticks = tokio::time::interval(patience);
+    loop {
+        ticks.tick().await;
+        let stalled = flusher.wal().stalled_for();
+        if stalled > patience {
+            tracing::warn!(seconds = stalled.as_secs(), "the disk does not finish a write");
+            if inner.leads() {
+                inner.membership.hand_over().await;
+            }
+        }
+    }
 }
 
 /// Sees to it that members get the vote they are to have, while this one leads.

@@ -183,8 +183,8 @@ impl Membership {
         Ok((0, self.append(draft).await?))
     }
 
-    /// Hands leadership to another member that has a vote and answers.
-    async fn hand_over(&self) {
+    /// Hands leadership to another member that has a vote and answers, if there is one.
+    pub(crate) async fn hand_over(&self) {
         let metrics = self.raft.metrics();
         let best = {
             let metrics = metrics.borrow_watched();

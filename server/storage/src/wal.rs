@@ -32,6 +32,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -105,6 +106,8 @@ struct Inner {
     must_write: bool,
     closed: bool,
     failed: Option<String>,
+    /// Since when the group that is being written is.
+    writing_since: Option<Instant>,
     /// As the last call left the log.
     state: LogState,
     /// As the disk has it, but for `last`.
@@ -182,6 +185,7 @@ impl Wal {
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
+                writing_since: None,
                 must_write: false,
                 closed: false,
                 failed: None,
@@ -309,6 +313,12 @@ impl Wal {
             index += 1;
         }
         Ok(entries)
+    }
+
+    /// How long the disk has been at the group it is writing; zero when it writes nothing.
+    pub fn stalled_for(&self) -> Duration {
+        let since = self.shared.inner.lock().writing_since;
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The term of the entry at `index`, if it is in the log.

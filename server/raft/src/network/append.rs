@@ -22,15 +22,19 @@ pub(crate) type Appended = Result<StreamAppendResult<TypeConfig>, Error>;
 const APPENDS_MAX: usize = 3;
 
 /// Sends requests as they come and gives back what becomes of each.
+///
+/// The first request is awaited before anything is sent: openraft lets the time pass in it that a
+/// member that cannot be reached is to be left alone.
 pub(crate) async fn append<S>(
     mut client: Client,
-    requests: S,
+    mut requests: S,
 ) -> Result<impl Stream<Item = Appended> + Send, Error>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
+    let first = stream::iter(requests.next().await);
     let room = Arc::new(Semaphore::new(APPENDS_MAX));
-    let outgoing = outgoing(requests, room.clone());
+    let outgoing = outgoing(first.chain(requests), room.clone());
     let replies = client.append(outgoing).await.map_err(|status| failed(&status))?;
     Ok(incoming(replies.into_inner(), room))
 }

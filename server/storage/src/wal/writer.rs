@@ -136,6 +136,7 @@ impl Writer {
     /// written.
     fn next_items(&self) -> Option<VecDeque<Item>> {
         let mut inner = self.shared.inner.lock();
+        inner.writing_since = None;
         while !inner.must_write {
             if inner.closed && inner.queue.is_empty() {
                 return None;
@@ -156,6 +157,7 @@ impl Writer {
         }
         let items: VecDeque<Item> = inner.queue.drain(..count).collect();
         inner.must_write = !inner.queue.is_empty();
+        inner.writing_since = Some(Instant::now());
         Some(items)
     }
 
