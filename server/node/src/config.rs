@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use quorate_raft::{AutoCompaction, FlushOptions, MembershipRules};
+use quorate_raft::{AutoCompaction, FlushOptions, IntegrityChecks, MembershipRules};
 use tracing::Level;
 
 use crate::bootstrap::Founding;
@@ -375,6 +375,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
             is_strict: reader.switch("strict-reconfig-check"),
             learners_max: reader.count("max-learners"),
         },
+        integrity: IntegrityChecks::default(),
         version: quorate_api::ETCD_VERSION.to_owned(),
         auto_compaction: read_auto_compaction(reader),
         flush: FlushOptions::default(),

@@ -1,7 +1,6 @@
 //! Connections to other members.
 
 use std::io;
-use std::sync::Arc;
 
 use quorate_raft::{BoxFuture, Connection, Dial};
 use tokio::net::TcpStream;

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::compactor::Compactor;
 use crate::consensus::{BoxFuture, Consensus, RaftStatus};
 use crate::flusher::Flusher;
+use crate::integrity::{Inconsistent, Integrity};
 use crate::metrics::Metrics;
 use crate::network::Dial;
 use crate::network::links::Links;
@@ -142,6 +143,9 @@ impl Member {
         let inner = self.inner.clone();
         let heartbeat = self.options.heartbeat;
         run(Box::pin(async move { complete_members(&inner, heartbeat).await }));
+        let integrity = self.integrity();
+        let checks = self.options.integrity;
+        run(Box::pin(async move { integrity.run(checks).await }));
         let (inner, flusher) = (self.inner.clone(), self.flusher.clone());
         let patience = self.options.election_timeout;
         run(Box::pin(async move { watch_disk(&inner, &flusher, patience).await }));
@@ -150,6 +154,22 @@ impl Member {
     /// Which member of which cluster this is.
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    fn integrity(&self) -> Integrity {
+        let (inner, links) = (self.inner.clone(), self.links.clone());
+        Integrity { inner, links, consensus: self.consensus.clone() }
+    }
+
+    /// Compares this member's data with those of the others, if that is to be done at the start.
+    ///
+    /// # Errors
+    /// They differ: this member must not serve.
+    pub async fn check_start(&self) -> Result<(), Inconsistent> {
+        match self.options.integrity.at_start {
+            true => self.integrity().check_start().await,
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn inner(&self) -> &Inner {

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::compactor::AutoCompaction;
 use crate::consensus::{OpenRaft, RaftStatus};
 use crate::flusher::{Checkpoint, FlushOptions, Flusher};
+use crate::integrity::IntegrityChecks;
 use crate::leadership::{Activity, Follower, Heard, Peers};
 use crate::lessor::Lessor;
 use crate::log_store::LogStore;
@@ -51,6 +52,8 @@ pub struct Options {
     pub quota_bytes: i64,
     /// How the members may change.
     pub membership: MembershipRules,
+    /// Which comparisons with other members are made.
+    pub integrity: IntegrityChecks,
     /// The version of etcd that this one says it is compatible with.
     pub version: String,
     /// History that the leader gives up by itself.

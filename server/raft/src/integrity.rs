@@ -1,0 +1,203 @@
+//! Whether all members have the same data.
+//!
+//! Each compares etcd's hash of all keys at a revision that both still have. A member whose hash
+//! differs is named in a CORRUPT alarm, with which the cluster refuses writes until somebody has
+//! looked: what is wrong must not spread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::mvcc::hash::KeyValueHash;
+use quorate_core::{Command, Error, Refusal};
+use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
+use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
+use quorate_proto::peer as pb;
+
+use crate::consensus::Consensus;
+use crate::network::links::Links;
+use crate::peer::Inner;
+
+/// How long another member may take to hash everything.
+const HASH_WITHIN: Duration = Duration::from_secs(60);
+
+/// Which checks are made, as etcd's flags and feature gates name them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IntegrityChecks {
+    /// Before clients are served: this member's data are those of the others.
+    pub at_start: bool,
+    /// How often the leader compares the newest data.
+    pub every: Option<Duration>,
+    /// How often the leader compares what the last compaction left.
+    pub after_compaction: Option<Duration>,
+}
+
+/// The data of this member are not those of others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the data differ from those of {members} at revision {revision}; remove this member, delete \
+     its data directory and add it again"
+)]
+pub struct Inconsistent {
+    /// The others, by id.
+    pub members: String,
+    /// The revision that was compared.
+    pub revision: i64,
+}
+
+/// What another member says of its data.
+struct Found {
+    member: u64,
+    hash: Option<pb::HashReply>,
+}
+
+/// Compares this member with the others.
+pub(crate) struct Integrity {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) consensus: Arc<dyn Consensus>,
+}
+
+impl Integrity {
+    /// Compares the newest data of this member with those of all that can be reached.
+    pub(crate) async fn check_start(&self) -> Result<(), Inconsistent> {
+        let Some(mine) = self.hash_here(0).await else { return Ok(()) };
+        let differing = |found: &Found| {
+            found.hash.as_ref().is_some_and(|hash| {
+                hash.compacted == mine.compact_revision && hash.hash != mine.hash
+            })
+        };
+        let found = self.hash_elsewhere(mine.revision).await;
+        let members: Vec<String> = found
+            .iter()
+            .filter(|found| differing(found))
+            .map(|found| format!("{:x}", found.member))
+            .collect();
+        match members.is_empty() {
+            true => Ok(()),
+            false => Err(Inconsistent { members: members.join(", "), revision: mine.revision }),
+        }
+    }
+
+    /// Makes the leader's checks for ever.
+    pub(crate) async fn run(&self, checks: IntegrityChecks) {
+        let newest = async {
+            let Some(every) = checks.every else { return std::future::pending().await };
+            loop {
+                tokio::time::sleep(every).await;
+                self.check_newest().await;
+            }
+        };
+        let compacted = async {
+            let Some(every) = checks.after_compaction else {
+                return std::future::pending().await;
+            };
+            let mut checked = 0;
+            loop {
+                tokio::time::sleep(every).await;
+                let revision = self.inner.store.compacted();
+                if revision > checked && self.check_compacted(revision).await {
+                    checked = revision;
+                }
+            }
+        };
+        tokio::join!(newest, compacted);
+    }
+
+    async fn check_newest(&self) {
+        if !self.inner.leads() {
+            return;
+        }
+        let Some(before) = self.hash_here(0).await else { return };
+        let found = self.hash_elsewhere(before.revision).await;
+        if self.inner.barrier.pass().await.is_err() {
+            return;
+        }
+        let Some(now) = self.hash_here(before.revision).await else { return };
+        if before.compact_revision == now.compact_revision && before.hash != now.hash {
+            return self.raise(self.inner.identity.member_id).await;
+        }
+        for Found { member, hash } in found {
+            let Some(hash) = hash else { continue };
+            let is_ahead = hash.compacted > now.compact_revision.max(self.inner.store.compacted());
+            if is_ahead || (hash.compacted == before.compact_revision && hash.hash != before.hash) {
+                return self.raise(member).await;
+            }
+        }
+    }
+
+    /// True when all members could be compared, or the revision cannot be compared any more.
+    async fn check_compacted(&self, revision: i64) -> bool {
+        if !self.inner.leads() {
+            return false;
+        }
+        let Some(mine) = self.hash_here(revision).await else { return true };
+        let found = self.hash_elsewhere(revision).await;
+        let others = found.len();
+        let mut compared = 0;
+        let mut differing = Vec::new();
+        for Found { member, hash } in found {
+            let same = |hash: &pb::HashReply| hash.compacted == mine.compact_revision;
+            let Some(hash) = hash.filter(same) else { continue };
+            compared += 1;
+            if hash.hash != mine.hash {
+                differing.push(member);
+            }
+        }
+        // When most differ from this one, this one is wrong.
+        if differing.len() > (others + 1) / 2 {
+            self.raise(self.inner.identity.member_id).await;
+        } else {
+            for member in differing {
+                self.raise(member).await;
+            }
+        }
+        compared == others
+    }
+
+    async fn hash_here(&self, revision: i64) -> Option<KeyValueHash> {
+        let view = self.inner.store.view();
+        let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
+        match hashed.ok()? {
+            Ok(hash) => Some(hash),
+            Err(Error::Refusal(Refusal::Compacted | Refusal::FutureRevision)) => None,
+            Err(error) => {
+                tracing::error!(%error, "cannot hash the data");
+                None
+            }
+        }
+    }
+
+    async fn hash_elsewhere(&self, revision: i64) -> Vec<Found> {
+        let me = self.inner.identity.member_id;
+        let others: Vec<u64> =
+            self.inner.peers.borrow().keys().copied().filter(|id| *id != me).collect();
+        let mut found = Vec::with_capacity(others.len());
+        for member in others {
+            let hash = self.ask(member, revision).await;
+            if hash.is_none() {
+                tracing::warn!(member = format!("{member:x}"), revision, "no hash to compare");
+            }
+            found.push(Found { member, hash });
+        }
+        found
+    }
+
+    async fn ask(&self, member: u64, revision: i64) -> Option<pb::HashReply> {
+        let mut client = self.links.to(member)?.control;
+        let asked = client.hash_kv(pb::HashRequest { revision });
+        let reply = tokio::time::timeout(HASH_WITHIN, asked).await.ok()?.ok()?.into_inner();
+        reply.refusal.is_empty().then_some(reply)
+    }
+
+    async fn raise(&self, member: u64) {
+        tracing::error!(member = format!("{member:x}"), "the data of a member are corrupt");
+        let alarm = AlarmRequest {
+            action: AlarmAction::Activate as i32,
+            member_id: member,
+            alarm: AlarmType::Corrupt as i32,
+        };
+        if let Err(error) = self.consensus.propose(Command::Alarm(alarm).encode()).await {
+            tracing::error!(%error, "cannot raise the alarm");
+        }
+    }
+}
