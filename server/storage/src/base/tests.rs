@@ -55,6 +55,8 @@ struct Machine {
     twin: MemoryBase,
     index: u64,
     compacted: i64,
+    /// All that was applied.
+    log: Vec<Command>,
 }
 
 fn start(dir: &Path) -> (Store, Engine) {
@@ -76,7 +78,8 @@ impl Machine {
         let dir = tempfile::tempdir().unwrap();
         let (store, engine) = start(dir.path());
         let twin = MemoryBase::default();
-        Self { dir, store, engine: Some(engine), twin, index: 0, compacted: -1 }
+        let engine = Some(engine);
+        Self { dir, store, engine, twin, index: 0, compacted: -1, log: Vec::new() }
     }
 
     fn engine(&self) -> &Engine {
@@ -88,6 +91,7 @@ impl Machine {
         self.store.begin_batch();
         let at = LogPosition { term: 1, index: self.index };
         let applied = self.store.apply(at, &command.encode()).unwrap();
+        self.log.push(command.clone());
         if let (Command::Compact(compact), Ok(_)) = (command, applied.reply) {
             self.compacted = compact.revision;
         }

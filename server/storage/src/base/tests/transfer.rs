@@ -98,41 +98,48 @@ impl Machine {
     }
 }
 
+/// Applies what `leader` applied up to `index`; rotates and flushes at other moments.
+fn replay(machine: &mut Machine, leader: &Machine, index: usize, flush_every: usize) {
+    for command in &leader.log[machine.log.len()..index] {
+        machine.apply(command);
+        if machine.log.len().is_multiple_of(flush_every) {
+            machine.flush();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn an_installed_state_shows_what_the_sender_shows(
         before in prop::collection::vec(step(), 1..10),
-        seen in 0usize..10,
+        shares in (0usize..100, 0usize..100),
+        flush_every in 50usize..2000,
         breaks in prop::collection::vec(0usize..200, 0..4),
-        during in step(),
         after in prop::collection::vec(step(), 1..6),
         probes in prop::collection::vec((0u16..3500, 0u16..3500), 1..12),
     ) {
         let (mut leader, mut lagging) = (Machine::new(), Machine::new());
         leader.grant();
-        lagging.grant();
-        before[..seen.min(before.len() - 1)].iter().for_each(|step| run(&mut lagging, step));
         before.iter().for_each(|step| run(&mut leader, step));
-        // So that it is later, and not only as late.
-        fill(&mut leader, 0, 1, 1);
         leader.flush();
         let image = leader.engine().image();
         prop_assert_eq!(image.applied(), leader.store.applied());
+        let behind = leader.log.len() - 1;
+        replay(&mut lagging, &leader, behind * shares.0.min(shares.1) / 100, flush_every);
         let received = receive(lagging.engine(), &image, &breaks);
-        // What is written while the state is on its way is written over.
-        if lagging.index < 4 {
-            run(&mut lagging, &during);
-        }
-        if lagging.index < leader.index {
-            lagging.follow(&leader, received);
-            assert_same(&lagging, &leader.twin, &probes);
-            after.iter().for_each(|step| run(&mut lagging, step));
-            lagging.reopen();
-            let twin = lagging.twin.clone();
-            assert_same(&lagging, &twin, &probes);
-        }
+        // The log goes on while the state is on its way.
+        replay(&mut lagging, &leader, behind * shares.0.max(shares.1) / 100, flush_every);
+        let old = lagging.store.shared().view();
+        let hash = old.hash_kv(0).unwrap();
+        lagging.follow(&leader, received);
+        prop_assert_eq!(old.hash_kv(0).unwrap(), hash);
+        drop(old);
+        assert_same(&lagging, &leader.twin, &probes);
+        after.iter().for_each(|step| run(&mut lagging, step));
+        lagging.reopen();
+        assert_same(&lagging, &lagging.twin, &probes);
     }
 }
 
@@ -344,8 +351,7 @@ fn a_restart_of_the_receiver_begins_again() {
         drop(Opened::open(dir, Options { cache_bytes: 1 << 20 }).unwrap());
         assert_eq!(files(dir), ["0000000000000001.redb", "CURRENT"]);
     }
-    let twin = lagging.twin.clone();
-    assert_same(&lagging, &twin, &[(0, 40)]);
+    assert_same(&lagging, &lagging.twin, &[(0, 40)]);
     let incoming = lagging.engine().receive(&image.id()).unwrap();
     assert_eq!(incoming.position().unwrap(), Position::default());
     let received = receive(lagging.engine(), &image, &[3]);
@@ -413,8 +419,7 @@ fn layers_of_the_old_state_are_not_flushed() {
     assert_same(&lagging, &leader.twin, &[(0, 900)]);
     fill(&mut lagging, 200, 30, 30);
     lagging.reopen();
-    let twin = lagging.twin.clone();
-    assert_same(&lagging, &twin, &[(0, 900)]);
+    assert_same(&lagging, &lagging.twin, &[(0, 900)]);
 }
 
 #[test]
@@ -442,8 +447,7 @@ fn work_that_is_queued_does_not_come_after() {
         fill(&mut lagging, 100, 30, 30);
         wait(|done| lagging.engine().defragment(done));
         lagging.reopen();
-        let twin = lagging.twin.clone();
-        assert_same(&lagging, &twin, &[(0, 900)]);
+        assert_same(&lagging, &lagging.twin, &[(0, 900)]);
     }
 }
 
@@ -458,9 +462,8 @@ fn an_earlier_state_is_not_installed() {
     machine.flush();
     assert!(install(machine.engine(), received).is_err());
     assert_eq!(machine.files().len(), 2);
-    let twin = machine.twin.clone();
     machine.reopen();
-    assert_same(&machine, &twin, &[(0, 900)]);
+    assert_same(&machine, &machine.twin, &[(0, 900)]);
 }
 
 /// A commit between two steps of a deletion, as a member that is killed there finds it.
