@@ -80,6 +80,25 @@ impl Shared {
         // Dropping a layer frees memory for milliseconds; not under the lock.
         drop(old);
     }
+
+    /// Whether `layer` waits to be flushed. A layer that was frozen before the state was replaced
+    /// no longer does.
+    pub fn is_frozen(&self, layer: &SharedLayer) -> bool {
+        self.stack.read().frozen.as_ref().is_some_and(|frozen| Arc::ptr_eq(frozen, layer))
+    }
+
+    /// Puts another member's state, later than this one, in the place of everything: what lay in
+    /// the layers is part of it. Readers see the new state at once; those that started before keep
+    /// what they had. Nothing may be applied until the owner of the [`Store`] has taken it over.
+    pub fn replace(&self, base: Arc<dyn Base>, restored: &Restored) {
+        let mut stack = self.stack.write();
+        let old = std::mem::replace(&mut *stack, Stack::new(base));
+        *self.tables.write() = restored.tables.clone();
+        self.compacted.store(restored.compacted_or_none(), Ordering::Release);
+        self.revision.store(restored.revision_or_first(), Ordering::Release);
+        drop(stack);
+        drop(old);
+    }
 }
 
 /// What is known of the store at start, beside its base.
@@ -95,6 +114,16 @@ pub struct Restored {
     pub membership: Bytes,
     /// The small tables.
     pub tables: Tables,
+}
+
+impl Restored {
+    fn revision_or_first(&self) -> i64 {
+        self.revision.max(Revision::EMPTY_STORE)
+    }
+
+    fn compacted_or_none(&self) -> i64 {
+        self.compacted.unwrap_or(-1)
+    }
 }
 
 /// A layer that no longer changes, with everything else that belongs to its last revision: what a
@@ -140,8 +169,8 @@ impl Store {
     /// A store over `base`, as `restored` describes it.
     pub fn new(base: Arc<dyn Base>, restored: Restored) -> Self {
         let stack = Stack::new(base);
-        let revision = restored.revision.max(Revision::EMPTY_STORE);
-        let compacted = restored.compacted.unwrap_or(-1);
+        let revision = restored.revision_or_first();
+        let compacted = restored.compacted_or_none();
         let shared = Arc::new(Shared {
             stack: RwLock::new(stack.clone()),
             tables: RwLock::new(restored.tables),
@@ -179,6 +208,17 @@ impl Store {
         self.stack = self.shared.stack.read().clone();
     }
 
+    /// Goes on from the state that [`Shared::replace`] put in place: the next entry applied is the
+    /// one behind `restored`.
+    pub fn take_over(&mut self, restored: Restored) {
+        self.begin_batch();
+        self.revision = restored.revision_or_first();
+        self.compacted = restored.compacted_or_none();
+        self.applied = restored.applied;
+        self.membership = restored.membership;
+        self.changed_leases.clear();
+    }
+
     /// What the active layer costs in memory, about.
     pub fn active_bytes(&self) -> usize {
         self.stack.active.read().bytes()
@@ -208,10 +248,11 @@ impl Store {
     }
 
     /// Freezes the active layer and opens a new one over it. `None` while an earlier frozen layer
-    /// has not been flushed.
+    /// has not been flushed, and while a state that was put in place has not been taken over.
     pub fn rotate(&mut self) -> Option<Frozen> {
         let mut stack = self.shared.stack.write();
-        if stack.frozen.is_some() {
+        let is_mine = Arc::ptr_eq(&stack.active, &self.stack.active);
+        if stack.frozen.is_some() || !is_mine {
             return None;
         }
         let layer = std::mem::replace(&mut stack.active, Arc::new(RwLock::new(Layer::default())));

@@ -102,6 +102,34 @@ impl Machine {
         }
     }
 
+    /// Flushes everything.
+    fn settle(&mut self) {
+        self.flush();
+        self.rotate();
+        self.flush();
+    }
+
+    /// Goes on from another member's state, of which everything must be flushed.
+    fn install(&mut self, from: &Self) {
+        let shared = from.store.shared();
+        let restored = Restored {
+            revision: shared.revision(),
+            compacted: Some(shared.compacted()),
+            applied: from.store.applied(),
+            membership: from.store.membership().clone(),
+            tables: shared.tables(Clone::clone),
+        };
+        let shared = self.store.shared().clone();
+        shared.replace(Arc::new(from.base.clone()), &restored);
+        assert_eq!(shared.view().revision(), from.view().revision());
+        assert!(self.store.rotate().is_none(), "what was replaced must not be flushed");
+        self.store.take_over(restored);
+        if let Some(frozen) = self.frozen.take() {
+            assert!(!shared.is_frozen(&frozen.layer), "an older layer must not be flushed");
+        }
+        (self.base, self.index) = (from.base.clone(), from.index);
+    }
+
     fn view(&self) -> View {
         self.store.shared().view()
     }
@@ -111,7 +139,6 @@ impl Machine {
 type Version = (i64, Bytes, Option<(Bytes, i64)>);
 
 /// All versions ever written, and the compacted revision.
-#[derive(Default)]
 struct Model {
     versions: Vec<Version>,
     revision: i64,
@@ -122,6 +149,10 @@ struct Model {
 type Row = (Bytes, Bytes, i64, i64, i64, i64);
 
 impl Model {
+    fn new() -> Self {
+        Self { versions: Vec::new(), revision: 1, compacted: -1, leases: Vec::new() }
+    }
+
     fn at(&self, revision: i64) -> BTreeMap<Bytes, Row> {
         let mut rows: BTreeMap<Bytes, Row> = BTreeMap::new();
         for (main, key, written) in self.versions.iter().take_while(|v| v.0 <= revision) {
@@ -150,8 +181,6 @@ impl Model {
 }
 
 fn run(steps: &[Step], machine: &mut Machine, model: &mut Model) {
-    model.revision = 1;
-    model.compacted = -1;
     for step in steps {
         let next = model.revision + 1;
         match step {
@@ -306,14 +335,32 @@ proptest! {
 
     #[test]
     fn answers_as_the_model_does(steps in prop::collection::vec(step(), 1..60)) {
-        let (mut machine, mut model) = (Machine::new(), Model::default());
+        let (mut machine, mut model) = (Machine::new(), Model::new());
         run(&steps, &mut machine, &mut model);
         compare(&machine.view(), &model);
-        machine.flush();
-        machine.rotate();
-        machine.flush();
+        machine.settle();
         machine.compact_base();
         compare(&machine.view(), &model);
+    }
+
+    #[test]
+    fn a_member_that_lags_goes_on_from_an_installed_state(
+        missed in prop::collection::vec(step(), 1..40),
+        seen in 0usize..40,
+        after in prop::collection::vec(step(), 1..40),
+    ) {
+        let (mut leader, mut model) = (Machine::new(), Model::new());
+        let mut lagging = Machine::new();
+        run(&missed[..seen.min(missed.len() - 1)], &mut lagging, &mut Model::new());
+        run(&missed, &mut leader, &mut model);
+        leader.settle();
+        lagging.install(&leader);
+        compare(&lagging.view(), &model);
+        run(&after, &mut lagging, &mut model);
+        compare(&lagging.view(), &model);
+        lagging.settle();
+        lagging.compact_base();
+        compare(&lagging.view(), &model);
     }
 
     #[test]
@@ -326,7 +373,7 @@ proptest! {
             !matches!(step, Step::Rotate | Step::Flush | Step::CompactBase)
         });
         let commands: Vec<Step> = commands.cloned().collect();
-        run(&commands, &mut plain, &mut Model::default());
+        run(&commands, &mut plain, &mut Model::new());
         let mut mixed = Vec::new();
         for (step, flush) in commands.iter().zip(&flushes) {
             mixed.push(step.clone());
@@ -334,7 +381,7 @@ proptest! {
                 mixed.extend([Step::Rotate, Step::Flush, Step::CompactBase]);
             }
         }
-        run(&mixed, &mut flushed, &mut Model::default());
+        run(&mixed, &mut flushed, &mut Model::new());
         for (a, b) in [(plain.view(), flushed.view())] {
             prop_assert_eq!(a.hash_kv(0).unwrap(), b.hash_kv(0).unwrap());
             let all = KeyRange::all();

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quorate_core::LogPosition;
-use quorate_core::store::{Frozen, Shared};
+use quorate_core::store::{Frozen, Restored, Shared};
 use quorate_storage::OnFault;
 use quorate_storage::base::engine::Engine;
+use quorate_storage::base::image::Image;
+use quorate_storage::base::incoming::Received;
 use quorate_storage::wal::Wal;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::types::StoredMembership;
 
@@ -38,6 +40,8 @@ impl Default for FlushOptions {
 pub(crate) struct Checkpoint {
     pub(crate) applied: LogPosition,
     pub(crate) membership: StoredMembership,
+    /// The database at this very point.
+    pub(crate) image: Image,
 }
 
 /// Takes frozen layers to the database. Clones share it.
@@ -107,6 +111,26 @@ impl Flusher {
         }
     }
 
+    /// Puts another member's state in the place of everything; what was being flushed is given up.
+    pub(crate) async fn install(
+        &self,
+        received: Received,
+        membership: StoredMembership,
+    ) -> Result<Restored, String> {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |restored| {
+            sender.send(restored).ok();
+        });
+        self.inner.engine.install(received, done);
+        let restored = receiver.await.unwrap_or_else(|_| Err("the member is stopping".into()))?;
+        if let Some(applied) = restored.applied {
+            let image = self.inner.engine.image();
+            *self.inner.checkpoint.lock() = Some(Checkpoint { applied, membership, image });
+        }
+        self.inner.flushed.notify_waiters();
+        Ok(restored)
+    }
+
     /// Flushes a frozen layer in the background. First the log must be durable up to where the
     /// layer ends: the database may not know more than the log.
     pub(crate) fn flush(&self, frozen: Frozen, membership: StoredMembership) {
@@ -129,8 +153,10 @@ impl Inner {
                 (inner.on_fault)(format!("cannot flush: {error}"));
                 return;
             }
-            if let Some(applied) = applied {
-                *inner.checkpoint.lock() = Some(Checkpoint { applied, membership });
+            let image = inner.engine.image();
+            // Should the next flush be through already, its own call comes.
+            if let Some(applied) = applied.filter(|applied| image.applied() == Some(*applied)) {
+                *inner.checkpoint.lock() = Some(Checkpoint { applied, membership, image });
             }
             inner.flushed.notify_waiters();
         });

@@ -97,6 +97,11 @@ impl Lessor {
         self.earlier.notify_one();
     }
 
+    /// The leases are others now. Only a member that does not lead gets another one's state.
+    pub(crate) fn replaced(&self) {
+        self.demote();
+    }
+
     /// Stops to watch: another member leads, or none.
     pub(crate) fn demote(&self) {
         *self.primary.lock() = None;

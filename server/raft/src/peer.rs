@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::consensus::{RaftStatus, Unavailable, read_index_here};
+use crate::flusher::Flusher;
 use crate::leadership::{Heard, Peers};
 use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) heard: Arc<Heard>,
     pub(crate) barrier: Arc<ReadBarrier>,
     pub(crate) lessor: Arc<Lessor>,
+    pub(crate) flusher: Flusher,
     pub(crate) membership: Membership,
     pub(crate) tasks: TaskTracker,
 }

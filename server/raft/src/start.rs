@@ -185,6 +185,7 @@ pub(crate) async fn assemble(
         heard,
         barrier: Arc::new(ReadBarrier::new()),
         lessor,
+        flusher: flusher.clone(),
         membership,
         tasks: tasks.clone(),
     };
@@ -198,12 +199,16 @@ fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Ope
     let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
     let restored = opened.restored().clone();
     let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
-    let checkpoint =
-        restored.applied.map(|applied| Checkpoint { applied, membership: membership.clone() });
+    let applied = restored.applied;
     let store = Store::new(opened.base(), restored);
     let shared = store.shared().clone();
     let engine = Engine::start(opened, shared.clone(), on_fault.clone())
         .map_err(|error| StartError::Raft(error.to_string()))?;
+    let checkpoint = applied.map(|applied| Checkpoint {
+        applied,
+        membership: membership.clone(),
+        image: engine.image(),
+    });
     let flush = options.flush.clone();
     let flusher = Flusher::new(flush, wal.clone(), engine, shared, checkpoint, on_fault.clone());
     Ok(Opened { wal, store, membership, flusher })

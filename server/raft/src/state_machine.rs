@@ -9,6 +9,8 @@ use openraft::entry::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use quorate_core::{Applied, Effect, Fault, LogPosition, Refusal, Store};
 use quorate_storage::OnFault;
+use quorate_storage::base::image::Image;
+use quorate_storage::base::incoming::Received;
 use tokio::sync::oneshot;
 
 use crate::flusher::{Checkpoint, Flusher};
@@ -25,9 +27,13 @@ use crate::types::{
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
 
-/// A snapshot is the database at a checkpoint: there is nothing to carry.
-#[derive(Clone, Debug)]
-pub(crate) struct SnapshotHandle;
+/// The state at some log position.
+pub(crate) enum SnapshotHandle {
+    /// Of this member: its database at a checkpoint.
+    Image(Image),
+    /// Of another member, received and not in use yet.
+    Received(Box<Received>),
+}
 
 /// Answers that go out together: whoever waits is woken when the whole batch is applied, so that
 /// answers to one connection are written together.
@@ -210,12 +216,34 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         unreachable!("snapshots are made by try_create_snapshot_builder")
     }
 
-    async fn install_snapshot(&mut self, _: &SnapshotMeta, _: SnapshotHandle) -> io::Result<()> {
-        let text = "a snapshot cannot be installed: this member has no peers";
-        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotHandle,
+    ) -> io::Result<()> {
+        let SnapshotHandle::Received(received) = snapshot else {
+            return Err(io::Error::other("a snapshot of this member is in use already"));
+        };
+        let restored = self.flusher.install(*received, meta.last_membership.clone()).await;
+        let restored = restored.map_err(|reason| {
+            self.fail(&Fault::Storage(format!("a snapshot cannot be installed: {reason}")))
+        })?;
+        self.store.take_over(restored);
+        self.membership = meta.last_membership.clone();
+        self.rotated = self.store.applied().map_or(0, |at| at.index);
+        self.lessor.replaced();
+        self.metrics.alarms_changed(self.store.shared());
+        self.progress.advance(self.rotated);
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        // A member that was never flushed has a log from the first entry on, and a follower that
+        // asks for more than that needs what it says now.
+        if self.flusher.checkpoint().is_none() {
+            self.rotate();
+            self.flusher.idle().await;
+        }
         Ok(self.flusher.checkpoint().map(snapshot_of))
     }
 }
@@ -236,5 +264,5 @@ fn snapshot_of(checkpoint: Checkpoint) -> Snapshot {
         last_log_id: Some(log_id(checkpoint.applied)),
         last_membership: checkpoint.membership,
     };
-    Snapshot { meta, snapshot: SnapshotHandle }
+    Snapshot { meta, snapshot: SnapshotHandle::Image(checkpoint.image) }
 }

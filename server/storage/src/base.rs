@@ -13,6 +13,10 @@
 //! deletes compacted history in small ones between flushes. Readers hold a [`snapshot::Snapshot`]
 //! for one request.
 //!
+//! A member that lags behind the log is sent the database itself: one commit of it, an
+//! [`image::Image`], in [`part::Part`]s, which the other side puts into a file beside its own
+//! ([`incoming::Incoming`]) and goes on in that.
+//!
 //! Every row carries a checksum, because redb verifies its pages only when it repairs a file: a row
 //! that fails it stops the member.
 
@@ -21,9 +25,12 @@ mod count;
 mod defrag;
 pub mod engine;
 mod file;
+pub mod image;
+pub mod incoming;
 mod merge;
 mod meta;
 mod metrics;
+pub mod part;
 mod row;
 mod snapshot;
 mod tables;

@@ -1,40 +1,214 @@
-//! Snapshots on their way.
+//! Snapshots on their way: the whole state, for a member that lags too far behind.
+//!
+//! The sender reads parts of one image of its database, whatever is written meanwhile. When a
+//! connection breaks it asks how far the receiver has come and goes on from there. The receiver
+//! builds a database beside the one in use, and takes it into use when it is complete.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::AnyError;
-use openraft::errors::{ReplicationClosed, StreamingError, Unreachable};
+use openraft::errors::{NetworkError, ReplicationClosed, StreamingError};
 use openraft::raft::SnapshotResponse;
 use quorate_proto::peer as pb;
+use quorate_storage::base::image::{Image, Parts};
+use quorate_storage::base::part::Position;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
+use super::codec;
 use super::links::Client;
 use crate::peer::Inner;
 use crate::state_machine::SnapshotHandle;
-use crate::types::{TypeConfig, Vote};
+use crate::types::{TypeConfig, Vote, decode_membership, encode_membership, log_id, position};
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
+type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+type SendError = StreamingError<TypeConfig>;
 
+/// Bytes per second that a snapshot is sent with at most: it must leave room for the log.
+const RATE: u64 = 100 << 20;
+/// Parts that were read and wait to be sent.
+const AHEAD: usize = 4;
+/// How often a broken connection is made again while parts arrive in between.
+const RETRIES: usize = 5;
+/// Pause before it is.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Sends a snapshot. Ends early when `cancel` does.
 pub(crate) async fn send(
-    _client: Client,
-    _vote: Vote,
-    _snapshot: Snapshot,
-    _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-    Err(StreamingError::Unreachable(Unreachable::new(&AnyError::error("not yet"))))
+    client: Client,
+    vote: Vote,
+    snapshot: Snapshot,
+    cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+) -> Result<SnapshotResponse<TypeConfig>, SendError> {
+    let SnapshotHandle::Image(image) = snapshot.snapshot else {
+        return Err(failed(&AnyError::error("a snapshot that was received is not sent on")));
+    };
+    let head = head_of(&vote, &snapshot.meta, &image);
+    tokio::select! {
+        closed = cancel => Err(StreamingError::Closed(closed)),
+        sent = persist(client, head, image) => sent,
+    }
 }
 
+fn failed(error: &AnyError) -> SendError {
+    StreamingError::Network(NetworkError::new(error))
+}
+
+fn head_of(vote: &Vote, meta: &SnapshotMeta, image: &Image) -> pb::SnapshotHead {
+    pb::SnapshotHead {
+        vote: Some(codec::vote_to_wire(vote)),
+        last: meta.last_log_id.as_ref().map(codec::id_to_wire),
+        membership: encode_membership(&meta.last_membership),
+        id: image.id(),
+    }
+}
+
+/// Sends until it has arrived, over several connections if need be.
+async fn persist(
+    mut client: Client,
+    head: pb::SnapshotHead,
+    image: Image,
+) -> Result<SnapshotResponse<TypeConfig>, SendError> {
+    let mut failures = 0;
+    let mut furthest = 0;
+    loop {
+        let error = match attempt(&mut client, &head, &image, &mut furthest, &mut failures).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        failures += 1;
+        tracing::info!(%error, parts = furthest, "a snapshot was interrupted");
+        if failures > RETRIES {
+            return Err(failed(&error));
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// Sends what the receiver does not have yet.
+async fn attempt(
+    client: &mut Client,
+    head: &pb::SnapshotHead,
+    image: &Image,
+    furthest: &mut u64,
+    failures: &mut usize,
+) -> Result<SnapshotResponse<TypeConfig>, AnyError> {
+    let found = client.find_snapshot(head.clone()).await.map_err(|e| AnyError::new(&e))?;
+    let pb::SnapshotPosition { parts, table, key } = found.into_inner();
+    if parts > *furthest {
+        (*furthest, *failures) = (parts, 0);
+    }
+    let parts = image.parts(Position { parts, table, key });
+    let parts = parts.ok_or_else(|| AnyError::error("the receiver has parts of something else"))?;
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    // Reading blocks; the channel's end tells it that nobody wants more.
+    let head = head.clone();
+    tokio::task::spawn_blocking(move || read(parts, head, &sender));
+    let sent = client.send_snapshot(paced(receiver)).await.map_err(|e| AnyError::new(&e))?;
+    let vote = codec::vote_from_wire(sent.into_inner().vote).map_err(|e| AnyError::new(&e))?;
+    Ok(SnapshotResponse::new(vote))
+}
+
+fn read(parts: Parts, head: pb::SnapshotHead, sender: &mpsc::Sender<pb::SnapshotPart>) {
+    let mut head = Some(head);
+    for part in parts {
+        let part = match part {
+            Ok(part) => part,
+            Err(error) => {
+                tracing::error!(%error, "a snapshot cannot be read");
+                return;
+            }
+        };
+        let message = pb::SnapshotPart {
+            head: head.take(),
+            number: part.number,
+            content: part.content,
+            is_last: part.is_last,
+        };
+        if sender.blocking_send(message).is_err() {
+            return;
+        }
+    }
+    if let Some(head) = head {
+        // The receiver has everything and only the end was lost.
+        let empty = pb::SnapshotPart { head: Some(head), is_last: true, ..Default::default() };
+        sender.blocking_send(empty).ok();
+    }
+}
+
+/// Lets parts through no faster than they may be sent.
+fn paced(
+    parts: mpsc::Receiver<pb::SnapshotPart>,
+) -> impl futures_util::Stream<Item = pb::SnapshotPart> + Send {
+    let start = Instant::now();
+    futures_util::stream::unfold((parts, 0u64), move |(mut parts, sent)| async move {
+        let part = parts.recv().await?;
+        tokio::time::sleep_until(start + Duration::from_millis(sent * 1000 / RATE)).await;
+        let sent = sent + part.content.len() as u64;
+        Some((part, (parts, sent)))
+    })
+}
+
+/// How much of a snapshot is here.
 pub(crate) async fn find(
-    _inner: &Inner,
-    _head: pb::SnapshotHead,
+    inner: &Arc<Inner>,
+    head: pb::SnapshotHead,
 ) -> Result<pb::SnapshotPosition, Status> {
-    Err(Status::unimplemented(""))
+    let engine = inner.flusher.clone();
+    let position = blocking(move || engine.engine().receive(&head.id)?.position()).await?;
+    let Position { parts, table, key } = position;
+    Ok(pb::SnapshotPosition { parts, table, key })
 }
 
+/// Receives a snapshot, or the rest of one, and takes it into use.
 pub(crate) async fn receive(
-    _inner: &Inner,
-    _from: u64,
-    _parts: Streaming<pb::SnapshotPart>,
+    inner: &Arc<Inner>,
+    from: u64,
+    mut parts: Streaming<pb::SnapshotPart>,
 ) -> Result<pb::SnapshotReply, Status> {
-    Err(Status::unimplemented(""))
+    let mut next = parts.message().await?;
+    let head = next.as_mut().and_then(|part| part.head.take());
+    let head = head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+    let vote =
+        codec::vote_from_wire(head.vote).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let (engine, id) = (inner.flusher.clone(), head.id.clone());
+    let mut incoming = blocking(move || engine.engine().receive(&id)).await?;
+    let mut is_complete = false;
+    while let Some(part) = next {
+        inner.heard.note(from, &vote);
+        is_complete = part.is_last;
+        if !part.content.is_empty() {
+            incoming = blocking(move || incoming.add(&part.content).map(|()| incoming)).await?;
+        }
+        next = parts.message().await?;
+    }
+    if !is_complete {
+        return Err(Status::aborted("the snapshot ended before its end"));
+    }
+    let received = blocking(move || incoming.finish()).await?;
+    let last_membership = decode_membership(received.membership()).map_err(Status::internal)?;
+    let meta = SnapshotMeta { last_log_id: received.applied().map(log_id), last_membership };
+    tracing::info!(
+        index = meta.last_log_id.map_or(0, |id| position(&id).index),
+        "installing a snapshot"
+    );
+    let snapshot = Snapshot { meta, snapshot: SnapshotHandle::Received(Box::new(received)) };
+    let response = inner.raft.install_full_snapshot(vote, snapshot).await;
+    let response = response.map_err(|error| Status::unavailable(error.to_string()))?;
+    Ok(pb::SnapshotReply { vote: Some(codec::vote_to_wire(&response.vote)) })
+}
+
+/// Runs what waits for the disk where nobody waits for it.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Status>
+where
+    T: Send + 'static,
+    E: std::error::Error + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| Status::internal(error.to_string()))?;
+    done.map_err(|error| Status::aborted(error.to_string()))
 }

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use quorate_core::{Fault, Record, Revision};
 use redb::{Database, Durability, Key, ReadOnlyTable, ReadableTable, TableDefinition, Value};
 
 use super::fault;
+use super::file::NewFile;
 use super::merge::{append_history, begin, create_tables, merge_latest, write_meta};
 use super::meta::Meta;
 use super::snapshot::Snapshot;
@@ -27,25 +27,35 @@ const CHUNK_ROWS: usize = 32 << 10;
 /// A copy in the making.
 pub(super) struct Copy {
     database: Arc<Database>,
+    /// Removed with the copy unless it is kept.
+    file: NewFile,
     /// What the copy contains.
     meta: Meta,
 }
 
+/// Fails when what is being copied is no longer in use.
+pub(super) type GoesOn<'a> = &'a dyn Fn() -> Result<(), Fault>;
+
 impl Copy {
     /// Copies `snapshot` into an empty database.
-    pub(super) fn new(database: Arc<Database>, snapshot: &Snapshot) -> Result<Self, Fault> {
+    pub(super) fn new(
+        database: Arc<Database>,
+        file: NewFile,
+        snapshot: &Snapshot,
+        goes_on: GoesOn<'_>,
+    ) -> Result<Self, Fault> {
         let txn = begin(&database)?;
         create_tables(&txn, &Meta::default())?;
         txn.commit().map_err(fault)?;
-        copy_table(&database, snapshot, HISTORY)?;
-        copy_table(&database, snapshot, LATEST)?;
-        copy_table(&database, snapshot, COUNT)?;
-        copy_table(&database, snapshot, LEASE_KEY)?;
+        copy_table(&database, snapshot, HISTORY, goes_on)?;
+        copy_table(&database, snapshot, LATEST, goes_on)?;
+        copy_table(&database, snapshot, COUNT, goes_on)?;
+        copy_table(&database, snapshot, LEASE_KEY, goes_on)?;
         let meta = snapshot.meta().clone();
         let txn = begin(&database)?;
         write_meta(&txn, &meta)?;
         txn.commit().map_err(fault)?;
-        Ok(Self { database, meta })
+        Ok(Self { database, file, meta })
     }
 
     /// The last main revision in the copy.
@@ -79,7 +89,7 @@ impl Copy {
 
     /// Merges the rest and makes the copy complete and durable. Nothing may be flushed after
     /// `snapshot` was taken.
-    pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<Arc<Database>, Fault> {
+    pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<(Arc<Database>, NewFile), Fault> {
         self.catch_up(snapshot)?;
         let last = snapshot.meta();
         let meta = Meta {
@@ -90,14 +100,14 @@ impl Copy {
             membership: last.membership.clone(),
             ..self.meta
         };
-        copy_table(&self.database, snapshot, LEASE)?;
-        copy_table(&self.database, snapshot, ALARM)?;
-        copy_table(&self.database, snapshot, MEMBER)?;
-        copy_table(&self.database, snapshot, REMOVED)?;
+        copy_table(&self.database, snapshot, LEASE, &|| Ok(()))?;
+        copy_table(&self.database, snapshot, ALARM, &|| Ok(()))?;
+        copy_table(&self.database, snapshot, MEMBER, &|| Ok(()))?;
+        copy_table(&self.database, snapshot, REMOVED, &|| Ok(()))?;
         let txn = begin(&self.database)?;
         write_meta(&txn, &meta)?;
         txn.commit().map_err(fault)?;
-        Ok(self.database)
+        Ok((self.database, self.file))
     }
 }
 
@@ -121,11 +131,13 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
     database: &Database,
     snapshot: &Snapshot,
     table: TableDefinition<'static, K, V>,
+    goes_on: GoesOn<'_>,
 ) -> Result<(), Fault> {
     let source: ReadOnlyTable<K, V> = snapshot.txn().open_table(table).map_err(fault)?;
     let mut rows = source.iter().map_err(fault)?;
     let mut done = false;
     while !done {
+        goes_on()?;
         let mut txn = database.begin_write().map_err(fault)?;
         txn.set_durability(Durability::None).map_err(fault)?;
         {
@@ -145,12 +157,4 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
         txn.commit().map_err(fault)?;
     }
     Ok(())
-}
-
-/// Opens an empty database for a copy.
-pub(super) fn open_target(path: &Path, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
-    let file = super::file::PacedFile::open(path).map_err(fault)?;
-    let database =
-        Database::builder().set_cache_size(cache_bytes).create_with_backend(file).map_err(fault)?;
-    Ok(Arc::new(database))
 }

@@ -9,16 +9,16 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use quorate_core::Fault;
 use quorate_core::store::{Frozen, Restored, Shared};
-use quorate_core::tables::{Lease, MemberAttributes, Tables};
-use redb::{Database, ReadableTable};
+use redb::Database;
 
-use super::defrag::{self, Copy};
-use super::file::{Directory, PacedFile};
+use super::defrag::Copy;
+use super::file::{Directory, FIRST, NewFile, PacedFile};
+use super::image::Image;
+use super::incoming::{Half, Incoming, ReceiveError, Received, Receiving};
 use super::merge::{begin, create_tables, merge};
 use super::meta::Meta;
 use super::metrics::Metrics;
 use super::snapshot::Snapshot;
-use super::tables::{ALARM, LEASE, MEMBER, REMOVED};
 use super::{BaseError, compact, fault};
 use crate::OnFault;
 
@@ -32,6 +32,9 @@ const DEFRAG_LAG_MAX: i64 = 20_000;
 
 /// Called when a piece of work is done, or cannot be.
 pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+/// Called when an installed state is in use, with what a store must know of it, or cannot be.
+pub type Installed = Box<dyn FnOnce(Result<Restored, String>) + Send>;
 
 /// How the database is kept.
 #[derive(Clone, Debug)]
@@ -71,7 +74,7 @@ impl Opened {
         let directory = Directory::open(path)?;
         let current = directory.current()?;
         directory.remove_others(current).map_err(|e| directory.io_error(e))?;
-        let number = current.unwrap_or(1);
+        let number = current.unwrap_or(FIRST);
         let file = directory.file(number);
         let damaged = |what: String| BaseError::Damaged { path: file.clone(), what };
         let length = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
@@ -91,7 +94,7 @@ impl Opened {
             directory.set_current(number).map_err(|e| directory.io_error(e))?;
         }
         let base = Arc::new(Snapshot::open(&database).map_err(|e| damaged(e.to_string()))?);
-        let restored = restore(&base).map_err(|e| damaged(e.to_string()))?;
+        let restored = base.restored().map_err(|e| damaged(e.to_string()))?;
         Ok(Self { directory, number, database, base, restored, options })
     }
 
@@ -112,45 +115,12 @@ fn create(database: &Database) -> Result<(), Fault> {
     txn.commit().map_err(fault)
 }
 
-fn restore(base: &Snapshot) -> Result<Restored, Fault> {
-    let meta = base.meta();
-    let mut tables = Tables::default();
-    let table = base.txn().open_table(LEASE).map_err(fault)?;
-    for row in table.iter().map_err(fault)? {
-        let (id, lease) = row.map_err(fault)?;
-        let (ttl, remaining_ttl) = lease.value();
-        tables.leases.insert(id.value(), Lease { ttl, remaining_ttl });
-    }
-    let table = base.txn().open_table(ALARM).map_err(fault)?;
-    for row in table.iter().map_err(fault)? {
-        tables.alarms.insert(row.map_err(fault)?.0.value());
-    }
-    let table = base.txn().open_table(MEMBER).map_err(fault)?;
-    for row in table.iter().map_err(fault)? {
-        let (id, row) = row.map_err(fault)?;
-        let (incarnation, texts) = row.value();
-        let mut texts = texts.into_iter().map(str::to_owned);
-        let name = texts.next().unwrap_or_default();
-        let attributes = MemberAttributes { name, client_urls: texts.collect(), incarnation };
-        tables.members.insert(id.value(), attributes);
-    }
-    let table = base.txn().open_table(REMOVED).map_err(fault)?;
-    for row in table.iter().map_err(fault)? {
-        tables.removed.insert(row.map_err(fault)?.0.value());
-    }
-    Ok(Restored {
-        revision: meta.history_revision,
-        compacted: (meta.compacted >= 0).then_some(meta.compacted),
-        applied: meta.applied,
-        membership: meta.membership.clone(),
-        tables,
-    })
-}
-
 /// Work for the thread.
 enum Job {
     Flush(Frozen, Done),
+    /// With the number of the file that was copied.
     FinishCopy(Copy, u64),
+    Install(Box<Received>, Installed),
 }
 
 /// What the thread and its callers share.
@@ -170,6 +140,7 @@ struct Inner {
 struct EngineShared {
     inner: Mutex<Inner>,
     wake: Condvar,
+    receiving: Arc<Mutex<Receiving>>,
     store: Arc<Shared>,
     directory: Directory,
     options: Options,
@@ -207,6 +178,7 @@ impl Engine {
                 number: opened.number,
             }),
             wake: Condvar::new(),
+            receiving: Arc::default(),
             store,
             directory: opened.directory,
             options: opened.options,
@@ -235,10 +207,47 @@ impl Engine {
         self.shared.inner.lock().sizes
     }
 
-    /// Merges a frozen layer into the database. Everything in it must be durable in the log.
+    /// Merges a frozen layer into the database. Everything in it must be durable in the log. `done`
+    /// is dropped, and nothing merged, when a state that was installed has taken the layer's place.
     pub fn flush(&self, frozen: Frozen, done: Done) {
         self.shared.inner.lock().jobs.push_back(Job::Flush(frozen, done));
         self.shared.wake.notify_one();
+    }
+
+    /// The database at its last commit, for another member.
+    pub fn image(&self) -> Image {
+        Image::new(self.shared.inner.lock().base.clone())
+    }
+
+    /// Begins to receive another member's state, or goes on where an earlier stream of it ended. `id`
+    /// is the name of the sender's [`Image`]. One state is received at a time, by one stream: a half that has another
+    /// name is dropped, and an earlier [`Incoming`] refuses what comes.
+    pub fn receive(&self, id: &str) -> Result<Incoming, ReceiveError> {
+        let shared = &self.shared;
+        Receiving::open(&shared.receiving, id, || {
+            Half::begin(id, shared.directory.new_file(), shared.options.cache_bytes)
+        })
+    }
+
+    /// Drops what was received so far and gives its space back.
+    pub fn stop_receiving(&self) {
+        self.shared.receiving.lock().drop_half();
+    }
+
+    /// Puts a received state, later than this one, in the place of the database and of everything
+    /// in the store, before any work that is queued. When `done` is called the state is durable,
+    /// readers see it, and the store is to take it over. Until then nothing may be applied. Layers
+    /// of the old state are not flushed any more, and a running defragmentation fails.
+    pub fn install(&self, received: Received, done: Installed) {
+        let job = Job::Install(Box::new(received), done);
+        self.shared.inner.lock().jobs.push_front(job);
+        self.shared.wake.notify_one();
+    }
+
+    /// Lets a test look at the directory while the file in use is changed.
+    #[cfg(test)]
+    pub(super) fn watch_switch(&self, look: super::tests::Look) {
+        self.shared.directory.probe.look_with(look);
     }
 
     /// Calls `done` when the history that a compaction at `revision` gave up is deleted. The
@@ -262,11 +271,11 @@ impl Engine {
             return;
         }
         inner.defragmenting = Some(vec![done]);
-        let (base, number) = (inner.base.clone(), inner.number + 1);
+        let (base, number) = (inner.base.clone(), inner.number);
         drop(inner);
         let shared = self.shared.clone();
         let spawned = std::thread::Builder::new().name("defragment".to_owned()).spawn(move || {
-            if let Err(error) = copy(&shared, &base, number) {
+            if let Err(error) = copy(&shared, base, number) {
                 end_defragmentation(&shared, Err(error.to_string()));
             }
         });
@@ -288,13 +297,19 @@ impl Drop for Engine {
     }
 }
 
-/// Makes the copy up to the last step, and hands it to the thread that flushes.
-fn copy(shared: &EngineShared, base: &Arc<Snapshot>, number: u64) -> Result<(), Fault> {
-    let path = shared.directory.file(number);
-    let database = defrag::open_target(&path, shared.options.cache_bytes / 2)?;
-    let mut copy = Copy::new(database, base)?;
+/// Copies file `number`, of which `base` is a commit, up to the last step, and hands the copy to the
+/// thread that flushes.
+fn copy(shared: &EngineShared, base: Arc<Snapshot>, number: u64) -> Result<(), Fault> {
+    let last = || {
+        let inner = shared.inner.lock();
+        (inner.number == number).then(|| inner.base.clone()).ok_or_else(superseded)
+    };
+    let file = shared.directory.new_file();
+    let database = file.create(shared.options.cache_bytes / 2)?;
+    let mut copy = Copy::new(database, file, &base, &|| last().map(|_| ()))?;
+    drop(base);
     loop {
-        let base = shared.inner.lock().base.clone();
+        let base = last()?;
         let lag = base.meta().history_revision - copy.revision();
         if lag <= DEFRAG_LAG_MAX {
             break;
@@ -308,16 +323,17 @@ fn copy(shared: &EngineShared, base: &Arc<Snapshot>, number: u64) -> Result<(), 
     Ok(())
 }
 
+fn superseded() -> Fault {
+    fault("another state was installed meanwhile")
+}
+
 /// Tells those who wait. A defragmentation that failed leaves the old file in use.
 fn end_defragmentation(shared: &EngineShared, result: Result<(), String>) {
     let mut inner = shared.inner.lock();
-    let (waiting, number) = (inner.defragmenting.take(), inner.number);
+    let waiting = inner.defragmenting.take();
     drop(inner);
     if let Err(error) = &result {
         tracing::error!(error, "the defragmentation failed; the database is as it was");
-        if let Err(error) = shared.directory.remove_others(Some(number)) {
-            tracing::warn!(%error, "cannot remove the unfinished copy");
-        }
     }
     shared.wake.notify_one();
     for done in waiting.into_iter().flatten() {
@@ -346,6 +362,7 @@ impl Worker {
             let result = match self.next() {
                 Next::Job(Job::Flush(frozen, done)) => self.flush(frozen, done),
                 Next::Job(Job::FinishCopy(copy, number)) => self.finish_copy(copy, number),
+                Next::Job(Job::Install(received, done)) => self.replace(*received, done),
                 Next::Compact => self.compact(),
                 Next::Stop => return,
             };
@@ -373,6 +390,10 @@ impl Worker {
     }
 
     fn flush(&mut self, frozen: Frozen, done: Done) -> Result<(), Fault> {
+        if !self.shared.store.is_frozen(&frozen.layer) {
+            tracing::debug!(revision = frozen.revision, "not flushed: a later state is installed");
+            return Ok(());
+        }
         let started = Instant::now();
         let base = self.shared.inner.lock().base.clone();
         let txn = begin(&self.database)?;
@@ -393,6 +414,12 @@ impl Worker {
         txn.commit().map_err(fault)?;
         self.shared.metrics.compacted_keys.inc_by(deleted);
         self.install(false)?;
+        self.tell_deleted();
+        Ok(())
+    }
+
+    /// Tells those who wait for history to be deleted.
+    fn tell_deleted(&self) {
         let mut inner = self.shared.inner.lock();
         inner.deleted = self.meta.deleted;
         let (ready, waiting) = std::mem::take(&mut inner.waiting_for_deletion)
@@ -404,29 +431,65 @@ impl Worker {
         for (_, done) in ready {
             done(Ok(()));
         }
-        Ok(())
     }
 
     /// Does the last step of a defragmentation and goes on in the new file.
-    fn finish_copy(&mut self, copy: Copy, number: u64) -> Result<(), Fault> {
-        let base = self.shared.inner.lock().base.clone();
-        let database = match copy.finish(&base) {
-            Ok(database) => database,
+    fn finish_copy(&mut self, copy: Copy, source: u64) -> Result<(), Fault> {
+        let finished = if source == self.number {
+            let base = self.shared.inner.lock().base.clone();
+            copy.finish(&base)
+        } else {
+            Err(superseded())
+        };
+        let (database, file) = match finished {
+            Ok(copy) => copy,
             Err(error) => {
                 end_defragmentation(&self.shared, Err(error.to_string()));
                 return Ok(());
             }
         };
-        drop(base);
-        // From here on the new file is the one that a restart finds.
-        self.shared.directory.set_current(number).map_err(fault)?;
-        self.database = database;
-        self.number = number;
+        let old = self.switch(database, file)?;
         self.install(false)?;
         self.meta = self.shared.inner.lock().base.meta().clone();
-        self.shared.directory.remove_others(Some(number)).map_err(fault)?;
+        self.shared.directory.remove(old).map_err(fault)?;
         end_defragmentation(&self.shared, Ok(()));
         Ok(())
+    }
+
+    /// Makes a received state the one in use.
+    fn replace(&mut self, received: Received, done: Installed) -> Result<(), Fault> {
+        if received.applied() <= self.meta.applied {
+            let (it, we) = (received.applied(), self.meta.applied);
+            drop(received);
+            done(Err(format!("the received state ends at {it:?}, the database at {we:?}")));
+            return Ok(());
+        }
+        let Received { base, restored, database, file } = received;
+        let old = self.switch(database, file)?;
+        self.meta = base.meta().clone();
+        let replaced = {
+            let mut inner = self.shared.inner.lock();
+            inner.number = self.number;
+            std::mem::replace(&mut inner.base, base.clone())
+        };
+        self.shared.store.replace(base, &restored);
+        drop(replaced);
+        self.publish_sizes().map_err(fault)?;
+        self.shared.directory.remove(old).map_err(fault)?;
+        tracing::info!(revision = restored.revision, "another member's state is installed");
+        self.tell_deleted();
+        done(Ok(restored));
+        Ok(())
+    }
+
+    /// Goes on in another file: from here on it is the one that a restart finds. Returns the number
+    /// of the old one.
+    fn switch(&mut self, database: Arc<Database>, file: NewFile) -> Result<u64, Fault> {
+        // Whether the switch ends well or not: a restart removes the one that it does not need.
+        let number = file.keep();
+        self.shared.directory.set_current(number).map_err(fault)?;
+        self.database = database;
+        Ok(std::mem::replace(&mut self.number, number))
     }
 
     /// Shows the last commit to readers.

@@ -4,16 +4,20 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redb::StorageBackend;
+use quorate_core::Fault;
+use redb::{Database, StorageBackend};
 
-use super::BaseError;
+use super::{BaseError, fault};
 use crate::wal::sync_dir;
 
 const CURRENT: &str = "CURRENT";
 const EXTENSION: &str = "redb";
+/// The number of the file that a new directory begins with.
+pub(super) const FIRST: u64 = 1;
 
 /// Bytes written before they are synced early. A flush writes tens of megabytes; synced at the end
 /// in one go, they would hold up the log's own small writes in the disk's queue.
@@ -65,19 +69,75 @@ impl StorageBackend for PacedFile {
     }
 }
 
-/// The directory of the database. `CURRENT` names the file in use; defragmentation makes another
-/// one and changes the name.
-#[derive(Clone, Debug)]
+/// A database that is not in use yet. Its file is removed with it unless it is kept.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    path: PathBuf,
+    number: u64,
+    is_kept: bool,
+}
+
+impl NewFile {
+    /// Opens an empty database in the file.
+    pub(super) fn create(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
+        let file = PacedFile::open(&self.path).map_err(fault)?;
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(cache_bytes).create_with_backend(file);
+        Ok(Arc::new(database.map_err(fault)?))
+    }
+
+    /// Keeps the file from now on; returns its number.
+    pub(super) fn keep(mut self) -> u64 {
+        self.is_kept = true;
+        self.number
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "cannot remove a database");
+            }
+        }
+    }
+}
+
+/// The directory of the database. `CURRENT` names the file in use; defragmentation, and a state
+/// that another member sends, make another one and change the name.
+#[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
+    /// The number of the next new file.
+    next: AtomicU64,
+    #[cfg(test)]
+    pub(super) probe: super::tests::Probe,
 }
 
 impl Directory {
     /// Opens the directory; makes it if it does not exist.
     pub(super) fn open(path: &Path) -> Result<Self, BaseError> {
-        let directory = Self { path: path.to_owned() };
+        let directory = Self {
+            path: path.to_owned(),
+            next: AtomicU64::new(FIRST),
+            #[cfg(test)]
+            probe: super::tests::Probe::default(),
+        };
         crate::data_dir::create_private(path).map_err(|e| directory.io_error(e))?;
+        let used = directory.current()?.unwrap_or(FIRST);
+        directory.next.store(used + 1, Ordering::Relaxed);
         Ok(directory)
+    }
+
+    /// A file for another database.
+    pub(super) fn new_file(&self) -> NewFile {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        NewFile { path: self.file(number), number, is_kept: false }
     }
 
     /// The path of file `number`.
@@ -103,19 +163,30 @@ impl Directory {
         }
     }
 
-    /// Makes file `number` the one in use, durably.
+    /// Makes file `number`, whose content is durable, the one in use, durably.
     pub(super) fn set_current(&self, number: u64) -> io::Result<()> {
+        // The file must be found whenever its name is.
+        sync_dir(&self.path)?;
         let temporary = self.path.join(format!("{CURRENT}.tmp"));
         let mut options = OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(format!("{number:016x}.{EXTENSION}\n").as_bytes())?;
         file.sync_all()?;
+        #[cfg(test)]
+        self.probe.reached("named", &self.path);
         std::fs::rename(&temporary, self.path.join(CURRENT))?;
+        #[cfg(test)]
+        self.probe.reached("renamed", &self.path);
         sync_dir(&self.path)
     }
 
-    /// Removes databases that are not in use: what a defragmentation left when it did not end.
+    /// Removes the database `number`, which is no longer in use. Those who still read it can go on.
+    pub(super) fn remove(&self, number: u64) -> io::Result<()> {
+        std::fs::remove_file(self.file(number))
+    }
+
+    /// Removes databases that are not in use: what was being made when the process ended.
     pub(super) fn remove_others(&self, current: Option<u64>) -> io::Result<()> {
         let keep = current.map(|number| self.file(number));
         for entry in std::fs::read_dir(&self.path)? {

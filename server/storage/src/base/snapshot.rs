@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_core::base::{Base, Cursor, Header};
+use quorate_core::store::Restored;
+use quorate_core::tables::{Lease, MemberAttributes, Tables};
 use quorate_core::{End, Fault, KeyRange, Record, RecordRef, Revision};
-use redb::{AccessGuard, Database, Range, ReadOnlyTable, ReadTransaction, ReadableDatabase};
+use redb::{
+    AccessGuard, Database, Range, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+};
 
 use super::count::CountIndex;
 use super::fault;
+use super::image::Sent;
 use super::meta::Meta;
 use super::row::{HistoryRow, LatestRow};
-use super::tables::{COUNT, HISTORY, LATEST, LEASE_KEY, META, META_KEY, RevisionKey};
+use super::tables::{
+    ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, META, META_KEY, REMOVED, RevisionKey,
+};
 
 /// An open read transaction with its tables. It keeps the pages of its commit from being used
 /// again, so nothing may hold it for long.
@@ -21,6 +28,8 @@ pub(super) struct Snapshot {
     lease_keys: ReadOnlyTable<&'static [u8], ()>,
     counts: CountIndex,
     meta: Meta,
+    /// What other members were sent of it.
+    sent: Sent,
     txn: ReadTransaction,
     /// Last, so that it is dropped last: a database closed under its readers fails them.
     _database: Arc<Database>,
@@ -42,6 +51,7 @@ impl Snapshot {
             lease_keys: txn.open_table(LEASE_KEY).map_err(fault)?,
             counts: CountIndex::load(&txn.open_table(COUNT).map_err(fault)?)?,
             meta,
+            sent: Sent::default(),
             txn,
             _database: database.clone(),
         })
@@ -56,8 +66,47 @@ impl Snapshot {
         &self.meta
     }
 
+    pub(super) fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
     pub(super) fn counts(&self) -> &CountIndex {
         &self.counts
+    }
+
+    /// What a store must know beside the base.
+    pub(super) fn restored(&self) -> Result<Restored, Fault> {
+        let mut tables = Tables::default();
+        let table = self.txn.open_table(LEASE).map_err(fault)?;
+        for row in table.iter().map_err(fault)? {
+            let (id, lease) = row.map_err(fault)?;
+            let (ttl, remaining_ttl) = lease.value();
+            tables.leases.insert(id.value(), Lease { ttl, remaining_ttl });
+        }
+        let table = self.txn.open_table(ALARM).map_err(fault)?;
+        for row in table.iter().map_err(fault)? {
+            tables.alarms.insert(row.map_err(fault)?.0.value());
+        }
+        let table = self.txn.open_table(MEMBER).map_err(fault)?;
+        for row in table.iter().map_err(fault)? {
+            let (id, row) = row.map_err(fault)?;
+            let (incarnation, texts) = row.value();
+            let mut texts = texts.into_iter().map(str::to_owned);
+            let name = texts.next().unwrap_or_default();
+            let attributes = MemberAttributes { name, client_urls: texts.collect(), incarnation };
+            tables.members.insert(id.value(), attributes);
+        }
+        let table = self.txn.open_table(REMOVED).map_err(fault)?;
+        for row in table.iter().map_err(fault)? {
+            tables.removed.insert(row.map_err(fault)?.0.value());
+        }
+        Ok(Restored {
+            revision: self.meta.history_revision,
+            compacted: (self.meta.compacted >= 0).then_some(self.meta.compacted),
+            applied: self.meta.applied,
+            membership: self.meta.membership.clone(),
+            tables,
+        })
     }
 
     /// The value that a row of `latest` leaves to history.

@@ -1,7 +1,9 @@
 //! The keyspace on one screen. Names are on disk and never reused for something else.
 
+use std::ops::RangeInclusive;
+
 use quorate_core::Revision;
-use redb::TableDefinition;
+use redb::{Key, TableDefinition, Value};
 
 /// Revision as a key: 12 bytes that sort as revisions do.
 pub(super) type RevisionKey = [u8; Revision::ENCODED_LEN];
@@ -36,3 +38,40 @@ pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta
 
 /// Key of the only row of [`META`].
 pub(super) const META_KEY: &str = "state";
+
+/// Something that is done with a table whatever its types are.
+pub(super) trait Visitor {
+    type Output;
+
+    fn visit<K: Key + 'static, V: Value + 'static>(
+        self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Self::Output;
+}
+
+/// Numbers of the tables that grow with the state, in the order in which they are sent to another
+/// member.
+pub(super) const SENT_TABLES: RangeInclusive<u32> = 1..=5;
+
+/// The number of [`HISTORY`].
+pub(super) const HISTORY_NUMBER: u32 = 1;
+/// The number of [`LATEST`].
+pub(super) const LATEST_NUMBER: u32 = 2;
+
+/// Calls `visitor` with the table of this number; `None` if there is none. The numbers go over the
+/// wire and are never used for something else.
+pub(super) fn visit<V: Visitor>(number: u32, visitor: V) -> Option<V::Output> {
+    Some(match number {
+        HISTORY_NUMBER => visitor.visit(HISTORY),
+        LATEST_NUMBER => visitor.visit(LATEST),
+        3 => visitor.visit(COUNT),
+        4 => visitor.visit(LEASE),
+        5 => visitor.visit(LEASE_KEY),
+        _ => return None,
+    })
+}
+
+/// Whether these bytes have the width that values of type `V` have.
+pub(super) fn fits<V: Value>(bytes: &[u8]) -> bool {
+    V::fixed_width().is_none_or(|width| width == bytes.len())
+}

@@ -5,16 +5,43 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use quorate_core::base::Base;
 use quorate_core::base::memory::MemoryBase;
-use quorate_core::store::Frozen;
+use quorate_core::store::{Frozen, Restored};
 use quorate_core::{Command, KeyRange, LogPosition, Record, Revision, Store};
 use quorate_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
 };
 
 use super::engine::{Done, Engine, Opened, Options};
+
+mod transfer;
+
+/// What looks at the directory while the file in use is changed.
+#[derive(Clone, Default)]
+pub(super) struct Probe(Arc<Mutex<Option<Look>>>);
+
+pub(super) type Look = Box<dyn FnMut(&str, &Path) + Send>;
+
+impl Probe {
+    pub(super) fn look_with(&self, look: Look) {
+        *self.0.lock() = Some(look);
+    }
+
+    pub(super) fn reached(&self, step: &str, directory: &Path) {
+        if let Some(look) = self.0.lock().as_mut() {
+            look(step, directory);
+        }
+    }
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Probe")
+    }
+}
 
 fn key(n: u16) -> Bytes {
     Bytes::from(format!("key-{n:05}"))
@@ -28,6 +55,8 @@ struct Machine {
     twin: MemoryBase,
     index: u64,
     compacted: i64,
+    /// All that was applied.
+    log: Vec<Command>,
 }
 
 fn start(dir: &Path) -> (Store, Engine) {
@@ -49,7 +78,8 @@ impl Machine {
         let dir = tempfile::tempdir().unwrap();
         let (store, engine) = start(dir.path());
         let twin = MemoryBase::default();
-        Self { dir, store, engine: Some(engine), twin, index: 0, compacted: -1 }
+        let engine = Some(engine);
+        Self { dir, store, engine, twin, index: 0, compacted: -1, log: Vec::new() }
     }
 
     fn engine(&self) -> &Engine {
@@ -61,6 +91,7 @@ impl Machine {
         self.store.begin_batch();
         let at = LogPosition { term: 1, index: self.index };
         let applied = self.store.apply(at, &command.encode()).unwrap();
+        self.log.push(command.clone());
         if let (Command::Compact(compact), Ok(_)) = (command, applied.reply) {
             self.compacted = compact.revision;
         }

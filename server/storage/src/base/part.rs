@@ -1,0 +1,366 @@
+//! The state in parts, as one member sends it to another.
+//!
+//! ```text
+//!   part      checksum | format | number | rows | (in the last) trailer
+//!   row       table | key length | value length | key | value
+//!   trailer   255 | rows in each table | alarms | members | removed | description
+//! ```
+//!
+//! Numbers are little endian and of fixed width. The checksum of a part goes on from the one of the
+//! part before it, and that of the first from the image's name: a part that is damaged, or not the
+//! next one, or of another image fails it, and that of the last covers everything that was sent.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use crc32c::{crc32c, crc32c_append};
+use quorate_core::tables::{MemberAttributes, Tables};
+
+use super::meta::Meta;
+use super::tables::SENT_TABLES;
+
+/// Version of the form described above.
+const FORMAT: u32 = 1;
+/// Bytes at which a part ends; it is longer by what its last row has above them. About a
+/// millisecond of work on either side.
+pub const PART_BYTES: usize = 1 << 20;
+/// What stands in the place of a table's number before the trailer.
+const TRAILER: u8 = u8::MAX;
+/// How many tables are sent row by row.
+const TABLES: usize = (*SENT_TABLES.end() - *SENT_TABLES.start() + 1) as usize;
+
+const HEADER_LEN: usize = 4 + 4 + 8;
+
+/// What the checksum of the first part of an image goes on from.
+pub(super) fn first_checksum(id: &str) -> u32 {
+    crc32c(id.as_bytes())
+}
+
+/// How far a receiver has come: what the next part goes on from. The default is the beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Parts that were received.
+    pub parts: u64,
+    /// Number of the table of the last row in them; 0 before the first row.
+    pub table: u32,
+    /// Key of that row.
+    pub key: Bytes,
+}
+
+impl Position {
+    /// A checksum over the last row's place.
+    pub(super) fn checksum(&self) -> u32 {
+        crc32c_append(crc32c(&self.table.to_le_bytes()), &self.key)
+    }
+}
+
+/// A piece of the state.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Counts from 0.
+    pub number: u64,
+    /// What is sent.
+    pub content: Bytes,
+    /// Whether this is the end.
+    pub is_last: bool,
+}
+
+/// What stands behind the last row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trailer {
+    /// Rows of each table that was sent, in the order of their numbers.
+    pub(super) rows: [u64; TABLES],
+    /// Alarms and members; leases are rows.
+    pub(super) tables: Tables,
+    pub(super) meta: Meta,
+}
+
+/// A part in the making.
+pub(super) struct PartWriter {
+    out: Vec<u8>,
+    /// Bytes at which it is full.
+    bytes: usize,
+    /// Table of the last row, and where its key lies.
+    last: Option<(u32, Range<usize>)>,
+}
+
+impl PartWriter {
+    pub(super) fn new(number: u64, bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(bytes + bytes / 8);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&number.to_le_bytes());
+        Self { out, bytes, last: None }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() >= self.bytes
+    }
+
+    pub(super) fn row(&mut self, table: u32, key: &[u8], value: &[u8]) {
+        let out = &mut self.out;
+        out.push(u8::try_from(table).expect("tables have small numbers"));
+        put_length(out, key.len());
+        put_length(out, value.len());
+        self.last = Some((table, out.len()..out.len() + key.len()));
+        out.extend_from_slice(key);
+        out.extend_from_slice(value);
+    }
+
+    /// Table and key of the last row.
+    pub(super) fn last_row(&self) -> Option<(u32, &[u8])> {
+        self.last.as_ref().map(|(table, key)| (*table, &self.out[key.clone()]))
+    }
+
+    pub(super) fn trailer(&mut self, trailer: &Trailer) {
+        let out = &mut self.out;
+        out.push(TRAILER);
+        for rows in trailer.rows {
+            out.extend_from_slice(&rows.to_le_bytes());
+        }
+        put_length(out, trailer.tables.alarms.len());
+        for (kind, member) in &trailer.tables.alarms {
+            out.extend_from_slice(&kind.to_le_bytes());
+            out.extend_from_slice(&member.to_le_bytes());
+        }
+        put_length(out, trailer.tables.members.len());
+        for (id, member) in &trailer.tables.members {
+            out.extend_from_slice(&id.to_le_bytes());
+            out.extend_from_slice(&member.incarnation.to_le_bytes());
+            put_text(out, &member.name);
+            put_length(out, member.client_urls.len());
+            member.client_urls.iter().for_each(|url| put_text(out, url));
+        }
+        put_length(out, trailer.tables.removed.len());
+        for id in &trailer.tables.removed {
+            out.extend_from_slice(&id.to_le_bytes());
+        }
+        out.extend_from_slice(&trailer.meta.encode());
+    }
+
+    /// Seals the part, which follows one with checksum `before`. Returns it with its own.
+    pub(super) fn finish(self, before: u32) -> (Bytes, u32) {
+        let mut out = self.out;
+        let checksum = crc32c_append(before, &out[4..]);
+        out[..4].copy_from_slice(&checksum.to_le_bytes());
+        (out.into(), checksum)
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    let length = u32::try_from(length).expect("nothing sent reaches 4 GiB");
+    out.extend_from_slice(&length.to_le_bytes());
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_length(out, text.len());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A row in a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row<'a> {
+    pub(super) table: u32,
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
+}
+
+/// A received part whose checksum holds.
+#[derive(Clone, Debug)]
+pub(super) struct PartReader<'a> {
+    rest: &'a [u8],
+    /// What the next part's checksum goes on from.
+    pub(super) checksum: u32,
+}
+
+impl<'a> PartReader<'a> {
+    /// Opens part `number`, which must follow one with checksum `before`; says what is wrong with
+    /// it otherwise.
+    pub(super) fn open(content: &'a [u8], number: u64, before: u32) -> Result<Self, String> {
+        let header = content.split_first_chunk::<HEADER_LEN>();
+        let (header, rest) = header.ok_or_else(|| "it is too short".to_owned())?;
+        let mut fields = &header[..];
+        let mut word = || u32::from_le_bytes(take(&mut fields).expect("the header has it"));
+        let (checksum, format) = (word(), word());
+        let found = u64::from_le_bytes(take(&mut fields).expect("the header has it"));
+        if format != FORMAT {
+            return Err(format!("it has format {format}, this version knows {FORMAT} only"));
+        }
+        if found != number {
+            return Err(format!("it is part {found}, the next one is {number}"));
+        }
+        if crc32c_append(before, &content[4..]) != checksum {
+            return Err("it is damaged or does not continue what is here".to_owned());
+        }
+        Ok(Self { rest, checksum })
+    }
+
+    /// The next row; `None` behind the last one.
+    pub(super) fn row(&mut self) -> Result<Option<Row<'a>>, String> {
+        if self.rest.is_empty() || self.rest[0] == TRAILER {
+            return Ok(None);
+        }
+        self.read_row().map(Some).ok_or_else(|| "a row is cut off".to_owned())
+    }
+
+    fn read_row(&mut self) -> Option<Row<'a>> {
+        let rest = &mut self.rest;
+        let [table] = take(rest)?;
+        let key_length = take_length(rest)?;
+        let value_length = take_length(rest)?;
+        let key = take_bytes(rest, key_length)?;
+        let value = take_bytes(rest, value_length)?;
+        Some(Row { table: u32::from(table), key, value })
+    }
+
+    /// What stands behind the last row; `None` if the part is not the last one.
+    pub(super) fn trailer(mut self) -> Result<Option<Trailer>, String> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let cut_off = || "its trailer is cut off".to_owned();
+        let (rows, tables) = read_tables(&mut self.rest).ok_or_else(cut_off)?;
+        let meta = Meta::decode(self.rest)?;
+        Ok(Some(Trailer { rows, tables, meta }))
+    }
+}
+
+fn read_tables(rest: &mut &[u8]) -> Option<([u64; TABLES], Tables)> {
+    let [TRAILER] = take(rest)? else { return None };
+    let mut rows = [0; TABLES];
+    for rows in &mut rows {
+        *rows = u64::from_le_bytes(take(rest)?);
+    }
+    let mut tables = Tables::default();
+    for _ in 0..take_length(rest)? {
+        let kind = i32::from_le_bytes(take(rest)?);
+        tables.alarms.insert((kind, u64::from_le_bytes(take(rest)?)));
+    }
+    for _ in 0..take_length(rest)? {
+        let id = u64::from_le_bytes(take(rest)?);
+        let incarnation = u64::from_le_bytes(take(rest)?);
+        let name = take_text(rest)?;
+        let mut member = MemberAttributes { name, client_urls: Vec::new(), incarnation };
+        for _ in 0..take_length(rest)? {
+            member.client_urls.push(take_text(rest)?);
+        }
+        tables.members.insert(id, member);
+    }
+    for _ in 0..take_length(rest)? {
+        tables.removed.insert(u64::from_le_bytes(take(rest)?));
+    }
+    Some((rows, tables))
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk()?;
+    *rest = tail;
+    Some(*head)
+}
+
+fn take_length(rest: &mut &[u8]) -> Option<usize> {
+    usize::try_from(u32::from_le_bytes(take(rest)?)).ok()
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    Some(head)
+}
+
+fn take_text(rest: &mut &[u8]) -> Option<String> {
+    let length = take_length(rest)?;
+    let text = std::str::from_utf8(take_bytes(rest, length)?).ok()?;
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::LogPosition;
+
+    use super::*;
+
+    fn trailer() -> Trailer {
+        let member = MemberAttributes {
+            name: "one".to_owned(),
+            client_urls: vec!["http://a:1".to_owned(), String::new()],
+            incarnation: 3,
+        };
+        let mut tables = Tables::default();
+        tables.alarms.extend([(1, 7), (2, u64::MAX)]);
+        tables.members.extend([(7, member), (9, MemberAttributes::default())]);
+        tables.removed.extend([5, 6]);
+        let applied = Some(LogPosition { term: 2, index: 11 });
+        Trailer { rows: [1, 0, 3, 4, u64::MAX], tables, meta: Meta { applied, ..Meta::default() } }
+    }
+
+    fn parts() -> [(Bytes, u32); 2] {
+        let mut first = PartWriter::new(0, 64);
+        first.row(1, b"key", b"value");
+        first.row(5, b"", b"");
+        let first = first.finish(0);
+        let mut second = PartWriter::new(1, 64);
+        second.row(2, b"k", b"");
+        second.trailer(&trailer());
+        let second = second.finish(first.1);
+        [first, second]
+    }
+
+    #[test]
+    fn round_trips() {
+        let [first, second] = parts();
+        let mut reader = PartReader::open(&first.0, 0, 0).unwrap();
+        assert_eq!(reader.checksum, first.1);
+        let row = Row { table: 1, key: b"key", value: b"value" };
+        assert_eq!(reader.row(), Ok(Some(row)));
+        assert_eq!(reader.row(), Ok(Some(Row { table: 5, key: b"", value: b"" })));
+        assert_eq!(reader.row(), Ok(None));
+        assert_eq!(reader.trailer(), Ok(None));
+        let mut reader = PartReader::open(&second.0, 1, first.1).unwrap();
+        assert_eq!(reader.row(), Ok(Some(Row { table: 2, key: b"k", value: b"" })));
+        assert_eq!(reader.row(), Ok(None));
+        assert_eq!(reader.trailer(), Ok(Some(trailer())));
+    }
+
+    #[test]
+    fn damage_and_parts_out_of_order_are_noticed() {
+        let [first, second] = parts();
+        assert!(PartReader::open(&second.0, 0, 0).is_err(), "one is missing");
+        assert!(PartReader::open(&first.0, 1, first.1).is_err(), "one comes twice");
+        assert!(PartReader::open(&second.0, 1, first.1 ^ 1).is_err(), "of another state");
+        for at in 0..second.0.len() {
+            let mut bad = second.0.to_vec();
+            bad[at] ^= 8;
+            assert!(PartReader::open(&bad, 1, first.1).is_err(), "byte {at}");
+            assert!(PartReader::open(&second.0[..at], 1, first.1).is_err(), "cut at {at}");
+        }
+    }
+
+    /// Everything that a part says, as far as it can be read.
+    fn read(content: &[u8]) -> (Vec<Row<'_>>, Option<Trailer>) {
+        let mut reader = PartReader::open(content, 0, 0).unwrap();
+        let mut rows = Vec::new();
+        while let Ok(Some(row)) = reader.row() {
+            rows.push(row);
+        }
+        (rows, reader.trailer().unwrap_or_default())
+    }
+
+    #[test]
+    fn nonsense_with_a_good_checksum_is_no_trouble() {
+        let sealed = |content: &[u8]| {
+            let mut writer = PartWriter::new(0, 64);
+            writer.out.extend_from_slice(content);
+            writer.finish(0).0
+        };
+        let [_, (second, _)] = parts();
+        let content = &second[HEADER_LEN..];
+        let good = sealed(content);
+        for at in 0..content.len() {
+            assert_ne!(read(&sealed(&content[..at])), read(&good), "cut at {at}");
+            let mut bad = content.to_vec();
+            bad[at] ^= 0xff;
+            assert_ne!(read(&sealed(&bad)), read(&good), "byte {at}");
+        }
+    }
+}
