@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::AnyError;
-use openraft::errors::{NetworkError, ReplicationClosed, StreamingError};
+use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::raft::SnapshotResponse;
 use quorate_proto::peer as pb;
 use quorate_storage::base::image::{Image, Parts};
@@ -81,10 +81,10 @@ async fn persist(
             Err(error) => error,
         };
         failures += 1;
-        tracing::info!(%error, parts = furthest, "a snapshot was interrupted");
-        if failures > RETRIES {
-            return Err(failed(&error));
+        if furthest == 0 || failures > RETRIES {
+            return Err(StreamingError::Unreachable(Unreachable::new(&error)));
         }
+        tracing::info!(%error, parts = furthest, "a snapshot was interrupted");
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
