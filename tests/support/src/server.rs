@@ -33,6 +33,23 @@ pub struct Server {
     own_folder: Option<TempDir>,
     folder: PathBuf,
     child: Option<Child>,
+    /// Where it runs when that is not here.
+    place: Option<Place>,
+}
+
+/// A machine of a [`Net`](crate::net::Net), and the member that it is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its network namespace.
+    pub namespace: String,
+    /// The member's name.
+    pub name: String,
+    /// Where clients reach it.
+    pub client_address: String,
+    /// Where other members reach it.
+    pub peer_address: String,
+    /// All members, as `--initial-cluster` names them.
+    pub cluster: String,
 }
 
 impl Server {
@@ -57,7 +74,16 @@ impl Server {
             own_folder: None,
             folder: folder.to_path_buf(),
             child: None,
+            place: None,
         }
+    }
+
+    /// A member on a machine of its own, at etcd's ports.
+    pub fn on_machine(program: &Path, folder: &Path, flags: &[&str], place: Place) -> Self {
+        let mut server = Self::in_folder(program, folder, flags);
+        (server.client_port, server.peer_port) = (2379, 2380);
+        server.place = Some(place);
+        server
     }
 
     /// Serves clients over TLS; the flags must name the certificates.
@@ -101,7 +127,7 @@ impl Server {
                 return Some(false);
             }
             let said = self.log_since(from).contains(READY);
-            (said && TcpStream::connect(("127.0.0.1", self.client_port)).is_ok()).then_some(true)
+            (said && TcpStream::connect(self.address()).is_ok()).then_some(true)
         });
         let ready = ready.unwrap_or(false);
         if !ready {
@@ -118,8 +144,17 @@ impl Server {
         assert!(self.child.is_none(), "it runs already");
         fs::create_dir_all(&self.folder).expect("the folder can be made");
         let log = self.open_log();
-        let child = Command::new(&self.program)
+        let mut command = match &self.place {
+            None => Command::new(&self.program),
+            Some(place) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", &place.namespace]).arg(&self.program);
+                command
+            }
+        };
+        let child = command
             .args(self.arguments())
+            .env("PATH", crate::program::search_path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle"))
             .stderr(log)
@@ -130,15 +165,19 @@ impl Server {
 
     /// All arguments it is started with.
     pub fn arguments(&self) -> Vec<String> {
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let place = self.place.as_ref();
+        let peer_address = place.map_or("127.0.0.1", |place| &place.peer_address);
+        let peer = format!("http://{peer_address}:{}", self.peer_port);
+        let name = place.map_or("m1", |place| &place.name);
+        let cluster = place.map_or_else(|| format!("m1={peer}"), |place| place.cluster.clone());
         let pairs = [
-            ("--name", "m1".to_owned()),
+            ("--name", name.to_owned()),
             ("--data-dir", self.data_dir().display().to_string()),
             ("--listen-client-urls", self.url()),
             ("--advertise-client-urls", self.url()),
             ("--listen-peer-urls", peer.clone()),
-            ("--initial-advertise-peer-urls", peer.clone()),
-            ("--initial-cluster", format!("m1={peer}")),
+            ("--initial-advertise-peer-urls", peer),
+            ("--initial-cluster", cluster),
         ];
         let mut arguments: Vec<String> =
             pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
@@ -148,12 +187,13 @@ impl Server {
 
     /// Where clients reach it.
     pub fn url(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
+        format!("{}://{}", self.scheme, self.address())
     }
 
     /// Where clients reach it, without the scheme.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.client_port)
+        let host = self.place.as_ref().map_or("127.0.0.1", |place| &place.client_address);
+        format!("{host}:{}", self.client_port)
     }
 
     /// Its data directory.
