@@ -299,7 +299,7 @@ fn copy(shared: &EngineShared, base: Arc<Snapshot>, number: u64) -> Result<(), F
         (inner.number == number).then(|| inner.base.clone()).ok_or_else(superseded)
     };
     let file = shared.directory.new_file();
-    let database = file.open(shared.options.cache_bytes / 2)?;
+    let database = file.open(shared.options.cache_bytes)?;
     let mut copy = Copy::new(database, file, &base, &|| last().map(|_| ()))?;
     drop(base);
     loop {
