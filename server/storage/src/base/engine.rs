@@ -12,7 +12,7 @@ use quorate_core::store::{Frozen, Restored, Shared};
 use redb::Database;
 
 use super::defrag::Copy;
-use super::file::{Directory, FIRST, NewFile, PacedFile};
+use super::file::{Directory, FIRST, NewFile, open_database};
 use super::image::Image;
 use super::incoming::{Half, Incoming, ReceiveError, Received, Receiving};
 use super::merge::{begin, create_tables, merge};
@@ -81,14 +81,8 @@ impl Opened {
         if current.is_some() && length == 0 {
             return Err(damaged("it is missing or empty".to_owned()));
         }
-        let backend = PacedFile::open(&file)
-            .map_err(|source| BaseError::Io { path: file.clone(), source })?;
-        let database = Database::builder()
-            .set_cache_size(options.cache_bytes)
-            .set_check_integrity_on_open(current.is_some() && length <= VERIFY_BYTES_MAX)
-            .create_with_backend(backend)
-            .map_err(|e| BaseError::Database { path: file.clone(), reason: e.to_string() })?;
-        let database = Arc::new(database);
+        let verified = current.is_some() && length <= VERIFY_BYTES_MAX;
+        let database = open_database(&file, options.cache_bytes, verified)?;
         if current.is_none() {
             create(&database).map_err(|e| damaged(e.to_string()))?;
             directory.set_current(number).map_err(|e| directory.io_error(e))?;
@@ -305,7 +299,7 @@ fn copy(shared: &EngineShared, base: Arc<Snapshot>, number: u64) -> Result<(), F
         (inner.number == number).then(|| inner.base.clone()).ok_or_else(superseded)
     };
     let file = shared.directory.new_file();
-    let database = file.create(shared.options.cache_bytes / 2)?;
+    let database = file.open(shared.options.cache_bytes)?;
     let mut copy = Copy::new(database, file, &base, &|| last().map(|_| ()))?;
     drop(base);
     loop {

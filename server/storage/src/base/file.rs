@@ -22,21 +22,25 @@ pub(super) const FIRST: u64 = 1;
 /// Bytes written before they are synced early. A flush writes tens of megabytes; synced at the end
 /// in one go, they would hold up the log's own small writes in the disk's queue.
 const PACE_BYTES: u64 = 512 << 10;
+/// The same for a state that is received. A member that lags so far behind has few writes to hold
+/// up, and is back in half the time.
+const RECEIVING_PACE_BYTES: u64 = 2 << 20;
 /// Pause after each such sync.
 const PACE_PAUSE: Duration = Duration::from_millis(1);
 
 /// A file that syncs as it is written, a little at a time.
 #[derive(Debug)]
-pub(super) struct PacedFile {
+struct PacedFile {
     file: File,
+    pace_bytes: u64,
     unsynced: AtomicU64,
 }
 
 impl PacedFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, pace_bytes: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        Ok(Self { file: options.open(path)?, unsynced: AtomicU64::new(0) })
+        Ok(Self { file: options.open(path)?, pace_bytes, unsynced: AtomicU64::new(0) })
     }
 }
 
@@ -61,11 +65,37 @@ impl StorageBackend for PacedFile {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, offset)?;
         let length = data.len() as u64;
-        if self.unsynced.fetch_add(length, Ordering::Relaxed) + length >= PACE_BYTES {
+        if self.unsynced.fetch_add(length, Ordering::Relaxed) + length >= self.pace_bytes {
             self.sync_data()?;
             std::thread::sleep(PACE_PAUSE);
         }
         Ok(())
+    }
+}
+
+/// Opens the database in the file, or makes one; looks at every page of it first if it is to be
+/// `verified`.
+pub(super) fn open_database(
+    path: &Path,
+    cache_bytes: usize,
+    verified: bool,
+) -> Result<Arc<Database>, BaseError> {
+    open_paced(path, cache_bytes, verified, PACE_BYTES)
+}
+
+fn open_paced(
+    path: &Path,
+    cache_bytes: usize,
+    verified: bool,
+    pace_bytes: u64,
+) -> Result<Arc<Database>, BaseError> {
+    let file = PacedFile::open(path, pace_bytes)
+        .map_err(|source| BaseError::Io { path: path.to_owned(), source })?;
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes).set_check_integrity_on_open(verified);
+    match builder.create_with_backend(file) {
+        Ok(database) => Ok(Arc::new(database)),
+        Err(e) => Err(BaseError::Database { path: path.to_owned(), reason: e.to_string() }),
     }
 }
 
@@ -78,12 +108,14 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    /// Opens an empty database in the file.
-    pub(super) fn create(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
-        let file = PacedFile::open(&self.path).map_err(fault)?;
-        let mut builder = Database::builder();
-        let database = builder.set_cache_size(cache_bytes).create_with_backend(file);
-        Ok(Arc::new(database.map_err(fault)?))
+    /// Opens the database in the file, which is empty at first.
+    pub(super) fn open(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
+        open_database(&self.path, cache_bytes, false).map_err(fault)
+    }
+
+    /// The same for a database that is filled from the network.
+    pub(super) fn open_to_receive(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
+        open_paced(&self.path, cache_bytes, false, RECEIVING_PACE_BYTES).map_err(fault)
     }
 
     /// Keeps the file from now on; returns its number.

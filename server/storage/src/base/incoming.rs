@@ -130,6 +130,8 @@ pub(super) struct Half {
     database: Arc<Database>,
     /// Removed when it is dropped before it is complete; after the database in it.
     file: NewFile,
+    /// For the database when it is complete; while rows are only appended, little does.
+    cache_bytes: usize,
     position: Position,
     checksum: u32,
     bytes: u64,
@@ -139,7 +141,7 @@ pub(super) struct Half {
 impl Half {
     /// Begins with nothing, in a new database.
     pub(super) fn begin(id: &str, file: NewFile, cache_bytes: usize) -> Result<Self, Fault> {
-        let database = file.create(cache_bytes)?;
+        let database = file.open_to_receive(cache_bytes / 4)?;
         let txn = begin(&database)?;
         create_tables(&txn, &Meta::default())?;
         txn.commit().map_err(fault)?;
@@ -147,6 +149,7 @@ impl Half {
             id: id.to_owned(),
             database,
             file,
+            cache_bytes,
             position: Position::default(),
             checksum: first_checksum(id),
             bytes: 0,
@@ -200,9 +203,12 @@ impl Half {
         write_small_tables(&txn, &tables)?;
         write_meta(&txn, &meta)?;
         txn.commit().map_err(fault)?;
-        let base = Arc::new(Snapshot::open(&self.database)?);
+        drop(self.database);
+        // As a restart would, before anything depends on it.
+        let database = self.file.open(self.cache_bytes)?;
+        let base = Arc::new(Snapshot::open(&database)?);
         let restored = base.restored()?;
-        Ok(Received { base, restored, database: self.database, file: self.file })
+        Ok(Received { base, restored, database, file: self.file })
     }
 }
 
