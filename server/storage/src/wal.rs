@@ -357,6 +357,8 @@ fn read_tail(
     bytes: &mut usize,
     entries: &mut Vec<Entry>,
 ) {
+    const RESERVED_MAX: u64 = 1024;
+    entries.reserve(to.saturating_sub(from).min(RESERVED_MAX) as usize);
     for index in from..to {
         let Some(entry) = tail.get(index) else { return };
         if *bytes >= bytes_max && !entries.is_empty() {
