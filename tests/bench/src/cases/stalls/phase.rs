@@ -27,48 +27,54 @@ pub(super) struct Found {
     pub(super) median: f64,
     pub(super) p999: f64,
     pub(super) worst: f64,
-    /// Writes slower than so many medians, and those of them while the disk was slow.
+    /// Writes slower than the limit; those of them while the disk was slow; those of the rest while
+    /// threads were woken late.
     pub(super) slow: u64,
     pub(super) slow_by_disk: u64,
-    /// The slowest write that is not put down to the disk.
+    pub(super) slow_by_cpu: u64,
+    /// The slowest write that is not put down to the disk, and that neither to the processors.
     pub(super) worst_disk_aside: f64,
+    pub(super) worst_all_aside: f64,
     pub(super) probe_median: f64,
     pub(super) probe_worst: f64,
     /// How late the probe was woken at worst.
     pub(super) late_worst: f64,
 }
 
-impl Found {
-    /// The slowest write in medians.
-    pub(super) fn ratio(&self) -> f64 {
-        self.worst / self.median
-    }
-
-    /// The slowest write that is not put down to the disk, in medians.
-    pub(super) fn ratio_disk_aside(&self) -> f64 {
-        self.worst_disk_aside / self.median
-    }
+/// What a slow write is put down to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Disk,
+    Cpu,
+    Server,
 }
 
 impl Window {
-    /// What the writes and the probe's writes were that it overlaps. A write is slow when it took
-    /// more than `medians_max` medians. `samples` are in order.
-    pub(super) fn found(&self, puts: &[Put], samples: &[Sample], medians_max: f64) -> Found {
-        let puts: Vec<&Put> =
-            puts.iter().filter(|put| put.sent <= self.ended && put.ended >= self.begun).collect();
+    /// The writes and the probe's writes that it overlaps, in order.
+    fn puts<'a>(&self, puts: &'a [Put]) -> Vec<&'a Put> {
+        puts.iter().filter(|put| put.sent <= self.ended && put.ended >= self.begun).collect()
+    }
+
+    /// The median of the writes in its time.
+    pub(super) fn median(&self, puts: &[Put]) -> f64 {
+        Latencies::of(self.puts(puts).iter().map(|put| put.latency())).median()
+    }
+
+    /// What the writes met. A write is slow when it took more than `slow_above` microseconds.
+    /// `samples` are in order.
+    pub(super) fn found(&self, puts: &[Put], samples: &[Sample], slow_above: f64) -> Found {
+        let puts = self.puts(puts);
         let latencies = Latencies::of(puts.iter().map(|put| put.latency()));
-        let median = latencies.median();
-        let (mut slow, mut slow_by_disk) = (0, 0);
-        let mut worst_disk_aside = Duration::ZERO;
-        for put in &puts {
-            let is_slow = micros(put.latency()) > medians_max * median;
-            let is_by_disk = is_slow && disk(samples, put.sent, put.ended) * 2 >= put.latency();
-            slow += u64::from(is_slow);
-            slow_by_disk += u64::from(is_by_disk);
-            if !is_by_disk {
-                worst_disk_aside = worst_disk_aside.max(put.latency());
-            }
-        }
+        let is_slow = |put: &&&Put| micros(put.latency()) > slow_above;
+        let slow: Vec<(Cause, Duration)> =
+            puts.iter().filter(is_slow).map(|put| (cause(put, samples), put.latency())).collect();
+        let count = |of: Cause| slow.iter().filter(|(cause, _)| *cause == of).count() as u64;
+        let fast = puts.iter().filter(|put| !is_slow(put)).map(|put| put.latency());
+        let fast_worst = fast.max().unwrap_or(Duration::ZERO);
+        let worst = |causes: &[Cause]| {
+            let rest = slow.iter().filter(|(cause, _)| causes.contains(cause));
+            micros(rest.map(|(_, latency)| *latency).max().unwrap_or(fast_worst))
+        };
         let beside = || overlapping(samples, self.begun, self.ended);
         let probe = Latencies::of(beside().map(Sample::latency));
         let late = beside().map(Sample::lateness).max();
@@ -78,12 +84,14 @@ impl Window {
             flushes: self.flushes,
             puts: latencies.count(),
             refused: puts.iter().filter(|put| !put.is_done).count() as u64,
-            median,
+            median: latencies.median(),
             p999: latencies.micros(0.999),
             worst: latencies.worst(),
-            slow,
-            slow_by_disk,
-            worst_disk_aside: micros(worst_disk_aside),
+            slow: slow.len() as u64,
+            slow_by_disk: count(Cause::Disk),
+            slow_by_cpu: count(Cause::Cpu),
+            worst_disk_aside: worst(&[Cause::Cpu, Cause::Server]),
+            worst_all_aside: worst(&[Cause::Server]),
             probe_median: probe.median(),
             probe_worst: probe.worst(),
             late_worst: late.map_or(0.0, micros),
@@ -91,9 +99,19 @@ impl Window {
     }
 }
 
-/// The longest write of the probe at some time between two moments.
-fn disk(samples: &[Sample], begun: Instant, ended: Instant) -> Duration {
-    overlapping(samples, begun, ended).map(Sample::latency).max().unwrap_or(Duration::ZERO)
+/// Looks whether the disk or the processors held up the probe, while the write waited, for at least
+/// half as long as the write.
+fn cause(put: &Put, samples: &[Sample]) -> Cause {
+    let longest = |time: fn(&Sample) -> Duration| {
+        overlapping(samples, put.sent, put.ended).map(time).max().unwrap_or(Duration::ZERO)
+    };
+    if longest(Sample::latency) * 2 >= put.latency() {
+        Cause::Disk
+    } else if longest(Sample::lateness) * 2 >= put.latency() {
+        Cause::Cpu
+    } else {
+        Cause::Server
+    }
 }
 
 fn overlapping(
@@ -102,7 +120,7 @@ fn overlapping(
     ended: Instant,
 ) -> impl Iterator<Item = &Sample> {
     let first = samples.partition_point(|sample| sample.ended < begun);
-    samples[first..].iter().take_while(move |sample| sample.begun <= ended)
+    samples[first..].iter().take_while(move |sample| sample.due <= ended)
 }
 
 fn micros(time: Duration) -> f64 {
@@ -113,39 +131,41 @@ fn micros(time: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    const PUTS: u64 = 100;
+    const PUTS: u64 = 200;
+    /// Writes that do not take 1 ms: when they begin and how long they take.
+    const SLOW_PUTS: [(u64, u64); 4] = [(20, 30), (70, 20), (100, 25), (150, 9)];
 
-    /// A put each millisecond that takes 1 ms, but for two: from 20 ms on 30 ms, and from 70 ms on
-    /// 20 ms. The probe's write takes 1 ms, but for one: from 25 ms on 18 ms.
+    /// A put each millisecond, and a write of the probe. From 25 ms on the disk takes 18 ms for one
+    /// of them; at 105 ms the probe is due, but woken at 120 ms.
     fn measured(zero: Instant) -> (Vec<Put>, Vec<Sample>) {
-        let at = |millis: u64| zero + Duration::from_millis(millis);
+        let at = |millis| zero + Duration::from_millis(millis);
         let put = |n| {
-            let millis = match n {
-                20 => 30,
-                70 => 20,
-                _ => 1,
-            };
+            let millis = SLOW_PUTS.iter().find(|(begun, _)| *begun == n).map_or(1, |slow| slow.1);
             Put { sent: at(n), ended: at(n + millis), is_done: n != 70 }
         };
-        let sample = |begun, ended| Sample { due: at(begun), begun: at(begun), ended: at(ended) };
-        let mut samples: Vec<Sample> = (0..25).map(|n| sample(n, n + 1)).collect();
-        samples.push(sample(25, 43));
-        samples.extend((43..PUTS).map(|n| sample(n, n + 1)));
+        let sample =
+            |due, begun, ended| Sample { due: at(due), begun: at(begun), ended: at(ended) };
+        let mut samples: Vec<Sample> = (0..25).map(|n| sample(n, n, n + 1)).collect();
+        samples.push(sample(25, 25, 43));
+        samples.extend((43..105).map(|n| sample(n, n, n + 1)));
+        samples.push(sample(105, 120, 121));
+        samples.extend((121..PUTS).map(|n| sample(n, n, n + 1)));
         ((0..PUTS).map(put).collect(), samples)
     }
 
     #[test]
-    fn a_slow_write_beside_a_slow_disk_is_told_apart() {
+    fn slow_writes_are_put_down_to_what_held_up_the_probe() {
         let zero = Instant::now();
         let (puts, samples) = measured(zero);
         let ended = zero + Duration::from_millis(PUTS);
         let window = Window { what: "all", begun: zero, ended, flushes: 0.0 };
-        let found = window.found(&puts, &samples, 10.0);
+        let found = window.found(&puts, &samples, 10.0 * window.median(&puts));
         assert_eq!((found.puts, found.refused), (PUTS, 1));
-        assert_eq!((found.slow, found.slow_by_disk), (2, 1));
-        assert!((found.ratio() - 30.0).abs() < 0.1, "{found:?}");
-        assert!((found.ratio_disk_aside() - 20.0).abs() < 0.1, "{found:?}");
+        assert_eq!((found.slow, found.slow_by_disk, found.slow_by_cpu), (3, 1, 1));
+        assert!((found.worst - 30_000.0).abs() < 30.0, "{found:?}");
+        assert_eq!((found.worst_disk_aside, found.worst_all_aside), (25_000.0, 20_000.0));
         assert!((found.probe_worst - 18_000.0).abs() < 20.0, "{found:?}");
+        assert_eq!(found.late_worst, 15_000.0);
     }
 
     #[test]
@@ -154,9 +174,10 @@ mod tests {
         let (puts, samples) = measured(zero);
         let at = |millis: u64| zero + Duration::from_micros(millis * 1000 + 500);
         let window = Window { what: "part", begun: at(30), ended: at(40), flushes: 0.0 };
-        let found = window.found(&puts, &samples, 10.0);
+        let found = window.found(&puts, &samples, 31_000.0);
         // Those sent from 30 to 40 ms, and the one that began at 20 ms.
-        assert_eq!((found.puts, found.slow), (12, 1));
+        assert_eq!((found.puts, found.slow), (12, 0));
+        assert_eq!(found.worst_all_aside, 30_000.0);
         assert_eq!(found.probe_median.round(), found.probe_worst.round());
     }
 }
