@@ -1,7 +1,8 @@
 //! Speed, memory and disk use, as ratios to etcd in the same run.
 //!
 //! ```text
-//! cargo run --release -p quorate-test-bench -- [--only put,range] [--rounds N] [--quick] [--out FILE]
+//! cargo run --release -p quorate-test-bench -- \
+//!     [--only put,range,memory,restart,stalls] [--rounds N] [--quick] [--out FILE]
 //! ```
 //!
 //! Both servers run on this machine, with the same flags and with fsync, and take turns: each round

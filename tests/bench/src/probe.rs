@@ -37,11 +37,6 @@ impl Sample {
     pub(crate) fn latency(&self) -> Duration {
         self.ended - self.begun
     }
-
-    /// How late the thread was woken.
-    pub(crate) fn lateness(&self) -> Duration {
-        self.begun - self.due
-    }
 }
 
 /// The running thread.

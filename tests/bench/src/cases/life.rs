@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use quorate_proto::etcdserverpb::RangeResponse;
 
-use super::{Bench, VALUE_BYTES, count, fill, settle};
+use super::{Bench, VALUE_BYTES, count, settle};
 use crate::client::closed::{self, Load};
 use crate::client::message::{self, Rpc};
 use crate::client::{self, Connection, Drivers};
@@ -15,11 +15,12 @@ use crate::subject::{Name, Pair, Subject};
 const ROUNDS: u32 = 3;
 const KEYS: u64 = 1_000_000;
 const MANY_KEYS: u64 = 3_000_000;
-/// Puts of one key each after the load. A server keeps the last entries of its log in memory; those
-/// of the load hold many keys each, and are no measure.
-const SINGLE_PUTS: u64 = 30_000;
-const SINGLE_CONNECTIONS: usize = 100;
-const SINGLE_CLIENTS: usize = 1000;
+/// The load is one put for each key, by so many clients: transactions of many puts would be faster,
+/// but leave etcd with half as much memory again.
+const CONNECTIONS: usize = 100;
+const CLIENTS: usize = 1000;
+/// Puts before a kill, so that there is something in the log to recover.
+pub(super) const PUTS_BEFORE_KILL: u64 = 30_000;
 /// How long a started server may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 /// When an attempt to read is given up and made again.
@@ -58,9 +59,8 @@ pub(super) fn run(bench: &Bench) -> Result<Lives> {
 fn live(bench: &Bench, name: Name, keys: u64) -> Result<Life> {
     let mut subject = bench.programs.start(name)?;
     let begun = Instant::now();
-    fill(&subject, keys)?;
+    put(&subject, keys)?;
     let load_seconds = begun.elapsed().as_secs_f64();
-    put_singly(&subject, keys)?;
     settle(&subject)?;
     let (loaded, disk_bytes) = (Memory::of(subject.pid())?, subject.disk_bytes()?);
 
@@ -70,8 +70,7 @@ fn live(bench: &Bench, name: Name, keys: u64) -> Result<Life> {
     settle(&subject)?;
     let restarted = Memory::of(subject.pid())?;
 
-    // What the log holds is written again, so that there is something to recover.
-    put_singly(&subject, keys)?;
+    put(&subject, keys.min(PUTS_BEFORE_KILL))?;
     subject.server.kill();
     let killed_to_read = start(&mut subject)?;
     let (found, _) = count(&subject)?;
@@ -79,11 +78,11 @@ fn live(bench: &Bench, name: Name, keys: u64) -> Result<Life> {
     Ok(Life { load_seconds, loaded, disk_bytes, stopped_to_read, killed_to_read, restarted })
 }
 
-/// Puts keys that are there already, one with each request.
-fn put_singly(subject: &Subject, keys: u64) -> Result<()> {
+/// Puts all keys below `keys`, one with each request.
+fn put(subject: &Subject, keys: u64) -> Result<()> {
     let value = message::value(VALUE_BYTES);
-    let load = Load::of(SINGLE_CONNECTIONS, SINGLE_CLIENTS, SINGLE_PUTS);
-    let put = move |n| message::framed(&message::put(message::scattered(n, keys), &value));
+    let put = move |n| message::framed(&message::put(n, &value));
+    let load = Load::of(CONNECTIONS, CLIENTS, keys);
     closed::drive(&subject.address(), load, Rpc::Put, put)?;
     Ok(())
 }

@@ -30,11 +30,11 @@ pub(super) fn section(lives: &Lives) -> Section {
     ];
     let Lives { keys, many_keys, .. } = lives;
     let text = format!(
-        "{keys} keys of 8 B with values of {VALUE_BYTES} B, put in transactions of 128, then \
-         30000 puts of one key each; measured when the server has come to rest (not busy for three \
-         seconds, or after a minute), and once more after an orderly end and a start. \"Its own\" is \
-         anonymous memory; mapped files are pages that the kernel can take back. The second table \
-         is Quorate with {keys} keys (the middle of all rounds) and with {many_keys}: its memory \
+        "{keys} keys of 8 B with values of {VALUE_BYTES} B, put one by one by 1000 clients; \
+         measured when the server has come to rest (not busy for three seconds, or after a \
+         minute), and once more after an orderly end and a start. \"Its own\" is anonymous \
+         memory; mapped files are pages that the kernel can take back. The second table is \
+         Quorate with {keys} keys (the middle of all rounds) and with {many_keys}: its memory \
          should not grow with the keys, which allows for a ratio of {SAME}."
     );
     let mut tables = comparison::tables(&comparisons);

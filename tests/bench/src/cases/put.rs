@@ -96,8 +96,9 @@ const GO_ONE_TEXT: &str = "The same by etcd's own load generator: `benchmark --c
     put --key-size=8 --val-size=256`.";
 const LEAN_TEXT: &str = "100 connections with 10 clients each, every client one put at a time, by \
     the client of `tests/bench`, which runs on one thread; a new data directory in every round.";
-const GO_TEXT: &str = "The same by etcd's own load generator: `benchmark --conns=100 --clients=1000 \
-    put --key-size=8 --val-size=256`. It takes a good part of the machine for itself.";
+const GO_TEXT: &str = "The same by etcd's own load generator: `benchmark --conns=100 \
+    --clients=1000 put --key-size=8 --val-size=256`. It takes a good part of the machine for \
+    itself.";
 
 /// Puts by our own client.
 fn lean(subject: &Subject, load: Load) -> Result<Figures> {

@@ -102,10 +102,10 @@ fn section(rounds: &[Pair<Figures>], keys: u64) -> Section {
         compare("server CPU of all keys, µs", |all| all.list.server_cpu),
     ];
     let text = format!(
-        "{keys} keys of 8 B with values of {VALUE_BYTES} B. One client, one linearizable request at \
-         a time, half of which were answered in the time shown. A page has {PAGE_KEYS} keys; the \
-         first begins at the lowest key, any at a key without order, and both end nowhere. What the \
-         client does not need of an answer it does not decode."
+        "{keys} keys of 8 B with values of {VALUE_BYTES} B. One client, one linearizable request \
+         at a time, half of which were answered in the time shown. A page has {PAGE_KEYS} keys; \
+         the first begins at the lowest key, any at a key without order, and both end nowhere. \
+         What the client does not need of an answer it does not decode."
     );
     Section {
         title: format!("Ranges among {keys} keys"),

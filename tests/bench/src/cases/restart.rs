@@ -1,6 +1,6 @@
 //! Time from a start with many keys to the first answer.
 
-use super::life::{Life, Lives};
+use super::life::{Life, Lives, PUTS_BEFORE_KILL};
 use super::prose;
 use crate::comparison::{self, Comparison, Target};
 use crate::report::{Section, Table, figure};
@@ -17,9 +17,11 @@ pub(super) fn section(lives: &Lives) -> Section {
         compare("after an orderly end, s", |life| life.stopped_to_read.as_secs_f64()),
         compare("after a kill, s", |life| life.killed_to_read.as_secs_f64()),
     ];
-    let text = "From the start of the process to the answer to a linearizable read of one key, which \
+    let text = format!(
+        "From the start of the process to the answer to a linearizable read of one key, which \
                 is asked for again every millisecond. The files are still in the kernel's cache. \
-                Before the kill there were 30000 puts.";
+                Before the kill there were {PUTS_BEFORE_KILL} puts."
+    );
     let mut tables = comparison::tables(&comparisons);
     let mut many = Table::new(&["Quorate", "seconds", "target", ""]);
     for (what, time) in [
@@ -34,5 +36,5 @@ pub(super) fn section(lives: &Lives) -> Section {
     }
     tables.insert(1, many);
     let title = format!("Start with {} keys, to the first read", lives.keys);
-    Section { title, text: prose(text), tables }
+    Section { title, text: prose(&text), tables }
 }

@@ -19,7 +19,7 @@ use crate::metrics;
 use crate::probe::Probe;
 use crate::report::{Section, Table, figure};
 use crate::subject::{Name, Pair, Subject};
-use phase::{Found, Window};
+use phase::{Beside, Found, Window};
 
 const ROUNDS: u32 = 3;
 const KEYS: u64 = 1_000_000;
@@ -54,14 +54,14 @@ const TEXT: &str = "A thousand puts of 256 B a second over ten connections, each
     due whether or not those before were answered, while the server does one piece of work after \
     another: nothing; a compaction of all history, half a million versions, until it is done \
     physically; flushes to the database, driven by 125 more puts of 64 KiB a second for 20 s; a \
-    defragmentation; lists of all keys in one answer. Slowest puts are \
-    given in usual medians: the median of the same round while the server does nothing else. Beside \
-    it a probe writes 512 B with fdatasync to the same file system every 2 ms, and notes how late \
-    its thread is woken. A put of more than ten usual medians is put down to the disk when, while \
-    it waited, a write of the probe took at least half as long; else to the processors when the \
-    probe was woken late by at least half as long. The processors are shared by the server, the \
-    client that puts, the client that reads lists, and the probe. A flush of etcd is a commit of \
-    its database.";
+    defragmentation; lists of all keys in one answer. Slowest puts are given in usual medians: \
+    the median of the same round while the server does nothing else. Beside it a probe writes \
+    512 B with fdatasync to the same file system every 2 ms, and notes how late its thread is \
+    woken. A put of more than ten usual medians is put down to the disk when, while it waited, a \
+    write of the probe took at least half as long; else to the processors when the probe's \
+    thread or the client's was woken late by at least half as long. The processors are shared by \
+    the server, the client that puts, the client that reads lists, and the probe. A flush of \
+    etcd is a commit of its database.";
 
 /// The section of this case.
 pub(super) fn run(bench: &Bench) -> Result<Section> {
@@ -94,8 +94,9 @@ fn measure(bench: &Bench, name: Name) -> Result<Round> {
     let puts = steady.stop()?;
     let samples = probe.stop()?;
     let windows = windows?;
+    let beside = Beside::new(&samples, &puts);
     let usual = windows.first().context("nothing was done")?.median(&puts);
-    let found = windows.iter().map(|window| window.found(&puts, &samples, RATIO_MAX * usual));
+    let found = windows.iter().map(|window| window.found(&puts, &beside, RATIO_MAX * usual));
     Ok(Round { usual, found: found.collect() })
 }
 

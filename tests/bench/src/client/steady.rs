@@ -33,6 +33,8 @@ pub(crate) struct Rate {
 /// One put.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Put {
+    /// When it should have been sent, to a millisecond.
+    pub(crate) due: Instant,
     pub(crate) sent: Instant,
     pub(crate) ended: Instant,
     /// Whether it was done, not refused.
@@ -92,9 +94,10 @@ async fn puts(address: &str, rate: Rate, is_stopped: &AtomicBool) -> Result<Vec<
         if is_stopped.load(Ordering::Relaxed) {
             break;
         }
-        ticks.tick().await;
+        let due = ticks.tick().await.into_std();
         let key = rate.first_key + message::scattered(number, rate.keys);
-        open.spawn(put(connection.clone(), message::framed(&message::put(key, &value))));
+        let message = message::framed(&message::put(key, &value));
+        open.spawn(put(connection.clone(), message, due));
         while let Some(put) = open.try_join_next() {
             ended.push(put?);
         }
@@ -104,8 +107,8 @@ async fn puts(address: &str, rate: Rate, is_stopped: &AtomicBool) -> Result<Vec<
     Ok(ended)
 }
 
-async fn put(connection: Connection, message: Bytes) -> Put {
+async fn put(connection: Connection, message: Bytes, due: Instant) -> Put {
     let sent = Instant::now();
     let answer = connection.call(Rpc::Put, message, drop).await;
-    Put { sent, ended: Instant::now(), is_done: answer.is_ok() }
+    Put { due, sent, ended: Instant::now(), is_done: answer.is_ok() }
 }

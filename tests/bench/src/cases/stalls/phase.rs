@@ -37,7 +37,7 @@ pub(super) struct Found {
     pub(super) worst_all_aside: f64,
     pub(super) probe_median: f64,
     pub(super) probe_worst: f64,
-    /// How late the probe was woken at worst.
+    /// How late the probe or the client was woken at worst.
     pub(super) late_worst: f64,
 }
 
@@ -47,6 +47,71 @@ enum Cause {
     Disk,
     Cpu,
     Server,
+}
+
+/// A time.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    begun: Instant,
+    ended: Instant,
+}
+
+impl Span {
+    fn length(&self) -> Duration {
+        self.ended.saturating_duration_since(self.begun)
+    }
+}
+
+/// What there was beside the writes that can hold them up and is not the server. Each list is in
+/// order.
+pub(super) struct Beside {
+    /// Writes of the probe.
+    disk: Vec<Span>,
+    /// Times that the probe's thread, and the client's, were due but not woken.
+    probe_late: Vec<Span>,
+    client_late: Vec<Span>,
+}
+
+impl Beside {
+    /// `samples` are in order.
+    pub(super) fn new(samples: &[Sample], puts: &[Put]) -> Self {
+        let disk = |sample: &Sample| Span { begun: sample.begun, ended: sample.ended };
+        let late = |sample: &Sample| Span { begun: sample.due, ended: sample.begun };
+        let sent = |put: &Put| Span { begun: put.due, ended: put.sent };
+        let mut client_late: Vec<Span> = puts.iter().map(sent).collect();
+        client_late.sort_by_key(|span| (span.begun, span.ended));
+        Self {
+            disk: samples.iter().map(disk).collect(),
+            probe_late: samples.iter().map(late).collect(),
+            client_late,
+        }
+    }
+
+    /// Looks whether, while the write waited, the disk or the processors held up something else
+    /// for at least half as long.
+    fn cause(&self, put: &Put) -> Cause {
+        if longest(&self.disk, put.sent, put.ended) * 2 >= put.latency() {
+            Cause::Disk
+        } else if self.late(put.sent, put.ended) * 2 >= put.latency() {
+            Cause::Cpu
+        } else {
+            Cause::Server
+        }
+    }
+
+    /// How late a thread was woken at worst at some time between two moments.
+    fn late(&self, begun: Instant, ended: Instant) -> Duration {
+        longest(&self.probe_late, begun, ended).max(longest(&self.client_late, begun, ended))
+    }
+}
+
+fn longest(spans: &[Span], begun: Instant, ended: Instant) -> Duration {
+    overlapping(spans, begun, ended).map(Span::length).max().unwrap_or(Duration::ZERO)
+}
+
+fn overlapping(spans: &[Span], begun: Instant, ended: Instant) -> impl Iterator<Item = &Span> {
+    let first = spans.partition_point(|span| span.ended < begun);
+    spans[first..].iter().take_while(move |span| span.begun <= ended)
 }
 
 impl Window {
@@ -61,13 +126,12 @@ impl Window {
     }
 
     /// What the writes met. A write is slow when it took more than `slow_above` microseconds.
-    /// `samples` are in order.
-    pub(super) fn found(&self, puts: &[Put], samples: &[Sample], slow_above: f64) -> Found {
+    pub(super) fn found(&self, puts: &[Put], beside: &Beside, slow_above: f64) -> Found {
         let puts = self.puts(puts);
         let latencies = Latencies::of(puts.iter().map(|put| put.latency()));
         let is_slow = |put: &&&Put| micros(put.latency()) > slow_above;
         let slow: Vec<(Cause, Duration)> =
-            puts.iter().filter(is_slow).map(|put| (cause(put, samples), put.latency())).collect();
+            puts.iter().filter(is_slow).map(|put| (beside.cause(put), put.latency())).collect();
         let count = |of: Cause| slow.iter().filter(|(cause, _)| *cause == of).count() as u64;
         let fast = puts.iter().filter(|put| !is_slow(put)).map(|put| put.latency());
         let fast_worst = fast.max().unwrap_or(Duration::ZERO);
@@ -75,9 +139,8 @@ impl Window {
             let rest = slow.iter().filter(|(cause, _)| causes.contains(cause));
             micros(rest.map(|(_, latency)| *latency).max().unwrap_or(fast_worst))
         };
-        let beside = || overlapping(samples, self.begun, self.ended);
-        let probe = Latencies::of(beside().map(Sample::latency));
-        let late = beside().map(Sample::lateness).max();
+        let probe = overlapping(&beside.disk, self.begun, self.ended);
+        let probe = Latencies::of(probe.map(Span::length));
         Found {
             what: self.what,
             seconds: (self.ended - self.begun).as_secs_f64(),
@@ -94,33 +157,9 @@ impl Window {
             worst_all_aside: worst(&[Cause::Server]),
             probe_median: probe.median(),
             probe_worst: probe.worst(),
-            late_worst: late.map_or(0.0, micros),
+            late_worst: micros(beside.late(self.begun, self.ended)),
         }
     }
-}
-
-/// Looks whether the disk or the processors held up the probe, while the write waited, for at least
-/// half as long as the write.
-fn cause(put: &Put, samples: &[Sample]) -> Cause {
-    let longest = |time: fn(&Sample) -> Duration| {
-        overlapping(samples, put.sent, put.ended).map(time).max().unwrap_or(Duration::ZERO)
-    };
-    if longest(Sample::latency) * 2 >= put.latency() {
-        Cause::Disk
-    } else if longest(Sample::lateness) * 2 >= put.latency() {
-        Cause::Cpu
-    } else {
-        Cause::Server
-    }
-}
-
-fn overlapping(
-    samples: &[Sample],
-    begun: Instant,
-    ended: Instant,
-) -> impl Iterator<Item = &Sample> {
-    let first = samples.partition_point(|sample| sample.ended < begun);
-    samples[first..].iter().take_while(move |sample| sample.due <= ended)
 }
 
 fn micros(time: Duration) -> f64 {
@@ -141,7 +180,7 @@ mod tests {
         let at = |millis| zero + Duration::from_millis(millis);
         let put = |n| {
             let millis = SLOW_PUTS.iter().find(|(begun, _)| *begun == n).map_or(1, |slow| slow.1);
-            Put { sent: at(n), ended: at(n + millis), is_done: n != 70 }
+            Put { due: at(n), sent: at(n), ended: at(n + millis), is_done: n != 70 }
         };
         let sample =
             |due, begun, ended| Sample { due: at(due), begun: at(begun), ended: at(ended) };
@@ -159,7 +198,7 @@ mod tests {
         let (puts, samples) = measured(zero);
         let ended = zero + Duration::from_millis(PUTS);
         let window = Window { what: "all", begun: zero, ended, flushes: 0.0 };
-        let found = window.found(&puts, &samples, 10.0 * window.median(&puts));
+        let found = window.found(&puts, &Beside::new(&samples, &puts), 10.0 * window.median(&puts));
         assert_eq!((found.puts, found.refused), (PUTS, 1));
         assert_eq!((found.slow, found.slow_by_disk, found.slow_by_cpu), (3, 1, 1));
         assert!((found.worst - 30_000.0).abs() < 30.0, "{found:?}");
@@ -169,12 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_is_woken_late_is_no_slow_server() {
+        let zero = Instant::now();
+        let (mut puts, samples) = measured(zero);
+        let ended = zero + Duration::from_millis(PUTS);
+        let window = Window { what: "all", begun: zero, ended, flushes: 0.0 };
+        let late = Duration::from_millis(10);
+        puts[80].sent += late;
+        puts[80].ended += late;
+        let found = window.found(&puts, &Beside::new(&samples, &puts), 10_000.0);
+        assert_eq!((found.slow, found.slow_by_disk, found.slow_by_cpu), (3, 1, 2));
+    }
+
+    #[test]
     fn only_what_overlaps_counts() {
         let zero = Instant::now();
         let (puts, samples) = measured(zero);
         let at = |millis: u64| zero + Duration::from_micros(millis * 1000 + 500);
         let window = Window { what: "part", begun: at(30), ended: at(40), flushes: 0.0 };
-        let found = window.found(&puts, &samples, 31_000.0);
+        let found = window.found(&puts, &Beside::new(&samples, &puts), 31_000.0);
         // Those sent from 30 to 40 ms, and the one that began at 20 ms.
         assert_eq!((found.puts, found.slow), (12, 0));
         assert_eq!(found.worst_all_aside, 30_000.0);
