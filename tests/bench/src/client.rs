@@ -154,3 +154,23 @@ pub(crate) fn ask<Answer: Message + Default>(
         connection.unary(rpc, message).await.with_context(|| format!("{rpc:?}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn only_status_0_is_good() {
+        let trailers = |status: &'static str| {
+            HeaderMap::from_iter([(
+                HeaderName::from_static("grpc-status"),
+                HeaderValue::from_static(status),
+            )])
+        };
+        assert!(check(&trailers("0")).is_ok());
+        assert!(check(&trailers("14")).unwrap_err().to_string().contains("status 14"));
+        assert!(check(&HeaderMap::new()).is_err());
+    }
+}

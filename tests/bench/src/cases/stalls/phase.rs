@@ -175,7 +175,7 @@ mod tests {
     const SLOW_PUTS: [(u64, u64); 4] = [(20, 30), (70, 20), (100, 25), (150, 9)];
 
     /// A put each millisecond, and a write of the probe. From 25 ms on the disk takes 18 ms for one
-    /// of them; at 105 ms the probe is due, but woken at 120 ms.
+    /// of them, from 75 ms on 8 ms; at 105 ms the probe is due, but woken at 120 ms.
     fn measured(zero: Instant) -> (Vec<Put>, Vec<Sample>) {
         let at = |millis| zero + Duration::from_millis(millis);
         let put = |n| {
@@ -186,7 +186,9 @@ mod tests {
             |due, begun, ended| Sample { due: at(due), begun: at(begun), ended: at(ended) };
         let mut samples: Vec<Sample> = (0..25).map(|n| sample(n, n, n + 1)).collect();
         samples.push(sample(25, 25, 43));
-        samples.extend((43..105).map(|n| sample(n, n, n + 1)));
+        samples.extend((43..75).map(|n| sample(n, n, n + 1)));
+        samples.push(sample(75, 75, 83));
+        samples.extend((83..105).map(|n| sample(n, n, n + 1)));
         samples.push(sample(105, 120, 121));
         samples.extend((121..PUTS).map(|n| sample(n, n, n + 1)));
         ((0..PUTS).map(put).collect(), samples)
