@@ -341,11 +341,7 @@ impl Drop for Wal {
     fn drop(&mut self) {
         self.shared.inner.lock().closed = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes the log panicked");
-        }
+        crate::join(self.thread.take(), "writes the log");
     }
 }
 

@@ -275,11 +275,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.inner.lock().closing = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes the database panicked");
-        }
+        crate::join(self.thread.take(), "writes the database");
     }
 }
 
