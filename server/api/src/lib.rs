@@ -13,6 +13,7 @@ mod ids;
 mod metrics;
 mod server;
 mod service;
+mod transport;
 mod watch;
 
 pub use error::ApiError;
