@@ -1,10 +1,10 @@
 //! The Cluster service.
 
 use quorate_proto::etcdserverpb as pb;
-use quorate_proto::etcdserverpb::cluster_server::Cluster;
 use quorate_raft::MemberInfo;
 use tonic::{Request, Response, Status};
 
+use super::stubs::cluster_server::Cluster;
 use crate::error::status;
 use crate::server::Server;
 

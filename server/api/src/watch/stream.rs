@@ -94,7 +94,7 @@ impl WatchStream {
                 request = requests.message(), if asks && room => match request {
                     Ok(Some(request)) => self.handle(request),
                     Ok(None) => asks = false,
-                    Err(_) => return status(ApiError::WatchCanceled),
+                    Err(error) => return error,
                 },
                 () = self.outbox.changed() => {}
                 _ = ticks.tick() => self.report_progress(),

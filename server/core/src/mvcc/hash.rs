@@ -29,7 +29,8 @@ pub struct KeyValueHash {
 }
 
 impl View {
-    /// Hashes the history up to `revision`; 0 and below mean the latest.
+    /// Hashes the history up to `revision`; 0 means the latest. As in etcd, a negative one is taken
+    /// at its word: there is no history up to it.
     pub fn hash_kv(&self, revision: i64) -> Result<KeyValueHash, Error> {
         if revision > self.revision {
             return Err(Refusal::FutureRevision.into());
@@ -37,9 +38,13 @@ impl View {
         if revision > 0 && revision < self.compacted {
             return Err(Refusal::Compacted.into());
         }
-        let at = if revision <= 0 { self.revision } else { revision };
-        let gone = self.superseded(at)?;
         let mut crc = crc32c::crc32c(BUCKET);
+        let compact_revision = self.compacted;
+        if revision < 0 {
+            return Ok(KeyValueHash { hash: crc, compact_revision, revision });
+        }
+        let at = if revision == 0 { self.revision } else { revision };
+        let gone = self.superseded(at)?;
         let mut buffer = Vec::new();
         self.each_version(at, &mut |record| {
             let compacted = record.revision.main <= self.compacted;
@@ -48,7 +53,7 @@ impl View {
             }
             crc = hash_version(crc, record, &mut buffer);
         })?;
-        Ok(KeyValueHash { hash: crc, compact_revision: self.compacted, revision: at })
+        Ok(KeyValueHash { hash: crc, compact_revision, revision: at })
     }
 
     /// Versions at or below the compacted revision that a later version replaced: by etcd's rule

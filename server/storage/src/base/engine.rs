@@ -230,10 +230,9 @@ impl Engine {
         self.shared.inner.lock().sizes
     }
 
-    /// Merges a frozen layer into the database. Everything in it must be durable in the log.
-    pub fn flush(&self, frozen: Frozen, done: Done) {
-        self.shared.inner.lock().jobs.push_back(Job::Flush(frozen, done));
-        self.shared.wake.notify_one();
+    /// The way to flush for those who must not keep the database open.
+    pub fn queue(&self) -> Queue {
+        Queue(self.shared.clone())
     }
 
     /// Calls `done` when the history that a compaction at `revision` gave up is deleted. The
@@ -268,6 +267,18 @@ impl Engine {
         if let Err(error) = spawned {
             end_defragmentation(&self.shared, Err(error.to_string()));
         }
+    }
+}
+
+/// What is to be flushed. It does not keep the database open: what is added after its end is lost,
+/// as the log has it.
+pub struct Queue(Arc<EngineShared>);
+
+impl Queue {
+    /// Merges a frozen layer into the database. Everything in it must be durable in the log.
+    pub fn flush(&self, frozen: Frozen, done: Done) {
+        self.0.inner.lock().jobs.push_back(Job::Flush(frozen, done));
+        self.0.wake.notify_one();
     }
 }
 

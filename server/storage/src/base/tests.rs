@@ -74,7 +74,7 @@ impl Machine {
 
     fn flush(&mut self) {
         let frozen = self.rotate();
-        wait(|done| self.engine().flush(frozen, done));
+        wait(|done| self.engine().queue().flush(frozen, done));
         if self.compacted >= 0 {
             wait(|done| self.engine().when_deleted(self.compacted, done));
             self.twin = self.twin.compact(self.compacted);
@@ -193,7 +193,7 @@ fn run(machine: &mut Machine, step: &Step) {
                 fill(machine, *first, 100, 10 + round);
                 delete(machine, *first + 50, 20);
                 let frozen = machine.rotate();
-                wait(|done| machine.engine().flush(frozen, done));
+                wait(|done| machine.engine().queue().flush(frozen, done));
             }
             receiver.recv().unwrap().unwrap();
         }
