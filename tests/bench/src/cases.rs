@@ -82,25 +82,30 @@ impl Bench {
     }
 }
 
-/// Measures the cases, all when none is named, and adds a section for each.
+/// Measures the cases, all when none is named, and gives the sections of each to `write`.
 ///
 /// # Errors
-/// The first that occurs; the sections before it are there.
-pub(crate) fn run(bench: &Bench, only: &[Case], sections: &mut Vec<Section>) -> Result<()> {
+/// The first that occurs.
+pub(crate) fn run(
+    bench: &Bench,
+    only: &[Case],
+    mut write: impl FnMut(Vec<Section>) -> Result<()>,
+) -> Result<()> {
     let is_asked = |case: Case| only.is_empty() || only.contains(&case);
     if is_asked(Case::Put) {
-        sections.extend(put::run(bench).context("put")?);
+        write(put::run(bench).context("put")?)?;
     }
     if is_asked(Case::Range) {
-        sections.push(range::run(bench).context("range")?);
+        write(vec![range::run(bench).context("range")?])?;
     }
     if is_asked(Case::Memory) || is_asked(Case::Restart) {
         let lives = life::run(bench).context("memory and restart")?;
-        sections.extend(is_asked(Case::Memory).then(|| memory::section(&lives)));
-        sections.extend(is_asked(Case::Restart).then(|| restart::section(&lives)));
+        let memory = is_asked(Case::Memory).then(|| memory::section(&lives));
+        let restart = is_asked(Case::Restart).then(|| restart::section(&lives));
+        write(memory.into_iter().chain(restart).collect())?;
     }
     if is_asked(Case::Stalls) {
-        sections.push(stalls::run(bench).context("stalls")?);
+        write(vec![stalls::run(bench).context("stalls")?])?;
     }
     Ok(())
 }

@@ -24,12 +24,12 @@ mod report;
 mod stats;
 mod subject;
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use cases::Bench;
@@ -59,20 +59,25 @@ pub struct Options {
     pub out: Option<PathBuf>,
 }
 
-/// Measures, and writes a report.
+/// Measures, and writes a report: to a file after each case, to standard output at the end.
 ///
 /// # Errors
-/// When there is no etcd here, or a server fails; the report then has what was measured before.
+/// When there is no etcd here, or a server fails; the report then has the cases before.
 pub fn run(options: &Options) -> Result<()> {
     let programs = Programs::find()?;
-    let text = introduction(&programs, options)?;
+    let mut text = introduction(&programs, options)?;
     let bench = Bench { programs, rounds: options.rounds, is_quick: options.quick };
     let mut sections = Vec::new();
-    let failed = cases::run(&bench, &options.only, &mut sections).err();
-    let disk = disk(&bench.programs)?;
-    let text = format!("{text}- Disk after everything: {disk}\n");
-    write(options, &text, &sections)?;
-    failed.map_or(Ok(()), Err)
+    let measured = cases::run(&bench, &options.only, |of_case| {
+        sections.extend(of_case);
+        options.out.as_ref().map_or(Ok(()), |out| save(out, &text, &sections))
+    });
+    writeln!(text, "- Disk after everything: {}", disk(&bench.programs)?)?;
+    match &options.out {
+        Some(out) => save(out, &text, &sections)?,
+        None => print!("{}", report::markdown(TITLE, &text, &sections)),
+    }
+    measured
 }
 
 /// The machine and what ran on it.
@@ -107,11 +112,7 @@ fn disk(programs: &Programs) -> Result<String> {
     Ok(format!("a small write with fdatasync takes {half} µs, p99 {p99} µs, worst {worst} µs"))
 }
 
-fn write(options: &Options, text: &str, sections: &[Section]) -> Result<()> {
+fn save(file: &Path, text: &str, sections: &[Section]) -> Result<()> {
     let report = report::markdown(TITLE, text, sections);
-    match &options.out {
-        Some(file) => fs::write(file, report)?,
-        None => std::io::stdout().write_all(report.as_bytes())?,
-    }
-    Ok(())
+    fs::write(file, report).with_context(|| file.display().to_string())
 }
