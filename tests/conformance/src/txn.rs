@@ -210,8 +210,8 @@ mod tests {
     #[test]
     fn a_transaction_reads_as_written() {
         let txn = parse(
-            r#"if version(a) = 0, value(b end=c) != "x y" then put a 1 lease=7; txn (then range "if")
-               else del a prefix; nothing; range k times=2"#,
+            r#"if version(a) = 0, value(b end=c) != "x y" then put a 1 lease=7;
+               txn (then range "if") else del a prefix; nothing; range k times=2"#,
         )
         .unwrap();
         assert_eq!(txn.compare.len(), 2);

@@ -290,7 +290,7 @@ fn its_own_thread_can_be_the_last_to_let_go() {
         drop(held);
         sender.send(()).unwrap();
     };
-    engine.flush(frozen, Box::new(done));
+    engine.queue().flush(frozen, Box::new(done));
     drop(engine);
     let_go.send(()).unwrap();
     receiver.recv().unwrap();
