@@ -77,7 +77,8 @@ pub const MIXED: Profile = Profile {
 /// Large values as fast as they are taken: logs and layers fill up and are flushed by themselves.
 pub const BULK: Profile = Profile {
     actions: &[(Action::Put, 9), (Action::Get, 1)],
-    lengths: &[((64 << 10, 512 << 10), 1)],
+    // Four of them are still no request that is too large.
+    lengths: &[((64 << 10, 320 << 10), 1)],
     operations_max: 40,
 };
 
