@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Everything goes through one queue in one order, so that a vote can never become durable after an
-//! entry that was appended later. [`record`] describes the format, [`recovery`] what is made of a
+//! entry that was appended later. `record` describes the format, `recovery` what is made of a
 //! log whose end was being written when the power went.
 //!
 //! # Invariants

@@ -4,13 +4,13 @@
 //! written is read back after each fault ([`crate::history::Audit`]) and taken into a model of all
 //! versions, which checks that every event follows from those before it. Then:
 //!
-//! - [`explain`]: every revision was written by exactly one operation, every acknowledged write
+//! - `explain`: every revision was written by exactly one operation, every acknowledged write
 //!   stands where it was acknowledged, and operations of unknown outcome happened once or never;
-//! - [`order`]: revisions agree with real time, and nothing moves back;
-//! - [`replay`]: every answer is what the model held at the answer's revision;
-//! - [`watches`]: every watch was told what was written, each event once and in order;
-//! - [`leases`]: leases exist from grant to end, with their keys;
-//! - [`maintenance`]: what is compacted is gone and nothing else, and hashes stay what they were.
+//! - `order`: revisions agree with real time, and nothing moves back;
+//! - `replay`: every answer is what the model held at the answer's revision;
+//! - `watches`: every watch was told what was written, each event once and in order;
+//! - `leases`: leases exist from grant to end, with their keys;
+//! - `maintenance`: what is compacted is gone and nothing else, and hashes stay what they were.
 //!
 //! A checker goes on from one audit to the next and remembers no more than the versions that are
 //! not compacted. It knows nothing of servers: a history of any number of members can be checked.
