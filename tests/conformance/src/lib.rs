@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod etcdctl;
+pub mod faults;
 pub mod pair;
 pub mod raw;
 pub mod rivals;
