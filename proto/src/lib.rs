@@ -20,8 +20,8 @@
 //!
 //! - `client`: a `*_client` module for each service, for instance `etcdserverpb::kv_client`.
 //! - `server`: a `*_server` module for each service that is not served yet, for instance
-//!   `etcdserverpb::auth_server`. The others the API serves through a codec of its own, which bounds
-//!   the depth of a message before it is decoded.
+//!   `etcdserverpb::auth_server`. The others the API serves through a codec of its own, which
+//!   bounds the depth of a message before it is decoded.
 //!
 //! # What holds for every message
 //!
@@ -31,9 +31,9 @@
 //!   left to the reader.
 //! - The encoding is canonical: fields in the order of their numbers, zero values left out. Unknown
 //!   fields are dropped by decoding.
-//! - Decoding recurses as deep as the message nests, and there is no limit: `TxnRequest` nests without
-//!   end, and so do groups in unknown fields of any message. What comes from elsewhere must be bounded
-//!   before it is decoded.
+//! - Decoding recurses as deep as the message nests, and there is no limit: `TxnRequest` nests
+//!   without end, and so do groups in unknown fields of any message. What comes from elsewhere
+//!   must be bounded before it is decoded.
 //! - Messages that carry a password, a password's hash or a token do not show it in `Debug`.
 
 #![forbid(unsafe_code)]

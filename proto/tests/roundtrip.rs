@@ -160,8 +160,8 @@ fn cut_messages_are_refused() {
     }
 }
 
-/// Transactions nest as deep as etcd's limit of operations lets them. The decoder does not bound the
-/// depth: whoever decodes what a stranger sent must have bounded it before.
+/// Transactions nest as deep as etcd's limit of operations lets them. The decoder does not bound
+/// the depth: whoever decodes what a stranger sent must have bounded it before.
 #[test]
 fn transactions_nest_deeply() {
     let mut txn = TxnRequest::default();

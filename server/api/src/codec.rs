@@ -1,6 +1,6 @@
 //! Messages on the wire. Like the codec that comes with the stubs, but for four things: answers may
-//! come encoded already, buffers fit small messages, what nests too deep is not decoded, and what does
-//! not decode is named as gRPC's own library for Go does.
+//! come encoded already, buffers fit small messages, what nests too deep is not decoded, and what
+//! does not decode is named as gRPC's own library for Go does.
 
 pub(crate) mod nesting;
 pub(crate) mod rows;

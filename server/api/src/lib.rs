@@ -1,7 +1,8 @@
 //! The edge of the server: everything that clients of etcd speak.
 //!
-//! [`ApiService`] answers whatever comes in on a client port: gRPC, and the pages beside it. It knows
-//! etcd's codes, texts and headers; behind it, [`quorate_raft::Member`] knows nothing of them.
+//! [`ApiService`] answers whatever comes in on a client port: gRPC, and the pages beside it. It
+//! knows etcd's codes, texts and headers; behind it, [`quorate_raft::Member`] knows nothing of
+//! them.
 
 #![forbid(unsafe_code)]
 

@@ -9,10 +9,10 @@
 //!              stream       stream      pulled by the connection
 //! ```
 //!
-//! The hub is fed by no queue: it reads what was written since from the store, so that it can neither
-//! fall out of step with it nor hold it up. A watcher is with the hub as long as its stream keeps up.
-//! When the stream's outbox is full, or when it starts in the past, the stream's own task reads
-//! history for it ([`stream`]) until it has caught up: a slow watcher costs itself.
+//! The hub is fed by no queue: it reads what was written since from the store, so that it can
+//! neither fall out of step with it nor hold it up. A watcher is with the hub as long as its stream
+//! keeps up. When the stream's outbox is full, or when it starts in the past, the stream's own task
+//! reads history for it ([`stream`]) until it has caught up: a slow watcher costs itself.
 //!
 //! # Invariants
 //! - A watcher sees every event of its range from its start revision on, once, in order. What was

@@ -56,8 +56,8 @@ pub trait Cursor {
 /// An image of the store at one revision.
 ///
 /// Invariants: `latest` holds one record for every key that exists at [`Base::revision`] and for
-/// deleted keys the tombstone until it is compacted; history holds every version above the compacted
-/// revision, and of each key the newest version at or below it.
+/// deleted keys the tombstone until it is compacted; history holds every version above the
+/// compacted revision, and of each key the newest version at or below it.
 pub trait Base: Send + Sync {
     /// The last main revision in the image.
     fn revision(&self) -> i64;

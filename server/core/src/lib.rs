@@ -2,9 +2,9 @@
 //!
 //! Everything that is replicated lives here: the versions of every key, leases, alarms, members'
 //! attributes. A [`Store`] changes only by [`Store::apply`], which is a function of the state and a
-//! committed command: no clock, no randomness, no environment, no order of a hash table. Whatever is
-//! random or timed was decided before the command was proposed, so that every member comes to the
-//! same state and the same answers.
+//! committed command: no clock, no randomness, no environment, no order of a hash table. Whatever
+//! is random or timed was decided before the command was proposed, so that every member comes to
+//! the same state and the same answers.
 //!
 //! Reading happens beside it through [`store::Shared`]: a [`mvcc::View`] is the store at one
 //! revision, and does not wait for writes. What has been flushed lies behind [`base::Base`], which

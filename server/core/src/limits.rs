@@ -1,6 +1,7 @@
 //! The bounds of the core, with the relations between them.
 
-/// Versions in one chunk of a layer's log: a chunk is allocated whole, so that growing never copies.
+/// Versions in one chunk of a layer's log: a chunk is allocated whole, so that growing never
+/// copies.
 pub const LAYER_LOG_CHUNK: usize = 1024;
 
 /// Keys in one block of a counted map: small enough that inserting into the middle moves little,
@@ -16,9 +17,9 @@ pub const RECORD_OVERHEAD_BYTES: usize = 192;
 /// The longest TTL a lease can have, in seconds.
 pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
 
-/// Transactions nested in one another, at most: with etcd's default limit of 128 operations no deeper
-/// nesting is possible, as all but the innermost use one up, and recursion over it stays far from the
-/// end of a stack.
+/// Transactions nested in one another, at most: with etcd's default limit of 128 operations no
+/// deeper nesting is possible, as all but the innermost use one up, and recursion over it stays far
+/// from the end of a stack.
 pub const TXN_NESTING_MAX: usize = 129;
 
 /// Watch ranges kept unsorted before the index over all of them is rebuilt.

@@ -1,7 +1,7 @@
 //! The store against a model that is obviously right: a list of all versions, searched from end to
-//! end. Random commands, with rotations, flushes and compactions of the base at random moments, must
-//! leave both with the same answers at every revision that is still readable. And two stores that
-//! apply the same commands, flushed at different moments, must be equal.
+//! end. Random commands, with rotations, flushes and compactions of the base at random moments,
+//! must leave both with the same answers at every revision that is still readable. And two stores
+//! that apply the same commands, flushed at different moments, must be equal.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -53,8 +53,8 @@ fn first_8_bytes(bytes: &[u8]) -> u64 {
 }
 
 /// The id of a founder. All founders must know all ids before they can speak to each other, so the
-/// id follows from what all of them were told; as etcd does it. Members that are added later get ids
-/// that no other member ever had.
+/// id follows from what all of them were told; as etcd does it. Members that are added later get
+/// ids that no other member ever had.
 fn founder_id(peer_urls: &[String], token: &str) -> u64 {
     first_8_bytes(format!("{}{token}", peer_urls.concat()).as_bytes())
 }
@@ -95,9 +95,9 @@ impl Founding {
     }
 }
 
-/// Who this member is. A data directory that was never used is marked as this member's; one that was
-/// used says by itself, whatever the flags say. The founders that are returned besides are of no
-/// meaning once the raft log exists.
+/// Who this member is. A data directory that was never used is marked as this member's; one that
+/// was used says by itself, whatever the flags say. The founders that are returned besides are of
+/// no meaning once the raft log exists.
 ///
 /// # Errors
 /// Contradictions in the flags; a data directory that cannot be written.

@@ -241,8 +241,8 @@ impl Config {
 fn read_ports(reader: &mut Reader<'_>) -> Ports {
     let interval = reader.duration("grpc-keepalive-interval");
     reader.duration("grpc-keepalive-min-time");
-    // Two flags change nothing, and are checked all the same: a cluster of one has no peers to listen
-    // for, and addresses are always reused.
+    // Two flags change nothing, and are checked all the same: a cluster of one has no peers to
+    // listen for, and addresses are always reused.
     reader.switch("socket-reuse-address");
     reader.bindable("listen-peer-urls", false);
     Ports {
@@ -356,7 +356,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
     let election_timeout = reader.millis("election-timeout");
     if election_timeout < heartbeat * HEARTBEATS_PER_ELECTION_MIN {
         let text = format!(
-            "{} ms must be at least {HEARTBEATS_PER_ELECTION_MIN} times --heartbeat-interval, {} ms",
+            "{} ms must be at least {HEARTBEATS_PER_ELECTION_MIN} x --heartbeat-interval, {} ms",
             election_timeout.as_millis(),
             heartbeat.as_millis()
         );

@@ -91,7 +91,7 @@ const MEMBER: &[Flag] = &[
         "quota-backend-bytes",
         "BYTES",
         "0",
-        "Space for data, above which writes are refused: 0 for 2 GiB, a negative number for no limit",
+        "Space for data above which writes are refused: 0 for 2 GiB, a negative number for none",
     ),
     value(
         "auto-compaction-mode",
@@ -103,7 +103,7 @@ const MEMBER: &[Flag] = &[
         "auto-compaction-retention",
         "LENGTH",
         "0",
-        "History that is kept: a time such as 30m, hours, or in mode revision a number; 0 keeps all",
+        "History that is kept: 30m, hours, or in mode revision a number; 0 keeps all",
     ),
     value("heartbeat-interval", "MS", "100", "Milliseconds between the heartbeats of a leader"),
     value("election-timeout", "MS", "1000", "Milliseconds without a leader before an election"),

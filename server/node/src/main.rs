@@ -60,6 +60,9 @@ fn start(config: Config) -> ExitCode {
     if let Err(problem) = logging::start(&config.logging) {
         return refuse(&[problem]);
     }
+    // The allocator asks for huge pages, most of which would stay half empty: a quarter of the
+    // memory for nothing. A system without them needs no telling.
+    rustix::thread::disable_transparent_huge_pages(true).ok();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&[format!("cannot start threads: {error}")]),

@@ -15,8 +15,8 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::config::{TlsFiles, TlsVersion};
 
-/// Protocols above TLS. Go's servers let clients in that offer HTTP/1.1 alone; so that ours does, it
-/// must offer it.
+/// Protocols above TLS. Go's servers let clients in that offer HTTP/1.1 alone; so that ours does,
+/// it must offer it.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Why the files cannot be used.

@@ -14,8 +14,8 @@ pub(crate) fn version() -> String {
     };
     let commit = option_env!("QUORATE_GIT_SHA").unwrap_or("not recorded");
     format!(
-        "etcd Version: {ETCD_VERSION}\nGit SHA: {commit}\nGo Version: none\nGo OS/Arch: {}/{architecture}\n\
-         Quorate Version: {VERSION}\n",
+        "etcd Version: {ETCD_VERSION}\nGit SHA: {commit}\nGo Version: none\n\
+         Go OS/Arch: {}/{architecture}\nQuorate Version: {VERSION}\n",
         std::env::consts::OS
     )
 }

@@ -138,8 +138,8 @@ impl Compactor {
 mod tests {
     use super::*;
 
-    /// Runs a schedule for a store that begins at revision 1 and gets one a minute; returns when, in
-    /// minutes, it was compacted at which revision.
+    /// Runs a schedule for a store that begins at revision 1 and gets one a minute; returns when,
+    /// in minutes, it was compacted at which revision.
     fn compactions(kept: AutoCompaction, minutes: u64) -> Vec<(u64, i64)> {
         let start = Instant::now();
         let mut schedule = Schedule::new(kept, start);

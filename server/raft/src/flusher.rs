@@ -55,8 +55,8 @@ struct Inner {
 }
 
 /// What a flush leaves behind. The threads of the log and of the database hold this and not
-/// [`Inner`]: the last owner of a thread must not be the thread itself, which cannot wait for its own
-/// end.
+/// [`Inner`]: the last owner of a thread must not be the thread itself, which cannot wait for its
+/// own end.
 struct Outcome {
     checkpoint: Mutex<Option<Checkpoint>>,
     /// Signalled after each flush.

@@ -1,8 +1,8 @@
 //! The leader's clock for leases.
 //!
-//! The replicated state knows which leases there are and how long each was granted; when one ends is
-//! known here, on the member that leads, by a clock that never jumps. A new leader gives every lease
-//! its full time again and an election timeout more: time may be given away, but never taken.
+//! The replicated state knows which leases there are and how long each was granted; when one ends
+//! is known here, on the member that leads, by a clock that never jumps. A new leader gives every
+//! lease its full time again and an election timeout more: time may be given away, but never taken.
 //! Expired leases are revoked by proposals, many in one; a lease that was renewed meanwhile is
 //! renewed no more once its end was proposed.
 

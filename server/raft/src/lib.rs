@@ -1,8 +1,8 @@
 //! A member of a replicated store: openraft over our log and our state machine.
 //!
 //! [`Member`] is what the API works with. Behind it, every change takes one road: it is proposed to
-//! [`Consensus`], becomes durable in the log, is committed, and is applied to the state machine; the
-//! answer comes from there. A cluster of one takes the same road.
+//! [`Consensus`], becomes durable in the log, is committed, and is applied to the state machine;
+//! the answer comes from there. A cluster of one takes the same road.
 //!
 //! ```text
 //!   propose -> openraft -> log (one sync for many) -> commit -> apply -> answers

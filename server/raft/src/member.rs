@@ -149,8 +149,8 @@ pub struct Member {
 
 impl Member {
     /// Starts the member to which `data_dir` belongs. `founders` are the members of a cluster that
-    /// does not exist yet; they are of no meaning once it does. `on_fault` is called when the member
-    /// cannot go on; the process must then stop.
+    /// does not exist yet; they are of no meaning once it does. `on_fault` is called when the
+    /// member cannot go on; the process must then stop.
     pub async fn start(
         data_dir: DataDir,
         identity: Identity,
@@ -524,8 +524,8 @@ async fn start_raft(
     Ok(raft)
 }
 
-/// openraft's settings. A member that hears no leader for the lease and then for an election timeout
-/// wants to lead; openraft takes the longest election timeout for the lease, so half of the
+/// openraft's settings. A member that hears no leader for the lease and then for an election
+/// timeout wants to lead; openraft takes the longest election timeout for the lease, so half of the
 /// configured time is given to each.
 fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

@@ -42,6 +42,8 @@ pub(crate) struct StateMachine {
     on_fault: OnFault,
     /// Index of the last entry in the layer frozen last.
     rotated: u64,
+    /// Empty between batches: its memory is used again.
+    answers: Answers,
 }
 
 /// What a state machine works with.
@@ -61,7 +63,19 @@ impl StateMachine {
         let Parts { store, membership, flusher, lessor, progress, quota, metrics, on_fault } =
             parts;
         let rotated = store.applied().map_or(0, |at| at.index);
-        Self { store, membership, flusher, lessor, progress, quota, metrics, on_fault, rotated }
+        let answers = Answers::new();
+        Self {
+            store,
+            membership,
+            flusher,
+            lessor,
+            progress,
+            quota,
+            metrics,
+            on_fault,
+            rotated,
+            answers,
+        }
     }
 
     /// Freezes what was written and flushes it, unless a flush is under way.
@@ -147,19 +161,18 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         self.make_room().await;
         self.store.begin_batch();
-        let mut answers: Answers = Vec::new();
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             let answer = self.apply_entry(entry).map_err(|fault| self.fail(&fault))?;
             if let Some(responder) = responder {
-                answers.push((responder, answer));
+                self.answers.push((responder, answer));
             }
         }
         if let Some(applied) = self.store.applied() {
             self.progress.advance(applied.index);
         }
         self.quota.measure(self.flusher.engine().sizes(), self.store.active_bytes());
-        for (responder, answer) in answers {
+        for (responder, answer) in self.answers.drain(..) {
             responder.send(answer);
         }
         Ok(())

@@ -9,9 +9,9 @@
 //!
 //! One thread, [`engine::Engine`]'s, is the only writer. It merges frozen layers in large sorted
 //! transactions: each holds the data together with the log position up to which it is complete, so
-//! that a crash leaves the database at the end of some flush, and the log replays the rest. It deletes
-//! compacted history in small ones between flushes. Readers hold a [`snapshot::Snapshot`] for one
-//! request.
+//! that a crash leaves the database at the end of some flush, and the log replays the rest. It
+//! deletes compacted history in small ones between flushes. Readers hold a [`snapshot::Snapshot`]
+//! for one request.
 //!
 //! Every row carries a checksum, because redb verifies its pages only when it repairs a file: a row
 //! that fails it stops the member.

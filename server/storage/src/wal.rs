@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Everything goes through one queue in one order, so that a vote can never become durable after an
-//! entry that was appended later. [`record`] describes the format, [`recovery`] what is made of a log
-//! whose end was being written when the power went.
+//! entry that was appended later. [`record`] describes the format, [`recovery`] what is made of a
+//! log whose end was being written when the power went.
 //!
 //! # Invariants
 //! - Entries have consecutive indexes. Reading finds an entry as soon as `append` returned.
@@ -130,8 +130,8 @@ impl Inner {
         self.segments.insert(number, Segment { file: Arc::new(file), last_index: None });
     }
 
-    /// Takes out the segments in which every entry is purged. Only a prefix is taken: the log has no
-    /// holes.
+    /// Takes out the segments in which every entry is purged. Only a prefix is taken: the log has
+    /// no holes.
     fn take_unneeded_segments(&mut self, active: u64) -> Vec<u64> {
         let purged = self.durable.purged.map(|purged| purged.index);
         let unneeded = self
@@ -278,7 +278,8 @@ impl Wal {
         self.change(done, |_| {});
     }
 
-    /// The entries from index `from` on and below `to`, as many as there are and not more bytes than
+    /// The entries from index `from` on and below `to`, as many as there are and not more bytes
+    /// than
     /// `bytes_max`, but at least one.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
@@ -340,11 +341,7 @@ impl Drop for Wal {
     fn drop(&mut self) {
         self.shared.inner.lock().closed = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes the log panicked");
-        }
+        crate::join(self.thread.take(), "writes the log");
     }
 }
 
@@ -356,6 +353,8 @@ fn read_tail(
     bytes: &mut usize,
     entries: &mut Vec<Entry>,
 ) {
+    const RESERVED_MAX: u64 = 1024;
+    entries.reserve(to.saturating_sub(from).min(RESERVED_MAX) as usize);
     for index in from..to {
         let Some(entry) = tail.get(index) else { return };
         if *bytes >= bytes_max && !entries.is_empty() {

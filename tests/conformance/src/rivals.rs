@@ -66,8 +66,8 @@ impl Rivals {
     }
 
     /// Makes a call that Quorate answers otherwise than etcd, on purpose: `why` says which, and
-    /// `expected` is Quorate's code with the start of its message. That etcd's answer is another one
-    /// is checked too, so that the exception goes when its reason does.
+    /// `expected` is Quorate's code with the start of its message. That etcd's answer is another
+    /// one is checked too, so that the exception goes when its reason does.
     ///
     /// # Panics
     /// When a server does not answer at all.

@@ -378,8 +378,8 @@ fn maintenance() {
     });
 }
 
-/// An action that does not exist ends etcd, which looks into an answer that it did not make. Quorate
-/// does nothing, and says so.
+/// An action that does not exist ends etcd, which looks into an answer that it did not make.
+/// Quorate does nothing, and says so.
 #[test]
 fn unknown_alarm_actions() {
     let mut server = Server::start_new(&program::quorate(), &[]);

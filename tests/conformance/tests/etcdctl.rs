@@ -106,7 +106,7 @@ fn lock() {
 
 /// What a performance check prints is figures; its verdict is that of the machine.
 #[test]
-#[ignore = "it loads the server for a minute: cargo test -p quorate-test-conformance -- --ignored check"]
+#[ignore = "takes a minute: cargo test -p quorate-test-conformance -- --ignored"]
 fn check_perf() {
     let Some(etcdctl) = program::peer("etcdctl, check perf", "etcdctl") else { return };
     let server = Server::start_new(&program::quorate(), &[]);

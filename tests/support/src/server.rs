@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::{port, wait};
 
-/// How long a server may take to be ready. Generous: suites run beside each other on small machines.
+/// How long a server may take to be ready. Generous: suites run beside each other on small
+/// machines.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to end when asked to.
 const END_WITHIN: Duration = Duration::from_secs(30);

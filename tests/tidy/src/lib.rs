@@ -1,3 +1,20 @@
 //! The repository's own rules as one fast test.
+//!
+//! Each rule is a function from the [`Repository`] to the places that break it, one line each, so
+//! that the test can name them all at once and can also be run on a repository with planted errors.
 
 #![forbid(unsafe_code)]
+
+pub mod arrows;
+pub mod layout;
+pub mod repository;
+pub mod source;
+pub mod text;
+
+pub use repository::Repository;
+
+/// Everything that breaks a rule of the texts and their places.
+pub fn broken(repository: &Repository) -> Vec<String> {
+    let rules: [fn(&Repository) -> Vec<String>; 3] = [layout::broken, text::broken, source::broken];
+    rules.into_iter().flat_map(|rule| rule(repository)).collect()
+}

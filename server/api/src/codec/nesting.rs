@@ -2,8 +2,8 @@
 //!
 //! Decoding recurses, so that a message of a megabyte could exhaust the stack: by transactions in
 //! transactions, or by groups in groups in a field that nobody knows. This walks through the bytes
-//! without recursion and refuses what is too deep. etcd refuses such a transaction too, because every
-//! level uses up at least one of the operations it may have.
+//! without recursion and refuses what is too deep. etcd refuses such a transaction too, because
+//! every level uses up at least one of the operations it may have.
 
 use quorate_core::limits::TXN_NESTING_MAX;
 

@@ -202,8 +202,8 @@ impl KV for KvService {
     }
 }
 
-/// A range being streamed. Each piece is read from a view of its own at the same revision, so that a
-/// slow client holds nothing.
+/// A range being streamed. Each piece is read from a view of its own at the same revision, so that
+/// a slow client holds nothing.
 struct Chunks {
     server: Server,
     request: pb::RangeRequest,

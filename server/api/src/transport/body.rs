@@ -4,8 +4,8 @@
 //!   message   compressed u8 | length u32, big endian | bytes
 //! ```
 //!
-//! Only whole heads are passed on, and none that is wrong, so that whoever decodes the messages never
-//! has to say what is wrong with a frame.
+//! Only whole heads are passed on, and none that is wrong, so that whoever decodes the messages
+//! never has to say what is wrong with a frame.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -89,7 +89,8 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
     Ok(Head { content_type: answer_type, is_gzip })
 }
 
-/// Whether a timeout leaves any time. That it passes is the client's own business: it ends the call.
+/// Whether a timeout leaves any time. That it passes is the client's own business: it ends the
+/// call.
 fn has_time(timeout: &str) -> Result<bool, String> {
     if timeout.len() < 2 {
         return Err(format!("transport: timeout string is too short: {timeout:?}"));
@@ -108,8 +109,8 @@ fn has_time(timeout: &str) -> Result<bool, String> {
     }
 }
 
-/// What is said to the path of a method that does not exist, which is everything behind the server's
-/// name.
+/// What is said to the path of a method that does not exist, which is everything behind the
+/// server's name.
 pub(crate) fn unknown_method(path: &str, services: &[&str]) -> Status {
     let named = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'));
     let text = match named {

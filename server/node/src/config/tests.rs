@@ -1,3 +1,5 @@
+//! Settings as flags give them, and what is said of bad ones.
+
 use super::*;
 use crate::flags::tests::settings;
 

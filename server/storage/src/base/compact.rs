@@ -3,8 +3,9 @@
 //! The walk goes over the versions from the previously compacted revision to the new one. Each
 //! version it meets makes the one it superseded unreachable: that one is deleted. What remains is
 //! for each key the newest version at or below the compacted revision. A tombstone below that
-//! revision goes too, and with it the key's row in `latest` if nothing came after. Versions at exactly
-//! the compacted revision stay until the next compaction, because a watch may still start there.
+//! revision goes too, and with it the key's row in `latest` if nothing came after. Versions at
+//! exactly the compacted revision stay until the next compaction, because a watch may still start
+//! there.
 //!
 //! The cost is in what was written since the last compaction, not in what is kept.
 

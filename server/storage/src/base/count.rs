@@ -1,9 +1,9 @@
 //! The counted block index: how many keys lie where, without looking at them.
 //!
 //! `latest` is divided into blocks of consecutive rows. For each block its first key, the number of
-//! keys that exist in it and the number of its rows are kept; rows count too because tombstones have
-//! to be stepped over. A count over a range adds up whole blocks and looks at the rows of the two at
-//! its ends only.
+//! keys that exist in it and the number of its rows are kept; rows count too because tombstones
+//! have to be stepped over. A count over a range adds up whole blocks and looks at the rows of the
+//! two at its ends only.
 
 use std::collections::BTreeMap;
 

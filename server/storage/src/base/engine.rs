@@ -42,7 +42,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20 }
+        Self { cache_bytes: 40 << 20 }
     }
 }
 
@@ -286,11 +286,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.inner.lock().closing = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes the database panicked");
-        }
+        crate::join(self.thread.take(), "writes the database");
     }
 }
 

@@ -65,8 +65,8 @@ impl StorageBackend for PacedFile {
     }
 }
 
-/// The directory of the database. `CURRENT` names the file in use; defragmentation makes another one
-/// and changes the name.
+/// The directory of the database. `CURRENT` names the file in use; defragmentation makes another
+/// one and changes the name.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
     path: PathBuf,

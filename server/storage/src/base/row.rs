@@ -5,8 +5,9 @@
 //!   history   revision -> crc | create | version | lease | previous | key length | key | value
 //! ```
 //!
-//! Numbers are little endian and of fixed width. The checksum covers the row's key too, so that a row
-//! cannot be taken for another's. A value above [`INLINE_VALUE_BYTES_MAX`] lies in history alone.
+//! Numbers are little endian and of fixed width. The checksum covers the row's key too, so that a
+//! row cannot be taken for another's. A value above [`INLINE_VALUE_BYTES_MAX`] lies in history
+//! alone.
 
 use crc32c::{crc32c, crc32c_append};
 use quorate_core::base::Header;
@@ -14,8 +15,8 @@ use quorate_core::{Fault, RecordRef, Revision};
 
 use super::tables::RevisionKey;
 
-/// Values up to this size lie in `latest` too, where ranges find them without a look-up; larger ones
-/// are not written twice.
+/// Values up to this size lie in `latest` too, where ranges find them without a look-up; larger
+/// ones are not written twice.
 pub(super) const INLINE_VALUE_BYTES_MAX: usize = 1024;
 
 const LATEST_LEN: usize = 4 + 12 + 8 + 8 + 8 + 12 + 1;

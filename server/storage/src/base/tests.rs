@@ -274,3 +274,24 @@ fn a_missing_or_damaged_file_is_named() {
     std::fs::write(dir.path().join("CURRENT"), "nonsense").unwrap();
     assert!(open().is_err());
 }
+
+#[test]
+fn its_own_thread_can_be_the_last_to_let_go() {
+    let mut machine = Machine::new();
+    machine.apply(&Command::Put(PutRequest { key: key(1), ..Default::default() }));
+    let frozen = machine.rotate();
+    let engine = Arc::new(machine.engine.take().unwrap());
+    let held = engine.clone();
+    let (let_go, gate) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
+    let done = move |flushed: Result<(), String>| {
+        flushed.unwrap();
+        gate.recv().unwrap();
+        drop(held);
+        sender.send(()).unwrap();
+    };
+    engine.queue().flush(frozen, Box::new(done));
+    drop(engine);
+    let_go.send(()).unwrap();
+    receiver.recv().unwrap();
+}

@@ -8,11 +8,11 @@
 //!   record   length u32 | crc u32 | kind u8 | flavour u8 | 0 u16 | term u64 | index u64 | payload
 //! ```
 //!
-//! The group's `crc` covers the header behind it and the bitmap; a record's covers the record behind
-//! it. A bit of the bitmap says that its sector holds something other than zeros. Segments are zero
-//! before they are written, and a disk writes a sector whole or not at all: so a group in which such
-//! a sector is zero was torn by a crash before it was synced, and nobody was told of it. A group
-//! that fails its checksums though all its sectors were written was damaged later.
+//! The group's `crc` covers the header behind it and the bitmap; a record's covers the record
+//! behind it. A bit of the bitmap says that its sector holds something other than zeros. Segments
+//! are zero before they are written, and a disk writes a sector whole or not at all: so a group in
+//! which such a sector is zero was torn by a crash before it was synced, and nobody was told of it.
+//! A group that fails its checksums though all its sectors were written was damaged later.
 
 use bytes::Bytes;
 use crc32c::crc32c;

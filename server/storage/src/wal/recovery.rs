@@ -1,9 +1,9 @@
 //! Reading the log at start.
 //!
 //! The last segment may end in a group that was being written when the power went: nobody was told
-//! of it, and it is cut off. Anything else that fails its checksum is damage to what was durable, and
-//! the member must not start on it. What tells the two apart is said in [`super::record`]; besides, a
-//! whole group behind a broken one proves that the broken one was synced.
+//! of it, and it is cut off. Anything else that fails its checksum is damage to what was durable,
+//! and the member must not start on it. What tells the two apart is said in [`super::record`];
+//! besides, a whole group behind a broken one proves that the broken one was synced.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,0 +1,42 @@
+//! Real Kubernetes on a real Quorate.
+//!
+//! The scripts in `kubernetes/` do the work and can be run by hand; this crate makes them part of
+//! the test command.
+
+#![forbid(unsafe_code)]
+
+use std::process::Command;
+
+use quorate_test_support::require::{self, Need};
+use quorate_test_support::{program, repository};
+
+/// Runs the main job with Quorate under it: `control-plane`, or `nodes` with kubelets and pods,
+/// which takes root. Its logs are kept when it fails.
+///
+/// # Panics
+/// When the job fails, or cannot run here and `QUORATE_REQUIRE=all` is set.
+pub fn main_job(mode: &str) {
+    let mut needs =
+        ["go", "bash", "curl", "openssl", "python3", "setsid"].map(Need::Program).to_vec();
+    if mode == "nodes" {
+        needs.extend(["gcc", "ip", "unshare", "apt-get"].map(Need::Program));
+        needs.push(Need::Root);
+    }
+    if !require::met(&format!("main job, {mode}"), &needs) {
+        return;
+    }
+    // Not where temporary files usually lie: containerd wants a file system that can be the lower
+    // layer of an overlay. The script removes the folder after a success.
+    let name = format!("quorate-{mode}-");
+    let folder = tempfile::Builder::new().prefix(&name).tempdir_in("/var/tmp").expect("a folder");
+    let folder = folder.keep();
+    let status = Command::new("bash")
+        .arg(repository().join("tests/e2e/kubernetes/main-job.sh"))
+        .arg(mode)
+        .arg(&folder)
+        .env("STORE_BIN", program::quorate())
+        .env("PATH", program::search_path())
+        .status()
+        .expect("bash runs");
+    assert!(status.success(), "the main job failed; logs in {}", folder.display());
+}

@@ -1,0 +1,85 @@
+//! The arrows between crates, and what a crate must not reach even through others.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use cargo_metadata::Metadata;
+
+/// Which of our crates a crate may depend on, itself and its tests alike. A crate that is not here
+/// may not exist: a new one, and a new arrow, is a decision.
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("quorate-proto", &[]),
+    ("quorate-core", &["quorate-proto"]),
+    ("quorate-storage", &["quorate-core", "quorate-proto"]),
+    ("quorate-raft", &["quorate-core", "quorate-proto", "quorate-storage"]),
+    ("quorate-api", &["quorate-core", "quorate-proto", "quorate-raft", "quorate-storage"]),
+    (
+        "quorate-node",
+        &["quorate-api", "quorate-core", "quorate-proto", "quorate-raft", "quorate-storage"],
+    ),
+    ("quorate-test-support", &["quorate-proto"]),
+    ("quorate-test-tidy", &[]),
+    ("quorate-test-bench", &["quorate-proto", "quorate-test-support"]),
+    ("quorate-test-chaos", &["quorate-core", "quorate-proto", "quorate-test-support"]),
+    ("quorate-test-e2e", &["quorate-test-support"]),
+    (
+        "quorate-test-conformance",
+        &["quorate-api", "quorate-core", "quorate-proto", "quorate-test-support"],
+    ),
+];
+
+/// What some crates must not reach, by whatever way.
+const UNREACHABLE: [(&str, &[&str]); 2] = [
+    ("quorate-core", &["tokio", "tonic", "openraft", "redb", "kube"]),
+    ("quorate-storage", &["tokio", "tonic", "openraft", "kube"]),
+];
+
+/// Libraries whose version must be exact.
+const PINNED: [&str; 2] = ["openraft", "redb"];
+
+/// Arrows that are not drawn, libraries out of bounds, and pins that are none.
+pub fn broken(metadata: &Metadata) -> Vec<String> {
+    let mut broken = Vec::new();
+    let ours: BTreeSet<&str> =
+        metadata.workspace_packages().iter().map(|package| package.name.as_str()).collect();
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
+            broken.push(format!("{name}: a crate that tests/tidy does not know"));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            let to = dependency.name.as_str();
+            if ours.contains(to) && !allowed.contains(&to) {
+                broken.push(format!("{name}: must not depend on {to}"));
+            }
+            if PINNED.contains(&to) && !dependency.req.to_string().starts_with('=') {
+                broken.push(format!("{name}: {to} must have an exact version"));
+            }
+        }
+    }
+    for (name, forbidden) in UNREACHABLE {
+        let root = metadata.workspace_root.as_std_path();
+        for library in reached(root, name) {
+            if forbidden.contains(&library.as_str()) {
+                broken.push(format!("{name}: must not reach {library}"));
+            }
+        }
+    }
+    broken
+}
+
+/// Names of all packages that `name` is built with, directly or not, its tests apart, when it is
+/// built alone: the rest of the workspace must not switch features on for it.
+fn reached(root: &Path, name: &str) -> BTreeSet<String> {
+    let tree = Command::new("cargo")
+        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["--package", name])
+        .current_dir(root)
+        .output()
+        .expect("cargo runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let lines = String::from_utf8(tree.stdout).expect("names are UTF-8");
+    lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}

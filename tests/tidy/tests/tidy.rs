@@ -1,0 +1,53 @@
+//! The repository keeps its rules, and each rule sees what breaks it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::MetadataCommand;
+use quorate_test_tidy::{Repository, arrows, broken};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
+}
+
+#[test]
+fn the_repository_keeps_its_rules() {
+    let broken = broken(&Repository::read(&root()));
+    assert!(broken.is_empty(), "{} broken rules:\n{}", broken.len(), broken.join("\n"));
+}
+
+#[test]
+fn dependencies_follow_the_arrows() {
+    let metadata = MetadataCommand::new().current_dir(root()).no_deps().exec().unwrap();
+    let broken = arrows::broken(&metadata);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Plants one error at a time and expects a line that starts as given.
+#[test]
+fn every_rule_is_seen_broken() {
+    let long_function = format!("//! x\nfn f() {{\n{}}}\n", "    g();\n".repeat(70));
+    let planted = [
+        ("scripts/x.sh", "true\n".to_owned(), "scripts: does not belong"),
+        ("server/core/src/stray.rs", "//! x\n".to_owned(), "server/core/src/stray.rs: no module"),
+        ("proto/build.rs", "//! x\n".repeat(601), "proto/build.rs: 601 lines"),
+        ("proto/build.rs", format!("//! {}\n", "x".repeat(97)), "proto/build.rs:1: 101 char"),
+        ("proto/build.rs", long_function, "proto/build.rs: f has 72 lines"),
+        ("proto/build.rs", "fn f() {}\n".to_owned(), "proto/build.rs: does not open"),
+        ("proto/src/lib.rs", "//! x\n".to_owned(), "proto/src/lib.rs: does not forbid"),
+        ("proto/build.rs", "//! x\nuse redb::A;\n".to_owned(), "proto/build.rs: names redb::"),
+        ("proto/build.rs", ["//! TO", "DO\n"].concat(), "proto/build.rs:1: TO"),
+        ("README.md", ["# x\n/wo", "rk/x\n"].concat(), "README.md:2: names"),
+        ("README.md", "# x\n\n# y\n".to_owned(), "README.md: 2 first-level"),
+        ("README.md", "# x \n".to_owned(), "README.md:1: blanks"),
+    ];
+    let good = Repository::read(&root());
+    for (path, text, expected) in planted {
+        let mut repository = good.clone();
+        repository.files.insert(path.to_owned(), text);
+        let found = broken(&repository);
+        let seen = found.iter().any(|line| line.starts_with(expected));
+        assert!(seen, "{expected:?} is not among {found:?}");
+    }
+}
