@@ -154,8 +154,10 @@ impl DataDir {
 
 /// Makes a directory, and those above it, for the user alone; leaves an existing one as it is.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(_) => {}
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     match path.parent() {

@@ -63,6 +63,7 @@
 
 mod args;
 pub mod etcdctl;
+pub mod faults;
 pub mod golden;
 mod lexer;
 pub mod pair;

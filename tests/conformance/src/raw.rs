@@ -100,6 +100,11 @@ impl Connection {
         Self { requests, driver }
     }
 
+    /// How many streams the server lets a client open at once, once it has answered something.
+    pub fn streams_max(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
     /// A request for a gRPC method with its usual headers.
     ///
     /// # Panics
