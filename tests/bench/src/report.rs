@@ -35,7 +35,7 @@ pub(crate) struct Section {
 
 /// The report under its one first heading.
 pub(crate) fn markdown(title: &str, text: &str, sections: &[Section]) -> String {
-    let mut report = format!("# {title}\n\n{text}\n");
+    let mut report = format!("# {title}\n\n{}\n", text.trim_end());
     for Section { title, text, tables } in sections {
         let tables = tables.iter().map(|table| format!("\n{}", table.markdown()));
         write!(report, "\n## {title}\n\n{text}\n{}", tables.collect::<String>())

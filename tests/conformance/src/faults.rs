@@ -1,5 +1,5 @@
-//! What the suites about damaged and foreign data share: directories, acknowledged writes, and starts
-//! that must fail.
+//! What the suites about damaged and foreign data share: directories, acknowledged writes, and
+//! starts that must fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -69,7 +69,8 @@ pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Starts a server that must not start, and leave its data directory as it is; returns what it says.
+/// Starts a server that must not start, and leave its data directory as it is; returns what it
+/// says.
 ///
 /// # Panics
 /// When it starts, ends without a word or with many, panics, or changes something.

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 pub type Answer<T> = Result<T, Status>;
 
 /// A store that answers requests one after the other. A request that it is not made for it answers
-/// with [`unanswerable`], which ends the script.
+/// with `unanswerable`, which ends the script.
 #[allow(missing_docs, reason = "each is the call of that name, and says what the call says")]
 pub trait Target {
     /// The id of the member that answers.

@@ -60,8 +60,8 @@ impl Original {
         server(&folder)
     }
 
-    /// Fails unless the server refuses the copy, in one line and without touching it, or has all that
-    /// was acknowledged. Returns what it said if it refused.
+    /// Fails unless the server refuses the copy, in one line and without touching it, or has all
+    /// that was acknowledged. Returns what it said if it refused.
     fn refused_or_whole(&self, server: &mut Server, what: &str) -> Option<String> {
         let Some(end) = server.start_or_end() else {
             assert_eq!(self.keys.missing(server), None, "{what}");

@@ -9,9 +9,11 @@ use super::explain::Explained;
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Observed, Operation, Outcome, Response};
 
-/// The largest numbers that a member was heard to say.
+/// The largest numbers that a member was heard to say, and what it says it is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Heights {
+    /// Cluster id and member id; 0 when they were not heard.
+    ids: (u64, u64),
     revision: i64,
     term: u64,
     index: u64,
@@ -20,6 +22,7 @@ struct Heights {
 
 impl Heights {
     fn raise(&mut self, other: Self) {
+        self.ids = self.ids.max(other.ids);
         self.revision = self.revision.max(other.revision);
         self.term = self.term.max(other.term);
         self.index = self.index.max(other.index);
@@ -92,8 +95,9 @@ impl Order {
 fn said_by(operation: &Operation) -> Option<Heights> {
     let response = operation.response()?;
     let header = response.header()?;
-    let mut said =
-        Heights { revision: header.revision, term: header.raft_term, ..Heights::default() };
+    let ids = (header.cluster_id, header.member_id);
+    let (revision, term) = (header.revision, header.raft_term);
+    let mut said = Heights { ids, revision, term, ..Heights::default() };
     if let Response::Status(status) = response {
         (said.index, said.applied) = (status.raft_index, status.raft_applied_index);
     }
@@ -122,6 +126,9 @@ pub(super) fn check(
             format!("revision {} was known before {operation}", floor.revision)
         })?;
         let known = floor.member;
+        ensure(known.ids == (0, 0) || said.ids == known.ids, Rule::WrongIdentity, || {
+            format!("the member was {:x?} before {operation}", known.ids)
+        })?;
         let back = said.revision < known.revision || said.term < known.term;
         let status = matches!(operation.response(), Some(Response::Status(_)));
         let back = back || (status && (said.index < known.index || said.applied < known.applied));

@@ -24,6 +24,8 @@ pub enum Rule {
     StaleRead,
     /// A member's revision, term or index moved back.
     MovedBack,
+    /// A member is not the one that it was, or of another cluster.
+    WrongIdentity,
     /// An answer is not what the store held at the revision that the answer names.
     WrongAnswer,
     /// A refusal without reason.

@@ -135,6 +135,9 @@ const READS: &[Fault] = &[
     ("the revision moved back", Rule::MovedBack, |history| {
         header_of(&mut history.operations[STATUS]).revision = 5;
     }),
+    ("the member is another", Rule::WrongIdentity, |history| {
+        header_of(&mut history.operations[LIST]).member_id += 1;
+    }),
     ("the term moved back", Rule::MovedBack, |history| {
         header_of(&mut history.operations[STATUS]).raft_term = 1;
     }),

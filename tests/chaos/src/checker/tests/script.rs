@@ -225,7 +225,8 @@ impl Script {
         Some(ResponseHeader {
             revision: self.store.revision(),
             raft_term: self.term,
-            ..Default::default()
+            cluster_id: 1,
+            member_id: 1,
         })
     }
 
