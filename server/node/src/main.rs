@@ -14,7 +14,10 @@ mod run;
 mod tls;
 mod version;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+
+use clap::builder::StyledStr;
 
 use config::Config;
 use flags::Asked;
@@ -33,11 +36,11 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Asked::Print(text, 0)) => {
-            print!("{}", text.ansi());
+            print!("{}", styled(&text, std::io::stdout().is_terminal()));
             return ExitCode::SUCCESS;
         }
         Ok(Asked::Print(text, code)) => {
-            eprint!("{}", text.ansi());
+            eprint!("{}", styled(&text, std::io::stderr().is_terminal()));
             return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }
         Err(problems) => return refuse(&problems),
@@ -46,6 +49,11 @@ fn main() -> ExitCode {
         Ok(config) => start(config),
         Err(problems) => refuse(&problems),
     }
+}
+
+/// The text, with colours for people alone.
+fn styled(text: &StyledStr, is_terminal: bool) -> String {
+    if is_terminal { text.ansi().to_string() } else { text.to_string() }
 }
 
 /// Tells all problems with the configuration.

@@ -158,8 +158,9 @@ impl Member {
         options: Options,
         on_fault: OnFault,
     ) -> Result<Self, StartError> {
-        let opened = engine::Opened::open(&data_dir.db(), options.database.clone())?;
+        // In this order, so that a database without a log is one that has lost it.
         let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
+        let opened = engine::Opened::open(&data_dir.db(), options.database.clone())?;
         let restored = opened.restored().clone();
         let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
         let checkpoint =

@@ -33,6 +33,8 @@ mod tests;
 
 use quorate_core::Fault;
 
+pub(crate) use file::exists;
+
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {

@@ -45,6 +45,15 @@ use record::Record;
 pub use recovery::RecoveryError;
 pub(crate) use segment::sync_dir;
 
+/// Whether a log was begun in `dir`.
+pub(crate) fn exists(dir: &Path) -> bool {
+    match segment::list(dir) {
+        Ok(segments) => !segments.is_empty(),
+        // What is wrong with it is told by whoever opens it.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// Called once: when everything queued before it is durable, or when it cannot become so.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
@@ -167,6 +176,7 @@ impl Wal {
         let io_error = |source| RecoveryError::Io { path: dir.to_owned(), source };
         crate::data_dir::create_private(dir).map_err(io_error)?;
         let mut recovered = recovery::recover(dir)?;
+        segment::remove_unfinished(dir).map_err(io_error)?;
         let state = LogState {
             vote: recovered.vote.take(),
             committed: recovered.committed,

@@ -39,7 +39,7 @@ pub struct Answer {
     /// `grpc-message`, decoded.
     pub message: String,
     /// The body: gRPC's messages with their frames, or a page.
-    pub body: Bytes,
+    pub body: BytesMut,
     /// Why the stream was reset, if it was.
     pub reset: Option<String>,
 }
@@ -62,7 +62,7 @@ impl Answer {
     /// # Panics
     /// When it does not consist of whole messages.
     pub fn messages(&self) -> Vec<Bytes> {
-        let (mut rest, mut messages) = (self.body.clone(), Vec::new());
+        let (mut rest, mut messages) = (self.body.clone().freeze(), Vec::new());
         while !rest.is_empty() {
             let head = rest.split_to(5);
             let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
@@ -224,8 +224,7 @@ impl Call {
             Some(Ok(data)) => {
                 // Nothing can be done for a stream that is gone.
                 let _gone = received.flow_control().release_capacity(data.len());
-                let body = [self.answer.body.as_ref(), data.as_ref()].concat();
-                self.answer.body = body.into();
+                self.answer.body.extend_from_slice(&data);
                 true
             }
             Some(Err(error)) => self.reset(&error),

@@ -59,7 +59,7 @@ impl Rivals {
     /// When a server does not answer at all.
     pub async fn same_end(&mut self, what: &str, request: &Request<()>, body: &Bytes) {
         let [mut quorate, mut etcd] = self.both(request, body).await;
-        (quorate.body, etcd.body) = (Bytes::new(), Bytes::new());
+        (quorate.body, etcd.body) = Default::default();
         if quorate != etcd {
             self.note(what, &quorate, &etcd);
         }
@@ -123,7 +123,7 @@ async fn call(server: &Server, request: &Request<()>, body: &Bytes) -> Answer {
     let connection = Connection::open(&server.address()).await;
     let mut answer = plain(connection.call(request.clone(), body.clone()).await);
     if request.uri().path() == "/etcdserverpb.KV/RangeStream" {
-        answer.body = in_order::<pb::RangeStreamResponse>(&answer);
+        answer.body = in_order::<pb::RangeStreamResponse>(&answer).into();
     }
     answer
 }

@@ -108,10 +108,7 @@ fn flags_that_contradict_each_other() {
 
 #[test]
 fn what_is_not_a_flag() {
-    for arguments in [&["--nmae=x"][..], &["-x"], &["serve"], &["--name"], &["--"]] {
-        if arguments == ["--"] {
-            continue;
-        }
+    for arguments in [&["--nmae=x"][..], &["-x"], &["serve"], &["--name"]] {
         let (code, said) = run(arguments, &[]);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
         let first = said.lines().next().unwrap();
@@ -195,7 +192,7 @@ fn a_log_that_cannot_be_written() {
 fn clusters_that_cannot_be_founded() {
     let home = TempDir::new().unwrap();
     for (flags, parts) in [
-        (&["--initial-cluster=other=http://127.0.0.1:1"][..], &["--initial-cluster", "\"m1\""][..]),
+        (&["--initial-cluster=other=http://127.0.0.1:1"][..], &["--initial-cluster", "m1"][..]),
         (&["--initial-cluster=m1=http://127.0.0.1:1"], &["--initial-advertise-peer-urls", "same"]),
         (&["--initial-cluster-state=existing"], &["--initial-cluster-state", "new"]),
     ] {

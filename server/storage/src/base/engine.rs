@@ -173,9 +173,13 @@ struct EngineShared {
 }
 
 impl EngineShared {
-    fn fail(&self, what: &str, error: &Fault) {
-        let text = format!("{what}: {error}");
-        (self.on_fault)(text);
+    fn fail(&self, error: &Fault) {
+        let reason = match error {
+            Fault::Storage(reason) => reason.clone(),
+            other => other.to_string(),
+        };
+        let path = self.directory.path().display();
+        (self.on_fault)(format!("cannot write the database in {path}: {reason}"));
     }
 }
 
@@ -352,7 +356,7 @@ impl Worker {
                 Next::Stop => return,
             };
             if let Err(error) = result {
-                self.shared.fail("cannot write the database", &error);
+                self.shared.fail(&error);
                 return;
             }
         }

@@ -65,6 +65,11 @@ impl StorageBackend for PacedFile {
     }
 }
 
+/// Whether a database was begun in `dir`.
+pub(crate) fn exists(dir: &Path) -> bool {
+    dir.join(CURRENT).exists()
+}
+
 /// The directory of the database. `CURRENT` names the file in use; defragmentation makes another
 /// one and changes the name.
 #[derive(Clone, Debug)]
@@ -78,6 +83,11 @@ impl Directory {
         let directory = Self { path: path.to_owned() };
         crate::data_dir::create_private(path).map_err(|e| directory.io_error(e))?;
         Ok(directory)
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The path of file `number`.

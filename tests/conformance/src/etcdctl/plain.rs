@@ -79,7 +79,30 @@ pub(super) fn plain(text: &str, address: &str, leases: &[i64]) -> String {
     for (pattern, becomes) in COMPILED.iter() {
         plain = pattern.replace_all(&plain, *becomes).into_owned();
     }
-    once_each(&plain)
+    once_each(&sorted_keys(&plain))
+}
+
+/// `text` with the keys of a lease in order: etcd lists them as they come out of a map.
+fn sorted_keys(text: &str) -> String {
+    static LISTS: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
+        let compile = |pattern| Regex::new(pattern).expect("it is one");
+        [
+            (compile(r"attached keys\(\[([^\]]*)\]\)"), " "),
+            (compile(r#""keys":\[([^\]]*)\]"#), ","),
+            (compile(r#"((?:"Key" : "[^"]*"\n){2,})"#), "\n"),
+        ]
+    });
+    let mut sorted = text.to_owned();
+    for (list, separator) in LISTS.iter() {
+        let in_order = |found: &regex::Captures<'_>| {
+            let (whole, keys) = (&found[0], &found[1]);
+            let mut each: Vec<&str> = keys.trim_end().split(separator).collect();
+            each.sort_unstable();
+            whole.replace(keys.trim_end(), &each.join(separator))
+        };
+        sorted = list.replace_all(&sorted, in_order).into_owned();
+    }
+    sorted
 }
 
 /// `text` with reports of progress that say nothing new left out: how many of them there are
@@ -124,6 +147,13 @@ mod tests {
             "lease <lease 1> x <lease 1>"
         );
         assert_eq!(plain("│  12.5ms │ true  │", "none", &[]), "│ <time> │ true │");
+        for (keys, sorted) in [
+            ("attached keys([b a])", "attached keys([a b])"),
+            (r#""keys":["Yg==","YQ=="]"#, r#""keys":["YQ==","Yg=="]"#),
+            ("\"Key\" : \"b\"\n\"Key\" : \"a\"\n", "\"Key\" : \"a\"\n\"Key\" : \"b\"\n"),
+        ] {
+            assert_eq!(plain(keys, "none", &[]), sorted);
+        }
         let progress = "progress notify: 2\nprogress notify: 2\nprogress notify: 3\n";
         assert_eq!(plain(progress, "none", &[]), "progress notify: 2\nprogress notify: 3\n");
         assert_eq!(granted_lease("lease 000000000000000a granted with TTL(9s)"), Some(10));
