@@ -24,8 +24,8 @@ const PACKAGES: [(&str, &str); 6] = [
     (".grpc.health.v1", "crate::health"),
 ];
 
-/// Services that are served through hand-made codecs, not through stubs from here.
-const WITHOUT_SERVER: [&str; 2] = ["KV", "Watch"];
+/// Services that are served through a codec of the server's own, not through stubs from here.
+const WITHOUT_SERVER: [&str; 6] = ["KV", "Watch", "Lease", "Cluster", "Maintenance", "Health"];
 
 /// Messages with passwords, their hashes or tokens in them: `src/redact.rs` writes their `Debug`.
 const SECRET: [&str; 5] = [

@@ -20,9 +20,9 @@
 //! Without features there are messages only, and no dependency on a network stack.
 //!
 //! - `client`: a `*_client` module for each service, for instance `etcdserverpb::kv_client`.
-//! - `server`: a `*_server` module for each service but `KV` and `Watch`, for instance
-//!   `etcdserverpb::lease_server`. Those two are where the bytes are: the API serves them through
-//!   codecs of its own.
+//! - `server`: a `*_server` module for each service that is not served yet, for instance
+//!   `etcdserverpb::auth_server`. The others the API serves through a codec of its own, which
+//!   bounds the depth of a message before it is decoded.
 //!
 //! # What holds for every message
 //!
@@ -32,8 +32,9 @@
 //!   left to the reader.
 //! - The encoding is canonical: fields in the order of their numbers, zero values left out. Unknown
 //!   fields are dropped by decoding.
-//! - Decoding recurses as deep as the message nests, and only `TxnRequest` nests without end: its
-//!   depth must be bounded before it is decoded.
+//! - Decoding recurses as deep as the message nests, and there is no limit: `TxnRequest` nests
+//!   without end, and so do groups in unknown fields of any message. What comes from elsewhere
+//!   must be bounded before it is decoded.
 //! - Messages that carry a password, a password's hash or a token do not show it in `Debug`.
 
 #![forbid(unsafe_code)]
@@ -95,7 +96,6 @@ package!(
 package!(
     /// The standard gRPC health service.
     health,
-    "grpc.health.v1",
     "grpc.health.v1"
 );
 package!(

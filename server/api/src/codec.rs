@@ -1,16 +1,20 @@
-//! Messages on the wire. Like the codec that comes with the stubs, but for three things: answers
-//! may come encoded already, buffers fit small messages, and what does not decode is named as
-//! gRPC's own library for Go does.
+//! Messages on the wire. Like the codec that comes with the stubs, but for four things: answers may
+//! come encoded already, buffers fit small messages, what nests too deep is not decoded, and what
+//! does not decode is named as gRPC's own library for Go does.
 
 pub(crate) mod nesting;
 pub(crate) mod rows;
 
 use std::marker::PhantomData;
 
+use nesting::{FLAT, Refused, Shape, TXN, WATCH};
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
+use quorate_proto::health;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use crate::error::{ApiError, status};
 
 /// Buffers begin at this size. Most messages are smaller, and a larger one makes its buffer grow.
 const BUFFER_BYTES: usize = 512;
@@ -29,46 +33,101 @@ impl<M: Message + 'static> Encode for M {
     }
 }
 
-/// A request that knows how to be read.
+/// A request: what can be decoded once its depth was checked.
 pub(crate) trait Decode: Message + Default + Send + 'static {
-    /// Refuses what must not be decoded.
-    fn check(_bytes: &[u8]) -> Result<(), Status> {
-        Ok(())
-    }
+    /// What is nested in it.
+    const SHAPE: &'static Shape = &FLAT;
 }
 
-impl Decode for pb::RangeRequest {}
-impl Decode for pb::PutRequest {}
-impl Decode for pb::DeleteRangeRequest {}
-impl Decode for pb::CompactionRequest {}
-impl Decode for pb::WatchRequest {}
 impl Decode for pb::TxnRequest {
-    fn check(bytes: &[u8]) -> Result<(), Status> {
-        nesting::check_txn(bytes)
-    }
+    const SHAPE: &'static Shape = &TXN;
 }
 
-/// The codec of the services with stubs of their own.
-#[derive(Debug)]
-pub(crate) struct Wire<E, D>(PhantomData<(E, D)>);
+impl Decode for pb::WatchRequest {
+    const SHAPE: &'static Shape = &WATCH;
+}
 
-impl<E, D> Default for Wire<E, D> {
+/// Requests with no message in them.
+macro_rules! flat {
+    ($($request:path),* $(,)?) => { $(impl Decode for $request {})* };
+}
+
+flat!(
+    pb::RangeRequest,
+    pb::PutRequest,
+    pb::DeleteRangeRequest,
+    pb::CompactionRequest,
+    pb::LeaseGrantRequest,
+    pb::LeaseRevokeRequest,
+    pb::LeaseKeepAliveRequest,
+    pb::LeaseTimeToLiveRequest,
+    pb::LeaseLeasesRequest,
+    pb::MemberAddRequest,
+    pb::MemberRemoveRequest,
+    pb::MemberUpdateRequest,
+    pb::MemberListRequest,
+    pb::MemberPromoteRequest,
+    pb::AlarmRequest,
+    pb::StatusRequest,
+    pb::DefragmentRequest,
+    pb::HashRequest,
+    pb::HashKvRequest,
+    pb::SnapshotRequest,
+    pb::MoveLeaderRequest,
+    pb::DowngradeRequest,
+    health::HealthCheckRequest,
+    health::HealthListRequest,
+);
+
+/// How a method takes messages: gRPC's library for Go words it differently when one is no message.
+pub(crate) trait Kind: Send + Sync + 'static {
+    /// What is said before the reason.
+    const UNDECODABLE: &'static str;
+}
+
+/// One message.
+#[derive(Debug)]
+pub(crate) struct Single;
+
+impl Kind for Single {
+    const UNDECODABLE: &'static str = "grpc: error unmarshalling request: proto: ";
+}
+
+/// A stream, if only of answers.
+#[derive(Debug)]
+pub(crate) struct Streamed;
+
+impl Kind for Streamed {
+    const UNDECODABLE: &'static str = "grpc: failed to unmarshal the received message: proto: ";
+}
+
+/// The codec of all methods.
+#[derive(Debug)]
+pub(crate) struct Wire<E, D, K>(PhantomData<(E, D, K)>);
+
+/// That of methods without a stream.
+pub(crate) type UnaryWire<E, D> = Wire<E, D, Single>;
+
+/// That of methods with a stream.
+pub(crate) type StreamWire<E, D> = Wire<E, D, Streamed>;
+
+impl<E, D, K> Default for Wire<E, D, K> {
     fn default() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<E: Encode, D: Decode> Codec for Wire<E, D> {
+impl<E: Encode, D: Decode, K: Kind> Codec for Wire<E, D, K> {
     type Encode = E;
     type Decode = D;
     type Encoder = WireEncoder<E>;
-    type Decoder = WireDecoder<D>;
+    type Decoder = WireDecoder<D, K>;
 
     fn encoder(&mut self) -> WireEncoder<E> {
         WireEncoder(PhantomData)
     }
 
-    fn decoder(&mut self) -> WireDecoder<D> {
+    fn decoder(&mut self) -> WireDecoder<D, K> {
         WireDecoder(PhantomData)
     }
 }
@@ -92,30 +151,27 @@ impl<E: Encode> Encoder for WireEncoder<E> {
 
 /// Reads requests.
 #[derive(Debug)]
-pub(crate) struct WireDecoder<D>(PhantomData<D>);
+pub(crate) struct WireDecoder<D, K>(PhantomData<(D, K)>);
 
-impl<D: Decode> Decoder for WireDecoder<D> {
+impl<D: Decode, K: Kind> Decoder for WireDecoder<D, K> {
     type Item = D;
     type Error = Status;
 
     fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
         use bytes::Buf;
         let bytes = src.copy_to_bytes(src.remaining());
-        D::check(&bytes)?;
-        match D::decode(bytes) {
-            Ok(message) => Ok(Some(message)),
-            Err(_) => Err(undecodable()),
-        }
+        let decoded = nesting::check(&bytes, D::SHAPE)
+            .and_then(|()| D::decode(bytes).map_err(|_| Refused::Malformed));
+        let reason = match decoded {
+            Ok(message) => return Ok(Some(message)),
+            Err(Refused::TooManyOperations) => return Err(status(ApiError::TooManyOps)),
+            Err(Refused::Malformed) => "cannot parse invalid wire-format data",
+            Err(Refused::TooDeep) => "exceeded maximum recursion depth",
+        };
+        Err(Status::internal(format!("{}{reason}", K::UNDECODABLE)))
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
     }
-}
-
-/// What a client is told whose message is not protobuf.
-pub(crate) fn undecodable() -> Status {
-    Status::internal(
-        "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
-    )
 }

@@ -8,7 +8,7 @@ pub(crate) mod lease;
 pub(crate) mod maintenance;
 pub(crate) mod watch;
 
-/// Server stubs of the services with codecs of their own.
+/// Server stubs, with our own codec.
 pub(crate) mod stubs {
     #![allow(
         missing_docs,
@@ -23,4 +23,8 @@ pub(crate) mod stubs {
     )]
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.KV.rs"));
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Watch.rs"));
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Lease.rs"));
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Cluster.rs"));
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Maintenance.rs"));
+    include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.Health.rs"));
 }

@@ -14,6 +14,7 @@ mod ids;
 mod metrics;
 mod server;
 mod service;
+mod transport;
 mod watch;
 
 pub use error::ApiError;

@@ -8,10 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
-use quorate_proto::etcdserverpb::cluster_server::ClusterServer;
-use quorate_proto::etcdserverpb::lease_server::LeaseServer;
-use quorate_proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use quorate_proto::health::health_server::HealthServer;
+use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service;
 use tonic::{Code, Status};
 
@@ -21,12 +18,28 @@ use crate::grpc::health::HealthService;
 use crate::grpc::kv::KvService;
 use crate::grpc::lease::LeaseService;
 use crate::grpc::maintenance::MaintenanceService;
+use crate::grpc::stubs::cluster_server::ClusterServer;
+use crate::grpc::stubs::health_server::HealthServer;
 use crate::grpc::stubs::k_v_server::KVServer;
+use crate::grpc::stubs::lease_server::LeaseServer;
+use crate::grpc::stubs::maintenance_server::MaintenanceServer;
 use crate::grpc::stubs::watch_server::WatchServer;
 use crate::grpc::watch::WatchService;
 use crate::http::{Pages, not_found};
 use crate::metrics::{MethodMetrics, MethodType, Metrics};
 use crate::server::{GRPC_OVERHEAD_BYTES, Server};
+use crate::transport::body::{Checked, Rules};
+use crate::transport::head::{self, unknown_method};
+
+/// Every service.
+const SERVICES: [&str; 6] = [
+    "etcdserverpb.KV",
+    "etcdserverpb.Watch",
+    "etcdserverpb.Lease",
+    "etcdserverpb.Cluster",
+    "etcdserverpb.Maintenance",
+    "grpc.health.v1.Health",
+];
 
 /// The metadata by which a client asks to be refused when nobody leads.
 const HAS_LEADER: &str = "hasleader";
@@ -62,7 +75,7 @@ impl Drop for ResponseBody {
 
 /// Lengths as a counter shows them; exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "counters of bytes are floating-point numbers")]
-fn float(length: usize) -> f64 {
+pub(crate) fn float(length: usize) -> f64 {
     length as f64
 }
 
@@ -105,38 +118,6 @@ fn code_of(trailers: &HeaderMap) -> Code {
     trailers.get("grpc-status").map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
 }
 
-/// A body whose bytes are counted.
-pub(crate) struct Counted<B> {
-    inner: B,
-    server: Server,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.server.metrics().received_bytes.inc_by(float(data.len()));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 /// All services of a client port. Cloning shares them.
 #[derive(Clone)]
 pub struct ApiService {
@@ -153,18 +134,24 @@ pub struct ApiService {
 impl ApiService {
     /// Serves `server`; `/metrics` shows `registry`.
     pub fn new(server: Server, registry: prometheus::Registry) -> Self {
-        let limit = server.options().max_request_bytes + GRPC_OVERHEAD_BYTES;
         let pages = Arc::new(Pages::new(server.clone(), registry));
+        // The size of a message is checked with its frame; what it holds unpacked, here.
+        let limit = server.options().max_request_bytes + GRPC_OVERHEAD_BYTES;
+        macro_rules! service {
+            ($server:ident, $service:ident) => {
+                $server::new($service(server.clone()))
+                    .max_decoding_message_size(limit)
+                    .accept_compressed(CompressionEncoding::Gzip)
+            };
+        }
         Self {
             pages,
-            kv: KVServer::new(KvService(server.clone())).max_decoding_message_size(limit),
-            watch: WatchServer::new(WatchService(server.clone())).max_decoding_message_size(limit),
-            lease: LeaseServer::new(LeaseService(server.clone())).max_decoding_message_size(limit),
-            cluster: ClusterServer::new(ClusterService(server.clone()))
-                .max_decoding_message_size(limit),
-            maintenance: MaintenanceServer::new(MaintenanceService(server.clone()))
-                .max_decoding_message_size(limit),
-            health: HealthServer::new(HealthService(server.clone())),
+            kv: service!(KVServer, KvService),
+            watch: service!(WatchServer, WatchService),
+            lease: service!(LeaseServer, LeaseService),
+            cluster: service!(ClusterServer, ClusterService),
+            maintenance: service!(MaintenanceServer, MaintenanceService),
+            health: service!(HealthServer, HealthService),
             server,
         }
     }
@@ -175,7 +162,7 @@ impl ApiService {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        if is_grpc(&request) {
+        if self.is_grpc(&request) {
             return self.serve_grpc(request).await;
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -188,7 +175,7 @@ impl ApiService {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        match is_grpc(&request) {
+        match self.is_grpc(&request) {
             true => self.serve_grpc(request).await,
             false => self.page(not_found()),
         }
@@ -212,18 +199,38 @@ impl ApiService {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        let Some(method) = self.server.metrics().method(request.uri().path()).cloned() else {
-            let refused = unknown_method(request.uri().path()).into_http();
+        let head = match head::check(&request) {
+            Ok(head) => head,
+            Err(refused) => return self.grpc_response(refused.into_response(), None),
+        };
+        let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+        let Some(method) = self.server.metrics().method(path).cloned() else {
+            let refused = unknown_method(path, &SERVICES).into_http();
             return self.grpc_response(refused, None);
         };
         method.started.inc();
         method.received.inc();
         let refused = self.check_headers(request.headers(), &method);
-        let response = match refused {
+        let rules =
+            Rules { kind: method.kind, is_gzip: head.is_gzip, length_max: self.length_max() };
+        let mut response = match refused {
             Err(refused) => refused.into_http(),
-            Ok(()) => self.dispatch(request).await,
+            Ok(()) => self.dispatch(request, rules).await,
         };
-        self.grpc_response(rewrite_too_large(response), Some(method))
+        response.headers_mut().insert(header::CONTENT_TYPE, head.content_type);
+        self.grpc_response(response, Some(method))
+    }
+
+    /// Bytes of the largest message.
+    fn length_max(&self) -> usize {
+        self.server.options().max_request_bytes + GRPC_OVERHEAD_BYTES
+    }
+
+    /// Whether a request is a call. One of a method is, whatever else it says.
+    fn is_grpc<B>(&self, request: &Request<B>) -> bool {
+        let is_call = head::is_grpc(request.headers())
+            || self.server.metrics().method(request.uri().path()).is_some();
+        request.version() == Version::HTTP_2 && is_call
     }
 
     /// Refuses by the metadata alone.
@@ -242,13 +249,12 @@ impl ApiService {
         Ok(())
     }
 
-    async fn dispatch<B>(&self, request: Request<B>) -> Response<tonic::body::Body>
+    async fn dispatch<B>(&self, request: Request<B>, rules: Rules) -> Response<tonic::body::Body>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        let server = self.server.clone();
-        let request = request.map(|inner| Counted { inner, server });
+        let request = request.map(|inner| Checked::new(inner, self.server.clone(), rules));
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
         let response = match service {
             "etcdserverpb.KV" => self.kv.clone().call(request).await,
@@ -281,45 +287,4 @@ impl ApiService {
     pub fn metrics(&self) -> &Metrics {
         self.server.metrics()
     }
-}
-
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    request.version() == Version::HTTP_2
-        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// What gRPC's library for Go says to a path that it does not know.
-fn unknown_method(path: &str) -> Status {
-    let (service, method) = path.trim_start_matches('/').rsplit_once('/').unwrap_or((path, ""));
-    let known = [
-        "etcdserverpb.KV",
-        "etcdserverpb.Watch",
-        "etcdserverpb.Lease",
-        "etcdserverpb.Cluster",
-        "etcdserverpb.Maintenance",
-        "grpc.health.v1.Health",
-    ];
-    match known.contains(&service) {
-        true => Status::unimplemented(format!("unknown method {method} for service {service}")),
-        false => Status::unimplemented(format!("unknown service {service}")),
-    }
-}
-
-/// Puts a message that is too large in the words and under the code of gRPC's library for Go.
-fn rewrite_too_large(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
-    if !response.headers().contains_key("grpc-status") {
-        return response;
-    }
-    let Some(error) = Status::from_header_map(response.headers()) else { return response };
-    let is_size = error.code() == Code::OutOfRange
-        && error.message().starts_with("Error, decoded message length too large");
-    if !is_size {
-        return response;
-    }
-    let mut numbers =
-        error.message().split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
-    let (found, limit) = (numbers.next().unwrap_or("?"), numbers.next().unwrap_or("?"));
-    let text = format!("grpc: received message larger than max ({found} vs. {limit})");
-    Status::resource_exhausted(text).into_http()
 }

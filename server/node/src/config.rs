@@ -206,14 +206,15 @@ impl Config {
         let mut reader = Reader { settings, problems: Vec::new() };
         let name = reader.text("name");
         let ports = read_ports(&mut reader);
+        let raft = read_raft(&mut reader);
         let config = Self {
             data_dir: reader.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
             advertised_client_urls: read_advertised(&mut reader),
             founding: read_founding(&mut reader, &name),
             tls: read_tls(&mut reader, &ports),
             logging: read_logging(&mut reader),
-            raft: read_raft(&mut reader),
-            api: read_api(&mut reader),
+            api: read_api(&mut reader, raft.election_timeout),
+            raft,
             warnings: settings.warnings.clone(),
             name,
             ports,
@@ -407,8 +408,7 @@ fn read_auto_compaction(reader: &mut Reader<'_>) -> Option<AutoCompaction> {
     }
 }
 
-fn read_api(reader: &mut Reader<'_>) -> quorate_api::Options {
-    let election_timeout = reader.number::<u32>("election-timeout", "a number").max(1);
+fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api::Options {
     let interval = reader.duration("watch-progress-notify-interval");
     if interval.is_zero() {
         reader.problem("watch-progress-notify-interval", "it must be longer than 0");
@@ -418,7 +418,8 @@ fn read_api(reader: &mut Reader<'_>) -> quorate_api::Options {
         max_txn_ops: reader.count("max-txn-ops"),
         // No lease may end before a new leader can be expected to renew it: one and a half election
         // timeouts, in whole seconds, as in etcd.
-        min_lease_ttl: i64::from((election_timeout * 3).div_ceil(2000)),
+        min_lease_ttl: i64::try_from((election_timeout.as_millis() * 3).div_ceil(2000))
+            .expect("the timeout was read as 32 bits of milliseconds"),
         watch_progress_interval: interval,
     }
 }

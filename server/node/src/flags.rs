@@ -271,7 +271,8 @@ fn command() -> Command {
         for flag in *flags {
             let arg = Arg::new(flag.name).long(flag.name).help(flag.help).help_heading(*heading);
             let arg = match flag.takes {
-                Takes::Value(shown) => arg.value_name(shown),
+                // What follows is the value, whatever it looks like: as Go reads it.
+                Takes::Value(shown) => arg.value_name(shown).allow_hyphen_values(true),
                 Takes::Bool => {
                     arg.num_args(0..=1).require_equals(true).default_missing_value("true")
                 }

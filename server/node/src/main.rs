@@ -15,7 +15,10 @@ mod run;
 mod tls;
 mod version;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+
+use clap::builder::StyledStr;
 
 use config::Config;
 use flags::Asked;
@@ -34,11 +37,11 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Asked::Print(text, 0)) => {
-            print!("{}", text.ansi());
+            print!("{}", styled(&text, std::io::stdout().is_terminal()));
             return ExitCode::SUCCESS;
         }
         Ok(Asked::Print(text, code)) => {
-            eprint!("{}", text.ansi());
+            eprint!("{}", styled(&text, std::io::stderr().is_terminal()));
             return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }
         Err(problems) => return refuse(&problems),
@@ -47,6 +50,11 @@ fn main() -> ExitCode {
         Ok(config) => start(config),
         Err(problems) => refuse(&problems),
     }
+}
+
+/// The text, with colours for people alone.
+fn styled(text: &StyledStr, is_terminal: bool) -> String {
+    if is_terminal { text.ansi().to_string() } else { text.to_string() }
 }
 
 /// Tells all problems with the configuration.
@@ -61,6 +69,9 @@ fn start(config: Config) -> ExitCode {
     if let Err(problem) = logging::start(&config.logging) {
         return refuse(&[problem]);
     }
+    // The allocator asks for huge pages, most of which would stay half empty: a quarter of the
+    // memory for nothing. A system without them needs no telling.
+    rustix::thread::disable_transparent_huge_pages(true).ok();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&[format!("cannot start threads: {error}")]),

@@ -55,6 +55,13 @@ struct Inner {
     wal: Arc<Wal>,
     engine: Engine,
     store: Arc<Shared>,
+    outcome: Arc<Outcome>,
+}
+
+/// What a flush leaves behind. The threads of the log and of the database hold this and not
+/// [`Inner`]: the last owner of a thread must not be the thread itself, which cannot wait for its
+/// own end.
+struct Outcome {
     checkpoint: Mutex<Option<Checkpoint>>,
     /// Signalled after each flush.
     flushed: Notify,
@@ -71,8 +78,8 @@ impl Flusher {
         on_fault: OnFault,
     ) -> Self {
         let checkpoint = Mutex::new(checkpoint);
-        let flushed = Notify::new();
-        let inner = Inner { options, wal, engine, store, checkpoint, flushed, on_fault };
+        let outcome = Arc::new(Outcome { checkpoint, flushed: Notify::new(), on_fault });
+        let inner = Inner { options, wal, engine, store, outcome };
         Self { inner: Arc::new(inner) }
     }
 
@@ -90,12 +97,12 @@ impl Flusher {
 
     /// What the database is complete up to; `None` while it is empty.
     pub(crate) fn checkpoint(&self) -> Option<Checkpoint> {
-        self.inner.checkpoint.lock().clone()
+        self.inner.outcome.checkpoint.lock().clone()
     }
 
     /// Waits for the end of the next flush.
     pub(crate) fn flushed(&self) -> tokio::sync::futures::Notified<'_> {
-        self.inner.flushed.notified()
+        self.inner.outcome.flushed.notified()
     }
 
     /// Waits until no frozen layer is left.
@@ -125,41 +132,46 @@ impl Flusher {
         let restored = receiver.await.unwrap_or_else(|_| Err("the member is stopping".into()))?;
         if let Some(applied) = restored.applied {
             let image = self.inner.engine.image();
-            *self.inner.checkpoint.lock() = Some(Checkpoint { applied, membership, image });
+            *self.inner.outcome.checkpoint.lock() = Some(Checkpoint { applied, membership, image });
         }
-        self.inner.flushed.notify_waiters();
+        self.inner.outcome.flushed.notify_waiters();
         Ok(restored)
     }
 
     /// Flushes a frozen layer in the background. First the log must be durable up to where the
     /// layer ends: the database may not know more than the log.
     pub(crate) fn flush(&self, frozen: Frozen, membership: StoredMembership) {
-        let inner = self.inner.clone();
+        let (queue, images) = (self.inner.engine.queue(), self.inner.engine.queue());
+        let outcome = self.inner.outcome.clone();
         self.inner.wal.sync(Box::new(move |synced| {
             // A log that failed has stopped the process already.
             if synced.is_ok() {
-                inner.clone().merge(frozen, membership);
+                let applied = frozen.applied;
+                let done = move |result| {
+                    outcome.end(result, applied, membership, images.image());
+                };
+                queue.flush(frozen, Box::new(done));
             }
         }));
     }
 }
 
-impl Inner {
-    fn merge(self: Arc<Self>, frozen: Frozen, membership: StoredMembership) {
-        let applied = frozen.applied;
-        let inner = self.clone();
-        let done = Box::new(move |result: Result<(), String>| {
-            if let Err(error) = result {
-                (inner.on_fault)(format!("cannot flush: {error}"));
-                return;
-            }
-            let image = inner.engine.image();
-            // Should the next flush be through already, its own call comes.
-            if let Some(applied) = applied.filter(|applied| image.applied() == Some(*applied)) {
-                *inner.checkpoint.lock() = Some(Checkpoint { applied, membership, image });
-            }
-            inner.flushed.notify_waiters();
-        });
-        self.engine.flush(frozen, done);
+impl Outcome {
+    fn end(
+        &self,
+        result: Result<(), String>,
+        applied: Option<LogPosition>,
+        membership: StoredMembership,
+        image: Image,
+    ) {
+        if let Err(error) = result {
+            (self.on_fault)(format!("cannot flush: {error}"));
+            return;
+        }
+        // Should the next flush be through already, its own call comes.
+        if let Some(applied) = applied.filter(|applied| image.applied() == Some(*applied)) {
+            *self.checkpoint.lock() = Some(Checkpoint { applied, membership, image });
+        }
+        self.flushed.notify_waiters();
     }
 }

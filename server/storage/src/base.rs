@@ -10,7 +10,7 @@
 //! One thread, [`engine::Engine`]'s, is the only writer. It merges frozen layers in large sorted
 //! transactions: each holds the data together with the log position up to which it is complete, so
 //! that a crash leaves the database at the end of some flush, and the log replays the rest. It
-//! deletes compacted history in small ones between flushes. Readers hold a [`snapshot::Snapshot`]
+//! deletes compacted history in small ones between flushes. Readers hold a `snapshot::Snapshot`
 //! for one request.
 //!
 //! A member that lags behind the log is sent the database itself: one commit of it, an
@@ -39,6 +39,8 @@ mod tables;
 mod tests;
 
 use quorate_core::Fault;
+
+pub(crate) use file::exists;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use crate::wal::sync_dir;
+use crate::{base, wal};
 
 /// Version of the directory's layout.
 const FORMAT: u32 = 1;
@@ -70,6 +71,15 @@ pub enum DataDirError {
         path: PathBuf,
         /// What was found.
         what: String,
+    },
+    /// Only a part of it is left.
+    #[error(
+        "the write-ahead log is missing in {path}, though there is a database; restore the data \
+         directory from a backup"
+    )]
+    LogMissing {
+        /// Where the log should be.
+        path: PathBuf,
     },
     /// The identity cannot be read.
     #[error("{path} is damaged ({what}); restore the data directory from a backup")]
@@ -127,7 +137,12 @@ impl DataDir {
             Err(error) => return Err(io_error(&lock_path)(error.into())),
         }
         let identity = read_identity(&member.join("IDENTITY"))?;
-        Ok(Self { member, identity, _lock: lock })
+        let dir = Self { member, identity, _lock: lock };
+        // The log is made before the database: see `Member::start`.
+        if base::exists(&dir.db()) && !wal::exists(&dir.wal()) {
+            return Err(DataDirError::LogMissing { path: dir.wal() });
+        }
+        Ok(dir)
     }
 
     /// Whose directory it is; `None` for one that was never used.
@@ -157,8 +172,10 @@ impl DataDir {
 
 /// Makes a directory, and those above it, for the user alone; leaves an existing one as it is.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(_) => {}
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     match path.parent() {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Everything goes through one queue in one order, so that a vote can never become durable after an
-//! entry that was appended later. [`record`] describes the format, [`recovery`] what is made of a
+//! entry that was appended later. `record` describes the format, `recovery` what is made of a
 //! log whose end was being written when the power went.
 //!
 //! # Invariants
@@ -45,6 +45,15 @@ pub use record::Entry;
 use record::Record;
 pub use recovery::RecoveryError;
 pub(crate) use segment::sync_dir;
+
+/// Whether a log was begun in `dir`.
+pub(crate) fn exists(dir: &Path) -> bool {
+    match segment::list(dir) {
+        Ok(segments) => !segments.is_empty(),
+        // What is wrong with it is told by whoever opens it.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
 
 /// Called once: when everything queued before it is durable, or when it cannot become so.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -170,6 +179,7 @@ impl Wal {
         let io_error = |source| RecoveryError::Io { path: dir.to_owned(), source };
         crate::data_dir::create_private(dir).map_err(io_error)?;
         let mut recovered = recovery::recover(dir)?;
+        segment::remove_unfinished(dir).map_err(io_error)?;
         let state = LogState {
             vote: recovered.vote.take(),
             committed: recovered.committed,
@@ -351,11 +361,7 @@ impl Drop for Wal {
     fn drop(&mut self) {
         self.shared.inner.lock().closed = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes the log panicked");
-        }
+        crate::join(self.thread.take(), "writes the log");
     }
 }
 
@@ -367,6 +373,8 @@ fn read_tail(
     bytes: &mut usize,
     entries: &mut Vec<Entry>,
 ) {
+    const RESERVED_MAX: u64 = 1024;
+    entries.reserve(to.saturating_sub(from).min(RESERVED_MAX) as usize);
     for index in from..to {
         let Some(entry) = tail.get(index) else { return };
         if *bytes >= bytes_max && !entries.is_empty() {

@@ -136,6 +136,26 @@ impl Server {
         ready
     }
 
+    /// Starts it; returns how it ended if it did so before it was ready.
+    ///
+    /// # Panics
+    /// When it neither becomes ready nor ends.
+    pub fn start_or_end(&mut self) -> Option<ExitStatus> {
+        let from = fs::metadata(self.log_path()).map_or(0, |log| log.len());
+        self.spawn();
+        let outcome = wait::within(READY_WITHIN, || match self.exit_status() {
+            Some(status) => Some(Some(status)),
+            None => self.log_since(from).contains(READY).then_some(None),
+        });
+        let outcome = outcome.unwrap_or_else(|| {
+            panic!("{} does not become ready:\n{}", self.program.display(), self.log_tail())
+        });
+        if outcome.is_some() {
+            self.child = None;
+        }
+        outcome
+    }
+
     /// Starts it without waiting for anything.
     ///
     /// # Panics
@@ -256,6 +276,15 @@ impl Server {
     /// Everything it said so far, in all its runs.
     pub fn log(&self) -> String {
         self.log_since(0)
+    }
+
+    /// Forgets what it said so far.
+    ///
+    /// # Panics
+    /// When the log cannot be written.
+    pub fn clear_log(&self) {
+        fs::create_dir_all(&self.folder).expect("the folder can be made");
+        File::create(self.log_path()).expect("the log can be written");
     }
 
     /// The last lines of its log.

@@ -1,91 +1,183 @@
-//! How deep transactions are nested, found before they are decoded.
+//! How deep a message nests, found before it is decoded.
 //!
-//! Decoding recurses, so that a message of a megabyte could exhaust the stack. etcd refuses such a
-//! transaction because every level uses up at least one of the operations it may have; this finds
-//! the depth without recursion and answers the same.
+//! Decoding recurses, so that a message of a megabyte could exhaust the stack: by transactions in
+//! transactions, or by groups in groups in a field that nobody knows. This walks through the bytes
+//! without recursion and refuses what is too deep. etcd refuses such a transaction too, because
+//! every level uses up at least one of the operations it may have.
 
 use quorate_core::limits::TXN_NESTING_MAX;
-use tonic::Status;
 
-use crate::codec::undecodable;
-use crate::error::{ApiError, status};
+/// Groups in unknown fields nested in one another, at most. etcd takes 10 000; no message of its
+/// protocol, in any version, has one.
+const GROUPS_MAX: usize = 64;
+/// Messages nested in one another that Go's protobuf library takes.
+const MESSAGES_MAX: usize = 10_000;
 
-/// Numbers of the fields by which transactions nest.
-mod field {
-    pub(super) const TXN_SUCCESS: u64 = 2;
-    pub(super) const TXN_FAILURE: u64 = 3;
-    pub(super) const OP_TXN: u64 = 4;
+/// Why a message must not be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is not protobuf.
+    Malformed,
+    /// Messages nest deeper than Go's library takes.
+    TooDeep,
+    /// Transactions nest deeper than any may have operations.
+    TooManyOperations,
 }
 
-/// A message being walked through: where it ends, and which it is.
-struct Open {
-    end: usize,
-    is_txn: bool,
+/// Which fields of a message are messages themselves.
+pub(crate) struct Shape(&'static [(u64, &'static Self)]);
+
+/// A message without messages in it.
+pub(crate) static FLAT: Shape = Shape(&[]);
+/// `TxnRequest`.
+pub(crate) static TXN: Shape = Shape(&[(1, &FLAT), (2, &OPERATION), (3, &OPERATION)]);
+/// `RequestOp`.
+static OPERATION: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT), (4, &TXN)]);
+/// `WatchRequest`.
+pub(crate) static WATCH: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT)]);
+
+impl Shape {
+    fn field(&self, number: u64) -> Option<&'static Self> {
+        self.0.iter().find(|(field, _)| *field == number).map(|(_, shape)| *shape)
+    }
+
+    fn is_txn(&self) -> bool {
+        std::ptr::eq(self, &raw const TXN)
+    }
 }
 
-/// Refuses an encoded `TxnRequest` whose nesting is deeper than any transaction may have
-/// operations.
-pub(crate) fn check_txn(bytes: &[u8]) -> Result<(), Status> {
-    let mut open = vec![Open { end: bytes.len(), is_txn: true }];
-    let mut at = 0;
-    let mut depth = 1;
-    while let Some(top) = open.last() {
-        if at >= top.end {
-            depth -= usize::from(top.is_txn);
-            open.pop();
-            continue;
-        }
-        let (is_txn, end) = (top.is_txn, top.end);
-        let tag = varint(bytes, &mut at, end)?;
-        let length = match tag & 7 {
-            0 => {
-                varint(bytes, &mut at, end)?;
-                0
-            }
-            1 => 8,
-            2 => usize::try_from(varint(bytes, &mut at, end)?).map_err(|_| undecodable())?,
-            5 => 4,
-            _ => return Err(undecodable()),
-        };
-        let field_end = at.checked_add(length).filter(|field_end| *field_end <= end);
-        let field_end = field_end.ok_or_else(undecodable)?;
-        let branch = is_txn && matches!(tag >> 3, field::TXN_SUCCESS | field::TXN_FAILURE);
-        let nested = !is_txn && tag >> 3 == field::OP_TXN;
-        if tag & 7 == 2 && (branch || nested) {
-            depth += usize::from(nested);
-            if depth > TXN_NESTING_MAX {
-                return Err(status(ApiError::TooManyOps));
-            }
-            open.push(Open { end: field_end, is_txn: nested });
-        } else {
-            at = field_end;
-        }
+/// What is being walked through.
+#[derive(Clone, Copy)]
+enum Open {
+    /// A message, up to an offset.
+    Message(&'static Shape, usize),
+    /// A group, up to the tag that ends the field of this number.
+    Group(u64),
+}
+
+/// Types of fields on the wire.
+mod wire_type {
+    pub(super) const VARINT: u64 = 0;
+    pub(super) const FIXED_64: u64 = 1;
+    pub(super) const LENGTH: u64 = 2;
+    pub(super) const GROUP: u64 = 3;
+    pub(super) const GROUP_END: u64 = 4;
+    pub(super) const FIXED_32: u64 = 5;
+}
+
+/// Refuses a message of this shape that must not be decoded.
+pub(crate) fn check(bytes: &[u8], shape: &'static Shape) -> Result<(), Refused> {
+    let mut walk = Walk { bytes, at: 0, open: Vec::new(), ends: Vec::new(), txns: 0, txns_max: 0 };
+    walk.enter(shape, bytes.len())?;
+    while let Some(open) = walk.open.last().copied() {
+        walk.step(open)?;
+    }
+    // Only now: what cannot be decoded at all is named first.
+    if walk.txns_max > TXN_NESTING_MAX {
+        return Err(Refused::TooManyOperations);
     }
     Ok(())
 }
 
-fn varint(bytes: &[u8], at: &mut usize, end: usize) -> Result<u64, Status> {
-    let mut value = 0u64;
-    for shift in (0..70).step_by(7) {
-        if *at >= end {
-            break;
+struct Walk<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    open: Vec<Open>,
+    /// Where the open messages end.
+    ends: Vec<usize>,
+    txns: usize,
+    txns_max: usize,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, shape: &'static Shape, end: usize) -> Result<(), Refused> {
+        if self.ends.len() == MESSAGES_MAX {
+            return Err(Refused::TooDeep);
         }
-        let byte = bytes[*at];
-        *at += 1;
-        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-        if byte < 0x80 {
-            return Ok(value);
+        self.txns += usize::from(shape.is_txn());
+        self.txns_max = self.txns_max.max(self.txns);
+        self.ends.push(end);
+        self.open.push(Open::Message(shape, end));
+        Ok(())
+    }
+
+    /// Reads the next field, or ends what has no more.
+    fn step(&mut self, open: Open) -> Result<(), Refused> {
+        if let Open::Message(shape, end) = open
+            && self.at >= end
+        {
+            self.txns -= usize::from(shape.is_txn());
+            self.ends.pop();
+            self.open.pop();
+            return Ok(());
+        }
+        let tag = self.varint()?;
+        let number = tag >> 3;
+        match tag & 7 {
+            wire_type::VARINT => self.varint().map(|_| ()),
+            wire_type::FIXED_64 => self.skip(8),
+            wire_type::FIXED_32 => self.skip(4),
+            wire_type::LENGTH => {
+                let length = usize::try_from(self.varint()?).map_err(|_| Refused::Malformed)?;
+                let nested = match open {
+                    Open::Message(shape, _) => shape.field(number),
+                    Open::Group(_) => None,
+                };
+                let start = self.at;
+                self.skip(length)?;
+                let Some(shape) = nested else { return Ok(()) };
+                let end = std::mem::replace(&mut self.at, start);
+                self.enter(shape, end)
+            }
+            wire_type::GROUP => {
+                let groups = self.open.iter().rev().take_while(|o| matches!(o, Open::Group(_)));
+                if groups.take(GROUPS_MAX).count() == GROUPS_MAX {
+                    return Err(Refused::Malformed);
+                }
+                self.open.push(Open::Group(number));
+                Ok(())
+            }
+            wire_type::GROUP_END if matches!(open, Open::Group(begun) if begun == number) => {
+                self.open.pop();
+                Ok(())
+            }
+            _ => Err(Refused::Malformed),
         }
     }
-    Err(undecodable())
+
+    /// Where the innermost message ends.
+    fn end(&self) -> usize {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
+    fn skip(&mut self, length: usize) -> Result<(), Refused> {
+        let behind = self.at.checked_add(length).filter(|behind| *behind <= self.end());
+        self.at = behind.ok_or(Refused::Malformed)?;
+        Ok(())
+    }
+
+    fn varint(&mut self) -> Result<u64, Refused> {
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            if self.at >= self.end() {
+                break;
+            }
+            let byte = self.bytes[self.at];
+            self.at += 1;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Refused::Malformed)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use prost::Message;
     use quorate_proto::etcdserverpb::request_op::Request;
-    use quorate_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
-    use tonic::Code;
+    use quorate_proto::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
 
     use super::*;
 
@@ -111,18 +203,41 @@ mod tests {
     #[test]
     fn depth_is_bounded_and_damage_is_named() {
         for depth in [1, 2, 50, TXN_NESTING_MAX] {
-            assert!(check_txn(&nested(depth)).is_ok(), "{depth}");
+            assert!(check(&nested(depth), &TXN).is_ok(), "{depth}");
             assert!(TxnRequest::decode(nested(depth).as_slice()).is_ok(), "{depth}");
         }
-        let error = check_txn(&nested(TXN_NESTING_MAX + 1)).unwrap_err();
-        assert_eq!(error.code(), Code::InvalidArgument);
-        let error = check_txn(&nested(2000)).unwrap_err();
-        assert_eq!(error.message(), "etcdserver: too many operations in txn request");
+        for depth in [TXN_NESTING_MAX + 1, 4999] {
+            assert_eq!(check(&nested(depth), &TXN), Err(Refused::TooManyOperations));
+        }
+        assert_eq!(check(&nested(5000), &TXN), Err(Refused::TooDeep));
         let good = nested(5);
         for end in 0..good.len() {
-            let cut = check_txn(&good[..end]).is_err() || TxnRequest::decode(&good[..end]).is_ok();
+            let cut =
+                check(&good[..end], &TXN).is_err() || TxnRequest::decode(&good[..end]).is_ok();
             assert!(cut, "{end}");
         }
-        assert_eq!(check_txn(&[0xff; 30]).unwrap_err().code(), Code::Internal);
+        assert_eq!(check(&[0xff; 30], &TXN), Err(Refused::Malformed));
+    }
+
+    /// A group in a group and so on, in a field that no request has.
+    fn groups(depth: usize) -> Vec<u8> {
+        [vec![0x73; depth], vec![0x74; depth]].concat()
+    }
+
+    #[test]
+    fn groups_are_bounded() {
+        for shape in [&FLAT, &TXN] {
+            for depth in [1, GROUPS_MAX] {
+                assert!(check(&groups(depth), shape).is_ok());
+                assert!(RangeRequest::decode(groups(depth).as_slice()).is_ok());
+            }
+            for bad in [groups(GROUPS_MAX + 1), groups(1 << 20), vec![0x73], vec![0x74]] {
+                assert_eq!(check(&bad, shape), Err(Refused::Malformed));
+            }
+        }
+        // A group that another one ends.
+        assert!(check(&[0x73, 0x7c], &FLAT).is_err());
+        // In a group, nothing is a message.
+        assert!(check(&[0x73, 0x12, 0x01, 0xff, 0x74], &TXN).is_ok());
     }
 }

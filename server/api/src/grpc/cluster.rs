@@ -2,10 +2,10 @@
 
 use http::Uri;
 use quorate_proto::etcdserverpb as pb;
-use quorate_proto::etcdserverpb::cluster_server::Cluster;
 use quorate_raft::MemberInfo;
 use tonic::{Request, Response, Status};
 
+use super::stubs::cluster_server::Cluster;
 use crate::error::{ApiError, status};
 use crate::server::Server;
 

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt, stream};
 use quorate_proto::health as pb;
 use quorate_proto::health::health_check_response::ServingStatus;
-use quorate_proto::health::health_server::Health;
 use tonic::{Request, Response, Status};
 
+use super::stubs::health_server::Health;
 use crate::server::Server;
 
 /// The health service of a server.

@@ -6,11 +6,11 @@ use futures_util::{Stream, stream};
 use prost::Message;
 use quorate_core::{Command, Reply};
 use quorate_proto::etcdserverpb as pb;
-use quorate_proto::etcdserverpb::lease_server::Lease;
 use quorate_raft::Renewal;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::kv::wrong_reply;
+use super::stubs::lease_server::Lease;
 use crate::error::{ApiError, status};
 use crate::ids::random_lease_id;
 use crate::server::Server;

@@ -6,11 +6,11 @@ use futures_util::Stream;
 use prost::Message;
 use quorate_core::{Command, Reply};
 use quorate_proto::etcdserverpb as pb;
-use quorate_proto::etcdserverpb::maintenance_server::Maintenance;
 use quorate_raft::{MemberError, RequestError};
 use tonic::{Code, Request, Response, Status};
 
 use super::kv::wrong_reply;
+use super::stubs::maintenance_server::Maintenance;
 use crate::error::{ApiError, status};
 use crate::server::{CLUSTER_VERSION, ETCD_VERSION, Server};
 

@@ -94,7 +94,7 @@ impl WatchStream {
                 request = requests.message(), if asks && room => match request {
                     Ok(Some(request)) => self.handle(request),
                     Ok(None) => asks = false,
-                    Err(_) => return status(ApiError::WatchCanceled),
+                    Err(error) => return error,
                 },
                 () = self.outbox.changed() => {}
                 _ = ticks.tick() => self.report_progress(),
@@ -243,7 +243,7 @@ impl WatchStream {
         let reached = records.last().map_or_else(|| view.revision(), |last| last.revision.main);
         for (watch_id, from) in behind {
             if from <= reached {
-                self.replay(&view, &records, watch_id, from)?;
+                self.replay(&view, &records, watch_id, reached)?;
             }
             self.join(watch_id, from.max(reached + 1));
         }
@@ -272,15 +272,17 @@ impl WatchStream {
         }
     }
 
-    /// Queues what one watcher wants of these versions.
+    /// Queues what one watcher that is behind wants of these versions, which are all there are up
+    /// to main revision `reached`.
     fn replay(
         &self,
         view: &View,
         records: &[Record],
         watch_id: i64,
-        from: i64,
+        reached: i64,
     ) -> Result<(), Fault> {
         let Some(watcher) = self.watchers.get(&watch_id) else { return Ok(()) };
+        let Some(from) = watcher.behind else { return Ok(()) };
         let interest = &watcher.interest;
         let mut batch = Batch::default();
         for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
@@ -294,18 +296,21 @@ impl WatchStream {
                 }
             }
             if batch.size() >= BATCH_BYTES_MAX {
-                self.queue(watch_id, watcher, std::mem::take(&mut batch));
+                let sent = batch.last_revision();
+                self.queue(watch_id, watcher, std::mem::take(&mut batch), sent);
             }
         }
-        self.queue(watch_id, watcher, batch);
+        // The watcher has seen more than its last event: as in etcd, the header says how much.
+        self.queue(watch_id, watcher, batch, reached);
         Ok(())
     }
 
-    fn queue(&self, watch_id: i64, watcher: &Watcher, batch: Batch) {
+    /// Queues events; the header says that the watcher has then seen everything up to `revision`.
+    fn queue(&self, watch_id: i64, watcher: &Watcher, batch: Batch, revision: i64) {
         if batch.is_empty() {
             return;
         }
-        let header = self.server.header(batch.last_revision());
+        let header = self.server.header(revision);
         let events = Events::new(watch_id, header, Arc::new(batch), 0);
         self.server.metrics().watch.events.inc_by(events.len() as u64);
         let limit = watcher.fragment.then(|| self.fragment_limit());

@@ -4,7 +4,7 @@
 //! that bucket and its message. What a compaction has given up is left out whether or not it has
 //! been deleted yet, so that members agree whatever they have flushed or deleted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use quorate_proto::mvccpb::KeyValue;
@@ -29,7 +29,8 @@ pub struct KeyValueHash {
 }
 
 impl View {
-    /// Hashes the history up to `revision`; 0 and below mean the latest.
+    /// Hashes the history up to `revision`; 0 means the latest. As in etcd, a negative one is taken
+    /// at its word: there is no history up to it.
     pub fn hash_kv(&self, revision: i64) -> Result<KeyValueHash, Error> {
         if revision > self.revision {
             return Err(Refusal::FutureRevision.into());
@@ -37,9 +38,13 @@ impl View {
         if revision > 0 && revision < self.compacted {
             return Err(Refusal::Compacted.into());
         }
-        let at = if revision <= 0 { self.revision } else { revision };
-        let gone = self.superseded(at)?;
         let mut crc = crc32c::crc32c(BUCKET);
+        let compact_revision = self.compacted;
+        if revision < 0 {
+            return Ok(KeyValueHash { hash: crc, compact_revision, revision });
+        }
+        let at = if revision == 0 { self.revision } else { revision };
+        let gone = self.superseded(at)?;
         let mut buffer = Vec::new();
         self.each_version(at, &mut |record| {
             let compacted = record.revision.main <= self.compacted;
@@ -48,24 +53,37 @@ impl View {
             }
             crc = hash_version(crc, record, &mut buffer);
         })?;
-        Ok(KeyValueHash { hash: crc, compact_revision: self.compacted, revision: at })
+        Ok(KeyValueHash { hash: crc, compact_revision, revision: at })
     }
 
     /// Versions at or below the compacted revision that a later version replaced: by etcd's rule
-    /// one written up to `at`, but when no key exists at `at`, one written up to the compacted
+    /// one written up to `at`, but when no key is kept at `at`, one written up to the compacted
     /// revision.
     fn superseded(&self, at: i64) -> Result<BTreeSet<Revision>, Fault> {
         let mut gone = BTreeSet::new();
         if self.compacted <= 0 {
             return Ok(gone);
         }
-        let up_to = if self.count(&KeyRange::all(), at)? > 0 { at } else { self.compacted };
+        let up_to = if self.keeps_any(at)? { at } else { self.compacted };
         self.each_version(up_to, &mut |record| {
             if record.previous.main > 0 && record.previous.main <= self.compacted {
                 gone.insert(record.previous);
             }
         })?;
         Ok(gone)
+    }
+
+    /// Whether etcd would find a key at `at` to keep. It does not find those that were deleted and
+    /// put again in that very revision.
+    fn keeps_any(&self, at: i64) -> Result<bool, Fault> {
+        let mut put_again = BTreeMap::new();
+        for record in self.stack.history(at, at, CHUNK)? {
+            let again = !record.is_tombstone() && record.previous.main == at;
+            put_again.insert(record.key, again);
+        }
+        let put_again = put_again.into_values().filter(|again| *again).count();
+        let put_again = i64::try_from(put_again).expect("fewer keys than i64::MAX");
+        Ok(self.count(&KeyRange::all(), at)? > put_again)
     }
 
     fn each_version(&self, to: i64, visit: &mut dyn FnMut(&Record)) -> Result<(), Fault> {

@@ -87,9 +87,11 @@ impl View {
 
     /// The value that `record` replaced: what the key held before the transaction that wrote
     /// `record`. `None` for a key that did not exist, and where that lies below the compacted
-    /// revision.
+    /// revision. A put that creates the key replaces nothing, also when a deletion in the same
+    /// transaction took the key away.
     pub fn previous(&self, record: &Record) -> Result<Option<Record>, Fault> {
-        if record.revision.main - 1 < self.compacted {
+        let creates = !record.is_tombstone() && record.create_revision == record.revision.main;
+        if creates || record.revision.main - 1 < self.compacted {
             return Ok(None);
         }
         let mut earlier = record.previous;

@@ -45,7 +45,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20 }
+        Self { cache_bytes: 40 << 20 }
     }
 }
 
@@ -143,9 +143,17 @@ struct EngineShared {
 }
 
 impl EngineShared {
-    fn fail(&self, what: &str, error: &Fault) {
-        let text = format!("{what}: {error}");
-        (self.on_fault)(text);
+    fn image(&self) -> Image {
+        Image::new(self.inner.lock().base.clone())
+    }
+
+    fn fail(&self, error: &Fault) {
+        let reason = match error {
+            Fault::Storage(reason) => reason.clone(),
+            other => other.to_string(),
+        };
+        let path = self.directory.path().display();
+        (self.on_fault)(format!("cannot write the database in {path}: {reason}"));
     }
 }
 
@@ -201,16 +209,14 @@ impl Engine {
         self.shared.inner.lock().sizes
     }
 
-    /// Merges a frozen layer into the database. Everything in it must be durable in the log. `done`
-    /// is dropped, and nothing merged, when a state that was installed has taken the layer's place.
-    pub fn flush(&self, frozen: Frozen, done: Done) {
-        self.shared.inner.lock().jobs.push_back(Job::Flush(frozen, done));
-        self.shared.wake.notify_one();
+    /// The way to flush for those who must not keep the database open.
+    pub fn queue(&self) -> Queue {
+        Queue(self.shared.clone())
     }
 
     /// The database at its last commit, for another member.
     pub fn image(&self) -> Image {
-        Image::new(self.shared.inner.lock().base.clone())
+        self.shared.image()
     }
 
     /// Begins to receive another member's state, or goes on where an earlier stream of it ended. `id`
@@ -279,15 +285,29 @@ impl Engine {
     }
 }
 
+/// What is to be flushed. It does not keep the database open: what is added after its end is lost,
+/// as the log has it.
+pub struct Queue(Arc<EngineShared>);
+
+impl Queue {
+    /// Merges a frozen layer into the database. Everything in it must be durable in the log. `done`
+    /// is dropped, and nothing merged, when a state that was installed has taken the layer's place.
+    pub fn flush(&self, frozen: Frozen, done: Done) {
+        self.0.inner.lock().jobs.push_back(Job::Flush(frozen, done));
+        self.0.wake.notify_one();
+    }
+
+    /// The database at its last commit.
+    pub fn image(&self) -> Image {
+        self.0.image()
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.inner.lock().closing = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes the database panicked");
-        }
+        crate::join(self.thread.take(), "writes the database");
     }
 }
 
@@ -361,7 +381,7 @@ impl Worker {
                 Next::Stop => return,
             };
             if let Err(error) = result {
-                self.shared.fail("cannot write the database", &error);
+                self.shared.fail(&error);
                 return;
             }
         }

@@ -73,6 +73,11 @@ impl StorageBackend for PacedFile {
     }
 }
 
+/// Whether a database was begun in `dir`.
+pub(crate) fn exists(dir: &Path) -> bool {
+    dir.join(CURRENT).exists()
+}
+
 /// Opens the database in the file, or makes one; looks at every page of it first if it is to be
 /// `verified`.
 pub(super) fn open_database(
@@ -170,6 +175,11 @@ impl Directory {
     pub(super) fn new_file(&self) -> NewFile {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         NewFile { path: self.file(number), number, is_kept: false }
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The path of file `number`.

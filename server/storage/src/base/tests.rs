@@ -105,7 +105,7 @@ impl Machine {
 
     fn flush(&mut self) {
         let frozen = self.rotate();
-        wait(|done| self.engine().flush(frozen, done));
+        wait(|done| self.engine().queue().flush(frozen, done));
         if self.compacted >= 0 {
             wait(|done| self.engine().when_deleted(self.compacted, done));
             self.twin = self.twin.compact(self.compacted);
@@ -224,7 +224,7 @@ fn run(machine: &mut Machine, step: &Step) {
                 fill(machine, *first, 100, 10 + round);
                 delete(machine, *first + 50, 20);
                 let frozen = machine.rotate();
-                wait(|done| machine.engine().flush(frozen, done));
+                wait(|done| machine.engine().queue().flush(frozen, done));
             }
             receiver.recv().unwrap().unwrap();
         }
@@ -304,4 +304,25 @@ fn a_missing_or_damaged_file_is_named() {
     assert!(open().is_err());
     std::fs::write(dir.path().join("CURRENT"), "nonsense").unwrap();
     assert!(open().is_err());
+}
+
+#[test]
+fn its_own_thread_can_be_the_last_to_let_go() {
+    let mut machine = Machine::new();
+    machine.apply(&Command::Put(PutRequest { key: key(1), ..Default::default() }));
+    let frozen = machine.rotate();
+    let engine = Arc::new(machine.engine.take().unwrap());
+    let held = engine.clone();
+    let (let_go, gate) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
+    let done = move |flushed: Result<(), String>| {
+        flushed.unwrap();
+        gate.recv().unwrap();
+        drop(held);
+        sender.send(()).unwrap();
+    };
+    engine.queue().flush(frozen, Box::new(done));
+    drop(engine);
+    let_go.send(()).unwrap();
+    receiver.recv().unwrap();
 }

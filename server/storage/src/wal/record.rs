@@ -55,6 +55,9 @@ pub(super) enum Record {
     TruncateAfter(Option<LogPosition>),
     /// Entries up to here are gone.
     Purge(LogPosition),
+    /// Last record of every segment but the last one, which exists when this is written: a log
+    /// that ends with it has lost segments.
+    Continued,
 }
 
 /// Numbers of records on disk; never reused.
@@ -66,6 +69,7 @@ mod kind {
     pub(super) const TRUNCATE_AFTER: u8 = 5;
     pub(super) const TRUNCATE_ALL: u8 = 6;
     pub(super) const PURGE: u8 = 7;
+    pub(super) const CONTINUED: u8 = 8;
 }
 
 impl Record {
@@ -82,6 +86,7 @@ impl Record {
             Self::TruncateAfter(Some(at)) => put_record(out, kind::TRUNCATE_AFTER, 0, *at, &[]),
             Self::TruncateAfter(None) => put_record(out, kind::TRUNCATE_ALL, 0, none, &[]),
             Self::Purge(at) => put_record(out, kind::PURGE, 0, *at, &[]),
+            Self::Continued => put_record(out, kind::CONTINUED, 0, none, &[]),
         }
     }
 
@@ -91,7 +96,7 @@ impl Record {
             Self::Segment { .. } => 4,
             Self::Entry(entry) => entry.payload.len(),
             Self::Vote(vote) => vote.len(),
-            Self::Committed(_) | Self::TruncateAfter(_) | Self::Purge(_) => 0,
+            Self::Committed(_) | Self::TruncateAfter(_) | Self::Purge(_) | Self::Continued => 0,
         };
         RECORD_HEADER_LEN + payload
     }
@@ -117,6 +122,7 @@ impl Record {
             kind::TRUNCATE_AFTER => Self::TruncateAfter(Some(position)),
             kind::TRUNCATE_ALL => Self::TruncateAfter(None),
             kind::PURGE => Self::Purge(position),
+            kind::CONTINUED => Self::Continued,
             _ => return None,
         };
         Some((decoded, length))

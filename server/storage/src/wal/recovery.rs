@@ -54,6 +54,8 @@ pub(super) struct Recovered {
     pub(super) segments: Vec<(u64, Option<u64>)>,
     /// Where the last segment goes on.
     pub(super) end: Option<SegmentEnd>,
+    /// Whether the segment that was read last says that another follows.
+    is_continued: bool,
 }
 
 /// The end of the last segment.
@@ -88,6 +90,7 @@ impl Recovered {
                 return Some(format!("format {version} is not known, only {FORMAT}"));
             }
             Record::Segment { .. } => {}
+            Record::Continued => self.is_continued = true,
             Record::Vote(vote) => self.vote = Some(vote),
             Record::Committed(at) => self.committed = Some(at),
             Record::TruncateAfter(last) => self.entries.truncate_after(last.map(|l| l.index)),
@@ -153,6 +156,7 @@ fn read_segment(
     let mut at = 0;
     let mut groups = 0;
     let mut last_index = None;
+    recovered.is_continued = false;
     loop {
         match next_group(&image, at, number, groups) {
             Group::Whole { records, length } => {
@@ -183,6 +187,9 @@ fn read_segment(
     }
     if !is_last && groups == 0 {
         return damaged(at, "the segment has no content, and another follows".to_owned());
+    }
+    if is_last && recovered.is_continued {
+        return damaged(at, format!("segment {:x} is missing after it", number + 1));
     }
     recovered.segments.push((number, last_index));
     if is_last {

@@ -102,7 +102,7 @@ pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.{EXTENSION}"))
 }
 
-/// The numbers of the segments in `dir`, ascending. Files that never became segments are removed.
+/// The numbers of the segments in `dir`, ascending.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -114,12 +114,23 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
                 let number = u64::from_str_radix(stem, 16).map_err(|_| foreign(&path))?;
                 numbers.push(number);
             }
-            (Some(PREPARING), _) => std::fs::remove_file(&path)?,
+            (Some(PREPARING), _) => {}
             _ => return Err(foreign(&path)),
         }
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Removes files that never became segments.
+pub(super) fn remove_unfinished(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == PREPARING) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn foreign(path: &Path) -> io::Error {

@@ -284,3 +284,21 @@ fn a_foreign_file_is_refused() {
     assert!(matches!(open(dir.path()), Err(RecoveryError::Io { .. })));
     assert!(dir.path().join("notes.txt").exists());
 }
+
+#[test]
+fn its_own_thread_can_be_the_last_to_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Arc::new(open(dir.path()).unwrap());
+    let held = wal.clone();
+    let (let_go, gate) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
+    wal.sync(Box::new(move |synced| {
+        synced.unwrap();
+        gate.recv().unwrap();
+        drop(held);
+        sender.send(()).unwrap();
+    }));
+    drop(wal);
+    let_go.send(()).unwrap();
+    receiver.recv().unwrap();
+}

@@ -25,6 +25,8 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 /// The next segment is prepared once the current one is filled to one part in this many.
 const PREPARE_AT_PART: u64 = 4;
+/// Room that is left in a segment for the record which says that another follows.
+const CONTINUED_ROOM: usize = BLOCK;
 /// Pause between the chunks of zeros written in advance.
 const PREPARE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -84,6 +86,9 @@ impl Writer {
             writer.groups = end.groups;
             writer.origin = end.origin;
             writer.content = end.head;
+        } else {
+            // From the start, so that a log without segments is one that was lost.
+            writer.roll(0)?;
         }
         Ok(writer)
     }
@@ -173,8 +178,7 @@ impl Writer {
         }
         if !records.is_empty() {
             let size = group_size(&records);
-            if self.file.is_none() || self.origin + (self.content.len() + size) as u64 > self.length
-            {
+            if self.origin + (self.content.len() + size + CONTINUED_ROOM) as u64 > self.length {
                 self.roll(size as u64)?;
             }
             let placed = self.write_group(&records)?;
@@ -234,7 +238,7 @@ impl Writer {
                 }
                 Record::Vote(vote) => inner.durable.vote = Some(vote),
                 Record::Committed(committed) => inner.durable.committed = Some(committed),
-                Record::Segment { .. } => {}
+                Record::Segment { .. } | Record::Continued => {}
             }
         }
         let written = inner.written.last();
@@ -269,6 +273,9 @@ impl Writer {
             }
         };
         segment::adopt(&self.dir, number)?;
+        if self.file.is_some() {
+            self.write_group(&[Record::Continued])?;
+        }
         let path = segment::path_of(&self.dir, number);
         self.set_file(SegmentFile::open(&path, self.mode)?);
         self.segment = number;

@@ -1,0 +1,159 @@
+//! What can be refused by the headers of a call alone.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use tonic::{Code, Status};
+
+/// The content type of gRPC; what encodes its messages may follow behind a plus or a semicolon.
+const GRPC: &str = "application/grpc";
+/// Digits that a timeout has at most, with its unit.
+const TIMEOUT_LEN_MAX: usize = 9;
+
+/// What the headers of a call say.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// The content type of the answer.
+    pub(crate) content_type: HeaderValue,
+    /// Whether messages may be compressed by gzip.
+    pub(crate) is_gzip: bool,
+}
+
+/// A call that is refused, with the HTTP status that says so to those who do not know gRPC.
+#[derive(Debug)]
+pub(crate) struct Refused(StatusCode, Status);
+
+impl Refused {
+    /// The answer: headers and nothing else.
+    pub(crate) fn into_response(self) -> Response<tonic::body::Body> {
+        let mut response = self.1.into_http();
+        *response.status_mut() = self.0;
+        response
+    }
+}
+
+fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<Cow<'_, str>> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
+}
+
+/// Whether a request says that it is gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = text(headers, header::CONTENT_TYPE);
+    content_type.is_some_and(|content_type| answer_type(&content_type).is_some())
+}
+
+/// The content type of the answer to a request of this one; `None` when that is not gRPC's.
+fn answer_type(content_type: &str) -> Option<HeaderValue> {
+    let content_type = content_type.to_ascii_lowercase();
+    let encoding = content_type.strip_prefix(GRPC)?;
+    match encoding.split_at_checked(1) {
+        None => Some(HeaderValue::from_static(GRPC)),
+        Some(("+" | ";", encoding)) => format!("{GRPC}+{encoding}").try_into().ok(),
+        Some(_) => None,
+    }
+}
+
+/// Checks the head of a call.
+pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
+    let headers = request.headers();
+    let content_type = text(headers, header::CONTENT_TYPE).unwrap_or_default();
+    let Some(answer_type) = answer_type(&content_type) else {
+        let text = format!("invalid gRPC request content-type {content_type:?}");
+        let status = Status::invalid_argument(text);
+        return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, status));
+    };
+    let timeout = text(headers, "grpc-timeout").map(|timeout| has_time(&timeout)).transpose();
+    let has_time = timeout.map_err(|problem| {
+        let text = format!("malformed grpc-timeout: {problem}");
+        Refused(StatusCode::BAD_REQUEST, Status::internal(text))
+    })?;
+    if request.method() != Method::POST {
+        let method = request.method().as_str();
+        let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
+        return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, Status::internal(text)));
+    }
+    if has_time == Some(false) {
+        let status = Status::deadline_exceeded("context deadline exceeded");
+        return Err(Refused(StatusCode::OK, status));
+    }
+    let encoding = text(headers, "grpc-encoding").unwrap_or_default();
+    let is_gzip = match encoding.as_ref() {
+        "" | "identity" => false,
+        "gzip" => true,
+        _ => {
+            let text =
+                format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
+            return Err(Refused(StatusCode::OK, Status::unimplemented(text)));
+        }
+    };
+    Ok(Head { content_type: answer_type, is_gzip })
+}
+
+/// Whether a timeout leaves any time. That it passes is the client's own business: it ends the
+/// call.
+fn has_time(timeout: &str) -> Result<bool, String> {
+    if timeout.len() < 2 {
+        return Err(format!("transport: timeout string is too short: {timeout:?}"));
+    }
+    if timeout.len() > TIMEOUT_LEN_MAX {
+        return Err(format!("transport: timeout string is too long: {timeout:?}"));
+    }
+    let Some((amount, "H" | "M" | "S" | "m" | "u" | "n")) =
+        timeout.split_at_checked(timeout.len() - 1)
+    else {
+        return Err(format!("transport: timeout unit is not recognized: {timeout:?}"));
+    };
+    match amount.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(amount.bytes().any(|byte| byte != b'0')),
+        false => Err(format!("strconv.ParseUint: parsing {amount:?}: invalid syntax")),
+    }
+}
+
+/// What is said to the path of a method that does not exist, which is everything behind the
+/// server's name.
+pub(crate) fn unknown_method(path: &str, services: &[&str]) -> Status {
+    let named = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'));
+    let text = match named {
+        None => format!("malformed method name: {path:?}"),
+        Some((service, method)) if services.contains(&service) => {
+            format!("unknown method {method} for service {service}")
+        }
+        Some((service, _)) => format!("unknown service {service}"),
+    };
+    Status::new(Code::Unimplemented, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_are_told_apart() {
+        let answer = |text| answer_type(text).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(answer("application/grpc").as_deref(), Some("application/grpc"));
+        assert_eq!(answer("Application/GRPC+Proto").as_deref(), Some("application/grpc+proto"));
+        assert_eq!(answer("application/grpc;a=b").as_deref(), Some("application/grpc+a=b"));
+        for other in ["", "application/grpc-web", "application/grpcx", "text/plain"] {
+            assert_eq!(answer(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn timeouts_are_read() {
+        assert_eq!(has_time("10S"), Ok(true));
+        assert_eq!(has_time("99999999H"), Ok(true));
+        assert_eq!(has_time("000n"), Ok(false));
+        for bad in ["", "S", "1", "1X", "1\u{e9}", "123456789S", "-1S", "+1S", " 1S", "1.5S"] {
+            assert!(has_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named() {
+        let said = |path| unknown_method(path, &["a.B"]).message().to_owned();
+        assert_eq!(said("/a.B/C"), "unknown method C for service a.B");
+        assert_eq!(said("/a.B/C?d=e"), "unknown method C?d=e for service a.B");
+        assert_eq!(said("//a.B/C"), "unknown service /a.B");
+        assert_eq!(said("/a.B"), "malformed method name: \"/a.B\"");
+    }
+}

@@ -1,0 +1,147 @@
+//! What is measured.
+
+mod life;
+mod memory;
+mod put;
+mod range;
+mod restart;
+mod stalls;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use quorate_proto::etcdserverpb::RangeResponse;
+
+use crate::client;
+use crate::client::closed::{self, Load};
+use crate::client::message::{self, Rpc};
+use crate::process::Usage;
+use crate::report::Section;
+use crate::subject::{Name, Pair, Programs, Subject};
+
+/// Size of the values, unless a case is about another.
+const VALUE_BYTES: usize = 256;
+/// Connections and transactions at a time that fill a server.
+const FILL_CONNECTIONS: usize = 4;
+const FILL_CLIENTS: usize = 32;
+/// A server has settled when it used less of a processor than this in each of the last seconds.
+const SETTLED_SHARE: f64 = 0.03;
+const SETTLED_SECONDS: u32 = 3;
+/// When a server that does not settle is measured all the same.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// A part of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Case {
+    /// Writes by one client and by a thousand.
+    Put,
+    /// Pages, counts and lists of many keys.
+    Range,
+    /// Memory with many keys.
+    Memory,
+    /// Time from a start with many keys to the first answer.
+    Restart,
+    /// The slowest writes beside heavy work.
+    Stalls,
+}
+
+/// What all cases need.
+pub(crate) struct Bench {
+    pub(crate) programs: Programs,
+    pub(crate) rounds: Option<u32>,
+    pub(crate) is_quick: bool,
+}
+
+impl Bench {
+    /// How often to measure: as asked, or `usual`.
+    fn rounds(&self, usual: u32) -> u32 {
+        self.rounds.unwrap_or(if self.is_quick { 2 } else { usual })
+    }
+
+    /// A number of keys or requests: `usual`, or a twentieth of it.
+    fn size(&self, usual: u64) -> u64 {
+        if self.is_quick { usual / 20 } else { usual }
+    }
+
+    /// Measures both servers in turn.
+    fn alternate<T>(
+        &self,
+        what: &str,
+        usual_rounds: u32,
+        mut measure: impl FnMut(Name) -> Result<T>,
+    ) -> Result<Vec<Pair<T>>> {
+        let rounds = self.rounds(usual_rounds);
+        let round = |round| {
+            Pair::of(|name| {
+                eprintln!("{what}: round {round} of {rounds}, {}", name.shown());
+                measure(name)
+            })
+        };
+        (1..=rounds).map(round).collect()
+    }
+}
+
+/// Measures the cases, all when none is named, and gives the sections of each to `write`.
+///
+/// # Errors
+/// The first that occurs.
+pub(crate) fn run(
+    bench: &Bench,
+    only: &[Case],
+    mut write: impl FnMut(Vec<Section>) -> Result<()>,
+) -> Result<()> {
+    let is_asked = |case: Case| only.is_empty() || only.contains(&case);
+    if is_asked(Case::Put) {
+        write(put::run(bench).context("put")?)?;
+    }
+    if is_asked(Case::Range) {
+        write(vec![range::run(bench).context("range")?])?;
+    }
+    if is_asked(Case::Memory) || is_asked(Case::Restart) {
+        let lives = life::run(bench).context("memory and restart")?;
+        let memory = is_asked(Case::Memory).then(|| memory::section(&lives));
+        let restart = is_asked(Case::Restart).then(|| restart::section(&lives));
+        write(memory.into_iter().chain(restart).collect())?;
+    }
+    if is_asked(Case::Stalls) {
+        write(vec![stalls::run(bench).context("stalls")?])?;
+    }
+    Ok(())
+}
+
+/// Puts all keys below `keys`, many in a transaction.
+fn fill(subject: &Subject, keys: u64) -> Result<()> {
+    let value = message::value(VALUE_BYTES);
+    let load = Load::of(FILL_CONNECTIONS, FILL_CLIENTS, message::txns(keys));
+    let txn = move |n| message::framed(&message::puts(n, keys, &value));
+    closed::drive(&subject.address(), load, Rpc::Txn, txn)?;
+    Ok(())
+}
+
+/// How many keys the server says it has, and at which revision.
+fn count(subject: &Subject) -> Result<(i64, i64)> {
+    let answer: RangeResponse = client::ask(&subject.address(), Rpc::Range, &message::count())?;
+    let header = answer.header.context("an answer without a header")?;
+    Ok((answer.count, header.revision))
+}
+
+/// Waits until the server has nothing more to do.
+fn settle(subject: &Subject) -> Result<()> {
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    let mut quiet_seconds = 0;
+    let mut before = Usage::of(subject.pid())?;
+    while quiet_seconds < SETTLED_SECONDS && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = Usage::of(subject.pid())?;
+        let is_quiet = now.since(&before).cpu.as_secs_f64() < SETTLED_SHARE;
+        quiet_seconds = if is_quiet { quiet_seconds + 1 } else { 0 };
+        before = now;
+    }
+    Ok(())
+}
+
+/// A section's text, from lines that are wrapped in the source.
+fn prose(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,237 @@
+//! One piece of heavy work, and the writes and the disk in its time.
+
+use std::time::{Duration, Instant};
+
+use crate::client::steady::Put;
+use crate::probe::Sample;
+use crate::stats::Latencies;
+
+/// When a piece of work was done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) what: &'static str,
+    pub(super) begun: Instant,
+    pub(super) ended: Instant,
+    /// Flushes of the database in that time.
+    pub(super) flushes: f64,
+}
+
+/// What the writes beside it met. Times are in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) what: &'static str,
+    pub(super) seconds: f64,
+    pub(super) flushes: f64,
+    pub(super) puts: u64,
+    pub(super) refused: u64,
+    pub(super) median: f64,
+    pub(super) p999: f64,
+    pub(super) worst: f64,
+    /// Writes slower than the limit; those of them while the disk was slow; those of the rest while
+    /// threads were woken late.
+    pub(super) slow: u64,
+    pub(super) slow_by_disk: u64,
+    pub(super) slow_by_cpu: u64,
+    /// The slowest write that is not put down to the disk, and that neither to the processors.
+    pub(super) worst_disk_aside: f64,
+    pub(super) worst_all_aside: f64,
+    pub(super) probe_median: f64,
+    pub(super) probe_worst: f64,
+    /// How late the probe or the client was woken at worst.
+    pub(super) late_worst: f64,
+}
+
+/// What a slow write is put down to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Disk,
+    Cpu,
+    Server,
+}
+
+/// A time.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    begun: Instant,
+    ended: Instant,
+}
+
+impl Span {
+    fn length(&self) -> Duration {
+        self.ended.saturating_duration_since(self.begun)
+    }
+}
+
+/// What there was beside the writes that can hold them up and is not the server. Each list is in
+/// order.
+pub(super) struct Beside {
+    /// Writes of the probe.
+    disk: Vec<Span>,
+    /// Times that the probe's thread, and the client's, were due but not woken.
+    probe_late: Vec<Span>,
+    client_late: Vec<Span>,
+}
+
+impl Beside {
+    /// `samples` are in order.
+    pub(super) fn new(samples: &[Sample], puts: &[Put]) -> Self {
+        let disk = |sample: &Sample| Span { begun: sample.begun, ended: sample.ended };
+        let late = |sample: &Sample| Span { begun: sample.due, ended: sample.begun };
+        let sent = |put: &Put| Span { begun: put.due, ended: put.sent };
+        let mut client_late: Vec<Span> = puts.iter().map(sent).collect();
+        client_late.sort_by_key(|span| (span.begun, span.ended));
+        Self {
+            disk: samples.iter().map(disk).collect(),
+            probe_late: samples.iter().map(late).collect(),
+            client_late,
+        }
+    }
+
+    /// Looks whether, while the write waited, the disk or the processors held up something else
+    /// for at least half as long.
+    fn cause(&self, put: &Put) -> Cause {
+        if longest(&self.disk, put.sent, put.ended) * 2 >= put.latency() {
+            Cause::Disk
+        } else if self.late(put.sent, put.ended) * 2 >= put.latency() {
+            Cause::Cpu
+        } else {
+            Cause::Server
+        }
+    }
+
+    /// How late a thread was woken at worst at some time between two moments.
+    fn late(&self, begun: Instant, ended: Instant) -> Duration {
+        longest(&self.probe_late, begun, ended).max(longest(&self.client_late, begun, ended))
+    }
+}
+
+fn longest(spans: &[Span], begun: Instant, ended: Instant) -> Duration {
+    overlapping(spans, begun, ended).map(Span::length).max().unwrap_or(Duration::ZERO)
+}
+
+fn overlapping(spans: &[Span], begun: Instant, ended: Instant) -> impl Iterator<Item = &Span> {
+    let first = spans.partition_point(|span| span.ended < begun);
+    spans[first..].iter().take_while(move |span| span.begun <= ended)
+}
+
+impl Window {
+    /// The writes and the probe's writes that it overlaps, in order.
+    fn puts<'a>(&self, puts: &'a [Put]) -> Vec<&'a Put> {
+        puts.iter().filter(|put| put.sent <= self.ended && put.ended >= self.begun).collect()
+    }
+
+    /// The median of the writes in its time.
+    pub(super) fn median(&self, puts: &[Put]) -> f64 {
+        Latencies::of(self.puts(puts).iter().map(|put| put.latency())).median()
+    }
+
+    /// What the writes met. A write is slow when it took more than `slow_above` microseconds.
+    pub(super) fn found(&self, puts: &[Put], beside: &Beside, slow_above: f64) -> Found {
+        let puts = self.puts(puts);
+        let latencies = Latencies::of(puts.iter().map(|put| put.latency()));
+        let is_slow = |put: &&&Put| micros(put.latency()) > slow_above;
+        let slow: Vec<(Cause, Duration)> =
+            puts.iter().filter(is_slow).map(|put| (beside.cause(put), put.latency())).collect();
+        let count = |of: Cause| slow.iter().filter(|(cause, _)| *cause == of).count() as u64;
+        let fast = puts.iter().filter(|put| !is_slow(put)).map(|put| put.latency());
+        let fast_worst = fast.max().unwrap_or(Duration::ZERO);
+        let worst = |causes: &[Cause]| {
+            let rest = slow.iter().filter(|(cause, _)| causes.contains(cause));
+            micros(rest.map(|(_, latency)| *latency).max().unwrap_or(fast_worst))
+        };
+        let probe = overlapping(&beside.disk, self.begun, self.ended);
+        let probe = Latencies::of(probe.map(Span::length));
+        Found {
+            what: self.what,
+            seconds: (self.ended - self.begun).as_secs_f64(),
+            flushes: self.flushes,
+            puts: latencies.count(),
+            refused: puts.iter().filter(|put| !put.is_done).count() as u64,
+            median: latencies.median(),
+            p999: latencies.micros(0.999),
+            worst: latencies.worst(),
+            slow: slow.len() as u64,
+            slow_by_disk: count(Cause::Disk),
+            slow_by_cpu: count(Cause::Cpu),
+            worst_disk_aside: worst(&[Cause::Cpu, Cause::Server]),
+            worst_all_aside: worst(&[Cause::Server]),
+            probe_median: probe.median(),
+            probe_worst: probe.worst(),
+            late_worst: micros(beside.late(self.begun, self.ended)),
+        }
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUTS: u64 = 200;
+    /// Writes that do not take 1 ms: when they begin and how long they take.
+    const SLOW_PUTS: [(u64, u64); 4] = [(20, 30), (70, 20), (100, 25), (150, 9)];
+
+    /// A put each millisecond, and a write of the probe. From 25 ms on the disk takes 18 ms for one
+    /// of them, from 75 ms on 8 ms; at 105 ms the probe is due, but woken at 120 ms.
+    fn measured(zero: Instant) -> (Vec<Put>, Vec<Sample>) {
+        let at = |millis| zero + Duration::from_millis(millis);
+        let put = |n| {
+            let millis = SLOW_PUTS.iter().find(|(begun, _)| *begun == n).map_or(1, |slow| slow.1);
+            Put { due: at(n), sent: at(n), ended: at(n + millis), is_done: n != 70 }
+        };
+        let sample =
+            |due, begun, ended| Sample { due: at(due), begun: at(begun), ended: at(ended) };
+        let mut samples: Vec<Sample> = (0..25).map(|n| sample(n, n, n + 1)).collect();
+        samples.push(sample(25, 25, 43));
+        samples.extend((43..75).map(|n| sample(n, n, n + 1)));
+        samples.push(sample(75, 75, 83));
+        samples.extend((83..105).map(|n| sample(n, n, n + 1)));
+        samples.push(sample(105, 120, 121));
+        samples.extend((121..PUTS).map(|n| sample(n, n, n + 1)));
+        ((0..PUTS).map(put).collect(), samples)
+    }
+
+    #[test]
+    fn slow_writes_are_put_down_to_what_held_up_the_probe() {
+        let zero = Instant::now();
+        let (puts, samples) = measured(zero);
+        let ended = zero + Duration::from_millis(PUTS);
+        let window = Window { what: "all", begun: zero, ended, flushes: 0.0 };
+        let found = window.found(&puts, &Beside::new(&samples, &puts), 10.0 * window.median(&puts));
+        assert_eq!((found.puts, found.refused), (PUTS, 1));
+        assert_eq!((found.slow, found.slow_by_disk, found.slow_by_cpu), (3, 1, 1));
+        assert!((found.worst - 30_000.0).abs() < 30.0, "{found:?}");
+        assert_eq!((found.worst_disk_aside, found.worst_all_aside), (25_000.0, 20_000.0));
+        assert!((found.probe_worst - 18_000.0).abs() < 20.0, "{found:?}");
+        assert_eq!(found.late_worst, 15_000.0);
+    }
+
+    #[test]
+    fn a_client_that_is_woken_late_is_no_slow_server() {
+        let zero = Instant::now();
+        let (mut puts, samples) = measured(zero);
+        let ended = zero + Duration::from_millis(PUTS);
+        let window = Window { what: "all", begun: zero, ended, flushes: 0.0 };
+        let late = Duration::from_millis(10);
+        puts[80].sent += late;
+        puts[80].ended += late;
+        let found = window.found(&puts, &Beside::new(&samples, &puts), 10_000.0);
+        assert_eq!((found.slow, found.slow_by_disk, found.slow_by_cpu), (3, 1, 2));
+    }
+
+    #[test]
+    fn only_what_overlaps_counts() {
+        let zero = Instant::now();
+        let (puts, samples) = measured(zero);
+        let at = |millis: u64| zero + Duration::from_micros(millis * 1000 + 500);
+        let window = Window { what: "part", begun: at(30), ended: at(40), flushes: 0.0 };
+        let found = window.found(&puts, &Beside::new(&samples, &puts), 31_000.0);
+        // Those sent from 30 to 40 ms, and the one that began at 20 ms.
+        assert_eq!((found.puts, found.slow), (12, 0));
+        assert_eq!(found.worst_all_aside, 30_000.0);
+        assert_eq!(found.probe_median.round(), found.probe_worst.round());
+    }
+}

@@ -1,0 +1,139 @@
+//! What is asked of a server, framed for gRPC.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message;
+use quorate_proto::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest, request_op};
+use rand::rngs::SmallRng;
+use rand::{RngCore as _, SeedableRng as _};
+
+/// The calls that are measured, and those needed beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rpc {
+    Put,
+    Range,
+    Txn,
+    Compact,
+    Defragment,
+}
+
+impl Rpc {
+    /// Its path as a request names it.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Put => "/etcdserverpb.KV/Put",
+            Self::Range => "/etcdserverpb.KV/Range",
+            Self::Txn => "/etcdserverpb.KV/Txn",
+            Self::Compact => "/etcdserverpb.KV/Compact",
+            Self::Defragment => "/etcdserverpb.Maintenance/Defragment",
+        }
+    }
+}
+
+/// The lowest key, and as the end of a range, everything from its start.
+const LOWEST: &[u8] = b"\0";
+/// Most puts that a transaction may hold by default.
+const TXN_PUTS_MAX: u64 = 128;
+
+/// A message behind its prefix, as it is sent.
+pub(crate) fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(5 + length);
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(length).expect("requests are small"));
+    message.encode(&mut bytes).expect("the buffer grows");
+    bytes.freeze()
+}
+
+/// Bytes that do not compress, always the same for a length.
+pub(crate) fn value(length: usize) -> Bytes {
+    let mut bytes = vec![0; length];
+    SmallRng::seed_from_u64(length as u64).fill_bytes(&mut bytes);
+    bytes.into()
+}
+
+/// The key of a number: 8 bytes, in the order of the numbers.
+pub(crate) fn key(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
+}
+
+/// The `n`th of a fixed sequence of numbers below `bound` without visible order.
+pub(crate) fn scattered(n: u64, bound: u64) -> u64 {
+    SmallRng::seed_from_u64(n).next_u64() % bound
+}
+
+/// Puts one key.
+pub(crate) fn put(number: u64, value: &Bytes) -> PutRequest {
+    PutRequest { key: key(number), value: value.clone(), ..PutRequest::default() }
+}
+
+/// Puts the keys of the `n`th transaction of those that together put all keys below `keys` once.
+pub(crate) fn puts(n: u64, keys: u64, value: &Bytes) -> TxnRequest {
+    let first = n * TXN_PUTS_MAX;
+    let last = keys.min(first + TXN_PUTS_MAX);
+    let operation = |number| request_op::Request::RequestPut(put(number, value));
+    let success = (first..last).map(|n| RequestOp { request: Some(operation(n)) }).collect();
+    TxnRequest { success, ..TxnRequest::default() }
+}
+
+/// How many transactions it takes to put so many keys.
+pub(crate) fn txns(keys: u64) -> u64 {
+    keys.div_ceil(TXN_PUTS_MAX)
+}
+
+/// Reads one key, linearizably.
+pub(crate) fn get(number: u64) -> RangeRequest {
+    RangeRequest { key: key(number), ..RangeRequest::default() }
+}
+
+/// Reads all keys, linearizably.
+pub(crate) fn list() -> RangeRequest {
+    from(Bytes::from_static(LOWEST), 0)
+}
+
+/// Reads a page that begins at a key.
+pub(crate) fn page(number: u64, limit: i64) -> RangeRequest {
+    from(key(number), limit)
+}
+
+/// Counts all keys, linearizably.
+pub(crate) fn count() -> RangeRequest {
+    RangeRequest { count_only: true, ..list() }
+}
+
+fn from(key: Bytes, limit: i64) -> RangeRequest {
+    let range_end = Bytes::from_static(LOWEST);
+    RangeRequest { key, range_end, limit, ..RangeRequest::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_put_every_key_once() {
+        for keys in [1, 128, 129, 1000] {
+            let value = value(1);
+            let mut numbers = Vec::new();
+            for n in 0..txns(keys) {
+                for operation in puts(n, keys, &value).success {
+                    let Some(request_op::Request::RequestPut(put)) = operation.request else {
+                        panic!("not a put");
+                    };
+                    numbers.push(put.key);
+                }
+            }
+            let expected: Vec<Bytes> = (0..keys).map(key).collect();
+            assert_eq!(numbers, expected);
+        }
+    }
+
+    #[test]
+    fn a_frame_begins_with_its_length() {
+        let message = put(7, &value(256));
+        let frame = framed(&message);
+        assert_eq!(frame[0], 0);
+        let length = u32::from_be_bytes(frame[1..5].try_into().unwrap());
+        assert_eq!(length as usize, frame.len() - 5);
+        assert_eq!(PutRequest::decode(frame.slice(5..)).unwrap(), message);
+    }
+}

@@ -1,0 +1,114 @@
+//! Puts at a steady rate, each sent when it is due whether or not the ones before were answered.
+//!
+//! So a stall is seen by every put that is due while it lasts, not by one alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::message::{self, Rpc};
+use super::{Connection, Drivers};
+
+/// How long the last answers may take.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is put how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    pub(crate) connections: usize,
+    /// Time between two puts.
+    pub(crate) period: Duration,
+    pub(crate) value_bytes: usize,
+    /// The keys, chosen without order, have numbers below this, counted from `first_key`.
+    pub(crate) keys: u64,
+    pub(crate) first_key: u64,
+}
+
+/// One put.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put {
+    /// When it should have been sent, to a millisecond.
+    pub(crate) due: Instant,
+    pub(crate) sent: Instant,
+    pub(crate) ended: Instant,
+    /// Whether it was done, not refused.
+    pub(crate) is_done: bool,
+}
+
+impl Put {
+    pub(crate) fn latency(&self) -> Duration {
+        self.ended - self.sent
+    }
+}
+
+/// A thread that puts until it is stopped.
+pub(crate) struct Steady {
+    is_stopped: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Vec<Put>>>>,
+}
+
+impl Steady {
+    /// Begins to put on the server at `address`.
+    pub(crate) fn start(address: &str, rate: Rate) -> Result<Self> {
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let (address, stop) = (address.to_owned(), is_stopped.clone());
+        let thread = thread::Builder::new().name("puts".to_owned());
+        let thread = thread.spawn(move || super::run(puts(&address, rate, &stop)))?;
+        Ok(Self { is_stopped, thread: Some(thread) })
+    }
+
+    /// Ends it, and returns all puts, in no order.
+    ///
+    /// # Errors
+    /// When the server could not be reached or the last answers did not come.
+    pub(crate) fn stop(mut self) -> Result<Vec<Put>> {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("it is stopped once")?;
+        thread.join().map_err(|_| anyhow!("the thread of the puts has panicked"))?
+    }
+}
+
+impl Drop for Steady {
+    fn drop(&mut self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn puts(address: &str, rate: Rate, is_stopped: &AtomicBool) -> Result<Vec<Put>> {
+    let mut drivers = Drivers::new();
+    let mut connections = Vec::new();
+    for _ in 0..rate.connections {
+        connections.push(Connection::open(address, &mut drivers).await?);
+    }
+    let value = message::value(rate.value_bytes);
+    let mut ticks = tokio::time::interval(rate.period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut open, mut ended) = (JoinSet::new(), Vec::new());
+    for (number, connection) in (0..).zip(connections.iter().cycle()) {
+        if is_stopped.load(Ordering::Relaxed) {
+            break;
+        }
+        let due = ticks.tick().await.into_std();
+        let key = rate.first_key + message::scattered(number, rate.keys);
+        let message = message::framed(&message::put(key, &value));
+        open.spawn(put(connection.clone(), message, due));
+        while let Some(put) = open.try_join_next() {
+            ended.push(put?);
+        }
+    }
+    let last = tokio::time::timeout(ANSWERS_WITHIN, open.join_all()).await;
+    ended.extend(last.context("the last puts are not answered")?);
+    Ok(ended)
+}
+
+async fn put(connection: Connection, message: Bytes, due: Instant) -> Put {
+    let sent = Instant::now();
+    let answer = connection.call(Rpc::Put, message, drop).await;
+    Put { due, sent, ended: Instant::now(), is_done: answer.is_ok() }
+}

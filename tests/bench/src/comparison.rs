@@ -1,0 +1,158 @@
+//! One figure of both servers over all rounds, and whether it is as good as it should be.
+
+use crate::report::{Table, figure, spread};
+use crate::stats::Spread;
+use crate::subject::Pair;
+
+/// What a figure should reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// Quorate's divided by etcd's, at most.
+    AtMost(f64),
+    /// Quorate's divided by etcd's, at least.
+    AtLeast(f64),
+    /// etcd's time divided by Quorate's, at least.
+    Faster(f64),
+    /// Quorate's own, in every round, without regard to etcd's.
+    Below(f64),
+}
+
+/// One row of a table of comparisons.
+#[derive(Clone, Debug)]
+pub(crate) struct Comparison {
+    what: String,
+    /// A figure of each round; the rounds of both are the same.
+    quorate: Vec<f64>,
+    etcd: Vec<f64>,
+    target: Option<Target>,
+    has_ratio: bool,
+}
+
+impl Comparison {
+    /// A figure that is in what each round found.
+    pub(crate) fn new<T>(what: &str, rounds: &[Pair<T>], get: impl Fn(&T) -> f64) -> Self {
+        Self {
+            what: what.to_owned(),
+            quorate: rounds.iter().map(|round| get(&round.quorate)).collect(),
+            etcd: rounds.iter().map(|round| get(&round.etcd)).collect(),
+            target: None,
+            has_ratio: true,
+        }
+    }
+
+    /// A figure whose ratio means nothing.
+    #[must_use]
+    pub(crate) fn without_ratio(mut self) -> Self {
+        self.has_ratio = false;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn target(mut self, target: Target) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    /// The quotient of each round, in the direction that the target asks for.
+    fn ratios(&self) -> Vec<f64> {
+        let pairs = self.quorate.iter().zip(&self.etcd).filter(|(_, etcd)| **etcd > 0.0);
+        match self.target {
+            Some(Target::Faster(_)) => pairs.map(|(quorate, etcd)| etcd / quorate).collect(),
+            _ => pairs.map(|(quorate, etcd)| quorate / etcd).collect(),
+        }
+    }
+
+    /// Whether the target is reached; `None` without one, or without figures.
+    pub(crate) fn is_met(&self) -> Option<bool> {
+        let ratio = Spread::of(&self.ratios()).map(|spread| spread.median);
+        match self.target? {
+            Target::AtMost(most) => Some(ratio? <= most),
+            Target::AtLeast(least) | Target::Faster(least) => Some(ratio? >= least),
+            Target::Below(most) => Some(Spread::of(&self.quorate)?.max <= most),
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let (ratio, target) = match self.target {
+            None if !self.has_ratio => (String::new(), String::new()),
+            None => (spread(&self.ratios()), String::new()),
+            Some(Target::AtMost(most)) => {
+                (spread(&self.ratios()), format!("ratio at most {}", figure(most)))
+            }
+            Some(Target::AtLeast(least)) => {
+                (spread(&self.ratios()), format!("ratio at least {}", figure(least)))
+            }
+            Some(Target::Faster(least)) => (
+                format!("{} times as fast", spread(&self.ratios())),
+                format!("at least {} times as fast", figure(least)),
+            ),
+            Some(Target::Below(most)) => {
+                (spread(&self.ratios()), format!("Quorate's at most {}", figure(most)))
+            }
+        };
+        let verdict = match self.is_met() {
+            None => "",
+            Some(true) => "met",
+            Some(false) => "**missed**",
+        };
+        let (quorate, etcd) = (spread(&self.quorate), spread(&self.etcd));
+        vec![self.what.clone(), quorate, etcd, ratio, target, verdict.to_owned()]
+    }
+
+    fn each_round(&self) -> Vec<String> {
+        let pairs = self.quorate.iter().zip(&self.etcd);
+        let cells =
+            pairs.map(|(quorate, etcd)| format!("{} / {}", figure(*quorate), figure(*etcd)));
+        std::iter::once(self.what.clone()).chain(cells).collect()
+    }
+}
+
+/// A table with the middle of all rounds, and one with each round.
+pub(crate) fn tables(comparisons: &[Comparison]) -> Vec<Table> {
+    let mut all = Table::new(&["", "Quorate", "etcd", "ratio", "target", ""]);
+    all.rows = comparisons.iter().map(Comparison::row).collect();
+    let rounds = comparisons.iter().map(|comparison| comparison.quorate.len()).max().unwrap_or(0);
+    if rounds < 2 {
+        return vec![all];
+    }
+    let mut each = Table::new(&["Quorate / etcd in round"]);
+    each.head.extend((1..=rounds).map(|round| round.to_string()));
+    each.rows = comparisons.iter().map(Comparison::each_round).collect();
+    vec![all, each]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(quorate: &[f64], etcd: &[f64], target: Target) -> Comparison {
+        let pairs = quorate.iter().zip(etcd);
+        let rounds: Vec<Pair<f64>> =
+            pairs.map(|(&quorate, &etcd)| Pair { quorate, etcd }).collect();
+        Comparison::new("figure", &rounds, |figure| *figure).target(target)
+    }
+
+    #[test]
+    fn ratios_are_of_one_round() {
+        let comparison = compared(&[1.0, 8.0, 3.0], &[2.0, 10.0, 10.0], Target::AtMost(0.5));
+        assert_eq!(comparison.ratios(), [0.5, 0.8, 0.3]);
+        assert_eq!(comparison.is_met(), Some(true));
+        assert_eq!(compared(&[4.0], &[10.0], Target::AtMost(0.3)).is_met(), Some(false));
+        assert_eq!(compared(&[4.0], &[2.0], Target::AtLeast(2.1)).is_met(), Some(false));
+        assert_eq!(compared(&[4.0], &[2.0], Target::AtLeast(2.0)).is_met(), Some(true));
+    }
+
+    #[test]
+    fn faster_is_the_other_way_round() {
+        let comparison = compared(&[2.0], &[100.0], Target::Faster(50.0));
+        assert_eq!(comparison.is_met(), Some(true));
+        assert_eq!(comparison.row()[3], "50.0 times as fast");
+        assert_eq!(compared(&[2.0], &[98.0], Target::Faster(50.0)).is_met(), Some(false));
+    }
+
+    #[test]
+    fn a_limit_holds_in_every_round() {
+        assert_eq!(compared(&[2.0, 9.0], &[0.0, 0.0], Target::Below(9.0)).is_met(), Some(true));
+        assert_eq!(compared(&[2.0, 9.0], &[0.0, 0.0], Target::Below(8.0)).is_met(), Some(false));
+    }
+}

@@ -1,0 +1,86 @@
+//! The machine a comparison was made on.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+
+/// Name and value of each thing that a reader has to know to judge figures.
+pub(crate) fn describe(folder: &Path) -> Result<Vec<(&'static str, String)>> {
+    let cores = thread::available_parallelism()?;
+    Ok(vec![
+        ("Date", said("date", &["-u", "+%Y-%m-%d"])?),
+        ("Processor", format!("{}, {cores} cores", processor()?)),
+        ("Memory", memory()?),
+        ("Kernel", format!("Linux {}", read("/proc/sys/kernel/osrelease")?.trim())),
+        ("File system of the data", file_system(folder)?),
+        ("Load average at the start", load_average()?),
+    ])
+}
+
+/// What a program prints, without the last line break.
+pub(crate) fn said(program: impl AsRef<Path>, arguments: &[&str]) -> Result<String> {
+    let program = program.as_ref();
+    let output = Command::new(program).args(arguments).output();
+    let output = output.with_context(|| program.display().to_string())?;
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+fn processor() -> Result<String> {
+    let text = read("/proc/cpuinfo")?;
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    let model = line.and_then(|line| line.split_once(':')).map(|(_, model)| model.trim());
+    Ok(model.unwrap_or(std::env::consts::ARCH).to_owned())
+}
+
+fn memory() -> Result<String> {
+    let text = read("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kibibytes: u64 = line
+        .and_then(|line| line.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .context("/proc/meminfo has no total")?;
+    Ok(format!("{} GiB", kibibytes.div_ceil(1 << 20)))
+}
+
+fn load_average() -> Result<String> {
+    let text = read("/proc/loadavg")?;
+    Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(", "))
+}
+
+/// Type and device of the file system that holds `folder`.
+fn file_system(folder: &Path) -> Result<String> {
+    let folder = folder.canonicalize()?;
+    let text = read("/proc/self/mounts")?;
+    let mounts = text.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (device, at, kind) = (words.next()?, words.next()?, words.next()?);
+        folder.starts_with(at).then_some((at.len(), format!("{kind} on {device}")))
+    });
+    // The last of the longest is the one that is seen.
+    let innermost = mounts.max_by_key(|(length, _)| *length);
+    innermost.map(|(_, text)| text).context("no mount holds the folder")
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).with_context(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_known() {
+        let lines = describe(Path::new(".")).unwrap();
+        assert_eq!(lines.len(), 6);
+        assert!(lines.iter().all(|(_, value)| !value.is_empty()), "{lines:?}");
+    }
+
+    #[test]
+    fn proc_is_its_own_file_system() {
+        assert_eq!(file_system(Path::new("/proc/sys")).unwrap(), "proc on proc");
+    }
+}

@@ -1,0 +1,131 @@
+//! What a process uses, as the kernel counts it: processor time, bytes written, memory.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// What a process has used since it started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// Processor time of all its threads, in user and kernel mode; to 10 ms.
+    pub(crate) cpu: Duration,
+    /// Bytes it made the file system write. What it preallocated is not among them.
+    pub(crate) written_bytes: u64,
+}
+
+impl Usage {
+    /// Of a running process.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let stat = read(pid, "stat")?;
+        let io = read(pid, "io")?;
+        let cpu = ticks(&stat, &[14, 15]).context("unreadable stat")?;
+        let written_bytes = field(&io, "write_bytes:").context("unreadable io")?;
+        Ok(Self { cpu, written_bytes })
+    }
+
+    /// What was used since `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+        }
+    }
+}
+
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// All that is resident.
+    pub(crate) total: u64,
+    /// The part of its own: heap and stacks.
+    pub(crate) anonymous: u64,
+    /// The part that is pages of files it has mapped, its program's among them.
+    pub(crate) file: u64,
+    /// The most that was ever resident.
+    pub(crate) peak: u64,
+}
+
+impl Memory {
+    /// Of a running process.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let status = read(pid, "status")?;
+        let bytes = |name: &str| {
+            let kibibytes: Option<u64> = field(&status, name);
+            kibibytes.map(|n| n * 1024).with_context(|| format!("status has no {name}"))
+        };
+        Ok(Self {
+            total: bytes("VmRSS:")?,
+            anonymous: bytes("RssAnon:")?,
+            file: bytes("RssFile:")?,
+            peak: bytes("VmHWM:")?,
+        })
+    }
+}
+
+/// Processor time of this process and, once they have ended, of the programs it has run.
+pub(crate) fn own_cpu() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    ticks(&stat, &[14, 15, 16, 17]).context("unreadable stat")
+}
+
+/// Processor time that the whole machine has used, with what a hypervisor took from it.
+pub(crate) fn machine_cpu() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("/proc/stat is empty")?;
+    let times: Vec<u64> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    // user, nice, system, then idle and waiting for input, which are no use, then interrupts and
+    // what was stolen; guests are within user.
+    let used = [0, 1, 2, 5, 6, 7].iter().filter_map(|&at| times.get(at)).sum();
+    Ok(from_ticks(used))
+}
+
+fn read(pid: u32, name: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{name}");
+    fs::read_to_string(&path).with_context(|| path)
+}
+
+/// The sum of fields of `stat`, counted from 1 as in its manual page, as time.
+fn ticks(stat: &str, fields: &[usize]) -> Option<Duration> {
+    // The second field is the program's name in brackets, which may hold spaces.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let rest: Vec<&str> = rest.split_whitespace().collect();
+    let mut sum = 0;
+    for field in fields {
+        sum += rest.get(field - 3)?.parse::<u64>().ok()?;
+    }
+    Some(from_ticks(sum))
+}
+
+fn from_ticks(ticks: u64) -> Duration {
+    let millis = ticks * 1000 / rustix::param::clock_ticks_per_second();
+    Duration::from_millis(millis)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_counted_as_in_the_manual() {
+        let stat = "42 (a b) c) S 1 2 3 4 5 6 7 8 9 10 1234 66 7 8 20 0";
+        assert_eq!(ticks(stat, &[14, 15]), Some(from_ticks(1300)));
+        assert_eq!(ticks(stat, &[16, 17]), Some(from_ticks(15)));
+        assert_eq!(ticks("42 (short) S", &[14]), None);
+    }
+
+    #[test]
+    fn this_process_uses_something() {
+        let pid = std::process::id();
+        let memory = Memory::of(pid).unwrap();
+        assert!(memory.total > 0 && memory.peak >= memory.total);
+        assert!(memory.anonymous + memory.file <= memory.total);
+        assert!(Usage::of(pid).is_ok());
+        assert!(machine_cpu().unwrap() > Duration::ZERO);
+    }
+}

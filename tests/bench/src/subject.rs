@@ -1,0 +1,134 @@
+//! The two servers that are compared, each in a data directory of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use quorate_test_support::server::Server;
+use quorate_test_support::{program, repository};
+use tempfile::TempDir;
+
+/// What both are started with, besides addresses and a data directory.
+pub(crate) const FLAGS: [&str; 1] = ["--quota-backend-bytes=8589934592"];
+/// How often a start is tried again with other ports.
+const ATTEMPTS: usize = 3;
+
+/// One of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Quorate,
+    Etcd,
+}
+
+impl Name {
+    pub(crate) fn shown(self) -> &'static str {
+        match self {
+            Self::Quorate => "Quorate",
+            Self::Etcd => "etcd",
+        }
+    }
+}
+
+/// Something of each of the two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair<T> {
+    pub(crate) quorate: T,
+    pub(crate) etcd: T,
+}
+
+impl<T> Pair<T> {
+    /// Made for one after the other.
+    pub(crate) fn of(mut make: impl FnMut(Name) -> Result<T>) -> Result<Self> {
+        let quorate = make(Name::Quorate).context("Quorate")?;
+        Ok(Self { quorate, etcd: make(Name::Etcd).context("etcd")? })
+    }
+
+    pub(crate) fn get(&self, name: Name) -> &T {
+        match name {
+            Name::Quorate => &self.quorate,
+            Name::Etcd => &self.etcd,
+        }
+    }
+}
+
+/// The programs, and where their data go.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) servers: Pair<PathBuf>,
+    /// etcd's load generator.
+    pub(crate) benchmark: PathBuf,
+    /// On the file system of the repository: one in memory would have no fsync to wait for.
+    pub(crate) folder: TempDir,
+}
+
+impl Programs {
+    /// Builds what is not built yet.
+    ///
+    /// # Errors
+    /// When etcd cannot be built here.
+    pub(crate) fn find() -> Result<Self> {
+        let peer = |name| program::peer("bench", name).context("there is no etcd to compare with");
+        let (etcd, benchmark) = (peer("etcd-3.7")?, peer("benchmark")?);
+        let servers = Pair { quorate: program::quorate(), etcd };
+        let target = repository().join("target");
+        fs::create_dir_all(&target)?;
+        let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(target)?;
+        Ok(Self { servers, benchmark, folder })
+    }
+
+    /// A server with no data that is ready for clients.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub(crate) fn start(&self, name: Name) -> Result<Subject> {
+        let program = self.servers.get(name);
+        let mut said = String::new();
+        for _ in 0..ATTEMPTS {
+            let folder = TempDir::new_in(&self.folder)?;
+            // What other servers have left in caches is not written in this one's time.
+            rustix::fs::sync();
+            let mut server = Server::in_folder(program, folder.path(), &FLAGS);
+            if server.try_start() {
+                return Ok(Subject { server, _folder: folder });
+            }
+            said = server.log_tail();
+        }
+        bail!("{} is not ready:\n{said}", program.display())
+    }
+}
+
+/// A server that runs, or can be started again with the same data.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) server: Server,
+    // After the server, so that it outlives it.
+    _folder: TempDir,
+}
+
+impl Subject {
+    pub(crate) fn address(&self) -> String {
+        self.server.address()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Bytes that its data take on the disk.
+    pub(crate) fn disk_bytes(&self) -> Result<u64> {
+        disk_bytes(&self.server.data_dir())
+    }
+}
+
+fn disk_bytes(folder: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes +=
+            if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.blocks() * 512 };
+    }
+    Ok(bytes)
+}

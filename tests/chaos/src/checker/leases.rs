@@ -1,0 +1,277 @@
+//! Which leases exist.
+//!
+//! Grants write no revision, so what is known of a lease is known by moments: from when on it must
+//! exist, and from when on it cannot. Between the two, either is right.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_proto::etcdserverpb::{LeaseLeasesResponse, LeaseTimeToLiveResponse};
+use tonic::Code;
+
+use super::explain::Explained;
+use super::model::Model;
+use super::order::Floor;
+use super::violation::{Rule, Violation, ensure};
+use crate::history::{History, Moment, Operation, Outcome, Request, Response};
+
+/// A lease.
+#[derive(Clone, Debug)]
+struct Lease {
+    /// Seconds that it lasts.
+    ttl: i64,
+    /// The grant, or the last renewal, was asked for then: it cannot end by itself before its TTL
+    /// from then on is over.
+    renewed: Moment,
+    /// It exists from here on, as far as is known.
+    granted: Option<Moment>,
+    /// Its revocation was asked for.
+    revoking: Option<Moment>,
+    /// It is gone from here on.
+    ended: Option<Moment>,
+    /// The last revision that can have attached a key.
+    last_revision: Option<i64>,
+}
+
+impl Lease {
+    fn may_have_expired(&self, at: Moment) -> bool {
+        let lasts = Duration::from_secs(self.ttl.unsigned_abs());
+        at.elapsed >= self.renewed.elapsed + lasts
+    }
+
+    /// Whether it existed all the time between two moments.
+    fn is_there(&self, from: Moment, to: Moment) -> bool {
+        let granted = self.granted.is_some_and(|granted| granted < from);
+        let revoking = self.revoking.is_some_and(|revoking| revoking < to);
+        granted
+            && !revoking
+            && self.ended.is_none_or(|ended| ended > to)
+            && !self.may_have_expired(to)
+    }
+
+    /// Whether it cannot have existed at any time behind a moment.
+    fn is_gone(&self, from: Moment) -> bool {
+        self.ended.is_some_and(|ended| ended < from)
+    }
+}
+
+/// All leases.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leases {
+    leases: BTreeMap<i64, Lease>,
+}
+
+impl Leases {
+    /// Takes note of what was asked of leases. Comes before every check.
+    pub(super) fn learn(&mut self, operations: &[Operation]) {
+        let mut by_moment: Vec<&Operation> = operations.iter().collect();
+        by_moment.sort_by_key(|operation| operation.invoked);
+        for operation in by_moment {
+            let answer = operation.response();
+            match &operation.request {
+                Request::LeaseGrant(grant) => {
+                    let lease = Lease {
+                        ttl: grant.ttl,
+                        renewed: operation.invoked,
+                        granted: answer.map(|_| operation.returned),
+                        revoking: None,
+                        ended: None,
+                        last_revision: None,
+                    };
+                    self.leases.insert(grant.id, lease);
+                }
+                Request::LeaseRevoke(revoke) => {
+                    let Some(lease) = self.leases.get_mut(&revoke.id) else { continue };
+                    lease.revoking = lease.revoking.or(Some(operation.invoked));
+                    if let Some(revision) = operation.revision() {
+                        lease.ended = lease.ended.or(Some(operation.returned));
+                        lease.last_revision = Some(revision);
+                    }
+                }
+                Request::LeaseKeepAlive(keep_alive) => {
+                    let Some(Response::LeaseKeepAlive(answer)) = answer else { continue };
+                    let lease = self.leases.get_mut(&keep_alive.id);
+                    if let Some(lease) = lease.filter(|_| answer.ttl > 0) {
+                        lease.renewed = operation.invoked;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Checks that a lease can have expired when it was seen to be gone.
+    pub(super) fn may_expire(&self, id: i64, seen: Moment) -> Result<(), Violation> {
+        let lease = self.leases.get(&id);
+        let possible = lease.is_some_and(|lease| lease.may_have_expired(seen));
+        ensure(possible, Rule::WrongLease, || {
+            format!("lease {id} ended before its time: {lease:?}, and it is {seen:?}")
+        })
+    }
+
+    /// Checks everything that says whether a lease exists.
+    pub(super) fn check(
+        &mut self,
+        history: &History,
+        after: i64,
+        model: &Model,
+        explained: &Explained,
+        floors: &[Floor],
+    ) -> Result<(), Violation> {
+        for (revision, id) in &explained.expired {
+            if let Some(lease) = self.leases.get_mut(id) {
+                lease.last_revision = lease.last_revision.or(Some(*revision));
+            }
+        }
+        for (place, operation) in history.operations.iter().enumerate() {
+            if let (Request::LeaseRevoke(revoke), Some(revision)) =
+                (&operation.request, explained.written(place))
+                && let Some(lease) = self.leases.get_mut(&revoke.id)
+            {
+                lease.last_revision = Some(revision);
+            }
+        }
+        self.check_attachments(after, model)?;
+        for (place, operation) in history.operations.iter().enumerate() {
+            self.check_operation(operation, floors[place].revision, model)?;
+        }
+        self.settle(history);
+        Ok(())
+    }
+
+    /// No key may be attached to a lease that had ended.
+    fn check_attachments(&self, after: i64, model: &Model) -> Result<(), Violation> {
+        for revision in after + 1..=model.revision() {
+            for change in model.changes(revision) {
+                let id = change.after.lease;
+                let lease = self.leases.get(&id);
+                let alive = id == 0
+                    || lease.is_some_and(|l| l.last_revision.is_none_or(|last| revision <= last));
+                ensure(alive, Rule::WrongLease, || {
+                    format!("revision {revision} attached a key to lease {id}: {lease:?}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_operation(
+        &self,
+        operation: &Operation,
+        floor: i64,
+        model: &Model,
+    ) -> Result<(), Violation> {
+        let id = operation.request.lease();
+        let wrong = |what: &str| {
+            let lease = self.leases.get(&id);
+            Violation::new(Rule::WrongLease, format!("{what}: {lease:?}; {operation}"))
+        };
+        let (from, to) = (operation.invoked, operation.returned);
+        let is_there = || self.leases.get(&id).is_some_and(|lease| lease.is_there(from, to));
+        let is_gone = || self.leases.get(&id).is_none_or(|lease| lease.is_gone(from));
+        match (&operation.request, &operation.outcome) {
+            (_, Outcome::Refused(Code::NotFound, _)) if id != 0 && is_there() => {
+                Err(wrong("a lease that exists was not found"))
+            }
+            (Request::Put(_) | Request::Txn(_) | Request::LeaseRevoke(_), Outcome::Answered(_))
+                if id != 0 && is_gone() =>
+            {
+                Err(wrong("a lease that is gone was found"))
+            }
+            (Request::LeaseGrant(grant), Outcome::Answered(Response::LeaseGrant(answer))) => {
+                match answer.id == grant.id && answer.ttl == grant.ttl && answer.error.is_empty() {
+                    true => Ok(()),
+                    false => Err(wrong("another lease was granted than asked for")),
+                }
+            }
+            (_, Outcome::Answered(Response::LeaseKeepAlive(answer))) => match answer.ttl {
+                1.. if is_gone() => Err(wrong("a lease that is gone was renewed")),
+                ..=0 if is_there() => Err(wrong("a lease that exists was not renewed")),
+                _ => Ok(()),
+            },
+            (_, Outcome::Answered(Response::LeaseTimeToLive(answer))) => match answer.ttl {
+                0.. if is_gone() => Err(wrong("a lease that is gone has a time to live")),
+                ..0 if is_there() => Err(wrong("a lease that exists has no time to live")),
+                _ => self.check_time(answer, floor, model).map_err(wrong),
+            },
+            (_, Outcome::Answered(Response::LeaseLeases(answer))) => {
+                self.check_list(answer, operation)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_time(
+        &self,
+        answer: &LeaseTimeToLiveResponse,
+        floor: i64,
+        model: &Model,
+    ) -> Result<(), &'static str> {
+        let Some(lease) = self.leases.get(&answer.id).filter(|_| answer.ttl >= 0) else {
+            return Ok(());
+        };
+        if answer.granted_ttl != lease.ttl {
+            return Err("a lease has another TTL than was granted");
+        }
+        let mut keys: Vec<Bytes> = answer.keys.clone();
+        keys.sort_unstable();
+        // Read at some revision between the one known before and the one in the header.
+        let read = answer.header.as_ref().map_or(0, |header| header.revision);
+        let from = floor.max(model.compacted());
+        match (from..=read).any(|revision| keys == model.attached(answer.id, revision)) {
+            true => Ok(()),
+            false => Err("a lease has other keys than were attached"),
+        }
+    }
+
+    fn check_list(&self, list: &LeaseLeasesResponse, by: &Operation) -> Result<(), Violation> {
+        let listed: Vec<i64> = list.leases.iter().map(|lease| lease.id).collect();
+        for (id, lease) in &self.leases {
+            let missing = lease.is_there(by.invoked, by.returned) && !listed.contains(id);
+            ensure(!missing, Rule::WrongLease, || {
+                format!("lease {id} is missing in a list of all: {lease:?}")
+            })?;
+        }
+        for id in listed {
+            let lease = self.leases.get(&id);
+            let gone = lease.is_none_or(|lease| lease.is_gone(by.invoked));
+            ensure(!gone, Rule::WrongLease, || {
+                format!("lease {id} cannot be in a list of all: {lease:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the last list of the audit for the truth about leases of which too little is known.
+    fn settle(&mut self, history: &History) {
+        let lists = history.operations.iter().filter_map(|operation| match operation.response() {
+            Some(Response::LeaseLeases(list)) if operation.invoked > history.audit.since => {
+                Some((operation, list))
+            }
+            _ => None,
+        });
+        let Some((operation, list)) = lists.max_by_key(|(operation, _)| operation.invoked) else {
+            return;
+        };
+        for (id, lease) in &mut self.leases {
+            let listed = list.leases.iter().any(|listed| listed.id == *id);
+            if listed {
+                lease.granted = lease.granted.or(Some(operation.returned));
+                if lease.revoking.is_some_and(|revoking| revoking < history.audit.since) {
+                    // The revocation was not carried out.
+                    lease.revoking = None;
+                }
+            } else {
+                lease.ended = lease.ended.or(Some(operation.returned));
+            }
+        }
+        self.leases.retain(|_, lease| lease.ended.is_none_or(|end| end > history.audit.since));
+    }
+
+    /// Leases that must exist and cannot have expired since they were last renewed, at a moment.
+    pub(super) fn lasting(&self, at: Moment) -> Vec<i64> {
+        let lasting = self.leases.iter().filter(|(_, lease)| lease.is_there(at, at));
+        lasting.map(|(id, _)| *id).collect()
+    }
+}

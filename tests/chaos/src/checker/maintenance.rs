@@ -1,0 +1,142 @@
+//! Compaction and hashes.
+
+use std::collections::BTreeMap;
+
+use quorate_proto::etcdserverpb::HashKvResponse;
+use quorate_proto::etcdserverpb::request_op::Request as Op;
+use tonic::Code;
+
+use super::violation::{Rule, Violation, ensure};
+use crate::history::{History, Operation, Outcome, Request, Response};
+
+/// What is known of compactions and hashes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Maintenance {
+    /// Everything below this revision is compacted.
+    compacted: i64,
+    /// Hashes by compacted revision and the revision up to which they were taken.
+    hashes: BTreeMap<(i64, i64), u32>,
+}
+
+impl Maintenance {
+    /// Everything below this revision is compacted; nothing else is, once a period was checked.
+    pub(super) fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    /// Checks compactions, refusals because of them, and hashes. Returns how many hashes were
+    /// compared with an earlier one.
+    pub(super) fn check(&mut self, history: &History) -> Result<usize, Violation> {
+        let operations = &history.operations;
+        let asked: Vec<(i64, &Operation)> = operations
+            .iter()
+            .filter_map(|operation| match operation.request {
+                Request::Compact(compact) => Some((compact.revision, operation)),
+                _ => None,
+            })
+            .collect();
+        let mut compared = 0;
+        for operation in operations {
+            let surely = self.surely_compacted(&asked, operation);
+            let possibly = self.possibly_compacted(&asked, operation);
+            check_reads(operation, surely)?;
+            check_refusal(operation, possibly)?;
+            if let Some(Response::HashKv(hash)) = operation.response() {
+                let known = surely..=possibly;
+                ensure(
+                    known.contains(&hash.compact_revision.max(0)),
+                    Rule::WrongCompaction,
+                    || {
+                        format!(
+                            "the compacted revision must lie in {known:?}, but is in {operation}"
+                        )
+                    },
+                )?;
+                compared += usize::from(self.check_hash(hash, operation)?);
+            }
+        }
+        self.settle(history);
+        Ok(compared)
+    }
+
+    fn surely_compacted(&self, asked: &[(i64, &Operation)], before: &Operation) -> i64 {
+        let done = asked.iter().filter(|(_, compaction)| {
+            compaction.response().is_some() && compaction.returned < before.invoked
+        });
+        done.map(|(revision, _)| *revision).max().unwrap_or(0).max(self.compacted)
+    }
+
+    fn possibly_compacted(&self, asked: &[(i64, &Operation)], before: &Operation) -> i64 {
+        let begun = asked.iter().filter(|(_, compaction)| {
+            let refused = matches!(compaction.outcome, Outcome::Refused(..));
+            !refused && compaction.invoked < before.returned && compaction.id != before.id
+        });
+        begun.map(|(revision, _)| *revision).max().unwrap_or(0).max(self.compacted)
+    }
+
+    /// True when the hash was known before.
+    fn check_hash(&mut self, hash: &HashKvResponse, by: &Operation) -> Result<bool, Violation> {
+        let covers = (hash.compact_revision, hash.hash_revision);
+        let Some(before) = self.hashes.insert(covers, hash.hash) else { return Ok(false) };
+        ensure(before == hash.hash, Rule::WrongHash, || {
+            format!("the hash of the same revisions was {before}, but not in {by}")
+        })?;
+        Ok(true)
+    }
+
+    /// Takes the last hash of the audit for the truth about what is compacted.
+    fn settle(&mut self, history: &History) {
+        let since = history.audit.since;
+        let audited = history.operations.iter().filter(|operation| operation.invoked > since);
+        for operation in audited {
+            if let Some(Response::HashKv(hash)) = operation.response() {
+                self.compacted = self.compacted.max(hash.compact_revision);
+            }
+        }
+        let compacted = self.compacted;
+        self.hashes.retain(|(at, _), _| (*at).max(0) >= compacted);
+    }
+}
+
+/// The revisions that an operation reads, but for the latest.
+fn past_revisions(request: &Request) -> Vec<i64> {
+    let revisions = match request {
+        Request::Range(range) => vec![range.revision],
+        Request::Txn(txn) => {
+            let ops = txn.success.iter().chain(&txn.failure);
+            let revisions = ops.map(|op| match &op.request {
+                Some(Op::RequestRange(range)) => range.revision,
+                _ => 0,
+            });
+            revisions.collect()
+        }
+        Request::HashKv(hash) => vec![hash.revision],
+        _ => Vec::new(),
+    };
+    revisions.into_iter().filter(|revision| *revision > 0).collect()
+}
+
+/// What was surely compacted may not be read any more.
+fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
+    let answered = operation.response().is_some();
+    let low = past_revisions(&operation.request).into_iter().find(|revision| *revision < surely);
+    ensure(!answered || low.is_none(), Rule::WrongCompaction, || {
+        format!("{surely} was compacted before {operation}")
+    })
+}
+
+/// Every refusal must have its reason; those because of leases are checked elsewhere.
+fn check_refusal(operation: &Operation, possibly: i64) -> Result<(), Violation> {
+    let Outcome::Refused(code, text) = &operation.outcome else { return Ok(()) };
+    if *code == Code::NotFound && operation.request.lease() != 0 {
+        return Ok(());
+    }
+    let because_compacted = *code == Code::OutOfRange && text.contains("compacted");
+    let compacted = match &operation.request {
+        Request::Compact(compact) => compact.revision <= possibly,
+        request => past_revisions(request).into_iter().any(|revision| revision < possibly),
+    };
+    ensure(because_compacted && compacted, Rule::WrongRefusal, || {
+        format!("no reason to refuse {operation}; at most {possibly} was compacted")
+    })
+}

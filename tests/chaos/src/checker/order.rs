@@ -1,0 +1,140 @@
+//! Real time: what was known before an operation was asked for.
+//!
+//! Whatever a client was told of a revision, everything that is asked for later, by anybody, must
+//! be answered from that revision or a later one; and what is written later gets a larger one.
+
+use std::collections::BTreeMap;
+
+use super::explain::Explained;
+use super::violation::{Rule, Violation, ensure};
+use crate::history::{History, Observed, Operation, Outcome, Response};
+
+/// The largest numbers that a member was heard to say, and what it says it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heights {
+    /// Cluster id and member id; 0 when they were not heard.
+    ids: (u64, u64),
+    revision: i64,
+    term: u64,
+    index: u64,
+    applied: u64,
+}
+
+impl Heights {
+    fn raise(&mut self, other: Self) {
+        self.ids = self.ids.max(other.ids);
+        self.revision = self.revision.max(other.revision);
+        self.term = self.term.max(other.term);
+        self.index = self.index.max(other.index);
+        self.applied = self.applied.max(other.applied);
+    }
+}
+
+/// What is known after the periods that were checked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Order {
+    revision: i64,
+    members: BTreeMap<usize, Heights>,
+}
+
+/// What was known when an operation was invoked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Floor {
+    /// The largest revision that anybody knew of.
+    pub(super) revision: i64,
+    /// What the member had said.
+    member: Heights,
+}
+
+/// What happens to the floors at a moment.
+enum Step {
+    /// Operation number so-and-so begins.
+    Invoke(usize),
+    /// A member said this, and a client heard it.
+    Heard(usize, Heights),
+}
+
+impl Order {
+    /// The floor of each operation, by its place. Everything the history says is known afterwards.
+    pub(super) fn floors(&mut self, history: &History) -> Vec<Floor> {
+        let mut steps: Vec<(u64, Step)> = Vec::new();
+        for (place, operation) in history.operations.iter().enumerate() {
+            steps.push((operation.invoked.order, Step::Invoke(place)));
+            if let Some(said) = said_by(operation) {
+                steps.push((operation.returned.order, Step::Heard(operation.member, said)));
+            }
+        }
+        for observation in &history.observations {
+            if let Observed::Told(told) = &observation.what {
+                let last = told.events.last().and_then(|event| event.kv.as_ref());
+                let revision = last.map_or(0, |kv| kv.mod_revision);
+                let said = Heights { revision, ..Heights::default() };
+                steps.push((observation.at.order, Step::Heard(observation.member, said)));
+            }
+        }
+        steps.sort_by_key(|(order, _)| *order);
+        let mut floors = vec![Floor::default(); history.operations.len()];
+        for (_, step) in steps {
+            match step {
+                Step::Invoke(place) => {
+                    let member = history.operations[place].member;
+                    let member = self.members.get(&member).copied().unwrap_or_default();
+                    floors[place] = Floor { revision: self.revision, member };
+                }
+                Step::Heard(member, said) => {
+                    self.revision = self.revision.max(said.revision);
+                    self.members.entry(member).or_default().raise(said);
+                }
+            }
+        }
+        floors
+    }
+}
+
+/// What a response says of its member.
+fn said_by(operation: &Operation) -> Option<Heights> {
+    let response = operation.response()?;
+    let header = response.header()?;
+    let ids = (header.cluster_id, header.member_id);
+    let (revision, term) = (header.revision, header.raft_term);
+    let mut said = Heights { ids, revision, term, ..Heights::default() };
+    if let Response::Status(status) = response {
+        (said.index, said.applied) = (status.raft_index, status.raft_applied_index);
+    }
+    Some(said)
+}
+
+/// Checks every operation against its floor.
+pub(super) fn check(
+    history: &History,
+    floors: &[Floor],
+    explained: &Explained,
+) -> Result<(), Violation> {
+    for (place, operation) in history.operations.iter().enumerate() {
+        let floor = &floors[place];
+        if let Some(revision) = explained.written(place) {
+            ensure(revision > floor.revision, Rule::WriteOutOfOrder, || {
+                format!("{} was known before, but {revision} is of {operation}", floor.revision)
+            })?;
+        }
+        if !matches!(operation.outcome, Outcome::Answered(_)) {
+            continue;
+        }
+        let Some(said) = said_by(operation) else { continue };
+        let stale = !operation.request.is_local() && said.revision < floor.revision;
+        ensure(!stale, Rule::StaleRead, || {
+            format!("revision {} was known before {operation}", floor.revision)
+        })?;
+        let known = floor.member;
+        ensure(known.ids == (0, 0) || said.ids == known.ids, Rule::WrongIdentity, || {
+            format!("the member was {:x?} before {operation}", known.ids)
+        })?;
+        let back = said.revision < known.revision || said.term < known.term;
+        let status = matches!(operation.response(), Some(Response::Status(_)));
+        let back = back || (status && (said.index < known.index || said.applied < known.applied));
+        ensure(!back, Rule::MovedBack, || {
+            format!("the member had said {known:?} before {operation}")
+        })?;
+    }
+    Ok(())
+}

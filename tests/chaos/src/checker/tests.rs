@@ -1,0 +1,214 @@
+//! The checker must accept what a sound store does, and find each kind of fault in it.
+
+mod faults;
+mod script;
+
+use quorate_proto::etcdserverpb::{
+    CompactionRequest, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseRevokeRequest,
+    PutRequest, RangeRequest,
+};
+use script::{Script, get, put};
+use tonic::Code;
+
+use super::Checker;
+use super::violation::Rule;
+use crate::history::{Outcome, Request, Response};
+
+/// A history in which a little of everything happens.
+fn rich() -> Script {
+    let mut script = Script::new();
+    script.watch();
+    script.ask(put("a", 0));
+    script.ask(put("b", 0));
+    script.ask(get("a"));
+    script.ask(Request::Put(PutRequest { key: "a".into(), prev_kv: true, ..Default::default() }));
+    script.ask(script::swap("a", 4));
+    script.ask(script::swap("a", 2));
+    script.ask(Request::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 3600 }));
+    script.ask(put("l", 7));
+    script.ask(script::time_to_live(7));
+    script.ask(script::delete("b", ""));
+    script.ask(script::delete("x", ""));
+    script.lose(put("c", 0), true);
+    script.lose(put("d", 0), false);
+    script.lose(script::delete("a", "b"), true);
+    script.ask(Request::Status);
+    script.ask(put("a", 0));
+    script.ask(script::list());
+    script.ask(Request::HashKv(HashKvRequest { revision: 0 }));
+    script.progress();
+    script
+}
+
+/// Checks a script that nobody changed.
+fn sound(script: &mut Script) -> Checker {
+    let mut checker = Checker::default();
+    checker.check(script.audit()).expect("it is sound");
+    checker
+}
+
+#[test]
+fn a_sound_history_passes() {
+    let mut script = rich();
+    let mut checker = sound(&mut script);
+    let tally = checker.tally();
+    assert_eq!((tally.unknown, tally.unknown_written), (3, 2));
+    assert_eq!((tally.acknowledged, tally.watched), (9, 9));
+    assert_eq!(checker.check_again(&script.everything()), Ok(()));
+    script.restart();
+    script.ask(Request::Compact(CompactionRequest { revision: 5, physical: true }));
+    script
+        .refuse(Request::Range(RangeRequest { revision: 4, ..script::range() }), script::COMPACTED);
+    script.ask(Request::LeaseRevoke(LeaseRevokeRequest { id: 7 }));
+    script.refuse(put("l", 7), script::LEASE_NOT_FOUND);
+    checker.check(script.audit()).expect("it is sound");
+    assert_eq!(checker.model().compacted(), 5);
+}
+
+#[test]
+fn what_was_lost_before_may_not_happen_later() {
+    let mut script = rich();
+    let late = script.lose(put("e", 0), false);
+    let mut checker = sound(&mut script);
+    script.happen(&late);
+    assert_eq!(checker.check(script.audit()).unwrap_err().rule, Rule::NeverRequested);
+}
+
+#[test]
+fn a_history_that_changes_is_found_when_it_is_read_again() {
+    let mut script = rich();
+    let checker = sound(&mut script);
+    let events = script.everything();
+    for broken in [&events[1..], &events[..events.len() - 1]] {
+        assert_eq!(checker.check_again(broken).unwrap_err().rule, Rule::BrokenEvents);
+    }
+    let mut swapped = events;
+    swapped.swap(3, 4);
+    assert_eq!(checker.check_again(&swapped).unwrap_err().rule, Rule::BrokenEvents);
+}
+
+#[test]
+fn nothing_happens_twice() {
+    let mut script = rich();
+    let acknowledged = script.ask(put("a", 0));
+    let again = script.operations[acknowledged].clone();
+    script.happen(&again);
+    let violation = Checker::default().check(script.audit()).unwrap_err();
+    assert_eq!(violation.rule, Rule::MisplacedWrite);
+    let mut script = rich();
+    let lost = script.lose(put("a", 0), true);
+    script.happen(&lost);
+    let violation = Checker::default().check(script.audit()).unwrap_err();
+    assert_eq!(violation.rule, Rule::NeverRequested);
+}
+
+#[test]
+fn operations_that_look_alike_are_told_apart() {
+    // The first deletion can be either of the lost ones, the second only the wider one.
+    let mut script = Script::new();
+    script.ask(put("a", 0));
+    let wide = script.lose(script::delete("a", "c"), false);
+    let narrow = script.lose(script::delete("a", ""), false);
+    script.happen(&narrow);
+    script.ask(put("a", 0));
+    script.ask(put("b", 0));
+    script.happen(&wide);
+    assert_eq!(sound(&mut script).tally().unknown_written, 2);
+    // A third one is too many.
+    let mut script = Script::new();
+    script.ask(put("a", 0));
+    let one = script.lose(script::delete("a", ""), false);
+    script.happen(&one);
+    script.ask(put("a", 0));
+    script.happen(&one);
+    let violation = Checker::default().check(script.audit()).unwrap_err();
+    assert_eq!(violation.rule, Rule::NeverRequested);
+}
+
+#[test]
+fn leases_expire_in_their_time_and_not_before() {
+    for (ttl, expected) in [(0, None), (3600, Some(Rule::WrongLease))] {
+        let mut script = Script::new();
+        script.ask(Request::LeaseGrant(LeaseGrantRequest { id: 9, ttl }));
+        script.ask(put("l", 9));
+        script.ask(put("m", 9));
+        script.expire(9);
+        let found = Checker::default().check(script.audit()).err().map(|violation| violation.rule);
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_lease_ends_with_all_its_keys() {
+    let mut script = Script::new();
+    script.ask(Request::LeaseGrant(LeaseGrantRequest { id: 9, ttl: 0 }));
+    script.ask(put("l", 9));
+    script.ask(put("m", 9));
+    // Nobody asked for the deletion of one of them.
+    let strange = script.lose(Request::DeleteRange(DeleteRangeRequest::default()), false);
+    script.write(&Request::DeleteRange(DeleteRangeRequest {
+        key: b"l".as_slice().into(),
+        ..Default::default()
+    }));
+    assert!(matches!(strange.outcome, Outcome::Unknown(_)));
+    let violation = Checker::default().check(script.audit()).unwrap_err();
+    assert_eq!(violation.rule, Rule::NeverRequested);
+}
+
+#[test]
+fn revoked_leases_stay_gone() {
+    let mut script = rich();
+    script.ask(Request::LeaseRevoke(LeaseRevokeRequest { id: 7 }));
+    script.ask(put("l", 7));
+    assert_eq!(Checker::default().check(script.audit()).unwrap_err().rule, Rule::WrongLease);
+    let mut script = rich();
+    script.ask(Request::LeaseRevoke(LeaseRevokeRequest { id: 7 }));
+    script.leases.insert(7);
+    script.ask(script::time_to_live(7));
+    assert_eq!(Checker::default().check(script.audit()).unwrap_err().rule, Rule::WrongLease);
+}
+
+#[test]
+fn refusals_need_a_reason() {
+    let refusals = [
+        (put("a", 0), script::COMPACTED),
+        (put("l", 7), script::LEASE_NOT_FOUND),
+        (Request::Range(RangeRequest { revision: 2, ..script::range() }), script::COMPACTED),
+        (put("a", 0), (Code::InvalidArgument, "etcdserver: key is not provided")),
+    ];
+    for (request, text) in refusals {
+        let mut script = rich();
+        script.refuse(request, text);
+        let rule = Checker::default().check(script.audit()).unwrap_err().rule;
+        assert!(matches!(rule, Rule::WrongRefusal | Rule::WrongLease), "{rule:?}");
+    }
+}
+
+#[test]
+fn compactions_last() {
+    let compact = || Request::Compact(CompactionRequest { revision: 5, physical: true });
+    let past = || Request::Range(RangeRequest { revision: 4, ..script::range() });
+    let mut script = rich();
+    script.ask(compact());
+    script.ask(past());
+    let violation = Checker::default().check(script.audit()).unwrap_err();
+    assert_eq!(violation.rule, Rule::WrongCompaction);
+    // In the next period it is remembered; what was forgotten is found.
+    let mut script = rich();
+    script.ask(compact());
+    let mut checker = sound(&mut script);
+    script.compacted = -1;
+    script.ask(Request::HashKv(HashKvRequest { revision: 0 }));
+    assert_eq!(checker.check(script.audit()).unwrap_err().rule, Rule::WrongCompaction);
+}
+
+#[test]
+fn hashes_of_the_same_revisions_are_equal() {
+    let mut script = rich();
+    let mut checker = sound(&mut script);
+    let last = script.ask(Request::HashKv(HashKvRequest { revision: 0 }));
+    if let Outcome::Answered(Response::HashKv(hash)) = &mut script.operations[last].outcome {
+        hash.hash ^= 1;
+    }
+    assert_eq!(checker.check(script.audit()).unwrap_err().rule, Rule::WrongHash);
+}

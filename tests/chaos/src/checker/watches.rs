@@ -1,0 +1,162 @@
+//! What watches were told, against what was written.
+//!
+//! A watch that is resumed where it was interrupted must, over all its interruptions, be told every
+//! event that it asked for exactly once and in order, the events of one revision in one message.
+
+use std::collections::BTreeMap;
+
+use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
+use quorate_proto::mvccpb::Event;
+
+use super::model::{Keys, Model};
+use super::violation::{Rule, Violation, ensure};
+use crate::history::{Moment, Observation, Observed};
+
+/// All watches.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watches {
+    watches: BTreeMap<u64, Watch>,
+    /// What was told of revisions that no audit has seen yet.
+    early: Vec<Observation>,
+}
+
+/// A watch.
+#[derive(Clone, Debug)]
+struct Watch {
+    interest: WatchCreateRequest,
+    /// Everything below this revision has been told.
+    next: i64,
+}
+
+impl Watches {
+    /// Checks observations up to what the model knows; returns how many events there were. What a
+    /// watch knew before `since` the model must know too.
+    pub(super) fn check(
+        &mut self,
+        observations: Vec<Observation>,
+        model: &Model,
+        since: Moment,
+    ) -> Result<usize, Violation> {
+        let mut events = 0;
+        let mut early: Vec<Observation> = Vec::new();
+        let all = std::mem::take(&mut self.early).into_iter().chain(observations);
+        for observation in all {
+            let later = early.iter().any(|other| other.watch == observation.watch);
+            let unknown = highest(&observation) > model.revision();
+            ensure(!unknown || observation.at > since, Rule::LostWrite, || {
+                let last = model.revision();
+                format!("the last revision is {last}, but a watch was told {observation:?}")
+            })?;
+            if unknown || later {
+                early.push(observation);
+                continue;
+            }
+            events += self.take(observation, model)?;
+        }
+        self.early = early;
+        Ok(events)
+    }
+
+    fn take(&mut self, observation: Observation, model: &Model) -> Result<usize, Violation> {
+        let Observation { watch: number, what, .. } = observation;
+        match what {
+            Observed::Asked(interest) => {
+                let start = interest.start_revision;
+                let watch = self.watches.entry(number).or_insert(Watch { interest, next: start });
+                ensure(watch.next == start, Rule::WrongWatch, || {
+                    format!("watch {number} was told up to {}, not {start}", watch.next)
+                })?;
+                Ok(0)
+            }
+            Observed::Told(told) => {
+                let watch = self.watches.get_mut(&number).expect("it was asked for");
+                watch.take(number, &told, model)
+            }
+        }
+    }
+}
+
+/// The last revision that an observation is about: that of an event, or of progress.
+fn highest(observation: &Observation) -> i64 {
+    match &observation.what {
+        Observed::Told(told) if told.created || told.canceled => 0,
+        Observed::Told(told) => match told.events.iter().map(revision_of).max() {
+            Some(last) => last,
+            None => told.header.as_ref().map_or(0, |header| header.revision),
+        },
+        Observed::Asked(_) => 0,
+    }
+}
+
+fn revision_of(event: &Event) -> i64 {
+    event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
+}
+
+impl Watch {
+    fn take(
+        &mut self,
+        number: u64,
+        told: &WatchResponse,
+        model: &Model,
+    ) -> Result<usize, Violation> {
+        let wrong =
+            |what: String| Violation::new(Rule::WrongWatch, format!("watch {number} {what}"));
+        if told.canceled {
+            return Err(wrong(format!("was cancelled: {told:?}")));
+        }
+        let header = told.header.as_ref().map_or(0, |header| header.revision);
+        let Some(last) = told.events.last().map(revision_of) else {
+            if !told.created {
+                self.take_progress(header, model).map_err(wrong)?;
+            }
+            return Ok(0);
+        };
+        if header < last {
+            return Err(wrong(format!("was told of {last} under a header of {header}")));
+        }
+        let due: Vec<Event> = self.due(last, model);
+        if due != told.events {
+            let at = due.iter().zip(&told.events).take_while(|(a, b)| a == b).count();
+            return Err(wrong(format!(
+                "was due {} events of {}..={last}, was told {}; they differ at number {at}: \
+                 due {}, told {}",
+                due.len(),
+                self.next,
+                told.events.len(),
+                shown(due.get(at)),
+                shown(told.events.get(at)),
+            )));
+        }
+        self.next = last + 1;
+        Ok(due.len())
+    }
+
+    /// Nothing up to `revision` may be left to be told.
+    fn take_progress(&mut self, revision: i64, model: &Model) -> Result<(), String> {
+        if revision < self.next {
+            return Ok(());
+        }
+        if let Some(left) = self.due(revision, model).first() {
+            return Err(format!("was told progress {revision}, but not {}", shown(Some(left))));
+        }
+        self.next = revision + 1;
+        Ok(())
+    }
+
+    /// The events from where it stands up to `last`.
+    fn due(&self, last: i64, model: &Model) -> Vec<Event> {
+        let keys = Keys::new(&self.interest.key, &self.interest.range_end);
+        let changes = (self.next..=last).flat_map(|revision| model.changes(revision));
+        let wanted = changes.filter(|change| keys.contains(&change.key));
+        wanted.map(|change| change.event(self.interest.prev_kv)).collect()
+    }
+}
+
+/// An event as a violation shows it.
+fn shown(event: Option<&Event>) -> String {
+    let Some((event, kv)) = event.and_then(|event| Some((event, event.kv.as_ref()?))) else {
+        return "nothing".to_owned();
+    };
+    let key = String::from_utf8_lossy(&kv.key);
+    format!("{:?} of {key} at revision {}", event.r#type(), kv.mod_revision)
+}

@@ -1,0 +1,190 @@
+//! A disk that forgets what was not synced when its power is cut.
+//!
+//! ```text
+//!   the member's files
+//!   ext4 on a loop device      inner: its page cache is the member's page cache
+//!   a file, written in full    what the disk has in its cache: kept when it is flushed
+//!   ext4 on a loop device      outer: shut down as it is, which drops what was not synced
+//!   a file
+//! ```
+//!
+//! One file system would do to lose what a process wrote and did not sync. With two of them, the
+//! inner one's device loses, too, what was sent to it but not flushed: a write around the page
+//! cache is not durable here unless it says that it has to be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use quorate_test_support::require::{Need, find};
+use quorate_test_support::wait;
+use rand::Rng;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+
+/// What the machine needs for it.
+pub const NEEDS: [Need; 3] = [Need::Root, Need::LoopDevices, Need::Program("python3")];
+
+/// Size of the disk.
+const DISK_MIB: u64 = 512;
+/// Size of the file system that it lies on.
+const OUTER_MIB: u64 = DISK_MIB + 96;
+/// How long a file system may take to be unmounted: a process that was just killed may use it yet.
+const UNMOUNT_WITHIN: Duration = Duration::from_secs(20);
+/// Takes the power.
+const CUT_POWER: &str = include_str!("cut_power.py");
+
+/// The disk, mounted.
+#[derive(Debug)]
+pub struct Disk {
+    outer: Mount,
+    inner: Mount,
+    off: bool,
+    _folder: TempDir,
+}
+
+/// A file as a file system.
+#[derive(Debug)]
+struct Mount {
+    image: PathBuf,
+    at: PathBuf,
+    options: &'static str,
+    device: Option<String>,
+    mounted: bool,
+}
+
+impl Disk {
+    /// An empty disk.
+    ///
+    /// # Panics
+    /// When it cannot be made; [`NEEDS`] must be met.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("quorate-disk-").tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        // Nothing has to survive the machine itself: its own disk need not be waited for.
+        let outer = Mount::new(path("outer.img"), path("outer"), "nobarrier,lazytime,noatime");
+        let inner = Mount::new(outer.at.join("disk"), path("inner"), "noatime");
+        let mut disk = Self { outer, inner, off: false, _folder: folder };
+        fs::File::create(&disk.outer.image)
+            .and_then(|file| file.set_len(OUTER_MIB << 20))
+            .expect("there is space");
+        make_file_system(&disk.outer.image);
+        disk.outer.mount();
+        // Written in full: where blocks have yet to be allocated, more is lost than a disk loses.
+        let count = format!("count={DISK_MIB}");
+        let of = format!("of={}", disk.inner.image.display());
+        run("dd", &["if=/dev/zero", &of, "bs=1M", &count, "conv=fsync", "status=none"]);
+        make_file_system(&disk.inner.image);
+        disk.inner.mount();
+        run("sync", &["--file-system", &disk.outer.at.display().to_string()]);
+        disk
+    }
+
+    /// Where files are kept.
+    pub fn path(&self) -> &Path {
+        &self.inner.at
+    }
+
+    /// Cuts the power: a random part of what is not synced is kept, the rest is lost, and nothing
+    /// can be read or written until [`Disk::restore`].
+    pub fn cut_power(&mut self, rng: &mut StdRng) {
+        let (mount, disk) = (self.outer.at.display(), self.inner.image.display());
+        let seed = rng.random::<u32>().to_string();
+        run("python3", &["-c", CUT_POWER, &mount.to_string(), &disk.to_string(), &seed]);
+        self.off = true;
+    }
+
+    /// Whether its power was cut.
+    pub fn is_off(&self) -> bool {
+        self.off
+    }
+
+    /// Switches it on again. Nobody may use it any more.
+    ///
+    /// # Panics
+    /// When somebody does.
+    pub fn restore(&mut self) {
+        self.inner.unmount();
+        self.outer.unmount();
+        self.outer.mount();
+        self.inner.mount();
+        self.off = false;
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.inner.give_up();
+        self.outer.give_up();
+    }
+}
+
+impl Mount {
+    fn new(image: PathBuf, at: PathBuf, options: &'static str) -> Self {
+        fs::create_dir(&at).expect("the folder is ours");
+        Self { image, at, options, device: None, mounted: false }
+    }
+
+    fn mount(&mut self) {
+        let image = self.image.display().to_string();
+        let device = run("losetup", &["--find", "--show", &image]);
+        self.device = Some(device.clone());
+        let at = self.at.display().to_string();
+        run("mount", &["--types", "ext4", "--options", self.options, &device, &at]);
+        self.mounted = true;
+    }
+
+    fn unmount(&mut self) {
+        let at = self.at.display().to_string();
+        if self.mounted {
+            wait::until("unmounting", UNMOUNT_WITHIN, || try_run("umount", &[&at]).ok());
+            self.mounted = false;
+        }
+        if let Some(device) = self.device.take() {
+            run("losetup", &["--detach", &device]);
+            // Detaching goes on behind the call. A second device on the same file would see
+            // another state of it.
+            let image = self.image.display().to_string();
+            wait::until("detaching", UNMOUNT_WITHIN, || {
+                let devices = try_run("losetup", &["--associated", &image]).ok()?;
+                devices.is_empty().then_some(())
+            });
+        }
+    }
+
+    /// Leaves as little behind as possible.
+    fn give_up(&mut self) {
+        if self.mounted {
+            try_run("umount", &["--lazy", &self.at.display().to_string()]).ok();
+        }
+        if let Some(device) = self.device.take() {
+            try_run("losetup", &["--detach", &device]).ok();
+        }
+    }
+}
+
+fn make_file_system(image: &Path) {
+    // Discarding would take away the blocks of the file that the image lies in.
+    run("mkfs.ext4", &["-q", "-F", "-E", "nodiscard", &image.display().to_string()]);
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    try_run(program, args).unwrap_or_else(|error| panic!("{program} {args:?}: {error}"))
+}
+
+/// Runs a program to its end; what it printed, or why it failed.
+fn try_run(program: &str, args: &[&str]) -> Result<String, String> {
+    let path = find(program).ok_or("it is not on the PATH")?;
+    let output = Command::new(path).args(args).output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}

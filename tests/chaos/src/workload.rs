@@ -1,0 +1,7 @@
+//! Clients that put a member under load, and watches held open beside them.
+
+pub mod client;
+pub mod load;
+pub mod traffic;
+pub mod value;
+pub mod watcher;

@@ -1,0 +1,130 @@
+//! One client: asks a member and takes down what came of it.
+
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_proto::etcdserverpb::lease_client::LeaseClient;
+use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_proto::etcdserverpb::{
+    DefragmentRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
+    StatusRequest,
+};
+use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
+use tonic::transport::Channel;
+use tonic::{Code, Response as Answer, Status};
+
+use crate::history::{Clock, Operation, Outcome, Request, Response};
+
+/// How long a client waits for an answer. Generous: only a member that hangs takes this long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// What every refusal of a member begins with; other errors are those of the connection.
+const REFUSAL: &str = "etcdserver: ";
+
+/// A client of one member, with one connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    id: u64,
+    member: usize,
+    clock: Clock,
+    kv: KvClient<Channel>,
+    lease: LeaseClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
+}
+
+impl Client {
+    /// Client number `id`, of the member number `member` at `url`. It connects when it first asks.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn new(id: u64, member: usize, url: &str, clock: &Clock) -> Self {
+        let channel = channel(url);
+        Self {
+            id,
+            member,
+            clock: clock.clone(),
+            kv: KvClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            lease: LeaseClient::new(channel.clone()),
+            maintenance: MaintenanceClient::new(channel),
+        }
+    }
+
+    /// Carries out an operation with a fresh id.
+    pub async fn ask(&mut self, request: Request) -> Operation {
+        let id = self.clock.operation_id();
+        self.ask_as(id, request).await
+    }
+
+    /// Carries out operation `id`.
+    pub async fn ask_as(&mut self, id: u64, request: Request) -> Operation {
+        let invoked = self.clock.now();
+        let answer = tokio::time::timeout(ANSWER_WITHIN, self.send(request.clone())).await;
+        let outcome = match answer {
+            Ok(Ok(response)) => Outcome::Answered(response),
+            Ok(Err(status)) => outcome_of(&status),
+            Err(_) => Outcome::Unknown(format!("no answer in {ANSWER_WITHIN:?}")),
+        };
+        let (client, member, returned) = (self.id, self.member, self.clock.now());
+        Operation { id, client, member, invoked, returned, request, outcome }
+    }
+
+    async fn send(&mut self, request: Request) -> Result<Response, Status> {
+        let inner = Answer::into_inner;
+        Ok(match request {
+            Request::Range(r) => Response::Range(self.kv.range(r).await?.into_inner()),
+            Request::Put(r) => Response::Put(self.kv.put(r).await?.into_inner()),
+            Request::DeleteRange(r) => {
+                Response::DeleteRange(self.kv.delete_range(r).await?.into_inner())
+            }
+            Request::Txn(r) => Response::Txn(self.kv.txn(r).await?.into_inner()),
+            Request::Compact(r) => Response::Compact(self.kv.compact(r).await?.into_inner()),
+            Request::LeaseGrant(r) => {
+                Response::LeaseGrant(self.lease.lease_grant(r).await?.into_inner())
+            }
+            Request::LeaseRevoke(r) => {
+                Response::LeaseRevoke(self.lease.lease_revoke(r).await?.into_inner())
+            }
+            Request::LeaseKeepAlive(r) => Response::LeaseKeepAlive(self.keep_alive(r).await?),
+            Request::LeaseTimeToLive(r) => {
+                Response::LeaseTimeToLive(self.lease.lease_time_to_live(r).await?.into_inner())
+            }
+            Request::LeaseLeases => {
+                let listed = self.lease.lease_leases(LeaseLeasesRequest {}).await;
+                Response::LeaseLeases(listed.map(inner)?)
+            }
+            Request::HashKv(r) => Response::HashKv(self.maintenance.hash_kv(r).await?.into_inner()),
+            Request::Status => {
+                let status = self.maintenance.status(StatusRequest {}).await;
+                Response::Status(status?.into_inner())
+            }
+            Request::Defragment => {
+                let done = self.maintenance.defragment(DefragmentRequest {}).await;
+                Response::Defragment(done?.into_inner())
+            }
+        })
+    }
+
+    async fn keep_alive(
+        &mut self,
+        request: LeaseKeepAliveRequest,
+    ) -> Result<LeaseKeepAliveResponse, Status> {
+        let once = tokio_stream::once(request);
+        let mut answers = self.lease.lease_keep_alive(once).await?.into_inner();
+        answers.message().await?.ok_or_else(|| Status::unknown("the stream ended"))
+    }
+}
+
+/// A refusal is known to have changed nothing. Of any other error the same cannot be said.
+fn outcome_of(status: &Status) -> Outcome {
+    let refused = matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::ResourceExhausted
+    );
+    match refused && status.message().starts_with(REFUSAL) {
+        true => Outcome::Refused(status.code(), status.message().to_owned()),
+        false => Outcome::Unknown(format!("{:?}: {}", status.code(), status.message())),
+    }
+}

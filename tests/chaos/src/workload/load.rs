@@ -1,0 +1,82 @@
+//! Clients at work until they are told to stop, or nobody answers them.
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Client;
+use super::traffic::{Profile, Traffic};
+use crate::history::{Clock, Operation, Request};
+
+/// Several clients at work.
+#[derive(Debug)]
+pub struct Load {
+    clients: JoinSet<Done>,
+    stop: CancellationToken,
+    clock: Clock,
+}
+
+/// What a client leaves.
+#[derive(Debug)]
+struct Done {
+    operations: Vec<Operation>,
+    /// With its place among the others.
+    traffic: Option<(usize, Traffic)>,
+}
+
+impl Load {
+    /// A load without clients.
+    pub fn new(clock: &Clock) -> Self {
+        let (clients, stop) = (JoinSet::new(), CancellationToken::new());
+        Self { clients, stop, clock: clock.clone() }
+    }
+
+    /// Sets a client to work.
+    pub fn add(
+        &mut self,
+        runtime: &Handle,
+        mut client: Client,
+        traffic: Traffic,
+        profile: Profile,
+    ) {
+        let (stop, clock, place) = (self.stop.clone(), self.clock.clone(), self.clients.len());
+        let work = async move {
+            let mut traffic = traffic;
+            let mut operations = Vec::new();
+            while !stop.is_cancelled() && operations.len() < profile.operations_max {
+                let id = clock.operation_id();
+                let request = traffic.next(id, &profile);
+                let operation = client.ask_as(id, request).await;
+                traffic.learn(&operation);
+                let lost = operation.is_unknown();
+                operations.push(operation);
+                if lost {
+                    break;
+                }
+            }
+            Done { operations, traffic: Some((place, traffic)) }
+        };
+        self.clients.spawn_on(work, runtime);
+    }
+
+    /// Lets a client ask one thing beside the others.
+    pub fn ask(&mut self, runtime: &Handle, mut client: Client, request: Request) {
+        let work =
+            async move { Done { operations: vec![client.ask(request).await], traffic: None } };
+        self.clients.spawn_on(work, runtime);
+    }
+
+    /// Lets every client end what it is at. Returns what they did, and their traffic in the order
+    /// in which they were added.
+    pub async fn finish(mut self) -> (Vec<Operation>, Vec<Traffic>) {
+        self.stop.cancel();
+        let (mut operations, mut traffics) = (Vec::new(), Vec::new());
+        while let Some(done) = self.clients.join_next().await {
+            let done = done.expect("a client does not panic");
+            operations.extend(done.operations);
+            traffics.extend(done.traffic);
+        }
+        traffics.sort_by_key(|(place, _)| *place);
+        (operations, traffics.into_iter().map(|(_, traffic)| traffic).collect())
+    }
+}

@@ -1,0 +1,318 @@
+//! What one client asks for next: random, but shaped by what it was answered.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use quorate_proto::etcdserverpb::request_op::Request as Op;
+use quorate_proto::etcdserverpb::{
+    Compare, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+};
+use quorate_proto::mvccpb::KeyValue;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+use super::value::value;
+use crate::history::{Operation, Outcome, Request, Response};
+
+/// Keys that all clients write.
+pub const SHARED_KEYS: u32 = 64;
+/// Keys that are attached to leases. Nothing but the end of a lease deletes them.
+pub const LEASED_KEYS: u32 = 24;
+/// Leases that a client holds at most.
+const LEASES_MAX: usize = 5;
+/// Seconds that most leases last: longer than any campaign.
+pub const LONG_TTL: i64 = 7200;
+/// Seconds that a lease lasts which is to expire.
+pub const SHORT_TTL: i64 = 3;
+/// How far back a read of the past goes.
+const PAST_REVISIONS_MAX: i64 = 60;
+
+/// What a client does, out of how many operations how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    /// Actions with their weights.
+    actions: &'static [(Action, u32)],
+    /// Lengths of values with their weights.
+    lengths: &'static [(RangeInclusiveConst, u32)],
+    /// A client stops by itself after so many operations.
+    pub operations_max: usize,
+}
+
+type RangeInclusiveConst = (usize, usize);
+
+/// All kinds of operations, values from a few bytes to half a megabyte.
+pub const MIXED: Profile = Profile {
+    actions: &[
+        (Action::Put, 34),
+        (Action::Swap, 14),
+        (Action::PutSeveral, 6),
+        (Action::Move, 4),
+        (Action::Delete, 7),
+        (Action::DeleteRange, 2),
+        (Action::PutLeased, 6),
+        (Action::Get, 10),
+        (Action::List, 5),
+        (Action::Past, 3),
+        (Action::ReadTxn, 2),
+        (Action::Grant, 3),
+        (Action::Revoke, 1),
+        (Action::KeepAlive, 2),
+        (Action::TimeToLive, 2),
+        (Action::Status, 1),
+        (Action::Hash, 1),
+    ],
+    lengths: &[
+        ((16, 256), 74),
+        ((257, 8 << 10), 20),
+        ((8 << 10, 64 << 10), 5),
+        ((64 << 10, 512 << 10), 1),
+    ],
+    operations_max: usize::MAX,
+};
+
+/// Large values as fast as they are taken: logs and layers fill up and are flushed by themselves.
+pub const BULK: Profile = Profile {
+    actions: &[(Action::Put, 9), (Action::Get, 1)],
+    // Four of them are still no request that is too large.
+    lengths: &[((64 << 10, 320 << 10), 1)],
+    operations_max: 40,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Put,
+    /// Replaces a value if nobody else did meanwhile.
+    Swap,
+    PutSeveral,
+    /// Puts one key and deletes another at the same revision.
+    Move,
+    Delete,
+    DeleteRange,
+    PutLeased,
+    Get,
+    List,
+    /// Reads at an earlier revision.
+    Past,
+    ReadTxn,
+    Grant,
+    Revoke,
+    KeepAlive,
+    TimeToLive,
+    Status,
+    Hash,
+}
+
+/// The requests of one client.
+#[derive(Debug)]
+pub struct Traffic {
+    rng: StdRng,
+    /// Revisions at which keys were last seen.
+    seen: BTreeMap<Bytes, i64>,
+    revision: i64,
+    leases: Vec<i64>,
+}
+
+/// A key that all clients write.
+pub fn shared_key(number: u32) -> Bytes {
+    format!("k/{number:03}").into()
+}
+
+/// A key that is attached to a lease.
+fn leased_key(number: u32) -> Bytes {
+    format!("l/{number:03}").into()
+}
+
+impl Traffic {
+    /// Requests that follow from `rng`.
+    pub fn new(rng: StdRng) -> Self {
+        Self { rng, seen: BTreeMap::new(), revision: 1, leases: Vec::new() }
+    }
+
+    /// The next request; `id` is that of the operation.
+    pub fn next(&mut self, id: u64, profile: &Profile) -> Request {
+        let (action, _) = *weighted(&mut self.rng, profile.actions);
+        let ((shortest, longest), _) = *weighted(&mut self.rng, profile.lengths);
+        let length = shortest..=longest;
+        match action {
+            Action::Put => Request::Put(self.put(id, length)),
+            Action::Swap => self.swap(id, length),
+            Action::PutSeveral => self.put_several(id, length),
+            Action::Move => self.move_key(id, length),
+            Action::Delete => {
+                let key = self.key();
+                let prev_kv = self.rng.random();
+                Request::DeleteRange(DeleteRangeRequest { key, prev_kv, ..Default::default() })
+            }
+            Action::DeleteRange => {
+                let first = self.rng.random_range(0..SHARED_KEYS);
+                let end = first + self.rng.random_range(1..5);
+                let prev_kv = self.rng.random();
+                let (key, range_end) = (shared_key(first), shared_key(end));
+                Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv })
+            }
+            Action::PutLeased => self.put_leased(id, length),
+            Action::Get => Request::Range(self.get()),
+            Action::List => Request::Range(self.list()),
+            Action::Past => {
+                let back = self.rng.random_range(0..PAST_REVISIONS_MAX);
+                let revision = (self.revision - back).max(1);
+                Request::Range(RangeRequest { revision, ..self.list() })
+            }
+            Action::ReadTxn => self.read_txn(),
+            Action::Grant => self.grant(id),
+            Action::Revoke | Action::KeepAlive | Action::TimeToLive => self.of_lease(action, id),
+            Action::Status => Request::Status,
+            Action::Hash => Request::HashKv(HashKvRequest { revision: 0 }),
+        }
+    }
+
+    /// Takes note of what came of an operation.
+    pub fn learn(&mut self, operation: &Operation) {
+        self.revision = self.revision.max(operation.revision().unwrap_or(0));
+        match (&operation.request, &operation.outcome) {
+            (Request::LeaseGrant(grant), Outcome::Answered(_)) => self.leases.push(grant.id),
+            (Request::LeaseRevoke(revoke), _) => self.leases.retain(|id| *id != revoke.id),
+            (_, Outcome::Answered(Response::Range(range))) => {
+                for KeyValue { key, mod_revision, .. } in &range.kvs {
+                    self.seen.insert(key.clone(), *mod_revision);
+                }
+            }
+            // The lease has expired.
+            (request, Outcome::Refused(..)) => {
+                let gone = request.lease();
+                self.leases.retain(|id| *id != gone);
+            }
+            _ => {}
+        }
+    }
+
+    fn key(&mut self) -> Bytes {
+        // Some keys are written by everybody all the time.
+        let hot = self.rng.random_bool(0.3);
+        shared_key(self.rng.random_range(0..if hot { 4 } else { SHARED_KEYS }))
+    }
+
+    fn put(&mut self, id: u64, length: RangeInclusive<usize>) -> PutRequest {
+        let (key, prev_kv) = (self.key(), self.rng.random_bool(0.2));
+        let value = value(id, 0, self.rng.random_range(length));
+        PutRequest { key, value, prev_kv, ..Default::default() }
+    }
+
+    fn put_leased(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
+        let Some(lease) = self.leases.choose(&mut self.rng).copied() else {
+            return self.grant(id);
+        };
+        let key = leased_key(self.rng.random_range(0..LEASED_KEYS));
+        Request::Put(PutRequest { key, lease, ..self.put(id, length) })
+    }
+
+    /// As an API server updates an object: only if it is as it was read, and otherwise reads it.
+    fn swap(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
+        let put = self.put(id, length);
+        let known = self.seen.get(&put.key).copied().unwrap_or(0);
+        let compare = Compare {
+            result: CompareResult::Equal as i32,
+            target: CompareTarget::Mod as i32,
+            key: put.key.clone(),
+            target_union: Some(TargetUnion::ModRevision(known)),
+            ..Default::default()
+        };
+        let get = RangeRequest { key: put.key.clone(), ..Default::default() };
+        Request::Txn(TxnRequest {
+            compare: vec![compare],
+            success: vec![op(Op::RequestPut(put))],
+            failure: vec![op(Op::RequestRange(get))],
+        })
+    }
+
+    fn put_several(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
+        let first = self.rng.random_range(0..SHARED_KEYS);
+        let count = self.rng.random_range(2..5);
+        let mut success = Vec::new();
+        for (part, number) in (first..first + count).enumerate() {
+            let value = value(id, part, self.rng.random_range(length.clone()));
+            let key = shared_key(number % SHARED_KEYS);
+            success.push(op(Op::RequestPut(PutRequest { key, value, ..Default::default() })));
+        }
+        // It sees what it wrote itself.
+        success.push(op(Op::RequestRange(self.list())));
+        Request::Txn(TxnRequest { success, ..Default::default() })
+    }
+
+    fn move_key(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
+        let from = self.rng.random_range(0..SHARED_KEYS);
+        let to = (from + self.rng.random_range(1..SHARED_KEYS)) % SHARED_KEYS;
+        let delete =
+            DeleteRangeRequest { key: shared_key(from), prev_kv: true, ..Default::default() };
+        let put = PutRequest { key: shared_key(to), ..self.put(id, length) };
+        let mut success = vec![op(Op::RequestDeleteRange(delete)), op(Op::RequestPut(put))];
+        if self.rng.random() {
+            success.reverse();
+        }
+        Request::Txn(TxnRequest { success, ..Default::default() })
+    }
+
+    fn get(&mut self) -> RangeRequest {
+        let serializable = self.rng.random_bool(0.3);
+        RangeRequest { key: self.key(), serializable, ..Default::default() }
+    }
+
+    fn list(&mut self) -> RangeRequest {
+        let first = self.rng.random_range(0..SHARED_KEYS);
+        let mut range = RangeRequest {
+            key: shared_key(first),
+            range_end: shared_key(first + self.rng.random_range(1..20)),
+            ..Default::default()
+        };
+        match self.rng.random_range(0..5) {
+            0 => range.limit = self.rng.random_range(1..6),
+            1 => range.keys_only = true,
+            2 => range.count_only = true,
+            3 => range.serializable = true,
+            _ => {}
+        }
+        range
+    }
+
+    fn read_txn(&mut self) -> Request {
+        let ranges = (0..self.rng.random_range(1..4)).map(|_| self.list()).collect::<Vec<_>>();
+        let success = ranges.into_iter().map(|range| op(Op::RequestRange(range))).collect();
+        Request::Txn(TxnRequest { success, ..Default::default() })
+    }
+
+    fn grant(&mut self, id: u64) -> Request {
+        if self.leases.len() >= LEASES_MAX {
+            return self.of_lease(Action::Revoke, id);
+        }
+        let ttl = if self.rng.random_bool(0.2) { SHORT_TTL } else { LONG_TTL };
+        Request::LeaseGrant(LeaseGrantRequest { ttl, id: lease_id(id) })
+    }
+
+    fn of_lease(&mut self, action: Action, id: u64) -> Request {
+        let Some(lease) = self.leases.choose(&mut self.rng).copied() else {
+            return self.grant(id);
+        };
+        match action {
+            Action::Revoke => Request::LeaseRevoke(LeaseRevokeRequest { id: lease }),
+            Action::KeepAlive => Request::LeaseKeepAlive(LeaseKeepAliveRequest { id: lease }),
+            _ => Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id: lease, keys: true }),
+        }
+    }
+}
+
+/// Leases are named after the operation that grants them.
+fn lease_id(operation: u64) -> i64 {
+    i64::try_from(operation).expect("operations are counted from 1")
+}
+
+fn op(request: Op) -> RequestOp {
+    RequestOp { request: Some(request) }
+}
+
+fn weighted<'a, T>(rng: &mut StdRng, choices: &'a [(T, u32)]) -> &'a (T, u32) {
+    choices.choose_weighted(rng, |choice| choice.1).expect("there are choices with weights")
+}

@@ -1,0 +1,166 @@
+//! One watch that is resumed after every interruption, where it was interrupted.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb::watch_client::WatchClient;
+use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_proto::etcdserverpb::{
+    WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+};
+use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::history::{Clock, Moment, Observation, Observed};
+
+/// How often a watch asks how far it has come.
+const PROGRESS_EVERY: Duration = Duration::from_millis(25);
+/// Requests that wait to be sent; more are dropped, for they ask the same again.
+const REQUESTS_MAX: usize = 4;
+
+/// A watch.
+#[derive(Debug)]
+pub struct Watcher {
+    number: u64,
+    interest: WatchCreateRequest,
+    clock: Clock,
+    state: Arc<State>,
+    session: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The last revision up to which it was told everything; one below its start at first.
+    seen: AtomicI64,
+    told: Mutex<Vec<Observation>>,
+}
+
+impl State {
+    fn take(&self, observation: Observation) {
+        self.told.lock().expect("nobody panics with it").push(observation);
+    }
+}
+
+impl Watcher {
+    /// Watch number `number` for what `interest` says, from its start revision on, which must be
+    /// given.
+    pub fn new(number: u64, interest: WatchCreateRequest, clock: &Clock) -> Self {
+        let seen = AtomicI64::new(interest.start_revision - 1);
+        let state = Arc::new(State { seen, told: Mutex::new(Vec::new()) });
+        Self { number, interest, clock: clock.clone(), state, session: None }
+    }
+
+    /// Opens it at the member number `member` at `url`, right behind what it was told last. It
+    /// ends with the connection.
+    ///
+    /// # Panics
+    /// When it is open already.
+    pub fn resume(&mut self, runtime: &Handle, member: usize, url: &str) {
+        assert!(self.session.is_none(), "two sessions would be told everything twice");
+        let start_revision = self.seen() + 1;
+        let interest = WatchCreateRequest { start_revision, ..self.interest.clone() };
+        let (number, clock, state) = (self.number, self.clock.clone(), self.state.clone());
+        let _entered = runtime.enter();
+        let client = WatchClient::new(channel(url)).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let session = Session { number, member, clock, state };
+        self.session = Some(runtime.spawn(async move {
+            // An error is the end of the connection; what it kept from us is told by the next.
+            session.run(client, interest).await.ok();
+        }));
+    }
+
+    /// Waits for the end of the connection, so that all is taken which was sent over it, but no
+    /// longer than `limit`.
+    pub async fn end_within(&mut self, limit: Duration) {
+        if let Some(mut session) = self.session.take()
+            && tokio::time::timeout(limit, &mut session).await.is_err()
+        {
+            session.abort();
+            // The error says that it was aborted.
+            session.await.ok();
+        }
+    }
+
+    /// The last revision up to which it was told everything.
+    pub fn seen(&self) -> i64 {
+        self.state.seen.load(Ordering::SeqCst)
+    }
+
+    /// Takes what it was told since the last call, as long as that was before `until`.
+    pub fn take(&self, until: Moment) -> Vec<Observation> {
+        let mut told = self.state.told.lock().expect("nobody panics with it");
+        let end = told.iter().position(|observation| observation.at > until);
+        let end = end.unwrap_or(told.len());
+        told.drain(..end).collect()
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.abort();
+        }
+    }
+}
+
+/// A watch as long as its connection lasts.
+struct Session {
+    number: u64,
+    member: usize,
+    clock: Clock,
+    state: Arc<State>,
+}
+
+impl Session {
+    async fn run(
+        &self,
+        mut client: WatchClient<tonic::transport::Channel>,
+        interest: WatchCreateRequest,
+    ) -> Result<(), Status> {
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        let create = RequestUnion::CreateRequest(interest.clone());
+        self.observe(Observed::Asked(interest));
+        requests.try_send(request(create)).expect("the queue is empty");
+        let mut answers = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        loop {
+            tokio::select! {
+                answer = answers.message() => match answer? {
+                    Some(answer) => self.told(answer),
+                    None => return Ok(()),
+                },
+                _ = ticks.tick() => {
+                    let progress = RequestUnion::ProgressRequest(WatchProgressRequest {});
+                    requests.try_send(request(progress)).ok();
+                }
+            }
+        }
+    }
+
+    fn told(&self, response: WatchResponse) {
+        let progress = !response.created && !response.canceled && response.events.is_empty();
+        let seen = match response.events.last().and_then(|event| event.kv.as_ref()) {
+            Some(kv) => kv.mod_revision,
+            None if progress => response.header.as_ref().map_or(0, |header| header.revision),
+            None => 0,
+        };
+        self.observe(Observed::Told(response));
+        // Afterwards: whoever sees that we have come this far finds the observation.
+        self.state.seen.fetch_max(seen, Ordering::SeqCst);
+    }
+
+    fn observe(&self, what: Observed) {
+        let (watch, member, at) = (self.number, self.member, self.clock.now());
+        self.state.take(Observation { watch, member, at, what });
+    }
+}
+
+fn request(union: RequestUnion) -> WatchRequest {
+    WatchRequest { request_union: Some(union) }
+}

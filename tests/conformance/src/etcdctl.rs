@@ -1,0 +1,243 @@
+//! etcdctl, run against Quorate and against etcd with the same commands.
+//!
+//! A script is text, one command of etcdctl to a line:
+//!
+//! ```text
+//!   # a comment
+//!   put 'a key' value              words may be quoted
+//!   txn                            lines behind a bar are the command's standard input
+//!   | mod("a") > "0"
+//!   lease grant 100                the first lease granted is `$lease1` from here on
+//!   put k $x300                    the letter x 300 times
+//!   start watch a --prefix         runs in the background, until `stop`
+//!   await 3                        waits until it has printed three more lines
+//!   await progress notify: 2       waits until it has printed this line
+//!   tell progress                  a line for its standard input
+//!   stop
+//! ```
+//!
+//! Whatever a command prints, and how it ends, must be the same on both servers once
+//! [`plain::RULES`] are applied.
+
+mod background;
+mod parse;
+pub mod plain;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use quorate_test_support::{program, wait};
+
+use crate::pair::Pair;
+use background::Background;
+use parse::{Line, Variables};
+
+/// How long a watch may take to print what it must.
+const PRINTED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a command printed and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// One server, as etcdctl knows it.
+#[derive(Debug)]
+struct Side {
+    etcdctl: PathBuf,
+    address: String,
+    /// Ids of the leases that were granted, in their order.
+    leases: Vec<i64>,
+    background: Option<Background>,
+}
+
+impl Side {
+    fn command(&self, words: &[String]) -> Command {
+        let words = words.iter().map(|word| self.variables().fill(word));
+        let mut command = Command::new(&self.etcdctl);
+        command.arg("--endpoints").arg(&self.address).args(words);
+        command
+    }
+
+    fn variables(&self) -> Variables<'_> {
+        Variables { leases: &self.leases }
+    }
+
+    fn run(&self, words: &[String], stdin: &str) -> Outcome {
+        let mut command = self.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("etcdctl can be started");
+        let mut input = child.stdin.take().expect("it is piped");
+        // A command that reads nothing may have ended already.
+        input.write_all(self.variables().fill(stdin).as_bytes()).ok();
+        drop(input);
+        let output = child.wait_with_output().expect("it is our child");
+        Outcome {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The outcome without what has to differ; remembers the lease if there was one granted.
+    fn plain(&mut self, outcome: &Outcome) -> Outcome {
+        self.leases.extend(plain::granted_lease(&outcome.stdout));
+        let plain = |text: &str| plain::plain(text, &self.address, &self.leases);
+        Outcome {
+            code: outcome.code,
+            stdout: plain(&outcome.stdout),
+            stderr: plain(&outcome.stderr),
+        }
+    }
+
+    /// Watchers that the server has open, as its metrics say.
+    fn watchers(&self) -> Option<u64> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).ok()?;
+        let line = page.lines().find_map(|l| l.strip_prefix("etcd_debugging_mvcc_watcher_total "));
+        line?.trim().parse().ok()
+    }
+
+    fn start(&mut self, words: &[String], stdin: &str) {
+        assert!(self.background.is_none(), "stop the command in the background first");
+        let stdin = self.variables().fill(stdin);
+        self.background = Some(Background::start(self.command(words), &stdin));
+        wait::until("the watch is registered", PRINTED_WITHIN, || {
+            (self.watchers()? > 0).then_some(())
+        });
+    }
+
+    fn background(&mut self) -> &mut Background {
+        self.background.as_mut().expect("a command was started")
+    }
+}
+
+/// Both servers, and where they differed so far.
+#[derive(Debug)]
+pub struct Comparison {
+    pair: Pair,
+    /// Quorate, then etcd.
+    sides: [Side; 2],
+    commands: usize,
+    differences: Vec<String>,
+}
+
+impl Comparison {
+    /// Starts both servers with these flags besides; `None`, said loudly, without Go.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
+        let etcdctl = program::peer(suite, "etcdctl")?;
+        let pair = Pair::start(suite, flags)?;
+        let sides = [&pair.quorate, &pair.etcd].map(|server| Side {
+            etcdctl: etcdctl.clone(),
+            address: server.address(),
+            leases: Vec::new(),
+            background: None,
+        });
+        Some(Self { pair, sides, commands: 0, differences: Vec::new() })
+    }
+
+    /// Runs a script on both.
+    ///
+    /// # Panics
+    /// When the script makes no sense, or a watch does not print what it must.
+    pub fn run(&mut self, script: &str) {
+        for line in parse::lines(script) {
+            match line {
+                Line::Command { words, stdin } => self.command(&words, &stdin),
+                Line::Start { words, stdin } => {
+                    for side in &mut self.sides {
+                        side.start(&words, &stdin);
+                    }
+                    self.commands += 1;
+                }
+                Line::Await(lines) => {
+                    self.sides.iter_mut().for_each(|side| side.background().expected += lines);
+                    self.printed(|background| background.lines() >= background.expected);
+                }
+                Line::AwaitText(line) => self.printed(|background| background.has_line(&line)),
+                Line::Tell(text) => {
+                    for side in &mut self.sides {
+                        side.background().tell(&text);
+                    }
+                }
+                Line::Stop => self.stop(),
+            }
+        }
+    }
+
+    /// Ends the comparison.
+    ///
+    /// # Panics
+    /// When there was a difference, or Quorate did not survive.
+    pub fn finish(mut self) {
+        self.pair.assert_sound();
+        let (count, commands) = (self.differences.len(), self.commands);
+        assert!(commands > 0, "the script is empty");
+        assert!(
+            self.differences.is_empty(),
+            "{count} of {commands} commands differ:\n\n{}",
+            self.differences.join("\n")
+        );
+    }
+
+    fn command(&mut self, words: &[String], stdin: &str) {
+        let [quorate, etcd] = std::thread::scope(|scope| {
+            let runs = self.sides.each_ref().map(|side| scope.spawn(|| side.run(words, stdin)));
+            runs.map(|run| run.join().expect("running a command does not panic"))
+        });
+        self.commands += 1;
+        self.compare(&words.join(" "), &quorate, &etcd);
+    }
+
+    fn compare(&mut self, what: &str, quorate: &Outcome, etcd: &Outcome) {
+        let [left, right] = &mut self.sides;
+        let (quorate, etcd) = (left.plain(quorate), right.plain(etcd));
+        let mut difference = String::new();
+        for (which, left, right) in [
+            ("code", &format!("{:?}", quorate.code), &format!("{:?}", etcd.code)),
+            ("stdout", &quorate.stdout, &etcd.stdout),
+            ("stderr", &quorate.stderr, &etcd.stderr),
+        ] {
+            if left != right {
+                difference +=
+                    &format!("  {which}, quorate: {left:?}\n  {which}, etcd:    {right:?}\n");
+            }
+        }
+        if !difference.is_empty() {
+            self.differences.push(format!("etcdctl {what}\n{difference}"));
+        }
+    }
+
+    /// Waits until the command in the background has printed what it must on both sides.
+    fn printed(&mut self, enough: impl Fn(&Background) -> bool) {
+        for (side, name) in self.sides.iter_mut().zip(["quorate", "etcd"]) {
+            let background = side.background();
+            let printed = wait::within(PRINTED_WITHIN, || enough(background).then_some(()));
+            let output = background.stdout();
+            assert!(printed.is_some(), "on {name}, the watch printed only:\n{output}");
+        }
+    }
+
+    fn stop(&mut self) {
+        let ends = self.sides.each_mut().map(|side| {
+            let background = side.background.take().expect("a command was started");
+            let (address, outcome) = (side.address.clone(), background.stop());
+            wait::until(&format!("{address}: the watch has ended"), PRINTED_WITHIN, || {
+                (side.watchers()? == 0).then_some(())
+            });
+            outcome
+        });
+        let [(what, quorate), (_, etcd)] = ends;
+        self.compare(&what, &quorate, &etcd);
+    }
+}

@@ -1,0 +1,163 @@
+//! What is taken out of etcdctl's output before it is compared, and why.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// Something that differs between two runs of the same program, or has no equal in the other one.
+#[derive(Debug)]
+pub struct Rule {
+    pattern: &'static str,
+    /// What it becomes; `$1` is the first group of the pattern.
+    becomes: &'static str,
+    /// Why the two servers need not agree here.
+    pub why: &'static str,
+}
+
+const fn rule(pattern: &'static str, becomes: &'static str, why: &'static str) -> Rule {
+    Rule { pattern, becomes, why }
+}
+
+/// All of them, in the order in which they are applied.
+pub const RULES: &[Rule] = &[
+    rule(r#""ts":"[^"]*""#, r#""ts":"<time>""#, "when etcdctl logged a retry"),
+    rule("0x[0-9a-f]{8,}", "<pointer>", "an address in etcdctl's memory, in what it logs"),
+    rule("LocalAddr: '[^']*'", "LocalAddr: <port>", "the port that etcdctl was given for its side"),
+    rule(r"took(:| =)? [0-9.]+(µs|ms|s)", "took$1 <time>", "how long a request took"),
+    rule(r#""took":"[0-9.]+(µs|ms|s)""#, r#""took":"<time>""#, "how long a request took"),
+    rule(r#""Took" : [0-9.]+(µs|ms|s)"#, r#""Took" : <time>"#, "how long a request took"),
+    rule(r"│ +[0-9.]+(µs|ms|s) │", "│ <time> │", "how long a request took"),
+    rule("─+", "─", "the width of a table's columns follows from times and sizes"),
+    rule("│ +", "│ ", "the width of a table's columns follows from times and sizes"),
+    rule(" +│", " │", "the width of a table's columns follows from times and sizes"),
+    rule(
+        r"[0-9.]+ [kMG]?B(, | │ )[0-9.]+ [kMG]?B(, | │ )\d+%",
+        "<size>$1<size>$2<percent>",
+        "two databases store the same data in other space",
+    ),
+    rule(
+        r#""(dbSize|dbSizeInUse)":\d+"#,
+        r#""$1":<size>"#,
+        "two databases store the same data in other space",
+    ),
+    rule(
+        r#""(DBSize|DBSizeInUse)" : \d+"#,
+        r#""$1" : <size>"#,
+        "two databases store the same data in other space",
+    ),
+    rule(
+        r"(true|false)(, | │ )(true|false)(, | │ )(\d+)(, | │ )\d+(, | │ )\d+",
+        "$1$2$3$4$5$6<index>$7<index>",
+        "etcd's log has entries of its own, for versions and configuration",
+    ),
+    rule(
+        r#""(raftIndex|raftAppliedIndex)":\d+"#,
+        r#""$1":<index>"#,
+        "etcd's log has entries of its own, for versions and configuration",
+    ),
+    rule(
+        r#""(RaftIndex|RaftAppliedIndex)" : \d+"#,
+        r#""$1" : <index>"#,
+        "etcd's log has entries of its own, for versions and configuration",
+    ),
+    rule(r"remaining\(\d+s\)", "remaining(<time>)", "seconds pass between two commands"),
+    rule(r#""ttl":\d+,"granted-ttl""#, r#""ttl":<time>,"granted-ttl""#, "seconds pass"),
+    rule(r#"("TTL" : )\d+(\n"GrantedTTL")"#, "$1<time>$2", "seconds pass"),
+];
+
+/// `text` with the server's address and the ids of leases named, and all rules applied.
+pub(super) fn plain(text: &str, address: &str, leases: &[i64]) -> String {
+    static COMPILED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+        let compile = |rule: &Rule| (Regex::new(rule.pattern).expect("it is one"), rule.becomes);
+        RULES.iter().map(compile).collect()
+    });
+    let mut plain = text.replace(address, "<address>");
+    for (number, id) in (1..).zip(leases) {
+        let name = format!("<lease {number}>");
+        plain = plain.replace(&format!("{id:016x}"), &name).replace(&id.to_string(), &name);
+    }
+    for (pattern, becomes) in COMPILED.iter() {
+        plain = pattern.replace_all(&plain, *becomes).into_owned();
+    }
+    once_each(&sorted_keys(&plain))
+}
+
+/// `text` with the keys of a lease in order: etcd lists them as they come out of a map.
+fn sorted_keys(text: &str) -> String {
+    static LISTS: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
+        let compile = |pattern| Regex::new(pattern).expect("it is one");
+        [
+            (compile(r"attached keys\(\[([^\]]*)\]\)"), " "),
+            (compile(r#""keys":\[([^\]]*)\]"#), ","),
+            (compile(r#"((?:"Key" : "[^"]*"\n){2,})"#), "\n"),
+        ]
+    });
+    let mut sorted = text.to_owned();
+    for (list, separator) in LISTS.iter() {
+        let in_order = |found: &regex::Captures<'_>| {
+            let (whole, keys) = (&found[0], &found[1]);
+            let mut each: Vec<&str> = keys.trim_end().split(separator).collect();
+            each.sort_unstable();
+            whole.replace(keys.trim_end(), &each.join(separator))
+        };
+        sorted = list.replace_all(&sorted, in_order).into_owned();
+    }
+    sorted
+}
+
+/// `text` with reports of progress that say nothing new left out: how many of them there are
+/// follows from the time that passes.
+fn once_each(text: &str) -> String {
+    let (mut kept, mut last) = (String::new(), "");
+    for line in text.split_inclusive('\n') {
+        if !line.starts_with("progress notify: ") || line != last {
+            kept.push_str(line);
+        }
+        last = line;
+    }
+    kept
+}
+
+/// The lease that a command was granted, if it was `lease grant`: the server chose the id.
+pub(super) fn granted_lease(stdout: &str) -> Option<i64> {
+    static JSON: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r#""ID":(\d+),"TTL":\d+,"Error""#).expect("it is one"));
+    if let Some(found) = JSON.captures(stdout) {
+        return found[1].parse().ok();
+    }
+    let (id, rest) = stdout.strip_prefix("lease ")?.split_once(" granted with TTL(")?;
+    // How much time a lease has left is said in nearly the same words.
+    let is_grant = !rest.contains("remaining");
+    is_grant.then(|| i64::from_str_radix(id, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_differ_is_taken_out() {
+        let status = "127.0.0.1:7, 58a8, 3.7.1, 3.7.0, 20 kB, 1.6 kB, 20%, 2.1 GB, \
+                      true, false, 2, 4, 4, , , false";
+        let expected = "<address>, 58a8, 3.7.1, 3.7.0, <size>, <size>, <percent>, 2.1 GB, \
+                        true, false, 2, <index>, <index>, , , false";
+        assert_eq!(plain(status, "127.0.0.1:7", &[]), expected);
+        assert_eq!(
+            plain("lease 00000000000000ff x 255", "none", &[255]),
+            "lease <lease 1> x <lease 1>"
+        );
+        assert_eq!(plain("│  12.5ms │ true  │", "none", &[]), "│ <time> │ true │");
+        for (keys, sorted) in [
+            ("attached keys([b a])", "attached keys([a b])"),
+            (r#""keys":["Yg==","YQ=="]"#, r#""keys":["YQ==","Yg=="]"#),
+            ("\"Key\" : \"b\"\n\"Key\" : \"a\"\n", "\"Key\" : \"a\"\n\"Key\" : \"b\"\n"),
+        ] {
+            assert_eq!(plain(keys, "none", &[]), sorted);
+        }
+        let progress = "progress notify: 2\nprogress notify: 2\nprogress notify: 3\n";
+        assert_eq!(plain(progress, "none", &[]), "progress notify: 2\nprogress notify: 3\n");
+        assert_eq!(granted_lease("lease 000000000000000a granted with TTL(9s)"), Some(10));
+        let json = r#"{"raft_term":2,"ID":77,"TTL":9,"Error":""}"#;
+        assert_eq!(granted_lease(json), Some(77));
+    }
+}

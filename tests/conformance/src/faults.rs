@@ -1,0 +1,198 @@
+//! What the suites about damaged and foreign data share: directories, acknowledged writes, and
+//! starts that must fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_proto::etcdserverpb as pb;
+use quorate_test_support::server::Server;
+use tokio::runtime::Runtime;
+
+use crate::raw::{Answer, Connection};
+
+/// What a directory holds: each path in it with its permissions and, for a file, its content.
+pub type Tree = BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>;
+
+/// Everything in `path`.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn tree(path: &Path) -> Tree {
+    let mut tree = Tree::new();
+    visit(path, &mut |entry| {
+        let metadata = fs::symlink_metadata(entry).expect("it is there");
+        let content = metadata.is_file().then(|| fs::read(entry).expect("it can be read"));
+        tree.insert(entry.to_path_buf(), (metadata.mode(), content));
+    });
+    tree
+}
+
+/// Copies a directory with everything in it.
+///
+/// # Panics
+/// When it cannot be read or written.
+pub fn copy(from: &Path, to: &Path) {
+    visit(from, &mut |entry| {
+        let copied = to.join(entry.strip_prefix(from).expect("it lies below"));
+        match entry.is_dir() {
+            true => fs::create_dir_all(&copied).expect("it can be made"),
+            false => drop(fs::copy(entry, &copied).expect("it can be copied")),
+        }
+        let permissions = fs::metadata(entry).expect("it is there").permissions();
+        fs::set_permissions(&copied, permissions).expect("it is ours");
+    });
+}
+
+fn visit(path: &Path, found: &mut dyn FnMut(&Path)) {
+    found(path);
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("it can be read") {
+            visit(&entry.expect("it can be read").path(), found);
+        }
+    }
+}
+
+/// The files of `directory` with this ending, in the order of their names.
+///
+/// # Panics
+/// When the directory cannot be read.
+pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("it can be read");
+    let paths = entries.map(|entry| entry.expect("it can be read").path());
+    let mut files: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+    files.sort();
+    files
+}
+
+/// Starts a server that must not start, and leave its data directory as it is; returns what it
+/// says.
+///
+/// # Panics
+/// When it starts, ends without a word or with many, panics, or changes something.
+pub fn refused(server: &mut Server) -> String {
+    let data_dir = server.data_dir();
+    let now = || match fs::symlink_metadata(&data_dir) {
+        Ok(_) => tree(&data_dir),
+        Err(_) => Tree::new(),
+    };
+    let before = now();
+    server.clear_log();
+    let end = server.start_or_end();
+    let log = server.log();
+    let end = end.unwrap_or_else(|| panic!("it has started:\n{log}"));
+    let said = last_words(&log);
+    assert_eq!(end.code(), Some(1), "{end}:\n{log}");
+    let changed = differing(&before, &now());
+    assert!(changed.is_empty(), "it has changed {changed:?}");
+    said
+}
+
+/// The one line that says why a server ended.
+///
+/// # Panics
+/// When there is none or more than one, or the server panicked.
+pub fn last_words(log: &str) -> String {
+    assert!(!log.contains("a fault of the program"), "it panicked:\n{log}");
+    let lines = log.lines().filter(|line| {
+        let is_info = ["info", "warn"].iter().any(|l| line.contains(&format!("\"level\":\"{l}\"")));
+        !is_info
+    });
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), 1, "not one line:\n{log}");
+    lines[0].to_owned()
+}
+
+/// The paths at which two directories differ.
+fn differing(before: &Tree, after: &Tree) -> BTreeSet<PathBuf> {
+    let paths = before.keys().chain(after.keys());
+    paths.filter(|path| before.get(*path) != after.get(*path)).cloned().collect()
+}
+
+/// Keys whose writes were acknowledged, and what they hold.
+#[derive(Debug)]
+pub struct Acknowledged {
+    runtime: Runtime,
+    keys: BTreeMap<String, Bytes>,
+    /// The revision of the last write.
+    revision: i64,
+}
+
+impl Default for Acknowledged {
+    fn default() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime starts");
+        Self { runtime, keys: BTreeMap::new(), revision: 0 }
+    }
+}
+
+impl Acknowledged {
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Writes `count` more keys with values of `size` bytes, one after the other, and stops at the
+    /// first that is not acknowledged: returns the answer to it.
+    pub fn write(&mut self, server: &Server, count: usize, size: usize) -> Option<Answer> {
+        let address = server.address();
+        self.runtime.block_on(async {
+            let connection = Connection::open(&address).await;
+            for _ in 0..count {
+                let number = self.keys.len();
+                // No two values are alike, and none is easy to compress.
+                let seed = u8::try_from(number % 251).expect("it is below 251");
+                let value: Bytes = (0..size).map(|at| seed ^ at.to_le_bytes()[0]).collect();
+                let put = pb::PutRequest {
+                    key: format!("key/{number:06}").into(),
+                    value: value.clone(),
+                    ..Default::default()
+                };
+                let message = put.encode_to_vec().into();
+                let answer = connection.method("/etcdserverpb.KV/Put", &[message]).await;
+                if answer.code.as_deref() != Some("0") {
+                    return Some(answer);
+                }
+                let response = pb::PutResponse::decode(answer.messages()[0].clone());
+                let header = response.expect("it is one").header;
+                self.revision = header.expect("it has one").revision;
+                self.keys.insert(format!("key/{number:06}"), value);
+            }
+            None
+        })
+    }
+
+    /// What is wrong with what `server` says about the keys: `None` when it has all of them, with
+    /// their values. Writes that were not acknowledged may be there or not.
+    pub fn missing(&self, server: &Server) -> Option<String> {
+        let address = server.address();
+        let range =
+            pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
+        let answer = self.runtime.block_on(async {
+            let connection = Connection::open(&address).await;
+            connection.method("/etcdserverpb.KV/Range", &[range.encode_to_vec().into()]).await
+        });
+        if answer.code.as_deref() != Some("0") {
+            return Some(format!("no answer: {:?} {}", answer.code, answer.message));
+        }
+        let response = pb::RangeResponse::decode(answer.messages()[0].clone());
+        let response = response.expect("it is one");
+        let revision = response.header.expect("it has one").revision;
+        if revision < self.revision {
+            return Some(format!("revision {revision} after {} was given out", self.revision));
+        }
+        let has: BTreeMap<&[u8], &Bytes> =
+            response.kvs.iter().map(|kv| (kv.key.as_ref(), &kv.value)).collect();
+        let lost = self.keys.iter().find(|(key, value)| has.get(key.as_bytes()) != Some(value));
+        lost.map(|(key, _)| format!("{key} is lost or changed; {} of {}", has.len(), self.len()))
+    }
+}

@@ -1,0 +1,133 @@
+//! Scripts and the comparison with their golden text.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use quorate_test_support::repository;
+
+use crate::{Runner, Target};
+
+/// When this is `1`, the run against etcd writes the golden text anew, and no other run compares.
+const UPDATE: &str = "UPDATE_GOLDENFILES";
+/// Lines shown around the first difference.
+const CONTEXT_LINES: usize = 6;
+
+/// Whether golden text is being written.
+pub fn updating() -> bool {
+    env::var(UPDATE).is_ok_and(|value| value == "1")
+}
+
+/// The scripts that the state machine can answer by itself.
+///
+/// # Panics
+/// When the folder cannot be read.
+pub fn core_scripts() -> Vec<PathBuf> {
+    scripts(&repository().join("server/core/scripts"))
+}
+
+/// The scripts that need a server: refusals of the API, clocks, streams.
+///
+/// # Panics
+/// When the folder cannot be read.
+pub fn server_scripts() -> Vec<PathBuf> {
+    scripts(&repository().join("tests/conformance/scripts"))
+}
+
+fn scripts(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        for entry in entries {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no scripts in {}", folder.display());
+    found
+}
+
+/// Runs a script and compares what it gives with the golden text.
+///
+/// # Errors
+/// How they differ, or why the script cannot be run.
+pub fn compare<T: Target>(script: &Path, target: T) -> Result<(), String> {
+    let golden = read(script)?;
+    let output = run(script, &golden, target)?;
+    if output == golden { Ok(()) } else { Err(difference(script, &golden, &output)) }
+}
+
+/// Runs a script and makes what it gives the golden text.
+///
+/// # Errors
+/// Why the script cannot be run or written.
+pub fn update<T: Target>(script: &Path, target: T) -> Result<(), String> {
+    let golden = read(script)?;
+    let output = run(script, &golden, target)?;
+    let written = if output == golden { Ok(()) } else { fs::write(script, output) };
+    written.map_err(|error| failed(script, &error))
+}
+
+fn read(script: &Path) -> Result<String, String> {
+    fs::read_to_string(script).map_err(|error| failed(script, &error))
+}
+
+fn failed(script: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", script.display())
+}
+
+fn run<T: Target>(script: &Path, golden: &str, target: T) -> Result<String, String> {
+    let mut runner = Runner::new(target);
+    goldenscript::generate(&mut runner, golden).map_err(|error| failed(script, &error))
+}
+
+fn difference(script: &Path, golden: &str, output: &str) -> String {
+    let (expected, found): (Vec<_>, Vec<_>) = (golden.lines().collect(), output.lines().collect());
+    let same = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
+    let from = same.saturating_sub(CONTEXT_LINES);
+    let show = |lines: &[&str], mark: &str| -> String {
+        let rest = lines.iter().skip(same).take(CONTEXT_LINES);
+        rest.map(|line| format!("{mark}{line}\n")).collect()
+    };
+    let before: String = expected[from..same].iter().map(|line| format!("  {line}\n")).collect();
+    let (expected, found) = (show(&expected, "- "), show(&found, "+ "));
+    format!("{} line {}:\n{before}{expected}{found}", script.display(), same + 1)
+}
+
+/// Runs every script, `parallel` at a time, and waits for all.
+///
+/// # Panics
+/// When one fails or panics, with what all of them said.
+pub fn each(
+    what: &str,
+    scripts: &[PathBuf],
+    parallel: usize,
+    run: impl Fn(&Path) -> Result<(), String> + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..parallel {
+            scope.spawn(|| {
+                while let Some(script) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = catch_unwind(AssertUnwindSafe(|| run(script)));
+                    let panicked = |_| Err(format!("{}: panicked, see above", script.display()));
+                    if let Err(failure) = outcome.unwrap_or_else(panicked) {
+                        failures.lock().expect("nobody panics with it").push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().expect("nobody panics with it");
+    failures.sort();
+    let (failed, all) = (failures.len(), scripts.len());
+    assert!(failures.is_empty(), "{what}: {failed} of {all} scripts\n{}", failures.join("\n"));
+}

@@ -1,0 +1,265 @@
+//! gRPC by hand: requests that no client library would send, and answers as they are on the wire.
+
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, Method, Request, header};
+use percent_encoding::percent_decode_str;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+/// How long a call may take that must end.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// A message as it lies in a gRPC stream: not compressed, with its length.
+pub fn frame(message: &[u8]) -> Bytes {
+    frame_with(0, message.len(), message)
+}
+
+/// A message with any flag and any claim about its length.
+pub fn frame_with(flag: u8, claimed: usize, message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(5 + message.len());
+    frame.put_u8(flag);
+    frame.put_u32(u32::try_from(claimed).expect("claims are below 4 GiB"));
+    frame.put_slice(message);
+    frame.freeze()
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The status line.
+    pub http_status: u16,
+    /// The content type.
+    pub content_type: String,
+    /// `grpc-status`, from the trailers or the headers.
+    pub code: Option<String>,
+    /// `grpc-message`, decoded.
+    pub message: String,
+    /// The body: gRPC's messages with their frames, or a page.
+    pub body: BytesMut,
+    /// Why the stream was reset, if it was.
+    pub reset: Option<String>,
+}
+
+impl Answer {
+    fn take(&mut self, headers: &HeaderMap) {
+        let text = |name: &str| {
+            headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        if let Some(code) = text("grpc-status") {
+            self.code = Some(code);
+        }
+        if let Some(message) = text("grpc-message") {
+            self.message = percent_decode_str(&message).decode_utf8_lossy().into_owned();
+        }
+    }
+
+    /// The messages in the body.
+    ///
+    /// # Panics
+    /// When it does not consist of whole messages.
+    pub fn messages(&self) -> Vec<Bytes> {
+        let (mut rest, mut messages) = (self.body.clone().freeze(), Vec::new());
+        while !rest.is_empty() {
+            let head = rest.split_to(5);
+            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+            messages.push(rest.split_to(usize::try_from(length).expect("it is in memory")));
+        }
+        messages
+    }
+}
+
+/// One connection, with HTTP/2 from its first byte.
+#[derive(Debug)]
+pub struct Connection {
+    requests: SendRequest<Bytes>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Connection {
+    /// Connects to `address`.
+    ///
+    /// # Panics
+    /// When the server does not take part in HTTP/2.
+    pub async fn open(address: &str) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the server accepts connections");
+        stream.set_nodelay(true).expect("the connection is open");
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+        let (requests, connection) = builder.handshake(stream).await.expect("HTTP/2 is spoken");
+        let driver = connection_driver(connection);
+        Self { requests, driver }
+    }
+
+    /// How many streams the server lets a client open at once, once it has answered something.
+    pub fn streams_max(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
+    /// A request for a gRPC method with its usual headers.
+    ///
+    /// # Panics
+    /// When `path` is none.
+    pub fn request(path: &str) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = format!("http://server{path}").parse().expect("it is a path");
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, "application/grpc".parse().expect("it is a value"));
+        headers.insert(header::TE, "trailers".parse().expect("it is a value"));
+        request
+    }
+
+    /// Begins a call; `body` goes out at once.
+    ///
+    /// # Panics
+    /// When the connection was lost.
+    pub async fn start(&self, request: Request<()>, body: Bytes, end: bool) -> Call {
+        let mut requests = self.requests.clone().ready().await.expect("the connection lives");
+        let empty = body.is_empty();
+        let (response, mut stream) =
+            requests.send_request(request, end && empty).expect("the request is well-formed");
+        if !empty {
+            stream.send_data(body, end).expect("the stream is open");
+        }
+        Call { response: Some(response), received: None, stream, answer: Answer::default() }
+    }
+
+    /// Makes a call with this body and waits for its end.
+    ///
+    /// # Panics
+    /// When the connection was lost.
+    pub async fn call(&self, request: Request<()>, body: Bytes) -> Answer {
+        self.start(request, body, true).await.end().await
+    }
+
+    /// Calls a method with these messages.
+    ///
+    /// # Panics
+    /// When the connection was lost.
+    pub async fn method(&self, path: &str, messages: &[Bytes]) -> Answer {
+        let frames: Vec<Bytes> = messages.iter().map(|message| frame(message)).collect();
+        self.call(Self::request(path), frames.concat().into()).await
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it ends with the connection, which aborts it")]
+fn connection_driver(connection: h2::client::Connection<TcpStream, Bytes>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        // What goes wrong shows in the calls.
+        let _end = connection.await;
+    })
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub struct Call {
+    response: Option<h2::client::ResponseFuture>,
+    received: Option<RecvStream>,
+    stream: SendStream<Bytes>,
+    answer: Answer,
+}
+
+impl Call {
+    /// Sends more of the body.
+    ///
+    /// # Panics
+    /// When the stream has ended.
+    pub fn send(&mut self, body: Bytes, end: bool) {
+        self.stream.send_data(body, end).expect("the stream is open");
+    }
+
+    /// Waits until the body holds `count` whole messages; false when the call ended before.
+    pub async fn wait_for_messages(&mut self, count: usize) -> bool {
+        while whole_messages(&self.answer.body) < count {
+            if !self.step().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What has been answered so far.
+    pub fn so_far(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// Waits for the end; an answer that does not end says so in place of a reset.
+    pub async fn end(mut self) -> Answer {
+        let end = async { while self.step().await {} };
+        if tokio::time::timeout(END_WITHIN, end).await.is_err() {
+            self.answer.reset = Some("the call does not end".to_owned());
+        }
+        self.answer
+    }
+
+    /// Takes the next piece of the answer; false at the end.
+    async fn step(&mut self) -> bool {
+        if let Some(response) = self.response.take() {
+            match response.await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    self.answer.http_status = head.status.as_u16();
+                    let content_type = head.headers.get(header::CONTENT_TYPE);
+                    let content_type = content_type.map(|value| value.as_bytes()).unwrap_or(b"");
+                    self.answer.content_type = String::from_utf8_lossy(content_type).into_owned();
+                    self.answer.take(&head.headers);
+                    self.received = Some(body);
+                    return true;
+                }
+                Err(error) => return self.reset(&error),
+            }
+        }
+        let Some(received) = &mut self.received else { return false };
+        match received.data().await {
+            Some(Ok(data)) => {
+                // Nothing can be done for a stream that is gone.
+                let _gone = received.flow_control().release_capacity(data.len());
+                self.answer.body.extend_from_slice(&data);
+                true
+            }
+            Some(Err(error)) => self.reset(&error),
+            None => {
+                match received.trailers().await {
+                    Ok(Some(trailers)) => self.answer.take(&trailers),
+                    Ok(None) => {}
+                    Err(error) => return self.reset(&error),
+                }
+                false
+            }
+        }
+    }
+
+    fn reset(&mut self, error: &h2::Error) -> bool {
+        // A complete answer may be followed by a reset that says only that no more input is wanted.
+        let harmless = error.reason() == Some(h2::Reason::NO_ERROR);
+        if !harmless {
+            self.answer.reset = Some(error.to_string());
+        }
+        false
+    }
+}
+
+/// How many whole messages `body` begins with.
+fn whole_messages(mut body: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((head, rest)) = body.split_at_checked(5) {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+        let Some(behind) = usize::try_from(length).ok().and_then(|length| rest.get(length..))
+        else {
+            break;
+        };
+        body = behind;
+        count += 1;
+    }
+    count
+}

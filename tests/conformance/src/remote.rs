@@ -1,0 +1,197 @@
+//! A server over gRPC.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_proto::etcdserverpb::lease_client::LeaseClient;
+use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_proto::etcdserverpb::watch_client::WatchClient;
+use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
+
+use crate::target::{Answer, Target};
+
+/// How long an answer may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Requests of a script that a watch stream has not taken yet: the connection takes them as they
+/// come.
+const REQUESTS_MAX: usize = 64;
+
+struct WatchStream {
+    requests: mpsc::Sender<pb::WatchRequest>,
+    responses: Streaming<pb::WatchResponse>,
+}
+
+/// A server, with one connection for all requests.
+pub struct Remote {
+    runtime: Runtime,
+    kv: KvClient<Channel>,
+    lease: LeaseClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
+    watch: WatchClient<Channel>,
+    streams: BTreeMap<String, WatchStream>,
+    reorganised: bool,
+    commands: usize,
+}
+
+impl Remote {
+    /// A client of the server at `url`. When it is to be `reorganised`, it moves what it stores
+    /// from memory to its files and defragments those between commands.
+    ///
+    /// # Panics
+    /// When `url` is none.
+    pub fn new(url: &str, reorganised: bool) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime starts");
+        let channel = {
+            let _in_runtime = runtime.enter();
+            channel(url)
+        };
+        Self {
+            kv: KvClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            lease: LeaseClient::new(channel.clone()),
+            maintenance: MaintenanceClient::new(channel.clone()),
+            watch: WatchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            runtime,
+            streams: BTreeMap::new(),
+            reorganised,
+            commands: 0,
+        }
+    }
+}
+
+async fn within<T>(call: impl Future<Output = Answer<T>>) -> Answer<T> {
+    let late = |_| Err(Status::deadline_exceeded(format!("no answer within {LIMIT:?}")));
+    tokio::time::timeout(LIMIT, call).await.unwrap_or_else(late)
+}
+
+/// Waits for the answer to a call.
+fn call<T>(runtime: &Runtime, call: impl Future<Output = Answer<Response<T>>>) -> Answer<T> {
+    runtime.block_on(within(call)).map(Response::into_inner)
+}
+
+impl Target for Remote {
+    fn member_id(&mut self) -> u64 {
+        let status = call(&self.runtime, self.maintenance.status(pb::StatusRequest {}));
+        status.expect("a status").header.expect("a header").member_id
+    }
+
+    fn stir(&mut self) {
+        self.commands += 1;
+        if self.reorganised && self.commands.is_multiple_of(3) {
+            let done = call(&self.runtime, self.maintenance.defragment(pb::DefragmentRequest {}));
+            done.expect("defragmentation succeeds");
+        }
+    }
+
+    fn range(&mut self, request: pb::RangeRequest) -> Answer<pb::RangeResponse> {
+        call(&self.runtime, self.kv.range(request))
+    }
+
+    fn put(&mut self, request: pb::PutRequest) -> Answer<pb::PutResponse> {
+        call(&self.runtime, self.kv.put(request))
+    }
+
+    fn delete_range(&mut self, request: pb::DeleteRangeRequest) -> Answer<pb::DeleteRangeResponse> {
+        call(&self.runtime, self.kv.delete_range(request))
+    }
+
+    fn txn(&mut self, request: pb::TxnRequest) -> Answer<pb::TxnResponse> {
+        call(&self.runtime, self.kv.txn(request))
+    }
+
+    fn compact(&mut self, request: pb::CompactionRequest) -> Answer<pb::CompactionResponse> {
+        call(&self.runtime, self.kv.compact(request))
+    }
+
+    fn lease_grant(&mut self, request: pb::LeaseGrantRequest) -> Answer<pb::LeaseGrantResponse> {
+        call(&self.runtime, self.lease.lease_grant(request))
+    }
+
+    fn lease_revoke(&mut self, request: pb::LeaseRevokeRequest) -> Answer<pb::LeaseRevokeResponse> {
+        call(&self.runtime, self.lease.lease_revoke(request))
+    }
+
+    fn lease_time_to_live(
+        &mut self,
+        request: pb::LeaseTimeToLiveRequest,
+    ) -> Answer<pb::LeaseTimeToLiveResponse> {
+        call(&self.runtime, self.lease.lease_time_to_live(request))
+    }
+
+    fn lease_leases(&mut self) -> Answer<pb::LeaseLeasesResponse> {
+        call(&self.runtime, self.lease.lease_leases(pb::LeaseLeasesRequest {}))
+    }
+
+    fn hash_kv(&mut self, request: pb::HashKvRequest) -> Answer<pb::HashKvResponse> {
+        call(&self.runtime, self.maintenance.hash_kv(request))
+    }
+
+    fn alarm(&mut self, request: pb::AlarmRequest) -> Answer<pb::AlarmResponse> {
+        call(&self.runtime, self.maintenance.alarm(request))
+    }
+
+    fn range_stream(
+        &mut self,
+        request: pb::RangeRequest,
+    ) -> (Vec<pb::RangeStreamResponse>, Option<Status>) {
+        let mut parts = Vec::new();
+        let read = async {
+            let mut stream = self.kv.range_stream(request).await?.into_inner();
+            while let Some(part) = stream.message().await? {
+                parts.push(part);
+            }
+            Ok(())
+        };
+        let status = self.runtime.block_on(within(read)).err();
+        (parts, status)
+    }
+
+    fn lease_keep_alive(
+        &mut self,
+        request: pb::LeaseKeepAliveRequest,
+    ) -> Answer<pb::LeaseKeepAliveResponse> {
+        let ask = async {
+            let requests = tokio_stream::once(request);
+            let mut answers = self.lease.lease_keep_alive(requests).await?.into_inner();
+            let answer = answers.message().await?;
+            answer.ok_or_else(|| Status::unknown("the stream ended without an answer"))
+        };
+        self.runtime.block_on(within(ask))
+    }
+
+    fn watch(&mut self, stream: &str, request: pb::WatchRequest) -> Answer<()> {
+        if let Some(open) = self.streams.get(stream) {
+            let sent = self.runtime.block_on(open.requests.send(request));
+            return sent.map_err(|_| Status::unavailable("the watch stream has ended"));
+        }
+        let open = async {
+            let (requests, taken) = mpsc::channel(REQUESTS_MAX);
+            requests.send(request).await.expect("its other end is here");
+            let responses = self.watch.watch(ReceiverStream::new(taken)).await?.into_inner();
+            Ok(WatchStream { requests, responses })
+        };
+        let open = self.runtime.block_on(within(open))?;
+        self.streams.insert(stream.to_owned(), open);
+        Ok(())
+    }
+
+    fn watched(&mut self, stream: &str, wait: Duration) -> Answer<Option<pb::WatchResponse>> {
+        let open = self.streams.get_mut(stream);
+        let open = open.ok_or_else(|| Status::unknown("there is no such watch stream"))?;
+        let next = async { tokio::time::timeout(wait, open.responses.message()).await };
+        match self.runtime.block_on(next) {
+            Ok(Ok(Some(response))) => Ok(Some(response)),
+            Ok(Ok(None)) => Err(Status::unavailable("the watch stream has ended")),
+            Ok(Err(status)) => Err(status),
+            Err(_) => Ok(None),
+        }
+    }
+}

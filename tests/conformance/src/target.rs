@@ -1,0 +1,75 @@
+//! What scripts run against.
+
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb as pb;
+use tonic::{Code, Status};
+
+/// An answer, or the error in its place.
+pub type Answer<T> = Result<T, Status>;
+
+/// A store that answers requests one after the other. A request that it is not made for it answers
+/// with `unanswerable`, which ends the script.
+#[allow(missing_docs, reason = "each is the call of that name, and says what the call says")]
+pub trait Target {
+    /// The id of the member that answers.
+    fn member_id(&mut self) -> u64;
+
+    /// Called before each command: a target may reorganise what it stores, which nobody may notice.
+    fn stir(&mut self);
+
+    fn range(&mut self, request: pb::RangeRequest) -> Answer<pb::RangeResponse>;
+    fn put(&mut self, request: pb::PutRequest) -> Answer<pb::PutResponse>;
+    fn delete_range(&mut self, request: pb::DeleteRangeRequest) -> Answer<pb::DeleteRangeResponse>;
+    fn txn(&mut self, request: pb::TxnRequest) -> Answer<pb::TxnResponse>;
+    fn compact(&mut self, request: pb::CompactionRequest) -> Answer<pb::CompactionResponse>;
+    fn lease_grant(&mut self, request: pb::LeaseGrantRequest) -> Answer<pb::LeaseGrantResponse>;
+    fn lease_revoke(&mut self, request: pb::LeaseRevokeRequest) -> Answer<pb::LeaseRevokeResponse>;
+    fn lease_time_to_live(
+        &mut self,
+        request: pb::LeaseTimeToLiveRequest,
+    ) -> Answer<pb::LeaseTimeToLiveResponse>;
+    fn lease_leases(&mut self) -> Answer<pb::LeaseLeasesResponse>;
+    fn hash_kv(&mut self, request: pb::HashKvRequest) -> Answer<pb::HashKvResponse>;
+    fn alarm(&mut self, request: pb::AlarmRequest) -> Answer<pb::AlarmResponse>;
+
+    /// A streamed range: its parts, and the error that it ended with.
+    fn range_stream(
+        &mut self,
+        _request: pb::RangeRequest,
+    ) -> (Vec<pb::RangeStreamResponse>, Option<Status>) {
+        (Vec::new(), Some(unanswerable("a streamed range")))
+    }
+
+    /// One keep-alive on a stream of its own.
+    fn lease_keep_alive(
+        &mut self,
+        _request: pb::LeaseKeepAliveRequest,
+    ) -> Answer<pb::LeaseKeepAliveResponse> {
+        Err(unanswerable("a keep-alive"))
+    }
+
+    /// Sends a request on a watch stream, which is opened when it is not.
+    fn watch(&mut self, stream: &str, request: pb::WatchRequest) -> Answer<()>;
+
+    /// The next message of a watch stream; `None` when there is none for that long.
+    fn watched(&mut self, stream: &str, wait: Duration) -> Answer<Option<pb::WatchResponse>>;
+}
+
+/// What stands in the details of an error that is not an answer.
+const NO_ANSWER: &str = "not an answer";
+
+/// Says that a target is not made for a request.
+pub(crate) fn unanswerable(what: &str) -> Status {
+    broken(&format!("{what} is none of this target's business"))
+}
+
+/// A failure that ends the script.
+pub(crate) fn broken(why: &str) -> Status {
+    Status::with_details(Code::Internal, why, NO_ANSWER.into())
+}
+
+/// Whether a status is an answer, and not a target's or a test's failure.
+pub(crate) fn is_answer(status: &Status) -> bool {
+    status.details() != NO_ANSWER.as_bytes()
+}

@@ -1,0 +1,180 @@
+//! What comes on watch streams, in an order that does not depend on time.
+//!
+//! Servers put events into messages as it suits them, and serve watchers in any order. What counts
+//! is what each watcher gets: its messages are joined, but for fragments, whose bounds are part of
+//! the answer.
+
+use std::mem;
+use std::time::{Duration, Instant};
+
+use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_proto::etcdserverpb::{
+    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+};
+use tonic::Status;
+
+use crate::print::Printer;
+use crate::target::{Answer, Target, broken};
+
+/// The id that stands for all watchers of a stream.
+const EVERY_WATCH: i64 = -1;
+/// How long to wait for an answer that may never come, before asking again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn is_progress(response: &WatchResponse) -> bool {
+    !response.created && !response.canceled && response.events.is_empty()
+}
+
+fn request(union: RequestUnion) -> WatchRequest {
+    WatchRequest { request_union: Some(union) }
+}
+
+fn late(what: &str) -> Status {
+    broken(&format!("{what}: not within {LIMIT:?}"))
+}
+
+/// A watch stream as scripts use it.
+pub(crate) struct Stream<'a> {
+    pub(crate) target: &'a mut dyn Target,
+    pub(crate) name: &'a str,
+    /// Messages that came while an answer was waited for.
+    pub(crate) held: &'a mut Vec<WatchResponse>,
+}
+
+impl Stream<'_> {
+    fn send(&mut self, union: RequestUnion) -> Answer<()> {
+        self.target.watch(self.name, request(union))
+    }
+
+    fn next(&mut self, what: &str) -> Answer<WatchResponse> {
+        self.target.watched(self.name, LIMIT)?.ok_or_else(|| late(what))
+    }
+
+    /// Creates a watcher and prints the answer.
+    pub(crate) fn create(
+        &mut self,
+        create: WatchCreateRequest,
+        printer: &mut Printer,
+    ) -> Answer<()> {
+        self.send(RequestUnion::CreateRequest(create))?;
+        let answer = self.answer("the answer to a create request", |m| m.created)?;
+        let early = |m: &WatchResponse| m.watch_id == answer.watch_id && !m.events.is_empty();
+        if self.held.iter().any(early) {
+            return Err(broken("events came before their watcher was created"));
+        }
+        printer.notice(&answer);
+        Ok(())
+    }
+
+    /// Cancels a watcher that exists and prints the answer.
+    pub(crate) fn cancel(&mut self, watch_id: i64, printer: &mut Printer) -> Answer<()> {
+        self.send_cancel(watch_id)?;
+        let is_answer = |m: &WatchResponse| m.canceled && m.watch_id == watch_id;
+        printer.notice(&self.answer("the answer to a cancel request", is_answer)?);
+        Ok(())
+    }
+
+    /// Sends a cancel request to which no answer is expected.
+    pub(crate) fn send_cancel(&mut self, watch_id: i64) -> Answer<()> {
+        self.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }))
+    }
+
+    /// Sends a progress request.
+    pub(crate) fn ask_progress(&mut self) -> Answer<()> {
+        self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}))
+    }
+
+    /// Sends a request that says nothing.
+    pub(crate) fn send_nothing(&mut self) -> Answer<()> {
+        self.target.watch(self.name, WatchRequest::default())
+    }
+
+    /// The next message that is the answer to a request; others are held for later.
+    fn answer(
+        &mut self,
+        what: &str,
+        is_answer: impl Fn(&WatchResponse) -> bool,
+    ) -> Answer<WatchResponse> {
+        loop {
+            match self.next(what)? {
+                message if is_answer(&message) => return Ok(message),
+                // Progress may come late: whoever asked for it has got an answer like it already.
+                message if is_progress(&message) => {}
+                message => self.held.push(message),
+            }
+        }
+    }
+
+    /// Prints everything up to main revision `revision`, by asking for progress until the stream
+    /// has come that far. The progress itself is printed on demand.
+    pub(crate) fn events(
+        &mut self,
+        revision: i64,
+        with_progress: bool,
+        printer: &mut Printer,
+    ) -> Answer<()> {
+        let end = Instant::now() + LIMIT;
+        let mut messages = mem::take(self.held);
+        loop {
+            self.ask_progress()?;
+            while let Some(message) = self.target.watched(self.name, ASK_AGAIN)? {
+                let reached = message.header.as_ref().map_or(0, |header| header.revision);
+                let all = is_progress(&message) && message.watch_id == EVERY_WATCH;
+                if !all {
+                    messages.push(message);
+                } else if reached >= revision {
+                    print(messages, printer);
+                    if with_progress {
+                        printer.notice(&message);
+                    }
+                    return Ok(());
+                }
+            }
+            if Instant::now() > end {
+                print(messages, printer);
+                return Err(late("a stream's progress"));
+            }
+        }
+    }
+
+    /// Prints what comes until `count` events and notices are there.
+    pub(crate) fn wait_for(&mut self, count: usize, printer: &mut Printer) -> Answer<()> {
+        let weight = |message: &WatchResponse| message.events.len().max(1);
+        let mut messages = mem::take(self.held);
+        let mut seen: usize = messages.iter().map(weight).sum();
+        while seen < count {
+            let message = self.next("an event or notice")?;
+            seen += weight(&message);
+            messages.push(message);
+        }
+        print(messages, printer);
+        Ok(())
+    }
+}
+
+/// Prints messages by watcher, each watcher's in the order in which they came.
+fn print(mut messages: Vec<WatchResponse>, printer: &mut Printer) {
+    messages.sort_by_key(|message| message.watch_id);
+    let mut joined: Vec<WatchResponse> = Vec::new();
+    for message in messages {
+        match joined.last_mut() {
+            Some(last) if can_join(last, &message) => {
+                last.header = message.header;
+                last.events.extend(message.events);
+            }
+            _ => joined.push(message),
+        }
+    }
+    for message in joined {
+        if message.events.is_empty() { printer.notice(&message) } else { printer.events(&message) }
+    }
+}
+
+fn can_join(a: &WatchResponse, b: &WatchResponse) -> bool {
+    let plain = |m: &WatchResponse| {
+        !m.fragment && !m.created && !m.canceled && !m.events.is_empty() && m.compact_revision == 0
+    };
+    a.watch_id == b.watch_id && plain(a) && plain(b)
+}

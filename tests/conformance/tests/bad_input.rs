@@ -1,0 +1,397 @@
+//! Requests that no client should send get etcd's answer, and nothing breaks.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::compare::TargetUnion;
+use quorate_proto::etcdserverpb::request_op::Request as Op;
+use quorate_test_conformance::raw::{Connection, frame};
+use quorate_test_conformance::rivals::Rivals;
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+
+const RANGE: &str = "/etcdserverpb.KV/Range";
+const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
+const PUT: &str = "/etcdserverpb.KV/Put";
+const DELETE: &str = "/etcdserverpb.KV/DeleteRange";
+const TXN: &str = "/etcdserverpb.KV/Txn";
+const COMPACT: &str = "/etcdserverpb.KV/Compact";
+const GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+const REVOKE: &str = "/etcdserverpb.Lease/LeaseRevoke";
+const TIME_TO_LIVE: &str = "/etcdserverpb.Lease/LeaseTimeToLive";
+const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+const ALARM: &str = "/etcdserverpb.Maintenance/Alarm";
+const HASH_KV: &str = "/etcdserverpb.Maintenance/HashKV";
+const MOVE_LEADER: &str = "/etcdserverpb.Maintenance/MoveLeader";
+
+/// A lease that both servers have.
+const LEASE: i64 = 7;
+
+/// Runs a suite on a runtime of its own.
+fn run(suite: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite);
+}
+
+fn range(key: &'static str, range_end: &'static str) -> pb::RangeRequest {
+    let (key, range_end) = (key.into(), range_end.into());
+    pb::RangeRequest { key, range_end, ..Default::default() }
+}
+
+fn put(key: &'static str, value: &'static str) -> pb::PutRequest {
+    pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() }
+}
+
+fn delete(key: &'static str, range_end: &'static str) -> pb::DeleteRangeRequest {
+    let (key, range_end) = (key.into(), range_end.into());
+    pb::DeleteRangeRequest { key, range_end, ..Default::default() }
+}
+
+fn op(request: Op) -> pb::RequestOp {
+    pb::RequestOp { request: Some(request) }
+}
+
+fn success(ops: Vec<pb::RequestOp>) -> pb::TxnRequest {
+    pb::TxnRequest { success: ops, ..Default::default() }
+}
+
+/// Puts of `count` different keys.
+fn puts(count: usize) -> Vec<pb::RequestOp> {
+    let keys = (0..count).map(|number| format!("many/{number}"));
+    let put = |key: String| pb::PutRequest { key: key.into(), ..Default::default() };
+    keys.map(|key| op(Op::RequestPut(put(key)))).collect()
+}
+
+/// Both servers with the same few keys: revisions up to 6, compacted at 4, and [`LEASE`].
+async fn prepared(suite: &str, flags: &[&str]) -> Option<Rivals> {
+    let mut rivals = Rivals::start(suite, flags)?;
+    for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("a", "3")] {
+        rivals.same("prepare", PUT, &put(key, value)).await;
+    }
+    let compact = pb::CompactionRequest { revision: 4, physical: false };
+    rivals.same("prepare", COMPACT, &compact).await;
+    rivals.same("prepare", GRANT, &pb::LeaseGrantRequest { ttl: 1000, id: LEASE }).await;
+    Some(rivals)
+}
+
+#[test]
+fn ranges() {
+    run(async {
+        let Some(mut rivals) = prepared("bad input, ranges", &[]).await else { return };
+        for path in [RANGE, RANGE_STREAM] {
+            for bad in bad_ranges() {
+                rivals.same(&format!("{path} {bad:?}"), path, &bad).await;
+            }
+        }
+        rivals.finish().await;
+    });
+}
+
+fn bad_ranges() -> Vec<pb::RangeRequest> {
+    let all = || range("\0", "\0");
+    let mut bad = vec![
+        range("", ""),
+        range("", "z"),
+        range("z", "a"),
+        range("a", "a"),
+        range("missing", ""),
+        range("\0", "\0"),
+        range("z", "\0"),
+    ];
+    for number in [i64::MIN, -1, 1, 3, 4, 6, 7, i64::MAX] {
+        bad.push(pb::RangeRequest { revision: number, ..all() });
+        bad.push(pb::RangeRequest { revision: number, count_only: true, ..all() });
+        bad.push(pb::RangeRequest { limit: number, ..all() });
+        bad.push(pb::RangeRequest { min_mod_revision: number, ..all() });
+        bad.push(pb::RangeRequest { max_mod_revision: number, ..all() });
+        bad.push(pb::RangeRequest { min_create_revision: number, ..all() });
+        bad.push(pb::RangeRequest { max_create_revision: number, ..all() });
+        bad.push(pb::RangeRequest { max_create_revision: number, limit: 1, ..all() });
+    }
+    for number in [i32::MIN, -1, 3, 5, 99, i32::MAX] {
+        bad.push(pb::RangeRequest { sort_order: number, ..all() });
+        bad.push(pb::RangeRequest { sort_target: number, ..all() });
+        bad.push(pb::RangeRequest { sort_target: number, sort_order: 1, ..range("z", "a") });
+        // Which of two mistakes is told.
+        bad.push(pb::RangeRequest { sort_order: number, ..range("", "") });
+        bad.push(pb::RangeRequest { sort_order: number, revision: 99, ..all() });
+    }
+    for target in 0..=4 {
+        for order in 0..=2 {
+            let limited = pb::RangeRequest { limit: 2, ..all() };
+            bad.push(pb::RangeRequest { sort_target: target, sort_order: order, ..limited });
+        }
+    }
+    bad
+}
+
+#[test]
+fn writes() {
+    run(async {
+        let Some(mut rivals) = prepared("bad input, writes", &[]).await else { return };
+        let bad_puts = [
+            put("", ""),
+            put("", "x"),
+            pb::PutRequest { ignore_value: true, ..put("a", "x") },
+            pb::PutRequest { ignore_value: true, ..put("missing", "") },
+            pb::PutRequest { ignore_value: true, ..put("", "x") },
+            pb::PutRequest { ignore_lease: true, lease: LEASE, ..put("a", "x") },
+            pb::PutRequest { ignore_lease: true, ..put("missing", "x") },
+            pb::PutRequest { ignore_lease: true, lease: 99, ..put("missing", "x") },
+            pb::PutRequest { lease: 99, ..put("a", "x") },
+            pb::PutRequest { lease: -1, ..put("a", "x") },
+            pb::PutRequest { lease: i64::MIN, ..put("a", "x") },
+            pb::PutRequest { lease: LEASE, prev_kv: true, ..put("a", "") },
+            pb::PutRequest { ignore_value: true, ignore_lease: true, ..put("a", "") },
+        ];
+        for bad in bad_puts {
+            rivals.same(&format!("{bad:?}"), PUT, &bad).await;
+        }
+        for (key, end) in [("", ""), ("", "z"), ("z", "a"), ("b", "b"), ("x", "\0"), ("nil", "")] {
+            let bad = pb::DeleteRangeRequest { prev_kv: true, ..delete(key, end) };
+            rivals.same(&format!("{bad:?}"), DELETE, &bad).await;
+        }
+        for revision in [i64::MIN, -1, 0, 1, 3, 4, 99, i64::MAX, 5] {
+            for physical in [false, true] {
+                let bad = pb::CompactionRequest { revision, physical };
+                rivals.same(&format!("{bad:?}"), COMPACT, &bad).await;
+            }
+        }
+        rivals.same("the keys are the same", RANGE, &range("\0", "\0")).await;
+        rivals.finish().await;
+    });
+}
+
+#[test]
+fn transactions() {
+    run(async {
+        let Some(mut rivals) = prepared("bad input, transactions", &[]).await else { return };
+        for bad in bad_txns() {
+            let what = format!("{:.400}", format!("{bad:?}"));
+            rivals.same(&what, TXN, &bad).await;
+        }
+        rivals.same("the keys are the same", RANGE, &range("\0", "\0")).await;
+        rivals.finish().await;
+    });
+}
+
+fn bad_txns() -> Vec<pb::TxnRequest> {
+    let compares =
+        |count: usize| vec![pb::Compare { key: "a".into(), ..Default::default() }; count];
+    let reads = |count: usize| vec![op(Op::RequestRange(range("a", ""))); count];
+    let nested = |inner: pb::TxnRequest| op(Op::RequestTxn(inner));
+    let txn = pb::TxnRequest::default;
+    let mut bad = vec![
+        txn(),
+        pb::TxnRequest { compare: compares(128), ..txn() },
+        pb::TxnRequest { compare: compares(129), ..txn() },
+        success(puts(128)),
+        success(puts(129)),
+        pb::TxnRequest { failure: puts(129), ..txn() },
+        pb::TxnRequest { success: reads(129), ..txn() },
+        pb::TxnRequest { compare: compares(128), success: reads(128), failure: reads(128) },
+        // A nested transaction has what the one around it left over.
+        success(vec![nested(success(puts(127)))]),
+        success(vec![nested(success(puts(128)))]),
+        success(vec![pb::RequestOp { request: None }]),
+        pb::TxnRequest { failure: vec![pb::RequestOp { request: None }], ..txn() },
+        pb::TxnRequest { compare: vec![pb::Compare::default()], ..txn() },
+        success(vec![op(Op::RequestPut(put("", "")))]),
+        success(vec![op(Op::RequestRange(range("", "")))]),
+        success(vec![op(Op::RequestDeleteRange(delete("", "")))]),
+        success(vec![op(Op::RequestRange(pb::RangeRequest { sort_order: 9, ..range("a", "") }))]),
+        success(vec![op(Op::RequestPut(pb::PutRequest { ignore_value: true, ..put("a", "x") }))]),
+        success(vec![op(Op::RequestPut(pb::PutRequest { lease: 99, ..put("a", "x") }))]),
+        success(vec![op(Op::RequestPut(put("k", "1"))), op(Op::RequestPut(put("k", "2")))]),
+        success(vec![
+            op(Op::RequestPut(put("k", "1"))),
+            op(Op::RequestDeleteRange(delete("k", ""))),
+        ]),
+        success(vec![
+            op(Op::RequestDeleteRange(delete("z", "a"))),
+            op(Op::RequestPut(put("k", "1"))),
+        ]),
+        success(vec![
+            op(Op::RequestDeleteRange(delete("k", "\0"))),
+            op(Op::RequestPut(put("k", "1"))),
+        ]),
+        success(vec![
+            op(Op::RequestPut(put("k", "1"))),
+            nested(pb::TxnRequest { failure: vec![op(Op::RequestPut(put("k", "1")))], ..txn() }),
+        ]),
+    ];
+    for revision in [i64::MIN, -1, 3, 4, 99, i64::MAX] {
+        let read = op(Op::RequestRange(pb::RangeRequest { revision, ..range("a", "") }));
+        bad.push(success(vec![read.clone()]));
+        bad.push(success(vec![op(Op::RequestPut(put("k", "1"))), read]));
+    }
+    bad.extend(bad_compares().into_iter().map(|compare| pb::TxnRequest {
+        compare: vec![compare],
+        success: vec![op(Op::RequestPut(put("was", "equal")))],
+        failure: vec![op(Op::RequestPut(put("was", "different")))],
+    }));
+    bad
+}
+
+fn bad_compares() -> Vec<pb::Compare> {
+    let key = || pb::Compare { key: "a".into(), ..Default::default() };
+    let mut bad = Vec::new();
+    for number in [i32::MIN, -1, 4, 5, 99, i32::MAX] {
+        bad.push(pb::Compare { result: number, ..key() });
+        bad.push(pb::Compare { target: number, ..key() });
+        bad.push(pb::Compare { target: number, result: 3, ..key() });
+    }
+    let unions = [
+        None,
+        Some(TargetUnion::Version(-1)),
+        Some(TargetUnion::CreateRevision(i64::MIN)),
+        Some(TargetUnion::ModRevision(i64::MAX)),
+        Some(TargetUnion::Value(Bytes::new())),
+        Some(TargetUnion::Lease(-1)),
+    ];
+    for target in 0..=4 {
+        for result in 0..=3 {
+            for union in &unions {
+                let compare = pb::Compare { target, result, target_union: union.clone(), ..key() };
+                for end in ["", "z", "\0", "A", "a"] {
+                    bad.push(pb::Compare { range_end: end.into(), ..compare.clone() });
+                }
+                bad.push(pb::Compare { key: "missing".into(), ..compare.clone() });
+            }
+        }
+    }
+    bad
+}
+
+/// `depth` transactions, one in the other.
+fn nested(depth: usize) -> Vec<u8> {
+    let mut bytes = pb::TxnRequest::default().encode_to_vec();
+    for _ in 1..depth {
+        let mut op = Vec::new();
+        prost::encoding::bytes::encode(4, &bytes, &mut op);
+        let mut outer = Vec::new();
+        prost::encoding::bytes::encode(2, &op, &mut outer);
+        bytes = outer;
+    }
+    bytes
+}
+
+#[test]
+fn nesting_without_end() {
+    run(async {
+        let Some(mut rivals) = prepared("bad input, nesting", &[]).await else { return };
+        let request = Connection::request(TXN);
+        for depth in [2, 100, 128, 129, 130, 1000, 4999, 5000, 5001, 10_000, 100_000] {
+            let body = frame(&nested(depth));
+            rivals.same_call(&format!("{depth} levels"), &request, &body).await;
+        }
+        rivals.finish().await;
+    });
+}
+
+#[test]
+fn oversized_requests() {
+    run(async {
+        let Some(mut rivals) = prepared("bad input, sizes", &[]).await else { return };
+        let large = |length: usize| pb::PutRequest {
+            key: "large".into(),
+            value: vec![b'x'; length].into(),
+            ..Default::default()
+        };
+        // Around the limit of 1.5 MiB for requests, byte by byte, and around that of 2 MiB for
+        // messages.
+        let mib = 1 << 20;
+        for length in (3 * mib / 2 - 40..3 * mib / 2 + 2).chain(2 * mib - 20..2 * mib + 2) {
+            rivals.same(&format!("a value of {length} bytes"), PUT, &large(length)).await;
+        }
+        for length in [4 * mib, 64 * mib] {
+            rivals.same(&format!("a value of {length} bytes"), PUT, &large(length)).await;
+        }
+        let key = |length: usize| vec![b'k'; length];
+        let put = |length| pb::PutRequest { key: key(length).into(), ..Default::default() };
+        rivals.same("a key of 1 MiB", PUT, &put(mib)).await;
+        rivals.same("a key of 1.6 MiB", PUT, &put(8 * mib / 5)).await;
+        let read = |length| pb::RangeRequest { key: key(length).into(), ..Default::default() };
+        rivals.same("a read of 1.6 MiB", RANGE, &read(8 * mib / 5)).await;
+        rivals.same("a read of 3 MiB", RANGE, &read(3 * mib)).await;
+        let delete = pb::DeleteRangeRequest { key: key(8 * mib / 5).into(), ..Default::default() };
+        rivals.same("a deletion of 1.6 MiB", DELETE, &delete).await;
+        let reads = vec![op(Op::RequestRange(read(mib))), op(Op::RequestRange(read(mib * 7 / 10)))];
+        rivals.same("a transaction of 1.7 MiB that reads", TXN, &success(reads)).await;
+        let puts = vec![op(Op::RequestPut(put(mib))), op(Op::RequestPut(large(mib * 7 / 10)))];
+        rivals.same("a transaction of 1.7 MiB that writes", TXN, &success(puts)).await;
+        rivals.finish().await;
+    });
+}
+
+#[test]
+fn leases() {
+    run(async {
+        let Some(mut rivals) = prepared("bad input, leases", &[]).await else { return };
+        let limit = 9_000_000_000;
+        for ttl in [i64::MIN, -1, 0, 1, 2, 3, limit, limit + 1, i64::MAX] {
+            let id = 1000 + ttl % 1000;
+            let grant = pb::LeaseGrantRequest { ttl, id };
+            rivals.same(&format!("{grant:?}"), GRANT, &grant).await;
+            rivals.same(&format!("again {grant:?}"), GRANT, &grant).await;
+        }
+        for id in [i64::MIN, -1, LEASE] {
+            let grant = pb::LeaseGrantRequest { ttl: 500, id };
+            rivals.same(&format!("{grant:?}"), GRANT, &grant).await;
+        }
+        for id in [0, -2, 99, i64::MAX] {
+            rivals.same(&format!("revoke {id}"), REVOKE, &pb::LeaseRevokeRequest { id }).await;
+            for keys in [false, true] {
+                let ask = pb::LeaseTimeToLiveRequest { id, keys };
+                rivals.same(&format!("{ask:?}"), TIME_TO_LIVE, &ask).await;
+            }
+            let renew = pb::LeaseKeepAliveRequest { id };
+            rivals.same(&format!("renew {id}"), KEEP_ALIVE, &renew).await;
+        }
+        rivals.finish().await;
+    });
+}
+
+#[test]
+fn maintenance() {
+    run(async {
+        let Some(mut rivals) = prepared("bad input, maintenance", &[]).await else { return };
+        for revision in [i64::MIN, -1, 1, 3, 5, 6, 7, i64::MAX] {
+            let hash = pb::HashKvRequest { revision };
+            rivals.same(&format!("{hash:?}"), HASH_KV, &hash).await;
+        }
+        for alarm in [i32::MIN, -1, 3, 99, i32::MAX] {
+            for action in 0..=2 {
+                for member_id in [0, 99] {
+                    let bad = pb::AlarmRequest { action, member_id, alarm };
+                    rivals.same(&format!("{bad:?}"), ALARM, &bad).await;
+                }
+            }
+            let list = pb::AlarmRequest::default();
+            rivals.same("the alarms are the same", ALARM, &list).await;
+        }
+        for target_id in [0, 1, u64::MAX] {
+            let bad = pb::MoveLeaderRequest { target_id };
+            rivals.same(&format!("{bad:?}"), MOVE_LEADER, &bad).await;
+        }
+        rivals.finish().await;
+    });
+}
+
+/// An action that does not exist ends etcd, which looks into an answer that it did not make.
+/// Quorate does nothing, and says so.
+#[test]
+fn unknown_alarm_actions() {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    run(async {
+        for action in [i32::MIN, -1, 3, 99, i32::MAX] {
+            let connection = Connection::open(&server.address()).await;
+            let bad = pb::AlarmRequest { action, member_id: 1, alarm: 1 };
+            let answer = connection.method(ALARM, &[bad.encode_to_vec().into()]).await;
+            assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
+            let alarms = pb::AlarmResponse::decode(answer.messages()[0].clone()).unwrap().alarms;
+            assert_eq!(alarms, []);
+        }
+    });
+    assert!(server.exit_status().is_none());
+}

@@ -1,0 +1,218 @@
+//! A data directory that cannot be used is refused in one line, and left as it is.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use quorate_test_conformance::faults::{Acknowledged, refused};
+use quorate_test_support::require::{self, Need};
+use quorate_test_support::server::Server;
+use quorate_test_support::{port, program};
+use tempfile::TempDir;
+
+/// A server with a folder of its own that is gone with it.
+fn server(home: &TempDir, flags: &[&str]) -> Server {
+    Server::in_folder(&program::quorate(), &home.path().join("server"), flags)
+}
+
+/// A server that has run and holds a few keys.
+fn used(home: &TempDir) -> (Server, Acknowledged) {
+    let mut server = server(home, &[]);
+    server.start();
+    let mut keys = Acknowledged::default();
+    assert_eq!(keys.write(&server, 20, 100), None);
+    server.stop();
+    (server, keys)
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// Fails unless `said` has all of `parts`.
+fn says(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+}
+
+#[test]
+fn a_missing_one_is_made_for_the_user_alone() {
+    let home = TempDir::new().unwrap();
+    let mut server = server(&home, &[]);
+    server.start();
+    for directory in [server.data_dir(), server.data_dir().join("member")] {
+        let mode = fs::metadata(&directory).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{}", directory.display());
+    }
+}
+
+#[test]
+fn one_that_cannot_be_made() {
+    let home = TempDir::new().unwrap();
+    let mut server = server(&home, &[]);
+    fs::create_dir_all(home.path().join("server")).unwrap();
+    fs::write(server.data_dir(), "a file").unwrap();
+    let said = refused(&mut server);
+    says(&said, &[&server.data_dir().display().to_string(), "not a directory"]);
+    let below = server.data_dir().join("below").display().to_string();
+    let mut server = self::server(&home, &["--data-dir", &below]);
+    says(&refused(&mut server), &["cannot use the data directory", &below, "Not a directory"]);
+}
+
+#[test]
+fn one_that_others_can_write_or_read() {
+    let home = TempDir::new().unwrap();
+    let (mut server, keys) = used(&home);
+    let data_dir = server.data_dir();
+    for (path, mode) in [
+        (data_dir.clone(), 0o777),
+        (data_dir.clone(), 0o722),
+        (data_dir.join("member"), 0o755),
+        (data_dir.join("member"), 0o740),
+    ] {
+        set_mode(&path, mode);
+        let said = refused(&mut server);
+        let fix = format!("chmod 700 {}", path.display());
+        says(&said, &[&format!("{mode:o}"), &fix]);
+        set_mode(&path, 0o700);
+    }
+    server.start();
+    assert_eq!(keys.missing(&server), None);
+}
+
+#[test]
+fn one_in_use() {
+    let home = TempDir::new().unwrap();
+    let (mut first, keys) = used(&home);
+    first.start();
+    let other = home.path().join("other");
+    let data_dir = first.data_dir().display().to_string();
+    let mut second = Server::in_folder(&program::quorate(), &other, &["--data-dir", &data_dir]);
+    // The first one goes on writing: what it changes is its own business.
+    let end = second.start_or_end();
+    assert_eq!(end.and_then(|end| end.code()), Some(1));
+    let said = quorate_test_conformance::faults::last_words(&second.log());
+    says(&said, &["in use by another process", &data_dir]);
+    assert_eq!(keys.missing(&first), None);
+    // A process that was killed holds nothing.
+    first.kill();
+    second.start();
+    assert_eq!(keys.missing(&second), None);
+}
+
+#[test]
+fn one_of_etcd() {
+    let Some(etcd) = program::peer("data directory of etcd", "etcd-3.7") else { return };
+    let home = TempDir::new().unwrap();
+    let mut etcd = Server::in_folder(&etcd, &home.path().join("server"), &[]);
+    etcd.start();
+    etcd.stop();
+    let mut server = server(&home, &[]);
+    says(&refused(&mut server), &["was written by etcd", "--data-dir"]);
+    etcd.start();
+}
+
+#[test]
+fn one_of_somebody_else() {
+    let home = TempDir::new().unwrap();
+    let mut server = server(&home, &[]);
+    let member = server.data_dir().join("member");
+    fs::create_dir_all(&member).unwrap();
+    set_mode(&member, 0o700);
+    fs::write(member.join("thesis.txt"), "precious").unwrap();
+    says(&refused(&mut server), &["member/thesis.txt", "not Quorate's", "--data-dir"]);
+    // Beside `member`, such as where a file system is mounted, other things may lie.
+    fs::remove_dir_all(server.data_dir()).unwrap();
+    fs::create_dir_all(server.data_dir().join("lost+found")).unwrap();
+    server.start();
+}
+
+#[test]
+fn one_that_is_read_only() {
+    if !require::met("read-only data directory", &[Need::Root, Need::Program("mount")]) {
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let (mut server, keys) = used(&home);
+    let data_dir = server.data_dir();
+    let mounted = Mounted::read_only(&data_dir);
+    let said = refused(&mut server);
+    says(&said, &["Read-only file system", &data_dir.display().to_string()]);
+    drop(mounted);
+    server.start();
+    assert_eq!(keys.missing(&server), None);
+    server.stop();
+    // And a new one.
+    let place = home.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let _mounted = Mounted::read_only(&place);
+    let new = place.join("new").display().to_string();
+    let other = home.path().join("other");
+    let mut server = Server::in_folder(&program::quorate(), &other, &["--data-dir", &new]);
+    says(&refused(&mut server), &["Read-only file system", &new]);
+}
+
+/// A mount that ends with the value.
+struct Mounted<'a>(&'a Path);
+
+impl<'a> Mounted<'a> {
+    /// Makes a directory read-only for everybody, root too.
+    fn read_only(path: &'a Path) -> Self {
+        let mount = |options: &[&str]| {
+            let status = Command::new("mount").args(options).arg(path).status().unwrap();
+            assert!(status.success(), "mount {options:?}");
+        };
+        mount(&["--bind", &path.display().to_string()]);
+        let mounted = Self(path);
+        mount(&["-o", "remount,ro,bind"]);
+        mounted
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg("-l").arg(self.0).status().unwrap();
+        assert!(status.success(), "umount");
+    }
+}
+
+#[test]
+fn an_identity_that_is_damaged() {
+    let home = TempDir::new().unwrap();
+    let (mut server, keys) = used(&home);
+    let path = server.data_dir().join("member/IDENTITY");
+    let good = fs::read(&path).unwrap();
+    let flipped = [&good[..40], &[good[40] ^ 1], &good[41..]].concat();
+    for bad in [&b""[..], &good[..good.len() / 2], &flipped, b"\xff\xfe"] {
+        fs::write(&path, bad).unwrap();
+        let said = refused(&mut server);
+        says(&said, &["is damaged", &path.display().to_string(), "backup"]);
+    }
+    // Without it, the rest is nobody's.
+    fs::remove_file(&path).unwrap();
+    says(&refused(&mut server), &["not Quorate's"]);
+    fs::write(&path, &good).unwrap();
+    server.start();
+    assert_eq!(keys.missing(&server), None);
+}
+
+#[test]
+fn a_port_in_use() {
+    let home = TempDir::new().unwrap();
+    let [taken] = port::free();
+    let _listener = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
+    let address = format!("127.0.0.1:{taken}");
+    let url = format!("http://{address}");
+    for (flag, flags) in [
+        ("--listen-client-urls", &["--listen-client-urls", url.as_str()][..]),
+        ("--listen-metrics-urls", &["--listen-metrics-urls", &url]),
+        ("--listen-client-http-urls", &["--listen-client-http-urls", &url]),
+    ] {
+        let mut server = server(&home, flags);
+        says(&refused(&mut server), &[flag, &address, "in use"]);
+        assert!(!server.data_dir().exists(), "it was made for nothing");
+    }
+}

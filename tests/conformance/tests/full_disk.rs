@@ -1,0 +1,138 @@
+//! A disk without space stops the server or a single request, in one line each; nothing that was
+//! acknowledged is lost.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bytes::Bytes;
+use quorate_test_conformance::faults::{Acknowledged, files, last_words};
+use quorate_test_conformance::raw::Connection;
+use quorate_test_support::program;
+use quorate_test_support::require::{self, Need};
+use quorate_test_support::server::Server;
+use tempfile::TempDir;
+
+const MIB: usize = 1 << 20;
+
+/// A small disk in memory, which ends with the value.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn new(path: PathBuf, size_mib: usize) -> Self {
+        fs::create_dir_all(&path).unwrap();
+        let disk = Self(path);
+        disk.mount(&["-t", "tmpfs", "-o", &format!("size={size_mib}m,mode=700"), "tmpfs"]);
+        disk
+    }
+
+    fn resize(&self, size_mib: usize) {
+        self.mount(&["-o", &format!("remount,size={size_mib}m")]);
+    }
+
+    fn mount(&self, options: &[&str]) {
+        let status = Command::new("mount").args(options).arg(&self.0).status().unwrap();
+        assert!(status.success(), "mount {options:?}");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg("-l").arg(&self.0).status().unwrap();
+        assert!(status.success(), "umount");
+    }
+}
+
+/// A server whose data directory is a disk of its own.
+fn on_disk(home: &TempDir, size_mib: usize) -> Option<(Server, Disk)> {
+    if !require::met("full disk", &[Need::Root, Need::Program("mount")]) {
+        return None;
+    }
+    let server = Server::in_folder(&program::quorate(), &home.path().join("server"), &[]);
+    let disk = Disk::new(server.data_dir(), size_mib);
+    Some((server, disk))
+}
+
+/// Fails unless `said` names the disk and what is wrong with it.
+fn names_the_disk(said: &str, path: &Path) {
+    for part in ["No space left on device", path.to_str().unwrap()] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up() {
+    let home = TempDir::new().unwrap();
+    let Some((mut server, disk)) = on_disk(&home, 40) else { return };
+    server.start();
+    let mut keys = Acknowledged::default();
+    for round in 0..3 {
+        server.clear_log();
+        let refused = keys.write(&server, 1000, MIB / 4);
+        let refused = refused.unwrap_or_else(|| panic!("the disk never filled up, {round}"));
+        assert_ne!(refused.code.as_deref(), Some("0"));
+        let end = server.wait_for_end();
+        assert_eq!(end.code(), Some(1), "{end}");
+        names_the_disk(&last_words(&server.log()), &server.data_dir());
+        // As long as it is full, the server stays away or serves what it has.
+        server.clear_log();
+        match server.start_or_end() {
+            Some(end) => {
+                assert_eq!(end.code(), Some(1), "{end}");
+                names_the_disk(&last_words(&server.log()), &server.data_dir());
+            }
+            None => {
+                assert_eq!(keys.missing(&server), None, "round {round}, full");
+                server.kill();
+            }
+        }
+        disk.resize(40 + 60 * (round + 1));
+        server.start();
+        assert_eq!(keys.missing(&server), None, "round {round}");
+    }
+    assert!(keys.len() > 100, "{} writes", keys.len());
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start() {
+    let home = TempDir::new().unwrap();
+    let Some((mut server, disk)) = on_disk(&home, 1) else { return };
+    let end = server.start_or_end();
+    assert_eq!(end.and_then(|end| end.code()), Some(1));
+    names_the_disk(&last_words(&server.log()), &server.data_dir());
+    disk.resize(64);
+    server.start();
+    let mut keys = Acknowledged::default();
+    assert_eq!(keys.write(&server, 10, 1000), None);
+}
+
+/// A defragmentation needs room for a copy. Without it, it fails, and everything else goes on.
+#[test]
+fn a_disk_too_small_for_a_defragmentation() {
+    let home = TempDir::new().unwrap();
+    let Some((mut server, disk)) = on_disk(&home, 128) else { return };
+    server.start();
+    let mut keys = Acknowledged::default();
+    assert_eq!(keys.write(&server, 24, MIB), None);
+    server.stop();
+    server.start();
+    let used = Command::new("du").arg("-sm").arg(server.data_dir()).output().unwrap();
+    let used = String::from_utf8(used.stdout).unwrap();
+    let used: usize = used.split_whitespace().next().unwrap().parse().unwrap();
+    disk.resize(used + 8);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let connection = Connection::open(&server.address()).await;
+        connection.method("/etcdserverpb.Maintenance/Defragment", &[Bytes::new()]).await
+    });
+    assert_eq!(answer.code.as_deref(), Some("2"), "{answer:?}");
+    assert!(answer.message.contains("No space left on device"), "{answer:?}");
+    assert_eq!(keys.missing(&server), None);
+    assert_eq!(keys.write(&server, 10, 1000), None);
+    let databases = files(&server.data_dir().join("member/db"), "redb");
+    assert_eq!(databases.len(), 1, "the copy is left: {databases:?}");
+    let mode = fs::metadata(&databases[0]).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+}

@@ -1,0 +1,307 @@
+//! Whatever comes in at the client port, the server goes on serving, with little memory.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_test_conformance::pair::Pair;
+use quorate_test_conformance::raw::{Connection, frame};
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngCore as _, SeedableRng as _};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const RANGE: &str = "/etcdserverpb.KV/Range";
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
+
+/// How long a server may take to answer, or to close, a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Memory that the server may take at most through all of this.
+const MEMORY_KIB_MAX: u64 = 512 << 10;
+
+/// Types of HTTP/2's frames.
+mod kind {
+    pub(super) const DATA: u8 = 0;
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const SETTINGS: u8 = 4;
+    pub(super) const PING: u8 = 6;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
+    pub(super) const CONTINUATION: u8 = 9;
+}
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A frame of HTTP/2.
+fn h2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header that is not remembered.
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    let text = |text: &str| {
+        let length = u8::try_from(text.len()).ok().filter(|length| *length < 127).unwrap();
+        [&[length], text.as_bytes()].concat()
+    };
+    [vec![0], text(name), text(value)].concat()
+}
+
+/// The headers of a call.
+fn call_headers(path: &str) -> Vec<u8> {
+    let headers = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "server"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    headers.map(|(name, value)| literal(name, value)).concat()
+}
+
+/// Sends all of it, as far as the server takes it, and nothing more; returns what the server says
+/// until it closes.
+fn send(server: &Server, bytes: &[u8]) -> Vec<u8> {
+    exchange(server, bytes, true)
+}
+
+fn exchange(server: &Server, bytes: &[u8], is_end: bool) -> Vec<u8> {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut reading = stream.try_clone().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        // The connection may well be reset.
+        reading.read_to_end(&mut said).ok();
+        said
+    });
+    // The server may close before it has read everything.
+    stream.write_all(bytes).ok();
+    if is_end {
+        stream.shutdown(Shutdown::Write).ok();
+    }
+    reader.join().unwrap()
+}
+
+fn http2(frames: &[Vec<u8>]) -> Vec<u8> {
+    [PREFACE.to_vec(), h2_frame(kind::SETTINGS, 0, 0, &[]), frames.concat()].concat()
+}
+
+fn run<T>(suite: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite)
+}
+
+/// Whether a client is served.
+async fn serves(server: &Server) {
+    let connection = Connection::open(&server.address()).await;
+    let answer = connection.method(RANGE, &[Bytes::from_static(b"\x0a\x01a")]).await;
+    assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
+}
+
+/// The most memory that the server has had, in KiB.
+fn memory_kib(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Runs `attack` against a server, which must go on as if nothing had been.
+fn survives(flags: &[&str], attack: impl FnOnce(&Server)) {
+    let mut server = Server::start_new(&program::quorate(), flags);
+    attack(&server);
+    run(serves(&server));
+    let memory = memory_kib(&server);
+    assert!(memory < MEMORY_KIB_MAX, "it has taken {memory} KiB");
+    server.stop();
+    let log = server.log();
+    assert!(!log.contains("a fault of the program"), "{log}");
+}
+
+#[test]
+fn bytes_that_are_nothing() {
+    survives(&[], |server| {
+        let mut random = StdRng::seed_from_u64(1);
+        for round in 0..200 {
+            let mut bytes = vec![0; random.random_range(1..5000)];
+            random.fill_bytes(&mut bytes);
+            send(server, &bytes);
+            // Behind a good beginning, too.
+            let head = &http2(&[])[..random.random_range(0..=PREFACE.len() + 9)];
+            send(server, &[head, &bytes].concat());
+            if round % 50 == 0 {
+                run(serves(server));
+            }
+        }
+        let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+        send(server, &[&hello[..], &[7; 509]].concat());
+    });
+}
+
+#[test]
+fn frames_that_are_nothing() {
+    survives(&[], |server| {
+        let mut random = StdRng::seed_from_u64(2);
+        let good = h2_frame(kind::HEADERS, END_HEADERS, 1, &call_headers(RANGE));
+        for _ in 0..300 {
+            let mut frames = vec![good.clone()];
+            for _ in 0..random.random_range(1..8) {
+                let mut payload = vec![0; random.random_range(0..80)];
+                random.fill_bytes(&mut payload);
+                let stream = *[0, 1, 1, 2, 3, 0x7fff_ffff].get(random.random_range(0..6)).unwrap();
+                let kind = random.random_range(0..12);
+                frames.push(h2_frame(kind, random.random(), stream, &payload));
+            }
+            send(server, &http2(&frames));
+        }
+        // A message of 2 MiB in the smallest pieces, and one with a window that overflows.
+        let data = h2_frame(kind::DATA, 0, 1, &[0]);
+        send(server, &http2(&[vec![good.clone()], vec![data; 20_000]].concat()));
+        let update = h2_frame(kind::WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes());
+        send(server, &http2(&[good, update.clone(), update]));
+    });
+}
+
+#[test]
+fn floods() {
+    survives(&[], |server| {
+        let headers = call_headers(RANGE);
+        let flood = |frames: Vec<Vec<u8>>| send(server, &http2(&frames));
+        flood(vec![h2_frame(kind::PING, 0, 0, &[0; 8]); 100_000]);
+        flood(vec![h2_frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]); 100_000]);
+        // Calls that are taken back at once.
+        let resets = (0..50_000).map(|number| {
+            let stream = 2 * number + 1;
+            let call = h2_frame(kind::HEADERS, END_HEADERS, stream, &headers);
+            [call, h2_frame(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+        });
+        flood(resets.collect());
+        // Headers that never end.
+        let more = literal("x", &"y".repeat(100)).repeat(150);
+        let mut endless = vec![h2_frame(kind::HEADERS, 0, 1, &headers)];
+        endless.extend(vec![h2_frame(kind::CONTINUATION, 0, 1, &more); 2000]);
+        flood(endless);
+        flood(vec![
+            [
+                h2_frame(kind::HEADERS, 0, 1, &headers),
+                vec![h2_frame(kind::CONTINUATION, 0, 1, &[]); 100_000].concat(),
+            ]
+            .concat(),
+        ]);
+        // Many small ones.
+        let many = literal("x", "").repeat(4000);
+        let call = h2_frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[headers, many].concat());
+        flood(vec![call]);
+    });
+}
+
+#[test]
+fn silent_clients() {
+    survives(&[], |server| {
+        let connect = |bytes: &[u8]| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.write_all(bytes).unwrap();
+            stream
+        };
+        let half = http2(&[h2_frame(kind::HEADERS, 0, 1, &call_headers(RANGE))]);
+        let begins: [&[u8]; 5] = [b"", b"GET /hea", &PREFACE[..5], PREFACE, &half];
+        let silent: Vec<TcpStream> =
+            (0..500).map(|number| connect(begins[number % begins.len()])).collect();
+        run(serves(server));
+        drop(silent);
+    });
+}
+
+#[test]
+fn thousands_of_streams() {
+    survives(&[], |server| {
+        run(async {
+            let connection = Connection::open(&server.address()).await;
+            let create = frame(b"\x0a\x03\x0a\x01a");
+            let mut calls = Vec::new();
+            for _ in 0..5000 {
+                let request = Connection::request(WATCH);
+                calls.push(connection.start(request, create.clone(), false).await);
+            }
+            for call in &mut calls {
+                assert!(call.wait_for_messages(1).await, "{:?}", call.so_far());
+            }
+            let answer = connection.method(RANGE, &[Bytes::from_static(b"\x0a\x01a")]).await;
+            assert_eq!(answer.code.as_deref(), Some("0"));
+        });
+    });
+}
+
+/// The limit is told to clients, as etcd tells it, and holds for those who do not keep to it.
+#[test]
+fn more_streams_than_allowed() {
+    for (flags, limit) in [(&[][..], u32::MAX), (&["--max-concurrent-streams=8"], 8)] {
+        let Some(mut pair) = Pair::start("bad input, streams", flags) else { return };
+        run(async {
+            for (name, server) in pair.both() {
+                let connection = Connection::open(&server.address()).await;
+                connection.method(RANGE, &[Bytes::new()]).await;
+                let told = u32::try_from(connection.streams_max()).unwrap_or(u32::MAX);
+                assert_eq!(told, limit, "{name}");
+            }
+        });
+        if limit == 8 {
+            // RST_STREAM with REFUSED_STREAM, for each stream beyond the eighth.
+            let calls = (0..20).map(|number| {
+                h2_frame(kind::HEADERS, END_HEADERS, 2 * number + 1, &call_headers(WATCH))
+            });
+            let said = send(&pair.quorate, &http2(&calls.collect::<Vec<_>>()));
+            let refused = (8..20).filter(|number| {
+                let reset = h2_frame(kind::RST_STREAM, 0, 2 * number + 1, &7_u32.to_be_bytes());
+                said.windows(reset.len()).any(|bytes| bytes == reset)
+            });
+            assert_eq!(refused.count(), 12);
+        }
+        pair.assert_sound();
+    }
+}
+
+/// Requests over HTTP/1 have the status that etcd gives them, whatever they say.
+#[test]
+fn http_1() {
+    let Some(mut pair) = Pair::start("bad input, HTTP/1", &[]) else { return };
+    let long = "x".repeat(2 << 20);
+    let requests = [
+        "POST /etcdserverpb.KV/Range HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n\
+         Content-Length: 0\r\n\r\n"
+            .to_owned(),
+        "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "GET /health HTTP/1.0\r\n\r\n".to_owned(),
+        "GET /version HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "POST /version HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
+        "GET / HTTP/1.1\r\nHost a\r\n\r\n".to_owned(),
+        "GET /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n".to_owned(),
+    ];
+    let status = |server: &Server, request: &str| {
+        let closing = request.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
+        let said = exchange(server, closing.as_bytes(), false);
+        String::from_utf8_lossy(&said).split(' ').nth(1).map(str::to_owned)
+    };
+    let mut differences = Vec::new();
+    for request in &requests {
+        let [quorate, etcd] = pair.both().map(|(_, server)| status(server, request));
+        if quorate != etcd {
+            differences.push(format!("{:?}: quorate {quorate:?}, etcd {etcd:?}", &request[..20]));
+        }
+    }
+    // On these, etcd closes without a word.
+    let path = format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n");
+    for (request, expected) in [(path.as_str(), "431"), ("GET /nonsense x\r\n\r\n", "400")] {
+        assert_eq!(status(&pair.quorate, request).as_deref(), Some(expected));
+        assert_eq!(status(&pair.etcd, request), None);
+    }
+    run(serves(&pair.quorate));
+    pair.assert_sound();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
