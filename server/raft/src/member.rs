@@ -15,7 +15,7 @@ use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use quorate_storage::OnFault;
 use quorate_storage::base::engine::{self, Engine, Sizes};
 use quorate_storage::data_dir::{DataDir, Identity};
-use quorate_storage::wal::{self, Wal};
+use quorate_storage::wal::{self, LogState, Wal};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -160,7 +160,8 @@ impl Member {
     ) -> Result<Self, StartError> {
         // In this order, so that a database without a log is one that has lost it.
         let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
-        let opened = engine::Opened::open(&data_dir.db(), options.database.clone())?;
+        let is_new = wal.state() == LogState::default();
+        let opened = engine::Opened::open(&data_dir.db(), options.database.clone(), is_new)?;
         let restored = opened.restored().clone();
         let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
         let checkpoint =

@@ -113,6 +113,11 @@ impl Directory {
         }
     }
 
+    /// What is wrong when nothing says which file is in use.
+    pub(super) fn without_current(&self) -> BaseError {
+        BaseError::Damaged { path: self.path.join(CURRENT), what: "it is missing".to_owned() }
+    }
+
     /// Makes file `number` the one in use, durably.
     pub(super) fn set_current(&self, number: u64) -> io::Result<()> {
         let temporary = self.path.join(format!("{CURRENT}.tmp"));
