@@ -53,7 +53,8 @@ impl Pages {
         if !known {
             return not_found();
         }
-        if method != Method::GET {
+        // As in etcd, whose library for metrics does not look at the method.
+        if method != Method::GET && path != "/metrics" {
             return method_not_allowed();
         }
         match path {

@@ -15,6 +15,7 @@ mod run;
 mod tls;
 mod version;
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -28,8 +29,9 @@ use flags::Asked;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // What is not text is no good value, and is refused where it is read.
     let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, lossy(value))));
     let settings = match flags::read(std::env::args_os(), environment) {
         Ok(Asked::Run(settings)) => settings,
         Ok(Asked::Version) => {
@@ -50,6 +52,10 @@ fn main() -> ExitCode {
         Ok(config) => start(config),
         Err(problems) => refuse(&problems),
     }
+}
+
+fn lossy(value: OsString) -> String {
+    value.to_string_lossy().into_owned()
 }
 
 /// The text, with colours for people alone.

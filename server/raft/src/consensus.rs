@@ -80,8 +80,9 @@ pub trait Consensus: Send + Sync {
     /// Flushes what was applied, without waiting for the end.
     fn flush(&self) -> BoxFuture<'_, ()>;
 
-    /// Lets the log forget what the last flush made unnecessary.
-    fn trim_log(&self) -> BoxFuture<'_, ()>;
+    /// Lets the log forget what the last flush made unnecessary; what is not behind `beyond`
+    /// without regard for how many entries are left.
+    fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()>;
 
     /// Stops taking part.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
@@ -234,9 +235,15 @@ impl Consensus for OpenRaft {
         })
     }
 
-    fn trim_log(&self) -> BoxFuture<'_, ()> {
+    fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if let Err(error) = self.raft.trigger().snapshot().await {
+            let trigger = self.raft.trigger();
+            let trimmed = match (trigger.snapshot().await, beyond) {
+                // Never behind the snapshot.
+                (Ok(()), Some(beyond)) => trigger.purge_log(beyond).await,
+                (done, _) => done,
+            };
+            if let Err(error) = trimmed {
                 tracing::debug!(%error, "the log is not trimmed: the member has stopped");
             }
         })

@@ -10,6 +10,9 @@ use crate::flusher::Flusher;
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 
+/// Bytes of the log that may be kept for members that lag behind, when the entries are large: a
+/// start reads them all.
+const LOG_KEEP_BYTES: u64 = 128 << 20;
 /// Pause after a proposal that failed, so that a member without a leader does not spin.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -69,8 +72,15 @@ impl Duties {
     /// Lets the log forget what the database contains, after each flush.
     pub(crate) async fn trim_log(&self) {
         loop {
-            self.flusher.flushed().await;
-            self.consensus.trim_log().await;
+            let flushed = self.flusher.flushed();
+            tokio::pin!(flushed);
+            // Before the work: a flush that ends meanwhile must not be missed.
+            flushed.as_mut().enable();
+            match self.flusher.wal().last_beyond(LOG_KEEP_BYTES) {
+                Ok(beyond) => self.consensus.trim_log(beyond).await,
+                Err(error) => tracing::warn!(%error, "cannot tell how long the log is"),
+            }
+            flushed.await;
         }
     }
 

@@ -36,7 +36,7 @@ pub enum Renewal {
 /// What is known of a lease's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeToLive {
-    /// Seconds left, whole ones; negative when the end is being proposed.
+    /// Seconds left, whole ones; 0 when the end is being proposed.
     pub remaining: i64,
     /// Seconds granted.
     pub granted: i64,
@@ -86,14 +86,16 @@ impl Lessor {
     /// Starts to watch over all leases: this member leads now, in `term`.
     pub(crate) fn promote(&self, term: u64, extension: Duration) {
         let now = Instant::now();
-        let mut inner = Inner { term, ..Inner::default() };
+        // Leases that are granted or revoked meanwhile wait for the lock.
+        let mut primary = self.primary.lock();
+        let inner = primary.insert(Inner { term, ..Inner::default() });
         self.store.tables(|tables| {
             for (id, lease) in &tables.leases {
                 let ttl = if lease.remaining_ttl > 0 { lease.remaining_ttl } else { lease.ttl };
                 inner.set(*id, lease.ttl, now + seconds(ttl) + extension);
             }
         });
-        *self.primary.lock() = Some(inner);
+        drop(primary);
         self.earlier.notify_one();
     }
 
@@ -164,6 +166,9 @@ impl Lessor {
         let primary = self.primary.lock();
         let running = primary.as_ref().and_then(|inner| inner.leases.get(&id));
         let remaining = running.map_or(granted, |running| {
+            if running.ending {
+                return 0;
+            }
             let left = running.deadline.saturating_duration_since(Instant::now());
             i64::try_from(left.as_secs()).unwrap_or(i64::MAX)
         });

@@ -10,7 +10,7 @@ use quorate_core::{LogPosition, Store};
 use quorate_storage::OnFault;
 use quorate_storage::base::engine::{self, Engine};
 use quorate_storage::data_dir::{DataDir, Identity};
-use quorate_storage::wal::{self, Wal};
+use quorate_storage::wal::{self, LogState, Wal};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -195,8 +195,10 @@ pub(crate) async fn assemble(
 }
 
 fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Opened, StartError> {
-    let opened = engine::Opened::open(&data_dir.db(), options.database.clone())?;
+    // In this order, so that a database without a log is one that has lost it.
     let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
+    let is_new = wal.state() == LogState::default();
+    let opened = engine::Opened::open(&data_dir.db(), options.database.clone(), is_new)?;
     let restored = opened.restored().clone();
     let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
     let applied = restored.applied;

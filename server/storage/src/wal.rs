@@ -287,6 +287,20 @@ impl Wal {
         });
     }
 
+    /// The last entry that need not be kept for the newest segments to take at least `bytes`;
+    /// `None` while all of them together take no more.
+    pub fn last_beyond(&self, bytes: u64) -> io::Result<Option<u64>> {
+        let inner = self.shared.inner.lock();
+        let mut kept = 0;
+        for segment in inner.segments.values().rev() {
+            if kept > bytes {
+                return Ok(segment.last_index);
+            }
+            kept += segment.file.metadata()?.len();
+        }
+        Ok(None)
+    }
+
     /// Calls `done` when everything queued so far is durable.
     pub fn sync(&self, done: Done) {
         self.change(done, |_| {});

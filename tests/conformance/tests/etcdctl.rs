@@ -104,9 +104,9 @@ fn lock() {
     compare("lock", &[], include_str!("etcdctl/lock.txt"));
 }
 
-/// What a performance check prints is figures; its verdict is that of the machine.
+/// What a performance check prints is figures; its verdict is that of the machine, which has other
+/// things to do meanwhile.
 #[test]
-#[ignore = "takes a minute: cargo test -p quorate-test-conformance -- --ignored"]
 fn check_perf() {
     let Some(etcdctl) = program::peer("etcdctl, check perf", "etcdctl") else { return };
     let server = Server::start_new(&program::quorate(), &[]);
@@ -115,19 +115,20 @@ fn check_perf() {
         let output = command.arg("--endpoints").arg(server.address()).args(words).output();
         let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        println!("{text}");
-        assert_eq!(output.status.code(), Some(0), "{text}");
         // The bar that shows progress ends in a carriage return.
         let lines = text.lines().filter_map(|line| line.rsplit('\r').next());
-        let verdicts = lines.filter(|line| line.starts_with("PASS"));
-        verdicts.map(str::to_owned).collect::<Vec<_>>()
+        let verdicts = lines.filter(|line| line.starts_with("PASS") || line.starts_with("FAIL"));
+        let verdicts: Vec<String> = verdicts.map(str::to_owned).collect();
+        println!("{verdicts:#?}");
+        let passed = verdicts.iter().all(|verdict| verdict.starts_with("PASS"));
+        assert_eq!(output.status.success(), passed, "{text}");
+        verdicts
     };
     let verdicts = check(&["check", "perf", "--load=s", "--auto-compact", "--auto-defrag"]);
-    let expected =
-        ["PASS: Throughput is ", "PASS: Slowest request took ", "PASS: Stddev is ", "PASS"];
-    assert_eq!(verdicts.len(), expected.len(), "{verdicts:?}");
-    for (verdict, expected) in verdicts.iter().zip(expected) {
-        assert!(verdict.starts_with(expected), "{verdict}");
+    let starts = ["Throughput", "Slowest request took", "Stddev", ""];
+    assert_eq!(verdicts.len(), starts.len(), "{verdicts:?}");
+    for (verdict, start) in verdicts.iter().zip(starts) {
+        assert!(verdict[4..].trim_start_matches(": ").starts_with(start), "{verdict}");
     }
     let verdicts = check(&["check", "datascale", "--load=s", "--auto-compact", "--auto-defrag"]);
     let expected = "PASS: Approximate system memory used : ";

@@ -105,7 +105,10 @@ impl Lease for LeaseService {
         self.0.member().linearize().await.map_err(status)?;
         let time = self.0.member().lease_time_to_live(request.id).await.map_err(status)?;
         let keys = match request.keys && time.is_some() {
-            true => self.0.member().view().lease_keys(request.id),
+            true => {
+                let server = self.0.clone();
+                self.0.scan(move |_| server.member().view().lease_keys(request.id)).await?
+            }
             false => Ok(Vec::new()),
         };
         let keys = keys.map_err(|fault| self.0.fault(&fault))?;

@@ -1,6 +1,7 @@
 //! `/health`, `/livez` and `/readyz`.
 
 use http::{StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use quorate_proto::etcdserverpb::AlarmType;
 
 use super::{PLAIN, Page, Pages, not_found, page};
@@ -32,17 +33,18 @@ impl Check {
 }
 
 /// The values of a parameter in a query; parameters without a value count as empty.
-fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = &'a str> {
+fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = String> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value)
+    let values = pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value);
+    values.map(|value| percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into())
 }
 
 impl Pages {
     /// The state of the cluster as this member sees it. Any alarm of any member fails it.
     pub(super) async fn health(&self, uri: &Uri) -> Page {
-        let serializable = query(uri, "serializable").next() == Some("true");
-        let excluded: Vec<&str> = query(uri, "exclude").collect();
+        let serializable = query(uri, "serializable").next().is_some_and(|value| value == "true");
+        let excluded: Vec<String> = query(uri, "exclude").collect();
         let failure = match self.alarm(&excluded) {
             Some(reason) => Some(reason),
             None => self.cannot_read(serializable).await,
@@ -63,13 +65,16 @@ impl Pages {
         }
     }
 
-    fn alarm(&self, excluded: &[&str]) -> Option<String> {
+    fn alarm(&self, excluded: &[String]) -> Option<String> {
         let alarms = self.server.member().store().tables(|tables| tables.alarms.clone());
         let names = alarms.iter().map(|(alarm, _)| match AlarmType::try_from(*alarm) {
             Ok(alarm) => alarm.as_str_name(),
             Err(_) => "UNKNOWN",
         });
-        names.filter(|name| !excluded.contains(name)).map(|name| format!("ALARM {name}")).next()
+        names
+            .filter(|name| !excluded.iter().any(|e| e == name))
+            .map(|name| format!("ALARM {name}"))
+            .next()
     }
 
     async fn cannot_read(&self, serializable: bool) -> Option<String> {
@@ -114,12 +119,12 @@ impl Pages {
         let mut parts = uri.path().trim_start_matches('/').splitn(2, '/');
         let kind = parts.next().unwrap_or_default();
         let all: &[Check] = if kind == "livez" { &Check::LIVEZ } else { &Check::READYZ };
-        let excluded: Vec<&str> = query(uri, "exclude").collect();
+        let excluded: Vec<String> = query(uri, "exclude").collect();
         let chosen: Vec<Check> = match parts.next() {
             Some(name) => all.iter().copied().filter(|check| check.name() == name).collect(),
             None => {
                 let kept = all.iter().copied();
-                kept.filter(|check| !excluded.contains(&check.name())).collect()
+                kept.filter(|check| !excluded.iter().any(|e| e == check.name())).collect()
             }
         };
         if chosen.is_empty() && excluded.is_empty() {

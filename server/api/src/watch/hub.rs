@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use quorate_core::mvcc::View;
 use quorate_core::watch::Interest;
 use quorate_core::watch::matcher::{EntryId, Matcher};
-use quorate_core::{Fault, Record};
+use quorate_core::{Fault, Record, Revision};
 use quorate_proto::etcdserverpb::{ResponseHeader, WatchResponse};
 use quorate_raft::Member;
 
@@ -15,7 +15,7 @@ use super::frame::{Batch, Events, Frame};
 use super::outbox::Outbox;
 use crate::metrics::WatchMetrics;
 
-/// Versions read from history in one go.
+/// Versions told in one go.
 const CHUNK_VERSIONS: usize = 512;
 /// Events of several revisions are put into one message up to this size.
 pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -57,6 +57,8 @@ struct ProgressRequest {
 struct Inner {
     /// Every event up to here is in the outboxes of those who want it.
     revision: i64,
+    /// Events up to here are being told: who joins now is told only of what comes after.
+    telling: i64,
     groups: BTreeMap<EntryId, Group>,
     by_interest: BTreeMap<Interest, EntryId>,
     matcher: Matcher,
@@ -64,6 +66,17 @@ struct Inner {
     /// For each stream its watchers that keep up: group, and start revision as requested.
     streams: BTreeMap<StreamId, BTreeMap<i64, (EntryId, i64)>>,
     requests: Vec<ProgressRequest>,
+}
+
+/// A part of history that is being told.
+struct Telling {
+    /// The next version to read.
+    next: Revision,
+    /// The last main revision.
+    to: i64,
+    view: View,
+    /// Events that are not sent yet: a message never ends within a main revision.
+    batches: BTreeMap<EntryId, Batch>,
 }
 
 /// What a new or returning watcher asks for.
@@ -90,7 +103,7 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(member: Arc<Member>, metrics: WatchMetrics) -> Self {
         let revision = member.store().revision();
-        let inner = Inner { revision, ..Inner::default() };
+        let inner = Inner { revision, telling: revision, ..Inner::default() };
         Self { member, metrics, inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -98,12 +111,15 @@ impl Hub {
     pub(crate) async fn run(&self) {
         let mut applied = self.member.progress().subscribe();
         loop {
-            loop {
-                match self.step() {
-                    Ok(true) => tokio::task::yield_now().await,
-                    Ok(false) => break,
-                    Err(fault) => return self.member.fail(&fault),
+            while let Some(mut telling) = self.begin() {
+                loop {
+                    match self.tell(&mut telling) {
+                        Ok(true) => tokio::task::yield_now().await,
+                        Ok(false) => break,
+                        Err(fault) => return self.member.fail(&fault),
+                    }
                 }
+                tokio::task::yield_now().await;
             }
             if applied.changed().await.is_err() {
                 return;
@@ -122,7 +138,7 @@ impl Hub {
     /// Takes in a watcher that wants nothing of the past; gives it back otherwise.
     pub(crate) fn join(&self, join: Join) -> Result<(), Box<Join>> {
         let mut inner = self.inner.lock();
-        if join.from <= inner.revision {
+        if join.from <= inner.telling {
             return Err(Box::new(join));
         }
         let id = match inner.by_interest.get(&join.interest) {
@@ -207,49 +223,70 @@ impl Hub {
         }
     }
 
-    /// Brings watchers closer to what is applied now; false when they were there.
-    fn step(&self) -> Result<bool, Fault> {
+    /// What there is to tell of; `None` when watchers know all that is applied now.
+    fn begin(&self) -> Option<Telling> {
         let mut inner = self.inner.lock();
         // Under the lock: a watcher that joins meanwhile must not miss what is read here.
         let view = self.member.view();
         let (from, to) = (inner.revision + 1, view.revision());
         if from > to {
-            return Ok(false);
+            return None;
         }
+        inner.telling = to;
         if inner.groups.is_empty() {
             inner.revision = to;
-        } else {
-            let records = view.history(from, to, CHUNK_VERSIONS)?;
-            let reached = records.last().map_or(to, |last| last.revision.main);
-            self.metrics.events.inc_by(self.deliver(&mut inner, &view, &records)?);
-            inner.revision = reached;
+            self.answer_requests(&mut inner);
+            return None;
         }
-        self.answer_requests(&mut inner);
-        Ok(true)
+        Some(Telling { next: Revision::start_of(from), to, view, batches: BTreeMap::new() })
     }
 
-    /// Sends the events of these versions to the groups that want them; returns how many were sent.
-    fn deliver(&self, inner: &mut Inner, view: &View, records: &[Record]) -> Result<u64, Fault> {
-        let mut batches: BTreeMap<EntryId, Batch> = BTreeMap::new();
+    /// Tells of one piece of history; false when that was the last one. Between pieces, streams
+    /// come and go: one transaction can be any number of events.
+    fn tell(&self, telling: &mut Telling) -> Result<bool, Fault> {
+        let Telling { next, to, view, batches } = telling;
+        let begun = next.main;
+        let records = view.history_piece(*next, *to, CHUNK_VERSIONS)?;
+        let last = records.last().filter(|_| records.len() == CHUNK_VERSIONS);
+        let goes_on = last.map(|last| last.revision);
         let mut sent = 0;
+        let mut inner = self.inner.lock();
         for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
+            let main = revision[0].revision.main;
+            if main != begun && goes_on.is_some_and(|last| last.main == main) {
+                // More of it may follow: what comes before goes out without it.
+                sent += self.send_all(&mut inner, batches, 0);
+                inner.revision = inner.revision.max(main - 1);
+            }
             for record in revision {
-                collect(inner, view, record, &mut batches)?;
+                collect(&inner, view, record, batches)?;
             }
-            let full: Vec<EntryId> = batches
-                .iter()
-                .filter(|(_, batch)| batch.size() >= BATCH_BYTES_MAX)
-                .map(|(id, _)| *id)
-                .collect();
-            for id in full {
-                let batch = batches.remove(&id).expect("listed above");
-                sent += self.send(inner, id, batch);
+            if goes_on.is_none_or(|last| last.main != main) {
+                sent += self.send_all(&mut inner, batches, BATCH_BYTES_MAX);
             }
         }
-        for (id, batch) in batches {
-            sent += self.send(inner, id, batch);
+        match goes_on {
+            Some(last) => *next = Revision::new(last.main, last.sub + 1),
+            None => {
+                sent += self.send_all(&mut inner, batches, 0);
+                inner.revision = *to;
+            }
         }
-        Ok(sent)
+        self.metrics.events.inc_by(sent);
+        self.answer_requests(&mut inner);
+        Ok(goes_on.is_some())
+    }
+
+    /// Sends the batches of at least this size; returns how many events were sent.
+    fn send_all(
+        &self,
+        inner: &mut Inner,
+        batches: &mut BTreeMap<EntryId, Batch>,
+        bytes_min: usize,
+    ) -> u64 {
+        let full = batches.extract_if(.., |_, batch| batch.size() >= bytes_min);
+        let full: Vec<(EntryId, Batch)> = full.collect();
+        full.into_iter().map(|(id, batch)| self.send(inner, id, batch)).sum()
     }
 
     /// Gives a batch to every watcher of a group. Those whose outbox is full fall behind.

@@ -99,7 +99,8 @@ impl WatchStream {
                 () = self.outbox.changed() => {}
                 _ = ticks.tick() => self.report_progress(),
                 () = tokio::task::yield_now(), if behind && room => {
-                    if let Err(fault) = self.catch_up() {
+                    // One transaction can be any number of events: others are served meanwhile.
+                    if let Err(fault) = tokio::task::block_in_place(|| self.catch_up()) {
                         return self.server.fault(&fault);
                     }
                 }

@@ -105,13 +105,34 @@ impl Stack {
     /// Up to about `limit` versions from main revision `from` on and not above `to`, ascending. The
     /// versions of one main revision are never divided, so the answer can be longer.
     pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Record>, Fault> {
+        let is_full = |found: &[Record], next| is_complete(found, next, limit);
+        self.history_until(Revision::start_of(from), to, is_full)
+    }
+
+    /// Up to `limit` versions from `from` on and not above main revision `to`, ascending.
+    pub fn history_piece(
+        &self,
+        from: Revision,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<Record>, Fault> {
+        self.history_until(from, to, |found, _| found.len() >= limit)
+    }
+
+    /// The versions from `from` on and not above main revision `to`, until there are enough of them
+    /// for the next one to be left out.
+    fn history_until(
+        &self,
+        from: Revision,
+        to: i64,
+        is_full: impl Fn(&[Record], Revision) -> bool,
+    ) -> Result<Vec<Record>, Fault> {
         let mut found = Vec::new();
-        let from = Revision::start_of(from);
         if from.main <= self.base.revision() {
             let mut cursor = self.base.history(from)?;
             while cursor.advance()? {
                 let record = cursor.record();
-                if record.revision.main > to || is_complete(&found, record.revision, limit) {
+                if record.revision.main > to || is_full(&found, record.revision) {
                     return Ok(found);
                 }
                 found.push(record.to_owned());
@@ -119,7 +140,7 @@ impl Stack {
         }
         for layer in [self.frozen.as_ref(), Some(&self.active)].into_iter().flatten() {
             for record in layer.read().since(from) {
-                if record.revision.main > to || is_complete(&found, record.revision, limit) {
+                if record.revision.main > to || is_full(&found, record.revision) {
                     return Ok(found);
                 }
                 found.push(record.clone());

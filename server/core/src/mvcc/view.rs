@@ -85,6 +85,16 @@ impl View {
         self.stack.history(from, to.min(self.revision), limit)
     }
 
+    /// The versions from `from` to main revision `to`, `limit` of them or fewer, ascending.
+    pub fn history_piece(
+        &self,
+        from: crate::Revision,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<Record>, Fault> {
+        self.stack.history_piece(from, to.min(self.revision), limit)
+    }
+
     /// The value that `record` replaced: what the key held before the transaction that wrote
     /// `record`. `None` for a key that did not exist, and where that lies below the compacted
     /// revision. A put that creates the key replaces nothing, also when a deletion in the same

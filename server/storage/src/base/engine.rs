@@ -69,10 +69,14 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the database in `path`, or makes one.
-    pub fn open(path: &Path, options: Options) -> Result<Self, BaseError> {
+    /// Opens the database in `path`; makes one for a member that `is_new`.
+    pub fn open(path: &Path, options: Options, is_new: bool) -> Result<Self, BaseError> {
         let directory = Directory::open(path)?;
         let current = directory.current()?;
+        if current.is_none() && !is_new {
+            // Nothing may be touched: what lies here may be the database, if only its name is lost.
+            return Err(directory.without_current());
+        }
         directory.remove_others(current).map_err(|e| directory.io_error(e))?;
         let number = current.unwrap_or(FIRST);
         let file = directory.file(number);

@@ -205,6 +205,11 @@ impl Directory {
         }
     }
 
+    /// What is wrong when nothing says which file is in use.
+    pub(super) fn without_current(&self) -> BaseError {
+        BaseError::Damaged { path: self.path.join(CURRENT), what: "it is missing".to_owned() }
+    }
+
     /// Makes file `number`, whose content is durable, the one in use, durably.
     pub(super) fn set_current(&self, number: u64) -> io::Result<()> {
         // The file must be found whenever its name is.

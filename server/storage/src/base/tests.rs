@@ -60,7 +60,7 @@ struct Machine {
 }
 
 fn start(dir: &Path) -> (Store, Engine) {
-    let opened = Opened::open(dir, Options { cache_bytes: 1 << 20 }).unwrap();
+    let opened = Opened::open(dir, Options { cache_bytes: 1 << 20 }, true).unwrap();
     let store = Store::new(opened.base(), opened.restored().clone());
     let on_fault = Arc::new(|fault| panic!("{fault}"));
     let engine = Engine::start(opened, store.shared().clone(), on_fault).unwrap();
@@ -283,7 +283,7 @@ fn a_missing_or_damaged_file_is_named() {
     machine.flush();
     let Machine { dir, store, engine, .. } = machine;
     drop((store, engine));
-    let open = || Opened::open(dir.path(), Options { cache_bytes: 1 << 20 }).map(|_| ());
+    let open = || Opened::open(dir.path(), Options { cache_bytes: 1 << 20 }, true).map(|_| ());
     let file = dir.path().join("0000000000000001.redb");
     let good = std::fs::read(&file).unwrap();
     assert!(open().is_ok());

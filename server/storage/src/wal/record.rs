@@ -43,8 +43,8 @@ pub struct Entry {
 /// One step in the life of the log. The order of records is the order in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// First record of every segment: format version in the payload.
-    Segment { version: u32 },
+    /// First record of every segment: the format's version, and how long the file was made.
+    Segment { version: u32, length: u64 },
     /// An entry was appended.
     Entry(Entry),
     /// A vote was cast.
@@ -77,8 +77,9 @@ impl Record {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let none = LogPosition::default();
         match self {
-            Self::Segment { version } => {
-                put_record(out, kind::SEGMENT, 0, none, &version.to_le_bytes());
+            Self::Segment { version, length } => {
+                let payload = [&version.to_le_bytes()[..], &length.to_le_bytes()].concat();
+                put_record(out, kind::SEGMENT, 0, none, &payload);
             }
             Self::Entry(e) => put_record(out, kind::ENTRY, e.flavour, e.position, &e.payload),
             Self::Vote(vote) => put_record(out, kind::VOTE, 0, none, vote),
@@ -93,7 +94,7 @@ impl Record {
     /// The bytes the record takes.
     pub(super) fn encoded_len(&self) -> usize {
         let payload = match self {
-            Self::Segment { .. } => 4,
+            Self::Segment { .. } => 12,
             Self::Entry(entry) => entry.payload.len(),
             Self::Vote(vote) => vote.len(),
             Self::Committed(_) | Self::TruncateAfter(_) | Self::Purge(_) | Self::Continued => 0,
@@ -112,7 +113,10 @@ impl Record {
         let position = LogPosition { term: u64_at(header, 12), index: u64_at(header, 20) };
         let payload = &record[RECORD_HEADER_LEN..];
         let decoded = match header[8] {
-            kind::SEGMENT => Self::Segment { version: u32_at(payload.get(..4)?, 0) },
+            kind::SEGMENT => {
+                let payload = payload.get(..12)?;
+                Self::Segment { version: u32_at(payload, 0), length: u64_at(payload, 4) }
+            }
             kind::ENTRY => {
                 let payload = Bytes::copy_from_slice(payload);
                 Self::Entry(Entry { position, flavour: header[9], payload })

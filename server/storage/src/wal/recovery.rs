@@ -84,10 +84,14 @@ impl Recovered {
         record: Record,
         at: Location,
         last_index: &mut Option<u64>,
+        image: &[u8],
     ) -> Option<String> {
         match record {
-            Record::Segment { version } if version != FORMAT => {
+            Record::Segment { version, .. } if version != FORMAT => {
                 return Some(format!("format {version} is not known, only {FORMAT}"));
+            }
+            Record::Segment { length, .. } if length != image.len() as u64 => {
+                return Some(format!("it has {} of its {length} bytes", image.len()));
             }
             Record::Segment { .. } => {}
             Record::Continued => self.is_continued = true,
@@ -153,6 +157,10 @@ fn read_segment(
     let damaged = |offset: usize, what: String| {
         Err(RecoveryError::Damaged { path: path.clone(), offset, what })
     };
+    // A segment gets its name when all of it is on disk.
+    if image.is_empty() {
+        return damaged(0, "it is empty".to_owned());
+    }
     let mut at = 0;
     let mut groups = 0;
     let mut last_index = None;
@@ -168,7 +176,7 @@ fn read_segment(
                         length: u32::try_from(size).expect("segments are below 4 GiB"),
                         term: 0,
                     };
-                    if let Some(what) = recovered.take(record, place, &mut last_index) {
+                    if let Some(what) = recovered.take(record, place, &mut last_index, &image) {
                         return damaged(offset, what);
                     }
                 }

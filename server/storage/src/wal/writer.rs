@@ -86,6 +86,10 @@ impl Writer {
             writer.groups = end.groups;
             writer.origin = end.origin;
             writer.content = end.head;
+            if writer.groups == 0 {
+                // The process ended between making the segment and beginning it.
+                writer.begin()?;
+            }
         } else {
             // From the start, so that a log without segments is one that was lost.
             writer.roll(0)?;
@@ -283,11 +287,13 @@ impl Writer {
         self.groups = 0;
         self.origin = 0;
         self.content.clear();
-        let header = {
-            let mut inner = self.shared.inner.lock();
-            inner.add_segment(number, std::fs::File::open(&path)?);
-            segment_header(&inner)
-        };
+        self.shared.inner.lock().add_segment(number, std::fs::File::open(&path)?);
+        self.begin()
+    }
+
+    /// Writes the first group of the segment.
+    fn begin(&mut self) -> io::Result<()> {
+        let header = segment_header(&self.shared.inner.lock(), self.length);
         self.write_group(&header)?;
         Ok(())
     }
@@ -321,8 +327,8 @@ impl Writer {
 
 /// The records that begin a segment. They say what was durable when it began, not what was queued
 /// since: that follows in its turn.
-fn segment_header(inner: &Inner) -> Vec<Record> {
-    let mut records = vec![Record::Segment { version: FORMAT }];
+fn segment_header(inner: &Inner, length: u64) -> Vec<Record> {
+    let mut records = vec![Record::Segment { version: FORMAT, length }];
     records.extend(inner.durable.vote.clone().map(Record::Vote));
     records.extend(inner.durable.purged.map(Record::Purge));
     records.extend(inner.durable.committed.map(Record::Committed));

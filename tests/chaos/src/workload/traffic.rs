@@ -69,7 +69,8 @@ pub const MIXED: Profile = Profile {
         ((16, 256), 74),
         ((257, 8 << 10), 20),
         ((8 << 10, 64 << 10), 5),
-        ((64 << 10, 512 << 10), 1),
+        // Four of them are still no request that is too large.
+        ((64 << 10, 320 << 10), 1),
     ],
     operations_max: usize::MAX,
 };
@@ -77,8 +78,7 @@ pub const MIXED: Profile = Profile {
 /// Large values as fast as they are taken: logs and layers fill up and are flushed by themselves.
 pub const BULK: Profile = Profile {
     actions: &[(Action::Put, 9), (Action::Get, 1)],
-    // Four of them are still no request that is too large.
-    lengths: &[((64 << 10, 320 << 10), 1)],
+    lengths: &[((64 << 10, 512 << 10), 1)],
     operations_max: 40,
 };
 

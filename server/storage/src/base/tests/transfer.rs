@@ -348,7 +348,7 @@ fn a_restart_of_the_receiver_begins_again() {
     drop(incoming);
     lagging.reopen();
     for dir in [lagging.dir.path(), copy.path()] {
-        drop(Opened::open(dir, Options { cache_bytes: 1 << 20 }).unwrap());
+        drop(Opened::open(dir, Options { cache_bytes: 1 << 20 }, true).unwrap());
         assert_eq!(files(dir), ["0000000000000001.redb", "CURRENT"]);
     }
     assert_same(&lagging, &lagging.twin, &[(0, 40)]);
@@ -391,7 +391,7 @@ fn a_crash_leaves_the_old_state_or_the_new() {
     drop(look);
     let mut steps = Vec::new();
     for (step, copy) in copies {
-        let opened = Opened::open(copy.path(), Options { cache_bytes: 1 << 20 }).unwrap();
+        let opened = Opened::open(copy.path(), Options { cache_bytes: 1 << 20 }, true).unwrap();
         let (twin, index) = if ["received", "named"].contains(&&*step) { &old } else { &new };
         assert_eq!(opened.restored().applied.map(|at| at.index), Some(*index), "{step}");
         compare(opened.base().as_ref(), twin, &[(0, 900), (20, 40)]);
@@ -414,7 +414,7 @@ fn layers_of_the_old_state_are_not_flushed() {
     let received = receive(lagging.engine(), &image, &[]);
     lagging.follow(&leader, received);
     // The log took its time to become durable: only now the layer comes to be flushed.
-    lagging.engine().flush(frozen, Box::new(move |result| done.send(result).unwrap()));
+    lagging.engine().queue().flush(frozen, Box::new(move |result| done.send(result).unwrap()));
     assert!(flushed.recv().is_err(), "it is dropped");
     assert_same(&lagging, &leader.twin, &[(0, 900)]);
     fill(&mut lagging, 200, 30, 30);
@@ -436,7 +436,10 @@ fn work_that_is_queued_does_not_come_after() {
         lagging.engine().defragment(Box::new(move |result| copied.send(result).unwrap()));
         let frozen = lagging.store.rotate().unwrap();
         let (flushed, flushing) = mpsc::channel();
-        lagging.engine().flush(frozen, Box::new(move |result| flushed.send(result).unwrap()));
+        lagging
+            .engine()
+            .queue()
+            .flush(frozen, Box::new(move |result| flushed.send(result).unwrap()));
         let restored = install(lagging.engine(), received).unwrap();
         lagging.store.take_over(restored);
         // Either may have come first; neither comes after.
