@@ -19,7 +19,9 @@
 mod ask;
 mod compactor;
 mod consensus;
+mod describe;
 mod duties;
+mod exclusion;
 mod flusher;
 mod leadership;
 mod lessor;
@@ -39,6 +41,8 @@ mod types;
 
 pub use compactor::AutoCompaction;
 pub use consensus::{BoxFuture, Consensus, RaftStatus, Unavailable};
+pub use describe::{DescribedMember, Description, describe};
+pub use exclusion::Exclusion;
 pub use flusher::FlushOptions;
 pub use lessor::{Renewal, TimeToLive};
 pub use member::{Member, MemberInfo};

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::compactor::Compactor;
 use crate::consensus::{BoxFuture, Consensus, RaftStatus};
+use crate::exclusion::{self, Exclusion};
 use crate::flusher::Flusher;
 use crate::metrics::Metrics;
 use crate::network::Dial;
@@ -142,6 +143,15 @@ impl Member {
         let inner = self.inner.clone();
         let heartbeat = self.options.heartbeat;
         run(Box::pin(async move { complete_members(&inner, heartbeat).await }));
+        run(Box::pin(exclusion::ask_around(self.links.clone(), self.status())));
+    }
+
+    /// Waits until it turns out that the cluster goes on without this member, which then must stop.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn excluded(&self) -> Exclusion {
+        self.links.notice().posted().await
     }
 
     /// Which member of which cluster this is.

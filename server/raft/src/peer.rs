@@ -15,6 +15,7 @@ use crate::consensus::{RaftStatus, Unavailable, read_index_here};
 use crate::leadership::{Heard, Peers};
 use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
+use crate::network::guard::Refusals;
 use crate::read::ReadBarrier;
 use crate::state_machine::StateMachine;
 use crate::types::TypeConfig;
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) barrier: Arc<ReadBarrier>,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) membership: Membership,
+    pub(crate) refusals: Refusals,
     pub(crate) tasks: TaskTracker,
 }
 

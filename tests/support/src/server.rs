@@ -25,10 +25,18 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub struct Server {
     program: PathBuf,
+    /// What runs the program, with its arguments; nothing for the program itself.
+    through: Vec<String>,
+    name: String,
     flags: Vec<String>,
     scheme: &'static str,
+    peer_scheme: &'static str,
+    peer_host: String,
     client_port: u16,
     peer_port: u16,
+    /// The flags that say who is in its cluster; `None` for this server alone.
+    origin: Option<Vec<String>>,
+    log_from: u64,
     // Removed at the end, unless the test failed.
     own_folder: Option<TempDir>,
     folder: PathBuf,
@@ -50,10 +58,16 @@ impl Server {
         let [client_port, peer_port] = port::free();
         Self {
             program: program.to_path_buf(),
+            through: Vec::new(),
+            name: "m1".to_owned(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             scheme: "http",
+            peer_scheme: "http",
+            peer_host: "127.0.0.1".to_owned(),
             client_port,
             peer_port,
+            origin: None,
+            log_from: 0,
             own_folder: None,
             folder: folder.to_path_buf(),
             child: None,
@@ -65,6 +79,49 @@ impl Server {
     pub fn with_tls(mut self) -> Self {
         self.scheme = "https";
         self
+    }
+
+    /// Is a member of this name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Serves other members over TLS; the flags must name the certificates.
+    #[must_use]
+    pub fn with_peer_tls(mut self) -> Self {
+        self.peer_scheme = "https";
+        self
+    }
+
+    /// Is known to other members as this host, which must be the local one.
+    #[must_use]
+    pub fn at_host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.peer_host);
+        self
+    }
+
+    /// Is started by another program, which must become it.
+    #[must_use]
+    pub fn through(mut self, launcher: &[&str]) -> Self {
+        self.through = launcher.iter().map(|&part| part.to_owned()).collect();
+        self
+    }
+
+    /// Sets the flags that say who is in its cluster, from the next start on.
+    pub fn set_origin(&mut self, flags: &[&str]) {
+        self.origin = Some(flags.iter().map(|&flag| flag.to_owned()).collect());
+    }
+
+    /// Adds flags, from the next start on.
+    pub fn add_flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+    }
+
+    /// Takes flags away, from the next start on.
+    pub fn remove_flags(&mut self, flags: &[&str]) {
+        self.flags.retain(|flag| !flags.contains(&flag.as_str()));
     }
 
     /// A new server that is ready.
@@ -89,18 +146,31 @@ impl Server {
     /// # Panics
     /// When it does not become ready; the message has the end of its log.
     pub fn start(&mut self) {
-        assert!(self.try_start(), "{} is not ready:\n{}", self.program.display(), self.log_tail());
+        self.spawn();
+        self.wait_until_ready();
+    }
+
+    /// Waits until it is ready, after [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    /// When it does not become ready; the message has the end of its log.
+    pub fn wait_until_ready(&mut self) {
+        assert!(self.is_ready(), "{} is not ready:\n{}", self.program.display(), self.log_tail());
     }
 
     /// Starts it; false when it ended or is not ready in time.
     pub fn try_start(&mut self) -> bool {
-        let from = fs::metadata(self.log_path()).map_or(0, |log| log.len());
         self.spawn();
+        self.is_ready()
+    }
+
+    /// Waits until it is ready; kills it, and returns false, when it is not in time.
+    pub fn is_ready(&mut self) -> bool {
         let ready = wait::within(READY_WITHIN, || {
             if self.exit_status().is_some() {
                 return Some(false);
             }
-            let said = self.log_since(from).contains(READY);
+            let said = self.log_of_run().contains(READY);
             (said && TcpStream::connect(("127.0.0.1", self.client_port)).is_ok()).then_some(true)
         });
         let ready = ready.unwrap_or(false);
@@ -118,7 +188,11 @@ impl Server {
         assert!(self.child.is_none(), "it runs already");
         fs::create_dir_all(&self.folder).expect("the folder can be made");
         let log = self.open_log();
-        let child = Command::new(&self.program)
+        self.log_from = log.metadata().expect("it is open").len();
+        let mut line = self.through.clone();
+        line.push(self.program.display().to_string());
+        let child = Command::new(&line[0])
+            .args(&line[1..])
             .args(self.arguments())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle"))
@@ -130,18 +204,20 @@ impl Server {
 
     /// All arguments it is started with.
     pub fn arguments(&self) -> Vec<String> {
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let peer = self.peer_url();
+        let listen = format!("{}://127.0.0.1:{}", self.peer_scheme, self.peer_port);
         let pairs = [
-            ("--name", "m1".to_owned()),
+            ("--name", self.name.clone()),
             ("--data-dir", self.data_dir().display().to_string()),
             ("--listen-client-urls", self.url()),
             ("--advertise-client-urls", self.url()),
-            ("--listen-peer-urls", peer.clone()),
+            ("--listen-peer-urls", listen),
             ("--initial-advertise-peer-urls", peer.clone()),
-            ("--initial-cluster", format!("m1={peer}")),
         ];
         let mut arguments: Vec<String> =
             pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        let alone = || vec![format!("--initial-cluster={}={peer}", self.name)];
+        arguments.extend(self.origin.clone().unwrap_or_else(alone));
         arguments.extend(self.flags.iter().cloned());
         arguments
     }
@@ -154,6 +230,21 @@ impl Server {
     /// Where clients reach it, without the scheme.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.client_port)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where other members reach it.
+    pub fn peer_url(&self) -> String {
+        format!("{}://{}:{}", self.peer_scheme, self.peer_host, self.peer_port)
+    }
+
+    /// Whether it was started and has not been seen to end.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Its data directory.
@@ -216,6 +307,11 @@ impl Server {
     /// Everything it said so far, in all its runs.
     pub fn log(&self) -> String {
         self.log_since(0)
+    }
+
+    /// What it said since it was started last.
+    pub fn log_of_run(&self) -> String {
+        self.log_since(self.log_from)
     }
 
     /// The last lines of its log.
