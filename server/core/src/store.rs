@@ -241,6 +241,8 @@ impl Store {
         self.membership = membership;
         self.change_tables([], |tables| {
             tables.removed.extend(before.difference(members));
+            // Nobody comes back, but a member can be made the only one although it was removed.
+            tables.removed.retain(|id| !members.contains(id));
             tables.members.retain(|id, _| members.contains(id));
             tables.alarms.retain(|(_, id)| members.contains(id));
         });

@@ -1,158 +1,217 @@
-//! Who this member is: read from its data directory, or decided when the cluster is founded.
+//! How this member comes to its cluster: by itself, once its data directory says who it is; before,
+//! as the flags say.
+//!
+//! ```text
+//!   data directory used before? --yes--> it says who this member is
+//!        | no
+//!   cluster exists? --yes--> ask its members who this one is; wait for their leader
+//!        | no
+//!   found it with those in the flags, in the DNS, or at a discovery service
+//! ```
+//!
+//! A member that lost its data directory must not come back as who it was: it may have voted, and
+//! its copy of the log may have been counted. Ids follow from the flags, so that it would take the
+//! same; the others, who remember it, tell.
+
+mod ask;
+mod founders;
+mod registry;
+mod resolve;
+mod srv;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use quorate_raft::{Origin, Peer};
-use quorate_storage::data_dir::{DataDir, DataDirError, Identity};
-use sha1::{Digest, Sha1};
+use quorate_raft::{Dial, Origin, Peer};
+use quorate_storage::data_dir::{DataDir, DataDirError, Founders, Identity};
 
 use crate::config::url::Url;
+use crate::config::{Founding, Source};
+use crate::tls::TlsError;
+use founders::{ByName, cluster_id, founder_id};
+use registry::RegistryError;
 
-/// What the flags say about a cluster that does not exist yet.
-#[derive(Clone, Debug)]
-pub(crate) struct Founding {
-    /// Name of this member.
-    pub(crate) name: String,
-    /// Where other members reach this one.
-    pub(crate) peer_urls: Vec<Url>,
-    /// All founders with their URLs; a name may appear with several.
-    pub(crate) founders: Vec<(String, Url)>,
-    /// Keeps clusters with the same URLs apart.
-    pub(crate) token: String,
-    /// Whether the cluster exists already, and this member is to join it.
-    pub(crate) is_existing: bool,
-}
-
-/// Why a cluster cannot be founded as the flags say.
+/// Why a member cannot come to its cluster as the flags say. Each text names the way out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootstrapError {
     #[error("--initial-cluster does not name this member, {name:?} (--name)")]
     Missing { name: String },
+    #[error("the initial cluster has duplicate url {url}")]
+    Duplicate { url: String },
     #[error(
         "--initial-cluster gives {name:?} the URLs {given}, but --initial-advertise-peer-urls \
          says {advertised}; make them the same"
     )]
     Mismatch { name: String, given: String, advertised: String },
+    #[error("{problem}")]
+    Resolve { problem: String },
+    #[error(
+        "member {member_id:x} has already been bootstrapped: the cluster runs and knows it with \
+         another data directory, whose data it relies on. If that is lost, remove the member \
+         (etcdctl member remove {member_id:x}), add it again (etcdctl member add {name} \
+         --peer-urls={peer_urls}) and start it with --initial-cluster-state=existing"
+    )]
+    AlreadyRan { member_id: u64, name: String, peer_urls: String },
+    #[error(
+        "member {member_id:x} was removed from the cluster, as {url} says, and cannot come back as \
+         who it was: add it again (etcdctl member add) and start it with \
+         --initial-cluster-state=existing"
+    )]
+    Removed { member_id: u64, url: String },
+    #[error(
+        "cluster ID mismatch: {url} belongs to cluster {theirs:x}, the flags make {cluster_id:x}; \
+         all founders need the same --initial-cluster and --initial-cluster-token, and none of \
+         them a data directory of another cluster"
+    )]
+    OtherCluster { url: String, theirs: u64, cluster_id: u64 },
+    #[error("--initial-cluster names no other member that could be asked about the cluster")]
+    NobodyToAsk,
+    #[error("cannot fetch cluster info from peer urls: {url}: {problem}")]
+    Silence { url: String, problem: String },
+    #[error(
+        "the members are not those of --initial-cluster, as {url} says: {problem}; name all \
+         members that etcdctl member list shows, this one among them"
+    )]
+    NotTheSame { url: String, problem: String },
+    #[error("--discovery-endpoints is of no use to join a cluster that exists")]
+    RegistryOfExisting,
+    #[error("cannot find the members in the SRV records of {domain}: {problem}")]
+    Srv { domain: String, problem: String },
+    #[error("failed to join discovery cluster ({0})")]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
 }
 
-fn first_8_bytes(bytes: &[u8]) -> u64 {
-    let digest = Sha1::digest(bytes);
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-/// The id of a founder. All founders must know all ids before they can speak to each other, so the
-/// id follows from what all of them were told; as etcd does it. Members that are added later get
-/// ids that no other member ever had.
-fn founder_id(peer_urls: &[String], token: &str) -> u64 {
-    first_8_bytes(format!("{}{token}", peer_urls.concat()).as_bytes())
-}
-
-/// The id of the cluster that members with these ids, in ascending order, found.
-fn cluster_id(member_ids: impl Iterator<Item = u64>) -> u64 {
-    first_8_bytes(&member_ids.flat_map(u64::to_be_bytes).collect::<Vec<u8>>())
-}
-
-impl Founding {
-    /// Decides who the founders are. Returns this member's identity, and all founders.
-    fn found(&self) -> Result<(Identity, BTreeMap<u64, Peer>), BootstrapError> {
-        let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for (name, url) in &self.founders {
-            by_name.entry(name).or_default().push(url.to_string());
-        }
-        by_name.values_mut().for_each(|urls| urls.sort());
-        let name = self.name.clone();
-        let Some(given) = by_name.get(self.name.as_str()) else {
-            return Err(BootstrapError::Missing { name });
-        };
-        let mut advertised: Vec<String> = self.peer_urls.iter().map(ToString::to_string).collect();
-        advertised.sort();
-        if *given != advertised {
-            let (given, advertised) = (given.join(","), advertised.join(","));
-            return Err(BootstrapError::Mismatch { name, given, advertised });
-        }
-        let member_id = founder_id(given, &self.token);
-        let founders: BTreeMap<u64, Peer> = by_name
-            .into_values()
-            .map(|peer_urls| {
-                (founder_id(&peer_urls, &self.token), Peer { peer_urls, is_learner: false })
-            })
-            .collect();
-        let cluster_id = cluster_id(founders.keys().copied());
-        let identity = Identity { cluster_id, member_id, incarnation: rand::random() };
-        Ok((identity, founders))
-    }
-}
-
 /// Who this member is. A data directory that was never used is marked as this member's; one that
 /// was used says by itself, whatever the flags say. The origin that is returned besides is of no
-/// meaning once the raft log exists.
+/// meaning once the raft log exists, unless this member is forced to be the only one.
 ///
 /// # Errors
-/// Contradictions in the flags; a data directory that cannot be written.
-pub(crate) fn identify(
+/// Contradictions between the flags and what others say; a data directory that cannot be written.
+pub(crate) async fn identify(
     data_dir: &mut DataDir,
     founding: &Founding,
+    dial: Arc<dyn Dial>,
 ) -> Result<(Identity, Origin), BootstrapError> {
     if let Some(identity) = data_dir.identity() {
-        // The first start may have been cut short between the mark and the log.
-        let origin = match founding.found() {
-            Ok((same, founders)) if same.cluster_id == identity.cluster_id => {
-                Origin::Founded(founders)
-            }
-            _ => Origin::Joined,
-        };
-        return Ok((identity, origin));
+        return return_to(data_dir, identity, founding);
     }
-    let (identity, founders) = founding.found()?;
-    data_dir.set_identity(identity)?;
-    Ok((identity, Origin::Founded(founders)))
+    if founding.is_forced {
+        tracing::warn!("--force-new-cluster is of no meaning: the data directory is empty");
+    }
+    let (cluster_id, member_id, founders) = match founding.is_existing {
+        true => join(founding, &dial).await?,
+        false => found(founding, &dial).await?,
+    };
+    let identity = Identity { cluster_id, member_id, incarnation: rand::random() };
+    data_dir.set_identity(identity, founders)?;
+    Ok((identity, origin(data_dir.founders())))
+}
+
+/// A member that is who it was.
+fn return_to(
+    data_dir: &mut DataDir,
+    mut identity: Identity,
+    founding: &Founding,
+) -> Result<(Identity, Origin), BootstrapError> {
+    if matches!(founding.source, Source::Registry(_)) {
+        tracing::warn!("the discovery service is not asked: this member has its cluster already");
+    }
+    if !founding.is_forced {
+        return Ok((identity, origin(data_dir.founders())));
+    }
+    // Those who knew it as it was must take it for another: it goes on without them.
+    identity.incarnation = rand::random();
+    data_dir.set_identity(identity, Founders::new())?;
+    Ok((identity, Origin::Forced(founders::texts(&founding.peer_urls))))
+}
+
+fn origin(founders: &Founders) -> Origin {
+    if founders.is_empty() {
+        return Origin::Joined;
+    }
+    let peer = |urls: &Vec<String>| Peer { peer_urls: urls.clone(), is_learner: false };
+    let founders: BTreeMap<u64, Peer> =
+        founders.iter().map(|(id, urls)| (*id, peer(urls))).collect();
+    Origin::Founded(founders)
+}
+
+/// The members that the flags or the DNS name.
+async fn named(founding: &Founding) -> Result<ByName, BootstrapError> {
+    let members = match &founding.source {
+        Source::Listed(listed) => founders::by_name(listed)?,
+        Source::Srv { domain, suffix } => {
+            let found = srv::find(domain, suffix, &founding.name, &founding.peer_urls).await?;
+            founders::by_name(&found)?
+        }
+        Source::Registry(_) => return Err(BootstrapError::RegistryOfExisting),
+    };
+    match members.contains_key(&founding.name) {
+        true => Ok(members),
+        false => Err(BootstrapError::Missing { name: founding.name.clone() }),
+    }
+}
+
+/// Joins a cluster that exists; returns its id and this member's.
+async fn join(
+    founding: &Founding,
+    dial: &Arc<dyn Dial>,
+) -> Result<(u64, u64, Founders), BootstrapError> {
+    let members = named(founding).await?;
+    let (cluster_id, member_id) = ask::find_existing(dial, &members, &founding.name).await?;
+    Ok((cluster_id, member_id, Founders::new()))
+}
+
+/// Founds a cluster; returns its id, this member's, and all founders.
+async fn found(
+    founding: &Founding,
+    dial: &Arc<dyn Dial>,
+) -> Result<(u64, u64, Founders), BootstrapError> {
+    let Founding { name, peer_urls, token, .. } = founding;
+    let (own, members): (Vec<Url>, Vec<Vec<Url>>) = match &founding.source {
+        Source::Registry(registry) => {
+            let mut own = peer_urls.clone();
+            own.sort();
+            let member_id = founder_id(&own, token);
+            let members = registry::join(registry, member_id, name, &own).await?;
+            (own, members)
+        }
+        Source::Listed(_) | Source::Srv { .. } => {
+            let members = named(founding).await?;
+            let own = members[name].clone();
+            check_advertised(name, &own, peer_urls).await?;
+            (own, members.into_values().collect())
+        }
+    };
+    founders::all_differ(members.iter())?;
+    let founders = founders::founders(members.iter(), token);
+    let (cluster_id, member_id) = (cluster_id(&founders), founder_id(&own, token));
+    let others: Vec<Url> = members.into_iter().filter(|urls| *urls != own).flatten().collect();
+    ask::refuse_known(dial, &others, cluster_id, member_id).await?;
+    Ok((cluster_id, member_id, founders))
+}
+
+/// Refuses URLs that are not those that the others are told.
+async fn check_advertised(
+    name: &str,
+    given: &[Url],
+    advertised: &[Url],
+) -> Result<(), BootstrapError> {
+    let mut advertised = advertised.to_vec();
+    advertised.sort();
+    let same = resolve::are_same(given, &advertised).await;
+    match same.map_err(|problem| BootstrapError::Resolve { problem })? {
+        true => Ok(()),
+        false => Err(BootstrapError::Mismatch {
+            name: name.to_owned(),
+            given: founders::texts(given).join(","),
+            advertised: founders::texts(&advertised).join(","),
+        }),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn founding(name: &str, founders: &[(&str, &str)], peer_urls: &[&str]) -> Founding {
-        let url = |text: &&str| Url::parse(text).unwrap();
-        Founding {
-            name: name.to_owned(),
-            peer_urls: peer_urls.iter().map(url).collect(),
-            founders: founders.iter().map(|(name, u)| ((*name).to_owned(), url(u))).collect(),
-            token: "etcd-cluster".to_owned(),
-            is_existing: false,
-        }
-    }
-
-    #[test]
-    fn ids_are_those_of_etcd() {
-        let url = "http://localhost:2380";
-        let (identity, founders) =
-            founding("default", &[("default", url)], &[url]).found().unwrap();
-        assert_eq!(identity.cluster_id, 0xcdf8_1819_4e3a_8c32);
-        assert_eq!(identity.member_id, 0x8e9e_05c5_2164_694d);
-        assert_eq!(founders[&identity.member_id].peer_urls, [url]);
-    }
-
-    #[test]
-    fn contradictions_are_named() {
-        let (a, b) = ("http://a:1", "http://b:1");
-        let missing = founding("x", &[("y", a)], &[a]).found();
-        assert!(matches!(missing, Err(BootstrapError::Missing { .. })));
-        let mismatch = founding("x", &[("x", a)], &[b]).found();
-        assert!(matches!(mismatch, Err(BootstrapError::Mismatch { .. })));
-    }
-
-    #[test]
-    fn a_used_directory_says_by_itself() {
-        let home = tempfile::tempdir().unwrap();
-        let mut dir = DataDir::open(home.path()).unwrap();
-        let (a, b) = ("http://a:1", "http://b:1");
-        let (first, _) = identify(&mut dir, &founding("x", &[("x", a)], &[a])).unwrap();
-        let (again, _) = identify(&mut dir, &founding("x", &[("x", b)], &[b])).unwrap();
-        assert_eq!(first, again);
-        let broken = founding("x", &[], &[b]);
-        assert_eq!(identify(&mut dir, &broken).unwrap().0, first);
-    }
-}
+mod tests;

@@ -1,18 +1,25 @@
 //! What this member is to do, read from the flags and checked: durations, sizes and addresses, no
 //! text that could still be wrong. All problems are found before anything happens.
 
+mod cluster;
 mod duration;
+mod reader;
+mod security;
 pub(crate) mod url;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use quorate_raft::{AutoCompaction, FlushOptions, IntegrityChecks, MembershipRules};
 use tracing::Level;
 
-use crate::bootstrap::Founding;
 use crate::flags::Settings;
+pub(crate) use cluster::{Founding, Registry, Source, parse_members};
+pub(crate) use reader::Problem;
+use reader::Reader;
+pub(crate) use security::{
+    Allowed, ClientTls, PeerTls, ServerTls, TlsFlags, TlsVersion, TlsVersions,
+};
 use url::Url;
 
 /// The longest election timeout, as in etcd.
@@ -21,19 +28,6 @@ const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
 /// Time that a request gets besides two elections, as in etcd.
 const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
-
-/// A problem with a flag: which, and what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    flag: &'static str,
-    text: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "--{}: {}", self.flag, self.text)
-    }
-}
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -48,24 +42,6 @@ pub(crate) struct Ports {
     /// Silence after which a client is pinged; `None` for never.
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) ping_timeout: Duration,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum TlsVersion {
-    V12,
-    V13,
-}
-
-/// TLS of the client port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TlsFiles {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-    /// Whose certificates clients must show; `None` when they need not show any.
-    pub(crate) client_authorities: Option<PathBuf>,
-    pub(crate) oldest: TlsVersion,
-    pub(crate) newest: TlsVersion,
 }
 
 /// Where the log goes.
@@ -92,109 +68,13 @@ pub(crate) struct Config {
     pub(crate) ports: Ports,
     pub(crate) advertised_client_urls: Vec<Url>,
     pub(crate) founding: Founding,
-    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) tls: Option<ServerTls>,
+    pub(crate) peer_tls: PeerTls,
     pub(crate) logging: Logging,
     pub(crate) raft: quorate_raft::Options,
     pub(crate) api: quorate_api::Options,
     /// What to tell the user, although it stops nothing.
     pub(crate) warnings: Vec<String>,
-}
-
-/// Reads settings and collects what is wrong with them.
-struct Reader<'a> {
-    settings: &'a Settings,
-    problems: Vec<Problem>,
-}
-
-impl Reader<'_> {
-    fn problem(&mut self, flag: &'static str, text: impl Into<String>) {
-        self.problems.push(Problem { flag, text: text.into() });
-    }
-
-    fn text(&self, flag: &str) -> String {
-        self.settings.get(flag).to_owned()
-    }
-
-    fn path(&self, flag: &str) -> Option<PathBuf> {
-        let text = self.settings.get(flag);
-        (!text.is_empty()).then(|| PathBuf::from(text))
-    }
-
-    fn number<N: FromStr + Default>(&mut self, flag: &'static str, wanted: &str) -> N {
-        let text = self.text(flag);
-        text.parse().unwrap_or_else(|_| {
-            self.problem(flag, format!("{text:?} is not {wanted}"));
-            N::default()
-        })
-    }
-
-    /// A number that must not be zero.
-    fn count<N: FromStr + Default + PartialEq>(&mut self, flag: &'static str) -> N {
-        let wanted = "a positive whole number";
-        let number = self.number(flag, wanted);
-        if number == N::default() && self.problems.iter().all(|problem| problem.flag != flag) {
-            self.problem(flag, format!("it must be {wanted}"));
-        }
-        number
-    }
-
-    fn switch(&mut self, flag: &'static str) -> bool {
-        match self.settings.get(flag) {
-            "true" | "1" | "t" | "T" | "TRUE" | "True" => true,
-            "false" | "0" | "f" | "F" | "FALSE" | "False" => false,
-            text => {
-                let text = format!("{text:?} is neither true nor false");
-                self.problem(flag, text);
-                false
-            }
-        }
-    }
-
-    fn duration(&mut self, flag: &'static str) -> Duration {
-        let text = self.text(flag);
-        duration::parse(&text).unwrap_or_else(|| {
-            self.problem(flag, format!("{text:?} is not a time such as 500ms, 10s or 1h30m"));
-            Duration::ZERO
-        })
-    }
-
-    fn millis(&mut self, flag: &'static str) -> Duration {
-        Duration::from_millis(u64::from(self.count::<u32>(flag)))
-    }
-
-    fn choice<T: Copy>(&mut self, flag: &'static str, choices: &[(&str, T)]) -> T {
-        let text = self.settings.get(flag);
-        if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == text) {
-            return *chosen;
-        }
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let text = format!("{text:?} is none of {}", names.join(", "));
-        self.problem(flag, text);
-        choices[0].1
-    }
-
-    /// URLs; an empty list only for a flag whose default is that.
-    fn urls(&mut self, flag: &'static str, may_be_empty: bool) -> Vec<Url> {
-        let text = self.text(flag);
-        if text.is_empty() && may_be_empty {
-            return Vec::new();
-        }
-        Url::parse_list(&text).unwrap_or_else(|problems| {
-            problems.into_iter().for_each(|problem| self.problem(flag, problem));
-            Vec::new()
-        })
-    }
-
-    /// URLs at which to listen.
-    fn bindable(&mut self, flag: &'static str, may_be_empty: bool) -> Vec<Url> {
-        let urls = self.urls(flag, may_be_empty);
-        for url in &urls {
-            if let Err(problem) = url.bind_address() {
-                self.problem(flag, problem);
-            }
-        }
-        urls
-    }
 }
 
 impl Config {
@@ -203,40 +83,30 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with them.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
-        let mut reader = Reader { settings, problems: Vec::new() };
+        let mut reader = Reader::new(settings);
         let name = reader.text("name");
         let ports = read_ports(&mut reader);
+        let advertised_client_urls = read_advertised(&mut reader);
+        let versions = security::read_versions(&mut reader);
+        let founding = cluster::read(&mut reader, &name, versions);
         let raft = read_raft(&mut reader);
         let config = Self {
             data_dir: reader.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
-            advertised_client_urls: read_advertised(&mut reader),
-            founding: read_founding(&mut reader, &name),
-            tls: read_tls(&mut reader, &ports),
+            advertised_client_urls,
+            tls: security::read_clients(&mut reader, &ports, versions),
+            peer_tls: security::read_peers(&mut reader, &ports, &founding, versions),
+            founding,
             logging: read_logging(&mut reader),
             api: read_api(&mut reader, raft.election_timeout),
             raft,
-            warnings: settings.warnings.clone(),
+            warnings: reader.warnings,
             name,
             ports,
         };
         match reader.problems.is_empty() {
-            true => Ok(config.warned()),
+            true => Ok(config),
             false => Err(reader.problems),
         }
-    }
-
-    /// Adds warnings for what is allowed and seldom meant.
-    fn warned(mut self) -> Self {
-        let urls = self.ports.clients.iter().chain(&self.ports.pages);
-        let plain: Vec<String> =
-            urls.filter(|url| !url.scheme.is_secure()).map(ToString::to_string).collect();
-        if self.tls.is_some() && !plain.is_empty() {
-            self.warnings.push(format!(
-                "certificates are given, but {} serves whoever comes, without TLS",
-                plain.join(", ")
-            ));
-        }
-        self
     }
 }
 
@@ -263,65 +133,6 @@ fn read_advertised(reader: &mut Reader<'_>) -> Vec<Url> {
         reader.problem(flag, "it is required when --listen-client-urls is set");
     }
     reader.urls(flag, false)
-}
-
-fn read_founding(reader: &mut Reader<'_>, name: &str) -> Founding {
-    let peer_urls = reader.urls("initial-advertise-peer-urls", false);
-    let is_existing = reader.choice("initial-cluster-state", &[("new", false), ("existing", true)]);
-    let mut founders = Vec::new();
-    let cluster = reader.text("initial-cluster");
-    for part in cluster.split(',').filter(|part| !part.is_empty()) {
-        let founder = part.split_once('=').map(|(name, url)| (name.trim(), Url::parse(url.trim())));
-        match founder {
-            Some((name, Ok(url))) if !name.is_empty() => founders.push((name.to_owned(), url)),
-            Some((_, Err(problem))) => reader.problem("initial-cluster", problem),
-            _ => reader.problem("initial-cluster", format!("{part:?} is not NAME=URL")),
-        }
-    }
-    if cluster.is_empty() {
-        founders = peer_urls.iter().map(|url| (name.to_owned(), url.clone())).collect();
-    }
-    let token = reader.text("initial-cluster-token");
-    Founding { name: name.to_owned(), peer_urls, founders, token, is_existing }
-}
-
-fn read_tls(reader: &mut Reader<'_>, ports: &Ports) -> Option<TlsFiles> {
-    let wants_clients = reader.switch("client-cert-auth");
-    let versions = [("TLS1.2", TlsVersion::V12), ("TLS1.3", TlsVersion::V13)];
-    let oldest = reader.choice("tls-min-version", &versions);
-    let newest = match reader.settings.get("tls-max-version") {
-        "" => TlsVersion::V13,
-        _ => reader.choice("tls-max-version", &versions),
-    };
-    if oldest > newest {
-        reader.problem("tls-max-version", "it is older than --tls-min-version");
-    }
-    let client_authorities = reader.path("trusted-ca-file");
-    if wants_clients && client_authorities.is_none() {
-        reader.problem("client-cert-auth", "it needs --trusted-ca-file");
-    }
-    let files = match (reader.path("cert-file"), reader.path("key-file")) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (Some(_), None) => {
-            reader.problem("key-file", "it is required when --cert-file is set");
-            return None;
-        }
-        (None, Some(_)) => {
-            reader.problem("cert-file", "it is required when --key-file is set");
-            return None;
-        }
-        (None, None) => None,
-    };
-    let mut urls = ports.clients.iter().chain(&ports.pages).chain(&ports.metrics);
-    let secure = urls.find(|url| url.scheme.is_secure());
-    if let (Some(url), None) = (secure, &files) {
-        reader.problem("cert-file", format!("it is required, with --key-file, to serve {url}"));
-    }
-    if client_authorities.is_some() && secure.is_none() {
-        reader.problem("trusted-ca-file", "no port uses TLS, so no client could be asked");
-    }
-    let (certificate, key) = files?;
-    Some(TlsFiles { certificate, key, client_authorities, oldest, newest })
 }
 
 fn read_logging(reader: &mut Reader<'_>) -> Logging {
@@ -367,6 +178,13 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         let text = format!("it must be at most {} ms", ELECTION_TIMEOUT_MAX.as_millis());
         reader.problem("election-timeout", text);
     }
+    if !reader.switch("pre-vote") {
+        let text = "--pre-vote=false is ignored: without it, a member that comes back after it was \
+                    cut off would depose a leader that works";
+        reader.warn(text);
+    }
+    // Checked and of no meaning: a member that has no leader yet does not wait longer for one.
+    reader.switch("initial-election-tick-advance");
     quorate_raft::Options {
         heartbeat,
         election_timeout,

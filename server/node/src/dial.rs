@@ -1,31 +1,93 @@
-//! Connections to other members.
+//! Connections to other members, and to a discovery service.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use quorate_raft::{BoxFuture, Connection, Dial};
-use tokio::net::TcpStream;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
-use crate::config::url::Url;
+use crate::config::ClientTls;
+use crate::config::url::{Scheme, Url};
+use crate::tls::{Tls, TlsError};
 
-/// Opens connections to other members.
-pub(crate) struct Dialer;
+/// Time that a server has to answer our hello.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Dialer {
-    /// A dialer.
-    pub(crate) fn new() -> Self {
-        Self
+/// Opens connections, with TLS where the URL says so. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Dialer(Arc<Inner>);
+
+struct Inner {
+    files: ClientTls,
+    /// Made when it is needed if no authorities are given.
+    tls: Mutex<Option<Arc<Tls<ClientConfig>>>>,
+}
+
+impl Inner {
+    fn tls(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut tls = self.tls.lock();
+        let made = match tls.take() {
+            Some(made) => made,
+            None => Arc::new(Tls::client(self.files.clone())?),
+        };
+        *tls = Some(made.clone());
+        Ok(made.current())
+    }
+
+    async fn connect(&self, url: &Url) -> io::Result<Box<dyn Connection>> {
+        let stream: Box<dyn Connection> = match url.scheme {
+            Scheme::Http | Scheme::Https => {
+                let stream = TcpStream::connect(url.authority()).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+            Scheme::Unix | Scheme::Unixs => Box::new(UnixStream::connect(url.authority()).await?),
+        };
+        if !url.scheme.is_secure() {
+            return Ok(stream);
+        }
+        let name = self.files.server_name.as_deref().unwrap_or_else(|| url.host());
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(self.tls().map_err(io::Error::other)?);
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, connector.connect(name, stream));
+        let stream = handshake.await.map_err(|_| {
+            io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake takes too long")
+        })?;
+        Ok(Box::new(stream?))
     }
 }
 
-async fn connect(url: String) -> io::Result<Box<dyn Connection>> {
-    let url = Url::parse(&url).map_err(io::Error::other)?;
-    let stream = TcpStream::connect(url.authority()).await?;
-    stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+impl Dialer {
+    /// A dialer.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(crate) fn new(files: ClientTls) -> Result<Self, TlsError> {
+        // The system's authorities are looked for when they are needed: few clusters use them.
+        let tls = files.authorities.is_some().then(|| Tls::client(files.clone())).transpose()?;
+        Ok(Self(Arc::new(Inner { files, tls: Mutex::new(tls.map(Arc::new)) })))
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn connect(&self, url: &Url) -> io::Result<Box<dyn Connection>> {
+        self.0.connect(url).await
+    }
 }
 
 impl Dial for Dialer {
     fn dial(&self, url: String) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> {
-        Box::pin(connect(url))
+        let dialer = self.clone();
+        Box::pin(async move {
+            let url = Url::parse(&url).map_err(io::Error::other)?;
+            dialer.connect(&url).await
+        })
     }
 }

@@ -3,6 +3,9 @@
 //! Every flag `--some-name` is also the variable `ETCD_SOME_NAME`. Values are text here;
 //! [`crate::config`] reads them.
 
+mod cluster;
+mod security;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
@@ -46,12 +49,18 @@ const fn switch(name: &'static str, help: &'static str) -> Flag {
     Flag { name, takes: Takes::Bool, default: "false", help }
 }
 
+const fn on(name: &'static str, help: &'static str) -> Flag {
+    Flag { name, takes: Takes::Bool, default: "true", help }
+}
+
 /// All flags by the heading under which help shows them.
 const FLAGS: &[(&str, &[Flag])] = &[
     ("Member", MEMBER),
-    ("Cluster", CLUSTER),
+    ("Cluster", cluster::FLAGS),
+    ("Discovery", cluster::DISCOVERY),
     ("Limits", LIMITS),
-    ("Security", SECURITY),
+    ("Security of the client port", security::CLIENTS),
+    ("Security between members", security::PEERS),
     ("Logging and monitoring", LOGGING),
 ];
 
@@ -104,47 +113,6 @@ const MEMBER: &[Flag] = &[
     value("election-timeout", "MS", "1000", "Milliseconds without a leader before an election"),
 ];
 
-const CLUSTER: &[Flag] = &[
-    value(
-        "advertise-client-urls",
-        "URLS",
-        "http://localhost:2379",
-        "Where clients reach this member, as told to them",
-    ),
-    value(
-        "initial-advertise-peer-urls",
-        "URLS",
-        "http://localhost:2380",
-        "Where other members reach this member; of meaning at the first start only",
-    ),
-    value(
-        "initial-cluster",
-        "NAME=URL,..",
-        "",
-        "The members that found the cluster; of meaning at the first start only \
-         [default: this member]",
-    ),
-    value(
-        "initial-cluster-state",
-        "STATE",
-        "new",
-        "Whether the cluster is new or existing; of meaning at the first start only",
-    ),
-    value(
-        "initial-cluster-token",
-        "TOKEN",
-        "etcd-cluster",
-        "Keeps clusters with the same URLs apart; of meaning at the first start only",
-    ),
-    Flag {
-        name: "strict-reconfig-check",
-        takes: Takes::Bool,
-        default: "true",
-        help: "Refuse changes of the members that could cost the quorum",
-    },
-    value("max-learners", "COUNT", "1", "Members without a vote that the cluster may have"),
-];
-
 const LIMITS: &[Flag] = &[
     value("max-request-bytes", "BYTES", "1572864", "Size of the largest request"),
     value("max-txn-ops", "COUNT", "128", "Operations that a transaction may have"),
@@ -178,20 +146,6 @@ const LIMITS: &[Flag] = &[
         "10m",
         "How often a watch that asks for it is told how far it has come",
     ),
-];
-
-const SECURITY: &[Flag] = &[
-    value("cert-file", "FILE", "", "Certificate of the client port, with its chain, as PEM"),
-    value("key-file", "FILE", "", "Private key of that certificate, as PEM"),
-    value(
-        "trusted-ca-file",
-        "FILE",
-        "",
-        "Authorities whose certificates clients must show, as PEM; without it, anybody is a client",
-    ),
-    switch("client-cert-auth", "Require that clients show a certificate; needs --trusted-ca-file"),
-    value("tls-min-version", "VERSION", "TLS1.2", "Oldest version of TLS: TLS1.2 or TLS1.3"),
-    value("tls-max-version", "VERSION", "", "Newest version of TLS: TLS1.2 or TLS1.3"),
 ];
 
 const LOGGING: &[Flag] = &[

@@ -19,6 +19,7 @@ use hyper_util::server::conn::auto::Builder;
 use quorate_api::ApiService;
 use quorate_proto::peer::peer_server::PeerServer;
 use quorate_raft::PeerService;
+use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
@@ -27,9 +28,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use crate::config::Ports;
 use crate::config::url::{BindAddress, Url};
-use crate::tls::Tls;
+use crate::config::{Config, Ports, ServerTls};
+use crate::tls::{Tls, TlsError};
 
 /// Connections that the system keeps while we do not accept them.
 const BACKLOG: u32 = 1024;
@@ -174,9 +175,36 @@ pub(crate) struct Acceptor {
     api: Arc<ApiService>,
     peers: PeerServer<PeerService>,
     http: Builder<Tracked>,
-    tls: Option<Arc<Tls>>,
+    tls: Certificates,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// The server's side of TLS of all ports.
+#[derive(Clone)]
+pub(crate) struct Certificates {
+    pub(crate) clients: Option<Arc<Tls<ServerConfig>>>,
+    pub(crate) peers: Option<Arc<Tls<ServerConfig>>>,
+}
+
+impl Certificates {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn new(config: &Config) -> Result<Self, TlsError> {
+        let read = |files: Option<ServerTls>| files.map(Tls::server).transpose();
+        let clients = read(config.tls.clone())?.map(Arc::new);
+        let peers = read(config.peer_tls.server.clone())?.map(Arc::new);
+        Ok(Self { clients, peers })
+    }
+
+    fn of(&self, role: Role) -> Option<&Tls<ServerConfig>> {
+        match role {
+            Role::Peers => self.peers.as_deref(),
+            _ => self.clients.as_deref(),
+        }
+    }
 }
 
 impl Acceptor {
@@ -185,7 +213,7 @@ impl Acceptor {
         api: Arc<ApiService>,
         peers: PeerServer<PeerService>,
         ports: &Ports,
-        tls: Option<Arc<Tls>>,
+        tls: Certificates,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -271,7 +299,7 @@ impl Acceptor {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(tls) = self.tls.as_ref().filter(|_| secure) else {
+        let Some(tls) = self.tls.of(role).filter(|_| secure) else {
             return self.http(io, role).await;
         };
         let handshake = TlsAcceptor::from(tls.current()).accept(io);

@@ -23,6 +23,7 @@ use clap::builder::StyledStr;
 
 use config::Config;
 use flags::Asked;
+use run::End;
 
 /// Memory that is freed goes back to the system, and many threads do not stand in each other's way.
 #[global_allocator]
@@ -86,9 +87,10 @@ fn start(config: Config) -> ExitCode {
     // A connection that would not end must not keep the process.
     runtime.shutdown_background();
     match outcome {
-        Ok(signal) => end_by(signal),
+        Ok(End::Signal(signal)) => end_by(signal),
+        Ok(End::Removed) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("cannot start: {error}");
+            tracing::error!("cannot go on: {error}");
             ExitCode::FAILURE
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use quorate_api::{ApiService, ETCD_VERSION, Server};
 use quorate_core::{Command, MemberPublish};
-use quorate_raft::{Member, RequestError};
+use quorate_raft::{Dial, Exclusion, Member, RequestError};
 use quorate_storage::OnFault;
 use quorate_storage::data_dir::DataDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,8 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::bootstrap::identify;
 use crate::config::Config;
 use crate::dial::Dialer;
-use crate::listen::{self, Acceptor, Port, Role};
-use crate::tls::Tls;
+use crate::listen::{self, Acceptor, Certificates, Port, Role};
 use crate::version::VERSION;
 
 /// Pause before the member says once more who it is, after nobody could hear it.
@@ -48,11 +47,20 @@ impl Signals {
     }
 }
 
-/// Runs the member until a signal stops it; returns the signal.
+/// Why a member ended in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A signal came.
+    Signal(i32),
+    /// The cluster goes on without it, for good.
+    Removed,
+}
+
+/// Runs the member until a signal stops it, or the cluster goes on without it.
 ///
 /// # Errors
-/// What stops it from starting.
-pub(crate) async fn run(config: Config) -> Result<i32, StartError> {
+/// What stops it from starting, or from going on.
+pub(crate) async fn run(config: Config) -> Result<End, StartError> {
     let mut signals = Signals::new()?;
     tracing::info!(
         version = VERSION,
@@ -65,21 +73,51 @@ pub(crate) async fn run(config: Config) -> Result<i32, StartError> {
         tracing::warn!("{warning}");
     }
     // What can be refused without touching the data comes first.
-    let tls = config.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
+    let tls = Certificates::new(&config)?;
+    let dialer = Dialer::new(config.peer_tls.client.clone())?;
     let ports = listen::bind(&config.ports)?;
-    let start = Running::start(&config, tls, ports);
+    let start = Running::start(&config, tls, dialer, ports);
     let running = tokio::select! {
-        running = start => running?,
-        signal = signals.next() => return Ok(signal),
+        running = start => match running? {
+            Started::Serving(running) => running,
+            Started::Excluded(member, exclusion) => {
+                member.stop().await;
+                return ended(exclusion);
+            }
+        },
+        signal = signals.next() => return Ok(End::Signal(signal)),
     };
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping");
+    let stopped = tokio::select! {
+        signal = signals.next() => Ok(signal),
+        exclusion = running.member.excluded() => Err(exclusion),
+    };
+    match stopped {
+        Ok(signal) => tracing::info!(signal, "stopping"),
+        Err(exclusion) => tracing::warn!(%exclusion, "stopping"),
+    }
     tokio::select! {
         () = running.stop() => {}
-        signal = signals.next() => return Ok(signal),
+        signal = signals.next() => return Ok(End::Signal(signal)),
     }
-    tracing::info!("stopped");
-    Ok(signal)
+    match stopped {
+        Ok(signal) => {
+            tracing::info!("stopped");
+            Ok(End::Signal(signal))
+        }
+        Err(exclusion) => ended(exclusion),
+    }
+}
+
+/// Tells why a member has stopped without which the cluster goes on. Its end is in order, as in
+/// etcd, if that is what somebody wanted.
+fn ended(exclusion: Exclusion) -> Result<End, StartError> {
+    match exclusion {
+        Exclusion::Removed => {
+            tracing::error!("{exclusion}; its data directory is of no use any more: remove it");
+            Ok(End::Removed)
+        }
+        Exclusion::OtherData => Err(exclusion.into()),
+    }
 }
 
 /// Ends the process: a member that cannot write must not answer any more.
@@ -98,21 +136,29 @@ struct Running {
     stop: CancellationToken,
 }
 
+/// What a start came to.
+enum Started {
+    Serving(Running),
+    /// The cluster goes on without this member.
+    Excluded(Arc<Member>, Exclusion),
+}
+
 impl Running {
     async fn start(
         config: &Config,
-        tls: Option<Arc<Tls>>,
+        tls: Certificates,
+        dialer: Dialer,
         ports: Vec<Port>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Started, StartError> {
         let mut data_dir = DataDir::open(&config.data_dir)?;
-        let (identity, origin) = identify(&mut data_dir, &config.founding)?;
+        let dial: Arc<dyn Dial> = Arc::new(dialer);
+        let (identity, origin) = identify(&mut data_dir, &config.founding, dial.clone()).await?;
         tracing::info!(
             member_id = format!("{:x}", identity.member_id),
             cluster_id = format!("{:x}", identity.cluster_id),
             "opening the data directory"
         );
         let options = config.raft.clone();
-        let dial = Arc::new(Dialer::new());
         let member = Member::start(data_dir, identity, origin, options, dial, on_fault()).await?;
         let member = Arc::new(member);
         let server = Server::new(member.clone(), config.api.clone());
@@ -134,7 +180,13 @@ impl Running {
             port.announce();
             acceptor.serve(port);
         }
-        publish(&member, config).await?;
+        tokio::select! {
+            published = publish(&member, config) => published?,
+            exclusion = member.excluded() => {
+                stop.cancel();
+                return Ok(Started::Excluded(member, exclusion));
+            }
+        }
         tracing::info!("ready to serve client requests");
         for port in late {
             port.announce();
@@ -142,7 +194,7 @@ impl Running {
         }
         // Without systemd there is nobody to tell.
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
-        Ok(Self { member, server, connections, stop })
+        Ok(Started::Serving(Self { member, server, connections, stop }))
     }
 
     /// No new connections, no new requests, streams end; what was asked is answered; then the state

@@ -1,4 +1,9 @@
-//! TLS of the client port. Files that change are taken up by the next connection.
+//! TLS of the ports and between members. Files that change are taken up by the next connection.
+
+mod client;
+mod files;
+mod names;
+mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,29 +11,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion, version};
 
-use crate::config::{TlsFiles, TlsVersion};
-
-/// Protocols above TLS. Go's servers let clients in that offer HTTP/1.1 alone; so that ours does,
-/// it must offer it.
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// Why the files cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
-    #[error("--{flag}: cannot read {}: {source}", path.display())]
-    Read { flag: &'static str, path: PathBuf, source: rustls::pki_types::pem::Error },
-    #[error("--{flag}: {} holds no {what}", path.display())]
-    Empty { flag: &'static str, path: PathBuf, what: &'static str },
-    #[error("--{flag}: {} cannot be used: {reason}", path.display())]
-    Unusable { flag: &'static str, path: PathBuf, reason: String },
-}
+use crate::config::{ClientTls, ServerTls, TlsVersion, TlsVersions};
+pub(crate) use files::TlsError;
 
 /// What tells a file's version from the next: when it was changed, its length, which file it is.
 type Stamp = Option<(SystemTime, u64, u64)>;
@@ -40,39 +26,39 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 /// What the files said when they were read last.
-struct Loaded {
+struct Loaded<C> {
     stamps: Vec<Stamp>,
-    config: Arc<ServerConfig>,
+    config: Arc<C>,
 }
 
-/// The server's side of TLS.
-pub(crate) struct Tls {
-    files: TlsFiles,
-    loaded: Mutex<Loaded>,
+/// One side of TLS, as the files have it at the time.
+pub(crate) struct Tls<C> {
+    paths: Vec<PathBuf>,
+    load: Box<dyn Fn() -> Result<C, TlsError> + Send + Sync>,
+    loaded: Mutex<Loaded<C>>,
 }
 
-impl Tls {
-    /// Reads the files.
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub(crate) fn new(files: TlsFiles) -> Result<Self, TlsError> {
-        let stamps = stamps(&files);
-        let config = Arc::new(load(&files)?);
-        Ok(Self { files, loaded: Mutex::new(Loaded { stamps, config }) })
+impl<C> Tls<C> {
+    fn of(
+        paths: impl IntoIterator<Item = PathBuf>,
+        load: impl Fn() -> Result<C, TlsError> + Send + Sync + 'static,
+    ) -> Result<Self, TlsError> {
+        let paths: Vec<PathBuf> = paths.into_iter().collect();
+        let stamps = paths.iter().map(|path| stamp(path)).collect();
+        let config = Arc::new(load()?);
+        Ok(Self { paths, load: Box::new(load), loaded: Mutex::new(Loaded { stamps, config }) })
     }
 
-    /// What the next connection is served with. While new files cannot be used, the old ones are.
-    pub(crate) fn current(&self) -> Arc<ServerConfig> {
-        let stamps = stamps(&self.files);
+    /// What the next connection is made with. While new files cannot be used, the old ones are.
+    pub(crate) fn current(&self) -> Arc<C> {
+        let stamps: Vec<Stamp> = self.paths.iter().map(|path| stamp(path)).collect();
         let mut loaded = self.loaded.lock();
         if loaded.stamps != stamps {
-            match load(&self.files) {
+            let files = self.paths.iter().map(|path| path.display().to_string());
+            let files = files.collect::<Vec<_>>().join(",");
+            match (self.load)() {
                 Ok(config) => {
-                    tracing::info!(
-                        certificate = %self.files.certificate.display(),
-                        "certificates changed and are taken up"
-                    );
+                    tracing::info!(files, "certificates changed and are taken up");
                     loaded.config = Arc::new(config);
                 }
                 Err(error) => {
@@ -85,113 +71,38 @@ impl Tls {
     }
 }
 
-fn stamps(files: &TlsFiles) -> Vec<Stamp> {
-    let paths = [Some(&files.certificate), Some(&files.key), files.client_authorities.as_ref()];
-    paths.into_iter().flatten().map(|path| stamp(path)).collect()
-}
-
-fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = |source| TlsError::Read { flag, path: path.to_owned(), source };
-    let pem = CertificateDer::pem_file_iter(path).map_err(read)?;
-    let found = pem.collect::<Result<Vec<_>, _>>().map_err(read)?;
-    match found.is_empty() {
-        true => Err(TlsError::Empty { flag, path: path.to_owned(), what: "certificate" }),
-        false => Ok(found),
+impl Tls<ServerConfig> {
+    /// The server's side.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(crate) fn server(files: ServerTls) -> Result<Self, TlsError> {
+        let ServerTls { certificate, key, authorities, .. } = files.clone();
+        let paths = [Some(certificate), Some(key), authorities].into_iter().flatten();
+        Self::of(paths, move || server::load(&files))
     }
 }
 
-fn client_verifier(
-    path: &Path,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let flag = "trusted-ca-file";
-    let unusable = |reason: String| TlsError::Unusable { flag, path: path.to_owned(), reason };
-    let mut authorities = RootCertStore::empty();
-    for certificate in certificates(flag, path)? {
-        authorities.add(certificate).map_err(|error| unusable(error.to_string()))?;
+impl Tls<ClientConfig> {
+    /// The client's side.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(crate) fn client(files: ClientTls) -> Result<Self, TlsError> {
+        let ClientTls { shown, authorities, .. } = files.clone();
+        let (certificate, key) = shown.unzip();
+        let paths = [certificate, key, authorities].into_iter().flatten();
+        Self::of(paths, move || client::load(&files))
     }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider.clone())
-        .build()
-        .map_err(|error| unusable(error.to_string()))
 }
 
-fn load(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = certificates("cert-file", &files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::Read {
-        flag: "key-file",
-        path: files.key.clone(),
-        source,
-    })?;
-    let unusable = |error: rustls::Error| TlsError::Unusable {
-        flag: "cert-file",
-        path: files.certificate.clone(),
-        reason: error.to_string(),
-    };
-    let versions: &[&SupportedProtocolVersion] = match (files.oldest, files.newest) {
-        (TlsVersion::V13, _) => &[&version::TLS13],
-        (_, TlsVersion::V12) => &[&version::TLS12],
-        _ => &[&version::TLS13, &version::TLS12],
-    };
-    let builder = ServerConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_protocol_versions(versions).map_err(unusable)?;
-    let builder = match &files.client_authorities {
-        None => builder.with_no_client_auth(),
-        Some(path) => builder.with_client_cert_verifier(client_verifier(path, &provider)?),
-    };
-    let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
-    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-    Ok(config)
+fn protocols(versions: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {
+    match (versions.oldest, versions.newest) {
+        (TlsVersion::V13, _) => vec![&version::TLS13],
+        (_, TlsVersion::V12) => vec![&version::TLS12],
+        _ => vec![&version::TLS13, &version::TLS12],
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use rcgen::{CertifiedKey, generate_simple_self_signed};
-
-    use super::*;
-
-    fn write(home: &Path) -> TlsFiles {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let files = TlsFiles {
-            certificate: home.join("cert.pem"),
-            key: home.join("key.pem"),
-            client_authorities: Some(home.join("cert.pem")),
-            oldest: TlsVersion::V12,
-            newest: TlsVersion::V13,
-        };
-        fs::write(&files.certificate, cert.pem()).unwrap();
-        fs::write(&files.key, signing_key.serialize_pem()).unwrap();
-        files
-    }
-
-    #[test]
-    fn files_that_change_are_taken_up_if_they_can_be_used() {
-        let home = tempfile::tempdir().unwrap();
-        let tls = Tls::new(write(home.path())).unwrap();
-        let first = tls.current();
-        assert!(Arc::ptr_eq(&first, &tls.current()));
-        fs::write(home.path().join("key.pem"), "nothing").unwrap();
-        assert!(Arc::ptr_eq(&first, &tls.current()));
-        write(home.path());
-        let second = tls.current();
-        assert!(!Arc::ptr_eq(&first, &second));
-        assert!(Arc::ptr_eq(&second, &tls.current()));
-    }
-
-    #[test]
-    fn what_is_wrong_with_files_is_named() {
-        let home = tempfile::tempdir().unwrap();
-        let good = write(home.path());
-        let missing = TlsFiles { key: home.path().join("none"), ..good.clone() };
-        let text = Tls::new(missing).err().unwrap().to_string();
-        assert!(text.contains("--key-file") && text.contains("none"), "{text}");
-        let swapped = TlsFiles { certificate: good.key.clone(), ..good.clone() };
-        let text = Tls::new(swapped).err().unwrap().to_string();
-        assert!(text.contains("--cert-file") && text.contains("no certificate"), "{text}");
-        let other = tempfile::tempdir().unwrap();
-        let mixed = TlsFiles { key: write(other.path()).key, ..good };
-        let text = Tls::new(mixed).err().unwrap().to_string();
-        assert!(text.contains("--cert-file"), "{text}");
-    }
-}
+mod tests;

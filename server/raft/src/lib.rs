@@ -19,7 +19,9 @@
 mod ask;
 mod compactor;
 mod consensus;
+mod describe;
 mod duties;
+mod exclusion;
 mod flusher;
 mod integrity;
 mod leadership;
@@ -40,6 +42,8 @@ mod types;
 
 pub use compactor::AutoCompaction;
 pub use consensus::{BoxFuture, Consensus, RaftStatus, Unavailable};
+pub use describe::{DescribedMember, Description, describe};
+pub use exclusion::Exclusion;
 pub use flusher::FlushOptions;
 pub use integrity::{Inconsistent, IntegrityChecks};
 pub use lessor::{Renewal, TimeToLive};

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::compactor::Compactor;
 use crate::consensus::{BoxFuture, Consensus, RaftStatus};
+use crate::exclusion::{self, Exclusion};
 use crate::flusher::Flusher;
 use crate::integrity::{Inconsistent, Integrity};
 use crate::metrics::Metrics;
@@ -149,6 +150,15 @@ impl Member {
         let (inner, flusher) = (self.inner.clone(), self.flusher.clone());
         let patience = self.options.election_timeout;
         run(Box::pin(async move { watch_disk(&inner, &flusher, patience).await }));
+        run(Box::pin(exclusion::ask_around(self.links.clone(), self.status())));
+    }
+
+    /// Waits until it turns out that the cluster goes on without this member, which then must stop.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn excluded(&self) -> Exclusion {
+        self.links.notice().posted().await
     }
 
     /// Which member of which cluster this is.

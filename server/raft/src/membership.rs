@@ -95,8 +95,11 @@ impl Membership {
     /// Gives their vote to members that are to have one and are close enough. To be called now and
     /// then while this member leads.
     pub(crate) async fn complete(&self) {
+        // Only who has said with which data directory it runs: an acknowledgement counts for the
+        // one that has the vote, not for another one that takes its place.
         let waiting = |draft: &Draft| {
-            draft.full_members().find(|id| !draft.is_voter(*id) && self.is_close(*id))
+            let mut lacking = draft.full_members().filter(|id| !draft.is_voter(*id));
+            lacking.find(|id| self.is_close(*id) && self.started([*id].into_iter()) > 0)
         };
         if waiting(&self.draft()).is_none() {
             return;

@@ -18,7 +18,7 @@ pub(crate) mod append;
 pub(crate) mod client;
 pub(crate) mod codec;
 pub(crate) mod forward;
-mod guard;
+pub(crate) mod guard;
 pub(crate) mod links;
 pub(crate) mod server;
 pub(crate) mod transfer;

@@ -16,6 +16,7 @@ use crate::flusher::Flusher;
 use crate::leadership::{Heard, Peers};
 use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
+use crate::network::guard::Refusals;
 use crate::read::ReadBarrier;
 use crate::state_machine::StateMachine;
 use crate::types::TypeConfig;
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) flusher: Flusher,
     pub(crate) membership: Membership,
+    pub(crate) refusals: Refusals,
     pub(crate) tasks: TaskTracker,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::entry::EntryPayload;
 use openraft::{Config, Raft, SnapshotPolicy};
 use quorate_core::store::Shared;
 use quorate_core::{LogPosition, Store};
@@ -26,16 +27,22 @@ use crate::metrics::Metrics;
 use crate::network::Dial;
 use crate::network::client::Factory;
 use crate::network::forward::{Forwarder, Waiters};
+use crate::network::guard::Refusals;
 use crate::network::links::Links;
 use crate::peer::Inner;
 use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::read::ReadBarrier;
 use crate::state_machine::{Parts, StateMachine};
-use crate::types::{self, Peer, StoredMembership, TypeConfig, decode_membership};
+use crate::types::{
+    self, Membership as Members, Peer, StoredMembership, TypeConfig, Vote, decode_membership,
+    decode_vote, encode_vote,
+};
 
 /// Entries of the log kept although the database contains them, for members that lag behind.
 const LOG_KEEP_ENTRIES: u64 = 5_000;
+/// Bytes of the log read at once when it is searched.
+const READ_BYTES_MAX: usize = 4 << 20;
 /// Time for a snapshot to arrive; it ends sooner when the connection does.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
 
@@ -90,8 +97,9 @@ pub enum Origin {
     Founded(BTreeMap<u64, Peer>),
     /// It was added to a cluster that exists, and waits to be called by its leader.
     Joined,
-    /// Whatever the data directory says, it is from now on the only member.
-    Forced(Peer),
+    /// Whatever the data directory says of others, it is from now on the only member. These are
+    /// its peer URLs if the data directory does not say them.
+    Forced(Vec<String>),
 }
 
 /// A member that was put together, and its duties not begun.
@@ -125,8 +133,8 @@ pub(crate) async fn assemble(
     on_fault: OnFault,
 ) -> Result<Assembled, StartError> {
     let Opened { wal, store, membership, flusher } = open(data_dir, options, &on_fault)?;
-    if let Origin::Forced(peer) = &origin {
-        force(&wal, store.applied(), identity.member_id, peer).await?;
+    if let Origin::Forced(peer_urls) = &origin {
+        force(&wal, &membership, store.applied(), identity.member_id, peer_urls).await?;
     }
     let shared = store.shared().clone();
     let progress = Progress::new(store.applied().map_or(0, |at| at.index));
@@ -187,6 +195,7 @@ pub(crate) async fn assemble(
         lessor,
         flusher: flusher.clone(),
         membership,
+        refusals: Refusals::default(),
         tasks: tasks.clone(),
     };
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
@@ -216,22 +225,62 @@ fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Ope
     Ok(Opened { wal, store, membership, flusher })
 }
 
-/// Makes `id` the only member: entries that nobody knows to be committed go, and one that says so
-/// comes behind the rest.
+/// Makes `id` the only member by an entry behind all others. `peer_urls` are its own if it does not
+/// find itself among the members.
+///
+/// What is in the log stays: the members that are gone may have acknowledged it, even if this one
+/// was not told so.
 async fn force(
     wal: &Wal,
+    stored: &StoredMembership,
     applied: Option<LogPosition>,
     id: u64,
-    peer: &Peer,
+    peer_urls: &[String],
 ) -> Result<(), StartError> {
-    let state = wal.state();
-    let term = state.last.map_or(0, |last| last.term);
-    let committed = state.committed.max(state.purged).max(applied);
-    durable(|done| wal.truncate_after(committed, done)).await?;
-    let at = LogPosition { term, index: committed.map_or(0, |at| at.index + 1) };
-    let entry = types::only_member(at, id, peer);
-    tracing::warn!(index = at.index, "this member is from now on the only one of its cluster");
+    let mut last = wal.state().last;
+    if let Some(applied) = applied.filter(|applied| Some(*applied) > last) {
+        // The database has what the log lost.
+        durable(|done| wal.purge(applied, done)).await?;
+        last = Some(applied);
+    }
+    let vote = wal.state().vote.map(|vote| decode_vote(&vote)).transpose();
+    let vote = vote.map_err(StartError::Damaged)?;
+    // A term of its own: nothing that the others may still write has the same position.
+    let voted = vote.map_or(0, |vote| vote.leader_id.term);
+    let term = voted.max(last.map_or(0, |last| last.term)) + 1;
+    let at = LogPosition { term, index: last.map_or(0, |last| last.index + 1) };
+    let known = last_membership(wal, stored)?.get_node(&id).cloned();
+    let mut peer = known.unwrap_or_else(|| Peer { peer_urls: peer_urls.into(), is_learner: false });
+    peer.is_learner = false;
+    tracing::warn!(
+        index = at.index,
+        peer_urls = peer.peer_urls.join(","),
+        "this member is from now on the only one of its cluster"
+    );
+    let vote = encode_vote(&Vote::new(term, id));
+    durable(|done| wal.save_vote(vote, done)).await?;
+    let entry = types::only_member(at, id, &peer);
     durable(|done| wal.append(std::iter::once(entry), done)).await
+}
+
+/// The last membership in the log, or `stored` if there is none in it.
+fn last_membership(wal: &Wal, stored: &StoredMembership) -> Result<Members, StartError> {
+    let mut membership = stored.membership().clone();
+    let mut next = wal.state().purged.map_or(0, |purged| purged.index + 1);
+    loop {
+        let entries = wal.read(next, u64::MAX, READ_BYTES_MAX);
+        let entries = entries.map_err(|error| StartError::Damaged(error.to_string()))?;
+        if entries.is_empty() {
+            return Ok(membership);
+        }
+        next += entries.len() as u64;
+        for entry in entries {
+            let entry = types::from_wal(entry).map_err(StartError::Damaged)?;
+            if let EntryPayload::Membership(later) = entry.payload {
+                membership = later;
+            }
+        }
+    }
 }
 
 /// Makes a change of the log and waits until it is durable.

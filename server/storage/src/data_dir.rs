@@ -9,6 +9,7 @@
 //!
 //! `member` and everything in it belong to the user alone.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -103,11 +104,15 @@ pub struct Identity {
     pub incarnation: u64,
 }
 
+/// The founders of a cluster by id, each with its peer URLs.
+pub type Founders = BTreeMap<u64, Vec<String>>;
+
 /// A data directory in use by this process.
 #[derive(Debug)]
 pub struct DataDir {
     member: PathBuf,
     identity: Option<Identity>,
+    founders: Founders,
     /// The lock is held as long as the file is open.
     _lock: File,
 }
@@ -136,8 +141,9 @@ impl DataDir {
             }
             Err(error) => return Err(io_error(&lock_path)(error.into())),
         }
-        let identity = read_identity(&member.join("IDENTITY"))?;
-        let dir = Self { member, identity, _lock: lock };
+        let (identity, founders) = read_identity(&member.join("IDENTITY"))?.unzip();
+        let founders = founders.unwrap_or_default();
+        let dir = Self { member, identity, founders, _lock: lock };
         // The log is made before the database: see `Member::start`.
         if base::exists(&dir.db()) && !wal::exists(&dir.wal()) {
             return Err(DataDirError::LogMissing { path: dir.wal() });
@@ -150,12 +156,22 @@ impl DataDir {
         self.identity
     }
 
-    /// Marks a new directory as this member's, durably.
-    pub fn set_identity(&mut self, identity: Identity) -> Result<(), DataDirError> {
+    /// The founders of the member's cluster, if it is one of them.
+    pub fn founders(&self) -> &Founders {
+        &self.founders
+    }
+
+    /// Marks the directory as this member's, durably. Should the first start be cut short before
+    /// the log begins, the next one finds the founders here.
+    pub fn set_identity(
+        &mut self,
+        identity: Identity,
+        founders: Founders,
+    ) -> Result<(), DataDirError> {
         let path = self.member.join("IDENTITY");
-        write_identity(&self.member, &path, identity)
+        write_identity(&self.member, &path, identity, &founders)
             .map_err(|source| DataDirError::Io { path, source })?;
-        self.identity = Some(identity);
+        (self.identity, self.founders) = (Some(identity), founders);
         Ok(())
     }
 
@@ -220,12 +236,22 @@ fn refuse_foreign(path: &Path, member: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-fn write_identity(dir: &Path, path: &Path, identity: Identity) -> io::Result<()> {
+fn write_identity(
+    dir: &Path,
+    path: &Path,
+    identity: Identity,
+    founders: &Founders,
+) -> io::Result<()> {
     let Identity { cluster_id, member_id, incarnation } = identity;
-    let text = format!(
+    let mut text = format!(
         "{TITLE}\nformat {FORMAT}\ncluster {cluster_id:x}\nmember {member_id:x}\n\
          incarnation {incarnation:x}\n"
     );
+    for (id, peer_urls) in founders {
+        for url in peer_urls {
+            text.push_str(&format!("founder {id:x} {url}\n"));
+        }
+    }
     let sealed = format!("{text}crc {:08x}\n", crc32c::crc32c(text.as_bytes()));
     let temporary = dir.join("IDENTITY.tmp");
     let mut options = OpenOptions::new();
@@ -236,7 +262,7 @@ fn write_identity(dir: &Path, path: &Path, identity: Identity) -> io::Result<()>
     sync_dir(dir)
 }
 
-fn read_identity(path: &Path) -> Result<Option<Identity>, DataDirError> {
+fn read_identity(path: &Path) -> Result<Option<(Identity, Founders)>, DataDirError> {
     let damaged =
         |what: &str| DataDirError::Damaged { path: path.to_owned(), what: what.to_owned() };
     let bytes = match std::fs::read(path) {
@@ -249,18 +275,27 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, DataDirError> {
     if u32::from_str_radix(crc.trim_end(), 16) != Ok(crc32c::crc32c(body.as_bytes())) {
         return Err(damaged("its checksum fails"));
     }
-    let field = |name: &str| {
-        let mut lines = body.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        lines.next()
+    let fields = |name: &'static str| {
+        body.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' '))
     };
+    let field = |name| fields(name).next();
     let format = field("format").and_then(|format| format.parse::<u32>().ok());
     if format != Some(FORMAT) {
         return Err(damaged("it was written by another version of Quorate"));
     }
-    let id = |name| field(name).and_then(|id| u64::from_str_radix(id, 16).ok());
+    let number = |id| u64::from_str_radix(id, 16).ok();
+    let mut founders = Founders::new();
+    for founder in fields("founder") {
+        let parts = founder.split_once(' ');
+        let (id, url) = parts
+            .and_then(|(id, url)| Some((number(id)?, url)))
+            .ok_or_else(|| damaged("a founder is no id with a URL"))?;
+        founders.entry(id).or_default().push(url.to_owned());
+    }
+    let id = |name| field(name).and_then(number);
     match (id("cluster"), id("member"), id("incarnation")) {
         (Some(cluster_id), Some(member_id), Some(incarnation)) => {
-            Ok(Some(Identity { cluster_id, member_id, incarnation }))
+            Ok(Some((Identity { cluster_id, member_id, incarnation }, founders)))
         }
         _ => Err(damaged("an id is missing")),
     }
@@ -282,10 +317,13 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(dir.identity(), None);
         let identity = Identity { cluster_id: u64::MAX, member_id: 1, incarnation: 5 };
-        dir.set_identity(identity).unwrap();
+        let founders: Founders =
+            [(1, vec!["http://a:1".to_owned(), "http://b:1".to_owned()])].into();
+        dir.set_identity(identity, founders.clone()).unwrap();
         assert!(matches!(DataDir::open(&path), Err(DataDirError::Locked { .. })));
         drop(dir);
-        assert_eq!(DataDir::open(&path).unwrap().identity(), Some(identity));
+        let dir = DataDir::open(&path).unwrap();
+        assert_eq!((dir.identity(), dir.founders()), (Some(identity), &founders));
     }
 
     #[test]
@@ -319,7 +357,8 @@ mod tests {
     fn a_damaged_identity_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let mut dir = DataDir::open(home.path()).unwrap();
-        dir.set_identity(Identity { cluster_id: 7, member_id: 8, incarnation: 9 }).unwrap();
+        let identity = Identity { cluster_id: 7, member_id: 8, incarnation: 9 };
+        dir.set_identity(identity, Founders::new()).unwrap();
         drop(dir);
         let path = home.path().join("member/IDENTITY");
         let good = std::fs::read(&path).unwrap();

@@ -21,6 +21,14 @@ impl Pki {
     /// # Panics
     /// When a file cannot be written.
     pub fn new(folder: &Path) -> Self {
+        Self::for_hosts(folder, &[])
+    }
+
+    /// Like [`new`](Self::new), with more names for the server.
+    ///
+    /// # Panics
+    /// When a file cannot be written.
+    pub fn for_hosts(folder: &Path, hosts: &[&str]) -> Self {
         fs::create_dir_all(folder).expect("the folder can be made");
         let mut params = CertificateParams::new(Vec::new()).expect("no names, no bad ones");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,14 +38,24 @@ impl Pki {
         let issuer = Issuer::new(params, key);
         let pki = Self { folder: folder.to_path_buf() };
         pki.write("ca.crt", &authority.pem());
-        pki.issue(&issuer, "server", ExtendedKeyUsagePurpose::ServerAuth);
-        pki.issue(&issuer, "client", ExtendedKeyUsagePurpose::ClientAuth);
+        pki.issue(&issuer, "server", ExtendedKeyUsagePurpose::ServerAuth, hosts);
+        pki.issue(&issuer, "client", ExtendedKeyUsagePurpose::ClientAuth, &[]);
         pki
     }
 
     /// The path of one of the files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// The flags with which members show the server's certificate to each other, and ask for one
+    /// of the same authority.
+    pub fn peer_flags(&self) -> Vec<String> {
+        [("cert", "server.crt"), ("key", "server.key"), ("trusted-ca", "ca.crt")]
+            .map(|(flag, file)| format!("--peer-{flag}-file={}", self.path(file).display()))
+            .into_iter()
+            .chain(["--peer-client-cert-auth".to_owned()])
+            .collect()
     }
 
     /// The authority's certificate.
@@ -55,8 +73,15 @@ impl Pki {
         self.read("client.key")
     }
 
-    fn issue(&self, issuer: &Issuer<'_, KeyPair>, name: &str, usage: ExtendedKeyUsagePurpose) {
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    fn issue(
+        &self,
+        issuer: &Issuer<'_, KeyPair>,
+        name: &str,
+        usage: ExtendedKeyUsagePurpose,
+        hosts: &[&str],
+    ) {
+        let names = ["localhost", "127.0.0.1", "::1"].iter().chain(hosts);
+        let names: Vec<String> = names.map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("the names are good");
         params.distinguished_name.push(DnType::CommonName, name);
         // A member is both to its peers.

@@ -8,6 +8,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod cluster;
 pub mod net;
 pub mod port;
 pub mod program;

@@ -12,3 +12,10 @@ pub fn free<const N: usize>() -> [u16; N] {
         [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free"));
     listeners.map(|listener| listener.local_addr().expect("it is bound").port())
 }
+
+/// As many such ports as asked for.
+pub fn several(count: usize) -> Vec<u16> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let listeners: Vec<TcpListener> = (0..count).map(|_| bind()).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
+}

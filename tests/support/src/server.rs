@@ -25,31 +25,36 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub struct Server {
     program: PathBuf,
+    /// What runs the program, with its arguments; nothing for the program itself.
+    through: Vec<String>,
+    name: String,
     flags: Vec<String>,
     scheme: &'static str,
+    peer_scheme: &'static str,
+    client_host: String,
+    peer_host: String,
+    /// Where it listens for other members.
+    peer_listen: String,
     client_port: u16,
     peer_port: u16,
+    /// The flags that say who is in its cluster; `None` for this server alone.
+    origin: Option<Vec<String>>,
+    log_from: u64,
     // Removed at the end, unless the test failed.
     own_folder: Option<TempDir>,
     folder: PathBuf,
     child: Option<Child>,
-    /// Where it runs when that is not here.
-    place: Option<Place>,
 }
 
-/// A machine of a [`Net`](crate::net::Net), and the member that it is.
+/// A machine of a [`Net`](crate::net::Net).
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its network namespace.
     pub namespace: String,
-    /// The member's name.
-    pub name: String,
     /// Where clients reach it.
     pub client_address: String,
     /// Where other members reach it.
     pub peer_address: String,
-    /// All members, as `--initial-cluster` names them.
-    pub cluster: String,
 }
 
 impl Server {
@@ -67,23 +72,22 @@ impl Server {
         let [client_port, peer_port] = port::free();
         Self {
             program: program.to_path_buf(),
+            through: Vec::new(),
+            name: "m1".to_owned(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             scheme: "http",
+            peer_scheme: "http",
+            client_host: "127.0.0.1".to_owned(),
+            peer_host: "127.0.0.1".to_owned(),
+            peer_listen: "127.0.0.1".to_owned(),
             client_port,
             peer_port,
+            origin: None,
+            log_from: 0,
             own_folder: None,
             folder: folder.to_path_buf(),
             child: None,
-            place: None,
         }
-    }
-
-    /// A member on a machine of its own, at etcd's ports.
-    pub fn on_machine(program: &Path, folder: &Path, flags: &[&str], place: Place) -> Self {
-        let mut server = Self::in_folder(program, folder, flags);
-        (server.client_port, server.peer_port) = (2379, 2380);
-        server.place = Some(place);
-        server
     }
 
     /// Serves clients over TLS; the flags must name the certificates.
@@ -91,6 +95,59 @@ impl Server {
     pub fn with_tls(mut self) -> Self {
         self.scheme = "https";
         self
+    }
+
+    /// Is a member of this name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Serves other members over TLS; the flags must name the certificates.
+    #[must_use]
+    pub fn with_peer_tls(mut self) -> Self {
+        self.peer_scheme = "https";
+        self
+    }
+
+    /// Is known to other members as this host, which must be the local one.
+    #[must_use]
+    pub fn at_host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.peer_host);
+        self
+    }
+
+    /// Runs on a machine of its own, at etcd's ports.
+    #[must_use]
+    pub fn on_machine(mut self, place: &Place) -> Self {
+        (self.client_port, self.peer_port) = (2379, 2380);
+        self.client_host.clone_from(&place.client_address);
+        self.peer_host.clone_from(&place.peer_address);
+        self.peer_listen.clone_from(&place.peer_address);
+        self.through(&["ip", "netns", "exec", &place.namespace])
+    }
+
+    /// Is started by another program, which must become it.
+    #[must_use]
+    pub fn through(mut self, launcher: &[&str]) -> Self {
+        self.through = launcher.iter().map(|&part| part.to_owned()).collect();
+        self
+    }
+
+    /// Sets the flags that say who is in its cluster, from the next start on.
+    pub fn set_origin(&mut self, flags: &[&str]) {
+        self.origin = Some(flags.iter().map(|&flag| flag.to_owned()).collect());
+    }
+
+    /// Adds flags, from the next start on.
+    pub fn add_flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+    }
+
+    /// Takes flags away, from the next start on.
+    pub fn remove_flags(&mut self, flags: &[&str]) {
+        self.flags.retain(|flag| !flags.contains(&flag.as_str()));
     }
 
     /// A new server that is ready.
@@ -115,18 +172,31 @@ impl Server {
     /// # Panics
     /// When it does not become ready; the message has the end of its log.
     pub fn start(&mut self) {
-        assert!(self.try_start(), "{} is not ready:\n{}", self.program.display(), self.log_tail());
+        self.spawn();
+        self.wait_until_ready();
+    }
+
+    /// Waits until it is ready, after [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    /// When it does not become ready; the message has the end of its log.
+    pub fn wait_until_ready(&mut self) {
+        assert!(self.is_ready(), "{} is not ready:\n{}", self.program.display(), self.log_tail());
     }
 
     /// Starts it; false when it ended or is not ready in time.
     pub fn try_start(&mut self) -> bool {
-        let from = fs::metadata(self.log_path()).map_or(0, |log| log.len());
         self.spawn();
+        self.is_ready()
+    }
+
+    /// Waits until it is ready; kills it, and returns false, when it is not in time.
+    pub fn is_ready(&mut self) -> bool {
         let ready = wait::within(READY_WITHIN, || {
             if self.exit_status().is_some() {
                 return Some(false);
             }
-            let said = self.log_since(from).contains(READY);
+            let said = self.log_of_run().contains(READY);
             (said && TcpStream::connect(self.address()).is_ok()).then_some(true)
         });
         let ready = ready.unwrap_or(false);
@@ -141,11 +211,10 @@ impl Server {
     /// # Panics
     /// When it neither becomes ready nor ends.
     pub fn start_or_end(&mut self) -> Option<ExitStatus> {
-        let from = fs::metadata(self.log_path()).map_or(0, |log| log.len());
         self.spawn();
         let outcome = wait::within(READY_WITHIN, || match self.exit_status() {
             Some(status) => Some(Some(status)),
-            None => self.log_since(from).contains(READY).then_some(None),
+            None => self.log_of_run().contains(READY).then_some(None),
         });
         let outcome = outcome.unwrap_or_else(|| {
             panic!("{} does not become ready:\n{}", self.program.display(), self.log_tail())
@@ -164,15 +233,11 @@ impl Server {
         assert!(self.child.is_none(), "it runs already");
         fs::create_dir_all(&self.folder).expect("the folder can be made");
         let log = self.open_log();
-        let mut command = match &self.place {
-            None => Command::new(&self.program),
-            Some(place) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", &place.namespace]).arg(&self.program);
-                command
-            }
-        };
-        let child = command
+        self.log_from = log.metadata().expect("it is open").len();
+        let mut line = self.through.clone();
+        line.push(self.program.display().to_string());
+        let child = Command::new(&line[0])
+            .args(&line[1..])
             .args(self.arguments())
             .env("PATH", crate::program::search_path())
             .stdin(Stdio::null())
@@ -185,35 +250,47 @@ impl Server {
 
     /// All arguments it is started with.
     pub fn arguments(&self) -> Vec<String> {
-        let place = self.place.as_ref();
-        let peer_address = place.map_or("127.0.0.1", |place| &place.peer_address);
-        let peer = format!("http://{peer_address}:{}", self.peer_port);
-        let name = place.map_or("m1", |place| &place.name);
-        let cluster = place.map_or_else(|| format!("m1={peer}"), |place| place.cluster.clone());
+        let peer = self.peer_url();
+        let listen = format!("{}://{}:{}", self.peer_scheme, self.peer_listen, self.peer_port);
         let pairs = [
-            ("--name", name.to_owned()),
+            ("--name", self.name.clone()),
             ("--data-dir", self.data_dir().display().to_string()),
             ("--listen-client-urls", self.url()),
             ("--advertise-client-urls", self.url()),
-            ("--listen-peer-urls", peer.clone()),
-            ("--initial-advertise-peer-urls", peer),
-            ("--initial-cluster", cluster),
+            ("--listen-peer-urls", listen),
+            ("--initial-advertise-peer-urls", peer.clone()),
         ];
         let mut arguments: Vec<String> =
             pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        let alone = || vec![format!("--initial-cluster={}={peer}", self.name)];
+        arguments.extend(self.origin.clone().unwrap_or_else(alone));
         arguments.extend(self.flags.iter().cloned());
         arguments
     }
 
     /// Where clients reach it.
     pub fn url(&self) -> String {
-        format!("{}://{}", self.scheme, self.address())
+        format!("{}://{}:{}", self.scheme, self.client_host, self.client_port)
     }
 
     /// Where clients reach it, without the scheme.
     pub fn address(&self) -> String {
-        let host = self.place.as_ref().map_or("127.0.0.1", |place| &place.client_address);
-        format!("{host}:{}", self.client_port)
+        format!("{}:{}", self.client_host, self.client_port)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where other members reach it.
+    pub fn peer_url(&self) -> String {
+        format!("{}://{}:{}", self.peer_scheme, self.peer_host, self.peer_port)
+    }
+
+    /// Whether it was started and has not been seen to end.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Its data directory.
@@ -285,6 +362,11 @@ impl Server {
     pub fn clear_log(&self) {
         fs::create_dir_all(&self.folder).expect("the folder can be made");
         File::create(self.log_path()).expect("the log can be written");
+    }
+
+    /// What it said since it was started last.
+    pub fn log_of_run(&self) -> String {
+        self.log_since(self.log_from)
     }
 
     /// The last lines of its log.

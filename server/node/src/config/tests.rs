@@ -20,7 +20,9 @@ fn defaults_are_those_of_etcd() {
     assert_eq!(config.ports.ping_interval, Some(Duration::from_secs(7200)));
     assert_eq!(config.ports.max_concurrent_streams, u32::MAX);
     assert_eq!(config.tls, None);
-    assert_eq!(config.founding.founders.len(), 1);
+    let Source::Listed(founders) = &config.founding.source else { panic!("{config:?}") };
+    assert_eq!(founders.len(), 1);
+    assert_eq!((&config.peer_tls.server, &config.peer_tls.client.shown), (&None, &None));
     assert!(config.warnings.is_empty());
 }
 
@@ -79,15 +81,95 @@ fn tls_needs_all_its_files() {
     let with = |more: &[&'static str]| [&https[..], more].concat();
     let files = with(&["--cert-file=c", "--key-file=k"]);
     let tls = Config::new(&settings(&files)).unwrap().tls.unwrap();
-    assert_eq!((tls.client_authorities, tls.oldest), (None, TlsVersion::V12));
+    assert_eq!((tls.authorities, tls.versions.oldest), (None, TlsVersion::V12));
     // A certificate authority alone makes clients show certificates.
     let files = with(&["--cert-file=c", "--key-file=k", "--trusted-ca-file=a"]);
     let tls = Config::new(&settings(&files)).unwrap().tls.unwrap();
-    assert_eq!(tls.client_authorities, Some(PathBuf::from("a")));
+    assert_eq!(tls.authorities, Some(PathBuf::from("a")));
     assert!(problems(&with(&["--cert-file=c"]))[0].starts_with("--key-file"));
     // Who asks for certificates on a port without TLS would have a port that is open to all.
     let plain = ["--cert-file=c", "--key-file=k", "--trusted-ca-file=a"];
     assert!(problems(&plain)[0].starts_with("--trusted-ca-file"));
     let plain = Config::new(&settings(&["--cert-file=c", "--key-file=k"])).unwrap();
     assert_eq!(plain.warnings.len(), 1);
+}
+
+const PEERS: [&str; 2] =
+    ["--listen-peer-urls=https://127.0.0.1:1", "--initial-advertise-peer-urls=https://a:1"];
+
+#[test]
+fn tls_between_members_needs_all_its_files() {
+    let with = |more: &[&'static str]| [&PEERS[..], more].concat();
+    assert!(problems(&PEERS)[0].starts_with("--peer-cert-file"));
+    let half = problems(&with(&["--peer-cert-file=c"]));
+    assert!(half.len() == 1 && half[0].starts_with("--peer-key-file"), "{half:?}");
+    let files = ["--peer-cert-file=c", "--peer-key-file=k"];
+    let config = Config::new(&settings(&with(&files))).unwrap();
+    assert_eq!(config.peer_tls.server.unwrap().authorities, None);
+    let names = ["--peer-client-cert-auth", "--peer-cert-allowed-cn=x"];
+    let found = problems(&with(&[files, names].concat()));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|problem| problem.contains("needs --peer-trusted-ca-file")));
+    let authority = [&names[..], &files, &["--peer-trusted-ca-file=a"]].concat();
+    let config = Config::new(&settings(&with(&authority))).unwrap();
+    let server = config.peer_tls.server.unwrap();
+    assert_eq!(server.allowed, Some(Allowed::CommonNames(vec!["x".to_owned()])));
+    let both = [&authority[..], &["--peer-cert-allowed-hostname=b"]].concat();
+    assert!(problems(&with(&both))[0].starts_with("--peer-cert-allowed-hostname"));
+    let plain = ["--peer-trusted-ca-file=a"];
+    assert!(problems(&plain)[0].starts_with("--peer-trusted-ca-file"));
+}
+
+#[test]
+fn members_without_tls_beside_members_with_it_are_warned_of() {
+    let mixed = "--initial-cluster=default=https://a:1,b=http://b:1";
+    let files = ["--peer-cert-file=c", "--peer-key-file=k"];
+    let flags = [&PEERS[..], &files, &[mixed]].concat();
+    let config = Config::new(&settings(&flags)).unwrap();
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("http://b:1 beside https://a:1"));
+    let unused = Config::new(&settings(&files)).unwrap();
+    assert_eq!(unused.warnings.len(), 1, "{:?}", unused.warnings);
+    let without = Config::new(&settings(&["--pre-vote=false"])).unwrap();
+    assert!(without.warnings[0].starts_with("--pre-vote=false"));
+}
+
+#[test]
+fn one_flag_says_who_founds_the_cluster() {
+    let found = problems(&["--initial-cluster=a=http://a:1", "--discovery-srv=example.com"]);
+    assert!(found.len() == 1 && found[0].contains("only one of --initial-cluster"), "{found:?}");
+    assert!(problems(&["--discovery-srv-name=x"])[0].contains("--discovery-srv"));
+    assert!(problems(&["--discovery-token=x"])[0].contains("--discovery-token"));
+    let endpoints = "--discovery-endpoints=a:1,https://b:1";
+    assert!(problems(&[endpoints])[0].starts_with("--discovery-token"));
+    assert!(problems(&["--discovery-fallback=proxy"])[0].starts_with("--discovery-fallback"));
+    let registry = |more: &[&'static str]| {
+        let flags = [&["--discovery-token=t", endpoints][..], more].concat();
+        match Config::new(&settings(&flags)).unwrap().founding {
+            Founding { source: Source::Registry(registry), token, .. } => {
+                assert_eq!(token, "t");
+                registry
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let urls = |registry: &Registry| {
+        registry.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(urls(&registry(&[])), ["http://a:1", "https://b:1"]);
+    let secret = registry(&["--discovery-cacert=a", "--discovery-user=me:secret"]);
+    assert_eq!(urls(&secret), ["https://a:1", "https://b:1"]);
+    assert_eq!(secret.user, Some(("me".to_owned(), "secret".to_owned())));
+    assert!(!format!("{secret:?}").contains("secret"));
+}
+
+#[test]
+fn the_domain_vouches_for_its_members() {
+    let name = |more: &[&'static str]| {
+        let flags = [&["--discovery-srv=example.com"][..], more].concat();
+        Config::new(&settings(&flags)).unwrap().peer_tls.client.server_name
+    };
+    assert_eq!(name(&[]), Some("example.com".to_owned()));
+    let files = ["--peer-cert-file=c", "--peer-key-file=k", "--peer-trusted-ca-file=a"];
+    assert_eq!(name(&[&PEERS[..], &files].concat()), None);
 }

@@ -74,6 +74,9 @@ impl Url {
             }
             return Ok(url);
         }
+        if address.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("{text:?} must have no spaces in it"));
+        }
         if address.contains(['/', '?', '#', '@']) {
             return Err(format!("{text:?} must have nothing but host and port behind the scheme"));
         }
@@ -103,9 +106,21 @@ impl Url {
         if problems.is_empty() { Ok(urls) } else { Err(problems) }
     }
 
-    /// Host and port, to connect to.
+    /// Host and port, or the path of a socket, to connect to.
     pub(crate) fn authority(&self) -> &str {
         &self.address
+    }
+
+    /// The host, without the brackets of an IPv6 address; the file's name of a socket, as in etcd.
+    pub(crate) fn host(&self) -> &str {
+        let host = match self.scheme {
+            Scheme::Http | Scheme::Https => self.address.rsplit_once(':').map(|(host, _)| host),
+            Scheme::Unix | Scheme::Unixs => {
+                let file = self.address.rsplit('/').next();
+                file.map(|file| file.split(':').next().unwrap_or(file))
+            }
+        };
+        host.unwrap_or(&self.address).trim_start_matches('[').trim_end_matches(']')
     }
 
     /// Where to listen for this URL. Names are not looked up: what they resolve to may change.
@@ -160,6 +175,7 @@ mod tests {
             "http://a:1/",
             "http://u@a:1",
             "http://::1:2379",
+            "http://a b:1",
             "unix://",
         ] {
             let problem = Url::parse(text).unwrap_err();
@@ -168,6 +184,14 @@ mod tests {
         assert_eq!(Url::parse_list("http://b:1, x,http://a:1,y").unwrap_err().len(), 2);
         let list = Url::parse_list("http://b:1,http://a:1").unwrap();
         assert_eq!(list[0].to_string(), "http://a:1");
+    }
+
+    #[test]
+    fn hosts_are_what_certificates_are_for() {
+        let host = |text| Url::parse(text).unwrap().host().to_owned();
+        assert_eq!(host("https://a.example:1"), "a.example");
+        assert_eq!(host("https://[::1]:1"), "::1");
+        assert_eq!(host("unixs:///run/localhost:1"), "localhost");
     }
 
     #[test]

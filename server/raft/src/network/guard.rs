@@ -1,5 +1,8 @@
 //! Who may call this member.
 
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
 use quorate_core::store::Shared;
 use quorate_storage::data_dir::Identity;
 use tokio::sync::watch;
@@ -11,6 +14,27 @@ use crate::leadership::Peers;
 
 /// In the text of the answer to a member that was removed: it stops when it reads this.
 pub(crate) const REMOVED: &str = "was removed from the cluster";
+/// In the text of the answer to a member that lost its data directory: it stops as well.
+pub(crate) const OTHER_DATA: &str = "has another data directory than the one the cluster knows";
+/// Refusals that are remembered so that each is logged once.
+const LOGGED_MAX: usize = 256;
+
+/// Tells the log whom this member refuses, and why: once, not with every heartbeat.
+#[derive(Default)]
+pub(crate) struct Refusals(Mutex<BTreeSet<String>>);
+
+impl Refusals {
+    /// Logs a refusal that was not logged yet.
+    pub(crate) fn log(&self, refusal: &Status) {
+        let mut logged = self.0.lock();
+        if logged.len() >= LOGGED_MAX {
+            logged.clear();
+        }
+        if logged.insert(refusal.message().to_owned()) {
+            tracing::warn!(reason = refusal.message(), "refusing the calls of a peer");
+        }
+    }
+}
 
 /// Lets a caller in who means this member of this cluster, is a member, and has the data directory
 /// that the cluster knows. Returns who it is.
@@ -30,15 +54,6 @@ pub(crate) fn admit(
         let text = format!("cluster ID mismatch: this is {mine:x}, the caller's is {cluster:x}");
         return Err(Status::failed_precondition(text));
     }
-    let (to, meant) = pair(text(header::TO)?)?;
-    if to != me.member_id {
-        let text = format!("this is member {:x}, the caller means {to:x}", me.member_id);
-        return Err(Status::failed_precondition(text));
-    }
-    if meant != 0 && meant != me.incarnation {
-        let text = format!("member {to:x} has lost the data directory that the caller means");
-        return Err(Status::failed_precondition(text));
-    }
     let (id, incarnation) = pair(text(header::FROM)?)?;
     // A member that lags behind may not know yet who was added; who was removed it knows for ever.
     let (is_removed, known) = store.tables(|tables| {
@@ -48,11 +63,17 @@ pub(crate) fn admit(
     if is_removed && !peers.borrow().contains_key(&id) {
         return Err(Status::permission_denied(format!("member {id:x} {REMOVED}")));
     }
+    let (to, meant) = pair(text(header::TO)?)?;
+    if to != me.member_id {
+        let text = format!("this is member {:x}, the caller means {to:x}", me.member_id);
+        return Err(Status::failed_precondition(text));
+    }
+    if meant != 0 && meant != me.incarnation {
+        let text = format!("member {to:x} has lost the data directory that the caller means");
+        return Err(Status::failed_precondition(text));
+    }
     if known != 0 && known != incarnation {
-        let text = format!(
-            "member {id:x} has another data directory than the one the cluster knows; remove the \
-             member and add it again"
-        );
+        let text = format!("member {id:x} {OTHER_DATA}; remove the member and add it again");
         return Err(Status::failed_precondition(text));
     }
     Ok(id)

@@ -22,6 +22,7 @@ use tonic::{Request, Status};
 
 use super::{Connection, Dial, header};
 use crate::consensus::BoxFuture;
+use crate::exclusion::Notice;
 use crate::leadership::Peers;
 
 /// Most bytes of a message: the largest request, a batch of entries of that size, and room.
@@ -30,9 +31,11 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// fast network holds during a round trip.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Time to connect to a member besides an election timeout, as in etcd.
+const DIAL_WITHIN: Duration = Duration::from_secs(1);
 
 /// A client of another member.
-pub(crate) type Client = PeerClient<InterceptedService<Channel, Identify>>;
+pub(crate) type Client = PeerClient<Heeding>;
 
 /// Says with each call who calls whom.
 #[derive(Clone)]
@@ -72,11 +75,51 @@ impl Interceptor for Identify {
     }
 }
 
+/// Reads in the answers of a member whether the cluster goes on without this one.
+#[derive(Clone)]
+pub(crate) struct Heeding {
+    calls: InterceptedService<Channel, Identify>,
+    notice: Notice,
+}
+
+type Call = http::Request<tonic::body::Body>;
+type Calls = InterceptedService<Channel, Identify>;
+
+impl tower_service::Service<Call> for Heeding {
+    type Response = <Calls as tower_service::Service<Call>>::Response;
+    type Error = <Calls as tower_service::Service<Call>>::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        tower_service::Service::<Call>::poll_ready(&mut self.calls, context)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let (answered, notice) = (self.calls.call(call), self.notice.clone());
+        Box::pin(async move {
+            let answer = answered.await?;
+            // A call that is refused has its status in the headers.
+            if let Some(status) = Status::from_header_map(answer.headers()) {
+                notice.read(&status);
+            }
+            Ok(answer)
+        })
+    }
+}
+
 /// Tries the URLs of a member, one after the other, each time from the first one.
 #[derive(Clone)]
 struct Connector {
     dial: Arc<dyn Dial>,
     urls: Arc<[String]>,
+    /// How long one URL may take.
+    within: Duration,
+}
+
+impl Connector {
+    fn new(dial: Arc<dyn Dial>, urls: Arc<[String]>, patience: Duration) -> Self {
+        Self { dial, urls, within: patience + DIAL_WITHIN }
+    }
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -89,13 +132,19 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { dial, urls } = self.clone();
+        let Self { dial, urls, within } = self.clone();
         let connect = async move {
             let mut failed = io::Error::other("the member has no peer URL");
             for url in urls.iter() {
-                match dial.dial(url.clone()).await {
-                    Ok(connection) => return Ok(TokioIo::new(connection)),
-                    Err(error) => failed = io::Error::new(error.kind(), format!("{url}: {error}")),
+                match tokio::time::timeout(within, dial.dial(url.clone())).await {
+                    Ok(Ok(connection)) => return Ok(TokioIo::new(connection)),
+                    Ok(Err(error)) => {
+                        failed = io::Error::new(error.kind(), format!("{url}: {error}"));
+                    }
+                    Err(_) => {
+                        let text = format!("{url}: no connection within {within:?}");
+                        failed = io::Error::new(io::ErrorKind::TimedOut, text);
+                    }
                 }
             }
             Err(failed)
@@ -126,6 +175,7 @@ pub(crate) struct Links {
     patience: Duration,
     store: Arc<Shared>,
     peers: watch::Receiver<Peers>,
+    notice: Notice,
     links: Mutex<BTreeMap<u64, Link>>,
 }
 
@@ -138,7 +188,30 @@ impl Links {
         store: Arc<Shared>,
         peers: watch::Receiver<Peers>,
     ) -> Self {
-        Self { identity, dial, patience, store, peers, links: Mutex::default() }
+        let notice = Notice::new();
+        Self { identity, dial, patience, store, peers, notice, links: Mutex::default() }
+    }
+
+    /// Where it is noted that the cluster goes on without this member.
+    pub(crate) fn notice(&self) -> &Notice {
+        &self.notice
+    }
+
+    /// Whether this member itself knows that it was removed.
+    pub(crate) fn is_removed(&self) -> bool {
+        let me = self.identity.member_id;
+        let peers = self.peers.borrow();
+        // Nobody is known at first. A member that was removed and then made the only one is one.
+        !peers.is_empty()
+            && !peers.contains_key(&me)
+            && self.store.tables(|tables| tables.removed.contains(&me))
+    }
+
+    /// The connections to all other members.
+    pub(crate) fn to_all(&self) -> Vec<Link> {
+        let others: Vec<u64> = self.peers.borrow().keys().copied().collect();
+        let others = others.into_iter().filter(|id| *id != self.identity.member_id);
+        others.filter_map(|id| self.to(id)).collect()
     }
 
     /// This member.
@@ -165,9 +238,10 @@ impl Links {
         let urls: Arc<[String]> = urls.into();
         let identify = Identify::new(&self.identity, member, self.store.clone());
         let client = || {
-            let connector = Connector { dial: self.dial.clone(), urls: urls.clone() };
+            let connector = Connector::new(self.dial.clone(), urls.clone(), self.patience);
             let channel = endpoint(self.patience).connect_with_connector_lazy(connector);
-            PeerClient::with_interceptor(channel, identify.clone())
+            let calls = InterceptedService::new(channel, identify.clone());
+            PeerClient::new(Heeding { calls, notice: self.notice.clone() })
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         };
@@ -183,14 +257,13 @@ impl Links {
 
 /// A client of a member of which only the URL is known, as before a cluster is joined.
 pub(crate) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> PeerClient<Channel> {
-    let connector = Connector { dial, urls: [url.to_owned()].into() };
+    let connector = Connector::new(dial, [url.to_owned()].into(), patience);
     PeerClient::new(endpoint(patience).connect_with_connector_lazy(connector))
 }
 
 fn endpoint(patience: Duration) -> Endpoint {
     // The connector knows where to go; the authority is of no meaning.
     Endpoint::from_static("http://member.invalid")
-        .connect_timeout(patience)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(patience)

@@ -41,7 +41,9 @@ impl PeerService {
 
     /// Lets those in who may call; returns the caller.
     fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
-        guard::admit(request.metadata(), &self.0.identity, &self.0.store, &self.0.peers)
+        let inner = &self.0;
+        guard::admit(request.metadata(), &inner.identity, &inner.store, &inner.peers)
+            .inspect_err(|refusal| inner.refusals.log(refusal))
     }
 }
 

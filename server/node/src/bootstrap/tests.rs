@@ -1,0 +1,88 @@
+//! Coming to a cluster without others who could answer.
+
+use std::io;
+
+use quorate_raft::{BoxFuture, Connection};
+
+use super::*;
+
+/// Reaches nobody.
+struct Alone;
+
+impl Dial for Alone {
+    fn dial(&self, url: String) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> {
+        Box::pin(async move { Err(io::Error::other(format!("nobody at {url}"))) })
+    }
+}
+
+fn founding(name: &str, listed: &[(&str, &str)], peer_urls: &[&str]) -> Founding {
+    let url = |text: &&str| Url::parse(text).unwrap();
+    let listed = listed.iter().map(|(name, text)| ((*name).to_owned(), url(text)));
+    Founding {
+        name: name.to_owned(),
+        peer_urls: peer_urls.iter().map(url).collect(),
+        source: Source::Listed(listed.collect()),
+        token: "etcd-cluster".to_owned(),
+        is_existing: false,
+        is_forced: false,
+    }
+}
+
+async fn identified(
+    dir: &mut DataDir,
+    founding: &Founding,
+) -> Result<(Identity, Origin), BootstrapError> {
+    identify(dir, founding, Arc::new(Alone)).await
+}
+
+#[tokio::test]
+async fn a_cluster_is_founded_with_those_who_do_not_answer_yet() {
+    let home = tempfile::tempdir().unwrap();
+    let mut dir = DataDir::open(home.path()).unwrap();
+    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.2:1");
+    let flags = founding("x", &[("x", a), ("y", b)], &[a]);
+    let (identity, origin) = identified(&mut dir, &flags).await.unwrap();
+    let Origin::Founded(founders) = origin else { panic!("{origin:?}") };
+    assert_eq!(founders.len(), 2);
+    assert_eq!(founders[&identity.member_id].peer_urls, [a]);
+}
+
+#[tokio::test]
+async fn contradictions_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let mut dir = DataDir::open(home.path()).unwrap();
+    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.2:1");
+    let missing = identified(&mut dir, &founding("x", &[("y", a)], &[a])).await;
+    assert!(matches!(missing, Err(BootstrapError::Missing { .. })));
+    let mismatch = identified(&mut dir, &founding("x", &[("x", a)], &[b])).await;
+    assert!(matches!(mismatch, Err(BootstrapError::Mismatch { .. })));
+    let twice = identified(&mut dir, &founding("x", &[("x", a), ("y", a)], &[a])).await;
+    assert!(matches!(twice, Err(BootstrapError::Duplicate { .. })));
+    let mut alone = founding("x", &[("x", a)], &[a]);
+    alone.is_existing = true;
+    let alone = identified(&mut dir, &alone).await;
+    assert!(matches!(alone, Err(BootstrapError::NobodyToAsk)));
+    assert_eq!(dir.identity(), None);
+}
+
+#[tokio::test]
+async fn a_used_directory_says_by_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.2:1");
+    let mut dir = DataDir::open(home.path()).unwrap();
+    let (first, origin) = identified(&mut dir, &founding("x", &[("x", a)], &[a])).await.unwrap();
+    drop(dir);
+    let mut dir = DataDir::open(home.path()).unwrap();
+    for flags in [founding("x", &[("x", b)], &[b]), founding("x", &[], &[b])] {
+        let again = identified(&mut dir, &flags).await.unwrap();
+        assert_eq!(again, (first, origin.clone()));
+    }
+    let mut forced = founding("x", &[("x", a), ("y", b)], &[a]);
+    forced.is_forced = true;
+    let (alone, origin) = identified(&mut dir, &forced).await.unwrap();
+    assert_eq!((alone.cluster_id, alone.member_id), (first.cluster_id, first.member_id));
+    // The others must not take it for the one that they knew.
+    assert_ne!(alone.incarnation, first.incarnation);
+    assert_eq!(origin, Origin::Forced(vec![a.to_owned()]));
+    assert_eq!(dir.identity(), Some(alone));
+}

@@ -1,0 +1,154 @@
+//! Files and names, with certificates made here.
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use rustls::pki_types::ServerName;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::*;
+use crate::config::{Allowed, TlsFlags};
+
+const FLAGS: TlsFlags =
+    TlsFlags { certificate: "cert-file", key: "key-file", authorities: "trusted-ca-file" };
+const VERSIONS: TlsVersions = TlsVersions { oldest: TlsVersion::V12, newest: TlsVersion::V13 };
+
+/// An authority, which can vouch for others.
+struct Authority(Issuer<'static, KeyPair>);
+
+impl Authority {
+    /// Makes one whose certificate is `NAME.crt`.
+    fn new(home: &Path, name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(home.join(format!("{name}.crt")), certificate.pem()).unwrap();
+        Self(Issuer::new(params, key))
+    }
+
+    /// Vouches for somebody of this common name at localhost.
+    fn issue(&self, home: &Path, name: &str) -> ServerTls {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let files = ServerTls {
+            certificate: home.join(format!("{name}.crt")),
+            key: home.join(format!("{name}.key")),
+            authorities: Some(home.join("ca.crt")),
+            allowed: None,
+            versions: VERSIONS,
+            flags: &FLAGS,
+        };
+        fs::write(&files.certificate, certificate.pem()).unwrap();
+        fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+/// The same files for the other side.
+fn as_client(files: &ServerTls) -> ClientTls {
+    ClientTls {
+        shown: Some((files.certificate.clone(), files.key.clone())),
+        authorities: files.authorities.clone(),
+        allowed: files.allowed.clone(),
+        server_name: None,
+        verifies: true,
+        versions: VERSIONS,
+        flags: &FLAGS,
+    }
+}
+
+/// Whether both sides accept each other.
+async fn shake(server: &ServerTls, client: &ClientTls) -> Result<(), String> {
+    let acceptor = TlsAcceptor::from(Tls::server(server.clone()).unwrap().current());
+    let connector = TlsConnector::from(Tls::client(client.clone()).unwrap().current());
+    let (here, there) = tokio::io::duplex(1 << 16);
+    let name = ServerName::try_from("localhost").unwrap();
+    let (accepted, connected) = tokio::join!(acceptor.accept(here), connector.connect(name, there));
+    accepted.map_err(|error| format!("server: {error}"))?;
+    connected.map_err(|error| format!("client: {error}"))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_those_are_let_in_for_whom_the_authority_vouches() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let authority = Authority::new(home, "ca");
+    let (a, b) = (authority.issue(home, "a"), authority.issue(home, "b"));
+    assert_eq!(shake(&a, &as_client(&b)).await, Ok(()));
+    // Whoever shows no certificate, or one of somebody else's authority.
+    let stranger = Authority::new(home, "other").issue(home, "stranger");
+    let nobody = ClientTls { shown: None, ..as_client(&b) };
+    for client in [nobody, as_client(&stranger)] {
+        assert!(shake(&a, &client).await.unwrap_err().starts_with("server: "));
+    }
+    let refused = shake(&stranger, &as_client(&b)).await.unwrap_err();
+    assert!(refused.contains("UnknownCA") || refused.contains("UnknownIssuer"), "{refused}");
+    let trusting = ClientTls { verifies: false, authorities: None, ..as_client(&b) };
+    assert_eq!(shake(&stranger, &trusting).await, Ok(()));
+}
+
+#[tokio::test]
+async fn only_those_are_let_in_who_have_an_allowed_name() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let authority = Authority::new(home, "ca");
+    let (a, b) = (authority.issue(home, "a"), authority.issue(home, "b"));
+    let allow = |allowed: Allowed| ServerTls { allowed: Some(allowed), ..a.clone() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    for (allowed, is_allowed) in [
+        (Allowed::CommonNames(names(&["x", "b"])), true),
+        (Allowed::CommonNames(names(&["a"])), false),
+        (Allowed::Hostnames(names(&["localhost"])), true),
+        (Allowed::Hostnames(names(&["example.com"])), false),
+    ] {
+        let shaken = shake(&allow(allowed.clone()), &as_client(&b)).await;
+        assert_eq!(shaken.is_ok(), is_allowed, "{allowed:?}: {shaken:?}");
+    }
+    // The client asks the same of the server.
+    let client = ClientTls { allowed: Some(Allowed::CommonNames(names(&["b"]))), ..as_client(&b) };
+    assert!(shake(&a, &client).await.is_err());
+    assert_eq!(shake(&b, &client).await, Ok(()));
+}
+
+#[test]
+fn files_that_change_are_taken_up_if_they_can_be_used() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let files = Authority::new(home, "ca").issue(home, "a");
+    let tls = Tls::server(files.clone()).unwrap();
+    let client = Tls::client(as_client(&files)).unwrap();
+    let (first, shown) = (tls.current(), client.current());
+    assert!(Arc::ptr_eq(&first, &tls.current()) && Arc::ptr_eq(&shown, &client.current()));
+    fs::write(&files.key, "nothing").unwrap();
+    assert!(Arc::ptr_eq(&first, &tls.current()) && Arc::ptr_eq(&shown, &client.current()));
+    Authority::new(home, "ca").issue(home, "a");
+    let second = tls.current();
+    assert!(!Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&shown, &client.current()));
+    assert!(Arc::ptr_eq(&second, &tls.current()));
+}
+
+#[test]
+fn what_is_wrong_with_files_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let authority = Authority::new(home, "ca");
+    let (good, other) = (authority.issue(home, "a"), authority.issue(home, "b"));
+    let problem = |files: ServerTls| Tls::server(files).err().unwrap().to_string();
+    let text = problem(ServerTls { key: home.join("none"), ..good.clone() });
+    assert!(text.contains("--key-file") && text.contains("none"), "{text}");
+    let text = problem(ServerTls { certificate: good.key.clone(), ..good.clone() });
+    assert!(text.contains("--cert-file") && text.contains("no certificate"), "{text}");
+    let text = problem(ServerTls { key: other.key, ..good.clone() });
+    assert!(text.contains("--cert-file"), "{text}");
+    let text = problem(ServerTls { authorities: Some(good.key.clone()), ..good });
+    assert!(text.contains("--trusted-ca-file"), "{text}");
+}

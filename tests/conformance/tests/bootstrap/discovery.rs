@@ -1,0 +1,120 @@
+//! Founders that meet at a discovery service.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::server::Server;
+use quorate_test_support::{program, wait};
+
+use crate::{assert_says, refusal, wipe};
+
+const TOKEN: &str = "2d11f43b";
+/// How long a founder may take to say what it does.
+const SAID_WITHIN: Duration = Duration::from_secs(60);
+
+/// A service of one member, and members that are to meet there.
+struct Meeting {
+    service: Cluster,
+    founders: Cluster,
+}
+
+impl Meeting {
+    fn new(service: &PathBuf, founders: usize) -> Self {
+        let service = Cluster::start_new(service, 1, &[]);
+        let founders = Cluster::new(&program::quorate(), founders, &[]);
+        let mut meeting = Self { service, founders };
+        let endpoint = meeting.service.members[0].address();
+        for founder in &mut meeting.founders.members {
+            // The first endpoint is nobody's.
+            let endpoints = format!("--discovery-endpoints=http://127.0.0.1:1,{endpoint}");
+            founder.set_origin(&[&format!("--discovery-token={TOKEN}"), &endpoints]);
+        }
+        meeting
+    }
+
+    fn set_size(&self, size: &str) {
+        self.service.put(0, &format!("/_etcd/registry/{TOKEN}/_config/size"), size);
+    }
+
+    fn registered(&self) -> Vec<String> {
+        let request = pb::RangeRequest {
+            key: format!("/_etcd/registry/{TOKEN}/members/").into(),
+            range_end: format!("/_etcd/registry/{TOKEN}/members0").into(),
+            ..Default::default()
+        };
+        let client = KvClient::new(self.service.channel(0));
+        let asked = async || client.clone().range(request.clone()).await;
+        let kvs = self.service.retry("range", asked).into_inner().kvs;
+        kvs.iter().map(|kv| String::from_utf8_lossy(&kv.value).into_owned()).collect()
+    }
+}
+
+fn waits(founder: &Server) {
+    let says = || founder.log_of_run().contains("waiting for founders").then_some(());
+    wait::until("a founder waits for others", SAID_WITHIN, says);
+}
+
+fn founders_meet(service: &PathBuf) {
+    let mut meeting = Meeting::new(service, 4);
+    let late = meeting.founders.members.pop().unwrap();
+    assert_says(&refusal(&mut meeting.founders.members[0]), &["discovery: size key not found"]);
+    meeting.set_size("three");
+    assert_says(&refusal(&mut meeting.founders.members[0]), &["discovery: size key is bad"]);
+    meeting.set_size("3");
+    // One after the other; one of them is lost while it waits, and comes back.
+    meeting.founders.members[0].spawn();
+    waits(&meeting.founders.members[0]);
+    meeting.founders.members[0].kill();
+    meeting.founders.start();
+    meeting.founders.put(0, "key", "value");
+    assert_eq!(meeting.founders.get(2, "key"), Some("value".to_owned()));
+    assert_eq!(meeting.founders.list(1).len(), 3);
+    let mut expected: Vec<String> =
+        meeting.founders.listed().split(',').map(str::to_owned).collect();
+    let mut registered = meeting.registered();
+    expected.sort();
+    registered.sort();
+    assert_eq!(registered, expected);
+    // Whoever comes too late does not even register.
+    let mut late = late;
+    assert_says(&refusal(&mut late), &["discovery: cluster is full", "do not reuse a token"]);
+    assert_eq!(meeting.registered().len(), 3);
+    // A restart does not ask; who lost its data is known to the others.
+    meeting.service.stop();
+    meeting.founders.stop();
+    meeting.founders.start();
+    assert_eq!(meeting.founders.get(0, "key"), Some("value".to_owned()));
+    meeting.service.start();
+    meeting.founders.members[2].kill();
+    wipe(&meeting.founders.members[2]);
+    let said = refusal(&mut meeting.founders.members[2]);
+    assert_says(&said, &["has already been bootstrapped"]);
+}
+
+#[test]
+fn founders_meet_at_quorate() {
+    founders_meet(&program::quorate());
+}
+
+#[test]
+fn founders_meet_at_etcd() {
+    if let Some(etcd) = program::peer("discovery at etcd", "etcd-3.7") {
+        founders_meet(&etcd);
+    }
+}
+
+#[test]
+fn a_founder_waits_for_its_service() {
+    let mut meeting = Meeting::new(&program::quorate(), 1);
+    meeting.set_size("1");
+    meeting.service.stop();
+    let founder = &mut meeting.founders.members[0];
+    founder.spawn();
+    let says = || founder.log_of_run().contains("does not answer").then_some(());
+    wait::until("the founder notices", SAID_WITHIN, says);
+    meeting.service.start();
+    meeting.founders.members[0].wait_until_ready();
+}

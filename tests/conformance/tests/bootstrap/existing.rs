@@ -1,0 +1,68 @@
+//! Joining a cluster that exists.
+
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::program;
+
+use crate::{assert_says, cluster, refusal, wipe};
+
+#[test]
+fn members_are_added_one_by_one() {
+    let mut cluster = Cluster::start_new_with_tls(&program::quorate(), 1, &[]);
+    cluster.put(0, "key", "value");
+    for size in 2..=3 {
+        let place = cluster.add(0);
+        let unstarted = cluster.list(0).into_iter().filter(|member| member.name.is_empty());
+        assert_eq!(unstarted.count(), 1);
+        cluster.members[place].start();
+        assert_eq!(cluster.get(place, "key"), Some("value".to_owned()));
+        let known = cluster.list(place);
+        assert_eq!(known.len(), size);
+        assert!(known.iter().all(|member| !member.name.is_empty() && !member.is_learner));
+    }
+    // The two that were added are a quorum.
+    cluster.members[0].kill();
+    cluster.put(1, "key", "changed");
+    assert_eq!(cluster.get(2, "key"), Some("changed".to_owned()));
+    // A member that joined restarts like any other, whatever the flags say.
+    cluster.members[2].stop();
+    cluster.members[2].set_origin(&[]);
+    cluster.members[2].start();
+    assert_eq!(cluster.get(2, "key"), Some("changed".to_owned()));
+}
+
+#[test]
+fn only_who_was_added_joins() {
+    let mut cluster = cluster(1);
+    let place = cluster.add(0);
+    let (m1, m2) = (cluster.members[0].peer_url(), cluster.members[place].peer_url());
+    let existing = "--initial-cluster-state=existing";
+    for (listed, text) in [
+        (format!("m1={m1},m2={m2},m3=http://127.0.0.1:1"), "member count is unequal"),
+        (format!("m1={m1},m2=http://127.0.0.1:1"), "no match found for existing member"),
+        (format!("m1={m1}"), "does not name this member"),
+        (format!("m2={m2}"), "names no other member"),
+        (format!("m1={m2},m2={m2}"), "duplicate url"),
+    ] {
+        let listed = format!("--initial-cluster={listed}");
+        cluster.members[place].set_origin(&[&listed, existing]);
+        assert_says(&refusal(&mut cluster.members[place]), &[text]);
+    }
+    let listed = format!("--initial-cluster=m1={m1},m2={m2}");
+    cluster.members[place].set_origin(&[&listed, existing]);
+    cluster.members[place].start();
+    // It has run: without its data, it is not the one that was added any more.
+    cluster.members[place].kill();
+    wipe(&cluster.members[place]);
+    let said = refusal(&mut cluster.members[place]);
+    assert_says(&said, &["has already been bootstrapped", "member add m2"]);
+}
+
+#[test]
+fn nobody_answers() {
+    let mut cluster = Cluster::new(&program::quorate(), 2, &[]);
+    let listed = format!("--initial-cluster={}", cluster.listed());
+    cluster.members[1].set_origin(&[&listed, "--initial-cluster-state=existing"]);
+    let said = refusal(&mut cluster.members[1]);
+    let url = cluster.members[0].peer_url();
+    assert_says(&said, &["cannot fetch cluster info from peer urls", &url]);
+}

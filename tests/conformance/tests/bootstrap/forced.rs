@@ -1,0 +1,64 @@
+//! Going on with one member when the others are lost.
+
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+
+use crate::{assert_says, cluster};
+
+const FORCED: &str = "--force-new-cluster";
+
+#[test]
+fn one_member_goes_on_with_the_data() {
+    let mut cluster = cluster(3);
+    for number in 0..100 {
+        cluster.put(number % 3, &format!("key{number}"), "value");
+    }
+    cluster.kill();
+    cluster.members[1].add_flags(&[FORCED]);
+    cluster.members[1].start();
+    let known = cluster.list(1);
+    assert_eq!(known.len(), 1, "{known:?}");
+    assert_eq!(known[0].peer_urls, [cluster.members[1].peer_url()]);
+    for number in 0..100 {
+        assert_eq!(cluster.get(1, &format!("key{number}")), Some("value".to_owned()));
+    }
+    cluster.put(1, "key", "later");
+    // The others, should they turn up, hear that they were removed, although two are a quorum.
+    for place in [0, 2] {
+        cluster.members[place].spawn();
+    }
+    for place in [0, 2] {
+        let lost = &mut cluster.members[place];
+        assert_eq!(lost.wait_for_end().code(), Some(0), "{}", lost.log_tail());
+        assert_says(&lost.log_of_run(), &["permanently removed"]);
+    }
+    // It restarts without the flag as it is, and can grow again.
+    cluster.members[1].stop();
+    cluster.members[1].remove_flags(&[FORCED]);
+    cluster.members[1].start();
+    let place = cluster.add(1);
+    cluster.members[place].start();
+    assert_eq!(cluster.get(place, "key"), Some("later".to_owned()));
+    assert_eq!(cluster.list(place).len(), 2);
+}
+
+#[test]
+fn what_was_acknowledged_stays_although_nobody_noted_that_it_was_committed() {
+    let mut cluster = cluster(1);
+    cluster.put(0, "key", "value");
+    cluster.kill();
+    cluster.members[0].add_flags(&[FORCED]);
+    for _ in 0..3 {
+        cluster.members[0].start();
+        assert_eq!(cluster.get(0, "key"), Some("value".to_owned()));
+        assert_eq!(cluster.list(0).len(), 1);
+        cluster.put(0, "key", "value");
+        cluster.kill();
+    }
+}
+
+#[test]
+fn a_new_member_founds_its_cluster_as_ever() {
+    let server = Server::start_new(&program::quorate(), &[FORCED]);
+    assert_says(&server.log(), &["--force-new-cluster is of no meaning"]);
+}

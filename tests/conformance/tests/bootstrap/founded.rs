@@ -1,0 +1,178 @@
+//! Clusters whose founders are in the flags.
+
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb::Member;
+use quorate_test_support::certs::Pki;
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::server::Server;
+use quorate_test_support::{program, wait};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+
+use crate::{assert_says, cluster, refusal, wipe};
+
+/// How long a member may take to notice that others go on without it.
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+
+fn names(members: &[Member]) -> Vec<&str> {
+    let mut names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn members_speak_over_tls_and_to_nobody_else() {
+    let mut cluster = Cluster::start_new_with_tls(
+        &program::quorate(),
+        3,
+        &["--peer-cert-allowed-cn=server", "--tls-min-version=TLS1.3"],
+    );
+    for by in 0..3 {
+        cluster.put(by, &format!("key{by}"), "value");
+    }
+    for by in 0..3 {
+        assert_eq!(cluster.get(by, &format!("key{}", (by + 1) % 3)), Some("value".to_owned()));
+        assert_eq!(names(&cluster.list(by)), ["m1", "m2", "m3"]);
+    }
+    let pki = cluster.pki().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let other = Pki::new(folder.path());
+    let url = cluster.members[0].peer_url();
+    assert_eq!(shake(&url, pki, Some((pki, "server"))), Ok(()));
+    for stranger in [None, Some((&other, "server")), Some((pki, "client"))] {
+        let refused = shake(&url, pki, stranger).unwrap_err();
+        assert!(refused.contains("alert"), "{refused}");
+    }
+    // A restart goes by what is in the data directory, whatever the flags say of founding.
+    cluster.stop();
+    for member in &mut cluster.members {
+        member
+            .set_origin(&["--initial-cluster=x=https://127.0.0.1:1", "--initial-cluster-token=x"]);
+    }
+    cluster.start();
+    assert_eq!(cluster.get(0, "key2"), Some("value".to_owned()));
+}
+
+/// Shakes hands as somebody with a certificate, or without. With TLS 1.3, a client hears only with
+/// the first bytes that it is refused.
+fn shake(url: &str, trusted: &Pki, shown: Option<(&Pki, &str)>) -> Result<(), String> {
+    use std::io::{Read as _, Write as _};
+    let mut authorities = rustls::RootCertStore::empty();
+    authorities.add(CertificateDer::from_pem_file(trusted.path("ca.crt")).unwrap()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(authorities);
+    let mut config = match shown {
+        None => builder.with_no_client_auth(),
+        Some((pki, name)) => {
+            let chain = CertificateDer::from_pem_file(pki.path(&format!("{name}.crt"))).unwrap();
+            let key = PrivateKeyDer::from_pem_file(pki.path(&format!("{name}.key"))).unwrap();
+            builder.with_client_auth_cert(vec![chain], key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut session = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut socket = std::net::TcpStream::connect(url.strip_prefix("https://").unwrap()).unwrap();
+    let mut stream = rustls::Stream::new(&mut session, &mut socket);
+    // HTTP/2 begins with the client's preface and settings; the server answers with its own.
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let mut answer = [0; 9];
+    let spoken = stream.write_all(hello).and_then(|()| stream.read_exact(&mut answer));
+    spoken.map_err(|error| error.to_string())
+}
+
+#[test]
+fn who_has_another_token_is_another_cluster() {
+    let mut cluster = cluster(3);
+    let stranger = &mut cluster.members[2];
+    stranger.kill();
+    wipe(stranger);
+    stranger.add_flags(&["--initial-cluster-token=other"]);
+    assert_says(&refusal(stranger), &["cluster ID mismatch", "--initial-cluster-token"]);
+    assert!(!stranger.data_dir().join("member/IDENTITY").exists());
+}
+
+#[test]
+fn who_lost_its_data_comes_back_as_somebody_else() {
+    let mut cluster = cluster(3);
+    cluster.put(0, "key", "value");
+    cluster.members[2].kill();
+    wipe(&cluster.members[2]);
+    let said = refusal(&mut cluster.members[2]);
+    let way_out = ["member remove ", "member add m3", "--initial-cluster-state=existing"];
+    assert_says(&said, &["has already been bootstrapped"]);
+    assert_says(&said, &way_out);
+    // As existing, it is the same one still.
+    let listed = format!("--initial-cluster={}", cluster.listed());
+    cluster.members[2].set_origin(&[&listed, "--initial-cluster-state=existing"]);
+    assert_says(&refusal(&mut cluster.members[2]), &["has already been bootstrapped"]);
+    // The way out.
+    cluster.remove(0, 2);
+    cluster.members[2].set_origin(&[&listed]);
+    assert_says(&refusal(&mut cluster.members[2]), &["was removed from the cluster"]);
+    cluster.add_again(0, 2);
+    cluster.members[2].start();
+    assert_eq!(cluster.get(2, "key"), Some("value".to_owned()));
+    assert_eq!(names(&cluster.list(2)), ["m1", "m2", "m3"]);
+}
+
+#[test]
+fn who_lost_its_data_unseen_stops_when_the_others_come() {
+    let mut cluster = cluster(3);
+    cluster.stop();
+    wipe(&cluster.members[2]);
+    // Nobody is there who could tell.
+    cluster.members[2].spawn();
+    let identity = cluster.members[2].data_dir().join("member/IDENTITY");
+    wait::until("founded anew", NOTICED_WITHIN, || identity.exists().then_some(()));
+    cluster.members[0].spawn();
+    cluster.members[1].spawn();
+    let status = cluster.members[2].wait_for_end();
+    assert_eq!(status.code(), Some(1));
+    assert_says(&cluster.members[2].log_of_run(), &["another data directory", "add it again"]);
+    cluster.members[0].wait_until_ready();
+    cluster.members[1].wait_until_ready();
+    cluster.put(0, "key", "value");
+}
+
+#[test]
+fn who_was_removed_stops() {
+    let mut cluster = cluster(3);
+    cluster.remove(0, 2);
+    let removed = &mut cluster.members[2];
+    assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
+    let text = "the member has been permanently removed from the cluster";
+    assert_says(&removed.log_of_run(), &[text]);
+    // And each time it starts again.
+    removed.spawn();
+    assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
+    assert_says(&removed.log_of_run(), &[text]);
+    cluster.put(0, "key", "value");
+    assert_eq!(names(&cluster.list(1)), ["m1", "m2"]);
+}
+
+#[test]
+fn who_leads_and_is_removed_stops() {
+    let mut cluster = cluster(3);
+    let leader = leader(&cluster);
+    let by = (leader + 1) % 3;
+    cluster.remove(by, leader);
+    let removed = &mut cluster.members[leader];
+    assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
+    cluster.put(by, "key", "value");
+}
+
+/// The member that leads.
+fn leader(cluster: &Cluster) -> usize {
+    use quorate_proto::etcdserverpb::StatusRequest;
+    use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+    let client = MaintenanceClient::new(cluster.channel(0));
+    let asked = async || client.clone().status(StatusRequest {}).await;
+    let leader = cluster.retry("status", asked).into_inner().leader;
+    let known = cluster.list(0);
+    let name = &known.iter().find(|member| member.id == leader).unwrap().name;
+    cluster.members.iter().position(|member: &Server| member.name() == name).unwrap()
+}

@@ -1,0 +1,40 @@
+//! How members come to their cluster, and who is kept out of it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod discovery;
+mod existing;
+mod forced;
+mod founded;
+mod srv;
+
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+
+/// A running cluster of Quorate's members without TLS.
+fn cluster(size: usize) -> Cluster {
+    Cluster::start_new(&program::quorate(), size, &[])
+}
+
+/// Starts a member that must refuse to start, and returns what it says.
+fn refusal(server: &mut Server) -> String {
+    server.spawn();
+    let status = server.wait_for_end();
+    let said = server.log_of_run();
+    assert_eq!(status.code(), Some(1), "{said}");
+    said
+}
+
+/// Deletes what a member has stored.
+fn wipe(server: &Server) {
+    std::fs::remove_dir_all(server.data_dir()).unwrap();
+}
+
+/// Asserts that a text has all of these parts.
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}

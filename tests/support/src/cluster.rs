@@ -1,0 +1,280 @@
+//! Several servers that are members of one cluster.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::certs::Pki;
+use crate::client::channel;
+use crate::server::Server;
+
+/// How often founding is tried again with other ports.
+const ATTEMPTS: usize = 3;
+/// How long a request may be tried again: members may be electing, or a change may have to wait
+/// until they have been connected for a while.
+const REQUEST_WITHIN: Duration = Duration::from_secs(60);
+/// Pause before a request is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The members of a cluster: `m1`, `m2` and so on. Clients are served without TLS.
+#[derive(Debug)]
+pub struct Cluster {
+    program: PathBuf,
+    flags: Vec<String>,
+    pki: Option<Pki>,
+    /// The members, running or not.
+    pub members: Vec<Server>,
+    runtime: tokio::runtime::Runtime,
+    // Holds the certificates.
+    _folder: TempDir,
+}
+
+impl Cluster {
+    /// Members that are not running yet and are to found a cluster; they speak to each other
+    /// without TLS. All are started with `flags`.
+    ///
+    /// # Panics
+    /// When a folder cannot be made.
+    pub fn new(program: &Path, size: usize, flags: &[&str]) -> Self {
+        Self::with(program, size, flags, false)
+    }
+
+    /// Like [`new`](Self::new); the members speak to each other over TLS, with certificates of one
+    /// authority.
+    ///
+    /// # Panics
+    /// When a folder cannot be made.
+    pub fn new_with_tls(program: &Path, size: usize, flags: &[&str]) -> Self {
+        Self::with(program, size, flags, true)
+    }
+
+    /// A running cluster without TLS.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_new(program: &Path, size: usize, flags: &[&str]) -> Self {
+        Self::founded(|| Self::new(program, size, flags))
+    }
+
+    /// A running cluster whose members speak to each other over TLS.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_new_with_tls(program: &Path, size: usize, flags: &[&str]) -> Self {
+        Self::founded(|| Self::new_with_tls(program, size, flags))
+    }
+
+    /// Another process may have taken a port: then it is tried with others.
+    fn founded(make: impl Fn() -> Self) -> Self {
+        for _ in 1..ATTEMPTS {
+            let mut cluster = make();
+            if cluster.try_start() {
+                return cluster;
+            }
+        }
+        let mut cluster = make();
+        cluster.start();
+        cluster
+    }
+
+    fn with(program: &Path, size: usize, flags: &[&str], is_secure: bool) -> Self {
+        let folder = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let mut cluster = Self {
+            program: program.to_path_buf(),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            pki: is_secure.then(|| Pki::new(folder.path())),
+            members: Vec::new(),
+            runtime: runtime.expect("a runtime"),
+            _folder: folder,
+        };
+        cluster.members = (1..=size).map(|number| cluster.member(number)).collect();
+        let origin = format!("--initial-cluster={}", cluster.listed());
+        for member in &mut cluster.members {
+            member.set_origin(&[&origin]);
+        }
+        cluster
+    }
+
+    fn member(&self, number: usize) -> Server {
+        let secure = self.pki.as_ref().map(Pki::peer_flags).unwrap_or_default();
+        let flags: Vec<&str> = self.flags.iter().chain(&secure).map(String::as_str).collect();
+        let server = Server::new(&self.program, &flags).named(&format!("m{number}"));
+        if self.pki.is_some() { server.with_peer_tls() } else { server }
+    }
+
+    /// The members as `--initial-cluster` names them.
+    pub fn listed(&self) -> String {
+        let listed = self.members.iter().map(|m| format!("{}={}", m.name(), m.peer_url()));
+        listed.collect::<Vec<_>>().join(",")
+    }
+
+    /// The certificates that members show to each other.
+    pub fn pki(&self) -> Option<&Pki> {
+        self.pki.as_ref()
+    }
+
+    /// Starts the members that do not run and waits until all are ready.
+    ///
+    /// # Panics
+    /// When one does not become ready.
+    pub fn start(&mut self) {
+        self.spawn();
+        self.members.iter_mut().for_each(Server::wait_until_ready);
+    }
+
+    /// Like [`start`](Self::start); kills all and returns false when one does not become ready.
+    pub fn try_start(&mut self) -> bool {
+        self.spawn();
+        let is_ready = self.members.iter_mut().all(Server::is_ready);
+        if !is_ready {
+            self.kill();
+        }
+        is_ready
+    }
+
+    fn spawn(&mut self) {
+        for member in self.members.iter_mut().filter(|member| !member.is_running()) {
+            member.spawn();
+        }
+    }
+
+    /// SIGKILL to all that run.
+    pub fn kill(&mut self) {
+        self.members.iter_mut().for_each(Server::kill);
+    }
+
+    /// SIGTERM to all that run; returns when all have ended.
+    ///
+    /// # Panics
+    /// When one does not end.
+    pub fn stop(&mut self) {
+        for member in self.members.iter_mut().filter(|member| member.is_running()) {
+            member.stop();
+        }
+    }
+
+    /// A client's channel to a member.
+    pub fn channel(&self, member: usize) -> Channel {
+        let _entered = self.runtime.enter();
+        channel(&self.members[member].url())
+    }
+
+    /// Runs requests to their end.
+    pub fn block_on<T>(&self, requests: impl Future<Output = T>) -> T {
+        self.runtime.block_on(requests)
+    }
+
+    /// Makes a request until it succeeds.
+    ///
+    /// # Panics
+    /// When it never does; the message has the last refusal.
+    pub fn retry<T>(&self, what: &str, request: impl AsyncFn() -> Result<T, Status>) -> T {
+        self.block_on(async {
+            let deadline = tokio::time::Instant::now() + REQUEST_WITHIN;
+            loop {
+                match request().await {
+                    Ok(done) => return done,
+                    Err(refused) if tokio::time::Instant::now() > deadline => {
+                        panic!("{what}: {refused}")
+                    }
+                    Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
+                }
+            }
+        })
+    }
+
+    /// Sets a key by way of a member.
+    ///
+    /// # Panics
+    /// When it cannot be set.
+    pub fn put(&self, member: usize, key: &str, value: &str) {
+        let (key, value) = (key.to_owned().into(), value.to_owned().into());
+        let request = pb::PutRequest { key, value, ..Default::default() };
+        let client = KvClient::new(self.channel(member));
+        self.retry("put", async || client.clone().put(request.clone()).await);
+    }
+
+    /// The value of a key, as a member says after it asked the leader.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn get(&self, member: usize, key: &str) -> Option<String> {
+        let request = pb::RangeRequest { key: key.to_owned().into(), ..Default::default() };
+        let client = KvClient::new(self.channel(member));
+        let answer = self.retry("get", async || client.clone().range(request.clone()).await);
+        let kvs = answer.into_inner().kvs;
+        kvs.first().map(|kv| String::from_utf8_lossy(&kv.value).into_owned())
+    }
+
+    /// The members, as a member says after it asked the leader.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn list(&self, member: usize) -> Vec<pb::Member> {
+        let request = pb::MemberListRequest { linearizable: true };
+        let client = ClusterClient::new(self.channel(member));
+        let answer = self.retry("list", async || client.clone().member_list(request).await);
+        answer.into_inner().members
+    }
+
+    /// Adds a member by way of another one, and returns its place. It is not started.
+    ///
+    /// # Panics
+    /// When it is not added.
+    pub fn add(&mut self, by: usize) -> usize {
+        let place = self.members.len();
+        self.members.push(self.member(place + 1));
+        self.add_again(by, place);
+        place
+    }
+
+    /// Adds a member that has the URLs of one that was removed, by way of another one. It is not
+    /// started.
+    ///
+    /// # Panics
+    /// When it is not added.
+    pub fn add_again(&mut self, by: usize, place: usize) {
+        let peer_urls = vec![self.members[place].peer_url()];
+        let request = pb::MemberAddRequest { peer_urls, is_learner: false };
+        let client = ClusterClient::new(self.channel(by));
+        let added = async || match client.clone().member_add(request.clone()).await {
+            // A try whose answer was lost.
+            Err(refused) if refused.message().contains("Peer URLs already exists") => Ok(()),
+            added => added.map(drop),
+        };
+        self.retry("add", added);
+        let known = self.list(by);
+        let is_known = |url: &String| known.iter().any(|member| member.peer_urls.contains(url));
+        let members = self.members.iter().filter(|member| is_known(&member.peer_url()));
+        let listed = members.map(|m| format!("{}={}", m.name(), m.peer_url()));
+        let listed = listed.collect::<Vec<_>>().join(",");
+        let origin = format!("--initial-cluster={listed}");
+        self.members[place].set_origin(&[&origin, "--initial-cluster-state=existing"]);
+    }
+
+    /// Removes a member by way of another one; its process is left alone.
+    ///
+    /// # Panics
+    /// When it is not removed.
+    pub fn remove(&self, by: usize, place: usize) {
+        let url = self.members[place].peer_url();
+        let known = self.list(by);
+        let member = known.iter().find(|member| member.peer_urls.contains(&url));
+        let id = member.unwrap_or_else(|| panic!("{url} is no member: {known:?}")).id;
+        let request = pb::MemberRemoveRequest { id };
+        let client = ClusterClient::new(self.channel(by));
+        let removed = async || match client.clone().member_remove(request).await {
+            // A try whose answer was lost.
+            Err(refused) if refused.code() == Code::NotFound => Ok(()),
+            removed => removed.map(drop),
+        };
+        self.retry("remove", removed);
+    }
+}
