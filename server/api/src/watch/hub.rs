@@ -13,7 +13,6 @@ use quorate_raft::Member;
 
 use super::frame::{Batch, Events, Frame};
 use super::outbox::Outbox;
-use crate::metrics::WatchMetrics;
 
 /// Versions read from history in one go.
 const CHUNK_VERSIONS: usize = 512;
@@ -83,15 +82,14 @@ pub(crate) struct Join {
 #[derive(Clone)]
 pub(crate) struct Hub {
     member: Arc<Member>,
-    metrics: WatchMetrics,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl Hub {
-    pub(crate) fn new(member: Arc<Member>, metrics: WatchMetrics) -> Self {
+    pub(crate) fn new(member: Arc<Member>) -> Self {
         let revision = member.store().revision();
         let inner = Inner { revision, ..Inner::default() };
-        Self { member, metrics, inner: Arc::new(Mutex::new(inner)) }
+        Self { member, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Tells watchers of what is written, for ever.
@@ -221,17 +219,16 @@ impl Hub {
         } else {
             let records = view.history(from, to, CHUNK_VERSIONS)?;
             let reached = records.last().map_or(to, |last| last.revision.main);
-            self.metrics.events.inc_by(self.deliver(&mut inner, &view, &records)?);
+            self.deliver(&mut inner, &view, &records)?;
             inner.revision = reached;
         }
         self.answer_requests(&mut inner);
         Ok(true)
     }
 
-    /// Sends the events of these versions to the groups that want them; returns how many were sent.
-    fn deliver(&self, inner: &mut Inner, view: &View, records: &[Record]) -> Result<u64, Fault> {
+    /// Sends the events of these versions to the groups that want them.
+    fn deliver(&self, inner: &mut Inner, view: &View, records: &[Record]) -> Result<(), Fault> {
         let mut batches: BTreeMap<EntryId, Batch> = BTreeMap::new();
-        let mut sent = 0;
         for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
             for record in revision {
                 collect(inner, view, record, &mut batches)?;
@@ -243,21 +240,20 @@ impl Hub {
                 .collect();
             for id in full {
                 let batch = batches.remove(&id).expect("listed above");
-                sent += self.send(inner, id, batch);
+                self.send(inner, id, batch);
             }
         }
         for (id, batch) in batches {
-            sent += self.send(inner, id, batch);
+            self.send(inner, id, batch);
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Gives a batch to every watcher of a group. Those whose outbox is full fall behind.
-    fn send(&self, inner: &mut Inner, id: EntryId, batch: Batch) -> u64 {
+    fn send(&self, inner: &mut Inner, id: EntryId, batch: Batch) {
         let header = self.header(batch.last_revision());
         let batch = Arc::new(batch);
-        let Some(group) = inner.groups.get_mut(&id) else { return 0 };
-        let mut sent = 0;
+        let Some(group) = inner.groups.get_mut(&id) else { return };
         let mut behind = Vec::new();
         for ((stream, watch_id), watcher) in &mut group.watchers {
             let first = batch.first_at(watcher.from);
@@ -266,7 +262,6 @@ impl Hub {
             }
             let from = watcher.from.max(batch.first_revision());
             let events = Events::new(*watch_id, header, batch.clone(), first);
-            sent += events.len() as u64;
             watcher.active = true;
             if !watcher.outbox.offer(events.frames(watcher.fragment), *watch_id, from) {
                 behind.push((*stream, *watch_id));
@@ -275,7 +270,6 @@ impl Hub {
         for (stream, watch_id) in behind {
             inner.remove(stream, watch_id);
         }
-        sent
     }
 }
 
