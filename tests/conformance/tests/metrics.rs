@@ -61,7 +61,6 @@ const SAME: &[&str] = &[
     "etcd_debugging_server_lease_expired_total",
     "etcd_disk_backend_defrag_duration_seconds",
     "etcd_disk_defrag_inflight",
-    "etcd_mvcc_db_open_read_transactions",
     "etcd_mvcc_delete_total",
     "etcd_mvcc_hash_duration_seconds",
     "etcd_mvcc_hash_rev_duration_seconds",
@@ -137,7 +136,9 @@ fn families(server: &Server) -> BTreeMap<String, Family> {
         let (name, ending) = histogram.unwrap_or((name, ""));
         let family = families.get_mut(name).unwrap();
         let mut labels = parse(labels);
-        family.bounds.extend(labels.remove("le"));
+        // 1048576 for one is 1.048576e+06 for the other.
+        let bound = labels.remove("le").map(|bound| bound.parse::<f64>().unwrap().to_string());
+        family.bounds.extend(bound);
         family.labels.extend(labels.keys().cloned());
         if ending.is_empty() || ending == "_count" {
             family.values.insert(labels, value.parse().unwrap());
@@ -286,7 +287,7 @@ async fn watch(connection: &Connection) -> Call {
         connection.method("/etcdserverpb.KV/Put", &[put]).await;
         assert!(call.wait_for_messages(count).await);
     }
-    call.send(create("k7", 2), false);
+    call.send(create("w", 2), false);
     assert!(call.wait_for_messages(5).await);
     call
 }

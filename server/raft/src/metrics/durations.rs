@@ -167,9 +167,10 @@ impl Durations {
         self.slow.inc_by(u64::from(took > SLOW));
     }
 
-    /// A request was refused before it could be proposed.
+    /// A request was refused before it could be proposed. As in etcd that is a success, like every
+    /// refusal: the request was answered.
     pub fn refused(&self, kind: Kind) {
-        self.request(kind, false, Duration::ZERO);
+        self.request(kind, true, Duration::ZERO);
     }
 
     /// A proposal made at `started` was answered: no earlier than a batch was last applied.
