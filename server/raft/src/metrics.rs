@@ -67,13 +67,19 @@ fn int_gauge(name: &str, help: &str) -> IntGauge {
     IntGauge::new(name, help).expect("constants make a gauge")
 }
 
+fn lease_ttls() -> Histogram {
+    let opts = HistogramOpts::new("etcd_debugging_lease_ttl_total", "TTLs of leases granted.");
+    let buckets = exponential_buckets(1.0, 2.0, 24).expect("constants make buckets");
+    Histogram::with_opts(opts.buckets(buckets)).expect("constants make a histogram")
+}
+
+fn alarms() -> GaugeVec {
+    let opts = Opts::new("etcd_debugging_server_alarms", "Raised alarms, by member and type.");
+    GaugeVec::new(opts, &["server_id", "alarm_type"]).expect("constants make gauges")
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let alarms =
-            Opts::new("etcd_debugging_server_alarms", "Raised alarms, by member and type.");
-        let alarms = GaugeVec::new(alarms, &["server_id", "alarm_type"]);
-        let ttl = HistogramOpts::new("etcd_debugging_lease_ttl_total", "TTLs of leases granted.");
-        let ttl = ttl.buckets(exponential_buckets(1.0, 2.0, 24).expect("constants make buckets"));
         let operations = Operations::new();
         Self {
             has_leader: int_gauge("etcd_server_has_leader", "Whether a leader is known."),
@@ -130,7 +136,7 @@ impl Metrics {
                 "etcd_debugging_server_lease_expired_total",
                 "Leases whose time was over.",
             ),
-            lease_ttl: Histogram::with_opts(ttl).expect("constants make a histogram"),
+            lease_ttl: lease_ttls(),
             slow_read_indexes: counter(
                 "etcd_server_slow_read_indexes_total",
                 "Linearizable reads for which leadership was not confirmed in time.",
@@ -138,7 +144,7 @@ impl Metrics {
             durations: Durations::new(operations.clone()),
             operations,
             cluster: ClusterMetrics::new(),
-            alarms: alarms.expect("constants make gauges"),
+            alarms: alarms(),
         }
     }
 
