@@ -11,7 +11,7 @@ use crate::base::Base;
 use crate::mvcc::layer::Layer;
 use crate::mvcc::{SharedLayer, Stack, View};
 use crate::tables::{Lease, Tables};
-use crate::{Fault, Record, Revision};
+use crate::{Fault, Record, Revision, Tally};
 
 /// Position of an entry in the raft log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,6 +134,7 @@ pub struct Store {
     pub(crate) applied: Option<LogPosition>,
     membership: Bytes,
     changed_leases: BTreeSet<i64>,
+    pub(crate) tally: Tally,
 }
 
 impl Store {
@@ -156,6 +157,7 @@ impl Store {
             applied: restored.applied,
             membership: restored.membership,
             changed_leases: BTreeSet::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -177,6 +179,11 @@ impl Store {
     /// Takes over what a flush installed since; to be called before each batch of entries.
     pub fn begin_batch(&mut self) {
         self.stack = self.shared.stack.read().clone();
+    }
+
+    /// What was read and written by commands since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// What the active layer costs in memory, about.

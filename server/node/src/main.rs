@@ -10,6 +10,7 @@ mod config;
 mod flags;
 mod listen;
 mod logging;
+mod process;
 mod run;
 mod tls;
 mod version;

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::bootstrap::identify;
 use crate::config::Config;
 use crate::listen::{self, Acceptor, Port, Role};
+use crate::process::Process;
 use crate::tls::Tls;
 use crate::version::VERSION;
 
@@ -157,6 +158,7 @@ fn registry(member: &Member, server: &Server) -> prometheus::Result<Registry> {
     server.metrics().register(&registry)?;
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process))?;
+    registry.register(Box::new(Process::new()?))?;
     Ok(registry)
 }
 

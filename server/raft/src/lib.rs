@@ -36,7 +36,7 @@ pub use consensus::{BoxFuture, Consensus, RaftStatus, Unavailable};
 pub use flusher::FlushOptions;
 pub use lessor::{Renewal, TimeToLive};
 pub use member::{Member, MemberInfo, Options, RequestError, StartError};
-pub use metrics::Metrics;
+pub use metrics::{Durations, Metrics, Read, Reading};
 pub use progress::Progress;
 pub use quota::Quota;
 pub use types::{Answer, Peer};

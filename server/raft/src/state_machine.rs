@@ -2,17 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::entry::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use quorate_core::{Applied, Effect, Fault, LogPosition, Refusal, Store};
+use quorate_core::{Applied, Effect, Fault, Kind, LogPosition, Refusal, Store};
 use quorate_storage::OnFault;
 
 use crate::flusher::{Checkpoint, Flusher};
 use crate::lessor::Lessor;
-use crate::metrics::Metrics;
+use crate::metrics::{Batch, Metrics};
 use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::types::{
@@ -44,6 +45,8 @@ pub(crate) struct StateMachine {
     rotated: u64,
     /// Empty between batches: its memory is used again.
     answers: Answers,
+    /// Empty between batches.
+    batch: Batch,
 }
 
 /// What a state machine works with.
@@ -75,6 +78,7 @@ impl StateMachine {
             on_fault,
             rotated,
             answers,
+            batch: Batch::default(),
         }
     }
 
@@ -130,11 +134,20 @@ impl StateMachine {
         let Applied { reply, effects } = self.store.apply(at, payload)?;
         for effect in effects {
             match effect {
-                Effect::LeaseGranted { id, ttl } => self.lessor.granted(id, ttl),
-                Effect::LeaseRevoked { id } => self.lessor.revoked(id),
+                Effect::LeaseGranted { id, ttl } => {
+                    self.metrics.lease_granted(ttl);
+                    self.lessor.granted(id, ttl);
+                }
+                Effect::LeaseRevoked { id } => {
+                    self.metrics.lease_revoked.inc();
+                    self.lessor.revoked(id);
+                }
                 Effect::Alarms => self.metrics.alarms_changed(self.store.shared()),
                 Effect::Compacted { .. } => {}
             }
+        }
+        if let Some(kind) = Kind::of(payload) {
+            self.batch.note(kind, &reply);
         }
         Ok(reply)
     }
@@ -159,6 +172,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + Send,
     {
+        let started = Instant::now();
         self.make_room().await;
         self.store.begin_batch();
         while let Some(item) = entries.next().await {
@@ -172,6 +186,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.progress.advance(applied.index);
         }
         self.quota.measure(self.flusher.engine().sizes(), self.store.active_bytes());
+        self.metrics.operations.add(&self.store.take_tally());
+        self.metrics.durations.applied(&mut self.batch, started);
         for (responder, answer) in self.answers.drain(..) {
             responder.send(answer);
         }

@@ -208,9 +208,11 @@ impl Acknowledged {
             ..Default::default()
         };
         let answer = self.runtime.block_on(async {
-            let connection = Connection::open(address).await;
-            connection.method("/etcdserverpb.KV/Range", &[request.encode_to_vec().into()]).await
+            let connection = Connection::try_open(address).await?;
+            let request = [request.encode_to_vec().into()];
+            std::io::Result::Ok(connection.method("/etcdserverpb.KV/Range", &request).await)
         });
+        let answer = answer.map_err(|error| error.to_string())?;
         if answer.code.as_deref() != Some("0") {
             let Answer { code, message, reset, .. } = answer;
             return Err(format!("no answer: {code:?} {message} {reset:?}"));

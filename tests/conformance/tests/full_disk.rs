@@ -95,7 +95,7 @@ fn a_disk_that_fills_up() {
         }
         disk.resize(40 + 60 * (round + 1));
         server.start();
-        assert_eq!(keys.missing(&server), None, "round {round}");
+        assert_eq!(keys.missing(&server), None, "round {round}: {}", server.log_tail());
     }
     assert!(keys.len() > 100, "{} writes", keys.len());
 }
