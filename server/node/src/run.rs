@@ -1,6 +1,7 @@
 //! The order of life: bind, open, start, serve, and all of that backwards.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -84,9 +85,13 @@ pub(crate) async fn run(config: Config) -> Result<i32, StartError> {
 
 /// Ends the process: a member that cannot write must not answer any more.
 fn on_fault() -> OnFault {
-    Arc::new(|what| {
-        tracing::error!("cannot go on: {what}");
-        std::process::exit(1);
+    // What follows from the first fault says nothing new.
+    let is_ending = AtomicBool::new(false);
+    Arc::new(move |what| {
+        if !is_ending.swap(true, Ordering::Relaxed) {
+            tracing::error!("cannot go on: {what}");
+            std::process::exit(1);
+        }
     })
 }
 
