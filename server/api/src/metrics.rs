@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use prometheus::{Counter, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Counter, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, exponential_buckets,
+};
 use tonic::Code;
 
 use crate::server::{CLUSTER_VERSION, ETCD_VERSION};
@@ -106,6 +109,10 @@ pub(crate) struct WatchMetrics {
     pub(crate) streams: IntGauge,
     pub(crate) watchers: IntGauge,
     pub(crate) events: IntCounter,
+    /// Events that wait to be sent.
+    pub(crate) pending: IntGauge,
+    /// Watchers that do not keep up.
+    pub(crate) slow: IntGauge,
 }
 
 /// All counters of the API.
@@ -118,6 +125,8 @@ pub struct Metrics {
     pub(crate) healthcheck: GaugeVec,
     pub(crate) healthchecks: IntCounterVec,
     pub(crate) client_requests: IntCounterVec,
+    pub(crate) hash: Histogram,
+    pub(crate) hash_rev: Histogram,
     methods: HashMap<String, Arc<MethodMetrics>>,
     collectors: Collectors,
 }
@@ -128,6 +137,12 @@ fn counter(name: &str, help: &str) -> IntCounter {
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect("constants make counters")
+}
+
+fn hash_durations(name: &str, help: &str) -> Histogram {
+    let buckets = exponential_buckets(0.01, 2.0, 15).expect("constants make buckets");
+    let opts = HistogramOpts::new(name, help).buckets(buckets);
+    Histogram::with_opts(opts).expect("constants make a histogram")
 }
 
 impl Metrics {
@@ -178,6 +193,14 @@ impl Metrics {
                 streams: gauge("etcd_debugging_mvcc_watch_stream_total", "Open watch streams."),
                 watchers: gauge("etcd_debugging_mvcc_watcher_total", "Watchers."),
                 events: counter("etcd_debugging_mvcc_events_total", "Events sent to watchers."),
+                pending: gauge(
+                    "etcd_debugging_mvcc_pending_events_total",
+                    "Events that wait to be sent to watchers.",
+                ),
+                slow: gauge(
+                    "etcd_debugging_mvcc_slow_watcher_total",
+                    "Watchers that have not seen everything that was written.",
+                ),
             },
             received_bytes: bytes(
                 "etcd_network_client_grpc_received_bytes_total",
@@ -200,6 +223,14 @@ impl Metrics {
                 "Requests by the API version that the client names.",
                 &["type", "client_api_version"],
             ),
+            hash: hash_durations(
+                "etcd_mvcc_hash_duration_seconds",
+                "The time it took to hash the whole store.",
+            ),
+            hash_rev: hash_durations(
+                "etcd_mvcc_hash_rev_duration_seconds",
+                "The time it took to hash the keys at a revision.",
+            ),
             methods: HashMap::new(),
             collectors: Collectors::default(),
         }
@@ -215,6 +246,10 @@ impl Metrics {
         registry.register(Box::new(self.watch.streams.clone()))?;
         registry.register(Box::new(self.watch.watchers.clone()))?;
         registry.register(Box::new(self.watch.events.clone()))?;
+        registry.register(Box::new(self.watch.pending.clone()))?;
+        registry.register(Box::new(self.watch.slow.clone()))?;
+        registry.register(Box::new(self.hash.clone()))?;
+        registry.register(Box::new(self.hash_rev.clone()))?;
         registry.register(Box::new(self.received_bytes.clone()))?;
         registry.register(Box::new(self.sent_bytes.clone()))?;
         registry.register(Box::new(self.health_success.clone()))?;

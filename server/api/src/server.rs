@@ -61,7 +61,7 @@ impl Server {
     /// Serves `member`.
     pub fn new(member: Arc<Member>, options: Options) -> Self {
         let metrics = Metrics::new(member.identity().member_id);
-        let hub = Hub::new(member.clone(), metrics.watch.clone());
+        let hub = Hub::new(member.clone());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let scans = Semaphore::new(SCANS_MAX);

@@ -92,6 +92,7 @@ impl Store {
             Err(Error::Refusal(refusal)) => Applied { reply: Err(refusal), effects: Vec::new() },
             Err(Error::Fault(fault)) => return Err(fault),
         };
+        self.tally.end_step();
         self.advance(at);
         Ok(applied)
     }
@@ -133,7 +134,11 @@ impl Store {
     fn apply_put(&mut self, put: &PutRequest) -> Result<Applied, Error> {
         let mut changes = self.begin();
         if put.lease != 0 || put.ignore_value || put.ignore_lease {
-            self.check_put(&self.view(changes), put)?;
+            self.check_lease(put)?;
+            if let Err(refused) = Self::check_key(&self.view(changes), put) {
+                self.tally.range();
+                return Err(refused);
+            }
         }
         let response = self.put(&mut changes, put)?;
         self.commit(changes);
@@ -161,6 +166,8 @@ impl Store {
             return Err(Refusal::FutureRevision.into());
         }
         self.set_compacted(revision);
+        // etcd reads the revision for its answer with a range.
+        self.tally.range();
         let reply = Reply::Compact(CompactionResponse { header: header(self.revision) });
         Applied::with(reply, Effect::Compacted { revision })
     }
@@ -210,6 +217,7 @@ impl Store {
         }
         let mut changes = self.begin();
         self.delete_leased(&mut changes, id)?;
+        self.tally.end_step();
         self.change_tables([id], |tables| tables.leases.remove(&id));
         self.commit(changes);
         Ok(true)

@@ -65,29 +65,61 @@ pub enum Command {
 /// Kinds of command on disk. Numbers are never reused.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// [`Command::Put`].
     Put = 1,
+    /// [`Command::DeleteRange`].
     DeleteRange = 2,
+    /// [`Command::Txn`].
     Txn = 3,
+    /// [`Command::Compact`].
     Compact = 4,
+    /// [`Command::LeaseGrant`].
     LeaseGrant = 5,
+    /// [`Command::LeaseRevoke`].
     LeaseRevoke = 6,
+    /// [`Command::LeaseExpire`].
     LeaseExpire = 7,
+    /// [`Command::Alarm`].
     Alarm = 8,
+    /// [`Command::MemberPublish`].
     MemberPublish = 9,
 }
 
-const KINDS: [Kind; 9] = [
-    Kind::Put,
-    Kind::DeleteRange,
-    Kind::Txn,
-    Kind::Compact,
-    Kind::LeaseGrant,
-    Kind::LeaseRevoke,
-    Kind::LeaseExpire,
-    Kind::Alarm,
-    Kind::MemberPublish,
-];
+impl Kind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Put,
+        Self::DeleteRange,
+        Self::Txn,
+        Self::Compact,
+        Self::LeaseGrant,
+        Self::LeaseRevoke,
+        Self::LeaseExpire,
+        Self::Alarm,
+        Self::MemberPublish,
+    ];
+
+    /// The kind of the command in a payload; `None` for what is none.
+    pub fn of(payload: &[u8]) -> Option<Self> {
+        let [FORMAT, kind, ..] = payload else { return None };
+        Self::ALL.into_iter().find(|known| *known as u8 == *kind)
+    }
+
+    /// The name of the kind in metrics, as etcd names its requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "Put",
+            Self::DeleteRange => "DeleteRange",
+            Self::Txn => "Txn",
+            Self::Compact => "Compaction",
+            Self::LeaseGrant => "LeaseGrant",
+            Self::LeaseRevoke | Self::LeaseExpire => "LeaseRevoke",
+            Self::Alarm => "Alarm",
+            Self::MemberPublish => "ClusterMemberAttrSet",
+        }
+    }
+}
 
 impl Command {
     /// The payload of a log entry, in an allocation of its own.
@@ -114,7 +146,7 @@ impl Command {
         if format != FORMAT {
             return Err(format!("format {format} is not known, only {FORMAT}"));
         }
-        let Some(kind) = KINDS.into_iter().find(|known| *known as u8 == kind) else {
+        let Some(kind) = Kind::of(payload) else {
             return Err(format!("command kind {kind} is not known"));
         };
         let message = payload.slice(2..);
@@ -132,17 +164,18 @@ impl Command {
         command.map_err(|error| format!("a {kind:?} command does not decode: {error}"))
     }
 
-    /// The name of the command in logs and metrics, as etcd names its requests.
-    pub fn name(&self) -> &'static str {
+    /// What kind of command this is.
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::Put(_) => "Put",
-            Self::DeleteRange(_) => "DeleteRange",
-            Self::Txn(_) => "Txn",
-            Self::Compact(_) => "Compaction",
-            Self::LeaseGrant(_) => "LeaseGrant",
-            Self::LeaseRevoke(_) | Self::LeaseExpire(_) => "LeaseRevoke",
-            Self::Alarm(_) => "Alarm",
-            Self::MemberPublish(_) => "ClusterMemberAttrSet",
+            Self::Put(_) => Kind::Put,
+            Self::DeleteRange(_) => Kind::DeleteRange,
+            Self::Txn(_) => Kind::Txn,
+            Self::Compact(_) => Kind::Compact,
+            Self::LeaseGrant(_) => Kind::LeaseGrant,
+            Self::LeaseRevoke(_) => Kind::LeaseRevoke,
+            Self::LeaseExpire(_) => Kind::LeaseExpire,
+            Self::Alarm(_) => Kind::Alarm,
+            Self::MemberPublish(_) => Kind::MemberPublish,
         }
     }
 }

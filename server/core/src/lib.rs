@@ -28,13 +28,15 @@ mod record;
 mod revision;
 pub mod store;
 pub mod tables;
+mod tally;
 pub mod txn;
 pub mod watch;
 
 pub use apply::{Applied, Effect, Reply};
-pub use command::{Command, LeaseExpire, MemberPublish};
+pub use command::{Command, Kind, LeaseExpire, MemberPublish};
 pub use error::{Error, Fault, Refusal};
 pub use key::{End, KeyRange};
 pub use record::{Record, RecordRef};
 pub use revision::Revision;
 pub use store::{LogPosition, Store};
+pub use tally::Tally;

@@ -11,7 +11,7 @@ use crate::base::Base;
 use crate::mvcc::layer::Layer;
 use crate::mvcc::{SharedLayer, Stack, View};
 use crate::tables::{Lease, Tables};
-use crate::{Fault, Record, Revision};
+use crate::{Fault, Record, Revision, Tally};
 
 /// Position of an entry in the raft log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +163,7 @@ pub struct Store {
     pub(crate) applied: Option<LogPosition>,
     membership: Bytes,
     changed_leases: BTreeSet<i64>,
+    pub(crate) tally: Tally,
 }
 
 impl Store {
@@ -185,6 +186,7 @@ impl Store {
             applied: restored.applied,
             membership: restored.membership,
             changed_leases: BTreeSet::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -217,6 +219,11 @@ impl Store {
         self.applied = restored.applied;
         self.membership = restored.membership;
         self.changed_leases.clear();
+    }
+
+    /// What was read and written by commands since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// What the active layer costs in memory, about.

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod duration;
+mod integrity;
 mod reader;
 mod security;
 pub(crate) mod url;
@@ -10,7 +11,7 @@ pub(crate) mod url;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_raft::{AutoCompaction, FlushOptions, IntegrityChecks, MembershipRules};
+use quorate_raft::{AutoCompaction, FlushOptions, MembershipRules};
 use tracing::Level;
 
 use crate::flags::Settings;
@@ -194,7 +195,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
             is_strict: reader.switch("strict-reconfig-check"),
             learners_max: reader.count("max-learners"),
         },
-        integrity: IntegrityChecks::default(),
+        integrity: integrity::read(reader),
         version: quorate_api::ETCD_VERSION.to_owned(),
         auto_compaction: read_auto_compaction(reader),
         flush: FlushOptions::default(),

@@ -58,6 +58,7 @@ const FLAGS: &[(&str, &[Flag])] = &[
     ("Member", MEMBER),
     ("Cluster", cluster::FLAGS),
     ("Discovery", cluster::DISCOVERY),
+    ("Integrity", cluster::INTEGRITY),
     ("Limits", LIMITS),
     ("Security of the client port", security::CLIENTS),
     ("Security between members", security::PEERS),

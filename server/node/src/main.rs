@@ -11,6 +11,7 @@ mod dial;
 mod flags;
 mod listen;
 mod logging;
+mod process;
 mod run;
 mod tls;
 mod version;

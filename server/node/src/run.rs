@@ -1,6 +1,7 @@
 //! The order of life: bind, open, start, serve, and all of that backwards.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -17,6 +18,7 @@ use crate::bootstrap::identify;
 use crate::config::Config;
 use crate::dial::Dialer;
 use crate::listen::{self, Acceptor, Certificates, Port, Role};
+use crate::process::Process;
 use crate::version::VERSION;
 
 /// Pause before the member says once more who it is, after nobody could hear it.
@@ -122,9 +124,13 @@ fn ended(exclusion: Exclusion) -> Result<End, StartError> {
 
 /// Ends the process: a member that cannot write must not answer any more.
 fn on_fault() -> OnFault {
-    Arc::new(|what| {
-        tracing::error!("cannot go on: {what}");
-        std::process::exit(1);
+    // What follows from the first fault says nothing new.
+    let is_ending = AtomicBool::new(false);
+    Arc::new(move |what| {
+        if !is_ending.swap(true, Ordering::Relaxed) {
+            tracing::error!("cannot go on: {what}");
+            std::process::exit(1);
+        }
     })
 }
 
@@ -218,6 +224,7 @@ fn registry(member: &Member, server: &Server) -> prometheus::Result<Registry> {
     server.metrics().register(&registry)?;
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process))?;
+    registry.register(Box::new(Process::new()?))?;
     Ok(registry)
 }
 

@@ -49,7 +49,7 @@ pub use integrity::{Inconsistent, IntegrityChecks};
 pub use lessor::{Renewal, TimeToLive};
 pub use member::{Member, MemberInfo};
 pub use membership::MembershipRules;
-pub use metrics::Metrics;
+pub use metrics::{Durations, Metrics, Read, Reading};
 pub use network::server::PeerService;
 pub use network::{Connection, Dial};
 pub use progress::Progress;

@@ -1,8 +1,10 @@
 //! A running member: consensus, state, log and database put together.
 
+mod measure;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
@@ -32,6 +34,7 @@ use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::request::RequestError;
 use crate::start::{Options, Origin, StartError, assemble};
+use measure::Proposal;
 
 /// Proposals that may be under way at once; more are refused rather than queued.
 const PROPOSALS_MAX: usize = 16 << 10;
@@ -270,20 +273,11 @@ impl Member {
     pub async fn propose(&self, command: &Command) -> Result<Reply, RequestError> {
         let payload = command.encode();
         let _permit = self.admit(payload.len())?;
-        let proposal = tokio::time::timeout(self.options.request_timeout, async {
-            self.consensus.propose(payload).await
-        });
-        let answer = match proposal.await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                self.metrics.proposals_failed.inc();
-                return Err(error.into());
-            }
-            Err(_) => {
-                self.metrics.proposals_failed.inc();
-                return Err(RequestError::Timeout);
-            }
-        };
+        let proposal = Proposal::new(&self.metrics, command.kind());
+        let until = (proposal.started() + self.options.request_timeout).into();
+        let answer = tokio::time::timeout_at(until, self.consensus.propose(payload)).await;
+        let answer = answer.map_err(|_| RequestError::Timeout)??;
+        proposal.answered();
         match answer {
             Some(answer) => Ok(answer?),
             None => Ok(Reply::Done),
@@ -310,10 +304,19 @@ impl Member {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn linearize(&self) -> Result<(), RequestError> {
-        match tokio::time::timeout(self.options.request_timeout, self.inner.barrier.pass()).await {
-            Ok(result) => Ok(result?),
-            Err(_) => {
+        self.linearize_since(Instant::now()).await
+    }
+
+    async fn linearize_since(&self, started: Instant) -> Result<(), RequestError> {
+        let until = (started + self.options.request_timeout).into();
+        match tokio::time::timeout_at(until, self.inner.barrier.pass()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
                 self.metrics.read_indexes_failed.inc();
+                Err(error.into())
+            }
+            Err(_) => {
+                self.metrics.slow_read_indexes.inc();
                 Err(RequestError::Timeout)
             }
         }
@@ -355,32 +358,6 @@ impl Member {
         self.flusher.idle().await;
     }
 
-    /// Brings gauges up to date and returns the metrics.
-    pub fn metrics(&self) -> &Metrics {
-        let sizes = self.sizes();
-        let status = self.consensus.status_now();
-        let me = Some(self.identity.member_id);
-        let metrics = &self.metrics;
-        metrics.has_leader.set(i64::from(status.leader.is_some()));
-        metrics.is_leader.set(i64::from(status.leader == me));
-        metrics.proposals_committed.set(float(self.consensus.committed()));
-        metrics.proposals_applied.set(float(self.progress.applied()));
-        metrics.proposals_pending.set(float(self.proposals.load(Ordering::Relaxed) as u64));
-        metrics.quota.set(float(self.quota.limit()));
-        metrics.db_total_size.set(float(sizes.allocated));
-        metrics.db_in_use.set(float(sizes.in_use));
-        metrics.current_revision.set(float(self.store.revision().unsigned_abs()));
-        metrics.compact_revision.set(float(self.store.compacted().max(0).unsigned_abs()));
-        metrics
-    }
-
-    /// Adds the metrics of the member, its log and its database to a registry.
-    pub fn register_metrics(&self, registry: &prometheus::Registry) -> prometheus::Result<()> {
-        self.metrics.register(registry)?;
-        self.flusher.wal().metrics().register(registry)?;
-        self.flusher.engine().metrics().register(registry)
-    }
-
     /// Ends the member because its state cannot be read: it could answer wrongly from here on.
     pub fn fail(&self, fault: &Fault) {
         (self.on_fault)(fault.to_string());
@@ -420,12 +397,6 @@ impl Drop for Permit<'_> {
         self.member.proposals.fetch_sub(1, Ordering::Relaxed);
         self.member.proposal_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
-}
-
-/// A number as a gauge shows it; the last bits of very large ones are lost.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
-fn float(number: u64) -> f64 {
-    number as f64
 }
 
 /// Hands leadership over when the disk hangs: a leader goes on without its own disk, on those of

@@ -21,6 +21,7 @@ use quorate_proto::peer::member_change::Change;
 use quorate_proto::peer::member_change_reply::Refusal;
 
 use crate::leadership::Activity;
+use crate::metrics::Metrics;
 use crate::state_machine::StateMachine;
 use crate::types::{LogId, Membership as Config, Peer, StoredMembership, TypeConfig};
 
@@ -54,6 +55,7 @@ pub(crate) struct Membership {
     pub(crate) store: Arc<Shared>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) rules: MembershipRules,
+    pub(crate) metrics: Arc<Metrics>,
     /// Held while a change is made: each is decided on what the one before it left.
     pub(crate) one_at_a_time: tokio::sync::Mutex<()>,
 }
@@ -84,7 +86,12 @@ impl Membership {
             Change::Add(add) => self.add(add).await,
             Change::Remove(remove) => self.remove(remove.id).await,
             Change::Update(update) => self.update(update).await,
-            Change::Promote(promote) => self.promote(promote.id).await,
+            Change::Promote(promote) => {
+                let promoted = self.promote(promote.id).await;
+                let refusal = promoted.as_ref().err().map(Refusal::as_str_name);
+                self.metrics.cluster.promoted(refusal);
+                promoted
+            }
         };
         match changed {
             Ok((added, index)) => pb::MemberChangeReply { refusal: 0, added, index },

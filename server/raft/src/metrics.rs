@@ -1,11 +1,22 @@
 //! What the member measures, under etcd's names.
 
-use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge, Opts, Registry};
+mod durations;
+mod operations;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    exponential_buckets,
+};
 use quorate_core::store::Shared;
 use quorate_proto::etcdserverpb::AlarmType;
 
+pub(crate) use self::durations::{Batch, Mark};
+pub use self::durations::{Durations, Read, Reading};
+pub(crate) use self::operations::Operations;
+use crate::member::MemberInfo;
+use crate::network::metrics::PeerMetrics;
+
 /// Counters and gauges of consensus and of the state.
-#[derive(Clone, Debug)]
 pub struct Metrics {
     pub(crate) has_leader: IntGauge,
     pub(crate) is_leader: IntGauge,
@@ -25,7 +36,24 @@ pub struct Metrics {
     pub(crate) lease_revoked: IntCounter,
     pub(crate) lease_renewed: IntCounter,
     pub(crate) lease_expired: IntCounter,
+    pub(crate) lease_ttl: Histogram,
+    pub(crate) slow_read_indexes: IntCounter,
+    pub(crate) operations: Operations,
+    pub(crate) durations: Durations,
+    pub(crate) cluster: ClusterMetrics,
+    pub(crate) peers: PeerMetrics,
     alarms: GaugeVec,
+}
+
+/// What is about the other members.
+#[derive(Debug)]
+pub(crate) struct ClusterMetrics {
+    is_learner: IntGauge,
+    known_peers: GaugeVec,
+    heartbeat_send_failures: IntCounter,
+    learner_promote_successes: IntCounter,
+    learner_promote_failures: IntCounterVec,
+    snapshot_apply_in_progress: IntGauge,
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
@@ -40,11 +68,20 @@ fn int_gauge(name: &str, help: &str) -> IntGauge {
     IntGauge::new(name, help).expect("constants make a gauge")
 }
 
+fn lease_ttls() -> Histogram {
+    let opts = HistogramOpts::new("etcd_debugging_lease_ttl_total", "TTLs of leases granted.");
+    let buckets = exponential_buckets(1.0, 2.0, 24).expect("constants make buckets");
+    Histogram::with_opts(opts.buckets(buckets)).expect("constants make a histogram")
+}
+
+fn alarms() -> GaugeVec {
+    let opts = Opts::new("etcd_debugging_server_alarms", "Raised alarms, by member and type.");
+    GaugeVec::new(opts, &["server_id", "alarm_type"]).expect("constants make gauges")
+}
+
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        let alarms =
-            Opts::new("etcd_debugging_server_alarms", "Raised alarms, by member and type.");
-        let alarms = GaugeVec::new(alarms, &["server_id", "alarm_type"]);
+    pub(crate) fn new(member_id: u64) -> Self {
+        let operations = Operations::new();
         Self {
             has_leader: int_gauge("etcd_server_has_leader", "Whether a leader is known."),
             is_leader: int_gauge("etcd_server_is_leader", "Whether this member leads."),
@@ -100,7 +137,16 @@ impl Metrics {
                 "etcd_debugging_server_lease_expired_total",
                 "Leases whose time was over.",
             ),
-            alarms: alarms.expect("constants make gauges"),
+            lease_ttl: lease_ttls(),
+            slow_read_indexes: counter(
+                "etcd_server_slow_read_indexes_total",
+                "Linearizable reads for which leadership was not confirmed in time.",
+            ),
+            durations: Durations::new(operations.clone()),
+            operations,
+            cluster: ClusterMetrics::new(),
+            peers: PeerMetrics::new(member_id),
+            alarms: alarms(),
         }
     }
 
@@ -116,6 +162,7 @@ impl Metrics {
             &self.lease_revoked,
             &self.lease_renewed,
             &self.lease_expired,
+            &self.slow_read_indexes,
         ];
         for counter in counters {
             registry.register(Box::new(counter.clone()))?;
@@ -134,7 +181,24 @@ impl Metrics {
         for gauge in gauges {
             registry.register(Box::new(gauge.clone()))?;
         }
+        self.operations.register(registry)?;
+        self.durations.register(registry)?;
+        self.cluster.register(registry)?;
+        self.peers.register(registry)?;
+        registry.register(Box::new(self.lease_ttl.clone()))?;
         registry.register(Box::new(self.alarms.clone()))
+    }
+
+    /// A lease was granted, for so many seconds.
+    #[expect(clippy::cast_precision_loss, reason = "TTLs are below 2^53")]
+    pub(crate) fn lease_granted(&self, ttl: i64) {
+        self.lease_granted.inc();
+        self.lease_ttl.observe(ttl as f64);
+    }
+
+    /// A heartbeat did not get through.
+    pub(crate) fn heartbeat_failed(&self) {
+        self.cluster.heartbeat_send_failures.inc();
     }
 
     /// Shows which alarms are raised.
@@ -145,5 +209,63 @@ impl Metrics {
             let kind = AlarmType::try_from(alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
             self.alarms.with_label_values(&[&format!("{member:x}"), kind]).set(1.0);
         }
+    }
+}
+
+impl ClusterMetrics {
+    fn new() -> Self {
+        let peers = Opts::new("etcd_network_known_peers", "Members of the cluster, each 1.");
+        let failures = Opts::new("etcd_server_learner_promote_failures", "Promotions refused.");
+        Self {
+            is_learner: int_gauge("etcd_server_is_learner", "Whether this member has no vote."),
+            known_peers: GaugeVec::new(peers, &["Local", "Remote"]).expect("constants make gauges"),
+            heartbeat_send_failures: counter(
+                "etcd_server_heartbeat_send_failures_total",
+                "Heartbeats of this member as the leader that were late.",
+            ),
+            learner_promote_successes: counter(
+                "etcd_server_learner_promote_successes",
+                "Learners that this member as the leader promoted.",
+            ),
+            learner_promote_failures: IntCounterVec::new(failures, &["Reason"])
+                .expect("constants make counters"),
+            snapshot_apply_in_progress: int_gauge(
+                "etcd_server_snapshot_apply_in_progress_total",
+                "Whether a snapshot of another member is being installed.",
+            ),
+        }
+    }
+
+    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.is_learner.clone()))?;
+        registry.register(Box::new(self.known_peers.clone()))?;
+        registry.register(Box::new(self.heartbeat_send_failures.clone()))?;
+        registry.register(Box::new(self.learner_promote_successes.clone()))?;
+        registry.register(Box::new(self.learner_promote_failures.clone()))?;
+        registry.register(Box::new(self.snapshot_apply_in_progress.clone()))
+    }
+
+    /// A snapshot of another member begins, or ends, to be taken into use.
+    pub(crate) fn installing(&self, begins: bool) {
+        self.snapshot_apply_in_progress.set(i64::from(begins));
+    }
+
+    /// This member, as the leader, was asked to promote a learner.
+    pub(crate) fn promoted(&self, refusal: Option<&str>) {
+        match refusal {
+            None => self.learner_promote_successes.inc(),
+            Some(reason) => self.learner_promote_failures.with_label_values(&[reason]).inc(),
+        }
+    }
+
+    /// Shows who is in the cluster.
+    pub(crate) fn members_are(&self, me: u64, members: &[MemberInfo]) {
+        let local = format!("{me:x}");
+        self.known_peers.reset();
+        for member in members {
+            self.known_peers.with_label_values(&[&local, &format!("{:x}", member.id)]).set(1.0);
+        }
+        let is_learner = members.iter().any(|member| member.id == me && member.is_learner);
+        self.is_learner.set(i64::from(is_learner));
     }
 }

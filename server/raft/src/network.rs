@@ -17,9 +17,11 @@
 pub(crate) mod append;
 pub(crate) mod client;
 pub(crate) mod codec;
+mod counted;
 pub(crate) mod forward;
 pub(crate) mod guard;
 pub(crate) mod links;
+pub(crate) mod metrics;
 pub(crate) mod server;
 pub(crate) mod transfer;
 

@@ -16,6 +16,7 @@ use crate::flusher::Flusher;
 use crate::leadership::{Heard, Peers};
 use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
+use crate::metrics::Metrics;
 use crate::network::guard::Refusals;
 use crate::read::ReadBarrier;
 use crate::state_machine::StateMachine;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) flusher: Flusher,
     pub(crate) membership: Membership,
     pub(crate) refusals: Refusals,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
 }
 

@@ -1,13 +1,14 @@
 //! Linearizable reads: one confirmation of leadership for all reads that wait for one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::{Consensus, Unavailable};
+use crate::metrics::Mark;
 use crate::progress::Progress;
 
 /// How long to wait before asking again while nobody leads.
@@ -19,11 +20,13 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct ReadBarrier {
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
     arrived: Notify,
+    /// When a round last ended.
+    ended: Mark,
 }
 
 impl ReadBarrier {
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::new(Vec::new()), arrived: Notify::new() }
+        Self { waiting: Mutex::new(Vec::new()), arrived: Notify::new(), ended: Mark::new() }
     }
 
     /// Waits until a read is linearizable.
@@ -35,6 +38,11 @@ impl ReadBarrier {
         self.waiting.lock().push(sender);
         self.arrived.notify_one();
         receiver.await.map_err(|_| Unavailable::Stopped)
+    }
+
+    /// When the last read was let through.
+    pub(crate) fn passed(&self) -> Instant {
+        self.ended.get()
     }
 
     /// Answers reads until `stop`.
@@ -54,6 +62,7 @@ impl ReadBarrier {
                 if !self.round(&*consensus, &progress).await {
                     return;
                 }
+                self.ended.set();
                 for reader in waiting {
                     // A reader that went away is not missed.
                     reader.send(()).ok();

@@ -140,11 +140,12 @@ pub(crate) async fn assemble(
     let progress = Progress::new(store.applied().map_or(0, |at| at.index));
     let lessor = Arc::new(Lessor::new(shared.clone()));
     let quota = Arc::new(Quota::new(options.quota_bytes));
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(identity.member_id));
     metrics.alarms_changed(&shared);
     let (peers, peers_receiver) = watch::channel(Peers::new());
     let patience = options.election_timeout;
-    let links = Links::new(identity, dial, patience, shared.clone(), peers_receiver.clone());
+    let (store_, peers_) = (shared.clone(), peers_receiver.clone());
+    let links = Links::new(identity, dial, patience, store_, peers_, metrics.clone());
     let links = Arc::new(links);
     let waiters = Arc::new(Waiters::default());
     let machine = StateMachine::new(Parts {
@@ -182,6 +183,7 @@ pub(crate) async fn assemble(
         activity,
         rules: options.membership,
         one_at_a_time: tokio::sync::Mutex::default(),
+        metrics: metrics.clone(),
     };
     let inner = Inner {
         identity,
@@ -196,6 +198,7 @@ pub(crate) async fn assemble(
         flusher: flusher.clone(),
         membership,
         refusals: Refusals::default(),
+        metrics: metrics.clone(),
         tasks: tasks.clone(),
     };
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));

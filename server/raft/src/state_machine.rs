@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::entry::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use quorate_core::{Applied, Effect, Fault, LogPosition, Refusal, Store};
+use quorate_core::{Applied, Effect, Fault, Kind, LogPosition, Refusal, Store};
 use quorate_storage::OnFault;
 use quorate_storage::base::image::Image;
 use quorate_storage::base::incoming::Received;
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::flusher::{Checkpoint, Flusher};
 use crate::lessor::Lessor;
-use crate::metrics::Metrics;
+use crate::metrics::{Batch, Metrics};
 use crate::network::forward::Waiters;
 use crate::progress::Progress;
 use crate::quota::Quota;
@@ -57,6 +58,8 @@ pub(crate) struct StateMachine {
     /// Empty between batches, as is `forwarded`: their memory is used again.
     answers: Answers,
     forwarded: Vec<(oneshot::Sender<Answer>, Answer)>,
+    /// Empty between batches.
+    batch: Batch,
 }
 
 /// What a state machine works with.
@@ -90,6 +93,7 @@ impl StateMachine {
             waiters: parts.waiters,
             answers: Answers::new(),
             forwarded: Vec::new(),
+            batch: Batch::default(),
         }
     }
 
@@ -155,11 +159,20 @@ impl StateMachine {
         let Applied { reply, effects } = self.store.apply(at, payload)?;
         for effect in effects {
             match effect {
-                Effect::LeaseGranted { id, ttl } => self.lessor.granted(id, ttl),
-                Effect::LeaseRevoked { id } => self.lessor.revoked(id),
+                Effect::LeaseGranted { id, ttl } => {
+                    self.metrics.lease_granted(ttl);
+                    self.lessor.granted(id, ttl);
+                }
+                Effect::LeaseRevoked { id } => {
+                    self.metrics.lease_revoked.inc();
+                    self.lessor.revoked(id);
+                }
                 Effect::Alarms => self.metrics.alarms_changed(self.store.shared()),
                 Effect::Compacted { .. } => {}
             }
+        }
+        if let Some(kind) = Kind::of(payload) {
+            self.batch.note(kind, &reply);
         }
         Ok(reply)
     }
@@ -184,6 +197,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + Send,
     {
+        let started = Instant::now();
         self.make_room().await;
         self.store.begin_batch();
         while let Some(item) = entries.next().await {
@@ -197,6 +211,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.progress.advance(applied.index);
         }
         self.quota.measure(self.flusher.engine().sizes(), self.store.active_bytes());
+        self.metrics.operations.add(&self.store.take_tally());
+        self.metrics.durations.applied(&mut self.batch, started);
         for (responder, answer) in self.answers.drain(..) {
             responder.send(answer);
         }
@@ -224,7 +240,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let SnapshotHandle::Received(received) = snapshot else {
             return Err(io::Error::other("a snapshot of this member is in use already"));
         };
+        self.metrics.cluster.installing(true);
         let restored = self.flusher.install(*received, meta.last_membership.clone()).await;
+        self.metrics.cluster.installing(false);
         let restored = restored.map_err(|reason| {
             self.fail(&Fault::Storage(format!("a snapshot cannot be installed: {reason}")))
         })?;

@@ -2,6 +2,8 @@
 
 mod audit;
 
+pub use audit::events;
+
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

@@ -14,6 +14,9 @@ use tokio::runtime::Runtime;
 
 use crate::raw::{Answer, Connection};
 
+/// Keys that are read at once.
+const PAGE_KEYS: i64 = 64;
+
 /// What a directory holds: each path in it with its permissions and, for a file, its content.
 pub type Tree = BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>;
 
@@ -175,24 +178,45 @@ impl Acknowledged {
     /// their values. Writes that were not acknowledged may be there or not.
     pub fn missing(&self, server: &Server) -> Option<String> {
         let address = server.address();
-        let range =
-            pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
-        let answer = self.runtime.block_on(async {
-            let connection = Connection::open(&address).await;
-            connection.method("/etcdserverpb.KV/Range", &[range.encode_to_vec().into()]).await
-        });
-        if answer.code.as_deref() != Some("0") {
-            return Some(format!("no answer: {:?} {}", answer.code, answer.message));
-        }
-        let response = pb::RangeResponse::decode(answer.messages()[0].clone());
-        let response = response.expect("it is one");
-        let revision = response.header.expect("it has one").revision;
+        let mut has = BTreeMap::new();
+        let mut next = vec![0];
+        let revision = loop {
+            let response = match self.page(&address, next) {
+                Ok(response) => response,
+                Err(said) => return Some(said),
+            };
+            for pair in &response.kvs {
+                has.insert(pair.key.clone(), pair.value.clone());
+            }
+            match response.kvs.last() {
+                Some(last) if response.more => next = [last.key.as_ref(), &[0]].concat(),
+                _ => break response.header.expect("it has one").revision,
+            }
+        };
         if revision < self.revision {
             return Some(format!("revision {revision} after {} was given out", self.revision));
         }
-        let has: BTreeMap<&[u8], &Bytes> =
-            response.kvs.iter().map(|kv| (kv.key.as_ref(), &kv.value)).collect();
-        let lost = self.keys.iter().find(|(key, value)| has.get(key.as_bytes()) != Some(value));
+        let lost = self.keys.iter().find(|(key, value)| has.get(key.as_bytes()) != Some(*value));
         lost.map(|(key, _)| format!("{key} is lost or changed; {} of {}", has.len(), self.len()))
+    }
+    /// A page of keys from `first` on, or what is wrong with it.
+    fn page(&self, address: &str, first: Vec<u8>) -> Result<pb::RangeResponse, String> {
+        let request = pb::RangeRequest {
+            key: first.into(),
+            range_end: "\0".into(),
+            limit: PAGE_KEYS,
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(async {
+            let connection = Connection::try_open(address).await?;
+            let request = [request.encode_to_vec().into()];
+            std::io::Result::Ok(connection.method("/etcdserverpb.KV/Range", &request).await)
+        });
+        let answer = answer.map_err(|error| error.to_string())?;
+        if answer.code.as_deref() != Some("0") {
+            let Answer { code, message, reset, .. } = answer;
+            return Err(format!("no answer: {code:?} {message} {reset:?}"));
+        }
+        Ok(pb::RangeResponse::decode(answer.messages()[0].clone()).expect("it is one"))
     }
 }

@@ -91,13 +91,24 @@ impl Connection {
     /// # Panics
     /// When the server does not take part in HTTP/2.
     pub async fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).await.expect("the server accepts connections");
+        Self::try_open(address).await.expect("the server accepts connections")
+    }
+
+    /// Like [`open`](Self::open).
+    ///
+    /// # Errors
+    /// When nobody listens.
+    ///
+    /// # Panics
+    /// When the server does not take part in HTTP/2.
+    pub async fn try_open(address: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true).expect("the connection is open");
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
         let (requests, connection) = builder.handshake(stream).await.expect("HTTP/2 is spoken");
         let driver = connection_driver(connection);
-        Self { requests, driver }
+        Ok(Self { requests, driver })
     }
 
     /// How many streams the server lets a client open at once, once it has answered something.

@@ -12,7 +12,7 @@ use quorate_core::base::memory::MemoryBase;
 use quorate_core::store::{Frozen, Restored};
 use quorate_core::txn::check::{self, Invalid};
 use quorate_core::txn::is_read_only;
-use quorate_core::{Command, Error, LogPosition, Refusal, Reply, Store};
+use quorate_core::{Command, Error, LogPosition, Refusal, Reply, Store, Tally};
 use quorate_proto::etcdserverpb as pb;
 use tonic::Status;
 
@@ -161,7 +161,12 @@ impl Target for StateMachine {
     fn txn(&mut self, request: pb::TxnRequest) -> Answer<pb::TxnResponse> {
         check::check_txn(&request, TXN_OPS_MAX).map_err(invalid)?;
         let mut response = match is_read_only(&request) {
-            true => self.store.shared().view().read_txn(&request).map_err(failed)?,
+            true => self
+                .store
+                .shared()
+                .view()
+                .read_txn(&request, &mut Tally::default())
+                .map_err(failed)?,
             false => {
                 let reply = self.apply(&Command::Txn(request))?;
                 let Reply::Txn(response) = reply else { other_kind() };

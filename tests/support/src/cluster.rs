@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 
 use crate::certs::Pki;
 use crate::client::channel;
+use crate::net::Net;
 use crate::server::Server;
 
 /// How often founding is tried again with other ports.
@@ -30,6 +31,8 @@ pub struct Cluster {
     pki: Option<Pki>,
     /// The members, running or not.
     pub members: Vec<Server>,
+    /// The machines that they run on, when those are not this one.
+    net: Option<Net>,
     runtime: tokio::runtime::Runtime,
     // Holds the certificates.
     _folder: TempDir,
@@ -42,7 +45,16 @@ impl Cluster {
     /// # Panics
     /// When a folder cannot be made.
     pub fn new(program: &Path, size: usize, flags: &[&str]) -> Self {
-        Self::with(program, size, flags, false)
+        Self::with(program, size, flags, false, None)
+    }
+
+    /// Members, not running yet and without TLS, each on a machine of its own; the network can be
+    /// split.
+    ///
+    /// # Panics
+    /// When the network cannot be made; see [`Net::can_be_made`].
+    pub fn on_machines(program: &Path, size: usize, flags: &[&str]) -> Self {
+        Self::with(program, size, flags, false, Some(Net::new(size)))
     }
 
     /// Like [`new`](Self::new); the members speak to each other over TLS, with certificates of one
@@ -51,7 +63,7 @@ impl Cluster {
     /// # Panics
     /// When a folder cannot be made.
     pub fn new_with_tls(program: &Path, size: usize, flags: &[&str]) -> Self {
-        Self::with(program, size, flags, true)
+        Self::with(program, size, flags, true, None)
     }
 
     /// A running cluster without TLS.
@@ -83,7 +95,13 @@ impl Cluster {
         cluster
     }
 
-    fn with(program: &Path, size: usize, flags: &[&str], is_secure: bool) -> Self {
+    fn with(
+        program: &Path,
+        size: usize,
+        flags: &[&str],
+        is_secure: bool,
+        net: Option<Net>,
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let mut cluster = Self {
@@ -91,6 +109,7 @@ impl Cluster {
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             pki: is_secure.then(|| Pki::new(folder.path())),
             members: Vec::new(),
+            net,
             runtime: runtime.expect("a runtime"),
             _folder: folder,
         };
@@ -106,13 +125,25 @@ impl Cluster {
         let secure = self.pki.as_ref().map(Pki::peer_flags).unwrap_or_default();
         let flags: Vec<&str> = self.flags.iter().chain(&secure).map(String::as_str).collect();
         let server = Server::new(&self.program, &flags).named(&format!("m{number}"));
-        if self.pki.is_some() { server.with_peer_tls() } else { server }
+        let server = if self.pki.is_some() { server.with_peer_tls() } else { server };
+        match &self.net {
+            Some(net) => server.on_machine(&net.place(number)),
+            None => server,
+        }
     }
 
     /// The members as `--initial-cluster` names them.
     pub fn listed(&self) -> String {
         let listed = self.members.iter().map(|m| format!("{}={}", m.name(), m.peer_url()));
         listed.collect::<Vec<_>>().join(",")
+    }
+
+    /// The machines that the members run on.
+    ///
+    /// # Panics
+    /// When all of them run on this one.
+    pub fn net(&self) -> &Net {
+        self.net.as_ref().expect("the members have machines of their own")
     }
 
     /// The certificates that members show to each other.

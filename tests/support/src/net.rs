@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::program::search_path;
 use crate::require::{self, Need};
+use crate::server::Place;
 
 /// Names of interfaces are at most 15 characters long.
 const NAME_MAX: usize = 15;
@@ -61,6 +62,15 @@ impl Net {
     /// The name of the namespace that machine `i` is, as `ip netns exec` wants it.
     pub fn namespace(&self, i: usize) -> String {
         format!("{}-{i}", self.prefix)
+    }
+
+    /// What a server must know of machine `i` to run on it.
+    pub fn place(&self, i: usize) -> Place {
+        Place {
+            namespace: self.namespace(i),
+            client_address: self.client_address(i),
+            peer_address: self.peer_address(i),
+        }
     }
 
     /// Splits the peers' network: machines reach only those of their own group. Those in no group

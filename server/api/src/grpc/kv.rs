@@ -9,7 +9,7 @@ use quorate_core::mvcc::View;
 use quorate_core::mvcc::range::{RangeSummary, has_revision_filters, is_default_order, key_range};
 use quorate_core::txn::check;
 use quorate_core::txn::{is_read_only, is_serializable};
-use quorate_core::{Command, Error, Reply};
+use quorate_core::{Command, Error, Reply, Tally};
 use quorate_proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
@@ -30,6 +30,7 @@ impl Server {
     /// Proposes a command that a client asked for.
     pub(crate) async fn propose(&self, command: &Command, length: usize) -> Result<Reply, Status> {
         if self.replicated_len(length) > self.options().max_request_bytes {
+            self.member().durations().refused(command.kind());
             return Err(status(ApiError::RequestTooLarge));
         }
         self.member().propose(command).await.map_err(status)
@@ -58,9 +59,11 @@ impl Server {
 
     async fn range(&self, request: pb::RangeRequest) -> Result<EncodedRange, Status> {
         check::check_range(&request).map_err(status)?;
-        if !request.serializable {
-            self.member().linearize().await.map_err(status)?;
-        }
+        let reading = self.member().begin_range(request.serializable).await.map_err(status)?;
+        reading.end(self.read_range(request).await)
+    }
+
+    async fn read_range(&self, request: pb::RangeRequest) -> Result<EncodedRange, Status> {
         // The only ranges that take the same time whatever is in the store. Anything else can have
         // to pass over any number of deleted or newer keys.
         let counted =
@@ -84,12 +87,15 @@ impl Server {
         if !is_serializable(&request) {
             self.member().linearize().await.map_err(status)?;
         }
+        let reading = self.member().begin_read_txn();
         let server = self.clone();
         let read = move |_: &_| {
-            let response = server.member().view().read_txn(&request);
+            let mut tally = Tally::default();
+            let response = server.member().view().read_txn(&request, &mut tally);
+            server.member().durations().count(&tally);
             response.map_err(|error| server.read_failed(error))
         };
-        let mut response = self.scan(read).await??;
+        let mut response = reading.end(self.scan(read).await.and_then(|response| response))?;
         self.fill(&mut response.header);
         Ok(response)
     }
@@ -233,7 +239,8 @@ impl Chunks {
     fn read(&mut self) -> Result<EncodedRange, Status> {
         let view = self.server.member().view();
         let mut chunk = EncodedRange::default();
-        let summary = view.range(&self.request, false, &mut chunk);
+        let durations = self.server.member().durations();
+        let summary = durations.range(|| view.range(&self.request, false, &mut chunk));
         let summary = summary.map_err(|error| self.server.read_failed(error))?;
         if self.header_revision == 0 {
             self.header_revision = view.revision();
@@ -250,7 +257,7 @@ impl Chunks {
         if self.done {
             chunk.put_header(&self.server.header(self.header_revision));
             let behind = match &rest {
-                Some(rest) => view.count(rest, self.request.revision),
+                Some(rest) => durations.range(|| view.count(rest, self.request.revision)),
                 None => Ok(0),
             };
             let behind = behind.map_err(|fault| self.server.fault(&fault))?;

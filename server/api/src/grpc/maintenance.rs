@@ -1,6 +1,7 @@
 //! The Maintenance service.
 
 use std::pin::Pin;
+use std::time::Instant;
 
 use futures_util::Stream;
 use prost::Message;
@@ -98,9 +99,11 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<pb::HashResponse>, Status> {
         let server = self.0.clone();
         let hash = self.0.scan(move |_| {
+            let started = Instant::now();
             let view = server.member().view();
             let keys = view.hash_kv(0).map_err(|error| server.read_failed(error))?;
             let tables = server.member().store().tables(|tables| tables.checksum(keys.hash));
+            server.metrics().hash.observe(started.elapsed().as_secs_f64());
             Ok::<_, Status>((tables, view.revision()))
         });
         let (hash, revision) = hash.await??;
@@ -115,8 +118,10 @@ impl Maintenance for MaintenanceService {
         let request = request.into_inner();
         let server = self.0.clone();
         let hash = self.0.scan(move |_| {
+            let started = Instant::now();
             let view = server.member().view();
             let hash = view.hash_kv(request.revision).map_err(|error| server.read_failed(error))?;
+            server.metrics().hash_rev.observe(started.elapsed().as_secs_f64());
             Ok::<_, Status>((hash, view.revision()))
         });
         let (hash, revision) = hash.await??;

@@ -21,7 +21,7 @@ impl Watch for WatchService {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Reader>, Status> {
         let needs_leader = needs_leader(request.metadata().as_ref());
-        let outbox = Outbox::default();
+        let outbox = Outbox::new(self.0.metrics().watch.clone());
         let stream = WatchStream::new(self.0.clone(), outbox.clone());
         self.0.tasks().spawn(stream.run(request.into_inner(), needs_leader));
         Ok(Response::new(Reader(outbox)))

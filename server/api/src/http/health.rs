@@ -89,12 +89,10 @@ impl Pages {
     /// A read of one key, as a client would do it.
     async fn read(&self, serializable: bool) -> Result<(), String> {
         let member = self.server.member();
-        if !serializable {
-            let linearized = member.linearize().await;
-            linearized.map_err(|error| ApiError::from(error).text().to_owned())?;
-        }
+        let reading = member.begin_range(serializable).await;
+        let reading = reading.map_err(|error| ApiError::from(error).text().to_owned())?;
         let range = internal_range(serializable);
-        let rows = member.view().range(&range, false, &mut Vec::new());
+        let rows = reading.end(member.view().range(&range, false, &mut Vec::new()));
         rows.map(|_| ()).map_err(|error| error.to_string())
     }
 

@@ -171,6 +171,14 @@ impl Frame {
         Self::Control(Box::new(response))
     }
 
+    /// How many events it carries.
+    pub(crate) fn events(&self) -> usize {
+        match self {
+            Self::Control(_) => 0,
+            Self::Events(events) => events.len(),
+        }
+    }
+
     /// What the message weighs in a queue.
     pub(crate) fn size(&self) -> usize {
         match self {

@@ -13,7 +13,6 @@ use quorate_raft::Member;
 
 use super::frame::{Batch, Events, Frame};
 use super::outbox::Outbox;
-use crate::metrics::WatchMetrics;
 
 /// Versions told in one go.
 const CHUNK_VERSIONS: usize = 512;
@@ -96,15 +95,14 @@ pub(crate) struct Join {
 #[derive(Clone)]
 pub(crate) struct Hub {
     member: Arc<Member>,
-    metrics: WatchMetrics,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl Hub {
-    pub(crate) fn new(member: Arc<Member>, metrics: WatchMetrics) -> Self {
+    pub(crate) fn new(member: Arc<Member>) -> Self {
         let revision = member.store().revision();
         let inner = Inner { revision, telling: revision, ..Inner::default() };
-        Self { member, metrics, inner: Arc::new(Mutex::new(inner)) }
+        Self { member, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Tells watchers of what is written, for ever.
@@ -249,52 +247,51 @@ impl Hub {
         let records = view.history_piece(*next, *to, CHUNK_VERSIONS)?;
         let last = records.last().filter(|_| records.len() == CHUNK_VERSIONS);
         let goes_on = last.map(|last| last.revision);
-        let mut sent = 0;
         let mut inner = self.inner.lock();
         for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
             let main = revision[0].revision.main;
             if main != begun && goes_on.is_some_and(|last| last.main == main) {
                 // More of it may follow: what comes before goes out without it.
-                sent += self.send_all(&mut inner, batches, 0);
+                self.send_all(&mut inner, batches, 0);
                 inner.revision = inner.revision.max(main - 1);
             }
             for record in revision {
                 collect(&inner, view, record, batches)?;
             }
             if goes_on.is_none_or(|last| last.main != main) {
-                sent += self.send_all(&mut inner, batches, BATCH_BYTES_MAX);
+                self.send_all(&mut inner, batches, BATCH_BYTES_MAX);
             }
         }
         match goes_on {
             Some(last) => *next = Revision::new(last.main, last.sub + 1),
             None => {
-                sent += self.send_all(&mut inner, batches, 0);
+                self.send_all(&mut inner, batches, 0);
                 inner.revision = *to;
             }
         }
-        self.metrics.events.inc_by(sent);
         self.answer_requests(&mut inner);
         Ok(goes_on.is_some())
     }
 
-    /// Sends the batches of at least this size; returns how many events were sent.
+    /// Sends the batches of at least this size.
     fn send_all(
         &self,
         inner: &mut Inner,
         batches: &mut BTreeMap<EntryId, Batch>,
         bytes_min: usize,
-    ) -> u64 {
+    ) {
         let full = batches.extract_if(.., |_, batch| batch.size() >= bytes_min);
         let full: Vec<(EntryId, Batch)> = full.collect();
-        full.into_iter().map(|(id, batch)| self.send(inner, id, batch)).sum()
+        for (id, batch) in full {
+            self.send(inner, id, batch);
+        }
     }
 
     /// Gives a batch to every watcher of a group. Those whose outbox is full fall behind.
-    fn send(&self, inner: &mut Inner, id: EntryId, batch: Batch) -> u64 {
+    fn send(&self, inner: &mut Inner, id: EntryId, batch: Batch) {
         let header = self.header(batch.last_revision());
         let batch = Arc::new(batch);
-        let Some(group) = inner.groups.get_mut(&id) else { return 0 };
-        let mut sent = 0;
+        let Some(group) = inner.groups.get_mut(&id) else { return };
         let mut behind = Vec::new();
         for ((stream, watch_id), watcher) in &mut group.watchers {
             let first = batch.first_at(watcher.from);
@@ -303,7 +300,6 @@ impl Hub {
             }
             let from = watcher.from.max(batch.first_revision());
             let events = Events::new(*watch_id, header, batch.clone(), first);
-            sent += events.len() as u64;
             watcher.active = true;
             if !watcher.outbox.offer(events.frames(watcher.fragment), *watch_id, from) {
                 behind.push((*stream, *watch_id));
@@ -312,7 +308,6 @@ impl Hub {
         for (stream, watch_id) in behind {
             inner.remove(stream, watch_id);
         }
-        sent
     }
 }
 

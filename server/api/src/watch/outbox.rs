@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tonic::Status;
 
 use super::frame::Frame;
+use crate::metrics::WatchMetrics;
 
 /// Events that wait for a stream, in bytes. Above, its watchers fall behind.
 const BYTES_MAX: usize = 4 << 20;
@@ -51,14 +52,33 @@ impl Inner {
 
 /// The queue between those who have messages for a stream and the connection that sends them.
 /// Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Outbox {
     inner: Arc<Mutex<Inner>>,
+    metrics: WatchMetrics,
     /// Signalled when the stream's task may have something to do.
     changed: Arc<Notify>,
 }
 
 impl Outbox {
+    /// An empty queue. Events count as pending while they are in it, and as sent from then on.
+    pub(crate) fn new(metrics: WatchMetrics) -> Self {
+        Self { inner: Arc::default(), metrics, changed: Arc::default() }
+    }
+
+    fn pending(&self, frame: &Frame) {
+        if frame.events() > 0 {
+            self.metrics.pending.add(i64::try_from(frame.events()).unwrap_or(0));
+        }
+    }
+
+    fn sent(&self, frame: &Frame) {
+        if frame.events() > 0 {
+            self.metrics.pending.sub(i64::try_from(frame.events()).unwrap_or(0));
+            self.metrics.events.inc_by(frame.events() as u64);
+        }
+    }
+
     /// Queues events unless the queue is full; then the watcher is noted as lagging behind from
     /// main revision `from` on, and false is returned.
     pub(crate) fn offer(&self, frames: Vec<Frame>, watch_id: i64, from: i64) -> bool {
@@ -72,7 +92,10 @@ impl Outbox {
             self.changed.notify_one();
             return false;
         }
-        frames.into_iter().for_each(|frame| inner.put(frame));
+        for frame in frames {
+            self.pending(&frame);
+            inner.put(frame);
+        }
         true
     }
 
@@ -80,6 +103,7 @@ impl Outbox {
     pub(crate) fn push(&self, frame: Frame) {
         let mut inner = self.inner.lock();
         if !inner.gone {
+            self.pending(&frame);
             inner.put(frame);
         }
     }
@@ -128,6 +152,7 @@ impl futures_util::Stream for Reader {
         if let Some(frame) = inner.frames.pop_front() {
             let had_room = inner.has_room(ROOM_PART);
             inner.bytes -= frame.size();
+            self.0.sent(&frame);
             if !had_room && inner.has_room(ROOM_PART) {
                 self.0.changed.notify_one();
             }
@@ -151,7 +176,9 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut inner = self.0.inner.lock();
         inner.gone = true;
-        inner.frames.clear();
+        for frame in inner.frames.drain(..) {
+            self.0.sent(&frame);
+        }
         inner.bytes = 0;
         drop(inner);
         self.0.changed.notify_one();

@@ -43,6 +43,8 @@ pub(crate) struct WatchStream {
     /// Watchers that a compaction ended: a client may still cancel them.
     ended: BTreeSet<i64>,
     next_id: i64,
+    /// Watchers that were behind when they were last counted.
+    slow: i64,
 }
 
 impl WatchStream {
@@ -50,7 +52,7 @@ impl WatchStream {
         static STREAMS: AtomicU64 = AtomicU64::new(0);
         let id = STREAMS.fetch_add(1, Ordering::Relaxed);
         let (watchers, ended) = (BTreeMap::new(), BTreeSet::new());
-        Self { server, id, outbox, watchers, ended, next_id: 0 }
+        Self { server, id, outbox, watchers, ended, next_id: 0, slow: 0 }
     }
 
     /// Serves the stream until the client is gone or the server stops.
@@ -61,6 +63,7 @@ impl WatchStream {
         self.server.hub().leave_all(self.id);
         let watchers = i64::try_from(self.watchers.len()).unwrap_or(0);
         self.server.metrics().watch.watchers.sub(watchers);
+        self.server.metrics().watch.slow.sub(self.slow);
         self.server.metrics().watch.streams.dec();
     }
 
@@ -86,7 +89,7 @@ impl WatchStream {
                 return status(ApiError::WatchCanceled);
             }
             let room = self.outbox.has_room();
-            let behind = self.watchers.values().any(|watcher| watcher.behind.is_some());
+            let behind = self.count_slow() > 0;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return status(ApiError::Stopped),
@@ -106,6 +109,17 @@ impl WatchStream {
                 }
             }
         }
+    }
+
+    /// How many watchers are behind; the metrics show it too.
+    fn count_slow(&mut self) -> i64 {
+        let slow = self.watchers.values().filter(|watcher| watcher.behind.is_some());
+        let slow = i64::try_from(slow.count()).unwrap_or(0);
+        if slow != self.slow {
+            self.server.metrics().watch.slow.add(slow - self.slow);
+            self.slow = slow;
+        }
+        slow
     }
 
     /// The interval with up to a tenth added, so that streams opened together do not report
@@ -313,7 +327,6 @@ impl WatchStream {
         }
         let header = self.server.header(revision);
         let events = Events::new(watch_id, header, Arc::new(batch), 0);
-        self.server.metrics().watch.events.inc_by(events.len() as u64);
         let limit = watcher.fragment.then(|| self.fragment_limit());
         events.frames(limit).into_iter().for_each(|frame| self.outbox.push(frame));
     }

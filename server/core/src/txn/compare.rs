@@ -8,7 +8,7 @@ use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::{Compare, TxnRequest};
 
 use crate::mvcc::View;
-use crate::{Error, KeyRange, RecordRef, Revision};
+use crate::{Error, KeyRange, RecordRef, Revision, Tally};
 
 /// The key as it compares when it does not exist.
 const MISSING: RecordRef<'static> = RecordRef {
@@ -23,25 +23,31 @@ const MISSING: RecordRef<'static> = RecordRef {
 
 /// Decides the transaction and those nested in the chosen branches, depth first: one answer for
 /// each, in the order in which execution meets them.
-pub(crate) fn decide(view: &View, txn: &TxnRequest) -> Result<Vec<bool>, Error> {
+pub(crate) fn decide(view: &View, txn: &TxnRequest, tally: &mut Tally) -> Result<Vec<bool>, Error> {
     let mut path = Vec::with_capacity(1);
-    descend(view, txn, &mut path)?;
+    descend(view, txn, tally, &mut path)?;
     Ok(path)
 }
 
-fn descend(view: &View, txn: &TxnRequest, path: &mut Vec<bool>) -> Result<(), Error> {
-    let succeeded = all_hold(view, &txn.compare)?;
+fn descend(
+    view: &View,
+    txn: &TxnRequest,
+    tally: &mut Tally,
+    path: &mut Vec<bool>,
+) -> Result<(), Error> {
+    let succeeded = all_hold(view, &txn.compare, tally)?;
     path.push(succeeded);
     for op in if succeeded { &txn.success } else { &txn.failure } {
         if let Some(Request::RequestTxn(nested)) = &op.request {
-            descend(view, nested, path)?;
+            descend(view, nested, tally, path)?;
         }
     }
     Ok(())
 }
 
-fn all_hold(view: &View, compares: &[Compare]) -> Result<bool, Error> {
+fn all_hold(view: &View, compares: &[Compare], tally: &mut Tally) -> Result<bool, Error> {
     for compare in compares {
+        tally.range();
         if !holds(view, compare)? {
             return Ok(false);
         }

@@ -10,7 +10,7 @@ use quorate_proto::etcdserverpb::{
 use super::decide;
 use crate::mvcc::View;
 use crate::store::{Changes, Store};
-use crate::{Error, Fault, KeyRange, Record, Refusal};
+use crate::{Error, Fault, KeyRange, Record, Refusal, Tally};
 
 /// A header that says nothing but a revision; the API fills in the rest where clients see it.
 pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
@@ -30,9 +30,19 @@ fn range(view: &View, request: &RangeRequest) -> Result<RangeResponse, Error> {
 }
 
 impl View {
-    /// Answers a transaction of ranges alone from this view.
-    pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
-        let succeeded = decide(self, request)?[0];
+    /// Answers a transaction of ranges alone from this view, and counts what it reads.
+    pub fn read_txn(&self, request: &TxnRequest, tally: &mut Tally) -> Result<TxnResponse, Error> {
+        let response = self.decide_and_read(request, tally);
+        tally.end_step();
+        response
+    }
+
+    fn decide_and_read(
+        &self,
+        request: &TxnRequest,
+        tally: &mut Tally,
+    ) -> Result<TxnResponse, Error> {
+        let succeeded = decide(self, request, tally)?[0];
         let ops = if succeeded { &request.success } else { &request.failure };
         let ranges = ops.iter().filter_map(|op| match &op.request {
             Some(Request::RequestRange(range)) => Some(range),
@@ -43,6 +53,7 @@ impl View {
         }
         let mut responses = Vec::with_capacity(ops.len());
         for request in ranges {
+            tally.range();
             let response = Response::ResponseRange(range(self, request)?);
             responses.push(ResponseOp { response: Some(response) });
         }
@@ -55,8 +66,9 @@ impl Store {
     pub(crate) fn txn(&mut self, request: &TxnRequest) -> Result<TxnResponse, Error> {
         let mut changes = self.begin();
         let view = self.view(changes);
-        let path = decide(&view, request)?;
+        let path = decide(&view, request, &mut self.tally)?;
         self.check_branches(&view, request, &mut path.iter().copied())?;
+        self.tally.end_step();
         let mut path = path.into_iter();
         let mut response = self.execute(&mut changes, request, &mut path)?;
         self.commit(changes);
@@ -66,7 +78,7 @@ impl Store {
 
     /// Refuses what cannot be executed, before anything is written.
     fn check_branches(
-        &self,
+        &mut self,
         view: &View,
         request: &TxnRequest,
         path: &mut impl Iterator<Item = bool>,
@@ -74,7 +86,13 @@ impl Store {
         for op in chosen(request, path).1 {
             match &op.request {
                 Some(Request::RequestRange(range)) => view.check_revision(range.revision)?,
-                Some(Request::RequestPut(put)) => self.check_put(view, put)?,
+                Some(Request::RequestPut(put)) => {
+                    self.check_lease(put)?;
+                    if needs_previous(put) {
+                        self.tally.range();
+                    }
+                    Self::check_key(view, put)?;
+                }
                 Some(Request::RequestTxn(nested)) => self.check_branches(view, nested, path)?,
                 Some(Request::RequestDeleteRange(_)) | None => {}
             }
@@ -93,6 +111,7 @@ impl Store {
         for op in ops {
             let response = match &op.request {
                 Some(Request::RequestRange(request)) => {
+                    self.tally.range();
                     Response::ResponseRange(range(&self.view(*changes), request)?)
                 }
                 Some(Request::RequestPut(put)) => Response::ResponsePut(self.put(changes, put)?),
@@ -109,12 +128,17 @@ impl Store {
         Ok(TxnResponse { header: Some(ResponseHeader::default()), succeeded, responses })
     }
 
-    /// Refuses a put that cannot be executed.
-    pub(crate) fn check_put(&self, view: &View, put: &PutRequest) -> Result<(), Error> {
-        if put.lease != 0 && !self.shared().tables(|tables| tables.leases.contains_key(&put.lease))
-        {
-            return Err(Refusal::LeaseNotFound.into());
+    /// Refuses a put with a lease that does not exist.
+    pub(crate) fn check_lease(&self, put: &PutRequest) -> Result<(), Refusal> {
+        let exists = |lease| self.shared().tables(|tables| tables.leases.contains_key(lease));
+        match put.lease == 0 || exists(&put.lease) {
+            true => Ok(()),
+            false => Err(Refusal::LeaseNotFound),
         }
+    }
+
+    /// Refuses a put that keeps something of a key that does not exist.
+    pub(crate) fn check_key(view: &View, put: &PutRequest) -> Result<(), Error> {
         let needs_key = put.ignore_value || put.ignore_lease;
         if needs_key && view.get(&put.key, view.revision)?.is_none() {
             return Err(Refusal::KeyNotFound.into());
@@ -122,15 +146,15 @@ impl Store {
         Ok(())
     }
 
-    /// Executes a put that passed [`Store::check_put`].
+    /// Executes a put that passed [`Store::check_lease`] and [`Store::check_key`].
     pub(crate) fn put(
         &mut self,
         changes: &mut Changes,
         put: &PutRequest,
     ) -> Result<PutResponse, Error> {
-        let needs_previous = put.prev_kv || put.ignore_value || put.ignore_lease;
-        let previous = match needs_previous {
+        let previous = match needs_previous(put) {
             true => {
+                self.tally.range();
                 let view = self.view(*changes);
                 view.get(&put.key, view.revision)?
             }
@@ -147,6 +171,7 @@ impl Store {
             true => kept.map_or(0, |record| record.lease),
             false => put.lease,
         };
+        self.tally.put(&put.key, &value);
         self.write_put(changes, put.key.clone(), value, lease)?;
         let prev_kv = previous.filter(|_| put.prev_kv).map(|record| record.to_key_value());
         Ok(PutResponse { header: header(changes.main), prev_kv })
@@ -160,6 +185,10 @@ impl Store {
     ) -> Result<DeleteRangeResponse, Error> {
         let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
         let view = self.view(*changes);
+        if request.prev_kv {
+            self.tally.range();
+        }
+        self.tally.delete();
         let mut doomed: Vec<Record> = Vec::new();
         view.walk(&range, view.revision, request.prev_kv, &mut |row| {
             doomed.push(row.to_owned());
@@ -180,10 +209,16 @@ impl Store {
     /// Deletes the keys attached to a lease, in one revision.
     pub(crate) fn delete_leased(&mut self, changes: &mut Changes, lease: i64) -> Result<(), Fault> {
         for key in self.stack.lease_keys(lease)? {
+            self.tally.delete();
             self.write_delete(changes, &key)?;
         }
         Ok(())
     }
+}
+
+/// Whether a put needs what the key held before.
+fn needs_previous(put: &PutRequest) -> bool {
+    put.prev_kv || put.ignore_value || put.ignore_lease
 }
 
 /// The next answer on the path, and the operations of the branch that it chooses.

@@ -51,6 +51,29 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
 ];
 
+/// Flags under "Integrity".
+pub(super) const INTEGRITY: &[Flag] = &[
+    value(
+        "feature-gates",
+        "NAME=BOOL,..",
+        "",
+        "InitialCorruptCheck=true: start only with the data that the other members have. \
+         CompactHashCheck=true: compare what compactions left",
+    ),
+    value(
+        "corrupt-check-time",
+        "TIME",
+        "0s",
+        "How often the leader compares the members' newest data; 0s for never",
+    ),
+    value(
+        "compact-hash-check-time",
+        "TIME",
+        "1m0s",
+        "How often the leader compares what the last compaction left, with CompactHashCheck",
+    ),
+];
+
 /// Flags under "Discovery".
 pub(super) const DISCOVERY: &[Flag] = &[
     value(

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::Stream;
 use openraft::errors::{
@@ -56,16 +56,20 @@ impl Network {
         within: Duration,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(within, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(failed(&status)),
-            Err(_) => Err(RPCError::Timeout(Timeout {
+        let failure = match tokio::time::timeout(within, call).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => failed(&status),
+            Err(_) => RPCError::Timeout(Timeout {
                 action,
                 id: self.links.identity().member_id,
                 target: self.target,
                 timeout: within,
-            })),
+            }),
+        };
+        if let Some(link) = self.links.to(self.target) {
+            link.metrics.sent_failures.inc();
         }
+        Err(failure)
     }
 }
 
@@ -78,9 +82,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, Error> {
         let last = codec::last_of(&request);
-        let mut client = self.link()?.control;
-        let call = client.heartbeat(codec::append_to_wire(request));
-        let reply = self.call(RPCTypes::AppendEntries, option.hard_ttl(), call).await?;
+        let Link { mut control, metrics, .. } = self.link()?;
+        let call = control.heartbeat(codec::append_to_wire(request));
+        let started = Instant::now();
+        let reply = self.call(RPCTypes::AppendEntries, option.hard_ttl(), call).await;
+        let reply = reply.inspect_err(|_| self.links.metrics().heartbeat_failed())?;
+        metrics.round_trip.observe(started.elapsed().as_secs_f64());
         codec::response_from_wire(reply, last).map_err(|error| malformed(&error))
     }
 
@@ -130,7 +137,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let client = self.link().map_err(streaming)?.bulk;
-        super::transfer::send(client, vote, snapshot, cancel).await
+        let transfer = self.links.metrics().peers.begin_sending(self.target);
+        let sent = super::transfer::send(client, vote, snapshot, cancel).await?;
+        transfer.arrived();
+        Ok(sent)
     }
 
     async fn transfer_leader(

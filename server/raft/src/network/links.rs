@@ -20,10 +20,13 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use super::{Connection, Dial, header};
+use super::counted::Counted;
+use super::metrics::{LinkMetrics, PeerMetrics};
+use super::{Dial, header};
 use crate::consensus::BoxFuture;
 use crate::exclusion::Notice;
 use crate::leadership::Peers;
+use crate::metrics::Metrics;
 
 /// Most bytes of a message: the largest request, a batch of entries of that size, and room.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -114,16 +117,22 @@ struct Connector {
     urls: Arc<[String]>,
     /// How long one URL may take.
     within: Duration,
+    metrics: Arc<LinkMetrics>,
 }
 
 impl Connector {
-    fn new(dial: Arc<dyn Dial>, urls: Arc<[String]>, patience: Duration) -> Self {
-        Self { dial, urls, within: patience + DIAL_WITHIN }
+    fn new(
+        dial: Arc<dyn Dial>,
+        urls: Arc<[String]>,
+        patience: Duration,
+        metrics: Arc<LinkMetrics>,
+    ) -> Self {
+        Self { dial, urls, within: patience + DIAL_WITHIN, metrics }
     }
 }
 
 impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<Box<dyn Connection>>;
+    type Response = TokioIo<Counted>;
     type Error = io::Error;
     type Future = BoxFuture<'static, io::Result<Self::Response>>;
 
@@ -132,12 +141,14 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { dial, urls, within } = self.clone();
+        let Self { dial, urls, within, metrics } = self.clone();
         let connect = async move {
             let mut failed = io::Error::other("the member has no peer URL");
             for url in urls.iter() {
                 match tokio::time::timeout(within, dial.dial(url.clone())).await {
-                    Ok(Ok(connection)) => return Ok(TokioIo::new(connection)),
+                    Ok(Ok(connection)) => {
+                        return Ok(TokioIo::new(Counted::new(connection, metrics)));
+                    }
                     Ok(Err(error)) => {
                         failed = io::Error::new(error.kind(), format!("{url}: {error}"));
                     }
@@ -165,6 +176,7 @@ pub(crate) struct Link {
     pub(crate) bulk: Client,
     /// For what clients of one member ask of another one.
     pub(crate) requests: Client,
+    pub(crate) metrics: Arc<LinkMetrics>,
 }
 
 /// The connections of this member to all others.
@@ -176,6 +188,7 @@ pub(crate) struct Links {
     store: Arc<Shared>,
     peers: watch::Receiver<Peers>,
     notice: Notice,
+    metrics: Arc<Metrics>,
     links: Mutex<BTreeMap<u64, Link>>,
 }
 
@@ -187,9 +200,15 @@ impl Links {
         patience: Duration,
         store: Arc<Shared>,
         peers: watch::Receiver<Peers>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        let notice = Notice::new();
-        Self { identity, dial, patience, store, peers, notice, links: Mutex::default() }
+        let (notice, links) = (Notice::new(), Mutex::default());
+        Self { identity, dial, patience, store, peers, notice, metrics, links }
+    }
+
+    /// What is measured of all members.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Where it is noted that the cluster goes on without this member.
@@ -237,8 +256,10 @@ impl Links {
     fn connect(&self, member: u64, urls: &[String]) -> Link {
         let urls: Arc<[String]> = urls.into();
         let identify = Identify::new(&self.identity, member, self.store.clone());
+        let metrics = self.metrics.peers.link(member);
         let client = || {
-            let connector = Connector::new(self.dial.clone(), urls.clone(), self.patience);
+            let (dial, metrics) = (self.dial.clone(), metrics.clone());
+            let connector = Connector::new(dial, urls.clone(), self.patience, metrics);
             let channel = endpoint(self.patience).connect_with_connector_lazy(connector);
             let calls = InterceptedService::new(channel, identify.clone());
             PeerClient::new(Heeding { calls, notice: self.notice.clone() })
@@ -251,13 +272,16 @@ impl Links {
             bulk: client(),
             requests: client(),
             urls: urls.clone(),
+            metrics: metrics.clone(),
         }
     }
 }
 
 /// A client of a member of which only the URL is known, as before a cluster is joined.
 pub(crate) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> PeerClient<Channel> {
-    let connector = Connector::new(dial, [url.to_owned()].into(), patience);
+    // It is nobody's yet, and shown nowhere.
+    let metrics = PeerMetrics::new(0).link(0);
+    let connector = Connector::new(dial, [url.to_owned()].into(), patience, metrics);
     PeerClient::new(endpoint(patience).connect_with_connector_lazy(connector))
 }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::raft::StreamAppendResult;
+use prost::Message;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::peer_server::{Peer, PeerServer};
 use quorate_proto::peer::proposal_reply::Outcome;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::counted::float;
 use super::links::MESSAGE_BYTES_MAX;
 use super::{codec, guard};
 use crate::consensus::Unavailable;
@@ -71,8 +73,10 @@ impl Peer for PeerService {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let from = self.admit(&request)?;
         let inner = self.0.clone();
+        let received = inner.metrics.peers.received(from);
         // A request that cannot be read ends the stream; the leader begins another one.
         let requests = request.into_inner().scan((), move |(), message| {
+            let message = message.inspect(|m| received.inc_by(float(m.encoded_len())));
             let request = message.ok().and_then(|message| codec::append_from_wire(message).ok());
             if let Some(request) = &request {
                 inner.heard.note(from, &request.vote);
@@ -141,7 +145,10 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::SnapshotPart>>,
     ) -> Result<Response<pb::SnapshotReply>, Status> {
         let from = self.admit(&request)?;
-        super::transfer::receive(&self.0, from, request.into_inner()).await.map(Response::new)
+        let transfer = self.0.metrics.peers.begin_receiving(from);
+        let reply = super::transfer::receive(&self.0, from, request.into_inner()).await?;
+        transfer.arrived();
+        Ok(Response::new(reply))
     }
 
     async fn propose(

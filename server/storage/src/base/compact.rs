@@ -31,6 +31,11 @@ pub(super) fn is_due(meta: &Meta) -> bool {
     meta.compacted > meta.deleted
 }
 
+/// Whether the deletion of what is due has begun.
+pub(super) fn has_begun(meta: &Meta) -> bool {
+    meta.deleting > meta.deleted
+}
+
 /// Looks at up to `rows` versions and deletes what they make unreachable; brings `meta` up to date.
 /// Returns how many rows it deleted.
 pub(super) fn step(
@@ -39,7 +44,7 @@ pub(super) fn step(
     counts: &CountIndex,
     meta: &mut Meta,
 ) -> Result<u64, Fault> {
-    if meta.deleting <= meta.deleted {
+    if !has_begun(meta) {
         // A walk keeps its end even if there is another compaction meanwhile: the next walk begins
         // where this one ends.
         meta.deleting = meta.compacted;

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 use quorate_core::Fault;
@@ -129,9 +129,11 @@ struct Inner {
     deleted: i64,
     waiting_for_deletion: Vec<(i64, Done)>,
     /// Those who wait for the running defragmentation.
-    defragmenting: Option<Vec<Done>>,
+    defragmenting: Option<(Instant, Vec<Done>)>,
     sizes: Sizes,
     base: Arc<Snapshot>,
+    /// Earlier ones that somebody may still read.
+    earlier: Vec<Weak<Snapshot>>,
     number: u64,
 }
 
@@ -181,6 +183,7 @@ impl Engine {
                 defragmenting: None,
                 sizes: Sizes::default(),
                 base: opened.base,
+                earlier: Vec::new(),
                 number: opened.number,
             }),
             wake: Condvar::new(),
@@ -196,6 +199,7 @@ impl Engine {
             database: opened.database,
             number: opened.number,
             meta,
+            walk: None,
         };
         worker.publish_sizes()?;
         let thread = std::thread::Builder::new().name("flush".to_owned());
@@ -211,6 +215,14 @@ impl Engine {
     /// Sizes after the last flush.
     pub fn sizes(&self) -> Sizes {
         self.shared.inner.lock().sizes
+    }
+
+    /// Brings the number of open read transactions up to date among the metrics.
+    pub fn show_readers(&self) {
+        let inner = self.shared.inner.lock();
+        let earlier = inner.earlier.iter().filter(|earlier| earlier.strong_count() > 0);
+        let readers = 1 + i64::try_from(earlier.count()).unwrap_or(0);
+        self.shared.metrics.readers.set(readers);
     }
 
     /// The way to flush for those who must not keep the database open.
@@ -270,11 +282,12 @@ impl Engine {
     /// at the end; reads and writes go on meanwhile.
     pub fn defragment(&self, done: Done) {
         let mut inner = self.shared.inner.lock();
-        if let Some(waiting) = &mut inner.defragmenting {
+        if let Some((_, waiting)) = &mut inner.defragmenting {
             waiting.push(done);
             return;
         }
-        inner.defragmenting = Some(vec![done]);
+        inner.defragmenting = Some((Instant::now(), vec![done]));
+        self.shared.metrics.defragmenting.set(1);
         let (base, number) = (inner.base.clone(), inner.number);
         drop(inner);
         let shared = self.shared.clone();
@@ -348,13 +361,18 @@ fn superseded() -> Fault {
 /// Tells those who wait. A defragmentation that failed leaves the old file in use.
 fn end_defragmentation(shared: &EngineShared, result: Result<(), String>) {
     let mut inner = shared.inner.lock();
-    let waiting = inner.defragmenting.take();
+    let ended = inner.defragmenting.take();
     drop(inner);
+    let Some((started, waiting)) = ended else { return };
+    shared.metrics.defragmenting.set(0);
+    if result.is_ok() {
+        shared.metrics.defrag.observe(started.elapsed().as_secs_f64());
+    }
     if let Err(error) = &result {
         tracing::error!(error, "the defragmentation failed; the database is as it was");
     }
     shared.wake.notify_one();
-    for done in waiting.into_iter().flatten() {
+    for done in waiting {
         done(result.clone());
     }
 }
@@ -365,6 +383,8 @@ struct Worker {
     database: Arc<Database>,
     number: u64,
     meta: Meta,
+    /// Since when compacted history is being deleted.
+    walk: Option<Instant>,
 }
 
 /// What to do next.
@@ -426,12 +446,15 @@ impl Worker {
     }
 
     fn compact(&mut self) -> Result<(), Fault> {
+        let started = Instant::now();
+        let walk = *self.walk.get_or_insert(started);
         let base = self.shared.inner.lock().base.clone();
         let txn = begin(&self.database)?;
         let deleted = compact::step(&txn, COMPACT_ROWS, base.counts(), &mut self.meta)?;
         txn.commit().map_err(fault)?;
         self.shared.metrics.compacted_keys.inc_by(deleted);
         self.install(false)?;
+        self.measure_compaction(started, walk);
         self.tell_deleted();
         Ok(())
     }
@@ -449,6 +472,20 @@ impl Worker {
         for (_, done) in ready {
             done(Ok(()));
         }
+    }
+
+    /// A step of a compaction is done.
+    fn measure_compaction(&mut self, started: Instant, walk: Instant) {
+        let metrics = &self.shared.metrics;
+        metrics.compaction_pause.observe(started.elapsed().as_secs_f64() * 1e3);
+        if compact::has_begun(&self.meta) {
+            return;
+        }
+        self.walk = None;
+        metrics.compaction_total.observe(walk.elapsed().as_secs_f64() * 1e3);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs());
+        metrics.compaction_last.set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
     /// Does the last step of a defragmentation and goes on in the new file.
@@ -516,7 +553,10 @@ impl Worker {
         let old = {
             let mut inner = self.shared.inner.lock();
             inner.number = self.number;
-            std::mem::replace(&mut inner.base, base.clone())
+            let old = std::mem::replace(&mut inner.base, base.clone());
+            inner.earlier.retain(|earlier| earlier.strong_count() > 0);
+            inner.earlier.push(Arc::downgrade(&old));
+            old
         };
         self.shared.store.install_base(base, flushed);
         drop(old);

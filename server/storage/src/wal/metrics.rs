@@ -7,6 +7,8 @@ use prometheus::{Gauge, Histogram, HistogramOpts, Registry, exponential_buckets}
 pub struct Metrics {
     /// Seconds until a group was durable.
     pub(super) fsync: Histogram,
+    /// Seconds that writing a group took, without the wait for what follows.
+    pub(super) write: Histogram,
     /// Bytes written.
     pub(super) written_bytes: Gauge,
 }
@@ -18,10 +20,16 @@ impl Default for Metrics {
             "etcd_disk_wal_fsync_duration_seconds",
             "The time it took to make a group of log records durable.",
         );
-        let fsync = fsync.buckets(buckets);
+        let fsync = fsync.buckets(buckets.clone());
+        let write = HistogramOpts::new(
+            "etcd_disk_wal_write_duration_seconds",
+            "The time it took to write a group of log records; with direct IO it is durable then.",
+        );
+        let write = write.buckets(buckets);
         let written = "Bytes written to the log.";
         Self {
             fsync: Histogram::with_opts(fsync).expect("constants make a histogram"),
+            write: Histogram::with_opts(write).expect("constants make a histogram"),
             written_bytes: Gauge::new("etcd_disk_wal_write_bytes_total", written)
                 .expect("constants make a gauge"),
         }
@@ -32,6 +40,7 @@ impl Metrics {
     /// Adds the metrics to a registry.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.fsync.clone()))?;
+        registry.register(Box::new(self.write.clone()))?;
         registry.register(Box::new(self.written_bytes.clone()))
     }
 }

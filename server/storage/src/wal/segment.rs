@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
@@ -77,13 +78,15 @@ impl SegmentFile {
         Ok(Self { file, mode: WriteMode::Buffered })
     }
 
-    /// Writes whole blocks at `offset` and makes them durable.
-    pub(super) fn write_durably(&self, blocks: &[u8], offset: u64) -> io::Result<()> {
+    /// Writes whole blocks at `offset` and makes them durable. Returns what the write alone took.
+    pub(super) fn write_durably(&self, blocks: &[u8], offset: u64) -> io::Result<Duration> {
+        let started = Instant::now();
         self.file.write_all_at(blocks, offset)?;
-        match self.mode {
-            WriteMode::Direct => Ok(()),
-            WriteMode::Buffered => self.file.sync_data(),
+        let took = started.elapsed();
+        if self.mode == WriteMode::Buffered {
+            self.file.sync_data()?;
         }
+        Ok(took)
     }
 
     /// How this segment is written.

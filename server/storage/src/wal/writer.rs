@@ -206,7 +206,8 @@ impl Writer {
         }
         seal_group(&mut self.content, start, bitmap, self.segment, self.groups);
         let file = self.file.as_ref().expect("a segment is open");
-        file.write_durably(self.blocks.fill(&self.content), self.origin)?;
+        let took = file.write_durably(self.blocks.fill(&self.content), self.origin)?;
+        self.shared.metrics.write.observe(took.as_secs_f64());
         self.shared.metrics.written_bytes.add((self.content.len() - start) as f64);
         self.groups += 1;
         let base = usize::try_from(self.origin).expect("segments are below 4 GiB");

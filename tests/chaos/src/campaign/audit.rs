@@ -78,7 +78,7 @@ impl<'a> Auditor<'a> {
 ///
 /// # Panics
 /// When the watch fails.
-pub(super) async fn events(url: &str, from: i64, to: i64) -> Vec<Event> {
+pub async fn events(url: &str, from: i64, to: i64) -> Vec<Event> {
     if from > to {
         return Vec::new();
     }

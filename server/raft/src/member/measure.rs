@@ -1,0 +1,116 @@
+//! What a member measures of itself and its requests.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quorate_core::{Fault, KeyRange, Kind};
+
+use super::{Member, RequestError};
+use crate::metrics::{Durations, Metrics, Read, Reading};
+
+impl Member {
+    /// Begins a range, which is measured: unless it is serializable, waits like
+    /// [`linearize`](Self::linearize).
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn begin_range(&self, serializable: bool) -> Result<Reading<'_>, RequestError> {
+        let started = Instant::now();
+        let mut reading = self.metrics.durations.read(Read::Range, started);
+        if serializable {
+            reading.ready(started);
+        } else {
+            self.linearize_since(started).await?;
+            reading.ready(self.inner.barrier.passed());
+        }
+        Ok(reading)
+    }
+
+    /// Begins a transaction of ranges alone, which is measured.
+    pub fn begin_read_txn(&self) -> Reading<'_> {
+        self.metrics.durations.read(Read::Txn, Instant::now())
+    }
+
+    /// How long requests take.
+    pub fn durations(&self) -> &Durations {
+        &self.metrics.durations
+    }
+
+    /// Brings gauges up to date and returns the metrics.
+    pub fn metrics(&self) -> &Metrics {
+        let sizes = self.sizes();
+        let status = self.consensus.status_now();
+        let me = Some(self.identity.member_id);
+        let metrics = &self.metrics;
+        metrics.has_leader.set(i64::from(status.leader.is_some()));
+        metrics.is_leader.set(i64::from(status.leader == me));
+        metrics.proposals_committed.set(float(self.consensus.committed()));
+        metrics.proposals_applied.set(float(self.progress.applied()));
+        metrics.proposals_pending.set(float(self.proposals.load(Ordering::Relaxed) as u64));
+        metrics.quota.set(float(self.quota.limit()));
+        metrics.db_total_size.set(float(sizes.allocated));
+        metrics.db_in_use.set(float(sizes.in_use));
+        metrics.current_revision.set(float(self.store.revision().unsigned_abs()));
+        metrics.compact_revision.set(float(self.store.compacted().max(0).unsigned_abs()));
+        match self.count_keys() {
+            Ok(keys) => metrics.keys.set(float(keys.unsigned_abs())),
+            Err(fault) => self.fail(&fault),
+        }
+        metrics.cluster.members_are(self.identity.member_id, &self.members());
+        self.flusher.engine().show_readers();
+        metrics
+    }
+
+    fn count_keys(&self) -> Result<i64, Fault> {
+        let first = Bytes::from_static(&[0]);
+        let view = self.view();
+        view.count(&KeyRange::from_wire(first.clone(), first), view.revision())
+    }
+
+    /// Adds the metrics of the member, its log and its database to a registry.
+    pub fn register_metrics(&self, registry: &prometheus::Registry) -> prometheus::Result<()> {
+        self.metrics.register(registry)?;
+        self.flusher.wal().metrics().register(registry)?;
+        self.flusher.engine().metrics().register(registry)
+    }
+}
+
+/// A proposal that waits for its answer. One that is dropped before has failed.
+pub(super) struct Proposal<'a> {
+    metrics: &'a Metrics,
+    kind: Kind,
+    started: Instant,
+    open: bool,
+}
+
+impl<'a> Proposal<'a> {
+    pub(super) fn new(metrics: &'a Metrics, kind: Kind) -> Self {
+        Self { metrics, kind, started: Instant::now(), open: true }
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn answered(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Proposal<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.metrics.proposals_failed.inc();
+            self.metrics.durations.unanswered(self.kind, self.started);
+        } else {
+            self.metrics.durations.answered(self.kind, self.started);
+        }
+    }
+}
+
+/// A number as a gauge shows it; the last bits of very large ones are lost.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+fn float(number: u64) -> f64 {
+    number as f64
+}

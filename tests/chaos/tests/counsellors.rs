@@ -1,0 +1,247 @@
+//! The story that every operator of a quorum knows. It is told as it happens: with `--nocapture` a
+//! person can read it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_test_chaos::campaign::events;
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::net::Net;
+use quorate_test_support::{program, wait};
+use tonic::{Code, Status};
+
+/// How many counsellors there are.
+const COUNSELLORS: usize = 9;
+/// How long the land may be without a king.
+const INTERREGNUM_MAX: Duration = Duration::from_secs(20);
+/// How long messengers may take to bring everybody the laws that were made without him.
+const REUNION_MAX: Duration = Duration::from_secs(60);
+/// Laws that each counsellor proposes on a normal day.
+const LAWS: usize = 5;
+
+/// The land.
+struct Land {
+    cluster: Cluster,
+    /// Laws that were made: name, text and by which counsellor.
+    laws: Vec<(String, String)>,
+    /// Laws that were proposed and not made.
+    refused: Vec<String>,
+}
+
+/// Says what happens.
+macro_rules! tell {
+    ($($part:tt)*) => { eprintln!("  {}", format_args!($($part)*)) };
+}
+
+impl Land {
+    fn found() -> Self {
+        let mut cluster = Cluster::on_machines(&program::quorate(), COUNSELLORS, &[]);
+        cluster.start();
+        Self { cluster, laws: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Everything that a counsellor says of himself.
+    fn status(&self, i: usize) -> Result<pb::StatusResponse, Status> {
+        let mut client = MaintenanceClient::new(self.cluster.channel(i - 1));
+        let asked = async { client.status(pb::StatusRequest {}).await };
+        Ok(self.cluster.block_on(asked)?.into_inner())
+    }
+
+    /// The king, as all of `counsellors` know him.
+    fn king(&self, counsellors: &[usize]) -> usize {
+        wait::until("a king whom all know", INTERREGNUM_MAX, || {
+            let mut known = counsellors.iter().map(|i| self.status(*i).ok().map(|s| s.leader));
+            let first = known.next()??;
+            (first != 0 && known.all(|other| other == Some(first))).then_some(())?;
+            let is_he = |i: &&usize| self.status(**i).is_ok_and(|s| self.id(&s) == first);
+            counsellors.iter().find(is_he).copied()
+        })
+    }
+
+    fn id(&self, status: &pb::StatusResponse) -> u64 {
+        status.header.unwrap_or_default().member_id
+    }
+
+    fn propose(&self, by: usize, name: &str, text: &str) -> Result<i64, Status> {
+        let mut client = KvClient::new(self.cluster.channel(by - 1));
+        let (key, value) = (name.to_owned().into(), text.to_owned().into());
+        let put = pb::PutRequest { key, value, ..Default::default() };
+        let made = self.cluster.block_on(async { client.put(put).await })?;
+        Ok(made.into_inner().header.unwrap_or_default().revision)
+    }
+
+    /// Makes a law; a counsellor who has just lost his king may ask again.
+    fn make(&mut self, by: usize, name: &str) {
+        let text = format!("said counsellor {by}");
+        wait::until("a law", INTERREGNUM_MAX, || self.propose(by, name, &text).ok());
+        self.laws.push((name.to_owned(), text));
+    }
+
+    fn read(&self, by: usize, name: &str, serializable: bool) -> Result<Option<String>, Status> {
+        let mut client = KvClient::new(self.cluster.channel(by - 1));
+        let key = name.to_owned().into();
+        let range = pb::RangeRequest { key, serializable, ..Default::default() };
+        let answer = self.cluster.block_on(async { client.range(range).await })?.into_inner();
+        let text =
+            |kv: &quorate_proto::mvccpb::KeyValue| String::from_utf8_lossy(&kv.value).into_owned();
+        Ok(answer.kvs.first().map(text))
+    }
+
+    /// Every counsellor has every law, in the same order, and nothing else.
+    fn has_one_history(&self) -> i64 {
+        let last = self.laws.last().unwrap();
+        let everywhere = |name: &str, text: &str| {
+            (1..=COUNSELLORS)
+                .all(|i| self.read(i, name, true).is_ok_and(|read| read.as_deref() == Some(text)))
+        };
+        wait::until("the last law is known everywhere", REUNION_MAX, || {
+            everywhere(&last.0, &last.1).then_some(())
+        });
+        let revision = self.status(1).unwrap().header.unwrap_or_default().revision;
+        wait::until("all have come equally far", REUNION_MAX, || {
+            (1..=COUNSELLORS)
+                .all(|i| {
+                    self.hash(i, revision).is_ok_and(|hash| hash == self.hash(1, revision).unwrap())
+                })
+                .then_some(())
+        });
+        let history = |i: usize| {
+            let url = self.cluster.members[i - 1].url();
+            self.cluster.block_on(events(&url, 2, revision))
+        };
+        let first = history(1);
+        for i in 2..=COUNSELLORS {
+            assert_eq!(history(i), first, "counsellor {i} tells another history");
+        }
+        for (name, text) in &self.laws {
+            let told = first.iter().filter_map(|event| event.kv.as_ref());
+            let told: Vec<_> = told.filter(|kv| kv.key == name.as_bytes()).collect();
+            assert_eq!(told.len(), 1, "{name}");
+            assert_eq!(told[0].value, text.as_bytes(), "{name}");
+        }
+        for name in &self.refused {
+            let told = first.iter().filter_map(|event| event.kv.as_ref());
+            assert_eq!(told.filter(|kv| kv.key == name.as_bytes()).count(), 0, "{name}");
+        }
+        revision
+    }
+
+    fn hash(&self, i: usize, revision: i64) -> Result<u32, Status> {
+        let mut client = MaintenanceClient::new(self.cluster.channel(i - 1));
+        let request = pb::HashKvRequest { revision };
+        Ok(self.cluster.block_on(async { client.hash_kv(request).await })?.into_inner().hash)
+    }
+
+    /// All of `counsellors` are asked for laws and for what is the law now; none may answer.
+    fn is_powerless(&mut self, counsellors: &[usize], known: &str) {
+        for i in counsellors {
+            let name = format!("law of the four, by {i}");
+            let refusal = self.propose(*i, &name, "void").expect_err("four of nine make no law");
+            assert!(
+                matches!(refusal.code(), Code::Unavailable | Code::DeadlineExceeded),
+                "{refusal}"
+            );
+            self.refused.push(name);
+            let unread = self.read(*i, known, false).expect_err("four of nine cannot know the law");
+            assert!(
+                matches!(unread.code(), Code::Unavailable | Code::DeadlineExceeded),
+                "{unread}"
+            );
+            let old = self.read(*i, known, true).unwrap();
+            assert!(old.is_some(), "what he remembers, he may say");
+            tell!("Counsellor {i} is asked for a law: \"{}\".", refusal.message());
+        }
+    }
+}
+
+fn named(counsellors: &[usize]) -> String {
+    let mut names = String::new();
+    for i in counsellors {
+        write!(names, "{}{i}", if names.is_empty() { "" } else { ", " }).unwrap();
+    }
+    names
+}
+
+#[test]
+fn nine_counsellors() {
+    if !Net::can_be_made("nine counsellors") {
+        return;
+    }
+    let everybody: Vec<usize> = (1..=COUNSELLORS).collect();
+    eprintln!("\nThe king and his counsellors\n");
+    let mut land = Land::found();
+    let king = land.king(&everybody);
+    tell!("Nine counsellors found a land and elect one of them king: {king}.");
+    for i in &everybody {
+        for law in 0..LAWS {
+            land.make(*i, &format!("law {law} of counsellor {i}"));
+        }
+    }
+    tell!("Each of them makes {LAWS} laws; it is the same to whom one brings a law.");
+    let revision = land.has_one_history();
+    tell!("All nine know all {} laws, in one order, up to revision {revision}.", land.laws.len());
+
+    land.cluster.members[king - 1].kill();
+    let died = Instant::now();
+    tell!("The king dies.");
+    let living: Vec<usize> = everybody.iter().copied().filter(|i| *i != king).collect();
+    land.make(living[0], "law of the interregnum");
+    let took = died.elapsed();
+    let heir = land.king(&living);
+    assert_ne!(heir, king);
+    tell!(
+        "Counsellor {heir} is elected; {:.1} s after the death there is a new law.",
+        took.as_secs_f64()
+    );
+    land.cluster.members[king - 1].start();
+    assert_eq!(land.king(&everybody), heir, "who was king before is a counsellor among others");
+    tell!("{king} rises again, and finds himself a counsellor.");
+    land.has_one_history();
+
+    // The king is on the smaller side: that is the harder case.
+    let others: Vec<usize> = everybody.iter().copied().filter(|i| *i != heir).collect();
+    let (three, five) = others.split_at(3);
+    let four: Vec<usize> = three.iter().copied().chain([heir]).collect();
+    land.cluster.net().split(&[five, &four]);
+    tell!(
+        "An earthquake splits the land: {} here; {} there, with the king.",
+        named(five),
+        named(&four)
+    );
+    let split = Instant::now();
+    land.make(five[0], "first law of the five");
+    tell!("{:.1} s later the five make a law.", split.elapsed().as_secs_f64());
+    let second = land.king(five);
+    assert!(five.contains(&second));
+    tell!("They have made counsellor {second} their king.");
+    land.is_powerless(&four, "law of the interregnum");
+    tell!(
+        "The four make no law, and say of none that it is the last. They have a crown, and no power."
+    );
+    for i in five {
+        land.make(*i, &format!("law of the five, by {i}"));
+        assert!(land.read(*i, "law of the interregnum", false).unwrap().is_some());
+    }
+    tell!("The five go on making laws.");
+
+    land.cluster.net().heal();
+    let healed = Instant::now();
+    let one = land.king(&everybody);
+    tell!(
+        "The land is reunited under king {one}, {:.1} s after the bridge stands.",
+        healed.elapsed().as_secs_f64()
+    );
+    for i in &everybody {
+        land.make(*i, &format!("law of the reunion, by {i}"));
+    }
+    let revision = land.has_one_history();
+    tell!(
+        "All nine tell one history of {} laws, up to revision {revision}. None of the four's is in it.\n",
+        land.laws.len()
+    );
+}
