@@ -101,16 +101,18 @@ impl RowSink for EncodedRange {
 
 impl Encode for EncodedRange {
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let bytes = self.bytes;
+        let is_large = bytes.len() >= LARGE_BYTES;
         let copy = move || {
-            out.reserve(self.bytes.len());
-            out.put_slice(&self.bytes);
-            drop(self);
+            out.reserve(bytes.len());
+            out.put_slice(&bytes);
+            drop(bytes);
         };
         // A copy of a large answer takes long enough for others to be served meanwhile.
-        if self.bytes.len() < LARGE_BYTES {
-            copy()
-        } else {
+        if is_large {
             tokio::task::block_in_place(copy)
+        } else {
+            copy()
         }
         Ok(())
     }
