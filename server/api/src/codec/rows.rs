@@ -12,6 +12,9 @@ use tonic::codec::EncodeBuf;
 
 use super::Encode;
 
+/// Answers that are at least so long are copied where they hold up nobody.
+const LARGE_BYTES: usize = 1 << 20;
+
 /// Numbers of the fields of `RangeResponse`.
 mod response {
     pub(super) const HEADER: u32 = 1;
@@ -98,8 +101,19 @@ impl RowSink for EncodedRange {
 
 impl Encode for EncodedRange {
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(self.bytes.len());
-        out.put_slice(&self.bytes);
+        let bytes = self.bytes;
+        let is_large = bytes.len() >= LARGE_BYTES;
+        let copy = move || {
+            out.reserve(bytes.len());
+            out.put_slice(&bytes);
+            drop(bytes);
+        };
+        // A copy of a large answer takes long enough for others to be served meanwhile.
+        if is_large {
+            tokio::task::block_in_place(copy)
+        } else {
+            copy()
+        }
         Ok(())
     }
 }

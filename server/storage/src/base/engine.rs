@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 use quorate_core::Fault;
+use quorate_core::mvcc::SharedLayer;
 use quorate_core::store::{Frozen, Restored, Shared};
 use redb::Database;
 
@@ -25,6 +26,8 @@ use crate::OnFault;
 /// Files up to this size are verified as a whole when they are opened: it takes less than a tenth
 /// of a second. Larger ones are trusted, and rows are verified as they are read.
 const VERIFY_BYTES_MAX: u64 = 64 << 20;
+/// Pause before it is looked at again whether readers have let go of a flushed layer.
+const LET_GO_PAUSE: Duration = Duration::from_millis(100);
 /// Versions looked at in one transaction while compacted history is deleted.
 const COMPACT_ROWS: usize = 4096;
 /// A copy is close enough for the last step when it is behind by this many revisions or less.
@@ -200,6 +203,7 @@ impl Engine {
             number: opened.number,
             meta,
             walk: None,
+            flushed: Vec::new(),
         };
         worker.publish_sizes()?;
         let thread = std::thread::Builder::new().name("flush".to_owned());
@@ -385,6 +389,9 @@ struct Worker {
     meta: Meta,
     /// Since when compacted history is being deleted.
     walk: Option<Instant>,
+    /// Layers that are flushed and may still be read. Freeing one takes tens of milliseconds, which
+    /// nobody but this thread has: it lets go last.
+    flushed: Vec<SharedLayer>,
 }
 
 /// What to do next.
@@ -411,9 +418,10 @@ impl Worker {
         }
     }
 
-    fn next(&self) -> Next {
-        let mut inner = self.shared.inner.lock();
+    fn next(&mut self) -> Next {
         loop {
+            self.flushed.retain(|layer| Arc::strong_count(layer) > 1);
+            let mut inner = self.shared.inner.lock();
             if let Some(job) = inner.jobs.pop_front() {
                 return Next::Job(job);
             }
@@ -423,7 +431,11 @@ impl Worker {
             if compact::is_due(&self.meta) && inner.defragmenting.is_none() {
                 return Next::Compact;
             }
-            self.shared.wake.wait(&mut inner);
+            if self.flushed.is_empty() {
+                self.shared.wake.wait(&mut inner);
+            } else {
+                self.shared.wake.wait_for(&mut inner, LET_GO_PAUSE);
+            }
         }
     }
 
@@ -441,6 +453,7 @@ impl Worker {
         let seconds = started.elapsed().as_secs_f64();
         self.shared.metrics.commit.observe(seconds);
         tracing::debug!(revision = frozen.revision, seconds, "flushed");
+        self.flushed.push(frozen.layer);
         done(Ok(()));
         Ok(())
     }
