@@ -144,7 +144,7 @@ impl Integrity {
             }
         }
         // When most differ from this one, this one is wrong.
-        if differing.len() > (others + 1) / 2 {
+        if differing.len() > others.div_ceil(2) {
             self.raise(self.inner.identity.member_id).await;
         } else {
             for member in differing {

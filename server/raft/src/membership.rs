@@ -254,7 +254,8 @@ impl Membership {
         let members = draft.full_members().count();
         let started = self.started(draft.full_members());
         // One member that runs may become two, although both must then run.
-        if !is_learner && !(members == 1 && started == 1) && started < quorum(members + 1) {
+        let grows_from_one = members == 1 && started == 1;
+        if !is_learner && !grows_from_one && started < quorum(members + 1) {
             return Err(Refusal::NotEnoughStarted);
         }
         if members > 1 && self.healthy(draft) < quorum(members + 1) {

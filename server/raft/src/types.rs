@@ -347,7 +347,7 @@ mod tests {
         let payloads = [
             EntryPayload::Blank,
             EntryPayload::Normal(Payload::local(Bytes::from_static(b"command"))),
-            EntryPayload::Normal(Payload::forwarded(forwarded.clone()).unwrap()),
+            EntryPayload::Normal(Payload::forwarded(forwarded).unwrap()),
             EntryPayload::Membership(membership),
         ];
         for payload in payloads {

@@ -40,7 +40,7 @@ pub(crate) enum Source {
         suffix: String,
     },
     /// Where they register themselves.
-    Registry(Registry),
+    Registry(Box<Registry>),
 }
 
 /// A discovery service: an etcd or Quorate cluster at which the founders of another one meet.
@@ -80,7 +80,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, versions: TlsVersions) -
     let srv = read_srv(reader);
     let listed = read_listed(reader);
     let source = match (registry, srv) {
-        (Some(registry), _) => Source::Registry(registry),
+        (Some(registry), _) => Source::Registry(Box::new(registry)),
         (None, Some(srv)) => srv,
         (None, None) if given.is_empty() => {
             Source::Listed(peer_urls.iter().map(|url| (name.to_owned(), url.clone())).collect())

@@ -118,7 +118,7 @@ fn create(database: &Database) -> Result<(), Fault> {
 
 /// Work for the thread.
 enum Job {
-    Flush(Frozen, Done),
+    Flush(Box<Frozen>, Done),
     /// With the number of the file that was copied.
     FinishCopy(Copy, u64),
     Install(Box<Received>, Installed),
@@ -314,7 +314,7 @@ impl Queue {
     /// Merges a frozen layer into the database. Everything in it must be durable in the log. `done`
     /// is dropped, and nothing merged, when a state that was installed has taken the layer's place.
     pub fn flush(&self, frozen: Frozen, done: Done) {
-        self.0.inner.lock().jobs.push_back(Job::Flush(frozen, done));
+        self.0.inner.lock().jobs.push_back(Job::Flush(Box::new(frozen), done));
         self.0.wake.notify_one();
     }
 
@@ -405,7 +405,7 @@ impl Worker {
     fn run(mut self) {
         loop {
             let result = match self.next() {
-                Next::Job(Job::Flush(frozen, done)) => self.flush(frozen, done),
+                Next::Job(Job::Flush(frozen, done)) => self.flush(*frozen, done),
                 Next::Job(Job::FinishCopy(copy, number)) => self.finish_copy(copy, number),
                 Next::Job(Job::Install(received, done)) => self.replace(*received, done),
                 Next::Compact => self.compact(),

@@ -1,6 +1,6 @@
 //! Founders that meet at a discovery service.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use quorate_proto::etcdserverpb as pb;
@@ -22,7 +22,7 @@ struct Meeting {
 }
 
 impl Meeting {
-    fn new(service: &PathBuf, founders: usize) -> Self {
+    fn new(service: &Path, founders: usize) -> Self {
         let service = Cluster::start_new(service, 1, &[]);
         let founders = Cluster::new(&program::quorate(), founders, &[]);
         let mut meeting = Self { service, founders };
@@ -57,7 +57,7 @@ fn waits(founder: &Server) {
     wait::until("a founder waits for others", SAID_WITHIN, says);
 }
 
-fn founders_meet(service: &PathBuf) {
+fn founders_meet(service: &Path) {
     let mut meeting = Meeting::new(service, 4);
     let late = meeting.founders.members.pop().unwrap();
     assert_says(&refusal(&mut meeting.founders.members[0]), &["discovery: size key not found"]);
