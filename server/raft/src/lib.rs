@@ -19,7 +19,6 @@
 mod ask;
 mod compactor;
 mod consensus;
-mod describe;
 mod duties;
 mod exclusion;
 mod flusher;
@@ -42,7 +41,6 @@ mod types;
 
 pub use compactor::AutoCompaction;
 pub use consensus::{BoxFuture, Consensus, RaftStatus, Unavailable};
-pub use describe::{DescribedMember, Description, describe};
 pub use exclusion::Exclusion;
 pub use flusher::FlushOptions;
 pub use integrity::{Inconsistent, IntegrityChecks};
@@ -50,6 +48,7 @@ pub use lessor::{Renewal, TimeToLive};
 pub use member::{Member, MemberInfo};
 pub use membership::MembershipRules;
 pub use metrics::{Durations, Metrics, Read, Reading};
+pub use network::describe::{DescribedMember, Description, describe};
 pub use network::server::PeerService;
 pub use network::{Connection, Dial};
 pub use progress::Progress;

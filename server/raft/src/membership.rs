@@ -50,14 +50,14 @@ type Written = Result<
 
 /// Changes the members while this member leads.
 pub(crate) struct Membership {
-    pub(crate) me: u64,
-    pub(crate) raft: Raft<TypeConfig, StateMachine>,
-    pub(crate) store: Arc<Shared>,
-    pub(crate) activity: Arc<Activity>,
-    pub(crate) rules: MembershipRules,
-    pub(crate) metrics: Arc<Metrics>,
+    me: u64,
+    raft: Raft<TypeConfig, StateMachine>,
+    store: Arc<Shared>,
+    activity: Arc<Activity>,
+    rules: MembershipRules,
+    metrics: Arc<Metrics>,
     /// Held while a change is made: each is decided on what the one before it left.
-    pub(crate) one_at_a_time: tokio::sync::Mutex<()>,
+    one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 /// What is asked of a change: who the members are, and who of them has a vote.
@@ -79,6 +79,19 @@ impl Draft {
 }
 
 impl Membership {
+    /// Changes of members that `me` makes when it leads.
+    pub(crate) fn new(
+        me: u64,
+        raft: Raft<TypeConfig, StateMachine>,
+        store: Arc<Shared>,
+        activity: Arc<Activity>,
+        rules: MembershipRules,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let one_at_a_time = tokio::sync::Mutex::default();
+        Self { me, raft, store, activity, rules, metrics, one_at_a_time }
+    }
+
     /// Makes a change if this member leads.
     pub(crate) async fn change_here(&self, change: Change) -> pb::MemberChangeReply {
         let _one = self.one_at_a_time.lock().await;

@@ -18,6 +18,7 @@ pub(crate) mod append;
 pub(crate) mod client;
 pub(crate) mod codec;
 mod counted;
+pub(crate) mod describe;
 pub(crate) mod forward;
 pub(crate) mod guard;
 pub(crate) mod links;

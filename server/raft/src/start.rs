@@ -164,27 +164,13 @@ pub(crate) async fn assemble(
     let (status, status_receiver) = watch::channel(RaftStatus::default());
     let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
     let tasks = TaskTracker::new();
-    let follower = Follower {
-        raft: raft.clone(),
-        heard: heard.clone(),
-        activity: activity.clone(),
-        heartbeat: options.heartbeat,
-        election_timeout: options.election_timeout,
-        status,
-        peers,
-    };
-    tasks.spawn(follower.run());
+    let (follows, active) = (heard.clone(), activity.clone());
+    tasks.spawn(follower(raft.clone(), options, follows, active, status, peers).run());
     let forwarder = Forwarder::new(links.clone(), waiters, rand::random(), tasks.clone());
     let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
-    let membership = Membership {
-        me: identity.member_id,
-        raft: raft.clone(),
-        store: shared.clone(),
-        activity,
-        rules: options.membership,
-        one_at_a_time: tokio::sync::Mutex::default(),
-        metrics: metrics.clone(),
-    };
+    let me = identity.member_id;
+    let (rules, counted) = (options.membership, metrics.clone());
+    let membership = Membership::new(me, raft.clone(), shared.clone(), activity, rules, counted);
     let inner = Inner {
         identity,
         version: options.version.clone(),
@@ -204,6 +190,18 @@ pub(crate) async fn assemble(
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
     let store = shared;
     Ok(Assembled { store, consensus, inner, links, flusher, progress, quota, metrics, tasks })
+}
+
+fn follower(
+    raft: Raft<TypeConfig, StateMachine>,
+    options: &Options,
+    heard: Arc<Heard>,
+    activity: Arc<Activity>,
+    status: watch::Sender<RaftStatus>,
+    peers: watch::Sender<Peers>,
+) -> Follower {
+    let Options { heartbeat, election_timeout, .. } = *options;
+    Follower { raft, heard, activity, heartbeat, election_timeout, status, peers }
 }
 
 fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Opened, StartError> {

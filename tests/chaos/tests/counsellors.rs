@@ -24,6 +24,9 @@ const REUNION_MAX: Duration = Duration::from_secs(60);
 /// Laws that each counsellor proposes on a normal day.
 const LAWS: usize = 5;
 
+/// The law that was made when one king was dead and the next one new.
+const BETWEEN_KINGS: &str = "law of the interregnum";
+
 /// The land.
 struct Land {
     cluster: Cluster,
@@ -167,14 +170,9 @@ fn named(counsellors: &[usize]) -> String {
     names
 }
 
-#[test]
-fn nine_counsellors() {
-    if !Net::can_be_made("nine counsellors") {
-        return;
-    }
+/// Nine found a land, and make laws.
+fn founding(land: &mut Land) -> usize {
     let everybody: Vec<usize> = (1..=COUNSELLORS).collect();
-    eprintln!("\nThe king and his counsellors\n");
-    let mut land = Land::found();
     let king = land.king(&everybody);
     tell!("Nine counsellors found a land and elect one of them king: {king}.");
     for i in &everybody {
@@ -185,63 +183,76 @@ fn nine_counsellors() {
     tell!("Each of them makes {LAWS} laws; it is the same to whom one brings a law.");
     let revision = land.has_one_history();
     tell!("All nine know all {} laws, in one order, up to revision {revision}.", land.laws.len());
+    king
+}
 
+/// The king dies, another one is elected, and the dead one comes back as a counsellor.
+fn succession(land: &mut Land, king: usize) -> usize {
     land.cluster.members[king - 1].kill();
     let died = Instant::now();
     tell!("The king dies.");
-    let living: Vec<usize> = everybody.iter().copied().filter(|i| *i != king).collect();
-    land.make(living[0], "law of the interregnum");
-    let took = died.elapsed();
+    let living: Vec<usize> = (1..=COUNSELLORS).filter(|i| *i != king).collect();
+    land.make(living[0], BETWEEN_KINGS);
+    let took = died.elapsed().as_secs_f64();
     let heir = land.king(&living);
     assert_ne!(heir, king);
-    tell!(
-        "Counsellor {heir} is elected; {:.1} s after the death there is a new law.",
-        took.as_secs_f64()
-    );
+    tell!("Counsellor {heir} is elected; {took:.1} s after the death there is a new law.");
     land.cluster.members[king - 1].start();
+    let everybody: Vec<usize> = (1..=COUNSELLORS).collect();
     assert_eq!(land.king(&everybody), heir, "who was king before is a counsellor among others");
     tell!("{king} rises again, and finds himself a counsellor.");
     land.has_one_history();
+    heir
+}
 
-    // The king is on the smaller side: that is the harder case.
-    let others: Vec<usize> = everybody.iter().copied().filter(|i| *i != heir).collect();
+/// The land is split into five and four, with the king among the four: that is the harder case.
+fn division(land: &mut Land, king: usize) {
+    let others: Vec<usize> = (1..=COUNSELLORS).filter(|i| *i != king).collect();
     let (three, five) = others.split_at(3);
-    let four: Vec<usize> = three.iter().copied().chain([heir]).collect();
+    let four: Vec<usize> = three.iter().copied().chain([king]).collect();
     land.cluster.net().split(&[five, &four]);
-    tell!(
-        "An earthquake splits the land: {} here; {} there, with the king.",
-        named(five),
-        named(&four)
-    );
+    let (here, there) = (named(five), named(&four));
+    tell!("An earthquake splits the land: {here} here; {there} there, with the king.");
     let split = Instant::now();
     land.make(five[0], "first law of the five");
     tell!("{:.1} s later the five make a law.", split.elapsed().as_secs_f64());
     let second = land.king(five);
     assert!(five.contains(&second));
     tell!("They have made counsellor {second} their king.");
-    land.is_powerless(&four, "law of the interregnum");
-    tell!(
-        "The four make no law, and say of none that it is the last. They have a crown, and no power."
-    );
+    land.is_powerless(&four, BETWEEN_KINGS);
+    tell!("The four make no law, and say of none that it is the last. They have a crown alone.");
     for i in five {
         land.make(*i, &format!("law of the five, by {i}"));
-        assert!(land.read(*i, "law of the interregnum", false).unwrap().is_some());
+        assert!(land.read(*i, BETWEEN_KINGS, false).unwrap().is_some());
     }
     tell!("The five go on making laws.");
+}
 
+/// The land is one again.
+fn reunion(land: &mut Land) {
     land.cluster.net().heal();
     let healed = Instant::now();
-    let one = land.king(&everybody);
-    tell!(
-        "The land is reunited under king {one}, {:.1} s after the bridge stands.",
-        healed.elapsed().as_secs_f64()
-    );
+    let everybody: Vec<usize> = (1..=COUNSELLORS).collect();
+    let king = land.king(&everybody);
+    let took = healed.elapsed().as_secs_f64();
+    tell!("The land is reunited under king {king}, {took:.1} s after the bridge stands.");
     for i in &everybody {
         land.make(*i, &format!("law of the reunion, by {i}"));
     }
-    let revision = land.has_one_history();
-    tell!(
-        "All nine tell one history of {} laws, up to revision {revision}. None of the four's is in it.\n",
-        land.laws.len()
-    );
+    let (revision, laws) = (land.has_one_history(), land.laws.len());
+    tell!("All nine tell one history of {laws} laws, up to revision {revision}.");
+    tell!("None of the four's is in it.\n");
+}
+
+#[test]
+fn nine_counsellors() {
+    if !Net::can_be_made("nine counsellors") {
+        return;
+    }
+    eprintln!("\nThe king and his counsellors\n");
+    let mut land = Land::found();
+    let king = founding(&mut land);
+    let heir = succession(&mut land, king);
+    division(&mut land, heir);
+    reunion(&mut land);
 }

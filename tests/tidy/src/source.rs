@@ -23,7 +23,12 @@ struct Reserved {
 const RESERVED: [Reserved; 4] = [
     Reserved {
         name: "tonic::Status",
-        homes: &["server/api/", "server/raft/src/network", "tests/"],
+        homes: &[
+            "server/api/",
+            "server/raft/src/network",
+            "server/node/src/bootstrap/registry",
+            "tests/",
+        ],
     },
     Reserved { name: "openraft::", homes: &["server/raft/"] },
     Reserved { name: "redb::", homes: &["server/storage/"] },

@@ -239,9 +239,9 @@ impl Engine {
         self.shared.image()
     }
 
-    /// Begins to receive another member's state, or goes on where an earlier stream of it ended. `id`
-    /// is the name of the sender's [`Image`]. One state is received at a time, by one stream: a half that has another
-    /// name is dropped, and an earlier [`Incoming`] refuses what comes.
+    /// Begins to receive another member's state, or goes on where an earlier stream of it ended.
+    /// `id` is the name of the sender's [`Image`]. One state is received at a time, by one stream:
+    /// a half that has another name is dropped, and an earlier [`Incoming`] refuses what comes.
     pub fn receive(&self, id: &str) -> Result<Incoming, ReceiveError> {
         let shared = &self.shared;
         Receiving::open(&shared.receiving, id, || {
@@ -332,8 +332,8 @@ impl Drop for Engine {
     }
 }
 
-/// Copies file `number`, of which `base` is a commit, up to the last step, and hands the copy to the
-/// thread that flushes.
+/// Copies file `number`, of which `base` is a commit, up to the last step, and hands the copy to
+/// the thread that flushes.
 fn copy(shared: &EngineShared, base: Arc<Snapshot>, number: u64) -> Result<(), Fault> {
     let last = || {
         let inner = shared.inner.lock();
