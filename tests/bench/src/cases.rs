@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod cluster;
 mod life;
 mod memory;
 mod put;
@@ -44,6 +45,8 @@ pub enum Case {
     Restart,
     /// The slowest writes beside heavy work.
     Stalls,
+    /// Writes and reads on three members.
+    Cluster,
 }
 
 /// What all cases need.
@@ -106,6 +109,9 @@ pub(crate) fn run(
     }
     if is_asked(Case::Stalls) {
         write(vec![stalls::run(bench).context("stalls")?])?;
+    }
+    if is_asked(Case::Cluster) {
+        write(cluster::run(bench).context("three members")?)?;
     }
     Ok(())
 }

@@ -24,6 +24,11 @@ impl Usage {
         Ok(Self { cpu, written_bytes })
     }
 
+    /// What two processes have used together.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self { cpu: self.cpu + other.cpu, written_bytes: self.written_bytes + other.written_bytes }
+    }
+
     /// What was used since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {

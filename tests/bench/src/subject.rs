@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use quorate_proto::etcdserverpb::{StatusRequest, StatusResponse};
 use quorate_test_support::server::Server;
 use quorate_test_support::{program, repository};
 use tempfile::TempDir;
+
+use crate::client::message::Rpc;
+use crate::client::{self};
 
 /// What both are started with, besides addresses and a data directory.
 pub(crate) const FLAGS: [&str; 1] = ["--quota-backend-bytes=8589934592"];
@@ -94,6 +98,67 @@ impl Programs {
             said = server.log_tail();
         }
         bail!("{} is not ready:\n{said}", program.display())
+    }
+
+    /// A cluster with no data that is ready for clients.
+    ///
+    /// # Errors
+    /// When a member does not become ready.
+    pub(crate) fn start_cluster(&self, name: Name, size: usize) -> Result<Cluster> {
+        let folder = TempDir::new_in(&self.folder)?;
+        rustix::fs::sync();
+        let program = self.servers.get(name);
+        let named = |number| {
+            let name = format!("m{number}");
+            Server::in_folder(program, &folder.path().join(&name), &FLAGS).named(&name)
+        };
+        let mut servers: Vec<Server> = (1..=size).map(named).collect();
+        let listed =
+            servers.iter().map(|server| format!("{}={}", server.name(), server.peer_url()));
+        let origin = format!("--initial-cluster={}", listed.collect::<Vec<_>>().join(","));
+        for server in &mut servers {
+            server.set_origin(&[&origin]);
+            server.spawn();
+        }
+        for server in &mut servers {
+            ensure!(
+                server.is_ready(),
+                "{} is not ready:\n{}",
+                program.display(),
+                server.log_tail()
+            );
+        }
+        Ok(Cluster { servers, _folder: folder })
+    }
+}
+
+/// Servers that are members of one cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    servers: Vec<Server>,
+    // After the servers, so that it outlives them.
+    _folder: TempDir,
+}
+
+impl Cluster {
+    /// Where clients reach its members, the leader's address first.
+    ///
+    /// # Errors
+    /// When a member does not say who leads.
+    pub(crate) fn addresses(&self) -> Result<Vec<String>> {
+        let mut leads_at = Vec::new();
+        for server in &self.servers {
+            let status: StatusResponse =
+                client::ask(&server.address(), Rpc::Status, &StatusRequest {})?;
+            let id = status.header.unwrap_or_default().member_id;
+            leads_at.push((status.leader != id, server.address()));
+        }
+        leads_at.sort();
+        Ok(leads_at.into_iter().map(|(_, address)| address).collect())
+    }
+
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.servers.iter().map(Server::pid).collect()
     }
 }
 

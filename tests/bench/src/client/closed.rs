@@ -58,7 +58,8 @@ struct Shared<F> {
     received_bytes: AtomicU64,
 }
 
-/// Puts a load on the server at `address`. `message` makes the framed message of each request from
+/// Puts a load on the server at `address`, or on several, with commas between them, of which each
+/// connection has the next. `message` makes the framed message of each request from
 /// its number.
 ///
 /// # Errors
@@ -70,7 +71,7 @@ where
     super::run(async {
         let mut drivers = Drivers::new();
         let mut connections = Vec::new();
-        for _ in 0..load.connections {
+        for address in address.split(',').cycle().take(load.connections) {
             connections.push(Connection::open(address, &mut drivers).await?);
         }
         let shared = Arc::new(Shared {

@@ -14,6 +14,7 @@ pub(crate) enum Rpc {
     Txn,
     Compact,
     Defragment,
+    Status,
 }
 
 impl Rpc {
@@ -25,6 +26,7 @@ impl Rpc {
             Self::Txn => "/etcdserverpb.KV/Txn",
             Self::Compact => "/etcdserverpb.KV/Compact",
             Self::Defragment => "/etcdserverpb.Maintenance/Defragment",
+            Self::Status => "/etcdserverpb.Maintenance/Status",
         }
     }
 }
