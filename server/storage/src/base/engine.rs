@@ -229,6 +229,7 @@ impl Engine {
             meta,
             walk: None,
             flushed: Vec::new(),
+            replaced: Vec::new(),
         };
         worker.publish_sizes()?;
         let thread = std::thread::Builder::new().name("flush".to_owned());
@@ -368,6 +369,9 @@ struct Worker {
     /// Layers that are flushed and may still be read. Freeing one takes tens of milliseconds, which
     /// nobody but this thread has: it lets go last.
     flushed: Vec<SharedLayer>,
+    /// Snapshots that were replaced and may still be read. The last one of a file that is deleted
+    /// gives its space back, which takes hundreds of milliseconds.
+    replaced: Vec<Arc<Snapshot>>,
 }
 
 /// What to do next.
@@ -396,6 +400,7 @@ impl Worker {
     fn next(&mut self) -> Next {
         loop {
             self.flushed.retain(|layer| Arc::strong_count(layer) > 1);
+            self.replaced.retain(|base| Arc::strong_count(base) > 1);
             let mut inner = self.shared.inner.lock();
             if let Some(job) = inner.jobs.pop_front() {
                 return Next::Job(job);
@@ -406,7 +411,7 @@ impl Worker {
             if compact::is_due(&self.meta) && inner.defragmenting.is_none() {
                 return Next::Compact;
             }
-            if self.flushed.is_empty() {
+            if self.flushed.is_empty() && self.replaced.is_empty() {
                 self.shared.wake.wait(&mut inner);
             } else {
                 self.shared.wake.wait_for(&mut inner, LET_GO_PAUSE);
@@ -501,7 +506,7 @@ impl Worker {
             old
         };
         self.shared.store.install_base(base, flushed);
-        drop(old);
+        self.replaced.push(old);
         self.publish_sizes().map_err(fault)
     }
 
