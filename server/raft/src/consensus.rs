@@ -80,8 +80,8 @@ pub trait Consensus: Send + Sync {
     /// Flushes what was applied, without waiting for the end.
     fn flush(&self) -> BoxFuture<'_, ()>;
 
-    /// Lets the log forget what the last flush made unnecessary; what is not behind `beyond`
-    /// without regard for how many entries are left.
+    /// Lets the log forget what the last flush made unnecessary, but for the last entries, which
+    /// members that lag behind may want; those up to `beyond` go all the same.
     fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()>;
 
     /// Stops taking part.

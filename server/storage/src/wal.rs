@@ -306,9 +306,8 @@ impl Wal {
         self.change(done, |_| {});
     }
 
-    /// The entries from index `from` on and below `to`, as many as there are and not more bytes
-    /// than
-    /// `bytes_max`, but at least one.
+    /// The entries from index `from` on and below `to`, as many as there are and not more than
+    /// `bytes_max` bytes of them, but at least one.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut bytes = 0;

@@ -58,7 +58,6 @@ impl Member {
             Err(fault) => self.fail(&fault),
         }
         metrics.cluster.members_are(self.identity.member_id, &self.members());
-        self.flusher.engine().show_readers();
         metrics
     }
 

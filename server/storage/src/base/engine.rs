@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,7 +26,7 @@ use crate::OnFault;
 /// Files up to this size are verified as a whole when they are opened: it takes less than a tenth
 /// of a second. Larger ones are trusted, and rows are verified as they are read.
 const VERIFY_BYTES_MAX: u64 = 64 << 20;
-/// Pause before it is looked at again whether readers have let go of a flushed layer.
+/// Pause before it is looked at again whether readers have let go of what was replaced.
 const LET_GO_PAUSE: Duration = Duration::from_millis(100);
 /// Versions looked at in one transaction while compacted history is deleted.
 const COMPACT_ROWS: usize = 4096;
@@ -135,8 +135,6 @@ struct Inner {
     defragmenting: Option<(Instant, Vec<Done>)>,
     sizes: Sizes,
     base: Arc<Snapshot>,
-    /// Earlier ones that somebody may still read.
-    earlier: Vec<Weak<Snapshot>>,
     number: u64,
 }
 
@@ -186,7 +184,6 @@ impl Engine {
                 defragmenting: None,
                 sizes: Sizes::default(),
                 base: opened.base,
-                earlier: Vec::new(),
                 number: opened.number,
             }),
             wake: Condvar::new(),
@@ -204,6 +201,7 @@ impl Engine {
             meta,
             walk: None,
             flushed: Vec::new(),
+            replaced: Vec::new(),
         };
         worker.publish_sizes()?;
         let thread = std::thread::Builder::new().name("flush".to_owned());
@@ -219,14 +217,6 @@ impl Engine {
     /// Sizes after the last flush.
     pub fn sizes(&self) -> Sizes {
         self.shared.inner.lock().sizes
-    }
-
-    /// Brings the number of open read transactions up to date among the metrics.
-    pub fn show_readers(&self) {
-        let inner = self.shared.inner.lock();
-        let earlier = inner.earlier.iter().filter(|earlier| earlier.strong_count() > 0);
-        let readers = 1 + i64::try_from(earlier.count()).unwrap_or(0);
-        self.shared.metrics.readers.set(readers);
     }
 
     /// The way to flush for those who must not keep the database open.
@@ -392,6 +382,9 @@ struct Worker {
     /// Layers that are flushed and may still be read. Freeing one takes tens of milliseconds, which
     /// nobody but this thread has: it lets go last.
     flushed: Vec<SharedLayer>,
+    /// Snapshots that were replaced and may still be read. The last one of a file that is deleted
+    /// gives its space back, which takes hundreds of milliseconds.
+    replaced: Vec<Arc<Snapshot>>,
 }
 
 /// What to do next.
@@ -418,9 +411,17 @@ impl Worker {
         }
     }
 
+    /// Frees what nobody reads any more.
+    fn let_go(&mut self) {
+        self.flushed.retain(|layer| Arc::strong_count(layer) > 1);
+        self.replaced.retain(|base| Arc::strong_count(base) > 1);
+        let readers = 1 + i64::try_from(self.replaced.len()).unwrap_or(i64::MAX - 1);
+        self.shared.metrics.readers.set(readers);
+    }
+
     fn next(&mut self) -> Next {
         loop {
-            self.flushed.retain(|layer| Arc::strong_count(layer) > 1);
+            self.let_go();
             let mut inner = self.shared.inner.lock();
             if let Some(job) = inner.jobs.pop_front() {
                 return Next::Job(job);
@@ -431,7 +432,7 @@ impl Worker {
             if compact::is_due(&self.meta) && inner.defragmenting.is_none() {
                 return Next::Compact;
             }
-            if self.flushed.is_empty() {
+            if self.flushed.is_empty() && self.replaced.is_empty() {
                 self.shared.wake.wait(&mut inner);
             } else {
                 self.shared.wake.wait_for(&mut inner, LET_GO_PAUSE);
@@ -566,13 +567,10 @@ impl Worker {
         let old = {
             let mut inner = self.shared.inner.lock();
             inner.number = self.number;
-            let old = std::mem::replace(&mut inner.base, base.clone());
-            inner.earlier.retain(|earlier| earlier.strong_count() > 0);
-            inner.earlier.push(Arc::downgrade(&old));
-            old
+            std::mem::replace(&mut inner.base, base.clone())
         };
         self.shared.store.install_base(base, flushed);
-        drop(old);
+        self.replaced.push(old);
         self.publish_sizes().map_err(fault)
     }
 
