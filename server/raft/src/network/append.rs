@@ -27,15 +27,17 @@ const APPENDS_MAX: usize = 3;
 /// member that cannot be reached is to be left alone.
 pub(crate) async fn append<S>(
     mut client: Client,
-    mut requests: S,
+    requests: S,
 ) -> Result<impl Stream<Item = Appended> + Send, Error>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
+    // It can end with the first look at it, and must not be looked at again then.
+    let mut requests = requests.fuse();
     let first = stream::iter(requests.next().await);
     let room = Arc::new(Semaphore::new(APPENDS_MAX));
     let outgoing = outgoing(first.chain(requests), room.clone());
-    let replies = client.append(outgoing).await.map_err(|status| failed(&status))?;
+    let replies = client.append(outgoing.fuse()).await.map_err(|status| failed(&status))?;
     Ok(incoming(replies.into_inner(), room))
 }
 
