@@ -64,7 +64,10 @@ pub(crate) enum BootstrapError {
          them a data directory of another cluster"
     )]
     OtherCluster { url: String, theirs: u64, cluster_id: u64 },
-    #[error("--initial-cluster names no other member that could be asked about the cluster")]
+    #[error(
+        "--initial-cluster names no other member that could be asked about the cluster; add one, \
+         or found a cluster with --initial-cluster-state=new"
+    )]
     NobodyToAsk,
     #[error("cannot fetch cluster info from peer urls: {url}: {problem}")]
     Silence { url: String, problem: String },

@@ -168,24 +168,27 @@ impl Running {
         let member = Member::start(data_dir, identity, origin, options, dial, on_fault()).await?;
         let member = Arc::new(member);
         let server = Server::new(member.clone(), config.api.clone());
-        let api = ApiService::new(server.clone(), registry(&member, &server)?);
+        let api = Arc::new(ApiService::new(server.clone(), registry(&member, &server)?));
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-        let acceptor = Acceptor::new(
-            Arc::new(api),
-            member.peer_service(),
-            &config.ports,
-            tls,
-            connections.clone(),
-            stop.clone(),
-        );
+        let accept = |connections, stop| {
+            let (api, peers, tls) = (api.clone(), member.peer_service(), tls.clone());
+            Acceptor::new(api, peers, &config.ports, tls, connections, stop)
+        };
+        let for_clients = accept(connections.clone(), stop.clone());
+        // Other members are served to the end: without them nothing can be answered.
+        let for_peers = accept(TaskTracker::new(), CancellationToken::new());
+        let serve = |port: Port| {
+            port.announce();
+            match port.role() {
+                Role::Peers => for_peers.serve(port),
+                _ => for_clients.serve(port),
+            }
+        };
         // Those who watch over the member see why it is not ready yet; and it is not ready before
         // others hear of it.
         let (early, late): (Vec<_>, Vec<_>) =
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
-        for port in early {
-            port.announce();
-            acceptor.serve(port);
-        }
+        early.into_iter().for_each(serve);
         tokio::select! {
             published = publish(&member, config) => published?,
             exclusion = member.excluded() => {
@@ -194,19 +197,17 @@ impl Running {
             }
         }
         tracing::info!("ready to serve client requests");
-        for port in late {
-            port.announce();
-            acceptor.serve(port);
-        }
+        late.into_iter().for_each(serve);
         // Without systemd there is nobody to tell.
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
         Ok(Started::Serving(Self { member, server, connections, stop }))
     }
 
-    /// No new connections, no new requests, streams end; what was asked is answered; then the state
-    /// is closed.
+    /// Somebody else leads; no new connections, no new requests, streams end; what was asked is
+    /// answered; then the state is closed.
     async fn stop(self) {
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        self.member.resign().await;
         self.stop.cancel();
         self.server.stop().await;
         self.connections.close();

@@ -103,7 +103,7 @@ impl Member {
             proposals: AtomicUsize::new(0),
             proposal_bytes: AtomicUsize::new(0),
             tasks: parts.tasks,
-            stop: CancellationToken::new(),
+            stop: parts.stop,
             on_fault,
             _data_dir: data_dir,
         };
@@ -361,6 +361,21 @@ impl Member {
     /// Ends the member because its state cannot be read: it could answer wrongly from here on.
     pub fn fail(&self, fault: &Fault) {
         (self.on_fault)(fault.to_string());
+    }
+
+    /// Lets another member lead, if this one does and there is another one that can; waits for it,
+    /// but no longer than an election would take.
+    pub async fn resign(&self) {
+        let me = self.identity.member_id;
+        if !self.inner.leads() {
+            return;
+        }
+        self.inner.membership.hand_over().await;
+        let mut status = self.status();
+        let followed = status.wait_for(|status| status.leader.is_some_and(|leader| leader != me));
+        if tokio::time::timeout(self.options.election_timeout, followed).await.is_err() {
+            tracing::info!("nobody else leads");
+        }
     }
 
     /// Stops the member: what was applied is flushed, so that the next start has nothing to replay.

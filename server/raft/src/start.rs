@@ -13,6 +13,7 @@ use quorate_storage::base::engine::{self, Engine};
 use quorate_storage::data_dir::{DataDir, Identity};
 use quorate_storage::wal::{self, LogState, Wal};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::compactor::AutoCompaction;
@@ -113,6 +114,7 @@ pub(crate) struct Assembled {
     pub(crate) quota: Arc<Quota>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
 }
 
 /// What lies on disk, opened.
@@ -163,10 +165,11 @@ pub(crate) async fn assemble(
     let raft = start_raft(identity.member_id, origin, options, wal, machine, links.clone()).await?;
     let (status, status_receiver) = watch::channel(RaftStatus::default());
     let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
-    let tasks = TaskTracker::new();
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (follows, active) = (heard.clone(), activity.clone());
     tasks.spawn(follower(raft.clone(), options, follows, active, status, peers).run());
-    let forwarder = Forwarder::new(links.clone(), waiters, rand::random(), tasks.clone());
+    let (first, run) = (rand::random(), tasks.clone());
+    let forwarder = Forwarder::new(links.clone(), waiters, first, run, stop.clone());
     let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
     let me = identity.member_id;
     let (rules, counted) = (options.membership, metrics.clone());
@@ -186,10 +189,11 @@ pub(crate) async fn assemble(
         refusals: Refusals::default(),
         metrics: metrics.clone(),
         tasks: tasks.clone(),
+        stop: stop.clone(),
     };
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
     let store = shared;
-    Ok(Assembled { store, consensus, inner, links, flusher, progress, quota, metrics, tasks })
+    Ok(Assembled { store, consensus, inner, links, flusher, progress, quota, metrics, tasks, stop })
 }
 
 fn follower(

@@ -1,6 +1,7 @@
 //! Rounds of load, fault, recovery and proof, for a cluster of one member.
 
 mod audit;
+pub mod cluster;
 
 pub use audit::events;
 

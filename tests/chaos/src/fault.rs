@@ -1,5 +1,7 @@
 //! What can befall a member.
 
+pub mod clock;
+pub mod cluster;
 pub mod disk;
 
 use rand::rngs::StdRng;

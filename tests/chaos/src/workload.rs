@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod load;
+pub mod roamer;
 pub mod traffic;
 pub mod value;
 pub mod watcher;

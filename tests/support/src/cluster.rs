@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use crate::certs::Pki;
 use crate::client::channel;
 use crate::net::Net;
+use crate::proxy::Proxies;
 use crate::server::Server;
 
 /// How often founding is tried again with other ports.
@@ -33,6 +34,8 @@ pub struct Cluster {
     pub members: Vec<Server>,
     /// The machines that they run on, when those are not this one.
     net: Option<Net>,
+    /// What stands between them, if anything does.
+    proxies: Option<Proxies>,
     runtime: tokio::runtime::Runtime,
     // Holds the certificates.
     _folder: TempDir,
@@ -55,6 +58,23 @@ impl Cluster {
     /// When the network cannot be made; see [`Net::can_be_made`].
     pub fn on_machines(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::with(program, size, flags, false, Some(Net::new(size)))
+    }
+
+    /// Members, not running yet and without TLS, each of which is reached by the others through a
+    /// proxy.
+    ///
+    /// # Panics
+    /// When a folder or the proxies cannot be made.
+    pub fn behind_proxies(program: &Path, size: usize, flags: &[&str]) -> Self {
+        let mut cluster = Self::new(program, size, flags);
+        let targets: Vec<String> = cluster.members.iter().map(Server::peer_address).collect();
+        let proxies = Proxies::new(&targets);
+        for (i, member) in cluster.members.iter_mut().enumerate() {
+            member.set_advertised_port(proxies.port(i));
+        }
+        cluster.proxies = Some(proxies);
+        cluster.name_origin();
+        cluster
     }
 
     /// Like [`new`](Self::new); the members speak to each other over TLS, with certificates of one
@@ -110,15 +130,21 @@ impl Cluster {
             pki: is_secure.then(|| Pki::new(folder.path())),
             members: Vec::new(),
             net,
+            proxies: None,
             runtime: runtime.expect("a runtime"),
             _folder: folder,
         };
         cluster.members = (1..=size).map(|number| cluster.member(number)).collect();
-        let origin = format!("--initial-cluster={}", cluster.listed());
-        for member in &mut cluster.members {
+        cluster.name_origin();
+        cluster
+    }
+
+    /// Tells all members who founds the cluster: all of them.
+    fn name_origin(&mut self) {
+        let origin = format!("--initial-cluster={}", self.listed());
+        for member in &mut self.members {
             member.set_origin(&[&origin]);
         }
-        cluster
     }
 
     fn member(&self, number: usize) -> Server {
@@ -144,6 +170,14 @@ impl Cluster {
     /// When all of them run on this one.
     pub fn net(&self) -> &Net {
         self.net.as_ref().expect("the members have machines of their own")
+    }
+
+    /// What stands between the members.
+    ///
+    /// # Panics
+    /// When nothing does.
+    pub fn proxies(&self) -> &Proxies {
+        self.proxies.as_ref().expect("there are proxies between the members")
     }
 
     /// The certificates that members show to each other.

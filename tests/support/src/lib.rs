@@ -9,9 +9,11 @@
 pub mod certs;
 pub mod client;
 pub mod cluster;
+pub mod http;
 pub mod net;
 pub mod port;
 pub mod program;
+pub mod proxy;
 pub mod require;
 pub mod server;
 pub mod wait;

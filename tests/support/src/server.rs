@@ -37,12 +37,15 @@ pub struct Server {
     peer_listen: String,
     client_port: u16,
     peer_port: u16,
+    /// Where other members reach it, when something stands in between.
+    advertised_port: Option<u16>,
     /// The flags that say who is in its cluster; `None` for this server alone.
     origin: Option<Vec<String>>,
     log_from: u64,
     // Removed at the end, unless the test failed.
     own_folder: Option<TempDir>,
     folder: PathBuf,
+    data_dir: PathBuf,
     child: Option<Child>,
 }
 
@@ -82,10 +85,12 @@ impl Server {
             peer_listen: "127.0.0.1".to_owned(),
             client_port,
             peer_port,
+            advertised_port: None,
             origin: None,
             log_from: 0,
             own_folder: None,
             folder: folder.to_path_buf(),
+            data_dir: folder.join("data"),
             child: None,
         }
     }
@@ -131,13 +136,33 @@ impl Server {
     /// Is started by another program, which must become it.
     #[must_use]
     pub fn through(mut self, launcher: &[&str]) -> Self {
-        self.through = launcher.iter().map(|&part| part.to_owned()).collect();
+        self.set_launcher(launcher);
         self
+    }
+
+    /// Is started by another program, which must become it, from the next start on.
+    pub fn set_launcher(&mut self, launcher: &[&str]) {
+        self.through = launcher.iter().map(|&part| part.to_owned()).collect();
+    }
+
+    /// Is reached by other members at another port than its own.
+    pub fn set_advertised_port(&mut self, port: u16) {
+        self.advertised_port = Some(port);
+    }
+
+    /// Where it listens for other members, without the scheme.
+    pub fn peer_address(&self) -> String {
+        format!("{}:{}", self.peer_listen, self.peer_port)
     }
 
     /// Sets the flags that say who is in its cluster, from the next start on.
     pub fn set_origin(&mut self, flags: &[&str]) {
         self.origin = Some(flags.iter().map(|&flag| flag.to_owned()).collect());
+    }
+
+    /// Keeps its data somewhere else, from the next start on.
+    pub fn set_data_dir(&mut self, data_dir: &Path) {
+        self.data_dir = data_dir.to_path_buf();
     }
 
     /// Adds flags, from the next start on.
@@ -251,7 +276,7 @@ impl Server {
     /// All arguments it is started with.
     pub fn arguments(&self) -> Vec<String> {
         let peer = self.peer_url();
-        let listen = format!("{}://{}:{}", self.peer_scheme, self.peer_listen, self.peer_port);
+        let listen = format!("{}://{}", self.peer_scheme, self.peer_address());
         let pairs = [
             ("--name", self.name.clone()),
             ("--data-dir", self.data_dir().display().to_string()),
@@ -285,7 +310,8 @@ impl Server {
 
     /// Where other members reach it.
     pub fn peer_url(&self) -> String {
-        format!("{}://{}:{}", self.peer_scheme, self.peer_host, self.peer_port)
+        let port = self.advertised_port.unwrap_or(self.peer_port);
+        format!("{}://{}:{port}", self.peer_scheme, self.peer_host)
     }
 
     /// Whether it was started and has not been seen to end.
@@ -295,7 +321,7 @@ impl Server {
 
     /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.join("data")
+        self.data_dir.clone()
     }
 
     /// Its process id.

@@ -14,6 +14,7 @@ use quorate_proto::peer as pb;
 use quorate_proto::peer::proposal_reply::Outcome;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Streaming;
 
@@ -75,18 +76,20 @@ pub(crate) struct Forwarder {
     next: AtomicU64,
     streams: Mutex<BTreeMap<u64, mpsc::Sender<Item>>>,
     tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Forwarder {
-    /// A forwarder whose sequence begins at `first`, which should be random.
+    /// A forwarder whose sequence begins at `first`, which should be random. It ends with `stop`.
     pub(crate) fn new(
         links: Arc<Links>,
         waiters: Arc<Waiters>,
         first: u64,
         tasks: TaskTracker,
+        stop: CancellationToken,
     ) -> Self {
         let next = AtomicU64::new(first);
-        Self { links, waiters, next, streams: Mutex::default(), tasks }
+        Self { links, waiters, next, streams: Mutex::default(), tasks, stop }
     }
 
     /// Passes a command on to `leader` and waits for the answer of this member's state machine.
@@ -125,7 +128,8 @@ impl Forwarder {
         streams.clear();
         let client = self.links.to(leader)?.requests;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        self.tasks.spawn(run(client, receiver));
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(run(client, receiver)).await });
         streams.insert(leader, sender.clone());
         Some(sender)
     }

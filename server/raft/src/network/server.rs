@@ -160,7 +160,8 @@ impl Peer for PeerService {
         let room = Arc::new(Semaphore::new(PROPOSALS_MAX));
         let inner = self.0.clone();
         let take_in = take_in(inner, from, request.into_inner(), replies, room.clone());
-        self.0.tasks.spawn(take_in);
+        let stop = self.0.stop.clone();
+        self.0.tasks.spawn(async move { stop.run_until_cancelled(take_in).await });
         Ok(Response::new(Box::pin(replies_of(settled, room))))
     }
 

@@ -86,6 +86,15 @@ impl Disk {
         &self.inner.at
     }
 
+    /// Fills it. Returns the file that takes the space.
+    pub fn fill(&self) -> PathBuf {
+        let filler = self.path().join("filler");
+        let of = format!("of={}", filler.display());
+        let filled = try_run("dd", &["if=/dev/zero", &of, "bs=64K", "status=none"]);
+        filled.expect_err("no disk takes everything");
+        filler
+    }
+
     /// Cuts the power: a random part of what is not synced is kept, the rest is lost, and nothing
     /// can be read or written until [`Disk::restore`].
     pub fn cut_power(&mut self, rng: &mut StdRng) {

@@ -26,6 +26,7 @@ pub struct Client {
     id: u64,
     member: usize,
     clock: Clock,
+    patience: Duration,
     kv: KvClient<Channel>,
     lease: LeaseClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
@@ -42,10 +43,18 @@ impl Client {
             id,
             member,
             clock: clock.clone(),
+            patience: ANSWER_WITHIN,
             kv: KvClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             lease: LeaseClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel),
         }
+    }
+
+    /// Waits for an answer no longer than `patience`.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Carries out an operation with a fresh id.
@@ -57,11 +66,11 @@ impl Client {
     /// Carries out operation `id`.
     pub async fn ask_as(&mut self, id: u64, request: Request) -> Operation {
         let invoked = self.clock.now();
-        let answer = tokio::time::timeout(ANSWER_WITHIN, self.send(request.clone())).await;
+        let answer = tokio::time::timeout(self.patience, self.send(request.clone())).await;
         let outcome = match answer {
             Ok(Ok(response)) => Outcome::Answered(response),
             Ok(Err(status)) => outcome_of(&status),
-            Err(_) => Outcome::Unknown(format!("no answer in {ANSWER_WITHIN:?}")),
+            Err(_) => Outcome::Unknown(format!("no answer in {:?}", self.patience)),
         };
         let (client, member, returned) = (self.id, self.member, self.clock.now());
         Operation { id, client, member, invoked, returned, request, outcome }

@@ -5,6 +5,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::roamer::Roamer;
 use super::traffic::{Profile, Traffic};
 use crate::history::{Clock, Operation, Request};
 
@@ -59,6 +60,28 @@ impl Load {
         self.clients.spawn_on(work, runtime);
     }
 
+    /// Sets a client to work that goes on at another member when one does not answer.
+    pub fn add_roaming(
+        &mut self,
+        runtime: &Handle,
+        mut roamer: Roamer,
+        traffic: Traffic,
+        profile: Profile,
+    ) {
+        let (stop, place) = (self.stop.clone(), self.clients.len());
+        let work = async move {
+            let mut traffic = traffic;
+            let mut operations = Vec::new();
+            while !stop.is_cancelled() && operations.len() < profile.operations_max {
+                let operation = roamer.ask(|id| traffic.next(id, &profile)).await;
+                traffic.learn(&operation);
+                operations.push(operation);
+            }
+            Done { operations, traffic: Some((place, traffic)) }
+        };
+        self.clients.spawn_on(work, runtime);
+    }
+
     /// Lets a client ask one thing beside the others.
     pub fn ask(&mut self, runtime: &Handle, mut client: Client, request: Request) {
         let work =
@@ -68,8 +91,13 @@ impl Load {
 
     /// Lets every client end what it is at. Returns what they did, and their traffic in the order
     /// in which they were added.
-    pub async fn finish(mut self) -> (Vec<Operation>, Vec<Traffic>) {
+    pub async fn finish(self) -> (Vec<Operation>, Vec<Traffic>) {
         self.stop.cancel();
+        self.run().await
+    }
+
+    /// Waits until every client has done as much as its profile says. Returns the same.
+    pub async fn run(mut self) -> (Vec<Operation>, Vec<Traffic>) {
         let (mut operations, mut traffics) = (Vec::new(), Vec::new());
         while let Some(done) = self.clients.join_next().await {
             let done = done.expect("a client does not panic");

@@ -44,6 +44,14 @@ pub struct Profile {
 
 type RangeInclusiveConst = (usize, usize);
 
+impl Profile {
+    /// The same, but a client stops by itself after so many operations.
+    #[must_use]
+    pub fn up_to(self, operations_max: usize) -> Self {
+        Self { operations_max, ..self }
+    }
+}
+
 /// All kinds of operations, values from a few bytes to half a megabyte.
 pub const MIXED: Profile = Profile {
     actions: &[
@@ -82,11 +90,57 @@ pub const BULK: Profile = Profile {
     operations_max: 40,
 };
 
+/// What API servers do: objects that are created, updated and deleted if they are as they were
+/// read, lists by page, and events that end with their lease.
+pub const KUBERNETES: Profile = Profile {
+    actions: &[
+        (Action::Swap, 44),
+        (Action::Create, 12),
+        (Action::Remove, 8),
+        (Action::PutLeased, 6),
+        (Action::Get, 10),
+        (Action::List, 10),
+        (Action::Past, 6),
+        (Action::Grant, 2),
+        (Action::KeepAlive, 2),
+    ],
+    lengths: &[((64, 2 << 10), 19), ((2 << 10, 64 << 10), 1)],
+    operations_max: usize::MAX,
+};
+
+/// What is done by those who elect and lock: leases that are kept alive, and keys that belong to
+/// whoever creates them first, for as long as his lease lasts.
+pub const LOCKS: Profile = Profile {
+    actions: &[
+        (Action::Lock, 30),
+        (Action::PutLeased, 10),
+        (Action::Get, 8),
+        (Action::Grant, 12),
+        (Action::Revoke, 10),
+        (Action::KeepAlive, 16),
+        (Action::TimeToLive, 10),
+        (Action::Status, 2),
+        (Action::Hash, 2),
+    ],
+    lengths: &[((16, 64), 1)],
+    operations_max: usize::MAX,
+};
+
+/// Small values, so many that members who are away miss more than is kept for them.
+pub const FLOOD: Profile =
+    Profile { actions: &[(Action::Put, 1)], lengths: &[((16, 64), 1)], operations_max: usize::MAX };
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Put,
     /// Replaces a value if nobody else did meanwhile.
     Swap,
+    /// Creates a key if there is none.
+    Create,
+    /// Deletes a key if it is as it was read.
+    Remove,
+    /// Attaches a key to a lease if there is no such key.
+    Lock,
     PutSeveral,
     /// Puts one key and deletes another at the same revision.
     Move,
@@ -140,6 +194,9 @@ impl Traffic {
         match action {
             Action::Put => Request::Put(self.put(id, length)),
             Action::Swap => self.swap(id, length),
+            Action::Create => self.create(id, length),
+            Action::Remove => self.remove(),
+            Action::Lock => self.lock(id, length),
             Action::PutSeveral => self.put_several(id, length),
             Action::Move => self.move_key(id, length),
             Action::Delete => {
@@ -214,19 +271,26 @@ impl Traffic {
     fn swap(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
         let put = self.put(id, length);
         let known = self.seen.get(&put.key).copied().unwrap_or(0);
-        let compare = Compare {
-            result: CompareResult::Equal as i32,
-            target: CompareTarget::Mod as i32,
-            key: put.key.clone(),
-            target_union: Some(TargetUnion::ModRevision(known)),
-            ..Default::default()
-        };
-        let get = RangeRequest { key: put.key.clone(), ..Default::default() };
-        Request::Txn(TxnRequest {
-            compare: vec![compare],
-            success: vec![op(Op::RequestPut(put))],
-            failure: vec![op(Op::RequestRange(get))],
-        })
+        if_modified_at(known, put.key.clone(), Op::RequestPut(put))
+    }
+
+    fn create(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
+        let put = self.put(id, length);
+        if_modified_at(0, put.key.clone(), Op::RequestPut(put))
+    }
+
+    fn remove(&mut self) -> Request {
+        let key = self.key();
+        let known = self.seen.get(&key).copied().unwrap_or(0);
+        let delete = DeleteRangeRequest { key: key.clone(), ..Default::default() };
+        if_modified_at(known, key, Op::RequestDeleteRange(delete))
+    }
+
+    fn lock(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
+        match self.put_leased(id, length) {
+            Request::Put(put) => if_modified_at(0, put.key.clone(), Op::RequestPut(put)),
+            other => other,
+        }
     }
 
     fn put_several(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
@@ -302,6 +366,23 @@ impl Traffic {
             _ => Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id: lease, keys: true }),
         }
     }
+}
+
+/// Does something to a key if it was last modified at a revision, and otherwise reads it.
+fn if_modified_at(revision: i64, key: Bytes, then: Op) -> Request {
+    let compare = Compare {
+        result: CompareResult::Equal as i32,
+        target: CompareTarget::Mod as i32,
+        key: key.clone(),
+        target_union: Some(TargetUnion::ModRevision(revision)),
+        ..Default::default()
+    };
+    let get = RangeRequest { key, ..Default::default() };
+    Request::Txn(TxnRequest {
+        compare: vec![compare],
+        success: vec![op(then)],
+        failure: vec![op(Op::RequestRange(get))],
+    })
 }
 
 /// Leases are named after the operation that grants them.

@@ -87,6 +87,11 @@ impl Watcher {
         }
     }
 
+    /// Whether it is not open: its connection has ended, or was never made.
+    pub fn is_closed(&self) -> bool {
+        self.session.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// The last revision up to which it was told everything.
     pub fn seen(&self) -> i64 {
         self.state.seen.load(Ordering::SeqCst)

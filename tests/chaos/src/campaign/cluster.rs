@@ -1,0 +1,273 @@
+//! Rounds of load, fault, recovery and proof, for a cluster of three members.
+
+mod audit;
+mod effects;
+mod members;
+mod strike;
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+pub use effects::{Effect, Effects};
+use quorate_proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
+use quorate_test_support::cluster::Cluster;
+use rand::Rng;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::lasting_interests;
+use crate::checker::{Checker, Tally};
+use crate::fault::clock::FakeClock;
+use crate::fault::cluster::{ClusterFault, Ground};
+use crate::fault::disk::Disk;
+use crate::history::{Clock, Operation, Request};
+use crate::seed::Seed;
+use crate::workload::client::Client;
+use crate::workload::load::Load;
+use crate::workload::roamer::{Address, Directory, Roamer};
+use crate::workload::traffic::{BULK, KUBERNETES, LOCKS, MIXED, Traffic};
+use crate::workload::watcher::Watcher;
+
+/// Members.
+const SIZE: usize = 3;
+/// Clients that ask at the same time: as many of each kind of traffic at each member.
+const CLIENTS: usize = 9;
+/// How long clients are at work before the fault, and after it, at most.
+const LOAD_MAX: Duration = Duration::from_millis(400);
+/// How long a client waits for an answer: so short that it asks elsewhere during a fault.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// One round in so many is one of large values.
+const BULK_EVERY: u32 = 16;
+/// The whole history is read again from every member each time so many rounds are over.
+const READ_AGAIN_EVERY: u64 = 25;
+/// Bytes of remembered values above which history is compacted in any case.
+const MODEL_BYTES_MAX: usize = 64 << 20;
+/// Time that compactions and defragmentations are taken to last when a fault is aimed at them.
+const UPKEEP: Duration = Duration::from_millis(60);
+
+/// A campaign against three members.
+pub struct ClusterCampaign {
+    rng: StdRng,
+    runtime: Runtime,
+    clock: Clock,
+    cluster: Cluster,
+    /// The numbers of the members in each place: one that replaces another has a new number.
+    numbers: [usize; SIZE],
+    /// Members, as clients know them.
+    directory: Directory,
+    disks: Vec<Disk>,
+    clocks: Vec<FakeClock>,
+    paused: Vec<usize>,
+    checker: Checker,
+    /// What was asked beside the load of the round.
+    pending: Vec<Operation>,
+    traffics: Vec<Traffic>,
+    /// Those behind the lasting ones are new in each round.
+    watchers: Vec<Watcher>,
+    watches: u64,
+    clients: u64,
+    effects: Effects,
+    /// What the fault of this round does.
+    effect: Effect,
+    // Holds what the clocks show.
+    folder: TempDir,
+}
+
+impl ClusterCampaign {
+    /// Three new members on a ground, ready.
+    pub fn new(program: &Path, ground: Ground, seed: Seed) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = { runtime }.worker_threads(2).enable_all().build().expect("threads");
+        let cluster = match ground {
+            Ground::Network => Cluster::on_machines(program, SIZE, &[]),
+            Ground::Proxies => Cluster::behind_proxies(program, SIZE, &[]),
+            Ground::Processes | Ground::Disks | Ground::Clocks => Cluster::new(program, SIZE, &[]),
+        };
+        let traffics = (1..=CLIENTS).map(|number| Traffic::new(seed.rng(number as u64)));
+        let folder = tempfile::Builder::new().prefix("quorate-chaos-").tempdir();
+        let mut campaign = Self {
+            rng: seed.rng(0),
+            runtime,
+            clock: Clock::new(),
+            cluster,
+            numbers: [0, 1, 2],
+            directory: Directory::default(),
+            disks: Vec::new(),
+            clocks: Vec::new(),
+            paused: Vec::new(),
+            checker: Checker::default(),
+            pending: Vec::new(),
+            traffics: traffics.collect(),
+            watchers: Vec::new(),
+            watches: 0,
+            clients: 0,
+            effects: Effects::default(),
+            effect: Effect::default(),
+            folder: folder.expect("a folder"),
+        };
+        campaign.furnish(ground);
+        campaign.start_all();
+        campaign.publish();
+        for interest in lasting_interests() {
+            campaign.add_watcher(WatchCreateRequest { start_revision: 2, ..interest });
+        }
+        campaign.prove(Vec::new());
+        campaign
+    }
+
+    /// Gives members what the ground has beside them.
+    fn furnish(&mut self, ground: Ground) {
+        for (place, member) in self.cluster.members.iter_mut().enumerate() {
+            if ground == Ground::Disks {
+                let disk = Disk::new();
+                member.set_data_dir(&disk.path().join("data"));
+                self.disks.push(disk);
+            }
+            if ground == Ground::Clocks {
+                let clock = FakeClock::new(self.folder.path(), &format!("clock{place}"));
+                let launcher = clock.launcher();
+                let launcher: Vec<&str> = launcher.iter().map(String::as_str).collect();
+                member.set_launcher(&launcher);
+                self.clocks.push(clock);
+            }
+        }
+    }
+
+    /// Plays one round for each fault, and then waits until leases have expired as they should.
+    ///
+    /// # Panics
+    /// With the violation, when there is one.
+    pub fn run(&mut self, faults: impl Iterator<Item = ClusterFault>) {
+        for (round, fault) in (1..).zip(faults) {
+            self.round(fault);
+            let revision = self.checker.model().revision();
+            eprintln!("round {round}: {fault:?}, revision {revision}, {:?}", self.effect);
+            if round % READ_AGAIN_EVERY == 0 {
+                self.read_again();
+            }
+        }
+        self.let_leases_expire();
+        self.read_again();
+        self.agree();
+    }
+
+    /// What was checked.
+    pub fn tally(&self) -> Tally {
+        self.checker.tally()
+    }
+
+    /// What the faults did.
+    pub fn effects(&self) -> &Effects {
+        &self.effects
+    }
+
+    fn round(&mut self, fault: ClusterFault) {
+        self.effect = Effect { struck: 1, ..Effect::default() };
+        let (reign, snapshots) = (self.reign(), self.snapshots());
+        let mut load = self.start_load();
+        self.sleep_between(Duration::ZERO, LOAD_MAX);
+        if self.rng.random_ratio(1, 3) {
+            let request = if self.rng.random() { Request::Defragment } else { self.compaction() };
+            self.ask_beside(&mut load, request);
+            self.sleep_between(Duration::ZERO, LOAD_MAX / 2);
+        }
+        self.strike(fault, &mut load);
+        self.recover();
+        self.sleep_between(Duration::ZERO, LOAD_MAX);
+        let (operations, traffics) = self.runtime.block_on(load.finish());
+        self.traffics = traffics;
+        self.effect.note(&operations);
+        self.effect.elections += usize::from(self.reign() != reign);
+        self.effect.snapshots += self.snapshots_since(&snapshots);
+        self.prove(operations);
+        self.effects.add(fault, self.effect);
+    }
+
+    fn start_load(&mut self) -> Load {
+        let bulk = self.rng.random_ratio(1, BULK_EVERY);
+        let mut load = Load::new(&self.clock);
+        for (number, traffic) in std::mem::take(&mut self.traffics).into_iter().enumerate() {
+            let profile = match number % 3 {
+                0 if bulk => BULK,
+                0 => MIXED,
+                1 => KUBERNETES,
+                _ => LOCKS,
+            };
+            let roamer = self.roamer(number / 3 % SIZE);
+            load.add_roaming(self.runtime.handle(), roamer, traffic, profile);
+        }
+        if self.checker.model().bytes() > MODEL_BYTES_MAX {
+            let request = self.compaction();
+            self.ask_beside(&mut load, request);
+        }
+        load
+    }
+
+    /// Tells clients where members are.
+    fn publish(&self) {
+        let members = self.cluster.members.iter().zip(self.numbers);
+        let members = members.map(|(server, member)| Address { member, url: server.url() });
+        self.directory.set(members.collect());
+    }
+
+    /// A client of all members that begins with the one in a place.
+    fn roamer(&mut self, place: usize) -> Roamer {
+        self.clients += 1;
+        let rng = rand::SeedableRng::seed_from_u64(self.rng.random());
+        Roamer::new(self.clients, &self.clock, rng, PATIENCE, &self.directory, place)
+    }
+
+    /// A client of the member in a place.
+    fn client(&mut self, place: usize) -> Client {
+        self.clients += 1;
+        let _entered = self.runtime.enter();
+        let url = self.cluster.members[place].url();
+        Client::new(self.clients, self.numbers[place], &url, &self.clock)
+    }
+
+    fn ask_beside(&mut self, load: &mut Load, request: Request) {
+        let place = self.any_place();
+        self.ask_member_beside(load, place, request);
+    }
+
+    fn ask_member_beside(&mut self, load: &mut Load, place: usize, request: Request) {
+        let client = self.client(place);
+        load.ask(self.runtime.handle(), client, request);
+    }
+
+    fn any_place(&mut self) -> usize {
+        self.rng.random_range(0..SIZE)
+    }
+
+    /// A compaction of what was proven already: nothing else can be proven without its history.
+    fn compaction(&mut self) -> Request {
+        let model = self.checker.model();
+        let (least, most) = (model.compacted(), model.revision());
+        let all = model.bytes() > MODEL_BYTES_MAX;
+        let revision = if all { most } else { self.rng.random_range(least..=most) };
+        Request::Compact(CompactionRequest { revision, physical: true })
+    }
+
+    fn sleep_between(&mut self, least: Duration, most: Duration) {
+        if least < most {
+            thread::sleep(self.rng.random_range(least..most));
+        }
+    }
+
+    fn add_watcher(&mut self, interest: WatchCreateRequest) {
+        self.watches += 1;
+        let mut watcher = Watcher::new(self.watches, interest, &self.clock);
+        let place = self.any_place();
+        let url = self.cluster.members[place].url();
+        watcher.resume(self.runtime.handle(), self.numbers[place], &url);
+        self.watchers.push(watcher);
+    }
+
+    /// Everything there is.
+    fn all_keys() -> (Bytes, Bytes) {
+        (Bytes::from_static(b"\0"), Bytes::from_static(b"\0"))
+    }
+}

@@ -1,0 +1,189 @@
+//! Proving a round, once all members are back.
+
+use std::thread;
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest, WatchCreateRequest};
+use quorate_test_support::wait;
+use rand::Rng;
+
+use super::members::ELECT_WITHIN;
+use super::{ClusterCampaign, SIZE};
+use crate::campaign::audit::{self, Auditor};
+use crate::campaign::{
+    BREAK_WITHIN, CATCH_UP_WITHIN, EXPIRE_PAUSE, EXPIRE_WITHIN, FUTURE_REVISIONS, LASTING_WATCHES,
+};
+use crate::history::{Audit, History, Operation, Outcome, Request, Response};
+use crate::workload::traffic::{SHARED_KEYS, shared_key};
+use crate::workload::value::value;
+
+/// Length of what is written so that everything before it has come to its end.
+const SEAL_BYTES: usize = 16;
+
+impl ClusterCampaign {
+    /// Reads what was written since the last time and checks that it goes with what was seen, by
+    /// clients of whichever member. Afterwards every watch has been told all of it.
+    pub(super) fn prove(&mut self, mut operations: Vec<Operation>) {
+        operations.append(&mut self.pending);
+        operations.extend(self.seal());
+        self.reopen_watches();
+        let since = self.clock.now();
+        for place in 0..SIZE {
+            operations.extend(self.inspect(place));
+        }
+        let place = self.any_place();
+        let client = self.client(place);
+        let url = self.cluster.members[place].url();
+        let mut auditor = Auditor::new(client, &url, &self.checker);
+        let (events, asked) = self.runtime.block_on(auditor.audit(since));
+        operations.extend(asked);
+        let proven = self.checker.model().revision();
+        let reached = events.last().and_then(|event| event.kv.as_ref());
+        let reached = reached.map_or(proven, |kv| kv.mod_revision);
+        wait::until("watches that catch up", CATCH_UP_WITHIN, || {
+            self.reopen_watches();
+            self.watchers.iter().all(|watcher| watcher.seen() >= reached).then_some(())
+        });
+        let until = self.clock.now();
+        let observations = self.watchers.iter().flat_map(|watcher| watcher.take(until)).collect();
+        let audit = Audit { events, since, until };
+        let history = History { operations, observations, audit };
+        if let Err(violation) = self.checker.check(history) {
+            panic!("{violation}");
+        }
+        self.replace_watcher();
+    }
+
+    /// Writes by way of every member. What nobody knows the outcome of was asked for before, on the
+    /// same ways, and has come to its end afterwards.
+    fn seal(&mut self) -> Vec<Operation> {
+        let mut asked = Vec::new();
+        for place in 0..SIZE {
+            wait::until("a write by way of each member", ELECT_WITHIN, || {
+                let mut client = self.client(place);
+                let id = self.clock.operation_id();
+                let (key, value) = (shared_key(0), value(id, 0, SEAL_BYTES));
+                let put = Request::Put(PutRequest { key, value, ..Default::default() });
+                let operation = self.runtime.block_on(client.ask_as(id, put));
+                let done = matches!(operation.outcome, Outcome::Answered(_));
+                asked.push(operation);
+                done.then_some(())
+            });
+        }
+        asked
+    }
+
+    /// Opens watches again whose connection has ended, each at any member.
+    fn reopen_watches(&mut self) {
+        let handle = self.runtime.handle().clone();
+        let members: Vec<(usize, String)> =
+            self.numbers.into_iter().zip(self.cluster.members.iter().map(|m| m.url())).collect();
+        for watcher in self.watchers.iter_mut().filter(|watcher| watcher.is_closed()) {
+            self.runtime.block_on(watcher.end_within(BREAK_WITHIN));
+            let (member, url) = &members[self.rng.random_range(0..SIZE)];
+            watcher.resume(&handle, *member, url);
+        }
+    }
+
+    /// Everything that a member has at hand, without asking another one.
+    fn inspect(&mut self, place: usize) -> Vec<Operation> {
+        let mut client = self.client(place);
+        let (key, range_end) = Self::all_keys();
+        let all = RangeRequest { key, range_end, serializable: true, ..Default::default() };
+        let requests = [
+            Request::Status,
+            Request::Range(all),
+            Request::HashKv(HashKvRequest { revision: 0 }),
+            Request::HashKv(HashKvRequest { revision: self.checker.model().revision() }),
+        ];
+        let asked = requests.map(|request| self.runtime.block_on(client.ask(request)));
+        for operation in &asked {
+            assert!(!operation.is_unknown(), "every member must answer: {operation}");
+        }
+        asked.to_vec()
+    }
+
+    /// Ends the watch that is replaced each round, and opens one on random keys that begins
+    /// somewhere in the past or a little in the future.
+    fn replace_watcher(&mut self) {
+        if self.watchers.len() > LASTING_WATCHES {
+            let mut old = self.watchers.pop().expect("it is there");
+            self.runtime.block_on(old.end_within(Duration::ZERO));
+        }
+        let model = self.checker.model();
+        let (oldest, last) = (model.compacted() + 1, model.revision());
+        let first_key = self.rng.random_range(0..SHARED_KEYS);
+        let range_end = shared_key(first_key + self.rng.random_range(1..20));
+        let interest = WatchCreateRequest {
+            key: shared_key(first_key),
+            range_end,
+            start_revision: self.rng.random_range(oldest..=last + FUTURE_REVISIONS),
+            prev_kv: self.rng.random(),
+            ..Default::default()
+        };
+        self.add_watcher(interest);
+    }
+
+    /// Reads the whole history once more, from every member.
+    pub(super) fn read_again(&self) {
+        let model = self.checker.model();
+        let (from, to) = (model.compacted() + 1, model.revision());
+        for member in &self.cluster.members {
+            let events = self.runtime.block_on(audit::events(&member.url(), from, to));
+            if let Err(violation) = self.checker.check_again(&events) {
+                panic!("{}: {violation}", member.name());
+            }
+        }
+    }
+
+    /// Waits until all leases but the long ones are gone.
+    pub(super) fn let_leases_expire(&mut self) {
+        let place = self.any_place();
+        let mut client = self.client(place);
+        let mut asked = Vec::new();
+        wait::until("leases that expire", EXPIRE_WITHIN, || {
+            let operation = self.runtime.block_on(client.ask(Request::LeaseLeases));
+            let lasting = self.checker.leases(operation.invoked);
+            let Some(Response::LeaseLeases(list)) = operation.response() else {
+                panic!("no list of leases: {operation}");
+            };
+            let over = list.leases.iter().all(|lease| lasting.contains(&lease.id));
+            asked.push(operation);
+            if !over {
+                thread::sleep(EXPIRE_PAUSE);
+            }
+            over.then_some(())
+        });
+        self.prove(asked);
+    }
+
+    /// All members have the same hash at the last revision.
+    pub(super) fn agree(&mut self) {
+        let revision = self.checker.model().revision();
+        let hashes: Vec<(u32, i64)> = (0..SIZE)
+            .map(|place| {
+                let mut client = self.client(place);
+                let request = Request::HashKv(HashKvRequest { revision });
+                let operation = self.runtime.block_on(client.ask(request));
+                let Some(Response::HashKv(hash)) = operation.response() else {
+                    panic!("no hash: {operation}");
+                };
+                (hash.hash, hash.compact_revision)
+            })
+            .collect();
+        let same = hashes.iter().all(|hash| *hash == hashes[0]);
+        assert!(same, "hash and compacted revision of the members differ: {hashes:?}");
+    }
+
+    /// Lines of logs, since the last start, that say another day than the first one.
+    pub(super) fn wrong_times(&self, places: &[usize]) -> usize {
+        let day =
+            |line: &str| line.split("\"ts\":\"").nth(1).map(|ts| ts.chars().take(10).collect());
+        let wrong = places.iter().map(|place| {
+            let log = self.cluster.members[*place].log();
+            let days: Vec<String> = log.lines().filter_map(day).collect();
+            days.iter().filter(|day| **day != days[0]).count()
+        });
+        wrong.sum()
+    }
+}

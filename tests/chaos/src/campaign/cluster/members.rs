@@ -1,0 +1,133 @@
+//! Starting, ending and asking members.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_proto::etcdserverpb::{StatusRequest, StatusResponse};
+use quorate_test_support::client::channel;
+use quorate_test_support::server::Server;
+use quorate_test_support::{http, wait};
+use rustix::process::Signal;
+
+use super::{ClusterCampaign, SIZE};
+
+/// How long members may take to start: their ports can be in somebody's use for a while.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// How long members may be without a leader once everything works again.
+pub(super) const ELECT_WITHIN: Duration = Duration::from_secs(30);
+/// How long a member may take to say how it is.
+const STATUS_WITHIN: Duration = Duration::from_secs(1);
+/// Counts the snapshots that a member took in.
+const SNAPSHOTS: &str = "etcd_network_snapshot_receive_success";
+
+/// Who leads, and in which term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reign {
+    pub(super) leader: usize,
+    term: u64,
+}
+
+/// Snapshots that were taken in, by process.
+pub(super) type Snapshots = BTreeMap<u32, usize>;
+
+impl ClusterCampaign {
+    /// SIGKILL to the member in a place.
+    pub(super) fn kill(&mut self, place: usize) {
+        let member = &mut self.cluster.members[place];
+        if !member.is_running() {
+            return;
+        }
+        let ended = member.exit_status();
+        assert!(ended.is_none(), "it ended by itself: {ended:?}\n{}", member.log_tail());
+        member.kill();
+        self.effect.kills += 1;
+    }
+
+    /// Starts those that do not run and waits until all are ready.
+    pub(super) fn start_all(&mut self) {
+        for member in self.cluster.members.iter_mut().filter(|member| !member.is_running()) {
+            member.spawn();
+        }
+        self.cluster.members.iter_mut().for_each(finish_to_start);
+    }
+
+    /// SIGSTOP.
+    pub(super) fn pause(&mut self, place: usize) {
+        self.cluster.members[place].signal(Signal::STOP);
+        self.paused.push(place);
+    }
+
+    /// SIGCONT to all that were paused.
+    pub(super) fn resume_paused(&mut self) {
+        for place in std::mem::take(&mut self.paused) {
+            if self.cluster.members[place].is_running() {
+                self.cluster.members[place].signal(Signal::CONT);
+            }
+        }
+    }
+
+    /// What the member in a place says of itself.
+    pub(super) fn status(&self, place: usize) -> Option<StatusResponse> {
+        let member = &self.cluster.members[place];
+        if !member.is_running() {
+            return None;
+        }
+        self.runtime.block_on(async {
+            let mut client = MaintenanceClient::new(channel(&member.url()));
+            let asked = client.status(StatusRequest {});
+            let answer = tokio::time::timeout(STATUS_WITHIN, asked).await.ok()?.ok()?;
+            Some(answer.into_inner())
+        })
+    }
+
+    /// Who says that he leads, and in the latest term.
+    pub(super) fn reign_now(&self) -> Option<Reign> {
+        let leading = (0..SIZE).filter_map(|place| {
+            let status = self.status(place)?;
+            let leads = status.leader == status.header.as_ref()?.member_id;
+            leads.then_some(Reign { leader: place, term: status.raft_term })
+        });
+        leading.max_by_key(|reign| reign.term)
+    }
+
+    /// Like [`reign_now`](Self::reign_now), once there is one.
+    pub(super) fn reign(&self) -> Reign {
+        wait::until("a leader", ELECT_WITHIN, || self.reign_now())
+    }
+
+    pub(super) fn snapshots(&self) -> Snapshots {
+        let running = self.cluster.members.iter().filter(|member| member.is_running());
+        let counts = running.filter_map(|member| {
+            let count = http::metric(&member.address(), SNAPSHOTS)?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is a small count"
+            )]
+            let count = count as usize;
+            Some((member.pid(), count))
+        });
+        counts.collect()
+    }
+
+    pub(super) fn snapshots_since(&self, before: &Snapshots) -> usize {
+        let now = self.snapshots();
+        now.iter().map(|(pid, count)| count - before.get(pid).copied().unwrap_or(0)).sum()
+    }
+}
+
+fn finish_to_start(member: &mut Server) {
+    wait::until("the start of a member", START_WITHIN, || {
+        if !member.is_running() {
+            member.spawn();
+        }
+        if member.is_ready() {
+            return Some(());
+        }
+        // Another connection of the machine may have got its port meanwhile.
+        let log = member.log_tail();
+        assert!(log.contains("in use"), "it does not start any more:\n{log}");
+        None
+    });
+}

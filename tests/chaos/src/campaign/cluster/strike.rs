@@ -1,0 +1,280 @@
+//! The faults, done.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use quorate_test_support::proxy::Manner;
+use quorate_test_support::wait;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::{ClusterCampaign, SIZE, UPKEEP};
+use crate::fault::cluster::ClusterFault;
+use crate::history::Request;
+use crate::workload::load::Load;
+use crate::workload::traffic::{FLOOD, Traffic};
+
+/// The time of an election: members hear of their leader ten times in it.
+const ELECTION: Duration = Duration::from_secs(1);
+/// How long most faults last: an election is over by then, and a new leader at work.
+const LASTING: (Duration, Duration) = (Duration::from_millis(1300), Duration::from_millis(3500));
+/// Entries of the log that are kept for members that lag behind are fewer.
+const OUTDATED_BY: u64 = 5_600;
+/// Clients that write them.
+const FLOODING: usize = 48;
+/// How long a process may take to see that its disk is full.
+const NOTICE_WITHIN: Duration = Duration::from_secs(30);
+/// Seconds in ten years.
+const TEN_YEARS: i64 = 10 * 365 * 86_400;
+
+impl ClusterCampaign {
+    /// Does it, and waits while it lasts. [`recover`](Self::recover) ends it.
+    pub(super) fn strike(&mut self, fault: ClusterFault, load: &mut Load) {
+        use ClusterFault as F;
+        let leader = self.reign().leader;
+        let other = (leader + self.rng.random_range(1..SIZE)) % SIZE;
+        let one = self.any_place();
+        match fault {
+            F::KillLeader => self.kill_for_a_while(&[leader]),
+            F::KillOther => self.kill_for_a_while(&[other]),
+            F::KillMajority => self.kill_for_a_while(&[(one + 1) % SIZE, (one + 2) % SIZE]),
+            F::KillAll => self.kill_for_a_while(&[one, (one + 1) % SIZE, (one + 2) % SIZE]),
+            F::KillTwice => self.kill_twice(leader),
+            F::KillStarting => self.kill_starting(one),
+            F::KillCompacting => {
+                let request = self.compaction();
+                self.kill_beside(one, load, request);
+            }
+            F::KillDefragmenting => self.kill_beside(one, load, Request::Defragment),
+            F::Outdate => self.outdate(other),
+            F::KillReceiving => {
+                self.outdate(other);
+                self.kill_starting(other);
+            }
+            F::StopLeader => {
+                self.cluster.members[leader].stop();
+                self.last();
+            }
+            F::PauseLeader => self.pause_for(leader, LASTING),
+            F::PauseBriefly => self.pause_for(leader, (ELECTION / 5, ELECTION * 4 / 5)),
+            F::PauseOther => self.pause_for(other, LASTING),
+            F::Replace => self.replace(one),
+            F::CutPowerOfOne => self.cut_power(&[one]),
+            F::CutPowerOfAll => self.cut_power(&[one, (one + 1) % SIZE, (one + 2) % SIZE]),
+            F::FillDisk => self.fill_disk(one),
+            F::Delay | F::Mutilate | F::Hold => self.distort(fault, one),
+            F::JumpClock | F::StrobeClocks => self.change_clocks(fault, one),
+            F::IsolateLeader
+            | F::IsolateOther
+            | F::Scatter
+            | F::MuteLeader
+            | F::DeafenLeader
+            | F::Ring
+            | F::Flap
+            | F::LosePackets => self.disturb(fault, leader, other),
+        }
+    }
+
+    /// Ends whatever the fault left.
+    pub(super) fn recover(&mut self) {
+        self.resume_paused();
+        for disk in self.disks.iter_mut().filter(|disk| disk.is_off()) {
+            disk.restore();
+        }
+        self.start_all();
+    }
+
+    fn last(&mut self) {
+        self.sleep_between(LASTING.0, LASTING.1);
+    }
+
+    fn kill_for_a_while(&mut self, places: &[usize]) {
+        for place in places {
+            self.kill(*place);
+        }
+        // Sometimes it is back before anybody has noticed.
+        if self.rng.random() {
+            self.last();
+        }
+    }
+
+    fn kill_twice(&mut self, leader: usize) {
+        self.kill(leader);
+        let next = wait::until("a new leader", NOTICE_WITHIN, || self.reign_now()).leader;
+        self.kill(next);
+    }
+
+    fn kill_starting(&mut self, place: usize) {
+        self.kill(place);
+        for _ in 0..self.rng.random_range(1..4) {
+            self.cluster.members[place].spawn();
+            self.sleep_between(Duration::ZERO, ELECTION / 3);
+            self.kill(place);
+        }
+    }
+
+    fn kill_beside(&mut self, place: usize, load: &mut Load, request: Request) {
+        self.ask_member_beside(load, place, request);
+        self.sleep_between(Duration::ZERO, UPKEEP);
+        self.kill_for_a_while(&[place]);
+    }
+
+    /// Leaves a member behind by more than its leader remembers.
+    fn outdate(&mut self, place: usize) {
+        self.kill(place);
+        let mut load = Load::new(&self.clock);
+        for number in 0..FLOODING {
+            let rng = StdRng::seed_from_u64(self.rng.random());
+            let roamer = self.roamer((place + 1 + number % 2) % SIZE);
+            let many = usize::try_from(OUTDATED_BY).expect("it is small") / FLOODING + 1;
+            let profile = FLOOD.up_to(many);
+            load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), profile);
+        }
+        let compaction = self.compaction();
+        let (flooded, _) = self.runtime.block_on(load.run());
+        self.pending.extend(flooded);
+        // What was compacted is deleted, and with that what was logged is flushed and forgotten.
+        for by in (0..SIZE).filter(|by| *by != place) {
+            let mut client = self.client(by);
+            let request = compaction.clone();
+            let operation = self.runtime.block_on(client.ask(request));
+            self.pending.push(operation);
+        }
+    }
+
+    fn pause_for(&mut self, place: usize, (least, most): (Duration, Duration)) {
+        self.pause(place);
+        self.sleep_between(least, most);
+        self.resume_paused();
+    }
+
+    fn disturb(&mut self, fault: ClusterFault, leader: usize, other: usize) {
+        let machine = |place: usize| place + 1;
+        let but = |place: usize| (0..SIZE).filter(move |other| *other != place).map(machine);
+        let apart = |place: usize| (vec![machine(place)], but(place).collect::<Vec<_>>());
+        let net = self.cluster.net();
+        match fault {
+            ClusterFault::IsolateLeader | ClusterFault::IsolateOther => {
+                let alone = if fault == ClusterFault::IsolateLeader { leader } else { other };
+                let (alone, together) = apart(alone);
+                net.split(&[&together, &alone]);
+            }
+            ClusterFault::Scatter => net.split(&[]),
+            ClusterFault::MuteLeader => {
+                but(leader).for_each(|to| net.drop_one_way(machine(leader), to));
+            }
+            ClusterFault::DeafenLeader => {
+                but(leader).for_each(|from| net.drop_one_way(from, machine(leader)));
+            }
+            ClusterFault::Ring => {
+                for place in 0..SIZE {
+                    net.drop_one_way(machine(place), machine((place + 1) % SIZE));
+                }
+            }
+            ClusterFault::LosePackets => {
+                let share = self.rng.random_range(0.05..0.4);
+                (0..SIZE).for_each(|place| self.cluster.net().lose(machine(place), share));
+            }
+            _ => {
+                let one = if self.rng.random() { leader } else { other };
+                self.flap(one);
+            }
+        }
+        self.last();
+        self.cluster.net().heal();
+    }
+
+    /// Isolates a member again and again.
+    fn flap(&mut self, place: usize) {
+        let together: Vec<usize> =
+            (0..SIZE).filter(|other| *other != place).map(|place| place + 1).collect();
+        for _ in 0..self.rng.random_range(2..5) {
+            self.cluster.net().split(&[&together, &[place + 1]]);
+            self.sleep_between(ELECTION / 5, ELECTION * 6 / 5);
+            self.cluster.net().heal();
+            self.sleep_between(ELECTION / 10, ELECTION * 3 / 5);
+        }
+    }
+
+    /// Removes a member, whose process must end, and adds another one in its place.
+    fn replace(&mut self, place: usize) {
+        let by = (place + 1) % SIZE;
+        self.cluster.remove(by, place);
+        self.cluster.members[place].wait_for_end();
+        self.effect.ended += 1;
+        let data_dir = self.cluster.members[place].data_dir();
+        fs::remove_dir_all(data_dir).expect("the folder is ours");
+        self.cluster.add_again(by, place);
+        self.numbers[place] = self.numbers.iter().max().expect("there are members") + 1;
+        self.publish();
+    }
+
+    fn cut_power(&mut self, places: &[usize]) {
+        for place in places {
+            self.disks[*place].cut_power(&mut self.rng);
+        }
+        for place in places {
+            // It may have seen already that its disk is gone.
+            self.cluster.members[*place].kill();
+            self.effect.kills += 1;
+        }
+        if self.rng.random() {
+            self.last();
+        }
+    }
+
+    /// Fills the disk of a member until it gives up.
+    fn fill_disk(&mut self, place: usize) {
+        let filler = self.disks[place].fill();
+        let members = &mut self.cluster.members;
+        let ended =
+            wait::within(NOTICE_WITHIN, || members[place].exit_status()).inspect(|status| {
+                assert!(!status.success(), "a full disk is no reason to be content");
+            });
+        self.effect.ended += usize::from(ended.is_some());
+        members[place].kill();
+        fs::remove_file(filler).expect("it was made");
+    }
+
+    fn distort(&mut self, fault: ClusterFault, one: usize) {
+        let proxies = self.cluster.proxies();
+        match fault {
+            ClusterFault::Delay => {
+                let manner = Manner::Delay(Duration::from_millis(25), Duration::from_millis(125));
+                proxies.set(one, manner);
+            }
+            ClusterFault::Mutilate => {
+                (0..SIZE).for_each(|place| proxies.set(place, Manner::Lose(0.5)));
+            }
+            _ => proxies.set(one, Manner::Hold),
+        }
+        self.last();
+        (0..SIZE).for_each(|place| self.cluster.proxies().set(place, Manner::Pass));
+    }
+
+    fn change_clocks(&mut self, fault: ClusterFault, one: usize) {
+        let changed: Vec<usize> = match fault {
+            ClusterFault::JumpClock => vec![one],
+            _ => (0..SIZE).collect(),
+        };
+        let times = if changed.len() > 1 { 4 } else { 1 };
+        for _ in 0..times {
+            for place in &changed {
+                let most = if self.rng.random() { 3_600 } else { TEN_YEARS };
+                let offset = self.rng.random_range(-most..=most);
+                self.clocks[*place].set(offset);
+            }
+            // A process looks at it once a second.
+            thread::sleep(ELECTION * 3 / 2);
+        }
+        // Somebody does something that is logged.
+        if self.rng.random() {
+            self.kill(one);
+            self.cluster.members[one].spawn();
+            self.sleep_between(ELECTION / 2, ELECTION);
+        }
+        self.effect.wrong_times += self.wrong_times(&changed);
+        self.clocks.iter().for_each(|clock| clock.set(0));
+    }
+}

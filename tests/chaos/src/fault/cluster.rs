@@ -1,0 +1,166 @@
+//! What can befall a cluster, or some of its members.
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+/// A fault. "One" is any member, "other" any but the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClusterFault {
+    /// SIGKILL to the leader.
+    KillLeader,
+    /// SIGKILL to another member.
+    KillOther,
+    /// SIGKILL to all but one.
+    KillMajority,
+    /// SIGKILL to all.
+    KillAll,
+    /// SIGKILL to the leader, and to the next one as soon as it leads.
+    KillTwice,
+    /// SIGKILL to one, and again while it starts, several times.
+    KillStarting,
+    /// SIGKILL to one while it deletes compacted history.
+    KillCompacting,
+    /// SIGKILL to one while it rewrites its database.
+    KillDefragmenting,
+    /// SIGKILL to another member, which comes back when the others have forgotten the log that it
+    /// needs: it is sent a snapshot.
+    Outdate,
+    /// The same, and SIGKILL again and again while it takes in the snapshot.
+    KillReceiving,
+    /// SIGTERM to the leader.
+    StopLeader,
+    /// The leader is stopped for longer than an election takes, by SIGSTOP.
+    PauseLeader,
+    /// The leader is stopped for less than an election takes.
+    PauseBriefly,
+    /// Another member is stopped.
+    PauseOther,
+    /// The leader is alone.
+    IsolateLeader,
+    /// Another member is alone.
+    IsolateOther,
+    /// Each is alone.
+    Scatter,
+    /// What the leader sends is lost; it hears the others.
+    MuteLeader,
+    /// The leader hears nobody; what it sends arrives.
+    DeafenLeader,
+    /// Each hears one other only, in a ring.
+    Ring,
+    /// One is alone, for short times again and again.
+    Flap,
+    /// Packets to all are lost now and then.
+    LosePackets,
+    /// One is removed and its data are lost; it is added again as a new member.
+    Replace,
+    /// What members send to one arrives late.
+    Delay,
+    /// What members send to each other is mutilated.
+    Mutilate,
+    /// What members send to one is held back; its connections stay open.
+    Hold,
+    /// One loses power, and with it everything that was not synced.
+    CutPowerOfOne,
+    /// All lose power.
+    CutPowerOfAll,
+    /// The disk of one is full.
+    FillDisk,
+    /// The clock of one jumps by up to ten years, and back.
+    JumpClock,
+    /// The clocks of all jump to and fro.
+    StrobeClocks,
+}
+
+/// How often which fault comes among those that end processes.
+const KILLS: &[(ClusterFault, usize)] = &[
+    (ClusterFault::KillLeader, 8),
+    (ClusterFault::KillOther, 4),
+    (ClusterFault::KillMajority, 2),
+    (ClusterFault::KillAll, 3),
+    (ClusterFault::KillTwice, 3),
+    (ClusterFault::KillStarting, 2),
+    (ClusterFault::KillCompacting, 2),
+    (ClusterFault::KillDefragmenting, 2),
+    (ClusterFault::Outdate, 1),
+    (ClusterFault::KillReceiving, 1),
+];
+/// The same for those that leave processes alone, on machines with a network between them.
+const PARTITIONS: &[(ClusterFault, usize)] = &[
+    (ClusterFault::StopLeader, 1),
+    (ClusterFault::PauseLeader, 3),
+    (ClusterFault::PauseBriefly, 1),
+    (ClusterFault::PauseOther, 1),
+    (ClusterFault::IsolateLeader, 3),
+    (ClusterFault::IsolateOther, 1),
+    (ClusterFault::Scatter, 1),
+    (ClusterFault::MuteLeader, 2),
+    (ClusterFault::DeafenLeader, 2),
+    (ClusterFault::Ring, 1),
+    (ClusterFault::Flap, 2),
+    (ClusterFault::LosePackets, 1),
+    (ClusterFault::Replace, 2),
+];
+const DISTORTIONS: &[(ClusterFault, usize)] =
+    &[(ClusterFault::Delay, 1), (ClusterFault::Mutilate, 1), (ClusterFault::Hold, 1)];
+const DISK_FAULTS: &[(ClusterFault, usize)] = &[
+    (ClusterFault::CutPowerOfOne, 2),
+    (ClusterFault::CutPowerOfAll, 2),
+    (ClusterFault::FillDisk, 1),
+];
+const CLOCK_FAULTS: &[(ClusterFault, usize)] =
+    &[(ClusterFault::JumpClock, 1), (ClusterFault::StrobeClocks, 1)];
+
+/// Where a cluster lives, which says what can befall it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// On this machine, where processes end.
+    Processes,
+    /// On machines of their own, with a network between them that can be split.
+    Network,
+    /// Behind proxies that distort what members send to each other.
+    Proxies,
+    /// On disks of their own.
+    Disks,
+    /// With clocks of their own.
+    Clocks,
+}
+
+impl Ground {
+    fn faults(self) -> &'static [(ClusterFault, usize)] {
+        match self {
+            Self::Processes => KILLS,
+            Self::Network => PARTITIONS,
+            Self::Proxies => DISTORTIONS,
+            Self::Disks => DISK_FAULTS,
+            Self::Clocks => CLOCK_FAULTS,
+        }
+    }
+}
+
+/// Faults in random order, each as often as it is meant to be.
+#[derive(Debug)]
+pub struct ClusterDeck {
+    ground: Ground,
+    rng: StdRng,
+    drawn: Vec<ClusterFault>,
+}
+
+impl ClusterDeck {
+    /// The faults that belong to a ground.
+    pub fn new(ground: Ground, rng: StdRng) -> Self {
+        Self { ground, rng, drawn: Vec::new() }
+    }
+}
+
+impl Iterator for ClusterDeck {
+    type Item = ClusterFault;
+
+    fn next(&mut self) -> Option<ClusterFault> {
+        if self.drawn.is_empty() {
+            let all = self.ground.faults().iter();
+            self.drawn = all.flat_map(|(fault, times)| vec![*fault; *times]).collect();
+            self.drawn.shuffle(&mut self.rng);
+        }
+        self.drawn.pop()
+    }
+}

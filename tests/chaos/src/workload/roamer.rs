@@ -1,0 +1,88 @@
+//! A client that goes on at another member when one does not answer.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::client::Client;
+use crate::history::{Clock, Operation, Request};
+
+/// How long it waits before it asks another member: etcd's clients do not hurry either.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A member as clients know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its number.
+    pub member: usize,
+    /// Where it is reached.
+    pub url: String,
+}
+
+/// The members as clients know them. Clones are the same directory.
+#[derive(Clone, Debug, Default)]
+pub struct Directory(Arc<RwLock<Vec<Address>>>);
+
+impl Directory {
+    /// Replaces what is in it.
+    pub fn set(&self, members: Vec<Address>) {
+        *self.0.write().expect("nobody panics with it") = members;
+    }
+
+    fn at(&self, place: usize) -> Address {
+        self.0.read().expect("nobody panics with it")[place].clone()
+    }
+
+    fn len(&self) -> usize {
+        self.0.read().expect("nobody panics with it").len()
+    }
+}
+
+/// A client of all members, with one connection at a time.
+#[derive(Debug)]
+pub struct Roamer {
+    id: u64,
+    clock: Clock,
+    rng: StdRng,
+    patience: Duration,
+    members: Directory,
+    place: usize,
+    client: Option<Client>,
+}
+
+impl Roamer {
+    /// Client number `id` of `members`, which begins with the one at `place`, and waits for an
+    /// answer no longer than `patience`.
+    pub fn new(
+        id: u64,
+        clock: &Clock,
+        rng: StdRng,
+        patience: Duration,
+        members: &Directory,
+        place: usize,
+    ) -> Self {
+        let (clock, members) = (clock.clone(), members.clone());
+        Self { id, clock, rng, patience, members, place, client: None }
+    }
+
+    /// Carries out what `next` makes of a fresh id.
+    pub async fn ask(&mut self, next: impl FnOnce(u64) -> Request) -> Operation {
+        let id = self.clock.operation_id();
+        let operation = self.client().ask_as(id, next(id)).await;
+        if operation.is_unknown() {
+            self.client = None;
+            self.place = self.rng.random_range(0..self.members.len());
+            tokio::time::sleep(PAUSE).await;
+        }
+        operation
+    }
+
+    fn client(&mut self) -> &mut Client {
+        let Address { member, url } = self.members.at(self.place);
+        self.client.get_or_insert_with(|| {
+            Client::new(self.id, member, &url, &self.clock).with_patience(self.patience)
+        })
+    }
+}

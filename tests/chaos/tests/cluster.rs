@@ -1,0 +1,57 @@
+//! Faults of all kinds under load, on three members: no acknowledged write is lost, no answer is
+//! older than it may be, and no watch misses anything.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use quorate_test_chaos::campaign::cluster::ClusterCampaign;
+use quorate_test_chaos::fault::cluster::{ClusterDeck, Ground};
+use quorate_test_chaos::fault::{clock, disk};
+use quorate_test_chaos::seed::{Seed, number_from_env};
+use quorate_test_support::net::Net;
+use quorate_test_support::{program, require};
+
+/// How many faults there are, of each kind of fault that is tested.
+const ROUNDS: &str = "QUORATE_CHAOS_CLUSTER";
+
+fn survives(ground: Ground, rounds: u64) {
+    let rounds = number_from_env(ROUNDS).unwrap_or(rounds);
+    let seed = Seed::choose();
+    eprintln!("{ground:?}; again: {}", seed.replay("cluster", ROUNDS, rounds));
+    let mut campaign = ClusterCampaign::new(&program::quorate(), ground, seed);
+    let faults = ClusterDeck::new(ground, seed.rng(u64::MAX));
+    campaign.run(faults.take(usize::try_from(rounds).unwrap()));
+    eprintln!("{ground:?}: {}\n{}", campaign.tally(), campaign.effects());
+    let toothless = campaign.effects().toothless();
+    assert!(toothless.is_empty(), "faults that did nothing: {toothless:?}");
+}
+
+#[test]
+fn kills() {
+    survives(Ground::Processes, 14);
+}
+
+#[test]
+fn partitions_and_pauses() {
+    if Net::can_be_made("partitions") {
+        survives(Ground::Network, 10);
+    }
+}
+
+#[test]
+fn distortions() {
+    survives(Ground::Proxies, 3);
+}
+
+#[test]
+fn power_losses_and_full_disks() {
+    if require::met("power losses of clusters", &disk::NEEDS) {
+        survives(Ground::Disks, 5);
+    }
+}
+
+#[test]
+fn clocks() {
+    if require::met("clocks", &clock::NEEDS) {
+        survives(Ground::Clocks, 2);
+    }
+}

@@ -1,0 +1,31 @@
+//! Plain HTTP requests to a server under test.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// How long a server may think before it answers.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The body of what `address`, as `host:port`, has at `path`; `None` when there is no answer.
+pub fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
+    // Without keep-alive and by the old protocol, the body is all that comes.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
+/// The sum of a metric over all its labels, as `address` tells it at `/metrics`.
+pub fn metric(address: &str, name: &str) -> Option<f64> {
+    let metrics = get(address, "/metrics")?;
+    let samples = metrics.lines().filter_map(|line| {
+        let (labelled, value) = line.rsplit_once(' ')?;
+        let is_it = labelled.split('{').next() == Some(name);
+        is_it.then(|| value.parse::<f64>().ok()).flatten()
+    });
+    Some(samples.sum())
+}

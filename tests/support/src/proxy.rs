@@ -1,0 +1,111 @@
+//! Proxies in front of the members' peer ports, which can hold back or lose what passes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// Bytes that are passed on, held back or lost together.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// What a proxy does with what passes, in both directions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Manner {
+    /// Nothing.
+    Pass,
+    /// Holds each piece back for a time between these two; what follows waits behind it.
+    Delay(Duration, Duration),
+    /// Leaves out this share of the pieces, so that what arrives makes no sense.
+    Lose(f64),
+    /// Holds everything back; connections stay open.
+    Hold,
+}
+
+/// A proxy for each of several ports. They end with this value.
+#[derive(Debug)]
+pub struct Proxies {
+    manners: Vec<watch::Sender<Manner>>,
+    ports: Vec<u16>,
+    _runtime: Runtime,
+}
+
+impl Proxies {
+    /// Proxies on the loopback interface that pass on to `targets`, as `host:port`.
+    ///
+    /// # Panics
+    /// When threads or ports are not to be had.
+    pub fn new(targets: &[String]) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
+        let (mut manners, mut ports) = (Vec::new(), Vec::new());
+        for target in targets {
+            let (manner, manner_receiver) = watch::channel(Manner::Pass);
+            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let listener = runtime.block_on(TcpListener::bind(any)).expect("a port is free");
+            ports.push(listener.local_addr().expect("it is bound").port());
+            manners.push(manner);
+            runtime.spawn(serve(listener, target.clone(), manner_receiver));
+        }
+        Self { manners, ports, _runtime: runtime }
+    }
+
+    /// Where the proxy for target `i` listens.
+    pub fn port(&self, i: usize) -> u16 {
+        self.ports[i]
+    }
+
+    /// Changes what the proxy for target `i` does, from the next piece on.
+    pub fn set(&self, i: usize, manner: Manner) {
+        self.manners[i].send_replace(manner);
+    }
+}
+
+async fn serve(listener: TcpListener, target: String, manner: watch::Receiver<Manner>) {
+    loop {
+        let Ok((near, _)) = listener.accept().await else { return };
+        let (target, manner) = (target.clone(), manner.clone());
+        tokio::spawn(async move {
+            // Nobody there: the connection is closed, as the system would refuse it.
+            let Ok(far) = TcpStream::connect(&target).await else { return };
+            let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
+            one.and(other).expect("it is a connection");
+            let ((near_read, near_write), (far_read, far_write)) =
+                (near.into_split(), far.into_split());
+            // The end of one direction is that of the connection.
+            tokio::select! {
+                () = pass_on(near_read, far_write, manner.clone()) => {}
+                () = pass_on(far_read, near_write, manner) => {}
+            }
+        });
+    }
+}
+
+async fn pass_on(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut manner: watch::Receiver<Manner>,
+) {
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let Ok(read @ 1..) = from.read(&mut piece).await else { return };
+        if manner.wait_for(|manner| *manner != Manner::Hold).await.is_err() {
+            return;
+        }
+        let now = *manner.borrow();
+        match now {
+            Manner::Lose(share) if rand::rng().random_bool(share) => continue,
+            Manner::Delay(least, most) => {
+                let delay = rand::rng().random_range(least..=most);
+                tokio::time::sleep(delay).await;
+            }
+            Manner::Pass | Manner::Lose(_) | Manner::Hold => {}
+        }
+        if to.write_all(&piece[..read]).await.is_err() {
+            return;
+        }
+    }
+}
