@@ -23,7 +23,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_raft::{Dial, Origin, Peer};
-use quorate_storage::data_dir::{DataDir, DataDirError, Founders, Identity};
+use quorate_storage::data_dir::{
+    DataDir, DataDirError, Founders, Identity, generation, incarnation,
+};
 
 use crate::config::url::Url;
 use crate::config::{Founding, Source};
@@ -109,7 +111,7 @@ pub(crate) async fn identify(
         true => join(founding, &dial).await?,
         false => found(founding, &dial).await?,
     };
-    let identity = Identity { cluster_id, member_id, incarnation: rand::random() };
+    let identity = Identity { cluster_id, member_id, incarnation: incarnation(0, rand::random()) };
     data_dir.set_identity(identity, founders)?;
     Ok((identity, origin(data_dir.founders())))
 }
@@ -126,8 +128,9 @@ fn return_to(
     if !founding.is_forced {
         return Ok((identity, origin(data_dir.founders())));
     }
-    // Those who knew it as it was must take it for another: it goes on without them.
-    identity.incarnation = rand::random();
+    // Those who knew it as it was must see that it goes on without them.
+    let generation = generation(identity.incarnation) + 1;
+    identity.incarnation = incarnation(generation, rand::random());
     data_dir.set_identity(identity, Founders::new())?;
     Ok((identity, Origin::Forced(founders::texts(&founding.peer_urls))))
 }

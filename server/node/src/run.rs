@@ -190,7 +190,7 @@ impl Running {
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         early.into_iter().for_each(serve);
         tokio::select! {
-            published = publish(&member, config) => published?,
+            announced = announce(&member, config) => announced?,
             exclusion = member.excluded() => {
                 stop.cancel();
                 return Ok(Started::Excluded(member, exclusion));
@@ -227,6 +227,13 @@ fn registry(member: &Member, server: &Server) -> prometheus::Result<Registry> {
     registry.register(Box::new(process))?;
     registry.register(Box::new(Process::new()?))?;
     Ok(registry)
+}
+
+/// Ends when the cluster knows of this member and counts on it.
+async fn announce(member: &Member, config: &Config) -> Result<(), StartError> {
+    publish(member, config).await?;
+    member.counted_in().await;
+    Ok(())
 }
 
 /// Tells the cluster this member's name and where clients reach it. Ends when a leader has taken

@@ -34,6 +34,7 @@ use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::request::RequestError;
 use crate::start::{Options, Origin, StartError, assemble};
+use crate::types::Peer;
 use measure::Proposal;
 
 /// Proposals that may be under way at once; more are refused rather than queued.
@@ -266,6 +267,19 @@ impl Member {
         members.collect()
     }
 
+    /// Waits until this member has its vote, if it is to have one: the others count on it from then
+    /// on.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn counted_in(&self) {
+        let me = self.identity.member_id;
+        let waits = |(peer, is_without_vote): &(Peer, bool)| *is_without_vote && !peer.is_learner;
+        let mut peers = self.inner.peers.clone();
+        // An error is the end of the member.
+        peers.wait_for(|peers| !peers.get(&me).is_some_and(waits)).await.ok();
+    }
+
     /// Proposes a command and waits for its answer.
     ///
     /// # Cancel safety
@@ -367,10 +381,9 @@ impl Member {
     /// but no longer than an election would take.
     pub async fn resign(&self) {
         let me = self.identity.member_id;
-        if !self.inner.leads() {
+        if !self.inner.leads() || !self.inner.membership.hand_over().await {
             return;
         }
-        self.inner.membership.hand_over().await;
         let mut status = self.status();
         let followed = status.wait_for(|status| status.leader.is_some_and(|leader| leader != me));
         if tokio::time::timeout(self.options.election_timeout, followed).await.is_err() {

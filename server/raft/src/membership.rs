@@ -206,8 +206,8 @@ impl Membership {
         Ok((0, self.append(draft).await?))
     }
 
-    /// Hands leadership to another member that has a vote and answers, if there is one.
-    pub(crate) async fn hand_over(&self) {
+    /// Hands leadership to another member that has a vote and answers; false if there is none.
+    pub(crate) async fn hand_over(&self) -> bool {
         let metrics = self.raft.metrics();
         let best = {
             let metrics = metrics.borrow_watched();
@@ -224,6 +224,7 @@ impl Membership {
             // A raft that has stopped leads no more.
             self.raft.trigger().transfer_leader(to).await.ok();
         }
+        best.is_some()
     }
 
     /// How far the log of `id` matches, and where this member's ends.

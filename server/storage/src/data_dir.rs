@@ -99,9 +99,24 @@ pub struct Identity {
     pub cluster_id: u64,
     /// Id of the member.
     pub member_id: u64,
-    /// Which of the directories that ever were this member's it is: a random number, chosen when
-    /// it was made.
+    /// Which of the directories that ever were this member's it is: see [`incarnation`].
     pub incarnation: u64,
+}
+
+/// Bits of an incarnation that are random; its generation stands above them.
+const RANDOM_BITS: u32 = 48;
+
+/// What tells a data directory from others that the same member had. Its generation counts how
+/// often the member began anew with the data that it had, as the only one: who knows an earlier
+/// generation lags behind. In one generation, another incarnation is other data.
+pub fn incarnation(generation: u64, random: u64) -> u64 {
+    // Nobody is taken for unknown, which is 0.
+    generation << RANDOM_BITS | (random >> (u64::BITS - RANDOM_BITS)).max(1)
+}
+
+/// The generation of an incarnation.
+pub fn generation(incarnation: u64) -> u64 {
+    incarnation >> RANDOM_BITS
 }
 
 /// The founders of a cluster by id, each with its peer URLs.

@@ -12,13 +12,17 @@ use quorate_test_support::{program, require};
 
 /// How many faults there are, of each kind of fault that is tested.
 const ROUNDS: &str = "QUORATE_CHAOS_CLUSTER";
+/// The only fault there is to be, by its name; all of them when it is not set.
+const ONLY: &str = "QUORATE_CHAOS_ONLY";
 
 fn survives(ground: Ground, rounds: u64) {
     let rounds = number_from_env(ROUNDS).unwrap_or(rounds);
     let seed = Seed::choose();
     eprintln!("{ground:?}; again: {}", seed.replay("cluster", ROUNDS, rounds));
     let mut campaign = ClusterCampaign::new(&program::quorate(), ground, seed);
-    let faults = ClusterDeck::new(ground, seed.rng(u64::MAX));
+    let only = std::env::var(ONLY).ok();
+    let faults = ClusterDeck::new(ground, seed.rng(u64::MAX))
+        .filter(|fault| only.as_ref().is_none_or(|only| format!("{fault:?}") == *only));
     campaign.run(faults.take(usize::try_from(rounds).unwrap()));
     eprintln!("{ground:?}: {}\n{}", campaign.tally(), campaign.effects());
     let toothless = campaign.effects().toothless();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
 use quorate_core::store::Shared;
-use quorate_storage::data_dir::Identity;
+use quorate_storage::data_dir::{Identity, generation};
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -68,11 +68,12 @@ pub(crate) fn admit(
         let text = format!("this is member {:x}, the caller means {to:x}", me.member_id);
         return Err(Status::failed_precondition(text));
     }
-    if meant != 0 && meant != me.incarnation {
+    // Who lags behind may know nothing of a later generation yet.
+    if meant != 0 && meant != me.incarnation && generation(meant) >= generation(me.incarnation) {
         let text = format!("member {to:x} has lost the data directory that the caller means");
         return Err(Status::failed_precondition(text));
     }
-    if known != 0 && known != incarnation {
+    if known != 0 && known != incarnation && generation(known) >= generation(incarnation) {
         let text = format!("member {id:x} {OTHER_DATA}; remove the member and add it again");
         return Err(Status::failed_precondition(text));
     }

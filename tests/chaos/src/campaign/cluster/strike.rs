@@ -131,14 +131,12 @@ impl ClusterCampaign {
             let profile = FLOOD.up_to(many);
             load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), profile);
         }
-        let compaction = self.compaction();
         let (flooded, _) = self.runtime.block_on(load.run());
         self.pending.extend(flooded);
-        // What was compacted is deleted, and with that what was logged is flushed and forgotten.
+        // What is rewritten was flushed before, and what was flushed is forgotten by the log.
         for by in (0..SIZE).filter(|by| *by != place) {
             let mut client = self.client(by);
-            let request = compaction.clone();
-            let operation = self.runtime.block_on(client.ask(request));
+            let operation = self.runtime.block_on(client.ask(Request::Defragment));
             self.pending.push(operation);
         }
     }
