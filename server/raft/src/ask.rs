@@ -84,7 +84,13 @@ impl Member {
                 false => client.lease_time(request).await,
             }
         };
-        Some(tokio::time::timeout(LEASE_WITHIN, asked).await.ok()?.ok()?.into_inner())
+        match tokio::time::timeout(LEASE_WITHIN, asked).await {
+            Ok(reply) => Some(reply.ok()?.into_inner()),
+            Err(_) => {
+                self.links().renew(leader);
+                None
+            }
+        }
     }
 
     /// Adds a member and returns it.

@@ -202,7 +202,11 @@ impl Consensus for OpenRaft {
                     let asked = client.read_index(pb::ReadIndexRequest {});
                     match tokio::time::timeout(READ_INDEX_WITHIN, asked).await {
                         Ok(Ok(reply)) if reply.get_ref().leads => Ok(reply.into_inner().index),
-                        _ => Err(not_leader),
+                        Ok(_) => Err(not_leader),
+                        Err(_) => {
+                            self.links.renew(leader);
+                            Err(not_leader)
+                        }
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! Streams of entries, a few requests ahead of their replies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use openraft::AnyError;
@@ -24,10 +25,12 @@ const APPENDS_MAX: usize = 3;
 /// Sends requests as they come and gives back what becomes of each.
 ///
 /// The first request is awaited before anything is sent: openraft lets the time pass in it that a
-/// member that cannot be reached is to be left alone.
+/// member that cannot be reached is to be left alone. A member that owes a reply for longer than
+/// `stall` is given up.
 pub(crate) async fn append<S>(
     mut client: Client,
     requests: S,
+    stall: Duration,
 ) -> Result<impl Stream<Item = Appended> + Send, Error>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
@@ -37,8 +40,10 @@ where
     let first = stream::iter(requests.next().await);
     let room = Arc::new(Semaphore::new(APPENDS_MAX));
     let outgoing = outgoing(first.chain(requests), room.clone());
-    let replies = client.append(outgoing.fuse()).await.map_err(|status| failed(&status))?;
-    Ok(incoming(replies.into_inner(), room))
+    let called = tokio::time::timeout(stall, client.append(outgoing.fuse())).await;
+    let late = |_| Err(Status::deadline_exceeded("no reply to a stream of entries"));
+    let replies = called.unwrap_or_else(late).map_err(|status| failed(&status))?;
+    Ok(incoming(replies.into_inner(), room, stall))
 }
 
 fn outgoing<S>(requests: S, room: Arc<Semaphore>) -> impl Stream<Item = pb::AppendRequest> + Send
@@ -53,15 +58,48 @@ where
     })
 }
 
+/// Replies as they come, and an error when one does not come for `stall`.
 fn incoming(
     replies: Streaming<pb::AppendReply>,
     room: Arc<Semaphore>,
+    stall: Duration,
 ) -> impl Stream<Item = Appended> + Send {
-    replies.map(move |reply| {
-        room.add_permits(1);
-        let reply = reply.map_err(|status| failed(&status))?;
-        codec::reply_from_wire(reply).map_err(|error| malformed(&error))
+    stream::unfold(Some(replies), move |replies| {
+        let room = room.clone();
+        async move {
+            let mut replies = replies?;
+            match next(&mut replies, &room, stall).await {
+                None => None,
+                Some(Ok(reply)) => {
+                    room.add_permits(1);
+                    let reply = codec::reply_from_wire(reply);
+                    Some((reply.map_err(|error| malformed(&error)), Some(replies)))
+                }
+                Some(Err(status)) => Some((Err(failed(&status)), None)),
+            }
+        }
     })
+    .fuse()
+}
+
+async fn next(
+    replies: &mut Streaming<pb::AppendReply>,
+    room: &Semaphore,
+    stall: Duration,
+) -> Option<Result<pb::AppendReply, Status>> {
+    let mut is_late = false;
+    loop {
+        if let Ok(reply) = tokio::time::timeout(stall, replies.message()).await {
+            return reply.transpose();
+        }
+        // One place is taken by who waits for the next request.
+        let is_awaited = room.available_permits() < APPENDS_MAX - 1;
+        // What was sent a moment ago has its time yet.
+        if is_awaited && is_late {
+            return Some(Err(Status::deadline_exceeded("no reply to entries")));
+        }
+        is_late = is_awaited;
+    }
 }
 
 /// How openraft is to see a failure: a member that cannot be reached is left alone for a while.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
 };
@@ -69,6 +69,9 @@ impl Network {
         if let Some(link) = self.links.to(self.target) {
             link.metrics.sent_failures.inc();
         }
+        if matches!(failure, RPCError::Timeout(_)) {
+            self.links.renew(self.target);
+        }
         Err(failure)
     }
 }
@@ -101,7 +104,13 @@ impl RaftNetworkV2<TypeConfig> for Network {
     {
         Box::pin(async move {
             let client = self.link()?.log;
-            let replies = append(client, input).await?;
+            let replies = append(client, input, self.links.stall()).await?;
+            let (links, target) = (self.links.clone(), self.target);
+            let replies = replies.inspect(move |reply| {
+                if matches!(reply, Err(RPCError::Network(_))) {
+                    links.renew(target);
+                }
+            });
             let replies: openraft::base::BoxStream<'s, _> = Box::pin(replies);
             Ok(replies)
         })
@@ -138,7 +147,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let client = self.link().map_err(streaming)?.bulk;
         let transfer = self.links.metrics().peers.begin_sending(self.target);
-        let sent = super::transfer::send(client, vote, snapshot, cancel).await?;
+        let sent = super::transfer::send(client, vote, snapshot, cancel).await;
+        let sent = sent.inspect_err(|_| self.links.renew(self.target))?;
         transfer.arrived();
         Ok(sent)
     }

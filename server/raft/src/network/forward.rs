@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::proposal_reply::Outcome;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -128,22 +130,40 @@ impl Forwarder {
         streams.clear();
         let client = self.links.to(leader)?.requests;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move { stop.run_until_cancelled(run(client, receiver)).await });
+        let (stop, links) = (self.stop.clone(), self.links.clone());
+        let pass_on = async move {
+            if run(client, receiver, links.stall()).await == End::Stalled {
+                links.renew(leader);
+            }
+        };
+        self.tasks.spawn(async move { stop.run_until_cancelled(pass_on).await });
         streams.insert(leader, sender.clone());
         Some(sender)
     }
 }
 
-/// Sends what comes until the connection fails or nobody sends any more.
-async fn run(mut client: Client, mut items: mpsc::Receiver<Item>) {
+/// How a stream of proposals ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The connection failed, or nobody sends any more.
+    Closed,
+    /// The leader owed an answer for too long.
+    Stalled,
+}
+
+/// Sends what comes until the connection fails, nobody sends any more, or no answer comes for
+/// `stall`.
+async fn run(mut client: Client, mut items: mpsc::Receiver<Item>, stall: Duration) -> End {
     let (messages, outgoing) = mpsc::channel(MESSAGES);
     let mut pending = BTreeMap::new();
-    match client.propose(ReceiverStream::new(outgoing)).await {
-        Ok(replies) => {
-            exchange(&mut items, messages, replies.into_inner(), &mut pending).await;
+    let mut end = End::Closed;
+    match tokio::time::timeout(stall, client.propose(ReceiverStream::new(outgoing))).await {
+        Ok(Ok(replies)) => {
+            let replies = replies.into_inner();
+            end = exchange(&mut items, messages, replies, &mut pending, stall).await;
         }
-        Err(error) => tracing::debug!(%error, "cannot pass commands on"),
+        Ok(Err(error)) => tracing::debug!(%error, "cannot pass commands on"),
+        Err(_) => end = End::Stalled,
     }
     items.close();
     for fate in pending.into_values() {
@@ -153,6 +173,7 @@ async fn run(mut client: Client, mut items: mpsc::Receiver<Item>) {
     while let Some(item) = items.recv().await {
         tell(item.fate, Fate::Refused);
     }
+    end
 }
 
 async fn exchange(
@@ -160,32 +181,44 @@ async fn exchange(
     messages: mpsc::Sender<pb::Proposals>,
     mut replies: Streaming<pb::ProposalReplies>,
     pending: &mut BTreeMap<u64, oneshot::Sender<Fate>>,
-) {
+    stall: Duration,
+) -> End {
+    let mut heard = Instant::now();
     let mut batch = Vec::with_capacity(BATCH);
     let mut is_open = true;
     while is_open || !pending.is_empty() {
         tokio::select! {
             count = items.recv_many(&mut batch, BATCH), if is_open => {
                 is_open = count > 0;
+                if pending.is_empty() {
+                    heard = Instant::now();
+                }
                 let mut proposals = Vec::with_capacity(count);
                 for item in batch.drain(..) {
                     pending.insert(item.sequence, item.fate);
                     proposals.push(item.bytes);
                 }
                 if count > 0 && messages.send(pb::Proposals { proposals }).await.is_err() {
-                    return;
+                    return End::Closed;
                 }
             }
             reply = replies.message() => match reply {
-                Ok(Some(message)) => settle(message, pending),
-                Ok(None) => return,
+                Ok(Some(message)) => {
+                    heard = Instant::now();
+                    settle(message, pending);
+                }
+                Ok(None) => return End::Closed,
                 Err(error) => {
                     tracing::debug!(%error, "the way to the leader is lost");
-                    return;
+                    return End::Closed;
                 }
+            },
+            () = tokio::time::sleep_until(heard + stall), if !pending.is_empty() => {
+                return End::Stalled;
             }
         }
     }
+    End::Closed
 }
 
 fn settle(message: pb::ProposalReplies, pending: &mut BTreeMap<u64, oneshot::Sender<Fate>>) {

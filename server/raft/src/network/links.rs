@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -36,6 +36,10 @@ const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Time to connect to a member besides an election timeout, as in etcd.
 const DIAL_WITHIN: Duration = Duration::from_secs(1);
+/// So many election timeouts a connection is kept although its member does not answer.
+const PATIENCE_RENEW: u32 = 3;
+/// So many election timeouts a member may take to do what it should do at once.
+const PATIENCE_STALL: u32 = 3;
 
 /// A client of another member.
 pub(crate) type Client = PeerClient<Heeding>;
@@ -177,6 +181,7 @@ pub(crate) struct Link {
     /// For what clients of one member ask of another one.
     pub(crate) requests: Client,
     pub(crate) metrics: Arc<LinkMetrics>,
+    since: Instant,
 }
 
 /// The connections of this member to all others.
@@ -253,6 +258,22 @@ impl Links {
         Some(link)
     }
 
+    /// Gives up the connections to a member that seems to be there and does not answer: something
+    /// between the two may have lost a part of what was sent, and what remains goes on waiting for
+    /// it. New ones are left alone: a member that is not there must not be called all the time.
+    pub(crate) fn renew(&self, member: u64) {
+        let mut links = self.links.lock();
+        let is_old = |link: &Link| link.since.elapsed() >= self.patience * PATIENCE_RENEW;
+        if links.get(&member).is_some_and(is_old) {
+            links.remove(&member);
+        }
+    }
+
+    /// How long a member that answers heartbeats may take for anything that it should do at once.
+    pub(crate) fn stall(&self) -> Duration {
+        self.patience * PATIENCE_STALL
+    }
+
     fn connect(&self, member: u64, urls: &[String]) -> Link {
         let urls: Arc<[String]> = urls.into();
         let identify = Identify::new(&self.identity, member, self.store.clone());
@@ -273,6 +294,7 @@ impl Links {
             requests: client(),
             urls: urls.clone(),
             metrics: metrics.clone(),
+            since: Instant::now(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::AnyError;
@@ -34,6 +35,9 @@ const RATE: u64 = 100 << 20;
 const AHEAD: usize = 4;
 /// How often a broken connection is made again while parts arrive in between.
 const RETRIES: usize = 5;
+/// How long a receiver may take without asking for more, and in the end to take everything into
+/// use.
+const STALL: Duration = Duration::from_secs(60);
 /// Pause before it is.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -97,7 +101,7 @@ async fn attempt(
     furthest: &mut u64,
     failures: &mut usize,
 ) -> Result<SnapshotResponse<TypeConfig>, AnyError> {
-    let found = client.find_snapshot(head.clone()).await.map_err(|e| AnyError::new(&e))?;
+    let found = in_time(client.find_snapshot(head.clone())).await?;
     let pb::SnapshotPosition { parts, table, key } = found.into_inner();
     if parts > *furthest {
         (*furthest, *failures) = (parts, 0);
@@ -108,7 +112,19 @@ async fn attempt(
     // Reading blocks; the channel's end tells it that nobody wants more.
     let head = head.clone();
     tokio::task::spawn_blocking(move || read(parts, head, &sender));
-    let sent = client.send_snapshot(paced(receiver)).await.map_err(|e| AnyError::new(&e))?;
+    let progress = Arc::new(AtomicU64::new(0));
+    let sent = client.send_snapshot(paced(receiver, progress.clone()));
+    tokio::pin!(sent);
+    let mut before = u64::MAX;
+    let sent = loop {
+        match tokio::time::timeout(STALL, &mut sent).await {
+            Ok(sent) => break sent.map_err(|e| AnyError::new(&e))?,
+            Err(_) if progress.load(Ordering::Relaxed) == before => {
+                return Err(AnyError::error("the receiver does not go on"));
+            }
+            Err(_) => before = progress.load(Ordering::Relaxed),
+        }
+    };
     let vote = codec::vote_from_wire(sent.into_inner().vote).map_err(|e| AnyError::new(&e))?;
     Ok(SnapshotResponse::new(vote))
 }
@@ -140,16 +156,25 @@ fn read(parts: Parts, head: pb::SnapshotHead, sender: &mpsc::Sender<pb::Snapshot
     }
 }
 
-/// Lets parts through no faster than they may be sent.
+async fn in_time<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<tonic::Response<T>, AnyError> {
+    let called = tokio::time::timeout(STALL, call).await;
+    called.map_err(|late| AnyError::new(&late))?.map_err(|status| AnyError::new(&status))
+}
+
+/// Lets parts through no faster than they may be sent, and counts their bytes.
 fn paced(
     parts: mpsc::Receiver<pb::SnapshotPart>,
+    progress: Arc<AtomicU64>,
 ) -> impl futures_util::Stream<Item = pb::SnapshotPart> + Send {
     let start = Instant::now();
-    futures_util::stream::unfold((parts, 0u64), move |(mut parts, sent)| async move {
+    futures_util::stream::unfold((parts, progress), move |(mut parts, progress)| async move {
         let part = parts.recv().await?;
+        let sent = progress.load(Ordering::Relaxed);
         tokio::time::sleep_until(start + Duration::from_millis(sent * 1000 / RATE)).await;
-        let sent = sent + part.content.len() as u64;
-        Some((part, (parts, sent)))
+        progress.fetch_add(part.content.len() as u64, Ordering::Relaxed);
+        Some((part, (parts, progress)))
     })
 }
 

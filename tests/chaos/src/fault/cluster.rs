@@ -53,7 +53,7 @@ pub enum ClusterFault {
     LosePackets,
     /// One is removed and its data are lost; it is added again as a new member.
     Replace,
-    /// What members send to one arrives late.
+    /// What members send to each other arrives late.
     Delay,
     /// What members send to each other is mutilated.
     Mutilate,

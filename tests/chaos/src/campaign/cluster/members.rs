@@ -6,7 +6,6 @@ use std::time::Duration;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_proto::etcdserverpb::{StatusRequest, StatusResponse};
 use quorate_test_support::client::channel;
-use quorate_test_support::server::Server;
 use quorate_test_support::{http, wait};
 use rustix::process::Signal;
 
@@ -49,7 +48,7 @@ impl ClusterCampaign {
         for member in self.cluster.members.iter_mut().filter(|member| !member.is_running()) {
             member.spawn();
         }
-        self.cluster.members.iter_mut().for_each(finish_to_start);
+        (0..SIZE).for_each(|place| self.finish_to_start(place));
     }
 
     /// SIGSTOP.
@@ -115,19 +114,21 @@ impl ClusterCampaign {
         let now = self.snapshots();
         now.iter().map(|(pid, count)| count - before.get(pid).copied().unwrap_or(0)).sum()
     }
-}
 
-fn finish_to_start(member: &mut Server) {
-    wait::until("the start of a member", START_WITHIN, || {
-        if !member.is_running() {
-            member.spawn();
-        }
-        if member.is_ready() {
-            return Some(());
-        }
-        // Another connection of the machine may have got its port meanwhile.
-        let log = member.log_tail();
-        assert!(log.contains("in use"), "it does not start any more:\n{log}");
-        None
-    });
+    /// Waits until a member is ready that was started.
+    pub(super) fn finish_to_start(&mut self, place: usize) {
+        let member = &mut self.cluster.members[place];
+        wait::until("the start of a member", START_WITHIN, || {
+            if !member.is_running() {
+                member.spawn();
+            }
+            if member.is_ready() {
+                return Some(());
+            }
+            // Another connection of the machine may have got its port meanwhile.
+            let log = member.log_tail();
+            assert!(log.contains("in use"), "it does not start any more:\n{log}");
+            None
+        });
+    }
 }

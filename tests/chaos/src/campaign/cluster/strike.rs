@@ -8,6 +8,7 @@ use quorate_test_support::proxy::Manner;
 use quorate_test_support::wait;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rustix::process::Signal;
 
 use super::{ClusterCampaign, SIZE, UPKEEP};
 use crate::fault::cluster::ClusterFault;
@@ -20,7 +21,7 @@ const ELECTION: Duration = Duration::from_secs(1);
 /// How long most faults last: an election is over by then, and a new leader at work.
 const LASTING: (Duration, Duration) = (Duration::from_millis(1300), Duration::from_millis(3500));
 /// Entries of the log that are kept for members that lag behind are fewer.
-const OUTDATED_BY: u64 = 5_600;
+const OUTDATED_BY: u64 = 6_800;
 /// Clients that write them.
 const FLOODING: usize = 48;
 /// How long a process may take to see that its disk is full.
@@ -133,11 +134,19 @@ impl ClusterCampaign {
         }
         let (flooded, _) = self.runtime.block_on(load.run());
         self.pending.extend(flooded);
-        // What is rewritten was flushed before, and what was flushed is forgotten by the log.
-        for by in (0..SIZE).filter(|by| *by != place) {
-            let mut client = self.client(by);
-            let operation = self.runtime.block_on(client.ask(Request::Defragment));
-            self.pending.push(operation);
+        // Who stops writes everything to its database, and its log forgets it at the next start.
+        let others: Vec<usize> = (0..SIZE).filter(|other| *other != place).collect();
+        for other in &others {
+            self.cluster.members[*other].signal(Signal::TERM);
+        }
+        for other in &others {
+            self.cluster.members[*other].wait_for_end();
+        }
+        for other in &others {
+            self.cluster.members[*other].spawn();
+        }
+        for other in &others {
+            self.finish_to_start(*other);
         }
     }
 
@@ -240,7 +249,7 @@ impl ClusterCampaign {
         match fault {
             ClusterFault::Delay => {
                 let manner = Manner::Delay(Duration::from_millis(25), Duration::from_millis(125));
-                proxies.set(one, manner);
+                (0..SIZE).for_each(|place| proxies.set(place, manner));
             }
             ClusterFault::Mutilate => {
                 (0..SIZE).for_each(|place| proxies.set(place, Manner::Lose(0.5)));
