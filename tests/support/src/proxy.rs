@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Bytes that are passed on, held back or lost together.
 const PIECE_BYTES: usize = 16 << 10;
@@ -65,22 +66,25 @@ impl Proxies {
 }
 
 async fn serve(listener: TcpListener, target: String, manner: watch::Receiver<Manner>) {
+    // They end with it.
+    let mut connections = JoinSet::new();
     loop {
         let Ok((near, _)) = listener.accept().await else { return };
-        let (target, manner) = (target.clone(), manner.clone());
-        tokio::spawn(async move {
-            // Nobody there: the connection is closed, as the system would refuse it.
-            let Ok(far) = TcpStream::connect(&target).await else { return };
-            let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
-            one.and(other).expect("it is a connection");
-            let ((near_read, near_write), (far_read, far_write)) =
-                (near.into_split(), far.into_split());
-            // The end of one direction is that of the connection.
-            tokio::select! {
-                () = pass_on(near_read, far_write, manner.clone()) => {}
-                () = pass_on(far_read, near_write, manner) => {}
-            }
-        });
+        connections.spawn(connect(near, target.clone(), manner.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connect(near: TcpStream, target: String, manner: watch::Receiver<Manner>) {
+    // Nobody there: the connection is closed, as the system would refuse it.
+    let Ok(far) = TcpStream::connect(&target).await else { return };
+    let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
+    one.and(other).expect("it is a connection");
+    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+    // The end of one direction is that of the connection.
+    tokio::select! {
+        () = pass_on(near_read, far_write, manner.clone()) => {}
+        () = pass_on(far_read, near_write, manner) => {}
     }
 }
 
