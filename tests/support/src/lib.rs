@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod by_follower;
 pub mod certs;
 pub mod client;
 pub mod cluster;
@@ -14,6 +15,7 @@ pub mod port;
 pub mod program;
 pub mod require;
 pub mod server;
+pub mod victim;
 pub mod wait;
 
 use std::path::PathBuf;
