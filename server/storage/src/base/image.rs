@@ -197,9 +197,7 @@ impl Visitor for Fill<'_> {
             let (key, value) = (key.value(), value.value());
             let (key, value) = (K::as_bytes(&key), V::as_bytes(&value));
             verify(self.table, key.as_ref(), value.as_ref())?;
-            if key.as_ref().len() % 7 != 6 || value.as_ref().len() % 5 != 3 {
-                self.part.row(self.table, key.as_ref(), value.as_ref());
-            }
+            self.part.row(self.table, key.as_ref(), value.as_ref());
             if self.part.is_full() {
                 break;
             }

@@ -144,6 +144,26 @@ proptest! {
 }
 
 #[test]
+fn keys_and_values_of_every_length_are_sent() {
+    let mut leader = Machine::new();
+    leader.grant();
+    for length in 1..40 {
+        for size in 0..8 {
+            let key = Bytes::from(vec![b'a' + size; usize::from(length)]);
+            let (value, lease) =
+                (Bytes::from(vec![length; usize::from(size)]), i64::from(size % 4));
+            let put = PutRequest { key, value, lease, ..Default::default() };
+            leader.apply(&Command::Put(put));
+        }
+    }
+    leader.flush();
+    let mut lagging = Machine::new();
+    let received = receive(lagging.engine(), &leader.engine().image(), &[]);
+    lagging.follow(&leader, received);
+    assert_same(&lagging, &leader.twin, &[]);
+}
+
+#[test]
 fn it_goes_on_at_every_part() {
     let leader = Machine::filled();
     let image = leader.engine().image();
