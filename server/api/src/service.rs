@@ -46,6 +46,16 @@ const HAS_LEADER: &str = "hasleader";
 /// The metadata by which a client names its API version.
 const CLIENT_API_VERSION: &str = "client-api-version";
 
+/// Whether a learner answers calls of a method, or some of them.
+fn is_for_learners(path: &str) -> bool {
+    matches!(
+        path,
+        "/etcdserverpb.Maintenance/Status"
+            | "/etcdserverpb.Maintenance/Snapshot"
+            | "/etcdserverpb.KV/Range"
+    )
+}
+
 /// Whether a client wants to be refused when nobody leads.
 pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
     headers.get(HAS_LEADER).is_some_and(|value| value == "true")
@@ -210,7 +220,10 @@ impl ApiService {
         };
         method.started.inc();
         method.received.inc();
-        let refused = self.check_headers(request.headers(), &method);
+        let refused = match self.server.member().is_learner() && !is_for_learners(path) {
+            true => Err(status(ApiError::NotSupportedForLearner)),
+            false => self.check_headers(request.headers(), &method),
+        };
         let rules =
             Rules { kind: method.kind, is_gzip: head.is_gzip, length_max: self.length_max() };
         let mut response = match refused {

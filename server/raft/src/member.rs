@@ -267,6 +267,12 @@ impl Member {
         members.collect()
     }
 
+    /// Whether this member is a learner: it is to have no vote, and does not serve everything.
+    pub fn is_learner(&self) -> bool {
+        let me = self.identity.member_id;
+        self.inner.peers.borrow().get(&me).is_some_and(|(peer, _)| peer.is_learner)
+    }
+
     /// Waits until this member has its vote, if it is to have one: the others count on it from then
     /// on.
     ///

@@ -16,6 +16,8 @@
 //!   stop
 //! ```
 //!
+//! Both are one member each, or three each, of which one that does not lead is asked.
+//!
 //! Whatever a command prints, and how it ends, must be the same on both servers once
 //! [`plain::RULES`] are applied.
 
@@ -29,14 +31,19 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use quorate_test_support::by_follower::ByFollower;
 use quorate_test_support::{program, wait};
 
 use crate::pair::Pair;
+use crate::trios::Trios;
 use background::Background;
 use parse::{Line, Variables};
 
 /// How long a watch may take to print what it must.
 const PRINTED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a command says that asks each member by itself.
+const OF_ALL: &str = "--cluster";
 
 /// What a command printed and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,21 +53,33 @@ struct Outcome {
     stderr: String,
 }
 
-/// One server, as etcdctl knows it.
+/// What is compared.
+#[derive(Debug)]
+enum Servers {
+    Pair(Box<Pair>),
+    Trios(Box<Trios>),
+}
+
+/// One server, or one of three, as etcdctl knows it.
 #[derive(Debug)]
 struct Side {
     etcdctl: PathBuf,
-    address: String,
+    /// Of all members; etcdctl is told the first one.
+    addresses: Vec<String>,
     /// Ids of the leases that were granted, in their order.
     leases: Vec<i64>,
     background: Option<Background>,
 }
 
 impl Side {
+    fn address(&self) -> &str {
+        &self.addresses[0]
+    }
+
     fn command(&self, words: &[String]) -> Command {
         let words = words.iter().map(|word| self.variables().fill(word));
         let mut command = Command::new(&self.etcdctl);
-        command.arg("--endpoints").arg(&self.address).args(words);
+        command.arg("--endpoints").arg(self.address()).args(words);
         command
     }
 
@@ -87,7 +106,7 @@ impl Side {
     /// The outcome without what has to differ; remembers the lease if there was one granted.
     fn plain(&mut self, outcome: &Outcome) -> Outcome {
         self.leases.extend(plain::granted_lease(&outcome.stdout));
-        let plain = |text: &str| plain::plain(text, &self.address, &self.leases);
+        let plain = |text: &str| plain::plain(text, &self.addresses, &self.leases);
         Outcome {
             code: outcome.code,
             stdout: plain(&outcome.stdout),
@@ -97,7 +116,7 @@ impl Side {
 
     /// Watchers that the server has open, as its metrics say.
     fn watchers(&self) -> Option<u64> {
-        let mut stream = TcpStream::connect(&self.address).ok()?;
+        let mut stream = TcpStream::connect(self.address()).ok()?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
         let mut page = String::new();
         stream.read_to_string(&mut page).ok()?;
@@ -122,7 +141,7 @@ impl Side {
 /// Both servers, and where they differed so far.
 #[derive(Debug)]
 pub struct Comparison {
-    pair: Pair,
+    servers: Servers,
     /// Quorate, then etcd.
     sides: [Side; 2],
     commands: usize,
@@ -135,15 +154,36 @@ impl Comparison {
     /// # Panics
     /// When one does not start.
     pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
-        let etcdctl = program::peer(suite, "etcdctl")?;
         let pair = Pair::start(suite, flags)?;
-        let sides = [&pair.quorate, &pair.etcd].map(|server| Side {
+        let addresses = [&pair.quorate, &pair.etcd].map(|server| vec![server.address()]);
+        Self::of(suite, Servers::Pair(Box::new(pair)), addresses)
+    }
+
+    /// Like [`start`](Self::start) with three members each; the one that is asked does not lead,
+    /// and another one of Quorate is killed as often as that is given. `None`, said loudly, also
+    /// where networks cannot be made.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub fn start_trios(
+        suite: &str,
+        flags: &[&str],
+        killed_every: Option<Duration>,
+    ) -> Option<Self> {
+        let trios = Trios::start(suite, flags, killed_every)?;
+        let addresses = [&trios.quorate, &trios.etcd].map(ByFollower::addresses);
+        Self::of(suite, Servers::Trios(Box::new(trios)), addresses)
+    }
+
+    fn of(suite: &str, servers: Servers, addresses: [Vec<String>; 2]) -> Option<Self> {
+        let etcdctl = program::peer(suite, "etcdctl")?;
+        let sides = addresses.map(|addresses| Side {
             etcdctl: etcdctl.clone(),
-            address: server.address(),
+            addresses,
             leases: Vec::new(),
             background: None,
         });
-        Some(Self { pair, sides, commands: 0, differences: Vec::new() })
+        Some(Self { servers, sides, commands: 0, differences: Vec::new() })
     }
 
     /// Runs a script on both.
@@ -179,8 +219,11 @@ impl Comparison {
     ///
     /// # Panics
     /// When there was a difference, or Quorate did not survive.
-    pub fn finish(mut self) {
-        self.pair.assert_sound();
+    pub fn finish(self) {
+        match self.servers {
+            Servers::Pair(mut pair) => pair.assert_sound(),
+            Servers::Trios(trios) => trios.finish(),
+        }
         let (count, commands) = (self.differences.len(), self.commands);
         assert!(commands > 0, "the script is empty");
         assert!(
@@ -191,10 +234,16 @@ impl Comparison {
     }
 
     fn command(&mut self, words: &[String], stdin: &str) {
-        let [quorate, etcd] = std::thread::scope(|scope| {
-            let runs = self.sides.each_ref().map(|side| scope.spawn(|| side.run(words, stdin)));
-            runs.map(|run| run.join().expect("running a command does not panic"))
-        });
+        let [quorate, etcd] = {
+            let _spared = match &self.servers {
+                Servers::Trios(trios) if words.iter().any(|word| word == OF_ALL) => trios.even(),
+                _ => None,
+            };
+            std::thread::scope(|scope| {
+                let runs = self.sides.each_ref().map(|side| scope.spawn(|| side.run(words, stdin)));
+                runs.map(|run| run.join().expect("running a command does not panic"))
+            })
+        };
         self.commands += 1;
         self.compare(&words.join(" "), &quorate, &etcd);
     }
@@ -231,7 +280,7 @@ impl Comparison {
     fn stop(&mut self) {
         let ends = self.sides.each_mut().map(|side| {
             let background = side.background.take().expect("a command was started");
-            let (address, outcome) = (side.address.clone(), background.stop());
+            let (address, outcome) = (side.address().to_owned(), background.stop());
             wait::until(&format!("{address}: the watch has ended"), PRINTED_WITHIN, || {
                 (side.watchers()? == 0).then_some(())
             });

@@ -65,6 +65,7 @@ mod args;
 pub mod etcdctl;
 pub mod faults;
 pub mod golden;
+pub mod lender;
 mod lexer;
 pub mod pair;
 mod print;
@@ -75,6 +76,7 @@ pub mod rivals;
 mod runner;
 pub mod state_machine;
 mod target;
+pub mod trios;
 mod txn;
 mod watch;
 

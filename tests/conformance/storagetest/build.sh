@@ -5,6 +5,7 @@
 #
 #   STORE_UNDER_TEST=/path/to/quorate storagetest.test -test.v     a process for each test
 #   ETCD_ENDPOINTS=http://127.0.0.1:2379 storagetest.test -test.v  a server that runs
+#   SERVERS_FROM=127.0.0.1:1234 storagetest.test -test.v           a new server for each test, from who listens there
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../../support/peers/cache.sh

@@ -10,11 +10,18 @@
 //
 //	STORE_UNDER_TEST=/path/to/quorate go test .
 //
-// The program is started with etcd's flags. Every test runs twice: the API server reading pages (Range)
+// The program is started with etcd's flags. Or with a new server that somebody else has for each test, for
+// which nothing is left out either:
+//
+//	SERVERS_FROM=127.0.0.1:1234 go test .
+//
+// Who listens there says the server's client URL in a line; the test is over when the connection is closed.
+// Every test runs twice: the API server reading pages (Range)
 // and reading streams (RangeStream).
 package storagetest
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
@@ -123,8 +130,14 @@ func setup(t *testing.T) (context.Context, *fixture) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { client.Close() })
+	case os.Getenv("SERVERS_FROM") != "":
+		client, err = kubernetes.New(clientv3.Config{Endpoints: []string{borrowServer(t)}, DialTimeout: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
 	default:
-		t.Fatal("neither ETCD_ENDPOINTS nor STORE_UNDER_TEST is set")
+		t.Fatal("none of ETCD_ENDPOINTS, STORE_UNDER_TEST and SERVERS_FROM is set")
 	}
 	f := &fixture{client: client, prefix: contract.NewPrefixTransformer([]byte(valuePrefix), false), transformer: &switchable{}}
 	f.transformer.set(f.prefix)
@@ -145,6 +158,21 @@ func setup(t *testing.T) (context.Context, *fixture) {
 	}
 	t.Cleanup(f.Close)
 	return ctx, f
+}
+
+// borrowServer returns the client URL of a new server that is there until the test ends.
+func borrowServer(t *testing.T) string {
+	t.Helper()
+	lender, err := net.Dial("tcp", os.Getenv("SERVERS_FROM"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lender.Close() })
+	url, err := bufio.NewReader(lender).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(url)
 }
 
 // startServer runs the program under test with a fresh data directory and returns its client URL.

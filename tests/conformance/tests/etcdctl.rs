@@ -1,118 +1,117 @@
-//! etcdctl prints what it prints on etcd.
+//! etcdctl prints what it prints on etcd: on one member, and on a follower of three, also while
+//! another one is killed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use quorate_test_conformance::etcdctl::Comparison;
+use quorate_test_support::by_follower::ByFollower;
+use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
+/// How often a member is killed. Most scripts take little longer than that: it begins with them.
+const KILLED_EVERY: Duration = Duration::from_secs(1);
+/// How often a member is killed while performance is checked, which takes more than a minute.
+const KILLED_EVERY_IN_LONG_CHECK: Duration = Duration::from_secs(20);
+
 /// Runs a script against both servers and compares.
 fn compare(name: &str, flags: &[&str], script: &str) {
-    if let Some(mut comparison) = Comparison::start(&format!("etcdctl, {name}"), flags) {
+    check(Comparison::start(&format!("etcdctl, {name}"), flags), script);
+}
+
+/// Runs a script against three members each, by way of one that does not lead, and compares.
+fn compare_followers(name: &str, flags: &[&str], script: &str, killed_every: Option<Duration>) {
+    let suite = format!("etcdctl on a follower, {name}");
+    check(Comparison::start_trios(&suite, flags, killed_every), script);
+}
+
+fn check(comparison: Option<Comparison>, script: &str) {
+    if let Some(mut comparison) = comparison {
         comparison.run(script);
         comparison.finish();
     }
 }
 
-#[test]
-fn put() {
-    compare("put", &[], include_str!("etcdctl/put.txt"));
+/// Makes of each script, with the flags that the servers need for it, a test with one member each,
+/// and with three, of which one that does not lead is asked.
+macro_rules! scripts {
+    ($($name:ident $flags:expr,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let script = include_str!(concat!("etcdctl/", stringify!($name), ".txt"));
+                compare(stringify!($name), &$flags, script);
+            }
+        )*
+
+        mod a_follower {
+            $(
+                #[test]
+                fn $name() {
+                    let script = include_str!(concat!("etcdctl/", stringify!($name), ".txt"));
+                    super::compare_followers(stringify!($name), &$flags, script, None);
+                }
+            )*
+        }
+
+        mod a_follower_while_another_is_killed {
+            $(
+                #[test]
+                fn $name() {
+                    let script = include_str!(concat!("etcdctl/", stringify!($name), ".txt"));
+                    let every = Some(super::KILLED_EVERY);
+                    super::compare_followers(stringify!($name), &$flags, script, every);
+                }
+            )*
+        }
+    };
 }
 
-#[test]
-fn get() {
-    compare("get", &[], include_str!("etcdctl/get.txt"));
+scripts! {
+    put [],
+    get [],
+    get_at_a_revision [],
+    get_sorted [],
+    get_filtered_by_revision [],
+    del [],
+    txn [],
+    lease [],
+    lease_list [],
+    compaction [],
+    compaction_of_an_empty_store [],
+    compaction_to_nothing [],
+    endpoint [],
+    member_list [],
+    alarm ["--quota-backend-bytes=65536"],
+    watch ["--watch-progress-notify-interval=200ms"],
+    lock [],
 }
 
-#[test]
-fn get_at_a_revision() {
-    compare("get at a revision", &[], include_str!("etcdctl/get_at_a_revision.txt"));
-}
-
-#[test]
-fn get_sorted() {
-    compare("get sorted", &[], include_str!("etcdctl/get_sorted.txt"));
-}
-
-#[test]
-fn get_filtered_by_revision() {
-    compare("get filtered by revision", &[], include_str!("etcdctl/get_filtered_by_revision.txt"));
-}
-
-#[test]
-fn del() {
-    compare("del", &[], include_str!("etcdctl/del.txt"));
-}
-
-#[test]
-fn txn() {
-    compare("txn", &[], include_str!("etcdctl/txn.txt"));
-}
-
-#[test]
-fn lease() {
-    compare("lease", &[], include_str!("etcdctl/lease.txt"));
-}
-
-#[test]
-fn lease_list() {
-    compare("lease list", &[], include_str!("etcdctl/lease_list.txt"));
-}
-
-#[test]
-fn compaction() {
-    compare("compaction", &[], include_str!("etcdctl/compaction.txt"));
-}
-
-#[test]
-fn compaction_of_an_empty_store() {
-    compare(
-        "compaction of an empty store",
-        &[],
-        include_str!("etcdctl/compaction_of_an_empty_store.txt"),
-    );
-    compare("compaction to nothing", &[], include_str!("etcdctl/compaction_to_nothing.txt"));
-}
-
-#[test]
-fn endpoint() {
-    compare("endpoint", &[], include_str!("etcdctl/endpoint.txt"));
-}
-
-#[test]
-fn member_list() {
-    compare("member list", &[], include_str!("etcdctl/member_list.txt"));
-}
-
-#[test]
-fn alarm() {
-    compare("alarm", &["--quota-backend-bytes=65536"], include_str!("etcdctl/alarm.txt"));
-}
-
-#[test]
-fn watch() {
-    compare(
-        "watch",
-        &["--watch-progress-notify-interval=200ms"],
-        include_str!("etcdctl/watch.txt"),
-    );
-}
-
-#[test]
-fn lock() {
-    compare("lock", &[], include_str!("etcdctl/lock.txt"));
-}
-
-/// What a performance check prints is figures; its verdict is that of the machine, which has other
-/// things to do meanwhile.
 #[test]
 fn check_perf() {
     let Some(etcdctl) = program::peer("etcdctl, check perf", "etcdctl") else { return };
     let server = Server::start_new(&program::quorate(), &[]);
+    check_performance(&etcdctl, &server.address());
+}
+
+#[test]
+fn check_perf_on_a_follower_while_another_is_killed() {
+    let Some(etcdctl) = program::peer("etcdctl, check perf", "etcdctl") else { return };
+    let cluster = Cluster::start_new_in_turn(&program::quorate(), 3, &[]);
+    let cluster = ByFollower::of(cluster).killed(Some(KILLED_EVERY_IN_LONG_CHECK));
+    check_performance(&etcdctl, &cluster.addresses()[0]);
+    cluster.finish();
+}
+
+/// What a performance check prints is figures; its verdict is that of the machine, which has other
+/// things to do meanwhile.
+fn check_performance(etcdctl: &Path, address: &str) {
     let check = |words: &[&str]| {
-        let mut command = Command::new(&etcdctl);
-        let output = command.arg("--endpoints").arg(server.address()).args(words).output();
+        let mut command = Command::new(etcdctl);
+        let output = command.arg("--endpoints").arg(address).args(words).output();
         let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         // The bar that shows progress ends in a carriage return.
@@ -133,8 +132,8 @@ fn check_perf() {
     let verdicts = check(&["check", "datascale", "--load=s", "--auto-compact", "--auto-defrag"]);
     let expected = "PASS: Approximate system memory used : ";
     assert!(verdicts.iter().any(|verdict| verdict.starts_with(expected)), "{verdicts:?}");
-    let left = Command::new(&etcdctl)
-        .args(["--endpoints", &server.address(), "get", "", "--prefix", "--count-only"])
+    let left = Command::new(etcdctl)
+        .args(["--endpoints", address, "get", "", "--prefix", "--count-only"])
         .args(["-w", "fields"])
         .output()
         .unwrap();

@@ -1,9 +1,16 @@
-//! Every golden script, three times: against the state machine alone, against Quorate and against
-//! the etcd whose answers it holds.
+//! Every golden script: against the state machine alone, against one member of Quorate, against
+//! three by way of a follower, also while another one is killed, and against the etcd whose answers
+//! it holds.
 
-use quorate_test_conformance::golden::{self, compare, core_scripts, each, server_scripts, update};
+use std::time::Duration;
+
+use quorate_test_conformance::golden::{
+    self, compare, compare_by, core_scripts, each, leases_in_order, server_scripts, update,
+};
 use quorate_test_conformance::remote::Remote;
 use quorate_test_conformance::state_machine::StateMachine;
+use quorate_test_support::by_follower::ByFollower;
+use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
@@ -11,6 +18,8 @@ use quorate_test_support::server::Server;
 const SEEDS: u64 = 24;
 /// Servers that run at the same time; starting one is mostly waiting.
 const SERVERS: usize = 4;
+/// How often a member is killed. Most scripts take no longer than that: it begins with them.
+const KILLED_EVERY: Duration = Duration::from_secs(1);
 
 #[test]
 fn the_state_machine_answers_as_etcd() {
@@ -36,6 +45,32 @@ fn a_server_answers_as_etcd() {
         let server = Server::start_new(&quorate, &[]);
         compare(script, Remote::new(&server.url(), true))
     });
+}
+
+/// Runs every script through a follower of three members.
+fn through_a_follower(what: &str, killed_every: Option<Duration>) {
+    if golden::updating() {
+        return;
+    }
+    let quorate = program::quorate();
+    let scripts = [core_scripts(), server_scripts()].concat();
+    each(what, &scripts, SERVERS, |script| {
+        let cluster = Cluster::start_new_in_turn(&quorate, 3, &[]);
+        let cluster = ByFollower::of(cluster).killed(killed_every);
+        compare_by(script, Remote::new(&cluster.url(), true), leases_in_order)?;
+        cluster.finish();
+        Ok(())
+    });
+}
+
+#[test]
+fn a_follower_answers_as_etcd() {
+    through_a_follower("a follower", None);
+}
+
+#[test]
+fn a_follower_answers_as_etcd_while_another_is_killed() {
+    through_a_follower("a follower beside one that is killed", Some(KILLED_EVERY));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -15,6 +16,7 @@ use crate::client::channel;
 use crate::net::Net;
 use crate::proxy::Proxies;
 use crate::server::Server;
+use crate::wait;
 
 /// How often founding is tried again with other ports.
 const ATTEMPTS: usize = 3;
@@ -92,6 +94,18 @@ impl Cluster {
     /// When it does not become ready.
     pub fn start_new(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::founded(|| Self::new(program, size, flags))
+    }
+
+    /// Like [`start_new`](Self::start_new), with [`spawn_in_turn`](Self::spawn_in_turn).
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_new_in_turn(program: &Path, size: usize, flags: &[&str]) -> Self {
+        Self::founded(|| {
+            let mut cluster = Self::new(program, size, flags);
+            cluster.spawn_in_turn();
+            cluster
+        })
     }
 
     /// A running cluster whose members speak to each other over TLS.
@@ -210,6 +224,15 @@ impl Cluster {
         }
     }
 
+    /// Starts the members one by one. They found a cluster sooner than all at once: then they ask
+    /// each other who they are while nobody answers yet.
+    pub fn spawn_in_turn(&mut self) {
+        for member in &mut self.members {
+            member.spawn();
+            member.wait_until_it_listens();
+        }
+    }
+
     /// SIGKILL to all that run.
     pub fn kill(&mut self) {
         self.members.iter_mut().for_each(Server::kill);
@@ -227,13 +250,63 @@ impl Cluster {
 
     /// A client's channel to a member.
     pub fn channel(&self, member: usize) -> Channel {
+        self.channel_to(&self.members[member].url())
+    }
+
+    fn channel_to(&self, url: &str) -> Channel {
         let _entered = self.runtime.enter();
-        channel(&self.members[member].url())
+        channel(url)
     }
 
     /// Runs requests to their end.
     pub fn block_on<T>(&self, requests: impl Future<Output = T>) -> T {
         self.runtime.block_on(requests)
+    }
+
+    /// What a member says of itself.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn status(&self, member: usize) -> pb::StatusResponse {
+        self.status_at(&self.members[member].url())
+    }
+
+    /// What the server at `url` says of itself.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn status_at(&self, url: &str) -> pb::StatusResponse {
+        let client = MaintenanceClient::new(self.channel_to(url));
+        let asked = async || client.clone().status(pb::StatusRequest {}).await;
+        self.retry("status", asked).into_inner()
+    }
+
+    /// The place of the member that leads, and its term, once all say the same.
+    ///
+    /// # Panics
+    /// When they do not agree.
+    pub fn leader(&self) -> (usize, u64) {
+        wait::until("a leader whom all know", REQUEST_WITHIN, || {
+            let said = (0..self.members.len()).map(|member| self.status(member));
+            let said: Vec<_> = said.collect();
+            let (leader, term) = (said[0].leader, said[0].raft_term);
+            let agrees = |s: &pb::StatusResponse| (s.leader, s.raft_term) == (leader, term);
+            said.iter().all(agrees).then_some(())?;
+            Some((said.iter().position(|s| id(s) == leader)?, term))
+        })
+    }
+
+    /// Has another member lead than the one that does.
+    ///
+    /// # Panics
+    /// When it does not take over.
+    pub fn move_leader(&self, to: usize) {
+        let target_id = id(&self.status(to));
+        let request = pb::MoveLeaderRequest { target_id };
+        let client = MaintenanceClient::new(self.channel(self.leader().0));
+        let asked = async { client.clone().move_leader(request).await };
+        let moved = self.block_on(asked);
+        moved.unwrap_or_else(|refused| panic!("{} does not take over: {refused}", to + 1));
     }
 
     /// Makes a request until it succeeds.
@@ -342,4 +415,9 @@ impl Cluster {
         };
         self.retry("remove", removed);
     }
+}
+
+/// The id of the member that says this.
+fn id(status: &pb::StatusResponse) -> u64 {
+    status.header.expect("every answer has a header").member_id
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod by_follower;
 pub mod certs;
 pub mod client;
 pub mod cluster;
@@ -16,6 +17,7 @@ pub mod program;
 pub mod proxy;
 pub mod require;
 pub mod server;
+pub mod victim;
 pub mod wait;
 
 use std::path::PathBuf;

@@ -7,8 +7,11 @@
 //! ```
 //!
 //! Each machine is on two networks: on that of the clients, which this process is on too and which
-//! always works, and on that of the peers, which can be split. Needs root and `ip`.
+//! always works, and on that of the peers, which can be split. On the peers' network addresses are
+//! the same whichever net it is, so that clusters on two nets can have the same members' ids. Needs
+//! root and `ip`.
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,6 +21,10 @@ use crate::server::Place;
 
 /// Names of interfaces are at most 15 characters long.
 const NAME_MAX: usize = 15;
+/// How many nets can be up at the same time.
+const BLOCKS: u32 = 100;
+/// What addresses on the peers' networks begin with; each is out of reach of the others.
+const PEERS: &str = "10.19.2";
 
 static NETS: AtomicU32 = AtomicU32::new(0);
 
@@ -25,7 +32,8 @@ static NETS: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct Net {
     prefix: String,
-    /// The second number of all addresses, so that several can be up at the same time.
+    /// The second number of clients' addresses, so that several can be up at the same time. Always
+    /// of three digits, so that addresses have the same length.
     block: u8,
     machines: usize,
 }
@@ -43,7 +51,9 @@ impl Net {
     pub fn new(machines: usize) -> Self {
         let process = std::process::id();
         let number = NETS.fetch_add(1, Ordering::Relaxed);
-        let block = u8::try_from((process * 7 + number) % 200).expect("below 200") + 20;
+        let blocks = (0..BLOCKS).map(|n| (process.wrapping_mul(7) + number + n) % BLOCKS);
+        let mut blocks = blocks.map(|block| 100 + u8::try_from(block).expect("below 100"));
+        let block = blocks.find(|block| !is_taken(*block)).expect("not all of them are up");
         let net = Self { prefix: format!("q{process:x}{number:x}"), block, machines };
         net.make();
         net
@@ -56,7 +66,7 @@ impl Net {
 
     /// Where other machines reach machine `i`.
     pub fn peer_address(&self, i: usize) -> String {
-        format!("10.{}.2.{i}", self.block)
+        format!("{PEERS}.{i}")
     }
 
     /// The name of the namespace that machine `i` is, as `ip netns exec` wants it.
@@ -112,7 +122,7 @@ impl Net {
     pub fn lose(&self, to: usize, share: f64) {
         let share = share.to_string();
         let lose = ["-m", "statistic", "--mode", "random", "--probability", &share, "-j", "DROP"];
-        let network = format!("10.{}.2.0/24", self.block);
+        let network = format!("{PEERS}.0/24");
         let mut rule = vec!["iptables", "-A", "INPUT", "-s", &network];
         rule.extend(lose);
         self.inside(to, &rule);
@@ -181,6 +191,11 @@ impl Drop for Net {
             }
         }
     }
+}
+
+/// Whether a net with this block is up: then this process's end of it can be bound to.
+fn is_taken(block: u8) -> bool {
+    UdpSocket::bind((Ipv4Addr::new(10, block, 1, 254), 0)).is_ok()
 }
 
 fn short(name: String) -> String {

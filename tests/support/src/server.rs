@@ -18,6 +18,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const END_WITHIN: Duration = Duration::from_secs(30);
 /// What the log says when clients are served; etcd's words, and Quorate's.
 const READY: &str = "ready to serve client requests";
+/// What the log says when other members are served; etcd's words, and Quorate's.
+const LISTENS: [&str; 2] = ["serving peer traffic", "\"traffic\":\"peers\""];
 /// How often a start is tried again with other ports.
 const ATTEMPTS: usize = 3;
 
@@ -207,6 +209,18 @@ impl Server {
     /// When it does not become ready; the message has the end of its log.
     pub fn wait_until_ready(&mut self) {
         assert!(self.is_ready(), "{} is not ready:\n{}", self.program.display(), self.log_tail());
+    }
+
+    /// Waits until it serves other members, or has ended, after [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    /// When it does neither.
+    pub fn wait_until_it_listens(&mut self) {
+        wait::until("other members are served, or it has ended", READY_WITHIN, || {
+            let log = self.log_of_run();
+            let listens = LISTENS.iter().any(|said| log.contains(said));
+            (listens || self.exit_status().is_some()).then_some(())
+        });
     }
 
     /// Starts it; false when it ended or is not ready in time.

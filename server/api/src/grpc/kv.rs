@@ -58,6 +58,9 @@ impl Server {
     }
 
     async fn range(&self, request: pb::RangeRequest) -> Result<EncodedRange, Status> {
+        if !request.serializable && self.member().is_learner() {
+            return Err(status(ApiError::NotSupportedForLearner));
+        }
         check::check_range(&request).map_err(status)?;
         let reading = self.member().begin_range(request.serializable).await.map_err(status)?;
         reading.end(self.read_range(request).await)

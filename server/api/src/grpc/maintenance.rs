@@ -51,7 +51,7 @@ impl Server {
             raft_applied_index: self.member().progress().applied(),
             errors,
             db_size_in_use: size(sizes.in_use),
-            is_learner: false,
+            is_learner: self.member().is_learner(),
             storage_version: CLUSTER_VERSION.to_owned(),
             db_size_quota: size(self.member().quota().limit()),
             downgrade_info: Some(pb::DowngradeInfo::default()),

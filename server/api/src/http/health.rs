@@ -100,8 +100,10 @@ impl Pages {
         match check {
             Check::SerializableRead => self.read(true).await,
             Check::LinearizableRead => self.read(false).await,
-            // A cluster of one has no learners.
-            Check::NonLearner => Ok(()),
+            Check::NonLearner => match self.server.member().is_learner() {
+                true => Err("not supported for learner".to_owned()),
+                false => Ok(()),
+            },
             Check::DataCorruption => {
                 let tables = self.server.member().store();
                 match tables.tables(|tables| tables.is_raised(AlarmType::Corrupt)) {

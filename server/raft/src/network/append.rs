@@ -1,6 +1,5 @@
 //! Streams of entries, a few requests ahead of their replies.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -8,7 +7,9 @@ use openraft::AnyError;
 use openraft::errors::{NetworkError, RPCError, Unreachable};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use quorate_proto::peer as pb;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::codec;
@@ -37,68 +38,73 @@ where
 {
     // It can end with the first look at it, and must not be looked at again then.
     let mut requests = requests.fuse();
-    let first = stream::iter(requests.next().await);
-    let room = Arc::new(Semaphore::new(APPENDS_MAX));
-    let outgoing = outgoing(first.chain(requests), room.clone());
-    let called = tokio::time::timeout(stall, client.append(outgoing.fuse())).await;
+    let Some(first) = requests.next().await else { return Ok(stream::empty().left_stream()) };
+    let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
+    sender.try_send(codec::append_to_wire(first)).expect("the queue is empty");
+    let called = tokio::time::timeout(stall, client.append(ReceiverStream::new(outgoing))).await;
     let late = |_| Err(Status::deadline_exceeded("no reply to a stream of entries"));
-    let replies = called.unwrap_or_else(late).map_err(|status| failed(&status))?;
-    Ok(incoming(replies.into_inner(), room, stall))
+    let replies = called.unwrap_or_else(late).map_err(|status| failed(&status))?.into_inner();
+    let sender = Some(sender);
+    let exchange = Exchange { requests, sender, replies, owed: 1, heard: Instant::now(), stall };
+    let appended = stream::unfold(Some(exchange), |exchange| async {
+        let mut exchange = exchange?;
+        match exchange.next().await? {
+            Ok(reply) => {
+                let reply = codec::reply_from_wire(reply).map_err(|error| malformed(&error));
+                Some((reply, Some(exchange)))
+            }
+            Err(status) => Some((Err(failed(&status)), None)),
+        }
+    });
+    Ok(appended.fuse().right_stream())
 }
 
-fn outgoing<S>(requests: S, room: Arc<Semaphore>) -> impl Stream<Item = pb::AppendRequest> + Send
-where
-    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
-{
-    stream::unfold((requests, room), |(mut requests, room)| async move {
-        // Room first: a request holds the newest entries when it is made as late as possible.
-        room.acquire().await.ok()?.forget();
-        let request = requests.next().await?;
-        Some((codec::append_to_wire(request), (requests, room)))
-    })
-}
-
-/// Replies as they come, and an error when one does not come for `stall`.
-fn incoming(
+/// Requests on their way, and replies to them.
+struct Exchange<S> {
+    requests: S,
+    /// Holds what is not sent yet; none when there are no more requests.
+    sender: Option<mpsc::Sender<pb::AppendRequest>>,
     replies: Streaming<pb::AppendReply>,
-    room: Arc<Semaphore>,
+    /// Requests without a reply, sent or not.
+    owed: usize,
+    /// When the last reply came, or a reply began to be owed.
+    heard: Instant,
     stall: Duration,
-) -> impl Stream<Item = Appended> + Send {
-    stream::unfold(Some(replies), move |replies| {
-        let room = room.clone();
-        async move {
-            let mut replies = replies?;
-            match next(&mut replies, &room, stall).await {
-                None => None,
-                Some(Ok(reply)) => {
-                    room.add_permits(1);
-                    let reply = codec::reply_from_wire(reply);
-                    Some((reply.map_err(|error| malformed(&error)), Some(replies)))
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
+    /// The next reply. Takes requests meanwhile, as late as possible: one that is made later holds
+    /// newer entries.
+    async fn next(&mut self) -> Option<Result<pb::AppendReply, Status>> {
+        loop {
+            let takes_requests = self.sender.is_some() && self.owed < APPENDS_MAX;
+            tokio::select! {
+                reply = self.replies.message() => {
+                    self.owed = self.owed.saturating_sub(1);
+                    self.heard = Instant::now();
+                    return reply.transpose();
                 }
-                Some(Err(status)) => Some((Err(failed(&status)), None)),
+                request = self.requests.next(), if takes_requests => self.send(request),
+                () = tokio::time::sleep_until(self.heard + self.stall), if self.owed > 0 => {
+                    return Some(Err(Status::deadline_exceeded("no reply to entries")));
+                }
             }
         }
-    })
-    .fuse()
-}
+    }
 
-async fn next(
-    replies: &mut Streaming<pb::AppendReply>,
-    room: &Semaphore,
-    stall: Duration,
-) -> Option<Result<pb::AppendReply, Status>> {
-    let mut is_late = false;
-    loop {
-        if let Ok(reply) = tokio::time::timeout(stall, replies.message()).await {
-            return reply.transpose();
+    fn send(&mut self, request: Option<AppendEntriesRequest<TypeConfig>>) {
+        let Some(request) = request else {
+            self.sender = None;
+            return;
+        };
+        if self.owed == 0 {
+            self.heard = Instant::now();
         }
-        // One place is taken by who waits for the next request.
-        let is_awaited = room.available_permits() < APPENDS_MAX - 1;
-        // What was sent a moment ago has its time yet.
-        if is_awaited && is_late {
-            return Some(Err(Status::deadline_exceeded("no reply to entries")));
+        self.owed += 1;
+        if let Some(sender) = &self.sender {
+            // There is room for all that may be owed; and who does not listen, will not reply.
+            sender.try_send(codec::append_to_wire(request)).ok();
         }
-        is_late = is_awaited;
     }
 }
 

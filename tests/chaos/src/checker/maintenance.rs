@@ -61,7 +61,9 @@ impl Maintenance {
 
     fn surely_compacted(&self, asked: &[(i64, &Operation)], before: &Operation) -> i64 {
         let done = asked.iter().filter(|(_, compaction)| {
-            compaction.response().is_some() && compaction.returned < before.invoked
+            // What is answered from what a member has at hand need not be as far as another one.
+            let known = !before.request.is_local() || compaction.member == before.member;
+            compaction.response().is_some() && compaction.returned < before.invoked && known
         });
         done.map(|(revision, _)| *revision).max().unwrap_or(0).max(self.compacted)
     }

@@ -65,13 +65,17 @@ pub const RULES: &[Rule] = &[
     rule(r#"("TTL" : )\d+(\n"GrantedTTL")"#, "$1<time>$2", "seconds pass"),
 ];
 
-/// `text` with the server's address and the ids of leases named, and all rules applied.
-pub(super) fn plain(text: &str, address: &str, leases: &[i64]) -> String {
+/// `text` with the servers' addresses and the ids of leases named, and all rules applied. There is
+/// one address unless a follower is asked.
+pub(super) fn plain(text: &str, addresses: &[String], leases: &[i64]) -> String {
     static COMPILED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         let compile = |rule: &Rule| (Regex::new(rule.pattern).expect("it is one"), rule.becomes);
         RULES.iter().map(compile).collect()
     });
-    let mut plain = text.replace(address, "<address>");
+    let mut plain = text.to_owned();
+    for (number, address) in (1..).zip(addresses) {
+        plain = plain.replace(address, &format!("<address {number}>"));
+    }
     for (number, id) in (1..).zip(leases) {
         let name = format!("<lease {number}>");
         plain = plain.replace(&format!("{id:016x}"), &name).replace(&id.to_string(), &name);
@@ -79,26 +83,45 @@ pub(super) fn plain(text: &str, address: &str, leases: &[i64]) -> String {
     for (pattern, becomes) in COMPILED.iter() {
         plain = pattern.replace_all(&plain, *becomes).into_owned();
     }
-    once_each(&sorted_keys(&plain))
+    once_each(&in_order(&plain, addresses.len() > 1))
 }
 
-/// `text` with the keys of a lease in order: etcd lists them as they come out of a map.
-fn sorted_keys(text: &str) -> String {
-    static LISTS: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
-        let compile = |pattern| Regex::new(pattern).expect("it is one");
-        [
-            (compile(r"attached keys\(\[([^\]]*)\]\)"), " "),
-            (compile(r#""keys":\[([^\]]*)\]"#), ","),
-            (compile(r#"((?:"Key" : "[^"]*"\n){2,})"#), "\n"),
-        ]
+/// Lists whose order says nothing, and what separates what is in them.
+const ANY_ORDER: [(&str, &str); 4] = [
+    // The keys of a lease: etcd lists them as they come out of a map.
+    (r"attached keys\(\[([^\]]*)\]\)", " "),
+    (r#""keys":\[([^\]]*)\]"#, ","),
+    (r#"((?:"Key" : "[^"]*"\n){2,})"#, "\n"),
+    // Members, as they answered.
+    (r"((?:[^\n]+ is healthy: [^\n]*\n){2,})", "\n"),
+];
+
+/// Such lists when a follower is asked. By what is left of their time only a leader can list
+/// leases: etcd's followers list them as they come out of a map.
+const ANY_ORDER_BY_FOLLOWER: [(&str, &str); 3] = [
+    (r"found \d+ leases\n((?:<lease \d+>\n)+)", "\n"),
+    (r#""leases":\[([^\]]*)\]"#, ","),
+    (r#"((?:"ID" : <lease \d+>\n){2,})"#, "\n"),
+];
+
+/// `text` with the lists in order that have none.
+fn in_order(text: &str, by_follower: bool) -> String {
+    type Lists = Vec<(Regex, &'static str)>;
+    static COMPILED: LazyLock<[Lists; 2]> = LazyLock::new(|| {
+        let compile = |lists: &[(&str, &'static str)]| -> Lists {
+            let compiled = lists.iter().map(|(list, separator)| (Regex::new(list), *separator));
+            compiled.map(|(list, separator)| (list.expect("it is one"), separator)).collect()
+        };
+        [compile(&ANY_ORDER), compile(&ANY_ORDER_BY_FOLLOWER)]
     });
     let mut sorted = text.to_owned();
-    for (list, separator) in LISTS.iter() {
+    let [always, followers] = &*COMPILED;
+    for (list, separator) in always.iter().chain(followers.iter().filter(|_| by_follower)) {
         let in_order = |found: &regex::Captures<'_>| {
-            let (whole, keys) = (&found[0], &found[1]);
-            let mut each: Vec<&str> = keys.trim_end().split(separator).collect();
+            let (whole, listed) = (&found[0], &found[1]);
+            let mut each: Vec<&str> = listed.trim_end().split(separator).collect();
             each.sort_unstable();
-            whole.replace(keys.trim_end(), &each.join(separator))
+            whole.replace(listed.trim_end(), &each.join(separator))
         };
         sorted = list.replace_all(&sorted, in_order).into_owned();
     }
@@ -139,23 +162,31 @@ mod tests {
     fn only_what_may_differ_is_taken_out() {
         let status = "127.0.0.1:7, 58a8, 3.7.1, 3.7.0, 20 kB, 1.6 kB, 20%, 2.1 GB, \
                       true, false, 2, 4, 4, , , false";
-        let expected = "<address>, 58a8, 3.7.1, 3.7.0, <size>, <size>, <percent>, 2.1 GB, \
+        let expected = "<address 1>, 58a8, 3.7.1, 3.7.0, <size>, <size>, <percent>, 2.1 GB, \
                         true, false, 2, <index>, <index>, , , false";
-        assert_eq!(plain(status, "127.0.0.1:7", &[]), expected);
+        assert_eq!(plain(status, &["127.0.0.1:7".to_owned()], &[]), expected);
         assert_eq!(
-            plain("lease 00000000000000ff x 255", "none", &[255]),
+            plain("lease 00000000000000ff x 255", &[], &[255]),
             "lease <lease 1> x <lease 1>"
         );
-        assert_eq!(plain("│  12.5ms │ true  │", "none", &[]), "│ <time> │ true │");
+        assert_eq!(plain("│  12.5ms │ true  │", &[], &[]), "│ <time> │ true │");
         for (keys, sorted) in [
             ("attached keys([b a])", "attached keys([a b])"),
             (r#""keys":["Yg==","YQ=="]"#, r#""keys":["YQ==","Yg=="]"#),
             ("\"Key\" : \"b\"\n\"Key\" : \"a\"\n", "\"Key\" : \"a\"\n\"Key\" : \"b\"\n"),
         ] {
-            assert_eq!(plain(keys, "none", &[]), sorted);
+            assert_eq!(plain(keys, &[], &[]), sorted);
         }
+        let leases = "found 2 leases\n000000000000000b\n000000000000000a\n";
+        let named = "found 2 leases\n<lease 2>\n<lease 1>\n";
+        assert_eq!(plain(leases, &[], &[10, 11]), named);
+        let members = ["m:1", "m:2", "m:3"].map(str::to_owned);
+        let sorted = "found 2 leases\n<lease 1>\n<lease 2>\n";
+        assert_eq!(plain(leases, &members, &[10, 11]), sorted);
+        let healthy = "b is healthy: x\na is healthy: x\n";
+        assert_eq!(plain(healthy, &[], &[]), "a is healthy: x\nb is healthy: x\n");
         let progress = "progress notify: 2\nprogress notify: 2\nprogress notify: 3\n";
-        assert_eq!(plain(progress, "none", &[]), "progress notify: 2\nprogress notify: 3\n");
+        assert_eq!(plain(progress, &[], &[]), "progress notify: 2\nprogress notify: 3\n");
         assert_eq!(granted_lease("lease 000000000000000a granted with TTL(9s)"), Some(10));
         let json = r#"{"raft_term":2,"ID":77,"TTL":9,"Error":""}"#;
         assert_eq!(granted_lease(json), Some(77));

@@ -5,7 +5,6 @@ use std::time::Duration;
 use quorate_proto::etcdserverpb::Member;
 use quorate_test_support::certs::Pki;
 use quorate_test_support::cluster::Cluster;
-use quorate_test_support::server::Server;
 use quorate_test_support::{program, wait};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -157,22 +156,10 @@ fn who_was_removed_stops() {
 #[test]
 fn who_leads_and_is_removed_stops() {
     let mut cluster = cluster(3);
-    let leader = leader(&cluster);
+    let (leader, _) = cluster.leader();
     let by = (leader + 1) % 3;
     cluster.remove(by, leader);
     let removed = &mut cluster.members[leader];
     assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
     cluster.put(by, "key", "value");
-}
-
-/// The member that leads.
-fn leader(cluster: &Cluster) -> usize {
-    use quorate_proto::etcdserverpb::StatusRequest;
-    use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
-    let client = MaintenanceClient::new(cluster.channel(0));
-    let asked = async || client.clone().status(StatusRequest {}).await;
-    let leader = cluster.retry("status", asked).into_inner().leader;
-    let known = cluster.list(0);
-    let name = &known.iter().find(|member| member.id == leader).unwrap().name;
-    cluster.members.iter().position(|member: &Server| member.name() == name).unwrap()
 }
