@@ -23,6 +23,7 @@ mod error;
 mod key;
 pub mod limits;
 pub mod mvcc;
+pub mod planted;
 pub mod quota;
 mod record;
 mod revision;

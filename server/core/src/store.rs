@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use crate::base::Base;
 use crate::mvcc::layer::Layer;
 use crate::mvcc::{SharedLayer, Stack, View};
+use crate::planted::{self, Mistake};
 use crate::tables::{Lease, Tables};
 use crate::{Fault, Record, Revision, Tally};
 
@@ -320,6 +321,8 @@ impl Store {
             Some(header) if header.version > 0 => (header.create_revision, header.version + 1),
             _ => (changes.main, 1),
         };
+        let is_wrong = planted::in_this_process(Mistake::RandomApply, changes.main);
+        let version = if is_wrong { version + 1 } else { version };
         let revision = next_revision(changes);
         let record = Record { key, value, revision, create_revision, version, lease, previous };
         self.stack.active.write().push(record);

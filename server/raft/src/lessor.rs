@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use quorate_core::planted::{self, Mistake};
 use quorate_core::store::Shared;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -92,7 +93,11 @@ impl Lessor {
         self.store.tables(|tables| {
             for (id, lease) in &tables.leases {
                 let ttl = if lease.remaining_ttl > 0 { lease.remaining_ttl } else { lease.ttl };
-                inner.set(*id, lease.ttl, now + seconds(ttl) + extension);
+                let left = match planted::has(Mistake::LoseLeaseTime) {
+                    true => Duration::ZERO,
+                    false => seconds(ttl) + extension,
+                };
+                inner.set(*id, lease.ttl, now + left);
             }
         });
         drop(primary);

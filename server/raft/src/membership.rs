@@ -15,6 +15,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::entry::{EntryPayload, RaftPayload as _};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::raft::Precondition;
+use quorate_core::planted::{self, Mistake};
 use quorate_core::store::Shared;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::member_change::Change;
@@ -242,6 +243,11 @@ impl Membership {
 
     /// An id that no member ever had.
     fn fresh_id(&self, draft: &Draft) -> u64 {
+        if planted::has(Mistake::ReuseMemberId)
+            && let Some(id) = self.store.tables(|tables| tables.removed.first().copied())
+        {
+            return id;
+        }
         loop {
             let id = rand::random::<u64>();
             let was_used = self.store.tables(|tables| tables.removed.contains(&id));

@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use quorate_core::LogPosition;
+use quorate_core::planted::{self, Mistake};
 
 use crate::OnFault;
 use index::{Location, Run, Tail};
@@ -252,7 +253,9 @@ impl Wal {
     pub fn save_vote(&self, vote: Bytes, done: Done) {
         self.change(done, |inner| {
             inner.state.vote = Some(vote.clone());
-            inner.queue(Record::Vote(vote));
+            if !planted::has(Mistake::LoseVote) {
+                inner.queue(Record::Vote(vote));
+            }
         });
     }
 
@@ -355,6 +358,13 @@ impl Wal {
     }
 
     fn change(&self, done: Done, change: impl FnOnce(&mut Inner)) {
+        let done = match planted::has(Mistake::AcknowledgeBeforeWrite) {
+            true => {
+                done(Ok(()));
+                Box::new(drop)
+            }
+            false => done,
+        };
         let mut inner = self.shared.inner.lock();
         if let Some(failed) = &inner.failed {
             let error = io::Error::other(failed.clone());

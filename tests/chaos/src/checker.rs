@@ -108,6 +108,7 @@ impl Checker {
     pub fn check(&mut self, history: History) -> Result<(), Violation> {
         let after = self.model.revision();
         let floors = self.order.floors(&history);
+        self.order.check_identities()?;
         self.leases.learn(&history.operations);
         self.model.extend(&history.audit.events)?;
         let explained = explain::explain(&history, after, &self.model, &self.leases, &floors)?;

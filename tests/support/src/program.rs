@@ -15,23 +15,36 @@ use crate::require::{self, Need};
 /// When it does not build.
 pub fn quorate() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build_quorate).clone()
+    BUILT.get_or_init(|| build("QUORATE_BIN", &["--release"], "release")).clone()
 }
 
-fn build_quorate() -> PathBuf {
-    if let Some(program) = env::var_os("QUORATE_BIN") {
+/// A build of `quorate` that makes the mistakes of `quorate_core::planted`, beside the release
+/// build. `$QUORATE_PLANTED_BIN` names another program instead.
+///
+/// # Panics
+/// When it does not build.
+pub fn planted() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let options = ["--profile", "planted", "--features", "planted"];
+    BUILT.get_or_init(|| build("QUORATE_PLANTED_BIN", &options, "planted")).clone()
+}
+
+/// The program that a variable names, or what cargo makes with these options in this folder.
+fn build(variable: &str, options: &[&str], folder: &str) -> PathBuf {
+    if let Some(program) = env::var_os(variable) {
         return PathBuf::from(program);
     }
     let root = repository();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--quiet", "--package", "quorate-node"])
+        .args(["build", "--locked", "--quiet", "--package", "quorate-node"])
+        .args(options)
         .current_dir(&root)
         .status()
         .expect("cargo runs");
     assert!(status.success(), "quorate does not build");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    root.join(target).join("release/quorate")
+    root.join(target).join(folder).join("quorate")
 }
 
 /// The cache of programs from elsewhere; see `tests/support/peers/cache.sh`.

@@ -231,18 +231,20 @@ impl Server {
 
     /// Waits until it is ready; kills it, and returns false, when it is not in time.
     pub fn is_ready(&mut self) -> bool {
-        let ready = wait::within(READY_WITHIN, || {
-            if self.exit_status().is_some() {
-                return Some(false);
-            }
-            let said = self.log_of_run().contains(READY);
-            (said && TcpStream::connect(self.address()).is_ok()).then_some(true)
-        });
-        let ready = ready.unwrap_or(false);
+        let ready = wait::within(READY_WITHIN, || self.is_ready_now()).unwrap_or(false);
         if !ready {
             self.kill();
         }
         ready
+    }
+
+    /// Whether it is ready: `None` while that may come, false when it has ended.
+    pub fn is_ready_now(&mut self) -> Option<bool> {
+        if self.exit_status().is_some() {
+            return Some(false);
+        }
+        let said = self.log_of_run().contains(READY);
+        (said && TcpStream::connect(self.address()).is_ok()).then_some(true)
     }
 
     /// Starts it; returns how it ended if it did so before it was ready.

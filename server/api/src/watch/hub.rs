@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quorate_core::mvcc::View;
+use quorate_core::planted::{self, Mistake};
 use quorate_core::watch::Interest;
 use quorate_core::watch::matcher::{EntryId, Matcher};
 use quorate_core::{Fault, Record, Revision};
@@ -256,7 +257,13 @@ impl Hub {
                 inner.revision = inner.revision.max(main - 1);
             }
             for record in revision {
+                if planted::once_in(Mistake::DropEvent, 200) {
+                    continue;
+                }
                 collect(&inner, view, record, batches)?;
+                if planted::once_in(Mistake::RepeatEvent, 200) {
+                    collect(&inner, view, record, batches)?;
+                }
             }
             if goes_on.is_none_or(|last| last.main != main) {
                 self.send_all(&mut inner, batches, BATCH_BYTES_MAX);
@@ -360,7 +367,10 @@ fn collect(
         match slot {
             Some(event) => batch.push_encoded(event, record.revision.main),
             None => {
-                let previous = if with_previous { view.previous(record)? } else { None };
+                let mut previous = if with_previous { view.previous(record)? } else { None };
+                if with_previous && planted::once_in(Mistake::WrongPrevious, 50) {
+                    previous = Some(record.clone());
+                }
                 let at = batch.len();
                 batch.push(record, previous.as_ref());
                 *slot = Some(batch.bytes_from(at).to_vec());

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use quorate_core::planted::{self, Mistake};
 use quorate_proto::peer as pb;
 use quorate_proto::peer::proposal_reply::Outcome;
 use tokio::sync::{mpsc, oneshot};
@@ -112,7 +113,8 @@ impl Forwarder {
             biased;
             answer = &mut answer => return answer.ok(),
             fate = &mut told => {
-                if fate == Ok(Fate::Refused) {
+                let again = fate == Ok(Fate::Unknown) && planted::has(Mistake::ProposeTwice);
+                if fate == Ok(Fate::Refused) || again {
                     return None;
                 }
             }

@@ -9,6 +9,7 @@
 //!
 //! The cost is in what was written since the last compaction, not in what is kept.
 
+use quorate_core::planted::{self, Mistake};
 use quorate_core::{Fault, Revision};
 use redb::{ReadableTable, WriteTransaction};
 
@@ -47,7 +48,8 @@ pub(super) fn step(
     if !has_begun(meta) {
         // A walk keeps its end even if there is another compaction meanwhile: the next walk begins
         // where this one ends.
-        meta.deleting = meta.compacted;
+        let beyond = if planted::has(Mistake::CompactTooMuch) { 100 } else { 0 };
+        meta.deleting = meta.compacted + beyond;
         meta.delete_from = Revision::start_of(meta.deleted.max(0));
     }
     let (compacted, from) = (meta.deleting, meta.delete_from);

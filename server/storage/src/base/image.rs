@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use quorate_core::planted::{self, Mistake};
 use quorate_core::{Fault, LogPosition};
 use redb::{Key, ReadOnlyTable, ReadableTableMetadata, TableDefinition, Value};
 
@@ -197,6 +198,9 @@ impl Visitor for Fill<'_> {
             let (key, value) = (key.value(), value.value());
             let (key, value) = (K::as_bytes(&key), V::as_bytes(&value));
             verify(self.table, key.as_ref(), value.as_ref())?;
+            if planted::once_in(Mistake::IncompleteSnapshot, 20) {
+                continue;
+            }
             self.part.row(self.table, key.as_ref(), value.as_ref());
             if self.part.is_full() {
                 break;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use quorate_core::planted::{self, Mistake};
 use quorate_core::store::Frozen;
 use quorate_core::tables::{Lease, Tables};
 use quorate_core::{Fault, Record, RecordRef, Revision};
@@ -57,7 +58,9 @@ pub(super) fn merge(
     merge_latest(txn, layer.newest(), counts, meta)?;
     write_leases(txn, &frozen.leases)?;
     write_small_tables(txn, &frozen.tables)?;
-    meta.applied = frozen.applied;
+    if !planted::has(Mistake::AppliedOutside) {
+        meta.applied = frozen.applied;
+    }
     meta.history_revision = frozen.revision;
     meta.latest_revision = frozen.revision;
     meta.compacted = frozen.compacted;

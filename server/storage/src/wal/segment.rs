@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use quorate_core::planted::{self, Mistake};
 use rustix::fs::OFlags;
 
 /// Blocks are written whole, at multiples of their size: what direct IO asks for.
@@ -68,7 +69,11 @@ impl SegmentFile {
     /// Opens an existing segment. Direct IO is tried unless `mode` rules it out.
     pub(super) fn open(path: &Path, mode: WriteMode) -> io::Result<Self> {
         if mode == WriteMode::Direct {
-            match open_direct(path, OFlags::DIRECT | OFlags::DSYNC) {
+            let synced = match planted::has(Mistake::SkipSync) {
+                true => OFlags::empty(),
+                false => OFlags::DSYNC,
+            };
+            match open_direct(path, OFlags::DIRECT | synced) {
                 Ok(file) => return Ok(Self { file, mode }),
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
@@ -83,7 +88,7 @@ impl SegmentFile {
         let started = Instant::now();
         self.file.write_all_at(blocks, offset)?;
         let took = started.elapsed();
-        if self.mode == WriteMode::Buffered {
+        if self.mode == WriteMode::Buffered && !planted::has(Mistake::SkipSync) {
             self.file.sync_data()?;
         }
         Ok(took)

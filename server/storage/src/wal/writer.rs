@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use quorate_core::planted::{self, Mistake};
+
 use super::index::Location;
 use super::record::{GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
 use super::recovery::{FORMAT, SegmentEnd};
@@ -107,6 +109,9 @@ impl Writer {
     pub(super) fn run(mut self) {
         while let Some(items) = self.next_items() {
             let started = Instant::now();
+            if planted::has(Mistake::AcknowledgeBeforeWrite) {
+                std::thread::sleep(Duration::from_millis(30));
+            }
             match self.write(items) {
                 Ok(dones) => {
                     self.shared.metrics.fsync.observe(started.elapsed().as_secs_f64());

@@ -28,7 +28,7 @@ use crate::seed::Seed;
 use crate::workload::client::Client;
 use crate::workload::load::Load;
 use crate::workload::roamer::{Address, Directory, Roamer};
-use crate::workload::traffic::{BULK, KUBERNETES, LOCKS, MIXED, Traffic};
+use crate::workload::traffic::{BULK, KUBERNETES, LOCKS, MIXED, READS, Traffic};
 use crate::workload::watcher::Watcher;
 
 /// Members.
@@ -40,6 +40,11 @@ const LOAD_MAX: Duration = Duration::from_millis(400);
 /// How long a client waits for an answer: longer than members try to give one, so that what it was
 /// not answered is over.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Clients beside them that only read: one that writes hangs at a leader without followers, and
+/// does not see what that one answers.
+const READERS: usize = 3;
+/// How long a reader waits for an answer.
+const READER_PATIENCE: Duration = Duration::from_millis(300);
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again from every member each time so many rounds are over.
@@ -87,7 +92,7 @@ impl ClusterCampaign {
             Ground::Proxies => Cluster::behind_proxies(program, SIZE, &[]),
             Ground::Processes | Ground::Disks | Ground::Clocks => Cluster::new(program, SIZE, &[]),
         };
-        let traffics = (1..=CLIENTS).map(|number| Traffic::new(seed.rng(number as u64)));
+        let traffics = (1..=CLIENTS + READERS).map(|number| Traffic::new(seed.rng(number as u64)));
         let folder = tempfile::Builder::new().prefix("quorate-chaos-").tempdir();
         let mut campaign = Self {
             rng: seed.rng(0),
@@ -191,6 +196,11 @@ impl ClusterCampaign {
         let bulk = self.rng.random_ratio(1, BULK_EVERY);
         let mut load = Load::new(&self.clock);
         for (number, traffic) in std::mem::take(&mut self.traffics).into_iter().enumerate() {
+            if number >= CLIENTS {
+                let reader = self.roamer(number % SIZE).with_patience(READER_PATIENCE);
+                load.add_roaming(self.runtime.handle(), reader, traffic, READS);
+                continue;
+            }
             let profile = match number % 3 {
                 0 if bulk => BULK,
                 0 => MIXED,

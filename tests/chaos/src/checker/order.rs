@@ -89,6 +89,18 @@ impl Order {
         }
         floors
     }
+
+    /// Checks that no two members are the same: one in the place of another has an id of its own.
+    pub(super) fn check_identities(&self) -> Result<(), Violation> {
+        let mut owners = BTreeMap::new();
+        for (member, Heights { ids, .. }) in &self.members {
+            let owner = if *ids == (0, 0) { None } else { owners.insert(*ids, *member) };
+            ensure(owner.is_none(), Rule::WrongIdentity, || {
+                format!("{ids:x?} is member {member}, and was member {owner:?} before")
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// What a response says of its member.

@@ -67,6 +67,13 @@ impl Roamer {
         Self { id, clock, rng, patience, members, place, client: None }
     }
 
+    /// Waits for an answer no longer than `patience`.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Carries out what `next` makes of a fresh id.
     pub async fn ask(&mut self, next: impl FnOnce(u64) -> Request) -> Operation {
         let id = self.clock.operation_id();

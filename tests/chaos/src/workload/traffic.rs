@@ -126,6 +126,13 @@ pub const LOCKS: Profile = Profile {
     operations_max: usize::MAX,
 };
 
+/// Nothing but reads.
+pub const READS: Profile = Profile {
+    actions: &[(Action::Get, 12), (Action::List, 6), (Action::ReadTxn, 2)],
+    lengths: &[((16, 64), 1)],
+    operations_max: usize::MAX,
+};
+
 /// Small values, so many that members who are away miss more than is kept for them.
 pub const FLOOD: Profile =
     Profile { actions: &[(Action::Put, 1)], lengths: &[((16, 64), 1)], operations_max: usize::MAX };

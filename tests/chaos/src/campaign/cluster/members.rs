@@ -6,6 +6,7 @@ use std::time::Duration;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_proto::etcdserverpb::{StatusRequest, StatusResponse};
 use quorate_test_support::client::channel;
+use quorate_test_support::server::Server;
 use quorate_test_support::{http, wait};
 use rustix::process::Signal;
 
@@ -48,7 +49,15 @@ impl ClusterCampaign {
         for member in self.cluster.members.iter_mut().filter(|member| !member.is_running()) {
             member.spawn();
         }
-        (0..SIZE).for_each(|place| self.finish_to_start(place));
+        let members = &mut self.cluster.members;
+        let ended = wait::within(START_WITHIN, || {
+            let now: Vec<_> = members.iter_mut().map(Server::is_ready_now).collect();
+            let ended = now.iter().position(|ready| *ready == Some(false));
+            (ended.is_some() || now.iter().all(Option::is_some)).then_some(ended)
+        });
+        // First who has ended: the others may wait for it, and in vain.
+        let first = ended.flatten().unwrap_or(0);
+        (0..SIZE).for_each(|turn| self.finish_to_start((first + turn) % SIZE));
     }
 
     /// SIGSTOP.
