@@ -125,11 +125,12 @@ mod answers {
         has(mistake) && ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(times)
     }
 
-    /// Whether this process makes it here, which others do elsewhere: at one place in some hundreds.
+    /// Whether this process makes it here, which others do elsewhere; at few places.
     pub fn in_this_process(mistake: Mistake, place: i64) -> bool {
         has(mistake) && (place + i64::from(std::process::id())) % 200 == 0
     }
 
+    #[expect(clippy::disallowed_methods, reason = "no build for use has this")]
     fn chosen() -> Option<Mistake> {
         let name = std::env::var("QUORATE_PLANTED").ok()?;
         let chosen = Mistake::ALL.into_iter().find(|mistake| mistake.name() == name);

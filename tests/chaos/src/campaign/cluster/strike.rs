@@ -4,11 +4,11 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use quorate_proto::etcdserverpb::CompactionRequest;
 use quorate_test_support::proxy::Manner;
 use quorate_test_support::wait;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rustix::process::Signal;
 
 use super::{ClusterCampaign, SIZE, UPKEEP};
 use crate::fault::cluster::ClusterFault;
@@ -134,20 +134,20 @@ impl ClusterCampaign {
         }
         let (flooded, _) = self.runtime.block_on(load.run());
         self.pending.extend(flooded);
-        // Who stops writes everything to its database, and its log forgets it at the next start.
-        let others: Vec<usize> = (0..SIZE).filter(|other| *other != place).collect();
-        for other in &others {
-            self.cluster.members[*other].signal(Signal::TERM);
+        // Who deletes history writes all to its database before, and then its log forgets it.
+        let last = self.checker.model().revision();
+        let others = (0..SIZE).filter(|other| *other != place);
+        for (other, revision) in others.zip(last - 1..) {
+            let request = Request::Compact(CompactionRequest { revision, physical: true });
+            let mut client = self.client(other);
+            self.pending.push(self.runtime.block_on(client.ask(request)));
         }
-        for other in &others {
-            self.cluster.members[*other].wait_for_end();
-        }
-        for other in &others {
-            self.cluster.members[*other].spawn();
-        }
-        for other in &others {
-            self.finish_to_start(*other);
-        }
+        // But a leader forgets nothing that it is about to send to somebody, even to one who is
+        // away: the other one has to lead.
+        let leader = self.reign().leader;
+        self.cluster.members[leader].stop();
+        self.cluster.members[leader].spawn();
+        self.finish_to_start(leader);
     }
 
     fn pause_for(&mut self, place: usize, (least, most): (Duration, Duration)) {
