@@ -203,12 +203,14 @@ impl Running {
         Ok(Started::Serving(Self { member, server, connections, stop }))
     }
 
-    /// No new connections, no new requests, streams end; what was asked is answered; then the state
-    /// is closed.
+    /// Another member leads, if this one did. No new connections, no new requests, streams end; what
+    /// was asked is answered; then other members are left, and the state is closed.
     async fn stop(self) {
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        self.member.hand_over().await;
         self.stop.cancel();
         self.server.stop().await;
+        self.member.part();
         self.connections.close();
         let drained = self.connections.wait();
         if tokio::time::timeout(self.member.request_timeout(), drained).await.is_err() {

@@ -89,21 +89,22 @@ impl Member {
     ) -> Result<Self, StartError> {
         let fault = on_fault.clone();
         let parts = assemble(&data_dir, identity, origin, &options, dial, fault).await?;
+        let inner = parts.inner;
         let member = Self {
             identity,
             options,
             store: parts.store,
             consensus: parts.consensus,
-            inner: parts.inner,
             links: parts.links,
             progress: parts.progress,
-            flusher: parts.flusher,
+            flusher: inner.flusher.clone(),
             quota: parts.quota,
-            metrics: parts.metrics,
+            metrics: inner.metrics.clone(),
             proposals: AtomicUsize::new(0),
             proposal_bytes: AtomicUsize::new(0),
-            tasks: parts.tasks,
-            stop: CancellationToken::new(),
+            tasks: inner.tasks.clone(),
+            stop: inner.stop.clone(),
+            inner,
             on_fault,
             _data_dir: data_dir,
         };
@@ -361,6 +362,20 @@ impl Member {
     /// Ends the member because its state cannot be read: it could answer wrongly from here on.
     pub fn fail(&self, fault: &Fault) {
         (self.on_fault)(fault.to_string());
+    }
+
+    /// Hands leadership over, if this member has it and another one can take it, so that the others
+    /// need not find out that it is gone.
+    pub async fn hand_over(&self) {
+        if self.inner.leads() {
+            self.inner.membership.hand_over().await;
+        }
+    }
+
+    /// Ends what other members keep open here, and what this one keeps open there: with requests
+    /// that are not answered yet, others deal.
+    pub fn part(&self) {
+        self.stop.cancel();
     }
 
     /// Stops the member: what was applied is flushed, so that the next start has nothing to replay.

@@ -9,6 +9,7 @@ use quorate_core::store::Shared;
 use quorate_proto::peer as pb;
 use quorate_storage::data_dir::Identity;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::consensus::{RaftStatus, Unavailable, read_index_here};
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) refusals: Refusals,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
+    /// Ends what others keep open here.
+    pub(crate) stop: CancellationToken,
 }
 
 impl Inner {

@@ -59,8 +59,9 @@ impl ReadBarrier {
                 if waiting.is_empty() {
                     continue;
                 }
+                // Without an answer they hear that the member has stopped.
                 if !self.round(&*consensus, &progress).await {
-                    return;
+                    continue;
                 }
                 self.ended.set();
                 for reader in waiting {

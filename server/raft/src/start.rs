@@ -13,6 +13,7 @@ use quorate_storage::base::engine::{self, Engine};
 use quorate_storage::data_dir::{DataDir, Identity};
 use quorate_storage::wal::{self, LogState, Wal};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::compactor::AutoCompaction;
@@ -108,11 +109,8 @@ pub(crate) struct Assembled {
     pub(crate) consensus: Arc<OpenRaft>,
     pub(crate) inner: Arc<Inner>,
     pub(crate) links: Arc<Links>,
-    pub(crate) flusher: Flusher,
     pub(crate) progress: Progress,
     pub(crate) quota: Arc<Quota>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) tasks: TaskTracker,
 }
 
 /// What lies on disk, opened.
@@ -166,7 +164,8 @@ pub(crate) async fn assemble(
     let tasks = TaskTracker::new();
     let (follows, active) = (heard.clone(), activity.clone());
     tasks.spawn(follower(raft.clone(), options, follows, active, status, peers).run());
-    let forwarder = Forwarder::new(links.clone(), waiters, rand::random(), tasks.clone());
+    let (first, stop) = (rand::random(), CancellationToken::new());
+    let forwarder = Forwarder::new(links.clone(), waiters, first, tasks.clone(), stop.clone());
     let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
     let me = identity.member_id;
     let (rules, counted) = (options.membership, metrics.clone());
@@ -181,15 +180,15 @@ pub(crate) async fn assemble(
         heard,
         barrier: Arc::new(ReadBarrier::new()),
         lessor,
-        flusher: flusher.clone(),
+        flusher,
         membership,
         refusals: Refusals::default(),
-        metrics: metrics.clone(),
-        tasks: tasks.clone(),
+        metrics,
+        tasks,
+        stop,
     };
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
-    let store = shared;
-    Ok(Assembled { store, consensus, inner, links, flusher, progress, quota, metrics, tasks })
+    Ok(Assembled { store: shared, consensus, inner, links, progress, quota })
 }
 
 fn follower(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::raft::StreamAppendResult;
+use openraft::vote::leader_id_std::CommittedLeaderId;
 use prost::Message;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::peer_server::{Peer, PeerServer};
@@ -75,7 +76,8 @@ impl Peer for PeerService {
         let inner = self.0.clone();
         let received = inner.metrics.peers.received(from);
         // A request that cannot be read ends the stream; the leader begins another one.
-        let requests = request.into_inner().scan((), move |(), message| {
+        let requests = request.into_inner().take_until(self.0.stop.clone().cancelled_owned());
+        let requests = requests.scan((), move |(), message| {
             let message = message.inspect(|m| received.inc_by(float(m.encoded_len())));
             let request = message.ok().and_then(|message| codec::append_from_wire(message).ok());
             if let Some(request) = &request {
@@ -249,7 +251,10 @@ async fn take_in(
     replies: mpsc::Sender<(u64, Written)>,
     room: Arc<Semaphore>,
 ) {
-    while let Ok(Some(message)) = messages.message().await {
+    let stop = inner.stop.clone();
+    while let Some(Ok(Some(message))) = stop.run_until_cancelled(messages.message()).await {
+        // In no other term: the sender relies on it.
+        let term = CommittedLeaderId::new(message.term);
         for bytes in message.proposals {
             let Some(payload) = Payload::forwarded(bytes) else { return };
             let origin = payload.origin().filter(|origin| origin.member == from);
@@ -258,7 +263,8 @@ async fn take_in(
             permit.forget();
             let waiting =
                 Waiting::Elsewhere { sequence: origin.sequence, replies: replies.clone() };
-            if inner.raft.client_write_ff(payload, Some(waiting)).await.is_err() {
+            let write = inner.raft.write(payload).responder(waiting);
+            if write.with_leader(term).await.is_err() {
                 return;
             }
         }

@@ -100,6 +100,7 @@ impl Request {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Range(range) => range.serializable,
+            Self::Txn(txn) => txn.success.iter().chain(&txn.failure).all(op_is_local),
             Self::Status | Self::HashKv(_) | Self::LeaseLeases | Self::LeaseKeepAlive(_) => true,
             _ => false,
         }
@@ -122,6 +123,10 @@ impl Request {
 
 fn op_may_write(op: &RequestOp) -> bool {
     matches!(op.request, Some(Op::RequestPut(_) | Op::RequestDeleteRange(_)))
+}
+
+fn op_is_local(op: &RequestOp) -> bool {
+    matches!(&op.request, Some(Op::RequestRange(range)) if range.serializable)
 }
 
 fn op_lease(op: &RequestOp) -> Option<i64> {
