@@ -241,8 +241,9 @@ impl Membership {
             let voters: BTreeSet<u64> =
                 metrics.membership_config.membership().voter_ids().collect();
             let replication = metrics.replication.iter().flatten();
-            let others =
-                replication.filter(|(id, _)| voters.contains(id) && self.activity.is_active(**id));
+            let others = replication.filter(|(id, _)| {
+                **id != self.me && voters.contains(id) && self.activity.is_active(**id)
+            });
             others.max_by_key(|(_, matched)| **matched).map(|(id, _)| *id)
         };
         if let Some(to) = best {

@@ -32,7 +32,7 @@ use crate::checker::{Checker, Tally};
 use crate::history::{Audit, Clock, History, Moment, Operation, Request};
 use crate::seed::Seed;
 use crate::workload::client::Client;
-use crate::workload::traffic::{LASTING, Traffic, shared_key};
+use crate::workload::traffic::{FILLING, LASTING, Profile, Traffic, shared_key};
 use crate::workload::value::value;
 use crate::workload::watcher::Watcher;
 
@@ -48,6 +48,8 @@ const WRITES_WITHIN: Duration = Duration::from_secs(60);
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of remembered values above which history is compacted.
 const MODEL_BYTES_MAX: usize = 64 << 20;
+/// Writes after which a member has flushed, and let go of the beginning of its log.
+const FILLING_WRITES: usize = 8000;
 /// The length of the values that the auditor writes.
 const VALUE_BYTES: usize = 16;
 
@@ -117,10 +119,24 @@ impl LiveCluster {
 
     /// Sets the clients to work.
     pub fn begin(&mut self) {
+        self.begin_with(LASTING);
+    }
+
+    /// Lets the clients write so much that the log does not go back to the beginning any more.
+    ///
+    /// # Panics
+    /// When it is not written, or with a violation.
+    pub fn fill(&mut self) {
+        self.begin_with(FILLING);
+        self.await_writes(FILLING_WRITES);
+        self.end();
+    }
+
+    fn begin_with(&mut self, profile: Profile) {
         let traffics = std::mem::take(&mut self.traffics);
         let since = self.clock.now();
         let handle = self.runtime.handle();
-        let crowd = Crowd::start(handle, &self.endpoints, &self.clock, LASTING, traffics);
+        let crowd = Crowd::start(handle, &self.endpoints, &self.clock, profile, traffics);
         self.crowd = Some((crowd, since));
     }
 
@@ -279,13 +295,17 @@ impl LiveCluster {
     /// Reads what every member has and checks that it goes with what was seen.
     fn prove(&mut self, mut operations: Vec<Operation>) {
         operations.append(&mut self.asked);
-        let last = self.settle(&mut operations);
+        let settled = self.settle(&mut operations);
         let since = self.clock.now();
+        for number in self.numbers.values() {
+            self.read(*number, settled, &mut operations);
+        }
+        // Leases go on expiring: no answer may be of a later revision than the last one.
+        let last = self.settle(&mut operations);
         let proven = self.checker.model().revision();
         let mut histories: Vec<Vec<Event>> = Vec::new();
-        for (place, number) in self.numbers.clone() {
-            self.read(number, last, &mut operations);
-            let url = self.cluster.members[place].url();
+        for place in self.numbers.keys() {
+            let url = self.cluster.members[*place].url();
             histories.push(self.runtime.block_on(events(&url, proven + 1, last)));
         }
         let same = histories.windows(2).all(|pair| pair[0] == pair[1]);

@@ -27,16 +27,24 @@ const APPENDS_MAX: usize = 3;
 /// member that cannot be reached is to be left alone.
 pub(crate) async fn append<S>(
     mut client: Client,
-    mut requests: S,
+    requests: S,
 ) -> Result<impl Stream<Item = Appended> + Send, Error>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
-    let first = stream::iter(requests.next().await);
+    let requests = begun(requests).await;
     let room = Arc::new(Semaphore::new(APPENDS_MAX));
-    let outgoing = outgoing(first.chain(requests), room.clone());
+    let outgoing = outgoing(requests, room.clone());
     let replies = client.append(outgoing).await.map_err(|status| failed(&status))?;
     Ok(incoming(replies.into_inner(), room))
+}
+
+/// The same items, as soon as there is a first one or there will be none. openraft's streams may not
+/// be asked again once they have ended, which they do without an item when the leader is another.
+async fn begun<S: Stream + Unpin>(items: S) -> impl Stream<Item = S::Item> + use<S> + Unpin {
+    let mut items = items.fuse();
+    let first = stream::iter(items.next().await);
+    first.chain(items)
 }
 
 fn outgoing<S>(requests: S, room: Arc<Semaphore>) -> impl Stream<Item = pb::AppendRequest> + Send
@@ -74,4 +82,19 @@ pub(crate) fn failed(status: &Status) -> Error {
 
 pub(crate) fn malformed(error: &codec::Malformed) -> Error {
     RPCError::Network(NetworkError::new(&AnyError::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_ended_is_not_asked_again() {
+        for count in 0..3 {
+            // Panics when it is asked after its end.
+            let items = stream::unfold(0, |n| async move { (n < count).then_some((n, n + 1)) });
+            let begun = begun(Box::pin(items)).await;
+            assert_eq!(begun.collect::<Vec<_>>().await, (0..count).collect::<Vec<_>>());
+        }
+    }
 }

@@ -100,6 +100,14 @@ pub const LASTING: Profile = Profile {
     operations_max: usize::MAX,
 };
 
+/// Puts that fill the log and the database: after some thousands of them, a new member has to be
+/// sent the state as a whole.
+pub const FILLING: Profile = Profile {
+    actions: &[(Action::Put, 1)],
+    lengths: &[((4 << 10, 6 << 10), 1)],
+    operations_max: usize::MAX,
+};
+
 /// Large values as fast as they are taken: logs and layers fill up and are flushed by themselves.
 pub const BULK: Profile = Profile {
     actions: &[(Action::Put, 9), (Action::Get, 1)],
