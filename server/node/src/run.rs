@@ -207,7 +207,7 @@ impl Running {
     /// was asked is answered; then other members are left, and the state is closed.
     async fn stop(self) {
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
-        self.member.hand_over().await;
+        self.member.withdraw().await;
         self.stop.cancel();
         self.server.stop().await;
         self.member.part();

@@ -142,6 +142,9 @@ impl OpenRaft {
                 Some(leader) => match self.forwarder.propose(leader, term, &command).await {
                     Ok(Some(answer)) => return Ok(answer),
                     Ok(None) => {}
+                    Err(Lost) if self.links.notice().is_posted() => {
+                        return Err(Unavailable::Stopped);
+                    }
                     Err(Lost) => return Err(Unavailable::LeaderChanged),
                 },
                 None => {

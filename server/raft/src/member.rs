@@ -120,8 +120,8 @@ impl Member {
     fn spawn_duties(&self) {
         let barrier = self.inner.barrier.clone();
         let (consensus, progress) = (self.consensus.clone(), self.progress.clone());
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move { barrier.run(consensus, progress, stop).await });
+        let (notice, stop) = (self.links.notice().clone(), self.stop.clone());
+        self.tasks.spawn(async move { barrier.run(consensus, progress, notice, stop).await });
         let duties = crate::duties::Duties {
             member_id: self.identity.member_id,
             consensus: self.consensus.clone(),
@@ -364,10 +364,13 @@ impl Member {
         (self.on_fault)(fault.to_string());
     }
 
-    /// Hands leadership over, if this member has it and another one can take it, so that the others
-    /// need not find out that it is gone.
-    pub async fn hand_over(&self) {
-        if self.inner.leads() {
+    /// Withdraws from what the members decide together, before requests end. Leadership goes to
+    /// another one that can take it, so that the others need not find out that this one is gone. One
+    /// without which the cluster goes on hears no decision any more: nobody waits for it.
+    pub async fn withdraw(&self) {
+        if self.links.notice().is_posted() {
+            self.consensus.shutdown().await;
+        } else if self.inner.leads() {
             self.inner.membership.hand_over().await;
         }
     }

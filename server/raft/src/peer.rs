@@ -19,6 +19,7 @@ use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::network::guard::Refusals;
+use crate::progress::Progress;
 use crate::read::ReadBarrier;
 use crate::state_machine::StateMachine;
 use crate::types::TypeConfig;
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) heard: Arc<Heard>,
     pub(crate) barrier: Arc<ReadBarrier>,
     pub(crate) lessor: Arc<Lessor>,
+    pub(crate) progress: Progress,
     pub(crate) flusher: Flusher,
     pub(crate) membership: Membership,
     pub(crate) refusals: Refusals,

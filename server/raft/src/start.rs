@@ -180,6 +180,7 @@ pub(crate) async fn assemble(
         heard,
         barrier: Arc::new(ReadBarrier::new()),
         lessor,
+        progress: progress.clone(),
         flusher,
         membership,
         refusals: Refusals::default(),

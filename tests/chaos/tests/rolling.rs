@@ -13,7 +13,7 @@ const ROLLS: &str = "QUORATE_CHAOS_ROLLS";
 /// Writes may not stall for longer, however busy the machine is.
 const STALL_MAX: Duration = Duration::from_secs(10);
 /// Writes may not stall for longer when times are measured.
-const MEASURED_STALL_MAX: Duration = Duration::from_secs(2);
+const MEASURED_STALL_MAX: Duration = Duration::from_millis(400);
 /// Writes between one change and the next.
 const WRITES: usize = 300;
 

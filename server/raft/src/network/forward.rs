@@ -20,9 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use super::links::{Client, Links};
+use crate::exclusion::Notice;
 use crate::types::{Answer, Origin, Payload};
 
 /// Proposals that wait to be sent; whoever comes later waits for room.
@@ -196,7 +197,8 @@ impl Forwarder {
         *way = None;
         let client = self.links.to(leader)?.requests;
         let (items, receiver) = mpsc::channel(QUEUE);
-        self.tasks.spawn(run(client, term, receiver, self.stop.clone()));
+        let (notice, stop) = (self.links.notice().clone(), self.stop.clone());
+        self.tasks.spawn(run(client, term, receiver, notice, stop));
         *way = Some(Way { leader, term, items: items.clone() });
         Some(items)
     }
@@ -207,19 +209,19 @@ async fn run(
     mut client: Client,
     term: u64,
     mut items: mpsc::Receiver<Item>,
+    notice: Notice,
     stop: CancellationToken,
 ) {
     let (messages, outgoing) = mpsc::channel(MESSAGES);
     let mut pending = BTreeMap::new();
     let exchanged = async {
-        match client.propose(ReceiverStream::new(outgoing)).await {
-            Ok(replies) => {
-                exchange(&mut items, term, messages, replies.into_inner(), &mut pending).await;
-            }
-            Err(error) => tracing::debug!(%error, "cannot pass commands on"),
-        }
+        let replies = client.propose(ReceiverStream::new(outgoing)).await?.into_inner();
+        exchange(&mut items, term, messages, replies, &mut pending).await
     };
-    stop.run_until_cancelled(exchanged).await;
+    if let Some(Err(error)) = stop.run_until_cancelled(exchanged).await {
+        tracing::debug!(%error, "the way to the leader is lost");
+        notice.read(&error);
+    }
     items.close();
     for fate in pending.into_values() {
         tell(fate, Fate::Unknown);
@@ -236,7 +238,7 @@ async fn exchange(
     messages: mpsc::Sender<pb::Proposals>,
     mut replies: Streaming<pb::ProposalReplies>,
     pending: &mut BTreeMap<u64, oneshot::Sender<Fate>>,
-) {
+) -> Result<(), Status> {
     let mut batch = Vec::with_capacity(BATCH);
     let mut is_open = true;
     while is_open || !pending.is_empty() {
@@ -249,19 +251,17 @@ async fn exchange(
                     proposals.push(item.bytes);
                 }
                 if count > 0 && messages.send(pb::Proposals { proposals, term }).await.is_err() {
-                    return;
+                    // Why, is in the replies.
+                    is_open = false;
                 }
             }
-            reply = replies.message() => match reply {
-                Ok(Some(message)) => settle(message, pending),
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::debug!(%error, "the way to the leader is lost");
-                    return;
-                }
+            reply = replies.message() => match reply? {
+                Some(message) => settle(message, pending),
+                None => return Ok(()),
             }
         }
     }
+    Ok(())
 }
 
 fn settle(message: pb::ProposalReplies, pending: &mut BTreeMap<u64, oneshot::Sender<Fate>>) {

@@ -161,9 +161,10 @@ impl Peer for PeerService {
         let (replies, settled) = mpsc::channel(PROPOSALS_MAX);
         let room = Arc::new(Semaphore::new(PROPOSALS_MAX));
         let inner = self.0.clone();
+        let removal = removal(inner.clone(), from);
         let take_in = take_in(inner, from, request.into_inner(), replies, room.clone());
         self.0.tasks.spawn(take_in);
-        Ok(Response::new(Box::pin(replies_of(settled, room))))
+        Ok(Response::new(Box::pin(replies_of(settled, room, removal))))
     }
 
     async fn read_index(
@@ -271,14 +272,38 @@ async fn take_in(
     }
 }
 
-/// Tells the other member what became of its proposals, many at once when there are many.
+/// Waits until a member is removed; returns the answer to it.
+async fn removal(inner: Arc<Inner>, member: u64) -> Status {
+    let (mut peers, mut applied) = (inner.peers.clone(), inner.progress.subscribe());
+    loop {
+        // First in the log, and known for good when it is applied.
+        let gone = peers.wait_for(|peers| !peers.contains_key(&member)).await.is_ok();
+        if let Some(refusal) = guard::removed(member, &inner.store, &inner.peers) {
+            return refusal;
+        }
+        if !gone || applied.changed().await.is_err() {
+            // This member has stopped, and tells nobody anything.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Tells the other member what became of its proposals, many at once when there are many; and at
+/// last, that it was removed.
 fn replies_of(
     settled: mpsc::Receiver<(u64, Written)>,
     room: Arc<Semaphore>,
+    removal: impl Future<Output = Status> + Send + 'static,
 ) -> impl Stream<Item = Result<pb::ProposalReplies, Status>> + Send {
-    stream::unfold((settled, room), |(mut settled, room)| async move {
+    let state = Some((settled, room, Box::pin(removal)));
+    stream::unfold(state, |state| async move {
+        let (mut settled, room, mut removal) = state?;
         let mut batch = Vec::new();
-        let count = settled.recv_many(&mut batch, REPLIES).await;
+        let count = tokio::select! {
+            biased;
+            count = settled.recv_many(&mut batch, REPLIES) => count,
+            refusal = &mut removal => return Some((Err(refusal), None)),
+        };
         if count == 0 {
             return None;
         }
@@ -292,6 +317,6 @@ fn replies_of(
             pb::ProposalReply { sequence, outcome: outcome as i32 }
         });
         let message = pb::ProposalReplies { replies: replies.collect() };
-        Some((Ok(message), (settled, room)))
+        Some((Ok(message), Some((settled, room, removal))))
     })
 }
