@@ -203,11 +203,11 @@ impl Running {
         Ok(Started::Serving(Self { member, server, connections, stop }))
     }
 
-    /// Somebody else leads; no new connections, no new requests, streams end; what was asked is
-    /// answered; then the state is closed.
+    /// Another member leads, if this one did. No new connections, no new requests, streams end; what
+    /// was asked is answered; then the state is closed.
     async fn stop(self) {
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
-        self.member.resign().await;
+        self.member.withdraw().await;
         self.stop.cancel();
         self.server.stop().await;
         self.connections.close();

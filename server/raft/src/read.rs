@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::{Consensus, Unavailable};
+use crate::exclusion::Notice;
 use crate::metrics::Mark;
 use crate::progress::Progress;
 
@@ -50,6 +51,7 @@ impl ReadBarrier {
         &self,
         consensus: Arc<dyn Consensus>,
         progress: Progress,
+        notice: Notice,
         stop: CancellationToken,
     ) {
         let rounds = async {
@@ -59,8 +61,14 @@ impl ReadBarrier {
                 if waiting.is_empty() {
                     continue;
                 }
-                if !self.round(&*consensus, &progress).await {
-                    return;
+                // Without an answer they hear that the member has stopped.
+                let is_passed = tokio::select! {
+                    is_passed = self.round(&*consensus, &progress) => is_passed,
+                    // What others decide from now on is not applied here.
+                    _ = notice.posted() => false,
+                };
+                if !is_passed {
+                    continue;
                 }
                 self.ended.set();
                 for reader in waiting {

@@ -23,6 +23,10 @@ const ATTEMPTS: usize = 3;
 /// How long a request may be tried again: members may be electing, or a change may have to wait
 /// until they have been connected for a while.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
+/// How long a member may take to say something of itself.
+const STATUS_WITHIN: Duration = Duration::from_secs(5);
+/// What is said of a member that is to be promoted and has been already.
+const IS_NO_LEARNER: &str = "etcdserver: can only promote a learner member";
 /// Pause before a request is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -367,10 +371,15 @@ impl Cluster {
     /// # Panics
     /// When it is not added.
     pub fn add(&mut self, by: usize) -> usize {
-        let place = self.members.len();
-        self.members.push(self.member(place + 1));
+        let place = self.new_place();
         self.add_again(by, place);
         place
+    }
+
+    /// The place of a member that is yet to be added.
+    pub fn new_place(&mut self) -> usize {
+        self.members.push(self.member(self.members.len() + 1));
+        self.members.len() - 1
     }
 
     /// Adds a member that has the URLs of one that was removed, by way of another one. It is not
@@ -379,8 +388,20 @@ impl Cluster {
     /// # Panics
     /// When it is not added.
     pub fn add_again(&mut self, by: usize, place: usize) {
+        self.admit(by, place, false);
+    }
+
+    /// Like [`add_again`](Self::add_again); the member gets no vote before it is promoted.
+    ///
+    /// # Panics
+    /// When it is not added.
+    pub fn add_learner(&mut self, by: usize, place: usize) {
+        self.admit(by, place, true);
+    }
+
+    fn admit(&mut self, by: usize, place: usize, is_learner: bool) {
         let peer_urls = vec![self.members[place].peer_url()];
-        let request = pb::MemberAddRequest { peer_urls, is_learner: false };
+        let request = pb::MemberAddRequest { peer_urls, is_learner };
         let client = ClusterClient::new(self.channel(by));
         let added = async || match client.clone().member_add(request.clone()).await {
             // A try whose answer was lost.
@@ -397,16 +418,62 @@ impl Cluster {
         self.members[place].set_origin(&[&origin, "--initial-cluster-state=existing"]);
     }
 
+    /// Gives a learner its vote by way of another member, as soon as it may have one.
+    ///
+    /// # Panics
+    /// When it never may.
+    pub fn promote(&self, by: usize, place: usize) {
+        let request = pb::MemberPromoteRequest { id: self.id(by, place) };
+        let client = ClusterClient::new(self.channel(by));
+        let promoted = async || match client.clone().member_promote(request).await {
+            // A try whose answer was lost.
+            Err(refused) if refused.message() == IS_NO_LEARNER => Ok(()),
+            promoted => promoted.map(drop),
+        };
+        self.retry("promote", promoted);
+    }
+
+    /// The id of a member, as another one knows it.
+    fn id(&self, by: usize, place: usize) -> u64 {
+        let url = self.members[place].peer_url();
+        let known = self.list(by);
+        let member = known.iter().find(|member| member.peer_urls.contains(&url));
+        member.unwrap_or_else(|| panic!("{url} is no member: {known:?}")).id
+    }
+
+    /// What a member says of itself, if it answers.
+    pub fn status(&self, member: usize) -> Option<pb::StatusResponse> {
+        let mut client = MaintenanceClient::new(self.channel(member));
+        let asked = self.block_on(async {
+            tokio::time::timeout(STATUS_WITHIN, client.status(pb::StatusRequest {})).await
+        });
+        Some(asked.ok()?.ok()?.into_inner())
+    }
+
+    /// The place of the leader that all members which run agree on.
+    ///
+    /// # Panics
+    /// When they do not come to agree on one of them.
+    pub fn leader(&self) -> usize {
+        wait::until("a leader that all know", REQUEST_WITHIN, || {
+            let running = (0..self.members.len()).filter(|place| self.members[*place].is_running());
+            let said: Option<Vec<_>> =
+                running.map(|place| Some((place, self.status(place)?))).collect();
+            let said = said?;
+            let leader = said.first()?.1.leader;
+            let agreed = said.iter().all(|(_, status)| status.leader == leader);
+            let id = |status: &pb::StatusResponse| status.header.map_or(0, |h| h.member_id);
+            let its = said.iter().find(|(_, status)| agreed && id(status) == leader);
+            its.map(|(place, _)| *place)
+        })
+    }
+
     /// Removes a member by way of another one; its process is left alone.
     ///
     /// # Panics
     /// When it is not removed.
     pub fn remove(&self, by: usize, place: usize) {
-        let url = self.members[place].peer_url();
-        let known = self.list(by);
-        let member = known.iter().find(|member| member.peer_urls.contains(&url));
-        let id = member.unwrap_or_else(|| panic!("{url} is no member: {known:?}")).id;
-        let request = pb::MemberRemoveRequest { id };
+        let request = pb::MemberRemoveRequest { id: self.id(by, place) };
         let client = ClusterClient::new(self.channel(by));
         let removed = async || match client.clone().member_remove(request).await {
             // A try whose answer was lost.

@@ -121,3 +121,18 @@ pub(crate) fn failed(status: &Status) -> Error {
 pub(crate) fn malformed(error: &codec::Malformed) -> Error {
     RPCError::Network(NetworkError::new(&AnyError::new(error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_ended_is_not_asked_again() {
+        for count in 0..3 {
+            // Panics when it is asked after its end.
+            let items = stream::unfold(0, |n| async move { (n < count).then_some((n, n + 1)) });
+            let begun = begun(Box::pin(items)).await;
+            assert_eq!(begun.collect::<Vec<_>>().await, (0..count).collect::<Vec<_>>());
+        }
+    }
+}
