@@ -203,8 +203,8 @@ impl Running {
         Ok(Started::Serving(Self { member, server, connections, stop }))
     }
 
-    /// Another member leads, if this one did. No new connections, no new requests, streams end; what
-    /// was asked is answered; then the state is closed.
+    /// Another member leads, if this one did. No new connections, no new requests, streams end;
+    /// what was asked is answered; then the state is closed.
     async fn stop(self) {
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
         self.member.withdraw().await;

@@ -91,9 +91,9 @@ impl Activity {
         answers.is_complete && answers.term.is_some_and(|(known, _)| known == term)
     }
 
-    /// Notes who answers in a term. A leader who is new, and has not heard of somebody yet, does not
-    /// take that for silence before it has lasted for `patience`: whoever answers until then is one
-    /// that always did.
+    /// Notes who answers in a term. A leader who is new, and has not heard of somebody yet, does
+    /// not take that for silence before it has lasted for `patience`: whoever answers until then is
+    /// one that always did.
     fn note(&self, term: u64, answering: &BTreeMap<u64, bool>, patience: Duration) {
         let mut noted = self.0.lock();
         if noted.term.is_none_or(|(known, _)| known != term) {

@@ -385,8 +385,8 @@ impl Member {
     }
 
     /// Withdraws from what the members decide together, before requests end. Leadership goes to
-    /// another one that can take it, so that the others need not find out that this one is gone. One
-    /// without which the cluster goes on hears no decision any more: nobody waits for it.
+    /// another one that can take it, so that the others need not find out that this one is gone.
+    /// One without which the cluster goes on hears no decision any more: nobody waits for it.
     pub async fn withdraw(&self) {
         if self.links.notice().is_posted() {
             self.consensus.shutdown().await;

@@ -13,8 +13,8 @@
 //! was acknowledged is gone, nothing happened that nobody asked for, and every answer is what the
 //! store held at the revision that the answer names.
 //!
-//! A [`live`] cluster has its members changed, or killed, while clients are at work that know all of
-//! them; its histories are proven the same way.
+//! A [`live`] cluster has its members changed, or killed, while clients are at work that know all
+//! of them; its histories are proven the same way.
 //!
 //! A campaign is random, and its [`seed`] names it.
 

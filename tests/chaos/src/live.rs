@@ -186,7 +186,7 @@ impl LiveCluster {
     /// # Panics
     /// When the members do not come to agree on one.
     pub fn leader(&self) -> usize {
-        self.cluster.leader()
+        self.cluster.leader().0
     }
 
     /// Now, by the clock of the clients.
@@ -283,7 +283,7 @@ impl LiveCluster {
 
     /// Waits until every member has applied what one of them has now.
     fn catch_up(&self) {
-        let applied = |place: &usize| Some(self.cluster.status(*place)?.raft_applied_index);
+        let applied = |place: &usize| Some(self.cluster.try_status(*place)?.raft_applied_index);
         let now = || self.numbers.keys().filter_map(applied).max();
         let target = wait::until("a member that answers", CATCH_UP_WITHIN, now);
         wait::until("members that catch up", CATCH_UP_WITHIN, || {
@@ -336,7 +336,7 @@ impl LiveCluster {
             operations.push(operation);
         }
         wait::until("members that have the last revision", CATCH_UP_WITHIN, || {
-            let mut all = self.numbers.keys().map(|place| self.cluster.status(*place));
+            let mut all = self.numbers.keys().map(|place| self.cluster.try_status(*place));
             let has = |revision: i64| revision >= last;
             all.all(|said| said.and_then(|s| s.header).is_some_and(|h| has(h.revision)))
                 .then_some(())

@@ -285,18 +285,20 @@ impl Cluster {
         self.retry("status", asked).into_inner()
     }
 
-    /// The place of the member that leads, and its term, once all say the same.
+    /// The place of the member that leads, and its term, once all that run say the same.
     ///
     /// # Panics
     /// When they do not agree.
     pub fn leader(&self) -> (usize, u64) {
         wait::until("a leader whom all know", REQUEST_WITHIN, || {
-            let said = (0..self.members.len()).map(|member| self.status(member));
-            let said: Vec<_> = said.collect();
-            let (leader, term) = (said[0].leader, said[0].raft_term);
-            let agrees = |s: &pb::StatusResponse| (s.leader, s.raft_term) == (leader, term);
-            said.iter().all(agrees).then_some(())?;
-            Some((said.iter().position(|s| id(s) == leader)?, term))
+            let running = (0..self.members.len()).filter(|place| self.members[*place].is_running());
+            let said: Option<Vec<_>> =
+                running.map(|place| Some((place, self.try_status(place)?))).collect();
+            let said = said?;
+            let (leader, term) = said.first().map(|(_, first)| (first.leader, first.raft_term))?;
+            let agreed = said.iter().all(|(_, s)| (s.leader, s.raft_term) == (leader, term));
+            let its = said.iter().find(|(_, status)| agreed && id(status) == leader);
+            its.map(|(place, _)| (*place, term))
         })
     }
 
@@ -442,30 +444,12 @@ impl Cluster {
     }
 
     /// What a member says of itself, if it answers.
-    pub fn status(&self, member: usize) -> Option<pb::StatusResponse> {
+    pub fn try_status(&self, member: usize) -> Option<pb::StatusResponse> {
         let mut client = MaintenanceClient::new(self.channel(member));
         let asked = self.block_on(async {
             tokio::time::timeout(STATUS_WITHIN, client.status(pb::StatusRequest {})).await
         });
         Some(asked.ok()?.ok()?.into_inner())
-    }
-
-    /// The place of the leader that all members which run agree on.
-    ///
-    /// # Panics
-    /// When they do not come to agree on one of them.
-    pub fn leader(&self) -> usize {
-        wait::until("a leader that all know", REQUEST_WITHIN, || {
-            let running = (0..self.members.len()).filter(|place| self.members[*place].is_running());
-            let said: Option<Vec<_>> =
-                running.map(|place| Some((place, self.status(place)?))).collect();
-            let said = said?;
-            let leader = said.first()?.1.leader;
-            let agreed = said.iter().all(|(_, status)| status.leader == leader);
-            let id = |status: &pb::StatusResponse| status.header.map_or(0, |h| h.member_id);
-            let its = said.iter().find(|(_, status)| agreed && id(status) == leader);
-            its.map(|(place, _)| *place)
-        })
     }
 
     /// Removes a member by way of another one; its process is left alone.

@@ -77,8 +77,8 @@ pub(crate) fn admit(
     Ok(id)
 }
 
-/// The answer to a member that was removed. One that lags behind may not know yet who was added; who
-/// was removed it knows for ever.
+/// The answer to a member that was removed. One that lags behind may not know yet who was added;
+/// who was removed it knows for ever.
 pub(crate) fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
     let is_removed = store.tables(|tables| tables.removed.contains(&id));
     (is_removed && !peers.borrow().contains_key(&id))
