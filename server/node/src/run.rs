@@ -190,11 +190,13 @@ impl Running {
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         early.into_iter().for_each(serve);
         tokio::select! {
-            announced = announce(&member, config) => announced?,
+            // What is asked of a member that is excluded fails: that is not why it does not start.
+            biased;
             exclusion = member.excluded() => {
                 stop.cancel();
                 return Ok(Started::Excluded(member, exclusion));
             }
+            announced = announce(&member, config) => announced?,
         }
         tracing::info!("ready to serve client requests");
         late.into_iter().for_each(serve);

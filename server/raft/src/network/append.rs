@@ -36,8 +36,7 @@ pub(crate) async fn append<S>(
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
-    // It can end with the first look at it, and must not be looked at again then.
-    let mut requests = requests.fuse();
+    let mut requests = begun(requests).await;
     let Some(first) = requests.next().await else { return Ok(stream::empty().left_stream()) };
     let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
     sender.try_send(codec::append_to_wire(first)).expect("the queue is empty");
@@ -57,6 +56,15 @@ where
         }
     });
     Ok(appended.fuse().right_stream())
+}
+
+/// The same items, as soon as there is a first one or there will be none. openraft's streams may
+/// not be asked again once they have ended, which they do without an item when the leader is
+/// another.
+async fn begun<S: Stream + Unpin>(items: S) -> impl Stream<Item = S::Item> + use<S> + Unpin {
+    let mut items = items.fuse();
+    let first = stream::iter(items.next().await);
+    first.chain(items)
 }
 
 /// Requests on their way, and replies to them.
