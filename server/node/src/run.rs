@@ -11,13 +11,11 @@ use quorate_raft::{Dial, Exclusion, Member, RequestError};
 use quorate_storage::OnFault;
 use quorate_storage::data_dir::DataDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::bootstrap::identify;
 use crate::config::Config;
 use crate::dial::Dialer;
-use crate::listen::{self, Acceptor, Certificates, Port, Role};
+use crate::listen::{self, Acceptor, Certificates, Connections, Port, Role};
 use crate::process::Process;
 use crate::version::VERSION;
 
@@ -138,8 +136,8 @@ fn on_fault() -> OnFault {
 struct Running {
     member: Arc<Member>,
     server: Server,
-    connections: TaskTracker,
-    stop: CancellationToken,
+    clients: Connections,
+    peers: Connections,
 }
 
 /// What a start came to.
@@ -169,38 +167,40 @@ impl Running {
         let member = Arc::new(member);
         let server = Server::new(member.clone(), config.api.clone());
         let api = ApiService::new(server.clone(), registry(&member, &server)?);
-        let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-        let acceptor = Acceptor::new(
-            Arc::new(api),
-            member.peer_service(),
-            &config.ports,
-            tls,
-            connections.clone(),
-            stop.clone(),
-        );
+        let api = Arc::new(api);
+        let (clients, peers) = (Connections::default(), Connections::default());
+        let acceptor = |connections: &Connections| {
+            let (api, peers) = (api.clone(), member.peer_service());
+            Acceptor::new(api, peers, &config.ports, tls.clone(), connections.clone())
+        };
+        let (for_clients, for_peers) = (acceptor(&clients), acceptor(&peers));
         // Those who watch over the member see why it is not ready yet; and it is not ready before
         // others hear of it.
         let (early, late): (Vec<_>, Vec<_>) =
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         for port in early {
             port.announce();
-            acceptor.serve(port);
+            match port.role() {
+                Role::Peers => for_peers.serve(port),
+                _ => for_clients.serve(port),
+            }
         }
         tokio::select! {
             published = publish(&member, config) => published?,
             exclusion = member.excluded() => {
-                stop.cancel();
+                clients.close();
+                peers.close();
                 return Ok(Started::Excluded(member, exclusion));
             }
         }
         tracing::info!("ready to serve client requests");
         for port in late {
             port.announce();
-            acceptor.serve(port);
+            for_clients.serve(port);
         }
         // Without systemd there is nobody to tell.
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
-        Ok(Started::Serving(Self { member, server, connections, stop }))
+        Ok(Started::Serving(Self { member, server, clients, peers }))
     }
 
     /// Another member leads, if this one did. No new connections, no new requests, streams end; what
@@ -208,14 +208,12 @@ impl Running {
     async fn stop(self) {
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
         self.member.withdraw().await;
-        self.stop.cancel();
+        self.clients.close();
         self.server.stop().await;
+        self.clients.drain(self.member.request_timeout()).await;
         self.member.part();
-        self.connections.close();
-        let drained = self.connections.wait();
-        if tokio::time::timeout(self.member.request_timeout(), drained).await.is_err() {
-            tracing::warn!(connections = self.connections.len(), "clients did not leave in time");
-        }
+        self.peers.close();
+        self.peers.drain(self.member.request_timeout()).await;
         self.member.stop().await;
     }
 }
