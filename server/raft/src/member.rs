@@ -104,7 +104,7 @@ impl Member {
             proposals: AtomicUsize::new(0),
             proposal_bytes: AtomicUsize::new(0),
             tasks: inner.tasks.clone(),
-            stop: inner.stop.clone(),
+            stop: CancellationToken::new(),
             inner,
             on_fault,
             _data_dir: data_dir,
@@ -395,10 +395,16 @@ impl Member {
         }
     }
 
+    /// Ends what other members keep open here, and this one there: no client may wait any more.
+    pub fn part(&self) {
+        self.inner.stop.cancel();
+    }
+
     /// Stops the member: what was applied is flushed, so that the next start has nothing to replay.
     /// Requests that come after are refused.
     pub async fn stop(&self) {
         self.flush().await;
+        self.part();
         self.stop.cancel();
         self.tasks.close();
         self.consensus.shutdown().await;

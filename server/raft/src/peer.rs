@@ -45,7 +45,7 @@ pub(crate) struct Inner {
     pub(crate) refusals: Refusals,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
-    /// Ends what others keep open here.
+    /// Ends what others keep open here, and this one there.
     pub(crate) stop: CancellationToken,
 }
 

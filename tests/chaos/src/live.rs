@@ -171,11 +171,6 @@ impl LiveCluster {
         self.checker.tally()
     }
 
-    /// How many members there are.
-    pub fn size(&self) -> usize {
-        self.numbers.len()
-    }
-
     /// The places of the members.
     pub fn places(&self) -> Vec<usize> {
         self.numbers.keys().copied().collect()
@@ -187,11 +182,6 @@ impl LiveCluster {
     /// When the members do not come to agree on one.
     pub fn leader(&self) -> usize {
         self.cluster.leader().0
-    }
-
-    /// Now, by the clock of the clients.
-    pub fn now(&self) -> Moment {
-        self.clock.now()
     }
 
     /// Adds a member with a fresh data directory and waits until it has what the others have.
@@ -257,6 +247,17 @@ impl LiveCluster {
         let moment = self.clock.now();
         self.cluster.members[place].kill();
         (place, moment)
+    }
+
+    /// Lets a member stop in order.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn stop(&mut self, place: usize) {
+        self.say(&format!("stopping member {}", self.numbers[&place]));
+        let asked = Instant::now();
+        self.cluster.members[place].stop();
+        self.say(&format!("it ended {:.1?} later", asked.elapsed()));
     }
 
     /// Starts a member again and waits until it has what the others have.
