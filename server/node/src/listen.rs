@@ -253,10 +253,10 @@ impl Acceptor {
     /// Begins to serve a port.
     pub(crate) fn serve(&self, port: Port) {
         let acceptor = self.clone();
-        self.connections.tasks.spawn(async move { acceptor.accept(Arc::new(port)).await });
+        self.connections.tasks.spawn(async move { acceptor.accept(port).await });
     }
 
-    async fn accept(self, port: Arc<Port>) {
+    async fn accept(self, port: Port) {
         loop {
             let accepted = match &port.socket {
                 Socket::Tcp(listener) => {
@@ -269,10 +269,9 @@ impl Acceptor {
                         self.connections.stop.run_until_cancelled(listener.accept()).await;
                     accepted.map(|accepted| {
                         accepted.map(|(stream, _)| {
-                            let (acceptor, port) = (self.clone(), port.clone());
-                            let secure = port.secure;
+                            let (acceptor, secure, role) = (self.clone(), port.secure, port.role);
                             self.connections.tasks.spawn(async move {
-                                acceptor.connection(stream, secure, port.role).await;
+                                acceptor.connection(stream, secure, role).await;
                             });
                         })
                     })
@@ -289,7 +288,7 @@ impl Acceptor {
         }
     }
 
-    fn tcp(&self, stream: TcpStream, port: &Arc<Port>) {
+    fn tcp(&self, stream: TcpStream, port: &Port) {
         let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
         let set = stream
             .set_nodelay(true)
@@ -299,9 +298,10 @@ impl Acceptor {
             tracing::debug!(%error, "cannot set up a connection");
             return;
         }
-        let (acceptor, port) = (self.clone(), port.clone());
+        // Not the port: it is closed when nobody is let in any more, whoever is still there.
+        let (acceptor, plain, secure, role) = (self.clone(), port.plain, port.secure, port.role);
         self.connections.tasks.spawn(async move {
-            let secure = match (port.plain, port.secure) {
+            let secure = match (plain, secure) {
                 (true, true) => {
                     let mut first = [0];
                     let peek = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first));
@@ -312,7 +312,7 @@ impl Acceptor {
                 }
                 (_, secure) => secure,
             };
-            acceptor.connection(stream, secure, port.role).await;
+            acceptor.connection(stream, secure, role).await;
         });
     }
 

@@ -141,7 +141,9 @@ impl Cluster {
         net: Option<Net>,
     ) -> Self {
         let folder = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // With a thread of its own, so that connections are kept up between requests too.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let mut cluster = Self {
             program: program.to_path_buf(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
