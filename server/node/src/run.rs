@@ -249,7 +249,11 @@ async fn publish(member: &Member, config: &Config) -> Result<(), StartError> {
         status.wait_for(|status| status.leader.is_some()).await?;
         match member.propose(&command).await {
             Ok(_) => return Ok(()),
-            Err(RequestError::Stopped) => return Err("the member stopped while it started".into()),
+            Err(RequestError::Stopped) => {
+                // Time for whoever waits for an exclusion, which stops it as well.
+                tokio::time::sleep(PUBLISH_PAUSE).await;
+                return Err("the member stopped while it started".into());
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot publish this member yet");
                 tokio::time::sleep(PUBLISH_PAUSE).await;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::endpoints::Endpoints;
-use crate::history::{Clock, Operation, Request};
+use crate::history::{Clock, Operation, Request, Response};
 use crate::workload::client::Client;
 
 /// Time between two tries to reach a member that does not answer.
@@ -98,11 +98,16 @@ impl Roamer {
         let (mut client, answers) = (link.client.clone(), link.answers.clone());
         let answered = self.answered.clone();
         self.tries.spawn(async move {
-            while client.ask(Request::Status).await.is_unknown() {
+            while !serves(&client.ask(Request::Status).await) {
                 tokio::time::sleep(TRY_EVERY).await;
             }
             answers.store(true, Ordering::SeqCst);
             answered.notify_one();
         });
     }
+}
+
+/// Whether a member answers, and everything: a learner does not.
+fn serves(status: &Operation) -> bool {
+    matches!(status.response(), Some(Response::Status(status)) if !status.is_learner)
 }
