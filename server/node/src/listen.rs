@@ -196,7 +196,7 @@ impl Connections {
     /// Waits until those that were closed have ended, but no longer than `limit`.
     pub(crate) async fn drain(&self, limit: Duration) {
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
-            tracing::warn!(connections = self.tasks.len(), "clients did not leave in time");
+            tracing::warn!(connections = self.tasks.len(), "connections do not end in time");
         }
     }
 }

@@ -196,3 +196,27 @@ pub(crate) fn peers_of(stored: &StoredMembership) -> Peers {
     let nodes = membership.nodes();
     nodes.map(|(id, peer)| (*id, (peer.clone(), !voters.contains(id)))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_leader_gives_others_time_to_answer() {
+        let (activity, long) = (Activity::default(), Duration::from_secs(3600));
+        let note = |term, two, three, patience| {
+            activity.note(term, &BTreeMap::from([(2, two), (3, three)]), patience);
+        };
+        note(1, true, false, long);
+        assert!(activity.is_active_for(2, long) && !activity.is_active(3));
+        assert!(!activity.is_complete(1), "nothing is known of the third");
+        note(1, true, true, long);
+        assert!(activity.is_complete(1) && !activity.is_complete(2));
+        assert!(activity.is_active_for(3, long), "it has always answered");
+        note(1, true, false, long);
+        note(1, true, true, long);
+        assert!(activity.is_active(3) && !activity.is_active_for(3, long), "it did not once");
+        note(2, true, false, Duration::ZERO);
+        assert!(activity.is_complete(2) && !activity.is_active(3), "it had its time");
+    }
+}

@@ -310,3 +310,30 @@ fn tell(waiting: oneshot::Sender<Fate>, fate: Fate) {
     // Whoever had its answer already does not listen any more.
     waiting.send(fate).ok();
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_learns_what_became_of_its_command() {
+        let waiters = Waiters::default();
+        let wait = |sequence, term| {
+            let (sender, receiver) = oneshot::channel();
+            waiters.wait(sequence, term, sender).map(|place| (place, receiver))
+        };
+        let (_first, mut first) = wait(1, 4).expect("it is early enough");
+        let (_second, mut second) = wait(2, 5).expect("it is early enough");
+        waiters.applied(4);
+        assert_eq!(first.try_recv(), Err(TryRecvError::Empty), "it may yet come");
+        waiters.applied(5);
+        assert_eq!(first.try_recv(), Err(TryRecvError::Closed), "it never will");
+        assert_eq!(second.try_recv(), Err(TryRecvError::Empty), "it may yet come");
+        assert!(wait(3, 4).is_none(), "it is too late");
+        waiters.skipped();
+        assert_eq!(second.try_recv(), Ok(Err(Lost)), "nobody knows");
+        assert!(waiters.take(2).is_none());
+    }
+}
