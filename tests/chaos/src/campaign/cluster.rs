@@ -40,6 +40,8 @@ const LOAD_MAX: Duration = Duration::from_millis(400);
 /// How long a client waits for an answer: longer than members try to give one, so that what it was
 /// not answered is over.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How late what nobody waits for any more may happen: as long as a network may try to deliver it.
+const LATE_MAX: Duration = Duration::from_secs(120);
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again from every member each time so many rounds are over.
@@ -99,7 +101,7 @@ impl ClusterCampaign {
             disks: Vec::new(),
             clocks: Vec::new(),
             paused: Vec::new(),
-            checker: Checker::default(),
+            checker: Checker::patient(LATE_MAX),
             pending: Vec::new(),
             traffics: traffics.collect(),
             watchers: Vec::new(),
