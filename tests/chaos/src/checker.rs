@@ -111,6 +111,11 @@ impl Checker {
         self.leases.lasting(at)
     }
 
+    /// Whether a lease can exist at a moment although nothing but time has to pass.
+    pub fn may_last(&self, lease: i64, at: Moment) -> bool {
+        self.leases.may_last(lease, at)
+    }
+
     /// Checks what happened since the last history, whose audit must have ended before this one
     /// began. No operation of it that is of unknown outcome may happen later than the checker's
     /// patience allows.

@@ -276,6 +276,11 @@ impl Leases {
         self.leases.retain(|_, lease| lease.ended.is_none_or(|end| end > history.audit.since));
     }
 
+    /// Whether a lease can exist at a moment and go on existing, because its time is not over.
+    pub(super) fn may_last(&self, id: i64, at: Moment) -> bool {
+        self.leases.get(&id).is_some_and(|lease| !lease.may_have_expired(at))
+    }
+
     /// Leases that must exist and cannot have expired since they were last renewed, at a moment.
     pub(super) fn lasting(&self, at: Moment) -> Vec<i64> {
         let lasting = self.leases.iter().filter(|(_, lease)| lease.is_there(at, at));
