@@ -176,8 +176,29 @@ pub(crate) struct Acceptor {
     peers: PeerServer<PeerService>,
     http: Builder<Tracked>,
     tls: Certificates,
+    connections: Connections,
+}
+
+/// Connections that end together.
+#[derive(Clone, Default)]
+pub(crate) struct Connections {
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+impl Connections {
+    /// Takes in no new connections, nor new requests on those that are there.
+    pub(crate) fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+    }
+
+    /// Waits until those that were closed have ended, but no longer than `limit`.
+    pub(crate) async fn drain(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+            tracing::warn!(connections = self.tasks.len(), "connections do not end in time");
+        }
+    }
 }
 
 /// The server's side of TLS of all ports.
@@ -208,16 +229,15 @@ impl Certificates {
 }
 
 impl Acceptor {
-    /// Serves connections until `stop`, in `tasks`.
+    /// Serves what becomes part of `connections`.
     pub(crate) fn new(
         api: Arc<ApiService>,
         peers: PeerServer<PeerService>,
         ports: &Ports,
         tls: Certificates,
-        tasks: TaskTracker,
-        stop: CancellationToken,
+        connections: Connections,
     ) -> Self {
-        let mut http = Builder::new(Tracked(tasks.clone()));
+        let mut http = Builder::new(Tracked(connections.tasks.clone()));
         http.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
         http.http2()
             .timer(TokioTimer::new())
@@ -227,30 +247,31 @@ impl Acceptor {
             .max_concurrent_streams(ports.max_concurrent_streams)
             .keep_alive_interval(ports.ping_interval)
             .keep_alive_timeout(ports.ping_timeout);
-        Self { api, peers, http, tls, tasks, stop }
+        Self { api, peers, http, tls, connections }
     }
 
     /// Begins to serve a port.
     pub(crate) fn serve(&self, port: Port) {
         let acceptor = self.clone();
-        self.tasks.spawn(async move { acceptor.accept(Arc::new(port)).await });
+        self.connections.tasks.spawn(async move { acceptor.accept(port).await });
     }
 
-    async fn accept(self, port: Arc<Port>) {
+    async fn accept(self, port: Port) {
         loop {
             let accepted = match &port.socket {
                 Socket::Tcp(listener) => {
-                    let accepted = self.stop.run_until_cancelled(listener.accept()).await;
+                    let accepted =
+                        self.connections.stop.run_until_cancelled(listener.accept()).await;
                     accepted.map(|accepted| accepted.map(|(stream, _)| self.tcp(stream, &port)))
                 }
                 Socket::Unix(listener) => {
-                    let accepted = self.stop.run_until_cancelled(listener.accept()).await;
+                    let accepted =
+                        self.connections.stop.run_until_cancelled(listener.accept()).await;
                     accepted.map(|accepted| {
                         accepted.map(|(stream, _)| {
-                            let (acceptor, port) = (self.clone(), port.clone());
-                            let secure = port.secure;
-                            self.tasks.spawn(async move {
-                                acceptor.connection(stream, secure, port.role).await;
+                            let (acceptor, secure, role) = (self.clone(), port.secure, port.role);
+                            self.connections.tasks.spawn(async move {
+                                acceptor.connection(stream, secure, role).await;
                             });
                         })
                     })
@@ -267,7 +288,7 @@ impl Acceptor {
         }
     }
 
-    fn tcp(&self, stream: TcpStream, port: &Arc<Port>) {
+    fn tcp(&self, stream: TcpStream, port: &Port) {
         let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
         let set = stream
             .set_nodelay(true)
@@ -277,9 +298,10 @@ impl Acceptor {
             tracing::debug!(%error, "cannot set up a connection");
             return;
         }
-        let (acceptor, port) = (self.clone(), port.clone());
-        self.tasks.spawn(async move {
-            let secure = match (port.plain, port.secure) {
+        // Not the port: it is closed when nobody is let in any more, whoever is still there.
+        let (acceptor, plain, secure, role) = (self.clone(), port.plain, port.secure, port.role);
+        self.connections.tasks.spawn(async move {
+            let secure = match (plain, secure) {
                 (true, true) => {
                     let mut first = [0];
                     let peek = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first));
@@ -290,7 +312,7 @@ impl Acceptor {
                 }
                 (_, secure) => secure,
             };
-            acceptor.connection(stream, secure, port.role).await;
+            acceptor.connection(stream, secure, role).await;
         });
     }
 
@@ -337,7 +359,7 @@ impl Acceptor {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = Batched::new(connection.as_mut(), &open) => ended,
-            () = self.stop.cancelled() => {
+            () = self.connections.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -11,13 +11,11 @@ use quorate_raft::{Dial, Exclusion, Member, RequestError};
 use quorate_storage::OnFault;
 use quorate_storage::data_dir::DataDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::bootstrap::identify;
 use crate::config::Config;
 use crate::dial::Dialer;
-use crate::listen::{self, Acceptor, Certificates, Port, Role};
+use crate::listen::{self, Acceptor, Certificates, Connections, Port, Role};
 use crate::process::Process;
 use crate::version::VERSION;
 
@@ -138,8 +136,8 @@ fn on_fault() -> OnFault {
 struct Running {
     member: Arc<Member>,
     server: Server,
-    connections: TaskTracker,
-    stop: CancellationToken,
+    clients: Connections,
+    peers: Connections,
 }
 
 /// What a start came to.
@@ -168,15 +166,14 @@ impl Running {
         let member = Member::start(data_dir, identity, origin, options, dial, on_fault()).await?;
         let member = Arc::new(member);
         let server = Server::new(member.clone(), config.api.clone());
-        let api = Arc::new(ApiService::new(server.clone(), registry(&member, &server)?));
-        let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-        let accept = |connections, stop| {
-            let (api, peers, tls) = (api.clone(), member.peer_service(), tls.clone());
-            Acceptor::new(api, peers, &config.ports, tls, connections, stop)
+        let api = ApiService::new(server.clone(), registry(&member, &server)?);
+        let api = Arc::new(api);
+        let (clients, peers) = (Connections::default(), Connections::default());
+        let acceptor = |connections: &Connections| {
+            let (api, peers) = (api.clone(), member.peer_service());
+            Acceptor::new(api, peers, &config.ports, tls.clone(), connections.clone())
         };
-        let for_clients = accept(connections.clone(), stop.clone());
-        // Other members are served to the end: without them nothing can be answered.
-        let for_peers = accept(TaskTracker::new(), CancellationToken::new());
+        let (for_clients, for_peers) = (acceptor(&clients), acceptor(&peers));
         let serve = |port: Port| {
             port.announce();
             match port.role() {
@@ -190,31 +187,33 @@ impl Running {
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         early.into_iter().for_each(serve);
         tokio::select! {
-            announced = announce(&member, config) => announced?,
+            // What is asked of a member that is excluded fails: that is not why it does not start.
+            biased;
             exclusion = member.excluded() => {
-                stop.cancel();
+                clients.close();
+                peers.close();
                 return Ok(Started::Excluded(member, exclusion));
             }
+            announced = announce(&member, config) => announced?,
         }
         tracing::info!("ready to serve client requests");
         late.into_iter().for_each(serve);
         // Without systemd there is nobody to tell.
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
-        Ok(Started::Serving(Self { member, server, connections, stop }))
+        Ok(Started::Serving(Self { member, server, clients, peers }))
     }
 
-    /// Somebody else leads; no new connections, no new requests, streams end; what was asked is
-    /// answered; then the state is closed.
+    /// Another member leads, if this one did. No new connections, no new requests, streams end;
+    /// what was asked is answered; then the state is closed.
     async fn stop(self) {
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
-        self.member.resign().await;
-        self.stop.cancel();
+        self.member.withdraw().await;
+        self.clients.close();
         self.server.stop().await;
-        self.connections.close();
-        let drained = self.connections.wait();
-        if tokio::time::timeout(self.member.request_timeout(), drained).await.is_err() {
-            tracing::warn!(connections = self.connections.len(), "clients did not leave in time");
-        }
+        self.clients.drain(self.member.request_timeout()).await;
+        self.member.part();
+        self.peers.close();
+        self.peers.drain(self.member.request_timeout()).await;
         self.member.stop().await;
     }
 }
@@ -250,7 +249,11 @@ async fn publish(member: &Member, config: &Config) -> Result<(), StartError> {
         status.wait_for(|status| status.leader.is_some()).await?;
         match member.propose(&command).await {
             Ok(_) => return Ok(()),
-            Err(RequestError::Stopped) => return Err("the member stopped while it started".into()),
+            Err(RequestError::Stopped) => {
+                // Time for whoever waits for an exclusion, which stops it as well.
+                tokio::time::sleep(PUBLISH_PAUSE).await;
+                return Err("the member stopped while it started".into());
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot publish this member yet");
                 tokio::time::sleep(PUBLISH_PAUSE).await;

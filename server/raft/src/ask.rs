@@ -19,7 +19,7 @@ const LEASE_WITHIN: Duration = Duration::from_secs(1);
 impl Member {
     /// Gives a lease its full time again.
     pub async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
-        let renewal = tokio::time::timeout(self.request_timeout(), async {
+        let renewal = self.in_time(async {
             loop {
                 match self.leader() {
                     Some(leader) if leader == self.identity().member_id => {
@@ -40,7 +40,7 @@ impl Member {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         });
-        let renewal = renewal.await.map_err(|_| self.no_answer())?;
+        let renewal = renewal.await?;
         if matches!(renewal, Renewal::Renewed(_)) {
             self.count_renewal();
         }
@@ -49,7 +49,7 @@ impl Member {
 
     /// The time of a lease; `None` for one that does not exist.
     pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<TimeToLive>, RequestError> {
-        let time = tokio::time::timeout(self.request_timeout(), async {
+        let time = self.in_time(async {
             loop {
                 match self.leader() {
                     Some(leader) if leader == self.identity().member_id => {
@@ -72,7 +72,17 @@ impl Member {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         });
-        time.await.map_err(|_| self.no_answer())
+        time.await
+    }
+
+    /// Waits for an answer as long as a request may take and this member belongs to its cluster.
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, RequestError> {
+        tokio::select! {
+            answer = tokio::time::timeout(self.request_timeout(), answer) => {
+                answer.map_err(|_| self.no_answer())
+            }
+            _ = self.excluded() => Err(RequestError::Stopped),
+        }
     }
 
     async fn ask_lease(&self, leader: u64, id: i64, renew: bool) -> Option<pb::LeaseReply> {
@@ -122,7 +132,7 @@ impl Member {
 
     /// Has the leader make a change, and waits until it is made here too.
     async fn change_members(&self, change: Change) -> Result<pb::MemberChangeReply, MemberError> {
-        let changed = tokio::time::timeout(self.request_timeout(), async {
+        let changed = self.in_time(async {
             loop {
                 if let Some(reply) = self.ask_change(&change).await {
                     let reply = refused(reply)?;
@@ -132,7 +142,7 @@ impl Member {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         });
-        changed.await.unwrap_or_else(|_| Err(self.no_answer().into()))
+        changed.await?
     }
 
     /// The leader's answer; `None` when nothing was changed because no leader was found.

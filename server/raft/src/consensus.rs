@@ -14,7 +14,7 @@ use quorate_core::planted::{self, Mistake};
 use quorate_proto::peer as pb;
 use tokio::sync::{oneshot, watch};
 
-use crate::network::forward::Forwarder;
+use crate::network::forward::{Forwarder, Lost};
 use crate::network::links::Links;
 use crate::state_machine::StateMachine;
 use crate::types::{Answer, Payload, TypeConfig, Waiting};
@@ -111,18 +111,13 @@ impl OpenRaft {
         self.links.identity().member_id
     }
 
-    /// Proposes to this member's own log; an error other than `LeaderChanged` means that nothing
-    /// was proposed.
-    async fn propose_here(&self, term: Option<u64>, command: Bytes) -> Result<Answer, Unavailable> {
+    /// Proposes to this member's own log in a term; an error other than `LeaderChanged` means that
+    /// nothing was proposed.
+    async fn propose_here(&self, term: u64, command: Bytes) -> Result<Answer, Unavailable> {
         let (sender, receiver) = oneshot::channel();
-        let (payload, waiting) = (Payload::local(command), Waiting::Here(sender));
-        let sent = match term {
-            None => self.raft.client_write_ff(payload, Some(waiting)).await,
-            Some(term) => {
-                let write = self.raft.write(payload).responder(waiting);
-                write.with_leader(CommittedLeaderId::new(term)).await
-            }
-        };
+        let write = self.raft.write(Payload::local(command)).responder(Waiting::Here(sender));
+        // openraft puts into one batch what is for the same term: so it is always said.
+        let sent = write.with_leader(CommittedLeaderId::new(term)).await;
         sent.map_err(|_| Unavailable::Stopped)?;
         match receiver.await {
             Ok(Ok(response)) => Ok(response.data),
@@ -145,24 +140,35 @@ impl OpenRaft {
     async fn propose_anywhere(&self, command: Bytes) -> Result<Answer, Unavailable> {
         let mut status = self.status.clone();
         loop {
-            let leader = status.borrow_and_update().leader;
-            let retry = match leader {
+            let RaftStatus { term, leader } = *status.borrow_and_update();
+            match leader {
                 Some(leader) if leader == self.me() => {
-                    match self.propose_here(None, command.clone()).await {
-                        Err(Unavailable::NotLeader { .. }) => RETRY_PAUSE,
+                    match self.propose_here(term, command.clone()).await {
+                        Err(Unavailable::NotLeader { .. }) => {}
                         other => return other,
                     }
                 }
-                Some(leader) => match self.forwarder.propose(leader, &command).await {
-                    Some(answer) => return Ok(answer),
-                    None => RETRY_PAUSE,
+                Some(leader) => match self.forwarder.propose(leader, term, &command).await {
+                    Ok(Some(answer)) => return Ok(answer),
+                    Ok(None) => {}
+                    Err(Lost) if self.links.notice().is_posted() => {
+                        return Err(Unavailable::Stopped);
+                    }
+                    Err(Lost) => return Err(Unavailable::LeaderChanged),
                 },
                 None => {
-                    status.changed().await.map_err(|_| Unavailable::Stopped)?;
+                    let changed = tokio::select! {
+                        changed = status.changed() => changed,
+                        _ = self.links.notice().posted() => return Err(Unavailable::Stopped),
+                    };
+                    changed.map_err(|_| Unavailable::Stopped)?;
                     continue;
                 }
-            };
-            tokio::time::sleep(retry).await;
+            }
+            if self.links.notice().is_posted() {
+                return Err(Unavailable::Stopped);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 }
@@ -192,7 +198,7 @@ impl Consensus for OpenRaft {
     }
 
     fn propose_in(&self, term: u64, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
-        Box::pin(self.propose_here(Some(term), payload))
+        Box::pin(self.propose_here(term, payload))
     }
 
     fn read_index(&self) -> BoxFuture<'_, Result<u64, Unavailable>> {
@@ -201,7 +207,10 @@ impl Consensus for OpenRaft {
                 return Ok(index);
             }
             let leader = self.status_now().leader;
-            let not_leader = Unavailable::NotLeader { leader };
+            let not_leader = match self.links.notice().is_posted() {
+                true => Unavailable::Stopped,
+                false => Unavailable::NotLeader { leader },
+            };
             match leader {
                 None => Err(not_leader),
                 Some(leader) if leader == self.me() => {

@@ -63,6 +63,11 @@ impl Notice {
         }
     }
 
+    /// Whether the cluster goes on without this member.
+    pub(crate) fn is_posted(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     /// Waits until the cluster goes on without this member.
     ///
     /// # Cancel safety

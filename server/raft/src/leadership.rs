@@ -53,7 +53,16 @@ fn millis(duration: Duration) -> u64 {
 
 /// Which members answer this one while it leads.
 #[derive(Default)]
-pub(crate) struct Activity(Mutex<BTreeMap<u64, Link>>);
+pub(crate) struct Activity(Mutex<Answers>);
+
+#[derive(Default)]
+struct Answers {
+    /// The term in which this member leads, and when that was first seen.
+    term: Option<(u64, Instant)>,
+    /// Nothing is known of those who have had no time to answer yet.
+    links: BTreeMap<u64, Link>,
+    is_complete: bool,
+}
 
 /// How a member answers.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +75,7 @@ struct Link {
 impl Activity {
     /// Whether `member` answers, and has for `time` unless it was never seen not to.
     pub(crate) fn is_active_for(&self, member: u64, time: Duration) -> bool {
-        let links = self.0.lock();
-        links.get(&member).is_some_and(|link| {
+        self.0.lock().links.get(&member).is_some_and(|link| {
             link.answers && link.since.is_none_or(|since| since.elapsed() >= time)
         })
     }
@@ -77,10 +85,27 @@ impl Activity {
         self.is_active_for(member, Duration::ZERO)
     }
 
-    fn note(&self, answering: &BTreeMap<u64, bool>) {
-        let mut links = self.0.lock();
+    /// Whether in this term of its own it is known of all members whether they answer.
+    pub(crate) fn is_complete(&self, term: u64) -> bool {
+        let answers = self.0.lock();
+        answers.is_complete && answers.term.is_some_and(|(known, _)| known == term)
+    }
+
+    /// Notes who answers in a term. A leader who is new, and has not heard of somebody yet, does
+    /// not take that for silence before it has lasted for `patience`: whoever answers until then is
+    /// one that always did.
+    fn note(&self, term: u64, answering: &BTreeMap<u64, bool>, patience: Duration) {
+        let mut noted = self.0.lock();
+        if noted.term.is_none_or(|(known, _)| known != term) {
+            *noted = Answers { term: Some((term, Instant::now())), ..Answers::default() };
+        }
+        let is_new = noted.term.is_some_and(|(_, since)| since.elapsed() < patience);
+        let links = &mut noted.links;
         links.retain(|id, _| answering.contains_key(id));
         for (id, answers) in answering {
+            if is_new && !answers && !links.contains_key(id) {
+                continue;
+            }
             let link = links.entry(*id).or_insert(Link { answers: *answers, since: None });
             if link.answers != *answers {
                 let member = format!("{id:x}");
@@ -91,6 +116,7 @@ impl Activity {
                 *link = Link { answers: *answers, since: Some(Instant::now()) };
             }
         }
+        noted.is_complete = noted.links.len() == answering.len();
     }
 }
 
@@ -140,7 +166,7 @@ impl Follower {
                 (self.heard.silence() < self.election_timeout).then_some(leader)
             }
             Some(leader) if voters > 1 => {
-                self.note_activity(metrics.heartbeat.as_ref());
+                self.note_activity(term, metrics.heartbeat.as_ref());
                 let acked = metrics.last_quorum_acked.as_ref();
                 let is_confirmed = acked.is_some_and(|at| at.elapsed() < self.election_timeout);
                 is_confirmed.then_some(leader)
@@ -152,13 +178,14 @@ impl Follower {
 
     fn note_activity(
         &self,
+        term: u64,
         heartbeats: Option<&BTreeMap<u64, Option<openraft::alias::SerdeInstantOf<TypeConfig>>>>,
     ) {
         let answering = heartbeats.into_iter().flatten().map(|(id, acked)| {
             let answers = acked.as_ref().is_some_and(|at| at.elapsed() < self.election_timeout);
             (*id, answers)
         });
-        self.activity.note(&answering.collect());
+        self.activity.note(term, &answering.collect(), self.election_timeout);
     }
 }
 
@@ -168,4 +195,28 @@ pub(crate) fn peers_of(stored: &StoredMembership) -> Peers {
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
     let nodes = membership.nodes();
     nodes.map(|(id, peer)| (*id, (peer.clone(), !voters.contains(id)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_leader_gives_others_time_to_answer() {
+        let (activity, long) = (Activity::default(), Duration::from_secs(3600));
+        let note = |term, two, three, patience| {
+            activity.note(term, &BTreeMap::from([(2, two), (3, three)]), patience);
+        };
+        note(1, true, false, long);
+        assert!(activity.is_active_for(2, long) && !activity.is_active(3));
+        assert!(!activity.is_complete(1), "nothing is known of the third");
+        note(1, true, true, long);
+        assert!(activity.is_complete(1) && !activity.is_complete(2));
+        assert!(activity.is_active_for(3, long), "it has always answered");
+        note(1, true, false, long);
+        note(1, true, true, long);
+        assert!(activity.is_active(3) && !activity.is_active_for(3, long), "it did not once");
+        note(2, true, false, Duration::ZERO);
+        assert!(activity.is_complete(2) && !activity.is_active(3), "it had its time");
+    }
 }

@@ -90,21 +90,22 @@ impl Member {
     ) -> Result<Self, StartError> {
         let fault = on_fault.clone();
         let parts = assemble(&data_dir, identity, origin, &options, dial, fault).await?;
+        let inner = parts.inner;
         let member = Self {
             identity,
             options,
             store: parts.store,
             consensus: parts.consensus,
-            inner: parts.inner,
             links: parts.links,
             progress: parts.progress,
-            flusher: parts.flusher,
+            flusher: inner.flusher.clone(),
             quota: parts.quota,
-            metrics: parts.metrics,
+            metrics: inner.metrics.clone(),
             proposals: AtomicUsize::new(0),
             proposal_bytes: AtomicUsize::new(0),
-            tasks: parts.tasks,
-            stop: parts.stop,
+            tasks: inner.tasks.clone(),
+            stop: CancellationToken::new(),
+            inner,
             on_fault,
             _data_dir: data_dir,
         };
@@ -120,8 +121,8 @@ impl Member {
     fn spawn_duties(&self) {
         let barrier = self.inner.barrier.clone();
         let (consensus, progress) = (self.consensus.clone(), self.progress.clone());
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move { barrier.run(consensus, progress, stop).await });
+        let (notice, stop) = (self.links.notice().clone(), self.stop.clone());
+        self.tasks.spawn(async move { barrier.run(consensus, progress, notice, stop).await });
         let duties = crate::duties::Duties {
             member_id: self.identity.member_id,
             consensus: self.consensus.clone(),
@@ -383,24 +384,27 @@ impl Member {
         (self.on_fault)(fault.to_string());
     }
 
-    /// Lets another member lead, if this one does and there is another one that can; waits for it,
-    /// but no longer than an election would take.
-    pub async fn resign(&self) {
-        let me = self.identity.member_id;
-        if !self.inner.leads() || !self.inner.membership.hand_over().await {
-            return;
+    /// Withdraws from what the members decide together, before requests end. Leadership goes to
+    /// another one that can take it, so that the others need not find out that this one is gone.
+    /// One without which the cluster goes on hears no decision any more: nobody waits for it.
+    pub async fn withdraw(&self) {
+        if self.links.notice().is_posted() {
+            self.consensus.shutdown().await;
+        } else if self.inner.leads() {
+            self.inner.membership.hand_over().await;
         }
-        let mut status = self.status();
-        let followed = status.wait_for(|status| status.leader.is_some_and(|leader| leader != me));
-        if tokio::time::timeout(self.options.election_timeout, followed).await.is_err() {
-            tracing::info!("nobody else leads");
-        }
+    }
+
+    /// Ends what other members keep open here, and this one there: no client may wait any more.
+    pub fn part(&self) {
+        self.inner.stop.cancel();
     }
 
     /// Stops the member: what was applied is flushed, so that the next start has nothing to replay.
     /// Requests that come after are refused.
     pub async fn stop(&self) {
         self.flush().await;
+        self.part();
         self.stop.cancel();
         self.tasks.close();
         self.consensus.shutdown().await;

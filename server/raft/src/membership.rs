@@ -32,6 +32,8 @@ const HEALTHY_FOR: Duration = Duration::from_secs(5);
 const READY_PERCENT: u64 = 90;
 /// A member that is to vote gets its vote when it lacks no more entries than this.
 const CLOSE_ENTRIES: u64 = 500;
+/// How long a member may take to take leadership over.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 /// Pause before a change is tried again while another one is not committed yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -96,7 +98,15 @@ impl Membership {
     /// Makes a change if this member leads.
     pub(crate) async fn change_here(&self, change: Change) -> pb::MemberChangeReply {
         let _one = self.one_at_a_time.lock().await;
-        let changed = match change {
+        match self.change(change).await {
+            Ok((added, index)) => pb::MemberChangeReply { refusal: 0, added, index },
+            Err(refusal) => pb::MemberChangeReply { refusal: refusal as i32, ..Default::default() },
+        }
+    }
+
+    async fn change(&self, change: Change) -> Result<(u64, u64), Refusal> {
+        self.know_activity().await?;
+        match change {
             Change::Add(add) => self.add(add).await,
             Change::Remove(remove) => self.remove(remove.id).await,
             Change::Update(update) => self.update(update).await,
@@ -106,10 +116,26 @@ impl Membership {
                 self.metrics.cluster.promoted(refusal);
                 promoted
             }
-        };
-        match changed {
-            Ok((added, index)) => pb::MemberChangeReply { refusal: 0, added, index },
-            Err(refusal) => pb::MemberChangeReply { refusal: refusal as i32, ..Default::default() },
+        }
+    }
+
+    /// Waits until this member knows who answers it: one that leads for a moment only cannot tell
+    /// yet whether a change could cost the quorum.
+    async fn know_activity(&self) -> Result<(), Refusal> {
+        loop {
+            let (leader, term, voters) = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                let voters = metrics.membership_config.membership().voter_ids().count();
+                (metrics.current_leader, metrics.vote.leader_id.term, voters)
+            };
+            if leader != Some(self.me) {
+                return Err(Refusal::NotLeader);
+            }
+            if voters == 1 || self.activity.is_complete(term) {
+                return Ok(());
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
@@ -207,8 +233,9 @@ impl Membership {
         Ok((0, self.append(draft).await?))
     }
 
-    /// Hands leadership to another member that has a vote and answers; false if there is none.
-    pub(crate) async fn hand_over(&self) -> bool {
+    /// Hands leadership to another member that has a vote and answers, if there is one, and waits
+    /// for a while until it has it.
+    pub(crate) async fn hand_over(&self) {
         let metrics = self.raft.metrics();
         let best = {
             let metrics = metrics.borrow_watched();
@@ -224,8 +251,17 @@ impl Membership {
             tracing::info!(to = format!("{to:x}"), "handing leadership over");
             // A raft that has stopped leads no more.
             self.raft.trigger().transfer_leader(to).await.ok();
+            let gone = async {
+                let mut changes = self.raft.server_metrics();
+                while changes.borrow_watched().current_leader == Some(self.me) {
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            // Who does not take it in this time does not take it: others stand for election then.
+            tokio::time::timeout(HAND_OVER_WITHIN, gone).await.ok();
         }
-        best.is_some()
     }
 
     /// How far the log of `id` matches, and where this member's ends.

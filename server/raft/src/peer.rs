@@ -19,6 +19,7 @@ use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::network::guard::Refusals;
+use crate::progress::Progress;
 use crate::read::ReadBarrier;
 use crate::state_machine::StateMachine;
 use crate::types::TypeConfig;
@@ -38,12 +39,13 @@ pub(crate) struct Inner {
     pub(crate) heard: Arc<Heard>,
     pub(crate) barrier: Arc<ReadBarrier>,
     pub(crate) lessor: Arc<Lessor>,
+    pub(crate) progress: Progress,
     pub(crate) flusher: Flusher,
     pub(crate) membership: Membership,
     pub(crate) refusals: Refusals,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
-    /// Ends what other members have under way here.
+    /// Ends what others keep open here, and this one there.
     pub(crate) stop: CancellationToken,
 }
 

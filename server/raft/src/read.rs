@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::{Consensus, Unavailable};
+use crate::exclusion::Notice;
 use crate::metrics::Mark;
 use crate::progress::Progress;
 
@@ -18,7 +19,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// that come while one round is under way wait for the next: a round answers only those that were
 /// there when it began.
 pub(crate) struct ReadBarrier {
-    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    /// None when nobody is let through any more.
+    waiting: Mutex<Option<Vec<oneshot::Sender<()>>>>,
     arrived: Notify,
     /// When a round last ended.
     ended: Mark,
@@ -26,7 +28,7 @@ pub(crate) struct ReadBarrier {
 
 impl ReadBarrier {
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::new(Vec::new()), arrived: Notify::new(), ended: Mark::new() }
+        Self { waiting: Mutex::new(Some(Vec::new())), arrived: Notify::new(), ended: Mark::new() }
     }
 
     /// Waits until a read is linearizable.
@@ -35,7 +37,7 @@ impl ReadBarrier {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn pass(&self) -> Result<(), Unavailable> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().push(sender);
+        self.waiting.lock().as_mut().ok_or(Unavailable::Stopped)?.push(sender);
         self.arrived.notify_one();
         receiver.await.map_err(|_| Unavailable::Stopped)
     }
@@ -50,17 +52,24 @@ impl ReadBarrier {
         &self,
         consensus: Arc<dyn Consensus>,
         progress: Progress,
+        notice: Notice,
         stop: CancellationToken,
     ) {
         let rounds = async {
             loop {
                 self.arrived.notified().await;
-                let waiting = std::mem::take(&mut *self.waiting.lock());
+                let waiting = self.waiting.lock().as_mut().map(std::mem::take).unwrap_or_default();
                 if waiting.is_empty() {
                     continue;
                 }
-                if !self.round(&*consensus, &progress).await {
-                    return;
+                // Without an answer they hear that the member has stopped.
+                let is_passed = tokio::select! {
+                    is_passed = self.round(&*consensus, &progress) => is_passed,
+                    // What others decide from now on is not applied here.
+                    _ = notice.posted() => false,
+                };
+                if !is_passed {
+                    continue;
                 }
                 self.ended.set();
                 for reader in waiting {
@@ -73,7 +82,7 @@ impl ReadBarrier {
             () = stop.cancelled() => {}
             () = rounds => {}
         }
-        self.waiting.lock().clear();
+        *self.waiting.lock() = None;
     }
 
     /// One confirmation; false when the member has stopped. Each try asks afresh, so that nothing

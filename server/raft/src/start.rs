@@ -109,12 +109,8 @@ pub(crate) struct Assembled {
     pub(crate) consensus: Arc<OpenRaft>,
     pub(crate) inner: Arc<Inner>,
     pub(crate) links: Arc<Links>,
-    pub(crate) flusher: Flusher,
     pub(crate) progress: Progress,
     pub(crate) quota: Arc<Quota>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) stop: CancellationToken,
 }
 
 /// What lies on disk, opened.
@@ -165,11 +161,11 @@ pub(crate) async fn assemble(
     let raft = start_raft(identity.member_id, origin, options, wal, machine, links.clone()).await?;
     let (status, status_receiver) = watch::channel(RaftStatus::default());
     let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
     let (follows, active) = (heard.clone(), activity.clone());
     tasks.spawn(follower(raft.clone(), options, follows, active, status, peers).run());
-    let (first, run) = (rand::random(), tasks.clone());
-    let forwarder = Forwarder::new(links.clone(), waiters, first, run, stop.clone());
+    let (first, stop) = (rand::random(), CancellationToken::new());
+    let forwarder = Forwarder::new(links.clone(), waiters, first, tasks.clone(), stop.clone());
     let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
     let me = identity.member_id;
     let (rules, counted) = (options.membership, metrics.clone());
@@ -184,16 +180,16 @@ pub(crate) async fn assemble(
         heard,
         barrier: Arc::new(ReadBarrier::new()),
         lessor,
-        flusher: flusher.clone(),
+        progress: progress.clone(),
+        flusher,
         membership,
         refusals: Refusals::default(),
-        metrics: metrics.clone(),
-        tasks: tasks.clone(),
-        stop: stop.clone(),
+        metrics,
+        tasks,
+        stop,
     };
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
-    let store = shared;
-    Ok(Assembled { store, consensus, inner, links, flusher, progress, quota, metrics, tasks, stop })
+    Ok(Assembled { store: shared, consensus, inner, links, progress, quota })
 }
 
 fn follower(

@@ -12,12 +12,11 @@ use quorate_core::{Applied, Effect, Fault, Kind, LogPosition, Refusal, Store};
 use quorate_storage::OnFault;
 use quorate_storage::base::image::Image;
 use quorate_storage::base::incoming::Received;
-use tokio::sync::oneshot;
 
 use crate::flusher::{Checkpoint, Flusher};
 use crate::lessor::Lessor;
 use crate::metrics::{Batch, Metrics};
-use crate::network::forward::Waiters;
+use crate::network::forward::{Waiter, Waiters};
 use crate::progress::Progress;
 use crate::quota::Quota;
 use crate::types::{
@@ -57,7 +56,7 @@ pub(crate) struct StateMachine {
     waiters: Arc<Waiters>,
     /// Empty between batches, as is `forwarded`: their memory is used again.
     answers: Answers,
-    forwarded: Vec<(oneshot::Sender<Answer>, Answer)>,
+    forwarded: Vec<(Waiter, Answer)>,
     /// Empty between batches.
     batch: Batch,
 }
@@ -209,6 +208,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         if let Some(applied) = self.store.applied() {
             self.progress.advance(applied.index);
+            self.waiters.applied(applied.term);
         }
         self.quota.measure(self.flusher.engine().sizes(), self.store.active_bytes());
         self.metrics.operations.add(&self.store.take_tally());
@@ -218,7 +218,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         for (waiting, answer) in self.forwarded.drain(..) {
             // A client that went away is not missed.
-            waiting.send(answer).ok();
+            waiting.send(Ok(answer)).ok();
         }
         Ok(())
     }
@@ -250,6 +250,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.membership = meta.last_membership.clone();
         self.rotated = self.store.applied().map_or(0, |at| at.index);
         self.lessor.replaced();
+        self.waiters.skipped();
         self.metrics.alarms_changed(self.store.shared());
         self.progress.advance(self.rotated);
         Ok(())

@@ -28,16 +28,17 @@ mod violation;
 mod watches;
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use quorate_proto::mvccpb::Event;
 
 use self::leases::Leases;
 use self::maintenance::Maintenance;
 pub use self::model::{Change, Keys, Model, Version};
-use self::order::Order;
+use self::order::{Floor, Order};
 pub use self::violation::{Rule, Violation};
 use self::watches::Watches;
-use crate::history::{History, Moment, Outcome};
+use crate::history::{History, Moment, Operation, Outcome};
 
 /// Checks one history after the other.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,10 @@ pub struct Checker {
     maintenance: Maintenance,
     watches: Watches,
     tally: Tally,
+    /// How long an operation of unknown outcome may take to happen.
+    patience: Duration,
+    /// Those that did not happen yet.
+    late: Vec<Operation>,
 }
 
 /// How much was checked.
@@ -95,42 +100,69 @@ impl Checker {
         self.tally
     }
 
+    /// A checker for which an operation of unknown outcome may happen up to `patience` after it was
+    /// invoked, whatever was audited meanwhile: a network may keep for long what was sent.
+    pub fn patient(patience: Duration) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     /// Leases that must exist at a moment.
     pub fn leases(&self, at: Moment) -> Vec<i64> {
         self.leases.lasting(at)
     }
 
+    /// Whether a lease can exist at a moment although nothing but time has to pass.
+    pub fn may_last(&self, lease: i64, at: Moment) -> bool {
+        self.leases.may_last(lease, at)
+    }
+
     /// Checks what happened since the last history, whose audit must have ended before this one
-    /// began. No operation of it that is of unknown outcome may happen later.
+    /// began. No operation of it that is of unknown outcome may happen later than the checker's
+    /// patience allows.
     ///
     /// # Errors
     /// The first violation; the checker is of no use afterwards.
-    pub fn check(&mut self, history: History) -> Result<(), Violation> {
+    pub fn check(&mut self, mut history: History) -> Result<(), Violation> {
         let after = self.model.revision();
-        let floors = self.order.floors(&history);
+        let mut floors = self.order.floors(&history);
         self.order.check_identities()?;
         self.leases.learn(&history.operations);
+        let fresh = history.operations.len();
+        history.operations.append(&mut self.late);
+        // Everything in this period comes after what they followed.
+        floors.resize_with(history.operations.len(), Floor::default);
         self.model.extend(&history.audit.events)?;
         let explained = explain::explain(&history, after, &self.model, &self.leases, &floors)?;
         order::check(&history, &floors, &explained)?;
         self.tally.hashes += self.maintenance.check(&history)?;
         self.tally.replayed += replay::check(&history.operations, &self.model, &explained)?;
-        self.leases.check(&history, after, &self.model, &explained, &floors)?;
+        self.leases.check(&history, after, &self.model, &explained, &floors, self.patience)?;
         let History { operations, observations, audit } = history;
         self.tally.watched += self.watches.check(observations, &self.model, audit.since)?;
         self.model.compact(self.maintenance.compacted());
 
         let tally = &mut self.tally;
-        tally.operations += operations.len();
+        tally.operations += fresh;
         tally.expired += explained.expired.len();
         tally.unknown_written += explained.unknown_written(&operations);
-        for operation in operations.iter().filter(|operation| operation.request.may_write()) {
+        for operation in
+            operations.iter().take(fresh).filter(|operation| operation.request.may_write())
+        {
             match &operation.outcome {
                 Outcome::Answered(_) => tally.acknowledged += 1,
                 Outcome::Unknown(_) => tally.unknown += 1,
                 Outcome::Refused(..) => {}
             }
         }
+        let now = audit.until.elapsed;
+        let patience = self.patience;
+        let open = operations.into_iter().enumerate().filter(|(place, operation)| {
+            operation.is_unknown()
+                && operation.request.may_write()
+                && explained.written(*place).is_none()
+                && operation.invoked.elapsed + patience > now
+        });
+        self.late = open.map(|(_, operation)| operation).collect();
         Ok(())
     }
 

@@ -13,6 +13,9 @@
 //! was acknowledged is gone, nothing happened that nobody asked for, and every answer is what the
 //! store held at the revision that the answer names.
 //!
+//! A [`live`] cluster has its members changed, or killed, while clients are at work that know all
+//! of them; its histories are proven the same way.
+//!
 //! A campaign is random, and its [`seed`] names it.
 
 #![forbid(unsafe_code)]
@@ -21,5 +24,6 @@ pub mod campaign;
 pub mod checker;
 pub mod fault;
 pub mod history;
+pub mod live;
 pub mod seed;
 pub mod workload;

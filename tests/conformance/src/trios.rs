@@ -6,8 +6,8 @@ use std::time::Duration;
 use quorate_test_support::by_follower::ByFollower;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::net::Net;
-use quorate_test_support::program;
 use quorate_test_support::server::Server;
+use quorate_test_support::{program, wait};
 
 /// The place of the member that leads in both, so that it stands at the same place in lists.
 const LEADER: usize = 1;
@@ -15,6 +15,10 @@ const LEADER: usize = 1;
 const HAND_OVERS: u64 = 3;
 /// How often they are brought to the same term, should they pass it.
 const ATTEMPTS: usize = 5;
+/// The version that storage has in the end; etcd's has an earlier one at first.
+const STORAGE: &str = "3.7.0";
+/// How long that may take.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Both clusters, ready, each on a network of its own: with the same peer URLs, and thus the same
 /// ids, and with the same leader in the same term. Asked is a member that does not lead.
@@ -41,6 +45,7 @@ impl Trios {
             let mut cluster = Cluster::on_machines(&program, 3, flags);
             cluster.spawn_in_turn();
             cluster.start();
+            settle(&cluster);
             cluster
         });
         let is_same = (0..ATTEMPTS).any(|_| {
@@ -70,6 +75,14 @@ impl Trios {
         self.quorate.finish();
         self.etcd.finish();
     }
+}
+
+/// Waits until all members store as their version does: etcd's change over one by one.
+fn settle(cluster: &Cluster) {
+    wait::until("one version of the storage", SETTLED_WITHIN, || {
+        let mut said = (0..cluster.members.len()).map(|place| cluster.status(place));
+        said.all(|status| status.storage_version == STORAGE).then_some(())
+    });
 }
 
 /// Has the member at `place` lead in `term`, by hand-overs that take a term each; false when one

@@ -23,6 +23,10 @@ const ATTEMPTS: usize = 3;
 /// How long a request may be tried again: members may be electing, or a change may have to wait
 /// until they have been connected for a while.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
+/// How long a member may take to say something of itself.
+const STATUS_WITHIN: Duration = Duration::from_secs(5);
+/// What is said of a member that is to be promoted and has been already.
+const IS_NO_LEARNER: &str = "etcdserver: can only promote a learner member";
 /// Pause before a request is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -137,7 +141,9 @@ impl Cluster {
         net: Option<Net>,
     ) -> Self {
         let folder = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // With a thread of its own, so that connections are kept up between requests too.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let mut cluster = Self {
             program: program.to_path_buf(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
@@ -281,18 +287,20 @@ impl Cluster {
         self.retry("status", asked).into_inner()
     }
 
-    /// The place of the member that leads, and its term, once all say the same.
+    /// The place of the member that leads, and its term, once all that run say the same.
     ///
     /// # Panics
     /// When they do not agree.
     pub fn leader(&self) -> (usize, u64) {
         wait::until("a leader whom all know", REQUEST_WITHIN, || {
-            let said = (0..self.members.len()).map(|member| self.status(member));
-            let said: Vec<_> = said.collect();
-            let (leader, term) = (said[0].leader, said[0].raft_term);
-            let agrees = |s: &pb::StatusResponse| (s.leader, s.raft_term) == (leader, term);
-            said.iter().all(agrees).then_some(())?;
-            Some((said.iter().position(|s| id(s) == leader)?, term))
+            let running = (0..self.members.len()).filter(|place| self.members[*place].is_running());
+            let said: Option<Vec<_>> =
+                running.map(|place| Some((place, self.try_status(place)?))).collect();
+            let said = said?;
+            let (leader, term) = said.first().map(|(_, first)| (first.leader, first.raft_term))?;
+            let agreed = said.iter().all(|(_, s)| (s.leader, s.raft_term) == (leader, term));
+            let its = said.iter().find(|(_, status)| agreed && id(status) == leader);
+            its.map(|(place, _)| (*place, term))
         })
     }
 
@@ -367,10 +375,15 @@ impl Cluster {
     /// # Panics
     /// When it is not added.
     pub fn add(&mut self, by: usize) -> usize {
-        let place = self.members.len();
-        self.members.push(self.member(place + 1));
+        let place = self.new_place();
         self.add_again(by, place);
         place
+    }
+
+    /// The place of a member that is yet to be added.
+    pub fn new_place(&mut self) -> usize {
+        self.members.push(self.member(self.members.len() + 1));
+        self.members.len() - 1
     }
 
     /// Adds a member that has the URLs of one that was removed, by way of another one. It is not
@@ -379,8 +392,20 @@ impl Cluster {
     /// # Panics
     /// When it is not added.
     pub fn add_again(&mut self, by: usize, place: usize) {
+        self.admit(by, place, false);
+    }
+
+    /// Like [`add_again`](Self::add_again); the member gets no vote before it is promoted.
+    ///
+    /// # Panics
+    /// When it is not added.
+    pub fn add_learner(&mut self, by: usize, place: usize) {
+        self.admit(by, place, true);
+    }
+
+    fn admit(&mut self, by: usize, place: usize, is_learner: bool) {
         let peer_urls = vec![self.members[place].peer_url()];
-        let request = pb::MemberAddRequest { peer_urls, is_learner: false };
+        let request = pb::MemberAddRequest { peer_urls, is_learner };
         let client = ClusterClient::new(self.channel(by));
         let added = async || match client.clone().member_add(request.clone()).await {
             // A try whose answer was lost.
@@ -397,16 +422,44 @@ impl Cluster {
         self.members[place].set_origin(&[&origin, "--initial-cluster-state=existing"]);
     }
 
+    /// Gives a learner its vote by way of another member, as soon as it may have one.
+    ///
+    /// # Panics
+    /// When it never may.
+    pub fn promote(&self, by: usize, place: usize) {
+        let request = pb::MemberPromoteRequest { id: self.id(by, place) };
+        let client = ClusterClient::new(self.channel(by));
+        let promoted = async || match client.clone().member_promote(request).await {
+            // A try whose answer was lost.
+            Err(refused) if refused.message() == IS_NO_LEARNER => Ok(()),
+            promoted => promoted.map(drop),
+        };
+        self.retry("promote", promoted);
+    }
+
+    /// The id of a member, as another one knows it.
+    fn id(&self, by: usize, place: usize) -> u64 {
+        let url = self.members[place].peer_url();
+        let known = self.list(by);
+        let member = known.iter().find(|member| member.peer_urls.contains(&url));
+        member.unwrap_or_else(|| panic!("{url} is no member: {known:?}")).id
+    }
+
+    /// What a member says of itself, if it answers.
+    pub fn try_status(&self, member: usize) -> Option<pb::StatusResponse> {
+        let mut client = MaintenanceClient::new(self.channel(member));
+        let asked = self.block_on(async {
+            tokio::time::timeout(STATUS_WITHIN, client.status(pb::StatusRequest {})).await
+        });
+        Some(asked.ok()?.ok()?.into_inner())
+    }
+
     /// Removes a member by way of another one; its process is left alone.
     ///
     /// # Panics
     /// When it is not removed.
     pub fn remove(&self, by: usize, place: usize) {
-        let url = self.members[place].peer_url();
-        let known = self.list(by);
-        let member = known.iter().find(|member| member.peer_urls.contains(&url));
-        let id = member.unwrap_or_else(|| panic!("{url} is no member: {known:?}")).id;
-        let request = pb::MemberRemoveRequest { id };
+        let request = pb::MemberRemoveRequest { id: self.id(by, place) };
         let client = ClusterClient::new(self.channel(by));
         let removed = async || match client.clone().member_remove(request).await {
             // A try whose answer was lost.

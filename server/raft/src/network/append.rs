@@ -36,8 +36,7 @@ pub(crate) async fn append<S>(
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
-    // It can end with the first look at it, and must not be looked at again then.
-    let mut requests = requests.fuse();
+    let mut requests = begun(requests).await;
     let Some(first) = requests.next().await else { return Ok(stream::empty().left_stream()) };
     let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
     sender.try_send(codec::append_to_wire(first)).expect("the queue is empty");
@@ -57,6 +56,15 @@ where
         }
     });
     Ok(appended.fuse().right_stream())
+}
+
+/// The same items, as soon as there is a first one or there will be none. openraft's streams may
+/// not be asked again once they have ended, which they do without an item when the leader is
+/// another.
+async fn begun<S: Stream + Unpin>(items: S) -> impl Stream<Item = S::Item> + use<S> + Unpin {
+    let mut items = items.fuse();
+    let first = stream::iter(items.next().await);
+    first.chain(items)
 }
 
 /// Requests on their way, and replies to them.
@@ -120,4 +128,19 @@ pub(crate) fn failed(status: &Status) -> Error {
 
 pub(crate) fn malformed(error: &codec::Malformed) -> Error {
     RPCError::Network(NetworkError::new(&AnyError::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_ended_is_not_asked_again() {
+        for count in 0..3 {
+            // Panics when it is asked after its end.
+            let items = stream::unfold(0, |n| async move { (n < count).then_some((n, n + 1)) });
+            let begun = begun(Box::pin(items)).await;
+            assert_eq!(begun.collect::<Vec<_>>().await, (0..count).collect::<Vec<_>>());
+        }
+    }
 }

@@ -3,6 +3,10 @@
 //! The leader says only what became of a proposal. The answer comes from this member's own state
 //! machine, which finds in the log entry who waits for it: so a client sees its own writes here
 //! from the moment they are acknowledged.
+//!
+//! A proposal may enter the log only in the term in which it was passed on. When the leader is lost
+//! meanwhile, the first entry of a later term that is applied here tells what became of it: all
+//! entries of its own term come before. A client waits for a new leader then, and not in vain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +23,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 
 use super::links::{Client, Links};
 use crate::types::{Answer, Origin, Payload};
@@ -48,14 +52,58 @@ struct Item {
     fate: oneshot::Sender<Fate>,
 }
 
+/// Whether a command was carried out is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost;
+
+/// Who waits for the answer to a forwarded command. Told nothing, it learns that the command was
+/// not carried out and never will be.
+pub(crate) type Waiter = oneshot::Sender<Result<Answer, Lost>>;
+
 /// Clients of this member that wait for an answer to a forwarded command.
 #[derive(Default)]
-pub(crate) struct Waiters(Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>);
+pub(crate) struct Waiters(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    /// By sequence, with the term in which the command may enter the log.
+    all: BTreeMap<u64, (u64, Waiter)>,
+    /// The term of the last entry that was applied.
+    term: u64,
+}
 
 impl Waiters {
     /// Takes out who waits for the answer to command `sequence`.
-    pub(crate) fn take(&self, sequence: u64) -> Option<oneshot::Sender<Answer>> {
-        self.0.lock().remove(&sequence)
+    pub(crate) fn take(&self, sequence: u64) -> Option<Waiter> {
+        Some(self.0.lock().all.remove(&sequence)?.1)
+    }
+
+    /// An entry of `term` was applied, and everything before it: what was to come in an earlier
+    /// term never will.
+    pub(crate) fn applied(&self, term: u64) {
+        let mut waiting = self.0.lock();
+        if waiting.term < term {
+            waiting.term = term;
+            waiting.all.retain(|_, (within, _)| *within >= term);
+        }
+    }
+
+    /// The state was replaced by a later one: nobody knows what of it was asked for here.
+    pub(crate) fn skipped(&self) {
+        for (_, waiter) in std::mem::take(&mut self.0.lock().all).into_values() {
+            // A client that went away is not missed.
+            waiter.send(Err(Lost)).ok();
+        }
+    }
+
+    /// Takes a place; none when it is too late for a command of `term`.
+    fn wait(&self, sequence: u64, term: u64, waiter: Waiter) -> Option<Place<'_>> {
+        let mut waiting = self.0.lock();
+        if waiting.term > term {
+            return None;
+        }
+        waiting.all.insert(sequence, (term, waiter));
+        Some(Place { waiters: self, sequence })
     }
 }
 
@@ -77,13 +125,21 @@ pub(crate) struct Forwarder {
     waiters: Arc<Waiters>,
     /// Begins anywhere, so that entries of an earlier run of this member find nobody.
     next: AtomicU64,
-    streams: Mutex<BTreeMap<u64, mpsc::Sender<Item>>>,
+    way: Mutex<Option<Way>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
+/// The way to a leader, in its term.
+struct Way {
+    leader: u64,
+    term: u64,
+    items: mpsc::Sender<Item>,
+}
+
 impl Forwarder {
-    /// A forwarder whose sequence begins at `first`, which should be random. It ends with `stop`.
+    /// A forwarder whose sequence begins at `first`, which should be random. It passes nothing on
+    /// after `stop`.
     pub(crate) fn new(
         links: Arc<Links>,
         waiters: Arc<Waiters>,
@@ -92,80 +148,94 @@ impl Forwarder {
         stop: CancellationToken,
     ) -> Self {
         let next = AtomicU64::new(first);
-        Self { links, waiters, next, streams: Mutex::default(), tasks, stop }
+        Self { links, waiters, next, way: Mutex::default(), tasks, stop }
     }
 
-    /// Passes a command on to `leader` and waits for the answer of this member's state machine.
-    /// `None` when the command did not enter the log and never will.
+    /// Passes a command on to the leader of `term` and waits for the answer of this member's state
+    /// machine. `None` when the command did not enter the log and never will.
     ///
     /// # Cancel safety
     /// A command whose future is dropped may be carried out all the same.
-    pub(crate) async fn propose(&self, leader: u64, command: &[u8]) -> Option<Answer> {
+    pub(crate) async fn propose(
+        &self,
+        leader: u64,
+        term: u64,
+        command: &[u8],
+    ) -> Result<Option<Answer>, Lost> {
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
         let origin = Origin { member: self.links.identity().member_id, sequence };
         let (sender, mut answer) = oneshot::channel();
-        self.waiters.0.lock().insert(sequence, sender);
-        let _place = Place { waiters: &self.waiters, sequence };
+        let Some(_place) = self.waiters.wait(sequence, term, sender) else { return Ok(None) };
         let (fate, mut told) = oneshot::channel();
         let item = Item { sequence, bytes: Payload::forwarded_bytes(origin, command), fate };
-        self.stream(leader)?.send(item).await.ok()?;
+        let Some(items) = self.way(leader, term) else { return Ok(None) };
+        if items.send(item).await.is_err() {
+            return Ok(None);
+        }
         tokio::select! {
             biased;
-            answer = &mut answer => return answer.ok(),
+            answer = &mut answer => return answer.ok().transpose(),
             fate = &mut told => {
                 let again = fate == Ok(Fate::Unknown) && planted::has(Mistake::ProposeTwice);
                 if fate == Ok(Fate::Refused) || again {
-                    return None;
+                    return Ok(None);
                 }
             }
         }
-        answer.await.ok()
-    }
-
-    /// The way to `leader`; none when it is no member.
-    fn stream(&self, leader: u64) -> Option<mpsc::Sender<Item>> {
-        let mut streams = self.streams.lock();
-        if let Some(stream) = streams.get(&leader).filter(|stream| !stream.is_closed()) {
-            return Some(stream.clone());
+        tokio::select! {
+            answer = answer => answer.ok().transpose(),
+            // What a member that was removed asked for before is applied by others alone.
+            _ = self.links.notice().posted() => Err(Lost),
         }
-        // Those to earlier leaders end when nobody holds them.
-        streams.clear();
+    }
+
+    /// The way to the leader of `term`; none when it is no member.
+    fn way(&self, leader: u64, term: u64) -> Option<mpsc::Sender<Item>> {
+        let mut way = self.way.lock();
+        let same = |way: &&Way| (way.leader, way.term) == (leader, term) && !way.items.is_closed();
+        if let Some(way) = way.as_ref().filter(same) {
+            return Some(way.items.clone());
+        }
+        // That to an earlier leader ends when nobody holds it.
+        *way = None;
         let client = self.links.to(leader)?.requests;
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let (stop, links) = (self.stop.clone(), self.links.clone());
-        let pass_on = async move {
-            if run(client, receiver, links.stall()).await == End::Stalled {
-                links.renew(leader);
-            }
-        };
-        self.tasks.spawn(async move { stop.run_until_cancelled(pass_on).await });
-        streams.insert(leader, sender.clone());
-        Some(sender)
+        let (items, receiver) = mpsc::channel(QUEUE);
+        let (links, stop) = (self.links.clone(), self.stop.clone());
+        self.tasks.spawn(run(client, Reign { leader, term }, receiver, links, stop));
+        *way = Some(Way { leader, term, items: items.clone() });
+        Some(items)
     }
 }
 
-/// How a stream of proposals ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The connection failed, or nobody sends any more.
-    Closed,
-    /// The leader owed an answer for too long.
-    Stalled,
+/// Who leads, and in which term.
+#[derive(Clone, Copy, Debug)]
+struct Reign {
+    leader: u64,
+    term: u64,
 }
 
-/// Sends what comes until the connection fails, nobody sends any more, or no answer comes for
-/// `stall`.
-async fn run(mut client: Client, mut items: mpsc::Receiver<Item>, stall: Duration) -> End {
+/// Sends what comes until the connection fails, nobody sends any more, or `stop`.
+async fn run(
+    mut client: Client,
+    reign: Reign,
+    mut items: mpsc::Receiver<Item>,
+    links: Arc<Links>,
+    stop: CancellationToken,
+) {
     let (messages, outgoing) = mpsc::channel(MESSAGES);
     let mut pending = BTreeMap::new();
-    let mut end = End::Closed;
-    match tokio::time::timeout(stall, client.propose(ReceiverStream::new(outgoing))).await {
-        Ok(Ok(replies)) => {
-            let replies = replies.into_inner();
-            end = exchange(&mut items, messages, replies, &mut pending, stall).await;
+    let stall = links.stall();
+    let exchanged = async {
+        let called = tokio::time::timeout(stall, client.propose(ReceiverStream::new(outgoing)));
+        let replies = called.await.unwrap_or_else(|_| Err(stalled()))?.into_inner();
+        exchange(&mut items, reign.term, messages, replies, &mut pending, stall).await
+    };
+    if let Some(Err(error)) = stop.run_until_cancelled(exchanged).await {
+        tracing::debug!(%error, "the way to the leader is lost");
+        links.notice().read(&error);
+        if error.code() == Code::DeadlineExceeded {
+            links.renew(reign.leader);
         }
-        Ok(Err(error)) => tracing::debug!(%error, "cannot pass commands on"),
-        Err(_) => end = End::Stalled,
     }
     items.close();
     for fate in pending.into_values() {
@@ -175,16 +245,16 @@ async fn run(mut client: Client, mut items: mpsc::Receiver<Item>, stall: Duratio
     while let Some(item) = items.recv().await {
         tell(item.fate, Fate::Refused);
     }
-    end
 }
 
 async fn exchange(
     items: &mut mpsc::Receiver<Item>,
+    term: u64,
     messages: mpsc::Sender<pb::Proposals>,
     mut replies: Streaming<pb::ProposalReplies>,
     pending: &mut BTreeMap<u64, oneshot::Sender<Fate>>,
     stall: Duration,
-) -> End {
+) -> Result<(), Status> {
     let mut heard = Instant::now();
     let mut batch = Vec::with_capacity(BATCH);
     let mut is_open = true;
@@ -200,27 +270,29 @@ async fn exchange(
                     pending.insert(item.sequence, item.fate);
                     proposals.push(item.bytes);
                 }
-                if count > 0 && messages.send(pb::Proposals { proposals }).await.is_err() {
-                    return End::Closed;
+                if count > 0 && messages.send(pb::Proposals { proposals, term }).await.is_err() {
+                    // Why, is in the replies.
+                    is_open = false;
                 }
             }
-            reply = replies.message() => match reply {
-                Ok(Some(message)) => {
-                    heard = Instant::now();
-                    settle(message, pending);
+            reply = replies.message() => {
+                heard = Instant::now();
+                match reply? {
+                    Some(message) => settle(message, pending),
+                    None => return Ok(()),
                 }
-                Ok(None) => return End::Closed,
-                Err(error) => {
-                    tracing::debug!(%error, "the way to the leader is lost");
-                    return End::Closed;
-                }
-            },
+            }
             () = tokio::time::sleep_until(heard + stall), if !pending.is_empty() => {
-                return End::Stalled;
+                return Err(stalled());
             }
         }
     }
-    End::Closed
+    Ok(())
+}
+
+/// The leader owes an answer for too long.
+fn stalled() -> Status {
+    Status::deadline_exceeded("no reply to proposals")
 }
 
 fn settle(message: pb::ProposalReplies, pending: &mut BTreeMap<u64, oneshot::Sender<Fate>>) {
@@ -239,4 +311,31 @@ fn settle(message: pb::ProposalReplies, pending: &mut BTreeMap<u64, oneshot::Sen
 fn tell(waiting: oneshot::Sender<Fate>, fate: Fate) {
     // Whoever had its answer already does not listen any more.
     waiting.send(fate).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_learns_what_became_of_its_command() {
+        let waiters = Waiters::default();
+        let wait = |sequence, term| {
+            let (sender, receiver) = oneshot::channel();
+            waiters.wait(sequence, term, sender).map(|place| (place, receiver))
+        };
+        let (_first, mut first) = wait(1, 4).expect("it is early enough");
+        let (_second, mut second) = wait(2, 5).expect("it is early enough");
+        waiters.applied(4);
+        assert_eq!(first.try_recv(), Err(TryRecvError::Empty), "it may yet come");
+        waiters.applied(5);
+        assert_eq!(first.try_recv(), Err(TryRecvError::Closed), "it never will");
+        assert_eq!(second.try_recv(), Err(TryRecvError::Empty), "it may yet come");
+        assert!(wait(3, 4).is_none(), "it is too late");
+        waiters.skipped();
+        assert_eq!(second.try_recv(), Ok(Err(Lost)), "nobody knows");
+        assert!(waiters.take(2).is_none());
+    }
 }

@@ -55,13 +55,8 @@ pub(crate) fn admit(
         return Err(Status::failed_precondition(text));
     }
     let (id, incarnation) = pair(text(header::FROM)?)?;
-    // A member that lags behind may not know yet who was added; who was removed it knows for ever.
-    let (is_removed, known) = store.tables(|tables| {
-        let known = tables.members.get(&id).map_or(0, |member| member.incarnation);
-        (tables.removed.contains(&id), known)
-    });
-    if is_removed && !peers.borrow().contains_key(&id) {
-        return Err(Status::permission_denied(format!("member {id:x} {REMOVED}")));
+    if let Some(refusal) = removed(id, store, peers) {
+        return Err(refusal);
     }
     let (to, meant) = pair(text(header::TO)?)?;
     if to != me.member_id {
@@ -73,11 +68,21 @@ pub(crate) fn admit(
         let text = format!("member {to:x} has lost the data directory that the caller means");
         return Err(Status::failed_precondition(text));
     }
+    let known =
+        store.tables(|tables| tables.members.get(&id).map_or(0, |member| member.incarnation));
     if known != 0 && known != incarnation && generation(known) >= generation(incarnation) {
         let text = format!("member {id:x} {OTHER_DATA}; remove the member and add it again");
         return Err(Status::failed_precondition(text));
     }
     Ok(id)
+}
+
+/// The answer to a member that was removed. One that lags behind may not know yet who was added;
+/// who was removed it knows for ever.
+pub(crate) fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
+    let is_removed = store.tables(|tables| tables.removed.contains(&id));
+    (is_removed && !peers.borrow().contains_key(&id))
+        .then(|| Status::permission_denied(format!("member {id:x} {REMOVED}")))
 }
 
 /// An id and an incarnation.

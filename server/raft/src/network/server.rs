@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::raft::StreamAppendResult;
+use openraft::vote::leader_id_std::CommittedLeaderId;
 use prost::Message;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::peer_server::{Peer, PeerServer};
@@ -75,7 +76,8 @@ impl Peer for PeerService {
         let inner = self.0.clone();
         let received = inner.metrics.peers.received(from);
         // A request that cannot be read ends the stream; the leader begins another one.
-        let requests = request.into_inner().scan((), move |(), message| {
+        let requests = request.into_inner().take_until(self.0.stop.clone().cancelled_owned());
+        let requests = requests.scan((), move |(), message| {
             let message = message.inspect(|m| received.inc_by(float(m.encoded_len())));
             let request = message.ok().and_then(|message| codec::append_from_wire(message).ok());
             if let Some(request) = &request {
@@ -159,10 +161,10 @@ impl Peer for PeerService {
         let (replies, settled) = mpsc::channel(PROPOSALS_MAX);
         let room = Arc::new(Semaphore::new(PROPOSALS_MAX));
         let inner = self.0.clone();
+        let removal = removal(inner.clone(), from);
         let take_in = take_in(inner, from, request.into_inner(), replies, room.clone());
-        let stop = self.0.stop.clone();
-        self.0.tasks.spawn(async move { stop.run_until_cancelled(take_in).await });
-        Ok(Response::new(Box::pin(replies_of(settled, room))))
+        self.0.tasks.spawn(take_in);
+        Ok(Response::new(Box::pin(replies_of(settled, room, removal))))
     }
 
     async fn read_index(
@@ -250,7 +252,10 @@ async fn take_in(
     replies: mpsc::Sender<(u64, Written)>,
     room: Arc<Semaphore>,
 ) {
-    while let Ok(Some(message)) = messages.message().await {
+    let stop = inner.stop.clone();
+    while let Some(Ok(Some(message))) = stop.run_until_cancelled(messages.message()).await {
+        // In no other term: the sender relies on it.
+        let term = CommittedLeaderId::new(message.term);
         for bytes in message.proposals {
             let Some(payload) = Payload::forwarded(bytes) else { return };
             let origin = payload.origin().filter(|origin| origin.member == from);
@@ -259,21 +264,46 @@ async fn take_in(
             permit.forget();
             let waiting =
                 Waiting::Elsewhere { sequence: origin.sequence, replies: replies.clone() };
-            if inner.raft.client_write_ff(payload, Some(waiting)).await.is_err() {
+            let write = inner.raft.write(payload).responder(waiting);
+            if write.with_leader(term).await.is_err() {
                 return;
             }
         }
     }
 }
 
-/// Tells the other member what became of its proposals, many at once when there are many.
+/// Waits until a member is removed; returns the answer to it.
+async fn removal(inner: Arc<Inner>, member: u64) -> Status {
+    let (mut peers, mut applied) = (inner.peers.clone(), inner.progress.subscribe());
+    loop {
+        // First in the log, and known for good when it is applied.
+        let gone = peers.wait_for(|peers| !peers.contains_key(&member)).await.is_ok();
+        if let Some(refusal) = guard::removed(member, &inner.store, &inner.peers) {
+            return refusal;
+        }
+        if !gone || applied.changed().await.is_err() {
+            // This member has stopped, and tells nobody anything.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Tells the other member what became of its proposals, many at once when there are many; and at
+/// last, that it was removed.
 fn replies_of(
     settled: mpsc::Receiver<(u64, Written)>,
     room: Arc<Semaphore>,
+    removal: impl Future<Output = Status> + Send + 'static,
 ) -> impl Stream<Item = Result<pb::ProposalReplies, Status>> + Send {
-    stream::unfold((settled, room), |(mut settled, room)| async move {
+    let state = Some((settled, room, Box::pin(removal)));
+    stream::unfold(state, |state| async move {
+        let (mut settled, room, mut removal) = state?;
         let mut batch = Vec::new();
-        let count = settled.recv_many(&mut batch, REPLIES).await;
+        let count = tokio::select! {
+            biased;
+            count = settled.recv_many(&mut batch, REPLIES) => count,
+            refusal = &mut removal => return Some((Err(refusal), None)),
+        };
         if count == 0 {
             return None;
         }
@@ -287,6 +317,6 @@ fn replies_of(
             pb::ProposalReply { sequence, outcome: outcome as i32 }
         });
         let message = pb::ProposalReplies { replies: replies.collect() };
-        Some((Ok(message), (settled, room)))
+        Some((Ok(message), Some((settled, room, removal))))
     })
 }

@@ -45,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const READERS: usize = 3;
 /// How long a reader waits for an answer.
 const READER_PATIENCE: Duration = Duration::from_millis(300);
+/// How late what nobody waits for any more may happen: as long as a network may try to deliver it.
+const LATE_MAX: Duration = Duration::from_secs(120);
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again from every member each time so many rounds are over.
@@ -104,7 +106,7 @@ impl ClusterCampaign {
             disks: Vec::new(),
             clocks: Vec::new(),
             paused: Vec::new(),
-            checker: Checker::default(),
+            checker: Checker::patient(LATE_MAX),
             pending: Vec::new(),
             traffics: traffics.collect(),
             watchers: Vec::new(),

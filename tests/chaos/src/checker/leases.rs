@@ -118,6 +118,7 @@ impl Leases {
         model: &Model,
         explained: &Explained,
         floors: &[Floor],
+        patience: Duration,
     ) -> Result<(), Violation> {
         for (revision, id) in &explained.expired {
             if let Some(lease) = self.leases.get_mut(id) {
@@ -136,7 +137,7 @@ impl Leases {
         for (place, operation) in history.operations.iter().enumerate() {
             self.check_operation(operation, floors[place].revision, model)?;
         }
-        self.settle(history);
+        self.settle(history, patience);
         Ok(())
     }
 
@@ -245,8 +246,11 @@ impl Leases {
         Ok(())
     }
 
-    /// Takes the last list of the audit for the truth about leases of which too little is known.
-    fn settle(&mut self, history: &History) {
+    /// Takes the last list of the audit for the truth about leases of which too little is known,
+    /// unless they were asked for so lately that they may come or go yet.
+    fn settle(&mut self, history: &History, patience: Duration) {
+        let now = history.audit.until.elapsed;
+        let may_yet = |asked: Moment| asked.elapsed + patience > now;
         let lists = history.operations.iter().filter_map(|operation| match operation.response() {
             Some(Response::LeaseLeases(list)) if operation.invoked > history.audit.since => {
                 Some((operation, list))
@@ -260,15 +264,21 @@ impl Leases {
             let listed = list.leases.iter().any(|listed| listed.id == *id);
             if listed {
                 lease.granted = lease.granted.or(Some(operation.returned));
-                if lease.revoking.is_some_and(|revoking| revoking < history.audit.since) {
+                let revoking = lease.revoking.filter(|asked| !may_yet(*asked));
+                if revoking.is_some_and(|revoking| revoking < history.audit.since) {
                     // The revocation was not carried out.
                     lease.revoking = None;
                 }
-            } else {
+            } else if lease.granted.is_some() || !may_yet(lease.renewed) {
                 lease.ended = lease.ended.or(Some(operation.returned));
             }
         }
         self.leases.retain(|_, lease| lease.ended.is_none_or(|end| end > history.audit.since));
+    }
+
+    /// Whether a lease can exist at a moment and go on existing, because its time is not over.
+    pub(super) fn may_last(&self, id: i64, at: Moment) -> bool {
+        self.leases.get(&id).is_some_and(|lease| !lease.may_have_expired(at))
     }
 
     /// Leases that must exist and cannot have expired since they were last renewed, at a moment.

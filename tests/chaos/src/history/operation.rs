@@ -121,12 +121,12 @@ impl Request {
     }
 }
 
-fn op_is_local(op: &RequestOp) -> bool {
-    matches!(&op.request, Some(Op::RequestRange(range)) if range.serializable)
-}
-
 fn op_may_write(op: &RequestOp) -> bool {
     matches!(op.request, Some(Op::RequestPut(_) | Op::RequestDeleteRange(_)))
+}
+
+fn op_is_local(op: &RequestOp) -> bool {
+    matches!(&op.request, Some(Op::RequestRange(range)) if range.serializable)
 }
 
 fn op_lease(op: &RequestOp) -> Option<i64> {

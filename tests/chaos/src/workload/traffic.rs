@@ -83,6 +83,39 @@ pub const MIXED: Profile = Profile {
     operations_max: usize::MAX,
 };
 
+/// Operations that any member can be asked for, with values that can be remembered for long: what a
+/// member that lags behind refuses because it is of the future is not among them.
+pub const LASTING: Profile = Profile {
+    actions: &[
+        (Action::Put, 40),
+        (Action::Swap, 14),
+        (Action::PutSeveral, 6),
+        (Action::Move, 4),
+        (Action::Delete, 7),
+        (Action::DeleteRange, 2),
+        (Action::PutLeased, 6),
+        (Action::Get, 10),
+        (Action::List, 4),
+        (Action::ReadTxn, 2),
+        (Action::Grant, 2),
+        (Action::Revoke, 1),
+        (Action::KeepAlive, 1),
+        (Action::TimeToLive, 1),
+        (Action::Status, 1),
+        (Action::Hash, 1),
+    ],
+    lengths: &[((16, 256), 80), ((257, 4 << 10), 18), ((4 << 10, 64 << 10), 2)],
+    operations_max: usize::MAX,
+};
+
+/// Puts that fill the log and the database: after some thousands of them, a new member has to be
+/// sent the state as a whole.
+pub const FILLING: Profile = Profile {
+    actions: &[(Action::Put, 1)],
+    lengths: &[((4 << 10, 6 << 10), 1)],
+    operations_max: usize::MAX,
+};
+
 /// Large values as fast as they are taken: logs and layers fill up and are flushed by themselves.
 pub const BULK: Profile = Profile {
     actions: &[(Action::Put, 9), (Action::Get, 1)],

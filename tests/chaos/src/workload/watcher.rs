@@ -75,6 +75,12 @@ impl Watcher {
         }));
     }
 
+    /// Whether its connection has not ended; all that came over one that has ended is taken.
+    pub fn is_open(&mut self) -> bool {
+        self.session.take_if(|session| session.is_finished());
+        self.session.is_some()
+    }
+
     /// Waits for the end of the connection, so that all is taken which was sent over it, but no
     /// longer than `limit`.
     pub async fn end_within(&mut self, limit: Duration) {

@@ -6,6 +6,7 @@ mod discovery;
 mod existing;
 mod forced;
 mod founded;
+mod learner;
 mod srv;
 
 use quorate_test_support::cluster::Cluster;

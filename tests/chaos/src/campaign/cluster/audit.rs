@@ -143,11 +143,11 @@ impl ClusterCampaign {
         let mut asked = Vec::new();
         wait::until("leases that expire", EXPIRE_WITHIN, || {
             let operation = self.runtime.block_on(client.ask(Request::LeaseLeases));
-            let lasting = self.checker.leases(operation.invoked);
             let Some(Response::LeaseLeases(list)) = operation.response() else {
                 panic!("no list of leases: {operation}");
             };
-            let over = list.leases.iter().all(|lease| lasting.contains(&lease.id));
+            let lasts = |id| self.checker.may_last(id, operation.invoked);
+            let over = list.leases.iter().all(|lease| lasts(lease.id));
             asked.push(operation);
             if !over {
                 thread::sleep(EXPIRE_PAUSE);

@@ -1,0 +1,404 @@
+//! A cluster whose members come and go, or die, while clients are at work.
+//!
+//! Clients know all members and turn to another one when theirs does not answer; watches are held
+//! open from the first revision to the last. When the clients rest, everything that each member has
+//! is read, and what clients saw is proven to follow from it.
+
+mod crowd;
+mod endpoints;
+pub mod pace;
+mod roamer;
+mod watches;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quorate_proto::etcdserverpb::{
+    CompactionRequest, HashKvRequest, PutRequest, RangeRequest, WatchCreateRequest,
+};
+use quorate_proto::mvccpb::Event;
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::wait;
+use tokio::runtime::Runtime;
+
+use self::crowd::Crowd;
+use self::endpoints::Endpoints;
+use self::watches::Watches;
+use crate::campaign::events;
+use crate::checker::{Checker, Tally};
+use crate::history::{Audit, Clock, History, Moment, Operation, Request};
+use crate::seed::Seed;
+use crate::workload::client::Client;
+use crate::workload::traffic::{FILLING, LASTING, Profile, Traffic, shared_key};
+use crate::workload::value::value;
+use crate::workload::watcher::Watcher;
+
+/// Clients that ask at the same time.
+const CLIENTS: usize = 6;
+/// The client that asks when the others rest.
+const AUDITOR: u64 = 0;
+/// How long a member may take to start: its port can be in somebody's use for a while.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// How long clients may take to have some writes acknowledged.
+const WRITES_WITHIN: Duration = Duration::from_secs(60);
+/// How long a member may take to have what the others had.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes of remembered values above which history is compacted.
+const MODEL_BYTES_MAX: usize = 64 << 20;
+/// Writes after which a member has flushed, and let go of the beginning of its log.
+const FILLING_WRITES: usize = 8000;
+/// The length of the values that the auditor writes.
+const VALUE_BYTES: usize = 16;
+
+/// How a member is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It is to vote from the start, as etcd's guides once said.
+    Voter,
+    /// It is promoted when it has what the others have.
+    Learner,
+}
+
+/// A cluster that clients are let loose on.
+pub struct LiveCluster {
+    cluster: Cluster,
+    runtime: Runtime,
+    clock: Clock,
+    checker: Checker,
+    endpoints: Endpoints,
+    /// The numbers of those that are members, by their places. A place that is taken again has
+    /// another number.
+    numbers: BTreeMap<usize, usize>,
+    number: usize,
+    traffics: Vec<Traffic>,
+    watches: Watches,
+    /// The clients at work, and since when.
+    crowd: Option<(Crowd, Moment)>,
+    /// What the auditor asked for behind the last audit.
+    asked: Vec<Operation>,
+}
+
+impl LiveCluster {
+    /// A new cluster of `size` members that is ready; its clients rest.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn new(program: &Path, size: usize, seed: Seed) -> Self {
+        let cluster = Cluster::start_new(program, size, &[]);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("threads can be started");
+        let (clock, endpoints) = (Clock::new(), Endpoints::default());
+        let numbers: BTreeMap<usize, usize> = (0..size).map(|place| (place, place + 1)).collect();
+        for (place, number) in &numbers {
+            endpoints.insert(*number, &cluster.members[*place].url());
+        }
+        let watchers = (1..).zip(interests());
+        let watchers = watchers.map(|(number, interest)| Watcher::new(number, interest, &clock));
+        let watches = Watches::open(runtime.handle(), &endpoints, watchers.collect());
+        let traffics = (1..=CLIENTS).map(|number| Traffic::new(seed.rng(number as u64)));
+        Self {
+            cluster,
+            runtime,
+            clock,
+            checker: Checker::default(),
+            endpoints,
+            numbers,
+            number: size,
+            traffics: traffics.collect(),
+            watches,
+            crowd: None,
+            asked: Vec::new(),
+        }
+    }
+
+    /// Sets the clients to work.
+    pub fn begin(&mut self) {
+        self.begin_with(LASTING);
+    }
+
+    /// Lets the clients write so much that the log does not go back to the beginning any more.
+    ///
+    /// # Panics
+    /// When it is not written, or with a violation.
+    pub fn fill(&mut self) {
+        self.begin_with(FILLING);
+        self.await_writes(FILLING_WRITES);
+        self.end();
+    }
+
+    fn begin_with(&mut self, profile: Profile) {
+        let traffics = std::mem::take(&mut self.traffics);
+        let since = self.clock.now();
+        let handle = self.runtime.handle();
+        let crowd = Crowd::start(handle, &self.endpoints, &self.clock, profile, traffics);
+        self.crowd = Some((crowd, since));
+    }
+
+    /// Waits until so many more writes were acknowledged.
+    ///
+    /// # Panics
+    /// When they are not, or the clients rest.
+    pub fn await_writes(&self, count: usize) {
+        let (crowd, _) = self.crowd.as_ref().expect("clients are at work");
+        let before = crowd.acknowledged();
+        wait::until("writes", WRITES_WITHIN, || {
+            (crowd.acknowledged() >= before + count).then_some(())
+        });
+    }
+
+    /// Lets the clients rest and proves that what they saw goes with what the members have.
+    /// Returns when they began, what they did, and when they were told to rest.
+    ///
+    /// # Panics
+    /// With the violation, when there is one.
+    pub fn end(&mut self) -> (Moment, Vec<Operation>, Moment) {
+        let (crowd, since) = self.crowd.take().expect("clients are at work");
+        let until = self.clock.now();
+        let (operations, traffics) = self.runtime.block_on(crowd.finish());
+        self.traffics = traffics;
+        self.prove(operations.clone());
+        (since, operations, until)
+    }
+
+    /// What was checked.
+    pub fn tally(&self) -> Tally {
+        self.checker.tally()
+    }
+
+    /// The places of the members.
+    pub fn places(&self) -> Vec<usize> {
+        self.numbers.keys().copied().collect()
+    }
+
+    /// The place of the leader.
+    ///
+    /// # Panics
+    /// When the members do not come to agree on one.
+    pub fn leader(&self) -> usize {
+        self.cluster.leader().0
+    }
+
+    /// Adds a member with a fresh data directory and waits until it has what the others have.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub fn grow(&mut self, entry: Entry) {
+        let place = self.cluster.new_place();
+        self.admit(place, entry);
+    }
+
+    /// Removes a member and waits until its process has ended, which nobody tells it to.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub fn shrink(&mut self, place: usize) {
+        let number = self.numbers.remove(&place).expect("it is a member");
+        let by = *self.numbers.keys().next().expect("another member is left");
+        self.say(&format!("removing member {number}"));
+        self.cluster.remove(by, place);
+        let removed = Instant::now();
+        let status = self.cluster.members[place].wait_for_end();
+        let log = self.cluster.members[place].log_tail();
+        assert!(status.success(), "a member that was removed ends in order: {status}\n{log}");
+        let took = removed.elapsed();
+        self.say(&format!("member {number} was removed, and ended {took:.1?} later"));
+        self.endpoints.remove(number);
+    }
+
+    /// Puts a new member with a fresh data directory in the place of another one.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub fn replace(&mut self, place: usize, entry: Entry) {
+        self.shrink(place);
+        let data_dir = self.cluster.members[place].data_dir();
+        fs::remove_dir_all(&data_dir).expect("it can be removed");
+        self.admit(place, entry);
+    }
+
+    fn admit(&mut self, place: usize, entry: Entry) {
+        let by = *self.numbers.keys().next().expect("there are members");
+        self.number += 1;
+        let number = self.number;
+        self.say(&format!("adding member {number}, {entry:?}"));
+        match entry {
+            Entry::Voter => self.cluster.add_again(by, place),
+            Entry::Learner => self.cluster.add_learner(by, place),
+        }
+        self.start(place);
+        self.numbers.insert(place, number);
+        self.endpoints.insert(number, &self.cluster.members[place].url());
+        if entry == Entry::Learner {
+            self.cluster.promote(by, place);
+        }
+        self.catch_up();
+        self.say(&format!("member {number} has what the others have"));
+    }
+
+    /// SIGKILL to the leader; returns its place, and a moment right before.
+    pub fn kill_leader(&mut self) -> (usize, Moment) {
+        let place = self.leader();
+        let moment = self.clock.now();
+        self.cluster.members[place].kill();
+        (place, moment)
+    }
+
+    /// Lets a member stop in order.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn stop(&mut self, place: usize) {
+        self.say(&format!("stopping member {}", self.numbers[&place]));
+        let asked = Instant::now();
+        self.cluster.members[place].stop();
+        self.say(&format!("it ended {:.1?} later", asked.elapsed()));
+    }
+
+    /// Starts a member again and waits until it has what the others have.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub fn restart(&mut self, place: usize) {
+        self.start(place);
+        self.catch_up();
+    }
+
+    fn start(&mut self, place: usize) {
+        let member = &mut self.cluster.members[place];
+        wait::until("the start of a member", START_WITHIN, || {
+            if member.try_start() {
+                return Some(());
+            }
+            // Another connection of the machine may have got its port meanwhile.
+            let log = member.log_tail();
+            assert!(log.contains("in use"), "it does not start:\n{log}");
+            None
+        });
+    }
+
+    /// Waits until every member has applied what one of them has now.
+    fn catch_up(&self) {
+        let applied = |place: &usize| Some(self.cluster.try_status(*place)?.raft_applied_index);
+        let now = || self.numbers.keys().filter_map(applied).max();
+        let target = wait::until("a member that answers", CATCH_UP_WITHIN, now);
+        wait::until("members that catch up", CATCH_UP_WITHIN, || {
+            let mut all = self.numbers.keys().map(applied);
+            all.all(|applied| applied >= Some(target)).then_some(())
+        });
+    }
+
+    /// Reads what every member has and checks that it goes with what was seen.
+    fn prove(&mut self, mut operations: Vec<Operation>) {
+        operations.append(&mut self.asked);
+        let settled = self.settle(&mut operations);
+        let since = self.clock.now();
+        for number in self.numbers.values() {
+            self.read(*number, settled, &mut operations);
+        }
+        // Leases go on expiring: no answer may be of a later revision than the last one.
+        let last = self.settle(&mut operations);
+        let proven = self.checker.model().revision();
+        let mut histories: Vec<Vec<Event>> = Vec::new();
+        for place in self.numbers.keys() {
+            let url = self.cluster.members[*place].url();
+            histories.push(self.runtime.block_on(events(&url, proven + 1, last)));
+        }
+        let same = histories.windows(2).all(|pair| pair[0] == pair[1]);
+        assert!(same, "members tell different histories of {proven}..={last}");
+        self.watches.catch_up(last);
+        let until = self.clock.now();
+        let observations = self.watches.take(until);
+        let events = histories.swap_remove(0);
+        let audit = Audit { events, since, until };
+        if let Err(violation) = self.checker.check(History { operations, observations, audit }) {
+            panic!("{violation}");
+        }
+        self.compact();
+    }
+
+    /// Waits until nothing that was asked for can happen any more, and every member has all of it;
+    /// returns the last revision.
+    fn settle(&self, operations: &mut Vec<Operation>) -> i64 {
+        let mut last = 0;
+        for number in self.numbers.values() {
+            // What a member was asked before, it passed on before.
+            let id = self.clock.operation_id();
+            let (key, value) = (shared_key(0), value(id, 0, VALUE_BYTES));
+            let put = Request::Put(PutRequest { key, value, ..Default::default() });
+            let operation = self.ask_as(*number, id, put);
+            let revision = operation.revision();
+            last = revision.unwrap_or_else(|| panic!("it must be answered: {operation}"));
+            operations.push(operation);
+        }
+        wait::until("members that have the last revision", CATCH_UP_WITHIN, || {
+            let mut all = self.numbers.keys().map(|place| self.cluster.try_status(*place));
+            let has = |revision: i64| revision >= last;
+            all.all(|said| said.and_then(|s| s.header).is_some_and(|h| has(h.revision)))
+                .then_some(())
+        });
+        last
+    }
+
+    /// Asks a member for everything that it has at a revision.
+    fn read(&self, number: usize, revision: i64, operations: &mut Vec<Operation>) {
+        let all = Bytes::from_static(b"\0");
+        let (key, range_end) = (all.clone(), all);
+        let range =
+            RangeRequest { key, range_end, revision, serializable: true, ..Default::default() };
+        for request in [Request::HashKv(HashKvRequest { revision }), Request::Range(range)] {
+            let operation = self.ask_as(number, self.clock.operation_id(), request);
+            assert!(operation.response().is_some(), "the audit needs an answer: {operation}");
+            operations.push(operation);
+        }
+    }
+
+    /// Lets go of what was proven when it is much.
+    fn compact(&mut self) {
+        let model = self.checker.model();
+        if model.bytes() < MODEL_BYTES_MAX {
+            return;
+        }
+        let revision = model.revision();
+        let number = *self.numbers.values().next().expect("there are members");
+        let request = Request::Compact(CompactionRequest { revision, physical: false });
+        let operation = self.ask_as(number, self.clock.operation_id(), request);
+        self.asked.push(operation);
+    }
+
+    fn ask_as(&self, number: usize, id: u64, request: Request) -> Operation {
+        let members = self.endpoints.list();
+        let (_, url) = members.iter().find(|(known, _)| *known == number).expect("it is a member");
+        let _entered = self.runtime.enter();
+        let mut client = Client::new(AUDITOR, number, url, &self.clock);
+        self.runtime.block_on(client.ask_as(id, request))
+    }
+
+    fn say(&self, what: &str) {
+        eprintln!("{:.1?}: {what}", self.clock.now().elapsed);
+    }
+}
+
+/// What watches ask for: everything, with and without what it was before, a few keys, one key.
+fn interests() -> [WatchCreateRequest; 4] {
+    let all = Bytes::from_static(b"\0");
+    let (first, last) = (Bytes::from_static(b"k/00"), Bytes::from_static(b"k/01"));
+    let of = |key, range_end, prev_kv| WatchCreateRequest {
+        key,
+        range_end,
+        prev_kv,
+        start_revision: 2,
+        ..Default::default()
+    };
+    [
+        of(all.clone(), all.clone(), true),
+        of(all.clone(), all, false),
+        of(first, last, true),
+        of(shared_key(1), Bytes::new(), false),
+    ]
+}

@@ -1,0 +1,87 @@
+//! How writes went on while a cluster changed.
+
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+use crate::history::{Moment, Operation, Response};
+
+/// What clients saw between two moments.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Writes that were acknowledged to any client.
+    pub acknowledged: usize,
+    /// Requests whose outcome stayed unknown.
+    pub unknown: usize,
+    /// The longest time without an acknowledged write.
+    pub stall: Duration,
+    /// When it began, since the clock was made.
+    pub stalled_at: Duration,
+    /// The longest time that a request took, whatever came of it.
+    pub slowest: Duration,
+}
+
+impl Pace {
+    /// The pace of `operations` between `from` and `to`.
+    pub fn of(operations: &[Operation], from: Moment, to: Moment) -> Self {
+        let mut moments: Vec<Duration> = vec![from.elapsed, to.elapsed];
+        let (mut unknown, mut slowest) = (0, Duration::ZERO);
+        for operation in operations {
+            if is_written(operation) {
+                moments.push(operation.returned.elapsed);
+            }
+            unknown += usize::from(operation.is_unknown());
+            slowest = slowest.max(operation.returned.elapsed - operation.invoked.elapsed);
+        }
+        let acknowledged = moments.len() - 2;
+        moments.sort_unstable();
+        let gaps = moments.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+        let (stall, stalled_at) = gaps.max().unwrap_or_default();
+        Self { acknowledged, unknown, stall, stalled_at, slowest }
+    }
+}
+
+impl Display for Pace {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { acknowledged, unknown, stalled_at, .. } = self;
+        let (stall, slowest) = (self.stall.as_millis(), self.slowest.as_millis());
+        write!(
+            f,
+            "{acknowledged} writes, {unknown} requests of unknown outcome; at most {stall} ms \
+             without a write, at {stalled_at:.1?}; the slowest request took {slowest} ms"
+        )
+    }
+}
+
+/// From `since` until the first of the writes that were asked for later was acknowledged; `None`
+/// when there is none.
+pub fn first_write_after(operations: &[Operation], since: Moment) -> Option<Duration> {
+    let later = operations.iter().filter(|o| o.invoked > since && is_written(o));
+    later.map(|operation| operation.returned.elapsed - since.elapsed).min()
+}
+
+/// The value below which `percent` of `sorted` lie.
+///
+/// # Panics
+/// When there is none.
+pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let place = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+    sorted[place]
+}
+
+fn is_written(operation: &Operation) -> bool {
+    operation.response().is_some_and(Response::says_written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let all: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
+        assert_eq!(percentile(&all, 50), all[49]);
+        assert_eq!(percentile(&all, 99), all[98]);
+        assert_eq!(percentile(&all, 100), all[99]);
+        assert_eq!(percentile(&all[..1], 50), all[0]);
+    }
+}

@@ -1,0 +1,55 @@
+//! When the leader is killed, writes go on: nothing that was acknowledged is lost, and nobody waits
+//! for long.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use quorate_test_chaos::live::LiveCluster;
+use quorate_test_chaos::live::pace::{Pace, first_write_after, percentile};
+use quorate_test_chaos::seed::{Seed, number_from_env};
+use quorate_test_support::program;
+
+/// How many leaders are killed.
+const KILLS: &str = "QUORATE_CHAOS_FAILOVERS";
+/// So many make a campaign, whose times are measured.
+const CAMPAIGN: u64 = 100;
+/// No request may take longer, however busy the machine is.
+const STUCK: Duration = Duration::from_secs(10);
+/// In a campaign 99 of 100 leaders are followed by a write within this time.
+const FAILOVER_P99: Duration = Duration::from_secs(2);
+/// Writes before and after each kill.
+const WRITES: usize = 100;
+
+#[test]
+fn writes_go_on_without_the_leader() {
+    let kills = number_from_env(KILLS).unwrap_or(10);
+    let seed = Seed::choose();
+    eprintln!("again: {}", seed.replay("failover", KILLS, kills));
+    let mut live = LiveCluster::new(&program::quorate(), 3, seed);
+    let (mut firsts, mut slowest) = (Vec::new(), Vec::new());
+    for kill in 1..=kills {
+        live.begin();
+        live.await_writes(WRITES);
+        let (place, killed) = live.kill_leader();
+        live.await_writes(WRITES);
+        live.restart(place);
+        live.await_writes(WRITES);
+        let (since, operations, until) = live.end();
+        let pace = Pace::of(&operations, since, until);
+        let first = first_write_after(&operations, killed).unwrap();
+        eprintln!("kill {kill}: first write after {} ms; {pace}", first.as_millis());
+        firsts.push(first);
+        slowest.push(pace.slowest);
+    }
+    firsts.sort_unstable();
+    slowest.sort_unstable();
+    for (what, sorted) in [("first write", &firsts), ("slowest request", &slowest)] {
+        let [p50, p99, max] = [50, 99, 100].map(|percent| percentile(sorted, percent).as_millis());
+        eprintln!("{what}: p50 {p50} ms, p99 {p99} ms, max {max} ms");
+    }
+    eprintln!("{}", live.tally());
+    let (p99, max) = (percentile(&firsts, 99), percentile(&slowest, 100));
+    assert!(max < STUCK, "a request took {max:?}");
+    assert!(kills < CAMPAIGN || p99 <= FAILOVER_P99, "the first write came after {p99:?}");
+}

@@ -1,0 +1,92 @@
+//! A cluster that grows, shrinks, and is restarted or replaced member by member under load loses
+//! nothing and goes on writing.
+
+use std::time::Duration;
+
+use quorate_test_chaos::live::pace::Pace;
+use quorate_test_chaos::live::{Entry, LiveCluster};
+use quorate_test_chaos::seed::{Seed, number_from_env};
+use quorate_test_support::program;
+
+/// How many clusters are rolled; when it is said, times are measured.
+const ROLLS: &str = "QUORATE_CHAOS_ROLLS";
+/// Writes may not stall for longer, however busy the machine is.
+const STALL_MAX: Duration = Duration::from_secs(10);
+/// Writes may not stall for longer when times are measured.
+const MEASURED_STALL_MAX: Duration = Duration::from_secs(2);
+/// Writes between one change and the next.
+const WRITES: usize = 300;
+
+/// Changes to a cluster.
+type Change = fn(&mut LiveCluster);
+
+#[test]
+fn a_cluster_grows_and_shrinks() {
+    roll("a_cluster_grows_and_shrinks", 1, &[grow, shrink]);
+}
+
+#[test]
+fn each_of_three_is_replaced() {
+    roll("each_of_three_is_replaced", 3, &[replace]);
+}
+
+#[test]
+fn each_of_three_is_restarted() {
+    roll("each_of_three_is_restarted", 3, &[restart]);
+}
+
+/// From one to five, in both of the ways in which members are added.
+fn grow(live: &mut LiveCluster) {
+    for entry in [Entry::Voter, Entry::Learner, Entry::Learner, Entry::Voter] {
+        live.grow(entry);
+        live.await_writes(WRITES);
+    }
+}
+
+/// Down to one. In turn the leader goes, which hands over, and another one.
+fn shrink(live: &mut LiveCluster) {
+    while live.places().len() > 1 {
+        let leader = live.leader();
+        let leads = live.places().len() % 2 == 1;
+        let goes = live.places().into_iter().find(|place| (*place == leader) == leads);
+        live.shrink(goes.expect("one of several leads"));
+        live.await_writes(WRITES);
+    }
+}
+
+fn replace(live: &mut LiveCluster) {
+    for place in live.places() {
+        live.replace(place, Entry::Learner);
+        live.await_writes(WRITES);
+    }
+}
+
+fn restart(live: &mut LiveCluster) {
+    for place in live.places() {
+        live.stop(place);
+        live.restart(place);
+        live.await_writes(WRITES);
+    }
+}
+
+/// Makes `changes` to a cluster of `size` members under load, with a proof after each.
+fn roll(test: &str, size: usize, changes: &[Change]) {
+    let asked = number_from_env(ROLLS);
+    let (rolls, stall_max) = asked.map_or((1, STALL_MAX), |rolls| (rolls, MEASURED_STALL_MAX));
+    let seed = Seed::choose();
+    eprintln!("{test}, again: {}", seed.replay("rolling", ROLLS, rolls));
+    for number in 0..rolls {
+        let mut live = LiveCluster::new(&program::quorate(), size, seed.derive(number));
+        live.fill();
+        for change in changes {
+            live.begin();
+            live.await_writes(WRITES);
+            change(&mut live);
+            let (since, operations, until) = live.end();
+            let pace = Pace::of(&operations, since, until);
+            eprintln!("{test}: {pace}");
+            assert!(pace.stall < stall_max, "writes stalled for {:?}", pace.stall);
+        }
+        eprintln!("{test}: {}", live.tally());
+    }
+}
