@@ -10,12 +10,14 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use openraft::{Raft, ReadPolicy};
+use parking_lot::Mutex;
 use quorate_core::planted::{self, Mistake};
 use quorate_proto::peer as pb;
 use tokio::sync::{oneshot, watch};
 
 use crate::network::forward::{Forwarder, Lost};
 use crate::network::links::Links;
+use crate::network::standing::Standing;
 use crate::state_machine::StateMachine;
 use crate::types::{Answer, Payload, TypeConfig, Waiting};
 
@@ -95,7 +97,11 @@ pub(crate) struct OpenRaft {
     links: Arc<Links>,
     forwarder: Forwarder,
     status: watch::Receiver<RaftStatus>,
+    /// The way to ask the leader, that one, for the index of a read.
+    reads: Mutex<Option<(u64, Reads)>>,
 }
+
+type Reads = Standing<pb::ReadIndexRequest, pb::ReadIndexReply>;
 
 impl OpenRaft {
     pub(crate) fn new(
@@ -104,7 +110,7 @@ impl OpenRaft {
         forwarder: Forwarder,
         status: watch::Receiver<RaftStatus>,
     ) -> Self {
-        Self { raft, links, forwarder, status }
+        Self { raft, links, forwarder, status, reads: Mutex::default() }
     }
 
     fn me(&self) -> u64 {
@@ -135,6 +141,24 @@ impl OpenRaft {
         let follower = planted::has(Mistake::StaleReadAtFollower) && !leads();
         let leader = planted::has(Mistake::UnconfirmedLeaderRead) && leads();
         (follower || leader).then(|| self.committed())
+    }
+
+    /// What the leader says is the index of a read; nothing when it does not, or leads no more.
+    async fn read_index_of(&self, leader: u64) -> Option<u64> {
+        let mut client = self.links.to(leader)?.control;
+        let reads = self.reads.lock().take().filter(|(to, _)| *to == leader);
+        let mut reads = reads.map_or_else(Standing::new, |(_, reads)| reads);
+        let open = async move |requests| client.read_index(requests).await;
+        let asked = reads.ask(open, pb::ReadIndexRequest {});
+        let reply = match tokio::time::timeout(READ_INDEX_WITHIN, asked).await {
+            Ok(reply) => reply.inspect_err(|error| self.links.notice().read(error)).ok()?,
+            Err(_) => {
+                self.links.renew(leader);
+                return None;
+            }
+        };
+        *self.reads.lock() = Some((leader, reads));
+        reply.leads.then_some(reply.index)
     }
 
     async fn propose_anywhere(&self, command: Bytes) -> Result<Answer, Unavailable> {
@@ -218,18 +242,7 @@ impl Consensus for OpenRaft {
                     let asked = tokio::time::timeout(READ_INDEX_WITHIN, asked).await;
                     asked.unwrap_or(Err(not_leader))
                 }
-                Some(leader) => {
-                    let mut client = self.links.to(leader).ok_or(not_leader)?.control;
-                    let asked = client.read_index(pb::ReadIndexRequest {});
-                    match tokio::time::timeout(READ_INDEX_WITHIN, asked).await {
-                        Ok(Ok(reply)) if reply.get_ref().leads => Ok(reply.into_inner().index),
-                        Ok(_) => Err(not_leader),
-                        Err(_) => {
-                            self.links.renew(leader);
-                            Err(not_leader)
-                        }
-                    }
-                }
+                Some(leader) => self.read_index_of(leader).await.ok_or(not_leader),
             }
         })
     }

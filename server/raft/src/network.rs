@@ -24,6 +24,7 @@ pub(crate) mod guard;
 pub(crate) mod links;
 pub(crate) mod metrics;
 pub(crate) mod server;
+pub(crate) mod standing;
 pub(crate) mod transfer;
 
 use std::io;

@@ -210,10 +210,12 @@ impl Campaign {
         load.ask(self.runtime.handle(), client, request);
     }
 
-    /// A compaction of what was proven already: nothing else can be proven without its history.
+    /// A compaction of what was proven already, as nothing else can be proven without its history,
+    /// and what no watch wants any more: one that begins in the past may not have come far yet.
     fn compaction(&mut self) -> Request {
         let model = self.checker.model();
-        let (least, most) = (model.compacted(), model.revision());
+        let seen = self.watchers.iter().map(Watcher::seen).fold(model.revision(), i64::min);
+        let (least, most) = (model.compacted(), seen.max(model.compacted()));
         let all = model.bytes() > MODEL_BYTES_MAX;
         let revision = if all { most } else { self.rng.random_range(least..=most) };
         Request::Compact(CompactionRequest { revision, physical: true })
@@ -360,9 +362,10 @@ impl Campaign {
     }
 
     fn catch_up(&self, revision: i64) {
-        wait::until("watches that catch up", CATCH_UP_WITHIN, || {
+        let caught_up = wait::within(CATCH_UP_WITHIN, || {
             self.watchers.iter().all(|watcher| watcher.seen() >= revision).then_some(())
         });
+        assert!(caught_up.is_some(), "{}", audit::laggards(&self.watchers, revision));
     }
 
     /// Ends the watch that is replaced each round, and opens one on random keys that begins

@@ -31,13 +31,13 @@ fn survives(ground: Ground, rounds: u64) {
 
 #[test]
 fn kills() {
-    survives(Ground::Processes, 8);
+    survives(Ground::Processes, 14);
 }
 
 #[test]
 fn partitions_and_pauses() {
     if Net::can_be_made("partitions") {
-        survives(Ground::Network, 4);
+        survives(Ground::Network, 10);
     }
 }
 

@@ -4,21 +4,23 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryFutureExt};
 use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
 };
-use openraft::network::{RPCOption, RPCTypes};
+use openraft::network::{RPCOption, RPCTypes, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, RaftNetworkFactory, RaftNetworkV2};
-use tonic::Status;
+use quorate_proto::peer as pb;
+use tonic::{Response, Status};
 
 use super::append::{Appended, Error, append, failed, malformed};
 use super::codec;
 use super::links::{Link, Links};
+use super::standing::Standing;
 use crate::state_machine::SnapshotHandle;
 use crate::types::{Peer, TypeConfig, Vote};
 
@@ -30,18 +32,30 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, _node: &Peer) -> Network {
-        Network { links: self.0.clone(), target }
+        Network { route: Route { links: self.0.clone(), target }, beats: None }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _node: &Peer) -> Network {
+        let route = Route { links: self.0.clone(), target };
+        Network { route, beats: Some(Standing::new()) }
     }
 }
 
 /// openraft's client of one member. The connections belong to [`Links`]: each kind of message has
 /// its own, whoever sends it.
 pub(crate) struct Network {
+    route: Route,
+    /// The way of heartbeats, in the client that openraft has for them alone.
+    beats: Option<Standing<pb::AppendRequest, pb::AppendReply>>,
+}
+
+/// The way to one member.
+struct Route {
     links: Arc<Links>,
     target: u64,
 }
 
-impl Network {
+impl Route {
     fn link(&self) -> Result<Link, Error> {
         self.links.to(self.target).ok_or_else(|| {
             let error = AnyError::error(format!("{:x} is no member", self.target));
@@ -54,10 +68,10 @@ impl Network {
         &self,
         action: RPCTypes,
         within: Duration,
-        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+        call: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Error> {
         let failure = match tokio::time::timeout(within, call).await {
-            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(status)) => failed(&status),
             Err(_) => RPCError::Timeout(Timeout {
                 action,
@@ -85,11 +99,15 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, Error> {
         let last = codec::last_of(&request);
-        let Link { mut control, metrics, .. } = self.link()?;
-        let call = control.heartbeat(codec::append_to_wire(request));
+        let Link { mut control, metrics, .. } = self.route.link()?;
         let started = Instant::now();
-        let reply = self.call(RPCTypes::AppendEntries, option.hard_ttl(), call).await;
-        let reply = reply.inspect_err(|_| self.links.metrics().heartbeat_failed())?;
+        let beats = self.beats.get_or_insert_with(Standing::new);
+        let call = beats.ask(
+            async move |requests| control.heartbeat(requests).await,
+            codec::append_to_wire(request),
+        );
+        let reply = self.route.call(RPCTypes::AppendEntries, option.hard_ttl(), call).await;
+        let reply = reply.inspect_err(|_| self.route.links.metrics().heartbeat_failed())?;
         metrics.round_trip.observe(started.elapsed().as_secs_f64());
         codec::response_from_wire(reply, last).map_err(|error| malformed(&error))
     }
@@ -97,15 +115,18 @@ impl RaftNetworkV2<TypeConfig> for Network {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> openraft::base::BoxFuture<'s, Result<openraft::base::BoxStream<'s, Appended>, Error>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
+        if self.beats.is_some() {
+            return stream_append_sequential(self, input, option);
+        }
         Box::pin(async move {
-            let client = self.link()?.log;
-            let replies = append(client, input, self.links.stall()).await?;
-            let (links, target) = (self.links.clone(), self.target);
+            let client = self.route.link()?.log;
+            let replies = append(client, input, self.route.links.stall()).await?;
+            let (links, target) = (self.route.links.clone(), self.route.target);
             let replies = replies.inspect(move |reply| {
                 if matches!(reply, Err(RPCError::Network(_))) {
                     links.renew(target);
@@ -121,9 +142,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
-        let mut client = self.link()?.control;
-        let call = client.vote(codec::vote_request_to_wire(&request));
-        let reply = self.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
+        let mut client = self.route.link()?.control;
+        let call = client.vote(codec::vote_request_to_wire(&request)).map_ok(Response::into_inner);
+        let reply = self.route.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
         codec::vote_response_from_wire(reply).map_err(|error| malformed(&error))
     }
 
@@ -132,9 +153,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
-        let mut client = self.link()?.control;
-        let call = client.pre_vote(codec::vote_request_to_wire(&request));
-        let reply = self.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
+        let mut client = self.route.link()?.control;
+        let call =
+            client.pre_vote(codec::vote_request_to_wire(&request)).map_ok(Response::into_inner);
+        let reply = self.route.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
         codec::vote_response_from_wire(reply).map_err(|error| malformed(&error))
     }
 
@@ -145,10 +167,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let client = self.link().map_err(streaming)?.bulk;
-        let transfer = self.links.metrics().peers.begin_sending(self.target);
+        let client = self.route.link().map_err(streaming)?.bulk;
+        let transfer = self.route.links.metrics().peers.begin_sending(self.route.target);
         let sent = super::transfer::send(client, vote, snapshot, cancel).await;
-        let sent = sent.inspect_err(|_| self.links.renew(self.target))?;
+        let sent = sent.inspect_err(|_| self.route.links.renew(self.route.target))?;
         transfer.arrived();
         Ok(sent)
     }
@@ -158,9 +180,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, Error> {
-        let mut client = self.link()?.control;
-        let call = client.transfer_leader(codec::transfer_to_wire(&request));
-        let reply = self.call(RPCTypes::TransferLeader, option.hard_ttl(), call).await?;
+        let mut client = self.route.link()?.control;
+        let call =
+            client.transfer_leader(codec::transfer_to_wire(&request)).map_ok(Response::into_inner);
+        let reply = self.route.call(RPCTypes::TransferLeader, option.hard_ttl(), call).await?;
         codec::transferred_from_wire(reply, &request).map_err(|error| malformed(&error))
     }
 }

@@ -66,7 +66,9 @@ fn malformed(error: codec::Malformed) -> Status {
 #[tonic::async_trait]
 impl Peer for PeerService {
     type AppendStream = Stream_<pb::AppendReply>;
+    type HeartbeatStream = Stream_<pb::AppendReply>;
     type ProposeStream = Stream_<pb::ProposalReplies>;
+    type ReadIndexStream = Stream_<pb::ReadIndexReply>;
 
     async fn append(
         &self,
@@ -94,14 +96,16 @@ impl Peer for PeerService {
 
     async fn heartbeat(
         &self,
-        request: Request<pb::AppendRequest>,
-    ) -> Result<Response<pb::AppendReply>, Status> {
+        request: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let from = self.admit(&request)?;
-        let request = codec::append_from_wire(request.into_inner()).map_err(malformed)?;
-        self.0.heard.note(from, &request.vote);
-        let (previous, last) = (request.prev_log_id, codec::last_of(&request));
-        let response = self.0.raft.append_entries(request).await.map_err(|e| failed(&e))?;
-        Ok(Response::new(codec::response_to_wire(response, previous, last)))
+        let requests = request.into_inner().take_until(self.0.stop.clone().cancelled_owned());
+        let inner = self.0.clone();
+        let replies = requests.then(move |request| {
+            let inner = inner.clone();
+            async move { beat(&inner, from, request?).await }
+        });
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn vote(
@@ -169,16 +173,19 @@ impl Peer for PeerService {
 
     async fn read_index(
         &self,
-        request: Request<pb::ReadIndexRequest>,
-    ) -> Result<Response<pb::ReadIndexReply>, Status> {
-        self.admit(&request)?;
-        match self.0.read_index_here().await {
-            Ok(index) => Ok(Response::new(pb::ReadIndexReply { leads: true, index })),
-            Err(Unavailable::Stopped) => Err(Status::unavailable("the member is stopping")),
-            Err(Unavailable::NotLeader { .. } | Unavailable::LeaderChanged) => {
-                Ok(Response::new(pb::ReadIndexReply::default()))
+        request: Request<Streaming<pb::ReadIndexRequest>>,
+    ) -> Result<Response<Self::ReadIndexStream>, Status> {
+        let from = self.admit(&request)?;
+        let requests = request.into_inner().take_until(self.0.stop.clone().cancelled_owned());
+        let inner = self.0.clone();
+        let replies = requests.then(move |request| {
+            let inner = inner.clone();
+            async move {
+                request?;
+                read_index(&inner, from).await
             }
-        }
+        });
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn renew_lease(
@@ -242,6 +249,34 @@ impl Peer for PeerService {
 
 fn lease_outcome(outcome: pb::lease_reply::Outcome) -> pb::LeaseReply {
     pb::LeaseReply { outcome: outcome as i32, ..Default::default() }
+}
+
+/// Answers one heartbeat.
+async fn beat(
+    inner: &Inner,
+    from: u64,
+    request: pb::AppendRequest,
+) -> Result<pb::AppendReply, Status> {
+    let request = codec::append_from_wire(request).map_err(malformed)?;
+    inner.heard.note(from, &request.vote);
+    let (previous, last) = (request.prev_log_id, codec::last_of(&request));
+    let response = inner.raft.append_entries(request).await.map_err(|e| failed(&e))?;
+    Ok(codec::response_to_wire(response, previous, last))
+}
+
+/// Answers one question for the index of a read.
+async fn read_index(inner: &Inner, from: u64) -> Result<pb::ReadIndexReply, Status> {
+    // It may have been removed since it began to ask.
+    if let Some(refusal) = guard::removed(from, &inner.store, &inner.peers) {
+        return Err(refusal);
+    }
+    match inner.read_index_here().await {
+        Ok(index) => Ok(pb::ReadIndexReply { leads: true, index }),
+        Err(Unavailable::Stopped) => Err(Status::unavailable("the member is stopping")),
+        Err(Unavailable::NotLeader { .. } | Unavailable::LeaderChanged) => {
+            Ok(pb::ReadIndexReply::default())
+        }
+    }
 }
 
 /// Proposes what comes on a stream.

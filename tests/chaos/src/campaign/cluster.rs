@@ -255,10 +255,12 @@ impl ClusterCampaign {
         self.rng.random_range(0..SIZE)
     }
 
-    /// A compaction of what was proven already: nothing else can be proven without its history.
+    /// A compaction of what was proven already, as nothing else can be proven without its history,
+    /// and what no watch wants any more: one that begins in the past may not have come far yet.
     fn compaction(&mut self) -> Request {
         let model = self.checker.model();
-        let (least, most) = (model.compacted(), model.revision());
+        let seen = self.watchers.iter().map(Watcher::seen).fold(model.revision(), i64::min);
+        let (least, most) = (model.compacted(), seen.max(model.compacted()));
         let all = model.bytes() > MODEL_BYTES_MAX;
         let revision = if all { most } else { self.rng.random_range(least..=most) };
         Request::Compact(CompactionRequest { revision, physical: true })

@@ -1,5 +1,6 @@
 //! One watch that is resumed after every interruption, where it was interrupted.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,6 +24,8 @@ use crate::history::{Clock, Moment, Observation, Observed};
 const PROGRESS_EVERY: Duration = Duration::from_millis(25);
 /// Requests that wait to be sent; more are dropped, for they ask the same again.
 const REQUESTS_MAX: usize = 4;
+/// How much of what a watch was told is shown of it, from the end.
+const LAST_SHOWN: usize = 4;
 
 /// A watch.
 #[derive(Debug)]
@@ -109,6 +112,16 @@ impl Watcher {
         let end = told.iter().position(|observation| observation.at > until);
         let end = end.unwrap_or(told.len());
         told.drain(..end).collect()
+    }
+}
+
+/// Where it is, and what it was told since the last time that somebody took it.
+impl fmt::Display for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_closed() { "closed" } else { "open" };
+        write!(f, "watch {}, {state}, has seen {}: {:?}", self.number, self.seen(), self.interest)?;
+        let told = self.state.told.lock().expect("nobody panics with it");
+        told.iter().rev().take(LAST_SHOWN).rev().try_for_each(|told| write!(f, "\n  {told:?}"))
     }
 }
 

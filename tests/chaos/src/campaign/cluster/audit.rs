@@ -40,10 +40,11 @@ impl ClusterCampaign {
         let proven = self.checker.model().revision();
         let reached = events.last().and_then(|event| event.kv.as_ref());
         let reached = reached.map_or(proven, |kv| kv.mod_revision);
-        wait::until("watches that catch up", CATCH_UP_WITHIN, || {
+        let caught_up = wait::within(CATCH_UP_WITHIN, || {
             self.reopen_watches();
             self.watchers.iter().all(|watcher| watcher.seen() >= reached).then_some(())
         });
+        assert!(caught_up.is_some(), "{}", audit::laggards(&self.watchers, reached));
         let until = self.clock.now();
         let observations = self.watchers.iter().flat_map(|watcher| watcher.take(until)).collect();
         let audit = Audit { events, since, until };
