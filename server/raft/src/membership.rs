@@ -112,8 +112,14 @@ impl Membership {
             Change::Update(update) => self.update(update).await,
             Change::Promote(promote) => {
                 let promoted = self.promote(promote.id).await;
-                let refusal = promoted.as_ref().err().map(Refusal::as_str_name);
-                self.metrics.cluster.promoted(refusal);
+                match &promoted {
+                    // Whoever leads counts it.
+                    Err(Refusal::NotLeader) => {}
+                    outcome => {
+                        let reason = outcome.as_ref().err().map(|refusal| reason(*refusal));
+                        self.metrics.cluster.promoted(reason);
+                    }
+                }
                 promoted
             }
         }
@@ -403,5 +409,21 @@ fn check_urls(draft: &Draft, urls: &[String], of: Option<u64>) -> Result<(), Ref
     match urls.iter().any(|url| used.contains(url)) {
         true => Err(Refusal::UrlExists),
         false => Ok(()),
+    }
+}
+
+/// Why a promotion was refused, in the words that etcd's metric has for it.
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotFound => "membership: ID not found",
+        Refusal::NotLearner => "membership: can only promote a learner member",
+        Refusal::LearnerNotReady => {
+            "etcdserver: can only promote a learner member which is in sync with leader"
+        }
+        Refusal::NotEnoughStarted => {
+            "etcdserver: re-configuration failed due to not enough started members"
+        }
+        Refusal::Unhealthy => "etcdserver: unhealthy cluster",
+        other => other.as_str_name(),
     }
 }

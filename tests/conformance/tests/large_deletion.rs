@@ -1,0 +1,84 @@
+//! One request that deletes more keys than are told of in one go is one message to each watch, as
+//! etcd's is: to one that is there and to one that comes later.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use bytes::Bytes;
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_proto::etcdserverpb::request_op::Request;
+use quorate_proto::etcdserverpb::watch_client::WatchClient;
+use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_test_conformance::pair::Pair;
+use quorate_test_support::client::channel;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+/// More than Quorate tells watches of in one go, twice over.
+const KEYS: usize = 2500;
+/// As many as a transaction may have.
+const PUTS: usize = 128;
+
+fn key(number: usize) -> Bytes {
+    format!("k/{number:05}").into()
+}
+
+async fn put_all(client: &mut KvClient<Channel>) {
+    let puts: Vec<pb::RequestOp> = (0..KEYS)
+        .map(|number| {
+            let value = format!("value of {number}").into();
+            let put = pb::PutRequest { key: key(number), value, ..Default::default() };
+            pb::RequestOp { request: Some(Request::RequestPut(put)) }
+        })
+        .collect();
+    for success in puts.chunks(PUTS) {
+        let txn = pb::TxnRequest { success: success.to_vec(), ..Default::default() };
+        client.txn(txn).await.unwrap();
+    }
+}
+
+/// A watch of all keys with what they held; the answer that it is there has come.
+async fn watch(url: &str, start_revision: i64) -> Streaming<pb::WatchResponse> {
+    let create = pb::WatchCreateRequest {
+        key: "k/".into(),
+        range_end: "k0".into(),
+        start_revision,
+        prev_kv: true,
+        ..Default::default()
+    };
+    let request = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    // It is asked nothing more, and goes on.
+    let requests = tokio_stream::once(request);
+    let mut answers = WatchClient::new(channel(url)).watch(requests).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().unwrap().created);
+    answers
+}
+
+/// What both watches of a server are told.
+async fn told(url: &str) -> [pb::WatchResponse; 2] {
+    let mut client = KvClient::new(channel(url));
+    put_all(&mut client).await;
+    let mut early = watch(url, 0).await;
+    let delete =
+        pb::DeleteRangeRequest { key: "k/".into(), range_end: "k0".into(), ..Default::default() };
+    let deleted = client.delete_range(delete).await.unwrap().into_inner();
+    let revision = deleted.header.unwrap().revision;
+    let mut late = watch(url, revision).await;
+    let mut answers = [early.message().await.unwrap(), late.message().await.unwrap()];
+    for answer in answers.iter_mut().flatten() {
+        // Ids and terms are not what this is about.
+        answer.header = Some(pb::ResponseHeader { revision, ..Default::default() });
+    }
+    answers.map(Option::unwrap)
+}
+
+#[test]
+fn of_many_keys_is_one_message() {
+    let Some(mut pair) = Pair::start("large deletion", &[]) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let [quorate, etcd] = pair.both().map(|(_, server)| runtime.block_on(told(&server.url())));
+    pair.assert_sound();
+    for (quorate, etcd) in quorate.iter().zip(&etcd) {
+        assert_eq!(quorate.events.len(), KEYS);
+        assert!(quorate == etcd, "Quorate: {quorate:?}\netcd: {etcd:?}");
+    }
+}
