@@ -311,10 +311,13 @@ async fn start_raft(
         if raft.voter_ids().eq([id]) {
             // Without this a single voter would wait for its first tick.
             raft.trigger().elect(false).await.map_err(|e| error(&e))?;
+            // Whether it came in time does not matter: the next tick elects again.
+            raft.wait(Some(options.election_timeout)).current_leader(id, "alone").await.ok();
         }
     } else if let Origin::Founded(founders) = origin {
         raft.initialize(founders).await.map_err(|e| error(&e))?;
     }
+    raft.runtime_config().elect(true);
     Ok(raft)
 }
 
@@ -336,6 +339,8 @@ fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
         purge_batch_size: 1024,
         install_snapshot_timeout: millis(SNAPSHOT_WITHIN),
         enable_pre_vote: Some(true),
+        // Not before it is started: a tick must not elect a single voter a second time.
+        enable_elect: false,
         // A leader that lost power may not know what it had committed: it must be elected again.
         enable_leader_restore: Some(false),
         ..Config::default()

@@ -75,7 +75,7 @@ struct Exchange<S> {
     replies: Streaming<pb::AppendReply>,
     /// Requests without a reply, sent or not.
     owed: usize,
-    /// When the last reply came, or a reply began to be owed.
+    /// When the last reply came, or a reply, or the end of them, began to be owed.
     heard: Instant,
     stall: Duration,
 }
@@ -86,6 +86,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
     async fn next(&mut self) -> Option<Result<pb::AppendReply, Status>> {
         loop {
             let takes_requests = self.sender.is_some() && self.owed < APPENDS_MAX;
+            let is_owed = self.owed > 0 || self.sender.is_none();
             tokio::select! {
                 reply = self.replies.message() => {
                     self.owed = self.owed.saturating_sub(1);
@@ -93,7 +94,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
                     return reply.transpose();
                 }
                 request = self.requests.next(), if takes_requests => self.send(request),
-                () = tokio::time::sleep_until(self.heard + self.stall), if self.owed > 0 => {
+                () = tokio::time::sleep_until(self.heard + self.stall), if is_owed => {
                     return Some(Err(Status::deadline_exceeded("no reply to entries")));
                 }
             }
@@ -101,13 +102,13 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
     }
 
     fn send(&mut self, request: Option<AppendEntriesRequest<TypeConfig>>) {
+        if self.owed == 0 {
+            self.heard = Instant::now();
+        }
         let Some(request) = request else {
             self.sender = None;
             return;
         };
-        if self.owed == 0 {
-            self.heard = Instant::now();
-        }
         self.owed += 1;
         if let Some(sender) = &self.sender {
             // There is room for all that may be owed; and who does not listen, will not reply.

@@ -60,7 +60,7 @@ impl ClusterCampaign {
     fn seal(&mut self) -> Vec<Operation> {
         let mut asked = Vec::new();
         for place in 0..SIZE {
-            wait::until("a write by way of each member", ELECT_WITHIN, || {
+            let written = wait::within(ELECT_WITHIN, || {
                 let mut client = self.client(place);
                 let id = self.clock.operation_id();
                 let (key, value) = (shared_key(0), value(id, 0, SEAL_BYTES));
@@ -70,6 +70,9 @@ impl ClusterCampaign {
                 asked.push(operation);
                 done.then_some(())
             });
+            let last = asked.last().expect("it asked at least once");
+            let name = self.cluster.members[place].name();
+            assert!(written.is_some(), "no write by way of {name} within {ELECT_WITHIN:?}: {last}");
         }
         asked
     }
