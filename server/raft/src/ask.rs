@@ -1,12 +1,13 @@
 //! What only the leader can answer, asked there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_proto::peer as pb;
 use quorate_proto::peer::lease_reply::Outcome;
 use quorate_proto::peer::member_change::{Add, Change, Promote, Remove, Update};
 use quorate_proto::peer::member_change_reply::Refusal;
 
+use crate::exclusion::Exclusion;
 use crate::lessor::{Renewal, TimeToLive};
 use crate::member::{Member, MemberInfo};
 use crate::request::{MemberError, RequestError};
@@ -15,6 +16,8 @@ use crate::request::{MemberError, RequestError};
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// How long the leader may take for a lease.
 const LEASE_WITHIN: Duration = Duration::from_secs(1);
+/// So many election timeouts without a leader say that there is no quorum.
+const ELECTIONS: u32 = 3;
 
 impl Member {
     /// Gives a lease its full time again.
@@ -117,7 +120,16 @@ impl Member {
 
     /// Removes a member, which stops.
     pub async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
-        self.change_members(Change::Remove(Remove { id })).await.map(drop)
+        match self.change_members(Change::Remove(Remove { id })).await {
+            // It is done: that is why nobody answers this member any more.
+            Err(MemberError::Request(RequestError::Stopped | RequestError::LeaderChanged))
+                if id == self.identity().member_id
+                    && self.links().notice().posted_now() == Some(Exclusion::Removed) =>
+            {
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
     }
 
     /// Changes where a member is reached by the others.
@@ -133,7 +145,13 @@ impl Member {
     /// Has the leader make a change, and waits until it is made here too.
     async fn change_members(&self, change: Change) -> Result<pb::MemberChangeReply, MemberError> {
         let changed = self.in_time(async {
+            let begun = Instant::now();
             loop {
+                // As etcd, which looks at the connections before it looks for a leader.
+                let is_known = self.leader().is_some() || begun.elapsed() < self.patience();
+                if matches!(change, Change::Add(_)) && self.is_strict() && !is_known {
+                    return Err(MemberError::Unhealthy);
+                }
                 if let Some(reply) = self.ask_change(&change).await {
                     let reply = refused(reply)?;
                     self.progress().reach(reply.index).await;
@@ -186,6 +204,15 @@ impl Member {
             Ok(Err(_)) => Err(RequestError::Stopped.into()),
             Err(_) => Err(RequestError::Timeout.into()),
         }
+    }
+
+    /// How long an election may take before the members count as too few.
+    fn patience(&self) -> Duration {
+        self.election_timeout() * ELECTIONS
+    }
+
+    fn is_strict(&self) -> bool {
+        self.inner().membership.is_strict()
     }
 
     fn leader(&self) -> Option<u64> {

@@ -67,6 +67,11 @@ impl Notice {
         self.0.borrow().is_some()
     }
 
+    /// Why the cluster goes on without this member, if that is known.
+    pub(crate) fn posted_now(&self) -> Option<Exclusion> {
+        *self.0.borrow()
+    }
+
     /// Waits until the cluster goes on without this member.
     ///
     /// # Cancel safety

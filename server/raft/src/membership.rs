@@ -125,6 +125,11 @@ impl Membership {
         }
     }
 
+    /// Whether changes are refused that could cost the quorum.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.rules.is_strict
+    }
+
     /// Waits until this member knows who answers it: one that leads for a moment only cannot tell
     /// yet whether a change could cost the quorum.
     async fn know_activity(&self) -> Result<(), Refusal> {
@@ -224,12 +229,12 @@ impl Membership {
         if !peer.is_learner {
             return Err(Refusal::NotLearner);
         }
-        if self.rules.is_strict {
-            self.check_promote(&draft, id)?;
-        }
         let (matched, last) = self.positions(id);
         if matched.unwrap_or(0) * 100 < last * READY_PERCENT {
             return Err(Refusal::LearnerNotReady);
+        }
+        if self.rules.is_strict {
+            self.check_promote(&draft)?;
         }
         let peer = Peer { peer_urls: peer.peer_urls.clone(), is_learner: false };
         self.set_peer(id, peer).await?;
@@ -343,10 +348,11 @@ impl Membership {
         Ok(())
     }
 
-    fn check_promote(&self, draft: &Draft, id: u64) -> Result<(), Refusal> {
+    /// The learner itself runs: it has the log.
+    fn check_promote(&self, draft: &Draft) -> Result<(), Refusal> {
         let members = draft.full_members().count();
-        let started = self.started(draft.full_members().chain([id]));
-        match started < quorum(members + 1) {
+        let started = self.started(draft.full_members());
+        match started + 1 < quorum(members + 1) {
             true => Err(Refusal::NotEnoughStarted),
             false => Ok(()),
         }

@@ -7,6 +7,7 @@ use openraft::Raft;
 use quorate_core::Error;
 use quorate_core::store::Shared;
 use quorate_proto::peer as pb;
+use quorate_storage::OnFault;
 use quorate_storage::data_dir::Identity;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) refusals: Refusals,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
+    pub(crate) on_fault: OnFault,
     /// Ends what others keep open here, and this one there.
     pub(crate) stop: CancellationToken,
 }
@@ -59,6 +61,18 @@ impl Inner {
     pub(crate) async fn read_index_here(&self) -> Result<u64, Unavailable> {
         let asked = tokio::time::timeout(CONFIRM_WITHIN, read_index_here(&self.raft)).await;
         asked.unwrap_or(Err(Unavailable::NotLeader { leader: None }))
+    }
+
+    /// Ends the member when its log lacks what it had acknowledged to the leader it follows: a data
+    /// directory from a backup, or one that lost writes. With its vote, others that never had an
+    /// acknowledged write could elect one of them.
+    pub(crate) fn lacks(&self, acknowledged: u64) {
+        let id = self.identity.member_id;
+        (self.on_fault)(format!(
+            "this member had acknowledged the log up to index {acknowledged} and does not have \
+             it any more: its data directory is an older copy, or has lost writes. Remove the \
+             member (etcdctl member remove {id:x}) and add it again with an empty data directory"
+        ));
     }
 
     /// Gives a lease its full time again; `None` when this member does not lead.

@@ -156,7 +156,7 @@ pub(crate) async fn assemble(
         progress: progress.clone(),
         quota: quota.clone(),
         metrics: metrics.clone(),
-        on_fault,
+        on_fault: on_fault.clone(),
     });
     let raft = start_raft(identity.member_id, origin, options, wal, machine, links.clone()).await?;
     let (status, status_receiver) = watch::channel(RaftStatus::default());
@@ -186,6 +186,7 @@ pub(crate) async fn assemble(
         refusals: Refusals::default(),
         metrics,
         tasks,
+        on_fault,
         stop,
     };
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));

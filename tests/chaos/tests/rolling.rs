@@ -17,6 +17,9 @@ const MEASURED_STALL_MAX: Duration = Duration::from_secs(2);
 /// Writes between one change and the next.
 const WRITES: usize = 300;
 
+/// The largest cluster.
+const SIZE_MAX: usize = 9;
+
 /// Changes to a cluster.
 type Change = fn(&mut LiveCluster);
 
@@ -35,9 +38,10 @@ fn each_of_three_is_restarted() {
     roll("each_of_three_is_restarted", 3, &[restart]);
 }
 
-/// From one to five, in both of the ways in which members are added.
+/// From one to nine, in both of the ways in which members are added.
 fn grow(live: &mut LiveCluster) {
-    for entry in [Entry::Voter, Entry::Learner, Entry::Learner, Entry::Voter] {
+    let entries = [Entry::Voter, Entry::Learner, Entry::Learner, Entry::Voter];
+    for entry in entries.into_iter().cycle().take(SIZE_MAX - 1) {
         live.grow(entry);
         live.await_writes(WRITES);
     }

@@ -67,8 +67,11 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        self.0.member().remove_member(request.into_inner().id).await.map_err(status)?;
-        let (header, members) = (self.header(), self.members());
+        let id = request.into_inner().id;
+        self.0.member().remove_member(id).await.map_err(status)?;
+        let (header, mut members) = (self.header(), self.members());
+        // Who removes itself may never apply it.
+        members.retain(|member| member.id != id);
         Ok(Response::new(pb::MemberRemoveResponse { header, members }))
     }
 

@@ -14,6 +14,8 @@ use super::stubs::lease_server::Lease;
 use crate::error::{ApiError, status};
 use crate::ids::random_lease_id;
 use crate::server::Server;
+use crate::service::needs_leader;
+use crate::watch::stream::leader_lost;
 
 /// The Lease service of a server.
 pub(crate) struct LeaseService(pub(crate) Server);
@@ -78,20 +80,28 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<KeepAliveStream>, Status> {
-        let start = Some((self.0.clone(), request.into_inner()));
+        let needs_leader = needs_leader(request.metadata().as_ref());
+        let lost = Box::pin(leader_lost(self.0.clone(), needs_leader));
+        let start = Some((self.0.clone(), request.into_inner(), lost));
         // The stream ends when the client has nothing more to ask, or with the first error.
         let answers = stream::unfold(start, |state| async move {
-            let (server, mut requests) = state?;
-            let request = tokio::select! {
-                request = requests.message() => request,
-                () = server.stopping().cancelled() => Err(status(ApiError::Stopped)),
+            let (server, mut requests, mut lost) = state?;
+            let answered = async {
+                let request = tokio::select! {
+                    request = requests.message() => request,
+                    () = server.stopping().cancelled() => Err(status(ApiError::Stopped)),
+                };
+                match request {
+                    Ok(None) => None,
+                    Ok(Some(request)) => Some(server.keep_alive(request.id).await),
+                    Err(error) => Some(Err(error)),
+                }
             };
-            let answer = match request {
-                Ok(None) => return None,
-                Ok(Some(request)) => server.keep_alive(request.id).await,
-                Err(error) => Err(error),
+            let answer = tokio::select! {
+                answer = answered => answer?,
+                () = &mut lost => Err(status(ApiError::NoLeader)),
             };
-            let go_on = answer.is_ok().then_some((server, requests));
+            let go_on = answer.is_ok().then_some((server, requests, lost));
             Some((answer, go_on))
         });
         Ok(Response::new(Box::pin(answers)))

@@ -333,7 +333,7 @@ impl WatchStream {
 }
 
 /// Ends when no leader has been known for three election timeouts, for a stream that needs one.
-async fn leader_lost(server: Server, needed: bool) {
+pub(crate) async fn leader_lost(server: Server, needed: bool) {
     if !needed {
         std::future::pending::<()>().await;
     }

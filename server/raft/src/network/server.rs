@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
-use openraft::raft::StreamAppendResult;
+use openraft::raft::{AppendEntriesResponse, StreamAppendResult};
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use prost::Message;
 use quorate_proto::peer as pb;
@@ -261,6 +261,11 @@ async fn beat(
     inner.heard.note(from, &request.vote);
     let (previous, last) = (request.prev_log_id, codec::last_of(&request));
     let response = inner.raft.append_entries(request).await.map_err(|e| failed(&e))?;
+    // A heartbeat follows what this member has acknowledged in this term.
+    if let (AppendEntriesResponse::Conflict, Some(acknowledged)) = (&response, &previous) {
+        inner.lacks(acknowledged.index());
+        return Err(Status::failed_precondition("the log lacks what was acknowledged"));
+    }
     Ok(codec::response_to_wire(response, previous, last))
 }
 

@@ -7,6 +7,7 @@ mod existing;
 mod forced;
 mod founded;
 mod learner;
+mod leaving;
 mod srv;
 
 use quorate_test_support::cluster::Cluster;

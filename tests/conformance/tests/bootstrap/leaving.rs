@@ -1,0 +1,61 @@
+//! Members that leave their cluster, or must.
+
+use std::fs;
+use std::process::Command;
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
+
+use crate::{assert_says, cluster};
+
+#[test]
+fn who_removes_itself_is_answered() {
+    let mut cluster = cluster(3);
+    let (leader, _) = cluster.leader();
+    let follower = (leader + 1) % 3;
+    // Of the two that are left the leader goes.
+    for place in [follower, leader] {
+        let id = cluster.status(place).header.unwrap().member_id;
+        let client = ClusterClient::new(cluster.channel(place));
+        let removed = cluster.retry("a removal", async || {
+            // Members that were elected lately refuse it for a while.
+            let removed = client.clone().member_remove(pb::MemberRemoveRequest { id }).await;
+            removed.map(tonic::Response::into_inner)
+        });
+        assert!(removed.members.iter().all(|member| member.id != id), "{removed:?}");
+        let end = cluster.members[place].wait_for_end();
+        let said = cluster.members[place].log_of_run();
+        assert_says(&said, &["permanently removed from the cluster"]);
+        assert!(end.code().is_some(), "{end}: {said}");
+    }
+    let last = (0..3).find(|place| ![leader, follower].contains(place)).unwrap();
+    cluster.put(last, "key", "value");
+    assert_eq!(cluster.list(last).len(), 1);
+}
+
+#[test]
+fn an_older_copy_of_the_data_ends_the_member() {
+    let mut cluster = cluster(3);
+    let (leader, _) = cluster.leader();
+    let place = (leader + 1) % 3;
+    cluster.put(place, "key", "old");
+    cluster.members[place].kill();
+    let folder = tempfile::tempdir().unwrap();
+    let (data, copy) = (cluster.members[place].data_dir(), folder.path().join("copy"));
+    let copied = Command::new("cp").arg("-a").args([&data, &copy]).status().unwrap();
+    assert!(copied.success());
+    cluster.members[place].start();
+    // It answers: so it has, and the leader knows.
+    cluster.put(place, "key", "new");
+    assert_eq!(cluster.get(place, "key"), Some("new".to_owned()));
+    cluster.members[place].kill();
+    fs::remove_dir_all(&data).unwrap();
+    let copied = Command::new("cp").arg("-a").args([&copy, &data]).status().unwrap();
+    assert!(copied.success());
+    cluster.members[place].spawn();
+    let end = cluster.members[place].wait_for_end();
+    let said = cluster.members[place].log_of_run();
+    assert_eq!(end.code(), Some(1), "{said}");
+    assert_says(&said, &["its data directory is an older copy", "etcdctl member remove"]);
+    cluster.put(leader, "key", "newer");
+}
