@@ -8,6 +8,7 @@ mod forced;
 mod founded;
 mod learner;
 mod leaving;
+mod quorum;
 mod srv;
 
 use quorate_test_support::cluster::Cluster;
