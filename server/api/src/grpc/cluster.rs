@@ -1,6 +1,6 @@
 //! The Cluster service.
 
-use http::Uri;
+use http::uri::Authority;
 use quorate_proto::etcdserverpb as pb;
 use quorate_raft::MemberInfo;
 use tonic::{Request, Response, Status};
@@ -17,23 +17,29 @@ pub(crate) fn member_message(member: MemberInfo) -> pb::Member {
     pb::Member { id, name, peer_urls, client_urls, is_learner }
 }
 
+/// A peer URL as the cluster keeps it; none for one that nobody could be reached at.
+fn peer_url(text: &str) -> Option<String> {
+    let (scheme, address) = text.trim().split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let is_good = match scheme.as_str() {
+        "unix" | "unixs" => !address.is_empty(),
+        "http" | "https" => {
+            let authority = address.parse::<Authority>();
+            authority.is_ok_and(|it| it.port_u16().is_some() && !address.contains('@'))
+        }
+        _ => false,
+    };
+    is_good.then(|| format!("{scheme}://{address}"))
+}
+
 /// Peer URLs as the cluster keeps them: in order. etcd wants a scheme, a host and a port, and
 /// nothing more.
 fn peer_urls(urls: Vec<String>) -> Result<Vec<String>, Status> {
-    let is_good = |url: &String| {
-        url.parse::<Uri>().is_ok_and(|uri| {
-            let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-            scheme
-                && uri.port().is_some()
-                && matches!(uri.path(), "" | "/")
-                && uri.query().is_none()
-        })
-    };
-    if urls.is_empty() || !urls.iter().all(is_good) {
+    let read: Option<Vec<String>> = urls.iter().map(|url| peer_url(url)).collect();
+    let mut urls = read.unwrap_or_default();
+    if urls.is_empty() {
         return Err(status(ApiError::MemberBadUrls));
     }
-    let mut urls: Vec<String> =
-        urls.into_iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
     urls.sort();
     Ok(urls)
 }
@@ -104,5 +110,29 @@ impl Cluster for ClusterService {
         self.0.member().promote_member(request.into_inner().id).await.map_err(status)?;
         let (header, members) = (self.header(), self.members());
         Ok(Response::new(pb::MemberPromoteResponse { header, members }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_urls_are_kept_as_etcd_keeps_them() {
+        for (text, kept) in [
+            ("http://a:2380", Some("http://a:2380")),
+            (" HTTPS://[::1]:2380 ", Some("https://[::1]:2380")),
+            ("unix://localhost:2380", Some("unix://localhost:2380")),
+            ("http://a", None),
+            ("http://a:70000", None),
+            ("http://a:2380/", None),
+            ("http://a:2380/path", None),
+            ("http://me@a:2380", None),
+            ("ftp://a:2380", None),
+            ("unix://", None),
+            ("a:2380", None),
+        ] {
+            assert_eq!(peer_url(text).as_deref(), kept, "{text}");
+        }
     }
 }
