@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::pin::Pin;
@@ -30,7 +31,7 @@ use tower_service::Service;
 
 use crate::config::url::{BindAddress, Url};
 use crate::config::{Config, Ports, ServerTls};
-use crate::tls::{Tls, TlsError};
+use crate::tls::{Tls, TlsError, origin};
 
 /// Connections that the system keeps while we do not accept them.
 const BACKLOG: u32 = 1024;
@@ -206,6 +207,8 @@ impl Connections {
 pub(crate) struct Certificates {
     pub(crate) clients: Option<Arc<Tls<ServerConfig>>>,
     pub(crate) peers: Option<Arc<Tls<ServerConfig>>>,
+    /// Whether peers must call from an address that their certificate is for.
+    pub(crate) verifies_origin: bool,
 }
 
 impl Certificates {
@@ -217,7 +220,7 @@ impl Certificates {
         let read = |files: Option<ServerTls>| files.map(Tls::server).transpose();
         let clients = read(config.tls.clone())?.map(Arc::new);
         let peers = read(config.peer_tls.server.clone())?.map(Arc::new);
-        Ok(Self { clients, peers })
+        Ok(Self { clients, peers, verifies_origin: config.peer_tls.verifies_origin })
     }
 
     fn of(&self, role: Role) -> Option<&Tls<ServerConfig>> {
@@ -225,6 +228,10 @@ impl Certificates {
             Role::Peers => self.peers.as_deref(),
             _ => self.clients.as_deref(),
         }
+    }
+
+    fn verifies_origin_at(&self, role: Role) -> bool {
+        role == Role::Peers && self.verifies_origin
     }
 }
 
@@ -262,7 +269,9 @@ impl Acceptor {
                 Socket::Tcp(listener) => {
                     let accepted =
                         self.connections.stop.run_until_cancelled(listener.accept()).await;
-                    accepted.map(|accepted| accepted.map(|(stream, _)| self.tcp(stream, &port)))
+                    accepted.map(|accepted| {
+                        accepted.map(|(stream, from)| self.tcp(stream, from.ip(), &port))
+                    })
                 }
                 Socket::Unix(listener) => {
                     let accepted =
@@ -271,7 +280,7 @@ impl Acceptor {
                         accepted.map(|(stream, _)| {
                             let (acceptor, secure, role) = (self.clone(), port.secure, port.role);
                             self.connections.tasks.spawn(async move {
-                                acceptor.connection(stream, secure, role).await;
+                                acceptor.connection(stream, None, secure, role).await;
                             });
                         })
                     })
@@ -288,7 +297,7 @@ impl Acceptor {
         }
     }
 
-    fn tcp(&self, stream: TcpStream, port: &Port) {
+    fn tcp(&self, stream: TcpStream, remote: IpAddr, port: &Port) {
         let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
         let set = stream
             .set_nodelay(true)
@@ -312,12 +321,12 @@ impl Acceptor {
                 }
                 (_, secure) => secure,
             };
-            acceptor.connection(stream, secure, role).await;
+            acceptor.connection(stream, Some(remote), secure, role).await;
         });
     }
 
-    /// Serves one connection until it ends.
-    async fn connection<I>(&self, io: I, secure: bool, role: Role)
+    /// Serves one connection until it ends. One over a socket in the file system is not remote.
+    async fn connection<I>(&self, io: I, remote: Option<IpAddr>, secure: bool, role: Role)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -325,11 +334,18 @@ impl Acceptor {
             return self.http(io, role).await;
         };
         let handshake = TlsAcceptor::from(tls.current()).accept(io);
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(io)) => self.http(io, role).await,
-            Ok(Err(error)) => tracing::warn!(%error, "rejected a connection"),
-            Err(_) => tracing::warn!("rejected a connection that did not say hello"),
+        let io = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Ok(io)) => io,
+            Ok(Err(error)) => return tracing::warn!(%error, "rejected a connection"),
+            Err(_) => return tracing::warn!("rejected a connection that did not say hello"),
+        };
+        if let (Some(remote), true) = (remote, self.tls.verifies_origin_at(role)) {
+            let shown = io.get_ref().1.peer_certificates();
+            if let Err(error) = origin::verify(shown, remote).await {
+                return tracing::warn!(%error, "rejected a connection");
+            }
         }
+        self.http(io, role).await;
     }
 
     async fn http<I>(&self, io: I, role: Role)

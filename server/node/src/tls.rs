@@ -3,6 +3,7 @@
 mod client;
 mod files;
 mod names;
+pub(crate) mod origin;
 mod server;
 
 use std::fs;

@@ -83,6 +83,8 @@ pub(crate) struct ClientTls {
 pub(crate) struct PeerTls {
     /// For those who call this member; `None` when no port of its needs it.
     pub(crate) server: Option<ServerTls>,
+    /// Whether they must call from an address that their certificate is for.
+    pub(crate) verifies_origin: bool,
     /// For those whom it calls.
     pub(crate) client: ClientTls,
 }
@@ -203,6 +205,8 @@ pub(super) fn read_peers(
             None
         }
     };
+    let skips_origin = reader.switch("peer-skip-client-san-verification");
+    let verifies_origin = authorities.is_some() && !skips_origin;
     let shown = read_pair(reader, flags);
     let is_half = reader.path("peer-cert-file").is_some() != reader.path("peer-key-file").is_some();
     let secure = ports.peers.iter().find(|url| url.scheme.is_secure());
@@ -227,7 +231,7 @@ pub(super) fn read_peers(
     };
     let client =
         ClientTls { shown, authorities, allowed, server_name, verifies: true, versions, flags };
-    PeerTls { server, client }
+    PeerTls { server, verifies_origin, client }
 }
 
 /// Warns where members speak to each other without TLS although they could.

@@ -105,6 +105,7 @@ fn tls_between_members_needs_all_its_files() {
     assert!(half.len() == 1 && half[0].starts_with("--peer-key-file"), "{half:?}");
     let files = ["--peer-cert-file=c", "--peer-key-file=k"];
     let config = Config::new(&settings(&with(&files))).unwrap();
+    assert!(!config.peer_tls.verifies_origin);
     assert_eq!(config.peer_tls.server.unwrap().authorities, None);
     let names = ["--peer-client-cert-auth", "--peer-cert-allowed-cn=x"];
     let found = problems(&with(&[files, names].concat()));
@@ -112,8 +113,11 @@ fn tls_between_members_needs_all_its_files() {
     assert!(found.iter().all(|problem| problem.contains("needs --peer-trusted-ca-file")));
     let authority = [&names[..], &files, &["--peer-trusted-ca-file=a"]].concat();
     let config = Config::new(&settings(&with(&authority))).unwrap();
+    assert!(config.peer_tls.verifies_origin);
     let server = config.peer_tls.server.unwrap();
     assert_eq!(server.allowed, Some(Allowed::CommonNames(vec!["x".to_owned()])));
+    let skips = [&authority[..], &["--peer-skip-client-san-verification"]].concat();
+    assert!(!Config::new(&settings(&with(&skips))).unwrap().peer_tls.verifies_origin);
     let both = [&authority[..], &["--peer-cert-allowed-hostname=b"]].concat();
     assert!(problems(&with(&both))[0].starts_with("--peer-cert-allowed-hostname"));
     let plain = ["--peer-trusted-ca-file=a"];

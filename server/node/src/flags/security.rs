@@ -67,4 +67,8 @@ pub(super) const PEERS: &[Flag] = &[
         "Take only those for members whose certificate is for one of these hosts, separated by \
          commas",
     ),
+    switch(
+        "peer-skip-client-san-verification",
+        "Let members call from addresses that their certificates are not for",
+    ),
 ];

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
@@ -32,7 +33,13 @@ impl Authority {
 
     /// Vouches for somebody of this common name at localhost.
     fn issue(&self, home: &Path, name: &str) -> ServerTls {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        self.issue_for(home, name, &["localhost"])
+    }
+
+    /// Vouches for somebody of this common name at these hosts and addresses.
+    fn issue_for(&self, home: &Path, name: &str, hosts: &[&str]) -> ServerTls {
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -117,6 +124,28 @@ async fn only_those_are_let_in_who_have_an_allowed_name() {
     let client = ClientTls { allowed: Some(Allowed::CommonNames(names(&["b"]))), ..as_client(&b) };
     assert!(shake(&a, &client).await.is_err());
     assert_eq!(shake(&b, &client).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_certificate_is_for_the_address_it_is_shown_from() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let authority = Authority::new(home, "ca");
+    let verify = async |hosts: &[&str], remote: &str| {
+        let path = authority.issue_for(home, "a", hosts).certificate;
+        let shown = CertificateDer::from_pem_file(path).unwrap();
+        let verified = origin::verify(Some(&[shown]), remote.parse().unwrap()).await;
+        verified.map_err(|error| error.to_string())
+    };
+    assert_eq!(verify(&["127.0.0.1"], "127.0.0.1").await, Ok(()));
+    assert_eq!(verify(&["127.0.0.1"], "::ffff:127.0.0.1").await, Ok(()));
+    assert_eq!(verify(&["10.9.9.9", "::1"], "::1").await, Ok(()));
+    assert_eq!(verify(&[], "127.0.0.1").await, Ok(()));
+    let refused = verify(&["10.9.9.9"], "127.0.0.1").await.unwrap_err();
+    assert!(refused.contains("10.9.9.9, not for 127.0.0.1"), "{refused}");
+    // The file of hosts knows this one.
+    assert_eq!(verify(&["10.9.9.9", "localhost"], "127.0.0.1").await, Ok(()));
+    assert!(origin::verify(None, "127.0.0.1".parse().unwrap()).await.is_ok());
 }
 
 #[test]
