@@ -8,8 +8,9 @@ use rcgen::{
 };
 
 /// An authority with a server's and a client's certificate, as PEM files in one folder:
-/// `ca.crt`, `server.crt`, `server.key`, `client.crt`, `client.key`.
-#[derive(Debug)]
+/// `ca.crt`, `server.crt`, `server.key`, `client.crt`, `client.key`; and `elsewhere.crt` with
+/// `elsewhere.key`, which is the server's but for another address.
+#[derive(Clone, Debug)]
 pub struct Pki {
     folder: PathBuf,
 }
@@ -38,8 +39,12 @@ impl Pki {
         let issuer = Issuer::new(params, key);
         let pki = Self { folder: folder.to_path_buf() };
         pki.write("ca.crt", &authority.pem());
-        pki.issue(&issuer, "server", ExtendedKeyUsagePurpose::ServerAuth, hosts);
-        pki.issue(&issuer, "client", ExtendedKeyUsagePurpose::ClientAuth, &[]);
+        let (server, client) =
+            (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+        let here = ["localhost", "127.0.0.1", "::1"];
+        pki.issue(&issuer, ["server", "server"], server.clone(), &[&here, hosts].concat());
+        pki.issue(&issuer, ["client", "client"], client, &here);
+        pki.issue(&issuer, ["elsewhere", "server"], server, &["10.9.9.9"]);
         pki
     }
 
@@ -73,17 +78,17 @@ impl Pki {
         self.read("client.key")
     }
 
+    /// A certificate for hosts, in files of this name, with this common name.
     fn issue(
         &self,
         issuer: &Issuer<'_, KeyPair>,
-        name: &str,
+        [name, common_name]: [&str; 2],
         usage: ExtendedKeyUsagePurpose,
         hosts: &[&str],
     ) {
-        let names = ["localhost", "127.0.0.1", "::1"].iter().chain(hosts);
-        let names: Vec<String> = names.map(|&name| name.to_owned()).collect();
+        let names: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("the names are good");
-        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         // A member is both to its peers.
         params.extended_key_usages = vec![usage, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("a key");
