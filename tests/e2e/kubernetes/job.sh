@@ -90,24 +90,26 @@ set_up() {
   ask 60 "probe?name=before"
 }
 
-# kill_and_start K: the Kth kill, at a random point in its share of 30% to 70% of the load.
+# kill_and_start K: the Kth kill, at a random point in its share of 30% to 70% of the load. Of several members one that
+# follows, the leader, and the one that the API server asks have their turns.
 kill_and_start() {
-  local share=$((40 / KILLS)) percent started delay served ready
+  local share=$((40 / KILLS)) roles=(other leader asked) role percent killed started delay served ready
+  role=${roles[$((($1 - 1) % 3))]}
   percent=$((30 + (40 * ($1 - 1)) / KILLS + RANDOM % (share > 0 ? share : 1)))
   say "kill $1 of $KILLS, at $percent% of the load"
   kubectl scale deployment web --replicas=$((2 + $1)) >>kubectl.log # acknowledged, whatever comes
   ask 180 "wait?created=$((CONFIGMAPS * percent / 100))"
-  "$here/store.sh" kill "$D"
+  killed=$("$here/store.sh" kill "$D" "$role")
   if [ "${PLANT-}" = rollback ] && [ "$1" = 1 ]; then cp -a store store.older; fi
   delay=$((RANDOM % 2001))
-  sleep "$(seconds "$delay")" # not for anything: the store is away for a random time
+  sleep "$(seconds "$delay")" # not for anything: the member is away for a random time
   started=$(milliseconds)
-  "$here/store.sh" start "$D" || fail "the store did not start again after kill $1 (log in $D/store.log)"
+  "$here/store.sh" start "$D" || fail "the store did not start again after kill $1 (log in $D/$killed.log)"
   served=$(milliseconds)
   within 90 "kube-apiserver's /readyz ok after kill $1 (log in $D/kube-apiserver.log)" api_ready
   ready=$(milliseconds)
   {
-    printf 'kill %d at %s ConfigMaps: store away for %s s, ' "$1" "$(cat answer)" "$(seconds "$delay")"
+    printf 'kill %d at %s ConfigMaps: %s away for %s s, ' "$1" "$(cat answer)" "$killed" "$(seconds "$delay")"
     printf 'ready %s s and kube-apiserver /readyz ok %s s after its start\n' \
       "$(seconds $((served - started)))" "$(seconds $((ready - started)))"
   } | tee -a kills
@@ -136,7 +138,7 @@ plant_fault() {
     store_etcdctl lease revoke "$(printf %x "$lease")" >>kubectl.log
     ;;
   rollback)
-    "$here/store.sh" kill "$D"
+    "$here/store.sh" kill "$D" >>kubectl.log
     rm -rf store
     cp -a store.older store
     "$here/store.sh" start "$D"

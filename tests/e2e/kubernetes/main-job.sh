@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # main-job.sh control-plane|nodes DIR: the main job of a store under Kubernetes, with SIGKILL in the middle.
 #
-# Builds what is missing (build.sh), starts one member of the store with mutual TLS and a real control plane on it, with
-# `nodes` also three nodes with running pods, and lets job.sh write to it, kill the store and start it again. Guarantees,
+# Builds what is missing (build.sh), starts the store with mutual TLS and a real control plane on it, with `nodes` also
+# three nodes with running pods, and lets job.sh write to it, kill a member of the store and start it again. Guarantees,
 # when it exits with 0, that nothing acknowledged was missing afterwards, that every informer and kubectl --watch
 # recovered, and that the controllers went on working. Otherwise the last line says what failed, and DIR keeps the logs.
 # Nothing it started is left running in either case. DIR must be empty or not exist; it is removed after a success.
 #
 #   STORE_BIN   the store: any program with etcd's flags (target/release/quorate)
+#   MEMBERS (1) of the store; of 3 the API server asks one that does not lead, and each is killed in turn
 #   KILLS (3)   CONFIGMAPS (5000)   N (3) nodes   KEEP=1 keeps DIR   SEED repeats the points in time of an earlier run
 #   PORT (16443) and STORE_PORT (12379): `control-plane` listens there on loopback, `nodes` in a network of its own
-#   PLANT=delete|overwrite|lease|rollback damages the store's data before they are verified: the job must fail then
+#   PLANT=delete|overwrite|lease|rollback damages the data of the only member before they are verified: the job must fail then
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage() { echo "usage: main-job.sh control-plane|nodes DIR" >&2; exit 2; }
@@ -18,7 +19,7 @@ usage() { echo "usage: main-job.sh control-plane|nodes DIR" >&2; exit 2; }
 mode=$1 D=$(realpath -m "$2")
 case $mode in control-plane | nodes) ;; *) usage ;; esac
 [ -z "$(ls -A "$D" 2>/dev/null)" ] || { echo "main-job.sh: $D is not empty" >&2; exit 2; }
-export N=${N:-3} PORT=${PORT:-16443} STORE_PORT=${STORE_PORT:-12379}
+export N=${N:-3} MEMBERS=${MEMBERS:-1} PORT=${PORT:-16443} STORE_PORT=${STORE_PORT:-12379}
 export QUORATE_TEST_CACHE=${QUORATE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate}
 export SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
 child=

@@ -10,12 +10,12 @@ use std::process::Command;
 use quorate_test_support::require::{self, Need};
 use quorate_test_support::{program, repository};
 
-/// Runs the main job with Quorate under it: `control-plane`, or `nodes` with kubelets and pods,
-/// which takes root. Its logs are kept when it fails.
+/// Runs the main job with so many members of Quorate under it: `control-plane`, or `nodes` with
+/// kubelets and pods, which takes root. Its logs are kept when it fails.
 ///
 /// # Panics
 /// When the job fails, or cannot run here and `QUORATE_REQUIRE=all` is set.
-pub fn main_job(mode: &str) {
+pub fn main_job(mode: &str, members: usize) {
     let mut needs =
         ["go", "bash", "curl", "openssl", "python3", "setsid"].map(Need::Program).to_vec();
     if mode == "nodes" {
@@ -27,7 +27,7 @@ pub fn main_job(mode: &str) {
     }
     // Not where temporary files usually lie: containerd wants a file system that can be the lower
     // layer of an overlay. The script removes the folder after a success.
-    let name = format!("quorate-{mode}-");
+    let name = format!("quorate-{mode}-{members}-");
     let folder = tempfile::Builder::new().prefix(&name).tempdir_in("/var/tmp").expect("a folder");
     let folder = folder.keep();
     let status = Command::new("bash")
@@ -35,6 +35,7 @@ pub fn main_job(mode: &str) {
         .arg(mode)
         .arg(&folder)
         .env("STORE_BIN", program::quorate())
+        .env("MEMBERS", members.to_string())
         .env("PATH", program::search_path())
         .status()
         .expect("bash runs");

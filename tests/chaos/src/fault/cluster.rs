@@ -65,6 +65,8 @@ pub enum ClusterFault {
     CutPowerOfAll,
     /// The disk of one is full.
     FillDisk,
+    /// The disk of the leader finishes nothing for a while.
+    HangDisk,
     /// The clock of one jumps by up to ten years, and back.
     JumpClock,
     /// The clocks of all jump to and fro.
@@ -106,6 +108,7 @@ const DISK_FAULTS: &[(ClusterFault, usize)] = &[
     (ClusterFault::CutPowerOfOne, 2),
     (ClusterFault::CutPowerOfAll, 2),
     (ClusterFault::FillDisk, 1),
+    (ClusterFault::HangDisk, 1),
 ];
 const CLOCK_FAULTS: &[(ClusterFault, usize)] =
     &[(ClusterFault::JumpClock, 1), (ClusterFault::StrobeClocks, 1)];

@@ -95,6 +95,13 @@ impl Disk {
         filler
     }
 
+    /// Lets it finish nothing: who writes or syncs waits.
+    pub fn hang(&self) -> Hang {
+        let at = self.path().display().to_string();
+        run("fsfreeze", &["--freeze", &at]);
+        Hang { at }
+    }
+
     /// Cuts the power: a random part of what is not synced is kept, the rest is lost, and nothing
     /// can be read or written until [`Disk::restore`].
     pub fn cut_power(&mut self, rng: &mut StdRng) {
@@ -119,6 +126,18 @@ impl Disk {
         self.outer.mount();
         self.inner.mount();
         self.off = false;
+    }
+}
+
+/// A disk that finishes nothing. Dropped, it goes on.
+#[derive(Debug)]
+pub struct Hang {
+    at: String,
+}
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        run("fsfreeze", &["--unfreeze", &self.at]);
     }
 }
 

@@ -64,6 +64,7 @@ impl ClusterCampaign {
             F::CutPowerOfOne => self.cut_power(&[one]),
             F::CutPowerOfAll => self.cut_power(&[one, (one + 1) % SIZE, (one + 2) % SIZE]),
             F::FillDisk => self.fill_disk(one),
+            F::HangDisk => self.hang_disk(leader),
             F::Delay | F::Mutilate | F::Hold => self.distort(fault, one),
             F::JumpClock | F::StrobeClocks => self.change_clocks(fault, one),
             F::IsolateLeader
@@ -242,6 +243,16 @@ impl ClusterCampaign {
         self.effect.ended += usize::from(ended.is_some());
         members[place].kill();
         fs::remove_file(filler).expect("it was made");
+    }
+
+    /// Holds the disk of the leader until another member has taken over.
+    fn hang_disk(&mut self, leader: usize) {
+        let hanging = self.disks[leader].hang();
+        wait::within(NOTICE_WITHIN, || {
+            let now = self.reign_now()?;
+            (now.leader != leader).then_some(())
+        });
+        drop(hanging);
     }
 
     fn distort(&mut self, fault: ClusterFault, one: usize) {
