@@ -232,6 +232,9 @@ impl Hub {
             return None;
         }
         inner.telling = to;
+        if from < view.compacted() {
+            inner.give_back(from, view.compacted());
+        }
         if inner.groups.is_empty() {
             inner.revision = to;
             self.answer_requests(&mut inner);
@@ -319,6 +322,23 @@ impl Hub {
 }
 
 impl Inner {
+    /// Gives those watchers that want something from `from` on, and of what is compacted, back to
+    /// their streams, which end them. So much can be compacted at once that nobody was told of: by
+    /// a snapshot of a state that is far ahead, or while this hub was slow.
+    fn give_back(&mut self, from: i64, compacted: i64) {
+        let mut behind = Vec::new();
+        for ((stream, watch_id), watcher) in self.groups.values().flat_map(|g| &g.watchers) {
+            let next = watcher.from.max(from);
+            if next < compacted {
+                watcher.outbox.fall_behind(*watch_id, next);
+                behind.push((*stream, *watch_id));
+            }
+        }
+        for (stream, watch_id) in behind {
+            self.remove(stream, watch_id);
+        }
+    }
+
     fn add_group(&mut self, interest: &Interest) -> EntryId {
         let id = self.next_group;
         self.next_group += 1;

@@ -87,9 +87,8 @@ impl Outbox {
             return true;
         }
         if !inner.has_room(1) {
-            inner.lagging.push(Lagging { watch_id, next: from });
             drop(inner);
-            self.changed.notify_one();
+            self.fall_behind(watch_id, from);
             return false;
         }
         for frame in frames {
@@ -97,6 +96,12 @@ impl Outbox {
             inner.put(frame);
         }
         true
+    }
+
+    /// Notes that a watcher lags behind from main revision `next` on.
+    pub(crate) fn fall_behind(&self, watch_id: i64, next: i64) {
+        self.inner.lock().lagging.push(Lagging { watch_id, next });
+        self.changed.notify_one();
     }
 
     /// Queues a message whatever waits already.
