@@ -277,9 +277,11 @@ struct Collectors {
 /// Gauges that say something by their labels and are always 1.
 fn constants(member_id: u64) -> Vec<GaugeVec> {
     let id = format!("{member_id:x}");
+    // As in etcd, without the patch version here.
+    let cluster_version = CLUSTER_VERSION.rsplit_once('.').map_or("", |(minor, _)| minor);
     let facts = [
         ("etcd_server_version", "server_version", ETCD_VERSION),
-        ("etcd_cluster_version", "cluster_version", CLUSTER_VERSION),
+        ("etcd_cluster_version", "cluster_version", cluster_version),
         ("etcd_server_id", "server_id", id.as_str()),
     ];
     let gauges = facts.map(|(name, label, value)| {

@@ -336,13 +336,13 @@ impl Acceptor {
         let handshake = TlsAcceptor::from(tls.current()).accept(io);
         let io = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(io)) => io,
-            Ok(Err(error)) => return tracing::warn!(%error, "rejected a connection"),
-            Err(_) => return tracing::warn!("rejected a connection that did not say hello"),
+            Ok(Err(error)) => return reject(remote, role, &error),
+            Err(_) => return reject(remote, role, &"it did not say hello in time"),
         };
         if let (Some(remote), true) = (remote, self.tls.verifies_origin_at(role)) {
             let shown = io.get_ref().1.peer_certificates();
             if let Err(error) = origin::verify(shown, remote).await {
-                return tracing::warn!(%error, "rejected a connection");
+                return reject(Some(remote), role, &error);
             }
         }
         self.http(io, role).await;
@@ -454,6 +454,12 @@ impl Port {
             false => tracing::info!(traffic, address, "serving client traffic insecurely"),
         }
     }
+}
+
+/// Says who is not let in, at which port, and why.
+fn reject(remote: Option<IpAddr>, role: Role, error: &dyn std::fmt::Display) {
+    let remote = remote.map(|remote| remote.to_string());
+    tracing::warn!(remote, port = ?role, %error, "rejected a connection");
 }
 
 #[cfg(test)]

@@ -24,14 +24,17 @@ pub(crate) type Peers = BTreeMap<u64, (Peer, bool)>;
 /// When this member last heard of a leader.
 pub(crate) struct Heard {
     start: Instant,
-    /// Milliseconds since `start`.
+    /// Milliseconds since `start`; `NEVER` at first: whom the log names may be gone.
     at: AtomicU64,
 }
 
+/// Nothing was heard yet.
+const NEVER: u64 = u64::MAX;
+
 impl Heard {
-    /// Nothing was heard yet, but time to hear something begins now.
+    /// Nothing was heard yet.
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), at: AtomicU64::new(0) }
+        Self { start: Instant::now(), at: AtomicU64::new(NEVER) }
     }
 
     /// Notes a message from `from`, sent under `vote`.
@@ -42,8 +45,10 @@ impl Heard {
     }
 
     fn silence(&self) -> Duration {
-        let heard = Duration::from_millis(self.at.load(Ordering::Relaxed));
-        self.start.elapsed().saturating_sub(heard)
+        match self.at.load(Ordering::Relaxed) {
+            NEVER => Duration::MAX,
+            heard => self.start.elapsed().saturating_sub(Duration::from_millis(heard)),
+        }
     }
 }
 
@@ -106,8 +111,9 @@ impl Activity {
             if is_new && !answers && !links.contains_key(id) {
                 continue;
             }
+            let is_known = links.contains_key(id);
             let link = links.entry(*id).or_insert(Link { answers: *answers, since: None });
-            if link.answers != *answers {
+            if link.answers != *answers || !is_known && !answers {
                 let member = format!("{id:x}");
                 match answers {
                     true => tracing::info!(member, "a member answers again"),
@@ -166,7 +172,7 @@ impl Follower {
                 (self.heard.silence() < self.election_timeout).then_some(leader)
             }
             Some(leader) if voters > 1 => {
-                self.note_activity(term, metrics.heartbeat.as_ref());
+                self.note_activity(metrics.id, term, metrics.heartbeat.as_ref());
                 let acked = metrics.last_quorum_acked.as_ref();
                 let is_confirmed = acked.is_some_and(|at| at.elapsed() < self.election_timeout);
                 is_confirmed.then_some(leader)
@@ -178,10 +184,13 @@ impl Follower {
 
     fn note_activity(
         &self,
+        me: u64,
         term: u64,
         heartbeats: Option<&BTreeMap<u64, Option<openraft::alias::SerdeInstantOf<TypeConfig>>>>,
     ) {
-        let answering = heartbeats.into_iter().flatten().map(|(id, acked)| {
+        // Whether it answers itself, says nothing of the others.
+        let others = heartbeats.into_iter().flatten().filter(|(id, _)| **id != me);
+        let answering = others.map(|(id, acked)| {
             let answers = acked.as_ref().is_some_and(|at| at.elapsed() < self.election_timeout);
             (*id, answers)
         });

@@ -35,6 +35,7 @@ mod progress;
 mod quota;
 mod read;
 mod request;
+mod roster;
 mod start;
 mod state_machine;
 mod types;

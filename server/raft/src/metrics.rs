@@ -1,11 +1,12 @@
 //! What the member measures, under etcd's names.
 
 mod durations;
+mod features;
 mod operations;
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    exponential_buckets,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, exponential_buckets,
 };
 use quorate_core::store::Shared;
 use quorate_proto::etcdserverpb::AlarmType;
@@ -13,6 +14,7 @@ use quorate_proto::etcdserverpb::AlarmType;
 pub(crate) use self::durations::{Batch, Mark};
 pub use self::durations::{Durations, Read, Reading};
 pub(crate) use self::operations::Operations;
+use crate::integrity::IntegrityChecks;
 use crate::member::MemberInfo;
 use crate::network::metrics::PeerMetrics;
 
@@ -43,6 +45,7 @@ pub struct Metrics {
     pub(crate) cluster: ClusterMetrics,
     pub(crate) peers: PeerMetrics,
     alarms: GaugeVec,
+    features: IntGaugeVec,
 }
 
 /// What is about the other members.
@@ -54,6 +57,8 @@ pub(crate) struct ClusterMetrics {
     learner_promote_successes: IntCounter,
     learner_promote_failures: IntCounterVec,
     snapshot_apply_in_progress: IntGauge,
+    /// How long snapshots took to be sent.
+    pub(crate) snapshot_durations: Histogram,
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
@@ -68,6 +73,13 @@ fn int_gauge(name: &str, help: &str) -> IntGauge {
     IntGauge::new(name, help).expect("constants make a gauge")
 }
 
+fn snapshot_durations() -> Histogram {
+    let name = "etcd_disk_backend_snapshot_duration_seconds";
+    let opts = HistogramOpts::new(name, "Time to send a snapshot to another member.");
+    let buckets = prometheus::exponential_buckets(0.01, 2.0, 17).expect("constants make buckets");
+    Histogram::with_opts(opts.buckets(buckets)).expect("constants make a histogram")
+}
+
 fn lease_ttls() -> Histogram {
     let opts = HistogramOpts::new("etcd_debugging_lease_ttl_total", "TTLs of leases granted.");
     let buckets = exponential_buckets(1.0, 2.0, 24).expect("constants make buckets");
@@ -80,7 +92,7 @@ fn alarms() -> GaugeVec {
 }
 
 impl Metrics {
-    pub(crate) fn new(member_id: u64) -> Self {
+    pub(crate) fn new(member_id: u64, checks: &IntegrityChecks) -> Self {
         let operations = Operations::new();
         Self {
             has_leader: int_gauge("etcd_server_has_leader", "Whether a leader is known."),
@@ -147,6 +159,7 @@ impl Metrics {
             cluster: ClusterMetrics::new(),
             peers: PeerMetrics::new(member_id),
             alarms: alarms(),
+            features: features::enabled(checks),
         }
     }
 
@@ -186,6 +199,7 @@ impl Metrics {
         self.cluster.register(registry)?;
         self.peers.register(registry)?;
         registry.register(Box::new(self.lease_ttl.clone()))?;
+        registry.register(Box::new(self.features.clone()))?;
         registry.register(Box::new(self.alarms.clone()))
     }
 
@@ -196,8 +210,8 @@ impl Metrics {
         self.lease_ttl.observe(ttl as f64);
     }
 
-    /// A heartbeat did not get through.
-    pub(crate) fn heartbeat_failed(&self) {
+    /// A heartbeat was sent late.
+    pub(crate) fn heartbeat_late(&self) {
         self.cluster.heartbeat_send_failures.inc();
     }
 
@@ -233,6 +247,7 @@ impl ClusterMetrics {
                 "etcd_server_snapshot_apply_in_progress_total",
                 "Whether a snapshot of another member is being installed.",
             ),
+            snapshot_durations: snapshot_durations(),
         }
     }
 
@@ -242,7 +257,8 @@ impl ClusterMetrics {
         registry.register(Box::new(self.heartbeat_send_failures.clone()))?;
         registry.register(Box::new(self.learner_promote_successes.clone()))?;
         registry.register(Box::new(self.learner_promote_failures.clone()))?;
-        registry.register(Box::new(self.snapshot_apply_in_progress.clone()))
+        registry.register(Box::new(self.snapshot_apply_in_progress.clone()))?;
+        registry.register(Box::new(self.snapshot_durations.clone()))
     }
 
     /// A snapshot of another member begins, or ends, to be taken into use.

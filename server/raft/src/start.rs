@@ -29,7 +29,7 @@ use crate::network::Dial;
 use crate::network::client::Factory;
 use crate::network::forward::{Forwarder, Waiters};
 use crate::network::guard::Refusals;
-use crate::network::links::Links;
+use crate::network::links::{Links, Times};
 use crate::peer::Inner;
 use crate::progress::Progress;
 use crate::quota::Quota;
@@ -138,12 +138,12 @@ pub(crate) async fn assemble(
     let progress = Progress::new(store.applied().map_or(0, |at| at.index));
     let lessor = Arc::new(Lessor::new(shared.clone()));
     let quota = Arc::new(Quota::new(options.quota_bytes));
-    let metrics = Arc::new(Metrics::new(identity.member_id));
+    let metrics = Arc::new(Metrics::new(identity.member_id, &options.integrity));
     metrics.alarms_changed(&shared);
     let (peers, peers_receiver) = watch::channel(Peers::new());
-    let patience = options.election_timeout;
+    let times = Times { heartbeat: options.heartbeat, patience: options.election_timeout };
     let (store_, peers_) = (shared.clone(), peers_receiver.clone());
-    let links = Links::new(identity, dial, patience, store_, peers_, metrics.clone());
+    let links = Links::new(identity, dial, times, store_, peers_, metrics.clone());
     let links = Arc::new(links);
     let waiters = Arc::new(Waiters::default());
     let machine = StateMachine::new(Parts {

@@ -19,6 +19,7 @@ use crate::metrics::{Batch, Metrics};
 use crate::network::forward::{Waiter, Waiters};
 use crate::progress::Progress;
 use crate::quota::Quota;
+use crate::roster::tell_changes;
 use crate::types::{
     Answer, Entry, LogId, Membership, StoredMembership, TypeConfig, encode_membership, log_id,
     position,
@@ -132,6 +133,7 @@ impl StateMachine {
             EntryPayload::Membership(membership) => {
                 let ids = |membership: &Membership| membership.nodes().map(|(id, _)| *id).collect();
                 let (before, now) = (ids(self.membership.membership()), ids(&membership));
+                tell_changes(self.membership.membership(), &membership);
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 let stored = encode_membership(&self.membership);
                 self.store.apply_membership(at, stored, &before, &now);
@@ -247,6 +249,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.fail(&Fault::Storage(format!("a snapshot cannot be installed: {reason}")))
         })?;
         self.store.take_over(restored);
+        tell_changes(self.membership.membership(), meta.last_membership.membership());
         self.membership = meta.last_membership.clone();
         self.rotated = self.store.applied().map_or(0, |at| at.index);
         self.lessor.replaced();

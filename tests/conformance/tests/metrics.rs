@@ -35,13 +35,12 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("of the proxy", &["etcd_grpc_proxy_"]),
     ("of files with snapshots", &["etcd_snap_", "etcd_debugging_snap_"]),
     ("of a loop that there is not", &["etcd_debugging_server_watch_send_loop_"]),
-    ("there are no switches for features", &["etcd_server_feature_enabled"]),
     ("there are no users yet", &["etcd_debugging_auth_revision"]),
-    ("snapshots are not sent yet", &["etcd_disk_backend_snapshot_duration_seconds"]),
 ];
 
 /// What must have the same values in every series that is not 0. Of histograms: the counts.
 const SAME: &[&str] = &[
+    "etcd_cluster_version",
     "etcd_debugging_lease_granted_total",
     "etcd_debugging_lease_renewed_total",
     "etcd_debugging_lease_revoked_total",

@@ -32,12 +32,12 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, _node: &Peer) -> Network {
-        Network { route: Route { links: self.0.clone(), target }, beats: None }
+        Network { route: Route { links: self.0.clone(), target }, beats: None, beaten: None }
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _node: &Peer) -> Network {
         let route = Route { links: self.0.clone(), target };
-        Network { route, beats: Some(Standing::new()) }
+        Network { route, beats: Some(Standing::new()), beaten: None }
     }
 }
 
@@ -47,6 +47,8 @@ pub(crate) struct Network {
     route: Route,
     /// The way of heartbeats, in the client that openraft has for them alone.
     beats: Option<Standing<pb::AppendRequest, pb::AppendReply>>,
+    /// When the last one was sent, if it was answered.
+    beaten: Option<Instant>,
 }
 
 /// The way to one member.
@@ -101,13 +103,18 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let last = codec::last_of(&request);
         let Link { mut control, metrics, .. } = self.route.link()?;
         let started = Instant::now();
+        // As in etcd: late is what says that this member has no time for its heartbeats.
+        if self.beaten.take().is_some_and(|last| last.elapsed() > self.route.links.lateness()) {
+            self.route.links.metrics().heartbeat_late();
+        }
         let beats = self.beats.get_or_insert_with(Standing::new);
         let call = beats.ask(
             async move |requests| control.heartbeat(requests).await,
             codec::append_to_wire(request),
         );
         let reply = self.route.call(RPCTypes::AppendEntries, option.hard_ttl(), call).await;
-        let reply = reply.inspect_err(|_| self.route.links.metrics().heartbeat_failed())?;
+        let reply = reply?;
+        self.beaten = Some(started);
         metrics.round_trip.observe(started.elapsed().as_secs_f64());
         codec::response_from_wire(reply, last).map_err(|error| malformed(&error))
     }
@@ -167,11 +174,14 @@ impl RaftNetworkV2<TypeConfig> for Network {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let started = Instant::now();
         let client = self.route.link().map_err(streaming)?.bulk;
         let transfer = self.route.links.metrics().peers.begin_sending(self.route.target);
         let sent = super::transfer::send(client, vote, snapshot, cancel).await;
         let sent = sent.inspect_err(|_| self.route.links.renew(self.route.target))?;
         transfer.arrived();
+        let took = started.elapsed().as_secs_f64();
+        self.route.links.metrics().cluster.snapshot_durations.observe(took);
         Ok(sent)
     }
 

@@ -22,6 +22,7 @@ use tonic::{Request, Status};
 
 use super::counted::Counted;
 use super::metrics::{LinkMetrics, PeerMetrics};
+use super::reach::Reach;
 use super::{Dial, header};
 use crate::consensus::BoxFuture;
 use crate::exclusion::Notice;
@@ -87,6 +88,7 @@ impl Interceptor for Identify {
 pub(crate) struct Heeding {
     calls: InterceptedService<Channel, Identify>,
     notice: Notice,
+    reach: Arc<Reach>,
 }
 
 type Call = http::Request<tonic::body::Body>;
@@ -103,10 +105,13 @@ impl tower_service::Service<Call> for Heeding {
 
     fn call(&mut self, call: Call) -> Self::Future {
         let (answered, notice) = (self.calls.call(call), self.notice.clone());
+        let reach = self.reach.clone();
         Box::pin(async move {
             let answer = answered.await?;
             // A call that is refused has its status in the headers.
-            if let Some(status) = Status::from_header_map(answer.headers()) {
+            let status = Status::from_header_map(answer.headers());
+            reach.answered(status.as_ref());
+            if let Some(status) = status {
                 notice.read(&status);
             }
             Ok(answer)
@@ -122,6 +127,8 @@ struct Connector {
     /// How long one URL may take.
     within: Duration,
     metrics: Arc<LinkMetrics>,
+    /// None of a member that is nobody's yet.
+    reach: Option<Arc<Reach>>,
 }
 
 impl Connector {
@@ -130,8 +137,9 @@ impl Connector {
         urls: Arc<[String]>,
         patience: Duration,
         metrics: Arc<LinkMetrics>,
+        reach: Option<Arc<Reach>>,
     ) -> Self {
-        Self { dial, urls, within: patience + DIAL_WITHIN, metrics }
+        Self { dial, urls, within: patience + DIAL_WITHIN, metrics, reach }
     }
 }
 
@@ -145,12 +153,13 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { dial, urls, within, metrics } = self.clone();
+        let Self { dial, urls, within, metrics, reach } = self.clone();
         let connect = async move {
             let mut failed = io::Error::other("the member has no peer URL");
             for url in urls.iter() {
                 match tokio::time::timeout(within, dial.dial(url.clone())).await {
                     Ok(Ok(connection)) => {
+                        reach.iter().for_each(|reach| reach.connected());
                         return Ok(TokioIo::new(Counted::new(connection, metrics)));
                     }
                     Ok(Err(error)) => {
@@ -162,6 +171,7 @@ impl tower_service::Service<Uri> for Connector {
                     }
                 }
             }
+            reach.iter().for_each(|reach| reach.failed(&failed));
             Err(failed)
         };
         Pin::from(Box::new(connect))
@@ -184,10 +194,21 @@ pub(crate) struct Link {
     since: Instant,
 }
 
+/// What is waited for, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// Interval between heartbeats.
+    pub(crate) heartbeat: Duration,
+    /// How long a connection may be silent before it is given up.
+    pub(crate) patience: Duration,
+}
+
 /// The connections of this member to all others.
 pub(crate) struct Links {
     identity: Identity,
     dial: Arc<dyn Dial>,
+    /// Interval between heartbeats.
+    heartbeat: Duration,
     /// How long a connection may be silent before it is given up.
     patience: Duration,
     store: Arc<Shared>,
@@ -195,6 +216,8 @@ pub(crate) struct Links {
     notice: Notice,
     metrics: Arc<Metrics>,
     links: Mutex<BTreeMap<u64, Link>>,
+    /// What was said of the ways to members, however often the connections are made anew.
+    reaches: Mutex<BTreeMap<u64, Arc<Reach>>>,
 }
 
 impl Links {
@@ -202,13 +225,14 @@ impl Links {
     pub(crate) fn new(
         identity: Identity,
         dial: Arc<dyn Dial>,
-        patience: Duration,
+        times: Times,
         store: Arc<Shared>,
         peers: watch::Receiver<Peers>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (notice, links) = (Notice::new(), Mutex::default());
-        Self { identity, dial, patience, store, peers, notice, metrics, links }
+        let Times { heartbeat, patience } = times;
+        let (notice, links, reaches) = (Notice::new(), Mutex::default(), Mutex::default());
+        Self { identity, dial, heartbeat, patience, store, peers, notice, metrics, links, reaches }
     }
 
     /// What is measured of all members.
@@ -253,6 +277,7 @@ impl Links {
             return Some(link.clone());
         }
         links.retain(|id, _| peers.contains_key(id));
+        self.reaches.lock().retain(|id, _| peers.contains_key(id));
         let link = self.connect(member, urls);
         links.insert(member, link.clone());
         Some(link)
@@ -269,21 +294,33 @@ impl Links {
         }
     }
 
+    /// How long after the one before a heartbeat is late: twice the interval, as in etcd.
+    pub(crate) fn lateness(&self) -> Duration {
+        self.heartbeat * 2
+    }
+
     /// How long a member that answers heartbeats may take for anything that it should do at once.
     pub(crate) fn stall(&self) -> Duration {
         self.patience * PATIENCE_STALL
+    }
+
+    fn reach(&self, member: u64) -> Arc<Reach> {
+        let mut reaches = self.reaches.lock();
+        reaches.entry(member).or_insert_with(|| Arc::new(Reach::new(member))).clone()
     }
 
     fn connect(&self, member: u64, urls: &[String]) -> Link {
         let urls: Arc<[String]> = urls.into();
         let identify = Identify::new(&self.identity, member, self.store.clone());
         let metrics = self.metrics.peers.link(member);
+        let reach = self.reach(member);
         let client = || {
-            let (dial, metrics) = (self.dial.clone(), metrics.clone());
-            let connector = Connector::new(dial, urls.clone(), self.patience, metrics);
+            let (dial, metrics, reach) = (self.dial.clone(), metrics.clone(), reach.clone());
+            let (urls, patience) = (urls.clone(), self.patience);
+            let connector = Connector::new(dial, urls, patience, metrics, Some(reach.clone()));
             let channel = endpoint(self.patience).connect_with_connector_lazy(connector);
             let calls = InterceptedService::new(channel, identify.clone());
-            PeerClient::new(Heeding { calls, notice: self.notice.clone() })
+            PeerClient::new(Heeding { calls, notice: self.notice.clone(), reach })
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         };
@@ -303,7 +340,7 @@ impl Links {
 pub(crate) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> PeerClient<Channel> {
     // It is nobody's yet, and shown nowhere.
     let metrics = PeerMetrics::new(0).link(0);
-    let connector = Connector::new(dial, [url.to_owned()].into(), patience, metrics);
+    let connector = Connector::new(dial, [url.to_owned()].into(), patience, metrics, None);
     PeerClient::new(endpoint(patience).connect_with_connector_lazy(connector))
 }
 
