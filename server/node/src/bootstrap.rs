@@ -38,7 +38,9 @@ use registry::RegistryError;
 pub(crate) enum BootstrapError {
     #[error("--initial-cluster does not name this member, {name:?} (--name)")]
     Missing { name: String },
-    #[error("the initial cluster has duplicate url {url}")]
+    #[error(
+        "--initial-cluster: the initial cluster has duplicate url {url}; each member needs its own"
+    )]
     Duplicate { url: String },
     #[error(
         "--initial-cluster gives {name:?} the URLs {given}, but --initial-advertise-peer-urls \
@@ -71,7 +73,10 @@ pub(crate) enum BootstrapError {
          or found a cluster with --initial-cluster-state=new"
     )]
     NobodyToAsk,
-    #[error("cannot fetch cluster info from peer urls: {url}: {problem}")]
+    #[error(
+        "cannot fetch cluster info from peer urls: {url}: {problem}; --initial-cluster must have \
+         peer URLs of members of Quorate that run"
+    )]
     Silence { url: String, problem: String },
     #[error(
         "the members are not those of --initial-cluster, as {url} says: {problem}; name all \
