@@ -80,7 +80,7 @@ fn one_writes(bench: &Bench, address: &str) -> Result<f64> {
     Ok(outcome.latencies.median())
 }
 
-/// Writes every key once.
+/// Writes the keys that are read.
 fn fill(address: &str) -> Result<()> {
     let value = message::value(VALUE_BYTES);
     let put = move |n| message::framed(&message::put(message::scattered(n, KEYS), &value));
