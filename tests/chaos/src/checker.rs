@@ -124,7 +124,7 @@ impl Checker {
     /// The first violation; the checker is of no use afterwards.
     pub fn check(&mut self, mut history: History) -> Result<(), Violation> {
         let after = self.model.revision();
-        let mut floors = self.order.floors(&history);
+        let (mut floors, told) = self.order.floors(&history);
         self.order.check_identities()?;
         self.leases.learn(&history.operations);
         let fresh = history.operations.len();
@@ -132,7 +132,8 @@ impl Checker {
         // Everything in this period comes after what they followed.
         floors.resize_with(history.operations.len(), Floor::default);
         self.model.extend(&history.audit.events)?;
-        let explained = explain::explain(&history, after, &self.model, &self.leases, &floors)?;
+        let explained =
+            explain::explain(&history, after, &self.model, &self.leases, (&floors, &told))?;
         order::check(&history, &floors, &explained)?;
         self.tally.hashes += self.maintenance.check(&history)?;
         self.tally.replayed += replay::check(&history.operations, &self.model, &explained)?;

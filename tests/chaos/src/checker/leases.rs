@@ -15,6 +15,7 @@ use super::model::Model;
 use super::order::Floor;
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Moment, Operation, Outcome, Request, Response};
+use crate::workload::traffic::SHORT_TTL;
 
 /// A lease.
 #[derive(Clone, Debug)]
@@ -101,7 +102,7 @@ impl Leases {
         }
     }
 
-    /// Checks that a lease can have expired when it was seen to be gone.
+    /// Checks that a lease can have expired when somebody knew already that it had.
     pub(super) fn may_expire(&self, id: i64, seen: Moment) -> Result<(), Violation> {
         let lease = self.leases.get(&id);
         let possible = lease.is_some_and(|lease| lease.may_have_expired(seen));
@@ -276,9 +277,12 @@ impl Leases {
         self.leases.retain(|_, lease| lease.ended.is_none_or(|end| end > history.audit.since));
     }
 
-    /// Whether a lease can exist at a moment and go on existing, because its time is not over.
+    /// Whether a lease can exist at a moment and go on existing for longer than anybody waits,
+    /// because its time is not over, or because it is long and a new leader may have given it all
+    /// of its time again.
     pub(super) fn may_last(&self, id: i64, at: Moment) -> bool {
-        self.leases.get(&id).is_some_and(|lease| !lease.may_have_expired(at))
+        let lease = self.leases.get(&id);
+        lease.is_some_and(|lease| lease.ttl > SHORT_TTL || !lease.may_have_expired(at))
     }
 
     /// Leases that must exist and cannot have expired since they were last renewed, at a moment.

@@ -1,6 +1,7 @@
 //! The checker must accept what a sound store does, and find each kind of fault in it.
 
 mod faults;
+mod leases;
 mod script;
 
 use quorate_proto::etcdserverpb::{

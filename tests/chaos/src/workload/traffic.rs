@@ -28,6 +28,10 @@ const LEASES_MAX: usize = 5;
 pub const LONG_TTL: i64 = 7200;
 /// Seconds that a lease lasts which is to expire.
 pub const SHORT_TTL: i64 = 3;
+/// Seconds that leases last, with their weights.
+const TTLS: &[(i64, u32)] = &[(SHORT_TTL, 2), (LONG_TTL, 8)];
+/// The same for locks: they can expire in the middle of a campaign, or outlive a few leaders.
+const LOCK_TTLS: &[(i64, u32)] = &[(SHORT_TTL, 2), (10, 3), (60, 3), (LONG_TTL, 2)];
 /// How far back a read of the past goes.
 const PAST_REVISIONS_MAX: i64 = 60;
 
@@ -38,6 +42,8 @@ pub struct Profile {
     actions: &'static [(Action, u32)],
     /// Lengths of values with their weights.
     lengths: &'static [(RangeInclusiveConst, u32)],
+    /// Seconds that leases last, with their weights.
+    ttls: &'static [(i64, u32)],
     /// A client stops by itself after so many operations.
     pub operations_max: usize,
 }
@@ -80,6 +86,7 @@ pub const MIXED: Profile = Profile {
         // Four of them are still no request that is too large.
         ((64 << 10, 320 << 10), 1),
     ],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
@@ -105,6 +112,7 @@ pub const LASTING: Profile = Profile {
         (Action::Hash, 1),
     ],
     lengths: &[((16, 256), 80), ((257, 4 << 10), 18), ((4 << 10, 64 << 10), 2)],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
@@ -113,6 +121,7 @@ pub const LASTING: Profile = Profile {
 pub const FILLING: Profile = Profile {
     actions: &[(Action::Put, 1)],
     lengths: &[((4 << 10, 6 << 10), 1)],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
@@ -120,6 +129,7 @@ pub const FILLING: Profile = Profile {
 pub const BULK: Profile = Profile {
     actions: &[(Action::Put, 9), (Action::Get, 1)],
     lengths: &[((64 << 10, 512 << 10), 1)],
+    ttls: TTLS,
     operations_max: 40,
 };
 
@@ -138,6 +148,7 @@ pub const KUBERNETES: Profile = Profile {
         (Action::KeepAlive, 2),
     ],
     lengths: &[((64, 2 << 10), 19), ((2 << 10, 64 << 10), 1)],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
@@ -156,6 +167,7 @@ pub const LOCKS: Profile = Profile {
         (Action::Hash, 2),
     ],
     lengths: &[((16, 64), 1)],
+    ttls: LOCK_TTLS,
     operations_max: usize::MAX,
 };
 
@@ -163,12 +175,17 @@ pub const LOCKS: Profile = Profile {
 pub const READS: Profile = Profile {
     actions: &[(Action::Get, 12), (Action::List, 6), (Action::ReadTxn, 2)],
     lengths: &[((16, 64), 1)],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
 /// Small values, so many that members who are away miss more than is kept for them.
-pub const FLOOD: Profile =
-    Profile { actions: &[(Action::Put, 1)], lengths: &[((16, 64), 1)], operations_max: usize::MAX };
+pub const FLOOD: Profile = Profile {
+    actions: &[(Action::Put, 1)],
+    lengths: &[((16, 64), 1)],
+    ttls: TTLS,
+    operations_max: usize::MAX,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
@@ -208,6 +225,8 @@ pub struct Traffic {
     seen: BTreeMap<Bytes, i64>,
     revision: i64,
     leases: Vec<i64>,
+    /// As the profile of the last request says.
+    ttls: &'static [(i64, u32)],
 }
 
 /// A key that all clients write.
@@ -223,11 +242,12 @@ fn leased_key(number: u32) -> Bytes {
 impl Traffic {
     /// Requests that follow from `rng`.
     pub fn new(rng: StdRng) -> Self {
-        Self { rng, seen: BTreeMap::new(), revision: 1, leases: Vec::new() }
+        Self { rng, seen: BTreeMap::new(), revision: 1, leases: Vec::new(), ttls: TTLS }
     }
 
     /// The next request; `id` is that of the operation.
     pub fn next(&mut self, id: u64, profile: &Profile) -> Request {
+        self.ttls = profile.ttls;
         let (action, _) = *weighted(&mut self.rng, profile.actions);
         let ((shortest, longest), _) = *weighted(&mut self.rng, profile.lengths);
         let length = shortest..=longest;
@@ -392,7 +412,7 @@ impl Traffic {
         if self.leases.len() >= LEASES_MAX {
             return self.of_lease(Action::Revoke, id);
         }
-        let ttl = if self.rng.random_bool(0.2) { SHORT_TTL } else { LONG_TTL };
+        let (ttl, _) = *weighted(&mut self.rng, self.ttls);
         Request::LeaseGrant(LeaseGrantRequest { ttl, id: lease_id(id) })
     }
 
