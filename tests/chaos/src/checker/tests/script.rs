@@ -8,9 +8,10 @@ use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetU
 use quorate_proto::etcdserverpb::request_op::Request as Op;
 use quorate_proto::etcdserverpb::{
     CompactionResponse, Compare, DeleteRangeRequest, HashKvRequest, HashKvResponse,
-    LeaseGrantResponse, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, RangeRequest, RequestOp,
-    ResponseHeader, StatusResponse, TxnRequest, WatchCreateRequest, WatchResponse,
+    LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest,
+    LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest,
+    RangeRequest, RequestOp, ResponseHeader, StatusResponse, TxnRequest, WatchCreateRequest,
+    WatchResponse,
 };
 use quorate_proto::mvccpb::Event;
 use tonic::Code;
@@ -280,6 +281,11 @@ impl Script {
                 self.granted = grant.ttl;
                 let (id, ttl) = (grant.id, grant.ttl);
                 Response::LeaseGrant(LeaseGrantResponse { header, id, ttl, ..Default::default() })
+            }
+            Request::LeaseKeepAlive(keep_alive) => {
+                let id = keep_alive.id;
+                let ttl = if self.leases.contains(&id) { self.granted } else { 0 };
+                Response::LeaseKeepAlive(LeaseKeepAliveResponse { header, id, ttl })
             }
             Request::LeaseTimeToLive(time) => {
                 let there = self.leases.contains(&time.id);
