@@ -141,8 +141,10 @@ fn steps(history: &History) -> Vec<(Moment, Step)> {
     for observation in &history.observations {
         if let Observed::Told(told) = &observation.what {
             let last = told.events.last().and_then(|event| event.kv.as_ref());
-            let revision = last.map_or(0, |kv| kv.mod_revision);
-            let said = Heights { revision, ..Heights::default() };
+            let last = last.map_or(0, |kv| kv.mod_revision);
+            // What a watch is told names a revision, be it an event, progress or its beginning.
+            let named = told.header.as_ref().map_or(0, |header| header.revision);
+            let said = Heights { revision: last.max(named), ..Heights::default() };
             steps.push((observation.at, Step::Heard(observation.member, said)));
         }
     }

@@ -223,6 +223,13 @@ const WATCHES: &[Fault] = &[
         let place = history.observations.len() - 1;
         history.observations.insert(place, progress);
     }),
+    ("progress moved back", Rule::WrongWatch, |history| {
+        progress_again(history, 3);
+    }),
+    ("progress came behind the events", Rule::WrongWatch, |history| {
+        history.observations.pop();
+        progress_again(history, 3);
+    }),
     ("it was resumed somewhere else", Rule::WrongWatch, |history| {
         let mut again = history.observations[0].clone();
         if let Observed::Asked(create) = &mut again.what {
@@ -234,6 +241,19 @@ const WATCHES: &[Fault] = &[
         if let Observed::Told(response) = &mut history.observations[2].what {
             response.canceled = true;
         }
+    }),
+    ("a read came after progress and missed it", Rule::StaleRead, |history| {
+        // Nobody but the watch knew of revision 10, and it was told of no events.
+        history.observations.retain(|observation| match &observation.what {
+            Observed::Told(response) => response.events.is_empty(),
+            Observed::Asked(_) => true,
+        });
+        let heard = history.observations.last().unwrap().at;
+        let mut late = history.operations[GET_A].clone();
+        (late.invoked, late.returned) = (heard, history.audit.since);
+        late.invoked.order += 1;
+        history.operations = vec![late];
+        history.audit.events.clear();
     }),
     ("a read came after an event and missed it", Rule::StaleRead, |history| {
         let heard = history.observations.last().unwrap().at;
@@ -254,6 +274,17 @@ fn every_fault_is_found() {
         let found = found.expect_err(name);
         assert_eq!(found.rule, rule, "{name}: {found}");
     }
+}
+
+/// Tells the watch, at the end, that it has come so far.
+fn progress_again(history: &mut History, revision: i64) {
+    let mut again = history.observations.last().unwrap().clone();
+    again.at = history.audit.since;
+    if let Observed::Told(response) = &mut again.what {
+        response.header.as_mut().unwrap().revision = revision;
+        response.events.clear();
+    }
+    history.observations.push(again);
 }
 
 fn value_of(operation: &Operation) -> bytes::Bytes {
