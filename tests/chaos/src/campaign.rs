@@ -317,7 +317,7 @@ impl Campaign {
     }
 
     fn note_durations(&mut self, operations: &[Operation]) {
-        for operation in operations.iter().filter(|operation| !operation.is_unknown()) {
+        for operation in operations.iter().filter(|operation| !operation.is_unanswered()) {
             let took = operation.returned.elapsed - operation.invoked.elapsed;
             match operation.request {
                 Request::Compact(_) => self.took.compact = took,

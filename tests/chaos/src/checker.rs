@@ -66,6 +66,8 @@ pub struct Tally {
     pub unknown: usize,
     /// Those of them that turned out to be carried out.
     pub unknown_written: usize,
+    /// Those of these that were carried out only after everything before had been audited.
+    pub late_written: usize,
     /// Answers held against the model.
     pub replayed: usize,
     /// Events that watches were told.
@@ -78,13 +80,13 @@ pub struct Tally {
 
 impl Display for Tally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { operations, acknowledged, unknown, unknown_written, .. } = self;
+        let Self { operations, acknowledged, unknown, unknown_written, late_written, .. } = self;
         let Self { replayed, watched, expired, hashes, .. } = self;
         write!(
             f,
             "{operations} operations ({acknowledged} acknowledged writes, {unknown} writes of \
-             unknown outcome of which {unknown_written} happened), {replayed} answers replayed, \
-             {watched} events watched, {expired} leases expired, {hashes} hashes compared"
+             unknown outcome of which {unknown_written} happened, {late_written} of them late), \
+             {replayed} answers replayed, {watched} events watched, {expired} leases expired, {hashes} hashes compared"
         )
     }
 }
@@ -145,14 +147,15 @@ impl Checker {
         let tally = &mut self.tally;
         tally.operations += fresh;
         tally.expired += explained.expired.len();
-        tally.unknown_written += explained.unknown_written(&operations);
+        tally.unknown_written += explained.unknown_written(&operations, 0);
+        tally.late_written += explained.unknown_written(&operations, fresh);
         for operation in
             operations.iter().take(fresh).filter(|operation| operation.request.may_write())
         {
             match &operation.outcome {
                 Outcome::Answered(_) => tally.acknowledged += 1,
                 Outcome::Unknown(_) => tally.unknown += 1,
-                Outcome::Refused(..) => {}
+                Outcome::Refused(..) | Outcome::Unheard(_) => {}
             }
         }
         let now = audit.until.elapsed;

@@ -45,8 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const READERS: usize = 3;
 /// How long a reader waits for an answer.
 const READER_PATIENCE: Duration = Duration::from_millis(300);
-/// How late what nobody waits for any more may happen: as long as a network may try to deliver it.
-const LATE_MAX: Duration = Duration::from_secs(120);
+/// As long a network may try to deliver what was sent.
+const NETWORK_KEEPS: Duration = Duration::from_secs(120);
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again from every member each time so many rounds are over.
@@ -106,7 +106,7 @@ impl ClusterCampaign {
             disks: Vec::new(),
             clocks: Vec::new(),
             paused: Vec::new(),
-            checker: Checker::patient(LATE_MAX),
+            checker: Checker::patient(late_max(ground)),
             pending: Vec::new(),
             traffics: traffics.collect(),
             watchers: Vec::new(),
@@ -284,5 +284,14 @@ impl ClusterCampaign {
     /// Everything there is.
     fn all_keys() -> (Bytes, Bytes) {
         (Bytes::from_static(b"\0"), Bytes::from_static(b"\0"))
+    }
+}
+
+/// How late what nobody waits for any more may happen: as long as a network may try to deliver it;
+/// where nothing keeps what was sent, not much longer than a client waits.
+fn late_max(ground: Ground) -> Duration {
+    match ground {
+        Ground::Network | Ground::Proxies => NETWORK_KEEPS,
+        Ground::Processes | Ground::Disks | Ground::Clocks => PATIENCE * 2,
     }
 }

@@ -28,9 +28,9 @@ impl Explained {
         self.written.get(place).copied().flatten()
     }
 
-    /// Operations of unknown outcome that were carried out.
-    pub(super) fn unknown_written(&self, operations: &[Operation]) -> usize {
-        let written = operations.iter().zip(&self.written);
+    /// Operations of unknown outcome, from a place on, that were carried out.
+    pub(super) fn unknown_written(&self, operations: &[Operation], from: usize) -> usize {
+        let written = operations.iter().zip(&self.written).skip(from);
         written.filter(|(operation, written)| operation.is_unknown() && written.is_some()).count()
     }
 }
@@ -179,7 +179,7 @@ fn unlabelled(
                 let revocation = matches!(operation.request, Request::LeaseRevoke(_));
                 revocation && operation.revision() == Some(revision)
             }
-            Outcome::Refused(..) => false,
+            Outcome::Refused(..) | Outcome::Unheard(_) => false,
         };
         possible && revision > floors[*place].revision && does(&operation.request, revision, model)
     });

@@ -122,7 +122,8 @@ pub(super) struct Leases {
 impl Leases {
     /// Takes note of what was asked of leases. Comes before every check.
     pub(super) fn learn(&mut self, operations: &[Operation]) {
-        let mut by_moment: Vec<&Operation> = operations.iter().collect();
+        let heard = operations.iter().filter(|o| !matches!(o.outcome, Outcome::Unheard(_)));
+        let mut by_moment: Vec<&Operation> = heard.collect();
         by_moment.sort_by_key(|operation| operation.invoked);
         for operation in by_moment {
             let answer = operation.response();

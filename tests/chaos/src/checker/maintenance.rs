@@ -70,8 +70,8 @@ impl Maintenance {
 
     fn possibly_compacted(&self, asked: &[(i64, &Operation)], before: &Operation) -> i64 {
         let begun = asked.iter().filter(|(_, compaction)| {
-            let refused = matches!(compaction.outcome, Outcome::Refused(..));
-            !refused && compaction.invoked < before.returned && compaction.id != before.id
+            let never = matches!(compaction.outcome, Outcome::Refused(..) | Outcome::Unheard(_));
+            !never && compaction.invoked < before.returned && compaction.id != before.id
         });
         begun.map(|(revision, _)| *revision).max().unwrap_or(0).max(self.compacted)
     }

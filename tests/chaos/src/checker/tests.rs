@@ -4,6 +4,8 @@ mod faults;
 mod leases;
 mod script;
 
+use std::time::Duration;
+
 use quorate_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, RangeRequest,
@@ -73,6 +75,22 @@ fn what_was_lost_before_may_not_happen_later() {
     let mut checker = sound(&mut script);
     script.happen(&late);
     assert_eq!(checker.check(script.audit()).unwrap_err().rule, Rule::NeverRequested);
+}
+
+#[test]
+fn what_was_lost_may_happen_later_for_as_long_as_is_said() {
+    for (waited, expected) in [(10, None), (30, Some(Rule::NeverRequested))] {
+        let mut script = rich();
+        let late = script.lose(script::delete("a", ""), false);
+        let mut checker = Checker::patient(Duration::from_secs(20));
+        checker.check(script.audit()).expect("it is sound");
+        script.wait(waited);
+        checker.check(script.audit()).expect("it is sound");
+        script.happen(&late);
+        let found = checker.check(script.audit()).err().map(|violation| violation.rule);
+        assert_eq!(found, expected);
+        assert_eq!(checker.tally().late_written, usize::from(expected.is_none()));
+    }
 }
 
 #[test]

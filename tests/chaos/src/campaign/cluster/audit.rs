@@ -102,7 +102,7 @@ impl ClusterCampaign {
         ];
         let asked = requests.map(|request| self.runtime.block_on(client.ask(request)));
         for operation in &asked {
-            assert!(!operation.is_unknown(), "every member must answer: {operation}");
+            assert!(!operation.is_unanswered(), "every member must answer: {operation}");
         }
         asked.to_vec()
     }

@@ -22,6 +22,7 @@ const DELETE_B_7: usize = 9;
 const DELETE_NOTHING: usize = 10;
 const LOST_C_8: usize = 11;
 const LOST_D: usize = 12;
+const LOST_DELETE_A_9: usize = 13;
 const STATUS: usize = 14;
 const PUT_A_10: usize = 15;
 const LIST: usize = 16;
@@ -51,6 +52,12 @@ const WRITES: &[Fault] = &[
     ("a refused write happened", Rule::MisplacedWrite, |history| {
         history.operations[LOST_C_8].outcome =
             Outcome::Refused(tonic::Code::NotFound, "etcdserver: no".to_owned());
+    }),
+    ("a write that nobody heard of happened", Rule::MisplacedWrite, |history| {
+        history.operations[LOST_C_8].outcome = Outcome::Unheard("refused".to_owned());
+    }),
+    ("a deletion that nobody heard of happened", Rule::NeverRequested, |history| {
+        history.operations[LOST_DELETE_A_9].outcome = Outcome::Unheard("refused".to_owned());
     }),
     ("nobody asked for it", Rule::NeverRequested, |history| {
         history.operations.remove(LOST_C_8);
