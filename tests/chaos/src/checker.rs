@@ -38,7 +38,7 @@ pub use self::model::{Change, Keys, Model, Version};
 use self::order::{Floor, Order};
 pub use self::violation::{Rule, Violation};
 use self::watches::Watches;
-use crate::history::{History, Moment, Operation, Outcome};
+use crate::history::{History, Moment, Operation, Outcome, Request};
 
 /// Checks one history after the other.
 #[derive(Clone, Debug, Default)]
@@ -137,7 +137,7 @@ impl Checker {
         let explained =
             explain::explain(&history, after, &self.model, &self.leases, (&floors, &told))?;
         order::check(&history, &floors, &explained)?;
-        self.tally.hashes += self.maintenance.check(&history)?;
+        self.tally.hashes += self.maintenance.check(&history, &floors)?;
         self.tally.replayed += replay::check(&history.operations, &self.model, &explained)?;
         self.leases.check(&history, after, &self.model, &explained, &floors, self.patience)?;
         let History { operations, observations, audit } = history;
@@ -161,8 +161,10 @@ impl Checker {
         let now = audit.until.elapsed;
         let patience = self.patience;
         let open = operations.into_iter().enumerate().filter(|(place, operation)| {
+            let may_change =
+                operation.request.may_write() || matches!(operation.request, Request::Compact(_));
             operation.is_unknown()
-                && operation.request.may_write()
+                && may_change
                 && explained.written(*place).is_none()
                 && operation.invoked.elapsed + patience > now
         });

@@ -222,6 +222,37 @@ fn compactions_last() {
 }
 
 #[test]
+fn a_compaction_that_was_lost_may_happen_later() {
+    for (patience, expected) in [(20, None), (0, Some(Rule::WrongCompaction))] {
+        let mut script = rich();
+        script.lose(Request::Compact(CompactionRequest { revision: 5, physical: true }), false);
+        let mut checker = Checker::patient(Duration::from_secs(patience));
+        checker.check(script.audit()).expect("it is sound");
+        script.compacted = 5;
+        let found = checker.check(script.audit()).err().map(|violation| violation.rule);
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn only_a_member_that_lags_behind_may_take_what_was_written_for_the_future() {
+    let future = (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
+    // The other member has spoken of nothing yet.
+    for (serializable, other, expected) in [
+        (true, true, None),
+        (true, false, Some(Rule::WrongRefusal)),
+        (false, true, Some(Rule::WrongRefusal)),
+    ] {
+        let mut script = rich();
+        let read = RangeRequest { revision: 9, serializable, ..script::range() };
+        script.refuse(Request::Range(read), future);
+        script.operations.last_mut().unwrap().member = usize::from(other);
+        let found = Checker::default().check(script.audit()).err().map(|violation| violation.rule);
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
 fn hashes_of_the_same_revisions_are_equal() {
     let mut script = rich();
     let mut checker = sound(&mut script);
