@@ -6,16 +6,18 @@ mod script;
 
 use std::time::Duration;
 
+use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, RangeRequest,
 };
+use quorate_proto::mvccpb::event::EventType;
 use script::{Script, get, put};
 use tonic::Code;
 
 use super::Checker;
 use super::violation::Rule;
-use crate::history::{Outcome, Request, Response};
+use crate::history::{Observed, Outcome, Request, Response};
 
 /// A history in which a little of everything happens.
 fn rich() -> Script {
@@ -249,6 +251,27 @@ fn only_a_member_that_lags_behind_may_take_what_was_written_for_the_future() {
         script.operations.last_mut().unwrap().member = usize::from(other);
         let found = Checker::default().check(script.audit()).err().map(|violation| violation.rule);
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_watch_is_told_nothing_that_it_does_not_want() {
+    let filters = [(FilterType::Noput, EventType::Put), (FilterType::Nodelete, EventType::Delete)];
+    for (filter, unwanted) in filters {
+        for told in [true, false] {
+            let mut history = rich().audit();
+            if let Observed::Asked(create) = &mut history.observations[0].what {
+                create.filters.push(filter as i32);
+            }
+            history.observations.retain(|observation| match &observation.what {
+                Observed::Told(message) => {
+                    told || message.events.first().is_none_or(|event| event.r#type() != unwanted)
+                }
+                Observed::Asked(_) => true,
+            });
+            let found = Checker::default().check(history).err().map(|violation| violation.rule);
+            assert_eq!(found, told.then_some(Rule::WrongWatch), "{filter:?}");
+        }
     }
 }
 

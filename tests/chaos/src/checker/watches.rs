@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use quorate_proto::mvccpb::Event;
 
@@ -158,7 +159,13 @@ impl Watch {
     fn due(&self, last: i64, model: &Model) -> Vec<Event> {
         let keys = Keys::new(&self.interest.key, &self.interest.range_end);
         let changes = (self.next..=last).flat_map(|revision| model.changes(revision));
-        let wanted = changes.filter(|change| keys.contains(&change.key));
+        let filters = &self.interest.filters;
+        let no_puts = filters.contains(&(FilterType::Noput as i32));
+        let no_deletions = filters.contains(&(FilterType::Nodelete as i32));
+        let wanted = changes.filter(|change| {
+            let unwanted = if change.after.is_tombstone() { no_deletions } else { no_puts };
+            keys.contains(&change.key) && !unwanted
+        });
         wanted.map(|change| change.event(self.interest.prev_kv)).collect()
     }
 }

@@ -6,9 +6,11 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quorate_proto::etcdserverpb::request_op::Request as Op;
+use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::{
     Compare, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
     LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    WatchCreateRequest,
 };
 use quorate_proto::mvccpb::KeyValue;
 use rand::Rng;
@@ -237,6 +239,26 @@ pub fn shared_key(number: u32) -> Bytes {
 /// A key that is attached to a lease.
 fn leased_key(number: u32) -> Bytes {
     format!("l/{number:03}").into()
+}
+
+/// What a watch asks for that begins in `starts`: some keys, sometimes without puts or deletions,
+/// sometimes with what they held before, sometimes told how far it has come without asking.
+pub fn random_interest(rng: &mut StdRng, starts: RangeInclusive<i64>) -> WatchCreateRequest {
+    let first = rng.random_range(0..SHARED_KEYS);
+    let end = first + rng.random_range(1..20);
+    let filters = [Vec::new(), Vec::new(), vec![FilterType::Noput], vec![FilterType::Nodelete]];
+    let filters = filters.choose(rng).expect("there are some").iter();
+    // The first revision that is not compacted is one that a server can get wrong.
+    let start = if rng.random_ratio(1, 6) { *starts.start() } else { rng.random_range(starts) };
+    WatchCreateRequest {
+        key: shared_key(first),
+        range_end: shared_key(end),
+        start_revision: start,
+        filters: filters.map(|filter| *filter as i32).collect(),
+        prev_kv: rng.random(),
+        progress_notify: rng.random(),
+        ..Default::default()
+    }
 }
 
 impl Traffic {
