@@ -3,6 +3,12 @@
 //! For tests alone. Only a program built with the feature `planted` makes any, and only the one
 //! that `$QUORATE_PLANTED` names. Without the feature nothing of it is left: [`has`] and its like
 //! are constants that say no. Each is asked at the place where the right thing is done.
+//!
+//! The profile `planted` switches debug assertions on for this package, and the profile `release`
+//! has none: with the feature, a program for use does not build.
+
+#[cfg(all(feature = "planted", not(debug_assertions)))]
+compile_error!("a program for use makes no mistakes on purpose: build it with the profile planted");
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -27,7 +27,7 @@ use crate::history::{Audit, Clock, History, Operation, Request, Response};
 use crate::seed::Seed;
 use crate::workload::client::Client;
 use crate::workload::load::Load;
-use crate::workload::traffic::{BULK, MIXED, Profile, SHARED_KEYS, Traffic, shared_key};
+use crate::workload::traffic::{BULK, MIXED, Profile, Traffic, random_interest, shared_key};
 use crate::workload::watcher::Watcher;
 
 /// Clients that ask at the same time.
@@ -317,7 +317,7 @@ impl Campaign {
     }
 
     fn note_durations(&mut self, operations: &[Operation]) {
-        for operation in operations.iter().filter(|operation| !operation.is_unknown()) {
+        for operation in operations.iter().filter(|operation| !operation.is_unanswered()) {
             let took = operation.returned.elapsed - operation.invoked.elapsed;
             match operation.request {
                 Request::Compact(_) => self.took.compact = took,
@@ -377,14 +377,7 @@ impl Campaign {
         }
         let (oldest, last) =
             (self.checker.model().compacted() + 1, self.checker.model().revision());
-        let first_key = self.rng.random_range(0..SHARED_KEYS);
-        let interest = WatchCreateRequest {
-            key: shared_key(first_key),
-            range_end: shared_key(first_key + self.rng.random_range(1..SHARED_KEYS)),
-            start_revision: self.rng.random_range(oldest..=last + FUTURE_REVISIONS),
-            prev_kv: self.rng.random(),
-            ..Default::default()
-        };
+        let interest = random_interest(&mut self.rng, oldest..=last + FUTURE_REVISIONS);
         self.add_watcher(interest);
         let (url, handle) = (self.server.url(), self.runtime.handle().clone());
         self.watchers.last_mut().expect("just added").resume(&handle, MEMBER, &url);

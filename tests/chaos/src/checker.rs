@@ -38,7 +38,7 @@ pub use self::model::{Change, Keys, Model, Version};
 use self::order::{Floor, Order};
 pub use self::violation::{Rule, Violation};
 use self::watches::Watches;
-use crate::history::{History, Moment, Operation, Outcome};
+use crate::history::{History, Moment, Operation, Outcome, Request};
 
 /// Checks one history after the other.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,8 @@ pub struct Tally {
     pub unknown: usize,
     /// Those of them that turned out to be carried out.
     pub unknown_written: usize,
+    /// Those of these that were carried out only after everything before had been audited.
+    pub late_written: usize,
     /// Answers held against the model.
     pub replayed: usize,
     /// Events that watches were told.
@@ -78,13 +80,13 @@ pub struct Tally {
 
 impl Display for Tally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { operations, acknowledged, unknown, unknown_written, .. } = self;
+        let Self { operations, acknowledged, unknown, unknown_written, late_written, .. } = self;
         let Self { replayed, watched, expired, hashes, .. } = self;
         write!(
             f,
             "{operations} operations ({acknowledged} acknowledged writes, {unknown} writes of \
-             unknown outcome of which {unknown_written} happened), {replayed} answers replayed, \
-             {watched} events watched, {expired} leases expired, {hashes} hashes compared"
+             unknown outcome of which {unknown_written} happened, {late_written} of them late), \
+             {replayed} answers replayed, {watched} events watched, {expired} leases expired, {hashes} hashes compared"
         )
     }
 }
@@ -124,7 +126,7 @@ impl Checker {
     /// The first violation; the checker is of no use afterwards.
     pub fn check(&mut self, mut history: History) -> Result<(), Violation> {
         let after = self.model.revision();
-        let mut floors = self.order.floors(&history);
+        let (mut floors, told) = self.order.floors(&history);
         self.order.check_identities()?;
         self.leases.learn(&history.operations);
         let fresh = history.operations.len();
@@ -132,9 +134,10 @@ impl Checker {
         // Everything in this period comes after what they followed.
         floors.resize_with(history.operations.len(), Floor::default);
         self.model.extend(&history.audit.events)?;
-        let explained = explain::explain(&history, after, &self.model, &self.leases, &floors)?;
+        let explained =
+            explain::explain(&history, after, &self.model, &self.leases, (&floors, &told))?;
         order::check(&history, &floors, &explained)?;
-        self.tally.hashes += self.maintenance.check(&history)?;
+        self.tally.hashes += self.maintenance.check(&history, &floors)?;
         self.tally.replayed += replay::check(&history.operations, &self.model, &explained)?;
         self.leases.check(&history, after, &self.model, &explained, &floors, self.patience)?;
         let History { operations, observations, audit } = history;
@@ -144,21 +147,24 @@ impl Checker {
         let tally = &mut self.tally;
         tally.operations += fresh;
         tally.expired += explained.expired.len();
-        tally.unknown_written += explained.unknown_written(&operations);
+        tally.unknown_written += explained.unknown_written(&operations, 0);
+        tally.late_written += explained.unknown_written(&operations, fresh);
         for operation in
             operations.iter().take(fresh).filter(|operation| operation.request.may_write())
         {
             match &operation.outcome {
                 Outcome::Answered(_) => tally.acknowledged += 1,
                 Outcome::Unknown(_) => tally.unknown += 1,
-                Outcome::Refused(..) => {}
+                Outcome::Refused(..) | Outcome::Unheard(_) => {}
             }
         }
         let now = audit.until.elapsed;
         let patience = self.patience;
         let open = operations.into_iter().enumerate().filter(|(place, operation)| {
+            let may_change =
+                operation.request.may_write() || matches!(operation.request, Request::Compact(_));
             operation.is_unknown()
-                && operation.request.may_write()
+                && may_change
                 && explained.written(*place).is_none()
                 && operation.invoked.elapsed + patience > now
         });

@@ -20,6 +20,8 @@ use quorate_test_support::{program, require};
 
 /// The only mistake there is to be, by its name; all of them, and none, when it is not set.
 const ONLY: &str = "QUORATE_PLANTED_ONLY";
+/// What chooses a mistake, as it stands in a program that can make any.
+const SWITCH: &[u8] = b"QUORATE_PLANTED";
 /// The name of no mistake.
 const NONE: &str = "none";
 /// Rounds in which a mistake must be found.
@@ -180,4 +182,14 @@ fn mistakes_are_caught_and_nothing_else() {
         campaign.run(CONTROL.into_iter());
         eprintln!("{NONE}: {}", campaign.tally());
     }
+}
+
+#[test]
+fn a_program_for_use_can_make_no_mistakes() {
+    let has_the_switch = |program: PathBuf| {
+        let program = fs::read(program).unwrap();
+        program.windows(SWITCH.len()).any(|part| part == SWITCH)
+    };
+    assert!(!has_the_switch(program::quorate()));
+    assert!(has_the_switch(program::planted()));
 }

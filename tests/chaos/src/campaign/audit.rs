@@ -70,7 +70,7 @@ impl<'a> Auditor<'a> {
 
     async fn ask_any(&mut self, request: Request) {
         let operation = self.client.ask(request).await;
-        assert!(!operation.is_unknown(), "the audit needs an answer: {operation}");
+        assert!(!operation.is_unanswered(), "the audit needs an answer: {operation}");
         self.asked.push(operation);
     }
 }

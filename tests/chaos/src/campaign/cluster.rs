@@ -33,6 +33,8 @@ use crate::workload::watcher::Watcher;
 
 /// Members.
 const SIZE: usize = 3;
+/// Watches that want it are told often how far they have come.
+const OPTIONS: [&str; 2] = ["--watch-progress-notify-interval", "100ms"];
 /// Clients that ask at the same time: as many of each kind of traffic at each member.
 const CLIENTS: usize = 9;
 /// How long clients are at work before the fault, and after it, at most.
@@ -45,8 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const READERS: usize = 3;
 /// How long a reader waits for an answer.
 const READER_PATIENCE: Duration = Duration::from_millis(300);
-/// How late what nobody waits for any more may happen: as long as a network may try to deliver it.
-const LATE_MAX: Duration = Duration::from_secs(120);
+/// As long a network may try to deliver what was sent.
+const NETWORK_KEEPS: Duration = Duration::from_secs(120);
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again from every member each time so many rounds are over.
@@ -90,9 +92,11 @@ impl ClusterCampaign {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(2).enable_all().build().expect("threads");
         let cluster = match ground {
-            Ground::Network => Cluster::on_machines(program, SIZE, &[]),
-            Ground::Proxies => Cluster::behind_proxies(program, SIZE, &[]),
-            Ground::Processes | Ground::Disks | Ground::Clocks => Cluster::new(program, SIZE, &[]),
+            Ground::Network => Cluster::on_machines(program, SIZE, &OPTIONS),
+            Ground::Proxies => Cluster::behind_proxies(program, SIZE, &OPTIONS),
+            Ground::Processes | Ground::Disks | Ground::Clocks => {
+                Cluster::new(program, SIZE, &OPTIONS)
+            }
         };
         let traffics = (1..=CLIENTS + READERS).map(|number| Traffic::new(seed.rng(number as u64)));
         let folder = tempfile::Builder::new().prefix("quorate-chaos-").tempdir();
@@ -106,7 +110,7 @@ impl ClusterCampaign {
             disks: Vec::new(),
             clocks: Vec::new(),
             paused: Vec::new(),
-            checker: Checker::patient(LATE_MAX),
+            checker: Checker::patient(late_max(ground)),
             pending: Vec::new(),
             traffics: traffics.collect(),
             watchers: Vec::new(),
@@ -120,7 +124,7 @@ impl ClusterCampaign {
         campaign.start_all();
         campaign.publish();
         for interest in lasting_interests() {
-            campaign.add_watcher(WatchCreateRequest { start_revision: 2, ..interest });
+            campaign.add_watcher(WatchCreateRequest { start_revision: 2, ..interest }, None);
         }
         campaign.prove(Vec::new());
         campaign
@@ -272,9 +276,13 @@ impl ClusterCampaign {
         }
     }
 
-    fn add_watcher(&mut self, interest: WatchCreateRequest) {
+    fn add_watcher(&mut self, interest: WatchCreateRequest, beside: Option<WatchCreateRequest>) {
         self.watches += 1;
         let mut watcher = Watcher::new(self.watches, interest, &self.clock);
+        if let Some(interest) = beside {
+            self.watches += 1;
+            watcher = watcher.beside(self.watches, interest);
+        }
         let place = self.any_place();
         let url = self.cluster.members[place].url();
         watcher.resume(self.runtime.handle(), self.numbers[place], &url);
@@ -284,5 +292,14 @@ impl ClusterCampaign {
     /// Everything there is.
     fn all_keys() -> (Bytes, Bytes) {
         (Bytes::from_static(b"\0"), Bytes::from_static(b"\0"))
+    }
+}
+
+/// How late what nobody waits for any more may happen: as long as a network may try to deliver it;
+/// where nothing keeps what was sent, not much longer than a client waits.
+fn late_max(ground: Ground) -> Duration {
+    match ground {
+        Ground::Network | Ground::Proxies => NETWORK_KEEPS,
+        Ground::Processes | Ground::Disks | Ground::Clocks => PATIENCE * 2,
     }
 }

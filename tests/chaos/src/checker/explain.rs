@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::evaluate::evaluate;
 use super::leases::Leases;
 use super::model::{Change, Model};
-use super::order::Floor;
+use super::order::{Floor, Told};
 use super::violation::{Rule, Violation, ensure};
-use crate::history::{History, Moment, Operation, Outcome, Request};
+use crate::history::{History, Operation, Outcome, Request};
 use crate::workload::value::writer;
 
 /// What wrote what.
@@ -28,9 +28,9 @@ impl Explained {
         self.written.get(place).copied().flatten()
     }
 
-    /// Operations of unknown outcome that were carried out.
-    pub(super) fn unknown_written(&self, operations: &[Operation]) -> usize {
-        let written = operations.iter().zip(&self.written);
+    /// Operations of unknown outcome, from a place on, that were carried out.
+    pub(super) fn unknown_written(&self, operations: &[Operation], from: usize) -> usize {
+        let written = operations.iter().zip(&self.written).skip(from);
         written.filter(|(operation, written)| operation.is_unknown() && written.is_some()).count()
     }
 }
@@ -41,7 +41,7 @@ pub(super) fn explain(
     after: i64,
     model: &Model,
     leases: &Leases,
-    floors: &[Floor],
+    (floors, told): (&[Floor], &Told),
 ) -> Result<Explained, Violation> {
     let operations = &history.operations;
     let mut acknowledged = acknowledged(operations, after, model.revision())?;
@@ -66,7 +66,7 @@ pub(super) fn explain(
         match place {
             Some(place) => explained.written[place] = Some(revision),
             None => {
-                let lease = expired(revision, model, leases, history.audit.until)?;
+                let lease = expired(revision, model, leases, told)?;
                 explained.expired.insert(revision, lease);
             }
         }
@@ -179,7 +179,7 @@ fn unlabelled(
                 let revocation = matches!(operation.request, Request::LeaseRevoke(_));
                 revocation && operation.revision() == Some(revision)
             }
-            Outcome::Refused(..) => false,
+            Outcome::Refused(..) | Outcome::Unheard(_) => false,
         };
         possible && revision > floors[*place].revision && does(&operation.request, revision, model)
     });
@@ -224,7 +224,7 @@ fn find_owner(
 }
 
 /// The lease whose expiry a revision is.
-fn expired(revision: i64, model: &Model, leases: &Leases, until: Moment) -> Result<i64, Violation> {
+fn expired(revision: i64, model: &Model, leases: &Leases, told: &Told) -> Result<i64, Violation> {
     let changes = model.changes(revision);
     let lease = changes.first().and_then(|change| change.before.as_ref()).map_or(0, |v| v.lease);
     let mut keys: Vec<_> = changes.iter().map(|change| change.key.clone()).collect();
@@ -236,7 +236,7 @@ fn expired(revision: i64, model: &Model, leases: &Leases, until: Moment) -> Resu
         let often = if twice { "for the second time" } else { "that nobody asked for" };
         format!("at revision {revision} something was done {often}: {text}")
     })?;
-    leases.may_expire(lease, until)?;
+    leases.may_expire(lease, told.written_by(revision))?;
     Ok(lease)
 }
 

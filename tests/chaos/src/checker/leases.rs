@@ -1,7 +1,9 @@
 //! Which leases exist.
 //!
 //! Grants write no revision, so what is known of a lease is known by moments: from when on it must
-//! exist, and from when on it cannot. Between the two, either is right.
+//! exist, and from when on it cannot. Between the two, either is right. The same holds for the time
+//! that is left: a new leader gives every lease all of its time again and a little more, but none
+//! takes any away.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,18 +14,39 @@ use tonic::Code;
 
 use super::explain::Explained;
 use super::model::Model;
-use super::order::Floor;
+use super::order::{Floor, Reign};
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Moment, Operation, Outcome, Request, Response};
+use crate::workload::traffic::SHORT_TTL;
+
+/// Seconds that a new leader gives every lease on top of its own: an election timeout.
+const EXTENSION: i64 = 1;
+/// How long after its time a lease may exist, when nobody heard of a new leader meanwhile: the one
+/// there is may have lost sight of the others, and have begun anew.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+/// The grant of a lease, or a renewal.
+#[derive(Clone, Copy, Debug)]
+struct Renewal {
+    asked: Moment,
+    /// When it was acknowledged, if it was.
+    done: Option<Moment>,
+}
+
+impl Renewal {
+    fn of(operation: &Operation) -> Self {
+        let done = operation.response().map(|_| operation.returned);
+        Self { asked: operation.invoked, done }
+    }
+}
 
 /// A lease.
 #[derive(Clone, Debug)]
 struct Lease {
     /// Seconds that it lasts.
     ttl: i64,
-    /// The grant, or the last renewal, was asked for then: it cannot end by itself before its TTL
-    /// from then on is over.
-    renewed: Moment,
+    /// The grant in front, and what may have renewed it.
+    renewals: Vec<Renewal>,
     /// It exists from here on, as far as is known.
     granted: Option<Moment>,
     /// Its revocation was asked for.
@@ -35,9 +58,43 @@ struct Lease {
 }
 
 impl Lease {
+    fn lasts(&self) -> Duration {
+        Duration::from_secs(self.ttl.unsigned_abs())
+    }
+
+    /// The grant, or the last renewal that was acknowledged, was asked for then: it cannot end by
+    /// itself before its TTL from then on is over.
+    fn renewed(&self) -> Moment {
+        let done = self.renewals.iter().rev().find(|renewal| renewal.done.is_some());
+        done.unwrap_or(&self.renewals[0]).asked
+    }
+
     fn may_have_expired(&self, at: Moment) -> bool {
-        let lasts = Duration::from_secs(self.ttl.unsigned_abs());
-        at.elapsed >= self.renewed.elapsed + lasts
+        at.elapsed >= self.renewed().elapsed + self.lasts()
+    }
+
+    /// Whether its time was over long before an operation, however late a leader began to count.
+    fn is_overdue(&self, operation: &Operation, reign: Reign, patience: Duration) -> bool {
+        let header = operation.response().and_then(Response::header);
+        let Some(since) = reign.since.filter(|_| header.is_some_and(|h| h.raft_term <= reign.term))
+        else {
+            // There may be a leader who just began.
+            return false;
+        };
+        let asked = self.renewals.iter().filter(|renewal| renewal.asked < operation.invoked);
+        let renewed = asked.map(|renewal| renewal.done.unwrap_or(renewal.asked).elapsed);
+        let begun = renewed.fold(since.elapsed, Duration::max);
+        // A leader can begin twice in one term, and what was asked for can happen late.
+        operation.invoked.elapsed > begun + self.lasts() * 2 + OVERDUE + patience
+    }
+
+    /// The least time that can have been left at the end of an operation; `None` when nothing was
+    /// acknowledged before it.
+    fn left(&self, operation: &Operation) -> Option<Duration> {
+        let before = |renewal: &&Renewal| renewal.done.is_some_and(|at| at < operation.invoked);
+        let renewal = self.renewals.iter().rev().find(before)?;
+        let passed = operation.returned.elapsed.saturating_sub(renewal.asked.elapsed);
+        Some(self.lasts().saturating_sub(passed))
     }
 
     /// Whether it existed all the time between two moments.
@@ -65,7 +122,8 @@ pub(super) struct Leases {
 impl Leases {
     /// Takes note of what was asked of leases. Comes before every check.
     pub(super) fn learn(&mut self, operations: &[Operation]) {
-        let mut by_moment: Vec<&Operation> = operations.iter().collect();
+        let heard = operations.iter().filter(|o| !matches!(o.outcome, Outcome::Unheard(_)));
+        let mut by_moment: Vec<&Operation> = heard.collect();
         by_moment.sort_by_key(|operation| operation.invoked);
         for operation in by_moment {
             let answer = operation.response();
@@ -73,7 +131,7 @@ impl Leases {
                 Request::LeaseGrant(grant) => {
                     let lease = Lease {
                         ttl: grant.ttl,
-                        renewed: operation.invoked,
+                        renewals: vec![Renewal::of(operation)],
                         granted: answer.map(|_| operation.returned),
                         revoking: None,
                         ended: None,
@@ -90,10 +148,13 @@ impl Leases {
                     }
                 }
                 Request::LeaseKeepAlive(keep_alive) => {
-                    let Some(Response::LeaseKeepAlive(answer)) = answer else { continue };
+                    let possible = match answer {
+                        Some(Response::LeaseKeepAlive(answer)) => answer.ttl > 0,
+                        _ => operation.is_unknown(),
+                    };
                     let lease = self.leases.get_mut(&keep_alive.id);
-                    if let Some(lease) = lease.filter(|_| answer.ttl > 0) {
-                        lease.renewed = operation.invoked;
+                    if let Some(lease) = lease.filter(|_| possible) {
+                        lease.renewals.push(Renewal::of(operation));
                     }
                 }
                 _ => {}
@@ -101,7 +162,7 @@ impl Leases {
         }
     }
 
-    /// Checks that a lease can have expired when it was seen to be gone.
+    /// Checks that a lease can have expired when somebody knew already that it had.
     pub(super) fn may_expire(&self, id: i64, seen: Moment) -> Result<(), Violation> {
         let lease = self.leases.get(&id);
         let possible = lease.is_some_and(|lease| lease.may_have_expired(seen));
@@ -135,7 +196,7 @@ impl Leases {
         }
         self.check_attachments(after, model)?;
         for (place, operation) in history.operations.iter().enumerate() {
-            self.check_operation(operation, floors[place].revision, model)?;
+            self.check_operation(operation, &floors[place], model, patience)?;
         }
         self.settle(history, patience);
         Ok(())
@@ -160,8 +221,9 @@ impl Leases {
     fn check_operation(
         &self,
         operation: &Operation,
-        floor: i64,
+        floor: &Floor,
         model: &Model,
+        patience: Duration,
     ) -> Result<(), Violation> {
         let id = operation.request.lease();
         let wrong = |what: &str| {
@@ -170,7 +232,8 @@ impl Leases {
         };
         let (from, to) = (operation.invoked, operation.returned);
         let is_there = || self.leases.get(&id).is_some_and(|lease| lease.is_there(from, to));
-        let is_gone = || self.leases.get(&id).is_none_or(|lease| lease.is_gone(from));
+        let over = |lease: &Lease| lease.is_overdue(operation, floor.reign, patience);
+        let is_gone = || self.leases.get(&id).is_none_or(|l| l.is_gone(from) || over(l));
         match (&operation.request, &operation.outcome) {
             (_, Outcome::Refused(Code::NotFound, _)) if id != 0 && is_there() => {
                 Err(wrong("a lease that exists was not found"))
@@ -189,14 +252,19 @@ impl Leases {
                 }
             }
             (_, Outcome::Answered(Response::LeaseKeepAlive(answer))) => match answer.ttl {
+                _ if answer.id != id => Err(wrong("another lease was renewed than asked for")),
                 1.. if is_gone() => Err(wrong("a lease that is gone was renewed")),
+                1.. if self.leases.get(&id).is_some_and(|lease| lease.ttl != answer.ttl) => {
+                    Err(wrong("a lease was renewed for another time than was granted"))
+                }
                 ..=0 if is_there() => Err(wrong("a lease that exists was not renewed")),
                 _ => Ok(()),
             },
             (_, Outcome::Answered(Response::LeaseTimeToLive(answer))) => match answer.ttl {
+                _ if answer.id != id => Err(wrong("the time of another lease was told")),
                 0.. if is_gone() => Err(wrong("a lease that is gone has a time to live")),
                 ..0 if is_there() => Err(wrong("a lease that exists has no time to live")),
-                _ => self.check_time(answer, floor, model).map_err(wrong),
+                _ => self.check_time(answer, operation, floor.revision, model).map_err(wrong),
             },
             (_, Outcome::Answered(Response::LeaseLeases(answer))) => {
                 self.check_list(answer, operation)
@@ -208,6 +276,7 @@ impl Leases {
     fn check_time(
         &self,
         answer: &LeaseTimeToLiveResponse,
+        operation: &Operation,
         floor: i64,
         model: &Model,
     ) -> Result<(), &'static str> {
@@ -216,6 +285,14 @@ impl Leases {
         };
         if answer.granted_ttl != lease.ttl {
             return Err("a lease has another TTL than was granted");
+        }
+        if answer.ttl > lease.ttl + EXTENSION {
+            return Err("a lease has more time left than it can have been given");
+        }
+        // Whole seconds are told.
+        let told = Duration::from_secs(answer.ttl.unsigned_abs() + 1);
+        if lease.left(operation).is_some_and(|left| told < left) {
+            return Err("a lease has less time left than it was given");
         }
         let mut keys: Vec<Bytes> = answer.keys.clone();
         keys.sort_unstable();
@@ -269,16 +346,24 @@ impl Leases {
                     // The revocation was not carried out.
                     lease.revoking = None;
                 }
-            } else if lease.granted.is_some() || !may_yet(lease.renewed) {
+            } else if lease.granted.is_some() || !may_yet(lease.renewed()) {
                 lease.ended = lease.ended.or(Some(operation.returned));
             }
         }
         self.leases.retain(|_, lease| lease.ended.is_none_or(|end| end > history.audit.since));
+        for lease in self.leases.values_mut() {
+            // What is asked from now on comes after them: the last ones say it all.
+            let last = lease.renewals.iter().rposition(|renewal| renewal.done.is_some());
+            lease.renewals.drain(..last.unwrap_or(0));
+        }
     }
 
-    /// Whether a lease can exist at a moment and go on existing, because its time is not over.
+    /// Whether a lease can exist at a moment and go on existing for longer than anybody waits,
+    /// because its time is not over, or because it is long and a new leader may have given it all
+    /// of its time again.
     pub(super) fn may_last(&self, id: i64, at: Moment) -> bool {
-        self.leases.get(&id).is_some_and(|lease| !lease.may_have_expired(at))
+        let lease = self.leases.get(&id);
+        lease.is_some_and(|lease| lease.ttl > SHORT_TTL || !lease.may_have_expired(at))
     }
 
     /// Leases that must exist and cannot have expired since they were last renewed, at a moment.

@@ -6,6 +6,7 @@ use quorate_proto::etcdserverpb::HashKvResponse;
 use quorate_proto::etcdserverpb::request_op::Request as Op;
 use tonic::Code;
 
+use super::order::Floor;
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Operation, Outcome, Request, Response};
 
@@ -26,7 +27,11 @@ impl Maintenance {
 
     /// Checks compactions, refusals because of them, and hashes. Returns how many hashes were
     /// compared with an earlier one.
-    pub(super) fn check(&mut self, history: &History) -> Result<usize, Violation> {
+    pub(super) fn check(
+        &mut self,
+        history: &History,
+        floors: &[Floor],
+    ) -> Result<usize, Violation> {
         let operations = &history.operations;
         let asked: Vec<(i64, &Operation)> = operations
             .iter()
@@ -36,11 +41,11 @@ impl Maintenance {
             })
             .collect();
         let mut compared = 0;
-        for operation in operations {
+        for (operation, floor) in operations.iter().zip(floors) {
             let surely = self.surely_compacted(&asked, operation);
             let possibly = self.possibly_compacted(&asked, operation);
             check_reads(operation, surely)?;
-            check_refusal(operation, possibly)?;
+            check_refusal(operation, possibly, floor)?;
             if let Some(Response::HashKv(hash)) = operation.response() {
                 let known = surely..=possibly;
                 ensure(
@@ -70,8 +75,8 @@ impl Maintenance {
 
     fn possibly_compacted(&self, asked: &[(i64, &Operation)], before: &Operation) -> i64 {
         let begun = asked.iter().filter(|(_, compaction)| {
-            let refused = matches!(compaction.outcome, Outcome::Refused(..));
-            !refused && compaction.invoked < before.returned && compaction.id != before.id
+            let never = matches!(compaction.outcome, Outcome::Refused(..) | Outcome::Unheard(_));
+            !never && compaction.invoked < before.returned && compaction.id != before.id
         });
         begun.map(|(revision, _)| *revision).max().unwrap_or(0).max(self.compacted)
     }
@@ -128,9 +133,16 @@ fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
 }
 
 /// Every refusal must have its reason; those because of leases are checked elsewhere.
-fn check_refusal(operation: &Operation, possibly: i64) -> Result<(), Violation> {
+fn check_refusal(operation: &Operation, possibly: i64, floor: &Floor) -> Result<(), Violation> {
     let Outcome::Refused(code, text) = &operation.outcome else { return Ok(()) };
     if *code == Code::NotFound && operation.request.lease() != 0 {
+        return Ok(());
+    }
+    // A member that lags behind can be asked for what it has yet to hear of.
+    let because_future = *code == Code::OutOfRange && text.contains("future revision");
+    let has_come_to = floor.member_revision();
+    let lags = past_revisions(&operation.request).into_iter().any(|past| past > has_come_to);
+    if because_future && operation.request.is_local() && lags {
         return Ok(());
     }
     let because_compacted = *code == Code::OutOfRange && text.contains("compacted");

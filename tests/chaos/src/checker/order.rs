@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::explain::Explained;
 use super::violation::{Rule, Violation, ensure};
-use crate::history::{History, Observed, Operation, Outcome, Response};
+use crate::history::{History, Moment, Observed, Operation, Outcome, Response};
 
 /// The largest numbers that a member was heard to say, and what it says it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +35,14 @@ impl Heights {
 pub(super) struct Order {
     revision: i64,
     members: BTreeMap<usize, Heights>,
+    reign: Reign,
+}
+
+/// The largest term that anybody heard of, and when it was heard of first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reign {
+    pub(super) term: u64,
+    pub(super) since: Option<Moment>,
 }
 
 /// What was known when an operation was invoked.
@@ -42,8 +50,34 @@ pub(super) struct Order {
 pub(super) struct Floor {
     /// The largest revision that anybody knew of.
     pub(super) revision: i64,
+    /// The last reign that anybody knew of.
+    pub(super) reign: Reign,
     /// What the member had said.
     member: Heights,
+}
+
+impl Floor {
+    /// The largest revision that the member had spoken of.
+    pub(super) fn member_revision(&self) -> i64 {
+        self.member.revision
+    }
+}
+
+/// When it was told first that the store had come to a revision.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// Ascending in both.
+    revisions: Vec<(i64, Moment)>,
+    /// When everything was known.
+    until: Moment,
+}
+
+impl Told {
+    /// A moment at which a revision had been written.
+    pub(super) fn written_by(&self, revision: i64) -> Moment {
+        let place = self.revisions.partition_point(|(told, _)| *told < revision);
+        self.revisions.get(place).map_or(self.until, |(_, at)| *at)
+    }
 }
 
 /// What happens to the floors at a moment.
@@ -55,39 +89,31 @@ enum Step {
 }
 
 impl Order {
-    /// The floor of each operation, by its place. Everything the history says is known afterwards.
-    pub(super) fn floors(&mut self, history: &History) -> Vec<Floor> {
-        let mut steps: Vec<(u64, Step)> = Vec::new();
-        for (place, operation) in history.operations.iter().enumerate() {
-            steps.push((operation.invoked.order, Step::Invoke(place)));
-            if let Some(said) = said_by(operation) {
-                steps.push((operation.returned.order, Step::Heard(operation.member, said)));
-            }
-        }
-        for observation in &history.observations {
-            if let Observed::Told(told) = &observation.what {
-                let last = told.events.last().and_then(|event| event.kv.as_ref());
-                let revision = last.map_or(0, |kv| kv.mod_revision);
-                let said = Heights { revision, ..Heights::default() };
-                steps.push((observation.at.order, Step::Heard(observation.member, said)));
-            }
-        }
-        steps.sort_by_key(|(order, _)| *order);
+    /// The floor of each operation, by its place, and when revisions were told of. Everything the
+    /// history says is known afterwards.
+    pub(super) fn floors(&mut self, history: &History) -> (Vec<Floor>, Told) {
         let mut floors = vec![Floor::default(); history.operations.len()];
-        for (_, step) in steps {
+        let mut told = Told { revisions: Vec::new(), until: history.audit.until };
+        for (at, step) in steps(history) {
             match step {
                 Step::Invoke(place) => {
                     let member = history.operations[place].member;
                     let member = self.members.get(&member).copied().unwrap_or_default();
-                    floors[place] = Floor { revision: self.revision, member };
+                    floors[place] = Floor { revision: self.revision, reign: self.reign, member };
                 }
                 Step::Heard(member, said) => {
-                    self.revision = self.revision.max(said.revision);
+                    if said.revision > self.revision {
+                        self.revision = said.revision;
+                        told.revisions.push((said.revision, at));
+                    }
+                    if said.term > self.reign.term {
+                        self.reign = Reign { term: said.term, since: Some(at) };
+                    }
                     self.members.entry(member).or_default().raise(said);
                 }
             }
         }
-        floors
+        (floors, told)
     }
 
     /// Checks that no two members are the same: one in the place of another has an id of its own.
@@ -101,6 +127,29 @@ impl Order {
         }
         Ok(())
     }
+}
+
+/// Everything that happens in a history, in its order.
+fn steps(history: &History) -> Vec<(Moment, Step)> {
+    let mut steps: Vec<(Moment, Step)> = Vec::new();
+    for (place, operation) in history.operations.iter().enumerate() {
+        steps.push((operation.invoked, Step::Invoke(place)));
+        if let Some(said) = said_by(operation) {
+            steps.push((operation.returned, Step::Heard(operation.member, said)));
+        }
+    }
+    for observation in &history.observations {
+        if let Observed::Told(told) = &observation.what {
+            let last = told.events.last().and_then(|event| event.kv.as_ref());
+            let last = last.map_or(0, |kv| kv.mod_revision);
+            // What a watch is told names a revision, be it an event, progress or its beginning.
+            let named = told.header.as_ref().map_or(0, |header| header.revision);
+            let said = Heights { revision: last.max(named), ..Heights::default() };
+            steps.push((observation.at, Step::Heard(observation.member, said)));
+        }
+    }
+    steps.sort_by_key(|(at, _)| at.order);
+    steps
 }
 
 /// What a response says of its member.

@@ -1,18 +1,23 @@
 //! The checker must accept what a sound store does, and find each kind of fault in it.
 
 mod faults;
+mod leases;
 mod script;
 
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, RangeRequest,
 };
+use quorate_proto::mvccpb::event::EventType;
 use script::{Script, get, put};
 use tonic::Code;
 
 use super::Checker;
 use super::violation::Rule;
-use crate::history::{Outcome, Request, Response};
+use crate::history::{Observed, Outcome, Request, Response};
 
 /// A history in which a little of everything happens.
 fn rich() -> Script {
@@ -72,6 +77,22 @@ fn what_was_lost_before_may_not_happen_later() {
     let mut checker = sound(&mut script);
     script.happen(&late);
     assert_eq!(checker.check(script.audit()).unwrap_err().rule, Rule::NeverRequested);
+}
+
+#[test]
+fn what_was_lost_may_happen_later_for_as_long_as_is_said() {
+    for (waited, expected) in [(10, None), (30, Some(Rule::NeverRequested))] {
+        let mut script = rich();
+        let late = script.lose(script::delete("a", ""), false);
+        let mut checker = Checker::patient(Duration::from_secs(20));
+        checker.check(script.audit()).expect("it is sound");
+        script.wait(waited);
+        checker.check(script.audit()).expect("it is sound");
+        script.happen(&late);
+        let found = checker.check(script.audit()).err().map(|violation| violation.rule);
+        assert_eq!(found, expected);
+        assert_eq!(checker.tally().late_written, usize::from(expected.is_none()));
+    }
 }
 
 #[test]
@@ -200,6 +221,58 @@ fn compactions_last() {
     script.compacted = -1;
     script.ask(Request::HashKv(HashKvRequest { revision: 0 }));
     assert_eq!(checker.check(script.audit()).unwrap_err().rule, Rule::WrongCompaction);
+}
+
+#[test]
+fn a_compaction_that_was_lost_may_happen_later() {
+    for (patience, expected) in [(20, None), (0, Some(Rule::WrongCompaction))] {
+        let mut script = rich();
+        script.lose(Request::Compact(CompactionRequest { revision: 5, physical: true }), false);
+        let mut checker = Checker::patient(Duration::from_secs(patience));
+        checker.check(script.audit()).expect("it is sound");
+        script.compacted = 5;
+        let found = checker.check(script.audit()).err().map(|violation| violation.rule);
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn only_a_member_that_lags_behind_may_take_what_was_written_for_the_future() {
+    let future = (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
+    // The other member has spoken of nothing yet.
+    for (serializable, other, expected) in [
+        (true, true, None),
+        (true, false, Some(Rule::WrongRefusal)),
+        (false, true, Some(Rule::WrongRefusal)),
+    ] {
+        let mut script = rich();
+        let read = RangeRequest { revision: 9, serializable, ..script::range() };
+        script.refuse(Request::Range(read), future);
+        script.operations.last_mut().unwrap().member = usize::from(other);
+        let found = Checker::default().check(script.audit()).err().map(|violation| violation.rule);
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_watch_is_told_nothing_that_it_does_not_want() {
+    let filters = [(FilterType::Noput, EventType::Put), (FilterType::Nodelete, EventType::Delete)];
+    for (filter, unwanted) in filters {
+        for told in [true, false] {
+            let mut history = rich().audit();
+            if let Observed::Asked(create) = &mut history.observations[0].what {
+                create.filters.push(filter as i32);
+            }
+            history.observations.retain(|observation| match &observation.what {
+                Observed::Told(message) => {
+                    told || message.events.first().is_none_or(|event| event.r#type() != unwanted)
+                }
+                Observed::Asked(_) => true,
+            });
+            let found = Checker::default().check(history).err().map(|violation| violation.rule);
+            assert_eq!(found, told.then_some(Rule::WrongWatch), "{filter:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What watches were told, against what was written.
 //!
 //! A watch that is resumed where it was interrupted must, over all its interruptions, be told every
-//! event that it asked for exactly once and in order, the events of one revision in one message.
+//! event that it asked for exactly once and in order, the events of one revision in one message. How
+//! far it has come it may be told again by another member, but not by the same one that it has come
+//! less far.
 
 use std::collections::BTreeMap;
 
+use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use quorate_proto::mvccpb::Event;
 
@@ -26,6 +29,8 @@ struct Watch {
     interest: WatchCreateRequest,
     /// Everything below this revision has been told.
     next: i64,
+    /// The last revision that it was told of since it was asked for the last time.
+    reached: i64,
 }
 
 impl Watches {
@@ -62,7 +67,9 @@ impl Watches {
         match what {
             Observed::Asked(interest) => {
                 let start = interest.start_revision;
-                let watch = self.watches.entry(number).or_insert(Watch { interest, next: start });
+                let new = Watch { interest, next: start, reached: 0 };
+                let watch = self.watches.entry(number).or_insert(new);
+                watch.reached = 0;
                 ensure(watch.next == start, Rule::WrongWatch, || {
                     format!("watch {number} was told up to {}, not {start}", watch.next)
                 })?;
@@ -127,12 +134,17 @@ impl Watch {
                 shown(told.events.get(at)),
             )));
         }
-        self.next = last + 1;
+        (self.next, self.reached) = (last + 1, last);
         Ok(due.len())
     }
 
     /// Nothing up to `revision` may be left to be told.
     fn take_progress(&mut self, revision: i64, model: &Model) -> Result<(), String> {
+        let reached = self.reached;
+        if revision < reached {
+            return Err(format!("was told progress {revision} behind {reached}"));
+        }
+        self.reached = revision;
         if revision < self.next {
             return Ok(());
         }
@@ -147,7 +159,13 @@ impl Watch {
     fn due(&self, last: i64, model: &Model) -> Vec<Event> {
         let keys = Keys::new(&self.interest.key, &self.interest.range_end);
         let changes = (self.next..=last).flat_map(|revision| model.changes(revision));
-        let wanted = changes.filter(|change| keys.contains(&change.key));
+        let filters = &self.interest.filters;
+        let no_puts = filters.contains(&(FilterType::Noput as i32));
+        let no_deletions = filters.contains(&(FilterType::Nodelete as i32));
+        let wanted = changes.filter(|change| {
+            let unwanted = if change.after.is_tombstone() { no_deletions } else { no_puts };
+            keys.contains(&change.key) && !unwanted
+        });
         wanted.map(|change| change.event(self.interest.prev_kv)).collect()
     }
 }

@@ -63,6 +63,8 @@ pub enum Outcome {
     Refused(Code, String),
     /// Nobody knows: it may have been carried out, or may yet be.
     Unknown(String),
+    /// Nobody heard it, for the connection was refused: it was not carried out, and never will be.
+    Unheard(String),
 }
 
 /// One operation of a client.
@@ -176,7 +178,7 @@ impl Operation {
     pub fn response(&self) -> Option<&Response> {
         match &self.outcome {
             Outcome::Answered(response) => Some(response),
-            Outcome::Refused(..) | Outcome::Unknown(_) => None,
+            Outcome::Refused(..) | Outcome::Unknown(_) | Outcome::Unheard(_) => None,
         }
     }
 
@@ -188,6 +190,11 @@ impl Operation {
     /// Whether it may have been carried out or not.
     pub fn is_unknown(&self) -> bool {
         matches!(self.outcome, Outcome::Unknown(_))
+    }
+
+    /// Whether no member said what came of it.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.outcome, Outcome::Unknown(_) | Outcome::Unheard(_))
     }
 }
 
@@ -202,7 +209,7 @@ impl Display for Operation {
             "operation {} of client {} at member {}, invoked at {}",
             self.id, self.client, self.member, self.invoked.order
         )?;
-        if !self.is_unknown() {
+        if !self.is_unanswered() {
             write!(f, ", returned at {}", self.returned.order)?;
         }
         let (request, outcome) = (format!("{:?}", self.request), format!("{:?}", self.outcome));

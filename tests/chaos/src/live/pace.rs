@@ -29,7 +29,7 @@ impl Pace {
             if is_written(operation) {
                 moments.push(operation.returned.elapsed);
             }
-            unknown += usize::from(operation.is_unknown());
+            unknown += usize::from(operation.is_unanswered());
             slowest = slowest.max(operation.returned.elapsed - operation.invoked.elapsed);
         }
         let acknowledged = moments.len() - 2;

@@ -56,7 +56,7 @@ impl Roamer {
         self.last = self.choose().await;
         let link = self.links.get_mut(&self.last).expect("it was chosen");
         let operation = link.client.ask_as(id, request).await;
-        if operation.is_unknown() {
+        if operation.is_unanswered() {
             link.answers.store(false, Ordering::SeqCst);
             self.reach(self.last);
         }

@@ -1,5 +1,7 @@
 //! One client: asks a member and takes down what came of it.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use quorate_proto::etcdserverpb::kv_client::KvClient;
@@ -122,8 +124,12 @@ impl Client {
     }
 }
 
-/// A refusal is known to have changed nothing. Of any other error the same cannot be said.
+/// A refusal is known to have changed nothing, and so is what no connection was made for. Of any
+/// other error the same cannot be said.
 fn outcome_of(status: &Status) -> Outcome {
+    if was_not_heard(status) {
+        return Outcome::Unheard(format!("{:?}: {}", status.code(), status.message()));
+    }
     let refused = matches!(
         status.code(),
         Code::InvalidArgument
@@ -135,5 +141,47 @@ fn outcome_of(status: &Status) -> Outcome {
     match refused && status.message().starts_with(REFUSAL) {
         true => Outcome::Refused(status.code(), status.message().to_owned()),
         false => Outcome::Unknown(format!("{:?}: {}", status.code(), status.message())),
+    }
+}
+
+/// Whether the connection was refused: only one that is being made can be, before anything is sent.
+fn was_not_heard(status: &Status) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = status.source();
+    while let Some(error) = cause {
+        let error_of_io = error.downcast_ref::<io::Error>();
+        if error_of_io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    /// What comes of a request to a port where each connection is treated like that.
+    async fn ask(listens: bool) -> Outcome {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let closing = listens.then(|| {
+            // Who connects is heard, and not answered.
+            let listener = listener.try_clone().expect("there are descriptors");
+            std::thread::spawn(move || drop(listener.accept()))
+        });
+        drop(listener);
+        let mut client = Client::new(1, 0, &url, &Clock::new());
+        let outcome = client.ask(Request::Status).await.outcome;
+        closing.map(|closing| closing.join());
+        outcome
+    }
+
+    #[tokio::test]
+    async fn only_a_refused_connection_says_that_nothing_was_heard() {
+        assert!(matches!(ask(false).await, Outcome::Unheard(_)), "nobody listens");
+        assert!(matches!(ask(true).await, Outcome::Unknown(_)), "it was accepted");
     }
 }

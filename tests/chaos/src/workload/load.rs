@@ -49,7 +49,7 @@ impl Load {
                 let request = traffic.next(id, &profile);
                 let operation = client.ask_as(id, request).await;
                 traffic.learn(&operation);
-                let lost = operation.is_unknown();
+                let lost = operation.is_unanswered();
                 operations.push(operation);
                 if lost {
                     break;

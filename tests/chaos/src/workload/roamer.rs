@@ -78,7 +78,7 @@ impl Roamer {
     pub async fn ask(&mut self, next: impl FnOnce(u64) -> Request) -> Operation {
         let id = self.clock.operation_id();
         let operation = self.client().ask_as(id, next(id)).await;
-        if operation.is_unknown() {
+        if operation.is_unanswered() {
             self.client = None;
             self.place = self.rng.random_range(0..self.members.len());
             tokio::time::sleep(PAUSE).await;

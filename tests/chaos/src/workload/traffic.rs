@@ -6,9 +6,11 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quorate_proto::etcdserverpb::request_op::Request as Op;
+use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::{
     Compare, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
     LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    WatchCreateRequest,
 };
 use quorate_proto::mvccpb::KeyValue;
 use rand::Rng;
@@ -28,6 +30,10 @@ const LEASES_MAX: usize = 5;
 pub const LONG_TTL: i64 = 7200;
 /// Seconds that a lease lasts which is to expire.
 pub const SHORT_TTL: i64 = 3;
+/// Seconds that leases last, with their weights.
+const TTLS: &[(i64, u32)] = &[(SHORT_TTL, 2), (LONG_TTL, 8)];
+/// The same for locks: they can expire in the middle of a campaign, or outlive a few leaders.
+const LOCK_TTLS: &[(i64, u32)] = &[(SHORT_TTL, 2), (10, 3), (60, 3), (LONG_TTL, 2)];
 /// How far back a read of the past goes.
 const PAST_REVISIONS_MAX: i64 = 60;
 
@@ -38,6 +44,8 @@ pub struct Profile {
     actions: &'static [(Action, u32)],
     /// Lengths of values with their weights.
     lengths: &'static [(RangeInclusiveConst, u32)],
+    /// Seconds that leases last, with their weights.
+    ttls: &'static [(i64, u32)],
     /// A client stops by itself after so many operations.
     pub operations_max: usize,
 }
@@ -80,6 +88,7 @@ pub const MIXED: Profile = Profile {
         // Four of them are still no request that is too large.
         ((64 << 10, 320 << 10), 1),
     ],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
@@ -105,6 +114,7 @@ pub const LASTING: Profile = Profile {
         (Action::Hash, 1),
     ],
     lengths: &[((16, 256), 80), ((257, 4 << 10), 18), ((4 << 10, 64 << 10), 2)],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
@@ -113,6 +123,7 @@ pub const LASTING: Profile = Profile {
 pub const FILLING: Profile = Profile {
     actions: &[(Action::Put, 1)],
     lengths: &[((4 << 10, 6 << 10), 1)],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
@@ -120,6 +131,7 @@ pub const FILLING: Profile = Profile {
 pub const BULK: Profile = Profile {
     actions: &[(Action::Put, 9), (Action::Get, 1)],
     lengths: &[((64 << 10, 512 << 10), 1)],
+    ttls: TTLS,
     operations_max: 40,
 };
 
@@ -138,6 +150,7 @@ pub const KUBERNETES: Profile = Profile {
         (Action::KeepAlive, 2),
     ],
     lengths: &[((64, 2 << 10), 19), ((2 << 10, 64 << 10), 1)],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
@@ -156,6 +169,7 @@ pub const LOCKS: Profile = Profile {
         (Action::Hash, 2),
     ],
     lengths: &[((16, 64), 1)],
+    ttls: LOCK_TTLS,
     operations_max: usize::MAX,
 };
 
@@ -163,12 +177,17 @@ pub const LOCKS: Profile = Profile {
 pub const READS: Profile = Profile {
     actions: &[(Action::Get, 12), (Action::List, 6), (Action::ReadTxn, 2)],
     lengths: &[((16, 64), 1)],
+    ttls: TTLS,
     operations_max: usize::MAX,
 };
 
 /// Small values, so many that members who are away miss more than is kept for them.
-pub const FLOOD: Profile =
-    Profile { actions: &[(Action::Put, 1)], lengths: &[((16, 64), 1)], operations_max: usize::MAX };
+pub const FLOOD: Profile = Profile {
+    actions: &[(Action::Put, 1)],
+    lengths: &[((16, 64), 1)],
+    ttls: TTLS,
+    operations_max: usize::MAX,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
@@ -208,6 +227,8 @@ pub struct Traffic {
     seen: BTreeMap<Bytes, i64>,
     revision: i64,
     leases: Vec<i64>,
+    /// As the profile of the last request says.
+    ttls: &'static [(i64, u32)],
 }
 
 /// A key that all clients write.
@@ -220,14 +241,35 @@ fn leased_key(number: u32) -> Bytes {
     format!("l/{number:03}").into()
 }
 
+/// What a watch asks for that begins in `starts`: some keys, sometimes without puts or deletions,
+/// sometimes with what they held before, sometimes told how far it has come without asking.
+pub fn random_interest(rng: &mut StdRng, starts: RangeInclusive<i64>) -> WatchCreateRequest {
+    let first = rng.random_range(0..SHARED_KEYS);
+    let end = first + rng.random_range(1..20);
+    let filters = [Vec::new(), Vec::new(), vec![FilterType::Noput], vec![FilterType::Nodelete]];
+    let filters = filters.choose(rng).expect("there are some").iter();
+    // The first revision that is not compacted is one that a server can get wrong.
+    let start = if rng.random_ratio(1, 6) { *starts.start() } else { rng.random_range(starts) };
+    WatchCreateRequest {
+        key: shared_key(first),
+        range_end: shared_key(end),
+        start_revision: start,
+        filters: filters.map(|filter| *filter as i32).collect(),
+        prev_kv: rng.random(),
+        progress_notify: rng.random(),
+        ..Default::default()
+    }
+}
+
 impl Traffic {
     /// Requests that follow from `rng`.
     pub fn new(rng: StdRng) -> Self {
-        Self { rng, seen: BTreeMap::new(), revision: 1, leases: Vec::new() }
+        Self { rng, seen: BTreeMap::new(), revision: 1, leases: Vec::new(), ttls: TTLS }
     }
 
     /// The next request; `id` is that of the operation.
     pub fn next(&mut self, id: u64, profile: &Profile) -> Request {
+        self.ttls = profile.ttls;
         let (action, _) = *weighted(&mut self.rng, profile.actions);
         let ((shortest, longest), _) = *weighted(&mut self.rng, profile.lengths);
         let length = shortest..=longest;
@@ -392,7 +434,7 @@ impl Traffic {
         if self.leases.len() >= LEASES_MAX {
             return self.of_lease(Action::Revoke, id);
         }
-        let ttl = if self.rng.random_bool(0.2) { SHORT_TTL } else { LONG_TTL };
+        let (ttl, _) = *weighted(&mut self.rng, self.ttls);
         Request::LeaseGrant(LeaseGrantRequest { ttl, id: lease_id(id) })
     }
 

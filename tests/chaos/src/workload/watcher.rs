@@ -1,4 +1,5 @@
-//! One watch that is resumed after every interruption, where it was interrupted.
+//! One watch that is resumed after every interruption, where it was interrupted; or several over one
+//! stream, each of which is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,20 +28,42 @@ const REQUESTS_MAX: usize = 4;
 /// How much of what a watch was told is shown of it, from the end.
 const LAST_SHOWN: usize = 4;
 
-/// A watch.
+/// Watches over one stream.
 #[derive(Debug)]
 pub struct Watcher {
-    number: u64,
-    interest: WatchCreateRequest,
+    parts: Vec<Part>,
     clock: Clock,
     state: Arc<State>,
     session: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
-struct State {
+/// One of them.
+#[derive(Clone, Debug)]
+struct Part {
+    number: u64,
+    interest: WatchCreateRequest,
     /// The last revision up to which it was told everything; one below its start at first.
-    seen: AtomicI64,
+    seen: Arc<AtomicI64>,
+}
+
+impl Part {
+    fn new(number: u64, interest: WatchCreateRequest) -> Self {
+        let seen = Arc::new(AtomicI64::new(interest.start_revision - 1));
+        Self { number, interest, seen }
+    }
+
+    fn seen(&self) -> i64 {
+        self.seen.load(Ordering::SeqCst)
+    }
+
+    /// What it asks for when it goes on.
+    fn next(&self) -> WatchCreateRequest {
+        WatchCreateRequest { start_revision: self.seen() + 1, ..self.interest.clone() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
     told: Mutex<Vec<Observation>>,
 }
 
@@ -54,9 +77,16 @@ impl Watcher {
     /// Watch number `number` for what `interest` says, from its start revision on, which must be
     /// given.
     pub fn new(number: u64, interest: WatchCreateRequest, clock: &Clock) -> Self {
-        let seen = AtomicI64::new(interest.start_revision - 1);
-        let state = Arc::new(State { seen, told: Mutex::new(Vec::new()) });
-        Self { number, interest, clock: clock.clone(), state, session: None }
+        let parts = vec![Part::new(number, interest)];
+        Self { parts, clock: clock.clone(), state: Arc::default(), session: None }
+    }
+
+    /// Adds watch number `number` over the same stream, for other keys. It must begin where the
+    /// first one does: how far a stream has come is told only when all its watches have begun.
+    #[must_use]
+    pub fn beside(mut self, number: u64, interest: WatchCreateRequest) -> Self {
+        self.parts.push(Part::new(number, interest));
+        self
     }
 
     /// Opens it at the member number `member` at `url`, right behind what it was told last. It
@@ -66,15 +96,13 @@ impl Watcher {
     /// When it is open already.
     pub fn resume(&mut self, runtime: &Handle, member: usize, url: &str) {
         assert!(self.session.is_none(), "two sessions would be told everything twice");
-        let start_revision = self.seen() + 1;
-        let interest = WatchCreateRequest { start_revision, ..self.interest.clone() };
-        let (number, clock, state) = (self.number, self.clock.clone(), self.state.clone());
+        let (parts, clock, state) = (self.parts.clone(), self.clock.clone(), self.state.clone());
         let _entered = runtime.enter();
         let client = WatchClient::new(channel(url)).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let session = Session { number, member, clock, state };
+        let session = Session { parts, member, clock, state };
         self.session = Some(runtime.spawn(async move {
             // An error is the end of the connection; what it kept from us is told by the next.
-            session.run(client, interest).await.ok();
+            session.run(client).await.ok();
         }));
     }
 
@@ -103,7 +131,7 @@ impl Watcher {
 
     /// The last revision up to which it was told everything.
     pub fn seen(&self) -> i64 {
-        self.state.seen.load(Ordering::SeqCst)
+        self.parts.iter().map(Part::seen).min().expect("there is one at least")
     }
 
     /// Takes what it was told since the last call, as long as that was before `until`.
@@ -119,9 +147,12 @@ impl Watcher {
 impl fmt::Display for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_closed() { "closed" } else { "open" };
-        write!(f, "watch {}, {state}, has seen {}: {:?}", self.number, self.seen(), self.interest)?;
+        for part in &self.parts {
+            let Part { number, interest, .. } = part;
+            writeln!(f, "watch {number}, {state}, has seen {}: {interest:?}", part.seen())?;
+        }
         let told = self.state.told.lock().expect("nobody panics with it");
-        told.iter().rev().take(LAST_SHOWN).rev().try_for_each(|told| write!(f, "\n  {told:?}"))
+        told.iter().rev().take(LAST_SHOWN).rev().try_for_each(|told| writeln!(f, "  {told:?}"))
     }
 }
 
@@ -135,22 +166,21 @@ impl Drop for Watcher {
 
 /// A watch as long as its connection lasts.
 struct Session {
-    number: u64,
+    parts: Vec<Part>,
     member: usize,
     clock: Clock,
     state: Arc<State>,
 }
 
 impl Session {
-    async fn run(
-        &self,
-        mut client: WatchClient<tonic::transport::Channel>,
-        interest: WatchCreateRequest,
-    ) -> Result<(), Status> {
+    async fn run(&self, mut client: WatchClient<tonic::transport::Channel>) -> Result<(), Status> {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        let create = RequestUnion::CreateRequest(interest.clone());
-        self.observe(Observed::Asked(interest));
-        requests.try_send(request(create)).expect("the queue is empty");
+        for part in &self.parts {
+            let next = part.next();
+            let create = RequestUnion::CreateRequest(next.clone());
+            self.observe(part, Observed::Asked(next));
+            requests.try_send(request(create)).expect("the queue is empty");
+        }
         let mut answers = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         loop {
@@ -167,20 +197,26 @@ impl Session {
         }
     }
 
+    /// Takes down what is for one of the watches, or for all of them.
     fn told(&self, response: WatchResponse) {
+        // The server counts them as they were asked for.
+        let whose = usize::try_from(response.watch_id).ok().and_then(|id| self.parts.get(id));
+        let parts = whose.map_or(self.parts.as_slice(), std::slice::from_ref);
         let progress = !response.created && !response.canceled && response.events.is_empty();
         let seen = match response.events.last().and_then(|event| event.kv.as_ref()) {
             Some(kv) => kv.mod_revision,
             None if progress => response.header.as_ref().map_or(0, |header| header.revision),
             None => 0,
         };
-        self.observe(Observed::Told(response));
-        // Afterwards: whoever sees that we have come this far finds the observation.
-        self.state.seen.fetch_max(seen, Ordering::SeqCst);
+        for part in parts {
+            self.observe(part, Observed::Told(response.clone()));
+            // Afterwards: whoever sees that we have come this far finds the observation.
+            part.seen.fetch_max(seen, Ordering::SeqCst);
+        }
     }
 
-    fn observe(&self, what: Observed) {
-        let (watch, member, at) = (self.number, self.member, self.clock.now());
+    fn observe(&self, part: &Part, what: Observed) {
+        let (watch, member, at) = (part.number, self.member, self.clock.now());
         self.state.take(Observation { watch, member, at, what });
     }
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest, WatchCreateRequest};
+use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest};
 use quorate_test_support::wait;
 use rand::Rng;
 
@@ -14,7 +14,7 @@ use crate::campaign::{
     BREAK_WITHIN, CATCH_UP_WITHIN, EXPIRE_PAUSE, EXPIRE_WITHIN, FUTURE_REVISIONS, LASTING_WATCHES,
 };
 use crate::history::{Audit, History, Operation, Outcome, Request, Response};
-use crate::workload::traffic::{SHARED_KEYS, shared_key};
+use crate::workload::traffic::{random_interest, shared_key};
 use crate::workload::value::value;
 
 /// Length of what is written so that everything before it has come to its end.
@@ -102,13 +102,13 @@ impl ClusterCampaign {
         ];
         let asked = requests.map(|request| self.runtime.block_on(client.ask(request)));
         for operation in &asked {
-            assert!(!operation.is_unknown(), "every member must answer: {operation}");
+            assert!(!operation.is_unanswered(), "every member must answer: {operation}");
         }
         asked.to_vec()
     }
 
-    /// Ends the watch that is replaced each round, and opens one on random keys that begins
-    /// somewhere in the past or a little in the future.
+    /// Ends the watches that are replaced each round, and opens two on random keys over one stream
+    /// that begin somewhere in the past or a little in the future.
     fn replace_watcher(&mut self) {
         if self.watchers.len() > LASTING_WATCHES {
             let mut old = self.watchers.pop().expect("it is there");
@@ -116,16 +116,10 @@ impl ClusterCampaign {
         }
         let model = self.checker.model();
         let (oldest, last) = (model.compacted() + 1, model.revision());
-        let first_key = self.rng.random_range(0..SHARED_KEYS);
-        let range_end = shared_key(first_key + self.rng.random_range(1..20));
-        let interest = WatchCreateRequest {
-            key: shared_key(first_key),
-            range_end,
-            start_revision: self.rng.random_range(oldest..=last + FUTURE_REVISIONS),
-            prev_kv: self.rng.random(),
-            ..Default::default()
-        };
-        self.add_watcher(interest);
+        let interest = random_interest(&mut self.rng, oldest..=last + FUTURE_REVISIONS);
+        let start = interest.start_revision;
+        let beside = random_interest(&mut self.rng, start..=start);
+        self.add_watcher(interest, Some(beside));
     }
 
     /// Reads the whole history once more, from every member.

@@ -22,6 +22,7 @@ const DELETE_B_7: usize = 9;
 const DELETE_NOTHING: usize = 10;
 const LOST_C_8: usize = 11;
 const LOST_D: usize = 12;
+const LOST_DELETE_A_9: usize = 13;
 const STATUS: usize = 14;
 const PUT_A_10: usize = 15;
 const LIST: usize = 16;
@@ -51,6 +52,12 @@ const WRITES: &[Fault] = &[
     ("a refused write happened", Rule::MisplacedWrite, |history| {
         history.operations[LOST_C_8].outcome =
             Outcome::Refused(tonic::Code::NotFound, "etcdserver: no".to_owned());
+    }),
+    ("a write that nobody heard of happened", Rule::MisplacedWrite, |history| {
+        history.operations[LOST_C_8].outcome = Outcome::Unheard("refused".to_owned());
+    }),
+    ("a deletion that nobody heard of happened", Rule::NeverRequested, |history| {
+        history.operations[LOST_DELETE_A_9].outcome = Outcome::Unheard("refused".to_owned());
     }),
     ("nobody asked for it", Rule::NeverRequested, |history| {
         history.operations.remove(LOST_C_8);
@@ -223,6 +230,13 @@ const WATCHES: &[Fault] = &[
         let place = history.observations.len() - 1;
         history.observations.insert(place, progress);
     }),
+    ("progress moved back", Rule::WrongWatch, |history| {
+        progress_again(history, 3);
+    }),
+    ("progress came behind the events", Rule::WrongWatch, |history| {
+        history.observations.pop();
+        progress_again(history, 3);
+    }),
     ("it was resumed somewhere else", Rule::WrongWatch, |history| {
         let mut again = history.observations[0].clone();
         if let Observed::Asked(create) = &mut again.what {
@@ -234,6 +248,19 @@ const WATCHES: &[Fault] = &[
         if let Observed::Told(response) = &mut history.observations[2].what {
             response.canceled = true;
         }
+    }),
+    ("a read came after progress and missed it", Rule::StaleRead, |history| {
+        // Nobody but the watch knew of revision 10, and it was told of no events.
+        history.observations.retain(|observation| match &observation.what {
+            Observed::Told(response) => response.events.is_empty(),
+            Observed::Asked(_) => true,
+        });
+        let heard = history.observations.last().unwrap().at;
+        let mut late = history.operations[GET_A].clone();
+        (late.invoked, late.returned) = (heard, history.audit.since);
+        late.invoked.order += 1;
+        history.operations = vec![late];
+        history.audit.events.clear();
     }),
     ("a read came after an event and missed it", Rule::StaleRead, |history| {
         let heard = history.observations.last().unwrap().at;
@@ -254,6 +281,17 @@ fn every_fault_is_found() {
         let found = found.expect_err(name);
         assert_eq!(found.rule, rule, "{name}: {found}");
     }
+}
+
+/// Tells the watch, at the end, that it has come so far.
+fn progress_again(history: &mut History, revision: i64) {
+    let mut again = history.observations.last().unwrap().clone();
+    again.at = history.audit.since;
+    if let Observed::Told(response) = &mut again.what {
+        response.header.as_mut().unwrap().revision = revision;
+        response.events.clear();
+    }
+    history.observations.push(again);
 }
 
 fn value_of(operation: &Operation) -> bytes::Bytes {

@@ -1,15 +1,17 @@
 //! A store that does everything right, for tests to spoil.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quorate_proto::etcdserverpb::request_op::Request as Op;
 use quorate_proto::etcdserverpb::{
     CompactionResponse, Compare, DeleteRangeRequest, HashKvRequest, HashKvResponse,
-    LeaseGrantResponse, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, RangeRequest, RequestOp,
-    ResponseHeader, StatusResponse, TxnRequest, WatchCreateRequest, WatchResponse,
+    LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest,
+    LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest,
+    RangeRequest, RequestOp, ResponseHeader, StatusResponse, TxnRequest, WatchCreateRequest,
+    WatchResponse,
 };
 use quorate_proto::mvccpb::Event;
 use tonic::Code;
@@ -31,6 +33,7 @@ pub(super) const LEASE_NOT_FOUND: (Code, &str) =
 /// A store with one client and one watch.
 pub(super) struct Script {
     clock: Clock,
+    waited: Duration,
     store: Model,
     pub(super) leases: BTreeSet<i64>,
     granted: i64,
@@ -95,6 +98,7 @@ impl Script {
     pub(super) fn new() -> Self {
         Self {
             clock: Clock::new(),
+            waited: Duration::ZERO,
             store: Model::default(),
             leases: BTreeSet::new(),
             granted: 0,
@@ -143,6 +147,16 @@ impl Script {
         self.write(&Request::LeaseRevoke(LeaseRevokeRequest { id }));
     }
 
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, seconds: u64) {
+        self.waited += Duration::from_secs(seconds);
+    }
+
+    fn now(&self) -> Moment {
+        let Moment { order, elapsed } = self.clock.now();
+        Moment { order, elapsed: elapsed + self.waited }
+    }
+
     /// The member starts again.
     pub(super) fn restart(&mut self) {
         self.term += 1;
@@ -169,11 +183,11 @@ impl Script {
 
     /// Ends the period.
     pub(super) fn audit(&mut self) -> History {
-        let since = self.clock.now();
+        let since = self.now();
         self.ask(Request::LeaseLeases);
         self.ask(Request::HashKv(HashKvRequest { revision: 0 }));
         self.ask(list());
-        let until = self.clock.now();
+        let until = self.now();
         History {
             operations: std::mem::take(&mut self.operations),
             observations: std::mem::take(&mut self.observations),
@@ -211,11 +225,11 @@ impl Script {
         {
             put.value = value(id, 0, 40);
         }
-        (id, self.clock.now(), request)
+        (id, self.now(), request)
     }
 
     fn end(&mut self, id: u64, invoked: Moment, request: Request, outcome: Outcome) -> usize {
-        let returned = self.clock.now();
+        let returned = self.now();
         let operation = Operation { id, client: 1, member: 0, invoked, returned, request, outcome };
         self.operations.push(operation);
         self.operations.len() - 1
@@ -268,6 +282,11 @@ impl Script {
                 let (id, ttl) = (grant.id, grant.ttl);
                 Response::LeaseGrant(LeaseGrantResponse { header, id, ttl, ..Default::default() })
             }
+            Request::LeaseKeepAlive(keep_alive) => {
+                let id = keep_alive.id;
+                let ttl = if self.leases.contains(&id) { self.granted } else { 0 };
+                Response::LeaseKeepAlive(LeaseKeepAliveResponse { header, id, ttl })
+            }
             Request::LeaseTimeToLive(time) => {
                 let there = self.leases.contains(&time.id);
                 Response::LeaseTimeToLive(LeaseTimeToLiveResponse {
@@ -306,7 +325,7 @@ impl Script {
     }
 
     fn observe(&mut self, what: Observed) {
-        let at = self.clock.now();
+        let at = self.now();
         self.observations.push(Observation { watch: 1, member: 0, at, what });
     }
 }
