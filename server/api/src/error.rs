@@ -55,6 +55,12 @@ pub enum ApiError {
     Stopped,
     /// The request took too long.
     Timeout,
+    /// The request took too long, and there was a new leader meanwhile.
+    TimeoutDueToLeaderFail,
+    /// The request took too long, and the leader was out of reach meanwhile.
+    TimeoutDueToConnectionLost,
+    /// Nobody led who could have taken the request.
+    DeadlineExceeded,
     /// The CORRUPT alarm is raised.
     Corrupt,
     /// Leadership cannot go there.
@@ -111,7 +117,10 @@ impl ApiError {
             | Self::LeaderChanged
             | Self::Stopped
             | Self::Timeout
+            | Self::TimeoutDueToLeaderFail
+            | Self::TimeoutDueToConnectionLost
             | Self::Unhealthy => Code::Unavailable,
+            Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::Corrupt => Code::DataLoss,
         }
     }
@@ -141,6 +150,14 @@ impl ApiError {
             Self::LeaderChanged => "etcdserver: leader changed",
             Self::Stopped => "etcdserver: server stopped",
             Self::Timeout => "etcdserver: request timed out",
+            Self::TimeoutDueToLeaderFail => {
+                "etcdserver: request timed out, possibly due to previous leader failure"
+            }
+            Self::TimeoutDueToConnectionLost => {
+                "etcdserver: request timed out, possibly due to connection lost"
+            }
+            // The text of Go's error, which etcd passes on.
+            Self::DeadlineExceeded => "context deadline exceeded",
             Self::Corrupt => "etcdserver: corrupt cluster",
             Self::BadLeaderTransferee => "etcdserver: bad leader transferee",
             Self::MemberNotFound => "etcdserver: member not found",
@@ -203,6 +220,9 @@ impl From<RequestError> for ApiError {
             RequestError::NoLeader => Self::NoLeader,
             RequestError::LeaderChanged => Self::LeaderChanged,
             RequestError::Timeout => Self::Timeout,
+            RequestError::NotTaken => Self::DeadlineExceeded,
+            RequestError::LeaderFailed => Self::TimeoutDueToLeaderFail,
+            RequestError::ConnectionLost => Self::TimeoutDueToConnectionLost,
             RequestError::Stopped => Self::Stopped,
         }
     }

@@ -11,7 +11,7 @@ pub(crate) mod url;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_raft::{AutoCompaction, FlushOptions, MembershipRules};
+use quorate_raft::{AutoCompaction, FlushOptions, MembershipRules, REQUEST_BYTES_MAX};
 use tracing::Level;
 
 use crate::flags::Settings;
@@ -186,6 +186,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
     }
     // Checked and of no meaning: a member that has no leader yet does not wait longer for one.
     reader.switch("initial-election-tick-advance");
+    reader.number::<u64>("snapshot-count", "a number of changes");
     quorate_raft::Options {
         heartbeat,
         election_timeout,
@@ -198,6 +199,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         integrity: integrity::read(reader),
         version: quorate_api::ETCD_VERSION.to_owned(),
         auto_compaction: read_auto_compaction(reader),
+        log_keep_entries: reader.number("snapshot-catchup-entries", "a number of changes"),
         flush: FlushOptions::default(),
         wal: quorate_storage::wal::Options::default(),
         database: quorate_storage::base::engine::Options::default(),
@@ -232,8 +234,16 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
     if interval.is_zero() {
         reader.problem("watch-progress-notify-interval", "it must be longer than 0");
     }
+    let max_request_bytes = reader.count("max-request-bytes");
+    if max_request_bytes > REQUEST_BYTES_MAX {
+        let text = format!(
+            "{max_request_bytes} is more than members can send each other; set it to at most \
+             {REQUEST_BYTES_MAX}"
+        );
+        reader.problem("max-request-bytes", text);
+    }
     quorate_api::Options {
-        max_request_bytes: reader.count("max-request-bytes"),
+        max_request_bytes,
         max_txn_ops: reader.count("max-txn-ops"),
         // No lease may end before a new leader can be expected to renew it: one and a half election
         // timeouts, in whole seconds, as in etcd.

@@ -110,6 +110,18 @@ const MEMBER: &[Flag] = &[
         "0",
         "History that is kept: 30m, hours, or in mode revision a number; 0 keeps all",
     ),
+    value(
+        "snapshot-count",
+        "COUNT",
+        "10000",
+        "Changes before a snapshot; of no effect, the size of what is in memory decides here",
+    ),
+    value(
+        "snapshot-catchup-entries",
+        "COUNT",
+        "5000",
+        "Changes that the log keeps for members that lag behind",
+    ),
     value("heartbeat-interval", "MS", "100", "Milliseconds between the heartbeats of a leader"),
     value("election-timeout", "MS", "1000", "Milliseconds without a leader before an election"),
 ];

@@ -50,22 +50,26 @@ impl Member {
         Ok(renewal)
     }
 
-    /// The time of a lease; `None` for one that does not exist.
+    /// The time of a lease; `None` for one that does not exist. This member has everything then that
+    /// was acknowledged before the call.
     pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<TimeToLive>, RequestError> {
         let time = self.in_time(async {
+            self.inner().barrier.pass().await?;
             loop {
                 match self.leader() {
                     Some(leader) if leader == self.identity().member_id => {
                         if let Some(time) = self.inner().lease_time_here(id).await {
-                            return time;
+                            return Ok(time);
                         }
                     }
                     Some(leader) => {
                         if let Some(reply) = self.ask_lease(leader, id, false).await {
                             let pb::LeaseReply { granted, remaining, .. } = reply;
                             match reply.outcome() {
-                                Outcome::Found => return Some(TimeToLive { remaining, granted }),
-                                Outcome::Missing => return None,
+                                Outcome::Found => {
+                                    return Ok(Some(TimeToLive { remaining, granted }));
+                                }
+                                Outcome::Missing => return Ok(None),
                                 Outcome::NotLeader => {}
                             }
                         }
@@ -75,7 +79,7 @@ impl Member {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         });
-        time.await
+        time.await?
     }
 
     /// Waits for an answer as long as a request may take and this member belongs to its cluster.

@@ -35,11 +35,12 @@ impl Duties {
         loop {
             let now = *status.borrow_and_update();
             if (now.leader, now.term) != (leader, term) {
-                let leads = now.leader == Some(self.member_id);
-                if leads {
-                    self.lessor.promote(now.term, self.lease_extension);
-                } else if leader == Some(self.member_id) {
-                    self.lessor.demote();
+                match now.leader {
+                    Some(leader) if leader == self.member_id => {
+                        self.lessor.promote(now.term, self.lease_extension);
+                    }
+                    Some(_) => self.lessor.demote(),
+                    None => self.lessor.suspend(now.term),
                 }
                 if let Some(new) = now.leader {
                     self.metrics.leader_changes.inc();

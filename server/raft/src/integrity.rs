@@ -4,6 +4,7 @@
 //! differs is named in a CORRUPT alarm, with which the cluster refuses writes until somebody has
 //! looked: what is wrong must not spread.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,45 @@ struct Found {
     hash: Option<pb::HashReply>,
 }
 
+/// What was compared so far at one revision.
+#[derive(Default)]
+struct Comparison {
+    revision: i64,
+    mine: Option<KeyValueHash>,
+    /// Members that were compared, and whether they differ.
+    compared: BTreeMap<u64, bool>,
+    is_over: bool,
+}
+
+impl Comparison {
+    fn at(revision: i64) -> Self {
+        Self { revision, ..Self::default() }
+    }
+
+    /// Takes in what others say; returns whether that is news.
+    fn note(&mut self, mine: &KeyValueHash, found: Vec<Found>) -> bool {
+        let before = self.compared.len();
+        for Found { member, hash } in found {
+            let same = |hash: &pb::HashReply| hash.compacted == mine.compact_revision;
+            if let Some(hash) = hash.filter(same) {
+                self.compared.insert(member, hash.hash != mine.hash);
+            }
+        }
+        self.compared.len() > before
+    }
+
+    /// Who of so many others and this member, `me`, has wrong data.
+    fn wrong(&self, me: u64, others: usize) -> Vec<u64> {
+        let differing = self.compared.iter().filter(|(_, differs)| **differs);
+        let differing: Vec<u64> = differing.map(|(member, _)| *member).collect();
+        // When most differ from this one, this one is wrong.
+        match differing.len() > others.div_ceil(2) {
+            true => vec![me],
+            false => differing,
+        }
+    }
+}
+
 /// Compares this member with the others.
 pub(crate) struct Integrity {
     pub(crate) inner: Arc<Inner>,
@@ -66,7 +106,7 @@ impl Integrity {
                 hash.compacted == mine.compact_revision && hash.hash != mine.hash
             })
         };
-        let found = self.hash_elsewhere(mine.revision).await;
+        let found = self.hash_elsewhere(mine.revision, self.others()).await;
         let members: Vec<String> = found
             .iter()
             .filter(|found| differing(found))
@@ -91,12 +131,15 @@ impl Integrity {
             let Some(every) = checks.after_compaction else {
                 return std::future::pending().await;
             };
-            let mut checked = 0;
+            let mut comparison = Comparison { is_over: true, ..Comparison::default() };
             loop {
                 tokio::time::sleep(every).await;
                 let revision = self.inner.store.compacted();
-                if revision > checked && self.check_compacted(revision).await {
-                    checked = revision;
+                if revision > comparison.revision {
+                    comparison = Comparison::at(revision);
+                }
+                if !comparison.is_over {
+                    self.check_compacted(&mut comparison).await;
                 }
             }
         };
@@ -108,7 +151,7 @@ impl Integrity {
             return;
         }
         let Some(before) = self.hash_here(0).await else { return };
-        let found = self.hash_elsewhere(before.revision).await;
+        let found = self.hash_elsewhere(before.revision, self.others()).await;
         if self.inner.barrier.pass().await.is_err() {
             return;
         }
@@ -125,33 +168,29 @@ impl Integrity {
         }
     }
 
-    /// True when all members could be compared, or the revision cannot be compared any more.
-    async fn check_compacted(&self, revision: i64) -> bool {
+    /// Compares with those that were not compared yet: who is out of reach is asked again, while
+    /// the data are hashed once.
+    async fn check_compacted(&self, comparison: &mut Comparison) {
         if !self.inner.leads() {
-            return false;
+            return;
         }
-        let Some(mine) = self.hash_here(revision).await else { return true };
-        let found = self.hash_elsewhere(revision).await;
-        let others = found.len();
-        let mut compared = 0;
-        let mut differing = Vec::new();
-        for Found { member, hash } in found {
-            let same = |hash: &pb::HashReply| hash.compacted == mine.compact_revision;
-            let Some(hash) = hash.filter(same) else { continue };
-            compared += 1;
-            if hash.hash != mine.hash {
-                differing.push(member);
-            }
+        if comparison.mine.is_none() {
+            comparison.mine = self.hash_here(comparison.revision).await;
         }
-        // When most differ from this one, this one is wrong.
-        if differing.len() > others.div_ceil(2) {
-            self.raise(self.inner.identity.member_id).await;
-        } else {
-            for member in differing {
+        let Some(mine) = comparison.mine else {
+            // Later data cannot be compared at this revision.
+            comparison.is_over = true;
+            return;
+        };
+        let others = self.others();
+        let missing = others.iter().filter(|id| !comparison.compared.contains_key(id));
+        let found = self.hash_elsewhere(comparison.revision, missing.copied().collect()).await;
+        if comparison.note(&mine, found) {
+            for member in comparison.wrong(self.inner.identity.member_id, others.len()) {
                 self.raise(member).await;
             }
         }
-        compared == others
+        comparison.is_over = others.iter().all(|id| comparison.compared.contains_key(id));
     }
 
     async fn hash_here(&self, revision: i64) -> Option<KeyValueHash> {
@@ -167,10 +206,12 @@ impl Integrity {
         }
     }
 
-    async fn hash_elsewhere(&self, revision: i64) -> Vec<Found> {
+    fn others(&self) -> Vec<u64> {
         let me = self.inner.identity.member_id;
-        let others: Vec<u64> =
-            self.inner.peers.borrow().keys().copied().filter(|id| *id != me).collect();
+        self.inner.peers.borrow().keys().copied().filter(|id| *id != me).collect()
+    }
+
+    async fn hash_elsewhere(&self, revision: i64, others: Vec<u64>) -> Vec<Found> {
         let mut found = Vec::with_capacity(others.len());
         for member in others {
             let hash = self.ask(member, revision).await;
@@ -190,6 +231,10 @@ impl Integrity {
     }
 
     async fn raise(&self, member: u64) {
+        let raised = (AlarmType::Corrupt as i32, member);
+        if self.inner.store.tables(|tables| tables.alarms.contains(&raised)) {
+            return;
+        }
         tracing::error!(member = format!("{member:x}"), "the data of a member are corrupt");
         let alarm = AlarmRequest {
             action: AlarmAction::Activate as i32,
@@ -199,5 +244,28 @@ impl Integrity {
         if let Err(error) = self.consensus.propose(Command::Alarm(alarm).encode()).await {
             tracing::error!(%error, "cannot raise the alarm");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_compared_is_remembered() {
+        let mine = KeyValueHash { hash: 1, compact_revision: 5, revision: 5 };
+        let found = |member, hash, compacted| Found {
+            member,
+            hash: Some(pb::HashReply { hash, compacted, ..Default::default() }),
+        };
+        let mut comparison = Comparison::at(5);
+        let silent = Found { member: 4, hash: None };
+        assert!(comparison.note(&mine, vec![found(2, 1, 5), found(3, 2, 5), silent]));
+        assert_eq!(comparison.wrong(1, 3), [3]);
+        assert!(!comparison.note(&mine, vec![found(4, 2, 4)]), "it has another compaction");
+        assert!(comparison.note(&mine, vec![found(4, 2, 5)]));
+        assert_eq!(comparison.wrong(1, 3), [3, 4]);
+        assert!(comparison.note(&mine, vec![found(5, 2, 5)]));
+        assert_eq!(comparison.wrong(1, 4), [1], "most say something else");
     }
 }

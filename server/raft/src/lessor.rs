@@ -59,6 +59,8 @@ struct Inner {
     term: u64,
     leases: BTreeMap<i64, Running>,
     deadlines: BTreeSet<(Instant, i64)>,
+    /// Since when nobody sees this member lead, so that nobody can renew anything.
+    unseen: Option<Instant>,
 }
 
 impl Inner {
@@ -68,6 +70,17 @@ impl Inner {
             self.deadlines.remove(&(old.deadline, id));
         }
         self.deadlines.insert((deadline, id));
+    }
+
+    /// Goes on after a time in which nobody could renew anything: it does not count.
+    fn resume(&mut self, now: Instant) {
+        let Some(unseen) = self.unseen.take() else { return };
+        let lost = now - unseen;
+        for running in self.leases.values_mut() {
+            running.deadline += lost;
+        }
+        let deadlines = self.leases.iter().map(|(id, running)| (running.deadline, *id));
+        self.deadlines = deadlines.collect();
     }
 }
 
@@ -84,11 +97,18 @@ impl Lessor {
         Self { store, primary: Mutex::new(None), earlier: Notify::new() }
     }
 
-    /// Starts to watch over all leases: this member leads now, in `term`.
+    /// Starts to watch over all leases: this member leads now, in `term`. When it did already, and
+    /// was only out of sight for a while, all goes on from where it was then.
     pub(crate) fn promote(&self, term: u64, extension: Duration) {
         let now = Instant::now();
         // Leases that are granted or revoked meanwhile wait for the lock.
         let mut primary = self.primary.lock();
+        if let Some(inner) = primary.as_mut().filter(|inner| inner.term == term) {
+            inner.resume(now);
+            drop(primary);
+            self.earlier.notify_one();
+            return;
+        }
         let inner = primary.insert(Inner { term, ..Inner::default() });
         self.store.tables(|tables| {
             for (id, lease) in &tables.leases {
@@ -109,7 +129,17 @@ impl Lessor {
         self.demote();
     }
 
-    /// Stops to watch: another member leads, or none.
+    /// Nobody is seen to lead in `term`. When this member did, it may again: no lease ends until
+    /// then, and none is renewed.
+    pub(crate) fn suspend(&self, term: u64) {
+        let mut primary = self.primary.lock();
+        primary.take_if(|inner| inner.term != term);
+        if let Some(inner) = primary.as_mut() {
+            inner.unseen.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Stops to watch: another member leads.
     pub(crate) fn demote(&self) {
         *self.primary.lock() = None;
     }
@@ -142,7 +172,8 @@ impl Lessor {
     pub(crate) async fn renew(&self, id: i64) -> Renewal {
         let ended = {
             let mut primary = self.primary.lock();
-            let Some(inner) = primary.as_mut() else { return Renewal::NotPrimary };
+            let inner = primary.as_mut().filter(|inner| inner.unseen.is_none());
+            let Some(inner) = inner else { return Renewal::NotPrimary };
             let now = Instant::now();
             let Some(running) = inner.leases.get_mut(&id) else { return Renewal::NotFound };
             if running.ending || running.deadline <= now {
@@ -165,11 +196,15 @@ impl Lessor {
         }
     }
 
-    /// The time of a lease; `None` for one that does not exist.
-    pub(crate) fn time_to_live(&self, id: i64) -> Option<TimeToLive> {
-        let granted = self.store.tables(|tables| tables.leases.get(&id).copied())?.ttl;
+    /// The time of a lease, which may not exist; `None` when this member does not lead, and so does
+    /// not know.
+    pub(crate) fn time_to_live(&self, id: i64) -> Option<Option<TimeToLive>> {
+        let lease = self.store.tables(|tables| tables.leases.get(&id).copied());
         let primary = self.primary.lock();
-        let running = primary.as_ref().and_then(|inner| inner.leases.get(&id));
+        let inner = primary.as_ref().filter(|inner| inner.unseen.is_none())?;
+        let running = inner.leases.get(&id);
+        let Some(granted) = lease.map(|lease| lease.ttl) else { return Some(None) };
+        // One that was granted just now has all its time.
         let remaining = running.map_or(granted, |running| {
             if running.ending {
                 return 0;
@@ -177,7 +212,7 @@ impl Lessor {
             let left = running.deadline.saturating_duration_since(Instant::now());
             i64::try_from(left.as_secs()).unwrap_or(i64::MAX)
         });
-        Some(TimeToLive { remaining, granted })
+        Some(Some(TimeToLive { remaining, granted }))
     }
 
     /// Ids of all leases, those that end first in front.
@@ -216,7 +251,8 @@ impl Lessor {
     /// Leases that have expired, or the time at which the next one will.
     fn take_expired(&self) -> Result<(u64, Vec<i64>), Option<Instant>> {
         let mut primary = self.primary.lock();
-        let Some(inner) = primary.as_mut() else { return Err(None) };
+        let inner = primary.as_mut().filter(|inner| inner.unseen.is_none());
+        let Some(inner) = inner else { return Err(None) };
         let now = Instant::now();
         let due = inner.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
         let due: Vec<(Instant, i64)> = due.take(EXPIRE_BATCH).copied().collect();
@@ -267,7 +303,9 @@ mod tests {
         assert_eq!(lessor.renew(1).await, Renewal::NotPrimary);
         lessor.promote(4, Duration::from_secs(1));
         let start = Instant::now();
-        assert_eq!(lessor.time_to_live(1), Some(TimeToLive { remaining: 11, granted: 10 }));
+        let time = TimeToLive { remaining: 11, granted: 10 };
+        assert_eq!(lessor.time_to_live(1), Some(Some(time)));
+        assert_eq!(lessor.time_to_live(9), Some(None));
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(lessor.renew(3).await, Renewal::Renewed(10));
         assert_eq!(lessor.renew(9).await, Renewal::NotFound);
@@ -293,5 +331,24 @@ mod tests {
         assert_eq!(lessor.expired().await, (4, vec![2]));
         let (renewal, ()) = tokio::join!(lessor.renew(2), async { lessor.demote() });
         assert_eq!(renewal, Renewal::NotPrimary);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_leader_is_not_seen_does_not_count() {
+        let lessor = lessor(&[(1, 10)]);
+        assert_eq!(lessor.time_to_live(1), None, "who does not lead does not know");
+        let remaining = || lessor.time_to_live(1).map(|time| time.unwrap().remaining);
+        lessor.promote(4, Duration::ZERO);
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        lessor.suspend(4);
+        assert_eq!(lessor.renew(1).await, Renewal::NotPrimary);
+        let ends = tokio::time::timeout(Duration::from_secs(60), lessor.expired());
+        assert!(ends.await.is_err(), "nobody could renew it");
+        lessor.promote(4, Duration::ZERO);
+        assert_eq!(remaining(), Some(4));
+        lessor.suspend(5);
+        assert_eq!(remaining(), None, "its term is over");
+        lessor.promote(6, Duration::ZERO);
+        assert_eq!(remaining(), Some(10));
     }
 }

@@ -51,7 +51,7 @@ pub use membership::MembershipRules;
 pub use metrics::{Durations, Metrics, Read, Reading};
 pub use network::describe::{DescribedMember, Description, describe};
 pub use network::server::PeerService;
-pub use network::{Connection, Dial};
+pub use network::{Connection, Dial, REQUEST_BYTES_MAX};
 pub use progress::Progress;
 pub use quota::Quota;
 pub use request::{MemberError, RequestError};

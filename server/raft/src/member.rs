@@ -295,9 +295,11 @@ impl Member {
         let payload = command.encode();
         let _permit = self.admit(payload.len())?;
         let proposal = Proposal::new(&self.metrics, command.kind());
-        let until = (proposal.started() + self.options.request_timeout).into();
+        let started = proposal.started();
+        let until = (started + self.options.request_timeout).into();
         let answer = tokio::time::timeout_at(until, self.consensus.propose(payload)).await;
-        let answer = answer.map_err(|_| RequestError::Timeout)??;
+        let unanswered = |_| self.inner.reigns.unanswered(started, self.options.election_timeout);
+        let answer = answer.map_err(unanswered)??;
         proposal.answered();
         match answer {
             Some(answer) => Ok(answer?),
@@ -334,7 +336,7 @@ impl Member {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 self.metrics.read_indexes_failed.inc();
-                Err(error.into())
+                Err(error)
             }
             Err(_) => {
                 self.metrics.slow_read_indexes.inc();

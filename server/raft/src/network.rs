@@ -34,6 +34,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::consensus::BoxFuture;
 
+/// Most bytes of a message between members.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Most bytes of a request that members can pass on to each other: a message holds one of that size
+/// besides a megabyte of others, as entries and as rows of a snapshot.
+pub const REQUEST_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (4 << 20);
+
 /// A connection to another member.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 

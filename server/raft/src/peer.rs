@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
 use quorate_core::Error;
 use quorate_core::store::Shared;
 use quorate_proto::peer as pb;
@@ -15,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::consensus::{RaftStatus, Unavailable, read_index_here};
 use crate::flusher::Flusher;
-use crate::leadership::{Heard, Peers};
+use crate::leadership::{Heard, Peers, Reigns};
 use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -23,7 +24,7 @@ use crate::network::guard::Refusals;
 use crate::progress::Progress;
 use crate::read::ReadBarrier;
 use crate::state_machine::StateMachine;
-use crate::types::TypeConfig;
+use crate::types::{TypeConfig, Vote};
 
 /// How long a call for another member may take to confirm that this one leads.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) peers: watch::Receiver<Peers>,
     pub(crate) status: watch::Receiver<RaftStatus>,
     pub(crate) heard: Arc<Heard>,
+    pub(crate) reigns: Arc<Reigns>,
     pub(crate) barrier: Arc<ReadBarrier>,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) progress: Progress,
@@ -55,6 +57,11 @@ impl Inner {
     /// Whether this member leads, as far as it knows.
     pub(crate) fn leads(&self) -> bool {
         self.status.borrow().leader == Some(self.identity.member_id)
+    }
+
+    /// The vote that this member gave last, or the leader's that it follows.
+    pub(crate) fn vote(&self) -> Vote {
+        self.raft.metrics().borrow_watched().vote
     }
 
     /// The index a linearizable read must wait for, if this member leads.
@@ -96,7 +103,7 @@ impl Inner {
             return None;
         }
         self.barrier.pass().await.ok()?;
-        Some(self.lessor.time_to_live(id))
+        self.lessor.time_to_live(id)
     }
 
     /// Who this member is, and the members it knows of.

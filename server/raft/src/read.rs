@@ -11,16 +11,23 @@ use crate::consensus::{Consensus, Unavailable};
 use crate::exclusion::Notice;
 use crate::metrics::Mark;
 use crate::progress::Progress;
+use crate::request::RequestError;
 
 /// How long to wait before asking again while nobody leads.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Reads that may wait for the next round; more are refused.
+const READS_MAX: usize = 64 << 10;
+/// How often reads are looked for that nobody waits for any more, while a round takes long.
+const SWEEP: Duration = Duration::from_millis(200);
+
+type Readers = Vec<oneshot::Sender<()>>;
 
 /// Lets reads wait until the state machine has everything that was acknowledged before them. Reads
 /// that come while one round is under way wait for the next: a round answers only those that were
 /// there when it began.
 pub(crate) struct ReadBarrier {
     /// None when nobody is let through any more.
-    waiting: Mutex<Option<Vec<oneshot::Sender<()>>>>,
+    waiting: Mutex<Option<Readers>>,
     arrived: Notify,
     /// When a round last ended.
     ended: Mark,
@@ -35,11 +42,18 @@ impl ReadBarrier {
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub(crate) async fn pass(&self) -> Result<(), Unavailable> {
+    pub(crate) async fn pass(&self) -> Result<(), RequestError> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().as_mut().ok_or(Unavailable::Stopped)?.push(sender);
+        {
+            let mut waiting = self.waiting.lock();
+            let waiting = waiting.as_mut().ok_or(RequestError::Stopped)?;
+            if waiting.len() >= READS_MAX {
+                return Err(RequestError::TooManyRequests);
+            }
+            waiting.push(sender);
+        }
         self.arrived.notify_one();
-        receiver.await.map_err(|_| Unavailable::Stopped)
+        receiver.await.map_err(|_| RequestError::Stopped)
     }
 
     /// When the last read was let through.
@@ -58,7 +72,8 @@ impl ReadBarrier {
         let rounds = async {
             loop {
                 self.arrived.notified().await;
-                let waiting = self.waiting.lock().as_mut().map(std::mem::take).unwrap_or_default();
+                let mut waiting =
+                    self.waiting.lock().as_mut().map(std::mem::take).unwrap_or_default();
                 if waiting.is_empty() {
                     continue;
                 }
@@ -67,6 +82,7 @@ impl ReadBarrier {
                     is_passed = self.round(&*consensus, &progress) => is_passed,
                     // What others decide from now on is not applied here.
                     _ = notice.posted() => false,
+                    () = self.sweep(&mut waiting) => false,
                 };
                 if !is_passed {
                     continue;
@@ -85,6 +101,18 @@ impl ReadBarrier {
         *self.waiting.lock() = None;
     }
 
+    /// Forgets for ever those that nobody waits for any more: while there is no quorum, clients give
+    /// up and ask again, and a round lasts until there is one.
+    async fn sweep(&self, begun: &mut Readers) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            begun.retain(|reader| !reader.is_closed());
+            if let Some(waiting) = self.waiting.lock().as_mut() {
+                waiting.retain(|reader| !reader.is_closed());
+            }
+        }
+    }
+
     /// One confirmation; false when the member has stopped. Each try asks afresh, so that nothing
     /// that was acknowledged meanwhile is missed.
     async fn round(&self, consensus: &dyn Consensus, progress: &Progress) -> bool {
@@ -99,6 +127,88 @@ impl ReadBarrier {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::consensus::{BoxFuture, RaftStatus};
+    use crate::types::Answer;
+
+    /// A member without a leader.
+    struct Alone;
+
+    impl Consensus for Alone {
+        fn propose(&self, _: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn propose_in(&self, _: u64, _: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn read_index(&self) -> BoxFuture<'_, Result<u64, Unavailable>> {
+            Box::pin(std::future::ready(Err(Unavailable::NotLeader { leader: None })))
+        }
+
+        fn status_now(&self) -> RaftStatus {
+            RaftStatus::default()
+        }
+
+        fn status(&self) -> watch::Receiver<RaftStatus> {
+            watch::channel(RaftStatus::default()).1
+        }
+
+        fn committed(&self) -> u64 {
+            0
+        }
+
+        fn flush(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn trim_log(&self, _: Option<u64>) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn shutdown(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_that_were_given_up_are_forgotten_and_there_is_a_limit() {
+        let (barrier, stop) = (Arc::new(ReadBarrier::new()), CancellationToken::new());
+        let (runs, stops) = (barrier.clone(), stop.clone());
+        let running = tokio::spawn(async move {
+            runs.run(Arc::new(Alone), Progress::new(0), Notice::new(), stops).await;
+        });
+        let queued = || barrier.waiting.lock().as_ref().map_or(0, Vec::len);
+        let pass = || {
+            let barrier = barrier.clone();
+            tokio::spawn(async move { barrier.pass().await })
+        };
+        // The first one is in the round that lasts.
+        let mut reads = vec![pass()];
+        tokio::time::sleep(RETRY_PAUSE).await;
+        assert_eq!(queued(), 0);
+        reads.extend((0..READS_MAX).map(|_| pass()));
+        tokio::time::sleep(RETRY_PAUSE).await;
+        assert_eq!(queued(), READS_MAX);
+        assert_eq!(barrier.pass().await, Err(RequestError::TooManyRequests));
+        let last = reads.split_off(READS_MAX);
+        reads.iter().for_each(tokio::task::JoinHandle::abort);
+        tokio::time::sleep(2 * SWEEP).await;
+        assert_eq!(queued(), 1, "one still waits");
+        stop.cancel();
+        running.await.unwrap();
+        for read in last {
+            assert_eq!(read.await.unwrap(), Err(RequestError::Stopped));
         }
     }
 }

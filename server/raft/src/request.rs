@@ -22,6 +22,15 @@ pub enum RequestError {
     /// It took too long; what became of the request is not known.
     #[error("the request timed out")]
     Timeout,
+    /// Nobody led all the time: it was not carried out and never will be.
+    #[error("nobody led who could have taken the request")]
+    NotTaken,
+    /// It took too long, and another leader took over; what became of the request is not known.
+    #[error("the request timed out when the leader changed")]
+    LeaderFailed,
+    /// It took too long, and the leader was out of reach; what became of the request is not known.
+    #[error("the request timed out while the leader was out of reach")]
+    ConnectionLost,
     /// The member is stopping.
     #[error("the member is stopping")]
     Stopped,

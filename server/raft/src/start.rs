@@ -20,7 +20,7 @@ use crate::compactor::AutoCompaction;
 use crate::consensus::{OpenRaft, RaftStatus};
 use crate::flusher::{Checkpoint, FlushOptions, Flusher};
 use crate::integrity::IntegrityChecks;
-use crate::leadership::{Activity, Follower, Heard, Peers};
+use crate::leadership::{Activity, Follower, Heard, Peers, Reigns};
 use crate::lessor::Lessor;
 use crate::log_store::LogStore;
 use crate::membership::{Membership, MembershipRules};
@@ -40,8 +40,6 @@ use crate::types::{
     decode_vote, encode_vote,
 };
 
-/// Entries of the log kept although the database contains them, for members that lag behind.
-const LOG_KEEP_ENTRIES: u64 = 5_000;
 /// Bytes of the log read at once when it is searched.
 const READ_BYTES_MAX: usize = 4 << 20;
 /// Time for a snapshot to arrive; it ends sooner when the connection does.
@@ -66,6 +64,8 @@ pub struct Options {
     pub version: String,
     /// History that the leader gives up by itself.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Entries of the log kept although the database contains them, for members that lag behind.
+    pub log_keep_entries: u64,
     /// When layers are flushed.
     pub flush: FlushOptions,
     /// How the log is kept.
@@ -162,8 +162,19 @@ pub(crate) async fn assemble(
     let (status, status_receiver) = watch::channel(RaftStatus::default());
     let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
     let tasks = TaskTracker::new();
-    let (follows, active) = (heard.clone(), activity.clone());
-    tasks.spawn(follower(raft.clone(), options, follows, active, status, peers).run());
+    let reigns = Arc::new(Reigns::new());
+    let Options { heartbeat, election_timeout, .. } = *options;
+    let follower = Follower {
+        raft: raft.clone(),
+        heard: heard.clone(),
+        activity: activity.clone(),
+        reigns: reigns.clone(),
+        heartbeat,
+        election_timeout,
+        status,
+        peers,
+    };
+    tasks.spawn(follower.run());
     let (first, stop) = (rand::random(), CancellationToken::new());
     let forwarder = Forwarder::new(links.clone(), waiters, first, tasks.clone(), stop.clone());
     let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
@@ -178,6 +189,7 @@ pub(crate) async fn assemble(
         peers: peers_receiver,
         status: status_receiver,
         heard,
+        reigns,
         barrier: Arc::new(ReadBarrier::new()),
         lessor,
         progress: progress.clone(),
@@ -191,18 +203,6 @@ pub(crate) async fn assemble(
     };
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
     Ok(Assembled { store: shared, consensus, inner, links, progress, quota })
-}
-
-fn follower(
-    raft: Raft<TypeConfig, StateMachine>,
-    options: &Options,
-    heard: Arc<Heard>,
-    activity: Arc<Activity>,
-    status: watch::Sender<RaftStatus>,
-    peers: watch::Sender<Peers>,
-) -> Follower {
-    let Options { heartbeat, election_timeout, .. } = *options;
-    Follower { raft, heard, activity, heartbeat, election_timeout, status, peers }
 }
 
 fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Opened, StartError> {
@@ -335,7 +335,7 @@ fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
         election_timeout_max: half + half / 10,
         max_payload_entries: 4096,
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: LOG_KEEP_ENTRIES,
+        max_in_snapshot_log_to_keep: options.log_keep_entries,
         replication_lag_threshold: u64::MAX,
         purge_batch_size: 1024,
         install_snapshot_timeout: millis(SNAPSHOT_WITHIN),

@@ -253,7 +253,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.membership = meta.last_membership.clone();
         self.rotated = self.store.applied().map_or(0, |at| at.index);
         self.lessor.replaced();
-        self.waiters.skipped();
+        self.waiters.replaced(self.store.applied().map_or(0, |at| at.term));
         self.metrics.alarms_changed(self.store.shared());
         self.progress.advance(self.rotated);
         Ok(())

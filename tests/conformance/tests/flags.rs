@@ -39,6 +39,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("heartbeat-interval", "0", "positive"),
     ("election-timeout", "soon", "positive"),
     ("max-request-bytes", "-1", "positive"),
+    ("snapshot-count", "many", "not a number of changes"),
     ("max-txn-ops", "0", "positive"),
     ("max-concurrent-streams", "4294967296", "positive"),
     ("grpc-keepalive-interval", "5", "not a time"),

@@ -112,7 +112,6 @@ impl Lease for LeaseService {
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         let request = request.into_inner();
-        self.0.member().linearize().await.map_err(status)?;
         let time = self.0.member().lease_time_to_live(request.id).await.map_err(status)?;
         let keys = match request.keys && time.is_some() {
             true => {

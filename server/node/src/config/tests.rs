@@ -14,6 +14,7 @@ fn defaults_are_those_of_etcd() {
     assert_eq!(config.data_dir, PathBuf::from("default.etcd"));
     assert_eq!(config.raft.request_timeout, Duration::from_secs(7));
     assert_eq!(config.raft.auto_compaction, None);
+    assert_eq!(config.raft.log_keep_entries, 5000);
     assert_eq!(config.api.min_lease_ttl, 2);
     assert_eq!(config.api.max_request_bytes, 1_572_864);
     assert_eq!(config.api.watch_progress_interval, Duration::from_secs(600));
@@ -55,6 +56,23 @@ fn all_problems_are_told_at_once() {
         assert!(found.iter().any(|p| p.starts_with(&format!("--{flag}: "))), "{flag}: {found:#?}");
     }
     assert_eq!(found.len(), flags.len(), "{found:#?}");
+}
+
+#[test]
+fn requests_are_no_larger_than_what_members_can_send() {
+    let read = |bytes: usize| Config::new(&settings(&[&format!("--max-request-bytes={bytes}")]));
+    assert_eq!(read(REQUEST_BYTES_MAX).unwrap().api.max_request_bytes, REQUEST_BYTES_MAX);
+    let problem = read(REQUEST_BYTES_MAX + 1).unwrap_err().remove(0).to_string();
+    assert!(problem.starts_with("--max-request-bytes: "), "{problem}");
+    assert!(problem.contains(&format!("at most {REQUEST_BYTES_MAX}")), "{problem}");
+}
+
+#[test]
+fn what_kubeadm_sets_is_accepted() {
+    let config =
+        Config::new(&settings(&["--snapshot-count=10000", "--snapshot-catchup-entries=7"]));
+    assert_eq!(config.unwrap().raft.log_keep_entries, 7);
+    assert_eq!(problems(&["--snapshot-count=many", "--snapshot-catchup-entries=-1"]).len(), 2);
 }
 
 #[test]

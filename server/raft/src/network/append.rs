@@ -6,14 +6,15 @@ use futures_util::{Stream, StreamExt, stream};
 use openraft::AnyError;
 use openraft::errors::{NetworkError, RPCError, Unreachable};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use prost::Message;
 use quorate_proto::peer as pb;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::codec;
 use super::links::Client;
+use super::{MESSAGE_BYTES_MAX, codec};
 use crate::types::TypeConfig;
 
 pub(crate) type Error = RPCError<TypeConfig>;
@@ -39,7 +40,7 @@ where
     let mut requests = begun(requests).await;
     let Some(first) = requests.next().await else { return Ok(stream::empty().left_stream()) };
     let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
-    sender.try_send(codec::append_to_wire(first)).expect("the queue is empty");
+    sender.try_send(to_wire(first)).expect("the queue is empty");
     let called = tokio::time::timeout(stall, client.append(ReceiverStream::new(outgoing))).await;
     let late = |_| Err(Status::deadline_exceeded("no reply to a stream of entries"));
     let replies = called.unwrap_or_else(late).map_err(|status| failed(&status))?.into_inner();
@@ -112,9 +113,19 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
         self.owed += 1;
         if let Some(sender) = &self.sender {
             // There is room for all that may be owed; and who does not listen, will not reply.
-            sender.try_send(codec::append_to_wire(request)).ok();
+            sender.try_send(to_wire(request)).ok();
         }
     }
+}
+
+fn to_wire(request: AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
+    let message = codec::append_to_wire(request);
+    if message.encoded_len() > MESSAGE_BYTES_MAX {
+        let (bytes, limit) = (message.encoded_len(), MESSAGE_BYTES_MAX);
+        let first = message.entries.first().and_then(|entry| entry.id).map_or(0, |id| id.index);
+        tracing::warn!(first, bytes, limit, "entries are too large for a message to a member");
+    }
+    message
 }
 
 /// How openraft is to see a failure: a member that cannot be reached is left alone for a while.

@@ -179,9 +179,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let transfer = self.route.links.metrics().peers.begin_sending(self.route.target);
         let sent = super::transfer::send(client, vote, snapshot, cancel).await;
         let sent = sent.inspect_err(|_| self.route.links.renew(self.route.target))?;
-        transfer.arrived();
-        let took = started.elapsed().as_secs_f64();
-        self.route.links.metrics().cluster.snapshot_durations.observe(took);
+        // Otherwise the other member follows a later leader.
+        if sent.vote == vote {
+            transfer.arrived();
+            let took = started.elapsed().as_secs_f64();
+            self.route.links.metrics().cluster.snapshot_durations.observe(took);
+        }
         Ok(sent)
     }
 

@@ -15,6 +15,9 @@ use crate::types::{LogId, TypeConfig, Vote, from_wal, log_id, position, to_wal};
 #[error("a peer's message is wrong: {0}")]
 pub(crate) struct Malformed(String);
 
+/// No term and no index comes this far: one that does is none, and nothing may be counted from it.
+const COUNT_MAX: u64 = u64::MAX / 2;
+
 fn missing(what: &str) -> Malformed {
     Malformed(format!("it has no {what}"))
 }
@@ -24,8 +27,12 @@ pub(crate) fn id_to_wire(id: &LogId) -> pb::LogId {
     pb::LogId { term, index }
 }
 
-pub(crate) fn id_from_wire(id: pb::LogId) -> LogId {
-    log_id(LogPosition { term: id.term, index: id.index })
+pub(crate) fn id_from_wire(id: pb::LogId) -> Result<LogId, Malformed> {
+    let pb::LogId { term, index } = id;
+    match term.max(index) < COUNT_MAX {
+        true => Ok(log_id(LogPosition { term, index })),
+        false => Err(Malformed(format!("there is no entry {index} of term {term}"))),
+    }
 }
 
 pub(crate) fn vote_to_wire(vote: &Vote) -> pb::Vote {
@@ -38,6 +45,9 @@ pub(crate) fn vote_to_wire(vote: &Vote) -> pb::Vote {
 
 pub(crate) fn vote_from_wire(vote: Option<pb::Vote>) -> Result<Vote, Malformed> {
     let vote = vote.ok_or_else(|| missing("vote"))?;
+    if vote.term >= COUNT_MAX {
+        return Err(Malformed(format!("there is no term {}", vote.term)));
+    }
     Ok(match vote.committed {
         true => Vote::new_committed(vote.term, vote.member),
         false => Vote::new(vote.term, vote.member),
@@ -61,19 +71,40 @@ pub(crate) fn append_to_wire(request: AppendEntriesRequest<TypeConfig>) -> pb::A
 pub(crate) fn append_from_wire(
     request: pb::AppendRequest,
 ) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
+    let vote = vote_from_wire(request.vote)?;
+    if !vote.committed {
+        return Err(Malformed("it is not from a leader".to_owned()));
+    }
+    let previous = request.previous.map(id_from_wire).transpose()?;
+    let (mut term, mut next) = previous.as_ref().map(position).map_or((0, 0), |previous| {
+        let LogPosition { term, index } = previous;
+        (term, index + 1)
+    });
     let entries = request.entries.into_iter().map(|entry| {
         let id = entry.id.ok_or_else(|| missing("position of an entry"))?;
+        let LogPosition { term: of, index } = position(&id_from_wire(id)?);
+        // The log takes nothing else and ends the member.
+        if index != next || of < term {
+            return Err(Malformed(format!(
+                "entry {index} of term {of} does not follow: entry {next} of term {term} or later \
+                 should"
+            )));
+        }
+        (term, next) = (of, index + 1);
         let flavour = u8::try_from(entry.kind)
             .map_err(|_| Malformed(format!("an entry has kind {}", entry.kind)))?;
-        let position = LogPosition { term: id.term, index: id.index };
+        let position = LogPosition { term, index };
         from_wal(wal::Entry { position, flavour, payload: entry.payload }).map_err(Malformed)
     });
-    Ok(AppendEntriesRequest {
-        vote: vote_from_wire(request.vote)?,
-        prev_log_id: request.previous.map(id_from_wire),
-        entries: entries.collect::<Result<_, _>>()?,
-        leader_commit: request.committed.map(id_from_wire),
-    })
+    let entries = entries.collect::<Result<_, _>>()?;
+    if term > vote.leader_id.term {
+        return Err(Malformed(format!(
+            "a leader of term {} has no term {term}",
+            vote.leader_id.term
+        )));
+    }
+    let leader_commit = request.committed.map(id_from_wire).transpose()?;
+    Ok(AppendEntriesRequest { vote, prev_log_id: previous, entries, leader_commit })
 }
 
 /// The end of a request: what is durable at the receiver when all of it is.
@@ -99,8 +130,8 @@ pub(crate) fn reply_from_wire(
     use pb::append_reply::Outcome;
     match reply.outcome.ok_or_else(|| missing("outcome"))? {
         Outcome::Durable(id) if id == pb::LogId::default() => Ok(Ok(None)),
-        Outcome::Durable(id) => Ok(Ok(Some(id_from_wire(id)))),
-        Outcome::Conflict(id) => Ok(Err(StreamAppendError::Conflict(id_from_wire(id)))),
+        Outcome::Durable(id) => Ok(Ok(Some(id_from_wire(id)?))),
+        Outcome::Conflict(id) => Ok(Err(StreamAppendError::Conflict(id_from_wire(id)?))),
         Outcome::HigherVote(vote) => {
             Ok(Err(StreamAppendError::HigherVote(vote_from_wire(Some(vote))?)))
         }
@@ -144,7 +175,7 @@ pub(crate) fn vote_request_from_wire(
 ) -> Result<VoteRequest<TypeConfig>, Malformed> {
     Ok(VoteRequest {
         vote: vote_from_wire(request.vote)?,
-        last_log_id: request.last.map(id_from_wire),
+        last_log_id: request.last.map(id_from_wire).transpose()?,
         leadership_transfer: request.transfer,
     })
 }
@@ -164,7 +195,7 @@ pub(crate) fn vote_response_from_wire(
     Ok(VoteResponse {
         vote,
         vote_granted: reply.granted,
-        last_log_id: reply.last.map(id_from_wire),
+        last_log_id: reply.last.map(id_from_wire).transpose()?,
     })
 }
 
@@ -180,7 +211,8 @@ pub(crate) fn transfer_from_wire(
     request: pb::TransferRequest,
 ) -> Result<TransferLeaderRequest<TypeConfig>, Malformed> {
     let from = vote_from_wire(request.from)?;
-    Ok(TransferLeaderRequest::new(from, request.to, request.last.map(id_from_wire)))
+    let last = request.last.map(id_from_wire).transpose()?;
+    Ok(TransferLeaderRequest::new(from, request.to, last))
 }
 
 pub(crate) fn transferred_to_wire(
@@ -213,7 +245,7 @@ pub(crate) fn transferred_from_wire(
         }),
         Outcome::Lagging(id) => Err(TransferLeaderError::LogNotFlushed {
             expected: request.last_log_id().copied(),
-            actual: (id != pb::LogId::default()).then(|| id_from_wire(id)),
+            actual: (id != pb::LogId::default()).then(|| id_from_wire(id)).transpose()?,
         }),
     })
 }
@@ -247,6 +279,41 @@ mod tests {
         assert_eq!(vote_request_from_wire(vote_request_to_wire(&vote)), Ok(vote));
         assert!(append_from_wire(pb::AppendRequest::default()).is_err());
         assert!(reply_from_wire(pb::AppendReply::default()).is_err());
+    }
+
+    #[test]
+    fn entries_that_do_not_follow_each_other_are_refused() {
+        let id = |term, index| pb::LogId { term, index };
+        let read = |term, previous, ids: &[pb::LogId]| {
+            let entry = |id: &pb::LogId| pb::Entry { id: Some(*id), ..Default::default() };
+            append_from_wire(pb::AppendRequest {
+                vote: Some(pb::Vote { term, member: 9, committed: true }),
+                previous,
+                entries: ids.iter().map(entry).collect(),
+                committed: None,
+            })
+        };
+        let good = [(None, vec![id(0, 0), id(1, 1)]), (Some(id(1, 7)), vec![id(1, 8), id(3, 9)])];
+        for (previous, ids) in good {
+            assert!(read(3, previous, &ids).is_ok(), "{previous:?} {ids:?}");
+        }
+        let bad = [
+            (None, vec![id(1, 1)]),
+            (Some(id(1, 7)), vec![id(1, 9)]),
+            (Some(id(1, 7)), vec![id(1, 7)]),
+            (Some(id(1, 7)), vec![id(1, 8), id(1, 10)]),
+            (Some(id(2, 7)), vec![id(1, 8)]),
+            (Some(id(2, 7)), vec![id(3, 8), id(2, 9)]),
+            (Some(id(2, 7)), vec![id(4, 8)]),
+            (Some(id(4, 7)), vec![]),
+            (Some(id(2, u64::MAX)), vec![id(2, 0)]),
+        ];
+        for (previous, ids) in bad {
+            assert!(read(3, previous, &ids).is_err(), "{previous:?} {ids:?}");
+        }
+        assert!(read(u64::MAX, None, &[]).is_err());
+        let vote = Some(pb::Vote { term: 3, member: 9, committed: false });
+        assert!(append_from_wire(pb::AppendRequest { vote, ..Default::default() }).is_err());
     }
 
     #[test]

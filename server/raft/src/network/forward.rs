@@ -8,7 +8,7 @@
 //! meanwhile, the first entry of a later term that is applied here tells what became of it: all
 //! entries of its own term come before. A client waits for a new leader then, and not in vain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use quorate_proto::peer as pb;
 use quorate_proto::peer::proposal_reply::Outcome;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +33,8 @@ use crate::types::{Answer, Origin, Payload};
 const QUEUE: usize = 4096;
 /// Proposals sent in one message.
 const BATCH: usize = 256;
+/// Bytes of proposals sent in one message, unless a single one is larger.
+const BATCH_BYTES: usize = 1 << 20;
 /// Messages that wait for the connection.
 const MESSAGES: usize = 8;
 
@@ -88,9 +91,12 @@ impl Waiters {
         }
     }
 
-    /// The state was replaced by a later one: nobody knows what of it was asked for here.
-    pub(crate) fn skipped(&self) {
-        for (_, waiter) in std::mem::take(&mut self.0.lock().all).into_values() {
+    /// The state was replaced by a later one, whose last entry is of `term`: nobody knows what of it
+    /// was asked for here.
+    pub(crate) fn replaced(&self, term: u64) {
+        let mut waiting = self.0.lock();
+        waiting.term = waiting.term.max(term);
+        for (_, waiter) in std::mem::take(&mut waiting.all).into_values() {
             // A client that went away is not missed.
             waiter.send(Err(Lost)).ok();
         }
@@ -214,6 +220,42 @@ struct Reign {
     term: u64,
 }
 
+/// Tells what has left: messages by number, from 0 on. When it is closed none leaves any more.
+#[derive(Clone, Default)]
+struct Gate(Arc<Mutex<Passed>>);
+
+#[derive(Default)]
+struct Passed {
+    messages: u64,
+    is_closed: bool,
+}
+
+impl Gate {
+    fn pass(&self) -> bool {
+        let mut passed = self.0.lock();
+        passed.messages += u64::from(!passed.is_closed);
+        !passed.is_closed
+    }
+
+    /// Closes it and returns how many messages have left.
+    fn close(&self) -> u64 {
+        let mut passed = self.0.lock();
+        passed.is_closed = true;
+        passed.messages
+    }
+}
+
+/// Proposals on their way to one leader.
+#[derive(Default)]
+struct Exchange {
+    /// Not in a message yet.
+    waiting: VecDeque<Item>,
+    /// In a message, by sequence, with the number of the message.
+    pending: BTreeMap<u64, (u64, oneshot::Sender<Fate>)>,
+    /// How many messages there were.
+    messages: u64,
+}
+
 /// Sends what comes until the connection fails, nobody sends any more, or `stop`.
 async fn run(
     mut client: Client,
@@ -223,12 +265,15 @@ async fn run(
     stop: CancellationToken,
 ) {
     let (messages, outgoing) = mpsc::channel(MESSAGES);
-    let mut pending = BTreeMap::new();
+    let gate = Gate::default();
+    let passing = gate.clone();
+    let outgoing = ReceiverStream::new(outgoing).take_while(move |_| passing.pass());
+    let mut exchange = Exchange::default();
     let stall = links.stall();
     let exchanged = async {
-        let called = tokio::time::timeout(stall, client.propose(ReceiverStream::new(outgoing)));
+        let called = tokio::time::timeout(stall, client.propose(outgoing));
         let replies = called.await.unwrap_or_else(|_| Err(stalled()))?.into_inner();
-        exchange(&mut items, reign.term, messages, replies, &mut pending, stall).await
+        exchange.run(&mut items, reign.term, messages, replies, stall).await
     };
     if let Some(Err(error)) = stop.run_until_cancelled(exchanged).await {
         tracing::debug!(%error, "the way to the leader is lost");
@@ -238,74 +283,110 @@ async fn run(
         }
     }
     items.close();
-    for fate in pending.into_values() {
-        tell(fate, Fate::Unknown);
-    }
-    // What was never sent can be sent to somebody else.
+    exchange.end(gate.close());
     while let Some(item) = items.recv().await {
         tell(item.fate, Fate::Refused);
     }
 }
 
-async fn exchange(
-    items: &mut mpsc::Receiver<Item>,
-    term: u64,
-    messages: mpsc::Sender<pb::Proposals>,
-    mut replies: Streaming<pb::ProposalReplies>,
-    pending: &mut BTreeMap<u64, oneshot::Sender<Fate>>,
-    stall: Duration,
-) -> Result<(), Status> {
-    let mut heard = Instant::now();
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut is_open = true;
-    while is_open || !pending.is_empty() {
-        tokio::select! {
-            count = items.recv_many(&mut batch, BATCH), if is_open => {
-                is_open = count > 0;
-                if pending.is_empty() {
-                    heard = Instant::now();
+impl Exchange {
+    async fn run(
+        &mut self,
+        items: &mut mpsc::Receiver<Item>,
+        term: u64,
+        messages: mpsc::Sender<pb::Proposals>,
+        mut replies: Streaming<pb::ProposalReplies>,
+        stall: Duration,
+    ) -> Result<(), Status> {
+        let mut heard = Instant::now();
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut is_open = true;
+        while is_open || !self.is_idle() {
+            tokio::select! {
+                count = items.recv_many(&mut batch, BATCH), if is_open && self.waiting.is_empty() => {
+                    is_open = count > 0;
+                    if self.is_idle() {
+                        heard = Instant::now();
+                    }
+                    self.waiting.extend(batch.drain(..));
                 }
-                let mut proposals = Vec::with_capacity(count);
-                for item in batch.drain(..) {
-                    pending.insert(item.sequence, item.fate);
-                    proposals.push(item.bytes);
-                }
-                if count > 0 && messages.send(pb::Proposals { proposals, term }).await.is_err() {
+                room = messages.reserve(), if !self.waiting.is_empty() => match room {
+                    Ok(room) => room.send(pb::Proposals { proposals: self.next_message(), term }),
                     // Why, is in the replies.
-                    is_open = false;
+                    Err(_) => {
+                        is_open = false;
+                        self.refuse_waiting();
+                    }
+                },
+                reply = replies.message() => {
+                    heard = Instant::now();
+                    match reply? {
+                        Some(message) => self.settle(message),
+                        None => return Ok(()),
+                    }
+                }
+                () = tokio::time::sleep_until(heard + stall), if !self.is_idle() => {
+                    return Err(stalled());
                 }
             }
-            reply = replies.message() => {
-                heard = Instant::now();
-                match reply? {
-                    Some(message) => settle(message, pending),
-                    None => return Ok(()),
-                }
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.pending.is_empty()
+    }
+
+    /// Proposals for one message: one at least, and more while they are small enough for others to
+    /// be read between them.
+    fn next_message(&mut self) -> Vec<Bytes> {
+        let mut proposals = Vec::new();
+        let mut bytes = 0;
+        while let Some(item) = self.waiting.pop_front() {
+            bytes += item.bytes.len();
+            if !proposals.is_empty() && bytes > BATCH_BYTES {
+                self.waiting.push_front(item);
+                break;
             }
-            () = tokio::time::sleep_until(heard + stall), if !pending.is_empty() => {
-                return Err(stalled());
+            self.pending.insert(item.sequence, (self.messages, item.fate));
+            proposals.push(item.bytes);
+        }
+        self.messages += 1;
+        proposals
+    }
+
+    fn settle(&mut self, message: pb::ProposalReplies) {
+        for reply in message.replies {
+            let fate = match reply.outcome() {
+                Outcome::Committed => Fate::Committed,
+                Outcome::NotLeader => Fate::Refused,
+                Outcome::Unknown => Fate::Unknown,
+            };
+            if let Some((_, waiting)) = self.pending.remove(&reply.sequence) {
+                tell(waiting, fate);
             }
         }
     }
-    Ok(())
+
+    fn refuse_waiting(&mut self) {
+        for item in self.waiting.drain(..) {
+            tell(item.fate, Fate::Refused);
+        }
+    }
+
+    /// Nothing is sent or heard any more, and `left` messages have left: what never did can be sent
+    /// to somebody else.
+    fn end(mut self, left: u64) {
+        self.refuse_waiting();
+        for (message, waiting) in self.pending.into_values() {
+            tell(waiting, if message < left { Fate::Unknown } else { Fate::Refused });
+        }
+    }
 }
 
 /// The leader owes an answer for too long.
 fn stalled() -> Status {
     Status::deadline_exceeded("no reply to proposals")
-}
-
-fn settle(message: pb::ProposalReplies, pending: &mut BTreeMap<u64, oneshot::Sender<Fate>>) {
-    for reply in message.replies {
-        let fate = match reply.outcome() {
-            Outcome::Committed => Fate::Committed,
-            Outcome::NotLeader => Fate::Refused,
-            Outcome::Unknown => Fate::Unknown,
-        };
-        if let Some(waiting) = pending.remove(&reply.sequence) {
-            tell(waiting, fate);
-        }
-    }
 }
 
 fn tell(waiting: oneshot::Sender<Fate>, fate: Fate) {
@@ -334,8 +415,31 @@ mod tests {
         assert_eq!(first.try_recv(), Err(TryRecvError::Closed), "it never will");
         assert_eq!(second.try_recv(), Err(TryRecvError::Empty), "it may yet come");
         assert!(wait(3, 4).is_none(), "it is too late");
-        waiters.skipped();
+        waiters.replaced(6);
         assert_eq!(second.try_recv(), Ok(Err(Lost)), "nobody knows");
+        assert!(wait(4, 5).is_none(), "what the state was replaced by is later");
         assert!(waiters.take(2).is_none());
+    }
+    #[test]
+    fn what_a_message_holds_is_bounded_by_bytes_and_what_never_left_is_refused() {
+        let mut exchange = Exchange::default();
+        let sizes = [BATCH_BYTES / 2, BATCH_BYTES / 2, 1, 3 * BATCH_BYTES, 1, 1];
+        let mut fates = Vec::new();
+        for (sequence, size) in (0..).zip(sizes) {
+            let (fate, told) = oneshot::channel();
+            exchange.waiting.push_back(Item { sequence, bytes: vec![0; size].into(), fate });
+            fates.push(told);
+        }
+        let counts = [(); 3].map(|()| exchange.next_message().len());
+        assert_eq!(counts, [2, 1, 1], "one that is too large goes alone");
+        let gate = Gate::default();
+        assert!(gate.pass() && gate.pass());
+        let left = gate.close();
+        assert!(!gate.pass(), "nothing leaves any more");
+        exchange.end(left);
+        let fates = fates.into_iter().map(|mut told| told.try_recv().unwrap());
+        let (unknown, refused) = (Fate::Unknown, Fate::Refused);
+        let expected = [unknown, unknown, unknown, refused, refused, refused];
+        assert_eq!(fates.collect::<Vec<_>>(), expected);
     }
 }

@@ -23,14 +23,12 @@ use tonic::{Request, Status};
 use super::counted::Counted;
 use super::metrics::{LinkMetrics, PeerMetrics};
 use super::reach::Reach;
-use super::{Dial, header};
+use super::{Dial, MESSAGE_BYTES_MAX, header};
 use crate::consensus::BoxFuture;
 use crate::exclusion::Notice;
 use crate::leadership::Peers;
 use crate::metrics::Metrics;
 
-/// Most bytes of a message: the largest request, a batch of entries of that size, and room.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Bytes that may be under way on a stream and a connection before they are read: about what a
 /// fast network holds during a round trip.
 const STREAM_WINDOW: u32 = 4 << 20;

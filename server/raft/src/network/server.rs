@@ -1,11 +1,11 @@
 //! The service that other members call.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::{Stream, StreamExt, stream};
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
-use openraft::raft::{AppendEntriesResponse, StreamAppendResult};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use prost::Message;
 use quorate_proto::peer as pb;
@@ -15,8 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::counted::float;
-use super::links::MESSAGE_BYTES_MAX;
-use super::{codec, guard};
+use super::{MESSAGE_BYTES_MAX, codec, guard};
 use crate::consensus::Unavailable;
 use crate::lessor::Renewal;
 use crate::peer::Inner;
@@ -78,19 +77,20 @@ impl Peer for PeerService {
         let inner = self.0.clone();
         let received = inner.metrics.peers.received(from);
         // A request that cannot be read ends the stream; the leader begins another one.
+        let wrong = Arc::new(OnceLock::new());
+        let refusal = wrong.clone();
         let requests = request.into_inner().take_until(self.0.stop.clone().cancelled_owned());
         let requests = requests.scan((), move |(), message| {
             let message = message.inspect(|m| received.inc_by(float(m.encoded_len())));
-            let request = message.ok().and_then(|message| codec::append_from_wire(message).ok());
-            if let Some(request) = &request {
-                inner.heard.note(from, &request.vote);
-            }
-            std::future::ready(request)
+            let request = message.and_then(|message| append_of(&inner, from, message));
+            std::future::ready(request.map_err(|status| wrong.set(status)).ok())
         });
         let reply = |result: Result<StreamAppendResult<TypeConfig>, Fatal<TypeConfig>>| {
             result.map(codec::reply_to_wire).map_err(|error| fatal(&error))
         };
         let replies = self.0.raft.stream_append(requests).map(reply);
+        let end = stream::once(async move { refusal.get().cloned().map(Err) });
+        let replies = replies.chain(end.filter_map(std::future::ready));
         Ok(Response::new(Box::pin(replies)))
     }
 
@@ -142,8 +142,8 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::SnapshotHead>,
     ) -> Result<Response<pb::SnapshotPosition>, Status> {
-        self.admit(&request)?;
-        super::transfer::find(&self.0, request.into_inner()).await.map(Response::new)
+        let from = self.admit(&request)?;
+        super::transfer::find(&self.0, from, request.into_inner()).await.map(Response::new)
     }
 
     async fn send_snapshot(
@@ -151,10 +151,7 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::SnapshotPart>>,
     ) -> Result<Response<pb::SnapshotReply>, Status> {
         let from = self.admit(&request)?;
-        let transfer = self.0.metrics.peers.begin_receiving(from);
-        let reply = super::transfer::receive(&self.0, from, request.into_inner()).await?;
-        transfer.arrived();
-        Ok(Response::new(reply))
+        super::transfer::receive(&self.0, from, request.into_inner()).await.map(Response::new)
     }
 
     async fn propose(
@@ -257,16 +254,32 @@ async fn beat(
     from: u64,
     request: pb::AppendRequest,
 ) -> Result<pb::AppendReply, Status> {
-    let request = codec::append_from_wire(request).map_err(malformed)?;
-    inner.heard.note(from, &request.vote);
-    let (previous, last) = (request.prev_log_id, codec::last_of(&request));
+    let request = append_of(inner, from, request)?;
+    let (vote, previous, last) = (request.vote, request.prev_log_id, codec::last_of(&request));
     let response = inner.raft.append_entries(request).await.map_err(|e| failed(&e))?;
-    // A heartbeat follows what this member has acknowledged in this term.
+    // A heartbeat follows what this member has acknowledged in this term: of the leader alone that
+    // it still follows.
     if let (AppendEntriesResponse::Conflict, Some(acknowledged)) = (&response, &previous) {
-        inner.lacks(acknowledged.index());
+        if inner.vote() <= vote {
+            inner.lacks(acknowledged.index());
+        }
         return Err(Status::failed_precondition("the log lacks what was acknowledged"));
     }
     Ok(codec::response_to_wire(response, previous, last))
+}
+
+/// Reads a request of the leader, which nobody else sends.
+fn append_of(
+    inner: &Inner,
+    from: u64,
+    request: pb::AppendRequest,
+) -> Result<AppendEntriesRequest<TypeConfig>, Status> {
+    let request = codec::append_from_wire(request).map_err(malformed)?;
+    if request.vote.leader_id.voted_for != from {
+        return Err(Status::invalid_argument("another member leads in this term"));
+    }
+    inner.heard.note(from, &request.vote);
+    Ok(request)
 }
 
 /// Answers one question for the index of a read.

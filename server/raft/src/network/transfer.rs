@@ -33,13 +33,15 @@ type SendError = StreamingError<TypeConfig>;
 const RATE: u64 = 100 << 20;
 /// Parts that were read and wait to be sent.
 const AHEAD: usize = 4;
-/// How often a broken connection is made again while parts arrive in between.
-const RETRIES: usize = 5;
+/// How long a receiver that had begun may be out of reach: it keeps what it has, and so does the
+/// sender, as long as the transfer lasts.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a receiver may take without asking for more, and in the end to take everything into
 /// use.
 const STALL: Duration = Duration::from_secs(60);
-/// Pause before it is.
+/// Pause before a broken connection is made again, and what it grows to while it cannot be.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// Sends a snapshot. Ends early when `cancel` does.
 pub(crate) async fn send(
@@ -71,25 +73,52 @@ fn head_of(vote: &Vote, meta: &SnapshotMeta, image: &Image) -> pb::SnapshotHead 
     }
 }
 
+/// How the tries to send one snapshot went.
+struct Tries {
+    /// Parts that the receiver had; none before it was reached.
+    reached: Option<u64>,
+    /// Since when it has not come further.
+    failing: Option<Instant>,
+    pause: Duration,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self { reached: None, failing: None, pause: RETRY_PAUSE }
+    }
+
+    fn reached(&mut self, parts: u64) {
+        if self.reached < Some(parts) {
+            *self = Self { reached: Some(parts), ..Self::new() };
+        }
+    }
+
+    /// Notes a failure; returns how long to wait, or nothing when there is nothing to wait for.
+    fn failed(&mut self) -> Option<Duration> {
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        let goes_on = self.reached.is_some() && since.elapsed() < PATIENCE;
+        let next = (2 * self.pause).min(RETRY_PAUSE_MAX);
+        goes_on.then(|| std::mem::replace(&mut self.pause, next))
+    }
+}
+
 /// Sends until it has arrived, over several connections if need be.
 async fn persist(
     mut client: Client,
     head: pb::SnapshotHead,
     image: Image,
 ) -> Result<SnapshotResponse<TypeConfig>, SendError> {
-    let mut failures = 0;
-    let mut furthest = 0;
+    let mut tries = Tries::new();
     loop {
-        let error = match attempt(&mut client, &head, &image, &mut furthest, &mut failures).await {
+        let error = match attempt(&mut client, &head, &image, &mut tries).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        failures += 1;
-        if furthest == 0 || failures > RETRIES {
+        let Some(pause) = tries.failed() else {
             return Err(StreamingError::Unreachable(Unreachable::new(&error)));
-        }
-        tracing::info!(%error, parts = furthest, "a snapshot was interrupted");
-        tokio::time::sleep(RETRY_PAUSE).await;
+        };
+        tracing::info!(%error, parts = tries.reached, "a snapshot was interrupted");
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -98,14 +127,15 @@ async fn attempt(
     client: &mut Client,
     head: &pb::SnapshotHead,
     image: &Image,
-    furthest: &mut u64,
-    failures: &mut usize,
+    tries: &mut Tries,
 ) -> Result<SnapshotResponse<TypeConfig>, AnyError> {
     let found = in_time(client.find_snapshot(head.clone())).await?;
-    let pb::SnapshotPosition { parts, table, key } = found.into_inner();
-    if parts > *furthest {
-        (*furthest, *failures) = (parts, 0);
+    let pb::SnapshotPosition { parts, table, key, higher } = found.into_inner();
+    if higher.is_some() {
+        let vote = codec::vote_from_wire(higher).map_err(|e| AnyError::new(&e))?;
+        return Ok(SnapshotResponse::new(vote));
     }
+    tries.reached(parts);
     let parts = image.parts(Position { parts, table, key });
     let parts = parts.ok_or_else(|| AnyError::error("the receiver has parts of something else"))?;
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -178,15 +208,37 @@ fn paced(
     })
 }
 
+/// The vote of a sender.
+fn vote_of(from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
+    let vote = codec::vote_from_wire(head.vote);
+    let vote = vote.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    match vote.committed && vote.leader_id.voted_for == from {
+        true => Ok(vote),
+        false => Err(Status::invalid_argument("another member leads in this term")),
+    }
+}
+
+/// This member's vote, if the sender leads no more. What its successor has sent must not be dropped
+/// for it.
+fn higher(inner: &Inner, vote: &Vote) -> Option<pb::Vote> {
+    let mine = inner.vote();
+    (!(*vote >= mine)).then(|| codec::vote_to_wire(&mine))
+}
+
 /// How much of a snapshot is here.
 pub(crate) async fn find(
     inner: &Arc<Inner>,
+    from: u64,
     head: pb::SnapshotHead,
 ) -> Result<pb::SnapshotPosition, Status> {
+    let vote = vote_of(from, &head)?;
+    if let Some(higher) = higher(inner, &vote) {
+        return Ok(pb::SnapshotPosition { higher: Some(higher), ..Default::default() });
+    }
     let engine = inner.flusher.clone();
     let position = blocking(move || engine.engine().receive(&head.id)?.position()).await?;
     let Position { parts, table, key } = position;
-    Ok(pb::SnapshotPosition { parts, table, key })
+    Ok(pb::SnapshotPosition { parts, table, key, higher: None })
 }
 
 /// Receives a snapshot, or the rest of one, and takes it into use.
@@ -198,8 +250,11 @@ pub(crate) async fn receive(
     let mut next = parts.message().await?;
     let head = next.as_mut().and_then(|part| part.head.take());
     let head = head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
-    let vote =
-        codec::vote_from_wire(head.vote).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let vote = vote_of(from, &head)?;
+    if let Some(higher) = higher(inner, &vote) {
+        return Ok(pb::SnapshotReply { vote: Some(higher) });
+    }
+    let transfer = inner.metrics.peers.begin_receiving(from);
     let (engine, id) = (inner.flusher.clone(), head.id.clone());
     let mut incoming = blocking(move || engine.engine().receive(&id)).await?;
     let mut is_complete = false;
@@ -224,6 +279,7 @@ pub(crate) async fn receive(
     let snapshot = Snapshot { meta, snapshot: SnapshotHandle::Received(Box::new(received)) };
     let response = inner.raft.install_full_snapshot(vote, snapshot).await;
     let response = response.map_err(|error| Status::unavailable(error.to_string()))?;
+    transfer.arrived();
     Ok(pb::SnapshotReply { vote: Some(codec::vote_to_wire(&response.vote)) })
 }
 
@@ -236,4 +292,31 @@ where
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|error| Status::internal(error.to_string()))?;
     done.map_err(|error| Status::aborted(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_had_begun_is_waited_for() {
+        let mut tries = Tries::new();
+        assert_eq!(tries.failed(), None, "it was never there");
+        tries.reached(0);
+        let waited = |tries: &mut Tries| {
+            let pauses = std::iter::from_fn(|| tries.failed());
+            pauses.take(5).collect::<Vec<_>>()
+        };
+        let millis = [200, 400, 800, 1600, 3000].map(Duration::from_millis);
+        assert_eq!(waited(&mut tries), millis);
+        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        tries.reached(0);
+        assert_eq!(tries.failed(), Some(RETRY_PAUSE_MAX));
+        tries.reached(7);
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(waited(&mut tries), millis, "it had come further");
+        tokio::time::sleep(PATIENCE).await;
+        tries.reached(7);
+        assert_eq!(tries.failed(), None);
+    }
 }

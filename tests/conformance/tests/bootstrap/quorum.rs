@@ -2,6 +2,7 @@
 
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::lease_client::LeaseClient;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
@@ -53,6 +54,16 @@ fn one_of_three_says_that_it_is_alone() {
     ends.iter().for_each(|end| assert_unavailable(end, "etcdserver: no leader"));
     let peer_urls = vec!["http://127.0.0.1:1".to_owned()];
     let add = pb::MemberAddRequest { peer_urls, is_learner: false };
-    let refused = cluster.block_on(ClusterClient::new(channel).member_add(add));
+    let refused = cluster.block_on(ClusterClient::new(channel.clone()).member_add(add));
     assert_unavailable(&refused.unwrap_err(), "etcdserver: unhealthy cluster");
+    let put = pb::PutRequest { key: "key".into(), ..Default::default() };
+    let time = pb::LeaseTimeToLiveRequest { id: 1, ..Default::default() };
+    let (put, time) = cluster.block_on(async {
+        let (mut kv, mut leases) = (KvClient::new(channel.clone()), LeaseClient::new(channel));
+        let (put, time) = tokio::join!(kv.put(put), leases.lease_time_to_live(time));
+        (put.unwrap_err(), time.unwrap_err())
+    });
+    // Nobody can have taken it.
+    assert_eq!((put.code(), put.message()), (Code::DeadlineExceeded, "context deadline exceeded"));
+    assert_unavailable(&time, "etcdserver: no leader");
 }
