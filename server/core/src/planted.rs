@@ -17,6 +17,8 @@ pub enum Mistake {
     SkipSync,
     /// The log says that entries are durable, and writes them a little later.
     AcknowledgeBeforeWrite,
+    /// A candidate gets votes whose log is behind.
+    GrantStaleVote,
     /// The vote is not written.
     LoseVote,
     /// A follower answers linearizable reads without asking the leader.
@@ -47,9 +49,10 @@ pub enum Mistake {
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
+        Self::GrantStaleVote,
         Self::LoseVote,
         Self::StaleReadAtFollower,
         Self::UnconfirmedLeaderRead,
@@ -70,6 +73,7 @@ impl Mistake {
         match self {
             Self::SkipSync => "skip-sync",
             Self::AcknowledgeBeforeWrite => "acknowledge-before-write",
+            Self::GrantStaleVote => "grant-stale-vote",
             Self::LoseVote => "lose-vote",
             Self::StaleReadAtFollower => "stale-read-at-follower",
             Self::UnconfirmedLeaderRead => "unconfirmed-leader-read",

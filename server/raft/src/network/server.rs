@@ -5,9 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::{Stream, StreamExt, stream};
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult, VoteRequest,
+};
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use prost::Message;
+use quorate_core::LogPosition;
+use quorate_core::planted::{self, Mistake};
 use quorate_proto::peer as pb;
 use quorate_proto::peer::peer_server::{Peer, PeerServer};
 use quorate_proto::peer::proposal_reply::Outcome;
@@ -19,7 +23,7 @@ use super::{MESSAGE_BYTES_MAX, codec, guard};
 use crate::consensus::Unavailable;
 use crate::lessor::Renewal;
 use crate::peer::Inner;
-use crate::types::{Payload, TypeConfig, Waiting};
+use crate::types::{Payload, TypeConfig, Waiting, log_id};
 
 /// Proposals of one other member that may be under way.
 const PROPOSALS_MAX: usize = 16 << 10;
@@ -47,6 +51,17 @@ impl PeerService {
         guard::admit(request.metadata(), &inner.identity, &inner.store, &inner.peers)
             .inspect_err(|refusal| inner.refusals.log(refusal))
     }
+}
+
+/// Reads a candidate's request.
+fn vote_request(request: pb::VoteRequest) -> Result<VoteRequest<TypeConfig>, Status> {
+    let mut request = codec::vote_request_from_wire(request).map_err(malformed)?;
+    if planted::has(Mistake::GrantStaleVote) {
+        // No log is ahead of this one.
+        let ahead = LogPosition { term: u64::MAX, index: u64::MAX };
+        request.last_log_id = Some(log_id(ahead));
+    }
+    Ok(request)
 }
 
 fn fatal(error: &Fatal<TypeConfig>) -> Status {
@@ -113,7 +128,7 @@ impl Peer for PeerService {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteReply>, Status> {
         self.admit(&request)?;
-        let request = codec::vote_request_from_wire(request.into_inner()).map_err(malformed)?;
+        let request = vote_request(request.into_inner())?;
         let response = self.0.raft.vote(request).await.map_err(|e| failed(&e))?;
         Ok(Response::new(codec::vote_response_to_wire(&response)))
     }
@@ -123,7 +138,7 @@ impl Peer for PeerService {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteReply>, Status> {
         self.admit(&request)?;
-        let request = codec::vote_request_from_wire(request.into_inner()).map_err(malformed)?;
+        let request = vote_request(request.into_inner())?;
         let response = self.0.raft.pre_vote(request).await.map_err(|e| failed(&e))?;
         Ok(Response::new(codec::vote_response_to_wire(&response)))
     }
