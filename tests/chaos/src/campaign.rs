@@ -29,6 +29,7 @@ use crate::workload::client::Client;
 use crate::workload::load::Load;
 use crate::workload::traffic::{BULK, MIXED, Profile, SHARED_KEYS, Traffic, shared_key};
 use crate::workload::watcher::Watcher;
+use crate::workload::watches;
 
 /// Clients that ask at the same time.
 const CLIENTS: usize = 6;
@@ -365,7 +366,7 @@ impl Campaign {
         let caught_up = wait::within(CATCH_UP_WITHIN, || {
             self.watchers.iter().all(|watcher| watcher.seen() >= revision).then_some(())
         });
-        assert!(caught_up.is_some(), "{}", audit::laggards(&self.watchers, revision));
+        assert!(caught_up.is_some(), "{}", watches::laggards(self.watchers.iter(), revision));
     }
 
     /// Ends the watch that is replaced each round, and opens one on random keys that begins

@@ -8,7 +8,6 @@ mod crowd;
 mod endpoints;
 pub mod pace;
 mod roamer;
-mod watches;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +25,6 @@ use tokio::runtime::Runtime;
 
 use self::crowd::Crowd;
 use self::endpoints::Endpoints;
-use self::watches::Watches;
 use crate::campaign::events;
 use crate::checker::{Checker, Tally};
 use crate::history::{Audit, Clock, History, Moment, Operation, Request};
@@ -35,6 +33,7 @@ use crate::workload::client::Client;
 use crate::workload::traffic::{FILLING, LASTING, Profile, Traffic, shared_key};
 use crate::workload::value::value;
 use crate::workload::watcher::Watcher;
+use crate::workload::watches::Watches;
 
 /// Clients that ask at the same time.
 const CLIENTS: usize = 6;
@@ -98,9 +97,12 @@ impl LiveCluster {
         for (place, number) in &numbers {
             endpoints.insert(*number, &cluster.members[*place].url());
         }
-        let watchers = (1..).zip(interests());
-        let watchers = watchers.map(|(number, interest)| Watcher::new(number, interest, &clock));
-        let watches = Watches::open(runtime.handle(), &endpoints, watchers.collect());
+        let known = endpoints.clone();
+        let watches = Watches::keep(runtime.handle(), move |last| known.next(last));
+        for (place, (number, interest)) in (1..).zip(interests()).enumerate() {
+            // Each at another member, if there are enough.
+            watches.add(Watcher::new(number, interest, &clock), place);
+        }
         let traffics = (1..=CLIENTS).map(|number| Traffic::new(seed.rng(number as u64)));
         Self {
             cluster,

@@ -12,11 +12,9 @@ use quorate_proto::mvccpb::Event;
 use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
 use tonic::Status;
 
-use super::CATCH_UP_WITHIN;
 use crate::checker::Checker;
 use crate::history::{Moment, Operation, Request};
 use crate::workload::client::Client;
-use crate::workload::watcher::Watcher;
 
 /// Leases whose keys are read.
 const LEASES_READ: usize = 16;
@@ -117,14 +115,4 @@ async fn read_events(url: &str, from: i64, to: i64) -> Result<Vec<Event>, Status
     // What came after is for the next time.
     events.retain(|event| revision(event) <= to);
     Ok(events)
-}
-
-/// Says which watches were not told everything up to `revision` in time.
-pub(super) fn laggards(watchers: &[Watcher], revision: i64) -> String {
-    let behind = watchers.iter().filter(|watcher| watcher.seen() < revision);
-    let behind: Vec<String> = behind.map(|watcher| format!("\n{watcher}")).collect();
-    format!(
-        "watches that catch up with revision {revision}: not within {CATCH_UP_WITHIN:?}{}",
-        behind.concat()
-    )
 }

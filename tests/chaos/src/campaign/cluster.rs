@@ -15,6 +15,7 @@ use quorate_proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
 use quorate_test_support::cluster::Cluster;
 use rand::Rng;
 use rand::rngs::StdRng;
+use rand::seq::IteratorRandom;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -30,6 +31,7 @@ use crate::workload::load::Load;
 use crate::workload::roamer::{Address, Directory, Roamer};
 use crate::workload::traffic::{BULK, KUBERNETES, LOCKS, MIXED, READS, Traffic};
 use crate::workload::watcher::Watcher;
+use crate::workload::watches::Watches;
 
 /// Members.
 const SIZE: usize = 3;
@@ -53,6 +55,8 @@ const BULK_EVERY: u32 = 16;
 const READ_AGAIN_EVERY: u64 = 25;
 /// Bytes of remembered values above which history is compacted in any case.
 const MODEL_BYTES_MAX: usize = 64 << 20;
+/// What random numbers are for that say where watches go on.
+const WATCHES_PURPOSE: u64 = u64::MAX - 1;
 /// Time that compactions and defragmentations are taken to last when a fault is aimed at them.
 const UPKEEP: Duration = Duration::from_millis(60);
 
@@ -74,8 +78,9 @@ pub struct ClusterCampaign {
     pending: Vec<Operation>,
     traffics: Vec<Traffic>,
     /// Those behind the lasting ones are new in each round.
-    watchers: Vec<Watcher>,
-    watches: u64,
+    watches: Watches,
+    /// Watches that there were.
+    watched: u64,
     clients: u64,
     effects: Effects,
     /// What the fault of this round does.
@@ -95,6 +100,9 @@ impl ClusterCampaign {
             Ground::Processes | Ground::Disks | Ground::Clocks => Cluster::new(program, SIZE, &[]),
         };
         let traffics = (1..=CLIENTS + READERS).map(|number| Traffic::new(seed.rng(number as u64)));
+        let directory = Directory::default();
+        let others = others(&directory, seed.rng(WATCHES_PURPOSE));
+        let watches = Watches::keep(runtime.handle(), others);
         let folder = tempfile::Builder::new().prefix("quorate-chaos-").tempdir();
         let mut campaign = Self {
             rng: seed.rng(0),
@@ -102,15 +110,15 @@ impl ClusterCampaign {
             clock: Clock::new(),
             cluster,
             numbers: [0, 1, 2],
-            directory: Directory::default(),
+            directory,
             disks: Vec::new(),
             clocks: Vec::new(),
             paused: Vec::new(),
             checker: Checker::patient(LATE_MAX),
             pending: Vec::new(),
             traffics: traffics.collect(),
-            watchers: Vec::new(),
-            watches: 0,
+            watches,
+            watched: 0,
             clients: 0,
             effects: Effects::default(),
             effect: Effect::default(),
@@ -259,7 +267,7 @@ impl ClusterCampaign {
     /// and what no watch wants any more: one that begins in the past may not have come far yet.
     fn compaction(&mut self) -> Request {
         let model = self.checker.model();
-        let seen = self.watchers.iter().map(Watcher::seen).fold(model.revision(), i64::min);
+        let seen = self.watches.seen().map_or(model.revision(), |seen| seen.min(model.revision()));
         let (least, most) = (model.compacted(), seen.max(model.compacted()));
         let all = model.bytes() > MODEL_BYTES_MAX;
         let revision = if all { most } else { self.rng.random_range(least..=most) };
@@ -273,16 +281,23 @@ impl ClusterCampaign {
     }
 
     fn add_watcher(&mut self, interest: WatchCreateRequest) {
-        self.watches += 1;
-        let mut watcher = Watcher::new(self.watches, interest, &self.clock);
+        self.watched += 1;
+        let watcher = Watcher::new(self.watched, interest, &self.clock);
         let place = self.any_place();
-        let url = self.cluster.members[place].url();
-        watcher.resume(self.runtime.handle(), self.numbers[place], &url);
-        self.watchers.push(watcher);
+        self.watches.add(watcher, self.numbers[place]);
     }
 
     /// Everything there is.
     fn all_keys() -> (Bytes, Bytes) {
         (Bytes::from_static(b"\0"), Bytes::from_static(b"\0"))
+    }
+}
+
+/// Says where a watch goes on: at any member but the one that it was open at last.
+fn others(members: &Directory, mut rng: StdRng) -> impl FnMut(usize) -> Address + Send + 'static {
+    let members = members.clone();
+    move |last| {
+        let others = members.list().into_iter().filter(|address| address.member != last);
+        others.choose(&mut rng).expect("a cluster of three has others")
     }
 }

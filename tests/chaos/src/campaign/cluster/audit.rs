@@ -1,7 +1,6 @@
 //! Proving a round, once all members are back.
 
 use std::thread;
-use std::time::Duration;
 
 use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest, WatchCreateRequest};
 use quorate_test_support::wait;
@@ -10,9 +9,7 @@ use rand::Rng;
 use super::members::ELECT_WITHIN;
 use super::{ClusterCampaign, SIZE};
 use crate::campaign::audit::{self, Auditor};
-use crate::campaign::{
-    BREAK_WITHIN, CATCH_UP_WITHIN, EXPIRE_PAUSE, EXPIRE_WITHIN, FUTURE_REVISIONS, LASTING_WATCHES,
-};
+use crate::campaign::{EXPIRE_PAUSE, EXPIRE_WITHIN, FUTURE_REVISIONS, LASTING_WATCHES};
 use crate::history::{Audit, History, Operation, Outcome, Request, Response};
 use crate::workload::traffic::{SHARED_KEYS, shared_key};
 use crate::workload::value::value;
@@ -26,7 +23,6 @@ impl ClusterCampaign {
     pub(super) fn prove(&mut self, mut operations: Vec<Operation>) {
         operations.append(&mut self.pending);
         operations.extend(self.seal());
-        self.reopen_watches();
         let since = self.clock.now();
         for place in 0..SIZE {
             operations.extend(self.inspect(place));
@@ -40,13 +36,9 @@ impl ClusterCampaign {
         let proven = self.checker.model().revision();
         let reached = events.last().and_then(|event| event.kv.as_ref());
         let reached = reached.map_or(proven, |kv| kv.mod_revision);
-        let caught_up = wait::within(CATCH_UP_WITHIN, || {
-            self.reopen_watches();
-            self.watchers.iter().all(|watcher| watcher.seen() >= reached).then_some(())
-        });
-        assert!(caught_up.is_some(), "{}", audit::laggards(&self.watchers, reached));
+        self.watches.catch_up(reached);
         let until = self.clock.now();
-        let observations = self.watchers.iter().flat_map(|watcher| watcher.take(until)).collect();
+        let observations = self.watches.take(until);
         let audit = Audit { events, since, until };
         let history = History { operations, observations, audit };
         if let Err(violation) = self.checker.check(history) {
@@ -77,18 +69,6 @@ impl ClusterCampaign {
         asked
     }
 
-    /// Opens watches again whose connection has ended, each at any member.
-    fn reopen_watches(&mut self) {
-        let handle = self.runtime.handle().clone();
-        let members: Vec<(usize, String)> =
-            self.numbers.into_iter().zip(self.cluster.members.iter().map(|m| m.url())).collect();
-        for watcher in self.watchers.iter_mut().filter(|watcher| watcher.is_closed()) {
-            self.runtime.block_on(watcher.end_within(BREAK_WITHIN));
-            let (member, url) = &members[self.rng.random_range(0..SIZE)];
-            watcher.resume(&handle, *member, url);
-        }
-    }
-
     /// Everything that a member has at hand, without asking another one.
     fn inspect(&mut self, place: usize) -> Vec<Operation> {
         let mut client = self.client(place);
@@ -110,10 +90,7 @@ impl ClusterCampaign {
     /// Ends the watch that is replaced each round, and opens one on random keys that begins
     /// somewhere in the past or a little in the future.
     fn replace_watcher(&mut self) {
-        if self.watchers.len() > LASTING_WATCHES {
-            let mut old = self.watchers.pop().expect("it is there");
-            self.runtime.block_on(old.end_within(Duration::ZERO));
-        }
+        self.watches.truncate(LASTING_WATCHES);
         let model = self.checker.model();
         let (oldest, last) = (model.compacted() + 1, model.revision());
         let first_key = self.rng.random_range(0..SHARED_KEYS);

@@ -65,11 +65,9 @@ impl Effect {
             F::KillLeader | F::KillTwice | F::KillAll | F::CutPowerOfAll => {
                 self.kills > 0 && self.elections > 0
             }
-            F::PauseLeader
-            | F::IsolateLeader
-            | F::MuteLeader
-            | F::StopLeader
-            | F::HangDisk => self.elections > 0,
+            F::PauseLeader | F::IsolateLeader | F::MuteLeader | F::StopLeader | F::HangDisk => {
+                self.elections > 0
+            }
             F::KillMajority | F::Scatter => self.stall >= STALL,
             F::KillOther | F::KillStarting | F::KillCompacting | F::KillDefragmenting => {
                 self.kills > 0 && self.unknown > 0
