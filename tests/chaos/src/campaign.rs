@@ -344,11 +344,11 @@ impl Campaign {
             }
             since
         });
+        let proven = self.checker.model().revision();
         let client = self.client();
         let mut auditor = Auditor::new(client, &url, &self.checker);
-        let (events, asked) = self.runtime.block_on(auditor.audit(since));
+        let (events, asked) = self.runtime.block_on(auditor.audit(since, proven));
         operations.extend(asked);
-        let proven = self.checker.model().revision();
         let reached = events.last().and_then(|event| event.kv.as_ref());
         let reached = reached.map_or(proven, |kv| kv.mod_revision);
         self.catch_up(reached);

@@ -127,6 +127,7 @@ impl Checker {
         let mut floors = self.order.floors(&history);
         self.order.check_identities()?;
         self.leases.learn(&history.operations);
+        self.watches.learn(&history.operations);
         let fresh = history.operations.len();
         history.operations.append(&mut self.late);
         // Everything in this period comes after what they followed.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 pub use effects::{Effect, Effects};
 use quorate_proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
+use quorate_proto::mvccpb::Event;
 use quorate_test_support::cluster::Cluster;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -74,6 +75,8 @@ pub struct ClusterCampaign {
     clocks: Vec<FakeClock>,
     paused: Vec<usize>,
     checker: Checker,
+    /// Events of this round that were read before they were compacted.
+    saved: Vec<Event>,
     /// What was asked beside the load of the round.
     pending: Vec<Operation>,
     traffics: Vec<Traffic>,
@@ -115,6 +118,7 @@ impl ClusterCampaign {
             clocks: Vec::new(),
             paused: Vec::new(),
             checker: Checker::patient(LATE_MAX),
+            saved: Vec::new(),
             pending: Vec::new(),
             traffics: traffics.collect(),
             watches,
@@ -281,10 +285,14 @@ impl ClusterCampaign {
     }
 
     fn add_watcher(&mut self, interest: WatchCreateRequest) {
-        self.watched += 1;
-        let watcher = Watcher::new(self.watched, interest, &self.clock);
+        let watcher = self.watcher(interest);
         let place = self.any_place();
         self.watches.add(watcher, self.numbers[place]);
+    }
+
+    fn watcher(&mut self, interest: WatchCreateRequest) -> Watcher {
+        self.watched += 1;
+        Watcher::new(self.watched, interest, &self.clock)
     }
 
     /// Everything there is.

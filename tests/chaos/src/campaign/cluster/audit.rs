@@ -3,6 +3,7 @@
 use std::thread;
 
 use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest, WatchCreateRequest};
+use quorate_proto::mvccpb::Event;
 use quorate_test_support::wait;
 use rand::Rng;
 
@@ -31,14 +32,16 @@ impl ClusterCampaign {
         let client = self.client(place);
         let url = self.cluster.members[place].url();
         let mut auditor = Auditor::new(client, &url, &self.checker);
-        let (events, asked) = self.runtime.block_on(auditor.audit(since));
+        let known = self.known();
+        let (new, asked) = self.runtime.block_on(auditor.audit(since, known));
         operations.extend(asked);
-        let proven = self.checker.model().revision();
-        let reached = events.last().and_then(|event| event.kv.as_ref());
-        let reached = reached.map_or(proven, |kv| kv.mod_revision);
+        let mut events = std::mem::take(&mut self.saved);
+        events.extend(new);
+        let reached = last_of(&events).unwrap_or(known);
         self.watches.catch_up(reached);
         let until = self.clock.now();
         let observations = self.watches.take(until);
+        self.effect.note_watches(&observations);
         let audit = Audit { events, since, until };
         let history = History { operations, observations, audit };
         if let Err(violation) = self.checker.check(history) {
@@ -69,6 +72,21 @@ impl ClusterCampaign {
         asked
     }
 
+    /// The last revision whose events are known: those behind it are yet to be read.
+    pub(super) fn known(&self) -> i64 {
+        last_of(&self.saved).unwrap_or(self.checker.model().revision())
+    }
+
+    /// Reads the events of this round so far from a member, before they are compacted.
+    pub(super) fn save_events(&mut self, place: usize) {
+        let known = self.known();
+        let status = wait::until("a member that answers", ELECT_WITHIN, || self.status(place));
+        let last = status.header.expect("every answer has a header").revision;
+        let url = self.cluster.members[place].url();
+        let events = self.runtime.block_on(audit::events(&url, known + 1, last));
+        self.saved.extend(events);
+    }
+
     /// Everything that a member has at hand, without asking another one.
     fn inspect(&mut self, place: usize) -> Vec<Operation> {
         let mut client = self.client(place);
@@ -78,7 +96,7 @@ impl ClusterCampaign {
             Request::Status,
             Request::Range(all),
             Request::HashKv(HashKvRequest { revision: 0 }),
-            Request::HashKv(HashKvRequest { revision: self.checker.model().revision() }),
+            Request::HashKv(HashKvRequest { revision: self.known() }),
         ];
         let asked = requests.map(|request| self.runtime.block_on(client.ask(request)));
         for operation in &asked {
@@ -167,4 +185,9 @@ impl ClusterCampaign {
         });
         wrong.sum()
     }
+}
+
+/// The revision of the last of some events.
+fn last_of(events: &[Event]) -> Option<i64> {
+    events.last()?.kv.as_ref().map(|kv| kv.mod_revision)
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::fault::cluster::ClusterFault;
-use crate::history::{Operation, Outcome};
+use crate::history::{Observation, Observed, Operation, Outcome};
 
 /// So often a fault must have struck before it can be said that it does nothing.
 const STRUCK_MIN: usize = 4;
@@ -29,6 +29,8 @@ pub struct Effect {
     pub stall: Duration,
     /// Snapshots that were taken in.
     pub snapshots: usize,
+    /// Watches that were cancelled, as what they had yet to be told was compacted.
+    pub cancelled: usize,
     /// Lines of logs that tell of a wrong time.
     pub wrong_times: usize,
 }
@@ -47,6 +49,14 @@ impl Effect {
         self.stall = self.stall.max(longest.unwrap_or_default());
     }
 
+    /// Takes note of what watches were told.
+    pub fn note_watches(&mut self, observations: &[Observation]) {
+        let cancelled = observations.iter().filter(
+            |observation| matches!(&observation.what, Observed::Told(told) if told.canceled),
+        );
+        self.cancelled += cancelled.count();
+    }
+
     fn add(&mut self, other: Self) {
         self.struck += other.struck;
         self.kills += other.kills;
@@ -55,6 +65,7 @@ impl Effect {
         self.unknown += other.unknown;
         self.stall = self.stall.max(other.stall);
         self.snapshots += other.snapshots;
+        self.cancelled += other.cancelled;
         self.wrong_times += other.wrong_times;
     }
 
@@ -74,6 +85,7 @@ impl Effect {
             }
             F::CutPowerOfOne | F::IsolateOther | F::PauseOther => self.unknown > 0,
             F::Outdate | F::KillReceiving | F::Replace => self.snapshots > 0,
+            F::OutdateAlive => self.snapshots > 0 && self.cancelled > 0,
             F::DeafenLeader | F::Ring | F::Flap | F::Mutilate => {
                 self.elections > 0 || self.unknown > 0 || self.stall >= STALL
             }

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use quorate_proto::etcdserverpb::CompactionRequest;
+use quorate_proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
 use quorate_test_support::proxy::Manner;
 use quorate_test_support::wait;
 use rand::rngs::StdRng;
@@ -49,6 +49,7 @@ impl ClusterCampaign {
             }
             F::KillDefragmenting => self.kill_beside(one, load, Request::Defragment),
             F::Outdate => self.outdate(other),
+            F::OutdateAlive => self.outdate_alive(other),
             F::KillReceiving => {
                 self.outdate(other);
                 self.kill_starting(other);
@@ -125,6 +126,43 @@ impl ClusterCampaign {
     /// Leaves a member behind by more than its leader remembers.
     fn outdate(&mut self, place: usize) {
         self.kill(place);
+        self.flood_without(place);
+        self.forget_without(place);
+    }
+
+    /// The same, while it runs: it is cut off from the others. What its watches have yet to be told
+    /// is compacted meanwhile.
+    fn outdate_alive(&mut self, place: usize) {
+        self.watch_all_at(place);
+        let snapshots = self.snapshots();
+        self.isolate(place);
+        self.flood_without(place);
+        self.save_events((place + 1) % SIZE);
+        self.forget_without(place);
+        self.cluster.net().heal();
+        wait::within(NOTICE_WITHIN, || (self.snapshots_since(&snapshots) > 0).then_some(()));
+    }
+
+    /// Opens a watch of everything at a member, and waits until it keeps up.
+    fn watch_all_at(&mut self, place: usize) {
+        let (key, range_end) = Self::all_keys();
+        let proven = self.checker.model().revision();
+        let start_revision = proven + 1;
+        // What events replaced is the first thing that is gone with compacted history.
+        let prev_kv = true;
+        let interest =
+            WatchCreateRequest { key, range_end, start_revision, prev_kv, ..Default::default() };
+        let mut watcher = self.watcher(interest);
+        let (member, url) = (self.numbers[place], self.cluster.members[place].url());
+        watcher.resume(self.runtime.handle(), member, &url);
+        wait::until("a watch that keeps up", NOTICE_WITHIN, || {
+            (watcher.seen() > proven).then_some(())
+        });
+        self.watches.add(watcher, member);
+    }
+
+    /// Lets all but one write more than is kept for one who is away.
+    fn flood_without(&mut self, place: usize) {
         let mut load = Load::new(&self.clock);
         for number in 0..FLOODING {
             let rng = StdRng::seed_from_u64(self.rng.random());
@@ -135,8 +173,12 @@ impl ClusterCampaign {
         }
         let (flooded, _) = self.runtime.block_on(load.run());
         self.pending.extend(flooded);
+    }
+
+    /// Compacts what is known, and has all but one forget their logs.
+    fn forget_without(&mut self, place: usize) {
         // Who deletes history writes all to its database before, and then its log forgets it.
-        let last = self.checker.model().revision();
+        let last = self.known();
         let others = (0..SIZE).filter(|other| *other != place);
         for (other, revision) in others.zip(last - 1..) {
             let request = Request::Compact(CompactionRequest { revision, physical: true });
@@ -158,15 +200,11 @@ impl ClusterCampaign {
     }
 
     fn disturb(&mut self, fault: ClusterFault, leader: usize, other: usize) {
-        let machine = |place: usize| place + 1;
-        let but = |place: usize| (0..SIZE).filter(move |other| *other != place).map(machine);
-        let apart = |place: usize| (vec![machine(place)], but(place).collect::<Vec<_>>());
         let net = self.cluster.net();
         match fault {
             ClusterFault::IsolateLeader | ClusterFault::IsolateOther => {
                 let alone = if fault == ClusterFault::IsolateLeader { leader } else { other };
-                let (alone, together) = apart(alone);
-                net.split(&[&together, &alone]);
+                self.isolate(alone);
             }
             ClusterFault::Scatter => net.split(&[]),
             ClusterFault::MuteLeader => {
@@ -193,12 +231,15 @@ impl ClusterCampaign {
         self.cluster.net().heal();
     }
 
+    fn isolate(&self, place: usize) {
+        let together: Vec<usize> = but(place).collect();
+        self.cluster.net().split(&[&together, &[machine(place)]]);
+    }
+
     /// Isolates a member again and again.
     fn flap(&mut self, place: usize) {
-        let together: Vec<usize> =
-            (0..SIZE).filter(|other| *other != place).map(|place| place + 1).collect();
         for _ in 0..self.rng.random_range(2..5) {
-            self.cluster.net().split(&[&together, &[place + 1]]);
+            self.isolate(place);
             self.sleep_between(ELECTION / 5, ELECTION * 6 / 5);
             self.cluster.net().heal();
             self.sleep_between(ELECTION / 10, ELECTION * 3 / 5);
@@ -295,4 +336,14 @@ impl ClusterCampaign {
         self.effect.wrong_times += self.wrong_times(&changed);
         self.clocks.iter().for_each(|clock| clock.set(0));
     }
+}
+
+/// The machine of the member in a place.
+fn machine(place: usize) -> usize {
+    place + 1
+}
+
+/// The machines of the others.
+fn but(place: usize) -> impl Iterator<Item = usize> {
+    (0..SIZE).filter(move |other| *other != place).map(machine)
 }
