@@ -38,6 +38,10 @@ const MEMBER: usize = 0;
 /// How long clients are at work before the fault, at most; half as long again when somebody
 /// compacts or defragments beside them.
 const LOAD_MAX: Duration = Duration::from_millis(400);
+/// Writes that must be acknowledged in a round before the fault strikes.
+const WRITES_MIN: usize = 20;
+/// Reads that must be answered.
+const READS_MIN: usize = 3;
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again each time so many rounds are over.
@@ -156,6 +160,9 @@ impl Campaign {
         }
         self.let_leases_expire();
         self.read_again();
+        let tally = self.tally();
+        let done = [tally.acknowledged, tally.replayed, tally.watched];
+        assert!(done.iter().all(|count| *count > 0), "of something nothing was seen: {tally}");
     }
 
     /// What was checked.
@@ -171,6 +178,7 @@ impl Campaign {
     fn round(&mut self, fault: Fault) {
         *self.faults.entry(fault).or_default() += 1;
         let mut load = self.start_load();
+        load.await_traffic(WRITES_MIN, READS_MIN);
         self.sleep_between(Duration::ZERO, LOAD_MAX);
         if self.rng.random_ratio(1, 3) {
             let request = if self.rng.random() { Request::Defragment } else { self.compaction() };
