@@ -10,16 +10,21 @@ use quorate_test_chaos::seed::{Seed, number_from_env};
 use quorate_test_support::net::Net;
 use quorate_test_support::{program, require};
 
-/// How many faults there are, of each kind of fault that is tested.
+/// How many faults there are, of each kind of fault that is tested; when it is said, times are
+/// measured.
 const ROUNDS: &str = "QUORATE_CHAOS_CLUSTER";
 /// The only fault there is to be, by its name; all of them when it is not set.
 const ONLY: &str = "QUORATE_CHAOS_ONLY";
 
 fn survives(ground: Ground, rounds: u64) {
-    let rounds = number_from_env(ROUNDS).unwrap_or(rounds);
+    let asked = number_from_env(ROUNDS);
+    let rounds = asked.unwrap_or(rounds);
     let seed = Seed::choose();
     eprintln!("{ground:?}; again: {}", seed.replay("cluster", ROUNDS, rounds));
     let mut campaign = ClusterCampaign::new(&program::quorate(), ground, seed);
+    if asked.is_some() {
+        campaign.measure_stalls();
+    }
     let only = std::env::var(ONLY).ok();
     let faults = ClusterDeck::new(ground, seed.rng(u64::MAX))
         .filter(|fault| only.as_ref().is_none_or(|only| format!("{fault:?}") == *only));

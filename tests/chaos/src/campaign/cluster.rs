@@ -50,6 +50,10 @@ const READERS: usize = 3;
 const READER_PATIENCE: Duration = Duration::from_millis(300);
 /// How late what nobody waits for any more may happen: as long as a network may try to deliver it.
 const LATE_MAX: Duration = Duration::from_secs(120);
+/// Writes that must be acknowledged in a round before the fault strikes.
+const WRITES_MIN: usize = 30;
+/// Reads that must be answered.
+const READS_MIN: usize = 30;
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again from every member each time so many rounds are over.
@@ -85,6 +89,10 @@ pub struct ClusterCampaign {
     /// Watches that there were.
     watched: u64,
     clients: u64,
+    /// Whether stalls are held to what an idle machine can do.
+    measured: bool,
+    /// The member that the fault of this round strikes, if it is one.
+    victim: Option<usize>,
     effects: Effects,
     /// What the fault of this round does.
     effect: Effect,
@@ -124,6 +132,8 @@ impl ClusterCampaign {
             watches,
             watched: 0,
             clients: 0,
+            measured: false,
+            victim: None,
             effects: Effects::default(),
             effect: Effect::default(),
             folder: folder.expect("a folder"),
@@ -156,6 +166,11 @@ impl ClusterCampaign {
         }
     }
 
+    /// Holds stalls of writes to what a machine can do that has nothing else to do.
+    pub fn measure_stalls(&mut self) {
+        self.measured = true;
+    }
+
     /// Plays one round for each fault, and then waits until leases have expired as they should.
     ///
     /// # Panics
@@ -172,6 +187,9 @@ impl ClusterCampaign {
         self.let_leases_expire();
         self.read_again();
         self.agree();
+        let tally = self.tally();
+        let done = [tally.acknowledged, tally.replayed, tally.watched, tally.hashes];
+        assert!(done.iter().all(|count| *count > 0), "of something nothing was seen: {tally}");
     }
 
     /// What was checked.
@@ -187,7 +205,9 @@ impl ClusterCampaign {
     fn round(&mut self, fault: ClusterFault) {
         self.effect = Effect { struck: 1, ..Effect::default() };
         let (reign, snapshots) = (self.reign(), self.snapshots());
+        self.victim = None;
         let mut load = self.start_load();
+        load.await_traffic(WRITES_MIN, READS_MIN);
         self.sleep_between(Duration::ZERO, LOAD_MAX);
         if self.rng.random_ratio(1, 3) {
             let request = if self.rng.random() { Request::Defragment } else { self.compaction() };
@@ -199,11 +219,19 @@ impl ClusterCampaign {
         self.sleep_between(Duration::ZERO, LOAD_MAX);
         let (operations, traffics) = self.runtime.block_on(load.finish());
         self.traffics = traffics;
-        self.effect.note(&operations);
-        self.effect.elections += usize::from(self.reign() != reign);
+        self.effect.note(operations.iter().chain(&self.pending));
+        let reign_after = self.reign();
+        self.effect.elections += usize::from(reign_after != reign);
         self.effect.snapshots += self.snapshots_since(&snapshots);
         self.prove(operations);
         self.effects.add(fault, self.effect);
+        let effect = self.effect;
+        assert!(effect.shows(fault), "{fault:?} did not do what it must: {effect:?}");
+        // Who was another member may have become the leader before it was struck.
+        let leader_stayed = reign_after == reign && self.victim.is_some_and(|v| v != reign.leader);
+        if let Some(most) = effects::stall_max(fault, leader_stayed, self.measured) {
+            assert!(effect.stall < most, "{fault:?}: writes stood still, {effect:?}");
+        }
     }
 
     fn start_load(&mut self) -> Load {

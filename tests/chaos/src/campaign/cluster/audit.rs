@@ -174,7 +174,7 @@ impl ClusterCampaign {
         assert!(same, "hash and compacted revision of the members differ: {hashes:?}");
     }
 
-    /// Lines of logs, since the last start, that say another day than the first one.
+    /// Lines of logs that say another day than the first one.
     pub(super) fn wrong_times(&self, places: &[usize]) -> usize {
         let day =
             |line: &str| line.split("\"ts\":\"").nth(1).map(|ts| ts.chars().take(10).collect());

@@ -26,8 +26,10 @@ const OUTDATED_BY: u64 = 6_800;
 const FLOODING: usize = 48;
 /// How long a process may take to see that its disk is full.
 const NOTICE_WITHIN: Duration = Duration::from_secs(30);
+/// Seconds in a day.
+const DAY: i64 = 86_400;
 /// Seconds in ten years.
-const TEN_YEARS: i64 = 10 * 365 * 86_400;
+const TEN_YEARS: i64 = 10 * 365 * DAY;
 
 impl ClusterCampaign {
     /// Does it, and waits while it lasts. [`recover`](Self::recover) ends it.
@@ -36,6 +38,11 @@ impl ClusterCampaign {
         let leader = self.reign().leader;
         let other = (leader + self.rng.random_range(1..SIZE)) % SIZE;
         let one = self.any_place();
+        self.victim = match fault {
+            F::KillOther | F::PauseOther | F::IsolateOther => Some(other),
+            F::CutPowerOfOne | F::FillDisk => Some(one),
+            _ => None,
+        };
         match fault {
             F::KillLeader => self.kill_for_a_while(&[leader]),
             F::KillOther => self.kill_for_a_while(&[other]),
@@ -58,7 +65,11 @@ impl ClusterCampaign {
                 self.cluster.members[leader].stop();
                 self.last();
             }
-            F::PauseLeader => self.pause_for(leader, LASTING),
+            F::PauseLeader => {
+                self.pause(leader);
+                self.last();
+                self.await_another(leader);
+            }
             F::PauseBriefly => self.pause_for(leader, (ELECTION / 5, ELECTION * 4 / 5)),
             F::PauseOther => self.pause_for(other, LASTING),
             F::Replace => self.replace(one),
@@ -205,6 +216,9 @@ impl ClusterCampaign {
             ClusterFault::IsolateLeader | ClusterFault::IsolateOther => {
                 let alone = if fault == ClusterFault::IsolateLeader { leader } else { other };
                 self.isolate(alone);
+                if fault == ClusterFault::IsolateLeader {
+                    self.await_another(alone);
+                }
             }
             ClusterFault::Scatter => net.split(&[]),
             ClusterFault::MuteLeader => {
@@ -277,11 +291,10 @@ impl ClusterCampaign {
     fn fill_disk(&mut self, place: usize) {
         let filler = self.disks[place].fill();
         let members = &mut self.cluster.members;
-        let ended =
-            wait::within(NOTICE_WITHIN, || members[place].exit_status()).inspect(|status| {
-                assert!(!status.success(), "a full disk is no reason to be content");
-            });
-        self.effect.ended += usize::from(ended.is_some());
+        let full = "a process that ends as its disk is full";
+        let status = wait::until(full, NOTICE_WITHIN, || members[place].exit_status());
+        assert!(!status.success(), "a full disk is no reason to be content");
+        self.effect.ended += 1;
         members[place].kill();
         fs::remove_file(filler).expect("it was made");
     }
@@ -289,11 +302,16 @@ impl ClusterCampaign {
     /// Holds the disk of the leader until another member has taken over.
     fn hang_disk(&mut self, leader: usize) {
         let hanging = self.disks[leader].hang();
-        wait::within(NOTICE_WITHIN, || {
+        self.await_another(leader);
+        drop(hanging);
+    }
+
+    /// Waits until another member leads than `leader`.
+    fn await_another(&self, leader: usize) {
+        wait::until("another leader", NOTICE_WITHIN, || {
             let now = self.reign_now()?;
             (now.leader != leader).then_some(())
         });
-        drop(hanging);
     }
 
     fn distort(&mut self, fault: ClusterFault, one: usize) {
@@ -317,6 +335,7 @@ impl ClusterCampaign {
             ClusterFault::JumpClock => vec![one],
             _ => (0..SIZE).collect(),
         };
+        let before = self.wrong_times(&changed);
         let times = if changed.len() > 1 { 4 } else { 1 };
         for _ in 0..times {
             for place in &changed {
@@ -327,13 +346,16 @@ impl ClusterCampaign {
             // A process looks at it once a second.
             thread::sleep(ELECTION * 3 / 2);
         }
-        // Somebody does something that is logged.
-        if self.rng.random() {
-            self.kill(one);
-            self.cluster.members[one].spawn();
-            self.sleep_between(ELECTION / 2, ELECTION);
-        }
-        self.effect.wrong_times += self.wrong_times(&changed);
+        // Somebody does something that is logged, on another day.
+        let offset = self.rng.random_range(2 * DAY..=TEN_YEARS);
+        self.clocks[one].set(if self.rng.random() { offset } else { -offset });
+        self.kill(one);
+        self.cluster.members[one].spawn();
+        let wrong = wait::within(NOTICE_WITHIN, || {
+            let new = self.wrong_times(&changed) - before;
+            (new > 0).then_some(new)
+        });
+        self.effect.wrong_times += wrong.unwrap_or(0);
         self.clocks.iter().for_each(|clock| clock.set(0));
     }
 }
