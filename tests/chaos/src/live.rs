@@ -27,7 +27,7 @@ use self::crowd::Crowd;
 use self::endpoints::Endpoints;
 use crate::campaign::events;
 use crate::checker::{Checker, Tally};
-use crate::history::{Audit, Clock, History, Moment, Operation, Request};
+use crate::history::{Audit, Clock, History, Moment, Operation, Request, Response};
 use crate::seed::Seed;
 use crate::workload::client::Client;
 use crate::workload::traffic::{FILLING, LASTING, Profile, Traffic, shared_key};
@@ -322,6 +322,27 @@ impl LiveCluster {
             panic!("{violation}");
         }
         self.compact();
+        self.agree();
+    }
+
+    /// Once all members have compacted the same, they have the same hash at the last revision.
+    fn agree(&self) {
+        let revision = self.checker.model().revision();
+        let numbers: Vec<usize> = self.numbers.values().copied().collect();
+        let hashes = wait::until("members that compact the same", CATCH_UP_WITHIN, || {
+            let ask = |number: &usize| {
+                let request = Request::HashKv(HashKvRequest { revision });
+                let operation = self.ask_as(*number, self.clock.operation_id(), request);
+                let Some(Response::HashKv(hash)) = operation.response() else {
+                    panic!("the audit needs an answer: {operation}");
+                };
+                (hash.compact_revision, hash.hash)
+            };
+            let hashes: Vec<(i64, u32)> = numbers.iter().map(ask).collect();
+            hashes.iter().all(|(compacted, _)| *compacted == hashes[0].0).then_some(hashes)
+        });
+        let same = hashes.iter().all(|(_, hash)| *hash == hashes[0].1);
+        assert!(same, "hashes of the members at {revision} differ: {hashes:?}");
     }
 
     /// Waits until nothing that was asked for can happen any more, and every member has all of it;
