@@ -75,6 +75,8 @@ struct Took {
 
 /// A campaign against one member.
 pub struct Campaign {
+    seed: Seed,
+    /// New in each round: what is chosen in one does not depend on how long another one took.
     rng: StdRng,
     runtime: Runtime,
     clock: Clock,
@@ -120,6 +122,7 @@ impl Campaign {
         let traffics = (1..=CLIENTS).map(|number| Traffic::new(seed.rng(number as u64)));
         let some = Duration::from_millis(100);
         let mut campaign = Self {
+            seed,
             rng: seed.rng(0),
             runtime,
             clock,
@@ -151,6 +154,7 @@ impl Campaign {
     /// With the violation, when there is one.
     pub fn run(&mut self, faults: impl Iterator<Item = Fault>) {
         for (round, fault) in (1..).zip(faults) {
+            self.rng = self.seed.derive(round).rng(0);
             self.round(fault);
             let revision = self.checker.model().revision();
             eprintln!("round {round}: {fault:?}, revision {revision}, {:?}", self.took);

@@ -20,6 +20,8 @@ use quorate_test_support::{program, require};
 
 /// The only mistake there is to be, by its name; all of them, and none, when it is not set.
 const ONLY: &str = "QUORATE_PLANTED_ONLY";
+/// The only test there is.
+const TEST: &str = "mistakes_are_caught_and_nothing_else";
 /// The name of no mistake.
 const NONE: &str = "none";
 /// Rounds in which a mistake must be found.
@@ -128,6 +130,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 fn find(mistake: Mistake, folder: &Path) -> Result<Option<String>, String> {
     let Plan { ground, faults, signs } = plan(mistake);
     let seed = Seed::choose();
+    eprintln!("again: {}", seed.replay(["planted", TEST], ONLY, mistake.name()));
     let program = planted(folder, Some(mistake));
     let started = Instant::now();
     let mut campaign = None;
@@ -176,7 +179,9 @@ fn mistakes_are_caught_and_nothing_else() {
     assert!(failed.is_empty(), "{failed:#?}");
     if is_chosen(NONE) {
         let program = planted(folder.path(), None);
-        let mut campaign = ClusterCampaign::new(&program, Ground::Processes, Seed::choose());
+        let seed = Seed::choose();
+        eprintln!("again: {}", seed.replay(["planted", TEST], ONLY, NONE));
+        let mut campaign = ClusterCampaign::new(&program, Ground::Processes, seed);
         campaign.run(CONTROL.into_iter());
         eprintln!("{NONE}: {}", campaign.tally());
     }

@@ -62,11 +62,15 @@ const READ_AGAIN_EVERY: u64 = 25;
 const MODEL_BYTES_MAX: usize = 64 << 20;
 /// What random numbers are for that say where watches go on.
 const WATCHES_PURPOSE: u64 = u64::MAX - 1;
+/// The same for proxies, and for whether there is TLS between members that are behind them.
+const PROXIES_PURPOSE: u64 = u64::MAX - 2;
 /// Time that compactions and defragmentations are taken to last when a fault is aimed at them.
 const UPKEEP: Duration = Duration::from_millis(60);
 
 /// A campaign against three members.
 pub struct ClusterCampaign {
+    seed: Seed,
+    /// New in each round: what is chosen in one does not depend on how long another one took.
     rng: StdRng,
     runtime: Runtime,
     clock: Clock,
@@ -106,8 +110,11 @@ impl ClusterCampaign {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(2).enable_all().build().expect("threads");
         let cluster = match ground {
-            Ground::Network => Cluster::on_machines(program, SIZE, &[]),
-            Ground::Proxies => Cluster::behind_proxies(program, SIZE, &[]),
+            Ground::Network => Cluster::on_machines_with_tls(program, SIZE, &[]),
+            Ground::Proxies => {
+                let mut rng = seed.rng(PROXIES_PURPOSE);
+                Cluster::behind_proxies(program, SIZE, &[], rng.random(), rng.random())
+            }
             Ground::Processes | Ground::Disks | Ground::Clocks => Cluster::new(program, SIZE, &[]),
         };
         let traffics = (1..=CLIENTS + READERS).map(|number| Traffic::new(seed.rng(number as u64)));
@@ -116,6 +123,7 @@ impl ClusterCampaign {
         let watches = Watches::keep(runtime.handle(), others);
         let folder = tempfile::Builder::new().prefix("quorate-chaos-").tempdir();
         let mut campaign = Self {
+            seed,
             rng: seed.rng(0),
             runtime,
             clock: Clock::new(),
@@ -177,6 +185,7 @@ impl ClusterCampaign {
     /// With the violation, when there is one.
     pub fn run(&mut self, faults: impl Iterator<Item = ClusterFault>) {
         for (round, fault) in (1..).zip(faults) {
+            self.rng = self.seed.derive(round).rng(0);
             self.round(fault);
             let revision = self.checker.model().revision();
             eprintln!("round {round}: {fault:?}, revision {revision}, {:?}", self.effect);
