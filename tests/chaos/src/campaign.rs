@@ -29,6 +29,7 @@ use crate::workload::client::Client;
 use crate::workload::load::Load;
 use crate::workload::traffic::{BULK, MIXED, Profile, Traffic, random_interest, shared_key};
 use crate::workload::watcher::Watcher;
+use crate::workload::watches;
 
 /// Clients that ask at the same time.
 const CLIENTS: usize = 6;
@@ -37,6 +38,10 @@ const MEMBER: usize = 0;
 /// How long clients are at work before the fault, at most; half as long again when somebody
 /// compacts or defragments beside them.
 const LOAD_MAX: Duration = Duration::from_millis(400);
+/// Writes that must be acknowledged in a round before the fault strikes.
+const WRITES_MIN: usize = 20;
+/// Reads that must be answered.
+const READS_MIN: usize = 3;
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again each time so many rounds are over.
@@ -70,6 +75,8 @@ struct Took {
 
 /// A campaign against one member.
 pub struct Campaign {
+    seed: Seed,
+    /// New in each round: what is chosen in one does not depend on how long another one took.
     rng: StdRng,
     runtime: Runtime,
     clock: Clock,
@@ -115,6 +122,7 @@ impl Campaign {
         let traffics = (1..=CLIENTS).map(|number| Traffic::new(seed.rng(number as u64)));
         let some = Duration::from_millis(100);
         let mut campaign = Self {
+            seed,
             rng: seed.rng(0),
             runtime,
             clock,
@@ -146,6 +154,7 @@ impl Campaign {
     /// With the violation, when there is one.
     pub fn run(&mut self, faults: impl Iterator<Item = Fault>) {
         for (round, fault) in (1..).zip(faults) {
+            self.rng = self.seed.derive(round).rng(0);
             self.round(fault);
             let revision = self.checker.model().revision();
             eprintln!("round {round}: {fault:?}, revision {revision}, {:?}", self.took);
@@ -155,6 +164,9 @@ impl Campaign {
         }
         self.let_leases_expire();
         self.read_again();
+        let tally = self.tally();
+        let done = [tally.acknowledged, tally.replayed, tally.watched];
+        assert!(done.iter().all(|count| *count > 0), "of something nothing was seen: {tally}");
     }
 
     /// What was checked.
@@ -170,6 +182,7 @@ impl Campaign {
     fn round(&mut self, fault: Fault) {
         *self.faults.entry(fault).or_default() += 1;
         let mut load = self.start_load();
+        load.await_traffic(WRITES_MIN, READS_MIN);
         self.sleep_between(Duration::ZERO, LOAD_MAX);
         if self.rng.random_ratio(1, 3) {
             let request = if self.rng.random() { Request::Defragment } else { self.compaction() };
@@ -343,11 +356,11 @@ impl Campaign {
             }
             since
         });
+        let proven = self.checker.model().revision();
         let client = self.client();
         let mut auditor = Auditor::new(client, &url, &self.checker);
-        let (events, asked) = self.runtime.block_on(auditor.audit(since));
+        let (events, asked) = self.runtime.block_on(auditor.audit(since, proven));
         operations.extend(asked);
-        let proven = self.checker.model().revision();
         let reached = events.last().and_then(|event| event.kv.as_ref());
         let reached = reached.map_or(proven, |kv| kv.mod_revision);
         self.catch_up(reached);
@@ -365,7 +378,7 @@ impl Campaign {
         let caught_up = wait::within(CATCH_UP_WITHIN, || {
             self.watchers.iter().all(|watcher| watcher.seen() >= revision).then_some(())
         });
-        assert!(caught_up.is_some(), "{}", audit::laggards(&self.watchers, revision));
+        assert!(caught_up.is_some(), "{}", watches::laggards(self.watchers.iter(), revision));
     }
 
     /// Ends the watch that is replaced each round, and opens one on random keys that begins

@@ -129,6 +129,7 @@ impl Checker {
         let (mut floors, told) = self.order.floors(&history);
         self.order.check_identities()?;
         self.leases.learn(&history.operations);
+        self.watches.learn(&history.operations);
         let fresh = history.operations.len();
         history.operations.append(&mut self.late);
         // Everything in this period comes after what they followed.

@@ -8,7 +8,6 @@ mod crowd;
 mod endpoints;
 pub mod pace;
 mod roamer;
-mod watches;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,15 +25,15 @@ use tokio::runtime::Runtime;
 
 use self::crowd::Crowd;
 use self::endpoints::Endpoints;
-use self::watches::Watches;
 use crate::campaign::events;
 use crate::checker::{Checker, Tally};
-use crate::history::{Audit, Clock, History, Moment, Operation, Request};
+use crate::history::{Audit, Clock, History, Moment, Operation, Request, Response};
 use crate::seed::Seed;
 use crate::workload::client::Client;
 use crate::workload::traffic::{FILLING, LASTING, Profile, Traffic, shared_key};
 use crate::workload::value::value;
 use crate::workload::watcher::Watcher;
+use crate::workload::watches::Watches;
 
 /// Clients that ask at the same time.
 const CLIENTS: usize = 6;
@@ -98,9 +97,12 @@ impl LiveCluster {
         for (place, number) in &numbers {
             endpoints.insert(*number, &cluster.members[*place].url());
         }
-        let watchers = (1..).zip(interests());
-        let watchers = watchers.map(|(number, interest)| Watcher::new(number, interest, &clock));
-        let watches = Watches::open(runtime.handle(), &endpoints, watchers.collect());
+        let known = endpoints.clone();
+        let watches = Watches::keep(runtime.handle(), move |last| known.next(last));
+        for (place, (number, interest)) in (1..).zip(interests()).enumerate() {
+            // Each at another member, if there are enough.
+            watches.add(Watcher::new(number, interest, &clock), place);
+        }
         let traffics = (1..=CLIENTS).map(|number| Traffic::new(seed.rng(number as u64)));
         Self {
             cluster,
@@ -320,6 +322,27 @@ impl LiveCluster {
             panic!("{violation}");
         }
         self.compact();
+        self.agree();
+    }
+
+    /// Once all members have compacted the same, they have the same hash at the last revision.
+    fn agree(&self) {
+        let revision = self.checker.model().revision();
+        let numbers: Vec<usize> = self.numbers.values().copied().collect();
+        let hashes = wait::until("members that compact the same", CATCH_UP_WITHIN, || {
+            let ask = |number: &usize| {
+                let request = Request::HashKv(HashKvRequest { revision });
+                let operation = self.ask_as(*number, self.clock.operation_id(), request);
+                let Some(Response::HashKv(hash)) = operation.response() else {
+                    panic!("the audit needs an answer: {operation}");
+                };
+                (hash.compact_revision, hash.hash)
+            };
+            let hashes: Vec<(i64, u32)> = numbers.iter().map(ask).collect();
+            hashes.iter().all(|(compacted, _)| *compacted == hashes[0].0).then_some(hashes)
+        });
+        let same = hashes.iter().all(|(_, hash)| *hash == hashes[0].1);
+        assert!(same, "hashes of the members at {revision} differ: {hashes:?}");
     }
 
     /// Waits until nothing that was asked for can happen any more, and every member has all of it;

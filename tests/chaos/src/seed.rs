@@ -1,12 +1,15 @@
 //! The numbers that name a campaign.
 
 use std::env;
+use std::fmt::Display;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 /// Where a seed is taken from.
 const SEED: &str = "QUORATE_CHAOS_SEED";
+/// Names the only fault there is to be, as it is called; all of them when it is not set.
+const ONLY: &str = "QUORATE_CHAOS_ONLY";
 
 /// What all random choices of a campaign follow from. When a process is scheduled does not follow
 /// from it: the same seed gives the same requests and faults, at moments that differ a little.
@@ -33,14 +36,21 @@ impl Seed {
         StdRng::seed_from_u64(self.0 ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// The command that runs a test of this crate again with this seed; `setting` says how long.
-    pub fn replay(self, test: &str, setting: &str, rounds: u64) -> String {
+    /// The command that runs a test of this crate again with this seed. `file` and `test` name it;
+    /// `setting` is the variable that has `value`.
+    pub fn replay(self, [file, test]: [&str; 2], setting: &str, value: impl Display) -> String {
         let Self(seed) = self;
+        let only = only_fault().map(|fault| format!("{ONLY}={fault} ")).unwrap_or_default();
         format!(
-            "{SEED}={seed} {setting}={rounds} \
-             cargo test -p quorate-test-chaos --test {test} -- --nocapture"
+            "{SEED}={seed} {only}{setting}={value} \
+             cargo test -p quorate-test-chaos --test {file} {test} -- --exact --nocapture"
         )
     }
+}
+
+/// The name of the only fault there is to be, if there is such a wish.
+pub fn only_fault() -> Option<String> {
+    env::var(ONLY).ok()
 }
 
 /// The number in an environment variable; `None` when it is not set.

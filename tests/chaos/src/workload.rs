@@ -6,3 +6,4 @@ pub mod roamer;
 pub mod traffic;
 pub mod value;
 pub mod watcher;
+pub mod watches;

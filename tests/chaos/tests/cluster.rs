@@ -6,21 +6,24 @@
 use quorate_test_chaos::campaign::cluster::ClusterCampaign;
 use quorate_test_chaos::fault::cluster::{ClusterDeck, Ground};
 use quorate_test_chaos::fault::{clock, disk};
-use quorate_test_chaos::seed::{Seed, number_from_env};
+use quorate_test_chaos::seed::{Seed, number_from_env, only_fault};
 use quorate_test_support::net::Net;
 use quorate_test_support::{program, require};
 
-/// How many faults there are, of each kind of fault that is tested.
+/// How many faults there are, of each kind of fault that is tested; when it is said, times are
+/// measured.
 const ROUNDS: &str = "QUORATE_CHAOS_CLUSTER";
-/// The only fault there is to be, by its name; all of them when it is not set.
-const ONLY: &str = "QUORATE_CHAOS_ONLY";
 
-fn survives(ground: Ground, rounds: u64) {
-    let rounds = number_from_env(ROUNDS).unwrap_or(rounds);
+fn survives(test: &str, ground: Ground, rounds: u64) {
+    let asked = number_from_env(ROUNDS);
+    let rounds = asked.unwrap_or(rounds);
     let seed = Seed::choose();
-    eprintln!("{ground:?}; again: {}", seed.replay("cluster", ROUNDS, rounds));
+    eprintln!("{ground:?}; again: {}", seed.replay(["cluster", test], ROUNDS, rounds));
     let mut campaign = ClusterCampaign::new(&program::quorate(), ground, seed);
-    let only = std::env::var(ONLY).ok();
+    if asked.is_some() {
+        campaign.measure_stalls();
+    }
+    let only = only_fault();
     let faults = ClusterDeck::new(ground, seed.rng(u64::MAX))
         .filter(|fault| only.as_ref().is_none_or(|only| format!("{fault:?}") == *only));
     campaign.run(faults.take(usize::try_from(rounds).unwrap()));
@@ -31,31 +34,31 @@ fn survives(ground: Ground, rounds: u64) {
 
 #[test]
 fn kills() {
-    survives(Ground::Processes, 14);
+    survives("kills", Ground::Processes, 14);
 }
 
 #[test]
 fn partitions_and_pauses() {
     if Net::can_be_made("partitions") {
-        survives(Ground::Network, 10);
+        survives("partitions_and_pauses", Ground::Network, 10);
     }
 }
 
 #[test]
 fn distortions() {
-    survives(Ground::Proxies, 3);
+    survives("distortions", Ground::Proxies, 3);
 }
 
 #[test]
 fn power_losses_and_full_disks() {
     if require::met("power losses of clusters", &disk::NEEDS) {
-        survives(Ground::Disks, 5);
+        survives("power_losses_and_full_disks", Ground::Disks, 5);
     }
 }
 
 #[test]
 fn clocks() {
     if require::met("clocks", &clock::NEEDS) {
-        survives(Ground::Clocks, 2);
+        survives("clocks", Ground::Clocks, 2);
     }
 }

@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_proto::etcdserverpb::request_op::Request as Op;
 use quorate_test_chaos::campaign::events;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::net::Net;
@@ -70,12 +72,22 @@ impl Land {
         status.header.unwrap_or_default().member_id
     }
 
-    fn propose(&self, by: usize, name: &str, text: &str) -> Result<i64, Status> {
+    /// Makes a law unless there is one of this name: then an earlier try made it, whose answer was
+    /// lost.
+    fn propose(&self, by: usize, name: &str, text: &str) -> Result<(), Status> {
         let mut client = KvClient::new(self.cluster.channel(by - 1));
-        let (key, value) = (name.to_owned().into(), text.to_owned().into());
-        let put = pb::PutRequest { key, value, ..Default::default() };
-        let made = self.cluster.block_on(async { client.put(put).await })?;
-        Ok(made.into_inner().header.unwrap_or_default().revision)
+        let (key, value) = (name.to_owned(), text.to_owned().into());
+        let put = pb::PutRequest { key: key.clone().into(), value, ..Default::default() };
+        let is_new = pb::Compare {
+            result: CompareResult::Equal as i32,
+            target: CompareTarget::Create as i32,
+            key: key.into(),
+            target_union: Some(TargetUnion::CreateRevision(0)),
+            ..Default::default()
+        };
+        let put = pb::RequestOp { request: Some(Op::RequestPut(put)) };
+        let txn = pb::TxnRequest { compare: vec![is_new], success: vec![put], failure: Vec::new() };
+        self.cluster.block_on(async { client.txn(txn).await }).map(drop)
     }
 
     /// Makes a law; a counsellor who has just lost his king may ask again.

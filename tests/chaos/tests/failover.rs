@@ -25,7 +25,10 @@ const WRITES: usize = 100;
 fn writes_go_on_without_the_leader() {
     let kills = number_from_env(KILLS).unwrap_or(10);
     let seed = Seed::choose();
-    eprintln!("again: {}", seed.replay("failover", KILLS, kills));
+    eprintln!(
+        "again: {}",
+        seed.replay(["failover", "writes_go_on_without_the_leader"], KILLS, kills)
+    );
     let mut live = LiveCluster::new(&program::quorate(), 3, seed);
     let (mut firsts, mut slowest) = (Vec::new(), Vec::new());
     for kill in 1..=kills {

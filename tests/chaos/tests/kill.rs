@@ -17,7 +17,7 @@ const FOUNDED: u64 = 8;
 fn kills_lose_nothing() {
     let rounds = number_from_env(ROUNDS).unwrap_or(200);
     let seed = Seed::choose();
-    eprintln!("again: {}", seed.replay("kill", ROUNDS, rounds));
+    eprintln!("again: {}", seed.replay(["kill", "kills_lose_nothing"], ROUNDS, rounds));
     let mut campaign = Campaign::new(&program::quorate(), seed);
     campaign.run(Deck::of_kills(seed.rng(u64::MAX)).take(usize::try_from(rounds).unwrap()));
     eprintln!("{:?}: {}", campaign.faults(), campaign.tally());
@@ -26,7 +26,7 @@ fn kills_lose_nothing() {
 #[test]
 fn kills_of_new_members_lose_nothing() {
     let seed = Seed::choose();
-    eprintln!("again: {}", seed.replay("kill", ROUNDS, 1));
+    eprintln!("again: {}", seed.replay(["kill", "kills_of_new_members_lose_nothing"], ROUNDS, 1));
     for number in 0..FOUNDED {
         let seed = seed.derive(number);
         let mut campaign = Campaign::new(&program::quorate(), seed);

@@ -22,6 +22,8 @@ use quorate_test_support::{program, require};
 const ONLY: &str = "QUORATE_PLANTED_ONLY";
 /// What chooses a mistake, as it stands in a program that can make any.
 const SWITCH: &[u8] = b"QUORATE_PLANTED";
+/// The only test there is.
+const TEST: &str = "mistakes_are_caught_and_nothing_else";
 /// The name of no mistake.
 const NONE: &str = "none";
 /// Rounds in which a mistake must be found.
@@ -130,6 +132,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 fn find(mistake: Mistake, folder: &Path) -> Result<Option<String>, String> {
     let Plan { ground, faults, signs } = plan(mistake);
     let seed = Seed::choose();
+    eprintln!("again: {}", seed.replay(["planted", TEST], ONLY, mistake.name()));
     let program = planted(folder, Some(mistake));
     let started = Instant::now();
     let mut campaign = None;
@@ -179,7 +182,9 @@ fn mistakes_are_caught_and_nothing_else() {
     for (ground, faults) in CONTROLS {
         if is_chosen(NONE) && is_possible(ground, NONE) {
             let program = planted(folder.path(), None);
-            let mut campaign = ClusterCampaign::new(&program, ground, Seed::choose());
+            let seed = Seed::choose();
+            eprintln!("again: {}", seed.replay(["planted", TEST], ONLY, NONE));
+            let mut campaign = ClusterCampaign::new(&program, ground, seed);
             campaign.run(faults.iter().copied());
             eprintln!("{NONE}, {ground:?}: {}", campaign.tally());
         }

@@ -21,7 +21,7 @@ fn power_losses_lose_nothing() {
     }
     let rounds = number_from_env(ROUNDS).unwrap_or(20);
     let seed = Seed::choose();
-    eprintln!("again: {}", seed.replay("power", ROUNDS, rounds));
+    eprintln!("again: {}", seed.replay(["power", "power_losses_lose_nothing"], ROUNDS, rounds));
     let mut campaign = Campaign::on_disk(&program::quorate(), Disk::new(), "data", seed);
     campaign.run(Deck::of_power_losses(seed.rng(u64::MAX)).take(usize::try_from(rounds).unwrap()));
     eprintln!("{:?}: {}", campaign.faults(), campaign.tally());
@@ -33,7 +33,10 @@ fn power_losses_of_new_members_lose_nothing() {
         return;
     }
     let seed = Seed::choose();
-    eprintln!("again: {}", seed.replay("power", ROUNDS, 1));
+    eprintln!(
+        "again: {}",
+        seed.replay(["power", "power_losses_of_new_members_lose_nothing"], ROUNDS, 1)
+    );
     let mut disk = Disk::new();
     for number in 0..FOUNDED {
         let seed = seed.derive(number);

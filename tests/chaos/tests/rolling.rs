@@ -78,7 +78,7 @@ fn roll(test: &str, size: usize, changes: &[Change]) {
     let asked = number_from_env(ROLLS);
     let (rolls, stall_max) = asked.map_or((1, STALL_MAX), |rolls| (rolls, MEASURED_STALL_MAX));
     let seed = Seed::choose();
-    eprintln!("{test}, again: {}", seed.replay("rolling", ROLLS, rolls));
+    eprintln!("{test}, again: {}", seed.replay(["rolling", test], ROLLS, rolls));
     for number in 0..rolls {
         let mut live = LiveCluster::new(&program::quorate(), size, seed.derive(number));
         live.fill();

@@ -66,15 +66,29 @@ impl Cluster {
         Self::with(program, size, flags, false, Some(Net::new(size)))
     }
 
-    /// Members, not running yet and without TLS, each of which is reached by the others through a
-    /// proxy.
+    /// Like [`on_machines`](Self::on_machines); the members speak to each other over TLS.
+    ///
+    /// # Panics
+    /// When the network cannot be made; see [`Net::can_be_made`].
+    pub fn on_machines_with_tls(program: &Path, size: usize, flags: &[&str]) -> Self {
+        Self::with(program, size, flags, true, Some(Net::new(size)))
+    }
+
+    /// Members, not running yet and with TLS between them or not, each of which is reached by the
+    /// others through a proxy. What the proxies do at random follows from `seed`.
     ///
     /// # Panics
     /// When a folder or the proxies cannot be made.
-    pub fn behind_proxies(program: &Path, size: usize, flags: &[&str]) -> Self {
-        let mut cluster = Self::new(program, size, flags);
+    pub fn behind_proxies(
+        program: &Path,
+        size: usize,
+        flags: &[&str],
+        is_secure: bool,
+        seed: u64,
+    ) -> Self {
+        let mut cluster = Self::with(program, size, flags, is_secure, None);
         let targets: Vec<String> = cluster.members.iter().map(Server::peer_address).collect();
-        let proxies = Proxies::new(&targets);
+        let proxies = Proxies::new(&targets, seed);
         for (i, member) in cluster.members.iter_mut().enumerate() {
             member.set_advertised_port(proxies.port(i));
         }
@@ -141,13 +155,17 @@ impl Cluster {
         net: Option<Net>,
     ) -> Self {
         let folder = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
+        // A member's certificate must be for the address that it calls from.
+        let machines = net.iter().flat_map(|net| (1..=size).map(|i| net.peer_address(i)));
+        let hosts: Vec<String> = machines.collect();
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
         // With a thread of its own, so that connections are kept up between requests too.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let mut cluster = Self {
             program: program.to_path_buf(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
-            pki: is_secure.then(|| Pki::new(folder.path())),
+            pki: is_secure.then(|| Pki::for_hosts(folder.path(), &hosts)),
             members: Vec::new(),
             net,
             proxies: None,

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -35,21 +36,23 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Proxies on the loopback interface that pass on to `targets`, as `host:port`.
+    /// Proxies on the loopback interface that pass on to `targets`, as `host:port`. What they do at
+    /// random follows from `seed`, and from the order in which connections are made.
     ///
     /// # Panics
     /// When threads or ports are not to be had.
-    pub fn new(targets: &[String]) -> Self {
+    pub fn new(targets: &[String], seed: u64) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
         let (mut manners, mut ports) = (Vec::new(), Vec::new());
-        for target in targets {
+        for (target, number) in targets.iter().zip(0..) {
             let (manner, manner_receiver) = watch::channel(Manner::Pass);
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let listener = runtime.block_on(TcpListener::bind(any)).expect("a port is free");
             ports.push(listener.local_addr().expect("it is bound").port());
             manners.push(manner);
-            runtime.spawn(serve(listener, target.clone(), manner_receiver));
+            let rng = StdRng::seed_from_u64(seed.wrapping_add(number));
+            runtime.spawn(serve(listener, target.clone(), manner_receiver, rng));
         }
         Self { manners, ports, _runtime: runtime }
     }
@@ -65,17 +68,28 @@ impl Proxies {
     }
 }
 
-async fn serve(listener: TcpListener, target: String, manner: watch::Receiver<Manner>) {
+async fn serve(
+    listener: TcpListener,
+    target: String,
+    manner: watch::Receiver<Manner>,
+    mut rng: StdRng,
+) {
     // They end with it.
     let mut connections = JoinSet::new();
     loop {
         let Ok((near, _)) = listener.accept().await else { return };
-        connections.spawn(connect(near, target.clone(), manner.clone()));
+        let rngs = [(); 2].map(|()| StdRng::seed_from_u64(rng.random()));
+        connections.spawn(connect(near, target.clone(), manner.clone(), rngs));
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connect(near: TcpStream, target: String, manner: watch::Receiver<Manner>) {
+async fn connect(
+    near: TcpStream,
+    target: String,
+    manner: watch::Receiver<Manner>,
+    [there, back]: [StdRng; 2],
+) {
     // Nobody there: the connection is closed, as the system would refuse it.
     let Ok(far) = TcpStream::connect(&target).await else { return };
     let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
@@ -83,8 +97,8 @@ async fn connect(near: TcpStream, target: String, manner: watch::Receiver<Manner
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
     // The end of one direction is that of the connection.
     tokio::select! {
-        () = pass_on(near_read, far_write, manner.clone()) => {}
-        () = pass_on(far_read, near_write, manner) => {}
+        () = pass_on(near_read, far_write, manner.clone(), there) => {}
+        () = pass_on(far_read, near_write, manner, back) => {}
     }
 }
 
@@ -92,6 +106,7 @@ async fn pass_on(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut manner: watch::Receiver<Manner>,
+    mut rng: StdRng,
 ) {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
@@ -101,9 +116,9 @@ async fn pass_on(
         }
         let now = *manner.borrow();
         match now {
-            Manner::Lose(share) if rand::rng().random_bool(share) => continue,
+            Manner::Lose(share) if rng.random_bool(share) => continue,
             Manner::Delay(least, most) => {
-                let delay = rand::rng().random_range(least..=most);
+                let delay = rng.random_range(least..=most);
                 tokio::time::sleep(delay).await;
             }
             Manner::Pass | Manner::Lose(_) | Manner::Hold => {}

@@ -12,11 +12,9 @@ use quorate_proto::mvccpb::Event;
 use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
 use tonic::Status;
 
-use super::CATCH_UP_WITHIN;
 use crate::checker::Checker;
 use crate::history::{Moment, Operation, Request};
 use crate::workload::client::Client;
-use crate::workload::watcher::Watcher;
 
 /// Leases whose keys are read.
 const LEASES_READ: usize = 16;
@@ -37,15 +35,18 @@ impl<'a> Auditor<'a> {
     }
 
     /// Reads leases, keys, hashes, and at last every event since the last time; all of it must be
-    /// answered. Returns the events, and what was asked.
-    pub(super) async fn audit(&mut self, since: Moment) -> (Vec<Event>, Vec<Operation>) {
+    /// answered. The events up to `known` were read before. Returns the events, and what was asked.
+    pub(super) async fn audit(
+        &mut self,
+        since: Moment,
+        known: i64,
+    ) -> (Vec<Event>, Vec<Operation>) {
         self.ask(Request::Status).await;
         self.ask(Request::LeaseLeases).await;
         for id in self.checker.leases(since).into_iter().rev().take(LEASES_READ) {
             self.ask(Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys: true })).await;
         }
-        let (compacted, proven) =
-            (self.checker.model().compacted(), self.checker.model().revision());
+        let compacted = self.checker.model().compacted();
         let all = Bytes::from_static(b"\0");
         let range = RangeRequest { key: all.clone(), range_end: all, ..Default::default() };
         if compacted > 1 {
@@ -53,11 +54,11 @@ impl<'a> Auditor<'a> {
             let revision = compacted - 1;
             self.ask_any(Request::Range(RangeRequest { revision, ..range.clone() })).await;
         }
-        self.ask(Request::HashKv(HashKvRequest { revision: proven })).await;
+        self.ask(Request::HashKv(HashKvRequest { revision: known })).await;
         self.ask(Request::HashKv(HashKvRequest { revision: 0 })).await;
-        self.ask(Request::Range(RangeRequest { revision: proven, ..range.clone() })).await;
+        self.ask(Request::Range(RangeRequest { revision: known, ..range.clone() })).await;
         let last = self.ask(Request::Range(range)).await;
-        let events = events(self.url, proven + 1, last).await;
+        let events = events(self.url, known + 1, last).await;
         (events, std::mem::take(&mut self.asked))
     }
 
@@ -117,14 +118,4 @@ async fn read_events(url: &str, from: i64, to: i64) -> Result<Vec<Event>, Status
     // What came after is for the next time.
     events.retain(|event| revision(event) <= to);
     Ok(events)
-}
-
-/// Says which watches were not told everything up to `revision` in time.
-pub(super) fn laggards(watchers: &[Watcher], revision: i64) -> String {
-    let behind = watchers.iter().filter(|watcher| watcher.seen() < revision);
-    let behind: Vec<String> = behind.map(|watcher| format!("\n{watcher}")).collect();
-    format!(
-        "watches that catch up with revision {revision}: not within {CATCH_UP_WITHIN:?}{}",
-        behind.concat()
-    )
 }

@@ -12,9 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 pub use effects::{Effect, Effects};
 use quorate_proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
+use quorate_proto::mvccpb::Event;
 use quorate_test_support::cluster::Cluster;
 use rand::Rng;
 use rand::rngs::StdRng;
+use rand::seq::IteratorRandom;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -30,6 +32,7 @@ use crate::workload::load::Load;
 use crate::workload::roamer::{Address, Directory, Roamer};
 use crate::workload::traffic::{BULK, KUBERNETES, LOCKS, MIXED, READS, Traffic};
 use crate::workload::watcher::Watcher;
+use crate::workload::watches::Watches;
 
 /// Members.
 const SIZE: usize = 3;
@@ -49,17 +52,27 @@ const READERS: usize = 3;
 const READER_PATIENCE: Duration = Duration::from_millis(300);
 /// As long a network may try to deliver what was sent.
 const NETWORK_KEEPS: Duration = Duration::from_secs(120);
+/// Writes that must be acknowledged in a round before the fault strikes.
+const WRITES_MIN: usize = 30;
+/// Reads that must be answered.
+const READS_MIN: usize = 30;
 /// One round in so many is one of large values.
 const BULK_EVERY: u32 = 16;
 /// The whole history is read again from every member each time so many rounds are over.
 const READ_AGAIN_EVERY: u64 = 25;
 /// Bytes of remembered values above which history is compacted in any case.
 const MODEL_BYTES_MAX: usize = 64 << 20;
+/// What random numbers are for that say where watches go on.
+const WATCHES_PURPOSE: u64 = u64::MAX - 1;
+/// The same for proxies, and for whether there is TLS between members that are behind them.
+const PROXIES_PURPOSE: u64 = u64::MAX - 2;
 /// Time that compactions and defragmentations are taken to last when a fault is aimed at them.
 const UPKEEP: Duration = Duration::from_millis(60);
 
 /// A campaign against three members.
 pub struct ClusterCampaign {
+    seed: Seed,
+    /// New in each round: what is chosen in one does not depend on how long another one took.
     rng: StdRng,
     runtime: Runtime,
     clock: Clock,
@@ -72,13 +85,20 @@ pub struct ClusterCampaign {
     clocks: Vec<FakeClock>,
     paused: Vec<usize>,
     checker: Checker,
+    /// Events of this round that were read before they were compacted.
+    saved: Vec<Event>,
     /// What was asked beside the load of the round.
     pending: Vec<Operation>,
     traffics: Vec<Traffic>,
     /// Those behind the lasting ones are new in each round.
-    watchers: Vec<Watcher>,
-    watches: u64,
+    watches: Watches,
+    /// Watches that there were.
+    watched: u64,
     clients: u64,
+    /// Whether stalls are held to what an idle machine can do.
+    measured: bool,
+    /// The member that the fault of this round strikes, if it is one.
+    victim: Option<usize>,
     effects: Effects,
     /// What the fault of this round does.
     effect: Effect,
@@ -92,30 +112,40 @@ impl ClusterCampaign {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(2).enable_all().build().expect("threads");
         let cluster = match ground {
-            Ground::Network => Cluster::on_machines(program, SIZE, &OPTIONS),
-            Ground::Proxies => Cluster::behind_proxies(program, SIZE, &OPTIONS),
+            Ground::Network => Cluster::on_machines_with_tls(program, SIZE, &OPTIONS),
+            Ground::Proxies => {
+                let mut rng = seed.rng(PROXIES_PURPOSE);
+                Cluster::behind_proxies(program, SIZE, &OPTIONS, rng.random(), rng.random())
+            }
             Ground::Processes | Ground::Disks | Ground::Clocks => {
                 Cluster::new(program, SIZE, &OPTIONS)
             }
         };
         let traffics = (1..=CLIENTS + READERS).map(|number| Traffic::new(seed.rng(number as u64)));
+        let directory = Directory::default();
+        let others = others(&directory, seed.rng(WATCHES_PURPOSE));
+        let watches = Watches::keep(runtime.handle(), others);
         let folder = tempfile::Builder::new().prefix("quorate-chaos-").tempdir();
         let mut campaign = Self {
+            seed,
             rng: seed.rng(0),
             runtime,
             clock: Clock::new(),
             cluster,
             numbers: [0, 1, 2],
-            directory: Directory::default(),
+            directory,
             disks: Vec::new(),
             clocks: Vec::new(),
             paused: Vec::new(),
             checker: Checker::patient(late_max(ground)),
+            saved: Vec::new(),
             pending: Vec::new(),
             traffics: traffics.collect(),
-            watchers: Vec::new(),
-            watches: 0,
+            watches,
+            watched: 0,
             clients: 0,
+            measured: false,
+            victim: None,
             effects: Effects::default(),
             effect: Effect::default(),
             folder: folder.expect("a folder"),
@@ -148,12 +178,18 @@ impl ClusterCampaign {
         }
     }
 
+    /// Holds stalls of writes to what a machine can do that has nothing else to do.
+    pub fn measure_stalls(&mut self) {
+        self.measured = true;
+    }
+
     /// Plays one round for each fault, and then waits until leases have expired as they should.
     ///
     /// # Panics
     /// With the violation, when there is one.
     pub fn run(&mut self, faults: impl Iterator<Item = ClusterFault>) {
         for (round, fault) in (1..).zip(faults) {
+            self.rng = self.seed.derive(round).rng(0);
             self.round(fault);
             let revision = self.checker.model().revision();
             eprintln!("round {round}: {fault:?}, revision {revision}, {:?}", self.effect);
@@ -164,6 +200,9 @@ impl ClusterCampaign {
         self.let_leases_expire();
         self.read_again();
         self.agree();
+        let tally = self.tally();
+        let done = [tally.acknowledged, tally.replayed, tally.watched, tally.hashes];
+        assert!(done.iter().all(|count| *count > 0), "of something nothing was seen: {tally}");
     }
 
     /// What was checked.
@@ -179,7 +218,9 @@ impl ClusterCampaign {
     fn round(&mut self, fault: ClusterFault) {
         self.effect = Effect { struck: 1, ..Effect::default() };
         let (reign, snapshots) = (self.reign(), self.snapshots());
+        self.victim = None;
         let mut load = self.start_load();
+        load.await_traffic(WRITES_MIN, READS_MIN);
         self.sleep_between(Duration::ZERO, LOAD_MAX);
         if self.rng.random_ratio(1, 3) {
             let request = if self.rng.random() { Request::Defragment } else { self.compaction() };
@@ -191,11 +232,19 @@ impl ClusterCampaign {
         self.sleep_between(Duration::ZERO, LOAD_MAX);
         let (operations, traffics) = self.runtime.block_on(load.finish());
         self.traffics = traffics;
-        self.effect.note(&operations);
-        self.effect.elections += usize::from(self.reign() != reign);
+        self.effect.note(operations.iter().chain(&self.pending));
+        let reign_after = self.reign();
+        self.effect.elections += usize::from(reign_after != reign);
         self.effect.snapshots += self.snapshots_since(&snapshots);
         self.prove(operations);
         self.effects.add(fault, self.effect);
+        let effect = self.effect;
+        assert!(effect.shows(fault), "{fault:?} did not do what it must: {effect:?}");
+        // Who was another member may have become the leader before it was struck.
+        let leader_stayed = reign_after == reign && self.victim.is_some_and(|v| v != reign.leader);
+        if let Some(most) = effects::stall_max(fault, leader_stayed, self.measured) {
+            assert!(effect.stall < most, "{fault:?}: writes stood still, {effect:?}");
+        }
     }
 
     fn start_load(&mut self) -> Load {
@@ -263,7 +312,7 @@ impl ClusterCampaign {
     /// and what no watch wants any more: one that begins in the past may not have come far yet.
     fn compaction(&mut self) -> Request {
         let model = self.checker.model();
-        let seen = self.watchers.iter().map(Watcher::seen).fold(model.revision(), i64::min);
+        let seen = self.watches.seen().map_or(model.revision(), |seen| seen.min(model.revision()));
         let (least, most) = (model.compacted(), seen.max(model.compacted()));
         let all = model.bytes() > MODEL_BYTES_MAX;
         let revision = if all { most } else { self.rng.random_range(least..=most) };
@@ -277,16 +326,18 @@ impl ClusterCampaign {
     }
 
     fn add_watcher(&mut self, interest: WatchCreateRequest, beside: Option<WatchCreateRequest>) {
-        self.watches += 1;
-        let mut watcher = Watcher::new(self.watches, interest, &self.clock);
+        let mut watcher = self.watcher(interest);
         if let Some(interest) = beside {
-            self.watches += 1;
-            watcher = watcher.beside(self.watches, interest);
+            self.watched += 1;
+            watcher = watcher.beside(self.watched, interest);
         }
         let place = self.any_place();
-        let url = self.cluster.members[place].url();
-        watcher.resume(self.runtime.handle(), self.numbers[place], &url);
-        self.watchers.push(watcher);
+        self.watches.add(watcher, self.numbers[place]);
+    }
+
+    fn watcher(&mut self, interest: WatchCreateRequest) -> Watcher {
+        self.watched += 1;
+        Watcher::new(self.watched, interest, &self.clock)
     }
 
     /// Everything there is.
@@ -301,5 +352,14 @@ fn late_max(ground: Ground) -> Duration {
     match ground {
         Ground::Network | Ground::Proxies => NETWORK_KEEPS,
         Ground::Processes | Ground::Disks | Ground::Clocks => PATIENCE * 2,
+    }
+}
+
+/// Says where a watch goes on: at any member but the one that it was open at last.
+fn others(members: &Directory, mut rng: StdRng) -> impl FnMut(usize) -> Address + Send + 'static {
+    let members = members.clone();
+    move |last| {
+        let others = members.list().into_iter().filter(|address| address.member != last);
+        others.choose(&mut rng).expect("a cluster of three has others")
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseRevokeRequest,
-    PutRequest, RangeRequest,
+    PutRequest, RangeRequest, WatchResponse,
 };
 use quorate_proto::mvccpb::event::EventType;
 use script::{Script, get, put};
@@ -17,7 +17,7 @@ use tonic::Code;
 
 use super::Checker;
 use super::violation::Rule;
-use crate::history::{Observed, Outcome, Request, Response};
+use crate::history::{Observation, Observed, Outcome, Request, Response};
 
 /// A history in which a little of everything happens.
 fn rich() -> Script {
@@ -284,4 +284,48 @@ fn hashes_of_the_same_revisions_are_equal() {
         hash.hash ^= 1;
     }
     assert_eq!(checker.check(script.audit()).unwrap_err().rule, Rule::WrongHash);
+}
+
+#[test]
+fn watches_are_cancelled_by_compactions_alone() {
+    let compact = |revision| Request::Compact(CompactionRequest { revision, physical: false });
+    // Asked for, up to where the watch was told, and what it is told to go on from.
+    for (asked, seen, said, is_right) in
+        [(Some(4), 1, 4, true), (None, 1, 4, false), (Some(4), 1, 3, false), (Some(4), 5, 4, false)]
+    {
+        let mut script = Script::new();
+        script.watch();
+        for _ in 0..4 {
+            script.ask(put("a", 0));
+        }
+        if let Some(revision) = asked {
+            script.ask(compact(revision));
+        }
+        let mut history = script.audit();
+        let (missed, later): (Vec<_>, Vec<_>) =
+            history.observations.drain(1..).partition(|told| last_told(told) < said);
+        let (told, _) = missed.into_iter().partition::<Vec<_>, _>(|told| last_told(told) <= seen);
+        let mut cancel = later[0].clone();
+        cancel.at = history.audit.since;
+        cancel.what = Observed::Told(WatchResponse {
+            canceled: true,
+            compact_revision: said,
+            ..Default::default()
+        });
+        let mut again = history.observations[0].clone();
+        if let Observed::Asked(interest) = &mut again.what {
+            interest.start_revision = said;
+        }
+        history.observations.extend(told);
+        history.observations.extend([cancel, again]);
+        history.observations.extend(later);
+        let found = Checker::default().check(history).err().map(|violation| violation.rule);
+        let due = (!is_right).then_some(Rule::WrongWatch);
+        assert_eq!(found, due, "{asked:?}, seen {seen}, said {said}");
+    }
+}
+
+fn last_told(observation: &Observation) -> i64 {
+    let Observed::Told(told) = &observation.what else { return 0 };
+    told.events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision)
 }

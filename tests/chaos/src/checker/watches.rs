@@ -1,9 +1,10 @@
 //! What watches were told, against what was written.
 //!
 //! A watch that is resumed where it was interrupted must, over all its interruptions, be told every
-//! event that it asked for exactly once and in order, the events of one revision in one message. How
-//! far it has come it may be told again by another member, but not by the same one that it has come
-//! less far.
+//! event that it asked for exactly once and in order, the events of one revision in one message. It
+//! is cancelled only where history was compacted that it has yet to be told, and goes on from there.
+//! How far it has come it may be told again by another member, but not by the same one that it has
+//! come less far.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,14 @@ use quorate_proto::mvccpb::Event;
 
 use super::model::{Keys, Model};
 use super::violation::{Rule, Violation, ensure};
-use crate::history::{Moment, Observation, Observed};
+use crate::history::{Moment, Observation, Observed, Operation, Outcome, Request};
 
 /// All watches.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watches {
     watches: BTreeMap<u64, Watch>,
+    /// When compactions were first asked for, by their revision.
+    compactions: BTreeMap<i64, Moment>,
     /// What was told of revisions that no audit has seen yet.
     early: Vec<Observation>,
 }
@@ -34,6 +37,18 @@ struct Watch {
 }
 
 impl Watches {
+    /// Takes note of compactions.
+    pub(super) fn learn(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            if let Request::Compact(compact) = operation.request
+                && !matches!(operation.outcome, Outcome::Refused(..))
+            {
+                let first = self.compactions.entry(compact.revision).or_insert(operation.invoked);
+                *first = operation.invoked.min(*first);
+            }
+        }
+    }
+
     /// Checks observations up to what the model knows; returns how many events there were. What a
     /// watch knew before `since` the model must know too.
     pub(super) fn check(
@@ -63,7 +78,7 @@ impl Watches {
     }
 
     fn take(&mut self, observation: Observation, model: &Model) -> Result<usize, Violation> {
-        let Observation { watch: number, what, .. } = observation;
+        let Observation { watch: number, at, what, .. } = observation;
         match what {
             Observed::Asked(interest) => {
                 let start = interest.start_revision;
@@ -77,6 +92,12 @@ impl Watches {
             }
             Observed::Told(told) => {
                 let watch = self.watches.get_mut(&number).expect("it was asked for");
+                if told.canceled && told.compact_revision > 0 {
+                    let asked = self.compactions.get(&told.compact_revision);
+                    let asked = asked.is_some_and(|asked| *asked < at);
+                    watch.take_compaction(number, &told, asked)?;
+                    return Ok(0);
+                }
                 watch.take(number, &told, model)
             }
         }
@@ -136,6 +157,22 @@ impl Watch {
         }
         (self.next, self.reached) = (last + 1, last);
         Ok(due.len())
+    }
+
+    /// It can be cancelled because of a compaction that somebody asked for, and that took what it
+    /// has yet to be told. The events in between it will never see.
+    fn take_compaction(
+        &mut self,
+        number: u64,
+        told: &WatchResponse,
+        asked: bool,
+    ) -> Result<(), Violation> {
+        let behind = self.next < told.compact_revision;
+        ensure(asked && behind, Rule::WrongWatch, || {
+            format!("watch {number}, told everything below {}, was cancelled: {told:?}", self.next)
+        })?;
+        self.next = told.compact_revision;
+        Ok(())
     }
 
     /// Nothing up to `revision` may be left to be told.

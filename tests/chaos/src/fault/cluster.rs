@@ -25,7 +25,10 @@ pub enum ClusterFault {
     /// SIGKILL to another member, which comes back when the others have forgotten the log that it
     /// needs: it is sent a snapshot.
     Outdate,
-    /// The same, and SIGKILL again and again while it takes in the snapshot.
+    /// Another member is alone until the others have forgotten the log that it needs, and the
+    /// history that its watches have yet to be told: it takes in a snapshot while it serves.
+    OutdateAlive,
+    /// The same as for [`Outdate`](Self::Outdate), and SIGKILL again and again while it takes in the snapshot.
     KillReceiving,
     /// SIGTERM to the leader.
     StopLeader,
@@ -101,6 +104,7 @@ const PARTITIONS: &[(ClusterFault, usize)] = &[
     (ClusterFault::Flap, 2),
     (ClusterFault::LosePackets, 1),
     (ClusterFault::Replace, 2),
+    (ClusterFault::OutdateAlive, 1),
 ];
 const DISTORTIONS: &[(ClusterFault, usize)] =
     &[(ClusterFault::Delay, 1), (ClusterFault::Mutilate, 1), (ClusterFault::Hold, 1)];

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use crate::workload::roamer::Address;
+
 /// The members by number. Clones are the same list: who adds a member tells all clients.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Endpoints(Arc<Mutex<BTreeMap<usize, String>>>);
@@ -28,9 +30,10 @@ impl Endpoints {
     ///
     /// # Panics
     /// When there is none.
-    pub(super) fn next(&self, last: usize) -> (usize, String) {
+    pub(super) fn next(&self, last: usize) -> Address {
         let members = self.0.lock().expect("nobody panics with it");
         let next = members.range(last + 1..).next().or_else(|| members.iter().next());
-        next.map(|(number, url)| (*number, url.clone())).expect("a cluster has members")
+        let next = next.map(|(number, url)| Address { member: *number, url: url.clone() });
+        next.expect("a cluster has members")
     }
 }

@@ -1,5 +1,10 @@
 //! Clients at work until they are told to stop, or nobody answers them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use quorate_test_support::wait;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -7,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use super::roamer::Roamer;
 use super::traffic::{Profile, Traffic};
-use crate::history::{Clock, Operation, Request};
+use crate::history::{Clock, Operation, Request, Response};
+
+/// How long clients may take to be answered a few times, however busy the machine is.
+const TRAFFIC_WITHIN: Duration = Duration::from_secs(60);
 
 /// Several clients at work.
 #[derive(Debug)]
@@ -15,6 +23,25 @@ pub struct Load {
     clients: JoinSet<Done>,
     stop: CancellationToken,
     clock: Clock,
+    progress: Arc<Progress>,
+}
+
+/// What clients were answered so far.
+#[derive(Debug, Default)]
+struct Progress {
+    writes: AtomicUsize,
+    reads: AtomicUsize,
+}
+
+impl Progress {
+    fn note(&self, operation: &Operation) {
+        let Some(response) = operation.response() else { return };
+        if response.says_written() {
+            self.writes.fetch_add(1, Ordering::SeqCst);
+        } else if matches!(response, Response::Range(_)) {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 /// What a client leaves.
@@ -29,7 +56,20 @@ impl Load {
     /// A load without clients.
     pub fn new(clock: &Clock) -> Self {
         let (clients, stop) = (JoinSet::new(), CancellationToken::new());
-        Self { clients, stop, clock: clock.clone() }
+        Self { clients, stop, clock: clock.clone(), progress: Arc::default() }
+    }
+
+    /// Waits until so many writes were acknowledged and so many reads answered.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub fn await_traffic(&self, writes: usize, reads: usize) {
+        let Progress { writes: written, reads: read } = &*self.progress;
+        wait::until("traffic before the fault", TRAFFIC_WITHIN, || {
+            let enough =
+                written.load(Ordering::SeqCst) >= writes && read.load(Ordering::SeqCst) >= reads;
+            enough.then_some(())
+        });
     }
 
     /// Sets a client to work.
@@ -41,6 +81,7 @@ impl Load {
         profile: Profile,
     ) {
         let (stop, clock, place) = (self.stop.clone(), self.clock.clone(), self.clients.len());
+        let progress = self.progress.clone();
         let work = async move {
             let mut traffic = traffic;
             let mut operations = Vec::new();
@@ -49,6 +90,7 @@ impl Load {
                 let request = traffic.next(id, &profile);
                 let operation = client.ask_as(id, request).await;
                 traffic.learn(&operation);
+                progress.note(&operation);
                 let lost = operation.is_unanswered();
                 operations.push(operation);
                 if lost {
@@ -69,12 +111,14 @@ impl Load {
         profile: Profile,
     ) {
         let (stop, place) = (self.stop.clone(), self.clients.len());
+        let progress = self.progress.clone();
         let work = async move {
             let mut traffic = traffic;
             let mut operations = Vec::new();
             while !stop.is_cancelled() && operations.len() < profile.operations_max {
                 let operation = roamer.ask(|id| traffic.next(id, &profile)).await;
                 traffic.learn(&operation);
+                progress.note(&operation);
                 operations.push(operation);
             }
             Done { operations, traffic: Some((place, traffic)) }

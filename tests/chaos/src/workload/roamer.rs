@@ -31,6 +31,11 @@ impl Directory {
         *self.0.write().expect("nobody panics with it") = members;
     }
 
+    /// All of them.
+    pub fn list(&self) -> Vec<Address> {
+        self.0.read().expect("nobody panics with it").clone()
+    }
+
     fn at(&self, place: usize) -> Address {
         self.0.read().expect("nobody panics with it")[place].clone()
     }

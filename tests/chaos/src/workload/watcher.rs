@@ -42,7 +42,8 @@ pub struct Watcher {
 struct Part {
     number: u64,
     interest: WatchCreateRequest,
-    /// The last revision up to which it was told everything; one below its start at first.
+    /// The last revision up to which it was told everything, but for what was compacted before it
+    /// could be told; one below its start at first.
     seen: Arc<AtomicI64>,
 }
 
@@ -186,7 +187,13 @@ impl Session {
         loop {
             tokio::select! {
                 answer = answers.message() => match answer? {
-                    Some(answer) => self.told(answer),
+                    Some(answer) => {
+                        let ends = answer.canceled;
+                        self.told(answer);
+                        if ends {
+                            return Ok(());
+                        }
+                    }
                     None => return Ok(()),
                 },
                 _ = ticks.tick() => {
@@ -206,6 +213,8 @@ impl Session {
         let seen = match response.events.last().and_then(|event| event.kv.as_ref()) {
             Some(kv) => kv.mod_revision,
             None if progress => response.header.as_ref().map_or(0, |header| header.revision),
+            // It goes on at the compacted revision, which is still there.
+            None if response.canceled => response.compact_revision - 1,
             None => 0,
         };
         for part in parts {

@@ -1,18 +1,15 @@
 //! Proving a round, once all members are back.
 
 use std::thread;
-use std::time::Duration;
 
 use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest};
+use quorate_proto::mvccpb::Event;
 use quorate_test_support::wait;
-use rand::Rng;
 
 use super::members::ELECT_WITHIN;
 use super::{ClusterCampaign, SIZE};
 use crate::campaign::audit::{self, Auditor};
-use crate::campaign::{
-    BREAK_WITHIN, CATCH_UP_WITHIN, EXPIRE_PAUSE, EXPIRE_WITHIN, FUTURE_REVISIONS, LASTING_WATCHES,
-};
+use crate::campaign::{EXPIRE_PAUSE, EXPIRE_WITHIN, FUTURE_REVISIONS, LASTING_WATCHES};
 use crate::history::{Audit, History, Operation, Outcome, Request, Response};
 use crate::workload::traffic::{random_interest, shared_key};
 use crate::workload::value::value;
@@ -26,7 +23,6 @@ impl ClusterCampaign {
     pub(super) fn prove(&mut self, mut operations: Vec<Operation>) {
         operations.append(&mut self.pending);
         operations.extend(self.seal());
-        self.reopen_watches();
         let since = self.clock.now();
         for place in 0..SIZE {
             operations.extend(self.inspect(place));
@@ -35,18 +31,16 @@ impl ClusterCampaign {
         let client = self.client(place);
         let url = self.cluster.members[place].url();
         let mut auditor = Auditor::new(client, &url, &self.checker);
-        let (events, asked) = self.runtime.block_on(auditor.audit(since));
+        let known = self.known();
+        let (new, asked) = self.runtime.block_on(auditor.audit(since, known));
         operations.extend(asked);
-        let proven = self.checker.model().revision();
-        let reached = events.last().and_then(|event| event.kv.as_ref());
-        let reached = reached.map_or(proven, |kv| kv.mod_revision);
-        let caught_up = wait::within(CATCH_UP_WITHIN, || {
-            self.reopen_watches();
-            self.watchers.iter().all(|watcher| watcher.seen() >= reached).then_some(())
-        });
-        assert!(caught_up.is_some(), "{}", audit::laggards(&self.watchers, reached));
+        let mut events = std::mem::take(&mut self.saved);
+        events.extend(new);
+        let reached = last_of(&events).unwrap_or(known);
+        self.watches.catch_up(reached);
         let until = self.clock.now();
-        let observations = self.watchers.iter().flat_map(|watcher| watcher.take(until)).collect();
+        let observations = self.watches.take(until);
+        self.effect.note_watches(&observations);
         let audit = Audit { events, since, until };
         let history = History { operations, observations, audit };
         if let Err(violation) = self.checker.check(history) {
@@ -77,16 +71,19 @@ impl ClusterCampaign {
         asked
     }
 
-    /// Opens watches again whose connection has ended, each at any member.
-    fn reopen_watches(&mut self) {
-        let handle = self.runtime.handle().clone();
-        let members: Vec<(usize, String)> =
-            self.numbers.into_iter().zip(self.cluster.members.iter().map(|m| m.url())).collect();
-        for watcher in self.watchers.iter_mut().filter(|watcher| watcher.is_closed()) {
-            self.runtime.block_on(watcher.end_within(BREAK_WITHIN));
-            let (member, url) = &members[self.rng.random_range(0..SIZE)];
-            watcher.resume(&handle, *member, url);
-        }
+    /// The last revision whose events are known: those behind it are yet to be read.
+    pub(super) fn known(&self) -> i64 {
+        last_of(&self.saved).unwrap_or(self.checker.model().revision())
+    }
+
+    /// Reads the events of this round so far from a member, before they are compacted.
+    pub(super) fn save_events(&mut self, place: usize) {
+        let known = self.known();
+        let status = wait::until("a member that answers", ELECT_WITHIN, || self.status(place));
+        let last = status.header.expect("every answer has a header").revision;
+        let url = self.cluster.members[place].url();
+        let events = self.runtime.block_on(audit::events(&url, known + 1, last));
+        self.saved.extend(events);
     }
 
     /// Everything that a member has at hand, without asking another one.
@@ -98,7 +95,7 @@ impl ClusterCampaign {
             Request::Status,
             Request::Range(all),
             Request::HashKv(HashKvRequest { revision: 0 }),
-            Request::HashKv(HashKvRequest { revision: self.checker.model().revision() }),
+            Request::HashKv(HashKvRequest { revision: self.known() }),
         ];
         let asked = requests.map(|request| self.runtime.block_on(client.ask(request)));
         for operation in &asked {
@@ -110,10 +107,7 @@ impl ClusterCampaign {
     /// Ends the watches that are replaced each round, and opens two on random keys over one stream
     /// that begin somewhere in the past or a little in the future.
     fn replace_watcher(&mut self) {
-        if self.watchers.len() > LASTING_WATCHES {
-            let mut old = self.watchers.pop().expect("it is there");
-            self.runtime.block_on(old.end_within(Duration::ZERO));
-        }
+        self.watches.truncate(LASTING_WATCHES);
         let model = self.checker.model();
         let (oldest, last) = (model.compacted() + 1, model.revision());
         let interest = random_interest(&mut self.rng, oldest..=last + FUTURE_REVISIONS);
@@ -173,7 +167,7 @@ impl ClusterCampaign {
         assert!(same, "hash and compacted revision of the members differ: {hashes:?}");
     }
 
-    /// Lines of logs, since the last start, that say another day than the first one.
+    /// Lines of logs that say another day than the first one.
     pub(super) fn wrong_times(&self, places: &[usize]) -> usize {
         let day =
             |line: &str| line.split("\"ts\":\"").nth(1).map(|ts| ts.chars().take(10).collect());
@@ -184,4 +178,9 @@ impl ClusterCampaign {
         });
         wrong.sum()
     }
+}
+
+/// The revision of the last of some events.
+fn last_of(events: &[Event]) -> Option<i64> {
+    events.last()?.kv.as_ref().map(|kv| kv.mod_revision)
 }

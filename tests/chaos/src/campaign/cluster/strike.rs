@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use quorate_proto::etcdserverpb::CompactionRequest;
+use quorate_proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
 use quorate_test_support::proxy::Manner;
 use quorate_test_support::wait;
 use rand::rngs::StdRng;
@@ -26,8 +26,10 @@ const OUTDATED_BY: u64 = 6_800;
 const FLOODING: usize = 48;
 /// How long a process may take to see that its disk is full.
 const NOTICE_WITHIN: Duration = Duration::from_secs(30);
+/// Seconds in a day.
+const DAY: i64 = 86_400;
 /// Seconds in ten years.
-const TEN_YEARS: i64 = 10 * 365 * 86_400;
+const TEN_YEARS: i64 = 10 * 365 * DAY;
 
 impl ClusterCampaign {
     /// Does it, and waits while it lasts. [`recover`](Self::recover) ends it.
@@ -36,6 +38,11 @@ impl ClusterCampaign {
         let leader = self.reign().leader;
         let other = (leader + self.rng.random_range(1..SIZE)) % SIZE;
         let one = self.any_place();
+        self.victim = match fault {
+            F::KillOther | F::PauseOther | F::IsolateOther => Some(other),
+            F::CutPowerOfOne | F::FillDisk => Some(one),
+            _ => None,
+        };
         match fault {
             F::KillLeader => self.kill_for_a_while(&[leader]),
             F::KillOther => self.kill_for_a_while(&[other]),
@@ -49,6 +56,7 @@ impl ClusterCampaign {
             }
             F::KillDefragmenting => self.kill_beside(one, load, Request::Defragment),
             F::Outdate => self.outdate(other),
+            F::OutdateAlive => self.outdate_alive(other),
             F::KillReceiving => {
                 self.outdate(other);
                 self.kill_starting(other);
@@ -57,7 +65,11 @@ impl ClusterCampaign {
                 self.cluster.members[leader].stop();
                 self.last();
             }
-            F::PauseLeader => self.pause_for(leader, LASTING),
+            F::PauseLeader => {
+                self.pause(leader);
+                self.last();
+                self.await_another(leader);
+            }
             F::PauseBriefly => self.pause_for(leader, (ELECTION / 5, ELECTION * 4 / 5)),
             F::PauseOther => self.pause_for(other, LASTING),
             F::Replace => self.replace(one),
@@ -125,6 +137,43 @@ impl ClusterCampaign {
     /// Leaves a member behind by more than its leader remembers.
     fn outdate(&mut self, place: usize) {
         self.kill(place);
+        self.flood_without(place);
+        self.forget_without(place);
+    }
+
+    /// The same, while it runs: it is cut off from the others. What its watches have yet to be told
+    /// is compacted meanwhile.
+    fn outdate_alive(&mut self, place: usize) {
+        self.watch_all_at(place);
+        let snapshots = self.snapshots();
+        self.isolate(place);
+        self.flood_without(place);
+        self.save_events((place + 1) % SIZE);
+        self.forget_without(place);
+        self.cluster.net().heal();
+        wait::within(NOTICE_WITHIN, || (self.snapshots_since(&snapshots) > 0).then_some(()));
+    }
+
+    /// Opens a watch of everything at a member, and waits until it keeps up.
+    fn watch_all_at(&mut self, place: usize) {
+        let (key, range_end) = Self::all_keys();
+        let proven = self.checker.model().revision();
+        let start_revision = proven + 1;
+        // What events replaced is the first thing that is gone with compacted history.
+        let prev_kv = true;
+        let interest =
+            WatchCreateRequest { key, range_end, start_revision, prev_kv, ..Default::default() };
+        let mut watcher = self.watcher(interest);
+        let (member, url) = (self.numbers[place], self.cluster.members[place].url());
+        watcher.resume(self.runtime.handle(), member, &url);
+        wait::until("a watch that keeps up", NOTICE_WITHIN, || {
+            (watcher.seen() > proven).then_some(())
+        });
+        self.watches.add(watcher, member);
+    }
+
+    /// Lets all but one write more than is kept for one who is away.
+    fn flood_without(&mut self, place: usize) {
         let mut load = Load::new(&self.clock);
         for number in 0..FLOODING {
             let rng = StdRng::seed_from_u64(self.rng.random());
@@ -135,8 +184,12 @@ impl ClusterCampaign {
         }
         let (flooded, _) = self.runtime.block_on(load.run());
         self.pending.extend(flooded);
+    }
+
+    /// Compacts what is known, and has all but one forget their logs.
+    fn forget_without(&mut self, place: usize) {
         // Who deletes history writes all to its database before, and then its log forgets it.
-        let last = self.checker.model().revision();
+        let last = self.known();
         let others = (0..SIZE).filter(|other| *other != place);
         for (other, revision) in others.zip(last - 1..) {
             let request = Request::Compact(CompactionRequest { revision, physical: true });
@@ -158,15 +211,14 @@ impl ClusterCampaign {
     }
 
     fn disturb(&mut self, fault: ClusterFault, leader: usize, other: usize) {
-        let machine = |place: usize| place + 1;
-        let but = |place: usize| (0..SIZE).filter(move |other| *other != place).map(machine);
-        let apart = |place: usize| (vec![machine(place)], but(place).collect::<Vec<_>>());
         let net = self.cluster.net();
         match fault {
             ClusterFault::IsolateLeader | ClusterFault::IsolateOther => {
                 let alone = if fault == ClusterFault::IsolateLeader { leader } else { other };
-                let (alone, together) = apart(alone);
-                net.split(&[&together, &alone]);
+                self.isolate(alone);
+                if fault == ClusterFault::IsolateLeader {
+                    self.await_another(alone);
+                }
             }
             ClusterFault::Scatter => net.split(&[]),
             ClusterFault::MuteLeader => {
@@ -193,12 +245,15 @@ impl ClusterCampaign {
         self.cluster.net().heal();
     }
 
+    fn isolate(&self, place: usize) {
+        let together: Vec<usize> = but(place).collect();
+        self.cluster.net().split(&[&together, &[machine(place)]]);
+    }
+
     /// Isolates a member again and again.
     fn flap(&mut self, place: usize) {
-        let together: Vec<usize> =
-            (0..SIZE).filter(|other| *other != place).map(|place| place + 1).collect();
         for _ in 0..self.rng.random_range(2..5) {
-            self.cluster.net().split(&[&together, &[place + 1]]);
+            self.isolate(place);
             self.sleep_between(ELECTION / 5, ELECTION * 6 / 5);
             self.cluster.net().heal();
             self.sleep_between(ELECTION / 10, ELECTION * 3 / 5);
@@ -236,11 +291,10 @@ impl ClusterCampaign {
     fn fill_disk(&mut self, place: usize) {
         let filler = self.disks[place].fill();
         let members = &mut self.cluster.members;
-        let ended =
-            wait::within(NOTICE_WITHIN, || members[place].exit_status()).inspect(|status| {
-                assert!(!status.success(), "a full disk is no reason to be content");
-            });
-        self.effect.ended += usize::from(ended.is_some());
+        let full = "a process that ends as its disk is full";
+        let status = wait::until(full, NOTICE_WITHIN, || members[place].exit_status());
+        assert!(!status.success(), "a full disk is no reason to be content");
+        self.effect.ended += 1;
         members[place].kill();
         fs::remove_file(filler).expect("it was made");
     }
@@ -248,11 +302,16 @@ impl ClusterCampaign {
     /// Holds the disk of the leader until another member has taken over.
     fn hang_disk(&mut self, leader: usize) {
         let hanging = self.disks[leader].hang();
-        wait::within(NOTICE_WITHIN, || {
+        self.await_another(leader);
+        drop(hanging);
+    }
+
+    /// Waits until another member leads than `leader`.
+    fn await_another(&self, leader: usize) {
+        wait::until("another leader", NOTICE_WITHIN, || {
             let now = self.reign_now()?;
             (now.leader != leader).then_some(())
         });
-        drop(hanging);
     }
 
     fn distort(&mut self, fault: ClusterFault, one: usize) {
@@ -276,6 +335,7 @@ impl ClusterCampaign {
             ClusterFault::JumpClock => vec![one],
             _ => (0..SIZE).collect(),
         };
+        let before = self.wrong_times(&changed);
         let times = if changed.len() > 1 { 4 } else { 1 };
         for _ in 0..times {
             for place in &changed {
@@ -286,13 +346,26 @@ impl ClusterCampaign {
             // A process looks at it once a second.
             thread::sleep(ELECTION * 3 / 2);
         }
-        // Somebody does something that is logged.
-        if self.rng.random() {
-            self.kill(one);
-            self.cluster.members[one].spawn();
-            self.sleep_between(ELECTION / 2, ELECTION);
-        }
-        self.effect.wrong_times += self.wrong_times(&changed);
+        // Somebody does something that is logged, on another day.
+        let offset = self.rng.random_range(2 * DAY..=TEN_YEARS);
+        self.clocks[one].set(if self.rng.random() { offset } else { -offset });
+        self.kill(one);
+        self.cluster.members[one].spawn();
+        let wrong = wait::within(NOTICE_WITHIN, || {
+            let new = self.wrong_times(&changed) - before;
+            (new > 0).then_some(new)
+        });
+        self.effect.wrong_times += wrong.unwrap_or(0);
         self.clocks.iter().for_each(|clock| clock.set(0));
     }
+}
+
+/// The machine of the member in a place.
+fn machine(place: usize) -> usize {
+    place + 1
+}
+
+/// The machines of the others.
+fn but(place: usize) -> impl Iterator<Item = usize> {
+    (0..SIZE).filter(move |other| *other != place).map(machine)
 }

@@ -1,0 +1,111 @@
+//! Watches that go on at another member when theirs is gone.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use quorate_test_support::wait;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::roamer::Address;
+use super::watcher::Watcher;
+use crate::history::{Moment, Observation};
+
+/// How often it is looked whether a watch has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long watches may take to be told what was written.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// Watches that are held open.
+#[derive(Debug)]
+pub struct Watches {
+    kept: Arc<Mutex<Vec<Kept>>>,
+    keeper: JoinHandle<()>,
+}
+
+/// A watch, and the member that it was open at last.
+#[derive(Debug)]
+struct Kept {
+    watcher: Watcher,
+    member: usize,
+}
+
+impl Watches {
+    /// Opens watches whenever they are not open, each where `next` says: it is told the member that
+    /// a watch was open at last.
+    pub fn keep(runtime: &Handle, mut next: impl FnMut(usize) -> Address + Send + 'static) -> Self {
+        let kept: Arc<Mutex<Vec<Kept>>> = Arc::default();
+        let (held, handle) = (kept.clone(), runtime.clone());
+        let keeper = runtime.spawn(async move {
+            let mut ticks = tokio::time::interval(LOOK_EVERY);
+            loop {
+                ticks.tick().await;
+                let mut kept = held.lock().expect("nobody panics with it");
+                for Kept { watcher, member } in kept.iter_mut() {
+                    if !watcher.is_open() {
+                        let Address { member: number, url } = next(*member);
+                        *member = number;
+                        watcher.resume(&handle, number, &url);
+                    }
+                }
+            }
+        });
+        Self { kept, keeper }
+    }
+
+    /// Adds a watch that is as if it had been open at `member` last.
+    pub fn add(&self, watcher: Watcher, member: usize) {
+        self.kept().push(Kept { watcher, member });
+    }
+
+    /// Ends those behind the first `count`.
+    pub fn truncate(&self, count: usize) {
+        self.kept().truncate(count);
+    }
+
+    /// How far the one has come that has come least far.
+    pub fn seen(&self) -> Option<i64> {
+        self.kept().iter().map(|kept| kept.watcher.seen()).min()
+    }
+
+    /// Waits until all have been told everything up to `revision`.
+    ///
+    /// # Panics
+    /// When one is not told.
+    pub fn catch_up(&self, revision: i64) {
+        let caught_up = wait::within(CATCH_UP_WITHIN, || {
+            self.seen().is_none_or(|seen| seen >= revision).then_some(())
+        });
+        let kept = self.kept();
+        assert!(
+            caught_up.is_some(),
+            "{}",
+            laggards(kept.iter().map(|kept| &kept.watcher), revision)
+        );
+    }
+
+    /// Takes what they were told since the last call, as long as that was before `until`.
+    pub fn take(&self, until: Moment) -> Vec<Observation> {
+        self.kept().iter().flat_map(|kept| kept.watcher.take(until)).collect()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().expect("nobody panics with it")
+    }
+}
+
+impl Drop for Watches {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// Says which watches were not told everything up to `revision` in time.
+pub fn laggards<'a>(watchers: impl Iterator<Item = &'a Watcher>, revision: i64) -> String {
+    let behind = watchers.filter(|watcher| watcher.seen() < revision);
+    let behind: Vec<String> = behind.map(|watcher| format!("\n{watcher}")).collect();
+    format!(
+        "watches that catch up with revision {revision}: not within {CATCH_UP_WITHIN:?}{}",
+        behind.concat()
+    )
+}
