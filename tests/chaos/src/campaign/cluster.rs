@@ -312,7 +312,8 @@ impl ClusterCampaign {
     /// and what no watch wants any more: one that begins in the past may not have come far yet.
     fn compaction(&mut self) -> Request {
         let model = self.checker.model();
-        let seen = self.watches.seen().map_or(model.revision(), |seen| seen.min(model.revision()));
+        let proven = model.revision();
+        let seen = self.watches.seen().map_or(proven, |seen| seen.min(proven));
         let (least, most) = (model.compacted(), seen.max(model.compacted()));
         let all = model.bytes() > MODEL_BYTES_MAX;
         let revision = if all { most } else { self.rng.random_range(least..=most) };

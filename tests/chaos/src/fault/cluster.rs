@@ -28,7 +28,8 @@ pub enum ClusterFault {
     /// Another member is alone until the others have forgotten the log that it needs, and the
     /// history that its watches have yet to be told: it takes in a snapshot while it serves.
     OutdateAlive,
-    /// The same as for [`Outdate`](Self::Outdate), and SIGKILL again and again while it takes in the snapshot.
+    /// The same as for [`Outdate`](Self::Outdate), and SIGKILL again and again while it takes in
+    /// the snapshot.
     KillReceiving,
     /// SIGTERM to the leader.
     StopLeader,

@@ -73,7 +73,7 @@ impl ClusterCampaign {
 
     /// The last revision whose events are known: those behind it are yet to be read.
     pub(super) fn known(&self) -> i64 {
-        last_of(&self.saved).unwrap_or(self.checker.model().revision())
+        last_of(&self.saved).unwrap_or_else(|| self.checker.model().revision())
     }
 
     /// Reads the events of this round so far from a member, before they are compacted.

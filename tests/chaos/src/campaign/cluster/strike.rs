@@ -14,7 +14,7 @@ use super::{ClusterCampaign, SIZE, UPKEEP};
 use crate::fault::cluster::ClusterFault;
 use crate::history::Request;
 use crate::workload::load::Load;
-use crate::workload::traffic::{FLOOD, Traffic};
+use crate::workload::traffic::{BULK, FLOOD, Traffic};
 
 /// The time of an election: members hear of their leader ten times in it.
 const ELECTION: Duration = Duration::from_secs(1);
@@ -24,6 +24,9 @@ const LASTING: (Duration, Duration) = (Duration::from_millis(1300), Duration::fr
 const OUTDATED_BY: u64 = 6_800;
 /// Clients that write them.
 const FLOODING: usize = 48;
+/// Clients that write large values while a disk is full, and how many at most.
+const FILLING: usize = 4;
+const FILLING_OPERATIONS: usize = 100;
 /// How long a process may take to see that its disk is full.
 const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 /// Seconds in a day.
@@ -290,12 +293,22 @@ impl ClusterCampaign {
     /// Fills the disk of a member until it gives up.
     fn fill_disk(&mut self, place: usize) {
         let filler = self.disks[place].fill();
+        // Its log has room for a while: somebody has to use that up.
+        let mut load = Load::new(&self.clock);
+        for _ in 0..FILLING {
+            let rng = StdRng::seed_from_u64(self.rng.random());
+            let roamer = self.roamer((place + 1) % SIZE);
+            let profile = BULK.up_to(FILLING_OPERATIONS);
+            load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), profile);
+        }
         let members = &mut self.cluster.members;
         let full = "a process that ends as its disk is full";
         let status = wait::until(full, NOTICE_WITHIN, || members[place].exit_status());
         assert!(!status.success(), "a full disk is no reason to be content");
         self.effect.ended += 1;
         members[place].kill();
+        let (written, _) = self.runtime.block_on(load.finish());
+        self.pending.extend(written);
         fs::remove_file(filler).expect("it was made");
     }
 
