@@ -86,7 +86,8 @@ impl Display for Tally {
             f,
             "{operations} operations ({acknowledged} acknowledged writes, {unknown} writes of \
              unknown outcome of which {unknown_written} happened, {late_written} of them late), \
-             {replayed} answers replayed, {watched} events watched, {expired} leases expired, {hashes} hashes compared"
+             {replayed} answers replayed, {watched} events watched, {expired} leases expired, \
+             {hashes} hashes compared"
         )
     }
 }

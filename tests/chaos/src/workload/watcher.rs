@@ -1,5 +1,5 @@
-//! One watch that is resumed after every interruption, where it was interrupted; or several over one
-//! stream, each of which is.
+//! One watch that is resumed after every interruption, where it was interrupted; or several over
+//! one stream, each of which is.
 
 use std::fmt;
 use std::sync::Arc;
