@@ -1,10 +1,10 @@
 //! What watches were told, against what was written.
 //!
 //! A watch that is resumed where it was interrupted must, over all its interruptions, be told every
-//! event that it asked for exactly once and in order, the events of one revision in one message. It
-//! is cancelled only where history was compacted that it has yet to be told, and goes on from there.
-//! How far it has come it may be told again by another member, but not by the same one that it has
-//! come less far.
+//! event that it asked for exactly once and in order, the events of one revision in one message.
+//! It is cancelled only where history was compacted that it has yet to be told, and goes on from
+//! there. How far it has come it may be told again by another member, but not by the same one that
+//! it has come less far.
 
 use std::collections::BTreeMap;
 
