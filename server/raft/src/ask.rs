@@ -50,8 +50,8 @@ impl Member {
         Ok(renewal)
     }
 
-    /// The time of a lease; `None` for one that does not exist. This member has everything then that
-    /// was acknowledged before the call.
+    /// The time of a lease; `None` for one that does not exist. This member then has everything
+    /// that was acknowledged before the call.
     pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<TimeToLive>, RequestError> {
         let time = self.in_time(async {
             self.inner().barrier.pass().await?;

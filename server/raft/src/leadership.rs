@@ -22,8 +22,9 @@ use crate::types::{Peer, StoredMembership, TypeConfig, Vote};
 /// The members in the raft membership, and whether each is without a vote.
 pub(crate) type Peers = BTreeMap<u64, (Peer, bool)>;
 
-/// When this member last heard of a leader.
+/// What this member heard of leaders, and when it last did.
 pub(crate) struct Heard {
+    pub(crate) reigns: Reigns,
     start: Instant,
     /// Milliseconds since `start`; `NEVER` at first: whom the log names may be gone.
     at: AtomicU64,
@@ -35,7 +36,7 @@ const NEVER: u64 = u64::MAX;
 impl Heard {
     /// Nothing was heard yet.
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), at: AtomicU64::new(NEVER) }
+        Self { reigns: Reigns::new(), start: Instant::now(), at: AtomicU64::new(NEVER) }
     }
 
     /// Notes a message from `from`, sent under `vote`.
@@ -73,7 +74,7 @@ struct Reign {
 
 impl Reigns {
     /// Nobody was seen to lead yet.
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let absent = Some(Instant::now());
         Self(Mutex::new(Reign { last: None, elected: None, returned: None, absent }))
     }
@@ -188,7 +189,6 @@ pub(crate) struct Follower {
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) heard: std::sync::Arc<Heard>,
     pub(crate) activity: std::sync::Arc<Activity>,
-    pub(crate) reigns: std::sync::Arc<Reigns>,
     pub(crate) heartbeat: Duration,
     pub(crate) election_timeout: Duration,
     pub(crate) status: watch::Sender<RaftStatus>,
@@ -213,11 +213,11 @@ impl Follower {
             }
             let now = self.now();
             if let Some(leader) = now.leader {
-                self.reigns.seen(leader, now.term);
+                self.heard.reigns.seen(leader, now.term);
             }
             self.status.send_if_modified(|old| std::mem::replace(old, now) != now);
             if now.leader.is_none() {
-                self.reigns.unseen();
+                self.heard.reigns.unseen();
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },

@@ -298,7 +298,8 @@ impl Member {
         let started = proposal.started();
         let until = (started + self.options.request_timeout).into();
         let answer = tokio::time::timeout_at(until, self.consensus.propose(payload)).await;
-        let unanswered = |_| self.inner.reigns.unanswered(started, self.options.election_timeout);
+        let unanswered =
+            |_| self.inner.heard.reigns.unanswered(started, self.options.election_timeout);
         let answer = answer.map_err(unanswered)??;
         proposal.answered();
         match answer {

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::consensus::{RaftStatus, Unavailable, read_index_here};
 use crate::flusher::Flusher;
-use crate::leadership::{Heard, Peers, Reigns};
+use crate::leadership::{Heard, Peers};
 use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -39,7 +39,6 @@ pub(crate) struct Inner {
     pub(crate) peers: watch::Receiver<Peers>,
     pub(crate) status: watch::Receiver<RaftStatus>,
     pub(crate) heard: Arc<Heard>,
-    pub(crate) reigns: Arc<Reigns>,
     pub(crate) barrier: Arc<ReadBarrier>,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) progress: Progress,

@@ -101,8 +101,8 @@ impl ReadBarrier {
         *self.waiting.lock() = None;
     }
 
-    /// Forgets for ever those that nobody waits for any more: while there is no quorum, clients give
-    /// up and ask again, and a round lasts until there is one.
+    /// Forgets for ever those that nobody waits for any more: while there is no quorum, clients
+    /// give up and ask again, and a round lasts until there is one.
     async fn sweep(&self, begun: &mut Readers) {
         loop {
             tokio::time::sleep(SWEEP).await;

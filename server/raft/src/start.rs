@@ -20,7 +20,7 @@ use crate::compactor::AutoCompaction;
 use crate::consensus::{OpenRaft, RaftStatus};
 use crate::flusher::{Checkpoint, FlushOptions, Flusher};
 use crate::integrity::IntegrityChecks;
-use crate::leadership::{Activity, Follower, Heard, Peers, Reigns};
+use crate::leadership::{Activity, Follower, Heard, Peers};
 use crate::lessor::Lessor;
 use crate::log_store::LogStore;
 use crate::membership::{Membership, MembershipRules};
@@ -162,19 +162,8 @@ pub(crate) async fn assemble(
     let (status, status_receiver) = watch::channel(RaftStatus::default());
     let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
     let tasks = TaskTracker::new();
-    let reigns = Arc::new(Reigns::new());
-    let Options { heartbeat, election_timeout, .. } = *options;
-    let follower = Follower {
-        raft: raft.clone(),
-        heard: heard.clone(),
-        activity: activity.clone(),
-        reigns: reigns.clone(),
-        heartbeat,
-        election_timeout,
-        status,
-        peers,
-    };
-    tasks.spawn(follower.run());
+    let (follows, active) = (heard.clone(), activity.clone());
+    tasks.spawn(follower(raft.clone(), options, follows, active, status, peers).run());
     let (first, stop) = (rand::random(), CancellationToken::new());
     let forwarder = Forwarder::new(links.clone(), waiters, first, tasks.clone(), stop.clone());
     let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
@@ -189,7 +178,6 @@ pub(crate) async fn assemble(
         peers: peers_receiver,
         status: status_receiver,
         heard,
-        reigns,
         barrier: Arc::new(ReadBarrier::new()),
         lessor,
         progress: progress.clone(),
@@ -203,6 +191,18 @@ pub(crate) async fn assemble(
     };
     let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
     Ok(Assembled { store: shared, consensus, inner, links, progress, quota })
+}
+
+fn follower(
+    raft: Raft<TypeConfig, StateMachine>,
+    options: &Options,
+    heard: Arc<Heard>,
+    activity: Arc<Activity>,
+    status: watch::Sender<RaftStatus>,
+    peers: watch::Sender<Peers>,
+) -> Follower {
+    let Options { heartbeat, election_timeout, .. } = *options;
+    Follower { raft, heard, activity, heartbeat, election_timeout, status, peers }
 }
 
 fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Opened, StartError> {

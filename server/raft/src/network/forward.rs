@@ -91,8 +91,8 @@ impl Waiters {
         }
     }
 
-    /// The state was replaced by a later one, whose last entry is of `term`: nobody knows what of it
-    /// was asked for here.
+    /// The state was replaced by a later one, whose last entry is of `term`: nobody knows what of
+    /// it was asked for here.
     pub(crate) fn replaced(&self, term: u64) {
         let mut waiting = self.0.lock();
         waiting.term = waiting.term.max(term);
@@ -303,7 +303,9 @@ impl Exchange {
         let mut is_open = true;
         while is_open || !self.is_idle() {
             tokio::select! {
-                count = items.recv_many(&mut batch, BATCH), if is_open && self.waiting.is_empty() => {
+                count = items.recv_many(&mut batch, BATCH),
+                    if is_open && self.waiting.is_empty() =>
+                {
                     is_open = count > 0;
                     if self.is_idle() {
                         heard = Instant::now();

@@ -88,8 +88,8 @@ fn fill(address: &str) -> Result<()> {
     Ok(())
 }
 
-/// Linearizable reads of single keys that exist: one client's median in microseconds, and how many a second a
-/// thousand clients get.
+/// Linearizable reads of single keys that exist: one client's median in microseconds, and how many a
+/// second a thousand clients get.
 fn reads(bench: &Bench, address: &str) -> Result<(f64, f64)> {
     let get = |n| message::framed(&message::get(message::scattered(n, KEYS)));
     let one = closed::drive(address, Load::of(1, 1, bench.size(ONE_READS)), Rpc::Range, get)?;
@@ -134,7 +134,7 @@ fn benchmark(bench: &Bench, cluster: &Cluster) -> Result<(f64, f64)> {
 const TEXT: &str = "Three members on this machine, without TLS between them, new data in every \
     round. Puts of 256 B: by one client at the leader and at a follower, and by 1000 clients on \
     100 connections spread over all members, ours and etcd's `benchmark`. Linearizable reads of \
-    single keys that exist, at each member; shown of the followers is the one where they are worse.";
+    single keys that exist, at each member; of the followers, the one where they are worse.";
 
 fn section(rounds: &[Pair<Figures>]) -> Section {
     let compare = |what: &str, get: fn(&Figures) -> f64| Comparison::new(what, rounds, get);
