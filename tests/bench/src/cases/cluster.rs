@@ -88,8 +88,8 @@ fn fill(address: &str) -> Result<()> {
     Ok(())
 }
 
-/// Linearizable reads of single keys that exist: one client's median in microseconds, and how many a
-/// second a thousand clients get.
+/// Linearizable reads of single keys that exist: the median of one client in microseconds, and how
+/// many a second a thousand clients get.
 fn reads(bench: &Bench, address: &str) -> Result<(f64, f64)> {
     let get = |n| message::framed(&message::get(message::scattered(n, KEYS)));
     let one = closed::drive(address, Load::of(1, 1, bench.size(ONE_READS)), Rpc::Range, get)?;
