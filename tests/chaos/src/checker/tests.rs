@@ -325,6 +325,31 @@ fn watches_are_cancelled_by_compactions_alone() {
     }
 }
 
+#[test]
+fn what_a_compaction_kept_may_lack_what_was_before() {
+    for (revision, is_right) in [(4, true), (5, false)] {
+        let mut script = Script::new();
+        script.watch();
+        for _ in 0..4 {
+            script.ask(put("a", 0));
+        }
+        script.ask(Request::Compact(CompactionRequest { revision: 4, physical: false }));
+        let mut history = script.audit();
+        // It was slow to be told.
+        for observation in &mut history.observations[1..] {
+            observation.at = history.audit.since;
+            let last = last_told(observation);
+            if let Observed::Told(told) = &mut observation.what
+                && last == revision
+            {
+                told.events[0].prev_kv = None;
+            }
+        }
+        let found = Checker::default().check(history).err().map(|violation| violation.rule);
+        assert_eq!(found, (!is_right).then_some(Rule::WrongWatch), "{revision}");
+    }
+}
+
 fn last_told(observation: &Observation) -> i64 {
     let Observed::Told(told) = &observation.what else { return 0 };
     told.events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision)

@@ -92,13 +92,15 @@ impl Watches {
             }
             Observed::Told(told) => {
                 let watch = self.watches.get_mut(&number).expect("it was asked for");
+                let compacts = |revision: i64| {
+                    self.compactions.get(&revision).is_some_and(|asked| *asked < at)
+                };
                 if told.canceled && told.compact_revision > 0 {
-                    let asked = self.compactions.get(&told.compact_revision);
-                    let asked = asked.is_some_and(|asked| *asked < at);
+                    let asked = compacts(told.compact_revision);
                     watch.take_compaction(number, &told, asked)?;
                     return Ok(0);
                 }
-                watch.take(number, &told, model)
+                watch.take(number, &told, model, compacts)
             }
         }
     }
@@ -126,6 +128,7 @@ impl Watch {
         number: u64,
         told: &WatchResponse,
         model: &Model,
+        compacts: impl Fn(i64) -> bool,
     ) -> Result<usize, Violation> {
         let wrong =
             |what: String| Violation::new(Rule::WrongWatch, format!("watch {number} {what}"));
@@ -142,7 +145,13 @@ impl Watch {
         if header < last {
             return Err(wrong(format!("was told of {last} under a header of {header}")));
         }
-        let due: Vec<Event> = self.due(last, model);
+        let mut due: Vec<Event> = self.due(last, model);
+        for (due, told) in due.iter_mut().zip(&told.events) {
+            // What a compaction kept of its own revision has lost what was before.
+            if told.prev_kv.is_none() && compacts(revision_of(due)) {
+                due.prev_kv = None;
+            }
+        }
         if due != told.events {
             let at = due.iter().zip(&told.events).take_while(|(a, b)| a == b).count();
             return Err(wrong(format!(
