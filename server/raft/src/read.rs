@@ -135,6 +135,7 @@ impl ReadBarrier {
 mod tests {
     use bytes::Bytes;
     use tokio::sync::watch;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::consensus::{BoxFuture, RaftStatus};
@@ -185,13 +186,14 @@ mod tests {
     async fn reads_that_were_given_up_are_forgotten_and_there_is_a_limit() {
         let (barrier, stop) = (Arc::new(ReadBarrier::new()), CancellationToken::new());
         let (runs, stops) = (barrier.clone(), stop.clone());
-        let running = tokio::spawn(async move {
+        let tasks = TaskTracker::new();
+        let running = tasks.spawn(async move {
             runs.run(Arc::new(Alone), Progress::new(0), Notice::new(), stops).await;
         });
         let queued = || barrier.waiting.lock().as_ref().map_or(0, Vec::len);
         let pass = || {
             let barrier = barrier.clone();
-            tokio::spawn(async move { barrier.pass().await })
+            tasks.spawn(async move { barrier.pass().await })
         };
         // The first one is in the round that lasts.
         let mut reads = vec![pass()];

@@ -222,7 +222,8 @@ fn vote_of(from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
 /// for it.
 fn higher(inner: &Inner, vote: &Vote) -> Option<pb::Vote> {
     let mine = inner.vote();
-    (!(*vote >= mine)).then(|| codec::vote_to_wire(&mine))
+    let is_as_high = vote.partial_cmp(&mine).is_some_and(std::cmp::Ordering::is_ge);
+    (!is_as_high).then(|| codec::vote_to_wire(&mine))
 }
 
 /// How much of a snapshot is here.
