@@ -56,29 +56,36 @@ struct Plan {
     signs: &'static [&'static str],
 }
 
-/// What shows that acknowledged writes are gone, and others may stand in their place.
-const LOST: &[&str] = &["LostWrite", "SharedRevision", "MovedBack"];
+/// What shows that acknowledged writes are gone, and others may stand in their place. Which of these
+/// is seen first depends on what came after; a member may also see by itself that what it has does
+/// not fit together, and does not start.
+const LOST: &[&str] = &[
+    "BrokenEvents",
+    "LostWrite",
+    "MisplacedWrite",
+    "MovedBack",
+    "SharedRevision",
+    "StaleRead",
+    "WrongEffect",
+    "does not start any more",
+    "the log has no holes",
+    " applied after ",
+];
 
 fn plan(mistake: Mistake) -> Plan {
     let (faults, signs): (&[F], &[&str]) = match mistake {
         Mistake::SkipSync => (&[F::CutPowerOfAll], LOST),
         Mistake::AcknowledgeBeforeWrite => (&[F::KillAll], LOST),
-        // A leader that lacks entries, or two of one term: a member may see by itself that what it
-        // has does not fit together.
-        Mistake::GrantStaleVote => {
-            (&[F::KillTwice, F::KillAll], &["LostWrite", "SharedRevision", "the log has no holes"])
-        }
-        Mistake::LoseVote => (
-            &[F::KillLeader, F::KillAll],
-            &["LostWrite", " applied after ", "the log has no holes"],
-        ),
+        // A leader that lacks entries, or two of one term.
+        Mistake::GrantStaleVote => (&[F::KillTwice, F::KillAll], LOST),
+        Mistake::LoseVote => (&[F::KillLeader, F::KillAll], LOST),
         Mistake::StaleReadAtFollower => (&[F::KillOther], &["StaleRead"]),
         Mistake::UnconfirmedLeaderRead => (&[F::IsolateLeader, F::PauseLeader], &["StaleRead"]),
         Mistake::DropEvent | Mistake::RepeatEvent | Mistake::WrongPrevious => {
             (&[F::KillOther], &["WrongWatch"])
         }
         // What is applied again takes new revisions.
-        Mistake::AppliedOutside => (&[F::StopLeader], &["LostWrite", "MisplacedWrite"]),
+        Mistake::AppliedOutside => (&[F::StopLeader], LOST),
         Mistake::RandomApply => (&[F::KillOther], &["BrokenEvents", "WrongAnswer", "WrongHash"]),
         Mistake::ReuseMemberId => (&[F::Replace], &["WrongIdentity"]),
         Mistake::LoseLeaseTime => (&[F::KillLeader], &["WrongLease"]),
