@@ -56,9 +56,9 @@ struct Plan {
     signs: &'static [&'static str],
 }
 
-/// What shows that acknowledged writes are gone, and others may stand in their place. Which of these
-/// is seen first depends on what came after; a member may also see by itself that what it has does
-/// not fit together, and does not start.
+/// What shows that acknowledged writes are gone, and others may stand in their place. Which of
+/// these is seen first depends on what came after; a member may also see by itself that what it has
+/// does not fit together, and does not start.
 const LOST: &[&str] = &[
     "BrokenEvents",
     "LostWrite",
