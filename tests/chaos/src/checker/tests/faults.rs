@@ -27,6 +27,16 @@ const STATUS: usize = 14;
 const PUT_A_10: usize = 15;
 const LIST: usize = 16;
 
+/// Leaves nothing but a read behind the last that a watch was told, with an answer from long before.
+fn leave_a_late_read(history: &mut History) {
+    let heard = history.observations.last().unwrap().at;
+    let mut late = history.operations[GET_A].clone();
+    (late.invoked, late.returned) = (heard, history.audit.since);
+    late.invoked.order += 1;
+    history.operations = vec![late];
+    history.audit.events.clear();
+}
+
 /// A way to spoil a history, and the rule that it breaks.
 type Fault = (&'static str, Rule, fn(&mut History));
 
@@ -255,20 +265,10 @@ const WATCHES: &[Fault] = &[
             Observed::Told(response) => response.events.is_empty(),
             Observed::Asked(_) => true,
         });
-        let heard = history.observations.last().unwrap().at;
-        let mut late = history.operations[GET_A].clone();
-        (late.invoked, late.returned) = (heard, history.audit.since);
-        late.invoked.order += 1;
-        history.operations = vec![late];
-        history.audit.events.clear();
+        leave_a_late_read(history);
     }),
     ("a read came after an event and missed it", Rule::StaleRead, |history| {
-        let heard = history.observations.last().unwrap().at;
-        let mut late = history.operations[GET_A].clone();
-        (late.invoked, late.returned) = (heard, history.audit.since);
-        late.invoked.order += 1;
-        history.operations = vec![late];
-        history.audit.events.clear();
+        leave_a_late_read(history);
     }),
 ];
 
