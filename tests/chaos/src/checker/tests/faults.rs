@@ -27,7 +27,7 @@ const STATUS: usize = 14;
 const PUT_A_10: usize = 15;
 const LIST: usize = 16;
 
-/// Leaves nothing but a read behind the last that a watch was told, with an answer from long before.
+/// Leaves nothing but a read behind the last that a watch was told, with an answer of long before.
 fn leave_a_late_read(history: &mut History) {
     let heard = history.observations.last().unwrap().at;
     let mut late = history.operations[GET_A].clone();
