@@ -45,11 +45,13 @@ pub enum Mistake {
     IncompleteSnapshot,
     /// Watches are told a wrong previous value, now and then.
     WrongPrevious,
+    /// Watches go on over history that a snapshot took away.
+    HideGap,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
         Self::GrantStaleVote,
@@ -66,6 +68,7 @@ impl Mistake {
         Self::CompactTooMuch,
         Self::IncompleteSnapshot,
         Self::WrongPrevious,
+        Self::HideGap,
     ];
 
     /// What `$QUORATE_PLANTED` calls it.
@@ -87,6 +90,7 @@ impl Mistake {
             Self::CompactTooMuch => "compact-too-much",
             Self::IncompleteSnapshot => "incomplete-snapshot",
             Self::WrongPrevious => "wrong-previous",
+            Self::HideGap => "hide-gap",
         }
     }
 }

@@ -45,6 +45,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// they bound what a connection takes of our memory; the largest request fits in.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Calls that one member may have under way on one connection to another.
+const MEMBER_STREAMS_MAX: u32 = 1 << 14;
 /// Bytes of the headers of a request.
 const HEADERS_MAX: u32 = 64 << 10;
 /// The first byte of a TLS connection: a handshake record.
@@ -255,6 +257,12 @@ impl Acceptor {
             .keep_alive_interval(ports.ping_interval)
             .keep_alive_timeout(ports.ping_timeout);
         Self { api, peers, http, tls, connections }
+    }
+
+    /// The same for members: the limits and pings that are set are for clients.
+    pub(crate) fn for_members(mut self) -> Self {
+        self.http.http2().max_concurrent_streams(MEMBER_STREAMS_MAX).keep_alive_interval(None);
+        self
     }
 
     /// Begins to serve a port.

@@ -173,7 +173,7 @@ impl Running {
             let (api, peers) = (api.clone(), member.peer_service());
             Acceptor::new(api, peers, &config.ports, tls.clone(), connections.clone())
         };
-        let (for_clients, for_peers) = (acceptor(&clients), acceptor(&peers));
+        let (for_clients, for_peers) = (acceptor(&clients), acceptor(&peers).for_members());
         let serve = |port: Port| {
             port.announce();
             match port.role() {
@@ -228,8 +228,10 @@ fn registry(member: &Member, server: &Server) -> prometheus::Result<Registry> {
     Ok(registry)
 }
 
-/// Ends when the cluster knows of this member and counts on it.
+/// Ends when the cluster knows of this member and counts on it, whose data are those of the others
+/// if that is to be known.
 async fn announce(member: &Member, config: &Config) -> Result<(), StartError> {
+    member.check_start().await?;
     publish(member, config).await?;
     member.counted_in().await;
     Ok(())

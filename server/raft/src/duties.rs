@@ -13,6 +13,8 @@ use crate::metrics::Metrics;
 /// Bytes of the log that may be kept for members that lag behind, when the entries are large: a
 /// start reads them all.
 const LOG_KEEP_BYTES: u64 = 128 << 20;
+/// How long a snapshot that was received in part is kept: longer than its sender tries to go on.
+const HALF_KEPT: Duration = Duration::from_secs(120);
 /// Pause after a proposal that failed, so that a member without a leader does not spin.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -82,6 +84,17 @@ impl Duties {
                 Err(error) => tracing::warn!(%error, "cannot tell how long the log is"),
             }
             flushed.await;
+        }
+    }
+
+    /// Drops snapshots that nobody goes on sending.
+    pub(crate) async fn drop_halves(&self) {
+        loop {
+            tokio::time::sleep(HALF_KEPT / 2).await;
+            let flusher = self.flusher.clone();
+            // It may remove a large file, which blocks.
+            let drop_old = move || flusher.engine().stop_receiving(HALF_KEPT);
+            tokio::task::spawn_blocking(drop_old).await.ok();
         }
     }
 

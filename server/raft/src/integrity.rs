@@ -159,9 +159,10 @@ impl Integrity {
         if before.compact_revision == now.compact_revision && before.hash != now.hash {
             return self.raise(self.inner.identity.member_id).await;
         }
+        let newest = self.inner.store.view();
         for Found { member, hash } in found {
             let Some(hash) = hash else { continue };
-            let is_ahead = hash.compacted > now.compact_revision.max(self.inner.store.compacted());
+            let is_ahead = hash.compacted > newest.compacted() || hash.newest > newest.revision();
             if is_ahead || (hash.compacted == before.compact_revision && hash.hash != before.hash) {
                 return self.raise(member).await;
             }

@@ -262,6 +262,24 @@ impl Follower {
     }
 }
 
+/// Has the leader send its heartbeats, until the raft stops: openraft sends them as rarely as it
+/// gives up waiting for a reply, and a reply may take longer than the time between two.
+pub(crate) async fn beat(raft: Raft<TypeConfig, StateMachine>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let leads = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.current_leader == Some(metrics.id)
+        };
+        if leads && raft.trigger().heartbeat().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// The members of a membership.
 pub(crate) fn peers_of(stored: &StoredMembership) -> Peers {
     let membership = stored.membership();

@@ -178,6 +178,8 @@ impl Lessor {
             let Some(running) = inner.leases.get_mut(&id) else { return Renewal::NotFound };
             if running.ending || running.deadline <= now {
                 let (sender, receiver) = oneshot::channel();
+                // Those who asked may have given up.
+                running.late.retain(|late| !late.is_closed());
                 running.late.push(sender);
                 receiver
             } else {
@@ -199,8 +201,9 @@ impl Lessor {
     /// The time of a lease, which may not exist; `None` when this member does not lead, and so does
     /// not know.
     pub(crate) fn time_to_live(&self, id: i64) -> Option<Option<TimeToLive>> {
-        let lease = self.store.tables(|tables| tables.leases.get(&id).copied());
+        // Before the table is read: a lease must not end in between.
         let primary = self.primary.lock();
+        let lease = self.store.tables(|tables| tables.leases.get(&id).copied());
         let inner = primary.as_ref().filter(|inner| inner.unseen.is_none())?;
         let running = inner.leases.get(&id);
         let Some(granted) = lease.map(|lease| lease.ttl) else { return Some(None) };

@@ -25,6 +25,7 @@ use crate::consensus::{BoxFuture, Consensus, RaftStatus};
 use crate::exclusion::{self, Exclusion};
 use crate::flusher::Flusher;
 use crate::integrity::{Inconsistent, Integrity};
+use crate::leadership::beat;
 use crate::metrics::Metrics;
 use crate::network::Dial;
 use crate::network::links::Links;
@@ -142,6 +143,8 @@ impl Member {
             run(Box::pin(compactor.run()));
         }
         let (lead, expire, trim) = (duties.clone(), duties.clone(), duties.clone());
+        let halves = duties.clone();
+        run(Box::pin(async move { halves.drop_halves().await }));
         run(Box::pin(async move { lead.follow_leadership().await }));
         run(Box::pin(async move { expire.expire_leases().await }));
         run(Box::pin(async move { trim.trim_log().await }));
@@ -149,6 +152,7 @@ impl Member {
         let inner = self.inner.clone();
         let heartbeat = self.options.heartbeat;
         run(Box::pin(async move { complete_members(&inner, heartbeat).await }));
+        run(Box::pin(beat(self.inner.raft.clone(), heartbeat)));
         let integrity = self.integrity();
         let checks = self.options.integrity;
         run(Box::pin(async move { integrity.run(checks).await }));
@@ -251,9 +255,9 @@ impl Member {
         Sizes { allocated: sizes.allocated.max(in_use), in_use }
     }
 
-    /// The members of the cluster by id, ascending.
+    /// The members of the cluster by id, ascending, as of the last entry that was applied.
     pub fn members(&self) -> Vec<MemberInfo> {
-        let peers = self.inner.peers.borrow().clone();
+        let peers = self.inner.members.borrow().clone();
         let members = peers.into_iter().map(|(id, (peer, _))| {
             let attributes = self.store.tables(|tables: &Tables| tables.members.get(&id).cloned());
             let attributes = attributes.unwrap_or_default();

@@ -157,7 +157,11 @@ impl Membership {
         // one that has the vote, not for another one that takes its place.
         let waiting = |draft: &Draft| {
             let mut lacking = draft.full_members().filter(|id| !draft.is_voter(*id));
-            lacking.find(|id| self.is_close(*id) && self.started([*id].into_iter()) > 0)
+            lacking.find(|id| {
+                self.is_close(*id)
+                    && self.activity.is_active(*id)
+                    && self.started([*id].into_iter()) > 0
+            })
         };
         if waiting(&self.draft()).is_none() {
             return;
@@ -237,11 +241,14 @@ impl Membership {
             self.check_promote(&draft)?;
         }
         let peer = Peer { peer_urls: peer.peer_urls.clone(), is_learner: false };
-        self.set_peer(id, peer).await?;
+        let promoted = self.set_peer(id, peer).await?;
+        if !self.is_close(id) {
+            return Ok((0, promoted));
+        }
         // Should this fail, it is made good for later: the member is to have a vote.
         let mut draft = self.draft();
         draft.voters.insert(id);
-        Ok((0, self.append(draft).await?))
+        Ok((0, self.append(draft).await.unwrap_or(promoted)))
     }
 
     /// Hands leadership to another member that has a vote and answers, if there is one, and waits
@@ -343,6 +350,12 @@ impl Membership {
         }
         let is_down = id != self.me && !self.activity.is_active(id);
         if !is_down && self.healthy(draft) - 1 < quorum(members - 1) {
+            return Err(Refusal::Unhealthy);
+        }
+        // Members that still wait for their vote do not help those that are left to decide.
+        let votes = draft.voters.iter().filter(|voter| **voter != id);
+        let answering = votes.clone().filter(|id| **id == self.me || self.activity.is_active(**id));
+        if draft.is_voter(id) && answering.count() < quorum(votes.count()) {
             return Err(Refusal::Unhealthy);
         }
         Ok(())

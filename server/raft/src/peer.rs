@@ -36,7 +36,10 @@ pub(crate) struct Inner {
     pub(crate) version: String,
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) store: Arc<Shared>,
+    /// By what is in the log, committed or not: with them this member must talk.
     pub(crate) peers: watch::Receiver<Peers>,
+    /// By what was applied: of them clients are told.
+    pub(crate) members: watch::Receiver<Peers>,
     pub(crate) status: watch::Receiver<RaftStatus>,
     pub(crate) heard: Arc<Heard>,
     pub(crate) barrier: Arc<ReadBarrier>,
@@ -133,6 +136,7 @@ impl Inner {
     /// etcd's hash of all keys at a revision; 0 for the newest.
     pub(crate) async fn hash_kv(&self, revision: i64) -> pb::HashReply {
         let view = self.store.view();
+        let newest = view.revision();
         // It reads all of history, which is no work for a thread that others wait for.
         let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
         match hashed {
@@ -141,6 +145,7 @@ impl Inner {
                 revision: hash.revision,
                 compacted: hash.compact_revision,
                 refusal: String::new(),
+                newest,
             },
             Ok(Err(Error::Refusal(refusal))) => {
                 pb::HashReply { refusal: refusal.to_string(), ..Default::default() }

@@ -20,7 +20,7 @@ use crate::compactor::AutoCompaction;
 use crate::consensus::{OpenRaft, RaftStatus};
 use crate::flusher::{Checkpoint, FlushOptions, Flusher};
 use crate::integrity::IntegrityChecks;
-use crate::leadership::{Activity, Follower, Heard, Peers};
+use crate::leadership::{Activity, Follower, Heard, Peers, peers_of};
 use crate::lessor::Lessor;
 use crate::log_store::LogStore;
 use crate::membership::{Membership, MembershipRules};
@@ -141,6 +141,7 @@ pub(crate) async fn assemble(
     let metrics = Arc::new(Metrics::new(identity.member_id, &options.integrity));
     metrics.alarms_changed(&shared);
     let (peers, peers_receiver) = watch::channel(Peers::new());
+    let (members, members_receiver) = watch::channel(peers_of(&membership));
     let times = Times { heartbeat: options.heartbeat, patience: options.election_timeout };
     let (store_, peers_) = (shared.clone(), peers_receiver.clone());
     let links = Links::new(identity, dial, times, store_, peers_, metrics.clone());
@@ -151,6 +152,7 @@ pub(crate) async fn assemble(
         waiters: waiters.clone(),
         store,
         membership,
+        members,
         flusher: flusher.clone(),
         lessor: lessor.clone(),
         progress: progress.clone(),
@@ -176,6 +178,7 @@ pub(crate) async fn assemble(
         raft,
         store: shared.clone(),
         peers: peers_receiver,
+        members: members_receiver,
         status: status_receiver,
         heard,
         barrier: Arc::new(ReadBarrier::new()),
@@ -330,7 +333,10 @@ fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
     let half = millis(options.election_timeout) / 2;
     Config {
         cluster_name: "quorate".to_owned(),
-        heartbeat_interval: millis(options.heartbeat),
+        // How long a heartbeat may be under way: what comes later counts for nothing. They are
+        // sent more often than that; see [`beat`](crate::leadership::beat).
+        heartbeat_interval: half * 6 / 10,
+        enable_heartbeat: false,
         election_timeout_min: half - half / 10,
         election_timeout_max: half + half / 10,
         max_payload_entries: 4096,

@@ -12,8 +12,10 @@ use quorate_core::{Applied, Effect, Fault, Kind, LogPosition, Refusal, Store};
 use quorate_storage::OnFault;
 use quorate_storage::base::image::Image;
 use quorate_storage::base::incoming::Received;
+use tokio::sync::watch;
 
 use crate::flusher::{Checkpoint, Flusher};
+use crate::leadership::{Peers, peers_of};
 use crate::lessor::Lessor;
 use crate::metrics::{Batch, Metrics};
 use crate::network::forward::{Waiter, Waiters};
@@ -44,6 +46,8 @@ type Answers = Vec<(ApplyResponder<TypeConfig>, Answer)>;
 pub(crate) struct StateMachine {
     store: Store,
     membership: StoredMembership,
+    /// Told of each membership before anybody can know that it is applied.
+    members: watch::Sender<Peers>,
     flusher: Flusher,
     lessor: Arc<Lessor>,
     progress: Progress,
@@ -68,6 +72,7 @@ pub(crate) struct Parts {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) store: Store,
     pub(crate) membership: StoredMembership,
+    pub(crate) members: watch::Sender<Peers>,
     pub(crate) flusher: Flusher,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) progress: Progress,
@@ -82,6 +87,7 @@ impl StateMachine {
         Self {
             store: parts.store,
             membership: parts.membership,
+            members: parts.members,
             flusher: parts.flusher,
             lessor: parts.lessor,
             progress: parts.progress,
@@ -135,6 +141,7 @@ impl StateMachine {
                 let (before, now) = (ids(self.membership.membership()), ids(&membership));
                 tell_changes(self.membership.membership(), &membership);
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                self.members.send_replace(peers_of(&self.membership));
                 let stored = encode_membership(&self.membership);
                 self.store.apply_membership(at, stored, &before, &now);
             }
@@ -251,6 +258,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.store.take_over(restored);
         tell_changes(self.membership.membership(), meta.last_membership.membership());
         self.membership = meta.last_membership.clone();
+        self.members.send_replace(peers_of(&self.membership));
         self.rotated = self.store.applied().map_or(0, |at| at.index);
         self.lessor.replaced();
         self.waiters.replaced(self.store.applied().map_or(0, |at| at.term));

@@ -239,9 +239,10 @@ impl Engine {
         })
     }
 
-    /// Drops what was received so far and gives its space back.
-    pub fn stop_receiving(&self) {
-        self.shared.receiving.lock().drop_half();
+    /// Drops a state that was received in part, of which nothing has come for `age`, and gives its
+    /// space back.
+    pub fn stop_receiving(&self, age: Duration) {
+        self.shared.receiving.lock().drop_old(age);
     }
 
     /// Puts a received state, later than this one, in the place of the database and of everything

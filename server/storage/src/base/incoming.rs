@@ -11,6 +11,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -57,6 +58,8 @@ pub(super) struct Receiving {
     /// Which stream may add to it.
     turn: u64,
     half: Option<Half>,
+    /// When it was in use last.
+    used: Option<Instant>,
 }
 
 impl Receiving {
@@ -68,11 +71,20 @@ impl Receiving {
     ) -> Result<Incoming, ReceiveError> {
         let mut inner = receiving.lock();
         inner.turn += 1;
+        inner.used = Some(Instant::now());
         if inner.half.as_ref().is_none_or(|half| half.id != id) {
             inner.half = None;
             inner.half = Some(begin()?);
         }
         Ok(Incoming { receiving: receiving.clone(), turn: inner.turn })
+    }
+
+    /// Drops what was received if nothing has come for that long.
+    pub(super) fn drop_old(&mut self, age: Duration) {
+        if self.half.is_some() && self.used.is_none_or(|used| used.elapsed() >= age) {
+            tracing::info!("a snapshot that was received in part is dropped");
+            self.drop_half();
+        }
     }
 
     /// Drops what is being received.
@@ -85,6 +97,7 @@ impl Receiving {
         if self.turn != turn {
             return Err(ReceiveError::TakenOver);
         }
+        self.used = Some(Instant::now());
         self.half.as_mut().ok_or(ReceiveError::TakenOver)
     }
 }

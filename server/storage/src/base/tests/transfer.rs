@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::super::compact;
 use super::super::image::Image;
@@ -344,7 +345,7 @@ fn one_stream_at_a_time() {
     assert!(matches!(other.finish(), Err(ReceiveError::Refused(_))), "it is not complete");
     let kept = lagging.engine().receive(&b).unwrap();
     assert_eq!(kept.position().unwrap().parts, 2);
-    lagging.engine().stop_receiving();
+    lagging.engine().stop_receiving(Duration::ZERO);
     assert!(matches!(kept.finish(), Err(ReceiveError::TakenOver)));
     assert_eq!(lagging.files().len(), 2);
     let received = receive(lagging.engine(), &image, &[]);
