@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p quorate-test-bench -- \
-//!     [--only put,range,memory,restart,stalls] [--rounds N] [--quick] [--out FILE]
+//!     [--only put,range,memory,restart,stalls,cluster] [--rounds N] [--quick] [--out FILE]
 //! ```
 //!
 //! Both servers run on this machine, with the same flags and with fsync, and take turns: each round

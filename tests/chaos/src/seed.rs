@@ -11,6 +11,9 @@ const SEED: &str = "QUORATE_CHAOS_SEED";
 /// Names the only fault there is to be, as it is called; all of them when it is not set.
 const ONLY: &str = "QUORATE_CHAOS_ONLY";
 
+/// Set where times are measured: on a machine that has nothing else to do.
+const MEASURED: &str = "QUORATE_CHAOS_MEASURED";
+
 /// What all random choices of a campaign follow from. When a process is scheduled does not follow
 /// from it: the same seed gives the same requests and faults, at moments that differ a little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +44,9 @@ impl Seed {
     pub fn replay(self, [file, test]: [&str; 2], setting: &str, value: impl Display) -> String {
         let Self(seed) = self;
         let only = only_fault().map(|fault| format!("{ONLY}={fault} ")).unwrap_or_default();
+        let measured = if is_measured() { format!("{MEASURED}=1 ") } else { String::new() };
         format!(
-            "{SEED}={seed} {only}{setting}={value} \
+            "{SEED}={seed} {only}{measured}{setting}={value} \
              cargo test -p quorate-test-chaos --test {file} {test} -- --exact --nocapture"
         )
     }
@@ -51,6 +55,11 @@ impl Seed {
 /// The name of the only fault there is to be, if there is such a wish.
 pub fn only_fault() -> Option<String> {
     env::var(ONLY).ok()
+}
+
+/// Whether times are held to what a machine can do that has nothing else to do.
+pub fn is_measured() -> bool {
+    env::var_os(MEASURED).is_some()
 }
 
 /// The number in an environment variable; `None` when it is not set.

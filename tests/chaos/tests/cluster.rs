@@ -6,21 +6,19 @@
 use quorate_test_chaos::campaign::cluster::ClusterCampaign;
 use quorate_test_chaos::fault::cluster::{ClusterDeck, Ground};
 use quorate_test_chaos::fault::{clock, disk};
-use quorate_test_chaos::seed::{Seed, number_from_env, only_fault};
+use quorate_test_chaos::seed::{Seed, is_measured, number_from_env, only_fault};
 use quorate_test_support::net::Net;
 use quorate_test_support::{program, require};
 
-/// How many faults there are, of each kind of fault that is tested; when it is said, times are
-/// measured.
+/// How many faults there are, of each kind of fault that is tested.
 const ROUNDS: &str = "QUORATE_CHAOS_CLUSTER";
 
 fn survives(test: &str, ground: Ground, rounds: u64) {
-    let asked = number_from_env(ROUNDS);
-    let rounds = asked.unwrap_or(rounds);
+    let rounds = number_from_env(ROUNDS).unwrap_or(rounds);
     let seed = Seed::choose();
     eprintln!("{ground:?}; again: {}", seed.replay(["cluster", test], ROUNDS, rounds));
     let mut campaign = ClusterCampaign::new(&program::quorate(), ground, seed);
-    if asked.is_some() {
+    if is_measured() {
         campaign.measure_stalls();
     }
     let only = only_fault();

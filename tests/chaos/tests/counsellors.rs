@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt::Write as _;
+use std::iter;
 use std::time::{Duration, Instant};
 
 use quorate_proto::etcdserverpb as pb;
@@ -15,7 +16,7 @@ use quorate_test_chaos::campaign::events;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::net::Net;
 use quorate_test_support::{program, wait};
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 
 /// How many counsellors there are.
 const COUNSELLORS: usize = 9;
@@ -23,11 +24,16 @@ const COUNSELLORS: usize = 9;
 const INTERREGNUM_MAX: Duration = Duration::from_secs(20);
 /// How long messengers may take to bring everybody the laws that were made without him.
 const REUNION_MAX: Duration = Duration::from_secs(60);
+/// How long a counsellor may think about an answer: longer than any that has none to give.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// Laws that each counsellor proposes on a normal day.
 const LAWS: usize = 5;
 
 /// The law that was made when one king was dead and the next one new.
 const BETWEEN_KINGS: &str = "law of the interregnum";
+
+/// What comes of a call.
+type Answer<T> = Result<Response<T>, Status>;
 
 /// The land.
 struct Land {
@@ -53,8 +59,14 @@ impl Land {
     /// Everything that a counsellor says of himself.
     fn status(&self, i: usize) -> Result<pb::StatusResponse, Status> {
         let mut client = MaintenanceClient::new(self.cluster.channel(i - 1));
-        let asked = async { client.status(pb::StatusRequest {}).await };
-        Ok(self.cluster.block_on(asked)?.into_inner())
+        self.answer(async { client.status(pb::StatusRequest {}).await })
+    }
+
+    /// What comes of a question, which nobody may leave open.
+    fn answer<T>(&self, asked: impl Future<Output = Answer<T>>) -> Result<T, Status> {
+        let asked = async { tokio::time::timeout(ANSWER_WITHIN, asked).await };
+        let answer = self.cluster.block_on(asked).expect("every counsellor answers");
+        Ok(answer?.into_inner())
     }
 
     /// The king, as all of `counsellors` know him.
@@ -87,7 +99,7 @@ impl Land {
         };
         let put = pb::RequestOp { request: Some(Op::RequestPut(put)) };
         let txn = pb::TxnRequest { compare: vec![is_new], success: vec![put], failure: Vec::new() };
-        self.cluster.block_on(async { client.txn(txn).await }).map(drop)
+        self.answer(async { client.txn(txn).await }).map(drop)
     }
 
     /// Makes a law; a counsellor who has just lost his king may ask again.
@@ -101,7 +113,7 @@ impl Land {
         let mut client = KvClient::new(self.cluster.channel(by - 1));
         let key = name.to_owned().into();
         let range = pb::RangeRequest { key, serializable, ..Default::default() };
-        let answer = self.cluster.block_on(async { client.range(range).await })?.into_inner();
+        let answer = self.answer(async { client.range(range).await })?;
         let text =
             |kv: &quorate_proto::mvccpb::KeyValue| String::from_utf8_lossy(&kv.value).into_owned();
         Ok(answer.kvs.first().map(text))
@@ -133,6 +145,7 @@ impl Land {
         for i in 2..=COUNSELLORS {
             assert_eq!(history(i), first, "counsellor {i} tells another history");
         }
+        assert_eq!(first.len(), self.laws.len(), "there is something else than laws");
         for (name, text) in &self.laws {
             let told = first.iter().filter_map(|event| event.kv.as_ref());
             let told: Vec<_> = told.filter(|kv| kv.key == name.as_bytes()).collect();
@@ -149,7 +162,7 @@ impl Land {
     fn hash(&self, i: usize, revision: i64) -> Result<u32, Status> {
         let mut client = MaintenanceClient::new(self.cluster.channel(i - 1));
         let request = pb::HashKvRequest { revision };
-        Ok(self.cluster.block_on(async { client.hash_kv(request).await })?.into_inner().hash)
+        Ok(self.answer(async { client.hash_kv(request).await })?.hash)
     }
 
     /// All of `counsellors` are asked for laws and for what is the law now; none may answer.
@@ -221,7 +234,7 @@ fn succession(land: &mut Land, king: usize) -> usize {
 fn division(land: &mut Land, king: usize) {
     let others: Vec<usize> = (1..=COUNSELLORS).filter(|i| *i != king).collect();
     let (three, five) = others.split_at(3);
-    let four: Vec<usize> = three.iter().copied().chain([king]).collect();
+    let four: Vec<usize> = iter::once(king).chain(three.iter().copied()).collect();
     land.cluster.net().split(&[five, &four]);
     let (here, there) = (named(five), named(&four));
     tell!("An earthquake splits the land: {here} here; {there} there, with the king.");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_test_chaos::live::pace::Pace;
 use quorate_test_chaos::live::{Entry, LiveCluster};
-use quorate_test_chaos::seed::{Seed, number_from_env};
+use quorate_test_chaos::seed::{Seed, is_measured, number_from_env};
 use quorate_test_support::program;
 
 /// How many clusters are rolled; when it is said, times are measured.
@@ -75,8 +75,8 @@ fn restart(live: &mut LiveCluster) {
 
 /// Makes `changes` to a cluster of `size` members under load, with a proof after each.
 fn roll(test: &str, size: usize, changes: &[Change]) {
-    let asked = number_from_env(ROLLS);
-    let (rolls, stall_max) = asked.map_or((1, STALL_MAX), |rolls| (rolls, MEASURED_STALL_MAX));
+    let rolls = number_from_env(ROLLS).unwrap_or(1);
+    let stall_max = if is_measured() { MEASURED_STALL_MAX } else { STALL_MAX };
     let seed = Seed::choose();
     eprintln!("{test}, again: {}", seed.replay(["rolling", test], ROLLS, rolls));
     for number in 0..rolls {

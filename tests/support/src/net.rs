@@ -90,7 +90,9 @@ impl Net {
             let side = groups.iter().position(|group| group.contains(&i));
             let port = self.port("p", i);
             match side {
-                None => run(&["ip", "link", "set", &port, "nomaster"]),
+                None => {
+                    run(&["ip", "link", "set", &port, "nomaster"]);
+                }
                 Some(side) => {
                     let bridge = self.peer_bridge(side);
                     if side > 0 && !exists(&bridge) {
@@ -128,6 +130,20 @@ impl Net {
         self.inside(to, &rule);
     }
 
+    /// Packets that were lost on purpose since everybody was connected.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn lost(&self) -> u64 {
+        let of = |i| {
+            let list = self.inside(i, &["iptables", "-L", "INPUT", "-v", "-n", "-x"]);
+            // Two lines of heading; then each rule begins with its count.
+            let rules = list.lines().skip(2).filter_map(|rule| rule.split_whitespace().next());
+            rules.map(|count| count.parse::<u64>().expect("a count of packets")).sum::<u64>()
+        };
+        (1..=self.machines).map(of).sum()
+    }
+
     fn make(&self) {
         let (clients, peers) = (self.bridge("c"), self.peer_bridge(0));
         for bridge in [&clients, &peers] {
@@ -156,12 +172,12 @@ impl Net {
         }
     }
 
-    /// Runs a command on machine `i`.
-    fn inside(&self, i: usize, command: &[&str]) {
+    /// Runs a command on machine `i`. What it says.
+    fn inside(&self, i: usize, command: &[&str]) -> String {
         let namespace = self.namespace(i);
         let mut whole = vec!["ip", "netns", "exec", &namespace];
         whole.extend(command);
-        run(&whole);
+        run(&whole)
     }
 
     fn bridge(&self, kind: &str) -> String {
@@ -212,9 +228,10 @@ fn attempt(command: &[&str]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-fn run(command: &[&str]) {
+fn run(command: &[&str]) -> String {
     let output = Command::new(command[0]).args(&command[1..]).env("PATH", search_path()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -1,6 +1,8 @@
 //! Proxies in front of the members' peer ports, which can hold back or lose what passes.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -32,6 +34,7 @@ pub enum Manner {
 pub struct Proxies {
     manners: Vec<watch::Sender<Manner>>,
     ports: Vec<u16>,
+    hindered: Arc<AtomicU64>,
     _runtime: Runtime,
 }
 
@@ -45,6 +48,7 @@ impl Proxies {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
         let (mut manners, mut ports) = (Vec::new(), Vec::new());
+        let hindered = Arc::<AtomicU64>::default();
         for (target, number) in targets.iter().zip(0..) {
             let (manner, manner_receiver) = watch::channel(Manner::Pass);
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -52,9 +56,10 @@ impl Proxies {
             ports.push(listener.local_addr().expect("it is bound").port());
             manners.push(manner);
             let rng = StdRng::seed_from_u64(seed.wrapping_add(number));
-            runtime.spawn(serve(listener, target.clone(), manner_receiver, rng));
+            let way = Way { manner: manner_receiver, hindered: hindered.clone() };
+            runtime.spawn(serve(listener, target.clone(), way, rng));
         }
-        Self { manners, ports, _runtime: runtime }
+        Self { manners, ports, hindered, _runtime: runtime }
     }
 
     /// Where the proxy for target `i` listens.
@@ -66,30 +71,43 @@ impl Proxies {
     pub fn set(&self, i: usize, manner: Manner) {
         self.manners[i].send_replace(manner);
     }
+
+    /// Pieces so far that did not pass as they came.
+    pub fn hindered(&self) -> u64 {
+        self.hindered.load(Ordering::SeqCst)
+    }
 }
 
-async fn serve(
-    listener: TcpListener,
-    target: String,
+/// What all connections of a proxy share.
+#[derive(Clone)]
+struct Way {
     manner: watch::Receiver<Manner>,
-    mut rng: StdRng,
-) {
+    hindered: Arc<AtomicU64>,
+}
+
+impl Way {
+    /// What is to be done with a piece that has come.
+    async fn manner(&mut self) -> Option<Manner> {
+        if *self.manner.borrow() != Manner::Pass {
+            self.hindered.fetch_add(1, Ordering::SeqCst);
+        }
+        let goes_on = self.manner.wait_for(|manner| *manner != Manner::Hold).await;
+        goes_on.map(|manner| *manner).ok()
+    }
+}
+
+async fn serve(listener: TcpListener, target: String, way: Way, mut rng: StdRng) {
     // They end with it.
     let mut connections = JoinSet::new();
     loop {
         let Ok((near, _)) = listener.accept().await else { return };
         let rngs = [(); 2].map(|()| StdRng::seed_from_u64(rng.random()));
-        connections.spawn(connect(near, target.clone(), manner.clone(), rngs));
+        connections.spawn(connect(near, target.clone(), way.clone(), rngs));
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connect(
-    near: TcpStream,
-    target: String,
-    manner: watch::Receiver<Manner>,
-    [there, back]: [StdRng; 2],
-) {
+async fn connect(near: TcpStream, target: String, way: Way, [there, back]: [StdRng; 2]) {
     // Nobody there: the connection is closed, as the system would refuse it.
     let Ok(far) = TcpStream::connect(&target).await else { return };
     let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
@@ -97,25 +115,22 @@ async fn connect(
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
     // The end of one direction is that of the connection.
     tokio::select! {
-        () = pass_on(near_read, far_write, manner.clone(), there) => {}
-        () = pass_on(far_read, near_write, manner, back) => {}
+        () = pass_on(near_read, far_write, way.clone(), there) => {}
+        () = pass_on(far_read, near_write, way, back) => {}
     }
 }
 
 async fn pass_on(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut manner: watch::Receiver<Manner>,
+    mut way: Way,
     mut rng: StdRng,
 ) {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let Ok(read @ 1..) = from.read(&mut piece).await else { return };
-        if manner.wait_for(|manner| *manner != Manner::Hold).await.is_err() {
-            return;
-        }
-        let now = *manner.borrow();
-        match now {
+        let Some(manner) = way.manner().await else { return };
+        match manner {
             Manner::Lose(share) if rng.random_bool(share) => continue,
             Manner::Delay(least, most) => {
                 let delay = rng.random_range(least..=most);

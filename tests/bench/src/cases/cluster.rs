@@ -27,6 +27,7 @@ const READS: u64 = 100_000;
 struct Figures {
     one_median: f64,
     one_by_follower: f64,
+    one_go_median: f64,
     lean_per_second: f64,
     lean_cpu: f64,
     go_per_second: f64,
@@ -57,9 +58,11 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
         }
         let one_median = one_writes(bench, leader)?;
         let one_by_follower = one_writes(bench, &followers[0])?;
+        let one_go_median = go_puts(bench, leader, (1, 1), ONE_PUTS)?.median;
         Ok(Figures {
             one_median,
             one_by_follower,
+            one_go_median,
             lean_per_second: writes[0].0,
             lean_cpu: writes[0].1,
             go_per_second: writes[1].0,
@@ -117,23 +120,27 @@ fn lean(bench: &Bench, cluster: &Cluster) -> Result<(f64, f64)> {
 
 /// The same by etcd's load generator.
 fn benchmark(bench: &Bench, cluster: &Cluster) -> Result<(f64, f64)> {
-    let total = bench.size(MANY_PUTS);
-    let puts = go::Puts {
-        connections: MANY_CONNECTIONS,
-        clients: MANY_CLIENTS,
-        total,
-        keys: KEYS,
-        value_bytes: VALUE_BYTES,
-    };
     let addresses = cluster.addresses()?.join(",");
     let meter = Meter::start_all(cluster.pids())?;
-    let said = go::puts(&bench.programs.benchmark, &addresses, puts)?;
-    Ok((said.per_second, per_put(&meter.used()?, total)))
+    let said = go_puts(bench, &addresses, (MANY_CONNECTIONS, MANY_CLIENTS), MANY_PUTS)?;
+    Ok((said.per_second, per_put(&meter.used()?, bench.size(MANY_PUTS))))
+}
+
+/// Puts by so many clients of etcd's load generator, on so many connections.
+fn go_puts(
+    bench: &Bench,
+    addresses: &str,
+    (connections, clients): (usize, usize),
+    total: u64,
+) -> Result<go::Summary> {
+    let total = bench.size(total);
+    let puts = go::Puts { connections, clients, total, keys: KEYS, value_bytes: VALUE_BYTES };
+    go::puts(&bench.programs.benchmark, addresses, puts)
 }
 
 const TEXT: &str = "Three members on this machine, without TLS between them, new data in every \
     round. Puts of 256 B: by one client at the leader and at a follower, and by 1000 clients on \
-    100 connections spread over all members, ours and etcd's `benchmark`. Linearizable reads of \
+    100 connections spread over all members, our lean ones and those of etcd's `benchmark`. Linearizable reads of \
     single keys that exist, at each member; of the followers, the one where they are worse.";
 
 fn section(rounds: &[Pair<Figures>]) -> Section {
@@ -141,6 +148,8 @@ fn section(rounds: &[Pair<Figures>]) -> Section {
     let comparisons = [
         compare("one client at the leader: p50, µs", |f| f.one_median).target(Target::AtMost(0.7)),
         compare("one client at a follower: p50, µs", |f| f.one_by_follower),
+        compare("one client of `benchmark` at the leader: p50, µs", |f| f.one_go_median)
+            .target(Target::AtMost(0.7)),
         compare("1000 lean clients: puts per second", |f| f.lean_per_second),
         compare("1000 lean clients: CPU of all members per put, µs", |f| f.lean_cpu)
             .target(Target::AtMost(0.4)),

@@ -230,9 +230,10 @@ impl ClusterCampaign {
         self.strike(fault, &mut load);
         self.recover();
         self.sleep_between(Duration::ZERO, LOAD_MAX);
+        let stopped = self.clock.now();
         let (operations, traffics) = self.runtime.block_on(load.finish());
         self.traffics = traffics;
-        self.effect.note(operations.iter().chain(&self.pending));
+        self.effect.note(operations.iter().chain(&self.pending), stopped);
         let reign_after = self.reign();
         self.effect.elections += usize::from(reign_after != reign);
         self.effect.snapshots += self.snapshots_since(&snapshots);

@@ -1,6 +1,7 @@
 //! Proving a round, once all members are back.
 
 use std::thread;
+use std::time::Duration;
 
 use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest};
 use quorate_proto::mvccpb::Event;
@@ -14,6 +15,8 @@ use crate::history::{Audit, History, Operation, Outcome, Request, Response};
 use crate::workload::traffic::{random_interest, shared_key};
 use crate::workload::value::value;
 
+/// How long the first write may take once everything works again, however busy the machine is.
+const SEALED_WITHIN: Duration = Duration::from_secs(10);
 /// Length of what is written so that everything before it has come to its end.
 const SEAL_BYTES: usize = 16;
 
@@ -54,7 +57,7 @@ impl ClusterCampaign {
     fn seal(&mut self) -> Vec<Operation> {
         let mut asked = Vec::new();
         for place in 0..SIZE {
-            let written = wait::within(ELECT_WITHIN, || {
+            let written = wait::within(SEALED_WITHIN, || {
                 let mut client = self.client(place);
                 let id = self.clock.operation_id();
                 let (key, value) = (shared_key(0), value(id, 0, SEAL_BYTES));
@@ -64,9 +67,12 @@ impl ClusterCampaign {
                 asked.push(operation);
                 done.then_some(())
             });
-            let last = asked.last().expect("it asked at least once");
+            let last: &Operation = asked.last().expect("it asked at least once");
             let name = self.cluster.members[place].name();
-            assert!(written.is_some(), "no write by way of {name} within {ELECT_WITHIN:?}: {last}");
+            assert!(
+                written.is_some(),
+                "no write by way of {name} within {SEALED_WITHIN:?}: {last}"
+            );
         }
         asked
     }

@@ -5,10 +5,10 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::fault::cluster::ClusterFault;
-use crate::history::{Observation, Observed, Operation, Outcome};
+use crate::history::{Moment, Observation, Observed, Operation, Outcome};
 
 /// So often a fault must have struck before it can be said that it does nothing.
-const STRUCK_MIN: usize = 4;
+const STRUCK_MIN: usize = 2;
 /// Writes that stand still for so long were stopped by something.
 const STALL: Duration = Duration::from_millis(500);
 /// While a majority is healthy, writes may not stand still for longer, however busy the machine is.
@@ -41,11 +41,20 @@ pub struct Effect {
     pub cancelled: usize,
     /// Lines of logs that tell of a wrong time.
     pub wrong_times: usize,
+    /// Packets that a network lost, or pieces that a proxy lost, delayed or held back.
+    pub hindered: u64,
+    /// Snapshots that were on their way when the member that received them was killed.
+    pub torn: usize,
 }
 
 impl Effect {
-    /// Takes note of what clients saw.
-    pub fn note<'a>(&mut self, operations: impl Iterator<Item = &'a Operation> + Clone) {
+    /// Takes note of what clients saw that were told to stop at a moment, which counts as a write:
+    /// what stands still then has stood still since the last one.
+    pub fn note<'a>(
+        &mut self,
+        operations: impl Iterator<Item = &'a Operation> + Clone,
+        stopped: Moment,
+    ) {
         let unknown = operations.clone().filter(|operation| operation.is_unknown());
         for operation in unknown {
             match operation.request.may_write() {
@@ -57,6 +66,7 @@ impl Effect {
             operation.request.may_write() && matches!(operation.outcome, Outcome::Answered(_))
         });
         let mut moments: Vec<Duration> = writes.map(|write| write.returned.elapsed).collect();
+        moments.push(stopped.elapsed);
         moments.sort_unstable();
         let longest = moments.windows(2).map(|pair| pair[1] - pair[0]).max();
         self.stall = self.stall.max(longest.unwrap_or_default());
@@ -81,6 +91,8 @@ impl Effect {
         self.snapshots += other.snapshots;
         self.cancelled += other.cancelled;
         self.wrong_times += other.wrong_times;
+        self.hindered += other.hindered;
+        self.torn += other.torn;
     }
 
     fn unknown(&self) -> usize {
@@ -97,6 +109,11 @@ impl Effect {
             | F::PauseLeader
             | F::IsolateLeader
             | F::HangDisk => self.elections > 0,
+            F::MuteLeader | F::DeafenLeader => self.elections > 0 && self.hindered > 0,
+            F::Scatter => self.stall >= STALL,
+            F::Ring => self.stall >= STALL && self.hindered > 0,
+            F::LosePackets | F::Delay | F::Mutilate | F::Hold => self.hindered > 0,
+            F::KillReceiving => self.snapshots > 0 && self.torn > 0,
             F::Outdate => self.snapshots > 0,
             F::OutdateAlive => self.snapshots > 0 && self.cancelled > 0,
             F::FillDisk | F::Replace => self.ended > 0,
@@ -112,19 +129,13 @@ impl Effect {
             F::KillLeader | F::KillTwice | F::KillAll | F::CutPowerOfAll => {
                 self.kills > 0 && self.elections > 0
             }
-            F::MuteLeader => self.elections > 0,
-            F::KillMajority | F::Scatter => self.stall >= STALL,
+            F::KillMajority => self.stall >= STALL,
             F::KillOther | F::KillStarting | F::KillCompacting | F::KillDefragmenting => {
                 self.kills > 0 && self.unknown() > 0
             }
             F::CutPowerOfOne | F::IsolateOther | F::PauseOther => self.unknown() > 0,
-            F::KillReceiving => self.snapshots > 0,
-            F::DeafenLeader | F::Ring | F::Flap | F::Mutilate => {
-                self.elections > 0 || self.unknown() > 0 || self.stall >= STALL
-            }
-            F::PauseBriefly | F::LosePackets | F::Delay | F::Hold => {
-                self.unknown() > 0 || self.stall >= STALL / 5
-            }
+            F::Flap | F::Mutilate => self.elections > 0 || self.unknown() > 0,
+            F::PauseBriefly => self.unknown() > 0 || self.stall >= STALL / 5,
             shown_each_time => self.shows(shown_each_time),
         }
     }
@@ -188,7 +199,7 @@ impl Display for Effects {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let columns = ["struck", "kills", "elections", "lost writes", "lost reads", "stall"];
         write!(f, "{:>18}", "fault")?;
-        for column in columns.into_iter().chain(["snapshots", "cancelled"]) {
+        for column in columns.into_iter().chain(["snapshots", "cancelled", "hindered", "torn"]) {
             write!(f, " {column:>11}")?;
         }
         let all = self.0.iter().map(|(fault, effect)| (format!("{fault:?}"), *effect));
@@ -198,6 +209,7 @@ impl Display for Effects {
             let stall = format!("{:.2} s", effect.stall.as_secs_f64());
             write!(f, " {lost_writes:>11} {lost_reads:>11} {stall:>11}")?;
             write!(f, " {:>11} {:>11}", effect.snapshots, effect.cancelled)?;
+            write!(f, " {:>11} {:>11}", effect.hindered, effect.torn)?;
         }
         Ok(())
     }

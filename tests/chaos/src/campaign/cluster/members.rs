@@ -18,6 +18,10 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const ELECT_WITHIN: Duration = Duration::from_secs(30);
 /// How long a member may take to say how it is.
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
+/// What a member logs when it sees a leader in a term.
+const ELECTED: &str = "\"msg\":\"leader elected\"";
+/// How it names the term.
+const TERM: &str = "\"term\":";
 /// Counts the snapshots that a member took in.
 const SNAPSHOTS: &str = "etcd_network_snapshot_receive_success";
 
@@ -127,17 +131,31 @@ impl ClusterCampaign {
     /// Waits until a member is ready that was started.
     pub(super) fn finish_to_start(&mut self, place: usize) {
         let member = &mut self.cluster.members[place];
-        wait::until("the start of a member", START_WITHIN, || {
+        let ready = wait::within(START_WITHIN, || {
             if !member.is_running() {
                 member.spawn();
             }
-            if member.is_ready() {
+            if member.is_ready_now()? {
                 return Some(());
             }
             // Another connection of the machine may have got its port meanwhile.
             let log = member.log_tail();
-            assert!(log.contains("in use"), "it does not start any more:\n{log}");
+            assert!(log.contains("in use"), "it ends by itself as it starts:\n{log}");
+            member.kill();
             None
         });
+        assert_terms_rise(member);
+        assert!(ready.is_some(), "it is not ready in {START_WITHIN:?}:\n{}", member.log_tail());
     }
+}
+
+/// What a member says in its log of the terms it was in: none is smaller than one before it.
+fn assert_terms_rise(member: &Server) {
+    let log = member.log();
+    let term = |line: &str| -> Option<u64> {
+        let (_, rest) = line.split_once(ELECTED)?.1.split_once(TERM)?;
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    let terms: Vec<u64> = log.lines().filter_map(term).collect();
+    assert!(terms.is_sorted(), "a term moved back: {terms:?}\n{}", member.log_tail());
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use quorate_proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
+use quorate_proto::etcdserverpb::{CompactionRequest, RangeRequest, WatchCreateRequest};
 use quorate_test_support::proxy::Manner;
 use quorate_test_support::wait;
 use rand::rngs::StdRng;
@@ -13,8 +13,9 @@ use rand::{Rng, SeedableRng};
 use super::{ClusterCampaign, SIZE, UPKEEP};
 use crate::fault::cluster::ClusterFault;
 use crate::history::Request;
+use crate::workload::client::Client;
 use crate::workload::load::Load;
-use crate::workload::traffic::{BULK, FLOOD, Traffic};
+use crate::workload::traffic::{BULK, FLOOD, SHARED_KEYS, Traffic, shared_key};
 
 /// The time of an election: members hear of their leader ten times in it.
 const ELECTION: Duration = Duration::from_secs(1);
@@ -24,6 +25,13 @@ const LASTING: (Duration, Duration) = (Duration::from_millis(1300), Duration::fr
 const OUTDATED_BY: u64 = 6_800;
 /// Clients that write them.
 const FLOODING: usize = 48;
+/// How often a member is left behind until it is killed while it receives.
+const RECEIVING_TRIES: usize = 3;
+/// What names of databases end with.
+const DATABASE: &str = "redb";
+/// Clients that ask a leader that stands still, and the time between them at most.
+const PINNED: usize = 16;
+const PINNED_PAUSE_MAX: Duration = Duration::from_millis(40);
 /// Clients that write large values while a disk is full, and how many at most.
 const FILLING: usize = 4;
 const FILLING_OPERATIONS: usize = 100;
@@ -60,19 +68,12 @@ impl ClusterCampaign {
             F::KillDefragmenting => self.kill_beside(one, load, Request::Defragment),
             F::Outdate => self.outdate(other),
             F::OutdateAlive => self.outdate_alive(other),
-            F::KillReceiving => {
-                self.outdate(other);
-                self.kill_starting(other);
-            }
+            F::KillReceiving => self.kill_receiving(other),
             F::StopLeader => {
                 self.cluster.members[leader].stop();
                 self.last();
             }
-            F::PauseLeader => {
-                self.pause(leader);
-                self.last();
-                self.await_another(leader);
-            }
+            F::PauseLeader => self.pause_leader(leader, load),
             F::PauseBriefly => self.pause_for(leader, (ELECTION / 5, ELECTION * 4 / 5)),
             F::PauseOther => self.pause_for(other, LASTING),
             F::Replace => self.replace(one),
@@ -129,6 +130,27 @@ impl ClusterCampaign {
             self.sleep_between(Duration::ZERO, ELECTION / 3);
             self.kill(place);
         }
+    }
+
+    /// Kills a member while it takes in a snapshot.
+    fn kill_receiving(&mut self, place: usize) {
+        for _ in 0..RECEIVING_TRIES {
+            self.outdate(place);
+            self.cluster.members[place].spawn();
+            wait::within(NOTICE_WITHIN, || self.receives(place).then_some(()));
+            self.kill(place);
+            if self.receives(place) {
+                self.effect.torn += 1;
+                return;
+            }
+        }
+    }
+
+    /// Whether a member has another database beside its own, which is made of a snapshot.
+    fn receives(&self, place: usize) -> bool {
+        let folder = self.cluster.members[place].data_dir().join("member/db");
+        let files = fs::read_dir(folder).expect("it has a database").flatten();
+        files.filter(|file| file.path().extension().is_some_and(|e| e == DATABASE)).count() > 1
     }
 
     fn kill_beside(&mut self, place: usize, load: &mut Load, request: Request) {
@@ -207,6 +229,28 @@ impl ClusterCampaign {
         self.finish_to_start(leader);
     }
 
+    /// Stops the leader until another one leads, and asks it then for what others have changed.
+    /// What it goes on with is an answer that may not be what it remembers.
+    fn pause_leader(&mut self, leader: usize, load: &mut Load) {
+        // Connected before: otherwise it hears of its successor first.
+        let clients: Vec<Client> = (0..PINNED).map(|_| self.connected(leader)).collect();
+        self.pause(leader);
+        self.last();
+        self.await_another(leader);
+        for client in clients {
+            let key = shared_key(self.rng.random_range(0..SHARED_KEYS));
+            let get = Request::Range(RangeRequest { key, ..Default::default() });
+            load.ask(self.runtime.handle(), client, get);
+            self.sleep_between(Duration::ZERO, PINNED_PAUSE_MAX);
+        }
+    }
+
+    fn connected(&mut self, place: usize) -> Client {
+        let mut client = self.client(place);
+        self.pending.push(self.runtime.block_on(client.ask(Request::Status)));
+        client
+    }
+
     fn pause_for(&mut self, place: usize, (least, most): (Duration, Duration)) {
         self.pause(place);
         self.sleep_between(least, most);
@@ -245,6 +289,7 @@ impl ClusterCampaign {
             }
         }
         self.last();
+        self.effect.hindered += self.cluster.net().lost();
         self.cluster.net().heal();
     }
 
@@ -329,6 +374,7 @@ impl ClusterCampaign {
 
     fn distort(&mut self, fault: ClusterFault, one: usize) {
         let proxies = self.cluster.proxies();
+        let before = proxies.hindered();
         match fault {
             ClusterFault::Delay => {
                 let manner = Manner::Delay(Duration::from_millis(25), Duration::from_millis(125));
@@ -340,7 +386,9 @@ impl ClusterCampaign {
             _ => proxies.set(one, Manner::Hold),
         }
         self.last();
-        (0..SIZE).for_each(|place| self.cluster.proxies().set(place, Manner::Pass));
+        let proxies = self.cluster.proxies();
+        (0..SIZE).for_each(|place| proxies.set(place, Manner::Pass));
+        self.effect.hindered += proxies.hindered() - before;
     }
 
     fn change_clocks(&mut self, fault: ClusterFault, one: usize) {

@@ -1,0 +1,44 @@
+//! Members that are far from each other: an answer takes longer than the time between heartbeats.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::program;
+use quorate_test_support::proxy::Manner;
+
+/// Members.
+const SIZE: usize = 3;
+/// How long the way to another member takes, and the way back: together longer than the 100 ms
+/// between heartbeats.
+const WAY: Duration = Duration::from_millis(75);
+/// Writes by way of each member.
+const WRITES: usize = 4;
+
+fn write_everywhere(cluster: &Cluster, places: &[usize], name: &str) {
+    for number in 0..WRITES {
+        for place in places {
+            let key = format!("{name} {number} by {place}");
+            cluster.put(*place, &key, name);
+            assert_eq!(cluster.get(*place, &key).as_deref(), Some(name));
+        }
+    }
+}
+
+#[test]
+fn members_that_are_far_apart_serve_and_elect() {
+    let mut cluster = Cluster::behind_proxies(&program::quorate(), SIZE, &[], true, 1);
+    cluster.start();
+    (0..SIZE).for_each(|place| cluster.proxies().set(place, Manner::Delay(WAY, WAY)));
+    let (leader, term) = cluster.leader();
+    write_everywhere(&cluster, &[0, 1, 2], "far");
+    assert_eq!(cluster.leader(), (leader, term), "distance is no reason for an election");
+    cluster.members[leader].kill();
+    let others: Vec<usize> = (0..SIZE).filter(|place| *place != leader).collect();
+    write_everywhere(&cluster, &others, "later");
+    let (heir, later) = cluster.leader();
+    assert!(heir != leader && later > term);
+    write_everywhere(&cluster, &others, "last");
+    assert_eq!(cluster.leader(), (heir, later));
+}
