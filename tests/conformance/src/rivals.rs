@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::Request;
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
-use quorate_test_support::server::Server;
 
 use crate::pair::Pair;
 use crate::raw::{Answer, Connection, frame};
@@ -12,7 +11,10 @@ use crate::raw::{Answer, Connection, frame};
 /// Both servers, and where their answers differed so far.
 #[derive(Debug)]
 pub struct Rivals {
-    pair: Pair,
+    /// Quorate's, then etcd's.
+    addresses: [String; 2],
+    /// Both processes, unless somebody else looks after them.
+    pair: Option<Pair>,
     calls: usize,
     differences: Vec<String>,
 }
@@ -24,12 +26,14 @@ impl Rivals {
     /// When one does not start.
     pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
         let pair = Pair::start(suite, flags)?;
-        Some(Self { pair, calls: 0, differences: Vec::new() })
+        let mut rivals = Self::at(pair.quorate.address(), pair.etcd.address());
+        rivals.pair = Some(pair);
+        Some(rivals)
     }
 
-    /// Both servers.
-    pub fn pair(&self) -> &Pair {
-        &self.pair
+    /// Servers that run at these addresses.
+    pub fn at(quorate: String, etcd: String) -> Self {
+        Self { addresses: [quorate, etcd], pair: None, calls: 0, differences: Vec::new() }
     }
 
     /// Sends `message` to the method at `path`; the answers must be the same to the last byte.
@@ -96,7 +100,7 @@ impl Rivals {
     /// When a server does not answer at all.
     pub async fn both(&mut self, request: &Request<()>, body: &Bytes) -> [Answer; 2] {
         self.calls += 1;
-        let [(_, quorate), (_, etcd)] = self.pair.both();
+        let [quorate, etcd] = &self.addresses;
         let (quorate, etcd) = tokio::join!(call(quorate, request, body), call(etcd, request, body));
         [quorate, etcd]
     }
@@ -106,8 +110,10 @@ impl Rivals {
     /// # Panics
     /// When there was a difference, or Quorate did not survive.
     pub async fn finish(mut self) {
-        self.pair.assert_sound();
-        let connection = Connection::open(&self.pair.quorate.address()).await;
+        if let Some(pair) = &mut self.pair {
+            pair.assert_sound();
+        }
+        let connection = Connection::open(&self.addresses[0]).await;
         let status = connection.method("/etcdserverpb.Maintenance/Status", &[Bytes::new()]).await;
         assert_eq!(status.code.as_deref(), Some("0"), "it does not serve any more: {status:?}");
         let (count, calls) = (self.differences.len(), self.calls);
@@ -119,8 +125,8 @@ impl Rivals {
     }
 }
 
-async fn call(server: &Server, request: &Request<()>, body: &Bytes) -> Answer {
-    let connection = Connection::open(&server.address()).await;
+async fn call(address: &str, request: &Request<()>, body: &Bytes) -> Answer {
+    let connection = Connection::open(address).await;
     let mut answer = plain(connection.call(request.clone(), body.clone()).await);
     if request.uri().path() == "/etcdserverpb.KV/RangeStream" {
         answer.body = in_order::<pb::RangeStreamResponse>(&answer).into();

@@ -1,6 +1,8 @@
 //! Requests that no client should send get etcd's answer, and nothing breaks.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
@@ -8,6 +10,7 @@ use quorate_proto::etcdserverpb::compare::TargetUnion;
 use quorate_proto::etcdserverpb::request_op::Request as Op;
 use quorate_test_conformance::raw::{Connection, frame};
 use quorate_test_conformance::rivals::Rivals;
+use quorate_test_conformance::trios::Trios;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
@@ -24,6 +27,9 @@ const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 const ALARM: &str = "/etcdserverpb.Maintenance/Alarm";
 const HASH_KV: &str = "/etcdserverpb.Maintenance/HashKV";
 const MOVE_LEADER: &str = "/etcdserverpb.Maintenance/MoveLeader";
+
+/// How often a member is killed that is not asked.
+const KILLED_EVERY: Duration = Duration::from_secs(2);
 
 /// A lease that both servers have.
 const LEASE: i64 = 7;
@@ -62,29 +68,60 @@ fn puts(count: usize) -> Vec<pb::RequestOp> {
     keys.map(|key| op(Op::RequestPut(put(key)))).collect()
 }
 
-/// Both servers with the same few keys: revisions up to 6, compacted at 4, and [`LEASE`].
+/// Both servers with the same few keys: see [`prepare`].
 async fn prepared(suite: &str, flags: &[&str]) -> Option<Rivals> {
     let mut rivals = Rivals::start(suite, flags)?;
+    prepare(&mut rivals).await;
+    Some(rivals)
+}
+
+/// Writes a few keys: revisions up to 6, compacted at 4, and [`LEASE`].
+async fn prepare(rivals: &mut Rivals) {
     for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("a", "3")] {
         rivals.same("prepare", PUT, &put(key, value)).await;
     }
     let compact = pb::CompactionRequest { revision: 4, physical: false };
     rivals.same("prepare", COMPACT, &compact).await;
     rivals.same("prepare", GRANT, &pb::LeaseGrantRequest { ttl: 1000, id: LEASE }).await;
-    Some(rivals)
+}
+
+/// A suite against one member of each.
+fn of_one(suite: &str, calls: impl AsyncFn(&mut Rivals)) {
+    run(async {
+        let Some(mut rivals) = prepared(suite, &[]).await else { return };
+        calls(&mut rivals).await;
+        rivals.finish().await;
+    });
+}
+
+#[test]
+fn a_follower_answers_as_one_of_etcd_while_another_is_killed() {
+    let suite = "bad input, by a follower";
+    let Some(trios) = Trios::start(suite, &[], Some(KILLED_EVERY)) else { return };
+    let [quorate, etcd] = [&trios.quorate, &trios.etcd].map(|trio| trio.addresses().remove(0));
+    run(async {
+        let mut rivals = Rivals::at(quorate, etcd);
+        prepare(&mut rivals).await;
+        bad_reads(&mut rivals).await;
+        bad_writes(&mut rivals).await;
+        bad_transactions(&mut rivals).await;
+        bad_leases(&mut rivals).await;
+        rivals.finish().await;
+    });
+    trios.finish();
 }
 
 #[test]
 fn ranges() {
-    run(async {
-        let Some(mut rivals) = prepared("bad input, ranges", &[]).await else { return };
-        for path in [RANGE, RANGE_STREAM] {
-            for bad in bad_ranges() {
-                rivals.same(&format!("{path} {bad:?}"), path, &bad).await;
-            }
+    of_one("bad input, ranges", async |rivals| bad_reads(rivals).await);
+}
+
+async fn bad_reads(rivals: &mut Rivals) {
+    for path in [RANGE, RANGE_STREAM] {
+        for bad in bad_ranges() {
+            rivals.same(&format!("{path} {bad:?}"), path, &bad).await;
         }
-        rivals.finish().await;
-    });
+    }
 }
 
 fn bad_ranges() -> Vec<pb::RangeRequest> {
@@ -127,52 +164,52 @@ fn bad_ranges() -> Vec<pb::RangeRequest> {
 
 #[test]
 fn writes() {
-    run(async {
-        let Some(mut rivals) = prepared("bad input, writes", &[]).await else { return };
-        let bad_puts = [
-            put("", ""),
-            put("", "x"),
-            pb::PutRequest { ignore_value: true, ..put("a", "x") },
-            pb::PutRequest { ignore_value: true, ..put("missing", "") },
-            pb::PutRequest { ignore_value: true, ..put("", "x") },
-            pb::PutRequest { ignore_lease: true, lease: LEASE, ..put("a", "x") },
-            pb::PutRequest { ignore_lease: true, ..put("missing", "x") },
-            pb::PutRequest { ignore_lease: true, lease: 99, ..put("missing", "x") },
-            pb::PutRequest { lease: 99, ..put("a", "x") },
-            pb::PutRequest { lease: -1, ..put("a", "x") },
-            pb::PutRequest { lease: i64::MIN, ..put("a", "x") },
-            pb::PutRequest { lease: LEASE, prev_kv: true, ..put("a", "") },
-            pb::PutRequest { ignore_value: true, ignore_lease: true, ..put("a", "") },
-        ];
-        for bad in bad_puts {
-            rivals.same(&format!("{bad:?}"), PUT, &bad).await;
+    of_one("bad input, writes", async |rivals| bad_writes(rivals).await);
+}
+
+async fn bad_writes(rivals: &mut Rivals) {
+    let bad_puts = [
+        put("", ""),
+        put("", "x"),
+        pb::PutRequest { ignore_value: true, ..put("a", "x") },
+        pb::PutRequest { ignore_value: true, ..put("missing", "") },
+        pb::PutRequest { ignore_value: true, ..put("", "x") },
+        pb::PutRequest { ignore_lease: true, lease: LEASE, ..put("a", "x") },
+        pb::PutRequest { ignore_lease: true, ..put("missing", "x") },
+        pb::PutRequest { ignore_lease: true, lease: 99, ..put("missing", "x") },
+        pb::PutRequest { lease: 99, ..put("a", "x") },
+        pb::PutRequest { lease: -1, ..put("a", "x") },
+        pb::PutRequest { lease: i64::MIN, ..put("a", "x") },
+        pb::PutRequest { lease: LEASE, prev_kv: true, ..put("a", "") },
+        pb::PutRequest { ignore_value: true, ignore_lease: true, ..put("a", "") },
+    ];
+    for bad in bad_puts {
+        rivals.same(&format!("{bad:?}"), PUT, &bad).await;
+    }
+    for (key, end) in [("", ""), ("", "z"), ("z", "a"), ("b", "b"), ("x", "\0"), ("nil", "")] {
+        let bad = pb::DeleteRangeRequest { prev_kv: true, ..delete(key, end) };
+        rivals.same(&format!("{bad:?}"), DELETE, &bad).await;
+    }
+    for revision in [i64::MIN, -1, 0, 1, 3, 4, 99, i64::MAX, 5] {
+        for physical in [false, true] {
+            let bad = pb::CompactionRequest { revision, physical };
+            rivals.same(&format!("{bad:?}"), COMPACT, &bad).await;
         }
-        for (key, end) in [("", ""), ("", "z"), ("z", "a"), ("b", "b"), ("x", "\0"), ("nil", "")] {
-            let bad = pb::DeleteRangeRequest { prev_kv: true, ..delete(key, end) };
-            rivals.same(&format!("{bad:?}"), DELETE, &bad).await;
-        }
-        for revision in [i64::MIN, -1, 0, 1, 3, 4, 99, i64::MAX, 5] {
-            for physical in [false, true] {
-                let bad = pb::CompactionRequest { revision, physical };
-                rivals.same(&format!("{bad:?}"), COMPACT, &bad).await;
-            }
-        }
-        rivals.same("the keys are the same", RANGE, &range("\0", "\0")).await;
-        rivals.finish().await;
-    });
+    }
+    rivals.same("the keys are the same", RANGE, &range("\0", "\0")).await;
 }
 
 #[test]
 fn transactions() {
-    run(async {
-        let Some(mut rivals) = prepared("bad input, transactions", &[]).await else { return };
-        for bad in bad_txns() {
-            let what = format!("{:.400}", format!("{bad:?}"));
-            rivals.same(&what, TXN, &bad).await;
-        }
-        rivals.same("the keys are the same", RANGE, &range("\0", "\0")).await;
-        rivals.finish().await;
-    });
+    of_one("bad input, transactions", async |rivals| bad_transactions(rivals).await);
+}
+
+async fn bad_transactions(rivals: &mut Rivals) {
+    for bad in bad_txns() {
+        let what = format!("{:.400}", format!("{bad:?}"));
+        rivals.same(&what, TXN, &bad).await;
+    }
+    rivals.same("the keys are the same", RANGE, &range("\0", "\0")).await;
 }
 
 fn bad_txns() -> Vec<pb::TxnRequest> {
@@ -326,30 +363,30 @@ fn oversized_requests() {
 
 #[test]
 fn leases() {
-    run(async {
-        let Some(mut rivals) = prepared("bad input, leases", &[]).await else { return };
-        let limit = 9_000_000_000;
-        for ttl in [i64::MIN, -1, 0, 1, 2, 3, limit, limit + 1, i64::MAX] {
-            let id = 1000 + ttl % 1000;
-            let grant = pb::LeaseGrantRequest { ttl, id };
-            rivals.same(&format!("{grant:?}"), GRANT, &grant).await;
-            rivals.same(&format!("again {grant:?}"), GRANT, &grant).await;
+    of_one("bad input, leases", async |rivals| bad_leases(rivals).await);
+}
+
+async fn bad_leases(rivals: &mut Rivals) {
+    let limit = 9_000_000_000;
+    for ttl in [i64::MIN, -1, 0, 1, 2, 3, limit, limit + 1, i64::MAX] {
+        let id = 1000 + ttl % 1000;
+        let grant = pb::LeaseGrantRequest { ttl, id };
+        rivals.same(&format!("{grant:?}"), GRANT, &grant).await;
+        rivals.same(&format!("again {grant:?}"), GRANT, &grant).await;
+    }
+    for id in [i64::MIN, -1, LEASE] {
+        let grant = pb::LeaseGrantRequest { ttl: 500, id };
+        rivals.same(&format!("{grant:?}"), GRANT, &grant).await;
+    }
+    for id in [0, -2, 99, i64::MAX] {
+        rivals.same(&format!("revoke {id}"), REVOKE, &pb::LeaseRevokeRequest { id }).await;
+        for keys in [false, true] {
+            let ask = pb::LeaseTimeToLiveRequest { id, keys };
+            rivals.same(&format!("{ask:?}"), TIME_TO_LIVE, &ask).await;
         }
-        for id in [i64::MIN, -1, LEASE] {
-            let grant = pb::LeaseGrantRequest { ttl: 500, id };
-            rivals.same(&format!("{grant:?}"), GRANT, &grant).await;
-        }
-        for id in [0, -2, 99, i64::MAX] {
-            rivals.same(&format!("revoke {id}"), REVOKE, &pb::LeaseRevokeRequest { id }).await;
-            for keys in [false, true] {
-                let ask = pb::LeaseTimeToLiveRequest { id, keys };
-                rivals.same(&format!("{ask:?}"), TIME_TO_LIVE, &ask).await;
-            }
-            let renew = pb::LeaseKeepAliveRequest { id };
-            rivals.same(&format!("renew {id}"), KEEP_ALIVE, &renew).await;
-        }
-        rivals.finish().await;
-    });
+        let renew = pb::LeaseKeepAliveRequest { id };
+        rivals.same(&format!("renew {id}"), KEEP_ALIVE, &renew).await;
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use quorate_proto::etcdserverpb::lease_client::LeaseClient;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_proto::etcdserverpb::{
     DefragmentRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
-    StatusRequest,
+    RangeRequest, RangeResponse, StatusRequest,
 };
 use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
 use tonic::transport::Channel;
@@ -19,6 +19,8 @@ use crate::history::{Clock, Operation, Outcome, Request, Response};
 
 /// How long a client waits for an answer. Generous: only a member that hangs takes this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// One range in so many is asked for as a stream of parts, as API servers do.
+const STREAMED_EVERY: u64 = 4;
 /// What every refusal of a member begins with; other errors are those of the connection.
 const REFUSAL: &str = "etcdserver: ";
 
@@ -68,7 +70,7 @@ impl Client {
     /// Carries out operation `id`.
     pub async fn ask_as(&mut self, id: u64, request: Request) -> Operation {
         let invoked = self.clock.now();
-        let answer = tokio::time::timeout(self.patience, self.send(request.clone())).await;
+        let answer = tokio::time::timeout(self.patience, self.send(id, request.clone())).await;
         let outcome = match answer {
             Ok(Ok(response)) => Outcome::Answered(response),
             Ok(Err(status)) => outcome_of(&status),
@@ -78,9 +80,12 @@ impl Client {
         Operation { id, client, member, invoked, returned, request, outcome }
     }
 
-    async fn send(&mut self, request: Request) -> Result<Response, Status> {
+    async fn send(&mut self, id: u64, request: Request) -> Result<Response, Status> {
         let inner = Answer::into_inner;
         Ok(match request {
+            Request::Range(r) if id.is_multiple_of(STREAMED_EVERY) => {
+                Response::Range(self.range_stream(r).await?)
+            }
             Request::Range(r) => Response::Range(self.kv.range(r).await?.into_inner()),
             Request::Put(r) => Response::Put(self.kv.put(r).await?.into_inner()),
             Request::DeleteRange(r) => {
@@ -112,6 +117,25 @@ impl Client {
                 Response::Defragment(done?.into_inner())
             }
         })
+    }
+
+    /// What comes in parts, as one.
+    async fn range_stream(&mut self, request: RangeRequest) -> Result<RangeResponse, Status> {
+        let mut parts = self.kv.range_stream(request).await?.into_inner();
+        let mut kvs = Vec::new();
+        while let Some(part) = parts.message().await? {
+            let part = part.range_response.unwrap_or_default();
+            kvs.extend(part.kvs);
+            if part.header.is_some() {
+                return Ok(RangeResponse {
+                    kvs,
+                    header: part.header,
+                    more: part.more,
+                    count: part.count,
+                });
+            }
+        }
+        Err(Status::unknown("the stream ended"))
     }
 
     async fn keep_alive(
