@@ -144,9 +144,8 @@ pub(crate) async fn assemble(
     let (members, members_receiver) = watch::channel(peers_of(&membership));
     let times = Times { heartbeat: options.heartbeat, patience: options.election_timeout };
     let (store_, peers_) = (shared.clone(), peers_receiver.clone());
-    let links = Links::new(identity, dial, times, store_, peers_, metrics.clone());
-    let links = Arc::new(links);
-    let waiters = Arc::new(Waiters::default());
+    let links = Arc::new(Links::new(identity, dial, times, store_, peers_, metrics.clone()));
+    let waiters: Arc<Waiters> = Arc::default();
     let machine = StateMachine::new(Parts {
         me: identity.member_id,
         waiters: waiters.clone(),
@@ -163,16 +162,15 @@ pub(crate) async fn assemble(
     let raft = start_raft(identity.member_id, origin, options, wal, machine, links.clone()).await?;
     let (status, status_receiver) = watch::channel(RaftStatus::default());
     let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
-    let tasks = TaskTracker::new();
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (follows, active) = (heard.clone(), activity.clone());
     tasks.spawn(follower(raft.clone(), options, follows, active, status, peers).run());
-    let (first, stop) = (rand::random(), CancellationToken::new());
+    let first = rand::random();
     let forwarder = Forwarder::new(links.clone(), waiters, first, tasks.clone(), stop.clone());
     let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
-    let me = identity.member_id;
-    let (rules, counted) = (options.membership, metrics.clone());
+    let (me, rules, counted) = (identity.member_id, options.membership, metrics.clone());
     let membership = Membership::new(me, raft.clone(), shared.clone(), activity, rules, counted);
-    let inner = Inner {
+    let inner = Arc::new(Inner {
         identity,
         version: options.version.clone(),
         raft,
@@ -191,9 +189,8 @@ pub(crate) async fn assemble(
         tasks,
         on_fault,
         stop,
-    };
-    let (inner, consensus) = (Arc::new(inner), Arc::new(consensus));
-    Ok(Assembled { store: shared, consensus, inner, links, progress, quota })
+    });
+    Ok(Assembled { store: shared, consensus: Arc::new(consensus), inner, links, progress, quota })
 }
 
 fn follower(

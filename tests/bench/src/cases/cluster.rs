@@ -140,8 +140,9 @@ fn go_puts(
 
 const TEXT: &str = "Three members on this machine, without TLS between them, new data in every \
     round. Puts of 256 B: by one client at the leader and at a follower, and by 1000 clients on \
-    100 connections spread over all members, our lean ones and those of etcd's `benchmark`. Linearizable reads of \
-    single keys that exist, at each member; of the followers, the one where they are worse.";
+    100 connections spread over all members, our lean ones and those of etcd's `benchmark`. \
+    Linearizable reads of single keys that exist, at each member; of the followers, the one where \
+    they are worse.";
 
 fn section(rounds: &[Pair<Figures>]) -> Section {
     let compare = |what: &str, get: fn(&Figures) -> f64| Comparison::new(what, rounds, get);
