@@ -8,20 +8,25 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Bytes that are passed on, held back or lost together.
 const PIECE_BYTES: usize = 16 << 10;
+
+/// Pieces that are under way in one direction of a connection.
+const PIECES_MAX: usize = 256;
 
 /// What a proxy does with what passes, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Manner {
     /// Nothing.
     Pass,
-    /// Holds each piece back for a time between these two; what follows waits behind it.
+    /// Each piece takes a time between these two, as on a long way, and overtakes none.
     Delay(Duration, Duration),
     /// Leaves out this share of the pieces, so that what arrives makes no sense.
     Lose(f64),
@@ -120,25 +125,41 @@ async fn connect(near: TcpStream, target: String, way: Way, [there, back]: [StdR
     }
 }
 
-async fn pass_on(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
+async fn pass_on(from: OwnedReadHalf, to: OwnedWriteHalf, way: Way, rng: StdRng) {
+    let (sender, receiver) = mpsc::channel(PIECES_MAX);
+    tokio::select! {
+        () = take(from, way, rng, sender) => {}
+        () = deliver(receiver, to) => {}
+    }
+}
+
+/// Takes pieces, and says when each is to arrive.
+async fn take(
+    mut from: OwnedReadHalf,
     mut way: Way,
     mut rng: StdRng,
+    pieces: mpsc::Sender<(Instant, Vec<u8>)>,
 ) {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let Ok(read @ 1..) = from.read(&mut piece).await else { return };
         let Some(manner) = way.manner().await else { return };
-        match manner {
+        let delay = match manner {
             Manner::Lose(share) if rng.random_bool(share) => continue,
-            Manner::Delay(least, most) => {
-                let delay = rng.random_range(least..=most);
-                tokio::time::sleep(delay).await;
-            }
-            Manner::Pass | Manner::Lose(_) | Manner::Hold => {}
+            Manner::Delay(least, most) => rng.random_range(least..=most),
+            Manner::Pass | Manner::Lose(_) | Manner::Hold => Duration::ZERO,
+        };
+        let due = Instant::now() + delay;
+        if pieces.send((due, piece[..read].to_vec())).await.is_err() {
+            return;
         }
-        if to.write_all(&piece[..read]).await.is_err() {
+    }
+}
+
+async fn deliver(mut pieces: mpsc::Receiver<(Instant, Vec<u8>)>, mut to: OwnedWriteHalf) {
+    while let Some((due, piece)) = pieces.recv().await {
+        tokio::time::sleep_until(due).await;
+        if to.write_all(&piece).await.is_err() {
             return;
         }
     }

@@ -17,6 +17,10 @@ impl<Q, A> Call<Q, A> {
     async fn ask(&mut self, question: Q) -> Result<A, Status> {
         // When nobody takes it, the answers say why.
         self.questions.try_send(question).ok();
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> Result<A, Status> {
         let answer = self.answers.message().await?;
         answer.ok_or_else(|| Status::unavailable("the other member has ended the call"))
     }
@@ -46,9 +50,11 @@ impl<Q: Clone, A> Standing<Q, A> {
             return Ok(answer);
         }
         let (questions, receiver) = mpsc::channel(1);
+        // It goes out with the call, not after a first answer to that.
+        questions.try_send(question).ok();
         let answers = open(ReceiverStream::new(receiver)).await?.into_inner();
         let mut call = Call { questions, answers };
-        let answer = call.ask(question).await?;
+        let answer = call.answer().await?;
         self.0 = Some(call);
         Ok(answer)
     }
