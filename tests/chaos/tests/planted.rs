@@ -105,7 +105,9 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::ReuseMemberId => (&[F::Replace], &["WrongIdentity"]),
         Mistake::LoseLeaseTime => (&[F::KillLeader], &["WrongLease"]),
         // What is done twice is refused, does something else, or stands where it should not.
-        Mistake::ProposeTwice => (&[F::KillLeader], &["NeverRequested", "MisplacedWrite"]),
+        Mistake::ProposeTwice => {
+            (&[F::KillLeader], &["NeverRequested", "MisplacedWrite", "WrongRefusal"])
+        }
         Mistake::CompactTooMuch => {
             (&[F::KillCompacting, F::StopLeader], &["BrokenEvents", "WrongAnswer", "WrongHash"])
         }

@@ -59,6 +59,7 @@ impl ClusterCampaign {
             let ended = now.iter().position(|ready| *ready == Some(false));
             (ended.is_some() || now.iter().all(Option::is_some)).then_some(ended)
         });
+        self.cluster.members.iter().for_each(assert_terms_rise);
         // First who has ended: the others may wait for it, and in vain.
         let first = ended.flatten().unwrap_or(0);
         (0..SIZE).for_each(|turn| self.finish_to_start((first + turn) % SIZE));
