@@ -112,10 +112,20 @@ fn plan(mistake: Mistake) -> Plan {
             (&[F::KillCompacting, F::StopLeader], &["BrokenEvents", "WrongAnswer", "WrongHash"])
         }
         Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
-        // What lacks there is not told to a watch, nor answered, however long anybody waits.
-        Mistake::IncompleteSnapshot => {
-            (&[F::Outdate], &["BrokenEvents", "WrongHash", "WrongAnswer", "watches that catch up"])
-        }
+        // What lacks there is not told to a watch, nor answered, however long anybody waits; and
+        // what is done there has another effect.
+        Mistake::IncompleteSnapshot => (
+            &[F::Outdate],
+            &[
+                "BrokenEvents",
+                "MisplacedWrite",
+                "SharedRevision",
+                "WrongAnswer",
+                "WrongEffect",
+                "WrongHash",
+                "watches that catch up",
+            ],
+        ),
     };
     let ground = match mistake {
         Mistake::SkipSync => Ground::Disks,
