@@ -170,8 +170,9 @@ impl Stack {
         Ok((count, newest))
     }
 
-    /// Keys attached to `lease` after the last write, ascending.
-    pub fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
+    /// Keys attached to `lease` at main revision `main`, ascending, which is not below that of the
+    /// base: writes go on while a reader looks at one key after the other.
+    pub(crate) fn lease_keys(&self, lease: i64, main: i64) -> Result<Vec<Bytes>, Fault> {
         let mut candidates = self.base.lease_keys(lease)?;
         for layer in self.layers() {
             candidates.extend(layer.read().lease_candidates(lease).cloned());
@@ -180,11 +181,21 @@ impl Stack {
         candidates.dedup();
         let mut attached = Vec::with_capacity(candidates.len());
         for key in candidates {
-            if self.header(&key)?.is_some_and(|header| header.lease == lease) {
+            if self.lease_at(&key, main)? == lease {
                 attached.push(key);
             }
         }
         Ok(attached)
+    }
+
+    /// The lease that `key` was attached to at main revision `main`; 0 for none.
+    fn lease_at(&self, key: &[u8], main: i64) -> Result<i64, Fault> {
+        for layer in self.layers() {
+            if let Some(record) = layer.read().visible(key, main) {
+                return Ok(record.lease);
+            }
+        }
+        Ok(self.base.header(key)?.map_or(0, |header| header.lease))
     }
 }
 

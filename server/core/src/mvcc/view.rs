@@ -116,9 +116,9 @@ impl View {
         Ok(None)
     }
 
-    /// Keys attached to `lease`, ascending.
+    /// Keys attached to `lease` at the view's revision, ascending.
     pub fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
-        self.stack.lease_keys(lease)
+        self.stack.lease_keys(lease, self.revision)
     }
 
     fn count_by_walk(&self, range: &KeyRange, at: i64) -> Result<i64, Fault> {

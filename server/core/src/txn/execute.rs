@@ -208,7 +208,7 @@ impl Store {
 
     /// Deletes the keys attached to a lease, in one revision.
     pub(crate) fn delete_leased(&mut self, changes: &mut Changes, lease: i64) -> Result<(), Fault> {
-        for key in self.stack.lease_keys(lease)? {
+        for key in self.stack.lease_keys(lease, i64::MAX)? {
             self.tally.delete();
             self.write_delete(changes, &key)?;
         }
