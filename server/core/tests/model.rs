@@ -344,6 +344,20 @@ proptest! {
     }
 
     #[test]
+    fn a_view_keeps_the_keys_of_leases_while_writes_go_on(
+        before in prop::collection::vec(step(), 1..40),
+        after in prop::collection::vec(step(), 1..40),
+    ) {
+        let (mut machine, mut model) = (Machine::new(), Model::new());
+        run(&before, &mut machine, &mut model);
+        let keys = |view: &View| [1, 2].map(|lease| view.lease_keys(lease).unwrap());
+        let view = machine.view();
+        let then = keys(&view);
+        run(&after, &mut machine, &mut model);
+        prop_assert_eq!(keys(&view), then);
+    }
+
+    #[test]
     fn a_member_that_lags_goes_on_from_an_installed_state(
         missed in prop::collection::vec(step(), 1..40),
         seen in 0usize..40,
