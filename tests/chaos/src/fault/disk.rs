@@ -27,7 +27,7 @@ use tempfile::TempDir;
 pub const NEEDS: [Need; 3] = [Need::Root, Need::LoopDevices, Need::Program("python3")];
 
 /// Size of the disk.
-const DISK_MIB: u64 = 512;
+const DISK_MIB: u64 = 768;
 /// Size of the file system that it lies on.
 const OUTER_MIB: u64 = DISK_MIB + 96;
 /// How long a file system may take to be unmounted: a process that was just killed may use it yet.
