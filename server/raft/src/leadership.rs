@@ -235,13 +235,13 @@ impl Follower {
             Some(leader) if leader != metrics.id => {
                 (self.heard.silence() < self.election_timeout).then_some(leader)
             }
-            Some(leader) if voters > 1 => {
+            Some(leader) => {
                 self.note_activity(metrics.id, term, metrics.heartbeat.as_ref());
                 let acked = metrics.last_quorum_acked.as_ref();
                 let is_confirmed = acked.is_some_and(|at| at.elapsed() < self.election_timeout);
-                is_confirmed.then_some(leader)
+                (is_confirmed || voters == 1).then_some(leader)
             }
-            leader => leader,
+            None => None,
         };
         RaftStatus { term, leader }
     }
