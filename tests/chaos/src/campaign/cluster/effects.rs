@@ -48,8 +48,9 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// Takes note of what clients saw that were told to stop at a moment, which counts as a write:
-    /// what stands still then has stood still since the last one.
+    /// Takes note of what clients saw that were told to stop at a moment, which counts as the last
+    /// write: what stands still then has stood still since the one before, and what comes later
+    /// comes from those alone who still waited.
     pub fn note<'a>(
         &mut self,
         operations: impl Iterator<Item = &'a Operation> + Clone,
@@ -65,7 +66,8 @@ impl Effect {
         let writes = operations.filter(|operation| {
             operation.request.may_write() && matches!(operation.outcome, Outcome::Answered(_))
         });
-        let mut moments: Vec<Duration> = writes.map(|write| write.returned.elapsed).collect();
+        let moments = writes.map(|write| write.returned.elapsed);
+        let mut moments: Vec<Duration> = moments.filter(|at| *at < stopped.elapsed).collect();
         moments.push(stopped.elapsed);
         moments.sort_unstable();
         let longest = moments.windows(2).map(|pair| pair[1] - pair[0]).max();
