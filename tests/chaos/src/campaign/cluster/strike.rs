@@ -34,7 +34,7 @@ const PINNED: usize = 16;
 const PINNED_PAUSE_MAX: Duration = Duration::from_millis(40);
 /// Clients that write large values while a disk is full, and how many at most.
 const FILLING: usize = 4;
-const FILLING_OPERATIONS: usize = 100;
+const FILLING_OPERATIONS: usize = 400;
 /// How long a process may take to see that its disk is full.
 const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 /// Seconds in a day.
