@@ -331,7 +331,7 @@ fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
     Config {
         cluster_name: "quorate".to_owned(),
         // How long a heartbeat may be under way: what comes later counts for nothing. They are
-        // sent more often than that; see [`beat`](crate::leadership::beat).
+        // sent more often than that, by `leadership::beat`.
         heartbeat_interval: half * 6 / 10,
         enable_heartbeat: false,
         election_timeout_min: half - half / 10,

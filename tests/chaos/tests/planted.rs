@@ -76,11 +76,10 @@ const LOST: &[&str] = &[
 /// What finds a mistake: each of these does.
 fn plans(mistake: Mistake) -> Vec<Plan> {
     let plan = plan(mistake);
-    // Who is cut off is asked meanwhile, who stands still when it goes on.
-    let apart = |fault| Plan { faults: fault, ..plan };
     match mistake {
+        // A leader that is cut off is asked meanwhile, one that stands still when it goes on.
         Mistake::UnconfirmedLeaderRead => {
-            vec![apart(&[F::IsolateLeader]), apart(&[F::PauseLeader])]
+            plan.faults.chunks(1).map(|faults| Plan { faults, ..plan }).collect()
         }
         _ => vec![plan],
     }

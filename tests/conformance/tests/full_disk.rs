@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const MIB: usize = 1 << 20;
 /// How long a server may go on tidying up after its start.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-/// It has when a disk was found the same so many times, one after the other.
+/// It has done so when its disk was found the same so many times in a row.
 const SETTLED_LOOKS: usize = 100;
 
 /// A small disk in memory, which ends with the value.
