@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
+use quorate_raft::Account;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service;
 use tonic::{Code, Status};
@@ -294,6 +295,12 @@ impl ApiService {
         let call = method.map(|method| Call { method, code });
         let metrics = self.server.clone();
         response.map(|inner| ResponseBody { inner, call, metrics })
+    }
+
+    /// What a new connection holds of the memory budget. Each of its requests carries it as an
+    /// extension.
+    pub fn account(&self) -> Account {
+        self.server.member().budget().account()
     }
 
     /// The metrics of the API.

@@ -4,6 +4,7 @@
 mod cluster;
 mod duration;
 mod integrity;
+mod memory;
 mod reader;
 mod security;
 pub(crate) mod url;
@@ -90,7 +91,9 @@ impl Config {
         let advertised_client_urls = read_advertised(&mut reader);
         let versions = security::read_versions(&mut reader);
         let founding = cluster::read(&mut reader, &name, versions);
-        let raft = read_raft(&mut reader);
+        let mut raft = read_raft(&mut reader);
+        let api = read_api(&mut reader, raft.election_timeout);
+        raft.memory_budget = memory::read(&mut reader, api.max_request_bytes);
         let config = Self {
             data_dir: reader.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
             advertised_client_urls,
@@ -98,7 +101,7 @@ impl Config {
             peer_tls: security::read_peers(&mut reader, &ports, &founding, versions),
             founding,
             logging: read_logging(&mut reader),
-            api: read_api(&mut reader, raft.election_timeout),
+            api,
             raft,
             warnings: reader.warnings,
             name,
@@ -191,6 +194,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         heartbeat,
         election_timeout,
         request_timeout: REQUEST_TIMEOUT_BASE + 2 * election_timeout,
+        memory_budget: 0,
         quota_bytes: reader.number("quota-backend-bytes", "a number of bytes"),
         membership: MembershipRules {
             is_strict: reader.switch("strict-reconfig-check"),

@@ -130,6 +130,14 @@ const LIMITS: &[Flag] = &[
     value("max-request-bytes", "BYTES", "1572864", "Size of the largest request"),
     value("max-txn-ops", "COUNT", "128", "Operations that a transaction may have"),
     value(
+        "memory-budget",
+        "BYTES",
+        "0",
+        "Memory for requests, answers and events in flight. When it is used up, requests wait, and \
+         fail with \"too many requests\" if that lasts. 0 for an eighth of the memory limit of the \
+         process's control group, or of the machine",
+    ),
+    value(
         "max-concurrent-streams",
         "COUNT",
         "4294967295",

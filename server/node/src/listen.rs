@@ -361,7 +361,9 @@ impl Acceptor {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let open = Arc::new(AtomicUsize::new(0));
-        let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        let account = self.api.account();
+        let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(account.clone());
             let (api, mut peers) = (self.api.clone(), self.peers.clone());
             let asked = Asked::new(&open);
             async move {

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+mod budget;
 mod compactor;
 mod consensus;
 mod duties;
@@ -40,6 +41,7 @@ mod start;
 mod state_machine;
 mod types;
 
+pub use budget::{Account, Budget, Exhausted, Permit};
 pub use compactor::AutoCompaction;
 pub use consensus::{BoxFuture, Consensus, RaftStatus, Unavailable};
 pub use exclusion::Exclusion;

@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::budget::Budget;
 use crate::compactor::Compactor;
 use crate::consensus::{BoxFuture, Consensus, RaftStatus};
 use crate::exclusion::{self, Exclusion};
@@ -69,6 +70,7 @@ pub struct Member {
     progress: Progress,
     flusher: Flusher,
     quota: Arc<Quota>,
+    budget: Budget,
     metrics: Arc<Metrics>,
     proposals: AtomicUsize,
     proposal_bytes: AtomicUsize,
@@ -101,6 +103,7 @@ impl Member {
             progress: parts.progress,
             flusher: inner.flusher.clone(),
             quota: parts.quota,
+            budget: inner.budget.clone(),
             metrics: inner.metrics.clone(),
             proposals: AtomicUsize::new(0),
             proposal_bytes: AtomicUsize::new(0),
@@ -117,6 +120,11 @@ impl Member {
     /// What other members call, to be served where they reach this one.
     pub fn peer_service(&self) -> PeerServer<PeerService> {
         PeerService::mount(self.inner.clone())
+    }
+
+    /// The bytes that may be in flight.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     fn spawn_duties(&self) {

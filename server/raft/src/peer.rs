@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::budget::Budget;
 use crate::consensus::{RaftStatus, Unavailable, read_index_here};
 use crate::flusher::Flusher;
 use crate::leadership::{Heard, Peers};
@@ -49,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) membership: Membership,
     pub(crate) refusals: Refusals,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) budget: Budget,
     pub(crate) tasks: TaskTracker,
     pub(crate) on_fault: OnFault,
     /// Ends what others keep open here, and this one there.

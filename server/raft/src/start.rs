@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::budget::Budget;
 use crate::compactor::AutoCompaction;
 use crate::consensus::{OpenRaft, RaftStatus};
 use crate::flusher::{Checkpoint, FlushOptions, Flusher};
@@ -54,6 +55,8 @@ pub struct Options {
     pub election_timeout: Duration,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// Bytes that may be in flight; see [`Budget`](crate::Budget).
+    pub memory_budget: usize,
     /// The space quota as configured; see [`Quota::new`].
     pub quota_bytes: i64,
     /// How the members may change.
@@ -186,6 +189,7 @@ pub(crate) async fn assemble(
         membership,
         refusals: Refusals::default(),
         metrics,
+        budget: Budget::new(options.memory_budget),
         tasks,
         on_fault,
         stop,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use quorate_core::{Fault, KeyRange, Kind};
 
 use super::{Member, RequestError};
+use crate::budget::BudgetMetrics;
 use crate::metrics::{Durations, Metrics, Read, Reading};
 
 impl Member {
@@ -70,6 +71,7 @@ impl Member {
     /// Adds the metrics of the member, its log and its database to a registry.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> prometheus::Result<()> {
         self.metrics.register(registry)?;
+        registry.register(Box::new(BudgetMetrics::new(self.budget.clone())))?;
         self.flusher.wal().metrics().register(registry)?;
         self.flusher.engine().metrics().register(registry)
     }

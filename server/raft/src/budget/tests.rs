@@ -1,0 +1,142 @@
+use std::time::Duration;
+
+use super::*;
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+fn waits(account: &Account, bytes: usize) -> tokio::task::JoinHandle<Result<Permit, Exhausted>> {
+    let account = account.clone();
+    tokio::spawn(async move { account.acquire(bytes, later()).await })
+}
+
+/// Lets tasks that are ready run.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn one_connection_gets_most_and_leaves_room_for_others() {
+    let budget = Budget::new(900);
+    let (first, second) = (budget.account(), budget.account());
+    let mut held = first.try_acquire(600).unwrap();
+    assert!(first.try_acquire(1).is_none());
+    assert!(!held.try_grow(1));
+    let other = second.try_acquire(200).unwrap();
+    assert!(second.try_acquire(1).is_none());
+    assert_eq!((budget.used(), first.used(), second.used()), (800, 600, 200));
+    drop(other);
+    held.shrink_to(100);
+    assert_eq!((budget.used(), held.bytes()), (100, 100));
+    assert!(held.try_grow(500));
+    let part = held.split(450);
+    assert_eq!((held.bytes(), part.bytes()), (150, 450));
+    drop((held, part));
+    assert_eq!((budget.used(), first.used()), (0, 0));
+}
+
+#[test]
+fn what_exists_already_counts_although_there_is_no_room() {
+    let budget = Budget::new(100);
+    let account = budget.account();
+    let held = account.charge(1000);
+    assert!(budget.account().try_acquire(1).is_none());
+    assert!(budget.account().try_acquire(0).is_some());
+    drop(held);
+    assert!(account.try_acquire(60).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_of_an_account_come_in_turn_and_others_pass_them() {
+    let budget = Budget::new(900);
+    let (greedy, modest) = (budget.account(), budget.account());
+    let held = greedy.acquire(600, later()).await.unwrap();
+    let large = waits(&greedy, 500);
+    settle().await;
+    let small = waits(&greedy, 10);
+    settle().await;
+    assert!(!large.is_finished() && !small.is_finished());
+    assert!(greedy.try_acquire(1).is_none(), "behind those that wait");
+    assert!(modest.acquire(50, later()).await.is_ok(), "another account");
+    drop(held);
+    let large = large.await.unwrap().unwrap();
+    let small = small.await.unwrap().unwrap();
+    assert_eq!(budget.used(), 510);
+    drop((large, small));
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_at_the_deadline_and_leaves_nothing_behind() {
+    let budget = Budget::new(900);
+    let account = budget.account();
+    let held = account.acquire(600, later()).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(account.acquire(1, later()).await.unwrap_err(), Exhausted);
+    assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    // What never fits is not waited for.
+    assert_eq!(account.acquire(601, later()).await.unwrap_err(), Exhausted);
+    assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    // One that is given up does not hold up those behind it.
+    let (first, second) = (waits(&account, 300), waits(&account, 200));
+    settle().await;
+    first.abort();
+    settle().await;
+    drop(held);
+    assert_eq!(second.await.unwrap().unwrap().bytes(), 200);
+    assert_eq!((budget.used(), budget.0.waiting.load(Ordering::SeqCst)), (0, 0));
+    assert_eq!(budget.0.refused.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_takes_is_given_back() {
+    let budget = Budget::new(900);
+    let account = budget.account();
+    let held = account.charge(900);
+    let mut waiting = Box::pin(account.acquire(100, later()));
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    drop(held);
+    assert_eq!(budget.used(), 100);
+    drop(waiting);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn the_queue_has_a_limit() {
+    let budget = Budget::new(9);
+    let account = budget.account();
+    let held = account.charge(9);
+    let queue: Vec<Waiting> = (0..WAITING_MAX).map(|_| account.enqueue(1).unwrap()).collect();
+    assert!(account.enqueue(1).is_err());
+    drop(queue);
+    drop(held);
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_when_many_take_and_give_at_once() {
+    let budget = Budget::new(1000);
+    let tasks: Vec<_> = (1..=16)
+        .map(|n: usize| {
+            let account = budget.account();
+            tokio::spawn(async move {
+                for round in 0..500 {
+                    let bytes = 1 + (n * 37 + round * 11) % 300;
+                    let permit = account.acquire(bytes, later()).await.unwrap();
+                    assert!(account.shared.used.load(Ordering::SeqCst) <= 1000);
+                    if round % 3 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    drop(permit);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!((budget.used(), budget.0.waiting.load(Ordering::SeqCst)), (0, 0));
+}
