@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
 use super::*;
 
 fn later() -> Instant {
@@ -8,7 +10,7 @@ fn later() -> Instant {
 
 fn waits(account: &Account, bytes: usize) -> tokio::task::JoinHandle<Result<Permit, Exhausted>> {
     let account = account.clone();
-    tokio::spawn(async move { account.acquire(bytes, later()).await })
+    TaskTracker::new().spawn(async move { account.acquire(bytes, later()).await })
 }
 
 /// Lets tasks that are ready run.
@@ -118,11 +120,11 @@ fn the_queue_has_a_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_lost_when_many_take_and_give_at_once() {
-    let budget = Budget::new(1000);
+    let (budget, tracker) = (Budget::new(1000), TaskTracker::new());
     let tasks: Vec<_> = (1..=16)
         .map(|n: usize| {
             let account = budget.account();
-            tokio::spawn(async move {
+            tracker.spawn(async move {
                 for round in 0..500 {
                     let bytes = 1 + (n * 37 + round * 11) % 300;
                     let permit = account.acquire(bytes, later()).await.unwrap();
