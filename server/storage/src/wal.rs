@@ -20,6 +20,7 @@ mod metrics;
 mod record;
 mod recovery;
 mod segment;
+mod torn;
 mod writer;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crc32c::crc32c;
 use quorate_core::LogPosition;
 
 /// First bytes of every group.
-const MAGIC: u32 = 0x5057_4751;
+pub(super) const MAGIC: u32 = 0x5057_4751;
 /// Bytes of a group's header without the bitmap.
 pub(super) const GROUP_HEADER_LEN: usize = 32;
 /// Bytes of a record without its payload.
@@ -167,7 +167,7 @@ impl GroupHeader {
 
     /// Bytes of the whole group.
     pub(super) fn group_len(&self) -> usize {
-        (self.encoded_len() + self.length).next_multiple_of(GROUP_ALIGN)
+        group_len(self.length)
     }
 
     /// Reads the header at the start of `bytes`; `None` when there is none or it is damaged.
@@ -232,6 +232,11 @@ pub(super) fn seal_group(
     out[start + GROUP_HEADER_LEN..records].copy_from_slice(&bitmap);
     let crc = crc32c(&out[start + 8..records]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Bytes of a group that holds `records` bytes of records.
+pub(super) fn group_len(records: usize) -> usize {
+    (GROUP_HEADER_LEN + bitmap_len(records) + records).next_multiple_of(GROUP_ALIGN)
 }
 
 /// Bytes of the bitmap of a group that holds `records` bytes of records, wherever it begins.

@@ -3,7 +3,7 @@
 //! The last segment may end in a group that was being written when the power went: nobody was told
 //! of it, and it is cut off. Anything else that fails its checksum is damage to what was durable,
 //! and the member must not start on it. What tells the two apart is said in [`super::record`];
-//! besides, a whole group behind a broken one proves that the broken one was synced.
+//! besides, whatever was written behind a broken group proves that the broken one was synced.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,8 +14,9 @@ use bytes::Bytes;
 use quorate_core::LogPosition;
 
 use super::index::{Location, Run};
-use super::record::{GROUP_HEADER_LEN, GroupHeader, Record, SECTOR, is_zero};
+use super::record::{GROUP_HEADER_LEN, GroupHeader, Record, is_zero};
 use super::segment;
+use super::torn::{Remains, Torn};
 
 /// Version of the log's format.
 pub(super) const FORMAT: u32 = 1;
@@ -184,7 +185,10 @@ fn read_segment(
                 groups += 1;
             }
             Group::Damaged(what) => return damaged(at, what),
-            Group::End | Group::Torn => break,
+            Group::Torn(Torn { end: Some(end) }) if !is_zero(&image[end.min(image.len())..]) => {
+                return damaged(at, format!("group {groups} is unreadable, and not the last one"));
+            }
+            Group::End | Group::Torn(_) => break,
         }
     }
     if let Some(offset) = group_behind(&image, at, number, groups) {
@@ -221,7 +225,7 @@ enum Group {
     /// Nothing was written from here on.
     End,
     /// A group that was not finished.
-    Torn,
+    Torn(Torn),
     /// Something that was written and is not readable.
     Damaged(String),
 }
@@ -233,14 +237,8 @@ fn next_group(image: &[u8], at: usize, segment: u64, number: u64) -> Group {
         return Group::End;
     }
     let Some(header) = GroupHeader::decode(rest) else {
-        // Torn if the header goes on in a sector that was never written.
-        let next_sector = (at / SECTOR + 1) * SECTOR;
-        let header_goes_on = next_sector < at + header_len_max(rest);
-        let unwritten = image.get(next_sector..next_sector + SECTOR).is_none_or(is_zero);
-        return match header_goes_on && unwritten {
-            true => Group::Torn,
-            false => Group::Damaged("the header of a group fails its checksum".to_owned()),
-        };
+        let damaged = || Group::Damaged("the header of a group fails its checksum".to_owned());
+        return Remains::new(image, at, segment, number).torn().map_or_else(damaged, Group::Torn);
     };
     if header.segment != segment || header.number != number {
         let GroupHeader { segment: s, number: n, .. } = header;
@@ -258,17 +256,13 @@ fn next_group(image: &[u8], at: usize, segment: u64, number: u64) -> Group {
                 records.push((offset, size));
                 offset += size;
             }
-            None if header.is_torn(image, at) => return Group::Torn,
+            None if header.is_torn(image, at) => {
+                return Group::Torn(Torn { end: Some(at + header.group_len()) });
+            }
             None => return Group::Damaged(format!("the record at {offset} fails its checksum")),
         }
     }
     Group::Whole { records, length: header.group_len() }
-}
-
-/// How far the header at the start of `rest` can reach, as far as its readable part tells.
-fn header_len_max(rest: &[u8]) -> usize {
-    let sectors = rest.get(28..32).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    GROUP_HEADER_LEN + usize::try_from(sectors).map_or(0, |sectors| sectors.min(1 << 20))
 }
 
 /// The offset of a group behind `at` that was written after group `number`: proof that what stands

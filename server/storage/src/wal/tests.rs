@@ -1,5 +1,7 @@
 //! The log against a model, against torn writes and against flipped bits.
 
+mod torn;
+
 use std::sync::mpsc;
 
 use proptest::prelude::*;
