@@ -102,10 +102,31 @@ impl Connection {
     /// # Panics
     /// When the server does not take part in HTTP/2.
     pub async fn try_open(address: &str) -> std::io::Result<Self> {
+        Self::try_open_with_windows(address, 1 << 30, 1 << 30).await
+    }
+
+    /// Connects to `address` and takes so many bytes on a stream, and on all together, before
+    /// somebody reads them.
+    ///
+    /// # Panics
+    /// When the server does not take part in HTTP/2.
+    pub async fn open_with_windows(address: &str, stream: u32, connection: u32) -> Self {
+        let opened = Self::try_open_with_windows(address, stream, connection).await;
+        opened.expect("the server accepts connections")
+    }
+
+    async fn try_open_with_windows(
+        address: &str,
+        stream_window: u32,
+        connection_window: u32,
+    ) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true).expect("the connection is open");
         let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+        builder.initial_window_size(stream_window);
+        builder.initial_connection_window_size(connection_window);
+        // A client that reads late may have any number of small frames by then.
+        builder.data_frame_budget(1 << 30);
         let (requests, connection) = builder.handshake(stream).await.expect("HTTP/2 is spoken");
         let driver = connection_driver(connection);
         Ok(Self { requests, driver })
@@ -191,12 +212,23 @@ impl Call {
 
     /// Waits until the body holds `count` whole messages; false when the call ended before.
     pub async fn wait_for_messages(&mut self, count: usize) -> bool {
-        while whole_messages(&self.answer.body) < count {
+        while whole_messages(&self.answer.body).0 < count {
             if !self.step().await {
                 return false;
             }
         }
         true
+    }
+
+    /// Takes out the whole messages that have come so far.
+    ///
+    /// # Panics
+    /// Never: they are whole.
+    pub fn take_messages(&mut self) -> Vec<Bytes> {
+        let rest = self.answer.body.split_off(whole_messages(&self.answer.body).1);
+        let messages = self.answer.messages();
+        self.answer.body = rest;
+        messages
     }
 
     /// What has been answered so far.
@@ -260,9 +292,10 @@ impl Call {
     }
 }
 
-/// How many whole messages `body` begins with.
-fn whole_messages(mut body: &[u8]) -> usize {
-    let mut count = 0;
+/// How many whole messages `body` begins with, and in how many bytes.
+fn whole_messages(body: &[u8]) -> (usize, usize) {
+    let (mut count, all) = (0, body.len());
+    let mut body = body;
     while let Some((head, rest)) = body.split_at_checked(5) {
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
         let Some(behind) = usize::try_from(length).ok().and_then(|length| rest.get(length..))
@@ -272,5 +305,5 @@ fn whole_messages(mut body: &[u8]) -> usize {
         body = behind;
         count += 1;
     }
-    count
+    (count, all - body.len())
 }

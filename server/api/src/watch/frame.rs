@@ -117,6 +117,12 @@ impl Events {
         self.end - self.first
     }
 
+    /// The revision in the header.
+    #[cfg(test)]
+    pub(crate) fn revision(&self) -> i64 {
+        self.header.revision
+    }
+
     /// Bytes of the events.
     pub(crate) fn size(&self) -> usize {
         self.batch.start(self.end) - self.batch.start(self.first)

@@ -11,12 +11,19 @@ use tonic::Status;
 use super::frame::Frame;
 use crate::metrics::WatchMetrics;
 
-/// Events that wait for a stream, in bytes. Above, its watchers fall behind.
-const BYTES_MAX: usize = 4 << 20;
-/// Messages that wait for a stream. Above, its watchers fall behind.
-const FRAMES_MAX: usize = 1024;
+/// What waits for a stream at most.
+const LIMITS: Limits = Limits { bytes: 4 << 20, frames: 1024 };
 /// A stream whose watchers fell behind is fed again when this part of its room is free.
 const ROOM_PART: usize = 2;
+
+/// How much may wait for a stream. Above, its watchers fall behind.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Bytes of events.
+    bytes: usize,
+    /// Messages.
+    frames: usize,
+}
 
 /// A watcher that fell behind: the stream's task reads history for it.
 #[derive(Clone, Copy, Debug)]
@@ -26,19 +33,45 @@ pub(crate) struct Lagging {
     pub(crate) next: i64,
 }
 
-#[derive(Default)]
 struct Inner {
+    limits: Limits,
     frames: VecDeque<Frame>,
     bytes: usize,
     lagging: Vec<Lagging>,
+    /// The stream's task found no room: it waits to hear that there is some.
+    wants_room: bool,
     end: Option<Status>,
     gone: bool,
     reader: Option<Waker>,
 }
 
 impl Inner {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            frames: VecDeque::new(),
+            bytes: 0,
+            lagging: Vec::new(),
+            wants_room: false,
+            end: None,
+            gone: false,
+            reader: None,
+        }
+    }
+
     fn has_room(&self, part: usize) -> bool {
-        self.frames.len() < FRAMES_MAX / part && self.bytes < BYTES_MAX / part
+        self.frames.len() < self.limits.frames / part && self.bytes < self.limits.bytes / part
+    }
+
+    /// Takes out the next message. True beside it: the stream's task must hear that there is room.
+    fn take(&mut self) -> Option<(Frame, bool)> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.size();
+        // Room is a matter of several counts, so that what counts is who waits for it, and not
+        // which of them has just changed.
+        let is_heard = self.wants_room && self.has_room(ROOM_PART);
+        self.wants_room &= !is_heard;
+        Some((frame, is_heard))
     }
 
     fn put(&mut self, frame: Frame) {
@@ -63,7 +96,12 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// An empty queue. Events count as pending while they are in it, and as sent from then on.
     pub(crate) fn new(metrics: WatchMetrics) -> Self {
-        Self { inner: Arc::default(), metrics, changed: Arc::default() }
+        Self::with_limits(metrics, LIMITS)
+    }
+
+    fn with_limits(metrics: WatchMetrics, limits: Limits) -> Self {
+        let inner = Arc::new(Mutex::new(Inner::new(limits)));
+        Self { inner, metrics, changed: Arc::default() }
     }
 
     fn pending(&self, frame: &Frame) {
@@ -113,9 +151,12 @@ impl Outbox {
         }
     }
 
-    /// Whether there is room for what a task reads from history or answers to requests.
+    /// Whether there is room for what the stream's task reads from history or answers to requests.
+    /// When there is none, [`changed`](Self::changed) tells as soon as there is.
     pub(crate) fn has_room(&self) -> bool {
-        self.inner.lock().has_room(ROOM_PART)
+        let mut inner = self.inner.lock();
+        inner.wants_room = !inner.has_room(ROOM_PART);
+        !inner.wants_room
     }
 
     /// Takes out the watchers that fell behind.
@@ -154,11 +195,10 @@ impl futures_util::Stream for Reader {
         context: &mut Context<'_>,
     ) -> Poll<Option<Self::Item>> {
         let mut inner = self.0.inner.lock();
-        if let Some(frame) = inner.frames.pop_front() {
-            let had_room = inner.has_room(ROOM_PART);
-            inner.bytes -= frame.size();
+        if let Some((frame, is_heard)) = inner.take() {
+            drop(inner);
             self.0.sent(&frame);
-            if !had_room && inner.has_room(ROOM_PART) {
+            if is_heard {
                 self.0.changed.notify_one();
             }
             return Poll::Ready(Some(Ok(frame)));
@@ -189,3 +229,6 @@ impl Drop for Reader {
         self.0.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

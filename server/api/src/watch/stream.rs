@@ -238,6 +238,10 @@ impl WatchStream {
     }
 
     fn report_progress(&self) {
+        // To a client that does not read, reports would only pile up.
+        if !self.outbox.has_room() {
+            return;
+        }
         let hub = self.server.hub();
         for (watch_id, watcher) in &self.watchers {
             let idle = watcher.behind.is_none() && !hub.was_active(self.id, *watch_id);

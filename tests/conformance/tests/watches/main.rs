@@ -1,0 +1,79 @@
+//! Watches whose clients do not read, read late, or ask for much that is past.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod paused;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_test_conformance::raw::{Call, Connection, frame};
+use quorate_test_support::client::channel;
+use tokio::task::JoinSet;
+
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
+/// How long nothing may come although something must.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
+fn run<T>(suite: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite)
+}
+
+/// A watch of all keys that begin with `k`, as a message of a stream.
+fn create(change: impl FnOnce(&mut pb::WatchCreateRequest)) -> Bytes {
+    let mut create =
+        pb::WatchCreateRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+    change(&mut create);
+    request(RequestUnion::CreateRequest(create))
+}
+
+fn request(union: RequestUnion) -> Bytes {
+    frame(&pb::WatchRequest { request_union: Some(union) }.encode_to_vec())
+}
+
+/// Opens a stream and asks for one watch.
+async fn watch(connection: &Connection, create: Bytes) -> Call {
+    connection.start(Connection::request(WATCH), create, false).await
+}
+
+/// Writes `count` values of `size` bytes, by so many clients at once.
+async fn put_all(url: &str, writers: usize, count: usize, size: usize) {
+    let mut tasks = JoinSet::new();
+    for writer in 0..writers {
+        let mut client = KvClient::new(channel(url));
+        tasks.spawn(async move {
+            for number in (writer..count).step_by(writers) {
+                let (key, value) = (format!("k/{number:06}").into(), vec![b'v'; size].into());
+                let put = pb::PutRequest { key, value, ..Default::default() };
+                client.put(put).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}
+
+/// Reads a stream until `count` events have come; each in its turn, and none twice.
+async fn read_events(call: &mut Call, count: usize) {
+    let (mut events, mut last) = (0, 0);
+    while events < count {
+        let came = tokio::time::timeout(STANDSTILL, call.wait_for_messages(1)).await;
+        let answer = call.so_far();
+        assert_eq!(came, Ok(true), "{events} events of {count} came, and then nothing: {answer:?}");
+        for message in call.take_messages() {
+            let answer = pb::WatchResponse::decode(message).unwrap();
+            assert!(!answer.canceled, "{answer:?}");
+            for event in answer.events {
+                let revision = event.kv.unwrap().mod_revision;
+                assert!(revision > last, "{revision} comes after {last}");
+                assert!(last == 0 || revision == last + 1, "{revision} comes after {last}");
+                (events, last) = (events + 1, revision);
+            }
+        }
+    }
+}
