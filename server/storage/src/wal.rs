@@ -17,6 +17,7 @@
 
 mod index;
 mod metrics;
+mod preparation;
 mod record;
 mod recovery;
 mod segment;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use quorate_core::planted::{self, Mistake};
 use rustix::fs::OFlags;
 
+use super::preparation::patiently;
+
 /// Blocks are written whole, at multiples of their size: what direct IO asks for.
 pub(super) const BLOCK: usize = 4096;
 /// Ending of a segment's file name.
@@ -156,8 +158,13 @@ pub(super) fn prepare(
     pace: &mut dyn FnMut() -> bool,
 ) -> io::Result<()> {
     let path = dir.join(format!("{number:016x}.{PREPARING}"));
+    // What an attempt that failed has left is not used: its pages may be lost without an error.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut create = OpenOptions::new();
-    create.write(true).create(true).truncate(true).mode(0o600);
+    create.write(true).create_new(true).mode(0o600);
     let plain = create.open(&path)?;
     plain.set_len(length)?;
     let file = match open_direct(&path, OFlags::DIRECT) {
@@ -187,5 +194,5 @@ pub(super) fn adopt(dir: &Path, number: u64) -> io::Result<()> {
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    patiently(|| File::open(dir))?.sync_all()
 }

@@ -304,3 +304,26 @@ fn its_own_thread_can_be_the_last_to_let_go() {
     let_go.send(()).unwrap();
     receiver.recv().unwrap();
 }
+
+/// What stands in the way of the next segment is gone before the current one is full.
+#[test]
+fn a_preparation_that_fails_is_tried_again() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("wal");
+    let wal = open(&dir).unwrap();
+    let in_the_way = dir.join(format!("{:016x}.tmp", 2));
+    std::fs::create_dir(&in_the_way).unwrap();
+    let mut index = 0;
+    let mut append_until = |bytes: usize| {
+        for _ in 0..bytes.div_ceil(8000) {
+            wait(|done| wal.append([entry(1, index, 8000)], done));
+            index += 1;
+        }
+    };
+    // Beyond where the preparation begins, far from the end of the first segment, which is 64 KiB.
+    append_until(32 << 10);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    append_until(200 << 10);
+    drop(wal);
+    assert_eq!(read_all(&open(&dir).unwrap()).len(), usize::try_from(index).unwrap());
+}

@@ -8,13 +8,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quorate_core::planted::{self, Mistake};
 
 use super::index::Location;
+use super::preparation::{Preparation, patiently};
 use super::record::{GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
 use super::recovery::{FORMAT, SegmentEnd};
 use super::segment::{self, AlignedBuffer, BLOCK, SegmentFile, WriteMode};
@@ -29,16 +28,8 @@ const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 const PREPARE_AT_PART: u64 = 4;
 /// Room that is left in a segment for the record which says that another follows.
 const CONTINUED_ROOM: usize = BLOCK;
-/// Pause between the chunks of zeros written in advance.
-const PREPARE_PAUSE: Duration = Duration::from_millis(2);
-
-/// The next segment in the making.
-struct Preparation {
-    length: u64,
-    hurry: Arc<AtomicBool>,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<()>>,
-}
+/// Pause before the thread that prepares segments is started again when there was none to be had.
+const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the writing thread owns.
 pub(super) struct Writer {
@@ -56,6 +47,8 @@ pub(super) struct Writer {
     content: Vec<u8>,
     blocks: AlignedBuffer,
     preparation: Option<Preparation>,
+    /// When there was no thread to prepare the next segment.
+    not_started: Option<Instant>,
 }
 
 impl Writer {
@@ -79,6 +72,7 @@ impl Writer {
             content: Vec::new(),
             blocks: AlignedBuffer::zeroed(BLOCK),
             preparation: None,
+            not_started: None,
         };
         if let Some(end) = end {
             let path = segment::path_of(&writer.dir, end.segment);
@@ -124,9 +118,7 @@ impl Writer {
             }
         }
         if let Some(preparation) = self.preparation.take() {
-            preparation.stop.store(true, Ordering::Relaxed);
-            // The file is left behind unfinished and removed at the next start.
-            drop(preparation.thread.join());
+            preparation.abandon();
         }
     }
 
@@ -193,7 +185,7 @@ impl Writer {
             let placed = self.write_group(&records)?;
             self.publish(records, &placed)?;
         }
-        self.prepare_next()?;
+        self.prepare_next();
         Ok(dones)
     }
 
@@ -267,18 +259,16 @@ impl Writer {
         let room = group + 2 * BLOCK as u64 + 4096;
         let ready = match self.preparation.take() {
             Some(preparation) if preparation.length >= room => {
-                preparation.hurry.store(true, Ordering::Relaxed);
                 let length = preparation.length;
-                preparation.thread.join().expect("preparing does not panic")?;
+                preparation.finish()?;
                 length
             }
             other => {
                 if let Some(preparation) = other {
-                    preparation.stop.store(true, Ordering::Relaxed);
-                    preparation.thread.join().expect("preparing does not panic")?;
+                    preparation.abandon();
                 }
                 let length = self.next_length().max(room.next_multiple_of(BLOCK as u64));
-                segment::prepare(&self.dir, number, length, &mut || true)?;
+                Preparation::start(&self.dir, number, length)?.finish()?;
                 length
             }
         };
@@ -287,13 +277,14 @@ impl Writer {
             self.write_group(&[Record::Continued])?;
         }
         let path = segment::path_of(&self.dir, number);
-        self.set_file(SegmentFile::open(&path, self.mode)?);
+        self.set_file(patiently(|| SegmentFile::open(&path, self.mode))?);
         self.segment = number;
         self.length = ready;
         self.groups = 0;
         self.origin = 0;
         self.content.clear();
-        self.shared.inner.lock().add_segment(number, std::fs::File::open(&path)?);
+        let read = patiently(|| std::fs::File::open(&path))?;
+        self.shared.inner.lock().add_segment(number, read);
         self.begin()
     }
 
@@ -309,25 +300,23 @@ impl Writer {
     }
 
     /// Starts to prepare the next segment in time.
-    fn prepare_next(&mut self) -> io::Result<()> {
+    fn prepare_next(&mut self) {
         if self.preparation.is_some() || self.origin < self.length / PREPARE_AT_PART {
-            return Ok(());
+            return;
         }
-        let (number, length) = (self.segment + 1, self.next_length());
-        let (hurry, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let dir = self.dir.clone();
-        let (hurry_now, stop_now) = (hurry.clone(), stop.clone());
-        let thread =
-            std::thread::Builder::new().name("wal-prepare".to_owned()).spawn(move || {
-                segment::prepare(&dir, number, length, &mut || {
-                    if !hurry_now.load(Ordering::Relaxed) {
-                        std::thread::sleep(PREPARE_PAUSE);
-                    }
-                    !stop_now.load(Ordering::Relaxed)
-                })
-            })?;
-        self.preparation = Some(Preparation { length, hurry, stop, thread });
-        Ok(())
+        if self.not_started.is_some_and(|at| at.elapsed() < START_PAUSE) {
+            return;
+        }
+        match Preparation::start(&self.dir, self.segment + 1, self.next_length()) {
+            Ok(preparation) => {
+                self.preparation = Some(preparation);
+                self.not_started = None;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no thread to prepare the log's next segment yet");
+                self.not_started = Some(Instant::now());
+            }
+        }
     }
 }
 
