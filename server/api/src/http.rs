@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use prometheus::{Encoder, Registry, TextEncoder};
+use tonic::Code;
 
 use crate::server::{CLUSTER_VERSION, ETCD_VERSION, Server};
 
@@ -33,6 +34,16 @@ pub(crate) fn not_found() -> Page {
     page(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n")
 }
 
+/// The answer to what etcd serves by its gateway, in the form of the gateway's errors.
+fn no_gateway() -> Page {
+    let error = serde_json::json!({
+        "code": Code::Unimplemented as i32,
+        "message": "the JSON gateway is not there yet; use gRPC",
+        "details": [],
+    });
+    page(StatusCode::NOT_IMPLEMENTED, "application/json", error.to_string())
+}
+
 fn method_not_allowed() -> Page {
     let mut response = page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Method Not Allowed\n");
     response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
@@ -49,6 +60,9 @@ impl Pages {
         let path = uri.path();
         let check = path.strip_prefix("/livez").or_else(|| path.strip_prefix("/readyz"));
         let is_check = check.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if path.starts_with("/v3/") {
+            return no_gateway();
+        }
         let known = is_check || matches!(path, "/health" | "/version" | "/metrics");
         if !known {
             return not_found();

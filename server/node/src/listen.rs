@@ -1,56 +1,30 @@
-//! Ports: binding them, accepting connections, serving what comes over them.
+//! Ports: binding them. What comes over them is served by `serve`.
+
+mod authority;
+mod frames;
+mod huffman;
+mod incoming;
+mod places;
+mod serve;
+mod traffic;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use http_body_util::Either;
-use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use quorate_api::ApiService;
-use quorate_proto::peer::peer_server::PeerServer;
-use quorate_raft::PeerService;
-use rustls::ServerConfig;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tower_service::Service;
+use rustix::io::Errno;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
+use crate::config::Ports;
 use crate::config::url::{BindAddress, Url};
-use crate::config::{Config, Ports, ServerTls};
-use crate::tls::{Tls, TlsError, origin};
+pub(crate) use places::Places;
+pub(crate) use serve::{Acceptor, Certificates, Connections};
 
 /// Connections that the system keeps while we do not accept them.
 const BACKLOG: u32 = 1024;
-/// Time that a client has to say hello, as in etcd.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Silence after which the system looks whether the client's machine still exists, as in etcd.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Pause after the system refused to give us a connection; most likely we have too many.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that a client may send on a stream and on a connection before we have read any. Together
-/// they bound what a connection takes of our memory; the largest request fits in.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Calls that one member may have under way on one connection to another.
-const MEMBER_STREAMS_MAX: u32 = 1 << 14;
-/// Bytes of the headers of a request.
-const HEADERS_MAX: u32 = 64 << 10;
-/// The first byte of a TLS connection: a handshake record.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What is served at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +52,26 @@ pub(crate) struct BindError {
 
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(UnixSocket),
+}
+
+/// A socket in the file system. Its file goes with it.
+struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for UnixSocket {
+    /// Removes the file while the listener is there: nobody else listens at its path yet.
+    fn drop(&mut self) {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let socket = self.path.display();
+                tracing::warn!(%error, %socket, "cannot remove a socket's file");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A port that is bound.
@@ -134,19 +127,51 @@ fn by_address(urls: &[Url]) -> BTreeMap<BindAddress, (bool, bool)> {
 
 fn listen(address: &BindAddress, reuse_port: bool) -> io::Result<Socket> {
     match address {
-        BindAddress::Tcp(address) => {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // As in Go's programs: old connections that linger do not stop a restart.
-            socket.set_reuseaddr(true)?;
-            socket.set_reuseport(reuse_port)?;
-            socket.bind(*address)?;
-            socket.listen(BACKLOG).map(Socket::Tcp)
-        }
+        BindAddress::Tcp(address) => listen_tcp(*address, reuse_port).map(Socket::Tcp),
         BindAddress::Unix(path) => {
             remove_dead_socket(path)?;
-            UnixListener::bind(path).map(Socket::Unix)
+            let listener = UnixListener::bind(path)?;
+            // The path must mean the same file when it is removed.
+            let path = std::path::absolute(path)?;
+            Ok(Socket::Unix(UnixSocket { listener, path }))
         }
     }
+}
+
+/// Every address of this machine means those of both families, as in Go's programs.
+fn listen_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    if !address.ip().is_unspecified() {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        return bind_tcp(&socket, address, reuse_port).and_then(|()| socket.listen(BACKLOG));
+    }
+    let both = || {
+        let socket = TcpSocket::new_v6()?;
+        SockRef::from(&socket).set_only_v6(false)?;
+        let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+        bind_tcp(&socket, every, reuse_port)?;
+        socket.listen(BACKLOG)
+    };
+    match both() {
+        Err(error) if address.is_ipv4() && has_no_ipv6(&error) => {
+            let socket = TcpSocket::new_v4()?;
+            bind_tcp(&socket, address, reuse_port)?;
+            socket.listen(BACKLOG)
+        }
+        result => result,
+    }
+}
+
+fn bind_tcp(socket: &TcpSocket, address: SocketAddr, reuse_port: bool) -> io::Result<()> {
+    // As in Go's programs: old connections that linger do not stop a restart.
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
+    socket.bind(address)
+}
+
+/// Whether a machine that was built, or told, to do without IPv6 says so.
+fn has_no_ipv6(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT))
 }
 
 /// Removes the socket that a process left when it ended; nothing else, and not one in use.
@@ -156,292 +181,6 @@ fn remove_dead_socket(path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)?;
     }
     Ok(())
-}
-
-/// Runs what belongs to connections where shutdown can wait for it.
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
-/// Serves connections.
-#[derive(Clone)]
-pub(crate) struct Acceptor {
-    api: Arc<ApiService>,
-    peers: PeerServer<PeerService>,
-    http: Builder<Tracked>,
-    tls: Certificates,
-    connections: Connections,
-}
-
-/// Connections that end together.
-#[derive(Clone, Default)]
-pub(crate) struct Connections {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl Connections {
-    /// Takes in no new connections, nor new requests on those that are there.
-    pub(crate) fn close(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-    }
-
-    /// Waits until those that were closed have ended, but no longer than `limit`.
-    pub(crate) async fn drain(&self, limit: Duration) {
-        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
-            tracing::warn!(connections = self.tasks.len(), "connections do not end in time");
-        }
-    }
-}
-
-/// The server's side of TLS of all ports.
-#[derive(Clone)]
-pub(crate) struct Certificates {
-    pub(crate) clients: Option<Arc<Tls<ServerConfig>>>,
-    pub(crate) peers: Option<Arc<Tls<ServerConfig>>>,
-    /// Whether peers must call from an address that their certificate is for.
-    pub(crate) verifies_origin: bool,
-}
-
-impl Certificates {
-    /// Reads the files.
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub(crate) fn new(config: &Config) -> Result<Self, TlsError> {
-        let read = |files: Option<ServerTls>| files.map(Tls::server).transpose();
-        let clients = read(config.tls.clone())?.map(Arc::new);
-        let peers = read(config.peer_tls.server.clone())?.map(Arc::new);
-        Ok(Self { clients, peers, verifies_origin: config.peer_tls.verifies_origin })
-    }
-
-    fn of(&self, role: Role) -> Option<&Tls<ServerConfig>> {
-        match role {
-            Role::Peers => self.peers.as_deref(),
-            _ => self.clients.as_deref(),
-        }
-    }
-
-    fn verifies_origin_at(&self, role: Role) -> bool {
-        role == Role::Peers && self.verifies_origin
-    }
-}
-
-impl Acceptor {
-    /// Serves what becomes part of `connections`.
-    pub(crate) fn new(
-        api: Arc<ApiService>,
-        peers: PeerServer<PeerService>,
-        ports: &Ports,
-        tls: Certificates,
-        connections: Connections,
-    ) -> Self {
-        let mut http = Builder::new(Tracked(connections.tasks.clone()));
-        http.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
-        http.http2()
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEADERS_MAX)
-            .max_concurrent_streams(ports.max_concurrent_streams)
-            .keep_alive_interval(ports.ping_interval)
-            .keep_alive_timeout(ports.ping_timeout);
-        Self { api, peers, http, tls, connections }
-    }
-
-    /// The same for members: the limits and pings that are set are for clients.
-    pub(crate) fn for_members(mut self) -> Self {
-        self.http.http2().max_concurrent_streams(MEMBER_STREAMS_MAX).keep_alive_interval(None);
-        self
-    }
-
-    /// Begins to serve a port.
-    pub(crate) fn serve(&self, port: Port) {
-        let acceptor = self.clone();
-        self.connections.tasks.spawn(async move { acceptor.accept(port).await });
-    }
-
-    async fn accept(self, port: Port) {
-        loop {
-            let accepted = match &port.socket {
-                Socket::Tcp(listener) => {
-                    let accepted =
-                        self.connections.stop.run_until_cancelled(listener.accept()).await;
-                    accepted.map(|accepted| {
-                        accepted.map(|(stream, from)| self.tcp(stream, from.ip(), &port))
-                    })
-                }
-                Socket::Unix(listener) => {
-                    let accepted =
-                        self.connections.stop.run_until_cancelled(listener.accept()).await;
-                    accepted.map(|accepted| {
-                        accepted.map(|(stream, _)| {
-                            let (acceptor, secure, role) = (self.clone(), port.secure, port.role);
-                            self.connections.tasks.spawn(async move {
-                                acceptor.connection(stream, None, secure, role).await;
-                            });
-                        })
-                    })
-                }
-            };
-            match accepted {
-                None => return,
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::warn!(%error, address = port.address, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn tcp(&self, stream: TcpStream, remote: IpAddr, port: &Port) {
-        let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
-        let set = stream
-            .set_nodelay(true)
-            .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
-        if let Err(error) = set {
-            // The client is gone already.
-            tracing::debug!(%error, "cannot set up a connection");
-            return;
-        }
-        // Not the port: it is closed when nobody is let in any more, whoever is still there.
-        let (acceptor, plain, secure, role) = (self.clone(), port.plain, port.secure, port.role);
-        self.connections.tasks.spawn(async move {
-            let secure = match (plain, secure) {
-                (true, true) => {
-                    let mut first = [0];
-                    let peek = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first));
-                    match peek.await {
-                        Ok(Ok(1)) => first[0] == TLS_HANDSHAKE,
-                        _ => return,
-                    }
-                }
-                (_, secure) => secure,
-            };
-            acceptor.connection(stream, Some(remote), secure, role).await;
-        });
-    }
-
-    /// Serves one connection until it ends. One over a socket in the file system is not remote.
-    async fn connection<I>(&self, io: I, remote: Option<IpAddr>, secure: bool, role: Role)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let Some(tls) = self.tls.of(role).filter(|_| secure) else {
-            return self.http(io, role).await;
-        };
-        let handshake = TlsAcceptor::from(tls.current()).accept(io);
-        let io = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(io)) => io,
-            Ok(Err(error)) => return reject(remote, role, &error),
-            Err(_) => return reject(remote, role, &"it did not say hello in time"),
-        };
-        if let (Some(remote), true) = (remote, self.tls.verifies_origin_at(role)) {
-            let shown = io.get_ref().1.peer_certificates();
-            if let Err(error) = origin::verify(shown, remote).await {
-                return reject(Some(remote), role, &error);
-            }
-        }
-        self.http(io, role).await;
-    }
-
-    async fn http<I>(&self, io: I, role: Role)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let open = Arc::new(AtomicUsize::new(0));
-        let account = self.api.account();
-        let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(account.clone());
-            let (api, mut peers) = (self.api.clone(), self.peers.clone());
-            let asked = Asked::new(&open);
-            async move {
-                let _asked = asked;
-                let answer = match role {
-                    Role::Clients => api.serve(request).await,
-                    Role::ClientsWithoutPages => api.serve_grpc_alone(request).await,
-                    Role::Pages | Role::Metrics => {
-                        api.serve_page(request.method(), request.uri()).await
-                    }
-                    Role::Peers => {
-                        return peers.call(request).await.map(|answer| answer.map(Either::Right));
-                    }
-                };
-                Ok::<_, Infallible>(answer.map(Either::Left))
-            }
-        });
-        let connection = self.http.serve_connection(TokioIo::new(io), service);
-        tokio::pin!(connection);
-        let ended = tokio::select! {
-            ended = Batched::new(connection.as_mut(), &open) => ended,
-            () = self.connections.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(error, "a connection ended");
-        }
-    }
-}
-
-/// A request that is not answered yet.
-struct Asked(Arc<AtomicUsize>);
-
-impl Asked {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(open.clone())
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Lets tasks that are ready run before it goes on, if some of them may have to do with it.
-///
-/// tokio runs a task that another one woke before all others. Whoever answers a request wakes its
-/// connection, which would therefore write each answer of a batch by itself; behind the others, it
-/// writes all of them at once.
-struct Batched<'a, F> {
-    inner: F,
-    /// Requests that are not answered yet.
-    open: &'a AtomicUsize,
-    waited: bool,
-}
-
-impl<'a, F> Batched<'a, F> {
-    fn new(inner: F, open: &'a AtomicUsize) -> Self {
-        Self { inner, open, waited: false }
-    }
-}
-
-impl<F: Future + Unpin> Future for Batched<'_, F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.waited = !self.waited && self.open.load(Ordering::Relaxed) > 0;
-        if self.waited {
-            // A task that wakes itself goes to the end of the queue.
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.inner).poll(context)
-    }
 }
 
 impl Port {
@@ -464,12 +203,6 @@ impl Port {
             false => tracing::info!(traffic, address, "serving client traffic insecurely"),
         }
     }
-}
-
-/// Says who is not let in, at which port, and why.
-fn reject(remote: Option<IpAddr>, role: Role, error: &dyn std::fmt::Display) {
-    let remote = remote.map(|remote| remote.to_string());
-    tracing::warn!(remote, port = ?role, %error, "rejected a connection");
 }
 
 #[cfg(test)]
@@ -497,8 +230,11 @@ mod tests {
         let living = listen(&address, false).unwrap();
         assert!(listen(&address, false).is_err());
         drop(living);
+        assert!(!path.exists(), "it goes with its port");
+        // As a process leaves it that was killed.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
         drop(listen(&address, false).unwrap());
-        std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
         assert!(listen(&address, false).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");

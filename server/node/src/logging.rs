@@ -1,16 +1,22 @@
 //! The log: one line for each event, in the form of etcd's.
 
-use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Arc;
+mod output;
+mod refusals;
+mod seldom;
 
-use parking_lot::Mutex;
+use std::fmt::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
@@ -19,9 +25,14 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogOutput, Logging};
+use output::Output;
+use refusals::Refusals;
+pub(crate) use seldom::Seldom;
 
 /// Targets of this program begin with this; others are heard only in an emergency.
 const OUR_TARGETS: &str = "quorate";
+/// How long the end of the process waits for those who read the log.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// The form of a line.
 struct Line {
@@ -87,48 +98,69 @@ where
     ) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
+        let metadata = event.metadata();
+        let caller = format!("{}:{}", metadata.target(), metadata.line().unwrap_or_default());
+        writer.write_str(&self.text(*metadata.level(), &caller, fields)?)
+    }
+}
+
+impl Line {
+    fn text(&self, level: Level, caller: &str, fields: Fields) -> Result<String, fmt::Error> {
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let metadata = event.metadata();
-        let level = metadata.level().as_str();
-        let caller = format!("{}:{}", metadata.target(), metadata.line().unwrap_or_default());
+        let level = level.as_str();
         if self.is_json {
             let head = [
                 ("level", level.to_ascii_lowercase()),
                 ("ts", time),
-                ("caller", caller),
+                ("caller", caller.to_owned()),
                 ("msg", fields.message),
             ];
             let head = head.map(|(name, text)| format!("\"{name}\":{}", Value::from(text)));
             let rest = fields.fields.iter();
             let rest = rest.map(|(name, value)| format!(",{}:{value}", Value::from(name.as_str())));
-            return writeln!(writer, "{{{}{}}}", head.join(","), rest.collect::<String>());
+            return Ok(format!("{{{}{}}}\n", head.join(","), rest.collect::<String>()));
         }
-        write!(writer, "{time}\t{level}\t{caller}\t{}", fields.message)?;
+        let mut line = format!("{time}\t{level}\t{caller}\t{}", fields.message);
         if !fields.fields.is_empty() {
-            write!(writer, "\t{}", Value::Object(fields.fields))?;
+            write!(line, "\t{}", Value::Object(fields.fields))?;
         }
-        writeln!(writer)
+        line.push('\n');
+        Ok(line)
     }
 }
 
 /// Everything that the log is written to.
 #[derive(Clone)]
-struct Outputs(Arc<Mutex<Vec<Box<dyn Write + Send>>>>);
+struct Outputs(Arc<[Output]>);
+
+impl Outputs {
+    fn open(logging: &Logging) -> Result<Self, String> {
+        let is_json = logging.is_json;
+        let open = |output: &LogOutput| {
+            Output::new(open(output)?, move |lines| told_of_drops(is_json, lines))
+                .map_err(|error| format!("cannot start a thread for the log: {error}"))
+        };
+        Ok(Self(logging.outputs.iter().map(open).collect::<Result<_, _>>()?))
+    }
+
+    fn push(&self, line: &[u8]) {
+        self.0.iter().for_each(|output| output.push(line));
+    }
+
+    fn flush(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        self.0.iter().for_each(|output| output.flush(deadline));
+    }
+}
 
 impl Write for Outputs {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        for output in self.0.lock().iter_mut() {
-            // A log that cannot be written must not stop the store.
-            output.write_all(line).ok();
-        }
+        self.push(line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().iter_mut().for_each(|output| {
-            output.flush().ok();
-        });
         Ok(())
     }
 }
@@ -142,9 +174,14 @@ impl<'a> MakeWriter<'a> for Outputs {
 }
 
 fn open(output: &LogOutput) -> Result<Box<dyn Write + Send>, String> {
+    // A handle of its own: whoever else writes to it would wait for the library's lock.
+    let standard = |handle: BorrowedFd<'_>| match handle.try_clone_to_owned() {
+        Ok(handle) => Ok(Box::new(File::from(handle)) as Box<dyn Write + Send>),
+        Err(error) => Err(format!("--log-outputs: cannot open {output:?}: {error}")),
+    };
     match output {
-        LogOutput::Stderr => Ok(Box::new(io::stderr())),
-        LogOutput::Stdout => Ok(Box::new(io::stdout())),
+        LogOutput::Stderr => standard(io::stderr().as_fd()),
+        LogOutput::Stdout => standard(io::stdout().as_fd()),
         LogOutput::File(path) => {
             let mut options = OpenOptions::new();
             match options.create(true).append(true).mode(0o600).open(path) {
@@ -157,16 +194,39 @@ fn open(output: &LogOutput) -> Result<Box<dyn Write + Send>, String> {
     }
 }
 
+/// The line that tells of lines that were dropped.
+fn told_of_drops(is_json: bool, lines: u64) -> String {
+    let message = "lines of the log were dropped, because its reader did not keep up".to_owned();
+    let fields = Map::from_iter([("lines".to_owned(), lines.into())]);
+    let told = Line { is_json }.text(Level::WARN, module_path!(), Fields { message, fields });
+    told.unwrap_or_default()
+}
+
+/// What the process logs to, once it does.
+static STARTED: OnceLock<Outputs> = OnceLock::new();
+
+/// Waits until what was logged is written, but not for long: before the process ends.
+pub(crate) fn flush() {
+    if let Some(outputs) = STARTED.get() {
+        outputs.flush(FLUSH_LIMIT);
+    }
+}
+
 /// Begins to log, for the rest of the process's life. From here on a panic is logged too.
 ///
 /// # Errors
 /// An output that cannot be opened.
 pub(crate) fn start(logging: &Logging) -> Result<(), String> {
-    let outputs = logging.outputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let outputs = Outputs(Arc::new(Mutex::new(outputs)));
+    let outputs = Outputs::open(logging)?;
+    let outputs = STARTED.get_or_init(|| outputs).clone();
     let layer = tracing_subscriber::fmt::layer()
         .event_format(Line { is_json: logging.is_json })
-        .with_writer(outputs);
+        .with_writer(outputs.clone());
+    // The second hears what the first must not say as it is.
+    let refusals = (logging.level >= Level::WARN).then(|| {
+        let concerns = filter_fn(Refusals::concerns).with_max_level_hint(Level::DEBUG);
+        Refusals::new(logging.is_json, outputs).with_filter(concerns)
+    });
     // Libraries warn of what is business as usual here, such as a member that cannot be reached;
     // where it changes something, we say so ourselves.
     let others = match logging.level {
@@ -174,11 +234,12 @@ pub(crate) fn start(logging: &Logging) -> Result<(), String> {
         level => level.min(Level::ERROR),
     };
     let filter = Targets::new().with_default(others).with_target(OUR_TARGETS, logging.level);
-    tracing_subscriber::registry().with(layer).with(filter).init();
+    tracing_subscriber::registry().with(layer.with_filter(filter)).with(refusals).init();
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("no reason given");
         tracing::error!(at, "a fault of the program: {what}");
+        flush();
     }));
     Ok(())
 }
@@ -189,14 +250,16 @@ mod tests {
 
     fn logged(is_json: bool) -> String {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let output = open(&LogOutput::File(path.to_path_buf())).unwrap();
+        let outputs = vec![LogOutput::File(path.to_path_buf())];
+        let outputs = Outputs::open(&Logging { level: Level::INFO, is_json, outputs }).unwrap();
         let layer = tracing_subscriber::fmt::layer()
             .event_format(Line { is_json })
-            .with_writer(Outputs(Arc::new(Mutex::new(vec![output]))));
+            .with_writer(outputs.clone());
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(count = 3, name = "a \"b\"", "something happened");
         });
+        outputs.flush(Duration::from_secs(20));
         std::fs::read_to_string(&path).unwrap()
     }
 

@@ -11,6 +11,7 @@ mod dial;
 mod flags;
 mod listen;
 mod logging;
+mod notify;
 mod process;
 mod run;
 mod tls;
@@ -87,13 +88,14 @@ fn start(config: Config) -> ExitCode {
     let outcome = runtime.block_on(run::run(config));
     // A connection that would not end must not keep the process.
     runtime.shutdown_background();
+    if let Err(error) = &outcome {
+        tracing::error!("cannot go on: {error}");
+    }
+    logging::flush();
     match outcome {
         Ok(End::Signal(signal)) => end_by(signal),
         Ok(End::Removed) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("cannot go on: {error}");
-            ExitCode::FAILURE
-        }
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

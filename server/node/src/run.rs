@@ -15,9 +15,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::bootstrap::identify;
 use crate::config::Config;
 use crate::dial::Dialer;
-use crate::listen::{self, Acceptor, Certificates, Connections, Port, Role};
+use crate::listen::{self, Acceptor, Certificates, Connections, Places, Port, Role};
 use crate::process::Process;
 use crate::version::VERSION;
+use crate::{logging, notify};
 
 /// Pause before the member says once more who it is, after nobody could hear it.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
@@ -127,6 +128,7 @@ fn on_fault() -> OnFault {
     Arc::new(move |what| {
         if !is_ending.swap(true, Ordering::Relaxed) {
             tracing::error!("cannot go on: {what}");
+            logging::flush();
             std::process::exit(1);
         }
     })
@@ -154,6 +156,7 @@ impl Running {
         dialer: Dialer,
         ports: Vec<Port>,
     ) -> Result<Started, StartError> {
+        let places = Places::new();
         let mut data_dir = DataDir::open(&config.data_dir)?;
         let dial: Arc<dyn Dial> = Arc::new(dialer);
         let (identity, origin) = identify(&mut data_dir, &config.founding, dial.clone()).await?;
@@ -171,7 +174,8 @@ impl Running {
         let (clients, peers) = (Connections::default(), Connections::default());
         let acceptor = |connections: &Connections| {
             let (api, peers) = (api.clone(), member.peer_service());
-            Acceptor::new(api, peers, &config.ports, tls.clone(), connections.clone())
+            let (tls, places) = (tls.clone(), places.clone());
+            Acceptor::new(api, peers, &config.ports, tls, places, connections.clone())
         };
         let (for_clients, for_peers) = (acceptor(&clients), acceptor(&peers).for_members());
         let serve = |port: Port| {
@@ -198,15 +202,14 @@ impl Running {
         }
         tracing::info!("ready to serve client requests");
         late.into_iter().for_each(serve);
-        // Without systemd there is nobody to tell.
-        sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+        notify::ready();
         Ok(Started::Serving(Self { member, server, clients, peers }))
     }
 
     /// Another member leads, if this one did. No new connections, no new requests, streams end;
     /// what was asked is answered; then the state is closed.
     async fn stop(self) {
-        sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        notify::stopping();
         self.member.withdraw().await;
         self.clients.close();
         self.server.stop().await;

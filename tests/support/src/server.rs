@@ -118,6 +118,11 @@ impl Server {
         self
     }
 
+    /// Serves other members over TLS, from the next start on.
+    pub fn set_peer_tls(&mut self) {
+        self.peer_scheme = "https";
+    }
+
     /// Is known to other members as this host, which must be the local one.
     #[must_use]
     pub fn at_host(mut self, host: &str) -> Self {

@@ -215,8 +215,11 @@ pub(super) fn read_peers(
         reader.problem("peer-cert-file", text);
     }
     if authorities.is_some() && secure.is_none() {
-        let text = "--listen-peer-urls has no URL with TLS, so no member could be asked";
-        reader.problem("peer-trusted-ca-file", text);
+        // Not an error, as it is for clients: the same files are for calls to other members, and
+        // a cluster gets them everywhere before the first URL changes to https.
+        let text = "--peer-trusted-ca-file is given, but --listen-peer-urls has no URL with TLS: \
+                    no member that calls is asked for a certificate";
+        reader.warn(text);
     }
     warn_of_plain(reader, ports, founding, shown.is_some());
     let server = shown.clone().map(|(certificate, key)| {

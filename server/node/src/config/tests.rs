@@ -138,8 +138,11 @@ fn tls_between_members_needs_all_its_files() {
     assert!(!Config::new(&settings(&with(&skips))).unwrap().peer_tls.verifies_origin);
     let both = [&authority[..], &["--peer-cert-allowed-hostname=b"]].concat();
     assert!(problems(&with(&both))[0].starts_with("--peer-cert-allowed-hostname"));
-    let plain = ["--peer-trusted-ca-file=a"];
-    assert!(problems(&plain)[0].starts_with("--peer-trusted-ca-file"));
+    // On the way from http to https, files come before URLs.
+    let plain = [&files[..], &["--peer-client-cert-auth", "--peer-trusted-ca-file=a"]].concat();
+    let config = Config::new(&settings(&plain)).unwrap();
+    assert!(config.warnings[0].starts_with("--peer-trusted-ca-file"), "{:?}", config.warnings);
+    assert_eq!(config.peer_tls.client.authorities, Some(PathBuf::from("a")));
 }
 
 #[test]

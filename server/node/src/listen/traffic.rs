@@ -1,0 +1,187 @@
+//! What is under way on one connection: how much is owed to the client when the program stops.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Either;
+use hyper::body::{Body, Frame, SizeHint};
+
+/// The counters of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    /// Requests without an answer.
+    pub(super) open: AtomicUsize,
+    /// Those of them that have come whole.
+    owed: AtomicUsize,
+    /// Answers whose end was not reached.
+    answering: AtomicUsize,
+    /// Bytes in both directions.
+    moved: AtomicUsize,
+}
+
+impl Traffic {
+    /// Whether the client waits for something that we have all we need for.
+    pub(super) fn owes(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether an answer is being sent.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.load(Ordering::Relaxed) > 0
+    }
+
+    /// Bytes so far.
+    pub(super) fn moved(&self) -> usize {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count(&self, bytes: usize) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+const COMING: u8 = 0;
+const WHOLE: u8 = 1;
+const ANSWERED: u8 = 2;
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Asked {
+    traffic: Arc<Traffic>,
+    stage: AtomicU8,
+}
+
+impl Asked {
+    pub(super) fn new(traffic: &Arc<Traffic>) -> Arc<Self> {
+        traffic.open.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { traffic: traffic.clone(), stage: AtomicU8::new(COMING) })
+    }
+
+    /// Nothing more of it will come, or need come.
+    fn is_whole(&self) {
+        let stage = &self.stage;
+        if stage.compare_exchange(COMING, WHOLE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.traffic.owed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It has its answer, or will never have one.
+    fn is_answered(&self) {
+        let before = self.stage.swap(ANSWERED, Ordering::Relaxed);
+        if before == WHOLE {
+            self.traffic.owed.fetch_sub(1, Ordering::Relaxed);
+        }
+        if before != ANSWERED {
+            self.traffic.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits for the answer to a request; when dropped, there is one or will be none.
+pub(super) struct Waiting(Arc<Asked>);
+
+impl Waiting {
+    pub(super) fn new(asked: Arc<Asked>) -> Self {
+        Self(asked)
+    }
+
+    /// The body of the answer, which is under way from here on.
+    pub(super) fn answer<A, B>(self, body: Either<A, B>) -> Answer<A, B> {
+        let traffic = self.0.traffic.clone();
+        traffic.answering.fetch_add(1, Ordering::Relaxed);
+        Answer { body, traffic }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.is_answered();
+    }
+}
+
+/// The body of a request.
+pub(super) struct Received<B> {
+    body: B,
+    asked: Arc<Asked>,
+}
+
+impl<B: Body> Received<B> {
+    pub(super) fn new(body: B, asked: Arc<Asked>) -> Self {
+        if body.is_end_stream() {
+            asked.is_whole();
+        }
+        Self { body, asked }
+    }
+}
+
+impl<B: Body + Unpin> Body for Received<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.asked.is_whole();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Received<B> {
+    fn drop(&mut self) {
+        // Whoever answers without having read all of it needs no more.
+        self.asked.is_whole();
+    }
+}
+
+/// The body of an answer.
+pub(super) struct Answer<A, B> {
+    body: Either<A, B>,
+    traffic: Arc<Traffic>,
+}
+
+impl<A, B> Body for Answer<A, B>
+where
+    A: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    A::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<A, B> Drop for Answer<A, B> {
+    fn drop(&mut self) {
+        self.traffic.answering.fetch_sub(1, Ordering::Relaxed);
+    }
+}

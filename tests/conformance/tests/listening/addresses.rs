@@ -1,0 +1,131 @@
+//! Where a member listens, and whom it tells.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
+use quorate_test_support::certs::Pki;
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::server::Server;
+use quorate_test_support::{http, port, program};
+
+use crate::{PATIENCE, http1};
+
+fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        writeln!(std::io::stderr(), "SKIPPED: listening: this machine has no IPv6").unwrap();
+    }
+    has
+}
+
+/// A server that also serves pages here.
+fn with_pages_at(url: &str) -> Server {
+    Server::new(&program::quorate(), &[&format!("--listen-metrics-urls={url}")])
+}
+
+#[test]
+fn every_address_is_one_of_both_families() {
+    if !has_ipv6() {
+        return;
+    }
+    for host in ["0.0.0.0", "[::]"] {
+        let [port] = port::free();
+        let mut server = with_pages_at(&format!("http://{host}:{port}"));
+        server.start();
+        for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+            assert!(http::get(&address, "/metrics").is_some(), "{host} serves {address}");
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"];
+    for taken in &taken[..if has_ipv6() { 4 } else { 1 }] {
+        let taken = TcpListener::bind(taken).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let mut server = with_pages_at(&format!("http://0.0.0.0:{port}"));
+        server.spawn();
+        assert_eq!(server.wait_for_end().code(), Some(1), "{taken:?}");
+        let said = format!("--listen-metrics-urls: cannot listen at 0.0.0.0:{port}");
+        assert!(server.log().contains(&said), "{}", server.log_tail());
+    }
+}
+
+#[test]
+fn a_socket_goes_with_its_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let mut server = with_pages_at(&format!("unix://{}", path.display()));
+    server.start();
+    assert!(path.exists());
+    server.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let name = format!("quorate-test-listening-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
+    let manager = UnixDatagram::bind_addr(&address).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = format!("NOTIFY_SOCKET=@{name}");
+    let mut server = Server::new(&program::quorate(), &[]).through(&["env", &told]);
+    server.start();
+    let mut said = [0; 64];
+    let length = manager.recv(&mut said).unwrap();
+    assert_eq!(&said[..length], b"READY=1");
+    server.stop();
+    // One that is not there is no reason not to serve, and is named.
+    let mut server =
+        Server::new(&program::quorate(), &[]).through(&["env", "NOTIFY_SOCKET=/nowhere"]);
+    server.start();
+    server.stop();
+    assert!(server.log_of_run().contains("cannot tell the service manager"));
+}
+
+#[test]
+fn the_gateway_says_that_it_is_not_there() {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    let request = "POST /v3/kv/range HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}";
+    let answer = http1(&server.address(), request);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 501"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("content-type: application/json"), "{head}");
+    assert!(body.contains("\"code\":12"), "{body}");
+    server.stop();
+}
+
+/// Certificates come first, member by member, then the URLs, in the same way.
+#[test]
+fn members_change_from_http_to_https_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = Pki::new(folder.path()).peer_flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let mut cluster = Cluster::start_new(&program::quorate(), 3, &[]);
+    for place in 0..3 {
+        let member = &mut cluster.members[place];
+        member.stop();
+        member.add_flags(&flags);
+        member.start();
+    }
+    for place in 0..3 {
+        let url = cluster.members[place].peer_url().replace("http://", "https://");
+        let id = cluster.status(place).header.unwrap().member_id;
+        let change = pb::MemberUpdateRequest { id, peer_urls: vec![url] };
+        let mut client = ClusterClient::new(cluster.channel((place + 1) % 3));
+        cluster.block_on(client.member_update(change)).unwrap();
+        let member = &mut cluster.members[place];
+        member.stop();
+        member.set_peer_tls();
+        member.start();
+    }
+    // All of them are in touch: a leader is known to each.
+    cluster.leader();
+    cluster.stop();
+}

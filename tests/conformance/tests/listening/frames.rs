@@ -1,0 +1,132 @@
+//! What clients of etcd send over HTTP/2, however unusual.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use quorate_proto::etcdserverpb as pb;
+use quorate_test_conformance::raw::{Connection, frame};
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+
+use crate::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, RANGE, RST_STREAM, call_headers, connect, encoded,
+    h2_frame, http2, read_frame, run, text,
+};
+
+const GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
+
+/// What a client with so many leases asks at once.
+const KEEP_ALIVES: usize = 20_000;
+
+#[test]
+fn twenty_thousand_leases_are_kept_alive_in_one_stream() {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    run(async {
+        let connection = Connection::open(&server.address()).await;
+        let grant = pb::LeaseGrantRequest { ttl: 600, id: 7 };
+        let granted = connection.method(GRANT, &[encoded(&grant)]).await;
+        assert_eq!(granted.code.as_deref(), Some("0"));
+        let ask = frame(&encoded(&pb::LeaseKeepAliveRequest { id: 7 }));
+        // Two streams, which take turns.
+        let mut streams = Vec::new();
+        for _ in 0..2 {
+            let request = Connection::request(KEEP_ALIVE);
+            streams.push(connection.start(request, Bytes::new(), false).await);
+        }
+        for _ in 0..KEEP_ALIVES / 2 {
+            streams.iter_mut().for_each(|stream| stream.send(ask.clone(), false));
+        }
+        for mut stream in streams {
+            assert!(stream.wait_for_messages(KEEP_ALIVES / 2).await, "{:?}", stream.so_far().reset);
+            for message in stream.so_far().messages() {
+                let answer = <pb::LeaseKeepAliveResponse as prost::Message>::decode(message);
+                assert_eq!(answer.unwrap().ttl, 600);
+            }
+        }
+    });
+    server.stop();
+}
+
+#[test]
+fn empty_pieces_say_nothing() {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    run(async {
+        let connection = Connection::open(&server.address()).await;
+        let request = Connection::request(WATCH);
+        let mut stream = connection.start(request, Bytes::new(), false).await;
+        for _ in 0..1000 {
+            stream.send(Bytes::new(), false);
+        }
+        let create = pb::WatchCreateRequest { key: b"k".to_vec(), ..Default::default() };
+        let union = Some(pb::watch_request::RequestUnion::CreateRequest(create));
+        stream.send(frame(&encoded(&pb::WatchRequest { request_union: union })), false);
+        assert!(stream.wait_for_messages(1).await, "{:?}", stream.so_far().reset);
+    });
+    server.stop();
+}
+
+/// Asks twice, the second time with the authority that the table has from the first; returns
+/// which of the two were answered and which were reset.
+fn ask_twice(server: &Server, first: &[u8]) -> (Vec<u32>, Vec<u32>) {
+    let message = frame(&encoded(&pb::RangeRequest { key: b"k".to_vec(), ..Default::default() }));
+    let call = |stream, authority: &[u8]| {
+        let headers = call_headers(RANGE, authority);
+        let headers = h2_frame(HEADERS, END_HEADERS, stream, &headers);
+        [headers, h2_frame(DATA, END_STREAM, stream, &message)].concat()
+    };
+    let mut stream = connect(&server.address());
+    // The first place that is free in the table.
+    stream.write_all(&http2(&[call(1, first), call(3, &[0xbe])])).unwrap();
+    let (mut answered, mut reset) = (Vec::new(), Vec::new());
+    while answered.len() + reset.len() < 2 {
+        match read_frame(&mut stream) {
+            Some((DATA, _, stream)) => answered.push(stream),
+            Some((RST_STREAM, _, stream)) => reset.push(stream),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    answered.sort_unstable();
+    (answered, reset)
+}
+
+#[test]
+fn an_authority_need_not_be_one() {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    let plain = [
+        "127.0.0.1:2379",
+        "#initially=[http://127.0.0.1:2379]",
+        "/tmp/x.sock",
+        "unix:/x",
+        "svc/foo",
+        "a b",
+    ];
+    for name in plain {
+        let field = [vec![0x41], text(name)].concat();
+        assert_eq!(ask_twice(&server, &field), (vec![1, 3], vec![]), "{name}");
+    }
+    // "svc/foo" as clients shorten it.
+    let field = [&[0x41, 0x85][..], b"\x47\x72\x31\x29\xcf"].concat();
+    assert_eq!(ask_twice(&server, &field), (vec![1, 3], vec![]));
+    server.stop();
+    assert!(!server.log().contains("refused a request"), "{}", server.log_tail());
+}
+
+#[test]
+fn what_is_refused_is_said_why() {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    for _ in 0..100 {
+        // No :scheme, no :path.
+        let call = h2_frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x83]);
+        let mut stream = connect(&server.address());
+        stream.write_all(&http2(&[call])).unwrap();
+        while read_frame(&mut stream).is_some_and(|(kind, ..)| kind != RST_STREAM) {}
+    }
+    server.stop();
+    let log = server.log();
+    assert!(log.contains("missing scheme"), "{}", server.log_tail());
+    let lines = log.lines().filter(|line| line.contains("refused a request")).count();
+    assert!(lines < 50, "{lines} lines for 100 requests in a short time");
+}

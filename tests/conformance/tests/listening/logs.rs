@@ -1,0 +1,87 @@
+//! A log that nobody reads.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use quorate_test_support::certs::Pki;
+use quorate_test_support::server::Server;
+use quorate_test_support::{http, port, program, wait};
+use rustix::fs::OFlags;
+
+use crate::{PATIENCE, connect};
+
+/// Lines that a pipe and the server's memory together do not hold.
+const REJECTED: usize = 12_000;
+/// How long the server may take to stop: the log gets a second of it.
+const STOPS_WITHIN: Duration = Duration::from_secs(15);
+
+/// A server whose log goes to a pipe as well, with the other end of it, and a port with TLS.
+fn piped(folder: &std::path::Path) -> (Server, File, String) {
+    let pipe = folder.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+    let reader = OpenOptions::new().read(true).custom_flags(flags).open(&pipe).unwrap();
+    let pki = Pki::new(folder);
+    let [port] = port::free();
+    let address = format!("127.0.0.1:{port}");
+    let flags = [
+        format!("--cert-file={}", pki.path("server.crt").display()),
+        format!("--key-file={}", pki.path("server.key").display()),
+        format!("--listen-metrics-urls=https://{address}"),
+        "--log-outputs=stdout,stderr".to_owned(),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let to_pipe = format!("exec \"$@\" 2>{}", pipe.display());
+    let server =
+        Server::new(&program::quorate(), &flags).through(&["bash", "-c", &to_pipe, "bash"]);
+    (server, reader, address)
+}
+
+/// Reads what is in the pipe and comes until `part` is there.
+fn read_until(reader: &mut File, said: &mut String, part: &str) {
+    wait::until(part, PATIENCE, || {
+        let mut some = [0; 1 << 16];
+        if let Ok(length) = reader.read(&mut some) {
+            said.push_str(&String::from_utf8_lossy(&some[..length]));
+        }
+        said.contains(part).then_some(())
+    });
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, mut reader, secure) = piped(folder.path());
+    server.start();
+    for _ in 0..REJECTED {
+        // No hello of TLS. The server may have closed already.
+        connect(&secure).write_all(b"\x16\x03\x01\x00\x02no").ok();
+    }
+    assert!(http::get(&server.address(), "/version").is_some(), "clients are served");
+    // It is said how much is missing, as soon as somebody reads again.
+    let mut said = String::new();
+    read_until(&mut reader, &mut said, "lines of the log were dropped");
+    assert!(said.contains("rejected a connection"));
+    // The last words come out.
+    server.signal(rustix::process::Signal::TERM);
+    read_until(&mut reader, &mut said, "\"stopped\"");
+    server.wait_for_end();
+}
+
+#[test]
+fn a_member_stops_although_nobody_reads_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, _reader, secure) = piped(folder.path());
+    server.start();
+    for _ in 0..1000 {
+        connect(&secure).write_all(b"\x16\x03\x01\x00\x02no").ok();
+    }
+    let started = Instant::now();
+    server.stop();
+    assert!(started.elapsed() < STOPS_WITHIN, "{:?}", started.elapsed());
+    // The other output has all of it.
+    assert!(server.log().contains("\"stopped\""));
+}
