@@ -59,7 +59,7 @@ fn empty_pieces_say_nothing() {
         for _ in 0..1000 {
             stream.send(Bytes::new(), false);
         }
-        let create = pb::WatchCreateRequest { key: b"k".to_vec(), ..Default::default() };
+        let create = pb::WatchCreateRequest { key: "k".into(), ..Default::default() };
         let union = Some(pb::watch_request::RequestUnion::CreateRequest(create));
         stream.send(frame(&encoded(&pb::WatchRequest { request_union: union })), false);
         assert!(stream.wait_for_messages(1).await, "{:?}", stream.so_far().reset);
@@ -70,7 +70,7 @@ fn empty_pieces_say_nothing() {
 /// Asks twice, the second time with the authority that the table has from the first; returns
 /// which of the two were answered and which were reset.
 fn ask_twice(server: &Server, first: &[u8]) -> (Vec<u32>, Vec<u32>) {
-    let message = frame(&encoded(&pb::RangeRequest { key: b"k".to_vec(), ..Default::default() }));
+    let message = frame(&encoded(&pb::RangeRequest { key: "k".into(), ..Default::default() }));
     let call = |stream, authority: &[u8]| {
         let headers = call_headers(RANGE, authority);
         let headers = h2_frame(HEADERS, END_HEADERS, stream, &headers);

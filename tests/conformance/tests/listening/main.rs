@@ -89,7 +89,7 @@ fn encoded(message: &impl prost::Message) -> Bytes {
 
 /// Writes a value; fails unless that is acknowledged.
 async fn put(connection: &Connection, value: Vec<u8>) {
-    let request = pb::PutRequest { key: b"k".to_vec(), value, ..Default::default() };
+    let request = pb::PutRequest { key: "k".into(), value: value.into(), ..Default::default() };
     let answer = connection.method(PUT, &[encoded(&request)]).await;
     assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
 }

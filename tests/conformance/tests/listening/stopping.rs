@@ -74,11 +74,11 @@ fn requests_that_were_asked_are_answered() {
     let server = Server::start_new(&program::quorate(), &[]);
     run(async {
         let connection = Connection::open(&server.address()).await;
-        let range = encoded(&pb::RangeRequest { key: b"k".to_vec(), ..Default::default() });
+        let range = encoded(&pb::RangeRequest { key: "k".into(), ..Default::default() });
         // The connection is known to be served.
         connection.method(RANGE, &[range]).await;
         let value = vec![7; 10_000];
-        let request = pb::PutRequest { key: b"k".to_vec(), value, ..Default::default() };
+        let request = pb::PutRequest { key: "k".into(), value: value.into(), ..Default::default() };
         let message = frame(&encoded(&request));
         let mut calls = Vec::new();
         for _ in 0..REQUESTS {
