@@ -45,10 +45,24 @@ fn raise_limit() -> u64 {
 /// The places for connections. Cloning shares them.
 #[derive(Clone)]
 pub(crate) struct Places {
-    clients: Arc<Semaphore>,
-    members: Arc<Semaphore>,
-    watchers: Arc<Semaphore>,
-    full: Arc<Seldom>,
+    clients: Arc<Share>,
+    members: Arc<Share>,
+    watchers: Arc<Share>,
+}
+
+/// The places for one kind of connections.
+struct Share {
+    places: Arc<Semaphore>,
+    /// Says that they are all taken.
+    full: Seldom,
+}
+
+impl Share {
+    fn new(places: u64) -> Arc<Self> {
+        let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS);
+        let full = Seldom::new(FULL_PAUSE);
+        Arc::new(Self { places: Arc::new(Semaphore::new(places)), full })
+    }
 }
 
 impl Places {
@@ -57,34 +71,30 @@ impl Places {
         let files = raise_limit();
         let (members, clients) = shares(files);
         tracing::info!(files, clients, members, "connections at most, by the limit of open files");
-        let places = |count: u64| {
-            Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(Semaphore::MAX_PERMITS)))
-        };
         Self {
-            clients: places(clients),
-            members: places(members),
-            watchers: places(WATCHERS),
-            full: Arc::new(Seldom::new(FULL_PAUSE)),
+            clients: Share::new(clients),
+            members: Share::new(members),
+            watchers: Share::new(WATCHERS),
         }
     }
 
     /// Waits for a place at a port; it is free again when what is returned is dropped.
     pub(super) async fn take(&self, role: Role) -> Option<OwnedSemaphorePermit> {
-        let places = match role {
+        let share = match role {
             Role::Clients | Role::ClientsWithoutPages | Role::Pages => &self.clients,
             Role::Metrics => &self.watchers,
             Role::Peers => &self.members,
         };
-        if let Ok(place) = places.clone().try_acquire_owned() {
+        if let Ok(place) = share.places.clone().try_acquire_owned() {
             return Some(place);
         }
-        if self.full.allows().is_some() {
+        if share.full.allows().is_some() {
             tracing::warn!(
                 port = ?role,
                 "no more connections are taken until others end; raise the limit of open files"
             );
         }
-        places.clone().acquire_owned().await.ok()
+        share.places.clone().acquire_owned().await.ok()
     }
 }
 
