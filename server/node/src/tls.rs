@@ -1,10 +1,16 @@
 //! TLS of the ports and between members. Files that change are taken up by the next connection.
 
+mod certificate;
+mod chain;
 mod client;
+mod constraints;
+mod der;
 mod files;
-mod names;
+mod hosts;
 pub(crate) mod origin;
 mod server;
+mod signature;
+mod verifier;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,15 @@
 //! Reading certificates and keys.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
+use super::certificate::Certificate;
 use crate::config::TlsFlags;
 
 /// Why the files cannot be used.
@@ -21,9 +25,6 @@ pub(crate) enum TlsError {
     System { flag: &'static str, reason: String },
 }
 
-/// A certificate with its chain, and its key.
-pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
 fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = |source| TlsError::Read { flag, path: path.to_owned(), source };
     let pem = CertificateDer::pem_file_iter(path).map_err(read)?;
@@ -34,37 +35,74 @@ fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     }
 }
 
-/// Reads a certificate and its key.
-pub(super) fn pair(certificate: &Path, key: &Path, flags: &TlsFlags) -> Result<Pair, TlsError> {
+/// Reads a certificate with its chain, and its key.
+pub(super) fn pair(
+    certificate: &Path,
+    key: &Path,
+    flags: &TlsFlags,
+    provider: &CryptoProvider,
+) -> Result<Arc<SingleCertAndKey>, TlsError> {
+    let unusable = |flag, path: &Path, reason: String| TlsError::Unusable {
+        flag,
+        path: path.to_owned(),
+        reason,
+    };
     let chain = certificates(flags.certificate, certificate)?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Read {
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Read {
         flag: flags.key,
         path: key.to_owned(),
         source,
     })?;
-    Ok((chain, key))
+    let private = provider.key_provider.load_private_key(private);
+    let private = private.map_err(|error| unusable(flags.key, key, error.to_string()))?;
+    // Not rustls's own comparison, which does not read certificates of version 1.
+    let parsed = Certificate::parse(&chain[0])
+        .map_err(|reason| unusable(flags.certificate, certificate, reason.to_owned()))?;
+    if private.public_key().is_some_and(|public| public.as_ref() != parsed.key_info) {
+        let reason =
+            format!("it is not for the key in {}, which --{} names", key.display(), flags.key);
+        return Err(unusable(flags.certificate, certificate, reason));
+    }
+    Ok(Arc::new(CertifiedKey::new(chain, private).into()))
 }
 
-/// Reads the certificates of authorities.
-pub(super) fn authorities(path: &Path, flags: &TlsFlags) -> Result<RootCertStore, TlsError> {
+/// Reads the certificates of authorities: all that is in the file, or none. If one were left out,
+/// the members and clients below it would be refused, and the file would not show why.
+pub(super) fn authorities(path: &Path, flags: &TlsFlags) -> Result<Vec<Certificate>, TlsError> {
     let flag = flags.authorities;
-    let mut authorities = RootCertStore::empty();
-    for certificate in certificates(flag, path)? {
-        authorities.add(certificate).map_err(|error| TlsError::Unusable {
-            flag,
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
+    let unusable = |reason| TlsError::Unusable { flag, path: path.to_owned(), reason };
+    let read = |error| TlsError::Read {
+        flag,
+        path: path.to_owned(),
+        source: rustls::pki_types::pem::Error::Io(error),
+    };
+    let text = fs::read(path).map_err(read)?;
+    let begun = text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"-----BEGIN "));
+    let begun = begun.count();
+    let found = certificates(flag, path)?;
+    if found.len() != begun {
+        let others = begun.abs_diff(found.len());
+        return Err(unusable(format!(
+            "{others} of its {begun} blocks cannot be read as certificates; remove whatever else \
+             is in the file"
+        )));
     }
-    Ok(authorities)
+    let parsed = found.iter().enumerate().map(|(at, certificate)| {
+        let parsed = Certificate::parse(certificate);
+        parsed.map_err(|reason| {
+            let reason = format!("{reason}; replace it or remove it");
+            unusable(format!("certificate {} of {begun} in it cannot be read: {reason}", at + 1))
+        })
+    });
+    parsed.collect()
 }
 
 /// Reads the certificates of the system's authorities.
-pub(super) fn system_authorities(flags: &TlsFlags) -> Result<RootCertStore, TlsError> {
+pub(super) fn system_authorities(flags: &TlsFlags) -> Result<Vec<Certificate>, TlsError> {
     let found = rustls_native_certs::load_native_certs();
-    let mut authorities = RootCertStore::empty();
     // Those that cannot be read are not trusted, as with every other program.
-    authorities.add_parsable_certificates(found.certs);
+    let parsed = found.certs.iter().filter_map(|certificate| Certificate::parse(certificate).ok());
+    let authorities: Vec<Certificate> = parsed.collect();
     if authorities.is_empty() {
         let mut reasons = found.errors.iter().map(ToString::to_string);
         let reason = reasons.next().unwrap_or_else(|| "there are none".to_owned());

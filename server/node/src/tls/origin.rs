@@ -8,8 +8,8 @@ use futures_util::stream::FuturesUnordered;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::RData;
 use rustls::pki_types::CertificateDer;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::certificate::Certificate;
 
 /// Time for the names of an address, and again for the addresses of names.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -19,7 +19,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) enum OriginError {
     /// Nothing can be said of it.
     #[error("cannot read whom the certificate is for: {0}")]
-    Unreadable(String),
+    Unreadable(&'static str),
     /// It is somebody else's.
     #[error("the certificate is for {names}, not for {remote}, from where it is shown{problems}")]
     Elsewhere { remote: IpAddr, names: String, problems: String },
@@ -33,29 +33,14 @@ struct Names {
     hosts: Vec<String>,
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()?;
-    Some(address.to_canonical())
-}
-
 impl Names {
     fn of(certificate: &CertificateDer<'_>) -> Result<Self, OriginError> {
-        let unreadable = |error: &dyn ToString| OriginError::Unreadable(error.to_string());
-        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|e| unreadable(&e))?;
-        let extension = parsed.subject_alternative_name().map_err(|e| unreadable(&e))?;
-        let mut names = Self::default();
-        for name in extension.iter().flat_map(|extension| &extension.value.general_names) {
-            match name {
-                GeneralName::DNSName(host) => names.hosts.push(host.to_ascii_lowercase()),
-                GeneralName::IPAddress(bytes) => {
-                    let address = address(bytes);
-                    names.addresses.push(address.ok_or_else(|| unreadable(&"a bad address"))?);
-                }
-                _ => {}
-            }
-        }
-        Ok(names)
+        let parsed = Certificate::parse(certificate).map_err(OriginError::Unreadable)?;
+        let names = parsed.extensions.names;
+        Ok(Self {
+            addresses: names.addresses.iter().map(IpAddr::to_canonical).collect(),
+            hosts: names.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+        })
     }
 
     /// Whether whoever calls from `remote` is let in; `None` where that is up to the hosts.
@@ -196,15 +181,5 @@ mod tests {
             assert!(!names.accept_host(found), "{found}");
         }
         assert_eq!(names.hosts_to_look_up().collect::<Vec<_>>(), ["a.example"]);
-    }
-
-    #[test]
-    fn addresses_of_both_kinds_are_read() {
-        let mapped = "::ffff:10.0.0.1".parse::<std::net::Ipv6Addr>().unwrap().octets();
-        assert_eq!(address(&mapped), "10.0.0.1".parse().ok());
-        assert_eq!(address(&[10, 0, 0, 1]), "10.0.0.1".parse().ok());
-        let v6 = std::net::Ipv6Addr::LOCALHOST;
-        assert_eq!(address(&v6.octets()), Some(v6.into()));
-        assert_eq!(address(&[10, 0, 0]), None);
     }
 }

@@ -38,13 +38,17 @@ impl Authority {
 
     /// Vouches for somebody of this common name at these hosts and addresses.
     fn issue_for(&self, home: &Path, name: &str, hosts: &[&str]) -> ServerTls {
+        self.issue_with(home, name, hosts, &KeyPair::generate().unwrap())
+    }
+
+    /// Vouches for somebody who has a key.
+    fn issue_with(&self, home: &Path, name: &str, hosts: &[&str], key: &KeyPair) -> ServerTls {
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let certificate = params.signed_by(key, &self.0).unwrap();
         let files = ServerTls {
             certificate: home.join(format!("{name}.crt")),
             key: home.join(format!("{name}.key")),
@@ -101,6 +105,63 @@ async fn only_those_are_let_in_for_whom_the_authority_vouches() {
     assert!(refused.contains("UnknownCA") || refused.contains("UnknownIssuer"), "{refused}");
     let trusting = ClientTls { verifies: false, authorities: None, ..as_client(&b) };
     assert_eq!(shake(&stranger, &trusting).await, Ok(()));
+}
+
+#[tokio::test]
+async fn each_connection_shows_certificates_anew() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let files = Authority::new(home, "ca").issue(home, "a");
+    for version in [TlsVersion::V12, TlsVersion::V13] {
+        let versions = TlsVersions { oldest: version, newest: version };
+        let server = Tls::server(ServerTls { versions, ..files.clone() }).unwrap().current();
+        let mut client = (*Tls::client(as_client(&files)).unwrap().current()).clone();
+        // One that would go on with an earlier session if the server let it.
+        client.resumption = rustls::client::Resumption::default();
+        let client = Arc::new(client);
+        for _ in 0..2 {
+            let (here, there) = tokio::io::duplex(1 << 16);
+            let name = ServerName::try_from("localhost").unwrap();
+            let accepted = TlsAcceptor::from(server.clone()).accept(here);
+            let connected = TlsConnector::from(client.clone()).connect(name, there);
+            let (accepted, connected) = tokio::join!(accepted, connected);
+            let (mut accepted, mut connected) = (accepted.unwrap(), connected.unwrap());
+            // What a client can go on with comes before the first byte.
+            accepted.write_all(b"x").await.unwrap();
+            accepted.flush().await.unwrap();
+            assert_eq!(connected.read_u8().await.unwrap(), b'x');
+            let kind = accepted.get_ref().1.handshake_kind();
+            assert_eq!(kind, Some(rustls::HandshakeKind::Full), "{version:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_of_every_kind_are_spoken_with_in_both_versions() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let authority = Authority::new(home, "ca");
+    for (name, algorithm) in [
+        ("p256", &rcgen::PKCS_ECDSA_P256_SHA256),
+        ("p384", &rcgen::PKCS_ECDSA_P384_SHA384),
+        ("p521", &rcgen::PKCS_ECDSA_P521_SHA512),
+        ("ed25519", &rcgen::PKCS_ED25519),
+    ] {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let files = authority.issue_with(home, name, &["localhost"], &key);
+        for version in [TlsVersion::V12, TlsVersion::V13] {
+            let server = ServerTls {
+                versions: TlsVersions { oldest: version, newest: version },
+                ..files.clone()
+            };
+            // The client goes by the server, with a verifier and without.
+            for verifies in [true, false] {
+                let client = ClientTls { verifies, ..as_client(&files) };
+                assert_eq!(shake(&server, &client).await, Ok(()), "{name} with {version:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

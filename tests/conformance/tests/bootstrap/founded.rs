@@ -67,7 +67,7 @@ fn shake(url: &str, trusted: &Pki, shown: Option<(&Pki, &str)>) -> Result<(), St
     use std::io::{Read as _, Write as _};
     let mut authorities = rustls::RootCertStore::empty();
     authorities.add(CertificateDer::from_pem_file(trusted.path("ca.crt")).unwrap()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let builder = builder.with_root_certificates(authorities);

@@ -1,0 +1,3 @@
+module quorate.dev/tests/certificates
+
+go 1.26

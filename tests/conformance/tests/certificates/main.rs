@@ -1,0 +1,132 @@
+//! Which certificates are taken, of clients and between members: those that etcd takes.
+//!
+//! A Go program (`tests/conformance/certificates`) makes a table of them, good ones and bad ones.
+//! It says whether Go's own crypto/x509 takes each, and shows them to a server: as a client, and as
+//! members that the server calls.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bundles;
+mod members;
+mod taken;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use quorate_test_support::program;
+use quorate_test_support::require::{self, Need};
+use quorate_test_support::server::Server;
+use tempfile::TempDir;
+
+/// What Go thinks of a certificate and its chain, shown by a client or by a server.
+struct Case {
+    name: String,
+    /// In this order: of a client, of a server.
+    is_taken: [bool; 2],
+    /// Whether Quorate refuses it on purpose, although etcd does not.
+    is_stricter: bool,
+}
+
+/// The table, in a folder of its own.
+struct Table {
+    folder: TempDir,
+    program: PathBuf,
+    cases: Vec<Case>,
+}
+
+impl Table {
+    /// Makes all certificates. `None`, said loudly, without Go.
+    fn make(suite: &str) -> Option<Self> {
+        if !require::met(suite, &[Need::Program("go")]) {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("certificates");
+        let built = Command::new("go")
+            .args(["build", "-trimpath", "-o"])
+            .args([program.as_os_str(), ".".as_ref()])
+            .env("PATH", program::search_path())
+            .env("CGO_ENABLED", "0")
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("certificates"))
+            .status();
+        assert!(built.unwrap().success());
+        let mut table = Self { folder, program, cases: Vec::new() };
+        table.cases =
+            table.run(&["make", table.path("").to_str().unwrap()]).lines().map(case).collect();
+        Some(table)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs the Go program to its end and returns what it prints.
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(&self.program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The flags with which a server shows the certificate of a case, and asks for one; at the port
+    /// for clients with an empty prefix, for members with `peer-`.
+    fn flags(&self, prefix: &str, shown: &str) -> Vec<String> {
+        let file =
+            |flag: &str, name: &str| format!("--{prefix}{flag}-file={}", self.path(name).display());
+        vec![
+            file("cert", &format!("{shown}.crt")),
+            file("key", &format!("{shown}.key")),
+            file("trusted-ca", "trusted.pem"),
+            format!("--{prefix}client-cert-auth"),
+        ]
+    }
+
+    /// A server that asks for a certificate at each of its ports, and does not look from where one
+    /// is shown.
+    fn server(&self, program: &Path) -> Server {
+        let mut flags = self.flags("", "plain");
+        flags.extend(self.flags("peer-", "plain"));
+        flags.push("--peer-skip-client-san-verification".to_owned());
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Server::new(program, &flags).with_tls().with_peer_tls()
+    }
+
+    /// Asserts that each case was taken or refused: `said` has a line for each. `side` is 0 where
+    /// they were shown by a client, 1 where by a server.
+    fn assert_as_in_go(&self, what: &str, said: &str, side: usize, is_quorate: bool) {
+        let mut differ = Vec::new();
+        let mut lines = said.lines();
+        for Case { name, is_taken, is_stricter } in &self.cases {
+            let is_taken = is_taken[side] && !(*is_stricter && is_quorate);
+            let expected = format!("{name}\t{}", if is_taken { "takes" } else { "refuses" });
+            let found = lines.next().unwrap_or_default();
+            if found != expected {
+                differ.push(format!("{found} instead of: {expected}"));
+            }
+        }
+        assert_eq!(lines.next(), None);
+        let (count, all) = (differ.len(), self.cases.len());
+        assert!(differ.is_empty(), "{what}: {count} of {all} differ:\n{}", differ.join("\n"));
+    }
+}
+
+fn case(line: &str) -> Case {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [name, client, server, rules] = fields[..] else { panic!("{line}") };
+    let is_taken = [client, server].map(|word| word == "takes");
+    Case { name: name.to_owned(), is_taken, is_stricter: rules == "stricter" }
+}
+
+/// Asserts that a text has all of these parts.
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+/// Writes a file beside the table's.
+fn write(table: &Table, name: &str, parts: &[&[u8]]) -> String {
+    fs::write(table.path(name), parts.concat()).unwrap();
+    table.path(name).display().to_string()
+}

@@ -1,0 +1,41 @@
+//! Clusters whose members show each other certificates of every kind that etcd takes.
+
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+
+use crate::Table;
+
+/// Starts members that show these certificates, each to the others.
+fn start(table: &Table, kinds: [&str; 3]) -> [Server; 3] {
+    let mut members = [0, 1, 2].map(|at| {
+        let flags = table.flags("peer-", kinds[at]);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Server::new(&program::quorate(), &flags).named(&format!("m{at}")).with_peer_tls()
+    });
+    let listed =
+        members.each_ref().map(|member| format!("{}={}", member.name(), member.peer_url()));
+    let origin = format!("--initial-cluster={}", listed.join(","));
+    for member in &mut members {
+        member.set_origin(&[&origin]);
+        member.spawn();
+    }
+    // A member is ready when it has a leader that it can reach.
+    members.iter_mut().for_each(Server::wait_until_ready);
+    members
+}
+
+#[test]
+fn members_find_a_leader_with_certificates_of_every_kind() {
+    let Some(table) = Table::make("certificates between members") else { return };
+    for kinds in [
+        ["leaf-usage-any", "leaf-authority", "issuer-and-key-p521"],
+        ["self-authority", "issuer-p256-sha512", "leaf-usage-none"],
+        ["self-no-authority", "root-version-1", "middle"],
+    ] {
+        // Without the third, the first two need each other.
+        let mut members = start(&table, kinds);
+        members[2].stop();
+        members[0].stop();
+        members[0].start();
+    }
+}

@@ -1,0 +1,89 @@
+//! The whole table, at each port and from the side that calls, with Quorate and with etcd.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+
+use quorate_test_support::program;
+
+use crate::{Table, assert_says};
+
+#[test]
+fn quorate_takes_of_clients_what_go_takes() {
+    let Some(table) = Table::make("certificates of clients") else { return };
+    let mut server = table.server(&program::quorate());
+    server.start();
+    let folder = table.path("").display().to_string();
+    let said = table.run(&["show", &folder, &server.address()]);
+    table.assert_as_in_go("the port for clients", &said, 0, true);
+    let said = table.run(&["show", &folder, &server.peer_address()]);
+    table.assert_as_in_go("the port for members", &said, 0, true);
+    // For each that is refused, the log says whose it is, why, and what to do about it.
+    let log = server.log();
+    for parts in [
+        ["CN=root-no-authority", "it is not an authority's", "CA:TRUE"],
+        ["CN=root-usage-server", "clientAuth is not one of them", "issue CN=root-usage-server"],
+        ["CN=root-unknown", "no trusted authority is its issuer", "--peer-trusted-ca-file"],
+        ["CN=root-unknown", "no trusted authority is its issuer", "--trusted-ca-file"],
+        ["CN=leaf-expired", "it expired", "renew it"],
+        ["CN=rsa-1024", "1024 bits", "issue it for another key"],
+    ] {
+        let mut lines = log.lines();
+        let line = lines.find(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(line.is_some(), "no line says {parts:?}:\n{log}");
+    }
+    assert_says(&log, &["a certificate is refused", "\"subject\"", "\"reason\"", "\"fix\""]);
+}
+
+#[test]
+fn etcd_takes_of_clients_what_go_takes() {
+    let Some(etcd) = program::peer("certificates of etcd's clients", "etcd-3.7") else { return };
+    let Some(table) = Table::make("certificates of etcd's clients") else { return };
+    let mut server = table.server(&etcd);
+    server.start();
+    let folder = table.path("").display().to_string();
+    for address in [server.address(), server.peer_address()] {
+        let said = table.run(&["show", &folder, &address]);
+        table.assert_as_in_go("etcd", &said, 0, false);
+    }
+}
+
+/// What a server does with the certificates of members that it calls: one for each case.
+fn calls(table: &Table, program: &std::path::Path) -> String {
+    let mut members = Command::new(&table.program)
+        .args(["serve", table.path("").to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(members.stdout.take().unwrap());
+    let mut listed = Vec::new();
+    loop {
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        let Some((name, port)) = line.trim_end().split_once('\t') else { break };
+        listed.push(format!("{name}=https://127.0.0.1:{port}"));
+    }
+    let mut server = table.server(program);
+    listed.push(format!("{}={}", server.name(), server.peer_url()));
+    server.set_origin(&[&format!("--initial-cluster={}", listed.join(","))]);
+    server.spawn();
+    let mut found = String::new();
+    said.read_to_string(&mut found).unwrap();
+    assert!(members.wait().unwrap().success());
+    server.kill();
+    found
+}
+
+#[test]
+fn quorate_takes_of_members_what_go_takes() {
+    let Some(table) = Table::make("certificates of members") else { return };
+    let said = calls(&table, &program::quorate());
+    table.assert_as_in_go("calls of members", &said, 1, true);
+}
+
+#[test]
+fn etcd_takes_of_members_what_go_takes() {
+    let Some(etcd) = program::peer("certificates of etcd's members", "etcd-3.7") else { return };
+    let Some(table) = Table::make("certificates of etcd's members") else { return };
+    let said = calls(&table, &etcd);
+    table.assert_as_in_go("etcd's calls of members", &said, 1, false);
+}
