@@ -63,6 +63,8 @@ pub enum ApiError {
     DeadlineExceeded,
     /// The CORRUPT alarm is raised.
     Corrupt,
+    /// There is no such kind of alarm; etcd raises what it does not know.
+    UnknownAlarm,
     /// Leadership cannot go there.
     BadLeaderTransferee,
     /// There is no such member.
@@ -98,6 +100,7 @@ impl ApiError {
             | Self::InvalidClientApiVersion
             | Self::InvalidSortOption
             | Self::RequestTooLarge
+            | Self::UnknownAlarm
             | Self::MemberBadUrls => Code::InvalidArgument,
             Self::Compacted | Self::FutureRev | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::NoSpace => Code::ResourceExhausted,
@@ -139,6 +142,7 @@ impl ApiError {
             Self::Compacted => "etcdserver: mvcc: required revision has been compacted",
             Self::FutureRev => "etcdserver: mvcc: required revision is a future revision",
             Self::NoSpace => "etcdserver: mvcc: database space exceeded",
+            Self::UnknownAlarm => "etcdserver: unknown alarm type",
             Self::LeaseNotFound => "etcdserver: requested lease not found",
             Self::LeaseExist => "etcdserver: lease already exists",
             Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
@@ -208,6 +212,8 @@ impl From<Refusal> for ApiError {
             Refusal::LeaseTtlTooLarge => Self::LeaseTtlTooLarge,
             Refusal::NoSpace => Self::NoSpace,
             Refusal::Corrupt => Self::Corrupt,
+            Refusal::UnknownAlarm => Self::UnknownAlarm,
+            Refusal::UnknownMember => Self::MemberNotFound,
         }
     }
 }

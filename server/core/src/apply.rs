@@ -70,15 +70,21 @@ pub struct Applied {
     pub reply: Result<Reply, Refusal>,
     /// What others wait for.
     pub effects: Vec<Effect>,
+    /// The bytes that the command may have added, about: what a space quota counts.
+    pub cost: u64,
 }
 
 impl Applied {
     fn plain(reply: Reply) -> Result<Self, Error> {
-        Ok(Self { reply: Ok(reply), effects: Vec::new() })
+        Ok(Self { reply: Ok(reply), effects: Vec::new(), cost: 0 })
     }
 
     fn with(reply: Reply, effect: Effect) -> Result<Self, Error> {
-        Ok(Self { reply: Ok(reply), effects: vec![effect] })
+        Ok(Self { reply: Ok(reply), effects: vec![effect], cost: 0 })
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self { reply: Err(refusal), effects: Vec::new(), cost: 0 }
     }
 }
 
@@ -87,9 +93,10 @@ impl Store {
     pub fn apply(&mut self, at: LogPosition, payload: &Bytes) -> Result<Applied, Fault> {
         let command =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
-        let applied = match self.execute_command(command) {
-            Ok(applied) => applied,
-            Err(Error::Refusal(refusal)) => Applied { reply: Err(refusal), effects: Vec::new() },
+        let cost = quota::cost(&command);
+        let applied = match self.execute_command(command, cost) {
+            Ok(applied) => Applied { cost, ..applied },
+            Err(Error::Refusal(refusal)) => Applied::refused(refusal),
             Err(Error::Fault(fault)) => return Err(fault),
         };
         self.tally.end_step();
@@ -97,8 +104,8 @@ impl Store {
         Ok(applied)
     }
 
-    fn execute_command(&mut self, command: Command) -> Result<Applied, Error> {
-        self.check_alarms(&command)?;
+    fn execute_command(&mut self, command: Command, cost: u64) -> Result<Applied, Error> {
+        self.check_alarms(&command, cost)?;
         match command {
             Command::Put(put) => self.apply_put(&put),
             Command::DeleteRange(delete) => self.apply_delete_range(&delete),
@@ -114,7 +121,7 @@ impl Store {
 
     /// Refuses what raised alarms forbid: with NOSPACE what adds data, with CORRUPT every write to
     /// keys and leases.
-    fn check_alarms(&self, command: &Command) -> Result<(), Refusal> {
+    fn check_alarms(&self, command: &Command, cost: u64) -> Result<(), Refusal> {
         let (no_space, corrupt) = self.shared().tables(|tables| {
             if tables.alarms.is_empty() {
                 return (false, false);
@@ -125,7 +132,7 @@ impl Store {
         if corrupt && !maintains {
             return Err(Refusal::Corrupt);
         }
-        if no_space && quota::cost(command) > 0 {
+        if no_space && cost > 0 {
             return Err(Refusal::NoSpace);
         }
         Ok(())
@@ -207,7 +214,7 @@ impl Store {
                 effects.push(Effect::LeaseRevoked { id: *id });
             }
         }
-        Ok(Applied { reply: Ok(Reply::Done), effects })
+        Ok(Applied { reply: Ok(Reply::Done), effects, cost: 0 })
     }
 
     /// Ends a lease and deletes its keys in one revision; false when there is no such lease.
@@ -232,6 +239,7 @@ impl Store {
         match AlarmAction::try_from(request.action) {
             Ok(AlarmAction::Get) => alarms = self.shared().tables(|t| t.raised(request.alarm)),
             Ok(AlarmAction::Activate) if named => {
+                self.check_alarm(request)?;
                 self.change_tables([], |tables| tables.alarms.insert(alarm));
                 alarms.push(member);
                 effects.push(Effect::Alarms);
@@ -245,7 +253,20 @@ impl Store {
             Ok(AlarmAction::Activate) | Err(_) => {}
         }
         let reply = AlarmResponse { header: header(self.revision), alarms };
-        Ok(Applied { reply: Ok(Reply::Alarm(reply)), effects })
+        Ok(Applied { reply: Ok(Reply::Alarm(reply)), effects, cost: 0 })
+    }
+
+    /// Refuses to raise what nobody could mean, so that there are never more alarms than members
+    /// times kinds. An alarm of no member, id 0, speaks of the whole cluster, as etcd's own does.
+    fn check_alarm(&self, request: &AlarmRequest) -> Result<(), Refusal> {
+        if AlarmType::try_from(request.alarm).is_err() {
+            return Err(Refusal::UnknownAlarm);
+        }
+        let id = request.member_id;
+        match id == 0 || self.shared().tables(|tables| tables.members.contains_key(&id)) {
+            true => Ok(()),
+            false => Err(Refusal::UnknownMember),
+        }
     }
 
     fn apply_member_publish(&mut self, publish: MemberPublish) -> Result<Applied, Error> {

@@ -33,6 +33,12 @@ pub enum Refusal {
     /// The CORRUPT alarm is raised.
     #[error("the cluster is corrupt")]
     Corrupt,
+    /// No alarm is of this kind.
+    #[error("there is no such kind of alarm")]
+    UnknownAlarm,
+    /// No member has this id.
+    #[error("no member has this id")]
+    UnknownMember,
 }
 
 /// A failure after which the member must stop: its state can no longer be trusted or advanced.

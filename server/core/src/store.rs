@@ -252,7 +252,7 @@ impl Store {
             // Nobody comes back, but a member can be made the only one although it was removed.
             tables.removed.retain(|id| !members.contains(id));
             tables.members.retain(|id, _| members.contains(id));
-            tables.alarms.retain(|(_, id)| members.contains(id));
+            tables.alarms.retain(|(_, id)| members.contains(id) || !before.contains(id));
         });
         self.advance(at);
     }

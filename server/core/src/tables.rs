@@ -43,7 +43,8 @@ pub struct Tables {
 impl Tables {
     /// Whether some member raised this alarm.
     pub fn is_raised(&self, alarm: AlarmType) -> bool {
-        self.alarms.iter().any(|(kind, _)| *kind == alarm as i32)
+        let kind = alarm as i32;
+        self.alarms.range((kind, 0)..=(kind, u64::MAX)).next().is_some()
     }
 
     /// The raised alarms of a type; of every type for `NONE`.

@@ -10,8 +10,6 @@ use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
 use quorate_core::tables::Tables;
 use quorate_core::{Command, Fault, Refusal, Reply, quota as costs};
-use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
-use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use quorate_proto::peer::peer_server::PeerServer;
 use quorate_storage::OnFault;
 use quorate_storage::base::engine::Sizes;
@@ -33,7 +31,7 @@ use crate::network::links::Links;
 use crate::network::server::PeerService;
 use crate::peer::Inner;
 use crate::progress::Progress;
-use crate::quota::Quota;
+use crate::quota::{self, Quota};
 use crate::request::RequestError;
 use crate::start::{Options, Origin, StartError, assemble};
 use crate::types::Peer;
@@ -168,6 +166,10 @@ impl Member {
         let patience = self.options.election_timeout;
         run(Box::pin(async move { watch_disk(&inner, &flusher, patience).await }));
         run(Box::pin(exclusion::ask_around(self.links.clone(), self.status())));
+        let (quota, store, consensus) =
+            (self.quota.clone(), self.store.clone(), self.consensus.clone());
+        let (me, within) = (self.identity.member_id, self.options.request_timeout);
+        run(Box::pin(async move { quota.raise(me, &store, &*consensus, within).await }));
     }
 
     /// Waits until it turns out that the cluster goes on without this member, which then must stop.
@@ -322,16 +324,13 @@ impl Member {
 
     /// Checks a command against the quota; raises the alarm when it does not fit any more.
     pub async fn check_quota(&self, command: &Command) -> Result<(), RequestError> {
-        let cost = costs::cost(command);
-        if cost == 0 || self.quota.allows(cost) {
+        if self.quota.allows(costs::cost(command)) {
             return Ok(());
         }
-        let alarm = AlarmRequest {
-            action: AlarmAction::Activate as i32,
-            member_id: self.identity.member_id,
-            alarm: AlarmType::Nospace as i32,
-        };
-        self.propose(&Command::Alarm(alarm)).await?;
+        // Whether the alarm could be raised makes no difference to the client, as in etcd.
+        if let Err(error) = self.propose(&quota::alarm(self.identity.member_id)).await {
+            tracing::warn!(%error, "the alarm is not raised yet");
+        }
         Err(Refusal::NoSpace.into())
     }
 

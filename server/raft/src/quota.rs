@@ -1,19 +1,56 @@
 //! The space quota: when writes that add data are refused.
+//!
+//! It is checked twice, as in etcd. A member that is asked checks a request before it proposes it.
+//! Each member checks each command again when it applies it, against its own quota: whatever came
+//! by another member, or was proposed together with it, counts as well. What is applied stays
+//! applied, because the state is a function of the log alone. But its client is told that there is
+//! no space, and the member raises the alarm, with which all members refuse what follows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use quorate_storage::base::engine::Sizes;
+use parking_lot::Mutex;
+use quorate_core::Command;
+use quorate_core::store::Shared;
+use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
+use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
+use tokio::sync::Notify;
+
+use crate::consensus::Consensus;
 
 /// Quota when none is configured, as in etcd.
 const DEFAULT_BYTES: u64 = 2 << 30;
 
+/// An answer that goes out when the alarm is raised.
+type Held = Box<dyn FnOnce() + Send>;
+
 /// Compares what the database holds with what it may hold. What counts is the data in use, not
 /// the length of a file: space that a compaction freed can be used again at once.
-#[derive(Debug)]
+#[derive(Default)]
 pub struct Quota {
     /// 0 for no quota.
     limit: u64,
     used: AtomicU64,
+    exceeded: Mutex<Exceeded>,
+    wake: Notify,
+}
+
+/// What was applied although it did not fit.
+#[derive(Default)]
+struct Exceeded {
+    /// What the last such command costs.
+    cost: u64,
+    /// Answers of this member's clients; no more than there are proposals under way.
+    held: Vec<Held>,
+}
+
+/// The command with which a member says that it has no space.
+pub(crate) fn alarm(member_id: u64) -> Command {
+    Command::Alarm(AlarmRequest {
+        action: AlarmAction::Activate as i32,
+        member_id,
+        alarm: AlarmType::Nospace as i32,
+    })
 }
 
 impl Quota {
@@ -24,7 +61,7 @@ impl Quota {
             Ok(bytes) => bytes,
             Err(_) => 0,
         };
-        Self { limit, used: AtomicU64::new(0) }
+        Self { limit, ..Self::default() }
     }
 
     /// The quota in bytes; 0 for none.
@@ -32,13 +69,67 @@ impl Quota {
         self.limit
     }
 
-    /// Whether a request that adds `cost` bytes may be proposed.
+    /// Whether a request that adds `cost` bytes fits.
     pub fn allows(&self, cost: u64) -> bool {
-        self.limit == 0 || self.used.load(Ordering::Relaxed) + cost < self.limit
+        cost == 0 || self.limit == 0 || self.used.load(Ordering::Relaxed) + cost < self.limit
     }
 
-    /// Notes what is in use.
-    pub(crate) fn measure(&self, sizes: Sizes, layer_bytes: usize) {
-        self.used.store(sizes.in_use + layer_bytes as u64, Ordering::Relaxed);
+    /// Notes how many bytes are in use: the rows of the database, and what is in memory alone.
+    pub(crate) fn measure(&self, used: u64) {
+        self.used.store(used, Ordering::Relaxed);
+    }
+
+    /// A command of this cost was applied and did not fit.
+    pub(crate) fn note_exceeded(&self, cost: u64) {
+        self.exceeded.lock().cost = cost;
+        self.wake.notify_one();
+    }
+
+    /// Keeps the answer to such a command until the alarm is raised, so that its client sees it.
+    pub(crate) fn hold(&self, answer: Held) {
+        self.exceeded.lock().held.push(answer);
+        self.wake.notify_one();
+    }
+
+    /// Raises the alarm whenever something was applied that did not fit.
+    pub(crate) async fn raise(
+        &self,
+        member_id: u64,
+        store: &Shared,
+        consensus: &dyn Consensus,
+        within: Duration,
+    ) {
+        loop {
+            self.wake.notified().await;
+            let Exceeded { cost, held } = std::mem::take(&mut *self.exceeded.lock());
+            // What a start applies again may have been mended since.
+            let is_over = !held.is_empty() || !self.allows(cost);
+            if is_over && !store.tables(|tables| tables.is_raised(AlarmType::Nospace)) {
+                tracing::warn!(quota = self.limit, "the data exceed the space quota");
+                let raised = consensus.propose(alarm(member_id).encode());
+                match tokio::time::timeout(within, raised).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "the alarm is not raised yet"),
+                    Err(_) => tracing::warn!("the alarm is not raised in time"),
+                }
+            }
+            held.into_iter().for_each(|answer| answer());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_adds_nothing_always_fits() {
+        let quota = Quota::new(1000);
+        quota.measure(700);
+        assert!(quota.allows(299) && !quota.allows(300));
+        quota.measure(5000);
+        assert!(quota.allows(0) && !quota.allows(1));
+        assert!(Quota::new(-1).allows(u64::MAX));
+        assert_eq!(Quota::new(0).limit(), DEFAULT_BYTES);
     }
 }

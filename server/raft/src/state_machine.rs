@@ -42,6 +42,9 @@ pub(crate) enum SnapshotHandle {
 /// answers to one connection are written together.
 type Answers = Vec<(ApplyResponder<TypeConfig>, Answer)>;
 
+/// What the state machine says to a command.
+type Reply = Result<quorate_core::Reply, Refusal>;
+
 /// The store as openraft sees it.
 pub(crate) struct StateMachine {
     store: Store,
@@ -59,6 +62,8 @@ pub(crate) struct StateMachine {
     me: u64,
     /// Clients of this member whose commands another one proposed.
     waiters: Arc<Waiters>,
+    /// Bytes that the quota counts beside the active layer.
+    settled: u64,
     /// Empty between batches, as is `forwarded`: their memory is used again.
     answers: Answers,
     forwarded: Vec<(Waiter, Answer)>,
@@ -97,6 +102,7 @@ impl StateMachine {
             rotated,
             me: parts.me,
             waiters: parts.waiters,
+            settled: 0,
             answers: Answers::new(),
             forwarded: Vec::new(),
             batch: Batch::default(),
@@ -132,8 +138,15 @@ impl StateMachine {
         }
     }
 
-    fn apply_entry(&mut self, entry: Entry) -> Result<Answer, Fault> {
+    /// Applies an entry and sees to it that whoever waits for it gets the answer.
+    fn apply_entry(
+        &mut self,
+        entry: Entry,
+        responder: Option<ApplyResponder<TypeConfig>>,
+    ) -> Result<(), Fault> {
         let at = position(&entry.log_id);
+        let mut answer = None;
+        let mut forwarded = None;
         match entry.payload {
             EntryPayload::Blank => self.store.apply_blank(at),
             EntryPayload::Membership(membership) => {
@@ -146,25 +159,49 @@ impl StateMachine {
                 self.store.apply_membership(at, stored, &before, &now);
             }
             EntryPayload::Normal(payload) => {
-                let answer = Some(self.apply_command(at, &payload.command())?);
-                if let Some(origin) = payload.origin().filter(|origin| origin.member == self.me)
-                    && let Some(waiting) = self.waiters.take(origin.sequence)
-                {
-                    self.forwarded.push((waiting, answer));
-                    return Ok(None);
+                let (reply, fits) = self.apply_command(at, &payload.command())?;
+                let origin = payload.origin().filter(|origin| origin.member == self.me);
+                forwarded = origin.and_then(|origin| self.waiters.take(origin.sequence));
+                if !fits {
+                    self.hold(responder, forwarded, reply);
+                    return Ok(());
                 }
-                return Ok(answer);
+                answer = Some(reply);
             }
         }
-        Ok(None)
+        if let Some(waiting) = forwarded {
+            self.forwarded.push((waiting, answer.take()));
+        }
+        if let Some(responder) = responder {
+            self.answers.push((responder, answer));
+        }
+        Ok(())
     }
 
-    fn apply_command(
-        &mut self,
-        at: LogPosition,
-        payload: &Bytes,
-    ) -> Result<Result<quorate_core::Reply, Refusal>, Fault> {
-        let Applied { reply, effects } = self.store.apply(at, payload)?;
+    /// Keeps answers to a command that did not fit until the alarm is raised.
+    fn hold(
+        &self,
+        responder: Option<ApplyResponder<TypeConfig>>,
+        forwarded: Option<Waiter>,
+        reply: Reply,
+    ) {
+        if let Some(waiting) = forwarded {
+            let reply = reply.clone();
+            self.quota.hold(Box::new(move || {
+                // A client that went away is not missed.
+                waiting.send(Ok(Some(reply))).ok();
+            }));
+        }
+        if let Some(responder) = responder {
+            self.quota.hold(Box::new(move || responder.send(Some(reply))));
+        }
+    }
+
+    /// Applies a command. Also tells whether it fits the quota of this member: one that does not is
+    /// applied all the same, and answered as if it were not.
+    fn apply_command(&mut self, at: LogPosition, payload: &Bytes) -> Result<(Reply, bool), Fault> {
+        self.quota.measure(self.settled + self.store.active_bytes() as u64);
+        let Applied { mut reply, effects, cost } = self.store.apply(at, payload)?;
         for effect in effects {
             match effect {
                 Effect::LeaseGranted { id, ttl } => {
@@ -179,10 +216,24 @@ impl StateMachine {
                 Effect::Compacted { .. } => {}
             }
         }
+        let fits = reply.is_err() || self.quota.allows(cost);
+        if !fits {
+            self.quota.note_exceeded(cost);
+            reply = Err(Refusal::NoSpace);
+        }
         if let Some(kind) = Kind::of(payload) {
             self.batch.note(kind, &reply);
         }
-        Ok(reply)
+        Ok((reply, fits))
+    }
+
+    /// Brings what the quota counts up to date. Sizes are read first: a flush that ends in between
+    /// is then counted once and not twice.
+    fn measure(&mut self) {
+        let in_use = self.flusher.engine().sizes().in_use;
+        let (active, layers) = (self.store.active_bytes(), self.store.shared().layer_bytes());
+        self.settled = in_use + layers.saturating_sub(active) as u64;
+        self.quota.measure(self.settled + active as u64);
     }
 
     /// Stops the member: its state can no longer be trusted.
@@ -208,18 +259,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let started = Instant::now();
         self.make_room().await;
         self.store.begin_batch();
+        self.measure();
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
-            let answer = self.apply_entry(entry).map_err(|fault| self.fail(&fault))?;
-            if let Some(responder) = responder {
-                self.answers.push((responder, answer));
-            }
+            self.apply_entry(entry, responder).map_err(|fault| self.fail(&fault))?;
         }
         if let Some(applied) = self.store.applied() {
             self.progress.advance(applied.index);
             self.waiters.applied(applied.term);
         }
-        self.quota.measure(self.flusher.engine().sizes(), self.store.active_bytes());
+        self.measure();
         self.metrics.operations.add(&self.store.take_tally());
         self.metrics.durations.applied(&mut self.batch, started);
         for (responder, answer) in self.answers.drain(..) {
@@ -260,6 +309,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.membership = meta.last_membership.clone();
         self.members.send_replace(peers_of(&self.membership));
         self.rotated = self.store.applied().map_or(0, |at| at.index);
+        self.measure();
         self.lessor.replaced();
         self.waiters.replaced(self.store.applied().map_or(0, |at| at.term));
         self.metrics.alarms_changed(self.store.shared());

@@ -398,7 +398,8 @@ fn maintenance() {
             rivals.same(&format!("{hash:?}"), HASH_KV, &hash).await;
         }
         for alarm in [i32::MIN, -1, 3, 99, i32::MAX] {
-            for action in 0..=2 {
+            // Not raised: etcd raises whatever it does not know, for good, and is slower for each.
+            for action in [0, 2] {
                 for member_id in [0, 99] {
                     let bad = pb::AlarmRequest { action, member_id, alarm };
                     rivals.same(&format!("{bad:?}"), ALARM, &bad).await;

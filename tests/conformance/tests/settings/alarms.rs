@@ -1,0 +1,57 @@
+//! What alarms can be raised: those that exist, of members that exist.
+
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::program;
+use tonic::Code;
+
+use super::{alarm, alarms, id, put};
+
+const RAISE: i32 = 1;
+const CLEAR: i32 = 2;
+
+#[test]
+fn there_are_no_more_than_members_times_kinds() {
+    let cluster = Cluster::start_new(&program::quorate(), 1, &[]);
+    for kind in [i32::MIN, -1, 3, 99, i32::MAX] {
+        for member in [0, 1, id(&cluster, 0)] {
+            let refused = alarm(&cluster, 0, [RAISE, kind], member).unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{kind}: {refused}");
+            assert_eq!(refused.message(), "etcdserver: unknown alarm type");
+            assert_eq!(alarm(&cluster, 0, [CLEAR, kind], member).unwrap(), []);
+        }
+    }
+    for kind in [1, 2] {
+        for member in [1, u64::MAX] {
+            let refused = alarm(&cluster, 0, [RAISE, kind], member).unwrap_err();
+            assert_eq!(refused.code(), Code::NotFound, "{member}: {refused}");
+            assert_eq!(refused.message(), "etcdserver: member not found");
+        }
+    }
+    put(&cluster, 0, "k", 1).unwrap();
+    assert_eq!(alarms(&cluster, 0), []);
+    // An alarm of no member is etcd's own, when it cannot tell whose data are corrupt.
+    let raised = [(1, id(&cluster, 0)), (1, 0), (2, id(&cluster, 0)), (2, 0)];
+    for (kind, member) in raised {
+        for _ in 0..2 {
+            assert_eq!(alarm(&cluster, 0, [RAISE, kind], member).unwrap().len(), 1);
+        }
+    }
+    assert_eq!(alarms(&cluster, 0).len(), raised.len());
+    for (kind, member) in raised {
+        assert_eq!(alarm(&cluster, 0, [CLEAR, kind], member).unwrap().len(), 1);
+    }
+    put(&cluster, 0, "k", 1).unwrap();
+}
+
+/// A member that leaves takes its alarms along; one of the whole cluster stays.
+#[test]
+fn they_leave_with_their_member() {
+    let mut cluster = Cluster::start_new(&program::quorate(), 3, &[]);
+    let leaving = id(&cluster, 2);
+    assert_eq!(alarm(&cluster, 0, [RAISE, 1], leaving).unwrap().len(), 1);
+    assert_eq!(alarm(&cluster, 0, [RAISE, 2], 0).unwrap().len(), 1);
+    cluster.members[2].kill();
+    cluster.remove(0, 2);
+    let left = alarms(&cluster, 0);
+    assert_eq!(left.iter().map(|a| (a.alarm, a.member_id)).collect::<Vec<_>>(), [(2, 0)]);
+}
