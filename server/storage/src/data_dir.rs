@@ -7,7 +7,8 @@
 //!   <data-dir>/member/db/         the database
 //! ```
 //!
-//! `member` and everything in it belong to the user alone.
+//! `member` and everything in it belong to the user alone. Where somebody else has opened them since,
+//! as a kubelet does that gives a volume to a pod's group, they are closed again.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -17,8 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::wal::sync_dir;
-use crate::{base, wal};
+use crate::{base, sync, wal};
 
 /// Version of the directory's layout.
 const FORMAT: u32 = 1;
@@ -37,8 +37,8 @@ pub enum DataDirError {
     },
     /// Others could read or replace what is in it.
     #[error(
-        "the data directory {path} has permissions {mode:03o}, so that other users can {can} it; \
-         run `chmod 700 {path}`"
+        "the data directory {path} has permissions {mode:03o}, so that other users can {can} it, and \
+         belongs to user {owner}, not to user {user} who runs this; run `chmod 700 {path}`"
     )]
     Permissions {
         /// The directory.
@@ -47,6 +47,10 @@ pub enum DataDirError {
         mode: u32,
         /// What they allow.
         can: &'static str,
+        /// Whose it is.
+        owner: u32,
+        /// Who runs this.
+        user: u32,
     },
     /// Another process uses it.
     #[error("the data directory {path} is in use by another process")]
@@ -141,10 +145,16 @@ impl DataDir {
             move |source| DataDirError::Io { path, source }
         };
         create_private(path).map_err(io_error(path))?;
-        refuse_mode(path, 0o002, "change")?;
+        let opened = opened_to_others(path, 0o002, "change")?;
         refuse_foreign(path, &member)?;
+        if let Some(mode) = opened {
+            set_mode(path, mode)?;
+        }
         create_private(&member).map_err(io_error(&member))?;
-        refuse_mode(&member, 0o077, "read")?;
+        if let Some(mode) = opened_to_others(&member, 0o077, "read")? {
+            set_mode(&member, mode)?;
+        }
+        close(&member)?;
         let lock_path = member.join("LOCK");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -210,18 +220,66 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
+        Some(parent) if !parent.as_os_str().is_empty() => sync::dir(parent),
+        _ => sync::dir(Path::new(".")),
     }
 }
 
-fn refuse_mode(path: &Path, forbidden: u32, can: &'static str) -> Result<(), DataDirError> {
+/// The permissions that a directory must be given, when it has others that are forbidden.
+///
+/// # Errors
+/// It has them and is somebody else's.
+fn opened_to_others(
+    path: &Path,
+    forbidden: u32,
+    can: &'static str,
+) -> Result<Option<u32>, DataDirError> {
     let metadata = std::fs::metadata(path)
         .map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
-    let mode = metadata.permissions().mode() & 0o777;
+    let mode = metadata.mode() & 0o7777;
     // A sticky directory lets others add files but not replace ours.
-    if mode & forbidden != 0 && metadata.mode() & 0o1000 == 0 {
-        return Err(DataDirError::Permissions { path: path.to_owned(), mode, can });
+    let is_safe = forbidden == 0o002 && mode & 0o1000 != 0;
+    if mode & forbidden == 0 || is_safe {
+        return Ok(None);
+    }
+    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != user {
+        let (path, mode) = (path.to_owned(), mode & 0o777);
+        return Err(DataDirError::Permissions { path, mode, can, owner, user });
+    }
+    Ok(Some(mode & !forbidden))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), DataDirError> {
+    tracing::info!(
+        path = %path.display(),
+        mode = format!("{mode:04o}"),
+        "other users could use it: its permissions are set anew"
+    );
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(|source| DataDirError::Io { path: path.to_owned(), source })
+}
+
+/// Takes from others what they may do with the user's files and directories below `dir`.
+fn close(dir: &Path) -> Result<(), DataDirError> {
+    let io_error = |source| DataDirError::Io { path: dir.to_owned(), source };
+    for entry in std::fs::read_dir(dir).map_err(io_error)? {
+        let entry = entry.map_err(io_error)?;
+        // Of a link, the link itself.
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            // Another process that uses the directory may have removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io_error(error)),
+        };
+        let (path, mode) = (entry.path(), metadata.mode() & 0o7777);
+        let is_open = mode & 0o077 != 0 && !metadata.is_symlink();
+        if is_open && metadata.uid() == rustix::process::geteuid().as_raw() {
+            set_mode(&path, mode & !0o077)?;
+        }
+        if metadata.is_dir() {
+            close(&path)?;
+        }
     }
     Ok(())
 }
@@ -272,9 +330,9 @@ fn write_identity(
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(sealed.as_bytes())?;
-    file.sync_all()?;
+    sync::all(&file)?;
     std::fs::rename(&temporary, path)?;
-    sync_dir(dir)
+    sync::dir(dir)
 }
 
 fn read_identity(path: &Path) -> Result<Option<(Identity, Founders)>, DataDirError> {
@@ -342,19 +400,26 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_change_or_read_is_refused() {
+    fn what_others_could_change_or_read_is_closed_again() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("data");
         drop(DataDir::open(&path).unwrap());
-        for (target, mode) in [("data", 0o777), ("data/member", 0o755), ("data/member", 0o750)] {
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        for (target, opened, closed) in [
+            ("data", 0o777, 0o775),
+            ("data/member", 0o755, 0o700),
+            ("data/member", 0o770, 0o700),
+            ("data/member/LOCK", 0o660, 0o600),
+        ] {
             let target = home.path().join(target);
-            set_mode(&target, mode);
-            assert!(matches!(DataDir::open(&path), Err(DataDirError::Permissions { .. })));
-            set_mode(&target, 0o700);
+            set_mode(&target, opened);
+            DataDir::open(&path).unwrap();
+            assert_eq!(mode(&target), closed, "{}", target.display());
         }
         // What lies in `member` stays private whoever may look into the directory above it.
         set_mode(&path, 0o755);
         DataDir::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o755);
     }
 
     #[test]

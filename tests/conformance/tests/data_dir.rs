@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quorate_test_conformance::faults::{Acknowledged, refused};
@@ -64,6 +64,9 @@ fn one_that_cannot_be_made() {
 
 #[test]
 fn one_that_others_can_write_or_read() {
+    if !require::met("data directory of another user", &[Need::Root]) {
+        return;
+    }
     let home = TempDir::new().unwrap();
     let (mut server, keys) = used(&home);
     let data_dir = server.data_dir();
@@ -72,15 +75,103 @@ fn one_that_others_can_write_or_read() {
         (data_dir.clone(), 0o722),
         (data_dir.join("member"), 0o755),
         (data_dir.join("member"), 0o740),
+        (data_dir.join("member"), 0o1777),
     ] {
         set_mode(&path, mode);
+        chown(&path, Some(SOMEBODY), None).unwrap();
         let said = refused(&mut server);
         let fix = format!("chmod 700 {}", path.display());
-        says(&said, &[&format!("{mode:o}"), &fix]);
+        says(&said, &[&format!("{:o}", mode & 0o777), &fix, &format!("to user {SOMEBODY}")]);
+        chown(&path, Some(0), None).unwrap();
         set_mode(&path, 0o700);
     }
     server.start();
     assert_eq!(keys.missing(&server), None);
+}
+
+/// A user who is not this one.
+const SOMEBODY: u32 = 65_532;
+/// The group of a pod.
+const FS_GROUP: u32 = 2000;
+
+/// Everything below a directory, and the directory.
+fn tree(path: &Path) -> Vec<PathBuf> {
+    let mut all = vec![path.to_path_buf()];
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            all.extend(tree(&entry.unwrap().path()));
+        }
+    }
+    all
+}
+
+/// What a kubelet does to a volume before each start of a pod that has a group for its files.
+fn give_to_group(path: &Path, group: Option<u32>) {
+    for path in tree(path) {
+        chown(&path, None, group).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        set_mode(&path, mode | if path.is_dir() { 0o2770 } else { 0o660 });
+    }
+}
+
+fn assert_private(member: &Path) {
+    for path in tree(member) {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+    }
+}
+
+#[test]
+fn one_that_was_opened_to_others_is_closed_again() {
+    let home = TempDir::new().unwrap();
+    let (mut server, keys) = used(&home);
+    for _ in 0..2 {
+        give_to_group(&server.data_dir(), None);
+        server.start();
+        assert_eq!(keys.missing(&server), None);
+        server.stop();
+        assert_private(&server.data_dir().join("member"));
+    }
+    // What everybody may write to, too.
+    set_mode(&server.data_dir(), 0o777);
+    server.start();
+    let mode = fs::metadata(server.data_dir()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o002, 0, "{mode:o}");
+}
+
+/// A pod whose user is not root and owns nothing of the volume but what it made there.
+#[test]
+fn one_on_a_volume_with_an_fs_group() {
+    let needs = [Need::Root, Need::Program("setpriv")];
+    if !require::met("volume with an fsGroup", &needs) {
+        return;
+    }
+    for below in ["", "data"] {
+        let home = TempDir::new().unwrap();
+        set_mode(home.path(), 0o755);
+        let program = home.path().join("quorate");
+        fs::copy(program::quorate(), &program).unwrap();
+        let volume = home.path().join("volume");
+        fs::create_dir(&volume).unwrap();
+        chown(&volume, None, Some(FS_GROUP)).unwrap();
+        set_mode(&volume, 0o2775);
+        let (user, group) = (format!("--reuid={SOMEBODY}"), format!("--groups={FS_GROUP}"));
+        let regid = format!("--regid={SOMEBODY}");
+        let mut server = Server::in_folder(&program, &home.path().join("server"), &[])
+            .through(&["setpriv", &user, &regid, &group, "--"]);
+        server.set_data_dir(&volume.join(below));
+        server.start();
+        let mut keys = Acknowledged::default();
+        assert_eq!(keys.write(&server, 20, 100), None);
+        server.stop();
+        for _ in 0..2 {
+            give_to_group(&volume, Some(FS_GROUP));
+            server.start();
+            assert_eq!(keys.missing(&server), None);
+            server.stop();
+            assert_private(&server.data_dir().join("member"));
+        }
+    }
 }
 
 #[test]
