@@ -5,6 +5,7 @@ mod cluster;
 mod duration;
 mod integrity;
 mod memory;
+mod number;
 mod reader;
 mod security;
 pub(crate) mod url;
@@ -75,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) logging: Logging,
     pub(crate) raft: quorate_raft::Options,
     pub(crate) api: quorate_api::Options,
+    /// Whether what is written is on the disk before it is acknowledged.
+    pub(crate) is_durable: bool,
     /// What to tell the user, although it stops nothing.
     pub(crate) warnings: Vec<String>,
 }
@@ -94,6 +97,7 @@ impl Config {
         let mut raft = read_raft(&mut reader);
         let api = read_api(&mut reader, raft.election_timeout);
         raft.memory_budget = memory::read(&mut reader, api.max_request_bytes);
+        let is_durable = read_durability(&mut reader);
         let config = Self {
             data_dir: reader.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
             advertised_client_urls,
@@ -103,6 +107,7 @@ impl Config {
             logging: read_logging(&mut reader),
             api,
             raft,
+            is_durable,
             warnings: reader.warnings,
             name,
             ports,
@@ -141,14 +146,6 @@ fn read_advertised(reader: &mut Reader<'_>) -> Vec<Url> {
 
 fn read_logging(reader: &mut Reader<'_>) -> Logging {
     reader.choice("logger", &[("zap", ())]);
-    let levels = [
-        ("debug", Level::DEBUG),
-        ("info", Level::INFO),
-        ("warn", Level::WARN),
-        ("error", Level::ERROR),
-        ("panic", Level::ERROR),
-        ("fatal", Level::ERROR),
-    ];
     let outputs = reader.text("log-outputs");
     let outputs = outputs.split(',').map(|output| match output.trim() {
         // Under systemd, what goes to the error output is in the journal.
@@ -161,10 +158,37 @@ fn read_logging(reader: &mut Reader<'_>) -> Logging {
         reader.problem("log-outputs", "an output is empty; name default, stderr, stdout or files");
     }
     Logging {
-        level: reader.choice("log-level", &levels),
+        level: read_level(reader),
         is_json: reader.choice("log-format", &[("json", true), ("console", false)]),
         outputs,
     }
+}
+
+/// The level, under any name and in any case that etcd's logger takes.
+fn read_level(reader: &mut Reader<'_>) -> Level {
+    let text = reader.text("log-level");
+    match text.to_ascii_lowercase().as_str() {
+        "debug" => Level::DEBUG,
+        "info" | "" => Level::INFO,
+        "warn" | "warning" => Level::WARN,
+        "error" | "dpanic" | "panic" | "fatal" => Level::ERROR,
+        _ => {
+            let names = "debug, info, warn, error, dpanic, panic, fatal";
+            reader.problem("log-level", format!("{text:?} is none of {names}"));
+            Level::INFO
+        }
+    }
+}
+
+fn read_durability(reader: &mut Reader<'_>) -> bool {
+    let is_unsafe = reader.switch("unsafe-no-fsync");
+    if is_unsafe {
+        reader.warn(
+            "--unsafe-no-fsync: a crash of the machine loses acknowledged writes, and a member \
+             that lost some can make the cluster lose them",
+        );
+    }
+    !is_unsafe
 }
 
 fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {

@@ -4,6 +4,7 @@
 //! [`crate::config`] reads them.
 
 mod cluster;
+mod elsewhere;
 mod security;
 
 use std::collections::BTreeMap;
@@ -11,13 +12,14 @@ use std::ffi::OsString;
 
 use clap::builder::StyledStr;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 /// The variables that set flags begin with this.
 const ENV_PREFIX: &str = "ETCD_";
-/// Variables with the prefix that are not flags: the architecture switch of etcd's own binary, and
-/// what images of etcd set for their users.
-const ENV_IGNORED: [&str; 2] = ["ETCD_UNSUPPORTED_ARCH", "ETCD_VERSION"];
+/// A variable with the prefix that is no flag: the architecture switch of etcd's own binary.
+const ENV_IGNORED: &str = "ETCD_UNSUPPORTED_ARCH";
+/// The flag whose values add up when it is given several times, as in etcd.
+const REPEATED: &str = "feature-gates";
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ const FLAGS: &[(&str, &[Flag])] = &[
     ("Security of the client port", security::CLIENTS),
     ("Security between members", security::PEERS),
     ("Logging and monitoring", LOGGING),
+    ("Unsafe", UNSAFE),
 ];
 
 const MEMBER: &[Flag] = &[
@@ -181,6 +184,11 @@ const LOGGING: &[Flag] = &[
     value("log-format", "FORMAT", "json", "How a line of the log looks: json or console"),
 ];
 
+const UNSAFE: &[Flag] = &[switch(
+    "unsafe-no-fsync",
+    "Do not wait until what is written is on the disk: a crash of the machine loses it; for tests",
+)];
+
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
@@ -219,14 +227,31 @@ impl Settings {
     }
 }
 
-/// Flags as Go's programs take them: one dash is as good as two.
-fn with_two_dashes(argument: OsString) -> OsString {
-    match argument.to_str() {
-        Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
-            format!("-{text}").into()
+/// Flags as Go's programs take them: one dash is as good as two. What stands where a value is
+/// expected is one, whatever it looks like.
+fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut is_value = false;
+    let arguments = arguments.into_iter().map(|argument| {
+        if std::mem::take(&mut is_value) {
+            return argument;
         }
-        _ => argument,
-    }
+        let text = argument.to_str().filter(|text| text.starts_with('-'));
+        let Some(text) = text else { return argument };
+        let name = text.trim_start_matches('-');
+        is_value = takes_value(name);
+        match text.starts_with("--") || text == "-h" || name.is_empty() {
+            true => argument,
+            false => format!("--{name}").into(),
+        }
+    });
+    arguments.collect()
+}
+
+/// Whether the next argument is the value of this flag.
+fn takes_value(name: &str) -> bool {
+    let mut flags = FLAGS.iter().flat_map(|(_, flags)| *flags);
+    flags.any(|flag| flag.name == name && flag.takes != Takes::Bool)
+        || elsewhere::FLAGS.iter().any(|flag| flag.name == name && !flag.is_switch)
 }
 
 fn env_name(flag: &str) -> String {
@@ -254,55 +279,86 @@ fn command() -> Command {
             };
             // An empty default is nothing that help could show.
             let arg = if flag.default.is_empty() { arg } else { arg.default_value(flag.default) };
+            let arg = if flag.name == REPEATED { arg.action(ArgAction::Append) } else { arg };
             command = command.arg(arg.hide_possible_values(true));
         }
     }
-    command
+    command.args(elsewhere::FLAGS.iter().map(elsewhere::Elsewhere::arg))
+}
+
+/// Where the values come from.
+struct Sources {
+    matches: ArgMatches,
+    /// Variables of etcd that nobody has asked for yet. An empty one counts as unset.
+    variables: BTreeMap<String, String>,
+    problems: Vec<String>,
+}
+
+impl Sources {
+    /// The value of a flag, and what to call the place that it comes from; `None` if nobody set it.
+    fn take(&mut self, flag: &str) -> Option<(String, String)> {
+        let on_line = self.matches.value_source(flag) == Some(ValueSource::CommandLine);
+        let variable = env_name(flag);
+        match (self.variables.remove(&variable), on_line) {
+            (Some(_), true) => {
+                self.problems.push(format!(
+                    "--{flag} and the variable {variable} are both set; unset one of them"
+                ));
+                None
+            }
+            (Some(value), false) => Some((value, format!("the variable {variable}"))),
+            (None, true) => Some((self.on_line(flag), format!("--{flag}"))),
+            (None, false) => None,
+        }
+    }
+
+    fn on_line(&self, flag: &str) -> String {
+        let values = self.matches.get_many::<String>(flag).unwrap_or_default();
+        values.cloned().collect::<Vec<_>>().join(",")
+    }
 }
 
 /// Reads the command line (with the program's name first) and the environment.
 ///
 /// # Errors
-/// Variables that contradict flags, all of them.
+/// Variables that contradict flags, and settings of etcd that there are not here; all of them.
 pub(crate) fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Asked, Vec<String>> {
-    let arguments = arguments.into_iter().map(with_two_dashes);
-    let matches = match command().try_get_matches_from(arguments) {
+    let matches = match command().try_get_matches_from(with_two_dashes(arguments)) {
         Ok(matches) => matches,
         Err(error) => return Ok(Asked::Print(error.render(), error.exit_code())),
     };
     if matches.get_flag("version") {
         return Ok(Asked::Version);
     }
-    let mut variables: BTreeMap<String, String> =
-        environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
-    variables.retain(|name, _| !ENV_IGNORED.contains(&name.as_str()));
-    let (mut values, mut problems) = (BTreeMap::new(), Vec::new());
+    let variables = environment.into_iter().filter(|(name, value)| {
+        name.starts_with(ENV_PREFIX) && name != ENV_IGNORED && !value.is_empty()
+    });
+    let mut sources = Sources { matches, variables: variables.collect(), problems: Vec::new() };
+    let (mut values, mut warnings) = (BTreeMap::new(), Vec::new());
     for flag in FLAGS.iter().flat_map(|(_, flags)| *flags) {
-        let on_line = matches.value_source(flag.name) == Some(ValueSource::CommandLine);
-        let variable = env_name(flag.name);
-        let value = match (variables.remove(&variable), on_line) {
-            (Some(_), true) => {
-                problems.push(format!(
-                    "--{} and the variable {variable} are both set; unset one of them",
-                    flag.name
-                ));
-                continue;
-            }
-            (Some(value), false) => (value, Origin::Given),
-            (None, _) => {
-                let origin = if on_line { Origin::Given } else { Origin::Default };
-                let value = matches.get_one::<String>(flag.name).cloned().unwrap_or_default();
-                (value, origin)
-            }
+        let value = match sources.take(flag.name) {
+            Some((value, _)) => (value, Origin::Given),
+            None => (flag.default.to_owned(), Origin::Default),
         };
         values.insert(flag.name, value);
     }
-    let unknown = variables.keys().map(|name| format!("the variable {name} sets nothing"));
-    let warnings = unknown.collect();
-    if problems.is_empty() { Ok(Asked::Run(Settings { values, warnings })) } else { Err(problems) }
+    for flag in elsewhere::FLAGS {
+        if let Some((value, place)) = sources.take(flag.name) {
+            match flag.check(&value) {
+                Ok(warning) => warnings.extend(warning.map(|warning| format!("{place} {warning}"))),
+                Err(problem) => sources.problems.push(format!("{place}: {problem}")),
+            }
+        }
+    }
+    let unknown = sources.variables.keys();
+    warnings.extend(unknown.map(|name| format!("the variable {name} sets nothing")));
+    match sources.problems.is_empty() {
+        true => Ok(Asked::Run(Settings { values, warnings })),
+        false => Err(sources.problems),
+    }
 }
 
 #[cfg(test)]
@@ -355,6 +411,41 @@ pub(crate) mod tests {
         let problems = read_line(&["--name=b", "--data-dir=c"], &both).unwrap_err();
         assert_eq!(problems.len(), 2);
         assert!(problems[0].contains("--name") && problems[0].contains("ETCD_NAME"));
+    }
+
+    #[test]
+    fn empty_variables_are_unset() {
+        let variables = FLAGS.iter().flat_map(|(_, flags)| *flags).map(|flag| env_name(flag.name));
+        let elsewhere = elsewhere::FLAGS.iter().map(|flag| env_name(flag.name));
+        let empty: Vec<String> = variables.chain(elsewhere).collect();
+        let empty: Vec<(&str, &str)> = empty.iter().map(|name| (name.as_str(), "")).collect();
+        let Ok(Asked::Run(read)) = read_line(&["--name=b"], &empty) else { panic!("accepted") };
+        let mut expected = settings(&[]);
+        expected.values.insert("name", ("b".to_owned(), Origin::Given));
+        assert_eq!((read.values, read.warnings.len()), (expected.values, 0));
+    }
+
+    #[test]
+    fn gates_add_up() {
+        let settings = settings(&["--feature-gates=A=true", "--feature-gates", "B=false"]);
+        assert_eq!(settings.get("feature-gates"), "A=true,B=false");
+    }
+
+    #[test]
+    fn values_may_look_like_flags() {
+        let settings = settings(&["-name", "-x", "--quota-backend-bytes", "-10", "-data-dir=-d"]);
+        assert_eq!(settings.get("name"), "-x");
+        assert_eq!(settings.get("quota-backend-bytes"), "-10");
+        assert_eq!(settings.get("data-dir"), "-d");
+    }
+
+    #[test]
+    fn settings_of_etcd_alone_are_refused() {
+        let variables = [("ETCD_CLIENT_CRL_FILE", "x"), ("ETCD_METRICS", "basic")];
+        let problems = read_line(&["-auto-tls", "--cors=*", "-v=3"], &variables).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems.iter().any(|p| p.starts_with("the variable ETCD_CLIENT_CRL_FILE: ")));
+        assert!(problems.iter().any(|p| p.starts_with("--auto-tls: ")));
     }
 
     #[test]

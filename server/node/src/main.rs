@@ -78,6 +78,9 @@ fn start(config: Config) -> ExitCode {
     if let Err(problem) = logging::start(&config.logging) {
         return refuse(&[problem]);
     }
+    if !config.is_durable {
+        quorate_storage::sync::turn_off();
+    }
     // The allocator asks for huge pages, most of which would stay half empty: a quarter of the
     // memory for nothing. A system without them needs no telling.
     rustix::thread::disable_transparent_huge_pages(true).ok();

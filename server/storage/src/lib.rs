@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod data_dir;
+pub mod sync;
 pub mod wal;
 
 use std::sync::Arc;

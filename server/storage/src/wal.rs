@@ -44,10 +44,10 @@ use quorate_core::planted::{self, Mistake};
 use crate::OnFault;
 use index::{Location, Run, Tail};
 pub use metrics::Metrics;
+pub(crate) use preparation::patiently;
 pub use record::Entry;
 use record::Record;
 pub use recovery::RecoveryError;
-pub(crate) use segment::sync_dir;
 
 /// Whether a log was begun in `dir`.
 pub(crate) fn exists(dir: &Path) -> bool {

@@ -1,11 +1,10 @@
 //! Reading values out of settings, and collecting what is wrong with them.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::duration;
 use super::url::Url;
+use super::{duration, number};
 use crate::flags::Settings;
 
 /// A problem with a flag: which, and what.
@@ -18,6 +17,15 @@ pub(crate) struct Problem {
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "--{}: {}", self.flag, self.text)
+    }
+}
+
+/// A truth value as Go writes it.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" | "t" | "T" | "TRUE" | "True" => Some(true),
+        "false" | "0" | "f" | "F" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -57,16 +65,22 @@ impl<'a> Reader<'a> {
         (!text.is_empty()).then(|| PathBuf::from(text))
     }
 
-    pub(super) fn number<N: FromStr + Default>(&mut self, flag: &'static str, wanted: &str) -> N {
+    pub(super) fn number<N>(&mut self, flag: &'static str, wanted: &str) -> N
+    where
+        N: TryFrom<i128> + Default,
+    {
         let text = self.text(flag);
-        text.parse().unwrap_or_else(|_| {
+        number::parse(&text).unwrap_or_else(|| {
             self.problem(flag, format!("{text:?} is not {wanted}"));
             N::default()
         })
     }
 
     /// A number that must not be zero.
-    pub(super) fn count<N: FromStr + Default + PartialEq>(&mut self, flag: &'static str) -> N {
+    pub(super) fn count<N>(&mut self, flag: &'static str) -> N
+    where
+        N: TryFrom<i128> + Default + PartialEq,
+    {
         let wanted = "a positive whole number";
         let number = self.number(flag, wanted);
         if number == N::default() && self.problems.iter().all(|problem| problem.flag != flag) {
@@ -76,15 +90,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn switch(&mut self, flag: &'static str) -> bool {
-        match self.settings.get(flag) {
-            "true" | "1" | "t" | "T" | "TRUE" | "True" => true,
-            "false" | "0" | "f" | "F" | "FALSE" | "False" => false,
-            text => {
-                let text = format!("{text:?} is neither true nor false");
-                self.problem(flag, text);
-                false
-            }
-        }
+        let text = self.settings.get(flag);
+        truth(text).unwrap_or_else(|| {
+            self.problem(flag, format!("{text:?} is neither true nor false"));
+            false
+        })
     }
 
     pub(super) fn duration(&mut self, flag: &'static str) -> Duration {

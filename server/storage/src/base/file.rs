@@ -6,13 +6,14 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use prometheus::Histogram;
 use quorate_core::Fault;
 use redb::{Database, StorageBackend};
 
 use super::{BaseError, fault};
-use crate::wal::sync_dir;
+use crate::sync;
 
 const CURRENT: &str = "CURRENT";
 const EXTENSION: &str = "redb";
@@ -34,13 +35,16 @@ struct PacedFile {
     file: File,
     pace_bytes: u64,
     unsynced: AtomicU64,
+    /// How long the disk takes for each sync.
+    syncs: Histogram,
 }
 
 impl PacedFile {
-    fn open(path: &Path, pace_bytes: u64) -> io::Result<Self> {
+    fn open(path: &Path, pace_bytes: u64, syncs: Histogram) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        Ok(Self { file: options.open(path)?, pace_bytes, unsynced: AtomicU64::new(0) })
+        let (file, unsynced) = (options.open(path)?, AtomicU64::new(0));
+        Ok(Self { file, pace_bytes, unsynced, syncs })
     }
 }
 
@@ -59,7 +63,10 @@ impl StorageBackend for PacedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.unsynced.store(0, Ordering::Relaxed);
-        self.file.sync_data()
+        let started = Instant::now();
+        sync::data(&self.file)?;
+        self.syncs.observe(started.elapsed().as_secs_f64());
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -84,8 +91,9 @@ pub(super) fn open_database(
     path: &Path,
     cache_bytes: usize,
     verified: bool,
+    syncs: Histogram,
 ) -> Result<Arc<Database>, BaseError> {
-    open_paced(path, cache_bytes, verified, PACE_BYTES)
+    open_paced(path, cache_bytes, verified, PACE_BYTES, syncs)
 }
 
 fn open_paced(
@@ -93,8 +101,9 @@ fn open_paced(
     cache_bytes: usize,
     verified: bool,
     pace_bytes: u64,
+    syncs: Histogram,
 ) -> Result<Arc<Database>, BaseError> {
-    let file = PacedFile::open(path, pace_bytes)
+    let file = PacedFile::open(path, pace_bytes, syncs)
         .map_err(|source| BaseError::Io { path: path.to_owned(), source })?;
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes).set_check_integrity_on_open(verified);
@@ -110,17 +119,19 @@ pub(super) struct NewFile {
     path: PathBuf,
     number: u64,
     is_kept: bool,
+    syncs: Histogram,
 }
 
 impl NewFile {
     /// Opens the database in the file, which is empty at first.
     pub(super) fn open(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
-        open_database(&self.path, cache_bytes, false).map_err(fault)
+        open_database(&self.path, cache_bytes, false, self.syncs.clone()).map_err(fault)
     }
 
     /// The same for a database that is filled from the network.
     pub(super) fn open_to_receive(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
-        open_paced(&self.path, cache_bytes, false, RECEIVING_PACE_BYTES).map_err(fault)
+        let syncs = self.syncs.clone();
+        open_paced(&self.path, cache_bytes, false, RECEIVING_PACE_BYTES, syncs).map_err(fault)
     }
 
     /// Keeps the file from now on; returns its number.
@@ -152,16 +163,19 @@ pub(super) struct Directory {
     path: PathBuf,
     /// The number of the next new file.
     next: AtomicU64,
+    /// How long the disk takes for each sync of any of them.
+    syncs: Histogram,
     #[cfg(test)]
     pub(super) probe: super::tests::Probe,
 }
 
 impl Directory {
     /// Opens the directory; makes it if it does not exist.
-    pub(super) fn open(path: &Path) -> Result<Self, BaseError> {
+    pub(super) fn open(path: &Path, syncs: Histogram) -> Result<Self, BaseError> {
         let directory = Self {
             path: path.to_owned(),
             next: AtomicU64::new(FIRST),
+            syncs,
             #[cfg(test)]
             probe: super::tests::Probe::default(),
         };
@@ -174,7 +188,7 @@ impl Directory {
     /// A file for another database.
     pub(super) fn new_file(&self) -> NewFile {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        NewFile { path: self.file(number), number, is_kept: false }
+        NewFile { path: self.file(number), number, is_kept: false, syncs: self.syncs.clone() }
     }
 
     /// Where it lies.
@@ -213,19 +227,19 @@ impl Directory {
     /// Makes file `number`, whose content is durable, the one in use, durably.
     pub(super) fn set_current(&self, number: u64) -> io::Result<()> {
         // The file must be found whenever its name is.
-        sync_dir(&self.path)?;
+        sync::dir(&self.path)?;
         let temporary = self.path.join(format!("{CURRENT}.tmp"));
         let mut options = OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(format!("{number:016x}.{EXTENSION}\n").as_bytes())?;
-        file.sync_all()?;
+        sync::all(&file)?;
         #[cfg(test)]
         self.probe.reached("named", &self.path);
         std::fs::rename(&temporary, self.path.join(CURRENT))?;
         #[cfg(test)]
         self.probe.reached("renamed", &self.path);
-        sync_dir(&self.path)
+        sync::dir(&self.path)
     }
 
     /// Removes the database `number`, which is no longer in use. Those who still read it can go on.

@@ -292,5 +292,5 @@ fn wipe(path: &Path, image: &[u8], at: usize) -> io::Result<()> {
         }
         start = end;
     }
-    file.map_or(Ok(()), |file: File| file.sync_all())
+    file.map_or(Ok(()), |file: File| crate::sync::all(&file))
 }

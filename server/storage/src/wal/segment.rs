@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use quorate_core::planted::{self, Mistake};
 use rustix::fs::OFlags;
 
-use super::preparation::patiently;
+use crate::sync;
 
 /// Blocks are written whole, at multiples of their size: what direct IO asks for.
 pub(super) const BLOCK: usize = 4096;
@@ -71,7 +71,7 @@ impl SegmentFile {
     /// Opens an existing segment. Direct IO is tried unless `mode` rules it out.
     pub(super) fn open(path: &Path, mode: WriteMode) -> io::Result<Self> {
         if mode == WriteMode::Direct {
-            let synced = match planted::has(Mistake::SkipSync) {
+            let synced = match sync::is_off() || planted::has(Mistake::SkipSync) {
                 true => OFlags::empty(),
                 false => OFlags::DSYNC,
             };
@@ -91,7 +91,7 @@ impl SegmentFile {
         self.file.write_all_at(blocks, offset)?;
         let took = started.elapsed();
         if self.mode == WriteMode::Buffered && !planted::has(Mistake::SkipSync) {
-            self.file.sync_data()?;
+            sync::data(&self.file)?;
         }
         Ok(took)
     }
@@ -183,16 +183,11 @@ pub(super) fn prepare(
             return Ok(());
         }
     }
-    file.sync_all()
+    sync::all(&file)
 }
 
 /// Turns a prepared file into segment `number`.
 pub(super) fn adopt(dir: &Path, number: u64) -> io::Result<()> {
     std::fs::rename(dir.join(format!("{number:016x}.{PREPARING}")), path_of(dir, number))?;
-    sync_dir(dir)
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    patiently(|| File::open(dir))?.sync_all()
+    sync::dir(dir)
 }

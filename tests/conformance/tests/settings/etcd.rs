@@ -1,0 +1,375 @@
+//! Every setting of etcd works, or stops the start: none is taken for set and sets nothing.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+use std::{fs, thread};
+
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+use tempfile::TempDir;
+
+/// What becomes of a setting.
+#[derive(Clone, Copy)]
+enum Is {
+    /// It is read: these values are accepted, and this one is not.
+    Read(&'static [&'static str], &'static str),
+    /// Any text is a value.
+    Text(&'static str),
+    /// It is not there: these values ask for what is done anyway, and this one stops the start.
+    Missing(&'static [&'static str], &'static str),
+    /// etcd ignores it, and help does not tell of it.
+    Ignored,
+}
+
+use Is::{Ignored, Missing, Read, Text};
+
+const URLS: &[&str] = &["http://127.0.0.1:1"];
+const SWITCH: Is = Read(&["true", "F", "1"], "yes");
+const TIME: Is = Read(&["1h30m", "0.5s"], "5");
+const COUNT: Is = Read(&["7", "0x10", "0b11", "1_0"], "-1");
+const FILE: Is = Missing(&[""], "file");
+const OFF: Is = Missing(&["false"], "true");
+
+const SETTINGS: &[(&str, Is)] = &[
+    // Member
+    ("name", Text("other")),
+    ("data-dir", Text("other")),
+    ("wal-dir", FILE),
+    ("snapshot-count", COUNT),
+    ("heartbeat-interval", Read(&["0x20"], "0")),
+    ("election-timeout", Read(&["0x800"], "0")),
+    ("initial-election-tick-advance", SWITCH),
+    ("listen-peer-urls", Read(URLS, "x")),
+    ("listen-client-urls", Read(URLS, "x")),
+    ("listen-client-http-urls", Read(URLS, "x")),
+    ("max-snapshots", Missing(&["5"], "3")),
+    ("max-wals", Missing(&["5"], "3")),
+    ("memory-mlock", OFF),
+    ("quota-backend-bytes", Read(&["-1", "0x80000000"], "2GB")),
+    ("backend-bbolt-freelist-type", Missing(&["map"], "array")),
+    ("backend-batch-interval", Missing(&["0s"], "1s")),
+    ("backend-batch-limit", Missing(&["0"], "9")),
+    ("max-txn-ops", COUNT),
+    ("max-request-bytes", COUNT),
+    ("max-concurrent-streams", COUNT),
+    ("grpc-keepalive-min-time", TIME),
+    ("grpc-keepalive-interval", TIME),
+    ("grpc-keepalive-timeout", TIME),
+    ("socket-reuse-port", SWITCH),
+    ("socket-reuse-address", SWITCH),
+    ("enable-grpc-gateway", OFF),
+    ("raft-read-timeout", Missing(&["5s"], "9s")),
+    ("raft-write-timeout", Missing(&["5s"], "9s")),
+    ("feature-gates", Read(&["Unknown=true", "AllAlpha=true", "CompactHashCheck=T"], "AllAlpha")),
+    // Clustering
+    ("initial-advertise-peer-urls", Read(URLS, "x")),
+    ("initial-cluster", Read(&["default=http://localhost:2380"], "x")),
+    ("initial-cluster-state", Read(&["existing"], "old")),
+    ("initial-cluster-token", Text("other")),
+    ("advertise-client-urls", Read(URLS, "x")),
+    ("discovery", FILE),
+    ("discovery-token", Read(&[], "x")),
+    ("discovery-endpoints", Read(&[], "x")),
+    ("discovery-dial-timeout", TIME),
+    ("discovery-request-timeout", TIME),
+    ("discovery-keepalive-time", TIME),
+    ("discovery-keepalive-timeout", TIME),
+    ("discovery-insecure-transport", SWITCH),
+    ("discovery-insecure-skip-tls-verify", SWITCH),
+    ("discovery-cert", Text("file")),
+    ("discovery-key", Text("file")),
+    ("discovery-cacert", Text("file")),
+    ("discovery-user", Text("me:secret")),
+    ("discovery-password", Text("secret")),
+    ("discovery-fallback", Read(&["exit"], "proxy")),
+    ("discovery-proxy", FILE),
+    ("discovery-srv", Text("example.com")),
+    ("discovery-srv-name", Read(&[], "x")),
+    ("strict-reconfig-check", SWITCH),
+    ("pre-vote", SWITCH),
+    ("auto-compaction-retention", Read(&["5", "5m"], "0x10")),
+    ("auto-compaction-mode", Read(&["revision"], "always")),
+    ("v2-deprecation", Missing(&["gone", "write-only-drop-data"], "not-yet")),
+    // Security
+    ("cert-file", Read(&[], "x")),
+    ("key-file", Read(&[], "x")),
+    ("client-cert-auth", Read(&["false"], "true")),
+    ("client-cert-file", FILE),
+    ("client-key-file", FILE),
+    ("client-crl-file", FILE),
+    ("client-cert-allowed-hostname", Read(&[], "x")),
+    ("trusted-ca-file", Read(&[], "x")),
+    ("auto-tls", OFF),
+    ("peer-cert-file", Read(&[], "x")),
+    ("peer-key-file", Read(&[], "x")),
+    ("peer-client-cert-auth", Read(&["false"], "true")),
+    ("peer-client-cert-file", FILE),
+    ("peer-client-key-file", FILE),
+    ("peer-trusted-ca-file", Read(&[], "x")),
+    ("peer-cert-allowed-cn", Read(&[], "x")),
+    ("peer-cert-allowed-hostname", Read(&[], "x")),
+    ("peer-auto-tls", OFF),
+    ("self-signed-cert-validity", Missing(&["1"], "2")),
+    ("peer-crl-file", FILE),
+    ("cipher-suites", Missing(&[""], "TLS_RSA_WITH_AES_128_CBC_SHA")),
+    ("cors", Missing(&["*"], "http://example.com")),
+    ("host-whitelist", Missing(&["*"], "example.com")),
+    ("tls-min-version", Read(&["TLS1.3"], "TLS1.1")),
+    ("tls-max-version", Read(&["TLS1.3"], "TLS1.1")),
+    // Auth
+    ("auth-token", Missing(&["simple"], "jwt,pub-key=a,priv-key=b,sign-method=RS256")),
+    ("bcrypt-cost", Missing(&["10"], "12")),
+    ("auth-token-ttl", Missing(&["300"], "60")),
+    // Profiling and monitoring, logging, tracing
+    ("enable-pprof", OFF),
+    ("metrics", Missing(&["basic"], "extensive")),
+    ("listen-metrics-urls", Read(URLS, "x")),
+    ("logger", Read(&["zap"], "capnslog")),
+    ("log-outputs", Read(&["stdout", "stderr,log"], "stderr,")),
+    ("log-level", Read(&["INFO", "warning", "dpanic", "Fatal"], "loud")),
+    ("log-format", Read(&["console"], "xml")),
+    ("enable-log-rotation", OFF),
+    ("log-rotation-config-json", Missing(&[], "{}")),
+    ("warning-unary-request-duration", Missing(&["300ms"], "1s")),
+    ("enable-distributed-tracing", OFF),
+    ("distributed-tracing-address", Missing(&["localhost:4317"], "a:1")),
+    ("distributed-tracing-service-name", Missing(&["etcd"], "x")),
+    ("distributed-tracing-instance-id", FILE),
+    ("distributed-tracing-sampling-rate", Missing(&["0"], "1")),
+    // Features
+    ("corrupt-check-time", TIME),
+    ("compact-hash-check-time", TIME),
+    ("compaction-batch-limit", Missing(&["1000"], "9")),
+    ("peer-skip-client-san-verification", SWITCH),
+    ("watch-progress-notify-interval", TIME),
+    ("warning-apply-duration", Missing(&["100ms"], "1s")),
+    ("bootstrap-defrag-threshold-megabytes", Missing(&["0"], "9")),
+    ("max-learners", COUNT),
+    ("compaction-sleep-interval", Missing(&["10ms"], "1s")),
+    ("downgrade-check-time", Missing(&["5s"], "1s")),
+    ("snapshot-catchup-entries", COUNT),
+    ("force-new-cluster", SWITCH),
+    ("unsafe-no-fsync", SWITCH),
+    // Help says no more of it than that everything else then counts for nothing.
+    ("config-file", FILE),
+    ("cluster-active-size", Ignored),
+    ("cluster-remove-delay", Ignored),
+    ("cluster-sync-interval", Ignored),
+    ("config", Ignored),
+    ("force", Ignored),
+    ("max-result-buffer", Ignored),
+    ("max-retry-attempts", Ignored),
+    ("peer-heartbeat-interval", Ignored),
+    ("peer-election-timeout", Ignored),
+    ("retry-interval", Ignored),
+    ("snapshot", Ignored),
+    ("v", Ignored),
+    ("vv", Ignored),
+];
+
+fn variable(name: &str) -> String {
+    format!("ETCD_{}", name.to_uppercase().replace('-', "_"))
+}
+
+/// What is said of a setting with a value, as a flag or as a variable, beside another one that
+/// cannot be: so that nothing starts.
+fn said_of(name: &str, value: &str, as_variable: bool) -> Vec<String> {
+    let home = TempDir::new().unwrap();
+    let mut command = Command::new(program::quorate());
+    command.arg("--log-format=impossible").current_dir(&home);
+    if name == "log-format" {
+        command = Command::new(program::quorate());
+        command.arg("--log-level=impossible").current_dir(&home);
+    }
+    // These need each other.
+    if name == "listen-client-urls" {
+        command.arg("--advertise-client-urls=http://127.0.0.1:1");
+    }
+    if name == "discovery-cert" || name == "discovery-key" {
+        command.args(["--discovery-cert=file", "--discovery-key=file"]);
+        if as_variable {
+            return Vec::new();
+        }
+    }
+    match as_variable {
+        true => command.env(variable(name), value),
+        false => command.arg(format!("--{name}={value}")),
+    };
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(status.code() == Some(1), "{name}={value}: {status}\n{said}");
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 0, "{name}={value} made something");
+    let lines = said.lines().filter(|line| !line.contains("\"impossible\""));
+    lines.map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn assert_accepted(name: &str, value: &str) {
+    for as_variable in [false, true] {
+        let said = said_of(name, value, as_variable);
+        assert!(said.is_empty(), "{name}={value}: {said:?}");
+    }
+}
+
+#[track_caller]
+fn assert_refused(name: &str, value: &str, part: &str) {
+    for as_variable in [false, true] {
+        let said = said_of(name, value, as_variable);
+        let named = [format!("--{name}"), variable(name)];
+        let is_named = said.iter().any(|line| named.iter().any(|name| line.contains(name)));
+        assert!(is_named, "{name}={value}: {said:?}");
+        assert!(said.iter().any(|line| line.contains(part)), "{name}={value}: {said:?}");
+    }
+}
+
+fn check(name: &str, is: Is) {
+    match is {
+        Read(good, bad) => {
+            good.iter().for_each(|value| assert_accepted(name, value));
+            assert_refused(name, bad, "");
+        }
+        Text(value) => assert_accepted(name, value),
+        Missing(good, bad) => {
+            good.iter().for_each(|value| assert_accepted(name, value));
+            assert_refused(name, bad, "Quorate does not have this setting of etcd yet");
+        }
+        Ignored => ["1", "false"].iter().for_each(|value| assert_accepted(name, value)),
+    }
+}
+
+#[test]
+fn each_works_or_stops_the_start() {
+    thread::scope(|scope| {
+        for some in SETTINGS.chunks(SETTINGS.len().div_ceil(4)) {
+            scope.spawn(|| some.iter().for_each(|(name, is)| check(name, *is)));
+        }
+    });
+}
+
+#[test]
+fn they_are_all_of_etcds() {
+    let Some(etcd) = program::peer("settings of etcd", "etcd-3.7") else { return };
+    let Output { stdout, .. } = Command::new(etcd).arg("--help").output().unwrap();
+    let help = String::from_utf8(stdout).unwrap();
+    let names = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    let names: BTreeSet<&str> = names.chain(["config-file"]).collect();
+    let is_told = |(_, is): &&(&str, Is)| !matches!(is, Ignored);
+    let ours: BTreeSet<&str> = SETTINGS.iter().filter(is_told).map(|(name, _)| *name).collect();
+    assert_eq!(names, ours);
+}
+
+#[test]
+fn empty_variables_are_unset() {
+    let empty: Vec<String> =
+        SETTINGS.iter().map(|(name, _)| format!("{}=", variable(name))).collect();
+    let launcher: Vec<&str> = ["env"].into_iter().chain(empty.iter().map(String::as_str)).collect();
+    let home = TempDir::new().unwrap();
+    let mut server = Server::in_folder(&program::quorate(), &home.path().join("server"), &[]);
+    let mut clusters = Vec::new();
+    for launcher in [&launcher[..], &[]] {
+        server.set_launcher(launcher);
+        server.start();
+        clusters.push(cluster_id(&server));
+        server.stop();
+        assert!(!server.log_of_run().contains("sets nothing"), "{}", server.log_of_run());
+        fs::remove_dir_all(server.data_dir()).unwrap();
+    }
+    assert_eq!(clusters[0], clusters[1], "another cluster was founded");
+}
+
+/// The cluster that a server founded, as its directory says.
+fn cluster_id(server: &Server) -> String {
+    let identity = fs::read_to_string(server.data_dir().join("member/IDENTITY")).unwrap();
+    identity.lines().find(|line| line.starts_with("cluster ")).unwrap().to_owned()
+}
+
+/// Kubernetes tells each container of services, one of which can be called `etcd`.
+#[test]
+fn variables_of_others_are_warned_of() {
+    let others = [
+        "ETCD_PORT=tcp://10.0.0.1:2379",
+        "ETCD_PORT_2379_TCP=tcp://10.0.0.1:2379",
+        "ETCD_PORT_2379_TCP_ADDR=10.0.0.1",
+        "ETCD_SERVICE_HOST=10.0.0.1",
+        "ETCD_SERVICE_PORT=2379",
+        "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=true",
+        "ETCD_VERSION=3.7.1",
+    ];
+    let launcher: Vec<&str> = ["env"].into_iter().chain(others).collect();
+    let server = Server::start_with(&launcher, &["--force", "--v2-deprecation=gone"]);
+    let log = server.log();
+    for other in others {
+        let name = other.split('=').next().unwrap();
+        let warned = format!("the variable {name} sets nothing");
+        assert!(log.contains(&warned), "{name}:\n{log}");
+    }
+    for flag in ["--force", "--v2-deprecation"] {
+        assert!(log.contains(&format!("{flag} is ignored, as in etcd")), "{flag}:\n{log}");
+    }
+}
+
+/// Starting through another program.
+trait Through {
+    fn start_with(launcher: &[&str], flags: &[&str]) -> Self;
+}
+
+impl Through for Server {
+    fn start_with(launcher: &[&str], flags: &[&str]) -> Self {
+        let mut server = Server::new(&program::quorate(), flags).through(launcher);
+        server.start();
+        server
+    }
+}
+
+#[test]
+fn what_is_set_is_in_force() {
+    let gates = ["--feature-gates=InitialCorruptCheck=true,Nonsense=true"];
+    let flags = ["--feature-gates", "CompactHashCheck=true", "--feature-gates=AllAlpha=false"];
+    let launcher = ["env", "ETCD_QUOTA_BACKEND_BYTES=0x4000000"];
+    let server = Server::start_with(&launcher, &[&gates[..], &flags].concat());
+    let page = quorate_test_support::http::get(&server.address(), "/metrics").unwrap();
+    let value = |start: &str| {
+        let line = page.lines().find(|line| line.starts_with(start));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+    };
+    assert_eq!(value("etcd_server_quota_backend_bytes"), Some(67_108_864.0));
+    for gate in ["InitialCorruptCheck", "CompactHashCheck"] {
+        let series = format!("etcd_server_feature_enabled{{name=\"{gate}\"");
+        assert_eq!(value(&series), Some(1.0), "{gate}:\n{page}");
+    }
+    assert!(server.log().contains("there is no feature \\\"Nonsense\\\""), "{}", server.log());
+}
+
+/// Whether the log that a server has open waits for the disk; `None` where it syncs otherwise.
+fn waits_for_the_disk(server: &Server) -> bool {
+    const O_DSYNC: u32 = 0o10_000;
+    let process = format!("/proc/{}", server.pid());
+    fs::read_dir(format!("{process}/fd")).unwrap().any(|fd| {
+        let fd = fd.unwrap();
+        let is_log =
+            fs::read_link(fd.path()).is_ok_and(|to| to.extension() == Some("wal".as_ref()));
+        let about = format!("{process}/fdinfo/{}", fd.file_name().display());
+        let about = fs::read_to_string(about).unwrap_or_default();
+        let flags = about.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+        is_log && flags.is_some_and(|flags| flags & O_DSYNC != 0)
+    })
+}
+
+#[test]
+fn the_disk_is_not_waited_for() {
+    let mut server = Server::start_new(&program::quorate(), &["--unsafe-no-fsync"]);
+    assert!(server.log().contains("a crash of the machine loses acknowledged writes"));
+    assert!(!waits_for_the_disk(&server));
+    let mut keys = quorate_test_conformance::faults::Acknowledged::default();
+    assert_eq!(keys.write(&server, 20, 100), None);
+    server.kill();
+    // A crash of the process loses nothing.
+    server.remove_flags(&["--unsafe-no-fsync"]);
+    server.start();
+    assert_eq!(keys.missing(&server), None);
+    if !waits_for_the_disk(&server) {
+        println!("the file system has no direct IO: nothing to compare with");
+    }
+}
