@@ -1,8 +1,9 @@
 //! What the API measures, under the names of etcd and of gRPC's middleware for Go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use prometheus::{
     Counter, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, exponential_buckets,
@@ -10,6 +11,15 @@ use prometheus::{
 use tonic::Code;
 
 use crate::server::{CLUSTER_VERSION, ETCD_VERSION};
+
+/// What a client's API version is called when it names none.
+pub(crate) const NO_VERSION: &str = "unknown";
+/// What those are called that have no series of their own.
+const OTHER_VERSIONS: &str = "other";
+/// Versions of clients that have a series of their own.
+const VERSIONS_MAX: usize = 32;
+/// Bytes of the longest of them.
+const VERSION_LENGTH_MAX: usize = 32;
 
 /// How a method exchanges messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +134,7 @@ pub struct Metrics {
     pub(crate) health_failures: IntCounter,
     pub(crate) healthcheck: GaugeVec,
     pub(crate) healthchecks: IntCounterVec,
-    pub(crate) client_requests: IntCounterVec,
+    pub(crate) client_requests: ClientRequests,
     pub(crate) hash: Histogram,
     pub(crate) hash_rev: Histogram,
     methods: HashMap<String, Arc<MethodMetrics>>,
@@ -218,11 +228,7 @@ impl Metrics {
                 "Health checks, by outcome.",
                 &["type", "name", "status"],
             ),
-            client_requests: counters(
-                "etcd_server_client_requests_total",
-                "Requests by the API version that the client names.",
-                &["type", "client_api_version"],
-            ),
+            client_requests: ClientRequests::new(),
             hash: hash_durations(
                 "etcd_mvcc_hash_duration_seconds",
                 "The time it took to hash the whole store.",
@@ -256,7 +262,7 @@ impl Metrics {
         registry.register(Box::new(self.health_failures.clone()))?;
         registry.register(Box::new(self.healthcheck.clone()))?;
         registry.register(Box::new(self.healthchecks.clone()))?;
-        registry.register(Box::new(self.client_requests.clone()))?;
+        registry.register(Box::new(self.client_requests.counters.clone()))?;
         for counters in &self.collectors.counters {
             registry.register(Box::new(counters.clone()))?;
         }
@@ -264,6 +270,50 @@ impl Metrics {
             registry.register(Box::new(gauges.clone()))?;
         }
         Ok(())
+    }
+}
+
+/// Requests by the API version that their clients name.
+pub(crate) struct ClientRequests {
+    counters: IntCounterVec,
+    /// The versions that have a series of their own.
+    versions: RwLock<BTreeSet<String>>,
+}
+
+impl ClientRequests {
+    fn new() -> Self {
+        let counters = counters(
+            "etcd_server_client_requests_total",
+            "Requests by the API version that the client names.",
+            &["type", "client_api_version"],
+        );
+        Self { counters, versions: RwLock::default() }
+    }
+
+    /// Counts a request. A client names what it likes, and each series stays for good: so the
+    /// first few versions have one, if they look like versions, and all others share one.
+    pub(crate) fn count(&self, kind: &str, version: &str) {
+        let shown = if self.has_series(version) { version } else { OTHER_VERSIONS };
+        self.counters.with_label_values(&[kind, shown]).inc();
+    }
+
+    fn has_series(&self, version: &str) -> bool {
+        if self.versions.read().contains(version) {
+            return true;
+        }
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+        let is_version = version.starts_with(|c: char| c.is_ascii_digit())
+            && version.len() <= VERSION_LENGTH_MAX
+            && version.chars().all(is_part);
+        if !is_version {
+            return version == NO_VERSION;
+        }
+        let mut versions = self.versions.write();
+        let has_room = versions.len() < VERSIONS_MAX || versions.contains(version);
+        if has_room {
+            versions.insert(version.to_owned());
+        }
+        has_room
     }
 }
 

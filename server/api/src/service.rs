@@ -27,7 +27,7 @@ use crate::grpc::stubs::maintenance_server::MaintenanceServer;
 use crate::grpc::stubs::watch_server::WatchServer;
 use crate::grpc::watch::WatchService;
 use crate::http::{Pages, not_found};
-use crate::metrics::{MethodMetrics, MethodType, Metrics};
+use crate::metrics::{MethodMetrics, MethodType, Metrics, NO_VERSION};
 use crate::server::{GRPC_OVERHEAD_BYTES, Server};
 use crate::transport::body::{Checked, Rules};
 use crate::transport::head::{self, unknown_method};
@@ -250,12 +250,11 @@ impl ApiService {
     /// Refuses by the metadata alone.
     fn check_headers(&self, headers: &HeaderMap, method: &MethodMetrics) -> Result<(), Status> {
         let version = match headers.get(CLIENT_API_VERSION) {
-            None => "unknown",
+            None => NO_VERSION,
             Some(value) => value.to_str().map_err(|_| status(ApiError::InvalidClientApiVersion))?,
         };
         let kind = if method.kind == MethodType::Unary { "unary" } else { "stream" };
-        let requests = &self.server.metrics().client_requests;
-        requests.with_label_values(&[kind, version]).inc();
+        self.server.metrics().client_requests.count(kind, version);
         let led = || self.server.member().status_now().leader.is_some();
         if needs_leader(headers) && !led() {
             return Err(status(ApiError::NoLeader));

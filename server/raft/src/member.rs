@@ -28,6 +28,7 @@ use crate::leadership::beat;
 use crate::metrics::Metrics;
 use crate::network::Dial;
 use crate::network::links::Links;
+use crate::network::probe::probe;
 use crate::network::server::PeerService;
 use crate::peer::Inner;
 use crate::progress::Progress;
@@ -166,6 +167,8 @@ impl Member {
         let patience = self.options.election_timeout;
         run(Box::pin(async move { watch_disk(&inner, &flusher, patience).await }));
         run(Box::pin(exclusion::ask_around(self.links.clone(), self.status())));
+        let patience = self.options.election_timeout;
+        run(Box::pin(probe(self.links.clone(), patience)));
         let (quota, store, consensus) =
             (self.quota.clone(), self.store.clone(), self.consensus.clone());
         let (me, within) = (self.identity.member_id, self.options.request_timeout);

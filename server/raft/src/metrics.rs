@@ -31,6 +31,7 @@ pub struct Metrics {
     pub(crate) quota: Gauge,
     pub(crate) db_total_size: Gauge,
     pub(crate) db_in_use: Gauge,
+    pub(crate) db_file_size: Gauge,
     pub(crate) current_revision: Gauge,
     pub(crate) compact_revision: Gauge,
     pub(crate) keys: Gauge,
@@ -124,11 +125,15 @@ impl Metrics {
             quota: gauge("etcd_server_quota_backend_bytes", "The space quota in bytes."),
             db_total_size: gauge(
                 "etcd_mvcc_db_total_size_in_bytes",
-                "Bytes that the database takes on disk.",
+                "Bytes of data, as the space quota counts them.",
             ),
             db_in_use: gauge(
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
                 "Bytes of the rows in the database.",
+            ),
+            db_file_size: gauge(
+                "quorate_db_file_size_in_bytes",
+                "Bytes that the database takes on disk; what is free in it is used again.",
             ),
             current_revision: gauge(
                 "etcd_debugging_mvcc_current_revision",
@@ -187,6 +192,7 @@ impl Metrics {
             &self.quota,
             &self.db_total_size,
             &self.db_in_use,
+            &self.db_file_size,
             &self.current_revision,
             &self.compact_revision,
             &self.keys,

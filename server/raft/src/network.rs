@@ -23,6 +23,7 @@ pub(crate) mod forward;
 pub(crate) mod guard;
 pub(crate) mod links;
 pub(crate) mod metrics;
+pub(crate) mod probe;
 mod reach;
 pub(crate) mod server;
 pub(crate) mod standing;

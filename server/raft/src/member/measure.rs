@@ -50,7 +50,8 @@ impl Member {
         metrics.proposals_applied.set(float(self.progress.applied()));
         metrics.proposals_pending.set(float(self.proposals.load(Ordering::Relaxed) as u64));
         metrics.quota.set(float(self.quota.limit()));
-        metrics.db_total_size.set(float(sizes.allocated));
+        metrics.db_total_size.set(float(sizes.in_use));
+        metrics.db_file_size.set(float(sizes.allocated));
         metrics.db_in_use.set(float(sizes.in_use));
         metrics.current_revision.set(float(self.store.revision().unsigned_abs()));
         metrics.compact_revision.set(float(self.store.compacted().max(0).unsigned_abs()));

@@ -135,7 +135,7 @@ impl PeerMetrics {
             sent_failures: counters("peer_sent_failures_total", "Calls that failed.", to),
             round_trip: histograms(
                 "peer_round_trip_time_seconds",
-                "Time from a heartbeat to its reply.",
+                "Time from a message to its reply.",
                 "To",
                 0.0001,
                 16,

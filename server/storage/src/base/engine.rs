@@ -69,12 +69,14 @@ pub struct Opened {
     base: Arc<Snapshot>,
     restored: Restored,
     options: Options,
+    metrics: Metrics,
 }
 
 impl Opened {
     /// Opens the database in `path`; makes one for a member that `is_new`.
     pub fn open(path: &Path, options: Options, is_new: bool) -> Result<Self, BaseError> {
-        let directory = Directory::open(path)?;
+        let metrics = Metrics::default();
+        let directory = Directory::open(path, metrics.commit.clone())?;
         let current = directory.current()?;
         if current.is_none() && !is_new {
             // Nothing may be touched: what lies here may be the database, if only its name is lost.
@@ -89,14 +91,15 @@ impl Opened {
             return Err(damaged("it is missing or empty".to_owned()));
         }
         let verified = current.is_some() && length <= VERIFY_BYTES_MAX;
-        let database = open_database(&file, options.cache_bytes, verified)?;
+        let syncs = metrics.commit.clone();
+        let database = open_database(&file, options.cache_bytes, verified, syncs)?;
         if current.is_none() {
             create(&database).map_err(|e| damaged(e.to_string()))?;
             directory.set_current(number).map_err(|e| directory.io_error(e))?;
         }
         let base = Arc::new(Snapshot::open(&database).map_err(|e| damaged(e.to_string()))?);
         let restored = base.restored().map_err(|e| damaged(e.to_string()))?;
-        Ok(Self { directory, number, database, base, restored, options })
+        Ok(Self { directory, number, database, base, restored, options, metrics })
     }
 
     /// The flushed state.
@@ -192,7 +195,7 @@ impl Engine {
             directory: opened.directory,
             options: opened.options,
             on_fault,
-            metrics: Metrics::default(),
+            metrics: opened.metrics,
         });
         let mut worker = Worker {
             shared: shared.clone(),
@@ -453,7 +456,6 @@ impl Worker {
         txn.commit().map_err(fault)?;
         self.install(true)?;
         let seconds = started.elapsed().as_secs_f64();
-        self.shared.metrics.commit.observe(seconds);
         tracing::debug!(revision = frozen.revision, seconds, "flushed");
         self.flushed.push(frozen.layer);
         done(Ok(()));

@@ -2,10 +2,10 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry, exponential_buckets};
 
-/// Durations of flushes, compactions and defragmentations.
+/// Durations of syncs, compactions and defragmentations.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Seconds a flush took.
+    /// Seconds that the disk took for a sync of the database's file.
     pub(super) commit: Histogram,
     /// Versions deleted by compactions.
     pub(super) compacted_keys: IntCounter,
@@ -42,7 +42,7 @@ impl Default for Metrics {
         Self {
             commit: histogram(
                 "etcd_disk_backend_commit_duration_seconds",
-                "The time it took to merge what was written since the last time.",
+                "The time it took the disk to make a part of a flush durable.",
                 0.001,
                 14,
             ),

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod alarms;
+mod etcd;
+mod metrics;
 mod quota;
+mod rules;
 
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;

@@ -1,0 +1,31 @@
+//! How long a message to each member and back takes, measured by every member.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use quorate_proto::peer as pb;
+
+use super::links::Links;
+
+/// Time between two measurements, as in etcd.
+const EVERY: Duration = Duration::from_secs(4);
+
+/// Measures, until the member stops. The leader's heartbeats are measured besides; but other
+/// members send none, and a way that only one end finds slow is slow.
+pub(crate) async fn probe(links: Arc<Links>, patience: Duration) {
+    let mut ticks = tokio::time::interval(EVERY);
+    loop {
+        ticks.tick().await;
+        let probes = links.to_all().into_iter().map(|link| async move {
+            let mut client = link.control;
+            let started = Instant::now();
+            let asked = client.describe(pb::DescribeRequest {});
+            // One that does not answer is a matter of what cannot be sent to it.
+            if let Ok(Ok(_)) = tokio::time::timeout(patience, asked).await {
+                link.metrics.round_trip.observe(started.elapsed().as_secs_f64());
+            }
+        });
+        join_all(probes).await;
+    }
+}

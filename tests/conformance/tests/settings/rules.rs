@@ -1,0 +1,215 @@
+//! What the alert rules that come with etcd make of our metrics. Each function is one rule, in our
+//! words; it looks at two pages of each member, and names what it would alert of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::http;
+
+type Labels = BTreeMap<String, String>;
+
+/// A page of metrics.
+#[derive(Clone, Debug)]
+pub struct Page {
+    at: Instant,
+    samples: BTreeMap<String, Vec<(Labels, f64)>>,
+}
+
+impl Page {
+    /// The page of a server; no server, no page.
+    pub fn get(address: &str) -> Option<Self> {
+        let text = http::get(address, "/metrics")?;
+        let mut samples: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            samples.entry(name.to_owned()).or_default().push((parse(labels), value.parse().ok()?));
+        }
+        Some(Self { at: Instant::now(), samples })
+    }
+
+    /// All series of a name.
+    pub fn series(&self, name: &str) -> &[(Labels, f64)] {
+        self.samples.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of a name without labels.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn value(&self, name: &str) -> f64 {
+        self.series(name).first().unwrap_or_else(|| panic!("{name} is missing")).1
+    }
+
+    fn at(&self, name: &str, labels: &Labels) -> f64 {
+        let found = self.series(name).iter().find(|(of, _)| of == labels);
+        found.map_or(0.0, |(_, value)| *value)
+    }
+}
+
+/// `a="b",c="d"}` as a map. No label's value here has a comma in it.
+fn parse(labels: &str) -> Labels {
+    let pairs = labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
+}
+
+/// The pages of one member at the beginning and at the end of a time.
+#[derive(Clone, Debug)]
+pub struct Span {
+    pub before: Page,
+    pub after: Page,
+}
+
+impl Span {
+    fn seconds(&self) -> f64 {
+        (self.after.at - self.before.at).as_secs_f64()
+    }
+
+    /// By how much each series of a counter grew.
+    fn increases(&self, name: &str) -> Vec<(Labels, f64)> {
+        let grew = self.after.series(name).iter();
+        grew.map(|(labels, now)| (labels.clone(), now - self.before.at(name, labels))).collect()
+    }
+
+    /// The bound below which so large a part of what a histogram saw lies, for each of its series.
+    fn quantiles(&self, name: &str, part: f64) -> Vec<(Labels, f64)> {
+        let mut histograms: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
+        for (mut labels, count) in self.increases(&format!("{name}_bucket")) {
+            let bound = labels.remove("le").unwrap().parse().unwrap();
+            histograms.entry(labels).or_default().push((bound, count));
+        }
+        let quantiles = histograms.into_iter().filter_map(|(labels, mut buckets)| {
+            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let (_, all) = *buckets.last()?;
+            let rank = part * all;
+            let place = buckets.iter().position(|(_, count)| *count >= rank)?;
+            let (start, below) = place.checked_sub(1).map_or((0.0, 0.0), |i| buckets[i]);
+            let (end, count) = buckets[place];
+            // Beyond the last bound nothing is known; as in Prometheus.
+            let within = (rank - below) / (count - below);
+            let value = if end.is_infinite() { start } else { start + (end - start) * within };
+            (all > 0.0).then_some((labels, value))
+        });
+        quantiles.collect()
+    }
+
+    fn slow(&self, name: &str, seconds: f64) -> Vec<String> {
+        let slow = self.quantiles(name, 0.99).into_iter().filter(|(_, took)| *took > seconds);
+        slow.map(|(labels, took)| format!("{name} {labels:?}: {took} s")).collect()
+    }
+}
+
+/// A rule: what it would alert of.
+pub type Rule = fn(&Span) -> Vec<String>;
+
+/// Every rule, but for those on series that etcd has with `--metrics=extensive` alone. That enough
+/// members are up is seen by their pages being there.
+pub const RULES: &[(&str, Rule)] = &[
+    ("etcdMembersDown", members_down),
+    ("etcdNoLeader", no_leader),
+    ("etcdHighNumberOfLeaderChanges", leader_changes),
+    ("etcdHighNumberOfFailedGRPCRequests", failed_requests),
+    ("etcdMemberCommunicationSlow", |s| s.slow("etcd_network_peer_round_trip_time_seconds", 0.15)),
+    ("etcdHighNumberOfFailedProposals", failed_proposals),
+    ("etcdHighFsyncDurations", |s| s.slow("etcd_disk_wal_fsync_duration_seconds", 0.5)),
+    ("etcdHighCommitDurations", |s| s.slow("etcd_disk_backend_commit_duration_seconds", 0.25)),
+    ("etcdDatabaseQuotaLowSpace", low_space),
+    ("etcdExcessiveDatabaseGrowth", growth),
+    ("etcdDatabaseHighFragmentationRatio", fragmentation),
+];
+
+/// More than one failure in a hundred seconds to send to some member.
+fn members_down(span: &Span) -> Vec<String> {
+    let failures = span.increases("etcd_network_peer_sent_failures_total").into_iter();
+    let failing = failures.filter(|(_, count)| count / span.seconds() > 0.01);
+    failing.map(|(labels, count)| format!("{count} failures {labels:?}")).collect()
+}
+
+fn no_leader(span: &Span) -> Vec<String> {
+    let leaderless = span.after.value("etcd_server_has_leader") == 0.0;
+    leaderless.then(|| "no leader".to_owned()).into_iter().collect()
+}
+
+fn leader_changes(span: &Span) -> Vec<String> {
+    let changes = span.increases("etcd_server_leader_changes_seen_total").into_iter();
+    changes.filter(|(_, count)| *count >= 4.0).map(|(_, count)| format!("{count}")).collect()
+}
+
+/// More than one in a hundred calls of a method that end in a way which says that something is
+/// wrong with the server.
+fn failed_requests(span: &Span) -> Vec<String> {
+    const WRONG: [&str; 7] = [
+        "Unknown",
+        "FailedPrecondition",
+        "ResourceExhausted",
+        "Internal",
+        "Unavailable",
+        "DataLoss",
+        "DeadlineExceeded",
+    ];
+    let mut methods: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for (labels, count) in span.increases("grpc_server_handled_total") {
+        let method = format!("{}/{}", labels["grpc_service"], labels["grpc_method"]);
+        let (failed, all) = methods.entry(method).or_default();
+        *all += count;
+        if WRONG.contains(&labels["grpc_code"].as_str()) {
+            *failed += count;
+        }
+    }
+    let failing = methods.into_iter().filter(|(_, (failed, all))| failed / all > 0.01);
+    failing.map(|(method, (failed, all))| format!("{method}: {failed} of {all}")).collect()
+}
+
+fn failed_proposals(span: &Span) -> Vec<String> {
+    let failures = span.increases("etcd_server_proposals_failed_total").into_iter();
+    let failing = failures.filter(|(_, count)| count / span.seconds() > 5.0);
+    failing.map(|(_, count)| format!("{count} failed")).collect()
+}
+
+const TOTAL: &str = "etcd_mvcc_db_total_size_in_bytes";
+const IN_USE: &str = "etcd_mvcc_db_total_size_in_use_in_bytes";
+const QUOTA: &str = "etcd_server_quota_backend_bytes";
+
+/// The size is above 95 % of the quota.
+pub fn low_space(span: &Span) -> Vec<String> {
+    let (size, quota) = (span.after.value(TOTAL), span.after.value(QUOTA));
+    (size / quota > 0.95).then(|| format!("{size} of {quota}")).into_iter().collect()
+}
+
+/// The size goes beyond the quota when it grows as it did, for as long: the rule looks four hours
+/// back and four hours ahead.
+fn growth(span: &Span) -> Vec<String> {
+    let (before, after) = (span.before.value(TOTAL), span.after.value(TOTAL));
+    let (then, quota) = (after + (after - before), span.after.value(QUOTA));
+    (then > quota).then(|| format!("{before}, {after}, {then} of {quota}")).into_iter().collect()
+}
+
+/// Less than half of the size is in use, and more than 100 MiB are.
+fn fragmentation(span: &Span) -> Vec<String> {
+    let (size, used) = (span.after.value(TOTAL), span.after.value(IN_USE));
+    let is_wasteful = used / size < 0.5 && used > 104_857_600.0;
+    is_wasteful.then(|| format!("{used} of {size}")).into_iter().collect()
+}
+
+/// The pages of all members.
+pub fn pages(cluster: &Cluster) -> Vec<Page> {
+    let members = cluster.members.iter();
+    members.map(|member| Page::get(&member.address()).unwrap()).collect()
+}
+
+/// What the rules alert of, by rule and member. A rule waits for minutes before it alerts: here,
+/// until it holds in all of these spans.
+pub fn alerts(spans: &[Vec<Span>]) -> Vec<String> {
+    let mut alerts = Vec::new();
+    for (name, rule) in RULES {
+        let members = (0..spans[0].len()).collect::<BTreeSet<_>>();
+        for member in members {
+            let found: Vec<_> = spans.iter().map(|members| rule(&members[member])).collect();
+            if found.iter().all(|found| !found.is_empty()) {
+                alerts.push(format!("{name} at member {}: {found:?}", member + 1));
+            }
+        }
+    }
+    alerts
+}
