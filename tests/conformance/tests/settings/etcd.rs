@@ -80,7 +80,7 @@ const SETTINGS: &[(&str, Is)] = &[
     ("discovery-key", Text("file")),
     ("discovery-cacert", Text("file")),
     ("discovery-user", Text("me:secret")),
-    ("discovery-password", Text("secret")),
+    ("discovery-password", Read(&[], "secret")),
     ("discovery-fallback", Read(&["exit"], "proxy")),
     ("discovery-proxy", FILE),
     ("discovery-srv", Text("example.com")),

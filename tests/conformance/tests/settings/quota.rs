@@ -135,6 +135,7 @@ fn ends_when_there_is_room_again() {
     let mut number = 0;
     while put(&cluster, 0, &format!("k{number}"), MIB).is_ok() {
         number += 1;
+        assert!(number < 2 * MOST, "{number} MiB were written");
     }
     let mut second = KvClient::new(cluster.channel(1));
     let delete = pb::DeleteRangeRequest { key: "k".into(), range_end: "l".into(), prev_kv: false };

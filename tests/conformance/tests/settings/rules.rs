@@ -11,14 +11,14 @@ type Labels = BTreeMap<String, String>;
 
 /// A page of metrics.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub(crate) struct Page {
     at: Instant,
     samples: BTreeMap<String, Vec<(Labels, f64)>>,
 }
 
 impl Page {
     /// The page of a server; no server, no page.
-    pub fn get(address: &str) -> Option<Self> {
+    pub(crate) fn get(address: &str) -> Option<Self> {
         let text = http::get(address, "/metrics")?;
         let mut samples: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -30,7 +30,7 @@ impl Page {
     }
 
     /// All series of a name.
-    pub fn series(&self, name: &str) -> &[(Labels, f64)] {
+    pub(crate) fn series(&self, name: &str) -> &[(Labels, f64)] {
         self.samples.get(name).map_or(&[], Vec::as_slice)
     }
 
@@ -38,7 +38,7 @@ impl Page {
     ///
     /// # Panics
     /// When there is none.
-    pub fn value(&self, name: &str) -> f64 {
+    pub(crate) fn value(&self, name: &str) -> f64 {
         self.series(name).first().unwrap_or_else(|| panic!("{name} is missing")).1
     }
 
@@ -56,9 +56,9 @@ fn parse(labels: &str) -> Labels {
 
 /// The pages of one member at the beginning and at the end of a time.
 #[derive(Clone, Debug)]
-pub struct Span {
-    pub before: Page,
-    pub after: Page,
+pub(crate) struct Span {
+    pub(crate) before: Page,
+    pub(crate) after: Page,
 }
 
 impl Span {
@@ -101,11 +101,11 @@ impl Span {
 }
 
 /// A rule: what it would alert of.
-pub type Rule = fn(&Span) -> Vec<String>;
+pub(crate) type Rule = fn(&Span) -> Vec<String>;
 
 /// Every rule, but for those on series that etcd has with `--metrics=extensive` alone. That enough
 /// members are up is seen by their pages being there.
-pub const RULES: &[(&str, Rule)] = &[
+pub(crate) const RULES: &[(&str, Rule)] = &[
     ("etcdMembersDown", members_down),
     ("etcdNoLeader", no_leader),
     ("etcdHighNumberOfLeaderChanges", leader_changes),
@@ -172,7 +172,7 @@ const IN_USE: &str = "etcd_mvcc_db_total_size_in_use_in_bytes";
 const QUOTA: &str = "etcd_server_quota_backend_bytes";
 
 /// The size is above 95 % of the quota.
-pub fn low_space(span: &Span) -> Vec<String> {
+pub(crate) fn low_space(span: &Span) -> Vec<String> {
     let (size, quota) = (span.after.value(TOTAL), span.after.value(QUOTA));
     (size / quota > 0.95).then(|| format!("{size} of {quota}")).into_iter().collect()
 }
@@ -193,14 +193,14 @@ fn fragmentation(span: &Span) -> Vec<String> {
 }
 
 /// The pages of all members.
-pub fn pages(cluster: &Cluster) -> Vec<Page> {
+pub(crate) fn pages(cluster: &Cluster) -> Vec<Page> {
     let members = cluster.members.iter();
     members.map(|member| Page::get(&member.address()).unwrap()).collect()
 }
 
 /// What the rules alert of, by rule and member. A rule waits for minutes before it alerts: here,
 /// until it holds in all of these spans.
-pub fn alerts(spans: &[Vec<Span>]) -> Vec<String> {
+pub(crate) fn alerts(spans: &[Vec<Span>]) -> Vec<String> {
     let mut alerts = Vec::new();
     for (name, rule) in RULES {
         let members = (0..spans[0].len()).collect::<BTreeSet<_>>();
