@@ -28,6 +28,8 @@ type Held = Box<dyn FnOnce() + Send>;
 /// the length of a file: space that a compaction freed can be used again at once.
 #[derive(Default)]
 pub struct Quota {
+    /// As it was set; a negative number for none.
+    configured: i64,
     /// 0 for no quota.
     limit: u64,
     used: AtomicU64,
@@ -61,7 +63,13 @@ impl Quota {
             Ok(bytes) => bytes,
             Err(_) => 0,
         };
-        Self { limit, ..Self::default() }
+        let configured = i64::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(bytes);
+        Self { configured, limit, ..Self::default() }
+    }
+
+    /// The quota as etcd tells it: a negative number for none.
+    pub fn configured(&self) -> i64 {
+        self.configured
     }
 
     /// The quota in bytes; 0 for none.
@@ -130,6 +138,7 @@ mod tests {
         quota.measure(5000);
         assert!(quota.allows(0) && !quota.allows(1));
         assert!(Quota::new(-1).allows(u64::MAX));
+        assert_eq!((Quota::new(-7).configured(), Quota::new(7).configured()), (-7, 7));
         assert_eq!(Quota::new(0).limit(), DEFAULT_BYTES);
     }
 }

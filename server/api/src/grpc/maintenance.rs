@@ -53,7 +53,7 @@ impl Server {
             db_size_in_use: size(sizes.in_use),
             is_learner: self.member().is_learner(),
             storage_version: CLUSTER_VERSION.to_owned(),
-            db_size_quota: size(self.member().quota().limit()),
+            db_size_quota: self.member().quota().configured(),
             downgrade_info: Some(pb::DowngradeInfo::default()),
         }
     }

@@ -49,7 +49,11 @@ impl Member {
         metrics.proposals_committed.set(float(self.consensus.committed()));
         metrics.proposals_applied.set(float(self.progress.applied()));
         metrics.proposals_pending.set(float(self.proposals.load(Ordering::Relaxed) as u64));
-        metrics.quota.set(float(self.quota.limit()));
+        // Without a quota nothing is ever close to it, whatever a rule compares.
+        metrics.quota.set(match self.quota.limit() {
+            0 => f64::INFINITY,
+            limit => float(limit),
+        });
         metrics.db_total_size.set(float(sizes.in_use));
         metrics.db_file_size.set(float(sizes.allocated));
         metrics.db_in_use.set(float(sizes.in_use));

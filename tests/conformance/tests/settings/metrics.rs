@@ -150,6 +150,16 @@ fn the_size_is_what_the_quota_counts() {
     assert_eq!(alarm(&cluster, 0, [2, 1], id(&cluster, 0)).unwrap().len(), 1);
 }
 
+#[test]
+fn no_quota_is_never_exceeded() {
+    let cluster = Cluster::start_new(&program::quorate(), 1, &["--quota-backend-bytes=-1"]);
+    cluster.put(0, "k", "v");
+    assert_eq!(cluster.status(0).db_size_quota, -1);
+    let page = Page::get(&cluster.members[0].address()).unwrap();
+    let span = Span { before: page.clone(), after: page };
+    assert_eq!(rules::alerts(&[vec![span]]), Vec::<String>::new());
+}
+
 /// What a client calls itself is a label; what many call themselves must not be many labels.
 #[test]
 fn clients_do_not_make_series() {
