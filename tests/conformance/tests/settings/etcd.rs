@@ -105,7 +105,7 @@ const SETTINGS: &[(&str, Is)] = &[
     ("peer-client-cert-auth", Read(&["false"], "true")),
     ("peer-client-cert-file", FILE),
     ("peer-client-key-file", FILE),
-    ("peer-trusted-ca-file", Read(&[], "x")),
+    ("peer-trusted-ca-file", Text("file")),
     ("peer-cert-allowed-cn", Read(&[], "x")),
     ("peer-cert-allowed-hostname", Read(&[], "x")),
     ("peer-auto-tls", OFF),
