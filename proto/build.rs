@@ -80,6 +80,7 @@ fn compile_peer() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .client_mod_attribute(".", r#"#[cfg(feature = "client")]"#)
         .server_mod_attribute(".", r#"#[cfg(feature = "server")]"#)
+        .codec_path("crate::peer_codec::PeerCodec")
         .bytes(".")
         .compile_fds(protox::compile([PEER_FILE], [PEER_ROOT])?)?;
     Ok(())

@@ -34,11 +34,14 @@
 //!   fields are dropped by decoding.
 //! - Decoding recurses as deep as the message nests, and there is no limit: `TxnRequest` nests
 //!   without end, and so do groups in unknown fields of any message. What comes from elsewhere
-//!   must be bounded before it is decoded.
+//!   must be bounded before it is decoded: [`nesting`] does that, and the codec of `Peer` uses it.
 //! - Messages that carry a password, a password's hash or a token do not show it in `Debug`.
 
 #![forbid(unsafe_code)]
 
+pub mod nesting;
+#[cfg(any(feature = "client", feature = "server"))]
+mod peer_codec;
 mod redact;
 
 /// The descriptors of all packages, as a serialized `google.protobuf.FileDescriptorSet`, without

@@ -2,12 +2,11 @@
 //! come encoded already, buffers fit small messages, what nests too deep is not decoded, and what
 //! does not decode is named as gRPC's own library for Go does.
 
-pub(crate) mod nesting;
 pub(crate) mod rows;
 
 use std::marker::PhantomData;
 
-use nesting::{FLAT, Refused, Shape, TXN, WATCH};
+use quorate_proto::nesting::{self, FLAT, Refused, Shape, TXN, WATCH};
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::health;

@@ -10,6 +10,9 @@ use quorate_proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, TxnRequest,
 };
+use quorate_proto::nesting::{self, FLAT, TXN};
+
+use crate::txn::check::{self, Invalid};
 
 /// Version of the payload's layout.
 const FORMAT: u8 = 1;
@@ -162,6 +165,32 @@ impl Command {
             Kind::MemberPublish => MemberPublish::decode(message).map(Self::MemberPublish),
         };
         command.map_err(|error| format!("a {kind:?} command does not decode: {error}"))
+    }
+
+    /// Reads a payload that somebody else has sent, who may be anybody: decoding recurses as deep
+    /// as a transaction nests.
+    ///
+    /// # Errors
+    /// Why it would stop a member that applied it.
+    pub fn decode_foreign(payload: &Bytes) -> Result<Self, String> {
+        let shape = if Kind::of(payload) == Some(Kind::Txn) { &TXN } else { &FLAT };
+        let message = payload.get(2..).unwrap_or_default();
+        nesting::check(message, shape).map_err(|refused| format!("a command: {refused:?}"))?;
+        Self::decode(payload)
+    }
+
+    /// Refuses what no state could answer, as the API does before it proposes. How many operations
+    /// a transaction may have is up to the member that proposes it.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), Invalid> {
+        match self {
+            Self::Put(put) => check::check_put(put),
+            Self::DeleteRange(delete) => check::check_delete_range(delete),
+            Self::Txn(txn) => check::check_operations(txn, usize::MAX),
+            _ => Ok(()),
+        }
     }
 
     /// What kind of command this is.

@@ -17,11 +17,6 @@ pub const RECORD_OVERHEAD_BYTES: usize = 192;
 /// The longest TTL a lease can have, in seconds.
 pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
 
-/// Transactions nested in one another, at most: with etcd's default limit of 128 operations no
-/// deeper nesting is possible, as all but the innermost use one up, and recursion over it stays far
-/// from the end of a stack.
-pub const TXN_NESTING_MAX: usize = 129;
-
 /// Watch ranges kept unsorted before the index over all of them is rebuilt.
 pub const MATCHER_PENDING_MAX: usize = 256;
 

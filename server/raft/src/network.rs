@@ -15,6 +15,7 @@
 //! whoever runs the member accepts them.
 
 pub(crate) mod append;
+pub(crate) mod claims;
 pub(crate) mod client;
 pub(crate) mod codec;
 mod counted;

@@ -22,6 +22,7 @@ use crate::lessor::{Lessor, Renewal, TimeToLive};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::network::guard::Refusals;
+use crate::network::links::Links;
 use crate::progress::Progress;
 use crate::read::ReadBarrier;
 use crate::state_machine::StateMachine;
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) members: watch::Receiver<Peers>,
     pub(crate) status: watch::Receiver<RaftStatus>,
     pub(crate) heard: Arc<Heard>,
+    pub(crate) links: Arc<Links>,
     pub(crate) barrier: Arc<ReadBarrier>,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) progress: Progress,

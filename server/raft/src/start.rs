@@ -182,6 +182,7 @@ pub(crate) async fn assemble(
         members: members_receiver,
         status: status_receiver,
         heard,
+        links: links.clone(),
         barrier: Arc::new(ReadBarrier::new()),
         lessor,
         progress: progress.clone(),

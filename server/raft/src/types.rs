@@ -10,6 +10,7 @@ use openraft::raft::responder::Responder;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use prost::Message;
 use quorate_core::{LogPosition, Refusal, Reply};
+use quorate_proto::nesting::{self, FLAT, Shape};
 use quorate_storage::wal;
 use tokio::sync::{mpsc, oneshot};
 
@@ -204,6 +205,17 @@ struct MembershipMessage {
     index: Option<u64>,
 }
 
+static MEMBER: Shape = Shape::new(&[(2, &FLAT)]);
+static MEMBERSHIP: Shape = Shape::new(&[(1, &FLAT), (2, &MEMBER)]);
+
+impl MembershipMessage {
+    /// Reads one that may have been sent by anybody.
+    fn read(bytes: &Bytes) -> Result<Self, String> {
+        nesting::check(bytes, &MEMBERSHIP).map_err(|refused| format!("{refused:?}"))?;
+        Self::decode(bytes.clone()).map_err(|error| error.to_string())
+    }
+}
+
 pub(crate) fn position(id: &LogId) -> LogPosition {
     LogPosition { term: id.committed_leader_id().term, index: id.index() }
 }
@@ -265,7 +277,7 @@ pub(crate) fn encode_membership(stored: &StoredMembership) -> Bytes {
 
 /// Reads [`encode_membership`]; no bytes at all are the membership of a new store.
 pub(crate) fn decode_membership(bytes: &Bytes) -> Result<StoredMembership, String> {
-    let message = MembershipMessage::decode(bytes.clone())
+    let message = MembershipMessage::read(bytes)
         .map_err(|error| format!("the stored membership does not decode: {error}"))?;
     let at = message.term.zip(message.index);
     let at = at.map(|(term, index)| log_id(LogPosition { term, index }));
@@ -297,7 +309,7 @@ pub(crate) fn from_wal(entry: wal::Entry) -> Result<Entry, String> {
             None => return Err(format!("log entry {} is cut short", position.index)),
         },
         flavour::MEMBERSHIP => {
-            let message = MembershipMessage::decode(payload).map_err(|error| {
+            let message = MembershipMessage::read(&payload).map_err(|error| {
                 format!("the membership in log entry {} does not decode: {error}", position.index)
             })?;
             EntryPayload::Membership(membership_of(message)?)

@@ -73,7 +73,9 @@ pub fn check_txn(request: &TxnRequest, operations_max: usize) -> Result<(), Inva
     Ok(())
 }
 
-fn check_operations(request: &TxnRequest, operations_max: usize) -> Result<(), Invalid> {
+/// Checks each operation of a Txn request and everything nested in it, but not which keys they
+/// write together.
+pub fn check_operations(request: &TxnRequest, operations_max: usize) -> Result<(), Invalid> {
     let used = request.compare.len().max(request.success.len()).max(request.failure.len());
     let Some(left) = operations_max.checked_sub(used) else {
         return Err(Invalid::TooManyOperations);

@@ -245,6 +245,14 @@ fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, founding: &Founding, ha
             "peer certificates are given, but {plain} serves whoever comes, without TLS"
         ));
     }
+    let open = ports.peers.iter().filter(|url| !url.scheme.is_secure() && !url.is_local());
+    let open = names(open);
+    if !open.is_empty() && !has_pair {
+        reader.warn(format!(
+            "--listen-peer-urls: {open} lets everybody who reaches it act as a member, who can read \
+             and change all data: use https with --peer-client-cert-auth, or keep strangers away"
+        ));
+    }
     let mut reached: Vec<&Url> = founding.peer_urls.iter().collect();
     if let Source::Listed(founders) = &founding.source {
         reached.extend(founders.iter().map(|(_, url)| url));

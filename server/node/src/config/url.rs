@@ -106,6 +106,15 @@ impl Url {
         if problems.is_empty() { Ok(urls) } else { Err(problems) }
     }
 
+    /// Whether only programs of this machine can reach the port.
+    pub(crate) fn is_local(&self) -> bool {
+        match self.bind_address() {
+            Ok(BindAddress::Tcp(address)) => address.ip().is_loopback(),
+            Ok(BindAddress::Unix(_)) => true,
+            Err(_) => false,
+        }
+    }
+
     /// Host and port, or the path of a socket, to connect to.
     pub(crate) fn authority(&self) -> &str {
         &self.address

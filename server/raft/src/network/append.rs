@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 
 use super::links::Client;
 use super::{MESSAGE_BYTES_MAX, codec};
-use crate::types::TypeConfig;
+use crate::types::{LogId, TypeConfig};
 
 pub(crate) type Error = RPCError<TypeConfig>;
 pub(crate) type Appended = Result<StreamAppendResult<TypeConfig>, Error>;
@@ -40,19 +40,23 @@ where
     let mut requests = begun(requests).await;
     let Some(first) = requests.next().await else { return Ok(stream::empty().left_stream()) };
     let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
+    let sent = codec::last_of(&first);
     sender.try_send(to_wire(first)).expect("the queue is empty");
     let called = tokio::time::timeout(stall, client.append(ReceiverStream::new(outgoing))).await;
     let late = |_| Err(Status::deadline_exceeded("no reply to a stream of entries"));
     let replies = called.unwrap_or_else(late).map_err(|status| failed(&status))?.into_inner();
-    let sender = Some(sender);
-    let exchange = Exchange { requests, sender, replies, owed: 1, heard: Instant::now(), stall };
+    let (sender, heard) = (Some(sender), Instant::now());
+    let exchange = Exchange { requests, sender, replies, owed: 1, sent, heard, stall };
     let appended = stream::unfold(Some(exchange), |exchange| async {
         let mut exchange = exchange?;
         match exchange.next().await? {
-            Ok(reply) => {
-                let reply = codec::reply_from_wire(reply).map_err(|error| malformed(&error));
-                Some((reply, Some(exchange)))
-            }
+            Ok(reply) => match codec::reply_from_wire(reply) {
+                Ok(Ok(durable)) if durable > exchange.sent => {
+                    let status = Status::invalid_argument("more is durable than was sent");
+                    Some((Err(failed(&status)), None))
+                }
+                reply => Some((reply.map_err(|error| malformed(&error)), Some(exchange))),
+            },
             Err(status) => Some((Err(failed(&status)), None)),
         }
     });
@@ -76,6 +80,8 @@ struct Exchange<S> {
     replies: Streaming<pb::AppendReply>,
     /// Requests without a reply, sent or not.
     owed: usize,
+    /// Where the last request ends: nothing behind it can be durable at the other member.
+    sent: Option<LogId>,
     /// When the last reply came, or a reply, or the end of them, began to be owed.
     heard: Instant,
     stall: Duration,
@@ -111,6 +117,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
             return;
         };
         self.owed += 1;
+        self.sent = codec::last_of(&request).max(self.sent);
         if let Some(sender) = &self.sender {
             // There is room for all that may be owed; and who does not listen, will not reply.
             sender.try_send(to_wire(request)).ok();

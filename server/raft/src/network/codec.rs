@@ -1,14 +1,16 @@
 //! openraft's messages as they are on the wire.
 
+use openraft::entry::EntryPayload;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use quorate_core::LogPosition;
+use quorate_core::{Command, LogPosition};
 use quorate_proto::peer as pb;
 use quorate_storage::wal;
 
-use crate::types::{LogId, TypeConfig, Vote, from_wal, log_id, position, to_wal};
+use super::REQUEST_BYTES_MAX;
+use crate::types::{LogId, Payload, TypeConfig, Vote, from_wal, log_id, position, to_wal};
 
 /// What is wrong with a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +96,16 @@ pub(crate) fn append_from_wire(
         let flavour = u8::try_from(entry.kind)
             .map_err(|_| Malformed(format!("an entry has kind {}", entry.kind)))?;
         let position = LogPosition { term, index };
-        from_wal(wal::Entry { position, flavour, payload: entry.payload }).map_err(Malformed)
+        let entry = from_wal(wal::Entry { position, flavour, payload: entry.payload });
+        let entry = entry.map_err(Malformed)?;
+        match &entry.payload {
+            EntryPayload::Normal(payload) => drop(command_of(payload)?),
+            EntryPayload::Membership(members) if members.voter_ids().next().is_none() => {
+                return Err(Malformed(format!("entry {index} leaves nobody a vote")));
+            }
+            EntryPayload::Membership(_) | EntryPayload::Blank => {}
+        }
+        Ok(entry)
     });
     let entries = entries.collect::<Result<_, _>>()?;
     if term > vote.leader_id.term {
@@ -105,6 +116,16 @@ pub(crate) fn append_from_wire(
     }
     let leader_commit = request.committed.map(id_from_wire).transpose()?;
     Ok(AppendEntriesRequest { vote, prev_log_id: previous, entries, leader_commit })
+}
+
+/// The command in a payload. What does not decode must not enter a log: whoever applies it ends,
+/// at every start anew. What is too long could not be passed on to any other member.
+pub(crate) fn command_of(payload: &Payload) -> Result<Command, Malformed> {
+    let command = payload.command();
+    if command.len() > REQUEST_BYTES_MAX {
+        return Err(Malformed(format!("a command of {} bytes is too long", command.len())));
+    }
+    Command::decode_foreign(&command).map_err(Malformed)
 }
 
 /// The end of a request: what is durable at the receiver when all of it is.
@@ -252,10 +273,8 @@ pub(crate) fn transferred_from_wire(
 
 #[cfg(test)]
 mod tests {
-    use openraft::entry::EntryPayload;
-
     use super::*;
-    use crate::types::{Entry, Payload};
+    use crate::types::Entry;
 
     fn at(term: u64, index: u64) -> LogId {
         log_id(LogPosition { term, index })
@@ -263,7 +282,8 @@ mod tests {
 
     #[test]
     fn requests_survive_the_wire() {
-        let payload = EntryPayload::Normal(Payload::local("command".into()));
+        let command = Command::Put(Default::default()).encode();
+        let payload = EntryPayload::Normal(Payload::local(command));
         let entry = Entry { log_id: at(2, 8), payload };
         let request = AppendEntriesRequest {
             vote: Vote::new_committed(2, 9),

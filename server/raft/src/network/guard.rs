@@ -55,6 +55,9 @@ pub(crate) fn admit(
         return Err(Status::failed_precondition(text));
     }
     let (id, incarnation) = pair(text(header::FROM)?)?;
+    if id == me.member_id {
+        return Err(Status::invalid_argument("this member does not call itself"));
+    }
     if let Some(refusal) = removed(id, store, peers) {
         return Err(refusal);
     }

@@ -19,11 +19,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::counted::float;
-use super::{MESSAGE_BYTES_MAX, codec, guard};
+use super::{MESSAGE_BYTES_MAX, claims, codec, guard};
 use crate::consensus::Unavailable;
 use crate::lessor::Renewal;
 use crate::peer::Inner;
-use crate::types::{Payload, TypeConfig, Waiting, log_id};
+use crate::types::{TypeConfig, Waiting, log_id};
 
 /// Proposals of one other member that may be under way.
 const PROPOSALS_MAX: usize = 16 << 10;
@@ -127,8 +127,9 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteReply>, Status> {
-        self.admit(&request)?;
+        let from = self.admit(&request)?;
         let request = vote_request(request.into_inner())?;
+        claims::check_candidate(&self.0, from, &request.vote)?;
         let response = self.0.raft.vote(request).await.map_err(|e| failed(&e))?;
         Ok(Response::new(codec::vote_response_to_wire(&response)))
     }
@@ -137,8 +138,9 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteReply>, Status> {
-        self.admit(&request)?;
+        let from = self.admit(&request)?;
         let request = vote_request(request.into_inner())?;
+        claims::check_candidate(&self.0, from, &request.vote)?;
         let response = self.0.raft.pre_vote(request).await.map_err(|e| failed(&e))?;
         Ok(Response::new(codec::vote_response_to_wire(&response)))
     }
@@ -147,8 +149,9 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::TransferRequest>,
     ) -> Result<Response<pb::TransferReply>, Status> {
-        self.admit(&request)?;
+        let from = self.admit(&request)?;
         let request = codec::transfer_from_wire(request.into_inner()).map_err(malformed)?;
+        claims::check_transfer(&self.0, from, &request)?;
         let response = self.0.raft.handle_transfer_leader(request).await.map_err(|e| fatal(&e))?;
         Ok(Response::new(codec::transferred_to_wire(response)))
     }
@@ -239,7 +242,17 @@ impl Peer for PeerService {
         self.admit(&request)?;
         let change = request.into_inner().change;
         let change = change.ok_or_else(|| Status::invalid_argument("there is no change"))?;
+        claims::check_change(&change)?;
         Ok(Response::new(self.0.membership.change_here(change).await))
+    }
+
+    async fn acknowledged(
+        &self,
+        request: Request<pb::AcknowledgedRequest>,
+    ) -> Result<Response<pb::AcknowledgedReply>, Status> {
+        let from = self.admit(&request)?;
+        let vote = request.into_inner().vote;
+        Ok(Response::new(claims::acknowledged(&self.0, from, vote)))
     }
 
     async fn describe(
@@ -273,10 +286,11 @@ async fn beat(
     let (vote, previous, last) = (request.vote, request.prev_log_id, codec::last_of(&request));
     let response = inner.raft.append_entries(request).await.map_err(|e| failed(&e))?;
     // A heartbeat follows what this member has acknowledged in this term: of the leader alone that
-    // it still follows.
+    // it still follows, and that says so itself.
     if let (AppendEntriesResponse::Conflict, Some(acknowledged)) = (&response, &previous) {
-        if inner.vote() <= vote {
-            inner.lacks(acknowledged.index());
+        let index = acknowledged.index();
+        if inner.vote() <= vote && claims::confirmed(inner, from, &vote, index).await {
+            inner.lacks(index);
         }
         return Err(Status::failed_precondition("the log lacks what was acknowledged"));
     }
@@ -290,9 +304,7 @@ fn append_of(
     request: pb::AppendRequest,
 ) -> Result<AppendEntriesRequest<TypeConfig>, Status> {
     let request = codec::append_from_wire(request).map_err(malformed)?;
-    if request.vote.leader_id.voted_for != from {
-        return Err(Status::invalid_argument("another member leads in this term"));
-    }
+    claims::check_append(inner, from, &request)?;
     inner.heard.note(from, &request.vote);
     Ok(request)
 }
@@ -325,9 +337,11 @@ async fn take_in(
         // In no other term: the sender relies on it.
         let term = CommittedLeaderId::new(message.term);
         for bytes in message.proposals {
-            let Some(payload) = Payload::forwarded(bytes) else { return };
-            let origin = payload.origin().filter(|origin| origin.member == from);
-            let Some(origin) = origin else { return };
+            let payload = match claims::proposal(&inner, from, bytes) {
+                Ok(payload) => payload,
+                Err(refusal) => return inner.refusals.log(&refusal),
+            };
+            let Some(origin) = payload.origin() else { return };
             let Ok(permit) = room.acquire().await else { return };
             permit.forget();
             let waiting =

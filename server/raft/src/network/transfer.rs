@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-use super::codec;
+use super::{claims, codec};
 use super::links::Client;
 use crate::peer::Inner;
 use crate::state_machine::SnapshotHandle;
@@ -209,12 +209,24 @@ fn paced(
 }
 
 /// The vote of a sender.
-fn vote_of(from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
+fn vote_of(inner: &Inner, from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
     let vote = codec::vote_from_wire(head.vote);
     let vote = vote.map_err(|error| Status::invalid_argument(error.to_string()))?;
-    match vote.committed && vote.leader_id.voted_for == from {
-        true => Ok(vote),
-        false => Err(Status::invalid_argument("another member leads in this term")),
+    claims::check_leader(inner, from, &vote)?;
+    Ok(vote)
+}
+
+/// Refuses a state that cannot follow the one here: openraft ends with one.
+fn check_meta(inner: &Inner, vote: &Vote, meta: &SnapshotMeta) -> Result<(), Status> {
+    let Some(last) = meta.last_log_id.as_ref().map(position) else { return Ok(()) };
+    codec::id_from_wire(pb::LogId { term: last.term, index: last.index })
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let is_other = claims::committed(inner).is_some_and(|here| claims::contradicts(here, last));
+    let behind = meta.last_membership.log_id().as_ref().is_some_and(|id| position(id) > last);
+    let nobody = meta.last_membership.membership().voter_ids().next().is_none();
+    match is_other || behind || nobody || last.term > vote.leader_id.term {
+        true => Err(Status::invalid_argument(format!("no state of this cluster ends at {last:?}"))),
+        false => Ok(()),
     }
 }
 
@@ -232,7 +244,7 @@ pub(crate) async fn find(
     from: u64,
     head: pb::SnapshotHead,
 ) -> Result<pb::SnapshotPosition, Status> {
-    let vote = vote_of(from, &head)?;
+    let vote = vote_of(inner, from, &head)?;
     if let Some(higher) = higher(inner, &vote) {
         return Ok(pb::SnapshotPosition { higher: Some(higher), ..Default::default() });
     }
@@ -251,7 +263,7 @@ pub(crate) async fn receive(
     let mut next = parts.message().await?;
     let head = next.as_mut().and_then(|part| part.head.take());
     let head = head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
-    let vote = vote_of(from, &head)?;
+    let vote = vote_of(inner, from, &head)?;
     if let Some(higher) = higher(inner, &vote) {
         return Ok(pb::SnapshotReply { vote: Some(higher) });
     }
@@ -273,6 +285,7 @@ pub(crate) async fn receive(
     let received = blocking(move || incoming.finish()).await?;
     let last_membership = decode_membership(received.membership()).map_err(Status::internal)?;
     let meta = SnapshotMeta { last_log_id: received.applied().map(log_id), last_membership };
+    check_meta(inner, &vote, &meta)?;
     tracing::info!(
         index = meta.last_log_id.map_or(0, |id| position(&id).index),
         "installing a snapshot"

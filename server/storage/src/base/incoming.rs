@@ -28,8 +28,11 @@ use super::file::NewFile;
 use super::merge::{begin, create_tables, write_meta, write_small_tables};
 use super::meta::Meta;
 use super::part::{PartReader, Position, Row, Trailer, first_checksum};
+use super::row::{HistoryRow, LatestRow};
 use super::snapshot::Snapshot;
-use super::tables::{self, SENT_TABLES, Visitor, fits};
+use super::tables::{
+    self, HISTORY_NUMBER, LATEST_NUMBER, LEASE_KEY_NUMBER, SENT_TABLES, Visitor, fits,
+};
 
 /// Bytes of parts after which what was received is made durable. redb remembers each page since the
 /// last durable commit, and this keeps that to a few megabytes of memory.
@@ -251,6 +254,7 @@ impl<'a> Visitor for Append<'_, 'a> {
                 let what = format!("a row does not fit into table {}", row.table);
                 return Err(ReceiveError::Refused(what));
             }
+            check_row(row).map_err(ReceiveError::Refused)?;
             let (key, value) = (K::from_bytes(row.key), V::from_bytes(row.value));
             match end.insert_before(key, value) {
                 Ok(()) => {}
@@ -268,6 +272,22 @@ impl<'a> Visitor for Append<'_, 'a> {
         end.close().map_err(fault)?;
         Ok((row, next))
     }
+}
+
+/// A row that nobody could read must not be installed: who reads it ends.
+fn check_row(row: Row<'_>) -> Result<(), String> {
+    let read = match row.table {
+        HISTORY_NUMBER => {
+            let key = row.key.try_into().map_err(|_| "a revision has another length".to_owned())?;
+            HistoryRow::decode(key, row.value).map(drop)
+        }
+        LATEST_NUMBER => LatestRow::decode(row.key, row.value).map(drop),
+        LEASE_KEY_NUMBER if row.key.len() < size_of::<i64>() => {
+            return Err("a lease's key is cut short".to_owned());
+        }
+        _ => Ok(()),
+    };
+    read.map_err(|fault| fault.to_string())
 }
 
 /// Counts the rows of a table.

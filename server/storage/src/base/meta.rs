@@ -50,6 +50,9 @@ impl Default for Meta {
     }
 }
 
+/// No store comes to this revision, and none may begin there.
+const REVISION_MAX: i64 = i64::MAX / 2;
+
 const FIXED_LEN: usize = 4 + 4 + 1 + 7 * 8 + Revision::ENCODED_LEN + 2 * 8;
 
 impl Meta {
@@ -79,6 +82,20 @@ impl Meta {
         let crc = crc32c(&out[4..]);
         out[..4].copy_from_slice(&crc.to_le_bytes());
         out
+    }
+
+    /// Refuses numbers that another member sent and no store comes to: the next write would begin
+    /// from them.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Self { history_revision, latest_revision, compacted, deleted, .. } = *self;
+        let is_good = (0..REVISION_MAX).contains(&history_revision)
+            && latest_revision == history_revision
+            && compacted <= history_revision
+            && deleted <= history_revision;
+        match is_good {
+            true => Ok(()),
+            false => Err(format!("no store is at revision {history_revision} in this way")),
+        }
     }
 
     /// Reads the stored form; the reason of a failure is for the log.

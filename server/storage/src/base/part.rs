@@ -221,6 +221,7 @@ impl<'a> PartReader<'a> {
         let cut_off = || "its trailer is cut off".to_owned();
         let (rows, tables) = read_tables(&mut self.rest).ok_or_else(cut_off)?;
         let meta = Meta::decode(self.rest)?;
+        meta.check()?;
         Ok(Some(Trailer { rows, tables, meta }))
     }
 }

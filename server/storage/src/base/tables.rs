@@ -57,6 +57,8 @@ pub(super) const SENT_TABLES: RangeInclusive<u32> = 1..=5;
 pub(super) const HISTORY_NUMBER: u32 = 1;
 /// The number of [`LATEST`].
 pub(super) const LATEST_NUMBER: u32 = 2;
+/// The number of [`LEASE_KEY`].
+pub(super) const LEASE_KEY_NUMBER: u32 = 5;
 
 /// Calls `visitor` with the table of this number; `None` if there is none. The numbers go over the
 /// wire and are never used for something else.
@@ -66,7 +68,7 @@ pub(super) fn visit<V: Visitor>(number: u32, visitor: V) -> Option<V::Output> {
         LATEST_NUMBER => visitor.visit(LATEST),
         3 => visitor.visit(COUNT),
         4 => visitor.visit(LEASE),
-        5 => visitor.visit(LEASE_KEY),
+        LEASE_KEY_NUMBER => visitor.visit(LEASE_KEY),
         _ => return None,
     })
 }

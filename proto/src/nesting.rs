@@ -5,8 +5,10 @@
 //! without recursion and refuses what is too deep. etcd refuses such a transaction too, because
 //! every level uses up at least one of the operations it may have.
 
-use quorate_core::limits::TXN_NESTING_MAX;
-
+/// Transactions nested in one another, at most: with etcd's default limit of 128 operations no
+/// deeper nesting is possible, as all but the innermost use one up, and recursion over it stays far
+/// from the end of a stack.
+pub const TXN_NESTING_MAX: usize = 129;
 /// Groups in unknown fields nested in one another, at most. etcd takes 10 000; no message of its
 /// protocol, in any version, has one.
 const GROUPS_MAX: usize = 64;
@@ -15,7 +17,7 @@ const MESSAGES_MAX: usize = 10_000;
 
 /// Why a message must not be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// It is not protobuf.
     Malformed,
     /// Messages nest deeper than Go's library takes.
@@ -25,18 +27,24 @@ pub(crate) enum Refused {
 }
 
 /// Which fields of a message are messages themselves.
-pub(crate) struct Shape(&'static [(u64, &'static Self)]);
+#[derive(Debug)]
+pub struct Shape(&'static [(u64, &'static Self)]);
 
 /// A message without messages in it.
-pub(crate) static FLAT: Shape = Shape(&[]);
+pub static FLAT: Shape = Shape(&[]);
 /// `TxnRequest`.
-pub(crate) static TXN: Shape = Shape(&[(1, &FLAT), (2, &OPERATION), (3, &OPERATION)]);
+pub static TXN: Shape = Shape(&[(1, &FLAT), (2, &OPERATION), (3, &OPERATION)]);
 /// `RequestOp`.
 static OPERATION: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT), (4, &TXN)]);
 /// `WatchRequest`.
-pub(crate) static WATCH: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT)]);
+pub static WATCH: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT)]);
 
 impl Shape {
+    /// The shape of a message whose fields with these numbers are messages of these shapes.
+    pub const fn new(fields: &'static [(u64, &'static Self)]) -> Self {
+        Self(fields)
+    }
+
     fn field(&self, number: u64) -> Option<&'static Self> {
         self.0.iter().find(|(field, _)| *field == number).map(|(_, shape)| *shape)
     }
@@ -66,7 +74,10 @@ mod wire_type {
 }
 
 /// Refuses a message of this shape that must not be decoded.
-pub(crate) fn check(bytes: &[u8], shape: &'static Shape) -> Result<(), Refused> {
+///
+/// # Errors
+/// Why not.
+pub fn check(bytes: &[u8], shape: &'static Shape) -> Result<(), Refused> {
     let mut walk = Walk { bytes, at: 0, open: Vec::new(), ends: Vec::new(), txns: 0, txns_max: 0 };
     walk.enter(shape, bytes.len())?;
     while let Some(open) = walk.open.last().copied() {
@@ -176,8 +187,8 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use prost::Message;
-    use quorate_proto::etcdserverpb::request_op::Request;
-    use quorate_proto::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
+    use crate::etcdserverpb::request_op::Request;
+    use crate::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
 
     use super::*;
 
