@@ -186,9 +186,9 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
     use crate::etcdserverpb::request_op::Request;
     use crate::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
+    use prost::Message;
 
     use super::*;
 

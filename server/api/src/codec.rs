@@ -6,10 +6,10 @@ pub(crate) mod rows;
 
 use std::marker::PhantomData;
 
-use quorate_proto::nesting::{self, FLAT, Refused, Shape, TXN, WATCH};
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::health;
+use quorate_proto::nesting::{self, FLAT, Refused, Shape, TXN, WATCH};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 

@@ -152,7 +152,11 @@ pub(crate) fn proposal(
 }
 
 /// What `of` has acknowledged to this member, which leads by `vote`.
-pub(crate) fn acknowledged(inner: &Inner, of: u64, vote: Option<pb::Vote>) -> pb::AcknowledgedReply {
+pub(crate) fn acknowledged(
+    inner: &Inner,
+    of: u64,
+    vote: Option<pb::Vote>,
+) -> pb::AcknowledgedReply {
     let metrics = inner.raft.metrics();
     let metrics = metrics.borrow_watched();
     let leads = codec::vote_from_wire(vote).is_ok_and(|vote| vote == metrics.vote)

@@ -117,11 +117,15 @@ impl tower_service::Service<Call> for Heeding {
     }
 }
 
+/// The URLs of a member. When they change, its connections stay, as in etcd, and the next ones go
+/// to the new URLs: a member that is to move still serves where it was.
+type Urls = Arc<Mutex<Arc<[String]>>>;
+
 /// Tries the URLs of a member, one after the other, each time from the first one.
 #[derive(Clone)]
 struct Connector {
     dial: Arc<dyn Dial>,
-    urls: Arc<[String]>,
+    urls: Urls,
     /// How long one URL may take.
     within: Duration,
     metrics: Arc<LinkMetrics>,
@@ -132,7 +136,7 @@ struct Connector {
 impl Connector {
     fn new(
         dial: Arc<dyn Dial>,
-        urls: Arc<[String]>,
+        urls: Urls,
         patience: Duration,
         metrics: Arc<LinkMetrics>,
         reach: Option<Arc<Reach>>,
@@ -153,6 +157,7 @@ impl tower_service::Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let Self { dial, urls, within, metrics, reach } = self.clone();
         let connect = async move {
+            let urls = urls.lock().clone();
             let mut failed = io::Error::other("the member has no peer URL");
             for url in urls.iter() {
                 match tokio::time::timeout(within, dial.dial(url.clone())).await {
@@ -179,7 +184,7 @@ impl tower_service::Service<Uri> for Connector {
 /// The connections to one member.
 #[derive(Clone)]
 pub(crate) struct Link {
-    urls: Arc<[String]>,
+    urls: Urls,
     /// For entries of the log.
     pub(crate) log: Client,
     /// For what waits behind nothing.
@@ -265,13 +270,17 @@ impl Links {
         &self.identity
     }
 
-    /// The connections to `member`; none when it is no member. When its URLs have changed they are
-    /// new ones.
+    /// The connections to `member`; none when it is no member.
     pub(crate) fn to(&self, member: u64) -> Option<Link> {
         let peers = self.peers.borrow();
         let urls = &peers.get(&member)?.0.peer_urls;
         let mut links = self.links.lock();
-        if let Some(link) = links.get(&member).filter(|link| *link.urls == **urls) {
+        if let Some(link) = links.get(&member) {
+            let mut known = link.urls.lock();
+            if **known != **urls {
+                *known = urls.as_slice().into();
+            }
+            drop(known);
             return Some(link.clone());
         }
         links.retain(|id, _| peers.contains_key(id));
@@ -308,7 +317,7 @@ impl Links {
     }
 
     fn connect(&self, member: u64, urls: &[String]) -> Link {
-        let urls: Arc<[String]> = urls.into();
+        let urls: Urls = Arc::new(Mutex::new(urls.into()));
         let identify = Identify::new(&self.identity, member, self.store.clone());
         let metrics = self.metrics.peers.link(member);
         let reach = self.reach(member);
@@ -338,7 +347,8 @@ impl Links {
 pub(crate) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> PeerClient<Channel> {
     // It is nobody's yet, and shown nowhere.
     let metrics = PeerMetrics::new(0).link(0);
-    let connector = Connector::new(dial, [url.to_owned()].into(), patience, metrics, None);
+    let urls = Arc::new(Mutex::new([url.to_owned()].into()));
+    let connector = Connector::new(dial, urls, patience, metrics, None);
     PeerClient::new(endpoint(patience).connect_with_connector_lazy(connector))
 }
 

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-use super::{claims, codec};
 use super::links::Client;
+use super::{claims, codec};
 use crate::peer::Inner;
 use crate::state_machine::SnapshotHandle;
 use crate::types::{TypeConfig, Vote, decode_membership, encode_membership, log_id, position};
