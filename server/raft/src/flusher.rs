@@ -1,9 +1,9 @@
 //! When the layers are flushed, and what follows from it for the log.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use quorate_core::LogPosition;
 use quorate_core::store::{Frozen, Restored, Shared};
 use quorate_storage::OnFault;
@@ -13,7 +13,7 @@ use quorate_storage::base::incoming::Received;
 use quorate_storage::wal::Wal;
 use tokio::sync::{Notify, oneshot};
 
-use crate::types::StoredMembership;
+use crate::types::{StoredMembership, decode_membership};
 
 /// When to flush.
 #[derive(Clone, Debug)]
@@ -35,12 +35,12 @@ impl Default for FlushOptions {
     }
 }
 
-/// What the database is complete up to.
+/// The database at a commit, and what it is complete up to. It is taken when somebody asks for it
+/// and dropped soon: while it is there, the pages of its commit are not used again.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) applied: LogPosition,
     pub(crate) membership: StoredMembership,
-    /// The database at this very point.
     pub(crate) image: Image,
 }
 
@@ -62,7 +62,6 @@ struct Inner {
 /// [`Inner`]: the last owner of a thread must not be the thread itself, which cannot wait for its
 /// own end.
 struct Outcome {
-    checkpoint: Mutex<Option<Checkpoint>>,
     /// Signalled after each flush.
     flushed: Notify,
     on_fault: OnFault,
@@ -74,11 +73,9 @@ impl Flusher {
         wal: Arc<Wal>,
         engine: Engine,
         store: Arc<Shared>,
-        checkpoint: Option<Checkpoint>,
         on_fault: OnFault,
     ) -> Self {
-        let checkpoint = Mutex::new(checkpoint);
-        let outcome = Arc::new(Outcome { checkpoint, flushed: Notify::new(), on_fault });
+        let outcome = Arc::new(Outcome { flushed: Notify::new(), on_fault });
         let inner = Inner { options, wal, engine, store, outcome };
         Self { inner: Arc::new(inner) }
     }
@@ -95,9 +92,17 @@ impl Flusher {
         &self.inner.wal
     }
 
-    /// What the database is complete up to; `None` while it is empty.
-    pub(crate) fn checkpoint(&self) -> Option<Checkpoint> {
-        self.inner.outcome.checkpoint.lock().clone()
+    /// The database at its last commit; `None` while it is empty.
+    pub(crate) fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
+        let image = self.inner.engine.image();
+        let Some(applied) = image.applied() else { return Ok(None) };
+        let membership = decode_membership(image.membership()).map_err(io::Error::other)?;
+        Ok(Some(Checkpoint { applied, membership, image }))
+    }
+
+    /// Whether the database holds nothing yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.engine.image().applied().is_none()
     }
 
     /// Waits for the end of the next flush.
@@ -119,58 +124,36 @@ impl Flusher {
     }
 
     /// Puts another member's state in the place of everything; what was being flushed is given up.
-    pub(crate) async fn install(
-        &self,
-        received: Received,
-        membership: StoredMembership,
-    ) -> Result<Restored, String> {
+    pub(crate) async fn install(&self, received: Received) -> Result<Restored, String> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |restored| {
             sender.send(restored).ok();
         });
         self.inner.engine.install(received, done);
         let restored = receiver.await.unwrap_or_else(|_| Err("the member is stopping".into()))?;
-        if let Some(applied) = restored.applied {
-            let image = self.inner.engine.image();
-            *self.inner.outcome.checkpoint.lock() = Some(Checkpoint { applied, membership, image });
-        }
         self.inner.outcome.flushed.notify_waiters();
         Ok(restored)
     }
 
     /// Flushes a frozen layer in the background. First the log must be durable up to where the
     /// layer ends: the database may not know more than the log.
-    pub(crate) fn flush(&self, frozen: Frozen, membership: StoredMembership) {
-        let (queue, images) = (self.inner.engine.queue(), self.inner.engine.queue());
+    pub(crate) fn flush(&self, frozen: Frozen) {
+        let queue = self.inner.engine.queue();
         let outcome = self.inner.outcome.clone();
         self.inner.wal.sync(Box::new(move |synced| {
             // A log that failed has stopped the process already.
             if synced.is_ok() {
-                let applied = frozen.applied;
-                let done = move |result| {
-                    outcome.end(result, applied, membership, images.image());
-                };
-                queue.flush(frozen, Box::new(done));
+                queue.flush(frozen, Box::new(move |result| outcome.end(result)));
             }
         }));
     }
 }
 
 impl Outcome {
-    fn end(
-        &self,
-        result: Result<(), String>,
-        applied: Option<LogPosition>,
-        membership: StoredMembership,
-        image: Image,
-    ) {
+    fn end(&self, result: Result<(), String>) {
         if let Err(error) = result {
             (self.on_fault)(format!("cannot flush: {error}"));
             return;
-        }
-        // Should the next flush be through already, its own call comes.
-        if let Some(applied) = applied.filter(|applied| image.applied() == Some(*applied)) {
-            *self.checkpoint.lock() = Some(Checkpoint { applied, membership, image });
         }
         self.flushed.notify_waiters();
     }

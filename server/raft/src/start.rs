@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::budget::Budget;
 use crate::compactor::AutoCompaction;
 use crate::consensus::{OpenRaft, RaftStatus};
-use crate::flusher::{Checkpoint, FlushOptions, Flusher};
+use crate::flusher::{FlushOptions, Flusher};
 use crate::integrity::IntegrityChecks;
 use crate::leadership::{Activity, Follower, Heard, Peers, peers_of};
 use crate::lessor::Lessor;
@@ -217,18 +217,12 @@ fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Ope
     let opened = engine::Opened::open(&data_dir.db(), options.database.clone(), is_new)?;
     let restored = opened.restored().clone();
     let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
-    let applied = restored.applied;
     let store = Store::new(opened.base(), restored);
     let shared = store.shared().clone();
     let engine = Engine::start(opened, shared.clone(), on_fault.clone())
         .map_err(|error| StartError::Raft(error.to_string()))?;
-    let checkpoint = applied.map(|applied| Checkpoint {
-        applied,
-        membership: membership.clone(),
-        image: engine.image(),
-    });
     let flush = options.flush.clone();
-    let flusher = Flusher::new(flush, wal.clone(), engine, shared, checkpoint, on_fault.clone());
+    let flusher = Flusher::new(flush, wal.clone(), engine, shared, on_fault.clone());
     Ok(Opened { wal, store, membership, flusher })
 }
 

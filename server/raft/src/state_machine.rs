@@ -117,7 +117,7 @@ impl StateMachine {
         }
         if let Some(frozen) = self.store.rotate() {
             self.rotated = applied;
-            self.flusher.flush(frozen, self.membership.clone());
+            self.flusher.flush(frozen);
         }
     }
 
@@ -282,7 +282,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<CheckpointReader> {
-        self.flusher.checkpoint().map(CheckpointReader)
+        (!self.flusher.is_empty()).then(|| CheckpointReader(self.flusher.clone()))
     }
 
     async fn get_snapshot_builder(&mut self) -> CheckpointReader {
@@ -299,7 +299,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             return Err(io::Error::other("a snapshot of this member is in use already"));
         };
         self.metrics.cluster.installing(true);
-        let restored = self.flusher.install(*received, meta.last_membership.clone()).await;
+        let restored = self.flusher.install(*received).await;
         self.metrics.cluster.installing(false);
         let restored = restored.map_err(|reason| {
             self.fail(&Fault::Storage(format!("a snapshot cannot be installed: {reason}")))
@@ -320,22 +320,24 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         // A member that was never flushed has a log from the first entry on, and a follower that
         // asks for more than that needs what it says now.
-        if self.flusher.checkpoint().is_none() {
+        if self.flusher.is_empty() {
             self.rotate();
             self.flusher.idle().await;
         }
-        Ok(self.flusher.checkpoint().map(snapshot_of))
+        Ok(self.flusher.checkpoint()?.map(snapshot_of))
     }
 }
 
-/// Makes snapshots, which costs nothing: the database at its last checkpoint is one.
-pub(crate) struct CheckpointReader(Checkpoint);
+/// Makes snapshots, which costs nothing: the database at its last commit is one.
+pub(crate) struct CheckpointReader(Flusher);
 
 impl RaftSnapshotBuilder<TypeConfig> for CheckpointReader {
     type SnapshotData = SnapshotHandle;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        Ok(snapshot_of(self.0.clone()))
+        let checkpoint = self.0.checkpoint()?;
+        let checkpoint = checkpoint.ok_or_else(|| io::Error::other("the database is empty"))?;
+        Ok(snapshot_of(checkpoint))
     }
 }
 

@@ -311,11 +311,6 @@ impl Queue {
         self.0.inner.lock().jobs.push_back(Job::Flush(Box::new(frozen), done));
         self.0.wake.notify_one();
     }
-
-    /// The database at its last commit.
-    pub fn image(&self) -> Image {
-        self.0.image()
-    }
 }
 
 impl Drop for Engine {

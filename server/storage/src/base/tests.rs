@@ -17,6 +17,7 @@ use quorate_proto::etcdserverpb::{
 
 use super::engine::{Done, Engine, Opened, Options};
 
+mod size;
 mod transfer;
 
 /// What looks at the directory while the file in use is changed.

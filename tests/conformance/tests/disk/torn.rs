@@ -1,0 +1,67 @@
+//! The last write of a log, of which the disk has only a part.
+
+use std::fs;
+
+use prost::Message as _;
+use quorate_proto::etcdserverpb::{RangeRequest, RangeResponse};
+use quorate_test_conformance::faults::{Acknowledged, files};
+use quorate_test_conformance::raw::Connection;
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+use tempfile::TempDir;
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+/// Bytes of a group's header without its bitmap.
+const HEADER: usize = 32;
+
+/// A header that crosses the end of a sector, and of which the first part was not written.
+#[test]
+fn a_header_whose_beginning_is_lost() {
+    let home = TempDir::new().unwrap();
+    let mut server = Server::in_folder(&program::quorate(), home.path(), &[]);
+    server.start();
+    let mut found: Vec<(usize, Vec<u8>, usize)> = Vec::new();
+    let mut keys = Acknowledged::default();
+    let segment = || files(&server.data_dir().join("member/wal"), "wal").remove(0);
+    let mut before = fs::read(segment()).unwrap();
+    for round in 0..600 {
+        assert_eq!(keys.write(&server, 1, 1 + round % 40 * 8), None);
+        let after = fs::read(segment()).unwrap();
+        let begins = (0..after.len()).find(|at| before[*at] != after[*at]).unwrap();
+        let (alignment, next) = (begins % SECTOR, begins.next_multiple_of(SECTOR));
+        let crosses = alignment > SECTOR - HEADER && next > begins;
+        if crosses && found.iter().all(|(known, ..)| *known != alignment) {
+            let mut torn = after.clone();
+            torn[begins..next].fill(0);
+            found.push((alignment, torn, keys.len() - 1));
+        }
+        before = after;
+        if found.len() == 3 {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 3, "places at which a header crosses the end of a sector");
+    let path = segment();
+    server.kill();
+    for (alignment, torn, acknowledged) in found {
+        fs::write(&path, torn).unwrap();
+        let end = server.start_or_end();
+        assert_eq!(end, None, "a group at {alignment} of a sector: {}", server.log_tail());
+        assert_eq!(count(&server), acknowledged, "a group at {alignment} of a sector");
+        server.kill();
+    }
+}
+
+fn count(server: &Server) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let connection = Connection::open(&server.address()).await;
+        let (key, range_end) = ("key/".into(), "key0".into());
+        let range = RangeRequest { key, range_end, count_only: true, ..Default::default() };
+        let message = range.encode_to_vec().into();
+        connection.method("/etcdserverpb.KV/Range", &[message]).await
+    });
+    let response = RangeResponse::decode(answer.messages()[0].clone()).unwrap();
+    usize::try_from(response.count).unwrap()
+}
