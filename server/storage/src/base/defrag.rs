@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,9 +21,28 @@ use super::merge::{append_history, begin, create_tables, merge_latest, write_met
 use super::meta::Meta;
 use super::snapshot::Snapshot;
 use super::tables::{ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, REMOVED};
+use crate::space;
 
 /// Rows copied in one transaction.
 const CHUNK_ROWS: usize = 32 << 10;
+
+/// What must be left beside a copy: for the log, and for what is flushed meanwhile.
+const ROOM_BYTES: u64 = 16 << 20;
+
+/// Fails when the disk of `directory` has no room for a copy of what `meta` describes: filling it
+/// would stop the log.
+pub(super) fn check_room(directory: &Path, meta: &Meta) -> Result<(), Fault> {
+    let in_use = meta.latest_bytes + meta.history_bytes;
+    let needed = in_use + in_use / 4 + ROOM_BYTES;
+    let free = space::free(directory).map_err(fault)?;
+    if free >= needed {
+        return Ok(());
+    }
+    Err(fault(format!(
+        "No space left on device: the copy in {} takes about {needed} bytes, {free} are free",
+        directory.display()
+    )))
+}
 
 /// A copy in the making.
 pub(super) struct Copy {

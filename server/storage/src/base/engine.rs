@@ -12,7 +12,7 @@ use quorate_core::mvcc::SharedLayer;
 use quorate_core::store::{Frozen, Restored, Shared};
 use redb::Database;
 
-use super::defrag::Copy;
+use super::defrag::{Copy, check_room};
 use super::file::{Directory, FIRST, NewFile, open_database};
 use super::image::Image;
 use super::incoming::{Half, Incoming, ReceiveError, Received, Receiving};
@@ -21,7 +21,7 @@ use super::meta::Meta;
 use super::metrics::Metrics;
 use super::snapshot::Snapshot;
 use super::{BaseError, compact, fault};
-use crate::{OnFault, space};
+use crate::OnFault;
 
 /// Files up to this size are verified as a whole when they are opened: it takes less than a tenth
 /// of a second. Larger ones are trusted, and rows are verified as they are read.
@@ -32,9 +32,6 @@ const LET_GO_PAUSE: Duration = Duration::from_millis(100);
 const COMPACT_ROWS: usize = 4096;
 /// A copy is close enough for the last step when it is behind by this many revisions or less.
 const DEFRAG_LAG_MAX: i64 = 20_000;
-
-/// What must be left beside a copy: for the log, and for what is flushed meanwhile.
-const COPY_ROOM_BYTES: u64 = 16 << 20;
 
 /// Called when a piece of work is done, or cannot be.
 pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
@@ -331,7 +328,7 @@ fn copy(shared: &EngineShared, base: Arc<Snapshot>, number: u64) -> Result<(), F
         let inner = shared.inner.lock();
         (inner.number == number).then(|| inner.base.clone()).ok_or_else(superseded)
     };
-    check_room(shared, base.meta())?;
+    check_room(shared.directory.path(), base.meta())?;
     let file = shared.directory.new_file();
     let database = file.open(shared.options.cache_bytes)?;
     let mut copy = Copy::new(database, file, &base, &|| last().map(|_| ()))?;
@@ -349,21 +346,6 @@ fn copy(shared: &EngineShared, base: Arc<Snapshot>, number: u64) -> Result<(), F
     drop(inner);
     shared.wake.notify_one();
     Ok(())
-}
-
-/// Fails when the disk has no room for a copy: filling the disk would stop the log.
-fn check_room(shared: &EngineShared, meta: &Meta) -> Result<(), Fault> {
-    let in_use = meta.latest_bytes + meta.history_bytes;
-    let needed = in_use + in_use / 4 + COPY_ROOM_BYTES;
-    let path = shared.directory.path();
-    let free = space::free(path).map_err(fault)?;
-    if free >= needed {
-        return Ok(());
-    }
-    Err(fault(format!(
-        "No space left on device: the copy in {} takes about {needed} bytes, {free} are free",
-        path.display()
-    )))
 }
 
 fn superseded() -> Fault {
