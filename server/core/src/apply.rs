@@ -93,6 +93,11 @@ impl Store {
     pub fn apply(&mut self, at: LogPosition, payload: &Bytes) -> Result<Applied, Fault> {
         let command =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
+        self.apply_decoded(at, command)
+    }
+
+    /// Applies the command of a committed log entry.
+    pub fn apply_decoded(&mut self, at: LogPosition, command: Command) -> Result<Applied, Fault> {
         let cost = quota::cost(&command);
         let applied = match self.execute_command(command, cost) {
             Ok(applied) => Applied { cost, ..applied },

@@ -31,6 +31,14 @@ impl Revision {
         Self { main, sub: 0 }
     }
 
+    /// The first possible change behind this one.
+    pub const fn next(self) -> Self {
+        match self.sub.checked_add(1) {
+            Some(sub) => Self { main: self.main, sub },
+            None => Self::start_of(self.main + 1),
+        }
+    }
+
     /// Whether this is `Revision::NONE`.
     pub const fn is_none(self) -> bool {
         self.main == 0

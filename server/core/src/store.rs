@@ -329,24 +329,19 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes one key, which must exist.
-    pub(crate) fn write_delete(&self, changes: &mut Changes, key: &[u8]) -> Result<(), Fault> {
-        let header = self.stack.header(key)?;
-        let Some(header) = header.filter(|header| header.version > 0) else {
-            return Err(Fault::Inconsistent(format!("a key to delete does not exist: {key:?}")));
-        };
+    /// Deletes one key, which must exist; `previous` is its newest version. `key` is kept, so it
+    /// should not share memory with more than itself.
+    pub(crate) fn write_delete(&self, changes: &mut Changes, key: Bytes, previous: Revision) {
         let record = Record {
-            // A copy: a slice would keep alive the whole log entry that wrote the key.
-            key: Bytes::copy_from_slice(key),
+            key,
             value: Bytes::new(),
             revision: next_revision(changes),
             create_revision: 0,
             version: 0,
             lease: 0,
-            previous: header.revision,
+            previous,
         };
         self.stack.active.write().push(record);
-        Ok(())
     }
 
     /// Changes the small tables. Leases touched are named so that the next flush writes them.

@@ -284,6 +284,17 @@ impl Consensus for OpenRaft {
             if let Err(error) = trimmed {
                 tracing::debug!(%error, "the log is not trimmed: the member has stopped");
             }
+            // Of a member that is far behind, openraft keeps everything as long as it lives. What
+            // is in no snapshot yet has to stay.
+            let snapshot = self.raft.data_metrics().borrow_watched().snapshot;
+            if let (Some(beyond), Some(snapshot)) = (beyond, snapshot) {
+                let floor = beyond.min(snapshot.index());
+                self.links.flow().send_if_modified(|flow| {
+                    let is_higher = floor > flow.floor;
+                    flow.floor = flow.floor.max(floor);
+                    is_higher
+                });
+            }
         })
     }
 

@@ -80,6 +80,8 @@ impl Duties {
             // Before the work: a flush that ends meanwhile must not be missed.
             flushed.as_mut().enable();
             match self.flusher.wal().last_beyond(LOG_KEEP_BYTES) {
+                // Whoever is being sent a snapshot needs what follows it.
+                Ok(None) if self.metrics.peers.is_sending() => {}
                 Ok(beyond) => self.consensus.trim_log(beyond).await,
                 Err(error) => tracing::warn!(%error, "cannot tell how long the log is"),
             }

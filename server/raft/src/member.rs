@@ -159,7 +159,9 @@ impl Member {
         let inner = self.inner.clone();
         let heartbeat = self.options.heartbeat;
         run(Box::pin(async move { complete_members(&inner, heartbeat).await }));
-        run(Box::pin(beat(self.inner.raft.clone(), heartbeat)));
+        let (raft, links) = (self.inner.raft.clone(), self.links.clone());
+        let patience = self.options.election_timeout;
+        run(Box::pin(async move { beat(raft, patience, heartbeat, links.flow()).await }));
         let integrity = self.integrity();
         let checks = self.options.integrity;
         run(Box::pin(async move { integrity.run(checks).await }));

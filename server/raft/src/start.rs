@@ -46,6 +46,10 @@ const READ_BYTES_MAX: usize = 4 << 20;
 /// Time for a snapshot to arrive; it ends sooner when the connection does.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
 
+/// Orders to apply entries that may wait for the state machine. With more, openraft would do nothing
+/// else until one is done, and answer no heartbeat. Each is a range of the log, and small.
+const APPLIES_MAX: u64 = 1 << 20;
+
 /// How a member is run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -217,6 +221,7 @@ fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Ope
     let opened = engine::Opened::open(&data_dir.db(), options.database.clone(), is_new)?;
     let restored = opened.restored().clone();
     let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
+    forget_outlived(&wal, restored.applied);
     let store = Store::new(opened.base(), restored);
     let shared = store.shared().clone();
     let engine = Engine::start(opened, shared.clone(), on_fault.clone())
@@ -224,6 +229,24 @@ fn open(data_dir: &DataDir, options: &Options, on_fault: &OnFault) -> Result<Ope
     let flush = options.flush.clone();
     let flusher = Flusher::new(flush, wal.clone(), engine, shared, on_fault.clone());
     Ok(Opened { wal, store, membership, flusher })
+}
+
+/// Has the log forget what it has instead of what the database has: the member ended after a
+/// snapshot was taken into use, and before the log was told. What the log has then was never
+/// committed, whatever its term: a leader that nobody followed may have had a higher one than that
+/// of the last entry in the snapshot.
+fn forget_outlived(wal: &Wal, applied: Option<LogPosition>) {
+    let Some(applied) = applied else { return };
+    let LogState { purged, last, .. } = wal.state();
+    let is_kept = purged.is_some_and(|purged| purged.index >= applied.index)
+        || wal.term(applied.index) == Some(applied.term);
+    if is_kept || last.is_none() {
+        return;
+    }
+    tracing::info!(index = applied.index, "the log is taken on to where the database is");
+    // Whether it is durable does not matter: the next start would do it again.
+    wal.truncate_after(purged, Box::new(drop));
+    wal.purge(applied, Box::new(drop));
 }
 
 /// Makes `id` the only member by an entry behind all others. `peer_urls` are its own if it does not
@@ -341,6 +364,7 @@ fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
         replication_lag_threshold: u64::MAX,
         purge_batch_size: 1024,
         install_snapshot_timeout: millis(SNAPSHOT_WITHIN),
+        state_machine_channel_size: Some(APPLIES_MAX),
         enable_pre_vote: Some(true),
         // Not before it is started: a tick must not elect a single voter a second time.
         enable_elect: false,
@@ -349,4 +373,45 @@ fn raft_config(options: &Options) -> Result<Config, openraft::ConfigError> {
         ..Config::default()
     }
     .validate()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_snapshot_outlived_leaves_the_log() {
+        let at = |term, index| LogPosition { term, index };
+        let cases = [
+            (at(4, 10), at(4, 10), "a tail of a higher term that ends before the snapshot"),
+            (at(4, 2), at(4, 2), "a tail of another term at the snapshot's end"),
+            (at(5, 2), at(5, 3), "what follows the database"),
+        ];
+        for (applied, last, case) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let fault: OnFault = Arc::new(|fault| panic!("{fault}"));
+            let open = || Wal::open(dir.path(), &wal::Options::default(), fault.clone()).unwrap();
+            let log = open();
+            let entries = (0..4).map(|index| wal::Entry {
+                position: at(5, index),
+                flavour: 0,
+                payload: Vec::new().into(),
+            });
+            durable(|done| log.append(entries, done)).await.unwrap();
+            forget_outlived(&log, Some(applied));
+            assert_eq!(log.state().last, Some(last), "{case}");
+            // Nothing else is written behind it.
+            durable(|done| log.sync(done)).await.unwrap();
+            drop(log);
+            let log = open();
+            assert_eq!(log.state().last, Some(last), "{case}");
+            let next = wal::Entry {
+                position: at(6, last.index + 1),
+                flavour: 0,
+                payload: Vec::new().into(),
+            };
+            durable(|done| log.append([next], done)).await.unwrap();
+            assert_eq!(log.state().last, Some(at(6, last.index + 1)), "{case}");
+        }
+    }
 }

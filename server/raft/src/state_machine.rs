@@ -2,16 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::entry::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use quorate_core::{Applied, Effect, Fault, Kind, LogPosition, Refusal, Store};
+use quorate_core::{Applied, Command, Effect, Fault, LogPosition, Refusal, Store};
 use quorate_storage::OnFault;
 use quorate_storage::base::image::Image;
 use quorate_storage::base::incoming::Received;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
 use crate::flusher::{Checkpoint, Flusher};
@@ -36,6 +37,19 @@ pub(crate) enum SnapshotHandle {
     Image(Image),
     /// Of another member, received and not in use yet.
     Received(Box<Received>),
+}
+
+/// How long entries are applied before others get their turn.
+const TURN: Duration = Duration::from_millis(5);
+
+/// Does work that may take seconds, on a thread of its own: heartbeats and reads go on meanwhile.
+/// Short work is not worth what this costs.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        // There is nobody else.
+        _ => work(),
+    }
 }
 
 /// Answers that go out together: whoever waits is woken when the whole batch is applied, so that
@@ -201,7 +215,13 @@ impl StateMachine {
     /// applied all the same, and answered as if it were not.
     fn apply_command(&mut self, at: LogPosition, payload: &Bytes) -> Result<(Reply, bool), Fault> {
         self.quota.measure(self.settled + self.store.active_bytes() as u64);
-        let Applied { mut reply, effects, cost } = self.store.apply(at, payload)?;
+        let command =
+            Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
+        let kind = command.kind();
+        let Applied { mut reply, effects, cost } = match command.is_bounded() {
+            true => self.store.apply_decoded(at, command)?,
+            false => aside(|| self.store.apply_decoded(at, command))?,
+        };
         for effect in effects {
             match effect {
                 Effect::LeaseGranted { id, ttl } => {
@@ -221,9 +241,7 @@ impl StateMachine {
             self.quota.note_exceeded(cost);
             reply = Err(Refusal::NoSpace);
         }
-        if let Some(kind) = Kind::of(payload) {
-            self.batch.note(kind, &reply);
-        }
+        self.batch.note(kind, &reply);
         Ok((reply, fits))
     }
 
@@ -260,7 +278,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.make_room().await;
         self.store.begin_batch();
         self.measure();
+        let mut turn = Instant::now();
         while let Some(item) = entries.next().await {
+            // Nothing here waits by itself, and there can be any number of entries.
+            if turn.elapsed() > TURN {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
             let (entry, responder) = item?;
             self.apply_entry(entry, responder).map_err(|fault| self.fail(&fault))?;
         }

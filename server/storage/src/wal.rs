@@ -286,7 +286,10 @@ impl Wal {
     pub fn purge(&self, upto: LogPosition, done: Done) {
         self.change(done, |inner| {
             inner.state.purged = Some(upto);
-            inner.state.last = inner.state.last.max(Some(upto));
+            // By index alone: what lay before `upto` may have a higher term, and is gone.
+            if inner.state.last.is_none_or(|last| last.index <= upto.index) {
+                inner.state.last = Some(upto);
+            }
             inner.tail.purge(upto.index);
             inner.queue(Record::Purge(upto));
         });

@@ -28,6 +28,8 @@ pub enum Manner {
     Pass,
     /// Each piece takes a time between these two, as on a long way, and overtakes none.
     Delay(Duration, Duration),
+    /// So many bytes a second pass in each direction of a connection.
+    Slow(u32),
     /// Leaves out this share of the pieces, so that what arrives makes no sense.
     Lose(f64),
     /// Holds everything back; connections stay open.
@@ -147,6 +149,11 @@ async fn take(
         let delay = match manner {
             Manner::Lose(share) if rng.random_bool(share) => continue,
             Manner::Delay(least, most) => rng.random_range(least..=most),
+            Manner::Slow(rate) => {
+                // Nothing else is read meanwhile: what waits, waits where it comes from.
+                tokio::time::sleep(Duration::from_secs_f64(read as f64 / f64::from(rate))).await;
+                Duration::ZERO
+            }
             Manner::Pass | Manner::Lose(_) | Manner::Hold => Duration::ZERO,
         };
         let due = Instant::now() + delay;

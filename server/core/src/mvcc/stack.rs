@@ -171,31 +171,37 @@ impl Stack {
     }
 
     /// Keys attached to `lease` at main revision `main`, ascending, which is not below that of the
-    /// base: writes go on while a reader looks at one key after the other.
-    pub(crate) fn lease_keys(&self, lease: i64, main: i64) -> Result<Vec<Bytes>, Fault> {
+    /// base, with the versions that attach them: writes go on while a reader looks at one key after
+    /// the other. Keys share their memory with nothing.
+    pub(crate) fn leased(&self, lease: i64, main: i64) -> Result<Vec<(Bytes, Revision)>, Fault> {
         let mut candidates = self.base.lease_keys(lease)?;
         for layer in self.layers() {
-            candidates.extend(layer.read().lease_candidates(lease).cloned());
+            let layer = layer.read();
+            // A copy: a slice would keep alive the whole log entry that wrote the key.
+            candidates.extend(layer.lease_candidates(lease).map(|key| Bytes::copy_from_slice(key)));
         }
         candidates.sort_unstable();
         candidates.dedup();
         let mut attached = Vec::with_capacity(candidates.len());
         for key in candidates {
-            if self.lease_at(&key, main)? == lease {
-                attached.push(key);
+            if let Some(header) = self.header_at(&key, main)?
+                && header.lease == lease
+            {
+                attached.push((key, header.revision));
             }
         }
         Ok(attached)
     }
 
-    /// The lease that `key` was attached to at main revision `main`; 0 for none.
-    fn lease_at(&self, key: &[u8], main: i64) -> Result<i64, Fault> {
+    /// The version of `key` that was newest at main revision `main`, as far as the layers reach
+    /// back.
+    fn header_at(&self, key: &[u8], main: i64) -> Result<Option<Header>, Fault> {
         for layer in self.layers() {
             if let Some(record) = layer.read().visible(key, main) {
-                return Ok(record.lease);
+                return Ok(Some(Header::from(record)));
             }
         }
-        Ok(self.base.header(key)?.map_or(0, |header| header.lease))
+        self.base.header(key)
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::stack::Stack;
-use crate::{Error, Fault, KeyRange, Record, Refusal};
+use crate::{Error, Fault, KeyRange, Record, Refusal, Revision};
 
 /// Changes looked at in one go when a count is taken back to an earlier revision.
 const COUNT_CHANGES_CHUNK: i64 = 1024;
@@ -66,12 +66,13 @@ impl View {
             return self.count_by_walk(range, at);
         }
         let mut count = latest;
-        let mut from = at + 1;
-        while from <= newest.main {
+        let mut from = Revision::start_of(at + 1);
+        while from <= newest {
+            // One command may have changed a million keys: the layers' locks are not held so long.
             let chunk = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
-            let changes = self.stack.history(from, newest.main, chunk)?;
+            let changes = self.stack.history_piece(from, newest.main, chunk)?;
             let Some(last) = changes.last() else { break };
-            from = last.revision.main + 1;
+            from = last.revision.next();
             let counted = changes.iter().filter(|change| change.revision <= newest);
             let within = counted.filter(|change| range.contains(&change.key));
             count -= within.map(Record::count_change).sum::<i64>();
@@ -88,7 +89,7 @@ impl View {
     /// The versions from `from` to main revision `to`, `limit` of them or fewer, ascending.
     pub fn history_piece(
         &self,
-        from: crate::Revision,
+        from: Revision,
         to: i64,
         limit: usize,
     ) -> Result<Vec<Record>, Fault> {
@@ -118,7 +119,8 @@ impl View {
 
     /// Keys attached to `lease` at the view's revision, ascending.
     pub fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
-        self.stack.lease_keys(lease, self.revision)
+        let attached = self.stack.leased(lease, self.revision)?;
+        Ok(attached.into_iter().map(|(key, _)| key).collect())
     }
 
     fn count_by_walk(&self, range: &KeyRange, at: i64) -> Result<i64, Fault> {

@@ -1,5 +1,6 @@
 //! Executing the chosen branches of a transaction.
 
+use bytes::Bytes;
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::response_op::Response;
 use quorate_proto::etcdserverpb::{
@@ -10,7 +11,7 @@ use quorate_proto::etcdserverpb::{
 use super::decide;
 use crate::mvcc::View;
 use crate::store::{Changes, Store};
-use crate::{Error, Fault, KeyRange, Record, Refusal, Tally};
+use crate::{Error, Fault, KeyRange, Refusal, Tally};
 
 /// A header that says nothing but a revision; the API fills in the rest where clients see it.
 pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
@@ -189,28 +190,31 @@ impl Store {
             self.tally.range();
         }
         self.tally.delete();
-        let mut doomed: Vec<Record> = Vec::new();
+        // Whoever walks knows the newest versions: none is looked up again, and with a million keys
+        // everybody's writes wait for this one.
+        let mut doomed = Vec::new();
+        let mut prev_kvs = Vec::new();
         view.walk(&range, view.revision, request.prev_kv, &mut |row| {
-            doomed.push(row.to_owned());
+            if request.prev_kv {
+                prev_kvs.push(row.to_owned().to_key_value());
+            }
+            // A copy: a slice would keep alive the whole log entry that wrote the key.
+            doomed.push((Bytes::copy_from_slice(row.key), row.revision));
             std::ops::ControlFlow::Continue(())
         })?;
-        for record in &doomed {
-            self.write_delete(changes, &record.key)?;
+        let deleted = i64::try_from(doomed.len()).expect("fewer keys than i64::MAX");
+        for (key, revision) in doomed {
+            self.write_delete(changes, key, revision);
         }
         let revision = if changes.count > 0 { changes.main } else { self.revision };
-        let deleted = i64::try_from(doomed.len()).expect("fewer keys than i64::MAX");
-        let prev_kvs = match request.prev_kv {
-            true => doomed.iter().map(Record::to_key_value).collect(),
-            false => Vec::new(),
-        };
         Ok(DeleteRangeResponse { header: header(revision), deleted, prev_kvs })
     }
 
     /// Deletes the keys attached to a lease, in one revision.
     pub(crate) fn delete_leased(&mut self, changes: &mut Changes, lease: i64) -> Result<(), Fault> {
-        for key in self.stack.lease_keys(lease, i64::MAX)? {
+        for (key, revision) in self.stack.leased(lease, i64::MAX)? {
             self.tally.delete();
-            self.write_delete(changes, &key)?;
+            self.write_delete(changes, key, revision);
         }
         Ok(())
     }

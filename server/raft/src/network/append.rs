@@ -8,12 +8,12 @@ use openraft::errors::{NetworkError, RPCError, Unreachable};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use prost::Message;
 use quorate_proto::peer as pb;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::links::Client;
+use super::links::{Client, Flow};
 use super::{MESSAGE_BYTES_MAX, codec};
 use crate::types::{LogId, TypeConfig};
 
@@ -28,17 +28,23 @@ const APPENDS_MAX: usize = 3;
 ///
 /// The first request is awaited before anything is sent: openraft lets the time pass in it that a
 /// member that cannot be reached is to be left alone. A member that owes a reply for longer than
-/// `stall` is given up.
+/// `stall` is given up. Nothing is sent while `flow` says so; and the stream to a member that has
+/// not come to its floor ends, so that openraft, which forgets nothing that is on its way, can let
+/// the log go and send a snapshot.
 pub(crate) async fn append<S>(
     mut client: Client,
     requests: S,
     stall: Duration,
+    mut flow: watch::Receiver<Flow>,
 ) -> Result<impl Stream<Item = Appended> + Send, Error>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
     let mut requests = begun(requests).await;
-    let Some(first) = requests.next().await else { return Ok(stream::empty().left_stream()) };
+    let Some(first) = unless_silent(&mut requests, &mut flow).await else {
+        return Ok(stream::empty().left_stream());
+    };
+    let reached = first.prev_log_id.map_or(0, |id| id.index());
     let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
     let sent = codec::last_of(&first);
     sender.try_send(to_wire(first)).expect("the queue is empty");
@@ -46,7 +52,8 @@ where
     let late = |_| Err(Status::deadline_exceeded("no reply to a stream of entries"));
     let replies = called.unwrap_or_else(late).map_err(|status| failed(&status))?.into_inner();
     let (sender, heard) = (Some(sender), Instant::now());
-    let exchange = Exchange { requests, sender, replies, owed: 1, sent, heard, stall };
+    let exchange =
+        Exchange { requests, flow, reached, sender, replies, owed: 1, sent, heard, stall };
     let appended = stream::unfold(Some(exchange), |exchange| async {
         let mut exchange = exchange?;
         match exchange.next().await? {
@@ -55,7 +62,12 @@ where
                     let status = Status::invalid_argument("more is durable than was sent");
                     Some((Err(failed(&status)), None))
                 }
-                reply => Some((reply.map_err(|error| malformed(&error)), Some(exchange))),
+                reply => {
+                    if let Ok(Ok(Some(id))) = &reply {
+                        exchange.reached = id.index();
+                    }
+                    Some((reply.map_err(|error| malformed(&error)), Some(exchange)))
+                }
             },
             Err(status) => Some((Err(failed(&status)), None)),
         }
@@ -72,9 +84,25 @@ async fn begun<S: Stream + Unpin>(items: S) -> impl Stream<Item = S::Item> + use
     first.chain(items)
 }
 
+/// The next item, once nobody keeps silent.
+///
+/// # Cancel safety
+/// Nothing is lost when the future is dropped.
+async fn unless_silent<S: Stream + Unpin>(
+    items: &mut S,
+    flow: &mut watch::Receiver<Flow>,
+) -> Option<S::Item> {
+    // An error is the end of the member.
+    flow.wait_for(|flow| !flow.is_silent).await.ok()?;
+    items.next().await
+}
+
 /// Requests on their way, and replies to them.
 struct Exchange<S> {
     requests: S,
+    flow: watch::Receiver<Flow>,
+    /// Index up to which the member is known to have the log.
+    reached: u64,
     /// Holds what is not sent yet; none when there are no more requests.
     sender: Option<mpsc::Sender<pb::AppendRequest>>,
     replies: Streaming<pb::AppendReply>,
@@ -94,13 +122,18 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
         loop {
             let takes_requests = self.sender.is_some() && self.owed < APPENDS_MAX;
             let is_owed = self.owed > 0 || self.sender.is_none();
+            let (mut floor, reached) = (self.flow.clone(), self.reached);
             tokio::select! {
                 reply = self.replies.message() => {
                     self.owed = self.owed.saturating_sub(1);
                     self.heard = Instant::now();
                     return reply.transpose();
                 }
-                request = self.requests.next(), if takes_requests => self.send(request),
+                Ok(_) = floor.wait_for(|flow| flow.floor > reached) => {
+                    return Some(Err(Status::unavailable("it is to have a snapshot instead")));
+                }
+                request = unless_silent(&mut self.requests, &mut self.flow),
+                    if takes_requests => self.send(request),
                 () = tokio::time::sleep_until(self.heard + self.stall), if is_owed => {
                     return Some(Err(Status::deadline_exceeded("no reply to entries")));
                 }

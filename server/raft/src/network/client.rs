@@ -100,6 +100,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, Error> {
+        if self.route.links.flow().borrow().is_silent {
+            let error = AnyError::error("no quorum answers: another leader may be elected");
+            return Err(RPCError::Unreachable(Unreachable::new(&error)));
+        }
         let last = codec::last_of(&request);
         let Link { mut control, metrics, .. } = self.route.link()?;
         let started = Instant::now();
@@ -132,7 +136,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
         }
         Box::pin(async move {
             let client = self.route.link()?.log;
-            let replies = append(client, input, self.route.links.stall()).await?;
+            let flow = self.route.links.flow().subscribe();
+            let replies = append(client, input, self.route.links.stall(), flow).await?;
             let (links, target) = (self.route.links.clone(), self.route.target);
             let replies = replies.inspect(move |reply| {
                 if matches!(reply, Err(RPCError::Network(_))) {

@@ -33,6 +33,9 @@ use crate::metrics::Metrics;
 /// fast network holds during a round trip.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
+/// How long the connection for snapshots may be silent: on a slow way, what asks whether anybody is
+/// there waits behind a window full of rows.
+const BULK_PATIENCE: Duration = Duration::from_secs(20);
 /// Time to connect to a member besides an election timeout, as in etcd.
 const DIAL_WITHIN: Duration = Duration::from_secs(1);
 /// So many election timeouts a connection is kept although its member does not answer.
@@ -206,6 +209,16 @@ pub(crate) struct Times {
     pub(crate) patience: Duration,
 }
 
+/// What streams of entries to all members heed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flow {
+    /// Whether heartbeats and entries are held back: see [`leadership::beat`](crate::leadership::beat).
+    pub(crate) is_silent: bool,
+    /// Entries up to this index are to leave the log. A member that lacks some of them gets a
+    /// snapshot instead.
+    pub(crate) floor: u64,
+}
+
 /// The connections of this member to all others.
 pub(crate) struct Links {
     identity: Identity,
@@ -219,6 +232,7 @@ pub(crate) struct Links {
     notice: Notice,
     metrics: Arc<Metrics>,
     links: Mutex<BTreeMap<u64, Link>>,
+    flow: watch::Sender<Flow>,
     /// What was said of the ways to members, however often the connections are made anew.
     reaches: Mutex<BTreeMap<u64, Arc<Reach>>>,
 }
@@ -234,8 +248,24 @@ impl Links {
         metrics: Arc<Metrics>,
     ) -> Self {
         let Times { heartbeat, patience } = times;
-        let (notice, links, reaches) = (Notice::new(), Mutex::default(), Mutex::default());
-        Self { identity, dial, heartbeat, patience, store, peers, notice, metrics, links, reaches }
+        Self {
+            identity,
+            dial,
+            heartbeat,
+            patience,
+            store,
+            peers,
+            notice: Notice::new(),
+            metrics,
+            links: Mutex::default(),
+            flow: watch::Sender::new(Flow::default()),
+            reaches: Mutex::default(),
+        }
+    }
+
+    /// What streams of entries heed.
+    pub(crate) fn flow(&self) -> &watch::Sender<Flow> {
+        &self.flow
     }
 
     /// What is measured of all members.
@@ -321,21 +351,21 @@ impl Links {
         let identify = Identify::new(&self.identity, member, self.store.clone());
         let metrics = self.metrics.peers.link(member);
         let reach = self.reach(member);
-        let client = || {
+        let client = |patience| {
             let (dial, metrics, reach) = (self.dial.clone(), metrics.clone(), reach.clone());
-            let (urls, patience) = (urls.clone(), self.patience);
-            let connector = Connector::new(dial, urls, patience, metrics, Some(reach.clone()));
-            let channel = endpoint(self.patience).connect_with_connector_lazy(connector);
+            let (urls, within) = (urls.clone(), self.patience);
+            let connector = Connector::new(dial, urls, within, metrics, Some(reach.clone()));
+            let channel = endpoint(patience).connect_with_connector_lazy(connector);
             let calls = InterceptedService::new(channel, identify.clone());
             PeerClient::new(Heeding { calls, notice: self.notice.clone(), reach })
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         };
         Link {
-            log: client(),
-            control: client(),
-            bulk: client(),
-            requests: client(),
+            log: client(self.patience),
+            control: client(self.patience),
+            bulk: client(self.patience.max(BULK_PATIENCE)),
+            requests: client(self.patience),
             urls: urls.clone(),
             metrics: metrics.clone(),
             since: Instant::now(),

@@ -25,6 +25,8 @@ pub(crate) struct PeerMetrics {
 
 /// Snapshots that go one way.
 struct SnapshotMetrics {
+    /// To and from all members.
+    under_way: Arc<AtomicUsize>,
     inflights: GaugeVec,
     success: CounterVec,
     failures: CounterVec,
@@ -52,6 +54,7 @@ impl SnapshotMetrics {
         let name = |what: &str| format!("snapshot_{way}_{what}");
         let one = &[label];
         Self {
+            under_way: Arc::default(),
             inflights: gauges(&name("inflights_total"), "Snapshots under way.", one),
             success: counters(&name("success"), "Snapshots that arrived.", one),
             failures: counters(&name("failures"), "Snapshots that did not arrive.", one),
@@ -69,8 +72,10 @@ impl SnapshotMetrics {
         let member = format!("{member:x}");
         let inflights = self.inflights.with_label_values(&[&member]);
         inflights.inc();
+        self.under_way.fetch_add(1, Ordering::Relaxed);
         Transfer {
             started: Instant::now(),
+            under_way: self.under_way.clone(),
             inflights,
             success: self.success.with_label_values(&[&member]),
             failures: self.failures.with_label_values(&[&member]),
@@ -92,6 +97,7 @@ impl SnapshotMetrics {
 /// A snapshot under way. Dropped before it has arrived, it has failed.
 pub(crate) struct Transfer {
     started: Instant,
+    under_way: Arc<AtomicUsize>,
     inflights: Gauge,
     success: Counter,
     failures: Counter,
@@ -109,6 +115,7 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         self.inflights.dec();
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
         if self.arrived {
             self.success.inc();
             self.seconds.observe(self.started.elapsed().as_secs_f64());
@@ -182,6 +189,11 @@ impl PeerMetrics {
     /// A snapshot is sent.
     pub(crate) fn begin_sending(&self, to: u64) -> Transfer {
         self.sending.begin(to)
+    }
+
+    /// Whether a snapshot is on its way to another member.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.sending.under_way.load(Ordering::Relaxed) > 0
     }
 
     /// A snapshot is received.

@@ -1,7 +1,8 @@
 //! The service that other members call.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
@@ -15,7 +16,8 @@ use quorate_core::planted::{self, Mistake};
 use quorate_proto::peer as pb;
 use quorate_proto::peer::peer_server::{Peer, PeerServer};
 use quorate_proto::peer::proposal_reply::Outcome;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::counted::float;
@@ -29,6 +31,8 @@ use crate::types::{TypeConfig, Waiting, log_id};
 const PROPOSALS_MAX: usize = 16 << 10;
 /// Replies sent in one message.
 const REPLIES: usize = 512;
+/// How long a heartbeat waits for the disk: as long as one does that is not busy.
+const BEAT_SOON: Duration = Duration::from_millis(2);
 
 type Stream_<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Written =
@@ -284,7 +288,7 @@ async fn beat(
 ) -> Result<pb::AppendReply, Status> {
     let request = append_of(inner, from, request)?;
     let (vote, previous, last) = (request.vote, request.prev_log_id, codec::last_of(&request));
-    let response = inner.raft.append_entries(request).await.map_err(|e| failed(&e))?;
+    let response = beaten(inner, request).await?;
     // A heartbeat follows what this member has acknowledged in this term: of the leader alone that
     // it still follows, and that says so itself.
     if let (AppendEntriesResponse::Conflict, Some(acknowledged)) = (&response, &previous) {
@@ -295,6 +299,34 @@ async fn beat(
         return Err(Status::failed_precondition("the log lacks what was acknowledged"));
     }
     Ok(codec::response_to_wire(response, previous, last))
+}
+
+/// What this member says to a heartbeat. openraft would say it when everything before is on disk.
+///
+/// But the leader learns nothing of the log from a heartbeat's reply. It learns that when it sent
+/// the heartbeat, this member followed nobody later: which is so as soon as openraft, which takes
+/// one thing after the other, has taken the heartbeat in and still follows that leader. The vote
+/// itself need not be on disk: what is promised here is the past.
+async fn beaten(
+    inner: &Inner,
+    request: AppendEntriesRequest<TypeConfig>,
+) -> Result<AppendEntriesResponse<TypeConfig>, Status> {
+    let vote = request.vote;
+    let mut said = pin!(inner.raft.append_entries(request));
+    tokio::select! {
+        response = &mut said => return response.map_err(|e| failed(&e)),
+        () = tokio::time::sleep(BEAT_SOON) => {}
+    }
+    // Asked behind the heartbeat: a refusal does not wait for the disk, and has come before.
+    let follows = inner.raft.with_raft_state(move |state| *state.vote_ref() == vote);
+    tokio::select! {
+        biased;
+        response = &mut said => response.map_err(|e| failed(&e)),
+        follows = follows => match follows.map_err(|e| fatal(&e))? {
+            true => Ok(AppendEntriesResponse::Success),
+            false => said.await.map_err(|e| failed(&e)),
+        },
+    }
 }
 
 /// Reads a request of the leader, which nobody else sends.
@@ -342,8 +374,9 @@ async fn take_in(
                 Err(refusal) => return inner.refusals.log(&refusal),
             };
             let Some(origin) = payload.origin() else { return };
-            let Ok(permit) = room.acquire().await else { return };
-            permit.forget();
+            if !makes_room(&room, &replies, &stop).await {
+                return;
+            }
             let waiting =
                 Waiting::Elsewhere { sequence: origin.sequence, replies: replies.clone() };
             let write = inner.raft.write(payload).responder(waiting);
@@ -352,6 +385,22 @@ async fn take_in(
             }
         }
     }
+}
+
+/// Waits until there is room for another proposal; false when there never will be, as nobody takes
+/// the replies any more.
+async fn makes_room<T>(
+    room: &Semaphore,
+    replies: &mpsc::Sender<T>,
+    stop: &CancellationToken,
+) -> bool {
+    let permit = tokio::select! {
+        biased;
+        permit = room.acquire() => permit.ok(),
+        () = replies.closed() => None,
+        () = stop.cancelled() => None,
+    };
+    permit.map(SemaphorePermit::forget).is_some()
 }
 
 /// Waits until a member is removed; returns the answer to it.
@@ -401,4 +450,25 @@ fn replies_of(
         let message = pb::ProposalReplies { replies: replies.collect() };
         Some((Ok(message), Some((settled, room, removal))))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proposal_does_not_wait_for_a_stream_that_is_gone() {
+        let (room, stop) = (Semaphore::new(1), CancellationToken::new());
+        let (replies, settled) = mpsc::channel::<()>(1);
+        assert!(makes_room(&room, &replies, &stop).await);
+        let mut waiting = pin!(makes_room(&room, &replies, &stop));
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "there is no room");
+        drop(settled);
+        assert!(!waiting.await, "nobody takes replies any more");
+        let (replies, _settled) = mpsc::channel::<()>(1);
+        let mut waiting = pin!(makes_room(&room, &replies, &stop));
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "there is no room");
+        stop.cancel();
+        assert!(!waiting.await, "the member stops");
+    }
 }

@@ -113,7 +113,9 @@ impl Model {
                 }
             }
             Step::PurgeBeyond(by) => {
-                let upto = at(self.term, self.next_index() + u64::from(*by));
+                // As with a snapshot whose last entry has a lower term than what it replaces.
+                let term = self.term - u64::from(by % 2);
+                let upto = at(term, self.next_index() + u64::from(*by));
                 self.entries.clear();
                 self.state.purged = Some(upto);
                 self.set_last();

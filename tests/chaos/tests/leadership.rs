@@ -1,0 +1,263 @@
+//! Who leads while the network, the disks, the log or a command are not as they should be.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_proto::etcdserverpb::request_op::Request;
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::net::Net;
+use quorate_test_support::proxy::Manner;
+use quorate_test_support::require::Need;
+use quorate_test_support::server::Server;
+use quorate_test_support::{program, require, wait};
+
+/// How long a write may take while there is a majority that can talk: on a busy machine, too.
+const STUCK: Duration = Duration::from_secs(6);
+
+/// What is measured here is measured alone.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn places_but(size: usize, leader: usize) -> Vec<usize> {
+    (0..size).filter(|place| *place != leader).collect()
+}
+
+/// Writes many values of `bytes` bytes, some at a time.
+fn fill(cluster: &Cluster, by: usize, count: usize, bytes: usize) {
+    const AT_ONCE: usize = 16;
+    let client = KvClient::new(cluster.channel(by));
+    cluster.block_on(async {
+        let mut under_way = tokio::task::JoinSet::new();
+        for number in 0..count {
+            while under_way.len() >= AT_ONCE {
+                under_way.join_next().await.unwrap().unwrap();
+            }
+            let (key, value) = (format!("fill/{number:07}").into(), vec![7; bytes].into());
+            let put = pb::PutRequest { key, value, ..Default::default() };
+            let mut client = client.clone();
+            under_way.spawn(async move {
+                client.put(put).await.unwrap();
+            });
+        }
+        while let Some(done) = under_way.join_next().await {
+            done.unwrap();
+        }
+    });
+}
+
+/// Five members, of which one is gone. The leader reaches one of the others alone, and that one
+/// reaches all: without it there is no majority, and with it there is one.
+#[test]
+fn a_majority_elects_although_one_of_it_hears_the_old_leader() {
+    if !Net::can_be_made("a bridge") {
+        return;
+    }
+    let _alone = alone();
+    let mut cluster = Cluster::on_machines(&program::quorate(), 5, &[]);
+    cluster.start();
+    let (leader, _) = cluster.leader();
+    let others = places_but(5, leader);
+    let [bridge, one, two, gone] = others[..] else { unreachable!() };
+    cluster.members[gone].kill();
+    cluster.put(one, "before", "1");
+    for cut in [one, two] {
+        cluster.net().drop_one_way(leader + 1, cut + 1);
+        cluster.net().drop_one_way(cut + 1, leader + 1);
+    }
+    // Whoever asks the bridge keeps the old leader busy, if it can.
+    let since = Instant::now();
+    cluster.put(one, "after", "2");
+    let took = since.elapsed();
+    eprintln!("a write went on after {} ms", took.as_millis());
+    assert!(took < STUCK, "a write took {took:?}");
+    cluster.put(bridge, "later", "3");
+    assert_eq!(cluster.get(two, "after").as_deref(), Some("2"));
+    cluster.net().heal();
+    assert_eq!(cluster.get(leader, "later").as_deref(), Some("3"));
+}
+
+/// Makes each write of a process to its disk take longer, until it is dropped.
+struct SlowDisk(Child);
+
+impl SlowDisk {
+    fn of(pid: u32) -> Self {
+        let slow = "inject=pwrite64,fdatasync:delay_enter=400000";
+        let tracer = Command::new(require::find("strace").unwrap())
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync", "-e", slow])
+            .args(["-p", &pid.to_string()])
+            .stdin(Stdio::null())
+            .spawn();
+        let status = format!("/proc/{pid}/status");
+        wait::until("the process is traced", STUCK, || {
+            let status = std::fs::read_to_string(&status).ok()?;
+            (!status.contains("TracerPid:\t0")).then_some(())
+        });
+        Self(tracer.unwrap())
+    }
+}
+
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        // Asked to end, it lets the process go on as before; killed, too.
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// The disks of both followers take 400 ms for each write; they answer all the same, and nobody
+/// takes the leader for lost.
+#[test]
+fn slow_disks_of_followers_cost_no_leader() {
+    const ROUNDS: usize = 12;
+    const WRITES: usize = 16;
+    // Two cores may be busy with something else for so long once.
+    const LOSSES_MAX: usize = 1;
+    if !require::met("slow disks", &[Need::Root, Need::Program("strace")]) {
+        return;
+    }
+    let _alone = alone();
+    let mut cluster = Cluster::new(&program::quorate(), 3, &[]);
+    cluster.start();
+    let (leader, term) = cluster.leader();
+    cluster.put(leader, "first", "one");
+    let losses = || {
+        let logs = cluster.members.iter().map(Server::log_of_run);
+        logs.map(|log| log.matches("\"no leader\"").count()).sum::<usize>()
+    };
+    let before = losses();
+    {
+        let pids = places_but(3, leader).into_iter().map(|place| cluster.members[place].pid());
+        let _slow: Vec<SlowDisk> = pids.map(SlowDisk::of).collect();
+        (0..ROUNDS).for_each(|_| fill(&cluster, leader, WRITES, 8));
+    }
+    let lost = losses() - before;
+    let now = cluster.leader();
+    eprintln!("the leader was lost {lost} times, {} elections", now.1 - term);
+    assert!(lost <= LOSSES_MAX && now.1 - term <= 1, "lost {lost} times, then {now:?}");
+}
+
+/// Members with a thread for everything delete many keys by one command. Who wants to read does so
+/// meanwhile, and the leader leads on.
+#[test]
+fn a_huge_deletion_holds_up_neither_reads_nor_heartbeats() {
+    const TXNS: usize = 100;
+    const KEYS: usize = 4000;
+    const READ_MAX: Duration = Duration::from_secs(1);
+    let _alone = alone();
+    let mut cluster = Cluster::new(&program::quorate(), 3, &["--max-txn-ops=10000"]);
+    for member in &mut cluster.members {
+        member.set_launcher(&["env", "TOKIO_WORKER_THREADS=1"]);
+    }
+    cluster.start();
+    let (leader, term) = cluster.leader();
+    let client = KvClient::new(cluster.channel(leader));
+    for txn in 0..TXNS {
+        let puts = (0..KEYS).map(|n| {
+            let key = format!("many/{:07}", txn * KEYS + n).into();
+            let put = pb::PutRequest { key, value: "v".into(), ..Default::default() };
+            pb::RequestOp { request: Some(Request::RequestPut(put)) }
+        });
+        let request = pb::TxnRequest { success: puts.collect(), ..Default::default() };
+        cluster.retry("fill", async || client.clone().txn(request.clone()).await);
+    }
+    let delete = pb::DeleteRangeRequest {
+        key: "many/".into(),
+        range_end: "many0".into(),
+        ..Default::default()
+    };
+    let readers: Vec<_> = (0..3).map(|place| KvClient::new(cluster.channel(place))).collect();
+    let (deleted, took, slowest) = cluster.block_on(async {
+        let since = Instant::now();
+        let mut deleting = client.clone();
+        let deletion = tokio::spawn(async move { deleting.delete_range(delete).await });
+        let mut slowest = Duration::ZERO;
+        while !deletion.is_finished() {
+            for reader in &readers {
+                let key = "other".into();
+                let range = pb::RangeRequest { key, serializable: true, ..Default::default() };
+                let asked = Instant::now();
+                reader.clone().range(range).await.unwrap();
+                slowest = slowest.max(asked.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        (deletion.await.unwrap().unwrap().into_inner().deleted, since.elapsed(), slowest)
+    });
+    eprintln!("deleted in {} ms, slowest read {} ms", took.as_millis(), slowest.as_millis());
+    assert_eq!(deleted, i64::try_from(TXNS * KEYS).unwrap());
+    assert_eq!(cluster.leader(), (leader, term), "the deletion cost the leader");
+    assert!(slowest < READ_MAX, "a read took {slowest:?}");
+}
+
+/// A member that lives and is too slow for what is written gets a snapshot one day; the others need
+/// not keep everything for it.
+#[test]
+fn the_log_does_not_grow_behind_a_slow_follower() {
+    const RATE: u32 = 4 << 20;
+    const VALUE: usize = 512 << 10;
+    const VALUES: usize = 760;
+    const LOG_MAX: u64 = 300 << 20;
+    let _alone = alone();
+    let mut cluster = Cluster::behind_proxies(&program::quorate(), 3, &[], false, 1);
+    cluster.start();
+    let (leader, term) = cluster.leader();
+    let slow = places_but(3, leader)[0];
+    cluster.proxies().set(slow, Manner::Slow(RATE));
+    fill(&cluster, leader, VALUES, VALUE);
+    let log = |place: usize| {
+        let dir = cluster.members[place].data_dir().join("member/wal");
+        let files = std::fs::read_dir(dir).unwrap();
+        // One may just be deleted.
+        files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum::<u64>()
+    };
+    let bytes = log(leader);
+    eprintln!("the leader's log has {} MiB", bytes >> 20);
+    assert!(bytes < LOG_MAX, "the log has {} MiB", bytes >> 20);
+    assert_eq!(cluster.leader(), (leader, term));
+    cluster.proxies().set(slow, Manner::Pass);
+    cluster.put(leader, "last", "one");
+    assert_eq!(cluster.get(slow, "last").as_deref(), Some("one"));
+}
+
+/// A snapshot arrives however slow the way is.
+#[test]
+fn a_snapshot_arrives_over_a_slow_way() {
+    const RATE: u32 = 250_000;
+    const VALUE: usize = 2 << 10;
+    const VALUES: usize = 1500;
+    const ARRIVAL_MAX: Duration = Duration::from_secs(60);
+    let flags = ["--snapshot-catchup-entries=0"];
+    let _alone = alone();
+    let mut cluster = Cluster::behind_proxies(&program::quorate(), 3, &flags, false, 1);
+    cluster.start();
+    let (leader, _) = cluster.leader();
+    let behind = places_but(3, leader)[0];
+    cluster.members[behind].kill();
+    fill(&cluster, leader, VALUES, VALUE);
+    // It does not end before everything is flushed, and the log forgets it.
+    let compact = pb::CompactionRequest { revision: 2, physical: true };
+    let client = KvClient::new(cluster.channel(leader));
+    cluster.retry("compact", async || client.clone().compact(compact).await);
+    cluster.proxies().set(behind, Manner::Slow(RATE));
+    let since = Instant::now();
+    cluster.members[behind].spawn();
+    let url = cluster.members[behind].url();
+    let last = format!("fill/{:07}", VALUES - 1);
+    wait::until("the snapshot has arrived", ARRIVAL_MAX, || {
+        let mut reader = KvClient::new(cluster.channel(behind));
+        let key = last.clone().into();
+        let range = pb::RangeRequest { key, serializable: true, ..Default::default() };
+        let found = cluster.block_on(async { reader.range(range).await });
+        found.ok()?.into_inner().kvs.first().map(drop)
+    });
+    eprintln!("{url} has everything after {} ms", since.elapsed().as_millis());
+    let said = cluster.members[behind].log_of_run();
+    assert!(said.contains("installing a snapshot"), "the log was enough");
+}
