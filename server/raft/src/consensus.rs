@@ -275,6 +275,8 @@ impl Consensus for OpenRaft {
 
     fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            // Read first: up to there the purge below is carried out.
+            let snapshot = self.raft.data_metrics().borrow_watched().snapshot;
             let trigger = self.raft.trigger();
             let trimmed = match (trigger.snapshot().await, beyond) {
                 // Never behind the snapshot.
@@ -284,9 +286,7 @@ impl Consensus for OpenRaft {
             if let Err(error) = trimmed {
                 tracing::debug!(%error, "the log is not trimmed: the member has stopped");
             }
-            // Of a member that is far behind, openraft keeps everything as long as it lives. What
-            // is in no snapshot yet has to stay.
-            let snapshot = self.raft.data_metrics().borrow_watched().snapshot;
+            // For a member that is far behind, openraft keeps everything as long as it lives.
             if let (Some(beyond), Some(snapshot)) = (beyond, snapshot) {
                 let floor = beyond.min(snapshot.index());
                 self.links.flow().send_if_modified(|flow| {
