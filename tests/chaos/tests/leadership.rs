@@ -115,7 +115,7 @@ impl Drop for SlowDisk {
 /// takes the leader for lost.
 #[test]
 fn slow_disks_of_followers_cost_no_leader() {
-    const ROUNDS: usize = 12;
+    const ROUNDS: usize = 8;
     const WRITES: usize = 16;
     // Two cores may be busy with something else for so long once.
     const LOSSES_MAX: usize = 1;
@@ -147,9 +147,9 @@ fn slow_disks_of_followers_cost_no_leader() {
 /// meanwhile, and the leader leads on.
 #[test]
 fn a_huge_deletion_holds_up_neither_reads_nor_heartbeats() {
-    const TXNS: usize = 100;
+    const TXNS: usize = 150;
     const KEYS: usize = 4000;
-    const READ_MAX: Duration = Duration::from_secs(1);
+    const READ_MAX: Duration = Duration::from_millis(1500);
     let _alone = alone();
     let mut cluster = Cluster::new(&program::quorate(), 3, &["--max-txn-ops=10000"]);
     for member in &mut cluster.members {
@@ -203,7 +203,7 @@ fn the_log_does_not_grow_behind_a_slow_follower() {
     const RATE: u32 = 4 << 20;
     const VALUE: usize = 512 << 10;
     const VALUES: usize = 760;
-    const LOG_MAX: u64 = 300 << 20;
+    const LOG_MAX: u64 = 340 << 20;
     let _alone = alone();
     let mut cluster = Cluster::behind_proxies(&program::quorate(), 3, &[], false, 1);
     cluster.start();
