@@ -176,9 +176,14 @@ fn a_huge_deletion_holds_up_neither_reads_nor_heartbeats() {
     let (deleted, took, slowest) = cluster.block_on(async {
         let since = Instant::now();
         let mut deleting = client.clone();
-        let deletion = tokio::spawn(async move { deleting.delete_range(delete).await });
+        let mut deletion = tokio::task::JoinSet::new();
+        deletion.spawn(async move { deleting.delete_range(delete).await });
         let mut slowest = Duration::ZERO;
-        while !deletion.is_finished() {
+        loop {
+            if let Some(deleted) = deletion.try_join_next() {
+                let deleted = deleted.unwrap().unwrap().into_inner().deleted;
+                break (deleted, since.elapsed(), slowest);
+            }
             for reader in &readers {
                 let key = "other".into();
                 let range = pb::RangeRequest { key, serializable: true, ..Default::default() };
@@ -188,7 +193,6 @@ fn a_huge_deletion_holds_up_neither_reads_nor_heartbeats() {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        (deletion.await.unwrap().unwrap().into_inner().deleted, since.elapsed(), slowest)
     });
     eprintln!("deleted in {} ms, slowest read {} ms", took.as_millis(), slowest.as_millis());
     assert_eq!(deleted, i64::try_from(TXNS * KEYS).unwrap());
