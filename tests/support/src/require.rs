@@ -17,6 +17,8 @@ pub enum Need {
     Root,
     /// Loop devices with an ext4 file system on them.
     LoopDevices,
+    /// The loopback address of IPv6.
+    Ipv6,
 }
 
 impl Need {
@@ -27,6 +29,7 @@ impl Need {
             Self::LoopDevices => {
                 std::path::Path::new("/dev/loop-control").exists() && find("mkfs.ext4").is_some()
             }
+            Self::Ipv6 => std::net::TcpListener::bind("[::1]:0").is_ok(),
         }
     }
 
@@ -35,6 +38,7 @@ impl Need {
             Self::Program(name) => format!("`{name}`"),
             Self::Root => "root".to_owned(),
             Self::LoopDevices => "loop devices and mkfs.ext4".to_owned(),
+            Self::Ipv6 => "IPv6".to_owned(),
         }
     }
 }

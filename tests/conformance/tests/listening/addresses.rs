@@ -1,6 +1,5 @@
 //! Where a member listens, and whom it tells.
 
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -9,17 +8,14 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
 use quorate_test_support::certs::Pki;
 use quorate_test_support::cluster::Cluster;
+use quorate_test_support::require::{self, Need};
 use quorate_test_support::server::Server;
 use quorate_test_support::{http, port, program};
 
 use crate::{PATIENCE, http1};
 
 fn has_ipv6() -> bool {
-    let has = TcpListener::bind("[::1]:0").is_ok();
-    if !has {
-        writeln!(std::io::stderr(), "SKIPPED: listening: this machine has no IPv6").unwrap();
-    }
-    has
+    require::met("listening", &[Need::Ipv6])
 }
 
 /// A server that also serves pages here.
