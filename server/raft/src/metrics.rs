@@ -74,6 +74,18 @@ fn int_gauge(name: &str, help: &str) -> IntGauge {
     IntGauge::new(name, help).expect("constants make a gauge")
 }
 
+/// What the quota counts, what is in use, and what the file takes.
+fn sizes() -> [Gauge; 3] {
+    [
+        gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of data, as the space quota counts them."),
+        gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the rows in the database."),
+        gauge(
+            "quorate_db_file_size_in_bytes",
+            "Bytes that the database takes on disk; what is free in it is used again.",
+        ),
+    ]
+}
+
 fn snapshot_durations() -> Histogram {
     let name = "etcd_disk_backend_snapshot_duration_seconds";
     let opts = HistogramOpts::new(name, "Time to send a snapshot to another member.");
@@ -95,6 +107,7 @@ fn alarms() -> GaugeVec {
 impl Metrics {
     pub(crate) fn new(member_id: u64, checks: &IntegrityChecks) -> Self {
         let operations = Operations::new();
+        let [db_total_size, db_in_use, db_file_size] = sizes();
         Self {
             has_leader: int_gauge("etcd_server_has_leader", "Whether a leader is known."),
             is_leader: int_gauge("etcd_server_is_leader", "Whether this member leads."),
@@ -123,18 +136,9 @@ impl Metrics {
                 "Linearizable reads for which leadership could not be confirmed.",
             ),
             quota: gauge("etcd_server_quota_backend_bytes", "The space quota in bytes."),
-            db_total_size: gauge(
-                "etcd_mvcc_db_total_size_in_bytes",
-                "Bytes of data, as the space quota counts them.",
-            ),
-            db_in_use: gauge(
-                "etcd_mvcc_db_total_size_in_use_in_bytes",
-                "Bytes of the rows in the database.",
-            ),
-            db_file_size: gauge(
-                "quorate_db_file_size_in_bytes",
-                "Bytes that the database takes on disk; what is free in it is used again.",
-            ),
+            db_total_size,
+            db_in_use,
+            db_file_size,
             current_revision: gauge(
                 "etcd_debugging_mvcc_current_revision",
                 "Revision of the last write.",

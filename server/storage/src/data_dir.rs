@@ -7,8 +7,8 @@
 //!   <data-dir>/member/db/         the database
 //! ```
 //!
-//! `member` and everything in it belong to the user alone. Where somebody else has opened them since,
-//! as a kubelet does that gives a volume to a pod's group, they are closed again.
+//! `member` and everything in it belong to the user alone. Where somebody else has opened them
+//! since, as a kubelet does that gives a volume to a pod's group, they are closed again.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -37,8 +37,8 @@ pub enum DataDirError {
     },
     /// Others could read or replace what is in it.
     #[error(
-        "the data directory {path} has permissions {mode:03o}, so that other users can {can} it, and \
-         belongs to user {owner}, not to user {user} who runs this; run `chmod 700 {path}`"
+        "the data directory {path} has permissions {mode:03o}, so that other users can {can} it, \
+         and belongs to user {owner}, not to user {user} who runs this; run `chmod 700 {path}`"
     )]
     Permissions {
         /// The directory.
