@@ -28,7 +28,10 @@ pub(crate) trait Encode: Send + 'static {
 
 impl<M: Message + 'static> Encode for M {
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        self.encode(out).map_err(|error| Status::internal(error.to_string()))
+        // A large message would leave a buffer that has twice its size.
+        out.reserve(self.encoded_len());
+        self.encode_raw(out);
+        Ok(())
     }
 }
 

@@ -6,7 +6,16 @@ pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod maintenance;
+pub(crate) mod range;
 pub(crate) mod watch;
+
+use quorate_raft::Account;
+use tonic::Request;
+
+/// What the connection of a request holds of the memory budget.
+pub(crate) fn account_of<T>(request: &Request<T>) -> Account {
+    request.extensions().get().cloned().expect("every call that is let in has one")
+}
 
 /// Server stubs, with our own codec.
 pub(crate) mod stubs {

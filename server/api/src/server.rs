@@ -1,11 +1,9 @@
 //! What all services share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quorate_core::mvcc::range::RowSink;
-use quorate_core::{Error, Fault, RecordRef};
+use quorate_core::{Error, Fault};
 use quorate_proto::etcdserverpb::ResponseHeader;
 use quorate_raft::Member;
 use tokio::sync::Semaphore;
@@ -13,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
-use crate::error::{ApiError, status};
+use crate::error::status;
 use crate::metrics::Metrics;
 use crate::watch::hub::Hub;
 
@@ -24,9 +22,10 @@ pub const CLUSTER_VERSION: &str = "3.7.0";
 
 /// Bytes that a message may have beyond the largest request, as in etcd.
 pub(crate) const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
-/// Scans over many keys that run at once; others wait. They run on threads of their own, so that
-/// they do not hold up small requests.
+/// Scans over many keys that run at once, at most; no more than there are processors but two.
+/// Others wait. They run on threads of their own, so that they do not hold up small requests.
 const SCANS_MAX: usize = 8;
+const SCANS_MIN: usize = 2;
 
 /// Limits and habits of the API.
 #[derive(Clone, Debug)]
@@ -51,7 +50,7 @@ struct Inner {
     member: Arc<Member>,
     options: Options,
     hub: Hub,
-    scans: Semaphore,
+    scans: Arc<Semaphore>,
     metrics: Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -64,7 +63,8 @@ impl Server {
         let hub = Hub::new(member.clone());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let scans = Semaphore::new(SCANS_MAX);
+        let processors = std::thread::available_parallelism().map_or(SCANS_MIN, usize::from);
+        let scans = Arc::new(Semaphore::new(processors.clamp(SCANS_MIN, SCANS_MAX)));
         let inner = Inner { member, options, hub, scans, metrics, tasks, stop };
         let server = Self { inner: Arc::new(inner) };
         let (hub, stop) = (server.inner.hub.clone(), server.inner.stop.clone());
@@ -144,46 +144,8 @@ impl Server {
         }
     }
 
-    /// Runs a scan on a thread of its own. `scan` can ask whether anybody still waits for it.
-    pub(crate) async fn scan<R: Send + 'static>(
-        &self,
-        scan: impl FnOnce(&Waiting) -> R + Send + 'static,
-    ) -> Result<R, Status> {
-        let permit = self.inner.scans.acquire().await;
-        let _permit = permit.map_err(|_| status(ApiError::Stopped))?;
-        let waiting = Waiting(Arc::new(AtomicBool::new(true)));
-        let _gone = GoneOnDrop(waiting.clone());
-        let run = tokio::task::spawn_blocking(move || scan(&waiting));
-        run.await.map_err(|error| {
-            tracing::error!(%error, "a scan failed");
-            Status::internal("etcdserver: cannot read the store")
-        })
-    }
-}
-
-/// Whether somebody waits for the answer.
-#[derive(Clone)]
-pub(crate) struct Waiting(Arc<AtomicBool>);
-
-struct GoneOnDrop(Waiting);
-
-impl Drop for GoneOnDrop {
-    fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Relaxed);
-    }
-}
-
-/// Passes rows on until nobody waits for them any more.
-pub(crate) struct WhileWaiting<'a, S> {
-    pub(crate) sink: &'a mut S,
-    pub(crate) waiting: &'a Waiting,
-}
-
-impl<S: RowSink> RowSink for WhileWaiting<'_, S> {
-    fn row(&mut self, row: RecordRef<'_>) -> std::ops::ControlFlow<()> {
-        if !self.waiting.0.load(Ordering::Relaxed) {
-            return std::ops::ControlFlow::Break(());
-        }
-        self.sink.row(row)
+    /// A place for each scan that runs.
+    pub(crate) fn scans(&self) -> Arc<Semaphore> {
+        self.inner.scans.clone()
     }
 }

@@ -1,17 +1,16 @@
 //! The way into the server: one service for everything on a client port.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Version, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use quorate_raft::Account;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service;
-use tonic::{Code, Status};
 
 use crate::error::{ApiError, status};
 use crate::grpc::cluster::ClusterService;
@@ -29,7 +28,9 @@ use crate::grpc::watch::WatchService;
 use crate::http::{Pages, not_found};
 use crate::metrics::{MethodMetrics, MethodType, Metrics, NO_VERSION};
 use crate::server::{GRPC_OVERHEAD_BYTES, Server};
+use crate::transport::answer::{Call, Charge, ResponseBody};
 use crate::transport::body::{Checked, Rules};
+use crate::transport::charge::{CALL_BYTES, CALL_WITHIN, Held, take};
 use crate::transport::head::{self, unknown_method};
 
 /// Every service.
@@ -60,73 +61,6 @@ fn is_for_learners(path: &str) -> bool {
 /// Whether a client wants to be refused when nobody leads.
 pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
     headers.get(HAS_LEADER).is_some_and(|value| value == "true")
-}
-
-/// The body of an answer.
-pub struct ResponseBody {
-    inner: tonic::body::Body,
-    call: Option<Call>,
-    metrics: Server,
-}
-
-/// A call whose end is not counted yet.
-struct Call {
-    method: Arc<MethodMetrics>,
-    code: Option<Code>,
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            // A call without an end was given up by the client.
-            call.method.handled(call.code.unwrap_or(Code::Cancelled));
-        }
-    }
-}
-
-/// Lengths as a counter shows them; exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "counters of bytes are floating-point numbers")]
-pub(crate) fn float(length: usize) -> f64 {
-    length as f64
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Ok(frame)) = &frame {
-            let this = &mut *self;
-            match (frame.data_ref(), frame.trailers_ref(), &mut this.call) {
-                (Some(data), _, call) => {
-                    this.metrics.metrics().sent_bytes.inc_by(float(data.len()));
-                    if let Some(call) = call {
-                        call.method.sent.inc();
-                    }
-                }
-                (None, Some(trailers), Some(call)) => call.code = Some(code_of(trailers)),
-                _ => {}
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-/// The code in the trailers of an answer.
-fn code_of(trailers: &HeaderMap) -> Code {
-    trailers.get("grpc-status").map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
 }
 
 /// All services of a client port. Cloning shares them.
@@ -205,7 +139,7 @@ impl ApiService {
         })
     }
 
-    async fn serve_grpc<B>(&self, request: Request<B>) -> Response<ResponseBody>
+    async fn serve_grpc<B>(&self, mut request: Request<B>) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -225,14 +159,35 @@ impl ApiService {
             true => Err(status(ApiError::NotSupportedForLearner)),
             false => self.check_headers(request.headers(), &method),
         };
+        let account = request.extensions().get::<Account>().cloned();
+        let account = account.unwrap_or_else(|| self.account());
+        let permit = match refused {
+            Ok(()) => take(&account, CALL_BYTES, CALL_WITHIN).await,
+            Err(refused) => Err(refused),
+        };
+        request.extensions_mut().insert(account.clone());
+        let deadline = head.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let rules =
             Rules { kind: method.kind, is_gzip: head.is_gzip, length_max: self.length_max() };
-        let mut response = match refused {
-            Err(refused) => refused.into_http(),
-            Ok(()) => self.dispatch(request, rules).await,
+        let (mut response, permit) = match permit {
+            Err(refused) => (refused.into_http(), None),
+            Ok(permit) => {
+                let held = Held::new(&account);
+                let answer = self.dispatch(request, rules, held.clone());
+                let answer = match deadline {
+                    None => answer.await,
+                    Some(deadline) => match timeout_at(deadline, answer).await {
+                        Ok(answer) => answer,
+                        Err(_) => status(ApiError::DeadlineExceeded).into_http(),
+                    },
+                };
+                (answer, Some(permit))
+            }
         };
         response.headers_mut().insert(header::CONTENT_TYPE, head.content_type);
-        self.grpc_response(response, Some(method))
+        let charge = permit.map(|permit| Charge::new(account, permit, method.kind));
+        let call = Call::new(method, &mut response, deadline, charge);
+        self.grpc_response(response, Some(call))
     }
 
     /// Bytes of the largest message.
@@ -262,12 +217,19 @@ impl ApiService {
         Ok(())
     }
 
-    async fn dispatch<B>(&self, request: Request<B>, rules: Rules) -> Response<tonic::body::Body>
+    async fn dispatch<B>(
+        &self,
+        request: Request<B>,
+        rules: Rules,
+        held: Held,
+    ) -> Response<tonic::body::Body>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        let request = request.map(|inner| Checked::new(inner, self.server.clone(), rules));
+        // What is decoded is there until it was answered, the body itself no longer.
+        let body = held.clone();
+        let request = request.map(|inner| Checked::new(inner, self.server.clone(), rules, body));
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
         let response = match service {
             "etcdserverpb.KV" => self.kv.clone().call(request).await,
@@ -277,6 +239,7 @@ impl ApiService {
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request).await,
             _ => self.health.clone().call(request).await,
         };
+        drop(held);
         match response {
             Ok(response) => response,
             Err(never) => match never {},
@@ -286,12 +249,8 @@ impl ApiService {
     fn grpc_response(
         &self,
         response: Response<tonic::body::Body>,
-        method: Option<Arc<MethodMetrics>>,
+        call: Option<Call>,
     ) -> Response<ResponseBody> {
-        // An answer that is nothing but an error has its code in the headers.
-        let code =
-            response.headers().contains_key("grpc-status").then(|| code_of(response.headers()));
-        let call = method.map(|method| Call { method, code });
         let metrics = self.server.clone();
         response.map(|inner| ResponseBody { inner, call, metrics })
     }

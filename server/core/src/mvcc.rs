@@ -16,9 +16,11 @@ mod counted;
 pub mod hash;
 pub mod layer;
 mod merge;
+mod patience;
 pub mod range;
 mod stack;
 mod view;
 
+pub use patience::Patience;
 pub use stack::{SharedLayer, Stack};
 pub use view::View;

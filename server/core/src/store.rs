@@ -39,7 +39,7 @@ impl Shared {
         // lies in the layers taken.
         let revision = self.revision.load(Ordering::Acquire);
         let compacted = self.compacted.load(Ordering::Acquire);
-        View { stack: stack.clone(), revision, compacted }
+        View::new(stack.clone(), revision, compacted)
     }
 
     /// The main revision of the last write.
@@ -291,7 +291,7 @@ impl Store {
     /// The store as the running command sees it: with the writes it made.
     pub(crate) fn view(&self, changes: Changes) -> View {
         let revision = if changes.count > 0 { changes.main } else { self.revision };
-        View { stack: self.stack.clone(), revision, compacted: self.compacted }
+        View::new(self.stack.clone(), revision, self.compacted)
     }
 
     /// Starts the writes of a command.

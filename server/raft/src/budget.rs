@@ -139,6 +139,11 @@ impl Account {
         self.permit(bytes)
     }
 
+    /// A permit for nothing yet.
+    pub fn nothing(&self) -> Permit {
+        self.permit(0)
+    }
+
     /// The bytes that this account holds.
     pub fn used(&self) -> usize {
         self.holder.used.load(Ordering::Relaxed)

@@ -2,18 +2,22 @@
 
 use std::ops::ControlFlow;
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use quorate_core::RecordRef;
 use quorate_core::mvcc::range::{RangeSummary, RowSink};
 use quorate_proto::etcdserverpb::ResponseHeader;
+use quorate_raft::{Account, Permit};
 use tonic::Status;
 use tonic::codec::EncodeBuf;
 
 use super::Encode;
+use crate::transport::charge::{CALL_BYTES, REQUEST_BYTES, charged};
 
-/// Answers that are at least so long are copied where they hold up nobody.
-const LARGE_BYTES: usize = 1 << 20;
+/// Bytes of an answer's head in a gRPC stream.
+const PREFIX_LEN: usize = 5;
+/// Bytes that an answer may have without being counted: the call's own are enough.
+const FREE_BYTES: usize = CALL_BYTES - REQUEST_BYTES;
 
 /// Numbers of the fields of `RangeResponse`.
 mod response {
@@ -33,20 +37,68 @@ mod key_value {
     pub(super) const LEASE: u32 = 6;
 }
 
-/// A `RangeResponse`, encoded.
-#[derive(Debug, Default)]
+/// What is done with rows for which there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    /// They are measured, to be read again when they are sent.
+    Measure,
+    /// The range ends before them, but not before the first one.
+    Stop,
+}
+
+/// A `RangeResponse`, encoded as far as there is room for it.
+#[derive(Debug)]
 pub(crate) struct EncodedRange {
     bytes: Vec<u8>,
+    /// Bytes that stand before the message.
+    prefix: usize,
     rows: usize,
     last_key: Vec<u8>,
+    /// For what the bytes take beyond those that are free.
+    permit: Permit,
+    bytes_max: usize,
+    full: Full,
+    is_full: bool,
+    /// Bytes and rows that were measured and not kept.
+    measured: (usize, usize),
 }
 
 impl EncodedRange {
-    /// An answer that begins with this header.
-    pub(crate) fn with_header(header: &ResponseHeader) -> Self {
-        let mut range = Self::default();
+    fn new(account: &Account, bytes_max: usize, full: Full) -> Self {
+        Self {
+            bytes: Vec::new(),
+            prefix: 0,
+            rows: 0,
+            last_key: Vec::new(),
+            permit: account.nothing(),
+            bytes_max,
+            full,
+            is_full: false,
+            measured: (0, 0),
+        }
+    }
+
+    /// An answer that begins with this header, of which no more than `bytes_max` bytes are kept.
+    pub(crate) fn with_header(
+        account: &Account,
+        bytes_max: usize,
+        header: &ResponseHeader,
+    ) -> Self {
+        let mut range = Self::new(account, bytes_max, Full::Measure);
+        range.bytes.extend_from_slice(&[0; PREFIX_LEN]);
+        range.prefix = PREFIX_LEN;
         range.put_header(header);
         range
+    }
+
+    /// A part of an answer: as many rows as fit, and one at least.
+    pub(crate) fn part(account: &Account, bytes_max: usize) -> Self {
+        Self::new(account, bytes_max, Full::Stop)
+    }
+
+    /// An answer of no bytes, for the place of one that is sent past the codec.
+    pub(crate) fn nothing(&self) -> Self {
+        Self::part(self.permit.account(), 0)
     }
 
     /// Adds the header; in a stream it stands behind the rows.
@@ -56,34 +108,92 @@ impl EncodedRange {
 
     /// Adds what is known when all rows were added.
     pub(crate) fn finish(&mut self, summary: RangeSummary) {
-        if summary.more {
-            prost::encoding::bool::encode(response::MORE, &true, &mut self.bytes);
-        }
-        if summary.count != 0 {
-            prost::encoding::int64::encode(response::COUNT, &summary.count, &mut self.bytes);
-        }
+        put_summary(summary, &mut self.bytes);
     }
 
-    /// How many rows were added.
+    /// How many rows were kept.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The key of the last row; empty before the first.
+    /// The key of the last row that was kept; empty before the first.
     pub(crate) fn last_key(&self) -> &[u8] {
         &self.last_key
     }
 
-    /// Bytes so far.
+    /// Bytes that are kept.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - self.prefix
+    }
+
+    /// Whether there was no room for some row.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Bytes and number of the rows that were measured and not kept.
+    pub(crate) fn measured(&self) -> (usize, usize) {
+        self.measured
+    }
+
+    /// What is kept, as the whole data of a call's answer or their beginning: then so many bytes
+    /// of the message follow. In the budget until the connection has written them.
+    pub(crate) fn into_data(mut self, following: usize) -> Result<Bytes, Status> {
+        if self.prefix > 0 {
+            let length = u32::try_from(self.len() + following).map_err(|_| {
+                Status::resource_exhausted("etcdserver: an answer above 4 GiB; set a limit")
+            })?;
+            self.bytes[1..PREFIX_LEN].copy_from_slice(&length.to_be_bytes());
+        }
+        Ok(charged(self.bytes.into(), self.permit))
+    }
+
+    /// Whether there is room for so many bytes more. One row is taken in any case by a part.
+    fn make_room(&mut self, more: usize) -> bool {
+        let must = self.full == Full::Stop && self.rows == 0;
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes_max && !must {
+            return false;
+        }
+        let old = self.bytes.capacity();
+        if needed <= old {
+            return true;
+        }
+        let new = needed.max((2 * old).min(self.bytes_max));
+        let grown = new.saturating_sub(old.max(FREE_BYTES));
+        if grown > 0 && !self.permit.try_grow(grown) {
+            if !must {
+                return false;
+            }
+            self.permit.join(self.permit.account().charge(grown));
+        }
+        self.bytes.reserve_exact(new - self.bytes.len());
+        true
+    }
+}
+
+/// What stands behind the rows of an answer.
+pub(crate) fn put_summary(summary: RangeSummary, out: &mut Vec<u8>) {
+    if summary.more {
+        prost::encoding::bool::encode(response::MORE, &true, out);
+    }
+    if summary.count != 0 {
+        prost::encoding::int64::encode(response::COUNT, &summary.count, out);
     }
 }
 
 impl RowSink for EncodedRange {
     fn row(&mut self, row: RecordRef<'_>) -> ControlFlow<()> {
         let length = row_len(row);
-        self.bytes.reserve(length + 11);
+        let whole = 1 + encoded_len_varint(length as u64) + length;
+        if self.is_full || !self.make_room(whole) {
+            self.is_full = true;
+            if self.full == Full::Stop {
+                return ControlFlow::Break(());
+            }
+            self.measured = (self.measured.0 + whole, self.measured.1 + 1);
+            return ControlFlow::Continue(());
+        }
         encode_key(response::KVS, WireType::LengthDelimited, &mut self.bytes);
         encode_varint(length as u64, &mut self.bytes);
         put_bytes(key_value::KEY, row.key, &mut self.bytes);
@@ -101,19 +211,7 @@ impl RowSink for EncodedRange {
 
 impl Encode for EncodedRange {
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let bytes = self.bytes;
-        let is_large = bytes.len() >= LARGE_BYTES;
-        let copy = move || {
-            out.reserve(bytes.len());
-            out.put_slice(&bytes);
-            drop(bytes);
-        };
-        // A copy of a large answer takes long enough for others to be served meanwhile.
-        if is_large {
-            tokio::task::block_in_place(copy)
-        } else {
-            copy()
-        }
+        out.put_slice(&self.bytes[self.prefix..]);
         Ok(())
     }
 }
@@ -124,12 +222,12 @@ pub(crate) struct EncodedChunk(pub(crate) EncodedRange);
 
 impl Encode for EncodedChunk {
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let range = self.0.bytes;
+        let range = &self.0.bytes[self.0.prefix..];
         out.reserve(range.len() + 11);
         // `range_response` is field 1.
         encode_key(1, WireType::LengthDelimited, out);
         encode_varint(range.len() as u64, out);
-        out.put_slice(&range);
+        out.put_slice(range);
         Ok(())
     }
 }
@@ -171,6 +269,7 @@ mod tests {
     use quorate_core::Revision;
     use quorate_proto::etcdserverpb::RangeResponse;
     use quorate_proto::mvccpb::KeyValue;
+    use quorate_raft::Budget;
 
     use prost::Message;
 
@@ -179,7 +278,8 @@ mod tests {
     #[test]
     fn rows_are_what_the_message_would_be() {
         let header = ResponseHeader { cluster_id: 1, member_id: 2, revision: 3, raft_term: 4 };
-        let mut range = EncodedRange::with_header(&header);
+        let budget = Budget::new(1 << 20);
+        let mut range = EncodedRange::with_header(&budget.account(), 1 << 20, &header);
         let mut kvs = Vec::new();
         for (value, lease) in [("", 0), ("v", -5), (&"x".repeat(500), i64::MAX)] {
             let row = RecordRef {
@@ -203,7 +303,43 @@ mod tests {
         }
         range.finish(RangeSummary { more: true, count: 77 });
         let expected = RangeResponse { header: Some(header), kvs, more: true, count: 77 };
-        assert_eq!(range.bytes, expected.encode_to_vec());
+        assert_eq!(range.bytes[PREFIX_LEN..], expected.encode_to_vec());
         assert_eq!((range.rows(), range.last_key()), (3, &b"key"[..]));
+    }
+
+    fn row(value: &[u8]) -> RecordRef<'_> {
+        RecordRef {
+            key: b"key",
+            value,
+            revision: Revision::new(9, 3),
+            create_revision: 7,
+            version: 2,
+            lease: 0,
+            previous: Revision::NONE,
+        }
+    }
+
+    #[test]
+    fn what_has_no_room_is_measured_or_left() {
+        let header = ResponseHeader::default();
+        let value = vec![b'v'; 10_000];
+        let budget = Budget::new(45_000);
+        let account = budget.account();
+        let mut whole = EncodedRange::with_header(&account, 1 << 20, &header);
+        (0..6).for_each(|_| assert!(whole.row(row(&value)).is_continue()));
+        let (bytes, rows) = whole.measured();
+        assert!(whole.is_full() && rows > 0 && whole.rows() + rows == 6);
+        assert_eq!(bytes / rows, row_len(row(&value)) + 4);
+        assert!(budget.used() >= whole.len() - FREE_BYTES);
+        let kept = whole.len();
+        let data = whole.into_data(bytes).unwrap();
+        assert_eq!(data[1..PREFIX_LEN], u32::try_from(kept + bytes).unwrap().to_be_bytes());
+        // One row goes out whatever there is room for.
+        let other = account.charge(45_000);
+        let mut part = EncodedRange::part(&account, 100);
+        assert!(part.row(row(&value)).is_continue() && part.row(row(b"")).is_break());
+        assert_eq!((part.rows(), part.is_full()), (1, true));
+        drop((data, part, other));
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -1,22 +1,27 @@
 //! The KV service.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use prost::Message;
-use quorate_core::mvcc::View;
 use quorate_core::mvcc::range::{RangeSummary, has_revision_filters, is_default_order, key_range};
 use quorate_core::txn::check;
 use quorate_core::txn::{is_read_only, is_serializable};
-use quorate_core::{Command, Error, Reply, Tally};
+use quorate_core::{Command, Reply, Tally};
 use quorate_proto::etcdserverpb as pb;
+use quorate_raft::Account;
 use tonic::{Request, Response, Status};
 
+use super::account_of;
+use super::range::RangeAnswer;
 use super::stubs::k_v_server::KV;
 use crate::codec::rows::{EncodedChunk, EncodedRange};
 use crate::error::{ApiError, status};
-use crate::server::{Server, WhileWaiting};
+use crate::scan::{Client, Scanned};
+use crate::server::Server;
+use crate::transport::stream::Kept;
 
 /// Keys in the first piece of a streamed range.
 const FIRST_CHUNK_KEYS: i64 = 10;
@@ -46,60 +51,63 @@ impl Server {
         header + 1 + prost::encoding::encoded_len_varint(length as u64) + length
     }
 
-    fn encode_range(
+    async fn range(
         &self,
-        view: &View,
-        run: impl FnOnce(&mut EncodedRange) -> Result<RangeSummary, Error>,
-    ) -> Result<EncodedRange, Status> {
-        let mut range = EncodedRange::with_header(&self.header(view.revision()));
-        let summary = run(&mut range).map_err(|error| self.read_failed(error))?;
-        range.finish(summary);
-        Ok(range)
-    }
-
-    async fn range(&self, request: pb::RangeRequest) -> Result<EncodedRange, Status> {
+        account: &Account,
+        request: pb::RangeRequest,
+    ) -> Result<RangeAnswer, Status> {
         if !request.serializable && self.member().is_learner() {
             return Err(status(ApiError::NotSupportedForLearner));
         }
         check::check_range(&request).map_err(status)?;
         let reading = self.member().begin_range(request.serializable).await.map_err(status)?;
-        reading.end(self.read_range(request).await)
+        reading.end(self.read_range(account, request).await)
     }
 
-    async fn read_range(&self, request: pb::RangeRequest) -> Result<EncodedRange, Status> {
+    async fn read_range(
+        &self,
+        account: &Account,
+        request: pb::RangeRequest,
+    ) -> Result<RangeAnswer, Status> {
         // The only ranges that take the same time whatever is in the store. Anything else can have
         // to pass over any number of deleted or newer keys.
         let counted =
             request.count_only && request.revision <= 0 && !has_revision_filters(&request);
         if request.range_end.is_empty() || counted {
-            let view = self.member().view();
-            return self.encode_range(&view, |sink| view.range(&request, true, sink));
+            return self.read_rows(account, request, None);
         }
-        let server = self.clone();
-        let scan = move |waiting: &_| {
-            let view = server.member().view();
-            server.encode_range(&view, |sink| {
-                view.range(&request, true, &mut WhileWaiting { sink, waiting })
-            })
-        };
-        self.scan(scan).await?
+        let (server, reader) = (self.clone(), account.clone());
+        let read = move |client: &_| server.read_rows(&reader, request, Some(client));
+        let scanned = self.scan(account, read).await?;
+        let mut answer = scanned.result?;
+        answer.keep(scanned.kept);
+        Ok(answer)
     }
 
     /// Answers a transaction of ranges alone.
-    async fn read_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+    async fn read_txn(
+        &self,
+        account: &Account,
+        request: pb::TxnRequest,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
         if !is_serializable(&request) {
             self.member().linearize().await.map_err(status)?;
         }
         let reading = self.member().begin_read_txn();
         let server = self.clone();
-        let read = move |_: &_| {
+        let read = move |client: &Arc<Client>| {
             let mut tally = Tally::default();
-            let response = server.member().view().read_txn(&request, &mut tally);
+            let view = server.member().view().patient(client.clone());
+            let response = view.read_txn(&request, &mut tally);
             server.member().durations().count(&tally);
             response.map_err(|error| server.read_failed(error))
         };
-        let mut response = reading.end(self.scan(read).await.and_then(|response| response))?;
-        self.fill(&mut response.header);
+        let scanned = self.scan(account, read).await;
+        let scanned = scanned.and_then(|Scanned { result, kept }| Ok((result?, kept)));
+        let (mut answer, kept) = reading.end(scanned)?;
+        self.fill(&mut answer.header);
+        let mut response = Response::new(answer);
+        response.extensions_mut().insert(Kept(Arc::new(kept)));
         Ok(response)
     }
 }
@@ -116,7 +124,8 @@ impl KV for KvService {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<EncodedRange>, Status> {
-        Ok(Response::new(self.0.range(request.into_inner()).await?))
+        let account = account_of(&request);
+        self.0.range(&account, request.into_inner()).await?.into_response()
     }
 
     type RangeStreamStream = ChunkStream;
@@ -125,6 +134,7 @@ impl KV for KvService {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<ChunkStream>, Status> {
+        let account = account_of(&request);
         let request = request.into_inner();
         check::check_range(&request).map_err(status)?;
         if !is_default_order(&request) {
@@ -136,7 +146,7 @@ impl KV for KvService {
         if !request.serializable {
             self.0.member().linearize().await.map_err(status)?;
         }
-        let chunks = Chunks::new(self.0.clone(), request);
+        let chunks = Chunks::new(self.0.clone(), account, request);
         Ok(Response::new(Box::pin(stream::try_unfold(chunks, Chunks::next))))
     }
 
@@ -178,12 +188,13 @@ impl KV for KvService {
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
+        let account = account_of(&request);
         let command = Command::Txn(request.into_inner());
         self.0.member().check_quota(&command).await.map_err(status)?;
         let Command::Txn(txn) = command else { unreachable!("made above") };
         check::check_txn(&txn, self.0.options().max_txn_ops).map_err(status)?;
         if is_read_only(&txn) {
-            return Ok(Response::new(self.0.read_txn(txn).await?));
+            return self.0.read_txn(&account, txn).await;
         }
         let length = txn.encoded_len();
         match self.0.propose(&Command::Txn(txn), length).await? {
@@ -215,6 +226,7 @@ impl KV for KvService {
 /// a slow client holds nothing.
 struct Chunks {
     server: Server,
+    account: Account,
     request: pb::RangeRequest,
     /// Keys that the client wants; as good as no limit when it named none.
     limit: i64,
@@ -224,27 +236,32 @@ struct Chunks {
 }
 
 impl Chunks {
-    fn new(server: Server, mut request: pb::RangeRequest) -> Self {
+    fn new(server: Server, account: Account, mut request: pb::RangeRequest) -> Self {
         let limit = if request.limit == 0 { i64::MAX } else { request.limit };
         request.limit = FIRST_CHUNK_KEYS.min(limit);
-        Self { server, request, limit, sent: 0, header_revision: 0, done: false }
+        Self { server, account, request, limit, sent: 0, header_revision: 0, done: false }
     }
 
     async fn next(mut self) -> Result<Option<(EncodedChunk, Self)>, Status> {
         if self.done {
             return Ok(None);
         }
-        let server = self.server.clone();
-        let (chunk, this) = server.scan(move |_| self.read().map(|chunk| (chunk, self))).await??;
+        let (server, account) = (self.server.clone(), self.account.clone());
+        let read = move |client: &Arc<Client>| self.read(client).map(|chunk| (chunk, self));
+        let (chunk, this) = server.scan(&account, read).await?.result?;
         Ok(Some((EncodedChunk(chunk), this)))
     }
 
-    fn read(&mut self) -> Result<EncodedRange, Status> {
-        let view = self.server.member().view();
-        let mut chunk = EncodedRange::default();
+    fn read(&mut self, client: &Arc<Client>) -> Result<EncodedRange, Status> {
+        let view = self.server.member().view().patient(client.clone());
+        // As large as by its number of keys it may become, unless rows have grown meanwhile.
+        let bytes_max = self.server.options().max_request_bytes.saturating_mul(4);
+        let mut chunk = EncodedRange::part(&self.account, bytes_max);
         let durations = self.server.member().durations();
         let summary = durations.range(|| view.range(&self.request, false, &mut chunk));
-        let summary = summary.map_err(|error| self.server.read_failed(error))?;
+        let mut summary = summary.map_err(|error| self.server.read_failed(error))?;
+        // It ended before a row.
+        summary.more |= chunk.is_full();
         if self.header_revision == 0 {
             self.header_revision = view.revision();
             if self.request.revision == 0 {

@@ -9,6 +9,7 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_raft::Renewal;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::account_of;
 use super::kv::wrong_reply;
 use super::stubs::lease_server::Lease;
 use crate::error::{ApiError, status};
@@ -111,12 +112,14 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let account = account_of(&request);
         let request = request.into_inner();
         let time = self.0.member().lease_time_to_live(request.id).await.map_err(status)?;
         let keys = match request.keys && time.is_some() {
             true => {
                 let server = self.0.clone();
-                self.0.scan(move |_| server.member().view().lease_keys(request.id)).await?
+                let read = move |_: &_| server.member().view().lease_keys(request.id);
+                self.0.scan(&account, read).await?.result
             }
             false => Ok(Vec::new()),
         };

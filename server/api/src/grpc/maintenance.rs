@@ -1,6 +1,7 @@
 //! The Maintenance service.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::Stream;
@@ -10,9 +11,11 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_raft::{MemberError, RequestError};
 use tonic::{Code, Request, Response, Status};
 
+use super::account_of;
 use super::kv::wrong_reply;
 use super::stubs::maintenance_server::Maintenance;
 use crate::error::{ApiError, status};
+use crate::scan::Client;
 use crate::server::{CLUSTER_VERSION, ETCD_VERSION, Server};
 
 /// The Maintenance service of a server.
@@ -95,18 +98,18 @@ impl Maintenance for MaintenanceService {
 
     async fn hash(
         &self,
-        _request: Request<pb::HashRequest>,
+        request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
         let server = self.0.clone();
-        let hash = self.0.scan(move |_| {
+        let hash = move |client: &Arc<Client>| {
             let started = Instant::now();
-            let view = server.member().view();
+            let view = server.member().view().patient(client.clone());
             let keys = view.hash_kv(0).map_err(|error| server.read_failed(error))?;
             let tables = server.member().store().tables(|tables| tables.checksum(keys.hash));
             server.metrics().hash.observe(started.elapsed().as_secs_f64());
             Ok::<_, Status>((tables, view.revision()))
-        });
-        let (hash, revision) = hash.await??;
+        };
+        let (hash, revision) = self.0.scan(&account_of(&request), hash).await?.result?;
         let header = Some(self.0.header(revision));
         Ok(Response::new(pb::HashResponse { header, hash }))
     }
@@ -115,16 +118,17 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
+        let account = account_of(&request);
         let request = request.into_inner();
         let server = self.0.clone();
-        let hash = self.0.scan(move |_| {
+        let hash = move |client: &Arc<Client>| {
             let started = Instant::now();
-            let view = server.member().view();
+            let view = server.member().view().patient(client.clone());
             let hash = view.hash_kv(request.revision).map_err(|error| server.read_failed(error))?;
             server.metrics().hash_rev.observe(started.elapsed().as_secs_f64());
             Ok::<_, Status>((hash, view.revision()))
-        });
-        let (hash, revision) = hash.await??;
+        };
+        let (hash, revision) = self.0.scan(&account, hash).await?.result?;
         let response = pb::HashKvResponse {
             header: Some(self.0.header(revision)),
             hash: hash.hash,

@@ -9,15 +9,23 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use quorate_raft::Exhausted;
+use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status};
 
+use super::answer::float;
+use super::charge::{Held, REQUEST_BYTES, exhausted};
+use crate::error::{ApiError, status};
 use crate::metrics::MethodType;
 use crate::server::Server;
-use crate::service::float;
 
+/// How long a request may take to come. With none that comes slowly is a connection's part of the
+/// memory budget taken up for ever.
+const REQUEST_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of a message's head.
 const HEAD_LEN: usize = 5;
 
@@ -42,11 +50,13 @@ struct Frames {
     /// Bytes of the message that are still to come; `None` between messages.
     left: Option<usize>,
     messages: u64,
+    /// How many messages were compressed.
+    packed: usize,
 }
 
 impl Frames {
     fn new(rules: Rules) -> Self {
-        Self { rules, held: Bytes::new(), left: None, messages: 0 }
+        Self { rules, held: Bytes::new(), left: None, messages: 0, packed: 0 }
     }
 
     /// Takes bytes that came; returns those that can be passed on.
@@ -81,7 +91,7 @@ impl Frames {
     }
 
     /// The length of the message with this head.
-    fn check_head(&self, [flag, length @ ..]: [u8; HEAD_LEN]) -> Result<usize, Status> {
+    fn check_head(&mut self, [flag, length @ ..]: [u8; HEAD_LEN]) -> Result<usize, Status> {
         let length = u32::from_be_bytes(length) as usize;
         let limit = self.rules.length_max;
         if length > limit {
@@ -90,7 +100,10 @@ impl Frames {
         }
         match flag {
             0 => Ok(length),
-            1 if self.rules.is_gzip => Ok(length),
+            1 if self.rules.is_gzip => {
+                self.packed += 1;
+                Ok(length)
+            }
             1 => {
                 let text = "grpc: compressed flag set with identity or empty encoding";
                 Err(Status::internal(text))
@@ -118,17 +131,64 @@ impl Frames {
     }
 }
 
+/// Data that wait for room in the memory budget.
+struct Waiting {
+    data: Bytes,
+    room: Pin<Box<dyn Future<Output = Result<(), Exhausted>> + Send>>,
+}
+
 /// The body of a request, counted and with its frames checked.
 pub(crate) struct Checked<B> {
     inner: B,
     server: Server,
     frames: Frames,
+    /// Where its bytes are counted.
+    held: Held,
+    /// Bytes that may come without being counted.
+    free: usize,
+    waiting: Option<Waiting>,
+    /// When the request must be there; set when it has to be waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
 
 impl<B> Checked<B> {
-    pub(crate) fn new(inner: B, server: Server, rules: Rules) -> Self {
-        Self { inner, server, frames: Frames::new(rules), ended: false }
+    pub(crate) fn new(inner: B, server: Server, rules: Rules, held: Held) -> Self {
+        let (frames, free) = (Frames::new(rules), REQUEST_BYTES);
+        Self { inner, server, frames, held, free, waiting: None, deadline: None, ended: false }
+    }
+
+    /// Counts data that came: as they are, and if messages begin in them that are compressed, as
+    /// what those may become. Between the messages of a stream, nothing is held.
+    fn charge(&mut self, data: Bytes, packed: usize) -> Option<Bytes> {
+        let unpacked = packed.saturating_mul(self.frames.rules.length_max);
+        let bytes = data.len().saturating_add(unpacked);
+        let beyond = bytes.saturating_sub(self.free);
+        self.free = self.free.saturating_sub(bytes);
+        if beyond == 0 || self.held.try_grow(beyond) {
+            return Some(data);
+        }
+        let room = Box::pin(self.held.clone().grow(beyond));
+        self.waiting = Some(Waiting { data, room });
+        None
+    }
+
+    /// Ends a request that takes too long to come. A stream may take as long as it wants.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let is_there = self.frames.messages > 0 || self.frames.rules.kind == MethodType::BidiStream;
+        if is_there {
+            return Poll::Pending;
+        }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(REQUEST_WITHIN)));
+        deadline.as_mut().poll(context)
+    }
+
+    /// Forgets what was counted for messages that have been passed on.
+    fn forget_messages(&mut self) {
+        if self.frames.rules.kind == MethodType::BidiStream && self.frames.left.is_none() {
+            self.free = REQUEST_BYTES;
+            self.held.release();
+        }
     }
 
     fn end(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -150,7 +210,22 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         while !self.ended {
-            let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+            if let Some(waiting) = &mut self.waiting {
+                let room = std::task::ready!(waiting.room.as_mut().poll(context));
+                let data = self.waiting.take().map(|waiting| waiting.data).unwrap_or_default();
+                match room {
+                    Ok(()) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(error) => return self.end(exhausted(error)),
+                }
+            }
+            self.forget_messages();
+            let frame = match Pin::new(&mut self.inner).poll_frame(context) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    std::task::ready!(self.poll_deadline(context));
+                    return self.end(status(ApiError::Timeout));
+                }
+            };
             let frame = match frame {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
@@ -167,10 +242,15 @@ where
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
             self.server.metrics().received_bytes.inc_by(float(data.len()));
-            match self.frames.take(data) {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+            let packed = self.frames.packed;
+            let data = match self.frames.take(data) {
+                Ok(data) if data.is_empty() => continue,
+                Ok(data) => data,
                 Err(status) => return self.end(status),
+            };
+            let packed = self.frames.packed - packed;
+            if let Some(data) = self.charge(data, packed) {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }
         Poll::Ready(None)

@@ -1,6 +1,7 @@
 //! What can be refused by the headers of a call alone.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::{Code, Status};
@@ -17,6 +18,8 @@ pub(crate) struct Head {
     pub(crate) content_type: HeaderValue,
     /// Whether messages may be compressed by gzip.
     pub(crate) is_gzip: bool,
+    /// How long the client waits.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// A call that is refused, with the HTTP status that says so to those who do not know gRPC.
@@ -62,8 +65,8 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
         let status = Status::invalid_argument(text);
         return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, status));
     };
-    let timeout = text(headers, "grpc-timeout").map(|timeout| has_time(&timeout)).transpose();
-    let has_time = timeout.map_err(|problem| {
+    let timeout = text(headers, "grpc-timeout").map(|timeout| read_timeout(&timeout)).transpose();
+    let timeout = timeout.map_err(|problem| {
         let text = format!("malformed grpc-timeout: {problem}");
         Refused(StatusCode::BAD_REQUEST, Status::internal(text))
     })?;
@@ -72,7 +75,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
         let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
         return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, Status::internal(text)));
     }
-    if has_time == Some(false) {
+    if timeout == Some(Duration::ZERO) {
         let status = Status::deadline_exceeded("context deadline exceeded");
         return Err(Refused(StatusCode::OK, status));
     }
@@ -86,26 +89,36 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
             return Err(Refused(StatusCode::OK, Status::unimplemented(text)));
         }
     };
-    Ok(Head { content_type: answer_type, is_gzip })
+    Ok(Head { content_type: answer_type, is_gzip, timeout })
 }
 
-/// Whether a timeout leaves any time. That it passes is the client's own business: it ends the
-/// call.
-fn has_time(timeout: &str) -> Result<bool, String> {
+/// Reads a timeout.
+fn read_timeout(timeout: &str) -> Result<Duration, String> {
     if timeout.len() < 2 {
         return Err(format!("transport: timeout string is too short: {timeout:?}"));
     }
     if timeout.len() > TIMEOUT_LEN_MAX {
         return Err(format!("transport: timeout string is too long: {timeout:?}"));
     }
-    let Some((amount, "H" | "M" | "S" | "m" | "u" | "n")) =
-        timeout.split_at_checked(timeout.len() - 1)
-    else {
+    let unit = timeout.split_at_checked(timeout.len() - 1).and_then(|(amount, unit)| {
+        let nanoseconds: u64 = match unit {
+            "H" => 3_600_000_000_000,
+            "M" => 60_000_000_000,
+            "S" => 1_000_000_000,
+            "m" => 1_000_000,
+            "u" => 1_000,
+            "n" => 1,
+            _ => return None,
+        };
+        Some((amount, Duration::from_nanos(nanoseconds)))
+    });
+    let Some((amount, unit)) = unit else {
         return Err(format!("transport: timeout unit is not recognized: {timeout:?}"));
     };
-    match amount.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => Ok(amount.bytes().any(|byte| byte != b'0')),
-        false => Err(format!("strconv.ParseUint: parsing {amount:?}: invalid syntax")),
+    let digits = amount.bytes().all(|byte| byte.is_ascii_digit());
+    match amount.parse().ok().filter(|_| digits) {
+        Some(amount) => Ok(unit.saturating_mul(amount)),
+        None => Err(format!("strconv.ParseUint: parsing {amount:?}: invalid syntax")),
     }
 }
 
@@ -140,11 +153,11 @@ mod tests {
 
     #[test]
     fn timeouts_are_read() {
-        assert_eq!(has_time("10S"), Ok(true));
-        assert_eq!(has_time("99999999H"), Ok(true));
-        assert_eq!(has_time("000n"), Ok(false));
+        assert_eq!(read_timeout("10S"), Ok(Duration::from_secs(10)));
+        assert_eq!(read_timeout("99999999H"), Ok(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(read_timeout("000n"), Ok(Duration::ZERO));
         for bad in ["", "S", "1", "1X", "1\u{e9}", "123456789S", "-1S", "+1S", " 1S", "1.5S"] {
-            assert!(has_time(bad).is_err(), "{bad}");
+            assert!(read_timeout(bad).is_err(), "{bad}");
         }
     }
 

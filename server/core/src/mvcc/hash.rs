@@ -17,6 +17,9 @@ const BUCKET: &[u8] = b"key";
 /// Versions read from history in one go.
 const CHUNK: usize = 1024;
 
+/// What a version costs in the set of those that were replaced.
+const SUPERSEDED_BYTES: usize = 32;
+
 /// A hash and what it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyValueHash {
@@ -67,6 +70,7 @@ impl View {
         let up_to = if self.keeps_any(at)? { at } else { self.compacted };
         self.each_version(up_to, &mut |record| {
             if record.previous.main > 0 && record.previous.main <= self.compacted {
+                self.patience.keep(SUPERSEDED_BYTES);
                 gone.insert(record.previous);
             }
         })?;
@@ -88,12 +92,13 @@ impl View {
 
     fn each_version(&self, to: i64, visit: &mut dyn FnMut(&Record)) -> Result<(), Fault> {
         let mut from = 1;
-        loop {
+        while !self.patience.is_over() {
             let chunk = self.stack.history(from, to, CHUNK)?;
             let Some(last) = chunk.last() else { return Ok(()) };
             from = last.revision.main + 1;
             chunk.iter().for_each(&mut *visit);
         }
+        Ok(())
     }
 }
 

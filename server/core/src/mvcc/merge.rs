@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::patience::{Limit, Steps};
 use super::stack::{SharedLayer, Stack};
 use crate::base::Cursor;
 use crate::limits::LAYER_SCAN_CHUNK;
@@ -59,6 +60,7 @@ pub(crate) struct Merge<'a> {
     base: Box<dyn Cursor + Send + 'a>,
     base_ready: bool,
     standing: Option<Standing>,
+    steps: Steps,
 }
 
 impl<'a> Merge<'a> {
@@ -67,19 +69,21 @@ impl<'a> Merge<'a> {
         range: &KeyRange,
         main: i64,
         values: bool,
+        patience: &Limit,
     ) -> Result<Self, Fault> {
         let layers = stack.layers().map(|layer| LayerWalk::new(layer.clone(), range)).collect();
         let mut base = stack.base.scan(range, values)?;
         let base_ready = base.advance()?;
-        Ok(Self { stack, main, layers, base, base_ready, standing: None })
+        let steps = patience.steps();
+        Ok(Self { stack, main, layers, base, base_ready, standing: None, steps })
     }
 
-    /// Steps to the next key that exists; false when there is none.
+    /// Steps to the next key that exists; false when there is none, or nobody waits for it.
     pub(crate) fn advance(&mut self) -> Result<bool, Fault> {
         if let Some(Standing::InBase) = self.standing.take() {
             self.base_ready = self.base.advance()?;
         }
-        loop {
+        while self.steps.go_on() {
             let main = self.main;
             let mut lowest: Option<Bytes> = None;
             for layer in &mut self.layers {
@@ -102,6 +106,7 @@ impl<'a> Merge<'a> {
                 return Ok(true);
             }
         }
+        Ok(false)
     }
 
     /// The record stepped to last.
@@ -133,7 +138,7 @@ impl<'a> Merge<'a> {
 
     /// Walks the base alone, once the layers have nothing left.
     fn stand_on_base(&mut self) -> Result<bool, Fault> {
-        while self.base_ready {
+        while self.base_ready && self.steps.go_on() {
             if self.stand_on_base_record()? {
                 return Ok(true);
             }

@@ -9,7 +9,10 @@ use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_proto::mvccpb::KeyValue;
 
 use super::view::View;
-use crate::{Error, KeyRange, RecordRef, Revision};
+use crate::{Error, KeyRange, RecordRef};
+
+/// Keys picked for a range with a limit before those are forgotten that are not among the first.
+const PRUNED_FROM: usize = 1024;
 
 /// Takes the rows of a range one by one.
 pub trait RowSink {
@@ -56,6 +59,22 @@ pub fn has_revision_filters(request: &RangeRequest) -> bool {
         || request.max_create_revision != 0
 }
 
+/// Whether rows come in key order and none is filtered out, so that they can be given out as they
+/// are found.
+pub fn is_in_key_order(request: &RangeRequest) -> bool {
+    let sorts_late = request.sort_target != SortTarget::Key as i32;
+    is_default_order(request) && !has_revision_filters(request) && !sorts_late
+}
+
+/// The keys of a range in the order of its answer.
+#[derive(Clone, Debug, Default)]
+pub struct Picked {
+    /// The keys.
+    pub keys: Vec<Bytes>,
+    /// What the range says beside its rows.
+    pub summary: RangeSummary,
+}
+
 /// The interval of keys a range request names.
 pub fn key_range(request: &RangeRequest) -> KeyRange {
     KeyRange::from_wire(request.key.clone(), request.range_end.clone())
@@ -76,33 +95,78 @@ impl View {
         if request.count_only {
             return Ok(RangeSummary { more: false, count: self.count(&range, at)? });
         }
-        // A sort target without an order sorts what an unsorted range would have returned.
-        let sorts_late = request.sort_target != SortTarget::Key as i32;
-        let filters = has_revision_filters(request);
-        if is_default_order(request) && !filters && !sorts_late {
+        if is_in_key_order(request) {
             return self.range_in_key_order(request, &range, at, with_count, sink);
         }
-        let walk_limit = if is_default_order(request) && !filters { request.limit } else { 0 };
-        let mut rows = Vec::new();
-        let seen = self.walk_rows(request, &range, at, walk_limit, &mut rows)?;
-        let count = match seen.more && with_count {
-            true => self.count(&range, at)?,
-            false => seen.count,
-        };
-        rows.retain(|row| passes_filters(request, row));
-        sort(request, &mut rows);
-        let limit = usize::try_from(request.limit).unwrap_or(0);
-        let more = limit > 0 && rows.len() > limit;
-        if more {
-            rows.truncate(limit);
-        }
-        for row in &rows {
-            let row = if request.keys_only { without_value(row_ref(row)) } else { row_ref(row) };
-            if sink.row(row).is_break() {
+        let picked = self.pick(request, with_count)?;
+        self.rows(request, &picked.keys, sink)?;
+        Ok(picked.summary)
+    }
+
+    /// Gives `sink` the rows of these keys, which were picked for `request`, until it breaks.
+    pub fn rows(
+        &self,
+        request: &RangeRequest,
+        keys: &[Bytes],
+        sink: &mut dyn RowSink,
+    ) -> Result<(), Error> {
+        let at = self.resolve(request.revision)?;
+        let mut steps = self.patience.steps();
+        for key in keys {
+            let Some(record) = self.get(key, at)? else { continue };
+            let row = match request.keys_only {
+                true => key_alone(request, record.as_ref()),
+                false => record.as_ref(),
+            };
+            if sink.row(row).is_break() || !steps.go_on() {
                 break;
             }
         }
-        Ok(RangeSummary { more, count })
+        Ok(())
+    }
+
+    /// Finds the keys of a range that does not come in key order, in the order of the answer.
+    /// Keeps of each no more than what it is sorted by.
+    pub fn pick(&self, request: &RangeRequest, with_count: bool) -> Result<Picked, Error> {
+        let at = self.resolve(request.revision)?;
+        let range = key_range(request);
+        let filters = has_revision_filters(request);
+        // A sort target without an order sorts what an unsorted range would have returned.
+        let walk_limit = if is_default_order(request) && !filters { request.limit } else { 0 };
+        let walk_limit = usize::try_from(walk_limit).unwrap_or(0);
+        let limit = usize::try_from(request.limit).unwrap_or(0);
+        let values = request.sort_target == SortTarget::Value as i32;
+        let mut picks: Vec<Pick> = Vec::new();
+        let (mut seen, mut passed) = (0, 0);
+        self.walk(&range, at, values, &mut |row| {
+            if walk_limit > 0 && seen > walk_limit {
+                return ControlFlow::Break(());
+            }
+            seen += 1;
+            if passes_filters(request, row) {
+                passed += 1;
+                let pick = Pick::new(request, row);
+                self.patience.keep(pick.bytes());
+                picks.push(pick);
+                // Those that cannot be among the first any more are forgotten.
+                if limit > 0 && picks.len() >= limit.saturating_mul(2).max(PRUNED_FROM) {
+                    sort(request, &mut picks);
+                    picks.truncate(limit);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        let count = match walk_limit > 0 && seen > walk_limit && with_count {
+            true => self.count(&range, at)?,
+            false => i64::try_from(seen).expect("fewer rows than i64::MAX"),
+        };
+        sort(request, &mut picks);
+        let more = limit > 0 && passed > limit;
+        if more {
+            picks.truncate(limit);
+        }
+        let keys = picks.into_iter().map(|pick| pick.key).collect();
+        Ok(Picked { keys, summary: RangeSummary { more, count } })
     }
 
     fn range_in_key_order(
@@ -123,8 +187,7 @@ impl View {
             }
             seen += 1;
             match request.keys_only {
-                // Answered from keys alone, so the lease is not known, as in etcd 3.7.
-                true => sink.row(RecordRef { lease: 0, ..without_value(row) }),
+                true => sink.row(key_alone(request, row)),
                 false => sink.row(row),
             }
         })?;
@@ -133,29 +196,6 @@ impl View {
             false => i64::try_from(seen).expect("fewer rows than i64::MAX"),
         };
         Ok(RangeSummary { more, count })
-    }
-
-    /// Collects rows for sorting and filtering: one more than the limit, which tells whether more
-    /// were there. The summary's count is of the rows walked over.
-    fn walk_rows(
-        &self,
-        request: &RangeRequest,
-        range: &KeyRange,
-        at: i64,
-        limit: i64,
-        rows: &mut Vec<KeyValue>,
-    ) -> Result<RangeSummary, Error> {
-        let values = !request.keys_only || request.sort_target == SortTarget::Value as i32;
-        let limit = usize::try_from(limit).unwrap_or(0);
-        self.walk(range, at, values, &mut |row| {
-            if limit > 0 && rows.len() > limit {
-                return ControlFlow::Break(());
-            }
-            let row = if values { row } else { RecordRef { lease: 0, ..without_value(row) } };
-            rows.row(row)
-        })?;
-        let count = i64::try_from(rows.len()).expect("fewer rows than i64::MAX");
-        Ok(RangeSummary { more: limit > 0 && rows.len() > limit, count })
     }
 
     /// Shows the keys of `range` at main revision `at` to `visit` until it breaks.
@@ -172,7 +212,7 @@ impl View {
             }
             return Ok(());
         }
-        let mut walk = self.stack.scan(range, at, values)?;
+        let mut walk = self.stack.scan(range, at, values, &self.patience)?;
         while walk.advance()? {
             if visit(walk.record()).is_break() {
                 break;
@@ -182,42 +222,62 @@ impl View {
     }
 }
 
-fn without_value(row: RecordRef<'_>) -> RecordRef<'_> {
-    RecordRef { value: &[], ..row }
+/// A row of which the request wants the key alone. Where it was found without looking at values,
+/// the lease is not known, as in etcd 3.7.
+fn key_alone<'a>(request: &RangeRequest, row: RecordRef<'a>) -> RecordRef<'a> {
+    let by_value = request.sort_target == SortTarget::Value as i32;
+    let lease = if by_value { row.lease } else { 0 };
+    RecordRef { value: &[], lease, ..row }
 }
 
-fn row_ref(row: &KeyValue) -> RecordRef<'_> {
-    RecordRef {
-        key: &row.key,
-        value: &row.value,
-        revision: Revision::start_of(row.mod_revision),
-        create_revision: row.create_revision,
-        version: row.version,
-        lease: row.lease,
-        previous: Revision::NONE,
-    }
-}
-
-fn passes_filters(request: &RangeRequest, row: &KeyValue) -> bool {
+fn passes_filters(request: &RangeRequest, row: RecordRef<'_>) -> bool {
     let within =
         |value: i64, min: i64, max: i64| (max == 0 || value <= max) && (min == 0 || value >= min);
-    within(row.mod_revision, request.min_mod_revision, request.max_mod_revision)
+    within(row.revision.main, request.min_mod_revision, request.max_mod_revision)
         && within(row.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
+/// A key and what it is sorted by.
+struct Pick {
+    key: Bytes,
+    number: i64,
+    value: Bytes,
+}
+
+impl Pick {
+    fn new(request: &RangeRequest, row: RecordRef<'_>) -> Self {
+        let number = match request.sort_target() {
+            SortTarget::Version => row.version,
+            SortTarget::Create => row.create_revision,
+            SortTarget::Mod => row.revision.main,
+            SortTarget::Key | SortTarget::Value => 0,
+        };
+        let value = match request.sort_target() {
+            SortTarget::Value => Bytes::copy_from_slice(row.value),
+            _ => Bytes::new(),
+        };
+        Self { key: Bytes::copy_from_slice(row.key), number, value }
+    }
+
+    /// What it costs in memory, about.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.key.len() + self.value.len()
+    }
+}
+
 /// Sorts by the request's target; rows that are equal by it stay in key order.
-fn sort(request: &RangeRequest, rows: &mut [KeyValue]) {
-    let by: fn(&KeyValue, &KeyValue) -> Ordering = match request.sort_target() {
+fn sort(request: &RangeRequest, picks: &mut [Pick]) {
+    let by: fn(&Pick, &Pick) -> Ordering = match request.sort_target() {
         SortTarget::Key => |a, b| a.key.cmp(&b.key),
-        SortTarget::Version => |a, b| a.version.cmp(&b.version),
-        SortTarget::Create => |a, b| a.create_revision.cmp(&b.create_revision),
-        SortTarget::Mod => |a, b| a.mod_revision.cmp(&b.mod_revision),
         SortTarget::Value => |a, b| a.value.cmp(&b.value),
+        SortTarget::Version | SortTarget::Create | SortTarget::Mod => {
+            |a, b| a.number.cmp(&b.number)
+        }
     };
     match request.sort_order() {
-        SortOrder::Descend => rows.sort_by(|a, b| by(b, a)),
-        SortOrder::Ascend => rows.sort_by(by),
-        SortOrder::None if request.sort_target() != SortTarget::Key => rows.sort_by(by),
+        SortOrder::Descend => picks.sort_by(|a, b| by(b, a)),
+        SortOrder::Ascend => picks.sort_by(by),
+        SortOrder::None if request.sort_target() != SortTarget::Key => picks.sort_by(by),
         SortOrder::None => {}
     }
 }

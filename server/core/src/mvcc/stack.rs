@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use super::layer::Layer;
 use super::merge::Merge;
+use super::patience::Limit;
 use crate::base::{Base, Header};
 use crate::{Fault, KeyRange, Record, Revision};
 
@@ -98,8 +99,9 @@ impl Stack {
         range: &KeyRange,
         main: i64,
         values: bool,
+        patience: &Limit,
     ) -> Result<Merge<'a>, Fault> {
-        Merge::new(self, range, main, values)
+        Merge::new(self, range, main, values, patience)
     }
 
     /// Up to about `limit` versions from main revision `from` on and not above `to`, ascending. The

@@ -1,7 +1,10 @@
 //! The store as one reader sees it: all layers at one revision.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::patience::{Limit, Patience};
 use super::stack::Stack;
 use crate::{Error, Fault, KeyRange, Record, Refusal, Revision};
 
@@ -17,9 +20,27 @@ pub struct View {
     pub(crate) revision: i64,
     /// The compacted revision; -1 when nothing was ever compacted.
     pub(crate) compacted: i64,
+    pub(super) patience: Limit,
 }
 
 impl View {
+    pub(crate) fn new(stack: Stack, revision: i64, compacted: i64) -> Self {
+        Self { stack, revision, compacted, patience: Limit::default() }
+    }
+
+    /// The same view for a reader who may give up: then reads end early, as if there was nothing
+    /// more, and it is for the caller to ask `patience` before an answer is believed.
+    #[must_use]
+    pub fn patient(mut self, patience: Arc<dyn Patience>) -> Self {
+        self.patience = Limit::new(patience);
+        self
+    }
+
+    /// Notes that so many bytes more are kept until the answer is made.
+    pub(crate) fn keep(&self, bytes: usize) {
+        self.patience.keep(bytes);
+    }
+
     /// The flushed part of the store.
     pub fn base(&self) -> &std::sync::Arc<dyn crate::base::Base> {
         self.stack.base()
@@ -67,7 +88,7 @@ impl View {
         }
         let mut count = latest;
         let mut from = Revision::start_of(at + 1);
-        while from <= newest {
+        while from <= newest && !self.patience.is_over() {
             // One command may have changed a million keys: the layers' locks are not held so long.
             let chunk = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
             let changes = self.stack.history_piece(from, newest.main, chunk)?;
@@ -124,7 +145,7 @@ impl View {
     }
 
     fn count_by_walk(&self, range: &KeyRange, at: i64) -> Result<i64, Fault> {
-        let mut walk = self.stack.scan(range, at, false)?;
+        let mut walk = self.stack.scan(range, at, false, &self.patience)?;
         let mut count = 0;
         while walk.advance()? {
             count += 1;

@@ -1,5 +1,7 @@
 //! Executing the chosen branches of a transaction.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::response_op::Response;
@@ -7,24 +9,40 @@ use quorate_proto::etcdserverpb::{
     DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
     RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
 };
+use quorate_proto::mvccpb::KeyValue;
 
 use super::decide;
 use crate::mvcc::View;
+use crate::mvcc::range::RowSink;
 use crate::store::{Changes, Store};
-use crate::{Error, Fault, KeyRange, Refusal, Tally};
+use crate::{Error, Fault, KeyRange, RecordRef, Refusal, Tally};
 
 /// A header that says nothing but a revision; the API fills in the rest where clients see it.
 pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
     Some(ResponseHeader { revision, ..Default::default() })
 }
 
+/// Rows that are kept until the whole transaction is answered.
+struct Kept<'a> {
+    view: &'a View,
+    rows: Vec<KeyValue>,
+}
+
+impl RowSink for Kept<'_> {
+    fn row(&mut self, row: RecordRef<'_>) -> ControlFlow<()> {
+        // While it is encoded, all of it is there twice.
+        self.view.keep(size_of::<KeyValue>() + 2 * (row.key.len() + row.value.len()));
+        self.rows.row(row)
+    }
+}
+
 /// Executes a range that is not part of a transaction with writes.
 fn range(view: &View, request: &RangeRequest) -> Result<RangeResponse, Error> {
-    let mut kvs = Vec::new();
-    let summary = view.range(request, true, &mut kvs)?;
+    let mut kept = Kept { view, rows: Vec::new() };
+    let summary = view.range(request, true, &mut kept)?;
     Ok(RangeResponse {
         header: header(view.revision),
-        kvs,
+        kvs: kept.rows,
         more: summary.more,
         count: summary.count,
     })
@@ -200,7 +218,7 @@ impl Store {
             }
             // A copy: a slice would keep alive the whole log entry that wrote the key.
             doomed.push((Bytes::copy_from_slice(row.key), row.revision));
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         })?;
         let deleted = i64::try_from(doomed.len()).expect("fewer keys than i64::MAX");
         for (key, revision) in doomed {

@@ -41,10 +41,13 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pause after the system refused to give us a connection; most likely we have too many.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that a client may send on a stream and on a connection before we have read any. Together
-/// they bound what a connection takes of our memory; the largest request fits in.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes that a client may send on a stream and on a connection before we have read any. What we
+/// have not read is not in the memory budget: it is what waits for room there.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// The same for another member.
+const MEMBER_STREAM_WINDOW: u32 = 2 << 20;
+const MEMBER_CONNECTION_WINDOW: u32 = 4 << 20;
 /// Calls that one member may have under way on one connection to another.
 const MEMBER_STREAMS_MAX: u32 = 1 << 14;
 /// Bytes of the headers of a request.
@@ -170,7 +173,11 @@ impl Acceptor {
 
     /// The same for members: the limits and pings that are set are for clients.
     pub(crate) fn for_members(mut self) -> Self {
-        self.http2.max_concurrent_streams(MEMBER_STREAMS_MAX).keep_alive_interval(None);
+        self.http2
+            .initial_stream_window_size(MEMBER_STREAM_WINDOW)
+            .initial_connection_window_size(MEMBER_CONNECTION_WINDOW)
+            .max_concurrent_streams(MEMBER_STREAMS_MAX)
+            .keep_alive_interval(None);
         self
     }
 

@@ -1,0 +1,41 @@
+//! Answers that are sent past the codec, piece by piece as the connection takes them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use parking_lot::Mutex;
+use quorate_raft::Permit;
+use tonic::Status;
+use tonic::body::Body;
+
+/// In the extensions of a response: the body that takes the place of the message in it.
+#[derive(Clone)]
+pub(crate) struct Streamed(Arc<Mutex<Option<Body>>>);
+
+impl Streamed {
+    /// The data of an answer, which end well. After an error the call is reset: what was sent
+    /// already cannot be taken back.
+    pub(crate) fn new(data: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
+        let data = data.map(|data| data.map(Frame::data));
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let body = StreamBody::new(data.chain(stream::iter([Ok(Frame::trailers(trailers))])));
+        Self(Arc::new(Mutex::new(Some(Body::new(body)))))
+    }
+
+    /// The body.
+    pub(crate) fn into_body(self) -> Body {
+        self.0.lock().take().unwrap_or_default()
+    }
+}
+
+/// In the extensions of a response: what its message takes of the memory budget until it is
+/// encoded.
+#[derive(Clone)]
+pub(crate) struct Kept(
+    #[expect(dead_code, reason = "it is held until it is dropped")] pub(crate) Arc<Permit>,
+);

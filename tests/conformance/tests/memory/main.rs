@@ -1,0 +1,109 @@
+//! Memory stays bounded whatever clients ask for and do not take, and others are served meanwhile.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bodies;
+mod given_up;
+mod healthy;
+mod long;
+mod unread;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::request_op::Request;
+use quorate_test_conformance::raw::{Answer, Connection};
+use quorate_test_support::server::Server;
+use quorate_test_support::{http, program, wait};
+
+const RANGE: &str = "/etcdserverpb.KV/Range";
+const TXN: &str = "/etcdserverpb.KV/Txn";
+const PUT: &str = "/etcdserverpb.KV/Put";
+/// Memory that the server may take at most, with a budget for 2 GiB.
+const MEMORY_KIB_MAX: u64 = 512 << 10;
+/// What 2 GiB of memory come to.
+const BUDGET: &str = "ETCD_MEMORY_BUDGET=268435456";
+/// How long anything may take that must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that takes its memory for 2 GiB.
+fn start() -> Server {
+    let mut server = Server::new(&program::quorate(), &[]).through(&["env", BUDGET]);
+    server.start();
+    server
+}
+
+fn run<T>(suite: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(suite)
+}
+
+/// Stores `count` keys with values of `length` bytes.
+async fn fill(server: &Server, count: usize, length: usize) {
+    let connection = Connection::open(&server.address()).await;
+    let per_txn = (1_000_000 / length).clamp(1, 100);
+    let keys: Vec<usize> = (0..count).collect();
+    for keys in keys.chunks(per_txn) {
+        let puts = keys.iter().map(|key| pb::PutRequest {
+            key: format!("key/{key:08}").into(),
+            value: value(*key, length),
+            ..Default::default()
+        });
+        let success =
+            puts.map(|put| pb::RequestOp { request: Some(Request::RequestPut(put)) }).collect();
+        let txn = pb::TxnRequest { success, ..Default::default() };
+        succeeded(&connection.method(TXN, &[txn.encode_to_vec().into()]).await);
+    }
+}
+
+/// A value that is another for each key.
+fn value(key: usize, length: usize) -> Bytes {
+    format!("{key:010}").into_bytes().repeat(length.div_ceil(10))[..length].to_vec().into()
+}
+
+/// All keys.
+fn everything() -> pb::RangeRequest {
+    pb::RangeRequest { key: "key/".into(), range_end: "key0".into(), ..Default::default() }
+}
+
+#[track_caller]
+fn succeeded(answer: &Answer) {
+    let (code, reset) = (answer.code.as_deref(), &answer.reset);
+    assert!(code == Some("0") && reset.is_none(), "{code:?} {} {reset:?}", answer.message);
+}
+
+/// A line of what the system says of the server, in KiB.
+fn memory_kib(server: &Server, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Waits until the server's memory has not grown for a second.
+fn settle(server: &Server) {
+    let (mut most, mut since) = (0, Instant::now());
+    wait::until("the server's memory grows no more", PATIENCE, || {
+        let now = memory_kib(server, "VmHWM:");
+        if now > most + 1024 {
+            (most, since) = (now, Instant::now());
+        }
+        (since.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+}
+
+/// The server has not taken too much memory, and gives everything back.
+fn assert_bounded(server: &Server, attack: &str) {
+    let most = memory_kib(server, "VmHWM:");
+    eprintln!("{attack}: at most {} MiB", most >> 10);
+    assert!(most < MEMORY_KIB_MAX, "{attack}: the server has taken {} MiB", most >> 10);
+    wait::until("nothing is in flight", PATIENCE, || {
+        let bytes = http::metric(&server.address(), "quorate_memory_in_flight_bytes")?;
+        (bytes < 1.0).then_some(())
+    });
+}
