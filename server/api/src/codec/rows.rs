@@ -42,7 +42,7 @@ mod key_value {
 enum Full {
     /// They are measured, to be read again when they are sent.
     Measure,
-    /// The range ends before them, but not before the first one.
+    /// The range ends before them.
     Stop,
 }
 
@@ -59,6 +59,8 @@ pub(crate) struct EncodedRange {
     bytes_max: usize,
     full: Full,
     is_full: bool,
+    /// Bytes for which there must be room before a first row can be taken.
+    needs: usize,
     /// Bytes and rows that were measured and not kept.
     measured: (usize, usize),
 }
@@ -74,6 +76,7 @@ impl EncodedRange {
             bytes_max,
             full,
             is_full: false,
+            needs: 0,
             measured: (0, 0),
         }
     }
@@ -91,14 +94,20 @@ impl EncodedRange {
         range
     }
 
-    /// A part of an answer: as many rows as fit, and one at least.
-    pub(crate) fn part(account: &Account, bytes_max: usize) -> Self {
-        Self::new(account, bytes_max, Full::Stop)
+    /// A part of an answer: as many rows as fit, and one at least if there is `room` for it.
+    pub(crate) fn part(room: Permit, bytes_max: usize) -> Self {
+        let part = Self::new(room.account(), bytes_max, Full::Stop);
+        Self { permit: room, ..part }
+    }
+
+    /// Bytes for which there must be room before a first row can be taken; 0 when one was.
+    pub(crate) fn needs(&self) -> usize {
+        self.needs
     }
 
     /// An answer of no bytes, for the place of one that is sent past the codec.
     pub(crate) fn nothing(&self) -> Self {
-        Self::part(self.permit.account(), 0)
+        Self::part(self.permit.account().nothing(), 0)
     }
 
     /// Adds the header; in a stream it stands behind the rows.
@@ -148,11 +157,11 @@ impl EncodedRange {
         Ok(charged(self.bytes.into(), self.permit))
     }
 
-    /// Whether there is room for so many bytes more. One row is taken in any case by a part.
+    /// Whether there is room for so many bytes more.
     fn make_room(&mut self, more: usize) -> bool {
-        let must = self.full == Full::Stop && self.rows == 0;
+        let is_first = self.full == Full::Stop && self.rows == 0;
         let needed = self.bytes.len() + more;
-        if needed > self.bytes_max && !must {
+        if needed > self.bytes_max && !is_first {
             return false;
         }
         let old = self.bytes.capacity();
@@ -160,12 +169,10 @@ impl EncodedRange {
             return true;
         }
         let new = needed.max((2 * old).min(self.bytes_max));
-        let grown = new.saturating_sub(old.max(FREE_BYTES));
+        let grown = new.saturating_sub(FREE_BYTES + self.permit.bytes());
         if grown > 0 && !self.permit.try_grow(grown) {
-            if !must {
-                return false;
-            }
-            self.permit.join(self.permit.account().charge(grown));
+            self.needs = if is_first { needed } else { 0 };
+            return false;
         }
         self.bytes.reserve_exact(new - self.bytes.len());
         true
@@ -334,11 +341,14 @@ mod tests {
         let kept = whole.len();
         let data = whole.into_data(bytes).unwrap();
         assert_eq!(data[1..PREFIX_LEN], u32::try_from(kept + bytes).unwrap().to_be_bytes());
-        // One row goes out whatever there is room for.
+        // A part waits for room for one row, and then has it.
         let other = account.charge(45_000);
-        let mut part = EncodedRange::part(&account, 100);
+        let mut part = EncodedRange::part(account.nothing(), 100);
+        assert!(part.row(row(&value)).is_break() && part.rows() == 0);
+        let room = account.charge(part.needs());
+        let mut part = EncodedRange::part(room, 100);
         assert!(part.row(row(&value)).is_continue() && part.row(row(b"")).is_break());
-        assert_eq!((part.rows(), part.is_full()), (1, true));
+        assert_eq!((part.rows(), part.is_full(), part.needs()), (1, true, 0));
         drop((data, part, other));
         assert_eq!(budget.used(), 0);
     }

@@ -11,7 +11,7 @@ use quorate_core::txn::check;
 use quorate_core::txn::{is_read_only, is_serializable};
 use quorate_core::{Command, Reply, Tally};
 use quorate_proto::etcdserverpb as pb;
-use quorate_raft::Account;
+use quorate_raft::{Account, Permit};
 use tonic::{Request, Response, Status};
 
 use super::account_of;
@@ -21,6 +21,7 @@ use crate::codec::rows::{EncodedChunk, EncodedRange};
 use crate::error::{ApiError, status};
 use crate::scan::{Client, Scanned};
 use crate::server::Server;
+use crate::transport::charge::{ANSWER_WITHIN, take};
 use crate::transport::stream::Kept;
 
 /// Keys in the first piece of a streamed range.
@@ -247,19 +248,30 @@ impl Chunks {
             return Ok(None);
         }
         let (server, account) = (self.server.clone(), self.account.clone());
-        let read = move |client: &Arc<Client>| self.read(client).map(|chunk| (chunk, self));
-        let (chunk, this) = server.scan(&account, read).await?.result?;
+        let mut room = account.nothing();
+        let (chunk, this) = loop {
+            let read = move |client: &Arc<Client>| self.read(client, room).map(|part| (part, self));
+            let (chunk, this) = server.scan(&account, read).await?.result?;
+            match chunk.needs() {
+                0 => break (chunk, this),
+                bytes => room = take(&account, bytes, ANSWER_WITHIN).await?,
+            }
+            self = this;
+        };
         Ok(Some((EncodedChunk(chunk), this)))
     }
 
-    fn read(&mut self, client: &Arc<Client>) -> Result<EncodedRange, Status> {
+    fn read(&mut self, client: &Arc<Client>, room: Permit) -> Result<EncodedRange, Status> {
         let view = self.server.member().view().patient(client.clone());
         // As large as by its number of keys it may become, unless rows have grown meanwhile.
         let bytes_max = self.server.options().max_request_bytes.saturating_mul(4);
-        let mut chunk = EncodedRange::part(&self.account, bytes_max);
+        let mut chunk = EncodedRange::part(room, bytes_max);
         let durations = self.server.member().durations();
         let summary = durations.range(|| view.range(&self.request, false, &mut chunk));
         let mut summary = summary.map_err(|error| self.server.read_failed(error))?;
+        if chunk.needs() > 0 {
+            return Ok(chunk);
+        }
         // It ended before a row.
         summary.more |= chunk.is_full();
         if self.header_revision == 0 {

@@ -18,6 +18,7 @@ use tonic::{Response, Status};
 use crate::codec::rows::{EncodedRange, put_summary};
 use crate::scan::Client;
 use crate::server::Server;
+use crate::transport::charge::take;
 use crate::transport::stream::Streamed;
 
 /// Bytes of an answer that are kept while the rest of it is measured.
@@ -104,17 +105,22 @@ impl Rest {
     /// The next rows.
     async fn piece(self: Box<Self>) -> Result<(Bytes, Box<Self>), Status> {
         let (server, account) = (self.server.clone(), self.account.clone());
-        let read = move |client: &Arc<Client>| {
-            let mut this = self;
-            this.read(client).map(|part| (part, this))
-        };
-        let (part, rest) = server.scan_within(&account, PIECE_WITHIN, read).await?.result?;
-        Ok((part.into_data(0)?, rest))
+        let mut room = account.nothing();
+        let mut rest = self;
+        loop {
+            let read = move |client: &Arc<Client>| rest.read(client, room).map(|part| (part, rest));
+            let (part, read) = server.scan_within(&account, PIECE_WITHIN, read).await?.result?;
+            rest = read;
+            match part.needs() {
+                0 => return Ok((part.into_data(0)?, rest)),
+                bytes => room = take(&account, bytes, PIECE_WITHIN).await?,
+            }
+        }
     }
 
-    fn read(&mut self, client: &Arc<Client>) -> Result<EncodedRange, Status> {
+    fn read(&mut self, client: &Arc<Client>, room: Permit) -> Result<EncodedRange, Status> {
         let view = self.pinned.view(&self.server).patient(client.clone());
-        let mut part = EncodedRange::part(&self.account, PIECE_BYTES);
+        let mut part = EncodedRange::part(room, PIECE_BYTES);
         let read = match &mut self.picked {
             Some((keys, sent)) => {
                 let read = view.rows(&self.request, &keys[*sent..], &mut part);
@@ -129,6 +135,9 @@ impl Rest {
         read.map_err(|error| self.server.read_failed(error))?;
         if client.is_over() {
             return Err(Status::cancelled("context canceled"));
+        }
+        if part.needs() > 0 {
+            return Ok(part);
         }
         if self.picked.is_none() {
             self.request.key = key_range(&self.request).after(part.last_key()).start;

@@ -188,7 +188,7 @@ impl Body for ResponseBody {
 fn too_late() -> HeaderMap {
     let mut trailers = HeaderMap::new();
     // Texts of errors can be headers: percent-encoding is part of it.
-    status(ApiError::DeadlineExceeded).add_header(&mut trailers).unwrap_or_default();
+    status(ApiError::DeadlineExceeded).add_header(&mut trailers).ok();
     trailers
 }
 
