@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cluster;
 pub mod disk;
+pub mod strain;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;

@@ -1,6 +1,7 @@
 //! Clients that put a member under load, and watches held open beside them.
 
 pub mod client;
+pub mod ignorer;
 pub mod load;
 pub mod roamer;
 pub mod traffic;

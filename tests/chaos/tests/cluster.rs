@@ -1,11 +1,11 @@
-//! Faults of all kinds under load, on three members: no acknowledged write is lost, no answer is
+//! Faults of all kinds under load, on three members and on five: no acknowledged write is lost, no answer is
 //! older than it may be, and no watch misses anything.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use quorate_test_chaos::campaign::cluster::ClusterCampaign;
 use quorate_test_chaos::fault::cluster::{ClusterDeck, Ground};
-use quorate_test_chaos::fault::{clock, disk};
+use quorate_test_chaos::fault::{clock, disk, strain};
 use quorate_test_chaos::seed::{Seed, is_measured, number_from_env, only_fault};
 use quorate_test_support::net::Net;
 use quorate_test_support::{program, require};
@@ -26,6 +26,7 @@ fn survives(test: &str, ground: Ground, rounds: u64) {
         .filter(|fault| only.as_ref().is_none_or(|only| format!("{fault:?}") == *only));
     campaign.run(faults.take(usize::try_from(rounds).unwrap()));
     eprintln!("{ground:?}: {}\n{}", campaign.tally(), campaign.effects());
+    eprintln!("{ground:?}: {}", campaign.resources());
     let toothless = campaign.effects().toothless();
     assert!(toothless.is_empty(), "faults that did nothing: {toothless:?}");
 }
@@ -58,5 +59,19 @@ fn power_losses_and_full_disks() {
 fn clocks() {
     if require::met("clocks", &clock::NEEDS) {
         survives("clocks", Ground::Clocks, 2);
+    }
+}
+
+#[test]
+fn five_members() {
+    if Net::can_be_made("faults of five members") {
+        survives("five_members", Ground::FiveMachines, 3);
+    }
+}
+
+#[test]
+fn strains() {
+    if require::met("strains", &strain::NEEDS) {
+        survives("strains", Ground::Strains, 7);
     }
 }

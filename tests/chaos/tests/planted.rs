@@ -13,7 +13,7 @@ use std::{env, fs};
 use quorate_core::planted::Mistake;
 use quorate_test_chaos::campaign::cluster::ClusterCampaign;
 use quorate_test_chaos::fault::cluster::{ClusterFault as F, Ground};
-use quorate_test_chaos::fault::disk;
+use quorate_test_chaos::fault::{disk, strain};
 use quorate_test_chaos::seed::Seed;
 use quorate_test_support::net::Net;
 use quorate_test_support::{program, require};
@@ -138,7 +138,8 @@ fn plan(mistake: Mistake) -> Plan {
 fn is_possible(ground: Ground, name: &str) -> bool {
     match ground {
         Ground::Disks => require::met(name, &disk::NEEDS),
-        Ground::Network => Net::can_be_made(name),
+        Ground::Network | Ground::FiveMachines => Net::can_be_made(name),
+        Ground::Strains => require::met(name, &strain::NEEDS),
         Ground::Processes | Ground::Proxies | Ground::Clocks => true,
     }
 }

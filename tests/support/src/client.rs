@@ -9,12 +9,26 @@ use crate::certs::Pki;
 /// Largest message a client takes: nothing a server may send is too large for a suite.
 pub const MESSAGE_BYTES_MAX: usize = usize::MAX;
 
+/// What HTTP/2 allows a peer to send before anything is read.
+const WINDOW_BYTES: u32 = 65_535;
+
 /// A channel to `url` that connects on first use and whenever the connection is lost.
 ///
 /// # Panics
 /// When `url` is none.
 pub fn channel(url: &str) -> Channel {
     endpoint(url).connect_lazy()
+}
+
+/// Like [`channel`], with the smallest windows that HTTP/2 begins with: a server can send little
+/// ahead of what is read.
+///
+/// # Panics
+/// When `url` is none.
+pub fn narrow_channel(url: &str) -> Channel {
+    let windows = Some(WINDOW_BYTES);
+    let endpoint = endpoint(url).initial_stream_window_size(windows);
+    endpoint.initial_connection_window_size(windows).connect_lazy()
 }
 
 /// A channel to `url` that shows a client certificate of `pki`.

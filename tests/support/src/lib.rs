@@ -11,12 +11,14 @@ pub mod certs;
 pub mod client;
 pub mod cluster;
 pub mod http;
+pub mod log_pipe;
 pub mod net;
 pub mod port;
 pub mod program;
 pub mod proxy;
 pub mod require;
 pub mod server;
+pub mod usage;
 pub mod victim;
 pub mod wait;
 

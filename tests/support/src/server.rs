@@ -1,14 +1,18 @@
 //! One server process, Quorate's or etcd's, with a data directory of its own.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::log_pipe::LogSwitch;
 use crate::{port, wait};
 
 /// How long a server may take to be ready. Generous: suites run beside each other on small
@@ -49,6 +53,10 @@ pub struct Server {
     folder: PathBuf,
     data_dir: PathBuf,
     child: Option<Child>,
+    /// What it says goes through a pipe that can stand still; straight into its log otherwise.
+    log_switch: Option<LogSwitch>,
+    /// What carries it, while it runs.
+    log_carrier: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// A machine of a [`Net`](crate::net::Net).
@@ -94,6 +102,8 @@ impl Server {
             folder: folder.to_path_buf(),
             data_dir: folder.join("data"),
             child: None,
+            log_switch: None,
+            log_carrier: None,
         }
     }
 
@@ -170,6 +180,11 @@ impl Server {
     /// Keeps its data somewhere else, from the next start on.
     pub fn set_data_dir(&mut self, data_dir: &Path) {
         self.data_dir = data_dir.to_path_buf();
+    }
+
+    /// Says what it has to say to a pipe, from the next start on, which the switch can block.
+    pub fn log_through(&mut self, switch: &LogSwitch) {
+        self.log_switch = Some(switch.clone());
     }
 
     /// Adds flags, from the next start on.
@@ -282,13 +297,18 @@ impl Server {
         self.log_from = log.metadata().expect("it is open").len();
         let mut line = self.through.clone();
         line.push(self.program.display().to_string());
+        let mut says = OwnedFd::from(log.try_clone().expect("a handle"));
+        if let Some(switch) = &self.log_switch {
+            let (pipe, carrier) = switch.pipe(log);
+            (says, self.log_carrier) = (pipe, Some(carrier));
+        }
         let child = Command::new(&line[0])
             .args(&line[1..])
             .args(self.arguments())
             .env("PATH", crate::program::search_path())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a handle"))
-            .stderr(log)
+            .stdout(says.try_clone().expect("a handle"))
+            .stderr(says)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         self.child = Some(child);
@@ -367,7 +387,17 @@ impl Server {
         let status =
             status.unwrap_or_else(|| panic!("{} does not end:\n{}", self.url(), self.log_tail()));
         self.child = None;
+        self.finish_log();
         status
+    }
+
+    /// Waits until all that it said is in its log, once it has ended.
+    fn finish_log(&mut self) {
+        // A pipe that stands still goes on before that.
+        if let (Some(carrier), Some(switch)) = (self.log_carrier.take(), &self.log_switch) {
+            switch.set_blocked(false);
+            carrier.join().expect("it does not panic").expect("the log can be written");
+        }
     }
 
     /// SIGKILL; returns when the process is gone.
@@ -376,6 +406,7 @@ impl Server {
             // An error means that it has ended already.
             let _ended = child.kill();
             child.wait().expect("it is our child");
+            self.finish_log();
         }
     }
 

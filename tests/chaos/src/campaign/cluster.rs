@@ -1,8 +1,10 @@
-//! Rounds of load, fault, recovery and proof, for a cluster of three members.
+//! Rounds of load, fault, recovery and proof, for a cluster of several members.
 
 mod audit;
 mod effects;
 mod members;
+mod resources;
+mod strain;
 mod strike;
 
 use std::path::Path;
@@ -14,9 +16,11 @@ pub use effects::{Effect, Effects};
 use quorate_proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
 use quorate_proto::mvccpb::Event;
 use quorate_test_support::cluster::Cluster;
+use quorate_test_support::log_pipe::LogSwitch;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
+pub use resources::Resources;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -34,10 +38,10 @@ use crate::workload::traffic::{BULK, KUBERNETES, LOCKS, MIXED, READS, Traffic};
 use crate::workload::watcher::Watcher;
 use crate::workload::watches::Watches;
 
-/// Members.
-const SIZE: usize = 3;
 /// Watches that want it are told often how far they have come.
 const OPTIONS: [&str; 2] = ["--watch-progress-notify-interval", "100ms"];
+/// What members may hold in flight that have 2 GiB of memory.
+const STRAINED: [&str; 1] = ["--memory-budget=268435456"];
 /// Clients that ask at the same time: as many of each kind of traffic at each member.
 const CLIENTS: usize = 9;
 /// How long clients are at work before the fault, and after it, at most.
@@ -69,7 +73,7 @@ const PROXIES_PURPOSE: u64 = u64::MAX - 2;
 /// Time that compactions and defragmentations are taken to last when a fault is aimed at them.
 const UPKEEP: Duration = Duration::from_millis(60);
 
-/// A campaign against three members.
+/// A campaign against the members of a cluster.
 pub struct ClusterCampaign {
     seed: Seed,
     /// New in each round: what is chosen in one does not depend on how long another one took.
@@ -78,7 +82,7 @@ pub struct ClusterCampaign {
     clock: Clock,
     cluster: Cluster,
     /// The numbers of the members in each place: one that replaces another has a new number.
-    numbers: [usize; SIZE],
+    numbers: Vec<usize>,
     /// Members, as clients know them.
     directory: Directory,
     disks: Vec<Disk>,
@@ -102,23 +106,32 @@ pub struct ClusterCampaign {
     effects: Effects,
     /// What the fault of this round does.
     effect: Effect,
+    /// The most that members took of the machine.
+    resources: Resources,
+    /// What lets logs stand still, for each member on a ground where they can.
+    switches: Vec<LogSwitch>,
     // Holds what the clocks show.
     folder: TempDir,
 }
 
 impl ClusterCampaign {
-    /// Three new members on a ground, ready.
+    /// As many new members as live on a ground, ready.
     pub fn new(program: &Path, ground: Ground, seed: Seed) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(2).enable_all().build().expect("threads");
+        let size = ground.size();
         let cluster = match ground {
-            Ground::Network => Cluster::on_machines_with_tls(program, SIZE, &OPTIONS),
+            Ground::Network | Ground::FiveMachines => {
+                Cluster::on_machines_with_tls(program, size, &OPTIONS)
+            }
             Ground::Proxies => {
                 let mut rng = seed.rng(PROXIES_PURPOSE);
-                Cluster::behind_proxies(program, SIZE, &OPTIONS, rng.random(), rng.random())
+                Cluster::behind_proxies(program, size, &OPTIONS, rng.random(), rng.random())
             }
+            // Nothing but what was written moves a watch that stands still.
+            Ground::Strains => Cluster::new_with_tls(program, size, &STRAINED),
             Ground::Processes | Ground::Disks | Ground::Clocks => {
-                Cluster::new(program, SIZE, &OPTIONS)
+                Cluster::new(program, size, &OPTIONS)
             }
         };
         let traffics = (1..=CLIENTS + READERS).map(|number| Traffic::new(seed.rng(number as u64)));
@@ -132,7 +145,7 @@ impl ClusterCampaign {
             runtime,
             clock: Clock::new(),
             cluster,
-            numbers: [0, 1, 2],
+            numbers: (0..size).collect(),
             directory,
             disks: Vec::new(),
             clocks: Vec::new(),
@@ -148,13 +161,22 @@ impl ClusterCampaign {
             victim: None,
             effects: Effects::default(),
             effect: Effect::default(),
+            resources: Resources::default(),
+            switches: Vec::new(),
             folder: folder.expect("a folder"),
         };
         campaign.furnish(ground);
         campaign.start_all();
         campaign.publish();
+        if ground == Ground::Strains {
+            campaign.lay_ballast();
+        }
         for interest in lasting_interests() {
-            campaign.add_watcher(WatchCreateRequest { start_revision: 2, ..interest }, None);
+            let interest = WatchCreateRequest { start_revision: 2, ..interest };
+            campaign.add_watcher(interest.clone(), None);
+            if ground == Ground::Strains && is_everything(&interest) {
+                campaign.add_quiet_watcher(interest);
+            }
         }
         campaign.prove(Vec::new());
         campaign
@@ -162,6 +184,9 @@ impl ClusterCampaign {
 
     /// Gives members what the ground has beside them.
     fn furnish(&mut self, ground: Ground) {
+        if ground == Ground::Strains {
+            self.tighten();
+        }
         for (place, member) in self.cluster.members.iter_mut().enumerate() {
             if ground == Ground::Disks {
                 let disk = Disk::new();
@@ -210,6 +235,11 @@ impl ClusterCampaign {
         self.checker.tally()
     }
 
+    /// The most that members took of the machine.
+    pub fn resources(&self) -> Resources {
+        self.resources
+    }
+
     /// What the faults did.
     pub fn effects(&self) -> &Effects {
         &self.effects
@@ -238,6 +268,7 @@ impl ClusterCampaign {
         self.effect.elections += usize::from(reign_after != reign);
         self.effect.snapshots += self.snapshots_since(&snapshots);
         self.prove(operations);
+        self.measure_resources();
         self.effects.add(fault, self.effect);
         let effect = self.effect;
         assert!(effect.shows(fault), "{fault:?} did not do what it must: {effect:?}");
@@ -253,7 +284,7 @@ impl ClusterCampaign {
         let mut load = Load::new(&self.clock);
         for (number, traffic) in std::mem::take(&mut self.traffics).into_iter().enumerate() {
             if number >= CLIENTS {
-                let reader = self.roamer(number % SIZE).with_patience(READER_PATIENCE);
+                let reader = self.roamer(number % self.size()).with_patience(READER_PATIENCE);
                 load.add_roaming(self.runtime.handle(), reader, traffic, READS);
                 continue;
             }
@@ -263,7 +294,7 @@ impl ClusterCampaign {
                 1 => KUBERNETES,
                 _ => LOCKS,
             };
-            let roamer = self.roamer(number / 3 % SIZE);
+            let roamer = self.roamer(number / 3 % self.size());
             load.add_roaming(self.runtime.handle(), roamer, traffic, profile);
         }
         if self.checker.model().bytes() > MODEL_BYTES_MAX {
@@ -275,7 +306,7 @@ impl ClusterCampaign {
 
     /// Tells clients where members are.
     fn publish(&self) {
-        let members = self.cluster.members.iter().zip(self.numbers);
+        let members = self.cluster.members.iter().zip(self.numbers.iter().copied());
         let members = members.map(|(server, member)| Address { member, url: server.url() });
         self.directory.set(members.collect());
     }
@@ -305,8 +336,14 @@ impl ClusterCampaign {
         load.ask(self.runtime.handle(), client, request);
     }
 
+    /// How many members there are.
+    fn size(&self) -> usize {
+        self.numbers.len()
+    }
+
     fn any_place(&mut self) -> usize {
-        self.rng.random_range(0..SIZE)
+        let size = self.size();
+        self.rng.random_range(0..size)
     }
 
     /// A compaction of what was proven already, as nothing else can be proven without its history,
@@ -337,6 +374,13 @@ impl ClusterCampaign {
         self.watches.add(watcher, self.numbers[place]);
     }
 
+    /// One that never asks how far it has come.
+    fn add_quiet_watcher(&mut self, interest: WatchCreateRequest) {
+        let watcher = self.watcher(interest).quiet();
+        let place = self.any_place();
+        self.watches.add(watcher, self.numbers[place]);
+    }
+
     fn watcher(&mut self, interest: WatchCreateRequest) -> Watcher {
         self.watched += 1;
         Watcher::new(self.watched, interest, &self.clock)
@@ -352,9 +396,14 @@ impl ClusterCampaign {
 /// where nothing keeps what was sent, not much longer than a client waits.
 fn late_max(ground: Ground) -> Duration {
     match ground {
-        Ground::Network | Ground::Proxies => NETWORK_KEEPS,
-        Ground::Processes | Ground::Disks | Ground::Clocks => PATIENCE * 2,
+        Ground::Network | Ground::FiveMachines | Ground::Proxies => NETWORK_KEEPS,
+        Ground::Processes | Ground::Disks | Ground::Clocks | Ground::Strains => PATIENCE * 2,
     }
+}
+
+/// Whether a watch is for all keys.
+fn is_everything(interest: &WatchCreateRequest) -> bool {
+    (&interest.key, &interest.range_end) == (&interest.range_end, &ClusterCampaign::all_keys().0)
 }
 
 /// Says where a watch goes on: at any member but the one that it was open at last.
@@ -362,6 +411,6 @@ fn others(members: &Directory, mut rng: StdRng) -> impl FnMut(usize) -> Address 
     let members = members.clone();
     move |last| {
         let others = members.list().into_iter().filter(|address| address.member != last);
-        others.choose(&mut rng).expect("a cluster of three has others")
+        others.choose(&mut rng).expect("a cluster has several members")
     }
 }

@@ -51,6 +51,9 @@ pub enum ClusterFault {
     DeafenLeader,
     /// Each hears one other only, in a ring.
     Ring,
+    /// The leader and all others reach one member in common, and it each of them; the leader
+    /// reaches no other, and the others are a majority with that member.
+    BridgeLeader,
     /// One is alone, for short times again and again.
     Flap,
     /// Packets to all are lost now and then.
@@ -75,6 +78,22 @@ pub enum ClusterFault {
     JumpClock,
     /// The clocks of all jump to and fro.
     StrobeClocks,
+    /// The disks of all but the leader finish little: they hang again and again.
+    SlowDisks,
+    /// Clients stop reading their watches while much is written, and go on later.
+    PauseReaders,
+    /// Clients ask one for all there is, again and again, and do not read the answers.
+    IgnoreAnswers,
+    /// Many clients watch everything at one, from the oldest revision on, and read nothing.
+    Herd,
+    /// More connections than there are descriptors say nothing, at clients' and peers' ports.
+    SilentConnections,
+    /// Clients give up ranges that take long, again and again.
+    CancelRanges,
+    /// Another member gets little of a processor.
+    SlowFollower,
+    /// The logs of all go to pipes that stand still, while there is much to be said.
+    BlockLogs,
 }
 
 /// How often which fault comes among those that end processes.
@@ -114,6 +133,29 @@ const DISK_FAULTS: &[(ClusterFault, usize)] = &[
     (ClusterFault::CutPowerOfAll, 2),
     (ClusterFault::FillDisk, 1),
     (ClusterFault::HangDisk, 1),
+    (ClusterFault::SlowDisks, 1),
+];
+const FIVE_MACHINES: &[(ClusterFault, usize)] = &[
+    (ClusterFault::BridgeLeader, 4),
+    (ClusterFault::KillLeader, 1),
+    (ClusterFault::PauseLeader, 2),
+    (ClusterFault::IsolateLeader, 2),
+    (ClusterFault::IsolateOther, 1),
+    (ClusterFault::Scatter, 1),
+    (ClusterFault::MuteLeader, 1),
+    (ClusterFault::DeafenLeader, 1),
+    (ClusterFault::Flap, 1),
+    (ClusterFault::LosePackets, 1),
+    (ClusterFault::Replace, 1),
+];
+const STRAINS: &[(ClusterFault, usize)] = &[
+    (ClusterFault::PauseReaders, 1),
+    (ClusterFault::IgnoreAnswers, 1),
+    (ClusterFault::Herd, 1),
+    (ClusterFault::SilentConnections, 1),
+    (ClusterFault::CancelRanges, 1),
+    (ClusterFault::SlowFollower, 1),
+    (ClusterFault::BlockLogs, 1),
 ];
 const CLOCK_FAULTS: &[(ClusterFault, usize)] =
     &[(ClusterFault::JumpClock, 1), (ClusterFault::StrobeClocks, 1)];
@@ -131,6 +173,11 @@ pub enum Ground {
     Disks,
     /// With clocks of their own.
     Clocks,
+    /// Five of them, on machines of their own like those of [`Network`](Self::Network).
+    FiveMachines,
+    /// On this machine, each with one processor and few descriptors; clients and others ask too
+    /// much of them.
+    Strains,
 }
 
 impl Ground {
@@ -141,6 +188,16 @@ impl Ground {
             Self::Proxies => DISTORTIONS,
             Self::Disks => DISK_FAULTS,
             Self::Clocks => CLOCK_FAULTS,
+            Self::FiveMachines => FIVE_MACHINES,
+            Self::Strains => STRAINS,
+        }
+    }
+
+    /// How many members there are.
+    pub fn size(self) -> usize {
+        match self {
+            Self::FiveMachines => 5,
+            _ => 3,
         }
     }
 }

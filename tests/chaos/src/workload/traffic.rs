@@ -55,7 +55,7 @@ type RangeInclusiveConst = (usize, usize);
 impl Profile {
     /// The same, but a client stops by itself after so many operations.
     #[must_use]
-    pub fn up_to(self, operations_max: usize) -> Self {
+    pub const fn up_to(self, operations_max: usize) -> Self {
         Self { operations_max, ..self }
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
@@ -12,7 +12,7 @@ use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_proto::etcdserverpb::{
     WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
 };
-use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
+use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel, narrow_channel};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -23,6 +23,8 @@ use crate::history::{Clock, Moment, Observation, Observed};
 
 /// How often a watch asks how far it has come.
 const PROGRESS_EVERY: Duration = Duration::from_millis(25);
+/// How often a watch that is paused looks whether it may go on.
+const PAUSE: Duration = Duration::from_millis(5);
 /// Requests that wait to be sent; more are dropped, for they ask the same again.
 const REQUESTS_MAX: usize = 4;
 /// How much of what a watch was told is shown of it, from the end.
@@ -34,6 +36,8 @@ pub struct Watcher {
     parts: Vec<Part>,
     clock: Clock,
     state: Arc<State>,
+    /// Whether it never asks how far it has come.
+    is_quiet: bool,
     session: Option<JoinHandle<()>>,
 }
 
@@ -66,6 +70,8 @@ impl Part {
 #[derive(Debug, Default)]
 struct State {
     told: Mutex<Vec<Observation>>,
+    /// Nothing is read while it is set.
+    is_paused: AtomicBool,
 }
 
 impl State {
@@ -79,7 +85,20 @@ impl Watcher {
     /// given.
     pub fn new(number: u64, interest: WatchCreateRequest, clock: &Clock) -> Self {
         let parts = vec![Part::new(number, interest)];
-        Self { parts, clock: clock.clone(), state: Arc::default(), session: None }
+        Self { parts, clock: clock.clone(), state: Arc::default(), is_quiet: false, session: None }
+    }
+
+    /// Never asks how far it has come, and takes little ahead of what is read: what a server does
+    /// not send by itself does not come.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.is_quiet = true;
+        self
+    }
+
+    /// Reads nothing from now on, or goes on reading.
+    pub fn set_paused(&self, is_paused: bool) {
+        self.state.is_paused.store(is_paused, Ordering::SeqCst);
     }
 
     /// Adds watch number `number` over the same stream, for other keys. It must begin where the
@@ -99,8 +118,10 @@ impl Watcher {
         assert!(self.session.is_none(), "two sessions would be told everything twice");
         let (parts, clock, state) = (self.parts.clone(), self.clock.clone(), self.state.clone());
         let _entered = runtime.enter();
-        let client = WatchClient::new(channel(url)).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let session = Session { parts, member, clock, state };
+        let is_quiet = self.is_quiet;
+        let channel = if is_quiet { narrow_channel(url) } else { channel(url) };
+        let client = WatchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let session = Session { parts, member, clock, state, is_quiet };
         self.session = Some(runtime.spawn(async move {
             // An error is the end of the connection; what it kept from us is told by the next.
             session.run(client).await.ok();
@@ -171,6 +192,7 @@ struct Session {
     member: usize,
     clock: Clock,
     state: Arc<State>,
+    is_quiet: bool,
 }
 
 impl Session {
@@ -185,6 +207,9 @@ impl Session {
         let mut answers = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         loop {
+            while self.state.is_paused.load(Ordering::SeqCst) {
+                tokio::time::sleep(PAUSE).await;
+            }
             tokio::select! {
                 answer = answers.message() => match answer? {
                     Some(answer) => {
@@ -196,7 +221,7 @@ impl Session {
                     }
                     None => return Ok(()),
                 },
-                _ = ticks.tick() => {
+                _ = ticks.tick(), if !self.is_quiet => {
                     let progress = RequestUnion::ProgressRequest(WatchProgressRequest {});
                     requests.try_send(request(progress)).ok();
                 }

@@ -58,6 +58,11 @@ impl Watches {
         self.kept().push(Kept { watcher, member });
     }
 
+    /// Has all read nothing from now on, or go on reading.
+    pub fn set_paused(&self, is_paused: bool) {
+        self.kept().iter().for_each(|kept| kept.watcher.set_paused(is_paused));
+    }
+
     /// Ends those behind the first `count`.
     pub fn truncate(&self, count: usize) {
         self.kept().truncate(count);

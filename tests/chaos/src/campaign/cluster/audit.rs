@@ -7,8 +7,8 @@ use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest};
 use quorate_proto::mvccpb::Event;
 use quorate_test_support::wait;
 
+use super::ClusterCampaign;
 use super::members::ELECT_WITHIN;
-use super::{ClusterCampaign, SIZE};
 use crate::campaign::audit::{self, Auditor};
 use crate::campaign::{EXPIRE_PAUSE, EXPIRE_WITHIN, FUTURE_REVISIONS, LASTING_WATCHES};
 use crate::history::{Audit, History, Operation, Outcome, Request, Response};
@@ -27,7 +27,7 @@ impl ClusterCampaign {
         operations.append(&mut self.pending);
         operations.extend(self.seal());
         let since = self.clock.now();
-        for place in 0..SIZE {
+        for place in 0..self.size() {
             operations.extend(self.inspect(place));
         }
         let place = self.any_place();
@@ -54,9 +54,9 @@ impl ClusterCampaign {
 
     /// Writes by way of every member. What nobody knows the outcome of was asked for before, on the
     /// same ways, and has come to its end afterwards.
-    fn seal(&mut self) -> Vec<Operation> {
+    pub(super) fn seal(&mut self) -> Vec<Operation> {
         let mut asked = Vec::new();
-        for place in 0..SIZE {
+        for place in 0..self.size() {
             let written = wait::within(SEALED_WITHIN, || {
                 let mut client = self.client(place);
                 let id = self.clock.operation_id();
@@ -158,7 +158,7 @@ impl ClusterCampaign {
     /// All members have the same hash at the last revision.
     pub(super) fn agree(&mut self) {
         let revision = self.checker.model().revision();
-        let hashes: Vec<(u32, i64)> = (0..SIZE)
+        let hashes: Vec<(u32, i64)> = (0..self.size())
             .map(|place| {
                 let mut client = self.client(place);
                 let request = Request::HashKv(HashKvRequest { revision });

@@ -18,6 +18,9 @@ const MEASURED_STALL_MAX: Duration = Duration::from_secs(2);
 /// The same where another leader has to be found.
 const MEASURED_ELECTION_MAX: Duration = Duration::from_secs(5);
 
+/// The last columns of the table of effects.
+const LATER_COLUMNS: [&str; 5] = ["snapshots", "cancelled", "hindered", "torn", "strained"];
+
 /// What came of one fault, or of several of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
@@ -45,6 +48,9 @@ pub struct Effect {
     pub hindered: u64,
     /// Snapshots that were on their way when the member that received them was killed.
     pub torn: usize,
+    /// How often members were asked too much: connections, ranges or watches that nobody reads,
+    /// ranges that were given up, pauses, lines of logs.
+    pub strained: usize,
 }
 
 impl Effect {
@@ -95,6 +101,7 @@ impl Effect {
         self.wrong_times += other.wrong_times;
         self.hindered += other.hindered;
         self.torn += other.torn;
+        self.strained += other.strained;
     }
 
     fn unknown(&self) -> usize {
@@ -120,6 +127,15 @@ impl Effect {
             F::OutdateAlive => self.snapshots > 0 && self.cancelled > 0,
             F::FillDisk | F::Replace => self.ended > 0,
             F::JumpClock | F::StrobeClocks => self.wrong_times > 0,
+            F::BridgeLeader => self.elections > 0,
+            F::SlowDisks
+            | F::PauseReaders
+            | F::IgnoreAnswers
+            | F::Herd
+            | F::SilentConnections
+            | F::CancelRanges
+            | F::SlowFollower
+            | F::BlockLogs => self.strained > 0,
             _ => true,
         }
     }
@@ -164,6 +180,15 @@ pub(super) fn stall_max(
             | F::PauseLeader
             | F::IsolateLeader
             | F::HangDisk
+            | F::BridgeLeader
+            | F::SlowDisks
+            | F::PauseReaders
+            | F::IgnoreAnswers
+            | F::Herd
+            | F::SilentConnections
+            | F::CancelRanges
+            | F::SlowFollower
+            | F::BlockLogs
     );
     let bound = match (measured, leader_stayed) {
         (false, _) => STALL_MAX,
@@ -201,7 +226,7 @@ impl Display for Effects {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let columns = ["struck", "kills", "elections", "lost writes", "lost reads", "stall"];
         write!(f, "{:>18}", "fault")?;
-        for column in columns.into_iter().chain(["snapshots", "cancelled", "hindered", "torn"]) {
+        for column in columns.into_iter().chain(LATER_COLUMNS) {
             write!(f, " {column:>11}")?;
         }
         let all = self.0.iter().map(|(fault, effect)| (format!("{fault:?}"), *effect));
@@ -211,7 +236,7 @@ impl Display for Effects {
             let stall = format!("{:.2} s", effect.stall.as_secs_f64());
             write!(f, " {lost_writes:>11} {lost_reads:>11} {stall:>11}")?;
             write!(f, " {:>11} {:>11}", effect.snapshots, effect.cancelled)?;
-            write!(f, " {:>11} {:>11}", effect.hindered, effect.torn)?;
+            write!(f, " {:>11} {:>11} {:>11}", effect.hindered, effect.torn, effect.strained)?;
         }
         Ok(())
     }

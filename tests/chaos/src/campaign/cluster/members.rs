@@ -10,7 +10,7 @@ use quorate_test_support::server::Server;
 use quorate_test_support::{http, wait};
 use rustix::process::Signal;
 
-use super::{ClusterCampaign, SIZE};
+use super::ClusterCampaign;
 
 /// How long members may take to start: their ports can be in somebody's use for a while.
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -30,6 +30,13 @@ const SNAPSHOTS: &str = "etcd_network_snapshot_receive_success";
 pub(super) struct Reign {
     pub(super) leader: usize,
     term: u64,
+}
+
+impl Reign {
+    /// Its term.
+    pub(super) fn term(self) -> u64 {
+        self.term
+    }
 }
 
 /// Snapshots that were taken in, by process.
@@ -62,7 +69,7 @@ impl ClusterCampaign {
         self.cluster.members.iter().for_each(assert_terms_rise);
         // First who has ended: the others may wait for it, and in vain.
         let first = ended.flatten().unwrap_or(0);
-        (0..SIZE).for_each(|turn| self.finish_to_start((first + turn) % SIZE));
+        (0..self.size()).for_each(|turn| self.finish_to_start((first + turn) % self.size()));
     }
 
     /// SIGSTOP.
@@ -96,7 +103,7 @@ impl ClusterCampaign {
 
     /// Who says that he leads, and in the latest term.
     pub(super) fn reign_now(&self) -> Option<Reign> {
-        let leading = (0..SIZE).filter_map(|place| {
+        let leading = (0..self.size()).filter_map(|place| {
             let status = self.status(place)?;
             let leads = status.leader == status.header.as_ref()?.member_id;
             leads.then_some(Reign { leader: place, term: status.raft_term })

@@ -10,7 +10,7 @@ use quorate_test_support::wait;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{ClusterCampaign, SIZE, UPKEEP};
+use super::{ClusterCampaign, UPKEEP};
 use crate::fault::cluster::ClusterFault;
 use crate::history::Request;
 use crate::workload::client::Client;
@@ -47,18 +47,20 @@ impl ClusterCampaign {
     pub(super) fn strike(&mut self, fault: ClusterFault, load: &mut Load) {
         use ClusterFault as F;
         let leader = self.reign().leader;
-        let other = (leader + self.rng.random_range(1..SIZE)) % SIZE;
+        let size = self.size();
+        let other = (leader + self.rng.random_range(1..size)) % size;
         let one = self.any_place();
+        let all: Vec<usize> = (0..size).map(|turn| (one + turn) % size).collect();
         self.victim = match fault {
-            F::KillOther | F::PauseOther | F::IsolateOther => Some(other),
+            F::KillOther | F::PauseOther | F::IsolateOther | F::SlowFollower => Some(other),
             F::CutPowerOfOne | F::FillDisk => Some(one),
             _ => None,
         };
         match fault {
             F::KillLeader => self.kill_for_a_while(&[leader]),
             F::KillOther => self.kill_for_a_while(&[other]),
-            F::KillMajority => self.kill_for_a_while(&[(one + 1) % SIZE, (one + 2) % SIZE]),
-            F::KillAll => self.kill_for_a_while(&[one, (one + 1) % SIZE, (one + 2) % SIZE]),
+            F::KillMajority => self.kill_for_a_while(&[(one + 1) % size, (one + 2) % size]),
+            F::KillAll => self.kill_for_a_while(&all),
             F::KillTwice => self.kill_twice(leader),
             F::KillStarting => self.kill_starting(one),
             F::KillCompacting => {
@@ -78,7 +80,7 @@ impl ClusterCampaign {
             F::PauseOther => self.pause_for(other, LASTING),
             F::Replace => self.replace(one),
             F::CutPowerOfOne => self.cut_power(&[one]),
-            F::CutPowerOfAll => self.cut_power(&[one, (one + 1) % SIZE, (one + 2) % SIZE]),
+            F::CutPowerOfAll => self.cut_power(&all),
             F::FillDisk => self.fill_disk(one),
             F::HangDisk => self.hang_disk(leader),
             F::Delay | F::Mutilate | F::Hold => self.distort(fault, one),
@@ -90,7 +92,16 @@ impl ClusterCampaign {
             | F::DeafenLeader
             | F::Ring
             | F::Flap
+            | F::BridgeLeader
             | F::LosePackets => self.disturb(fault, leader, other),
+            F::SlowDisks
+            | F::PauseReaders
+            | F::IgnoreAnswers
+            | F::Herd
+            | F::SilentConnections
+            | F::CancelRanges
+            | F::SlowFollower
+            | F::BlockLogs => self.strain(fault, leader, other),
         }
     }
 
@@ -103,7 +114,7 @@ impl ClusterCampaign {
         self.start_all();
     }
 
-    fn last(&mut self) {
+    pub(super) fn last(&mut self) {
         self.sleep_between(LASTING.0, LASTING.1);
     }
 
@@ -173,7 +184,7 @@ impl ClusterCampaign {
         let snapshots = self.snapshots();
         self.isolate(place);
         self.flood_without(place);
-        self.save_events((place + 1) % SIZE);
+        self.save_events((place + 1) % self.size());
         self.forget_without(place);
         self.cluster.net().heal();
         wait::within(NOTICE_WITHIN, || (self.snapshots_since(&snapshots) > 0).then_some(()));
@@ -202,7 +213,7 @@ impl ClusterCampaign {
         let mut load = Load::new(&self.clock);
         for number in 0..FLOODING {
             let rng = StdRng::seed_from_u64(self.rng.random());
-            let roamer = self.roamer((place + 1 + number % 2) % SIZE);
+            let roamer = self.roamer((place + 1 + number % 2) % self.size());
             let many = usize::try_from(OUTDATED_BY).expect("it is small") / FLOODING + 1;
             let profile = FLOOD.up_to(many);
             load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), profile);
@@ -215,7 +226,7 @@ impl ClusterCampaign {
     fn forget_without(&mut self, place: usize) {
         // Who deletes history writes all to its database before, and then its log forgets it.
         let last = self.known();
-        let others = (0..SIZE).filter(|other| *other != place);
+        let others = (0..self.size()).filter(|other| *other != place);
         for (other, revision) in others.zip(last - 1..) {
             let request = Request::Compact(CompactionRequest { revision, physical: true });
             let mut client = self.client(other);
@@ -269,19 +280,26 @@ impl ClusterCampaign {
             }
             ClusterFault::Scatter => net.split(&[]),
             ClusterFault::MuteLeader => {
-                but(leader).for_each(|to| net.drop_one_way(machine(leader), to));
+                self.but(leader).for_each(|to| net.drop_one_way(machine(leader), to));
             }
             ClusterFault::DeafenLeader => {
-                but(leader).for_each(|from| net.drop_one_way(from, machine(leader)));
+                self.but(leader).for_each(|from| net.drop_one_way(from, machine(leader)));
             }
             ClusterFault::Ring => {
-                for place in 0..SIZE {
-                    net.drop_one_way(machine(place), machine((place + 1) % SIZE));
+                for place in 0..self.size() {
+                    net.drop_one_way(machine(place), machine((place + 1) % self.size()));
                 }
+            }
+            ClusterFault::BridgeLeader => {
+                for far in self.but(leader).filter(|far| *far != machine(other)) {
+                    net.drop_one_way(machine(leader), far);
+                    net.drop_one_way(far, machine(leader));
+                }
+                self.await_another(leader);
             }
             ClusterFault::LosePackets => {
                 let share = self.rng.random_range(0.05..0.4);
-                (0..SIZE).for_each(|place| self.cluster.net().lose(machine(place), share));
+                (0..self.size()).for_each(|place| self.cluster.net().lose(machine(place), share));
             }
             _ => {
                 let one = if self.rng.random() { leader } else { other };
@@ -293,8 +311,13 @@ impl ClusterCampaign {
         self.cluster.net().heal();
     }
 
+    /// The machines of all but one.
+    fn but(&self, place: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.size()).filter(move |other| *other != place).map(machine)
+    }
+
     fn isolate(&self, place: usize) {
-        let together: Vec<usize> = but(place).collect();
+        let together: Vec<usize> = self.but(place).collect();
         self.cluster.net().split(&[&together, &[machine(place)]]);
     }
 
@@ -310,7 +333,7 @@ impl ClusterCampaign {
 
     /// Removes a member, whose process must end, and adds another one in its place.
     fn replace(&mut self, place: usize) {
-        let by = (place + 1) % SIZE;
+        let by = (place + 1) % self.size();
         self.cluster.remove(by, place);
         self.cluster.members[place].wait_for_end();
         self.effect.ended += 1;
@@ -342,7 +365,7 @@ impl ClusterCampaign {
         let mut load = Load::new(&self.clock);
         for _ in 0..FILLING {
             let rng = StdRng::seed_from_u64(self.rng.random());
-            let roamer = self.roamer((place + 1) % SIZE);
+            let roamer = self.roamer((place + 1) % self.size());
             let profile = BULK.up_to(FILLING_OPERATIONS);
             load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), profile);
         }
@@ -378,23 +401,23 @@ impl ClusterCampaign {
         match fault {
             ClusterFault::Delay => {
                 let manner = Manner::Delay(Duration::from_millis(25), Duration::from_millis(125));
-                (0..SIZE).for_each(|place| proxies.set(place, manner));
+                (0..self.size()).for_each(|place| proxies.set(place, manner));
             }
             ClusterFault::Mutilate => {
-                (0..SIZE).for_each(|place| proxies.set(place, Manner::Lose(0.5)));
+                (0..self.size()).for_each(|place| proxies.set(place, Manner::Lose(0.5)));
             }
             _ => proxies.set(one, Manner::Hold),
         }
         self.last();
         let proxies = self.cluster.proxies();
-        (0..SIZE).for_each(|place| proxies.set(place, Manner::Pass));
+        (0..self.size()).for_each(|place| proxies.set(place, Manner::Pass));
         self.effect.hindered += proxies.hindered() - before;
     }
 
     fn change_clocks(&mut self, fault: ClusterFault, one: usize) {
         let changed: Vec<usize> = match fault {
             ClusterFault::JumpClock => vec![one],
-            _ => (0..SIZE).collect(),
+            _ => (0..self.size()).collect(),
         };
         let before = self.wrong_times(&changed);
         let times = if changed.len() > 1 { 4 } else { 1 };
@@ -424,9 +447,4 @@ impl ClusterCampaign {
 /// The machine of the member in a place.
 fn machine(place: usize) -> usize {
     place + 1
-}
-
-/// The machines of the others.
-fn but(place: usize) -> impl Iterator<Item = usize> {
-    (0..SIZE).filter(move |other| *other != place).map(machine)
 }

@@ -1,0 +1,89 @@
+//! What members take of the machine, and how much they may.
+
+use std::fmt::{self, Display, Formatter};
+
+use quorate_test_support::usage::{Usage, folder_bytes};
+
+use super::ClusterCampaign;
+
+/// Memory that a member may have resident at its highest, in bytes.
+const MEMORY_MAX: u64 = 512 << 20;
+/// Descriptors that it may have open when no client is there any more.
+const DESCRIPTORS_MAX: usize = 320;
+/// Threads that it may have.
+const THREADS_MAX: usize = 96;
+/// Bytes of its log: what is kept behind the database, twice, and two segments.
+const LOG_BYTES_MAX: u64 = (2 * 128 + 2 * 64) << 20;
+/// Bytes that files of its database may have beyond twice what is in use.
+const DATABASE_SLACK: u64 = 96 << 20;
+
+/// The most that any member took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    usage: Usage,
+    log_bytes: u64,
+    database_bytes: u64,
+    /// Of the same member, what is in use of it.
+    in_use: u64,
+}
+
+impl ClusterCampaign {
+    /// Takes note of what members take, and holds them to what they may.
+    ///
+    /// # Panics
+    /// When one takes more.
+    pub(super) fn measure_resources(&mut self) {
+        for place in 0..self.size() {
+            let member = &self.cluster.members[place];
+            let Some(usage) = Usage::of(member.pid()) else { continue };
+            let folder = member.data_dir().join("member");
+            let now = Resources {
+                usage,
+                log_bytes: folder_bytes(&folder.join("wal")),
+                database_bytes: folder_bytes(&folder.join("db")),
+                in_use: self.status(place).map_or(0, |status| {
+                    u64::try_from(status.db_size_in_use).expect("it is not negative")
+                }),
+            };
+            let name = member.name();
+            assert!(now.is_modest(), "{name} takes too much: {now}");
+            self.resources.raise_to(now);
+        }
+    }
+}
+
+impl Resources {
+    fn is_modest(&self) -> bool {
+        self.usage.peak_memory <= MEMORY_MAX
+            && self.usage.descriptors <= DESCRIPTORS_MAX
+            && self.usage.threads <= THREADS_MAX
+            && self.log_bytes <= LOG_BYTES_MAX
+            && self.database_bytes <= 2 * self.in_use + DATABASE_SLACK
+    }
+
+    fn raise_to(&mut self, other: Self) {
+        let usage = &mut self.usage;
+        usage.peak_memory = usage.peak_memory.max(other.usage.peak_memory);
+        usage.descriptors = usage.descriptors.max(other.usage.descriptors);
+        usage.threads = usage.threads.max(other.usage.threads);
+        self.log_bytes = self.log_bytes.max(other.log_bytes);
+        if other.database_bytes > self.database_bytes {
+            (self.database_bytes, self.in_use) = (other.database_bytes, other.in_use);
+        }
+    }
+}
+
+impl Display for Resources {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Usage { peak_memory, descriptors, threads } = self.usage;
+        write!(
+            f,
+            "at most {} MiB of memory, {descriptors} descriptors, {threads} threads, \
+             {} MiB of log, {} MiB of database with {} MiB in use",
+            peak_memory >> 20,
+            self.log_bytes >> 20,
+            self.database_bytes >> 20,
+            self.in_use >> 20
+        )
+    }
+}

@@ -1,0 +1,279 @@
+//! Asking too much of members, done: each time writes go on meanwhile.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_proto::etcdserverpb::{PutRequest, RangeRequest, WatchCreateRequest, WatchRequest};
+use quorate_test_support::log_pipe::LogSwitch;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+
+use super::ClusterCampaign;
+use crate::fault::cluster::ClusterFault;
+use crate::fault::strain::LAUNCHER;
+use crate::history::{Operation, Request};
+use crate::workload::ignorer::{Ignorer, RANGE, WATCH};
+use crate::workload::load::Load;
+use crate::workload::traffic::{BULK, FLOOD, Profile, Traffic};
+use crate::workload::value::value;
+
+/// Descriptors that this process needs to open more connections than a member can.
+const DESCRIPTORS: u64 = 8192;
+/// Values that make a range of everything large, and the bytes of each.
+const BALLAST: (usize, usize) = (64, 256 << 10);
+/// Clients that write while others strain a member.
+const WRITERS: usize = 8;
+/// What each of them writes: more messages than wait for a watch, or more bytes than the segments
+/// of a log that are prepared.
+const SMALL_WRITES: Profile = FLOOD.up_to(2000);
+const LARGE_WRITES: Profile = BULK.up_to(30);
+/// Connections that read nothing, and what is asked for over each.
+const IGNORING: (usize, usize) = (8, 16);
+const HERD: (usize, usize) = (40, 10);
+/// Connections that say nothing, to clients' and to peers' ports.
+const SILENT: (usize, usize) = (1100, 200);
+/// How long one of them may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_millis(100);
+/// Clients that give up ranges, after how long, and how often each.
+const IMPATIENT: usize = 50;
+const PATIENCE: Duration = Duration::from_millis(20);
+const GIVEN_UP: usize = 40;
+/// How long a slow member gets a processor, and then none.
+const RUNS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(90));
+/// How often.
+const PULSES: usize = 24;
+/// How long a slow disk works, and then hangs.
+const WORKS: (Duration, Duration) = (Duration::from_millis(30), Duration::from_millis(800));
+/// How often.
+const HANGS: usize = 8;
+/// Terms that may pass while members are slow: a machine that has much to do may elect once.
+const TERMS_MAX: u64 = 2;
+/// Bad hellos to each member: more lines of a log than a pipe holds.
+const BAD_HELLOS: usize = 400;
+
+impl ClusterCampaign {
+    /// Gives members what strains them: few descriptors, one worker, a log that can stand still.
+    pub(super) fn tighten(&mut self) {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let current = Some(maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS)));
+        setrlimit(Resource::Nofile, Rlimit { current, maximum }).expect("it is below the maximum");
+        for member in &mut self.cluster.members {
+            let switch = LogSwitch::default();
+            member.set_launcher(&LAUNCHER);
+            member.log_through(&switch);
+            self.switches.push(switch);
+        }
+    }
+
+    /// Writes what makes ranges of everything large.
+    pub(super) fn lay_ballast(&mut self) {
+        let (count, length) = BALLAST;
+        for number in 0..count {
+            let id = self.clock.operation_id();
+            let (key, value) = (format!("z/{number:03}").into(), value(id, 0, length));
+            let put = Request::Put(PutRequest { key, value, ..Default::default() });
+            let mut client = self.client(number % self.size());
+            let operation = self.runtime.block_on(client.ask_as(id, put));
+            self.pending.push(operation);
+        }
+    }
+
+    /// Does it while clients write by way of all members, and ends it.
+    pub(super) fn strain(&mut self, fault: ClusterFault, leader: usize, other: usize) {
+        let one = self.any_place();
+        match fault {
+            ClusterFault::PauseReaders => self.pause_readers(),
+            ClusterFault::IgnoreAnswers => self.ignore_answers(one, IGNORING, RANGE, &everything()),
+            ClusterFault::Herd => {
+                let start = self.checker.model().compacted() + 1;
+                self.ignore_answers(one, HERD, WATCH, &watch_from(start));
+            }
+            ClusterFault::SilentConnections => self.connect_in_silence(one),
+            ClusterFault::CancelRanges => self.cancel_ranges(one),
+            ClusterFault::SlowFollower => self.slow_down(other),
+            ClusterFault::SlowDisks => self.slow_disks(leader),
+            _ => self.block_logs(other),
+        }
+    }
+
+    /// Writes by way of all members but `without`.
+    fn write_much(&mut self, profile: Profile, without: Option<usize>) {
+        let places: Vec<usize> = (0..self.size()).filter(|place| Some(*place) != without).collect();
+        let mut load = Load::new(&self.clock);
+        for number in 0..WRITERS {
+            let rng = StdRng::seed_from_u64(rand::Rng::random(&mut self.rng));
+            let roamer = self.roamer(places[number % places.len()]);
+            load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), profile);
+        }
+        let (written, _) = self.runtime.block_on(load.run());
+        self.pending.extend(written);
+    }
+
+    /// Writes go on by way of every member.
+    fn write_by_all(&mut self) {
+        let written = self.seal();
+        self.pending.extend(written);
+    }
+
+    fn pause_readers(&mut self) {
+        self.watches.set_paused(true);
+        self.write_much(SMALL_WRITES, None);
+        self.write_by_all();
+        self.watches.set_paused(false);
+        self.effect.strained += 1;
+    }
+
+    fn ignore_answers(
+        &mut self,
+        place: usize,
+        (connections, streams): (usize, usize),
+        path: &str,
+        message: &[u8],
+    ) {
+        let address = self.cluster.members[place].address();
+        let (ignorers, asked) = self.runtime.block_on(async {
+            let (mut ignorers, mut asked) = (Vec::new(), 0);
+            for _ in 0..connections {
+                let Some(mut ignorer) = Ignorer::connect(&address).await else { continue };
+                for _ in 0..streams {
+                    asked += usize::from(ignorer.ask(path, message).await);
+                }
+                ignorers.push(ignorer);
+            }
+            (ignorers, asked)
+        });
+        self.effect.strained += asked;
+        self.last();
+        self.write_by_all();
+        drop(ignorers);
+    }
+
+    fn connect_in_silence(&mut self, place: usize) {
+        let member = &self.cluster.members[place];
+        let connect = |address: &str, count| {
+            let address: SocketAddr = address.parse().expect("it is one");
+            let silent =
+                (0..count).map(move |_| TcpStream::connect_timeout(&address, CONNECT_WITHIN));
+            silent.flatten()
+        };
+        let clients = connect(&member.address(), SILENT.0);
+        let silent: Vec<TcpStream> =
+            clients.chain(connect(&member.peer_address(), SILENT.1)).collect();
+        self.effect.strained += silent.len();
+        // More than one segment of its log: the next one needs a descriptor.
+        self.write_much(LARGE_WRITES, Some(place));
+        drop(silent);
+        self.write_by_all();
+    }
+
+    fn cancel_ranges(&mut self, place: usize) {
+        let message = RangeRequest::decode(everything().as_slice()).expect("it was encoded");
+        let clients: Vec<_> =
+            (0..IMPATIENT).map(|_| self.client(place).with_patience(PATIENCE)).collect();
+        let asking: Vec<_> = clients
+            .into_iter()
+            .map(|mut client| {
+                let message = message.clone();
+                self.runtime.spawn(async move {
+                    let mut asked: Vec<Operation> = Vec::new();
+                    for _ in 0..GIVEN_UP {
+                        asked.push(client.ask(Request::Range(message.clone())).await);
+                    }
+                    asked
+                })
+            })
+            .collect();
+        self.write_by_all();
+        for task in asking {
+            let asked = self.runtime.block_on(task).expect("a client does not panic");
+            let unanswered = asked.iter().filter(|operation| operation.is_unanswered()).count();
+            self.effect.strained += unanswered;
+            self.pending.extend(asked);
+        }
+    }
+
+    fn slow_down(&mut self, place: usize) {
+        let before = self.reign().term();
+        for _ in 0..PULSES {
+            self.cluster.members[place].signal(Signal::STOP);
+            thread::sleep(RUNS.1);
+            self.cluster.members[place].signal(Signal::CONT);
+            thread::sleep(RUNS.0);
+            self.effect.strained += 1;
+        }
+        self.write_by_all();
+        self.assert_steady(before);
+    }
+
+    /// The disks of all but the leader hang again and again.
+    fn slow_disks(&mut self, leader: usize) {
+        let before = self.reign().term();
+        for _ in 0..HANGS {
+            let slow = (0..self.size()).filter(|place| *place != leader);
+            let hanging: Vec<_> = slow.map(|place| self.disks[place].hang()).collect();
+            thread::sleep(WORKS.1);
+            drop(hanging);
+            thread::sleep(WORKS.0);
+            self.effect.strained += 1;
+        }
+        self.write_by_all();
+        self.assert_steady(before);
+    }
+
+    /// Members that are slow are no reason to elect.
+    fn assert_steady(&self, before: u64) {
+        let passed = self.reign().term() - before;
+        assert!(passed <= TERMS_MAX, "{passed} terms have passed while some members were slow");
+    }
+
+    fn block_logs(&mut self, other: usize) {
+        self.switches.iter().for_each(|switch| switch.set_blocked(true));
+        for member in &self.cluster.members {
+            let address: SocketAddr = member.peer_address().parse().expect("it is one");
+            for _ in 0..BAD_HELLOS {
+                let stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN);
+                let said =
+                    stream.and_then(|mut stream| stream.write_all(b"GET / HTTP/1.1\r\n\r\n"));
+                self.effect.strained += usize::from(said.is_ok());
+            }
+        }
+        self.write_by_all();
+        let asked = Instant::now();
+        self.cluster.members[other].stop();
+        eprintln!("a member that nobody listens to stopped in {:?}", asked.elapsed());
+        self.switches.iter().for_each(|switch| switch.set_blocked(false));
+    }
+}
+
+/// A range of all there is, in the order of its values, encoded.
+fn everything() -> Vec<u8> {
+    let all = Bytes::from_static(b"\0");
+    let range = RangeRequest {
+        key: all.clone(),
+        range_end: all,
+        sort_target: SortTarget::Value as i32,
+        sort_order: SortOrder::Descend as i32,
+        ..Default::default()
+    };
+    range.encode_to_vec()
+}
+
+/// A watch of everything from a revision on, encoded.
+fn watch_from(start_revision: i64) -> Vec<u8> {
+    let all = Bytes::from_static(b"\0");
+    let create = WatchCreateRequest {
+        key: all.clone(),
+        range_end: all,
+        start_revision,
+        prev_kv: true,
+        ..Default::default()
+    };
+    WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }.encode_to_vec()
+}

@@ -1,0 +1,61 @@
+//! Connections over which much is asked for and nothing is read.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Error, SendStream};
+use http::Request;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+/// Path of a range.
+pub const RANGE: &str = "/etcdserverpb.KV/Range";
+/// Path of a stream of watches.
+pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
+
+/// A connection whose answers are not read: no more is sent than HTTP/2 begins with. It ends when
+/// it is dropped.
+#[derive(Debug)]
+pub struct Ignorer {
+    sender: SendRequest<Bytes>,
+    connection: JoinHandle<Result<(), Error>>,
+    /// What keeps the streams open.
+    streams: Vec<(ResponseFuture, SendStream<Bytes>)>,
+}
+
+impl Ignorer {
+    /// Connects to `address`, as `host:port`; `None` when it is not let in.
+    pub async fn connect(address: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).await.ok()?;
+        let (sender, connection) = h2::client::handshake(stream).await.ok()?;
+        let connection = tokio::spawn(connection);
+        Some(Self { sender, connection, streams: Vec::new() })
+    }
+
+    /// Sends one encoded message over a stream of its own, which stays open; false when the
+    /// connection has ended.
+    pub async fn ask(&mut self, path: &str, message: &[u8]) -> bool {
+        let request = Request::post(format!("http://localhost{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .expect("it is well formed");
+        let Ok(mut sender) = self.sender.clone().ready().await else { return false };
+        let Ok((response, mut body)) = sender.send_request(request, false) else { return false };
+        let length = u32::try_from(message.len()).expect("it is short");
+        let mut frame = BytesMut::with_capacity(message.len() + 5);
+        frame.put_u8(0);
+        frame.put_u32(length);
+        frame.put_slice(message);
+        // A range ends with its only message; watches would, too.
+        let is_last = path == RANGE;
+        let is_sent = body.send_data(frame.freeze(), is_last).is_ok();
+        self.streams.push((response, body));
+        is_sent
+    }
+}
+
+impl Drop for Ignorer {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
