@@ -47,11 +47,27 @@ pub enum Mistake {
     WrongPrevious,
     /// Watches go on over history that a snapshot took away.
     HideGap,
+    /// A stream's task is not told that there is room for its watches again.
+    LoseWakeUp,
+    /// A line of the log waits until it is written.
+    BlockOnLog,
+    /// Connections are taken however few files are left.
+    TakeAllConnections,
+    /// A read goes on that nobody waits for any more.
+    ReadOn,
+    /// The memory budget is without end.
+    ForgetBudget,
+    /// A leader whose heartbeats no quorum answers goes on sending them.
+    BeatAlone,
+    /// A heartbeat is answered when all entries before it are on disk.
+    BeatBehindLog,
+    /// Each flush keeps the state before it from being overwritten.
+    PinDatabase,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 25] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
         Self::GrantStaleVote,
@@ -69,6 +85,14 @@ impl Mistake {
         Self::IncompleteSnapshot,
         Self::WrongPrevious,
         Self::HideGap,
+        Self::LoseWakeUp,
+        Self::BlockOnLog,
+        Self::TakeAllConnections,
+        Self::ReadOn,
+        Self::ForgetBudget,
+        Self::BeatAlone,
+        Self::BeatBehindLog,
+        Self::PinDatabase,
     ];
 
     /// What `$QUORATE_PLANTED` calls it.
@@ -91,6 +115,14 @@ impl Mistake {
             Self::IncompleteSnapshot => "incomplete-snapshot",
             Self::WrongPrevious => "wrong-previous",
             Self::HideGap => "hide-gap",
+            Self::LoseWakeUp => "lose-wake-up",
+            Self::BlockOnLog => "block-on-log",
+            Self::TakeAllConnections => "take-all-connections",
+            Self::ReadOn => "read-on",
+            Self::ForgetBudget => "forget-budget",
+            Self::BeatAlone => "beat-alone",
+            Self::BeatBehindLog => "beat-behind-log",
+            Self::PinDatabase => "pin-database",
         }
     }
 }

@@ -29,7 +29,7 @@ const NONE: &str = "none";
 /// Rounds in which a mistake must be found.
 const ROUNDS_MAX: usize = 12;
 /// What befalls members that make no mistake: all that others are found by.
-const CONTROLS: [(Ground, &[F]); 3] = [
+const CONTROLS: [(Ground, &[F]); 5] = [
     (
         Ground::Processes,
         &[
@@ -44,7 +44,12 @@ const CONTROLS: [(Ground, &[F]); 3] = [
         ],
     ),
     (Ground::Network, &[F::IsolateLeader, F::PauseLeader, F::OutdateAlive, F::IsolateLeader]),
-    (Ground::Disks, &[F::CutPowerOfAll, F::CutPowerOfAll]),
+    (Ground::Disks, &[F::CutPowerOfAll, F::CutPowerOfAll, F::SlowDisks]),
+    (Ground::FiveMachines, &[F::BridgeLeader]),
+    (
+        Ground::Strains,
+        &[F::PauseReaders, F::BlockLogs, F::SilentConnections, F::CancelRanges, F::IgnoreAnswers],
+    ),
 ];
 
 /// How a mistake is found.
@@ -72,6 +77,9 @@ const LOST: &[&str] = &[
     "the log has no holes",
     " applied after ",
 ];
+
+/// What shows that a member cannot open what it needs.
+const STUCK: &[&str] = &["it ended by itself", "no write by way of", "no answer"];
 
 /// What finds a mistake: each of these does.
 fn plans(mistake: Mistake) -> Vec<Plan> {
@@ -110,6 +118,14 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::CompactTooMuch => {
             (&[F::KillCompacting, F::StopLeader], &["BrokenEvents", "WrongAnswer", "WrongHash"])
         }
+        Mistake::LoseWakeUp => (&[F::PauseReaders], &["watches that catch up"]),
+        Mistake::BlockOnLog => (&[F::BlockLogs], &["no write by way of", "does not end"]),
+        Mistake::TakeAllConnections => (&[F::SilentConnections], STUCK),
+        Mistake::ReadOn => (&[F::CancelRanges], &["takes too much"]),
+        Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
+        Mistake::PinDatabase => (&[F::SilentConnections], &["takes too much"]),
+        Mistake::BeatAlone => (&[F::BridgeLeader], &["another leader: not within"]),
+        Mistake::BeatBehindLog => (&[F::SlowDisks], &["terms have passed"]),
         Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
         // What lacks there is not told to a watch, nor answered, however long anybody waits; and
         // what is done there has another effect.
@@ -127,7 +143,14 @@ fn plan(mistake: Mistake) -> Plan {
         ),
     };
     let ground = match mistake {
-        Mistake::SkipSync => Ground::Disks,
+        Mistake::SkipSync | Mistake::BeatBehindLog => Ground::Disks,
+        Mistake::BeatAlone => Ground::FiveMachines,
+        Mistake::LoseWakeUp
+        | Mistake::BlockOnLog
+        | Mistake::TakeAllConnections
+        | Mistake::ReadOn
+        | Mistake::ForgetBudget
+        | Mistake::PinDatabase => Ground::Strains,
         Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Ground::Network,
         _ => Ground::Processes,
     };

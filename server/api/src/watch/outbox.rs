@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
+use quorate_core::planted::{self, Mistake};
 use tokio::sync::Notify;
 use tonic::Status;
 
@@ -71,7 +72,7 @@ impl Inner {
         // which of them has just changed.
         let is_heard = self.wants_room && self.has_room(ROOM_PART);
         self.wants_room &= !is_heard;
-        Some((frame, is_heard))
+        Some((frame, is_heard && !planted::has(Mistake::LoseWakeUp)))
     }
 
     fn put(&mut self, frame: Frame) {

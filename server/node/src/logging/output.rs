@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+use quorate_core::planted::{self, Mistake};
 
 /// Bytes of the lines that wait for one output.
 const BYTES_MAX: usize = 1 << 20;
@@ -65,6 +66,9 @@ impl Output {
         state.bytes += line.len();
         state.lines.push_back(line.to_vec());
         self.0.filled.notify_one();
+        while planted::has(Mistake::BlockOnLog) && (state.is_writing || state.has_work()) {
+            self.0.emptied.wait(&mut state);
+        }
     }
 
     /// Waits until every line is written, but not beyond `deadline`.
