@@ -46,8 +46,8 @@ const READ_BYTES_MAX: usize = 4 << 20;
 /// Time for a snapshot to arrive; it ends sooner when the connection does.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
 
-/// Orders to apply entries that may wait for the state machine. With more, openraft would do nothing
-/// else until one is done, and answer no heartbeat. Each is a range of the log, and small.
+/// Orders to apply entries that may wait for the state machine. With more, openraft would do
+/// nothing else until one is done, and answer no heartbeat. Each is a range of the log, and small.
 const APPLIES_MAX: u64 = 1 << 20;
 
 /// How a member is run.
@@ -145,13 +145,12 @@ pub(crate) async fn assemble(
     let progress = Progress::new(store.applied().map_or(0, |at| at.index));
     let lessor = Arc::new(Lessor::new(shared.clone()));
     let quota = Arc::new(Quota::new(options.quota_bytes));
-    let metrics = Arc::new(Metrics::new(identity.member_id, &options.integrity));
-    metrics.alarms_changed(&shared);
+    let metrics = metrics(identity.member_id, options, &shared);
     let (peers, peers_receiver) = watch::channel(Peers::new());
     let (members, members_receiver) = watch::channel(peers_of(&membership));
     let times = Times { heartbeat: options.heartbeat, patience: options.election_timeout };
-    let (store_, peers_) = (shared.clone(), peers_receiver.clone());
-    let links = Arc::new(Links::new(identity, dial, times, store_, peers_, metrics.clone()));
+    let known = (shared.clone(), peers_receiver.clone());
+    let links = Arc::new(Links::new(identity, dial, times, known.0, known.1, metrics.clone()));
     let waiters: Arc<Waiters> = Arc::default();
     let machine = StateMachine::new(Parts {
         me: identity.member_id,
@@ -170,10 +169,9 @@ pub(crate) async fn assemble(
     let (status, status_receiver) = watch::channel(RaftStatus::default());
     let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let (follows, active) = (heard.clone(), activity.clone());
-    tasks.spawn(follower(raft.clone(), options, follows, active, status, peers).run());
-    let first = rand::random();
-    let forwarder = Forwarder::new(links.clone(), waiters, first, tasks.clone(), stop.clone());
+    tasks.spawn(follower(&raft, options, &heard, &activity, status, peers).run());
+    let random = rand::random();
+    let forwarder = Forwarder::new(links.clone(), waiters, random, tasks.clone(), stop.clone());
     let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
     let (me, rules, counted) = (identity.member_id, options.membership, metrics.clone());
     let membership = Membership::new(me, raft.clone(), shared.clone(), activity, rules, counted);
@@ -202,15 +200,22 @@ pub(crate) async fn assemble(
     Ok(Assembled { store: shared, consensus: Arc::new(consensus), inner, links, progress, quota })
 }
 
+fn metrics(me: u64, options: &Options, store: &Shared) -> Arc<Metrics> {
+    let metrics = Arc::new(Metrics::new(me, &options.integrity));
+    metrics.alarms_changed(store);
+    metrics
+}
+
 fn follower(
-    raft: Raft<TypeConfig, StateMachine>,
+    raft: &Raft<TypeConfig, StateMachine>,
     options: &Options,
-    heard: Arc<Heard>,
-    activity: Arc<Activity>,
+    heard: &Arc<Heard>,
+    activity: &Arc<Activity>,
     status: watch::Sender<RaftStatus>,
     peers: watch::Sender<Peers>,
 ) -> Follower {
     let Options { heartbeat, election_timeout, .. } = *options;
+    let (raft, heard, activity) = (raft.clone(), heard.clone(), activity.clone());
     Follower { raft, heard, activity, heartbeat, election_timeout, status, peers }
 }
 

@@ -1,5 +1,5 @@
-//! Faults of all kinds under load, on three members and on five: no acknowledged write is lost, no answer is
-//! older than it may be, and no watch misses anything.
+//! Faults of all kinds under load, on three members and on five: no acknowledged write is lost, no
+//! answer is older than it may be, and no watch misses anything.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -24,6 +24,7 @@ const RESERVED: [Reserved; 4] = [
     Reserved {
         name: "tonic::Status",
         homes: &[
+            "proto/src/peer_codec",
             "server/api/",
             "server/raft/src/network",
             "server/node/src/bootstrap/registry",

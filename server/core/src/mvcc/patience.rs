@@ -51,6 +51,6 @@ impl Steps {
     /// Takes a step; false when the walk should end.
     pub(crate) fn go_on(&mut self) -> bool {
         self.count = self.count.wrapping_add(1);
-        self.count % STEPS != 0 || !self.limit.is_over()
+        !self.count.is_multiple_of(STEPS) || !self.limit.is_over()
     }
 }

@@ -249,8 +249,9 @@ fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, founding: &Founding, ha
     let open = names(open);
     if !open.is_empty() && !has_pair {
         reader.warn(format!(
-            "--listen-peer-urls: {open} lets everybody who reaches it act as a member, who can read \
-             and change all data: use https with --peer-client-cert-auth, or keep strangers away"
+            "--listen-peer-urls: {open} lets everybody who reaches it act as a member, \
+             who can read and change all data: use https with --peer-client-cert-auth, \
+             or keep strangers away"
         ));
     }
     let mut reached: Vec<&Url> = founding.peer_urls.iter().collect();

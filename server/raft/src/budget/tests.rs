@@ -1,3 +1,5 @@
+//! What is taken of a budget, waited for and given back.
+
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;

@@ -212,7 +212,8 @@ pub(crate) struct Times {
 /// What streams of entries to all members heed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flow {
-    /// Whether heartbeats and entries are held back: see [`leadership::beat`](crate::leadership::beat).
+    /// Whether heartbeats and entries are held back: see
+    /// [`leadership::beat`](crate::leadership::beat).
     pub(crate) is_silent: bool,
     /// Entries up to this index are to leave the log. A member that lacks some of them gets a
     /// snapshot instead.

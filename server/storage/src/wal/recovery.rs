@@ -171,12 +171,7 @@ fn read_segment(
             Group::Whole { records, length } => {
                 for (offset, size) in records {
                     let record = Record::decode(&image[offset..]).expect("decoded before").0;
-                    let place = Location {
-                        segment: number,
-                        offset: u32::try_from(offset).expect("segments are below 4 GiB"),
-                        length: u32::try_from(size).expect("segments are below 4 GiB"),
-                        term: 0,
-                    };
+                    let place = place(number, offset, size);
                     if let Some(what) = recovered.take(record, place, &mut last_index, &image) {
                         return damaged(offset, what);
                     }
@@ -216,6 +211,16 @@ fn read_segment(
         });
     }
     Ok(())
+}
+
+/// Where a record of so many bytes lies.
+fn place(segment: u64, offset: usize, size: usize) -> Location {
+    Location {
+        segment,
+        offset: u32::try_from(offset).expect("segments are below 4 GiB"),
+        length: u32::try_from(size).expect("segments are below 4 GiB"),
+        term: 0,
+    }
 }
 
 /// What stands at some offset of a segment.

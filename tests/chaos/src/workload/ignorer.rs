@@ -5,6 +5,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Error, SendStream};
 use http::Request;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 /// Path of a range.
@@ -27,7 +28,7 @@ impl Ignorer {
     pub async fn connect(address: &str) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
         let (sender, connection) = h2::client::handshake(stream).await.ok()?;
-        let connection = tokio::spawn(connection);
+        let connection = Handle::current().spawn(connection);
         Some(Self { sender, connection, streams: Vec::new() })
     }
 

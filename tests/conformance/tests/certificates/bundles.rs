@@ -35,7 +35,7 @@ fn a_bundle_that_cannot_be_read_in_part_is_refused() {
     let (good, key, unreadable) =
         (read("plain.crt"), read("plain.key"), read("extension-twice.crt"));
     let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let other = good.clone().escape_ascii().to_string().replace("\\n", "\n");
+    let other = good.escape_ascii().to_string().replace("\\n", "\n");
     let other =
         other.replace("BEGIN CERT", "BEGIN TRUSTED CERT").replace("END CERT", "END TRUSTED CERT");
     let cut = &good[..good.len() / 2];

@@ -316,7 +316,7 @@ trait Through {
 
 impl Through for Server {
     fn start_with(launcher: &[&str], flags: &[&str]) -> Self {
-        let mut server = Server::new(&program::quorate(), flags).through(launcher);
+        let mut server = Self::new(&program::quorate(), flags).through(launcher);
         server.start();
         server
     }

@@ -10,6 +10,7 @@ use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_test_conformance::raw::Connection;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::{http, program, wait};
+use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -65,11 +66,8 @@ fn a_busy_cluster_alerts_nobody() {
         let channels: Vec<Channel> = (0..WRITERS).map(|i| cluster.channel(i % 3)).collect();
         cluster.block_on(async {
             let writers = channels.into_iter().enumerate();
-            let writers: Vec<_> =
-                writers.map(|(i, channel)| tokio::spawn(be_busy(channel, i))).collect();
-            for writer in writers {
-                writer.await.unwrap();
-            }
+            let writers: JoinSet<_> = writers.map(|(i, channel)| be_busy(channel, i)).collect();
+            writers.join_all().await;
         });
         // What was written is flushed: the rules see that too.
         wait::until("all members flush", Duration::from_secs(60), || {

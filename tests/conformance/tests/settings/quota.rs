@@ -9,6 +9,7 @@ use quorate_proto::etcdserverpb::lease_client::LeaseClient;
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::{program, wait};
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::{alarm, alarms, id, put};
@@ -109,16 +110,9 @@ fn holds_for_writes_at_the_same_time() {
             let (key, mut client) = (format!("k{number}"), client.clone());
             let value = vec![b'x'; MIB / 8];
             let put = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
-            tokio::spawn(
-                async move { client.put(put).await.map_or_else(|e| e.code(), |_| Code::Ok) },
-            )
+            async move { client.put(put).await.map_or_else(|e| e.code(), |_| Code::Ok) }
         });
-        let puts: Vec<_> = puts.collect();
-        let mut codes = Vec::new();
-        for put in puts {
-            codes.push(put.await.unwrap());
-        }
-        codes
+        puts.collect::<JoinSet<_>>().join_all().await
     });
     let taken = codes.iter().filter(|code| **code == Code::Ok).count();
     println!("{taken} of 64 puts of 128 KiB beside a quota of 2 MiB");
