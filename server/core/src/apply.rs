@@ -12,7 +12,7 @@ use quorate_proto::etcdserverpb::{
 };
 
 use crate::command::{LeaseExpire, MemberPublish};
-use crate::limits::LEASE_TTL_SECONDS_MAX;
+use crate::limits::{LEASE_TTL_SECONDS_MAX, STRANGERS_ALARMS_MAX};
 use crate::store::{LogPosition, Store};
 use crate::tables::{Lease, MemberAttributes};
 use crate::txn::header;
@@ -261,17 +261,19 @@ impl Store {
         Ok(Applied { reply: Ok(Reply::Alarm(reply)), effects, cost: 0 })
     }
 
-    /// Refuses to raise what nobody could mean, so that there are never more alarms than members
-    /// times kinds. An alarm of no member, id 0, speaks of the whole cluster, as etcd's own does.
+    /// Refuses alarms of unknown kinds, and bounds how many there are: members times kinds, and a
+    /// few. As in etcd, an alarm can be raised for a member that does not exist; id 0 stands for
+    /// the whole cluster.
     fn check_alarm(&self, request: &AlarmRequest) -> Result<(), Refusal> {
         if AlarmType::try_from(request.alarm).is_err() {
             return Err(Refusal::UnknownAlarm);
         }
-        let id = request.member_id;
-        match id == 0 || self.shared().tables(|tables| tables.members.contains_key(&id)) {
-            true => Ok(()),
-            false => Err(Refusal::UnknownMember),
-        }
+        let is_allowed = self.shared().tables(|tables| {
+            let strangers = tables.alarms.iter().filter(|(_, id)| !tables.members.contains_key(id));
+            tables.members.contains_key(&request.member_id)
+                || strangers.count() < STRANGERS_ALARMS_MAX
+        });
+        if is_allowed { Ok(()) } else { Err(Refusal::UnknownMember) }
     }
 
     fn apply_member_publish(&mut self, publish: MemberPublish) -> Result<Applied, Error> {

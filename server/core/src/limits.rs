@@ -17,6 +17,10 @@ pub const RECORD_OVERHEAD_BYTES: usize = 192;
 /// The longest TTL a lease can have, in seconds.
 pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
 
+/// Alarms that may be raised for ids that are no members': etcd takes any id, and any number of
+/// them.
+pub const STRANGERS_ALARMS_MAX: usize = 16;
+
 /// Watch ranges kept unsorted before the index over all of them is rebuilt.
 pub const MATCHER_PENDING_MAX: usize = 256;
 

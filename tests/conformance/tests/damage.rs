@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use quorate_test_conformance::faults::{Acknowledged, copy, files, last_words, refused};
@@ -229,7 +229,10 @@ fn segments_that_are_missing() {
     cut(&segments(&server)[0], 1 << 20);
     assert!(refused(&mut server).contains("is damaged"));
     let mut server = original.copied();
-    fs::write(server.data_dir().join("member/wal/notes.txt"), "mine").unwrap();
+    let notes = server.data_dir().join("member/wal/notes.txt");
+    fs::write(&notes, "mine").unwrap();
+    // Otherwise others are kept from it first.
+    fs::set_permissions(&notes, fs::Permissions::from_mode(0o600)).unwrap();
     assert!(refused(&mut server).contains("notes.txt does not belong"));
 }
 

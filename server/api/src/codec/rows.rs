@@ -336,7 +336,7 @@ mod tests {
         (0..6).for_each(|_| assert!(whole.row(row(&value)).is_continue()));
         let (bytes, rows) = whole.measured();
         assert!(whole.is_full() && rows > 0 && whole.rows() + rows == 6);
-        assert_eq!(bytes / rows, row_len(row(&value)) + 4);
+        assert_eq!(bytes / rows, row_len(row(&value)) + 3);
         assert!(budget.used() >= whole.len() - FREE_BYTES);
         let kept = whole.len();
         let data = whole.into_data(bytes).unwrap();
