@@ -13,6 +13,7 @@ use tonic::Status;
 
 use crate::error::status;
 use crate::metrics::Metrics;
+use crate::watch::history::History;
 use crate::watch::hub::Hub;
 
 /// The version of etcd that we are compatible with, as clients see it.
@@ -50,6 +51,7 @@ struct Inner {
     member: Arc<Member>,
     options: Options,
     hub: Hub,
+    history: History,
     scans: Arc<Semaphore>,
     metrics: Metrics,
     tasks: TaskTracker,
@@ -65,7 +67,8 @@ impl Server {
         let stop = CancellationToken::new();
         let processors = std::thread::available_parallelism().map_or(SCANS_MIN, usize::from);
         let scans = Arc::new(Semaphore::new(processors.clamp(SCANS_MIN, SCANS_MAX)));
-        let inner = Inner { member, options, hub, scans, metrics, tasks, stop };
+        let history = History::new();
+        let inner = Inner { member, options, hub, history, scans, metrics, tasks, stop };
         let server = Self { inner: Arc::new(inner) };
         let (hub, stop) = (server.inner.hub.clone(), server.inner.stop.clone());
         let run = async move { stop.run_until_cancelled(hub.run()).await };
@@ -89,6 +92,10 @@ impl Server {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.inner.hub
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.inner.history
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {

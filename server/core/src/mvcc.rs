@@ -22,5 +22,5 @@ mod stack;
 mod view;
 
 pub use patience::Patience;
-pub use stack::{SharedLayer, Stack};
+pub use stack::{Portion, SharedLayer, Stack};
 pub use view::View;

@@ -46,6 +46,11 @@ impl Record {
         }
     }
 
+    /// Bytes of key and value.
+    pub fn weight(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+
     /// A view of the record that owns nothing.
     pub fn as_ref(&self) -> RecordRef<'_> {
         RecordRef {

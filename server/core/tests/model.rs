@@ -12,9 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_core::base::memory::MemoryBase;
-use quorate_core::mvcc::View;
+use quorate_core::mvcc::{Portion, View};
 use quorate_core::store::Restored;
-use quorate_core::{Command, KeyRange, LogPosition, Record, Refusal, Reply, Store};
+use quorate_core::{Command, KeyRange, LogPosition, Record, Refusal, Reply, Revision, Store};
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
@@ -293,6 +293,19 @@ fn rows(view: &View, range: &KeyRange, at: i64) -> Vec<Row> {
     rows
 }
 
+/// All of history from a main revision on, read in pieces that end anywhere.
+fn history_in_pieces(view: &View, from: i64) -> Vec<Record> {
+    let (mut history, mut next) = (Vec::<Record>::new(), Revision::start_of(from));
+    loop {
+        let portion = Portion { versions: 1 + history.len() % 4, bytes: 1 + history.len() % 20 };
+        let (piece, is_full) = view.history_piece(next, i64::MAX, portion).unwrap();
+        assert!(piece.len() <= portion.versions && (!piece.is_empty() || !is_full));
+        history.extend(piece);
+        let Some(last) = history.last().filter(|_| is_full) else { return history };
+        next = Revision::new(last.revision.main, last.revision.sub + 1);
+    }
+}
+
 fn compare(view: &View, model: &Model) {
     assert_eq!(view.revision(), model.revision);
     for at in model.compacted.max(1)..=model.revision {
@@ -313,7 +326,7 @@ fn compare(view: &View, model: &Model) {
     let from = model.compacted.max(1);
     let changes: Vec<(i64, Bytes)> =
         model.versions.iter().filter(|v| v.0 >= from).map(|v| (v.0, v.1.clone())).collect();
-    let history = view.history(from, i64::MAX, usize::MAX).unwrap();
+    let history = history_in_pieces(view, from);
     let found: Vec<_> = history.iter().map(|r| (r.revision.main, r.key.clone())).collect();
     assert_eq!(found, changes);
     for record in &history {

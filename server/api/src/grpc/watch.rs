@@ -1,6 +1,7 @@
 //! The Watch service.
 
 use quorate_proto::etcdserverpb as pb;
+use quorate_raft::Account;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::stubs::watch_server::Watch;
@@ -21,7 +22,10 @@ impl Watch for WatchService {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Reader>, Status> {
         let needs_leader = needs_leader(request.metadata().as_ref());
-        let outbox = Outbox::new(self.0.metrics().watch.clone());
+        // What waits for the client is the connection's.
+        let account = request.extensions().get::<Account>().cloned();
+        let account = account.unwrap_or_else(|| self.0.member().budget().account());
+        let outbox = Outbox::new(self.0.metrics().watch.clone(), &account);
         let stream = WatchStream::new(self.0.clone(), outbox.clone());
         self.0.tasks().spawn(stream.run(request.into_inner(), needs_leader));
         Ok(Response::new(Reader(outbox)))

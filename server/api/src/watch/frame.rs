@@ -12,38 +12,36 @@ use tonic::codec::EncodeBuf;
 
 use crate::codec::Encode;
 
-/// Events in the form in which they stand in a message, encoded once for everybody who wants them.
+/// Events of several revisions are put into one message up to this size. What waits for a client
+/// that does not read is one message in the transport at least: this times the number of streams.
+pub(crate) const MESSAGE_BYTES: usize = 64 << 10;
+
+/// An event in the form in which it stands in a message, encoded once for everybody who wants it.
+pub(crate) type Event = Arc<[u8]>;
+
+/// The event that the writing of `record` was.
+pub(crate) fn encode(record: &Record, previous: Option<&Record>) -> Event {
+    let mut event = Vec::new();
+    append_event(record, previous, &mut event);
+    event.into()
+}
+
+/// Events for those who want the same.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    bytes: Vec<u8>,
-    /// Where each event ends.
+    events: Vec<Event>,
+    /// Bytes of all events up to each one, itself among them.
     ends: Vec<usize>,
     /// Main revision of each event.
     revisions: Vec<i64>,
 }
 
 impl Batch {
-    /// Adds the event that the writing of `record` was.
-    pub(crate) fn push(&mut self, record: &Record, previous: Option<&Record>) {
-        append_event(record, previous, &mut self.bytes);
-        self.ends.push(self.bytes.len());
-        self.revisions.push(record.revision.main);
-    }
-
-    /// Adds an event that was encoded for another batch.
-    pub(crate) fn push_encoded(&mut self, event: &[u8], revision: i64) {
-        self.bytes.extend_from_slice(event);
-        self.ends.push(self.bytes.len());
+    /// Adds an event of main revision `revision`.
+    pub(crate) fn push(&mut self, event: Event, revision: i64) {
+        self.ends.push(self.size() + event.len());
+        self.events.push(event);
         self.revisions.push(revision);
-    }
-
-    /// The encoded events from the one at `first` on.
-    pub(crate) fn bytes_from(&self, first: usize) -> &[u8] {
-        &self.bytes[self.start(first)..]
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ends.is_empty()
     }
 
     /// How many events there are.
@@ -53,7 +51,7 @@ impl Batch {
 
     /// Bytes of all events.
     pub(crate) fn size(&self) -> usize {
-        self.bytes.len()
+        self.start(self.len())
     }
 
     /// Main revision of the first event; 0 when there is none.
@@ -163,10 +161,11 @@ impl Encode for Frame {
             fragment: events.fragment,
             ..Default::default()
         };
-        let range = events.batch.start(events.first)..events.batch.start(events.end);
-        out.reserve(head.encoded_len() + range.len());
+        out.reserve(head.encoded_len() + events.size());
         head.encode_raw(out);
-        out.put_slice(&events.batch.bytes[range]);
+        for event in &events.batch.events[events.first..events.end] {
+            out.put_slice(event);
+        }
         Ok(())
     }
 }
@@ -217,7 +216,7 @@ mod tests {
                 lease: 0,
                 previous: Revision::NONE,
             };
-            batch.push(&record, None);
+            batch.push(encode(&record, None), record.revision.main);
         }
         Arc::new(batch)
     }
@@ -249,6 +248,5 @@ mod tests {
         let batch = batch(&[1; 6]);
         assert_eq!([6, 7, 8, 9, 10].map(|r| batch.first_at(r)), [0, 0, 2, 4, 6]);
         assert_eq!((batch.first_revision(), batch.last_revision()), (7, 9));
-        assert_eq!(batch.bytes_from(6), b"");
     }
 }

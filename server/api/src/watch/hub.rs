@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quorate_core::mvcc::View;
+use quorate_core::mvcc::{Portion, View};
 use quorate_core::planted::{self, Mistake};
 use quorate_core::watch::Interest;
 use quorate_core::watch::matcher::{EntryId, Matcher};
@@ -12,13 +12,11 @@ use quorate_core::{Fault, Record, Revision};
 use quorate_proto::etcdserverpb::{ResponseHeader, WatchResponse};
 use quorate_raft::Member;
 
-use super::frame::{Batch, Events, Frame};
+use super::frame::{Batch, Event, Events, Frame, MESSAGE_BYTES, encode};
 use super::outbox::Outbox;
 
-/// Versions told in one go.
-const CHUNK_VERSIONS: usize = 512;
-/// Events of several revisions are put into one message up to this size.
-pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
+/// What is told in one go.
+const PORTION: Portion = Portion { versions: 512, bytes: 1 << 20 };
 /// The id that stands for all watchers of a stream.
 pub(crate) const EVERY_WATCH: i64 = -1;
 
@@ -90,6 +88,8 @@ pub(crate) struct Join {
     pub(crate) start: i64,
     pub(crate) fragment: Option<usize>,
     pub(crate) outbox: Outbox,
+    /// The answer that the watcher was created, if it is new: nothing may come before it.
+    pub(crate) created: Option<Frame>,
 }
 
 /// The hub. Clones share it.
@@ -135,9 +135,13 @@ impl Hub {
     }
 
     /// Takes in a watcher that wants nothing of the past; gives it back otherwise.
-    pub(crate) fn join(&self, join: Join) -> Result<(), Box<Join>> {
+    pub(crate) fn join(&self, mut join: Join) -> Result<(), Box<Join>> {
         let mut inner = self.inner.lock();
+        if let Some(created) = join.created.take() {
+            join.outbox.push(created);
+        }
         if join.from <= inner.telling {
+            inner.forget_requests(join.stream);
             return Err(Box::new(join));
         }
         let id = match inner.by_interest.get(&join.interest) {
@@ -248,8 +252,8 @@ impl Hub {
     fn tell(&self, telling: &mut Telling) -> Result<bool, Fault> {
         let Telling { next, to, view, batches } = telling;
         let begun = next.main;
-        let records = view.history_piece(*next, *to, CHUNK_VERSIONS)?;
-        let last = records.last().filter(|_| records.len() == CHUNK_VERSIONS);
+        let (records, is_full) = view.history_piece(*next, *to, PORTION)?;
+        let last = records.last().filter(|_| is_full);
         let goes_on = last.map(|last| last.revision);
         let mut inner = self.inner.lock();
         for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
@@ -269,7 +273,7 @@ impl Hub {
                 }
             }
             if goes_on.is_none_or(|last| last.main != main) {
-                self.send_all(&mut inner, batches, BATCH_BYTES_MAX);
+                self.send_all(&mut inner, batches, MESSAGE_BYTES);
             }
         }
         match goes_on {
@@ -315,9 +319,7 @@ impl Hub {
                 behind.push((*stream, *watch_id));
             }
         }
-        for (stream, watch_id) in behind {
-            inner.remove(stream, watch_id);
-        }
+        inner.set_back(behind);
     }
 }
 
@@ -334,9 +336,21 @@ impl Inner {
                 behind.push((*stream, *watch_id));
             }
         }
+        self.set_back(behind);
+    }
+
+    /// Takes out watchers that fell behind.
+    fn set_back(&mut self, behind: Vec<WatcherKey>) {
         for (stream, watch_id) in behind {
             self.remove(stream, watch_id);
+            self.forget_requests(stream);
         }
+    }
+
+    /// Forgets who wants to know how far all watchers of a stream have come: one of them is behind,
+    /// and the answer would speak for it. As in etcd there is none then.
+    fn forget_requests(&mut self, stream: StreamId) {
+        self.requests.retain(|request| (request.stream, request.watch_id) != (stream, EVERY_WATCH));
     }
 
     fn add_group(&mut self, interest: &Interest) -> EntryId {
@@ -375,27 +389,25 @@ fn collect(
 ) -> Result<(), Fault> {
     let mut ids = Vec::new();
     inner.matcher.matches(&record.key, &mut |id| ids.push(id));
-    let mut encoded: [Option<Vec<u8>>; 2] = [None, None];
+    let mut encoded: [Option<Event>; 2] = [None, None];
     for id in ids {
         let Some(group) = inner.groups.get(&id) else { continue };
         if !group.interest.lets_through(record) {
             continue;
         }
         let with_previous = group.interest.prev_kv;
-        let batch = batches.entry(id).or_default();
         let slot = &mut encoded[usize::from(with_previous)];
-        match slot {
-            Some(event) => batch.push_encoded(event, record.revision.main),
+        let event = match slot {
+            Some(event) => event.clone(),
             None => {
                 let mut previous = if with_previous { view.previous(record)? } else { None };
                 if with_previous && planted::once_in(Mistake::WrongPrevious, 50) {
                     previous = Some(record.clone());
                 }
-                let at = batch.len();
-                batch.push(record, previous.as_ref());
-                *slot = Some(batch.bytes_from(at).to_vec());
+                slot.insert(encode(record, previous.as_ref())).clone()
             }
-        }
+        };
+        batches.entry(id).or_default().push(event, record.revision.main);
     }
     Ok(())
 }

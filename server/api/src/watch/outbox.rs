@@ -6,20 +6,32 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use quorate_core::planted::{self, Mistake};
+use quorate_raft::{Account, Permit};
 use tokio::sync::Notify;
 use tonic::Status;
 
-use super::frame::Frame;
+use super::frame::{Frame, MESSAGE_BYTES};
 use crate::metrics::WatchMetrics;
 
 /// What waits for a stream at most.
-const LIMITS: Limits = Limits { bytes: 4 << 20, frames: 1024 };
-/// A stream whose watchers fell behind is fed again when this part of its room is free.
-const ROOM_PART: usize = 2;
+const LIMITS: Limits = Limits {
+    full: Size { bytes: 4 << 20, frames: 1024 },
+    // What is told now is in memory once for all streams, what is read from history not always.
+    low: Size { bytes: MESSAGE_BYTES, frames: 512 },
+};
 
-/// How much may wait for a stream. Above, its watchers fall behind.
+/// How much may wait for a stream.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
+    /// From this on its watchers fall behind.
+    full: Size,
+    /// Below this its task reads history for them, and takes requests.
+    low: Size,
+}
+
+/// A measure of messages.
+#[derive(Clone, Copy, Debug)]
+struct Size {
     /// Bytes of events.
     bytes: usize,
     /// Messages.
@@ -38,6 +50,8 @@ struct Inner {
     limits: Limits,
     frames: VecDeque<Frame>,
     bytes: usize,
+    /// The same bytes, held of the memory budget.
+    held: Permit,
     lagging: Vec<Lagging>,
     /// The stream's task found no room: it waits to hear that there is some.
     wants_room: bool,
@@ -47,11 +61,12 @@ struct Inner {
 }
 
 impl Inner {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, account: &Account) -> Self {
         Self {
             limits,
             frames: VecDeque::new(),
             bytes: 0,
+            held: account.charge(0),
             lagging: Vec::new(),
             wants_room: false,
             end: None,
@@ -60,22 +75,42 @@ impl Inner {
         }
     }
 
-    fn has_room(&self, part: usize) -> bool {
-        self.frames.len() < self.limits.frames / part && self.bytes < self.limits.bytes / part
+    fn is_below(&self, size: Size) -> bool {
+        self.frames.len() < size.frames && self.bytes < size.bytes
     }
 
     /// Takes out the next message. True beside it: the stream's task must hear that there is room.
     fn take(&mut self) -> Option<(Frame, bool)> {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.size();
+        self.held.shrink_to(self.bytes);
         // Room is a matter of several counts, so that what counts is who waits for it, and not
         // which of them has just changed.
-        let is_heard = self.wants_room && self.has_room(ROOM_PART);
+        let is_heard = self.wants_room && self.is_below(self.limits.low);
         self.wants_room &= !is_heard;
         Some((frame, is_heard && !planted::has(Mistake::LoseWakeUp)))
     }
 
+    /// Whether these messages find room; then their bytes are held. A stream that has little always
+    /// gets them: however many clients do not read, one that does is told of everything.
+    fn finds_room(&mut self, frames: &[Frame]) -> bool {
+        let bytes = frames.iter().map(Frame::size).sum();
+        if self.is_below(self.limits.low) {
+            let more = self.held.account().charge(bytes);
+            self.held.join(more);
+            return true;
+        }
+        self.is_below(self.limits.full) && self.held.try_grow(bytes)
+    }
+
     fn put(&mut self, frame: Frame) {
+        let more = self.held.account().charge(frame.size());
+        self.held.join(more);
+        self.put_held(frame);
+    }
+
+    /// Queues a message whose bytes are held already.
+    fn put_held(&mut self, frame: Frame) {
         self.bytes += frame.size();
         self.frames.push_back(frame);
         if let Some(reader) = self.reader.take() {
@@ -95,13 +130,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// An empty queue. Events count as pending while they are in it, and as sent from then on.
-    pub(crate) fn new(metrics: WatchMetrics) -> Self {
-        Self::with_limits(metrics, LIMITS)
+    /// An empty queue, whose bytes are the account's. Events count as pending while they are in it,
+    /// and as sent from then on.
+    pub(crate) fn new(metrics: WatchMetrics, account: &Account) -> Self {
+        Self::with_limits(metrics, account, LIMITS)
     }
 
-    fn with_limits(metrics: WatchMetrics, limits: Limits) -> Self {
-        let inner = Arc::new(Mutex::new(Inner::new(limits)));
+    fn with_limits(metrics: WatchMetrics, account: &Account, limits: Limits) -> Self {
+        let inner = Arc::new(Mutex::new(Inner::new(limits, account)));
         Self { inner, metrics, changed: Arc::default() }
     }
 
@@ -125,14 +161,14 @@ impl Outbox {
         if inner.gone {
             return true;
         }
-        if !inner.has_room(1) {
+        if !inner.finds_room(&frames) {
             drop(inner);
             self.fall_behind(watch_id, from);
             return false;
         }
         for frame in frames {
             self.pending(&frame);
-            inner.put(frame);
+            inner.put_held(frame);
         }
         true
     }
@@ -156,7 +192,7 @@ impl Outbox {
     /// When there is none, [`changed`](Self::changed) tells as soon as there is.
     pub(crate) fn has_room(&self) -> bool {
         let mut inner = self.inner.lock();
-        inner.wants_room = !inner.has_room(ROOM_PART);
+        inner.wants_room = !inner.is_below(inner.limits.low);
         !inner.wants_room
     }
 
@@ -226,6 +262,7 @@ impl Drop for Reader {
             self.0.sent(&frame);
         }
         inner.bytes = 0;
+        inner.held.shrink_to(0);
         drop(inner);
         self.0.changed.notify_one();
     }

@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use quorate_core::mvcc::View;
 use quorate_core::watch::Interest;
-use quorate_core::{Fault, KeyRange, Record};
+use quorate_core::{Fault, KeyRange};
 use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
 use tonic::{Status, Streaming};
 
 use super::frame::{Batch, Events, Frame, watched_key};
-use super::hub::{BATCH_BYTES_MAX, EVERY_WATCH, Join, StreamId};
+use super::history::{Portion, Portions, Turn, Wanted};
+use super::hub::{EVERY_WATCH, Join, StreamId};
 use super::outbox::Outbox;
 use crate::error::{ApiError, status};
 use crate::server::{GRPC_OVERHEAD_BYTES, Server};
 
-/// Versions read from history in one go.
-const CHUNK_VERSIONS: usize = 1000;
+/// Watchers of a stream that are served with one piece of history: others wait for their turn.
+const WATCHERS_PER_TURN: usize = 64;
 
 /// A watcher of the stream, whether it is with the hub or catches up here.
 struct Watcher {
@@ -45,6 +46,8 @@ pub(crate) struct WatchStream {
     next_id: i64,
     /// Watchers that were behind when they were last counted.
     slow: i64,
+    /// The watcher for which history was read last: the next one is one behind it.
+    served: i64,
 }
 
 impl WatchStream {
@@ -52,7 +55,7 @@ impl WatchStream {
         static STREAMS: AtomicU64 = AtomicU64::new(0);
         let id = STREAMS.fetch_add(1, Ordering::Relaxed);
         let (watchers, ended) = (BTreeMap::new(), BTreeSet::new());
-        Self { server, id, outbox, watchers, ended, next_id: 0, slow: 0 }
+        Self { server, id, outbox, watchers, ended, next_id: 0, slow: 0, served: 0 }
     }
 
     /// Serves the stream until the client is gone or the server stops.
@@ -79,6 +82,8 @@ impl WatchStream {
         tokio::pin!(leader_lost);
         // The client may say that it will ask nothing more: it goes on listening.
         let mut asks = true;
+        // Kept while other things happen: whoever asks anew goes to the end of the queue.
+        let mut turn = None;
         loop {
             for lagging in self.outbox.take_lagging() {
                 if let Some(watcher) = self.watchers.get_mut(&lagging.watch_id) {
@@ -89,7 +94,10 @@ impl WatchStream {
                 return status(ApiError::WatchCanceled);
             }
             let room = self.outbox.has_room();
-            let behind = self.count_slow() > 0;
+            let reads = self.count_slow() > 0 && room;
+            if reads && turn.is_none() {
+                turn = Some(Box::pin(self.server.history().turn()));
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return status(ApiError::Stopped),
@@ -101,9 +109,10 @@ impl WatchStream {
                 },
                 () = self.outbox.changed() => {}
                 _ = ticks.tick() => self.report_progress(),
-                () = tokio::task::yield_now(), if behind && room => {
-                    // One transaction can be any number of events: others are served meanwhile.
-                    if let Err(fault) = tokio::task::block_in_place(|| self.catch_up()) {
+                mine = async { Some(turn.as_mut()?.await) }, if turn.is_some() => {
+                    turn = None;
+                    let Some(mine) = mine.filter(|_| reads) else { continue };
+                    if let Err(fault) = self.catch_up(mine).await {
                         return self.server.fault(&fault);
                     }
                 }
@@ -142,9 +151,13 @@ impl WatchStream {
         }
     }
 
-    fn control(&self, revision: i64, response: WatchResponse) {
+    fn answer(&self, revision: i64, response: WatchResponse) -> Frame {
         let header = Some(self.server.header(revision));
-        self.outbox.push(Frame::control(WatchResponse { header, ..response }));
+        Frame::control(WatchResponse { header, ..response })
+    }
+
+    fn control(&self, revision: i64, response: WatchResponse) {
+        self.outbox.push(self.answer(revision, response));
     }
 
     fn refuse(&self, revision: i64, reason: &str) {
@@ -188,9 +201,8 @@ impl WatchStream {
         };
         self.watchers.insert(watch_id, watcher);
         self.server.metrics().watch.watchers.inc();
-        // Before the hub knows of it: nothing may come earlier than this.
-        self.control(revision, WatchResponse { watch_id, created: true, ..Default::default() });
-        self.join(watch_id, from);
+        let created = WatchResponse { watch_id, created: true, ..Default::default() };
+        self.join(watch_id, from, Some(self.answer(revision, created)));
     }
 
     /// The id of a new watcher: the one asked for unless it is in use, or the next free one for 0.
@@ -209,7 +221,7 @@ impl WatchStream {
     }
 
     /// Gives a watcher to the hub if it has seen everything the hub has sent.
-    fn join(&mut self, watch_id: i64, from: i64) {
+    fn join(&mut self, watch_id: i64, from: i64, created: Option<Frame>) {
         let limit = self.fragment_limit();
         let Some(watcher) = self.watchers.get_mut(&watch_id) else { return };
         let join = Join {
@@ -220,6 +232,7 @@ impl WatchStream {
             start: watcher.start,
             fragment: watcher.fragment.then_some(limit),
             outbox: self.outbox.clone(),
+            created,
         };
         watcher.behind = self.server.hub().join(join).err().map(|join| join.from);
     }
@@ -251,22 +264,40 @@ impl WatchStream {
         }
     }
 
-    /// Reads one piece of history for the watchers that are behind.
-    fn catch_up(&mut self) -> Result<(), Fault> {
+    /// Reads one piece of history for a watcher that is behind, and serves others with it that are
+    /// at the same place, as far as there is room.
+    async fn catch_up(&mut self, turn: Turn) -> Result<(), Fault> {
         let view = self.server.member().view();
         self.end_compacted(&view);
-        let behind = self.watchers.iter().filter_map(|(id, w)| Some((*id, w.behind?)));
-        let behind: Vec<(i64, i64)> = behind.collect();
-        let Some(from) = behind.iter().map(|(_, from)| *from).min() else { return Ok(()) };
-        let records = view.history(from, view.revision(), CHUNK_VERSIONS)?;
-        let reached = records.last().map_or_else(|| view.revision(), |last| last.revision.main);
-        for (watch_id, from) in behind {
-            if from <= reached {
-                self.replay(&view, &records, watch_id, reached)?;
+        let behind = self.next_behind();
+        let Some(Wanted { watch_id, from, .. }) = behind.first() else { return Ok(()) };
+        self.served = *watch_id;
+        if *from > view.revision() {
+            let (watch_id, from) = (*watch_id, *from);
+            self.join(watch_id, from, None);
+            return Ok(());
+        }
+        let Portions { reached, portions } = self.server.history().read(turn, view, behind).await?;
+        for Portion { watch_id, from, batch } in portions {
+            if !self.outbox.has_room() {
+                break;
             }
-            self.join(watch_id, from.max(reached + 1));
+            self.replay(watch_id, from, reached, batch);
+            self.join(watch_id, reached + 1, None);
         }
         Ok(())
+    }
+
+    /// Watchers that are behind, as many as are served in one turn, each in its turn: one that has
+    /// far to go does not hold up others.
+    fn next_behind(&self) -> Vec<Wanted> {
+        let wanted = |(id, watcher): (&i64, &Watcher)| {
+            let (watch_id, interest) = (*id, watcher.interest.clone());
+            Some(Wanted { watch_id, from: watcher.behind?, interest })
+        };
+        let (before, after) =
+            (self.watchers.range(..=self.served), self.watchers.range(self.served + 1..));
+        after.chain(before).filter_map(wanted).take(WATCHERS_PER_TURN).collect()
     }
 
     /// Ends watchers that want what is compacted.
@@ -291,46 +322,17 @@ impl WatchStream {
         }
     }
 
-    /// Queues what one watcher that is behind wants of these versions, which are all there are up
-    /// to main revision `reached`.
-    fn replay(
-        &self,
-        view: &View,
-        records: &[Record],
-        watch_id: i64,
-        reached: i64,
-    ) -> Result<(), Fault> {
-        let Some(watcher) = self.watchers.get(&watch_id) else { return Ok(()) };
-        let Some(from) = watcher.behind else { return Ok(()) };
-        let interest = &watcher.interest;
-        let mut batch = Batch::default();
-        for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
-            for record in revision {
-                let wanted = record.revision.main >= from
-                    && interest.range.contains(&record.key)
-                    && interest.lets_through(record);
-                if wanted {
-                    let previous = if interest.prev_kv { view.previous(record)? } else { None };
-                    batch.push(record, previous.as_ref());
-                }
-            }
-            if batch.size() >= BATCH_BYTES_MAX {
-                let sent = batch.last_revision();
-                self.queue(watch_id, watcher, std::mem::take(&mut batch), sent);
-            }
-        }
-        // The watcher has seen more than its last event: as in etcd, the header says how much.
-        self.queue(watch_id, watcher, batch, reached);
-        Ok(())
-    }
-
-    /// Queues events; the header says that the watcher has then seen everything up to `revision`.
-    fn queue(&self, watch_id: i64, watcher: &Watcher, batch: Batch, revision: i64) {
-        if batch.is_empty() {
+    /// Queues what one watcher that is behind wants of a piece of history, from main revision
+    /// `from` to `reached`.
+    fn replay(&self, watch_id: i64, from: i64, reached: i64, batch: Arc<Batch>) {
+        let Some(watcher) = self.watchers.get(&watch_id) else { return };
+        let first = batch.first_at(from);
+        if first == batch.len() {
             return;
         }
-        let header = self.server.header(revision);
-        let events = Events::new(watch_id, header, Arc::new(batch), 0);
+        // The watcher has seen more than its last event: as in etcd, the header says how much.
+        let header = self.server.header(reached);
+        let events = Events::new(watch_id, header, batch, first);
         let limit = watcher.fragment.then(|| self.fragment_limit());
         events.frames(limit).into_iter().for_each(|frame| self.outbox.push(frame));
     }

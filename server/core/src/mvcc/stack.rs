@@ -14,6 +14,15 @@ use crate::{Fault, KeyRange, Record, Revision};
 /// A layer that apply may be writing to while others read it.
 pub type SharedLayer = Arc<RwLock<Layer>>;
 
+/// How much of history is read in one go, and at least one version.
+#[derive(Clone, Copy, Debug)]
+pub struct Portion {
+    /// Versions at most.
+    pub versions: usize,
+    /// Bytes of keys and values, above which nothing is added.
+    pub bytes: usize,
+}
+
 /// Active layer over frozen layer over base. Cloning shares them: a clone keeps showing the same
 /// history, plus what is written to the active layer, whatever is rotated or flushed meanwhile.
 #[derive(Clone)]
@@ -111,14 +120,22 @@ impl Stack {
         self.history_until(Revision::start_of(from), to, is_full)
     }
 
-    /// Up to `limit` versions from `from` on and not above main revision `to`, ascending.
+    /// The versions from `from` on and not above main revision `to`, ascending, until they fill
+    /// `portion`. True beside them: they do, and more may follow.
     pub fn history_piece(
         &self,
         from: Revision,
         to: i64,
-        limit: usize,
-    ) -> Result<Vec<Record>, Fault> {
-        self.history_until(from, to, |found, _| found.len() >= limit)
+        portion: Portion,
+    ) -> Result<(Vec<Record>, bool), Fault> {
+        let (mut counted, mut bytes, mut is_full) = (0, 0, false);
+        let found = self.history_until(from, to, |found, _| {
+            bytes += found[counted..].iter().map(Record::weight).sum::<usize>();
+            counted = found.len();
+            is_full = counted >= portion.versions || bytes >= portion.bytes;
+            is_full
+        })?;
+        Ok((found, is_full))
     }
 
     /// The versions from `from` on and not above main revision `to`, until there are enough of them
@@ -127,7 +144,7 @@ impl Stack {
         &self,
         from: Revision,
         to: i64,
-        is_full: impl Fn(&[Record], Revision) -> bool,
+        mut is_full: impl FnMut(&[Record], Revision) -> bool,
     ) -> Result<Vec<Record>, Fault> {
         let mut found = Vec::new();
         if from.main <= self.base.revision() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::patience::{Limit, Patience};
-use super::stack::Stack;
+use super::stack::{Portion, Stack};
 use crate::{Error, Fault, KeyRange, Record, Refusal, Revision};
 
 /// Changes looked at in one go when a count is taken back to an earlier revision.
@@ -90,8 +90,9 @@ impl View {
         let mut from = Revision::start_of(at + 1);
         while from <= newest && !self.patience.is_over() {
             // One command may have changed a million keys: the layers' locks are not held so long.
-            let chunk = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
-            let changes = self.stack.history_piece(from, newest.main, chunk)?;
+            let versions = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
+            let portion = Portion { versions, bytes: usize::MAX };
+            let (changes, _) = self.stack.history_piece(from, newest.main, portion)?;
             let Some(last) = changes.last() else { break };
             from = last.revision.next();
             let counted = changes.iter().filter(|change| change.revision <= newest);
@@ -107,14 +108,15 @@ impl View {
         self.stack.history(from, to.min(self.revision), limit)
     }
 
-    /// The versions from `from` to main revision `to`, `limit` of them or fewer, ascending.
+    /// The versions from `from` to main revision `to`, ascending, until they fill `portion`. True
+    /// beside them: they do, and more may follow.
     pub fn history_piece(
         &self,
         from: Revision,
         to: i64,
-        limit: usize,
-    ) -> Result<Vec<Record>, Fault> {
-        self.stack.history_piece(from, to.min(self.revision), limit)
+        portion: Portion,
+    ) -> Result<(Vec<Record>, bool), Fault> {
+        self.stack.history_piece(from, to.min(self.revision), portion)
     }
 
     /// The value that `record` replaced: what the key held before the transaction that wrote

@@ -48,6 +48,9 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// The same for another member.
 const MEMBER_STREAM_WINDOW: u32 = 2 << 20;
 const MEMBER_CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes that may wait on a stream for a client that does not read. A message that is larger is one
+/// piece all the same.
+const SEND_BUFFER: usize = 64 << 10;
 /// Calls that one member may have under way on one connection to another.
 const MEMBER_STREAMS_MAX: u32 = 1 << 14;
 /// Bytes of the headers of a request.
@@ -164,6 +167,7 @@ impl Acceptor {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(HEADERS_MAX)
             .max_concurrent_streams(ports.max_concurrent_streams)
             .keep_alive_interval(ports.ping_interval)

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod crowd;
 mod paused;
+mod shared;
 
 use std::time::Duration;
 

@@ -8,13 +8,16 @@ use std::task::Wake;
 use bytes::Bytes;
 use futures_util::Stream as _;
 use quorate_core::{Record, Revision};
+use quorate_raft::Budget;
 
-use super::super::frame::{Batch, Events};
+use super::super::frame::{Batch, Events, encode};
 use super::*;
 
 /// How many turns are taken in every order. What is left then is done in a fixed one.
 const TURNS: u32 = 11;
 const WATCH: i64 = 3;
+/// Less than the outbox would take by itself when messages are large.
+const BUDGET: usize = 600;
 
 /// Whoever takes a turn.
 #[derive(Clone, Copy, Debug)]
@@ -77,14 +80,15 @@ fn frame(revision: i64, size: usize) -> Frame {
         previous: Revision::NONE,
     };
     let mut batch = Batch::default();
-    batch.push(&record, None);
+    batch.push(encode(&record, None), revision);
     let header = quorate_proto::etcdserverpb::ResponseHeader { revision, ..Default::default() };
     Frame::Events(Events::new(WATCH, header, Arc::new(batch), 0))
 }
 
 impl World {
     fn new(metrics: WatchMetrics, limits: Limits, size: usize, piece: i64) -> Self {
-        let outbox = Outbox::with_limits(metrics, limits);
+        let account = Budget::new(BUDGET).account();
+        let outbox = Outbox::with_limits(metrics, &account, limits);
         Self {
             reader: Reader(outbox.clone()),
             outbox,
@@ -182,17 +186,24 @@ fn all_orders(limits: Limits, size: usize, piece: i64) {
         }
         while world.turn(Who::Reader) | world.turn(Who::Task) {}
         assert_eq!(world.seen, world.told, "nobody goes on after {turns:?}");
+        let held = world.outbox.inner.lock().held.bytes();
+        assert_eq!(held, 0, "nothing waits any more after {turns:?}");
     }
+}
+
+fn limits(bytes: usize, frames: usize) -> Limits {
+    let low = Size { bytes: bytes / 2, frames: frames / 2 };
+    Limits { full: Size { bytes, frames }, low }
 }
 
 #[test]
 fn nobody_waits_for_ever_when_messages_are_too_many() {
-    all_orders(Limits { bytes: usize::MAX, frames: 4 }, 1, 1);
-    all_orders(Limits { bytes: usize::MAX, frames: 2 }, 1, 3);
+    all_orders(limits(usize::MAX, 4), 1, 1);
+    all_orders(limits(usize::MAX, 2), 1, 3);
 }
 
 #[test]
 fn nobody_waits_for_ever_when_messages_are_too_large() {
-    all_orders(Limits { bytes: 4 * 120, frames: 1000 }, 100, 1);
-    all_orders(Limits { bytes: 2 * 120, frames: 1000 }, 100, 3);
+    all_orders(limits(4 * 120, 1000), 100, 1);
+    all_orders(limits(2 * 120, 1000), 100, 3);
 }

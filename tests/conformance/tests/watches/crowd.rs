@@ -1,0 +1,130 @@
+//! Any number of watches over the past cost little memory, few threads, and no other client its
+//! answers.
+
+use std::time::{Duration, Instant};
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_test_conformance::raw::{Call, Connection};
+use quorate_test_support::client::channel;
+use quorate_test_support::program;
+use quorate_test_support::server::Server;
+use tokio::task::JoinSet;
+
+use super::{create, put_all, read_events, run, watch};
+
+/// Bytes of all values.
+const DATA: usize = 60 << 20;
+/// Memory that the server may take at most.
+const MEMORY_KIB_MAX: u64 = 512 << 10;
+/// Threads that the server may have: tokio alone would have 512 for what blocks.
+const THREADS_MAX: u64 = 64;
+/// Revision of the first value.
+const FIRST: i64 = 2;
+/// What a client takes on a stream before it reads: as much as gRPC's library for Go.
+const WINDOW: u32 = 65_535;
+
+fn status(server: &Server, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn assert_small(server: &Server, what: &str) {
+    let (memory, threads) = (status(server, "VmHWM"), status(server, "Threads"));
+    eprintln!("{what}: {} MiB, {threads} threads", memory >> 10);
+    assert!(memory < MEMORY_KIB_MAX, "{what}: it has taken {memory} KiB");
+    assert!(threads < THREADS_MAX, "{what}: it has {threads} threads");
+}
+
+/// Opens streams that each ask for so many watches, and waits until each has had its first event;
+/// they read no further.
+async fn stall(server: &Server, connections: usize, streams: usize, watches: usize) -> Stalled {
+    let mut stalled = Stalled(Vec::new());
+    for number in 0..connections {
+        let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 30).await;
+        let mut calls = Vec::new();
+        for stream in 0..streams {
+            // Some want the same, and some begin elsewhere.
+            let start = FIRST + i64::try_from((number * streams + stream) % 50).unwrap();
+            let one = |watch: usize| {
+                create(|c| {
+                    c.start_revision = start;
+                    c.prev_kv = watch % 2 == 1;
+                    c.range_end = format!("l{}", (stream + watch) % 7).into();
+                })
+            };
+            let mut call = self::watch(&connection, one(0)).await;
+            (1..watches).for_each(|watch| call.send(one(watch), false));
+            calls.push(call);
+        }
+        stalled.0.push((connection, calls));
+    }
+    let mut begun = JoinSet::new();
+    for (connection, calls) in std::mem::take(&mut stalled.0) {
+        begun.spawn(async move {
+            let mut calls = calls;
+            for call in &mut calls {
+                assert!(call.wait_for_messages(watches + 1).await, "{:?}", call.so_far());
+            }
+            (connection, calls)
+        });
+    }
+    while let Some(done) = begun.join_next().await {
+        stalled.0.push(done.unwrap());
+    }
+    stalled
+}
+
+/// Streams that nobody reads.
+struct Stalled(Vec<(Connection, Vec<Call>)>);
+
+/// The slowest of all but a hundredth of a client's puts.
+async fn puts_take(server: &Server) -> Duration {
+    let mut client = KvClient::new(channel(&server.url()));
+    let mut took = Vec::new();
+    for _ in 0..300 {
+        let begun = Instant::now();
+        let put = pb::PutRequest { key: "other".into(), value: "v".into(), ..Default::default() };
+        client.put(put).await.unwrap();
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+/// One attack on a server with values of `size` bytes.
+fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize; 3]) {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    run(async {
+        put_all(&server.url(), 4, DATA / size, size).await;
+        let before = puts_take(&server).await;
+        let stalled = stall(&server, connections, streams, watches).await;
+        eprintln!("{what}: puts {before:?} before, {:?} meanwhile", puts_take(&server).await);
+        assert_small(&server, what);
+        // A client that reads gets everything meanwhile.
+        let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 20).await;
+        let mut call = watch(&connection, create(|c| c.start_revision = FIRST)).await;
+        read_events(&mut call, DATA / size).await;
+        assert_small(&server, what);
+        drop(stalled);
+    });
+    server.stop();
+    let log = server.log();
+    assert!(!log.contains("a fault of the program"), "{log}");
+}
+
+#[test]
+fn many_streams() {
+    costs_little("900 streams", 16 << 10, [30, 30, 1]);
+}
+
+#[test]
+fn many_watches_on_a_stream() {
+    costs_little("300 watches on a stream", 16 << 10, [1, 1, 300]);
+}
+
+#[test]
+fn large_values() {
+    costs_little("large values", 1 << 20, [4, 1, 1]);
+}
