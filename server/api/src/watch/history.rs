@@ -91,7 +91,7 @@ impl History {
     }
 
     fn portions(&self, view: &View, wanted: Vec<Wanted>) -> Result<Portions, Fault> {
-        let from = wanted.first().map_or(view.revision(), |first| first.from);
+        let from = wanted.first().map_or_else(|| view.revision(), |first| first.from);
         let piece = self.piece(view, from)?;
         let mut portions = Vec::new();
         for Wanted { watch_id, from, interest } in wanted {
