@@ -51,23 +51,19 @@ pub enum Mistake {
     LoseWakeUp,
     /// A line of the log waits until it is written.
     BlockOnLog,
-    /// Connections are taken however few files are left.
-    TakeAllConnections,
-    /// A read goes on that nobody waits for any more.
-    ReadOn,
+    /// All streams of watches that are behind read history at once.
+    ReadAtOnce,
     /// The memory budget is without end.
     ForgetBudget,
     /// A leader whose heartbeats no quorum answers goes on sending them.
     BeatAlone,
-    /// A heartbeat is answered when all entries before it are on disk.
-    BeatBehindLog,
     /// Each flush keeps the state before it from being overwritten.
     PinDatabase,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 23] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
         Self::GrantStaleVote,
@@ -87,11 +83,9 @@ impl Mistake {
         Self::HideGap,
         Self::LoseWakeUp,
         Self::BlockOnLog,
-        Self::TakeAllConnections,
-        Self::ReadOn,
+        Self::ReadAtOnce,
         Self::ForgetBudget,
         Self::BeatAlone,
-        Self::BeatBehindLog,
         Self::PinDatabase,
     ];
 
@@ -117,11 +111,9 @@ impl Mistake {
             Self::HideGap => "hide-gap",
             Self::LoseWakeUp => "lose-wake-up",
             Self::BlockOnLog => "block-on-log",
-            Self::TakeAllConnections => "take-all-connections",
-            Self::ReadOn => "read-on",
+            Self::ReadAtOnce => "read-at-once",
             Self::ForgetBudget => "forget-budget",
             Self::BeatAlone => "beat-alone",
-            Self::BeatBehindLog => "beat-behind-log",
             Self::PinDatabase => "pin-database",
         }
     }

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge};
+use quorate_core::planted::{self, Mistake};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -77,6 +78,7 @@ struct Holder {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Self {
+        let limit = if planted::has(Mistake::ForgetBudget) { usize::MAX } else { limit };
         Self(Arc::new(Shared {
             limit,
             used: AtomicUsize::new(0),

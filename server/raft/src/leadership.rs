@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use openraft::Raft;
 use openraft::async_runtime::{Instant as _, WatchReceiver};
 use parking_lot::Mutex;
+use quorate_core::planted::{self, Mistake};
 use tokio::sync::watch;
 
 use crate::consensus::RaftStatus;
@@ -337,7 +338,8 @@ pub(crate) async fn beat(
                 unanswered = Unanswered::default();
                 (leads, false)
             } else {
-                (leads, unanswered.holds(metrics.last_quorum_acked.as_ref(), periods))
+                let holds = unanswered.holds(metrics.last_quorum_acked.as_ref(), periods);
+                (leads, holds && !planted::has(Mistake::BeatAlone))
             }
         };
         flow.send_if_modified(|flow| {

@@ -78,9 +78,6 @@ const LOST: &[&str] = &[
     " applied after ",
 ];
 
-/// What shows that a member cannot open what it needs.
-const STUCK: &[&str] = &["it ended by itself", "no write by way of", "no answer"];
-
 /// What finds a mistake: each of these does.
 fn plans(mistake: Mistake) -> Vec<Plan> {
     let plan = plan(mistake);
@@ -118,14 +115,12 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::CompactTooMuch => {
             (&[F::KillCompacting, F::StopLeader], &["BrokenEvents", "WrongAnswer", "WrongHash"])
         }
-        Mistake::LoseWakeUp => (&[F::PauseReaders], &["watches that catch up"]),
+        Mistake::LoseWakeUp => (&[F::PauseReaders], &["watches that catch up", "no end of events"]),
         Mistake::BlockOnLog => (&[F::BlockLogs], &["no write by way of", "does not end"]),
-        Mistake::TakeAllConnections => (&[F::SilentConnections], STUCK),
-        Mistake::ReadOn => (&[F::CancelRanges], &["takes too much"]),
+        Mistake::ReadAtOnce => (&[F::Herd], &["takes too much"]),
         Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
         Mistake::PinDatabase => (&[F::SilentConnections], &["takes too much"]),
         Mistake::BeatAlone => (&[F::BridgeLeader], &["another leader: not within"]),
-        Mistake::BeatBehindLog => (&[F::SlowDisks], &["terms have passed"]),
         Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
         // What lacks there is not told to a watch, nor answered, however long anybody waits; and
         // what is done there has another effect.
@@ -143,12 +138,11 @@ fn plan(mistake: Mistake) -> Plan {
         ),
     };
     let ground = match mistake {
-        Mistake::SkipSync | Mistake::BeatBehindLog => Ground::Disks,
+        Mistake::SkipSync => Ground::Disks,
         Mistake::BeatAlone => Ground::FiveMachines,
         Mistake::LoseWakeUp
         | Mistake::BlockOnLog
-        | Mistake::TakeAllConnections
-        | Mistake::ReadOn
+        | Mistake::ReadAtOnce
         | Mistake::ForgetBudget
         | Mistake::PinDatabase => Ground::Strains,
         Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Ground::Network,

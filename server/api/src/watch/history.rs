@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quorate_core::mvcc::{self, View};
+use quorate_core::planted::{self, Mistake};
 use quorate_core::watch::Interest;
 use quorate_core::{Fault, Record, Revision};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -63,7 +64,8 @@ pub(crate) struct Turn {
 
 impl History {
     pub(crate) fn new() -> Self {
-        Self { turns: Arc::new(Semaphore::new(TURNS)), kept: Arc::default() }
+        let turns = if planted::has(Mistake::ReadAtOnce) { Semaphore::MAX_PERMITS } else { TURNS };
+        Self { turns: Arc::new(Semaphore::new(turns)), kept: Arc::default() }
     }
 
     /// Waits for a turn. Turns are given in the order in which they were asked for: a future that

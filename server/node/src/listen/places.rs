@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::planted::{self, Mistake};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -70,10 +69,7 @@ impl Places {
     /// As many as the system has files for, after all were asked for.
     pub(crate) fn new() -> Self {
         let files = raise_limit();
-        let (members, clients) = match planted::has(Mistake::TakeAllConnections) {
-            true => (FILES_MAX, FILES_MAX),
-            false => shares(files),
-        };
+        let (members, clients) = shares(files);
         tracing::info!(files, clients, members, "connections at most, by the limit of open files");
         Self {
             clients: Share::new(clients),

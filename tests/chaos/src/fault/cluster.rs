@@ -51,8 +51,8 @@ pub enum ClusterFault {
     DeafenLeader,
     /// Each hears one other only, in a ring.
     Ring,
-    /// The leader and all others reach one member in common, and it each of them; the leader
-    /// reaches no other, and the others are a majority with that member.
+    /// One of five is alone, and the leader reaches but one of the others, without which they are
+    /// no majority.
     BridgeLeader,
     /// One is alone, for short times again and again.
     Flap,

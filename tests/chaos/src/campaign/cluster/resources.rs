@@ -6,16 +6,18 @@ use quorate_test_support::usage::{Usage, folder_bytes};
 
 use super::ClusterCampaign;
 
-/// Memory that a member may have resident at its highest, in bytes.
-const MEMORY_MAX: u64 = 512 << 20;
+/// Memory that a member may have resident at its highest, in bytes: a budget of 256 MiB for what is
+/// in flight, two layers, the database's cache, the end of the log, and what the allocator keeps.
+const MEMORY_MAX: u64 = 768 << 20;
 /// Descriptors that it may have open when no client is there any more.
 const DESCRIPTORS_MAX: usize = 320;
 /// Threads that it may have.
 const THREADS_MAX: usize = 96;
 /// Bytes of its log: what is kept behind the database, twice, and two segments.
 const LOG_BYTES_MAX: u64 = (2 * 128 + 2 * 64) << 20;
-/// Bytes that files of its database may have beyond twice what is in use.
-const DATABASE_SLACK: u64 = 96 << 20;
+/// Bytes that files of its database may have beyond twice what is in use: a flush or a compaction
+/// writes before it frees.
+const DATABASE_SLACK: u64 = 192 << 20;
 
 /// The most that any member took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -291,10 +291,16 @@ impl ClusterCampaign {
                 }
             }
             ClusterFault::BridgeLeader => {
-                for far in self.but(leader).filter(|far| *far != machine(other)) {
-                    net.drop_one_way(machine(leader), far);
-                    net.drop_one_way(far, machine(leader));
-                }
+                let far: Vec<usize> =
+                    self.but(leader).filter(|far| *far != machine(other)).collect();
+                let cut = |one, another| {
+                    net.drop_one_way(one, another);
+                    net.drop_one_way(another, one);
+                };
+                far.iter().for_each(|far| cut(machine(leader), *far));
+                // The others are a majority with the one that still hears the leader, and no other.
+                let (alone, rest) = far.split_first().expect("there are five members");
+                rest.iter().chain([&machine(other)]).for_each(|one| cut(*alone, *one));
                 self.await_another(leader);
             }
             ClusterFault::LosePackets => {
