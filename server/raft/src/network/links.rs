@@ -120,9 +120,42 @@ impl tower_service::Service<Call> for Heeding {
     }
 }
 
-/// The URLs of a member. When they change, its connections stay, as in etcd, and the next ones go
-/// to the new URLs: a member that is to move still serves where it was.
-type Urls = Arc<Mutex<Arc<[String]>>>;
+/// The URLs of a member. When they change, its connections stay, as in etcd. The next ones go to the
+/// new URLs, and to those before while nobody has answered at the new ones: a member that is to move
+/// serves where it was until then, and may be the one that everybody waits for.
+#[derive(Clone)]
+struct Urls(Arc<Mutex<Known>>);
+
+struct Known {
+    now: Arc<[String]>,
+    before: Arc<[String]>,
+}
+
+impl Urls {
+    fn new(urls: &[String]) -> Self {
+        Self(Arc::new(Mutex::new(Known { now: urls.into(), before: [].into() })))
+    }
+
+    /// Takes note of what they are now.
+    fn learn(&self, urls: &[String]) {
+        let mut known = self.0.lock();
+        if *known.now != *urls {
+            known.before = std::mem::replace(&mut known.now, urls.into());
+        }
+    }
+
+    /// In the order in which they are tried; true for those that are no more.
+    fn candidates(&self) -> Vec<(String, bool)> {
+        let known = self.0.lock();
+        let now = known.now.iter().map(|url| (url.clone(), false));
+        now.chain(known.before.iter().map(|url| (url.clone(), true))).collect()
+    }
+
+    /// Somebody answers at one of the new ones.
+    fn has_moved(&self) {
+        self.0.lock().before = [].into();
+    }
+}
 
 /// Tries the URLs of a member, one after the other, each time from the first one.
 #[derive(Clone)]
@@ -160,11 +193,13 @@ impl tower_service::Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let Self { dial, urls, within, metrics, reach } = self.clone();
         let connect = async move {
-            let urls = urls.lock().clone();
             let mut failed = io::Error::other("the member has no peer URL");
-            for url in urls.iter() {
+            for (url, is_former) in urls.candidates() {
                 match tokio::time::timeout(within, dial.dial(url.clone())).await {
                     Ok(Ok(connection)) => {
+                        if !is_former {
+                            urls.has_moved();
+                        }
                         reach.iter().for_each(|reach| reach.connected());
                         return Ok(TokioIo::new(Counted::new(connection, metrics)));
                     }
@@ -307,11 +342,7 @@ impl Links {
         let urls = &peers.get(&member)?.0.peer_urls;
         let mut links = self.links.lock();
         if let Some(link) = links.get(&member) {
-            let mut known = link.urls.lock();
-            if **known != **urls {
-                *known = urls.as_slice().into();
-            }
-            drop(known);
+            link.urls.learn(urls);
             return Some(link.clone());
         }
         links.retain(|id, _| peers.contains_key(id));
@@ -348,7 +379,7 @@ impl Links {
     }
 
     fn connect(&self, member: u64, urls: &[String]) -> Link {
-        let urls: Urls = Arc::new(Mutex::new(urls.into()));
+        let urls = Urls::new(urls);
         let identify = Identify::new(&self.identity, member, self.store.clone());
         let metrics = self.metrics.peers.link(member);
         let reach = self.reach(member);
@@ -378,7 +409,7 @@ impl Links {
 pub(crate) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> PeerClient<Channel> {
     // It is nobody's yet, and shown nowhere.
     let metrics = PeerMetrics::new(0).link(0);
-    let urls = Arc::new(Mutex::new([url.to_owned()].into()));
+    let urls = Urls::new(&[url.to_owned()]);
     let connector = Connector::new(dial, urls, patience, metrics, None);
     PeerClient::new(endpoint(patience).connect_with_connector_lazy(connector))
 }

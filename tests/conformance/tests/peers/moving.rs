@@ -1,0 +1,70 @@
+//! A member whose peer URL is changed before it is restarted, as etcd's manual has it.
+
+use std::time::{Duration, Instant};
+
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_test_support::cluster::Cluster;
+use quorate_test_support::program;
+use tonic::transport::Channel;
+
+/// Less than a request's timeout, which a write that is never answered takes.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
+/// Writes under way at a time.
+const WRITERS: usize = 8;
+
+fn update(cluster: &Cluster, by: usize, id: u64, url: &str) {
+    let request = pb::MemberUpdateRequest { id, peer_urls: vec![url.to_owned()] };
+    let client = ClusterClient::new(cluster.channel(by));
+    cluster.retry("update", async || client.clone().member_update(request.clone()).await);
+}
+
+/// Writes until the member is gone; returns the writes that were lost for lack of an answer.
+fn write(channel: Channel, writer: usize) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut client = KvClient::new(channel);
+        let mut lost = Vec::new();
+        loop {
+            let key = format!("{writer}").into();
+            match client.put(pb::PutRequest { key, ..Default::default() }).await {
+                Ok(_) => {}
+                Err(refused) if refused.message().contains("timed out") => {
+                    lost.push(refused.message().to_owned());
+                }
+                Err(_) => return lost,
+            }
+        }
+    })
+}
+
+#[test]
+fn a_leader_whose_url_was_changed_stops_at_once_and_loses_no_write() {
+    let mut cluster = Cluster::start_new(&program::quorate(), 3, &[]);
+    let (leader, _) = cluster.leader();
+    let id = cluster.status(leader).header.unwrap().member_id;
+    let url = cluster.members[leader].peer_url();
+    // Nobody listens there.
+    update(&cluster, leader, id, "http://127.0.0.1:1");
+    for member in 0..3 {
+        cluster.put(member, "updated", "yes");
+    }
+    let writers = (0..WRITERS).map(|writer| {
+        let channel = cluster.channel(leader);
+        std::thread::spawn(move || write(channel, writer))
+    });
+    let writers: Vec<_> = writers.collect();
+    cluster.put(leader, "under way", "yes");
+    let begun = Instant::now();
+    cluster.members[leader].stop();
+    let took = begun.elapsed();
+    let lost: Vec<String> = writers.into_iter().flat_map(|it| it.join().unwrap()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    assert!(took < STOPS_WITHIN, "it took {took:?} to stop");
+    update(&cluster, (leader + 1) % 3, id, &url);
+    cluster.start();
+    for member in 0..3 {
+        cluster.put(member, "restarted", "yes");
+    }
+}
