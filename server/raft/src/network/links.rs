@@ -120,9 +120,9 @@ impl tower_service::Service<Call> for Heeding {
     }
 }
 
-/// The URLs of a member. When they change, its connections stay, as in etcd. The next ones go to the
-/// new URLs, and to those before while nobody has answered at the new ones: a member that is to move
-/// serves where it was until then, and may be the one that everybody waits for.
+/// The URLs of a member. When they change, its connections stay, as in etcd. The next ones go to
+/// the new URLs, and to those before while nobody has answered at the new ones: a member that is to
+/// move serves where it was until then, and may be the one that everybody waits for.
 #[derive(Clone)]
 struct Urls(Arc<Mutex<Known>>);
 
