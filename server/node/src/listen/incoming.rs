@@ -64,8 +64,6 @@ pub(super) struct Incoming<I> {
     held: BytesMut,
     /// What is to be read next.
     ready: BytesMut,
-    /// Bytes that were read in this turn.
-    turn: usize,
     traffic: Arc<Traffic>,
 }
 
@@ -81,7 +79,7 @@ impl<I> Incoming<I> {
             held = said.split_off(PREFACE.len().min(said.len()));
             frames = Some(Frames::default());
         }
-        Self { io, frames, held, ready: said, turn: 0, traffic }
+        Self { io, frames, held, ready: said, traffic }
     }
 
     /// Gives what is ready.
@@ -89,7 +87,7 @@ impl<I> Incoming<I> {
         let length = self.ready.len().min(out.remaining());
         out.put_slice(&self.ready[..length]);
         self.ready.advance(length);
-        self.turn += length;
+        self.traffic.read_in_turn(length);
         if self.ready.is_empty() {
             // Its memory is not needed while everything passes as it comes.
             self.ready = BytesMut::new();
@@ -109,7 +107,7 @@ impl<I: AsyncRead + Unpin> Incoming<I> {
             Some(frames) => frames.pass(fresh),
             None => length,
         };
-        self.turn += passed;
+        self.traffic.read_in_turn(passed);
         if passed < length {
             self.held.extend_from_slice(&fresh[passed..]);
             out.set_filled(before + passed);
@@ -168,16 +166,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Incoming<I> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.turn >= TURN_BYTES {
-            this.turn = 0;
+        if this.traffic.read_in_turn(0) >= TURN_BYTES {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let filled = this.poll_fill(cx, out);
-        if filled.is_pending() {
-            this.turn = 0;
-        }
-        filled
+        this.poll_fill(cx, out)
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ const MEMBER_CONNECTION_WINDOW: u32 = 4 << 20;
 /// Bytes that may wait on a stream for a client that does not read. A message that is larger is one
 /// piece all the same.
 const SEND_BUFFER: usize = 64 << 10;
+/// Calls that a client may have taken back before we have looked at them: more than it can say in
+/// one turn. The library's own limit is 20, as many as a client cancels at once.
+const RESETS_MAX: usize = 1 << 13;
 /// Calls that one member may have under way on one connection to another.
 const MEMBER_STREAMS_MAX: u32 = 1 << 14;
 /// Bytes of the headers of a request.
@@ -170,6 +173,7 @@ impl Acceptor {
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(HEADERS_MAX)
             .max_concurrent_streams(ports.max_concurrent_streams)
+            .max_pending_accept_reset_streams(RESETS_MAX)
             .keep_alive_interval(ports.ping_interval)
             .keep_alive_timeout(ports.ping_timeout);
         Self { api, peers, http1, http2, tls, places, connections }
@@ -349,12 +353,12 @@ impl Acceptor {
     {
         tokio::pin!(connection);
         tokio::select! {
-            ended = Batched::new(connection.as_mut(), &traffic.open) => return ended,
+            ended = Batched::new(connection.as_mut(), traffic) => return ended,
             () = self.connections.stop.cancelled() => {}
         }
         graceful_shutdown(connection.as_mut());
         tokio::select! {
-            ended = connection => ended,
+            ended = Batched::new(connection, traffic) => ended,
             () = settled(traffic) => Ok(()),
         }
     }
@@ -400,14 +404,13 @@ fn broken(remote: Option<IpAddr>, role: Role, error: &hyper::Error) {
 /// writes all of them at once.
 struct Batched<'a, F> {
     inner: F,
-    /// Requests that are not answered yet.
-    open: &'a AtomicUsize,
+    traffic: &'a Traffic,
     waited: bool,
 }
 
 impl<'a, F> Batched<'a, F> {
-    fn new(inner: F, open: &'a AtomicUsize) -> Self {
-        Self { inner, open, waited: false }
+    fn new(inner: F, traffic: &'a Traffic) -> Self {
+        Self { inner, traffic, waited: false }
     }
 }
 
@@ -415,12 +418,13 @@ impl<F: Future + Unpin> Future for Batched<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.waited = !self.waited && self.open.load(Ordering::Relaxed) > 0;
+        self.waited = !self.waited && self.traffic.open.load(Ordering::Relaxed) > 0;
         if self.waited {
             // A task that wakes itself goes to the end of the queue.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        self.traffic.begin_turn();
         Pin::new(&mut self.inner).poll(context)
     }
 }

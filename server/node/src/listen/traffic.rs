@@ -20,6 +20,8 @@ pub(super) struct Traffic {
     answering: AtomicUsize,
     /// Bytes in both directions.
     moved: AtomicUsize,
+    /// Bytes that were read since the connection had its turn.
+    turn: AtomicUsize,
 }
 
 impl Traffic {
@@ -36,6 +38,16 @@ impl Traffic {
     /// Bytes so far.
     pub(super) fn moved(&self) -> usize {
         self.moved.load(Ordering::Relaxed)
+    }
+
+    /// The connection has its turn.
+    pub(super) fn begin_turn(&self) {
+        self.turn.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes that were read in this turn, with these.
+    pub(super) fn read_in_turn(&self, bytes: usize) -> usize {
+        self.turn.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     pub(super) fn count(&self, bytes: usize) {

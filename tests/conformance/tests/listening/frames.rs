@@ -115,6 +115,34 @@ fn an_authority_need_not_be_one() {
 }
 
 #[test]
+fn calls_may_be_taken_back() {
+    const CALLS: u32 = 5000;
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    let headers = call_headers(RANGE, &[0x01, 1, b'a']);
+    let taken_back = (0..CALLS).map(|call| {
+        let call = 2 * call + 1;
+        let reset = h2_frame(RST_STREAM, 0, call, &8_u32.to_be_bytes());
+        [h2_frame(HEADERS, END_HEADERS, call, &headers), reset].concat()
+    });
+    let last = 2 * CALLS + 1;
+    let message = frame(&encoded(&pb::RangeRequest { key: "k".into(), ..Default::default() }));
+    let asked = [
+        h2_frame(HEADERS, END_HEADERS, last, &headers),
+        h2_frame(DATA, END_STREAM, last, &message),
+    ];
+    let mut stream = connect(&server.address());
+    stream.write_all(&http2(&taken_back.chain(asked).collect::<Vec<_>>())).unwrap();
+    loop {
+        match read_frame(&mut stream) {
+            Some((DATA, _, number)) if number == last => break,
+            Some(_) => {}
+            None => panic!("the connection ends"),
+        }
+    }
+    server.stop();
+}
+
+#[test]
 fn what_is_refused_is_said_why() {
     let mut server = Server::start_new(&program::quorate(), &[]);
     for _ in 0..100 {
