@@ -55,15 +55,17 @@ pub enum Mistake {
     ReadAtOnce,
     /// The memory budget is without end.
     ForgetBudget,
+    /// What was held of the memory budget is not given back.
+    LeakBudget,
+    /// A place for a connection is not given back.
+    LeakPlaces,
     /// A leader whose heartbeats no quorum answers goes on sending them.
     BeatAlone,
-    /// Each flush keeps the state before it from being overwritten.
-    PinDatabase,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
         Self::GrantStaleVote,
@@ -85,8 +87,9 @@ impl Mistake {
         Self::BlockOnLog,
         Self::ReadAtOnce,
         Self::ForgetBudget,
+        Self::LeakBudget,
+        Self::LeakPlaces,
         Self::BeatAlone,
-        Self::PinDatabase,
     ];
 
     /// What `$QUORATE_PLANTED` calls it.
@@ -113,8 +116,9 @@ impl Mistake {
             Self::BlockOnLog => "block-on-log",
             Self::ReadAtOnce => "read-at-once",
             Self::ForgetBudget => "forget-budget",
+            Self::LeakBudget => "leak-budget",
+            Self::LeakPlaces => "leak-places",
             Self::BeatAlone => "beat-alone",
-            Self::PinDatabase => "pin-database",
         }
     }
 }

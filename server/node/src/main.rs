@@ -20,12 +20,16 @@ mod version;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::StyledStr;
 
 use config::Config;
 use flags::Asked;
 use run::End;
+
+/// How long a thread that has nothing to do is kept: the allocator keeps memory for each.
+const IDLE_THREAD: Duration = Duration::from_millis(500);
 
 /// Memory that is freed goes back to the system, and many threads do not stand in each other's way.
 #[global_allocator]
@@ -84,7 +88,8 @@ fn start(config: Config) -> ExitCode {
     // The allocator asks for huge pages, most of which would stay half empty: a quarter of the
     // memory for nothing. A system without them needs no telling.
     rustix::thread::disable_transparent_huge_pages(true).ok();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match threads.enable_all().thread_keep_alive(IDLE_THREAD).build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&[format!("cannot start threads: {error}")]),
     };

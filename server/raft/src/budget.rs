@@ -201,6 +201,9 @@ impl Shared {
 
     fn give_back(&self, holder: &Holder, bytes: usize) {
         holder.used.fetch_sub(bytes, Ordering::SeqCst);
+        if planted::has(Mistake::LeakBudget) {
+            return;
+        }
         self.used.fetch_sub(bytes, Ordering::SeqCst);
     }
 

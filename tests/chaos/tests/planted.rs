@@ -78,6 +78,18 @@ const LOST: &[&str] = &[
     " applied after ",
 ];
 
+/// What shows that a member takes nothing any more.
+const EXHAUSTED: &[&str] = &[
+    "no write by way of",
+    "every member must answer",
+    "traffic before the fault",
+    "watches that catch up",
+    "no end of events",
+    "no leader",
+    "a leader: not within",
+    "too many requests",
+];
+
 /// What finds a mistake: each of these does.
 fn plans(mistake: Mistake) -> Vec<Plan> {
     let plan = plan(mistake);
@@ -119,7 +131,8 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::BlockOnLog => (&[F::BlockLogs], &["no write by way of", "does not end"]),
         Mistake::ReadAtOnce => (&[F::Herd], &["takes too much"]),
         Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
-        Mistake::PinDatabase => (&[F::SilentConnections], &["takes too much"]),
+        Mistake::LeakBudget => (&[F::IgnoreAnswers], EXHAUSTED),
+        Mistake::LeakPlaces => (&[F::SilentConnections], EXHAUSTED),
         Mistake::BeatAlone => (&[F::BridgeLeader], &["another leader: not within"]),
         Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
         // What lacks there is not told to a watch, nor answered, however long anybody waits; and
@@ -144,7 +157,8 @@ fn plan(mistake: Mistake) -> Plan {
         | Mistake::BlockOnLog
         | Mistake::ReadAtOnce
         | Mistake::ForgetBudget
-        | Mistake::PinDatabase => Ground::Strains,
+        | Mistake::LeakBudget
+        | Mistake::LeakPlaces => Ground::Strains,
         Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Ground::Network,
         _ => Ground::Processes,
     };

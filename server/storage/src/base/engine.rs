@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Condvar, Mutex};
 use quorate_core::Fault;
 use quorate_core::mvcc::SharedLayer;
-use quorate_core::planted::{self, Mistake};
 use quorate_core::store::{Frozen, Restored, Shared};
 use redb::Database;
 
@@ -451,9 +450,6 @@ impl Worker {
         let txn = begin(&self.database)?;
         merge(&txn, &frozen, base.counts(), &mut self.meta)?;
         txn.commit().map_err(fault)?;
-        if planted::has(Mistake::PinDatabase) {
-            std::mem::forget(base);
-        }
         self.install(true)?;
         let seconds = started.elapsed().as_secs_f64();
         tracing::debug!(revision = frozen.revision, seconds, "flushed");

@@ -30,10 +30,10 @@ const DESCRIPTORS: u64 = 8192;
 const BALLAST: (usize, usize) = (64, 256 << 10);
 /// Clients that write while others strain a member.
 const WRITERS: usize = 8;
-/// What each of them writes: more messages than wait for a watch, or more bytes than the segments
-/// of a log that are prepared.
+/// What each of them writes: more messages than wait for a watch, or more bytes than the first
+/// segments of a log hold.
 const SMALL_WRITES: Profile = FLOOD.up_to(2000);
-const LARGE_WRITES: Profile = BULK.up_to(30);
+const LARGE_WRITES: Profile = BULK.up_to(12);
 /// Connections that read nothing, and what is asked for over each.
 const IGNORING: (usize, usize) = (8, 16);
 const HERD: (usize, usize) = (40, 10);
