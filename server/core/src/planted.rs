@@ -57,15 +57,13 @@ pub enum Mistake {
     ForgetBudget,
     /// What was held of the memory budget is not given back.
     LeakBudget,
-    /// A place for a connection is not given back.
-    LeakPlaces,
     /// A leader whose heartbeats no quorum answers goes on sending them.
     BeatAlone,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 23] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
         Self::GrantStaleVote,
@@ -88,7 +86,6 @@ impl Mistake {
         Self::ReadAtOnce,
         Self::ForgetBudget,
         Self::LeakBudget,
-        Self::LeakPlaces,
         Self::BeatAlone,
     ];
 
@@ -117,7 +114,6 @@ impl Mistake {
             Self::ReadAtOnce => "read-at-once",
             Self::ForgetBudget => "forget-budget",
             Self::LeakBudget => "leak-budget",
-            Self::LeakPlaces => "leak-places",
             Self::BeatAlone => "beat-alone",
         }
     }

@@ -132,7 +132,6 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::ReadAtOnce => (&[F::Herd], &["takes too much"]),
         Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
         Mistake::LeakBudget => (&[F::IgnoreAnswers], EXHAUSTED),
-        Mistake::LeakPlaces => (&[F::SilentConnections], EXHAUSTED),
         Mistake::BeatAlone => (&[F::BridgeLeader], &["another leader: not within"]),
         Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
         // What lacks there is not told to a watch, nor answered, however long anybody waits; and
@@ -157,8 +156,7 @@ fn plan(mistake: Mistake) -> Plan {
         | Mistake::BlockOnLog
         | Mistake::ReadAtOnce
         | Mistake::ForgetBudget
-        | Mistake::LeakBudget
-        | Mistake::LeakPlaces => Ground::Strains,
+        | Mistake::LeakBudget => Ground::Strains,
         Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Ground::Network,
         _ => Ground::Processes,
     };
