@@ -181,14 +181,14 @@ fn read_level(reader: &mut Reader<'_>) -> Level {
 }
 
 fn read_durability(reader: &mut Reader<'_>) -> bool {
-    let is_unsafe = reader.switch("unsafe-no-fsync");
-    if is_unsafe {
+    let skips_sync = reader.switch("unsafe-no-fsync");
+    if skips_sync {
         reader.warn(
             "--unsafe-no-fsync: a crash of the machine loses acknowledged writes, and a member \
              that lost some can make the cluster lose them",
         );
     }
-    !is_unsafe
+    !skips_sync
 }
 
 fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {

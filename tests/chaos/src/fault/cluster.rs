@@ -96,6 +96,23 @@ pub enum ClusterFault {
     BlockLogs,
 }
 
+impl ClusterFault {
+    /// Whether clients or disks ask too much of members, which all go on.
+    pub fn is_strain(self) -> bool {
+        matches!(
+            self,
+            Self::SlowDisks
+                | Self::PauseReaders
+                | Self::IgnoreAnswers
+                | Self::Herd
+                | Self::SilentConnections
+                | Self::CancelRanges
+                | Self::SlowFollower
+                | Self::BlockLogs
+        )
+    }
+}
+
 /// How often which fault comes among those that end processes.
 const KILLS: &[(ClusterFault, usize)] = &[
     (ClusterFault::KillLeader, 8),

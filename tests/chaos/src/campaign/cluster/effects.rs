@@ -128,14 +128,7 @@ impl Effect {
             F::FillDisk | F::Replace => self.ended > 0,
             F::JumpClock | F::StrobeClocks => self.wrong_times > 0,
             F::BridgeLeader => self.elections > 0,
-            F::SlowDisks
-            | F::PauseReaders
-            | F::IgnoreAnswers
-            | F::Herd
-            | F::SilentConnections
-            | F::CancelRanges
-            | F::SlowFollower
-            | F::BlockLogs => self.strained > 0,
+            strain if strain.is_strain() => self.strained > 0,
             _ => true,
         }
     }
@@ -181,15 +174,7 @@ pub(super) fn stall_max(
             | F::IsolateLeader
             | F::HangDisk
             | F::BridgeLeader
-            | F::SlowDisks
-            | F::PauseReaders
-            | F::IgnoreAnswers
-            | F::Herd
-            | F::SilentConnections
-            | F::CancelRanges
-            | F::SlowFollower
-            | F::BlockLogs
-    );
+    ) || fault.is_strain();
     let bound = match (measured, leader_stayed) {
         (false, _) => STALL_MAX,
         (true, true) => MEASURED_STALL_MAX,
