@@ -59,11 +59,13 @@ pub enum Mistake {
     LeakBudget,
     /// A leader whose heartbeats no quorum answers goes on sending them.
     BeatAlone,
+    /// What is in the database stays in the log as well.
+    KeepLog,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
         Self::GrantStaleVote,
@@ -87,6 +89,7 @@ impl Mistake {
         Self::ForgetBudget,
         Self::LeakBudget,
         Self::BeatAlone,
+        Self::KeepLog,
     ];
 
     /// What `$QUORATE_PLANTED` calls it.
@@ -115,6 +118,7 @@ impl Mistake {
             Self::ForgetBudget => "forget-budget",
             Self::LeakBudget => "leak-budget",
             Self::BeatAlone => "beat-alone",
+            Self::KeepLog => "keep-log",
         }
     }
 }

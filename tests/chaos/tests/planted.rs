@@ -134,10 +134,11 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::ReadAtOnce => (&[F::Herd], &["takes too much"]),
         Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
         Mistake::LeakBudget => (&[F::IgnoreAnswers], EXHAUSTED),
+        Mistake::KeepLog => (&[F::SilentConnections], &["takes too much"]),
         Mistake::BeatAlone => (&[F::BridgeLeader], &["another leader: not within"]),
         Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
-        // What lacks there is not told to a watch, nor answered, however long anybody waits; and
-        // what is done there has another effect.
+        // What lacks there is not told to a watch, nor answered, however long anybody waits; what
+        // is done there has another effect; and a member that reads where it lacks ends itself.
         Mistake::IncompleteSnapshot => (
             &[F::Outdate],
             &[
@@ -147,6 +148,7 @@ fn plan(mistake: Mistake) -> Plan {
                 "WrongAnswer",
                 "WrongEffect",
                 "WrongHash",
+                "history has no version at",
                 "watches that catch up",
             ],
         ),
@@ -158,7 +160,8 @@ fn plan(mistake: Mistake) -> Plan {
         | Mistake::BlockOnLog
         | Mistake::ReadAtOnce
         | Mistake::ForgetBudget
-        | Mistake::LeakBudget => Ground::Strains,
+        | Mistake::LeakBudget
+        | Mistake::KeepLog => Ground::Strains,
         Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Ground::Network,
         _ => Ground::Processes,
     };

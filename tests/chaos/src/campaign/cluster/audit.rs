@@ -17,6 +17,10 @@ use crate::workload::value::value;
 
 /// How long the first write may take once everything works again, however busy the machine is.
 const SEALED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a member that gave no answer is looked at.
+const END_WITHIN: Duration = Duration::from_secs(2);
+/// What is said of a member that nobody has stopped.
+const ENDED: &str = "it has ended by itself";
 /// Length of what is written so that everything before it has come to its end.
 const SEAL_BYTES: usize = 16;
 
@@ -104,8 +108,13 @@ impl ClusterCampaign {
             Request::HashKv(HashKvRequest { revision: self.known() }),
         ];
         let asked = requests.map(|request| self.runtime.block_on(client.ask(request)));
-        for operation in &asked {
-            assert!(!operation.is_unanswered(), "every member must answer: {operation}");
+        let unanswered = asked.iter().find(|operation| operation.is_unanswered());
+        if let Some(operation) = unanswered {
+            let member = &mut self.cluster.members[place];
+            // A connection breaks a moment before its member has ended.
+            let ended = wait::within(END_WITHIN, || member.exit_status());
+            let ended = ended.map_or(String::new(), |_| format!("{ENDED}:\n{}", member.log_tail()));
+            panic!("every member must answer: {operation}\n{ended}");
         }
         asked.to_vec()
     }
