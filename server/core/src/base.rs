@@ -85,6 +85,6 @@ pub trait Base: Send + Sync {
     /// How many keys exist in `range`. Costs no walk over the range.
     fn count(&self, range: &KeyRange) -> Result<i64, Fault>;
 
-    /// Keys whose newest version is attached to `lease`, ascending.
-    fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault>;
+    /// Keys whose newest version is attached to `lease`, ascending, the first `limit` of them.
+    fn lease_keys(&self, lease: i64, limit: usize) -> Result<Vec<Bytes>, Fault>;
 }

@@ -6,7 +6,6 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, TxnRequest,
@@ -194,20 +193,6 @@ impl Command {
         }
     }
 
-    /// Whether what it does is bounded by its own size, and not by how many keys there are.
-    pub fn is_bounded(&self) -> bool {
-        match self {
-            Self::DeleteRange(delete) => delete.range_end.is_empty(),
-            Self::Txn(txn) => is_bounded(txn),
-            Self::LeaseRevoke(_) | Self::LeaseExpire(_) => false,
-            Self::Put(_)
-            | Self::Compact(_)
-            | Self::LeaseGrant(_)
-            | Self::Alarm(_)
-            | Self::MemberPublish(_) => true,
-        }
-    }
-
     /// What kind of command this is.
     pub fn kind(&self) -> Kind {
         match self {
@@ -224,17 +209,6 @@ impl Command {
     }
 }
 
-fn is_bounded(txn: &TxnRequest) -> bool {
-    let mut ops = txn.success.iter().chain(&txn.failure);
-    txn.compare.iter().all(|compare| compare.range_end.is_empty())
-        && ops.all(|op| match &op.request {
-            Some(Request::RequestRange(range)) => range.range_end.is_empty(),
-            Some(Request::RequestDeleteRange(delete)) => delete.range_end.is_empty(),
-            Some(Request::RequestTxn(nested)) => is_bounded(nested),
-            Some(Request::RequestPut(_)) | None => true,
-        })
-}
-
 fn encode(kind: Kind, message: &impl Message) -> Bytes {
     let mut payload = BytesMut::with_capacity(2 + message.encoded_len());
     payload.put_u8(FORMAT);
@@ -245,8 +219,6 @@ fn encode(kind: Kind, message: &impl Message) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use quorate_proto::etcdserverpb::RequestOp;
-
     use super::*;
 
     #[test]
@@ -266,27 +238,6 @@ mod tests {
         for command in commands {
             assert_eq!(Command::decode(&command.encode()), Ok(command));
         }
-    }
-
-    #[test]
-    fn a_range_anywhere_in_it_makes_a_command_unbounded() {
-        let delete = |end: &'static str| DeleteRangeRequest {
-            key: "a".into(),
-            range_end: end.into(),
-            ..Default::default()
-        };
-        let txn = |request| TxnRequest {
-            success: vec![RequestOp { request: Some(request) }],
-            ..Default::default()
-        };
-        for (end, is_bounded) in [("", true), ("b", false)] {
-            assert_eq!(Command::DeleteRange(delete(end)).is_bounded(), is_bounded);
-            let inner = txn(Request::RequestDeleteRange(delete(end)));
-            assert_eq!(Command::Txn(inner.clone()).is_bounded(), is_bounded);
-            let outer = txn(Request::RequestTxn(inner));
-            assert_eq!(Command::Txn(outer).is_bounded(), is_bounded);
-        }
-        assert!(!Command::LeaseExpire(LeaseExpire::default()).is_bounded());
     }
 
     #[test]

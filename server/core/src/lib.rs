@@ -25,6 +25,7 @@ pub mod limits;
 pub mod mvcc;
 pub mod planted;
 pub mod quota;
+mod reach;
 mod record;
 mod revision;
 pub mod store;

@@ -21,6 +21,7 @@ pub mod range;
 mod stack;
 mod view;
 
+pub(crate) use patience::Limit;
 pub use patience::Patience;
 pub use stack::{Portion, SharedLayer, Stack};
 pub use view::View;

@@ -7,6 +7,7 @@
 pub mod check;
 mod compare;
 mod execute;
+mod measure;
 
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::{RequestOp, TxnRequest};

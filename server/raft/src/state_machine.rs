@@ -42,6 +42,9 @@ pub(crate) enum SnapshotHandle {
 /// How long entries are applied before others get their turn.
 const TURN: Duration = Duration::from_millis(5);
 
+/// Keys that a command may go through where others wait for it: some milliseconds' worth.
+const KEYS_MAX: usize = 1000;
+
 /// Does work that may take seconds, on a thread of its own: heartbeats and reads go on meanwhile.
 /// Short work is not worth what this costs.
 fn aside<T>(work: impl FnOnce() -> T) -> T {
@@ -218,7 +221,7 @@ impl StateMachine {
         let command =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
         let kind = command.kind();
-        let Applied { mut reply, effects, cost } = match command.is_bounded() {
+        let Applied { mut reply, effects, cost } = match self.store.is_small(&command, KEYS_MAX)? {
             true => self.store.apply_decoded(at, command)?,
             false => aside(|| self.store.apply_decoded(at, command))?,
         };

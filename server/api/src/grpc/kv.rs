@@ -9,7 +9,7 @@ use prost::Message;
 use quorate_core::mvcc::range::{RangeSummary, has_revision_filters, is_default_order, key_range};
 use quorate_core::txn::check;
 use quorate_core::txn::{is_read_only, is_serializable};
-use quorate_core::{Command, Reply, Tally};
+use quorate_core::{Command, Error, Reply, Tally};
 use quorate_proto::etcdserverpb as pb;
 use quorate_raft::{Account, Permit};
 use tonic::{Request, Response, Status};
@@ -21,8 +21,8 @@ use crate::codec::rows::{EncodedChunk, EncodedRange};
 use crate::error::{ApiError, status};
 use crate::scan::{Client, Scanned};
 use crate::server::Server;
-use crate::transport::charge::{ANSWER_WITHIN, take};
-use crate::transport::stream::Kept;
+use crate::transport::charge::{ANSWER_WITHIN, CALL_BYTES, take};
+use crate::transport::stream::keeping;
 
 /// Keys in the first piece of a streamed range.
 const FIRST_CHUNK_KEYS: i64 = 10;
@@ -50,6 +50,36 @@ impl Server {
         let long_id = self.member().identity().member_id & 0x8000 != 0;
         let header = 13 + usize::from(long_id);
         header + 1 + prost::encoding::encoded_len_varint(length as u64) + length
+    }
+
+    /// Takes room in the memory budget for the answer to a write, as it would be now: what was
+    /// carried out must be answered.
+    async fn make_room(
+        &self,
+        account: &Account,
+        command: &Command,
+    ) -> Result<Option<Permit>, Status> {
+        let measured = match command.has_ranges() {
+            false => self.member().view().measure(command),
+            true => {
+                let (server, command) = (self.clone(), command.clone());
+                let measure = move |client: &Arc<Client>| {
+                    server.member().view().patient(client.clone()).measure(&command)
+                };
+                let Scanned { result, kept } = self.scan(account, measure).await?;
+                match result {
+                    Ok(_) => return Ok(Some(kept)),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        match measured {
+            Ok(bytes) if bytes <= CALL_BYTES => Ok(None),
+            Ok(bytes) => take(account, bytes, ANSWER_WITHIN).await.map(Some),
+            Err(Error::Fault(fault)) => Err(self.fault(&fault)),
+            // Whoever carries it out says so.
+            Err(Error::Refusal(_)) => Ok(None),
+        }
     }
 
     async fn range(
@@ -107,9 +137,15 @@ impl Server {
         let scanned = scanned.and_then(|Scanned { result, kept }| Ok((result?, kept)));
         let (mut answer, kept) = reading.end(scanned)?;
         self.fill(&mut answer.header);
-        let mut response = Response::new(answer);
-        response.extensions_mut().insert(Kept(Arc::new(kept)));
-        Ok(response)
+        Ok(keeping(answer, kept))
+    }
+}
+
+/// A response with what was taken of the memory budget for it.
+fn keeping_some<T>(message: T, kept: Option<Permit>) -> Response<T> {
+    match kept {
+        Some(kept) => keeping(message, kept),
+        None => Response::new(message),
     }
 }
 
@@ -155,15 +191,17 @@ impl KV for KvService {
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
+        let account = account_of(&request);
         let command = Command::Put(request.into_inner());
         self.0.member().check_quota(&command).await.map_err(status)?;
         let Command::Put(put) = &command else { unreachable!("made above") };
         check::check_put(put).map_err(status)?;
         let length = put.encoded_len();
+        let kept = self.0.make_room(&account, &command).await?;
         match self.0.propose(&command, length).await? {
             Reply::Put(mut response) => {
                 self.0.fill(&mut response.header);
-                Ok(Response::new(response))
+                Ok(keeping_some(response, kept))
             }
             other => Err(wrong_reply(&other)),
         }
@@ -173,13 +211,16 @@ impl KV for KvService {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let account = account_of(&request);
         let request = request.into_inner();
         check::check_delete_range(&request).map_err(status)?;
         let length = request.encoded_len();
-        match self.0.propose(&Command::DeleteRange(request), length).await? {
+        let command = Command::DeleteRange(request);
+        let kept = self.0.make_room(&account, &command).await?;
+        match self.0.propose(&command, length).await? {
             Reply::DeleteRange(mut response) => {
                 self.0.fill(&mut response.header);
-                Ok(Response::new(response))
+                Ok(keeping_some(response, kept))
             }
             other => Err(wrong_reply(&other)),
         }
@@ -198,10 +239,12 @@ impl KV for KvService {
             return self.0.read_txn(&account, txn).await;
         }
         let length = txn.encoded_len();
-        match self.0.propose(&Command::Txn(txn), length).await? {
+        let command = Command::Txn(txn);
+        let kept = self.0.make_room(&account, &command).await?;
+        match self.0.propose(&command, length).await? {
             Reply::Txn(mut response) => {
                 self.0.fill(&mut response.header);
-                Ok(Response::new(response))
+                Ok(keeping_some(response, kept))
             }
             other => Err(wrong_reply(&other)),
         }

@@ -1,6 +1,7 @@
 //! The Lease service.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, stream};
 use prost::Message;
@@ -14,8 +15,10 @@ use super::kv::wrong_reply;
 use super::stubs::lease_server::Lease;
 use crate::error::{ApiError, status};
 use crate::ids::random_lease_id;
+use crate::scan::{Client, Scanned};
 use crate::server::Server;
 use crate::service::needs_leader;
+use crate::transport::stream::keeping;
 use crate::watch::stream::leader_lost;
 
 /// The Lease service of a server.
@@ -115,15 +118,17 @@ impl Lease for LeaseService {
         let account = account_of(&request);
         let request = request.into_inner();
         let time = self.0.member().lease_time_to_live(request.id).await.map_err(status)?;
-        let keys = match request.keys && time.is_some() {
+        let (keys, kept) = match request.keys && time.is_some() {
             true => {
                 let server = self.0.clone();
-                let read = move |_: &_| server.member().view().lease_keys(request.id);
-                self.0.scan(&account, read).await?.result
+                let read = move |client: &Arc<Client>| {
+                    server.member().view().patient(client.clone()).lease_keys(request.id)
+                };
+                let Scanned { result, kept } = self.0.scan(&account, read).await?;
+                (result.map_err(|fault| self.0.fault(&fault))?, kept)
             }
-            false => Ok(Vec::new()),
+            false => (Vec::new(), account.nothing()),
         };
-        let keys = keys.map_err(|fault| self.0.fault(&fault))?;
         let response = pb::LeaseTimeToLiveResponse {
             header: Some(self.0.header_now()),
             id: request.id,
@@ -131,7 +136,7 @@ impl Lease for LeaseService {
             granted_ttl: time.map_or(0, |time| time.granted),
             keys,
         };
-        Ok(Response::new(response))
+        Ok(keeping(response, kept))
     }
 
     async fn lease_leases(

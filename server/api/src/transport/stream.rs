@@ -9,8 +9,8 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use parking_lot::Mutex;
 use quorate_raft::Permit;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Response, Status};
 
 /// In the extensions of a response: the body that takes the place of the message in it.
 #[derive(Clone)]
@@ -31,6 +31,13 @@ impl Streamed {
     pub(crate) fn into_body(self) -> Body {
         self.0.lock().take().unwrap_or_default()
     }
+}
+
+/// A response with what its message takes of the memory budget until it is encoded.
+pub(crate) fn keeping<T>(message: T, kept: Permit) -> Response<T> {
+    let mut response = Response::new(message);
+    response.extensions_mut().insert(Kept(Arc::new(kept)));
+    response
 }
 
 /// In the extensions of a response: what its message takes of the memory budget until it is

@@ -114,8 +114,8 @@ impl Base for MemoryBase {
         Ok(i64::try_from(live).expect("fewer keys than i64::MAX"))
     }
 
-    fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
+    fn lease_keys(&self, lease: i64, limit: usize) -> Result<Vec<Bytes>, Fault> {
         let attached = self.latest.values().filter(|record| record.lease == lease);
-        Ok(attached.map(|record| record.key.clone()).collect())
+        Ok(attached.take(limit).map(|record| record.key.clone()).collect())
     }
 }

@@ -192,8 +192,14 @@ impl Stack {
     /// Keys attached to `lease` at main revision `main`, ascending, which is not below that of the
     /// base, with the versions that attach them: writes go on while a reader looks at one key after
     /// the other. Keys share their memory with nothing.
-    pub(crate) fn leased(&self, lease: i64, main: i64) -> Result<Vec<(Bytes, Revision)>, Fault> {
-        let mut candidates = self.base.lease_keys(lease)?;
+    /// Ends early for a reader that gives up.
+    pub(crate) fn leased(
+        &self,
+        lease: i64,
+        main: i64,
+        patience: &Limit,
+    ) -> Result<Vec<(Bytes, Revision)>, Fault> {
+        let mut candidates = self.base.lease_keys(lease, usize::MAX)?;
         for layer in self.layers() {
             let layer = layer.read();
             // A copy: a slice would keep alive the whole log entry that wrote the key.
@@ -202,14 +208,28 @@ impl Stack {
         candidates.sort_unstable();
         candidates.dedup();
         let mut attached = Vec::with_capacity(candidates.len());
+        let mut steps = patience.steps();
         for key in candidates {
+            if !steps.go_on() {
+                break;
+            }
             if let Some(header) = self.header_at(&key, main)?
                 && header.lease == lease
             {
+                patience.keep(size_of::<Bytes>() + 2 * key.len());
                 attached.push((key, header.revision));
             }
         }
         Ok(attached)
+    }
+
+    /// How many keys are attached to `lease`, or were of late; about `limit` if there are more.
+    pub(crate) fn leased_about(&self, lease: i64, limit: usize) -> Result<usize, Fault> {
+        let mut count = self.base.lease_keys(lease, limit)?.len();
+        for layer in self.layers() {
+            count += layer.read().lease_candidates(lease).take(limit).count();
+        }
+        Ok(count)
     }
 
     /// The version of `key` that was newest at main revision `main`, as far as the layers reach

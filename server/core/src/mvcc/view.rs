@@ -142,7 +142,7 @@ impl View {
 
     /// Keys attached to `lease` at the view's revision, ascending.
     pub fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
-        let attached = self.stack.leased(lease, self.revision)?;
+        let attached = self.stack.leased(lease, self.revision, &self.patience)?;
         Ok(attached.into_iter().map(|(key, _)| key).collect())
     }
 

@@ -12,8 +12,8 @@ use quorate_proto::etcdserverpb::{
 use quorate_proto::mvccpb::KeyValue;
 
 use super::decide;
-use crate::mvcc::View;
 use crate::mvcc::range::RowSink;
+use crate::mvcc::{Limit, View};
 use crate::store::{Changes, Store};
 use crate::{Error, Fault, KeyRange, RecordRef, Refusal, Tally};
 
@@ -230,7 +230,7 @@ impl Store {
 
     /// Deletes the keys attached to a lease, in one revision.
     pub(crate) fn delete_leased(&mut self, changes: &mut Changes, lease: i64) -> Result<(), Fault> {
-        for (key, revision) in self.stack.leased(lease, i64::MAX)? {
+        for (key, revision) in self.stack.leased(lease, i64::MAX, &Limit::default())? {
             self.tally.delete();
             self.write_delete(changes, key, revision);
         }
@@ -244,7 +244,7 @@ fn needs_previous(put: &PutRequest) -> bool {
 }
 
 /// The next answer on the path, and the operations of the branch that it chooses.
-fn chosen<'a>(
+pub(super) fn chosen<'a>(
     request: &'a TxnRequest,
     path: &mut impl Iterator<Item = bool>,
 ) -> (bool, &'a [RequestOp]) {

@@ -179,10 +179,10 @@ impl Base for Snapshot {
         self.counts.count(range, |part| self.count_rows(part))
     }
 
-    fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
+    fn lease_keys(&self, lease: i64, limit: usize) -> Result<Vec<Bytes>, Fault> {
         let prefix = lease.to_be_bytes();
         let mut keys = Vec::new();
-        for row in self.lease_keys.range(&prefix[..]..).map_err(fault)? {
+        for row in self.lease_keys.range(&prefix[..]..).map_err(fault)?.take(limit) {
             let (key, ()) = row.map(|(key, _)| (key, ())).map_err(fault)?;
             match key.value().strip_prefix(&prefix) {
                 Some(key) => keys.push(Bytes::copy_from_slice(key)),

@@ -88,3 +88,23 @@ fn transactions() {
     let txn = pb::TxnRequest { success: vec![list], ..Default::default() };
     is_survived("transactions not read", TXN, &txn.encode_to_vec());
 }
+
+/// Transactions that write, and answer with all that there is.
+#[test]
+fn writes() {
+    let put = pb::PutRequest { key: "other".into(), value: "v".into(), ..Default::default() };
+    let requests = [Request::RequestPut(put), Request::RequestRange(everything())];
+    let success = requests.map(|request| pb::RequestOp { request: Some(request) }).into();
+    let txn = pb::TxnRequest { success, ..Default::default() };
+    is_survived("transactions with writes not read", TXN, &txn.encode_to_vec());
+}
+
+/// Puts that answer with the large value before.
+#[test]
+fn previous_values() {
+    let key = "key/00000000".into();
+    let put = pb::PutRequest { key, prev_kv: true, ignore_value: true, ..Default::default() };
+    let success = vec![pb::RequestOp { request: Some(Request::RequestPut(put)) }; 100];
+    let nested = pb::TxnRequest { success, ..Default::default() };
+    is_survived("previous values not read", TXN, &nested.encode_to_vec());
+}

@@ -1,0 +1,118 @@
+//! How much the answer to a write would hold: whoever proposes one makes room for its answer first,
+//! since a write that was carried out cannot be refused any more.
+
+use std::ops::ControlFlow;
+
+use quorate_proto::etcdserverpb::request_op::Request;
+use quorate_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
+use quorate_proto::mvccpb::KeyValue;
+
+use super::decide;
+use super::execute::chosen;
+use crate::command::Command;
+use crate::mvcc::View;
+use crate::mvcc::range::RowSink;
+use crate::{Error, KeyRange, RecordRef, Tally};
+
+/// What the rows of an answer take.
+struct Measured<'a> {
+    view: &'a View,
+    bytes: usize,
+    /// What was put before in the same transaction: any range behind may show it.
+    written: usize,
+}
+
+impl Measured<'_> {
+    fn add(&mut self, bytes: usize) {
+        self.view.keep(bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl RowSink for Measured<'_> {
+    fn row(&mut self, row: RecordRef<'_>) -> ControlFlow<()> {
+        // While it is encoded, all of it is there twice.
+        self.add(size_of::<KeyValue>() + 2 * (row.key.len() + row.value.len()));
+        ControlFlow::Continue(())
+    }
+}
+
+impl View {
+    /// Bytes that the keys and values in the answer to a write would take if it was executed now,
+    /// about. Says to this view's reader what is kept as it finds it, and ends early for one that
+    /// gives up. A write that would be refused answers nothing.
+    ///
+    /// # Errors
+    /// The write would be refused, or the database cannot be read.
+    pub fn measure(&self, command: &Command) -> Result<usize, Error> {
+        let mut measured = Measured { view: self, bytes: 0, written: 0 };
+        match command {
+            Command::Put(put) => measured.put(put)?,
+            Command::DeleteRange(delete) if delete.prev_kv => {
+                let range = KeyRange::from_wire(delete.key.clone(), delete.range_end.clone());
+                measured.walk(&range)?;
+            }
+            Command::Txn(txn) if txn.success.iter().chain(&txn.failure).any(answers_rows) => {
+                let path = decide(self, txn, &mut Tally::default())?;
+                measured.txn(txn, &mut path.into_iter())?;
+            }
+            _ => {}
+        }
+        Ok(measured.bytes)
+    }
+}
+
+impl Measured<'_> {
+    fn walk(&mut self, range: &KeyRange) -> Result<(), Error> {
+        let view = self.view;
+        view.walk(range, view.revision, true, &mut |row| self.row(row))?;
+        Ok(())
+    }
+
+    fn put(&mut self, put: &PutRequest) -> Result<(), Error> {
+        if put.prev_kv {
+            self.walk(&KeyRange::single(put.key.clone()))?;
+            self.add(2 * self.written);
+        }
+        self.written += put.key.len() + put.value.len();
+        Ok(())
+    }
+
+    fn txn(
+        &mut self,
+        txn: &TxnRequest,
+        path: &mut impl Iterator<Item = bool>,
+    ) -> Result<(), Error> {
+        for op in chosen(txn, path).1 {
+            match &op.request {
+                Some(Request::RequestRange(range)) => {
+                    self.view.check_revision(range.revision)?;
+                    self.view.range(range, false, self)?;
+                    self.add(2 * self.written);
+                }
+                Some(Request::RequestPut(put)) => self.put(put)?,
+                Some(Request::RequestDeleteRange(delete)) if delete.prev_kv => {
+                    let end = delete.range_end.clone();
+                    self.walk(&KeyRange::from_wire(delete.key.clone(), end))?;
+                    self.add(2 * self.written);
+                }
+                Some(Request::RequestTxn(nested)) => self.txn(nested, path)?,
+                Some(Request::RequestDeleteRange(_)) | None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the answer to an operation may have rows.
+fn answers_rows(op: &RequestOp) -> bool {
+    match &op.request {
+        Some(Request::RequestRange(range)) => !range.count_only,
+        Some(Request::RequestPut(put)) => put.prev_kv,
+        Some(Request::RequestDeleteRange(delete)) => delete.prev_kv,
+        Some(Request::RequestTxn(nested)) => {
+            nested.success.iter().chain(&nested.failure).any(answers_rows)
+        }
+        None => false,
+    }
+}
