@@ -131,7 +131,8 @@ fn plan(mistake: Mistake) -> Plan {
         }
         Mistake::LoseWakeUp => (&[F::PauseReaders], &["watches that catch up", "no end of events"]),
         Mistake::BlockOnLog => (&[F::BlockLogs], &["no write by way of", "does not end"]),
-        Mistake::ReadAtOnce => (&[F::Herd], &["takes too much"]),
+        // Where memory or threads lack first is seen in either.
+        Mistake::ReadAtOnce => (&[F::Herd], &["takes too much", "no write by way of"]),
         Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
         Mistake::LeakBudget => (&[F::IgnoreAnswers], EXHAUSTED),
         Mistake::KeepLog => (&[F::SilentConnections], &["takes too much"]),

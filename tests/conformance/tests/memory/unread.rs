@@ -99,12 +99,16 @@ fn writes() {
     is_survived("transactions with writes not read", TXN, &txn.encode_to_vec());
 }
 
-/// Puts that answer with the large value before.
+/// Puts that answer with the large values before.
 #[test]
 fn previous_values() {
-    let key = "key/00000000".into();
-    let put = pb::PutRequest { key, prev_kv: true, ignore_value: true, ..Default::default() };
-    let success = vec![pb::RequestOp { request: Some(Request::RequestPut(put)) }; 100];
-    let nested = pb::TxnRequest { success, ..Default::default() };
-    is_survived("previous values not read", TXN, &nested.encode_to_vec());
+    let puts = (0..60).map(|number| pb::PutRequest {
+        key: format!("key/{number:08}").into(),
+        prev_kv: true,
+        ignore_value: true,
+        ..Default::default()
+    });
+    let ops = puts.map(|put| pb::RequestOp { request: Some(Request::RequestPut(put)) });
+    let txn = pb::TxnRequest { success: ops.collect(), ..Default::default() };
+    is_survived("previous values not read", TXN, &txn.encode_to_vec());
 }
