@@ -44,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that a client may send on a stream and on a connection before we have read any. What we
 /// have not read is not in the memory budget: it is what waits for room there.
 const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 512 << 10;
 /// The same for another member.
 const MEMBER_STREAM_WINDOW: u32 = 2 << 20;
 const MEMBER_CONNECTION_WINDOW: u32 = 4 << 20;
