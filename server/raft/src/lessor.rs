@@ -147,7 +147,9 @@ impl Lessor {
     /// A lease began.
     pub(crate) fn granted(&self, id: i64, ttl: i64) {
         if let Some(inner) = self.primary.lock().as_mut() {
-            inner.set(id, ttl, Instant::now() + seconds(ttl));
+            // While this member is not seen to lead, no time passes for this lease either.
+            let from = inner.unseen.unwrap_or_else(Instant::now);
+            inner.set(id, ttl, from + seconds(ttl));
             self.earlier.notify_one();
         }
     }
@@ -347,8 +349,11 @@ mod tests {
         assert_eq!(lessor.renew(1).await, Renewal::NotPrimary);
         let ends = tokio::time::timeout(Duration::from_secs(60), lessor.expired());
         assert!(ends.await.is_err(), "nobody could renew it");
+        lessor.granted(2, 10);
         lessor.promote(4, Duration::ZERO);
         assert_eq!(remaining(), Some(4));
+        let granted = lessor.primary.lock().as_ref().unwrap().leases[&2].deadline;
+        assert_eq!(granted, Instant::now() + Duration::from_secs(10), "it has its time, no more");
         lessor.suspend(5);
         assert_eq!(remaining(), None, "its term is over");
         lessor.promote(6, Duration::ZERO);
