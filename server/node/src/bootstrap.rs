@@ -112,13 +112,13 @@ pub(crate) async fn identify(
     if founding.is_forced {
         tracing::warn!("--force-new-cluster is of no meaning: the data directory is empty");
     }
-    let (cluster_id, member_id, founders) = match founding.is_existing {
+    let (cluster_id, member_id, founders, others) = match founding.is_existing {
         true => join(founding, &dial).await?,
         false => found(founding, &dial).await?,
     };
     let identity = Identity { cluster_id, member_id, incarnation: incarnation(0, rand::random()) };
     data_dir.set_identity(identity, founders)?;
-    Ok((identity, origin(data_dir.founders())))
+    Ok((identity, origin(data_dir.founders(), others)))
 }
 
 /// A member that is who it was.
@@ -131,7 +131,12 @@ fn return_to(
         tracing::warn!("the discovery service is not asked: this member has its cluster already");
     }
     if !founding.is_forced {
-        return Ok((identity, origin(data_dir.founders())));
+        // Should its first start have ended before it heard of its cluster.
+        let others = match &founding.source {
+            Source::Listed(listed) => listed.iter().map(|(_, url)| url.clone()).collect(),
+            Source::Srv { .. } | Source::Registry(_) => Vec::new(),
+        };
+        return Ok((identity, origin(data_dir.founders(), others)));
     }
     // Those who knew it as it was must see that it goes on without them.
     let generation = generation(identity.incarnation) + 1;
@@ -140,9 +145,10 @@ fn return_to(
     Ok((identity, Origin::Forced(founders::texts(&founding.peer_urls))))
 }
 
-fn origin(founders: &Founders) -> Origin {
+/// How this member came to its cluster; `others` are URLs of members, if that is known.
+fn origin(founders: &Founders, others: Vec<Url>) -> Origin {
     if founders.is_empty() {
-        return Origin::Joined;
+        return Origin::Joined(founders::texts(&others));
     }
     let peer = |urls: &Vec<String>| Peer { peer_urls: urls.clone(), is_learner: false };
     let founders: BTreeMap<u64, Peer> =
@@ -166,21 +172,20 @@ async fn named(founding: &Founding) -> Result<ByName, BootstrapError> {
     }
 }
 
-/// Joins a cluster that exists; returns its id and this member's.
-async fn join(
-    founding: &Founding,
-    dial: &Arc<dyn Dial>,
-) -> Result<(u64, u64, Founders), BootstrapError> {
-    let members = named(founding).await?;
+/// The ids of a cluster and of this member, all founders if it is one, and the URLs of others.
+type Found = (u64, u64, Founders, Vec<Url>);
+
+/// Joins a cluster that exists.
+async fn join(founding: &Founding, dial: &Arc<dyn Dial>) -> Result<Found, BootstrapError> {
+    let mut members = named(founding).await?;
     let (cluster_id, member_id) = ask::find_existing(dial, &members, &founding.name).await?;
-    Ok((cluster_id, member_id, Founders::new()))
+    members.remove(&founding.name);
+    let others = members.into_values().flatten().collect();
+    Ok((cluster_id, member_id, Founders::new(), others))
 }
 
-/// Founds a cluster; returns its id, this member's, and all founders.
-async fn found(
-    founding: &Founding,
-    dial: &Arc<dyn Dial>,
-) -> Result<(u64, u64, Founders), BootstrapError> {
+/// Founds a cluster.
+async fn found(founding: &Founding, dial: &Arc<dyn Dial>) -> Result<Found, BootstrapError> {
     let Founding { name, peer_urls, token, .. } = founding;
     let (own, members): (Vec<Url>, Vec<Vec<Url>>) = match &founding.source {
         Source::Registry(registry) => {
@@ -202,7 +207,7 @@ async fn found(
     let (cluster_id, member_id) = (cluster_id(&founders), founder_id(&own, token));
     let others: Vec<Url> = members.into_iter().filter(|urls| *urls != own).flatten().collect();
     ask::refuse_known(dial, &others, cluster_id, member_id).await?;
-    Ok((cluster_id, member_id, founders))
+    Ok((cluster_id, member_id, founders, others))
 }
 
 /// Refuses URLs that are not those that the others are told.

@@ -8,11 +8,13 @@ use parking_lot::Mutex;
 use quorate_raft::{BoxFuture, Connection, Dial};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::config::ClientTls;
 use crate::config::url::{Scheme, Url};
+use crate::listen::keepalive;
 use crate::tls::{Tls, TlsError};
 
 /// Time that a server has to answer our hello.
@@ -44,6 +46,8 @@ impl Inner {
             Scheme::Http | Scheme::Https => {
                 let stream = TcpStream::connect(url.authority()).await?;
                 stream.set_nodelay(true)?;
+                // Others may call over it, who may be gone without a word.
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
                 Box::new(stream)
             }
             Scheme::Unix | Scheme::Unixs => Box::new(UnixStream::connect(url.authority()).await?),

@@ -4,6 +4,7 @@ mod authority;
 mod frames;
 mod huffman;
 mod incoming;
+mod lending;
 mod places;
 mod serve;
 mod traffic;
@@ -21,7 +22,7 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use crate::config::Ports;
 use crate::config::url::{BindAddress, Url};
 pub(crate) use places::Places;
-pub(crate) use serve::{Acceptor, Certificates, Connections};
+pub(crate) use serve::{Acceptor, Certificates, Connections, keepalive};
 
 /// Connections that the system keeps while we do not accept them.
 const BACKLOG: u32 = 1024;

@@ -173,9 +173,9 @@ impl Running {
         let api = Arc::new(api);
         let (clients, peers) = (Connections::default(), Connections::default());
         let acceptor = |connections: &Connections| {
-            let (api, peers) = (api.clone(), member.peer_service());
+            let (api, member) = (api.clone(), member.clone());
             let (tls, places) = (tls.clone(), places.clone());
-            Acceptor::new(api, peers, &config.ports, tls, places, connections.clone())
+            Acceptor::new(api, member, &config.ports, tls, places, connections.clone())
         };
         let (for_clients, for_peers) = (acceptor(&clients), acceptor(&peers).for_members());
         let serve = |port: Port| {
@@ -190,6 +190,8 @@ impl Running {
         let (early, late): (Vec<_>, Vec<_>) =
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         early.into_iter().for_each(serve);
+        let is_plain = config.ports.peers.iter().any(|url| !url.scheme.is_secure());
+        member.lend(for_peers.lender(is_plain));
         tokio::select! {
             // What is asked of a member that is excluded fails: that is not why it does not start.
             biased;

@@ -145,13 +145,14 @@ impl OpenRaft {
 
     /// What the leader says is the index of a read; nothing when it does not, or leads no more.
     async fn read_index_of(&self, leader: u64) -> Option<u64> {
-        let mut client = self.links.to(leader)?.control;
+        let link = self.links.to(leader)?;
+        let mut client = link.control.clone();
         let reads = self.reads.lock().take().filter(|(to, _)| *to == leader);
         let mut reads = reads.map_or_else(Standing::new, |(_, reads)| reads);
         let open = async move |requests| client.read_index(requests).await;
         let asked = reads.ask(open, pb::ReadIndexRequest {});
         let reply = match tokio::time::timeout(READ_INDEX_WITHIN, asked).await {
-            Ok(reply) => reply.inspect_err(|error| self.links.notice().read(error)).ok()?,
+            Ok(reply) => reply.inspect_err(|error| link.heed(error)).ok()?,
             Err(_) => {
                 self.links.renew(leader);
                 return None;

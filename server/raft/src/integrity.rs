@@ -106,7 +106,10 @@ impl Integrity {
                 hash.compacted == mine.compact_revision && hash.hash != mine.hash
             })
         };
-        let found = self.hash_elsewhere(mine.revision, self.others()).await;
+        // Whoever may lend a connection must not end this member.
+        let is_proven = |id: &u64| self.links.to(*id).is_some_and(|link| link.is_proven());
+        let others = self.others().into_iter().filter(is_proven).collect();
+        let found = self.hash_elsewhere(mine.revision, others).await;
         let members: Vec<String> = found
             .iter()
             .filter(|found| differing(found))

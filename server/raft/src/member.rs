@@ -26,10 +26,12 @@ use crate::flusher::Flusher;
 use crate::integrity::{Inconsistent, Integrity};
 use crate::leadership::beat;
 use crate::metrics::Metrics;
-use crate::network::Dial;
+use crate::network::lend::lend;
 use crate::network::links::Links;
+use crate::network::loans::Loan;
 use crate::network::probe::probe;
 use crate::network::server::PeerService;
+use crate::network::{Dial, Serve};
 use crate::peer::Inner;
 use crate::progress::Progress;
 use crate::quota::{self, Quota};
@@ -75,6 +77,8 @@ pub struct Member {
     proposal_bytes: AtomicUsize,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// URLs at which there may be members, for one that has yet to hear of them.
+    acquaintances: Vec<String>,
     on_fault: OnFault,
     _data_dir: DataDir,
 }
@@ -91,6 +95,10 @@ impl Member {
         on_fault: OnFault,
     ) -> Result<Self, StartError> {
         let fault = on_fault.clone();
+        let acquaintances = match &origin {
+            Origin::Joined(urls) => urls.clone(),
+            Origin::Founded(_) | Origin::Forced(_) => Vec::new(),
+        };
         let parts = assemble(&data_dir, identity, origin, &options, dial, fault).await?;
         let inner = parts.inner;
         let member = Self {
@@ -108,6 +116,7 @@ impl Member {
             proposal_bytes: AtomicUsize::new(0),
             tasks: inner.tasks.clone(),
             stop: CancellationToken::new(),
+            acquaintances,
             inner,
             on_fault,
             _data_dir: data_dir,
@@ -119,6 +128,24 @@ impl Member {
     /// What other members call, to be served where they reach this one.
     pub fn peer_service(&self) -> PeerServer<PeerService> {
         PeerService::mount(self.inner.clone())
+    }
+
+    /// Lends connections to the other members, to be served by `serve`, until this one parts.
+    pub fn lend(&self, serve: Arc<dyn Serve>) {
+        let (links, tasks) = (self.links.clone(), self.tasks.clone());
+        let lending = lend(links, serve, self.acquaintances.clone(), tasks);
+        let stop = self.inner.stop.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(lending).await });
+    }
+
+    /// Lets in who asks with these headers to lend a connection. Whether it has shown a certificate
+    /// decides what is believed of what is answered over it.
+    ///
+    /// # Errors
+    /// Why it is not let in, as for a call.
+    pub fn borrow(&self, headers: http::HeaderMap, is_proven: bool) -> Result<Loan, String> {
+        let loan = Loan::new(&self.inner, headers, is_proven);
+        loan.map_err(|refusal| refusal.message().to_owned())
     }
 
     /// The bytes that may be in flight.

@@ -11,6 +11,10 @@
 //! passed on for clients. [`server::PeerService`] answers those who say that they mean this member
 //! of this cluster, and whose data directory is the one that the cluster knows.
 //!
+//! A member that others do not reach at its URLs, or that does not reach others, is called over
+//! connections that are opened by who is called: [`lend`] opens them, [`loans`] takes them, and
+//! [`way`] says when.
+//!
 //! How bytes get from one machine to another is not known here: [`Dial`] makes connections, and
 //! whoever runs the member accepts them.
 
@@ -22,13 +26,16 @@ mod counted;
 pub(crate) mod describe;
 pub(crate) mod forward;
 pub(crate) mod guard;
+pub(crate) mod lend;
 pub(crate) mod links;
+pub(crate) mod loans;
 pub(crate) mod metrics;
 pub(crate) mod probe;
 mod reach;
 pub(crate) mod server;
 pub(crate) mod standing;
 pub(crate) mod transfer;
+pub(crate) mod way;
 
 use std::io;
 
@@ -53,6 +60,18 @@ pub trait Dial: Send + Sync + 'static {
     fn dial(&self, url: String) -> BoxFuture<'static, io::Result<Box<dyn Connection>>>;
 }
 
+/// Serves calls on connections that this member has opened itself and lends to others.
+pub trait Serve: Send + Sync + 'static {
+    /// Begins to serve.
+    fn serve(&self, connection: Box<dyn Connection>);
+
+    /// Whether who is at this URL may call: over a connection to it, nobody shows more of itself.
+    fn admits(&self, url: &str) -> bool;
+}
+
+/// What a request asks for that lends a connection.
+pub const LENDING: &str = "quorate-lending";
+
 /// Names of the headers of every call.
 pub(crate) mod header {
     /// The cluster's id.
@@ -61,4 +80,6 @@ pub(crate) mod header {
     pub(crate) const FROM: &str = "quorate-from";
     /// The member that is meant.
     pub(crate) const TO: &str = "quorate-to";
+    /// With a connection that is lent: the number of the process that lends it.
+    pub(crate) const LENDER: &str = "quorate-lender";
 }

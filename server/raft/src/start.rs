@@ -103,8 +103,9 @@ pub enum StartError {
 pub enum Origin {
     /// It founds the cluster together with others, who are all told the same.
     Founded(BTreeMap<u64, Peer>),
-    /// It was added to a cluster that exists, and waits to be called by its leader.
-    Joined,
+    /// It was added to a cluster that exists, and waits to be called by its leader. At these URLs
+    /// there may be other members.
+    Joined(Vec<String>),
     /// Whatever the data directory says of others, it is from now on the only member. These are
     /// its peer URLs if the data directory does not say them.
     Forced(Vec<String>),

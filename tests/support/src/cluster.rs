@@ -97,6 +97,12 @@ impl Cluster {
         cluster
     }
 
+    /// Has a member, which is not running yet, say that it is reached at another port than its own.
+    pub fn advertise(&mut self, member: usize, port: u16) {
+        self.members[member].set_advertised_port(port);
+        self.name_origin();
+    }
+
     /// Like [`new`](Self::new); the members speak to each other over TLS, with certificates of one
     /// authority.
     ///

@@ -82,6 +82,11 @@ impl<I> Incoming<I> {
         Self { io, frames, held, ready: said, traffic }
     }
 
+    /// What lies beneath. None when something came that was not read.
+    pub(super) fn into_bare(self) -> Option<I> {
+        (self.ready.is_empty() && self.held.is_empty()).then_some(self.io)
+    }
+
     /// Gives what is ready.
     fn give(&mut self, out: &mut ReadBuf<'_>) {
         let length = self.ready.len().min(out.remaining());

@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use quorate_api::ApiService;
 use quorate_proto::peer::peer_server::PeerServer;
-use quorate_raft::PeerService;
+use quorate_raft::{Connection, Member, PeerService};
 use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::incoming::{Incoming, Protocol, hear};
+use super::lending::{Slot, is_offer};
 use super::places::Places;
 use super::traffic::{Asked, Received, Traffic, Waiting};
 use super::{Port, Role, Socket};
@@ -72,6 +73,11 @@ const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 static BROKEN: Seldom = Seldom::new(BROKEN_PAUSE);
 static NOT_ACCEPTED: Seldom = Seldom::new(BROKEN_PAUSE);
 
+/// How the system looks whether the other end of a connection still exists.
+pub(crate) fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE)
+}
+
 /// Runs what belongs to connections where shutdown can wait for it.
 #[derive(Clone)]
 struct Tracked(TaskTracker);
@@ -90,12 +96,22 @@ where
 #[derive(Clone)]
 pub(crate) struct Acceptor {
     api: Arc<ApiService>,
+    member: Arc<Member>,
     peers: PeerServer<PeerService>,
     http1: http1::Builder,
     http2: http2::Builder<Tracked>,
     tls: Certificates,
     places: Places,
     connections: Connections,
+}
+
+/// What is known of who is at the other end of a connection.
+#[derive(Clone, Copy)]
+struct Caller {
+    /// None over a socket in the file system, and where this member has opened the connection.
+    remote: Option<IpAddr>,
+    /// Whether it has shown a certificate.
+    is_proven: bool,
 }
 
 /// Connections that end together.
@@ -157,7 +173,7 @@ impl Acceptor {
     /// Serves what becomes part of `connections`.
     pub(crate) fn new(
         api: Arc<ApiService>,
-        peers: PeerServer<PeerService>,
+        member: Arc<Member>,
         ports: &Ports,
         tls: Certificates,
         places: Places,
@@ -176,7 +192,8 @@ impl Acceptor {
             .max_pending_accept_reset_streams(RESETS_MAX)
             .keep_alive_interval(ports.ping_interval)
             .keep_alive_timeout(ports.ping_timeout);
-        Self { api, peers, http1, http2, tls, places, connections }
+        let peers = member.peer_service();
+        Self { api, member, peers, http1, http2, tls, places, connections }
     }
 
     /// The same for members: the limits and pings that are set are for clients.
@@ -224,10 +241,9 @@ impl Acceptor {
     }
 
     fn tcp(&self, stream: TcpStream, remote: IpAddr, port: &Port, place: OwnedSemaphorePermit) {
-        let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
         let set = stream
             .set_nodelay(true)
-            .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
+            .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive()));
         if let Err(error) = set {
             // The client is gone already.
             tracing::debug!(%error, "cannot set up a connection");
@@ -273,7 +289,7 @@ impl Acceptor {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(tls) = self.tls.of(role).filter(|_| secure) else {
-            return self.http(io, remote, role).await;
+            return self.http(io, Caller { remote, is_proven: false }, role).await;
         };
         let handshake = TlsAcceptor::from(tls.current()).accept(io);
         let io = match self.in_time(handshake).await {
@@ -287,13 +303,23 @@ impl Acceptor {
                 return reject(Some(remote), role, &error);
             }
         }
-        self.http(io, remote, role).await;
+        let is_proven = io.get_ref().1.peer_certificates().is_some();
+        self.http(io, Caller { remote, is_proven }, role).await;
     }
 
-    async fn http<I>(&self, mut io: I, remote: Option<IpAddr>, role: Role)
+    /// Serves other members on a connection that this one has opened.
+    pub(super) fn serve_lent(&self, connection: Box<dyn Connection>) {
+        let (acceptor, caller) = (self.clone(), Caller { remote: None, is_proven: false });
+        self.connections.tasks.spawn(async move {
+            acceptor.http(connection, caller, Role::Peers).await;
+        });
+    }
+
+    async fn http<I>(&self, mut io: I, caller: Caller, role: Role)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let remote = caller.remote;
         let (protocol, said) = match self.in_time(hear(&mut io)).await {
             Some(Ok(heard)) => heard,
             Some(Err(error)) => return tracing::debug!(%error, "a connection ended"),
@@ -302,13 +328,23 @@ impl Acceptor {
         let traffic = Arc::new(Traffic::default());
         let io = TokioIo::new(Incoming::new(io, protocol, said, traffic.clone()));
         let account = self.api.account();
+        let lent = Slot::default();
         let service = service_fn(|mut request: hyper::Request<Body>| {
             request.extensions_mut().insert(account.clone());
             let (api, mut peers) = (self.api.clone(), self.peers.clone());
             let asked = Asked::new(&traffic);
             let waiting = Waiting::new(asked.clone());
+            let request = match role == Role::Peers && is_offer(&request) {
+                true => Err(lent.answer(&self.member, request, caller.is_proven)),
+                false => Ok(request.map(|body| Received::new(body, asked))),
+            };
             async move {
-                let request = request.map(|body| Received::new(body, asked));
+                let request = match request {
+                    Ok(request) => request,
+                    Err(answer) => {
+                        return Ok(answer.map(|body| waiting.answer(Either::Right(body))));
+                    }
+                };
                 let answer = match role {
                     Role::Clients => api.serve(request).await,
                     Role::ClientsWithoutPages => api.serve_grpc_alone(request).await,
@@ -318,17 +354,17 @@ impl Acceptor {
                     Role::Peers => match peers.call(request).await {
                         Ok(answer) => {
                             let answer = answer.map(|body| waiting.answer(Either::Right(body)));
-                            return Ok::<_, Infallible>(answer);
+                            return Ok(answer);
                         }
                         Err(never) => match never {},
                     },
                 };
-                Ok(answer.map(|body| waiting.answer(Either::Left(body))))
+                Ok::<_, Infallible>(answer.map(|body| waiting.answer(Either::Left(body))))
             }
         });
         let ended = match protocol {
             Protocol::Http1 => {
-                let connection = self.http1.serve_connection(io, service);
+                let connection = self.http1.serve_connection(io, service).with_upgrades();
                 self.drive(connection, |connection| connection.graceful_shutdown(), &traffic).await
             }
             Protocol::Http2 => {
@@ -336,8 +372,11 @@ impl Acceptor {
                 self.drive(connection, |connection| connection.graceful_shutdown(), &traffic).await
             }
         };
-        if let Err(error) = ended {
-            broken(remote, role, &error);
+        match ended {
+            Ok(()) => {
+                self.connections.stop.run_until_cancelled(lent.keep::<I>()).await;
+            }
+            Err(error) => broken(remote, role, &error),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::AnyError;
 use openraft::errors::{NetworkError, RPCError, Unreachable};
-use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use prost::Message;
 use quorate_proto::peer as pb;
 use tokio::sync::{mpsc, watch};
@@ -44,7 +44,7 @@ where
     let Some(first) = unless_silent(&mut requests, &mut flow).await else {
         return Ok(stream::empty().left_stream());
     };
-    let reached = first.prev_log_id.map_or(0, |id| id.index());
+    let (mine, reached) = (first.vote, first.prev_log_id.map_or(0, |id| id.index()));
     let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
     let sent = codec::last_of(&first);
     sender.try_send(to_wire(first)).expect("the queue is empty");
@@ -54,7 +54,7 @@ where
     let (sender, heard) = (Some(sender), Instant::now());
     let exchange =
         Exchange { requests, flow, reached, sender, replies, owed: 1, sent, heard, stall };
-    let appended = stream::unfold(Some(exchange), |exchange| async {
+    let appended = stream::unfold(Some(exchange), move |exchange| async move {
         let mut exchange = exchange?;
         match exchange.next().await? {
             Ok(reply) => match codec::reply_from_wire(reply) {
@@ -63,6 +63,12 @@ where
                     Some((Err(failed(&status)), None))
                 }
                 reply => {
+                    let reply = reply.and_then(|reply| match &reply {
+                        Err(StreamAppendError::HigherVote(vote)) => {
+                            codec::check_term(vote, &mine).map(|()| reply)
+                        }
+                        _ => Ok(reply),
+                    });
                     if let Ok(Ok(Some(id))) = &reply {
                         exchange.reached = id.index();
                     }

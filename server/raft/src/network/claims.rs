@@ -14,12 +14,13 @@ use quorate_proto::peer::member_change::Change;
 use tonic::{Request, Status};
 
 use super::codec;
+use super::links::Link;
 use crate::peer::Inner;
 use crate::types::{LogId, Payload, TypeConfig, Vote, position};
 
 /// No cluster holds so many elections while one member is away. Every term that is taken in is
 /// kept, and a term beyond all others would leave none for the next election.
-const TERMS_AHEAD_MAX: u64 = 1 << 28;
+pub(crate) const TERMS_AHEAD_MAX: u64 = 1 << 28;
 /// Peer URLs of one member, and the bytes of one.
 const URLS_MAX: usize = 256;
 const URL_BYTES_MAX: usize = 4096;
@@ -169,7 +170,7 @@ pub(crate) fn acknowledged(
 /// Whether the leader itself says that this member had acknowledged the log up to `index`, on a
 /// connection that proves who answers: whoever sent the heartbeat may be anybody.
 pub(crate) async fn confirmed(inner: &Inner, leader: u64, vote: &Vote, index: u64) -> bool {
-    let Some(link) = inner.links.to(leader) else { return false };
+    let Some(link) = inner.links.to(leader).filter(Link::is_proven) else { return false };
     let mut client = link.control;
     let vote = Some(codec::vote_to_wire(vote));
     let asked = client.acknowledged(Request::new(pb::AcknowledgedRequest { vote }));

@@ -104,7 +104,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let error = AnyError::error("no quorum answers: another leader may be elected");
             return Err(RPCError::Unreachable(Unreachable::new(&error)));
         }
-        let last = codec::last_of(&request);
+        let (mine, last) = (request.vote, codec::last_of(&request));
         let Link { mut control, metrics, .. } = self.route.link()?;
         let started = Instant::now();
         // As in etcd: late is what says that this member has no time for its heartbeats.
@@ -120,7 +120,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let reply = reply?;
         self.beaten = Some(started);
         metrics.round_trip.observe(started.elapsed().as_secs_f64());
-        codec::response_from_wire(reply, last).map_err(|error| malformed(&error))
+        let response = codec::response_from_wire(reply, last).map_err(|e| malformed(&e))?;
+        if let AppendEntriesResponse::HigherVote(vote) = &response {
+            codec::check_term(vote, &mine).map_err(|e| malformed(&e))?;
+        }
+        Ok(response)
     }
 
     fn stream_append<'s, S>(
@@ -157,7 +161,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let mut client = self.route.link()?.control;
         let call = client.vote(codec::vote_request_to_wire(&request)).map_ok(Response::into_inner);
         let reply = self.route.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
-        codec::vote_response_from_wire(reply).map_err(|error| malformed(&error))
+        voted(reply, &request.vote)
     }
 
     async fn pre_vote(
@@ -169,7 +173,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let call =
             client.pre_vote(codec::vote_request_to_wire(&request)).map_ok(Response::into_inner);
         let reply = self.route.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
-        codec::vote_response_from_wire(reply).map_err(|error| malformed(&error))
+        voted(reply, &request.vote)
     }
 
     async fn full_snapshot(
@@ -184,6 +188,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let transfer = self.route.links.metrics().peers.begin_sending(self.route.target);
         let sent = super::transfer::send(client, vote, snapshot, cancel).await;
         let sent = sent.inspect_err(|_| self.route.links.renew(self.route.target))?;
+        codec::check_term(&sent.vote, &vote).map_err(|e| streaming(malformed(&e)))?;
         // Otherwise the other member follows a later leader.
         if sent.vote == vote {
             transfer.arrived();
@@ -204,6 +209,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let reply = self.route.call(RPCTypes::TransferLeader, option.hard_ttl(), call).await?;
         codec::transferred_from_wire(reply, &request).map_err(|error| malformed(&error))
     }
+}
+
+fn voted(reply: pb::VoteReply, mine: &Vote) -> Result<VoteResponse<TypeConfig>, Error> {
+    let response = codec::vote_response_from_wire(reply).map_err(|error| malformed(&error))?;
+    codec::check_term(&response.vote, mine).map_err(|error| malformed(&error))?;
+    Ok(response)
 }
 
 fn streaming(error: Error) -> StreamingError<TypeConfig> {

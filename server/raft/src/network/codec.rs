@@ -10,6 +10,7 @@ use quorate_proto::peer as pb;
 use quorate_storage::wal;
 
 use super::REQUEST_BYTES_MAX;
+use super::claims::TERMS_AHEAD_MAX;
 use crate::types::{LogId, Payload, TypeConfig, Vote, from_wal, log_id, position, to_wal};
 
 /// What is wrong with a message.
@@ -156,6 +157,15 @@ pub(crate) fn reply_from_wire(
         Outcome::HigherVote(vote) => {
             Ok(Err(StreamAppendError::HigherVote(vote_from_wire(Some(vote))?)))
         }
+    }
+}
+
+/// Refuses a vote in a reply whose term no member can have: one that is taken in stays.
+pub(crate) fn check_term(vote: &Vote, mine: &Vote) -> Result<(), Malformed> {
+    let (term, mine) = (vote.leader_id.term, mine.leader_id.term);
+    match term.saturating_sub(mine) > TERMS_AHEAD_MAX {
+        true => Err(Malformed(format!("term {term} is too far ahead of {mine}"))),
+        false => Ok(()),
     }
 }
 

@@ -6,21 +6,54 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use super::Connection;
+use super::loans::Taken;
 use super::metrics::LinkMetrics;
+use crate::consensus::BoxFuture;
 
 /// A connection to another member, counted as long as it lasts.
 pub(crate) struct Counted {
     inner: Box<dyn Connection>,
     metrics: Arc<LinkMetrics>,
+    lent: Option<Lent>,
+}
+
+/// What ends with a connection that was lent, and what ends it.
+struct Lent {
+    _held: oneshot::Sender<()>,
+    /// None once it is over.
+    until: Option<BoxFuture<'static, ()>>,
+}
+
+impl Lent {
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        if let Some(until) = &mut self.until
+            && until.as_mut().poll(context).is_ready()
+        {
+            self.until = None;
+        }
+        self.until.is_none()
+    }
 }
 
 impl Counted {
     /// Counts a connection that was just made.
     pub(crate) fn new(inner: Box<dyn Connection>, metrics: Arc<LinkMetrics>) -> Self {
         metrics.opened();
-        Self { inner, metrics }
+        Self { inner, metrics, lent: None }
+    }
+
+    /// Counts a connection that another member has lent, and that ends when `until` does.
+    pub(crate) fn lent(
+        taken: Taken,
+        until: BoxFuture<'static, ()>,
+        metrics: Arc<LinkMetrics>,
+    ) -> Self {
+        let mut counted = Self::new(taken.connection, metrics);
+        counted.lent = Some(Lent { _held: taken.held, until: Some(until) });
+        counted
     }
 }
 
@@ -42,6 +75,10 @@ impl AsyncRead for Counted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.lent.as_mut().is_some_and(|lent| lent.is_over(context)) {
+            // As if the other member had ended it.
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
         self.metrics.received_bytes.inc_by(float(buffer.filled().len() - before));

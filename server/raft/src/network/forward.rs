@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, Streaming};
 
-use super::links::{Client, Links};
+use super::links::{Link, Links};
 use crate::types::{Answer, Origin, Payload};
 
 /// Proposals that wait to be sent; whoever comes later waits for room.
@@ -141,6 +141,8 @@ struct Way {
     leader: u64,
     term: u64,
     items: mpsc::Sender<Item>,
+    /// Done when the leader is reached in another way.
+    outdated: CancellationToken,
 }
 
 impl Forwarder {
@@ -198,17 +200,21 @@ impl Forwarder {
     /// The way to the leader of `term`; none when it is no member.
     fn way(&self, leader: u64, term: u64) -> Option<mpsc::Sender<Item>> {
         let mut way = self.way.lock();
-        let same = |way: &&Way| (way.leader, way.term) == (leader, term) && !way.items.is_closed();
+        let same = |way: &&Way| {
+            let is_usable = !way.items.is_closed() && !way.outdated.is_cancelled();
+            (way.leader, way.term) == (leader, term) && is_usable
+        };
         if let Some(way) = way.as_ref().filter(same) {
             return Some(way.items.clone());
         }
         // That to an earlier leader ends when nobody holds it.
         *way = None;
-        let client = self.links.to(leader)?.requests;
+        let link = self.links.to(leader)?;
+        let outdated = link.outdated.clone();
         let (items, receiver) = mpsc::channel(QUEUE);
         let (links, stop) = (self.links.clone(), self.stop.clone());
-        self.tasks.spawn(run(client, Reign { leader, term }, receiver, links, stop));
-        *way = Some(Way { leader, term, items: items.clone() });
+        self.tasks.spawn(run(link, Reign { leader, term }, receiver, links, stop));
+        *way = Some(Way { leader, term, items: items.clone(), outdated });
         Some(items)
     }
 }
@@ -258,7 +264,7 @@ struct Exchange {
 
 /// Sends what comes until the connection fails, nobody sends any more, or `stop`.
 async fn run(
-    mut client: Client,
+    link: Link,
     reign: Reign,
     mut items: mpsc::Receiver<Item>,
     links: Arc<Links>,
@@ -269,7 +275,7 @@ async fn run(
     let passing = gate.clone();
     let outgoing = ReceiverStream::new(outgoing).take_while(move |_| passing.pass());
     let mut exchange = Exchange::default();
-    let stall = links.stall();
+    let (stall, mut client) = (links.stall(), link.requests.clone());
     let exchanged = async {
         let called = tokio::time::timeout(stall, client.propose(outgoing));
         let replies = called.await.unwrap_or_else(|_| Err(stalled()))?.into_inner();
@@ -277,7 +283,7 @@ async fn run(
     };
     if let Some(Err(error)) = stop.run_until_cancelled(exchanged).await {
         tracing::debug!(%error, "the way to the leader is lost");
-        links.notice().read(&error);
+        link.heed(&error);
         if error.code() == Code::DeadlineExceeded {
             links.renew(reign.leader);
         }

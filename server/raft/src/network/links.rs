@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use quorate_core::store::Shared;
 use quorate_proto::peer::peer_client::PeerClient;
 use quorate_storage::data_dir::Identity;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -21,9 +22,10 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::counted::Counted;
+use super::loans::Lender;
 use super::metrics::{LinkMetrics, PeerMetrics};
-use super::reach::Reach;
-use super::{Dial, MESSAGE_BYTES_MAX, header};
+use super::way::{Line, Way, misled, outwaited};
+use super::{Connection, Dial, MESSAGE_BYTES_MAX, header};
 use crate::consensus::BoxFuture;
 use crate::exclusion::Notice;
 use crate::leadership::Peers;
@@ -84,12 +86,14 @@ impl Interceptor for Identify {
     }
 }
 
-/// Reads in the answers of a member whether the cluster goes on without this one.
+/// Reads in the answers of a member whether it is reached, and whether the cluster goes on without
+/// this one.
 #[derive(Clone)]
 pub(crate) struct Heeding {
     calls: InterceptedService<Channel, Identify>,
-    notice: Notice,
-    reach: Arc<Reach>,
+    /// None where anybody may answer.
+    notice: Option<Notice>,
+    line: Arc<Line>,
 }
 
 type Call = http::Request<tonic::body::Body>;
@@ -106,13 +110,13 @@ impl tower_service::Service<Call> for Heeding {
 
     fn call(&mut self, call: Call) -> Self::Future {
         let (answered, notice) = (self.calls.call(call), self.notice.clone());
-        let reach = self.reach.clone();
+        let line = self.line.clone();
         Box::pin(async move {
-            let answer = answered.await?;
+            let answer = answered.await.inspect_err(|_| line.broken())?;
             // A call that is refused has its status in the headers.
             let status = Status::from_header_map(answer.headers());
-            reach.answered(status.as_ref());
-            if let Some(status) = status {
+            line.answered(status.as_ref(), answer.status().is_success());
+            if let (Some(notice), Some(status)) = (notice, status) {
                 notice.read(&status);
             }
             Ok(answer)
@@ -157,28 +161,84 @@ impl Urls {
     }
 }
 
-/// Tries the URLs of a member, one after the other, each time from the first one.
+/// Makes connections to a member: to its URLs, one after the other, or by taking those that it
+/// lends.
 #[derive(Clone)]
 struct Connector {
     dial: Arc<dyn Dial>,
     urls: Urls,
-    /// How long one URL may take.
-    within: Duration,
+    patience: Duration,
     metrics: Arc<LinkMetrics>,
     /// None of a member that is nobody's yet.
-    reach: Option<Arc<Reach>>,
+    line: Option<Arc<Line>>,
+    /// Done when calls are to go another way. A connection that was lent ends then: they have some
+    /// time before that.
+    outdated: CancellationToken,
 }
 
 impl Connector {
-    fn new(
-        dial: Arc<dyn Dial>,
-        urls: Urls,
-        patience: Duration,
-        metrics: Arc<LinkMetrics>,
-        reach: Option<Arc<Reach>>,
-    ) -> Self {
-        Self { dial, urls, within: patience + DIAL_WITHIN, metrics, reach }
+    /// A connection to the first URL that can be reached, beginning with the one that was last.
+    async fn dial(&self) -> io::Result<Box<dyn Connection>> {
+        let last = self.line.as_ref().and_then(|line| line.way.url());
+        let mut candidates = self.urls.candidates();
+        candidates.sort_by_key(|(url, is_former)| (*is_former, Some(url) != last.as_ref()));
+        let within = self.patience + DIAL_WITHIN;
+        let mut failed = io::Error::other("the member has no peer URL");
+        for (url, is_former) in candidates {
+            match tokio::time::timeout(within, self.dial.dial(url.clone())).await {
+                Ok(Ok(connection)) => {
+                    if !is_former {
+                        self.urls.has_moved();
+                    }
+                    self.line.iter().for_each(|line| line.connected(Some(&url)));
+                    return Ok(connection);
+                }
+                Ok(Err(error)) => {
+                    failed = io::Error::new(error.kind(), format!("{url}: {error}"));
+                }
+                Err(_) => failed = late(format!("{url}: no connection within {within:?}")),
+            }
+        }
+        Err(failed)
     }
+
+    async fn connect(&self) -> io::Result<Counted> {
+        let counted = |connection| Counted::new(connection, self.metrics.clone());
+        let Some(line) = &self.line else { return self.dial().await.map(counted) };
+        line.connecting();
+        let connected = match line.lender {
+            None => tokio::select! {
+                biased;
+                dialled = self.dial() => dialled.map(counted),
+                () = outwaited(&line.way, self.patience) => {
+                    Err(late(format!("no connection within {:?}", self.patience)))
+                }
+            },
+            Some(_) if self.outdated.is_cancelled() => {
+                return Err(late("the member is called at its URL again".to_owned()));
+            }
+            Some(lender) => {
+                let within = self.patience + DIAL_WITHIN;
+                match tokio::time::timeout(within, line.way.loans.take(lender)).await {
+                    Ok(Some(taken)) => {
+                        line.connected(None);
+                        let (outdated, patience) = (self.outdated.clone(), self.patience);
+                        let until = Box::pin(async move {
+                            outdated.cancelled().await;
+                            tokio::time::sleep(patience).await;
+                        });
+                        Ok(Counted::lent(taken, until, self.metrics.clone()))
+                    }
+                    _ => Err(late("the member lends no connections any more".to_owned())),
+                }
+            }
+        };
+        connected.inspect_err(|error| line.not_connected(error))
+    }
+}
+
+fn late(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -191,31 +251,8 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { dial, urls, within, metrics, reach } = self.clone();
-        let connect = async move {
-            let mut failed = io::Error::other("the member has no peer URL");
-            for (url, is_former) in urls.candidates() {
-                match tokio::time::timeout(within, dial.dial(url.clone())).await {
-                    Ok(Ok(connection)) => {
-                        if !is_former {
-                            urls.has_moved();
-                        }
-                        reach.iter().for_each(|reach| reach.connected());
-                        return Ok(TokioIo::new(Counted::new(connection, metrics)));
-                    }
-                    Ok(Err(error)) => {
-                        failed = io::Error::new(error.kind(), format!("{url}: {error}"));
-                    }
-                    Err(_) => {
-                        let text = format!("{url}: no connection within {within:?}");
-                        failed = io::Error::new(io::ErrorKind::TimedOut, text);
-                    }
-                }
-            }
-            reach.iter().for_each(|reach| reach.failed(&failed));
-            Err(failed)
-        };
-        Pin::from(Box::new(connect))
+        let connector = self.clone();
+        Box::pin(async move { connector.connect().await.map(TokioIo::new) })
     }
 }
 
@@ -232,7 +269,30 @@ pub(crate) struct Link {
     /// For what clients of one member ask of another one.
     pub(crate) requests: Client,
     pub(crate) metrics: Arc<LinkMetrics>,
+    /// Done when the member is reached in another way: calls that stay open are to be made anew.
+    pub(crate) outdated: CancellationToken,
+    /// Who lends the connections; none when they are made to the member's URLs.
+    lender: Option<Lender>,
+    way: Arc<Way>,
+    /// Whether the member has answered on them.
+    spoken: Arc<AtomicBool>,
+    /// Where it is noted that the cluster goes on without this member; none where anybody may
+    /// answer.
+    notice: Option<Notice>,
     since: Instant,
+}
+
+impl Link {
+    /// Whether who answers is the member for sure, or as far as its URLs are its own: without a
+    /// certificate, anybody can lend connections in its name.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.lender.is_none_or(|lender| lender.is_proven)
+    }
+
+    /// Reads in a status whether the cluster goes on without this member.
+    pub(crate) fn heed(&self, status: &Status) {
+        self.notice.iter().for_each(|notice| notice.read(status));
+    }
 }
 
 /// What is waited for, and how long.
@@ -255,6 +315,13 @@ pub(crate) struct Flow {
     pub(crate) floor: u64,
 }
 
+/// A member that does not answer at its URLs.
+pub(crate) struct Closed {
+    pub(crate) member: u64,
+    pub(crate) way: Arc<Way>,
+    pub(crate) urls: Vec<String>,
+}
+
 /// The connections of this member to all others.
 pub(crate) struct Links {
     identity: Identity,
@@ -269,8 +336,8 @@ pub(crate) struct Links {
     metrics: Arc<Metrics>,
     links: Mutex<BTreeMap<u64, Link>>,
     flow: watch::Sender<Flow>,
-    /// What was said of the ways to members, however often the connections are made anew.
-    reaches: Mutex<BTreeMap<u64, Arc<Reach>>>,
+    /// How members are reached.
+    ways: Mutex<BTreeMap<u64, Arc<Way>>>,
 }
 
 impl Links {
@@ -295,8 +362,30 @@ impl Links {
             metrics,
             links: Mutex::default(),
             flow: watch::Sender::new(Flow::default()),
-            reaches: Mutex::default(),
+            ways: Mutex::default(),
         }
+    }
+
+    /// What every call to a member says.
+    pub(crate) fn headers(&self, member: u64) -> http::HeaderMap {
+        let mut identify = Identify::new(&self.identity, member, self.store.clone());
+        let request = identify.call(Request::new(())).expect("it refuses nothing");
+        request.into_parts().0.into_headers()
+    }
+
+    /// Opens a connection that is nobody's yet.
+    pub(crate) fn dialer(&self) -> &Arc<dyn Dial> {
+        &self.dial
+    }
+
+    /// How long a connection may be silent, and how long one may take to be made.
+    pub(crate) fn patience(&self) -> (Duration, Duration) {
+        (self.patience, self.patience + DIAL_WITHIN)
+    }
+
+    /// The members, as the log has them.
+    pub(crate) fn peers(&self) -> watch::Receiver<Peers> {
+        self.peers.clone()
     }
 
     /// What streams of entries heed.
@@ -341,15 +430,39 @@ impl Links {
         let peers = self.peers.borrow();
         let urls = &peers.get(&member)?.0.peer_urls;
         let mut links = self.links.lock();
-        if let Some(link) = links.get(&member) {
-            link.urls.learn(urls);
-            return Some(link.clone());
+        match links.get(&member) {
+            Some(link) if link.lender == link.way.lender() => {
+                link.urls.learn(urls);
+                return Some(link.clone());
+            }
+            Some(link) => link.outdated.cancel(),
+            None => {}
         }
         links.retain(|id, _| peers.contains_key(id));
-        self.reaches.lock().retain(|id, _| peers.contains_key(id));
         let link = self.connect(member, urls);
         links.insert(member, link.clone());
         Some(link)
+    }
+
+    /// The ways to `member`; none when it is no member.
+    pub(crate) fn way(&self, member: u64) -> Option<Arc<Way>> {
+        let peers = self.peers.borrow();
+        let mut ways = self.ways.lock();
+        ways.retain(|id, _| peers.contains_key(id));
+        peers.get(&member)?;
+        Some(ways.entry(member).or_insert_with(|| Arc::new(Way::new(member))).clone())
+    }
+
+    /// The members that are not at their URLs.
+    pub(crate) fn closed(&self) -> Vec<Closed> {
+        let peers = self.peers.borrow();
+        let ways = self.ways.lock();
+        let closed = ways.iter().filter(|(_, way)| !way.is_open());
+        let closed = closed.filter_map(|(member, way)| {
+            let urls = peers.get(member)?.0.peer_urls.clone();
+            Some(Closed { member: *member, way: way.clone(), urls })
+        });
+        closed.collect()
     }
 
     /// Gives up the connections to a member that seems to be there and does not answer: something
@@ -358,7 +471,10 @@ impl Links {
     pub(crate) fn renew(&self, member: u64) {
         let mut links = self.links.lock();
         let is_old = |link: &Link| link.since.elapsed() >= self.patience * PATIENCE_RENEW;
-        if links.get(&member).is_some_and(is_old) {
+        if let Some(link) = links.get(&member).filter(|link| is_old(link)) {
+            if !link.spoken.load(Ordering::Relaxed) {
+                misled(&link.way, link.lender);
+            }
             links.remove(&member);
         }
     }
@@ -373,34 +489,47 @@ impl Links {
         self.patience * PATIENCE_STALL
     }
 
-    fn reach(&self, member: u64) -> Arc<Reach> {
-        let mut reaches = self.reaches.lock();
-        reaches.entry(member).or_insert_with(|| Arc::new(Reach::new(member))).clone()
-    }
-
     fn connect(&self, member: u64, urls: &[String]) -> Link {
         let urls = Urls::new(urls);
         let identify = Identify::new(&self.identity, member, self.store.clone());
         let metrics = self.metrics.peers.link(member);
-        let reach = self.reach(member);
-        let client = |patience| {
-            let (dial, metrics, reach) = (self.dial.clone(), metrics.clone(), reach.clone());
-            let (urls, within) = (urls.clone(), self.patience);
-            let connector = Connector::new(dial, urls, within, metrics, Some(reach.clone()));
+        let mut ways = self.ways.lock();
+        let way = ways.entry(member).or_insert_with(|| Arc::new(Way::new(member))).clone();
+        drop(ways);
+        let (lender, spoken) = (way.lender(), Arc::new(AtomicBool::new(false)));
+        let is_proven = lender.is_none_or(|lender| lender.is_proven);
+        let notice = is_proven.then(|| self.notice.clone());
+        let outdated = CancellationToken::new();
+        let client = |patience, outdated: &CancellationToken| {
+            let line = Arc::new(Line::new(way.clone(), lender, spoken.clone()));
+            let connector = Connector {
+                dial: self.dial.clone(),
+                urls: urls.clone(),
+                patience: self.patience,
+                metrics: metrics.clone(),
+                line: Some(line.clone()),
+                outdated: outdated.clone(),
+            };
             let channel = endpoint(patience).connect_with_connector_lazy(connector);
             let calls = InterceptedService::new(channel, identify.clone());
-            PeerClient::new(Heeding { calls, notice: self.notice.clone(), reach })
+            PeerClient::new(Heeding { calls, notice: notice.clone(), line })
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         };
         Link {
-            log: client(self.patience),
-            control: client(self.patience),
-            bulk: client(self.patience.max(BULK_PATIENCE)),
-            requests: client(self.patience),
+            log: client(self.patience, &outdated),
+            control: client(self.patience, &outdated),
+            // A snapshot on its way comes to its end.
+            bulk: client(self.patience.max(BULK_PATIENCE), &CancellationToken::new()),
+            requests: client(self.patience, &outdated),
             urls: urls.clone(),
             metrics: metrics.clone(),
+            lender,
+            way: way.clone(),
+            spoken: spoken.clone(),
+            notice: notice.clone(),
             since: Instant::now(),
+            outdated,
         }
     }
 }
@@ -410,7 +539,8 @@ pub(crate) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> Pe
     // It is nobody's yet, and shown nowhere.
     let metrics = PeerMetrics::new(0).link(0);
     let urls = Urls::new(&[url.to_owned()]);
-    let connector = Connector::new(dial, urls, patience, metrics, None);
+    let outdated = CancellationToken::new();
+    let connector = Connector { dial, urls, patience, metrics, line: None, outdated };
     PeerClient::new(endpoint(patience).connect_with_connector_lazy(connector))
 }
 

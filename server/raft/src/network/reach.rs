@@ -17,6 +17,8 @@ struct Said {
     cause: Option<String>,
     /// Why the member refuses calls.
     refusal: Option<String>,
+    /// Whether it is called over connections that it has opened.
+    is_lent: bool,
 }
 
 impl Reach {
@@ -27,14 +29,33 @@ impl Reach {
 
     /// There is a connection.
     pub(crate) fn connected(&self) {
-        if self.said.lock().cause.take().is_some() {
+        let mut said = self.said.lock();
+        let was_lent = std::mem::take(&mut said.is_lent);
+        if said.cause.take().is_some() || was_lent {
             tracing::info!(member = self.member, "connected to a member again");
+        }
+    }
+
+    /// There is a connection that the member has opened.
+    pub(crate) fn lent(&self) {
+        let mut said = self.said.lock();
+        if !std::mem::replace(&mut said.is_lent, true) {
+            let member = self.member.as_str();
+            tracing::info!(member, "a member is called over connections that it has opened");
         }
     }
 
     /// There is no connection.
     pub(crate) fn failed(&self, error: &io::Error) {
-        let cause = error.to_string();
+        self.fails(error.to_string());
+    }
+
+    /// There is one, but not to the member.
+    pub(crate) fn misled(&self) {
+        self.fails("who is at its URL does not answer as this member".to_owned());
+    }
+
+    fn fails(&self, cause: String) {
         let mut said = self.said.lock();
         if said.cause.as_ref() != Some(&cause) {
             tracing::warn!(member = self.member, cause, "cannot connect to a member");

@@ -5,4 +5,5 @@
 
 mod hostile;
 mod moving;
+mod one_way;
 mod stranger;

@@ -4,6 +4,8 @@ use prost::Message;
 use prost::bytes::{BufMut as _, Bytes};
 use quorate_proto::peer as pb;
 use quorate_proto::peer::peer_client::PeerClient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::service::interceptor::InterceptedService;
@@ -29,6 +31,34 @@ impl tonic::service::Interceptor for Claim {
             headers.insert(name, value.parse().unwrap());
         }
         Ok(request)
+    }
+}
+
+impl Claim {
+    /// Offers a connection to the member at `url`, to be called over it. What it answers instead of
+    /// taking it, if it does; nothing when it says nothing.
+    pub(crate) async fn offer(&self, url: &str, number: u64) -> Result<Option<TcpStream>, u16> {
+        let address = url.strip_prefix("http://").unwrap();
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let Self { cluster, from, to } = self;
+        let request = format!(
+            "GET / HTTP/1.1\r\nhost: member\r\nconnection: upgrade\r\nupgrade: quorate-lending\r\n\
+             quorate-cluster: {cluster}\r\nquorate-from: {from}\r\nquorate-to: {to}\r\n\
+             quorate-lender: {number:x}\r\n\r\n"
+        );
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match connection.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return Ok(None),
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        match head.split(' ').nth(1).and_then(|status| status.parse().ok()) {
+            Some(101) => Ok(Some(connection)),
+            status => Err(status.unwrap_or_default()),
+        }
     }
 }
 

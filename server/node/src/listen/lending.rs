@@ -1,0 +1,103 @@
+//! Connections over which calls go the other way: lent to this member, or by it.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming as Body;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use quorate_raft::{Connection, LENDING, Loan, Member, Serve};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::incoming::Incoming;
+use super::serve::Acceptor;
+use crate::config::url::Url;
+
+/// What a connection is to be kept for once it speaks no HTTP any more.
+#[derive(Default)]
+pub(super) struct Slot(Mutex<Option<(OnUpgrade, Loan)>>);
+
+/// Whether a request offers a connection.
+pub(super) fn is_offer(request: &hyper::Request<Body>) -> bool {
+    let upgrade = request.headers().get(http::header::UPGRADE);
+    let asks = upgrade.is_some_and(|upgrade| upgrade == LENDING);
+    asks && request.version() == http::Version::HTTP_11
+}
+
+impl Slot {
+    /// Answers an offer.
+    pub(super) fn answer(
+        &self,
+        member: &Member,
+        mut request: hyper::Request<Body>,
+        is_proven: bool,
+    ) -> hyper::Response<tonic::body::Body> {
+        let headers = std::mem::take(request.headers_mut());
+        match member.borrow(headers, is_proven) {
+            Ok(loan) => {
+                *self.0.lock() = Some((hyper::upgrade::on(request), loan));
+                let mut answer = hyper::Response::new(tonic::body::Body::empty());
+                *answer.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+                let headers = answer.headers_mut();
+                for (name, value) in
+                    [(http::header::CONNECTION, "upgrade"), (http::header::UPGRADE, LENDING)]
+                {
+                    headers.insert(name, http::HeaderValue::from_static(value));
+                }
+                answer
+            }
+            Err(refusal) => {
+                let body = http_body_util::Full::new(bytes::Bytes::from(refusal));
+                let mut answer = hyper::Response::new(tonic::body::Body::new(body));
+                *answer.status_mut() = http::StatusCode::FORBIDDEN;
+                answer
+            }
+        }
+    }
+
+    /// Keeps a connection that was lent, until it has ended.
+    pub(super) async fn keep<I>(&self)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some((upgrade, loan)) = self.0.lock().take() else { return };
+        let Ok(upgraded) = upgrade.await else { return };
+        if let Some(connection) = bare::<I>(upgraded) {
+            loan.keep(connection).await;
+        }
+    }
+}
+
+/// The connection without what HTTP needed. None when something was said already: a lender waits.
+fn bare<I>(upgraded: Upgraded) -> Option<Box<dyn Connection>>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let parts = upgraded.downcast::<TokioIo<Incoming<I>>>().ok()?;
+    let io = parts.io.into_inner().into_bare()?;
+    parts.read_buf.is_empty().then(|| Box::new(io) as Box<dyn Connection>)
+}
+
+/// Serves on connections that this member lends, as at its own port.
+pub(crate) struct Lender {
+    pub(super) acceptor: Acceptor,
+    /// Whether its own port serves members without TLS.
+    pub(super) is_plain: bool,
+}
+
+impl Serve for Lender {
+    fn serve(&self, connection: Box<dyn Connection>) {
+        self.acceptor.serve_lent(connection);
+    }
+
+    fn admits(&self, url: &str) -> bool {
+        self.is_plain || Url::parse(url).is_ok_and(|url| url.scheme.is_secure())
+    }
+}
+
+impl Acceptor {
+    /// What serves on connections that this member lends.
+    pub(crate) fn lender(&self, is_plain: bool) -> Arc<Lender> {
+        Arc::new(Lender { acceptor: self.clone(), is_plain })
+    }
+}

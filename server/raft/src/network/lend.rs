@@ -1,0 +1,193 @@
+//! Lending connections to the other members, which may not reach this one in any other way.
+//!
+//! There is always one that waits to be taken by each of them. What is called over it is answered
+//! as if the other member had opened it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::describe::describe;
+use super::links::Links;
+use super::loans::{KEPT, SAID_EVERY, SAID_WITHIN, TAKEN, say};
+use super::{Connection, LENDING, Serve, header};
+use crate::consensus::BoxFuture;
+
+/// Pause after a connection could not be lent, doubled each time.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Pause after who is at a URL did not understand, as members of an earlier build do not.
+const PAUSE_UNKNOWN: Duration = Duration::from_secs(30);
+/// How often the others are asked who they are, by one who is no member yet in its own log.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
+/// What carries requests over a connection.
+type Driver = BoxFuture<'static, hyper::Result<()>>;
+type Urls = BTreeMap<u64, Vec<String>>;
+
+/// Lends connections to all other members, until the future is dropped. Before this member is one
+/// in its own log, those at `acquaintances` say who they are.
+pub(crate) async fn lend(
+    links: Arc<Links>,
+    serve: Arc<dyn Serve>,
+    acquaintances: Vec<String>,
+    tasks: TaskTracker,
+) {
+    let lender = Arc::new(Lending { links: links.clone(), serve, number: rand::random() });
+    let (me, mut peers) = (links.identity().member_id, links.peers());
+    let mut loans: BTreeMap<u64, (Vec<String>, AbortOnDropHandle<()>)> = BTreeMap::new();
+    loop {
+        let known = peers.borrow_and_update().clone();
+        let is_member = known.contains_key(&me) || acquaintances.is_empty();
+        let met = if is_member { Urls::new() } else { meet(&links, &acquaintances).await };
+        let known = known.into_iter().map(|(id, (peer, _))| (id, peer.peer_urls));
+        let mut all: Urls = met.into_iter().chain(known).collect();
+        all.remove(&me);
+        loans.retain(|id, (urls, _)| all.get(id) == Some(urls));
+        for (id, urls) in all {
+            loans.entry(id).or_insert_with(|| {
+                let lending = lender.clone().lend_to(id, urls.clone());
+                (urls, AbortOnDropHandle::new(tasks.spawn(lending)))
+            });
+        }
+        let again = async {
+            match is_member {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(ASK_EVERY).await,
+            }
+        };
+        tokio::select! {
+            changed = peers.changed() => if changed.is_err() { return },
+            () = again => {}
+        }
+    }
+}
+
+/// The members, as those at these URLs describe them.
+async fn meet(links: &Links, acquaintances: &[String]) -> Urls {
+    let within = links.patience().1;
+    let asked = acquaintances.iter().map(async |url| {
+        let said = describe(links.dialer().clone(), url, within).await.ok()?;
+        (said.cluster_id == links.identity().cluster_id).then_some((said, url))
+    });
+    let mut met = Urls::new();
+    for (said, url) in futures_util::future::join_all(asked).await.into_iter().flatten() {
+        met.extend(said.members.into_iter().map(|member| (member.id, member.peer_urls)));
+        met.entry(said.member_id).or_insert_with(|| vec![url.clone()]);
+    }
+    met
+}
+
+/// What became of a connection that was to be lent.
+enum Lent {
+    /// It was taken.
+    Taken,
+    /// It was kept, and is lost.
+    Lost,
+    /// Who is there does not know what it is for.
+    Unknown,
+}
+
+struct Lending {
+    links: Arc<Links>,
+    serve: Arc<dyn Serve>,
+    /// Tells the connections of this process from those of others.
+    number: u64,
+}
+
+impl Lending {
+    /// Lends connections to one member, one after the other.
+    async fn lend_to(self: Arc<Self>, member: u64, urls: Vec<String>) {
+        let mut pause = PAUSE;
+        loop {
+            let mut unknown = true;
+            for url in &urls {
+                while self.serve.admits(url) {
+                    let begun = Instant::now();
+                    let lent = self.lend_one(member, url).await;
+                    unknown &= matches!(lent, Ok(Lent::Unknown));
+                    match lent {
+                        Ok(Lent::Taken) => pause = PAUSE,
+                        Ok(Lent::Lost) if begun.elapsed() > SAID_EVERY => pause = PAUSE,
+                        Ok(Lent::Lost | Lent::Unknown) => break,
+                        Err(error) => {
+                            tracing::debug!(%error, url, "cannot lend a connection");
+                            break;
+                        }
+                    }
+                }
+            }
+            if unknown {
+                tokio::time::sleep(PAUSE_UNKNOWN).await;
+            } else {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+
+    /// Lends one connection, and serves it when it is taken.
+    async fn lend_one(&self, member: u64, url: &str) -> io::Result<Lent> {
+        let offered = tokio::time::timeout(self.links.patience().1, self.offer(member, url));
+        let offered = offered.await.unwrap_or_else(|late| Err(io::Error::other(late)));
+        let Some(mut connection) = offered? else { return Ok(Lent::Unknown) };
+        let longest = SAID_EVERY + SAID_WITHIN;
+        while let Ok(Ok(word)) = tokio::time::timeout(longest, connection.read_u8()).await {
+            match word {
+                KEPT if say(&mut connection, KEPT).await.is_ok() => {}
+                TAKEN => {
+                    self.serve.serve(connection);
+                    return Ok(Lent::Taken);
+                }
+                _ => break,
+            }
+        }
+        Ok(Lent::Lost)
+    }
+
+    /// Opens a connection and offers it; none when who is there does not know what for.
+    async fn offer(&self, member: u64, url: &str) -> io::Result<Option<Box<dyn Connection>>> {
+        let connection = self.links.dialer().dial(url.to_owned()).await?;
+        let (mut sender, driver) =
+            http1::handshake(TokioIo::new(connection)).await.map_err(io::Error::other)?;
+        let mut driver: Driver = Box::pin(driver.with_upgrades());
+        let mut request = http::Request::new(tonic::body::Body::empty());
+        *request.headers_mut() = self.links.headers(member);
+        for (name, value) in [
+            (http::header::HOST, "member.invalid"),
+            (http::header::CONNECTION, "upgrade"),
+            (http::header::UPGRADE, LENDING),
+        ] {
+            request.headers_mut().insert(name, http::HeaderValue::from_static(value));
+        }
+        let number = format!("{:x}", self.number).parse().map_err(io::Error::other)?;
+        request.headers_mut().insert(header::LENDER, number);
+        let answered = beside(&mut driver, sender.send_request(request)).await;
+        let answer = answered.map_err(io::Error::other)?;
+        match answer.status() {
+            http::StatusCode::SWITCHING_PROTOCOLS => {}
+            // Only who knows what it is for refuses it.
+            http::StatusCode::FORBIDDEN => return Err(io::Error::other("it is refused")),
+            _ => return Ok(None),
+        }
+        let upgraded = beside(&mut driver, hyper::upgrade::on(answer)).await;
+        Ok(Some(Box::new(TokioIo::new(upgraded.map_err(io::Error::other)?))))
+    }
+}
+
+/// Waits for something while what it depends on runs, which may end before.
+async fn beside<T>(driver: &mut Driver, wanted: impl Future<Output = T>) -> T {
+    let mut wanted = pin!(wanted);
+    tokio::select! {
+        biased;
+        got = &mut wanted => got,
+        _ = driver => wanted.await,
+    }
+}

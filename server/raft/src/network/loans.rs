@@ -1,0 +1,332 @@
+//! Connections that another member has opened, for this one to call it over them: it can be reached
+//! where it says or not.
+//!
+//! A loan begins as a request to change the protocol. From then on the one who borrows speaks: it
+//! says now and then that the connection is kept, which is answered, and once that it is taken.
+//! After that it is a connection like one that the borrower has opened.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{oneshot, watch};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::links::Links;
+use super::probe::try_urls;
+use super::way::Way;
+use super::{Connection, guard, header};
+use crate::peer::Inner;
+
+/// What the borrower says of a connection: it is kept for later, or taken now.
+pub(crate) const KEPT: u8 = 0;
+pub(crate) const TAKEN: u8 = 1;
+/// How often it says so of one that is kept, and how long the answer may take.
+pub(crate) const SAID_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const SAID_WITHIN: Duration = Duration::from_secs(2);
+/// Connections of one lender that are kept, and lenders that call themselves one member.
+const KEPT_MAX: usize = 2;
+const LENDERS_MAX: usize = 8;
+
+/// Somebody who lends connections in the name of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lender {
+    serial: u64,
+    /// Whether it has shown a certificate.
+    pub(crate) is_proven: bool,
+}
+
+/// Asks for a connection that is kept.
+type Want = oneshot::Sender<Taken>;
+
+struct Known {
+    lender: Lender,
+    /// What it calls itself: the same as long as its process lives.
+    number: u64,
+    /// Its connections, kept or taken.
+    open: usize,
+    kept: VecDeque<oneshot::Sender<Want>>,
+}
+
+/// All who lend connections in the name of one member: itself and, at a port without TLS, whoever
+/// says so. The first one counts as long as it has connections and answers on them; so nobody who
+/// comes later takes its place.
+pub(crate) struct Loans {
+    /// In the order in which they came; those who have shown a certificate are in front.
+    known: Mutex<Vec<Known>>,
+    serials: AtomicU64,
+    /// Sees every change.
+    changed: watch::Sender<()>,
+}
+
+impl Loans {
+    pub(crate) fn new() -> Self {
+        let (known, serials) = (Mutex::default(), AtomicU64::new(0));
+        Self { known, serials, changed: watch::Sender::new(()) }
+    }
+
+    /// Whose connections are to be used; none when there are none.
+    pub(crate) fn lender(&self) -> Option<Lender> {
+        self.known.lock().first().map(|known| known.lender)
+    }
+
+    /// Waits until somebody lends connections.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn exist(&self) {
+        let mut changed = self.changed.subscribe();
+        while self.lender().is_none() && changed.changed().await.is_ok() {}
+    }
+
+    /// Gives a lender up who does not answer as the member. Whoever lends again is the last one.
+    pub(crate) fn give_up(&self, lender: Lender) {
+        self.known.lock().retain(|known| known.lender != lender);
+    }
+
+    /// A connection of this lender, as soon as there is one.
+    pub(crate) async fn take(&self, lender: Lender) -> Option<Taken> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let kept = {
+                let mut known = self.known.lock();
+                known.iter_mut().find(|known| known.lender == lender)?.kept.pop_front()
+            };
+            let Some(kept) = kept else {
+                changed.changed().await.ok()?;
+                continue;
+            };
+            let (want, taken) = oneshot::channel();
+            if kept.send(want).is_ok()
+                && let Ok(connection) = taken.await
+            {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn knows(&self, number: u64) -> bool {
+        self.known.lock().iter().any(|known| known.number == number)
+    }
+
+    /// Takes in a connection; none when there is no room for it.
+    fn add(&self, number: u64, is_proven: bool) -> Option<(u64, oneshot::Receiver<Want>)> {
+        let mut all = self.known.lock();
+        let same = |known: &Known| known.number == number && known.lender.is_proven == is_proven;
+        let at = match all.iter().position(same) {
+            Some(at) => at,
+            None => {
+                if all.len() >= LENDERS_MAX && !is_proven {
+                    return None;
+                }
+                all.truncate(LENDERS_MAX - 1);
+                let serial = self.serials.fetch_add(1, Ordering::Relaxed);
+                let lender = Lender { serial, is_proven };
+                let at = all.partition_point(|known| known.lender.is_proven || !is_proven);
+                all.insert(at, Known { lender, number, open: 0, kept: VecDeque::new() });
+                at
+            }
+        };
+        let known = &mut all[at];
+        known.kept.retain(|kept| !kept.is_closed());
+        if known.kept.len() >= KEPT_MAX {
+            return None;
+        }
+        let (kept, wanted) = oneshot::channel();
+        known.kept.push_back(kept);
+        known.open += 1;
+        let serial = known.lender.serial;
+        drop(all);
+        self.changed.send_replace(());
+        Some((serial, wanted))
+    }
+
+    /// A connection has ended.
+    fn ended(&self, serial: u64) {
+        let mut all = self.known.lock();
+        if let Some(known) = all.iter_mut().find(|known| known.lender.serial == serial) {
+            known.open -= 1;
+            known.kept.retain(|kept| !kept.is_closed());
+        }
+        all.retain(|known| known.open > 0);
+        drop(all);
+        self.changed.send_replace(());
+    }
+}
+
+/// A connection that a member may lend; it has yet to be handed over.
+pub struct Loan {
+    links: Arc<Links>,
+    member: u64,
+    way: Arc<Way>,
+    number: u64,
+    is_proven: bool,
+}
+
+impl Loan {
+    /// Lets a member in that wants to lend a connection, as one that calls.
+    pub(crate) fn new(
+        inner: &Inner,
+        headers: http::HeaderMap,
+        is_proven: bool,
+    ) -> Result<Self, Status> {
+        let headers = MetadataMap::from_headers(headers);
+        let member = guard::admit(&headers, &inner.identity, &inner.store, &inner.peers)
+            .inspect_err(|refusal| inner.refusals.log(refusal))?;
+        let number = headers.get(header::LENDER).and_then(|value| value.to_str().ok());
+        let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
+        let number = number.ok_or_else(|| Status::invalid_argument("the lender has no number"))?;
+        match inner.links.way(member) {
+            Some(way) if !inner.stop.is_cancelled() => {
+                Ok(Self { links: inner.links.clone(), member, way, number, is_proven })
+            }
+            _ => Err(Status::unavailable("the member is not known yet, or this one stops")),
+        }
+    }
+
+    /// Keeps the connection until it is taken, and then until it has ended.
+    pub async fn keep(self, connection: Box<dyn Connection>) {
+        let Self { links, member, way, number, is_proven } = self;
+        if !way.loans.knows(number)
+            && let Some(closed) = links.closed().into_iter().find(|it| it.member == member)
+        {
+            // It may be that it was only restarted.
+            try_urls(&links, closed, links.patience().0.min(SAID_EVERY)).await;
+        }
+        way.loans.keep(number, is_proven, connection).await;
+    }
+}
+
+impl Loans {
+    /// Keeps a connection until it is taken, and then until it has ended.
+    async fn keep(&self, number: u64, is_proven: bool, mut connection: Box<dyn Connection>) {
+        let Some((serial, mut wanted)) = self.add(number, is_proven) else { return };
+        let _open = Open { loans: self, serial };
+        let want = loop {
+            tokio::select! {
+                want = &mut wanted => break want,
+                // It has nothing to say before it is spoken to.
+                _ = connection.read_u8() => return,
+                () = tokio::time::sleep(SAID_EVERY) => {}
+            }
+            let said = async {
+                say(&mut connection, KEPT).await?;
+                connection.read_u8().await
+            };
+            if !matches!(tokio::time::timeout(SAID_WITHIN, said).await, Ok(Ok(KEPT))) {
+                return;
+            }
+        };
+        let Ok(want) = want else { return };
+        let said = tokio::time::timeout(SAID_WITHIN, say(&mut connection, TAKEN)).await;
+        if !matches!(said, Ok(Ok(()))) {
+            return;
+        }
+        let (held, ended) = oneshot::channel();
+        if want.send(Taken { connection, held }).is_ok() {
+            // An error is the end.
+            ended.await.ok();
+        }
+    }
+}
+
+/// Says one word.
+pub(crate) async fn say(connection: &mut Box<dyn Connection>, word: u8) -> io::Result<()> {
+    connection.write_u8(word).await?;
+    connection.flush().await
+}
+
+/// A connection that is counted.
+struct Open<'a> {
+    loans: &'a Loans,
+    serial: u64,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.loans.ended(self.serial);
+    }
+}
+
+/// A connection that was taken.
+pub(crate) struct Taken {
+    pub(crate) connection: Box<dyn Connection>,
+    /// Dropped with it.
+    pub(crate) held: oneshot::Sender<()>,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    /// What the lender's end reads when its connection is closed.
+    async fn is_closed(end: &mut DuplexStream) -> bool {
+        end.read_u8().await.is_err()
+    }
+
+    /// Lends a connection; returns the lender's end.
+    fn lend(way: &Arc<Way>, number: u64, is_proven: bool) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(64);
+        let way = way.clone();
+        let keep = async move { way.loans.keep(number, is_proven, Box::new(near)).await };
+        TaskTracker::new().spawn(keep);
+        far
+    }
+
+    #[tokio::test]
+    async fn who_comes_later_takes_no_place() {
+        let way = Arc::new(Way::new(1));
+        let loans = &way.loans;
+        let mut first = lend(&way, 1, false);
+        loans.exist().await;
+        let lender = loans.lender().unwrap();
+        let mut others: Vec<_> = (2..20).map(|number| lend(&way, number, false)).collect();
+        // Too many of them.
+        assert!(is_closed(others.last_mut().unwrap()).await);
+        assert_eq!(loans.lender(), Some(lender));
+        let taken = loans.take(lender).await.unwrap();
+        assert_eq!(first.read_u8().await.unwrap(), TAKEN);
+        assert_eq!(loans.lender(), Some(lender), "it counts as long as it is in use");
+        drop(taken);
+        assert!(is_closed(&mut first).await);
+        let mut changed = loans.changed.subscribe();
+        while loans.lender() == Some(lender) {
+            changed.changed().await.unwrap();
+        }
+        let second = loans.lender().unwrap();
+        loans.give_up(second);
+        assert!(is_closed(&mut others[0]).await, "it does not answer as the member");
+        assert_ne!(loans.lender(), Some(second));
+    }
+
+    #[tokio::test]
+    async fn certificates_come_first() {
+        let way = Arc::new(Way::new(1));
+        let _plain: Vec<_> = (2..20).map(|number| lend(&way, number, false)).collect();
+        way.loans.exist().await;
+        let _proven = lend(&way, 1, true);
+        let mut changed = way.loans.changed.subscribe();
+        while !way.loans.lender().unwrap().is_proven {
+            changed.changed().await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_falls_silent_is_dropped() {
+        let way = Arc::new(Way::new(1));
+        let mut far = lend(&way, 1, false);
+        assert_eq!(far.read_u8().await.unwrap(), KEPT);
+        far.write_u8(KEPT).await.unwrap();
+        assert_eq!(far.read_u8().await.unwrap(), KEPT);
+        assert!(is_closed(&mut far).await);
+        assert_eq!(way.loans.lender(), None);
+    }
+}
