@@ -120,6 +120,16 @@ impl Net {
         self.inside(to, &["iptables", "-A", "INPUT", "-s", &source, "-j", "DROP"]);
     }
 
+    /// What others send to the peer port of `to` is lost from now on: it can open connections, and
+    /// nobody can open one to it.
+    pub fn close_port(&self, to: usize) {
+        let network = format!("{PEERS}.0/24");
+        let port = ["-p", "tcp", "--dport", "2380", "-j", "DROP"];
+        let mut rule = vec!["iptables", "-A", "INPUT", "-s", &network];
+        rule.extend(port);
+        self.inside(to, &rule);
+    }
+
     /// One packet in so many that `to` gets from anywhere is lost from now on.
     pub fn lose(&self, to: usize, share: f64) {
         let share = share.to_string();

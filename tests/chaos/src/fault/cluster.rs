@@ -54,6 +54,9 @@ pub enum ClusterFault {
     /// One of five is alone, and the leader reaches but one of the others, without which they are
     /// no majority.
     BridgeLeader,
+    /// One is not reached at its port, although it reaches the others, of which so many end that
+    /// the rest is no majority without it.
+    ClosePort,
     /// One is alone, for short times again and again.
     Flap,
     /// Packets to all are lost now and then.
@@ -138,6 +141,7 @@ const PARTITIONS: &[(ClusterFault, usize)] = &[
     (ClusterFault::MuteLeader, 2),
     (ClusterFault::DeafenLeader, 2),
     (ClusterFault::Ring, 1),
+    (ClusterFault::ClosePort, 1),
     (ClusterFault::Flap, 2),
     (ClusterFault::LosePackets, 1),
     (ClusterFault::Replace, 2),
@@ -154,6 +158,7 @@ const DISK_FAULTS: &[(ClusterFault, usize)] = &[
 ];
 const FIVE_MACHINES: &[(ClusterFault, usize)] = &[
     (ClusterFault::BridgeLeader, 4),
+    (ClusterFault::ClosePort, 1),
     (ClusterFault::KillLeader, 1),
     (ClusterFault::PauseLeader, 2),
     (ClusterFault::IsolateLeader, 2),

@@ -128,6 +128,7 @@ impl Effect {
             F::FillDisk | F::Replace => self.ended > 0,
             F::JumpClock | F::StrobeClocks => self.wrong_times > 0,
             F::BridgeLeader => self.elections > 0,
+            F::ClosePort => self.kills > 0 && self.hindered > 0,
             strain if strain.is_strain() => self.strained > 0,
             _ => true,
         }
@@ -174,6 +175,7 @@ pub(super) fn stall_max(
             | F::IsolateLeader
             | F::HangDisk
             | F::BridgeLeader
+            | F::ClosePort
     ) || fault.is_strain();
     let bound = match (measured, leader_stayed) {
         (false, _) => STALL_MAX,

@@ -71,6 +71,7 @@ impl ClusterCampaign {
             F::Outdate => self.outdate(other),
             F::OutdateAlive => self.outdate_alive(other),
             F::KillReceiving => self.kill_receiving(other),
+            F::ClosePort => self.close_port(one),
             F::StopLeader => {
                 self.cluster.members[leader].stop();
                 self.last();
@@ -325,6 +326,24 @@ impl ClusterCampaign {
     fn isolate(&self, place: usize) {
         let together: Vec<usize> = self.but(place).collect();
         self.cluster.net().split(&[&together, &[machine(place)]]);
+    }
+
+    /// Closes the port of a member, which all that are left need.
+    fn close_port(&mut self, place: usize) {
+        self.cluster.net().close_port(machine(place));
+        let (size, turn) = (self.size(), self.rng.random_range(1..self.size()));
+        let others = (0..size - 1).map(|n| (place + 1 + (turn + n) % (size - 1)) % size);
+        others.take(size / 2).for_each(|other| self.kill(other));
+        // What was committed before that is applied by then.
+        thread::sleep(ELECTION / 2);
+        let applied = || Some(self.status(place)?.raft_applied_index);
+        let before = applied().unwrap_or_default();
+        wait::until("writes that need a member whose port is closed", NOTICE_WITHIN, || {
+            applied().is_some_and(|now| now > before).then_some(())
+        });
+        self.last();
+        self.effect.hindered += self.cluster.net().lost();
+        self.cluster.net().heal();
     }
 
     /// Isolates a member again and again.
