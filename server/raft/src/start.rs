@@ -30,7 +30,7 @@ use crate::network::Dial;
 use crate::network::client::Factory;
 use crate::network::forward::{Forwarder, Waiters};
 use crate::network::guard::Refusals;
-use crate::network::links::{Links, Times};
+use crate::network::links::{Around, Links, Times};
 use crate::peer::Inner;
 use crate::progress::Progress;
 use crate::quota::Quota;
@@ -150,8 +150,14 @@ pub(crate) async fn assemble(
     let (peers, peers_receiver) = watch::channel(Peers::new());
     let (members, members_receiver) = watch::channel(peers_of(&membership));
     let times = Times { heartbeat: options.heartbeat, patience: options.election_timeout };
-    let known = (shared.clone(), peers_receiver.clone());
-    let links = Arc::new(Links::new(identity, dial, times, known.0, known.1, metrics.clone()));
+    let budget = Budget::new(options.memory_budget);
+    let around = Around {
+        store: shared.clone(),
+        peers: peers_receiver.clone(),
+        metrics: metrics.clone(),
+        budget: budget.clone(),
+    };
+    let links = Arc::new(Links::new(identity, dial, times, around));
     let waiters: Arc<Waiters> = Arc::default();
     let machine = StateMachine::new(Parts {
         me: identity.member_id,
@@ -193,7 +199,7 @@ pub(crate) async fn assemble(
         membership,
         refusals: Refusals::default(),
         metrics,
-        budget: Budget::new(options.memory_budget),
+        budget,
         tasks,
         on_fault,
         stop,

@@ -186,7 +186,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let started = Instant::now();
         let client = self.route.link().map_err(streaming)?.bulk;
         let transfer = self.route.links.metrics().peers.begin_sending(self.route.target);
-        let sent = super::transfer::send(client, vote, snapshot, cancel).await;
+        let account = self.route.links.budget().account();
+        let sent = super::transfer::send(client, vote, snapshot, account, cancel).await;
         let sent = sent.inspect_err(|_| self.route.links.renew(self.route.target))?;
         codec::check_term(&sent.vote, &vote).map_err(|e| streaming(malformed(&e)))?;
         // Otherwise the other member follows a later leader.

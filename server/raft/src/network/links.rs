@@ -26,6 +26,7 @@ use super::loans::Lender;
 use super::metrics::{LinkMetrics, PeerMetrics};
 use super::way::{Line, Way, misled, outwaited};
 use super::{Connection, Dial, MESSAGE_BYTES_MAX, header};
+use crate::budget::Budget;
 use crate::consensus::BoxFuture;
 use crate::exclusion::Notice;
 use crate::leadership::Peers;
@@ -334,10 +335,20 @@ pub(crate) struct Links {
     peers: watch::Receiver<Peers>,
     notice: Notice,
     metrics: Arc<Metrics>,
+    budget: Budget,
     links: Mutex<BTreeMap<u64, Link>>,
     flow: watch::Sender<Flow>,
     /// How members are reached.
     ways: Mutex<BTreeMap<u64, Arc<Way>>>,
+}
+
+/// What connections to members look at.
+pub(crate) struct Around {
+    pub(crate) store: Arc<Shared>,
+    pub(crate) peers: watch::Receiver<Peers>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// For the snapshots that are sent over them.
+    pub(crate) budget: Budget,
 }
 
 impl Links {
@@ -346,11 +357,10 @@ impl Links {
         identity: Identity,
         dial: Arc<dyn Dial>,
         times: Times,
-        store: Arc<Shared>,
-        peers: watch::Receiver<Peers>,
-        metrics: Arc<Metrics>,
+        around: Around,
     ) -> Self {
         let Times { heartbeat, patience } = times;
+        let Around { store, peers, metrics, budget } = around;
         Self {
             identity,
             dial,
@@ -360,6 +370,7 @@ impl Links {
             peers,
             notice: Notice::new(),
             metrics,
+            budget,
             links: Mutex::default(),
             flow: watch::Sender::new(Flow::default()),
             ways: Mutex::default(),
@@ -371,6 +382,11 @@ impl Links {
         let mut identify = Identify::new(&self.identity, member, self.store.clone());
         let request = identify.call(Request::new(())).expect("it refuses nothing");
         request.into_parts().0.into_headers()
+    }
+
+    /// The bytes that may be in flight in this process.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Opens a connection that is nobody's yet.

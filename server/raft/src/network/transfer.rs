@@ -21,6 +21,7 @@ use tonic::{Status, Streaming};
 
 use super::links::Client;
 use super::{claims, codec};
+use crate::budget::{Account, Permit};
 use crate::peer::Inner;
 use crate::state_machine::SnapshotHandle;
 use crate::types::{TypeConfig, Vote, decode_membership, encode_membership, log_id, position};
@@ -43,11 +44,13 @@ const STALL: Duration = Duration::from_secs(60);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
 
-/// Sends a snapshot. Ends early when `cancel` does.
+/// Sends a snapshot, whose parts count for `account` while they are in memory. Ends early when
+/// `cancel` does.
 pub(crate) async fn send(
     client: Client,
     vote: Vote,
     snapshot: Snapshot,
+    account: Account,
     cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
 ) -> Result<SnapshotResponse<TypeConfig>, SendError> {
     let SnapshotHandle::Image(image) = snapshot.snapshot else {
@@ -56,7 +59,7 @@ pub(crate) async fn send(
     let head = head_of(&vote, &snapshot.meta, &image);
     tokio::select! {
         closed = cancel => Err(StreamingError::Closed(closed)),
-        sent = persist(client, head, image) => sent,
+        sent = persist(client, head, image, account) => sent,
     }
 }
 
@@ -107,10 +110,11 @@ async fn persist(
     mut client: Client,
     head: pb::SnapshotHead,
     image: Image,
+    account: Account,
 ) -> Result<SnapshotResponse<TypeConfig>, SendError> {
     let mut tries = Tries::new();
     loop {
-        let error = match attempt(&mut client, &head, &image, &mut tries).await {
+        let error = match attempt(&mut client, &head, &image, &account, &mut tries).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
@@ -127,6 +131,7 @@ async fn attempt(
     client: &mut Client,
     head: &pb::SnapshotHead,
     image: &Image,
+    account: &Account,
     tries: &mut Tries,
 ) -> Result<SnapshotResponse<TypeConfig>, AnyError> {
     let found = in_time(client.find_snapshot(head.clone())).await?;
@@ -140,8 +145,8 @@ async fn attempt(
     let parts = parts.ok_or_else(|| AnyError::error("the receiver has parts of something else"))?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     // Reading blocks; the channel's end tells it that nobody wants more.
-    let head = head.clone();
-    tokio::task::spawn_blocking(move || read(parts, head, &sender));
+    let (head, account) = (head.clone(), account.clone());
+    tokio::task::spawn_blocking(move || read(parts, head, &account, &sender));
     let progress = Arc::new(AtomicU64::new(0));
     let sent = client.send_snapshot(paced(receiver, progress.clone()));
     tokio::pin!(sent);
@@ -159,7 +164,10 @@ async fn attempt(
     Ok(SnapshotResponse::new(vote))
 }
 
-fn read(parts: Parts, head: pb::SnapshotHead, sender: &mpsc::Sender<pb::SnapshotPart>) {
+/// A part on its way, with what it holds of the memory budget.
+type Sent = (pb::SnapshotPart, Permit);
+
+fn read(parts: Parts, head: pb::SnapshotHead, account: &Account, sender: &mpsc::Sender<Sent>) {
     let mut head = Some(head);
     for part in parts {
         let part = match part {
@@ -169,20 +177,22 @@ fn read(parts: Parts, head: pb::SnapshotHead, sender: &mpsc::Sender<pb::Snapshot
                 return;
             }
         };
+        // There are few of them, and a member that lags behind waits for no client.
+        let permit = account.charge(part.content.len());
         let message = pb::SnapshotPart {
             head: head.take(),
             number: part.number,
             content: part.content,
             is_last: part.is_last,
         };
-        if sender.blocking_send(message).is_err() {
+        if sender.blocking_send((message, permit)).is_err() {
             return;
         }
     }
     if let Some(head) = head {
         // The receiver has everything and only the end was lost.
         let empty = pb::SnapshotPart { head: Some(head), is_last: true, ..Default::default() };
-        sender.blocking_send(empty).ok();
+        sender.blocking_send((empty, account.nothing())).ok();
     }
 }
 
@@ -193,18 +203,21 @@ async fn in_time<T>(
     called.map_err(|late| AnyError::new(&late))?.map_err(|status| AnyError::new(&status))
 }
 
-/// Lets parts through no faster than they may be sent, and counts their bytes.
+/// Lets parts through no faster than they may be sent, and counts their bytes. Each holds its
+/// memory until the next one is asked for.
 fn paced(
-    parts: mpsc::Receiver<pb::SnapshotPart>,
+    parts: mpsc::Receiver<Sent>,
     progress: Arc<AtomicU64>,
 ) -> impl futures_util::Stream<Item = pb::SnapshotPart> + Send {
     let start = Instant::now();
-    futures_util::stream::unfold((parts, progress), move |(mut parts, progress)| async move {
-        let part = parts.recv().await?;
+    let begin = (parts, progress, None);
+    futures_util::stream::unfold(begin, move |(mut parts, progress, before)| async move {
+        drop(before);
+        let (part, permit) = parts.recv().await?;
         let sent = progress.load(Ordering::Relaxed);
         tokio::time::sleep_until(start + Duration::from_millis(sent * 1000 / RATE)).await;
         progress.fetch_add(part.content.len() as u64, Ordering::Relaxed);
-        Some((part, (parts, progress)))
+        Some((part, (parts, progress, Some(permit))))
     })
 }
 
@@ -310,7 +323,28 @@ where
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_is_in_the_budget_until_the_next_one_is_sent() {
+        let budget = crate::budget::Budget::new(1 << 20);
+        let account = budget.account();
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        for length in [100, 10] {
+            let content = vec![0; length].into();
+            let part = pb::SnapshotPart { content, ..Default::default() };
+            sender.send((part, account.charge(length))).await.unwrap();
+        }
+        drop(sender);
+        let sent = paced(receiver, Arc::default());
+        tokio::pin!(sent);
+        for held in [110, 10, 0] {
+            assert_eq!(sent.next().await.is_some(), held > 0);
+            assert_eq!(budget.used(), held);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_receiver_that_had_begun_is_waited_for() {
