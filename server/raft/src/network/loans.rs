@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -62,12 +62,15 @@ pub(crate) struct Loans {
     serials: AtomicU64,
     /// Sees every change.
     changed: watch::Sender<()>,
+    /// Held by who tries the member's URLs because somebody lends.
+    trying: Semaphore,
 }
 
 impl Loans {
     pub(crate) fn new() -> Self {
         let (known, serials) = (Mutex::default(), AtomicU64::new(0));
-        Self { known, serials, changed: watch::Sender::new(()) }
+        let (changed, trying) = (watch::Sender::new(()), Semaphore::new(1));
+        Self { known, serials, changed, trying }
     }
 
     /// Whose connections are to be used; none when there are none.
@@ -194,8 +197,9 @@ impl Loan {
         let Self { links, member, way, number, is_proven } = self;
         if !way.loans.knows(number)
             && let Some(closed) = links.closed().into_iter().find(|it| it.member == member)
+            && let Ok(_only) = way.loans.trying.try_acquire()
         {
-            // It may be that it was only restarted.
+            // It may be that it was only restarted. Many who lend do not make many connections.
             try_urls(&links, closed, links.patience().0.min(SAID_EVERY)).await;
         }
         way.loans.keep(number, is_proven, connection).await;
