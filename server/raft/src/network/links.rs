@@ -463,10 +463,14 @@ impl Links {
     /// The ways to `member`; none when it is no member.
     pub(crate) fn way(&self, member: u64) -> Option<Arc<Way>> {
         let peers = self.peers.borrow();
+        self.ways.lock().retain(|id, _| peers.contains_key(id));
+        peers.contains_key(&member).then(|| self.way_to(member))
+    }
+
+    fn way_to(&self, member: u64) -> Arc<Way> {
         let mut ways = self.ways.lock();
-        ways.retain(|id, _| peers.contains_key(id));
-        peers.get(&member)?;
-        Some(ways.entry(member).or_insert_with(|| Arc::new(Way::new(member))).clone())
+        let way = ways.entry(member);
+        way.or_insert_with(|| Arc::new(Way::new(member, &self.metrics.peers))).clone()
     }
 
     /// The members that are not at their URLs.
@@ -508,10 +512,8 @@ impl Links {
     fn connect(&self, member: u64, urls: &[String]) -> Link {
         let urls = Urls::new(urls);
         let identify = Identify::new(&self.identity, member, self.store.clone());
-        let metrics = self.metrics.peers.link(member);
-        let mut ways = self.ways.lock();
-        let way = ways.entry(member).or_insert_with(|| Arc::new(Way::new(member))).clone();
-        drop(ways);
+        let way = self.way_to(member);
+        let metrics = &way.metrics;
         let (lender, spoken) = (way.lender(), Arc::new(AtomicBool::new(false)));
         let is_proven = lender.is_none_or(|lender| lender.is_proven);
         let notice = is_proven.then(|| self.notice.clone());

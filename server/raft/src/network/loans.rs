@@ -269,6 +269,7 @@ mod tests {
     use tokio::io::DuplexStream;
     use tokio_util::task::TaskTracker;
 
+    use super::super::metrics::PeerMetrics;
     use super::*;
 
     /// What the lender's end reads when its connection is closed.
@@ -287,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_later_takes_no_place() {
-        let way = Arc::new(Way::new(1));
+        let way = Arc::new(Way::new(1, &PeerMetrics::new(0)));
         let loans = &way.loans;
         let mut first = lend(&way, 1, false);
         loans.exist().await;
@@ -313,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn certificates_come_first() {
-        let way = Arc::new(Way::new(1));
+        let way = Arc::new(Way::new(1, &PeerMetrics::new(0)));
         let _plain: Vec<_> = (2..20).map(|number| lend(&way, number, false)).collect();
         way.loans.exist().await;
         let _proven = lend(&way, 1, true);
@@ -325,7 +326,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_falls_silent_is_dropped() {
-        let way = Arc::new(Way::new(1));
+        let way = Arc::new(Way::new(1, &PeerMetrics::new(0)));
         let mut far = lend(&way, 1, false);
         assert_eq!(far.read_u8().await.unwrap(), KEPT);
         far.write_u8(KEPT).await.unwrap();

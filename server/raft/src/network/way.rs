@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tonic::{Code, Status};
 
 use super::loans::{Lender, Loans};
+use super::metrics::{LinkMetrics, PeerMetrics};
 use super::reach::Reach;
 
 /// What is known of the URLs.
@@ -24,6 +25,8 @@ enum Direct {
 
 /// The ways to one member, however often its connections are made anew.
 pub(crate) struct Way {
+    /// Of all connections to it.
+    pub(crate) metrics: Arc<LinkMetrics>,
     pub(crate) reach: Reach,
     pub(crate) loans: Loans,
     known: Mutex<Known>,
@@ -37,9 +40,10 @@ struct Known {
 
 impl Way {
     /// Nothing is known of the member yet.
-    pub(crate) fn new(member: u64) -> Self {
+    pub(crate) fn new(member: u64, metrics: &PeerMetrics) -> Self {
         let known = Mutex::new(Known { direct: Direct::Open, url: None });
-        Self { reach: Reach::new(member), loans: Loans::new(), known }
+        let metrics = metrics.link(member);
+        Self { metrics, reach: Reach::new(member), loans: Loans::new(), known }
     }
 
     /// Whose connections are to be used; none when the URLs are.

@@ -15,6 +15,8 @@ use crate::stranger::Stranger;
 const SERVES_WITHIN: Duration = Duration::from_secs(5);
 /// How long it may be until all members serve after one was killed, or another one leads.
 const RETURNS_WITHIN: Duration = Duration::from_secs(20);
+/// Is 1 for each other member.
+const ACTIVE_PEERS: &str = "etcd_network_active_peers";
 /// How often it is looked whether connections last.
 const ROUNDS: usize = 20;
 
@@ -53,6 +55,16 @@ fn said_by_others(cluster: &Cluster, what: &str) {
     wait::until(what, RETURNS_WITHIN, || {
         cluster.members[1..].iter().all(|member| member.log().contains(what)).then_some(())
     });
+}
+
+/// Waits until each member says that it is connected to both others.
+fn said_to_be_connected(cluster: &Cluster) {
+    for member in &cluster.members {
+        wait::until("connections to both others", RETURNS_WITHIN, || {
+            (quorate_test_support::http::metric(&member.address(), ACTIVE_PEERS)? == 2.0)
+                .then_some(())
+        });
+    }
 }
 
 /// Whatever happens to the cluster, it serves by way of all members that run.
@@ -255,9 +267,11 @@ fn a_member_is_called_at_its_url_again_once_it_is_there() {
     cluster.start();
     serve(&cluster, &[0, 1, 2], "at first", RETURNS_WITHIN);
     said_by_others(&cluster, "called over connections that it has opened");
+    said_to_be_connected(&cluster);
     proxies.set(0, Manner::Pass);
     said_by_others(&cluster, "connected to a member again");
     for _ in 0..ROUNDS {
         serve(&cluster, &[0, 1, 2], "at its URL", SERVES_WITHIN);
     }
+    said_to_be_connected(&cluster);
 }
