@@ -78,14 +78,14 @@ impl Store {
         let Reach { ranges, leases, has_past } = Reach::of(command);
         let mut sum = 0;
         for range in &ranges {
-            let (count, _) = self.stack.count_latest(range)?;
+            let (count, _) = self.stack().count_latest(range)?;
             sum += usize::try_from(count).unwrap_or_default();
         }
         for lease in leases {
             if sum > keys {
                 break;
             }
-            sum += self.stack.leased_about(lease, keys + 1)?;
+            sum += self.stack().leased_about(lease, keys + 1)?;
         }
         Ok(!has_past && sum <= keys)
     }

@@ -64,8 +64,19 @@ impl Shared {
 
     /// What the layers cost in memory, about.
     pub fn layer_bytes(&self) -> usize {
+        self.layer_size().bytes
+    }
+
+    /// What is in memory alone.
+    pub fn layer_size(&self) -> LayerSize {
         let stack = self.stack.read().clone();
-        stack.layers().map(|layer| layer.read().bytes()).sum()
+        let mut size = LayerSize::default();
+        for layer in stack.layers() {
+            let layer = layer.read();
+            size.bytes += layer.bytes();
+            size.versions += layer.len();
+        }
+        size
     }
 
     /// Puts a flushed image in the place of the base, and of the frozen layer when `flushed` says
@@ -100,6 +111,15 @@ impl Shared {
         drop(stack);
         drop(old);
     }
+}
+
+/// How much the layers hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerSize {
+    /// What they cost in memory, about.
+    pub bytes: usize,
+    /// Versions.
+    pub versions: usize,
 }
 
 /// What is known of the store at start, beside its base.
@@ -158,7 +178,10 @@ pub(crate) struct Changes {
 /// The state machine. One task owns it and applies committed commands to it in log order.
 pub struct Store {
     shared: Arc<Shared>,
-    pub(crate) stack: Stack,
+    /// What the running batch reads and writes. Nothing is kept between batches: the pages of the
+    /// base would not be used again as long as nobody writes, however much a compaction rewrites.
+    batch: Option<Stack>,
+    active: SharedLayer,
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
     pub(crate) applied: Option<LogPosition>,
@@ -181,7 +204,8 @@ impl Store {
         });
         Self {
             shared,
-            stack,
+            active: stack.active.clone(),
+            batch: Some(stack),
             revision,
             compacted,
             applied: restored.applied,
@@ -208,7 +232,18 @@ impl Store {
 
     /// Takes over what a flush installed since; to be called before each batch of entries.
     pub fn begin_batch(&mut self) {
-        self.stack = self.shared.stack.read().clone();
+        let stack = self.shared.stack.read().clone();
+        self.active = stack.active.clone();
+        self.batch = Some(stack);
+    }
+
+    /// Lets go of what the batch read; to be called after each.
+    pub fn end_batch(&mut self) {
+        self.batch = None;
+    }
+
+    pub(crate) fn stack(&self) -> &Stack {
+        self.batch.as_ref().expect("commands are applied in batches")
     }
 
     /// Goes on from the state that [`Shared::replace`] put in place: the next entry applied is the
@@ -229,7 +264,7 @@ impl Store {
 
     /// What the active layer costs in memory, about.
     pub fn active_bytes(&self) -> usize {
-        self.stack.active.read().bytes()
+        self.active.read().bytes()
     }
 
     /// Notes an entry that changes nothing but the position in the log.
@@ -261,13 +296,16 @@ impl Store {
     /// has not been flushed, and while a state that was put in place has not been taken over.
     pub fn rotate(&mut self) -> Option<Frozen> {
         let mut stack = self.shared.stack.write();
-        let is_mine = Arc::ptr_eq(&stack.active, &self.stack.active);
+        let is_mine = Arc::ptr_eq(&stack.active, &self.active);
         if stack.frozen.is_some() || !is_mine {
             return None;
         }
         let layer = std::mem::replace(&mut stack.active, Arc::new(RwLock::new(Layer::default())));
         stack.frozen = Some(layer.clone());
-        self.stack = stack.clone();
+        self.active = stack.active.clone();
+        if let Some(batch) = &mut self.batch {
+            *batch = stack.clone();
+        }
         drop(stack);
         let tables = self.shared.tables.read();
         let changed = std::mem::take(&mut self.changed_leases);
@@ -291,7 +329,7 @@ impl Store {
     /// The store as the running command sees it: with the writes it made.
     pub(crate) fn view(&self, changes: Changes) -> View {
         let revision = if changes.count > 0 { changes.main } else { self.revision };
-        View::new(self.stack.clone(), revision, self.compacted)
+        View::new(self.stack().clone(), revision, self.compacted)
     }
 
     /// Starts the writes of a command.
@@ -315,7 +353,7 @@ impl Store {
         value: Bytes,
         lease: i64,
     ) -> Result<(), Fault> {
-        let header = self.stack.header(&key)?;
+        let header = self.stack().header(&key)?;
         let previous = header.map_or(Revision::NONE, |header| header.revision);
         let (create_revision, version) = match header {
             Some(header) if header.version > 0 => (header.create_revision, header.version + 1),
@@ -325,7 +363,7 @@ impl Store {
         let version = if is_wrong { version + 1 } else { version };
         let revision = next_revision(changes);
         let record = Record { key, value, revision, create_revision, version, lease, previous };
-        self.stack.active.write().push(record);
+        self.active.write().push(record);
         Ok(())
     }
 
@@ -341,7 +379,7 @@ impl Store {
             lease: 0,
             previous,
         };
-        self.stack.active.write().push(record);
+        self.active.write().push(record);
     }
 
     /// Changes the small tables. Leases touched are named so that the next flush writes them.

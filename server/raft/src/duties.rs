@@ -10,9 +10,8 @@ use crate::flusher::Flusher;
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 
-/// Bytes of the log that may be kept for members that lag behind, when the entries are large: a
-/// start reads them all.
-const LOG_KEEP_BYTES: u64 = 128 << 20;
+/// Pause before a log that is too long is trimmed again.
+const TRIM_AGAIN: Duration = Duration::from_secs(2);
 /// How long a snapshot that was received in part is kept: longer than its sender tries to go on.
 const HALF_KEPT: Duration = Duration::from_secs(120);
 /// Pause after a proposal that failed, so that a member without a leader does not spin.
@@ -79,13 +78,18 @@ impl Duties {
             tokio::pin!(flushed);
             // Before the work: a flush that ends meanwhile must not be missed.
             flushed.as_mut().enable();
-            match self.flusher.wal().last_beyond(LOG_KEEP_BYTES) {
+            let beyond = self.flusher.wal().last_beyond(self.flusher.log_kept());
+            let is_long = matches!(beyond, Ok(Some(_)));
+            match beyond {
                 // Whoever is being sent a snapshot needs what follows it.
                 Ok(None) if self.metrics.peers.is_sending() => {}
                 Ok(beyond) => self.consensus.trim_log(beyond).await,
                 Err(error) => tracing::warn!(%error, "cannot tell how long the log is"),
             }
-            flushed.await;
+            // openraft forgets what it knew to be in the database when it was told the last time;
+            // nobody may write any more who would have it told again.
+            let again = if is_long { TRIM_AGAIN } else { Duration::MAX };
+            tokio::time::timeout(again, flushed).await.ok();
         }
     }
 

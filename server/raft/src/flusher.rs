@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quorate_core::LogPosition;
@@ -14,6 +15,14 @@ use quorate_storage::wal::Wal;
 use tokio::sync::{Notify, oneshot};
 
 use crate::types::{StoredMembership, decode_membership};
+
+/// Bytes of the log that may be kept for members that lag behind, when the entries are large: a
+/// start reads them all.
+const LOG_KEEP_BYTES: u64 = 128 << 20;
+/// But of a small disk no more than one part in so many.
+const LOG_KEEP_PART: u64 = 8;
+/// Pause before it is looked at again whether a flush finds room.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
 
 /// When to flush.
 #[derive(Clone, Debug)]
@@ -56,6 +65,8 @@ struct Inner {
     engine: Engine,
     store: Arc<Shared>,
     outcome: Arc<Outcome>,
+    /// Bytes in the active layer above which it is flushed.
+    layer_bytes_max: AtomicUsize,
 }
 
 /// What a flush leaves behind. The threads of the log and of the database hold this and not
@@ -76,12 +87,49 @@ impl Flusher {
         on_fault: OnFault,
     ) -> Self {
         let outcome = Arc::new(Outcome { flushed: Notify::new(), on_fault });
-        let inner = Inner { options, wal, engine, store, outcome };
+        let layer_bytes_max = AtomicUsize::new(options.layer_bytes_max);
+        let inner = Inner { options, wal, engine, store, outcome, layer_bytes_max };
         Self { inner: Arc::new(inner) }
     }
 
     pub(crate) fn options(&self) -> &FlushOptions {
         &self.inner.options
+    }
+
+    /// Bytes in the active layer above which it is frozen and flushed.
+    pub(crate) fn layer_bytes_max(&self) -> usize {
+        self.inner.layer_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Has layers flushed when they are so large, if that is less than was set.
+    pub(crate) fn limit_layers(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let bytes = bytes.min(self.inner.options.layer_bytes_max);
+        self.inner.layer_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the log that are kept behind the database when entries are large.
+    pub(crate) fn log_kept(&self) -> u64 {
+        let disk = self.wal().disk();
+        disk.map_or(LOG_KEEP_BYTES, |disk| LOG_KEEP_BYTES.min(disk.total / LOG_KEEP_PART))
+    }
+
+    /// Whether the log has become long although the layers are not full: by large commands that
+    /// change little.
+    pub(crate) fn is_log_long(&self) -> bool {
+        let beyond = self.wal().last_beyond(2 * self.log_kept());
+        matches!(beyond, Ok(Some(_)))
+    }
+
+    /// Whether the log or a flush waits for room on the disk.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.wal().waits_for_room() || self.engine().waits_for_room()
+    }
+
+    /// Has fail what waits for room, now or later: the member is to end.
+    pub(crate) fn give_up_room(&self) {
+        self.wal().give_up_room();
+        self.engine().give_up_room();
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -121,6 +169,16 @@ impl Flusher {
             }
             flushed.await;
         }
+    }
+
+    /// Waits until no frozen layer is left, which is false when there is no room for that.
+    pub(crate) async fn idle_if_there_is_room(&self) -> bool {
+        while tokio::time::timeout(ROOM_PAUSE, self.idle()).await.is_err() {
+            if self.waits_for_room() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Puts another member's state in the place of everything; what was being flushed is given up.

@@ -36,6 +36,7 @@ mod progress;
 mod quota;
 mod read;
 mod request;
+mod room;
 mod roster;
 mod start;
 mod state_machine;

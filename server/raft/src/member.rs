@@ -10,6 +10,7 @@ use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
 use quorate_core::tables::Tables;
 use quorate_core::{Command, Fault, Refusal, Reply, quota as costs};
+use quorate_proto::etcdserverpb::AlarmType;
 use quorate_proto::peer::peer_server::PeerServer;
 use quorate_storage::OnFault;
 use quorate_storage::base::engine::Sizes;
@@ -36,12 +37,15 @@ use crate::peer::Inner;
 use crate::progress::Progress;
 use crate::quota::{self, Quota};
 use crate::request::RequestError;
+use crate::room;
 use crate::start::{Options, Origin, StartError, assemble};
 use crate::types::Peer;
 use measure::Proposal;
 
 /// Proposals that may be under way at once; more are refused rather than queued.
 const PROPOSALS_MAX: usize = 16 << 10;
+/// Pause before it is looked at again whether a flush at the end waits for room.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of proposals that may be under way at once.
 const PROPOSAL_BYTES_MAX: usize = 256 << 20;
 
@@ -200,6 +204,8 @@ impl Member {
         run(Box::pin(probe(self.links.clone(), patience)));
         let (quota, store, consensus) =
             (self.quota.clone(), self.store.clone(), self.consensus.clone());
+        let (looks, layers, flushes) = (quota.clone(), store.clone(), consensus.clone());
+        run(Box::pin(room::watch(self.flusher.clone(), layers, looks, flushes)));
         let (me, within) = (self.identity.member_id, self.options.request_timeout);
         run(Box::pin(async move { quota.raise(me, &store, &*consensus, within).await }));
     }
@@ -354,16 +360,37 @@ impl Member {
         }
     }
 
-    /// Checks a command against the quota; raises the alarm when it does not fit any more.
+    /// Checks a command against the quota and the room on the disk; raises the alarm when it does
+    /// not fit any more. While the alarm is raised, nothing is proposed that would be refused when
+    /// it is applied: the log needs its room.
     pub async fn check_quota(&self, command: &Command) -> Result<(), RequestError> {
-        if self.quota.allows(costs::cost(command)) {
+        let (cost, me) = (costs::cost(command), self.identity.member_id);
+        if cost == 0 {
             return Ok(());
         }
-        // Whether the alarm could be raised makes no difference to the client, as in etcd.
-        if let Err(error) = self.propose(&quota::alarm(self.identity.member_id)).await {
-            tracing::warn!(%error, "the alarm is not raised yet");
+        let mine = (AlarmType::Nospace as i32, me);
+        if !self.quota.admits(cost) {
+            // Whether the alarm could be raised makes no difference to the client, as in etcd.
+            if !self.store.tables(|tables| tables.alarms.contains(&mine))
+                && let Err(error) = self.propose(&quota::alarm(me)).await
+            {
+                tracing::warn!(%error, "the alarm is not raised yet");
+            }
+            return Err(Refusal::NoSpace.into());
         }
-        Err(Refusal::NoSpace.into())
+        // The other alarm has other words, which it is for the state machine to say.
+        let is_raised = || {
+            let [full, corrupt] = [AlarmType::Nospace, AlarmType::Corrupt];
+            self.store.tables(|tables| tables.is_raised(full) && !tables.is_raised(corrupt))
+        };
+        if is_raised() {
+            // It may have been disarmed at another member.
+            self.linearize().await?;
+            if is_raised() {
+                return Err(Refusal::NoSpace.into());
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a read sees everything that was acknowledged before this call.
@@ -434,6 +461,10 @@ impl Member {
     /// another one that can take it, so that the others need not find out that this one is gone.
     /// One without which the cluster goes on hears no decision any more: nobody waits for it.
     pub async fn withdraw(&self) {
+        if self.flusher.waits_for_room() {
+            // Nobody may wait for a disk that has none. What fails was acknowledged to nobody.
+            self.flusher.give_up_room();
+        }
         if self.links.notice().is_posted() {
             self.consensus.shutdown().await;
         } else if self.inner.leads() {
@@ -449,12 +480,26 @@ impl Member {
     /// Stops the member: what was applied is flushed, so that the next start has nothing to replay.
     /// Requests that come after are refused.
     pub async fn stop(&self) {
-        self.flush().await;
+        self.flush_at_the_end().await;
         self.part();
         self.stop.cancel();
         self.tasks.close();
         self.consensus.shutdown().await;
         self.tasks.wait().await;
+    }
+
+    /// Flushes everything, unless there is no room for it: the log has it.
+    async fn flush_at_the_end(&self) {
+        let no_room = async {
+            while self.flusher.idle_if_there_is_room().await {
+                tokio::time::sleep(NO_ROOM_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            () = self.flush() => {}
+            () = no_room => tracing::warn!("the disk has no room for what is in memory"),
+        }
+        self.flusher.give_up_room();
     }
 
     /// Lets a proposal in, or refuses it because too many are under way.

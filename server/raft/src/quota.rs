@@ -6,7 +6,7 @@
 //! applied, because the state is a function of the log alone. But its client is told that there is
 //! no space, and the member raises the alarm, with which all members refuse what follows.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,6 +21,9 @@ use crate::consensus::Consensus;
 /// Quota when none is configured, as in etcd.
 const DEFAULT_BYTES: u64 = 2 << 30;
 
+/// Pause after the alarm could not be raised.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// An answer that goes out when the alarm is raised.
 type Held = Box<dyn FnOnce() + Send>;
 
@@ -33,6 +36,8 @@ pub struct Quota {
     /// 0 for no quota.
     limit: u64,
     used: AtomicU64,
+    /// Whether a disk is short of room, whatever the quota is.
+    is_short: AtomicBool,
     exceeded: Mutex<Exceeded>,
     wake: Notify,
 }
@@ -77,6 +82,19 @@ impl Quota {
         self.limit
     }
 
+    /// Whether a request that adds `cost` bytes is to be proposed: it fits, and there is room.
+    pub fn admits(&self, cost: u64) -> bool {
+        cost == 0 || (!self.is_short.load(Ordering::Relaxed) && self.allows(cost))
+    }
+
+    /// Notes whether a disk is short of room, for which the alarm is raised.
+    pub(crate) fn set_short(&self, is_short: bool) {
+        self.is_short.store(is_short, Ordering::Relaxed);
+        if is_short {
+            self.wake.notify_one();
+        }
+    }
+
     /// Whether a request that adds `cost` bytes fits.
     pub fn allows(&self, cost: u64) -> bool {
         cost == 0 || self.limit == 0 || self.used.load(Ordering::Relaxed) + cost < self.limit
@@ -99,7 +117,8 @@ impl Quota {
         self.wake.notify_one();
     }
 
-    /// Raises the alarm whenever something was applied that did not fit.
+    /// Raises the alarm whenever something was applied that did not fit, or a disk is short of
+    /// room.
     pub(crate) async fn raise(
         &self,
         member_id: u64,
@@ -112,18 +131,38 @@ impl Quota {
             let Exceeded { cost, held } = std::mem::take(&mut *self.exceeded.lock());
             // What a start applies again may have been mended since.
             let is_over = !held.is_empty() || !self.allows(cost);
-            if is_over && !store.tables(|tables| tables.is_raised(AlarmType::Nospace)) {
-                tracing::warn!(quota = self.limit, "the data exceed the space quota");
-                let raised = consensus.propose(alarm(member_id).encode());
-                match tokio::time::timeout(within, raised).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => tracing::warn!(%error, "the alarm is not raised yet"),
-                    Err(_) => tracing::warn!("the alarm is not raised in time"),
+            let (any, mine) = store.tables(|tables| {
+                let nospace = AlarmType::Nospace;
+                (tables.is_raised(nospace), tables.alarms.contains(&(nospace as i32, member_id)))
+            });
+            let is_raised = match is_over && !any {
+                true => {
+                    tracing::warn!(quota = self.limit, "the data exceed the space quota");
+                    propose(member_id, consensus, within).await
                 }
-            }
+                // Each member tells of its own disk.
+                false if self.is_short.load(Ordering::Relaxed) && !mine => {
+                    propose(member_id, consensus, within).await
+                }
+                false => true,
+            };
             held.into_iter().for_each(|answer| answer());
+            if !is_raised {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
         }
     }
+}
+
+/// Proposes the alarm; whether that was done.
+async fn propose(member_id: u64, consensus: &dyn Consensus, within: Duration) -> bool {
+    let raised = consensus.propose(alarm(member_id).encode());
+    match tokio::time::timeout(within, raised).await {
+        Ok(Ok(_)) => return true,
+        Ok(Err(error)) => tracing::warn!(%error, "the alarm is not raised yet"),
+        Err(_) => tracing::warn!("the alarm is not raised in time"),
+    }
+    false
 }
 
 #[cfg(test)]
@@ -140,5 +179,14 @@ mod tests {
         assert!(Quota::new(-1).allows(u64::MAX));
         assert_eq!((Quota::new(-7).configured(), Quota::new(7).configured()), (-7, 7));
         assert_eq!(Quota::new(0).limit(), DEFAULT_BYTES);
+    }
+
+    #[test]
+    fn what_a_disk_lacks_counts_before_a_proposal_alone() {
+        let quota = Quota::new(-1);
+        quota.set_short(true);
+        assert!(quota.allows(1) && quota.admits(0) && !quota.admits(1));
+        quota.set_short(false);
+        assert!(quota.admits(1));
     }
 }

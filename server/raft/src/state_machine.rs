@@ -39,6 +39,9 @@ pub(crate) enum SnapshotHandle {
     Received(Box<Received>),
 }
 
+/// Layers' worth of memory that may be taken while a flush waits for room on the disk.
+const SHORTAGE_LAYERS: usize = 4;
+
 /// How long entries are applied before others get their turn.
 const TURN: Duration = Duration::from_millis(5);
 
@@ -140,7 +143,7 @@ impl StateMachine {
 
     /// Flushes when it is due, and waits while the layers take as much memory as they may.
     async fn make_room(&mut self) {
-        let limit = self.flusher.options().layer_bytes_max;
+        let limit = self.flusher.layer_bytes_max();
         let entries_max = self.flusher.options().entries_max;
         let applied = self.store.applied().map_or(0, |at| at.index);
         let due = self.store.active_bytes() >= limit
@@ -149,10 +152,18 @@ impl StateMachine {
             return;
         }
         self.rotate();
-        while self.store.active_bytes() >= limit && self.store.shared().has_frozen() {
-            self.flusher.idle().await;
+        while self.store.active_bytes() >= self.most() && self.store.shared().has_frozen() {
+            self.flusher.idle_if_there_is_room().await;
             self.rotate();
         }
+    }
+
+    /// The bytes above which the active layer must wait for the frozen one. That may be long when
+    /// the disk has no room; then the alarm, and what ends a shortage, shall be applied all the
+    /// same. What adds data is refused from the alarm on.
+    fn most(&self) -> usize {
+        let most = self.flusher.options().layer_bytes_max;
+        if self.flusher.waits_for_room() { most * SHORTAGE_LAYERS } else { most }
     }
 
     /// Applies an entry and sees to it that whoever waits for it gets the answer.
@@ -291,6 +302,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let (entry, responder) = item?;
             self.apply_entry(entry, responder).map_err(|fault| self.fail(&fault))?;
         }
+        self.store.end_batch();
         if let Some(applied) = self.store.applied() {
             self.progress.advance(applied.index);
             self.waiters.applied(applied.term);
@@ -332,6 +344,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.fail(&Fault::Storage(format!("a snapshot cannot be installed: {reason}")))
         })?;
         self.store.take_over(restored);
+        self.store.end_batch();
         tell_changes(self.membership.membership(), meta.last_membership.membership());
         self.membership = meta.last_membership.clone();
         self.members.send_replace(peers_of(&self.membership));
@@ -349,7 +362,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         // asks for more than that needs what it says now.
         if self.flusher.is_empty() {
             self.rotate();
-            self.flusher.idle().await;
+            if !self.flusher.idle_if_there_is_room().await {
+                return Ok(None);
+            }
         }
         Ok(self.flusher.checkpoint()?.map(snapshot_of))
     }

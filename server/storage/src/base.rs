@@ -30,10 +30,13 @@ pub mod incoming;
 mod merge;
 mod meta;
 mod metrics;
+mod paced;
 pub mod part;
+pub mod room;
 mod row;
 mod snapshot;
 mod tables;
+mod worker;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 
 pub mod base;
 pub mod data_dir;
-mod space;
+pub mod space;
 pub mod sync;
 pub mod wal;
 

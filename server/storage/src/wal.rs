@@ -14,6 +14,7 @@
 //! - Entries have consecutive indexes. Reading finds an entry as soon as `append` returned.
 //! - A [`Done`] is called with `Ok` only when everything queued before it is durable.
 //! - After a failed write nothing is written any more and every [`Done`] says so.
+//! - What finds no room on the disk waits for it; nobody is told anything meanwhile.
 
 mod index;
 mod metrics;
@@ -42,6 +43,7 @@ use quorate_core::LogPosition;
 use quorate_core::planted::{self, Mistake};
 
 use crate::OnFault;
+use crate::space::{Disk, Waiting};
 use index::{Location, Run, Tail};
 pub use metrics::Metrics;
 pub(crate) use preparation::patiently;
@@ -166,6 +168,7 @@ struct Shared {
     wake: Condvar,
     on_fault: OnFault,
     metrics: Metrics,
+    waiting: Waiting,
 }
 
 /// The log. Dropping it writes what is queued and stops the thread.
@@ -211,11 +214,13 @@ impl Wal {
             wake: Condvar::new(),
             on_fault,
             metrics: Metrics::default(),
+            waiting: Waiting::default(),
         });
         let end = recovered.end;
         let (direct, length) = (options.direct_io, options.segment_bytes_max);
         let writer = writer::Writer::new(shared.clone(), dir.to_owned(), direct, length, end)
             .map_err(io_error)?;
+        shared.waiting.allow();
         let thread = std::thread::Builder::new().name("wal".to_owned());
         let thread = thread.spawn(move || writer.run()).map_err(io_error)?;
         Ok(Self { shared, dir: dir.to_owned(), thread: Some(thread) })
@@ -346,6 +351,26 @@ impl Wal {
         Ok(entries)
     }
 
+    /// The disk that the log lies on.
+    pub fn disk(&self) -> io::Result<Disk> {
+        Disk::of(&self.dir)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the log waits for room on its disk.
+    pub fn waits_for_room(&self) -> bool {
+        self.shared.waiting.is_waited()
+    }
+
+    /// Has the log fail where it waits for room, or will: the member is to end.
+    pub fn give_up_room(&self) {
+        self.shared.waiting.end();
+    }
+
     /// How long the disk has been at the group it is writing; zero when it writes nothing.
     pub fn stalled_for(&self) -> Duration {
         let since = self.shared.inner.lock().writing_since;
@@ -387,6 +412,7 @@ impl Wal {
 
 impl Drop for Wal {
     fn drop(&mut self) {
+        self.shared.waiting.end();
         self.shared.inner.lock().closed = true;
         self.shared.wake.notify_one();
         crate::join(self.thread.take(), "writes the log");

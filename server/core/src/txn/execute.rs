@@ -230,7 +230,7 @@ impl Store {
 
     /// Deletes the keys attached to a lease, in one revision.
     pub(crate) fn delete_leased(&mut self, changes: &mut Changes, lease: i64) -> Result<(), Fault> {
-        for (key, revision) in self.stack.leased(lease, i64::MAX, &Limit::default())? {
+        for (key, revision) in self.stack().leased(lease, i64::MAX, &Limit::default())? {
             self.tally.delete();
             self.write_delete(changes, key, revision);
         }

@@ -4,32 +4,31 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use quorate_core::Fault;
-use quorate_core::mvcc::SharedLayer;
-use quorate_core::store::{Frozen, Restored, Shared};
+use quorate_core::store::{Frozen, LayerSize, Restored, Shared};
 use redb::Database;
 
 use super::defrag::{Copy, check_room};
-use super::file::{Directory, FIRST, NewFile, open_database};
+use super::file::{Directory, FIRST, open_database};
 use super::image::Image;
 use super::incoming::{Half, Incoming, ReceiveError, Received, Receiving};
-use super::merge::{begin, create_tables, merge};
+use super::merge::{begin, create_tables};
 use super::meta::Meta;
 use super::metrics::Metrics;
+use super::paced::Patience;
+use super::room::{self, Content, Room};
 use super::snapshot::Snapshot;
-use super::{BaseError, compact, fault};
+use super::worker::Worker;
+use super::{BaseError, fault};
 use crate::OnFault;
+use crate::space::Disk;
 
 /// Files up to this size are verified as a whole when they are opened: it takes less than a tenth
 /// of a second. Larger ones are trusted, and rows are verified as they are read.
 const VERIFY_BYTES_MAX: u64 = 64 << 20;
-/// Pause before it is looked at again whether readers have let go of what was replaced.
-const LET_GO_PAUSE: Duration = Duration::from_millis(100);
-/// Versions looked at in one transaction while compacted history is deleted.
-const COMPACT_ROWS: usize = 4096;
 /// A copy is close enough for the last step when it is behind by this many revisions or less.
 const DEFRAG_LAG_MAX: i64 = 20_000;
 
@@ -70,6 +69,7 @@ pub struct Opened {
     restored: Restored,
     options: Options,
     metrics: Metrics,
+    patience: Patience,
 }
 
 impl Opened {
@@ -92,14 +92,16 @@ impl Opened {
         }
         let verified = current.is_some() && length <= VERIFY_BYTES_MAX;
         let syncs = metrics.commit.clone();
-        let database = open_database(&file, options.cache_bytes, verified, syncs)?;
+        let patience = Patience::new(directory.waiting.clone());
+        let kept = patience.clone();
+        let database = open_database(&file, options.cache_bytes, verified, syncs, kept)?;
         if current.is_none() {
             create(&database).map_err(|e| damaged(e.to_string()))?;
             directory.set_current(number).map_err(|e| directory.io_error(e))?;
         }
         let base = Arc::new(Snapshot::open(&database).map_err(|e| damaged(e.to_string()))?);
         let restored = base.restored().map_err(|e| damaged(e.to_string()))?;
-        Ok(Self { directory, number, database, base, restored, options, metrics })
+        Ok(Self { directory, number, database, base, restored, options, metrics, patience })
     }
 
     /// The flushed state.
@@ -120,7 +122,7 @@ fn create(database: &Database) -> Result<(), Fault> {
 }
 
 /// Work for the thread.
-enum Job {
+pub(super) enum Job {
     Flush(Box<Frozen>, Done),
     /// With the number of the file that was copied.
     FinishCopy(Copy, u64),
@@ -128,28 +130,31 @@ enum Job {
 }
 
 /// What the thread and its callers share.
-struct Inner {
-    jobs: VecDeque<Job>,
-    closing: bool,
+pub(super) struct Inner {
+    pub(super) jobs: VecDeque<Job>,
+    pub(super) closing: bool,
     /// Kept up to date for those who wait for it.
-    deleted: i64,
-    waiting_for_deletion: Vec<(i64, Done)>,
+    pub(super) deleted: i64,
+    pub(super) waiting_for_deletion: Vec<(i64, Done)>,
     /// Those who wait for the running defragmentation.
-    defragmenting: Option<(Instant, Vec<Done>)>,
-    sizes: Sizes,
-    base: Arc<Snapshot>,
-    number: u64,
+    pub(super) defragmenting: Option<(Instant, Vec<Done>)>,
+    pub(super) sizes: Sizes,
+    pub(super) content: Content,
+    /// Whether there is something to flush, and no room for it.
+    pub(super) is_short: bool,
+    pub(super) base: Arc<Snapshot>,
+    pub(super) number: u64,
 }
 
-struct EngineShared {
-    inner: Mutex<Inner>,
-    wake: Condvar,
+pub(super) struct EngineShared {
+    pub(super) inner: Mutex<Inner>,
+    pub(super) wake: Condvar,
     receiving: Arc<Mutex<Receiving>>,
-    store: Arc<Shared>,
-    directory: Directory,
+    pub(super) store: Arc<Shared>,
+    pub(super) directory: Directory,
     options: Options,
     on_fault: OnFault,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 impl EngineShared {
@@ -157,7 +162,7 @@ impl EngineShared {
         Image::new(self.inner.lock().base.clone())
     }
 
-    fn fail(&self, error: &Fault) {
+    pub(super) fn fail(&self, error: &Fault) {
         let reason = match error {
             Fault::Storage(reason) => reason.clone(),
             other => other.to_string(),
@@ -186,6 +191,8 @@ impl Engine {
                 waiting_for_deletion: Vec::new(),
                 defragmenting: None,
                 sizes: Sizes::default(),
+                content: Content::default(),
+                is_short: false,
                 base: opened.base,
                 number: opened.number,
             }),
@@ -197,16 +204,10 @@ impl Engine {
             on_fault,
             metrics: opened.metrics,
         });
-        let mut worker = Worker {
-            shared: shared.clone(),
-            database: opened.database,
-            number: opened.number,
-            meta,
-            walk: None,
-            flushed: Vec::new(),
-            replaced: Vec::new(),
-        };
-        worker.publish_sizes()?;
+        // From here on the member serves, and a full disk need not end it.
+        shared.directory.waiting.allow();
+        opened.patience.begin();
+        let worker = Worker::new(shared.clone(), opened.database, opened.number, meta)?;
         let thread = std::thread::Builder::new().name("flush".to_owned());
         let thread = thread.spawn(move || worker.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -220,6 +221,30 @@ impl Engine {
     /// Sizes after the last flush.
     pub fn sizes(&self) -> Sizes {
         self.shared.inner.lock().sizes
+    }
+
+    /// What room the database has on its disk, and wants for this much in the layers.
+    pub fn room(&self, layers: LayerSize) -> std::io::Result<Room> {
+        let disk = Disk::of(self.shared.directory.path())?;
+        let inner = self.shared.inner.lock();
+        Ok(room::wanted(disk, &inner.content, layers))
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        self.shared.directory.path()
+    }
+
+    /// Whether a flush waits for room, or would in vain.
+    pub fn waits_for_room(&self) -> bool {
+        let waiting = &self.shared.directory.waiting;
+        waiting.is_waited() || waiting.is_over() || self.shared.inner.lock().is_short
+    }
+
+    /// Has the database fail where it waits for room, or will: the member is to end.
+    pub fn give_up_room(&self) {
+        self.shared.directory.waiting.end();
+        self.shared.wake.notify_one();
     }
 
     /// The way to flush for those who must not keep the database open.
@@ -279,24 +304,7 @@ impl Engine {
     /// Rewrites the database into a new file without the space that is free in it. Calls `done`
     /// at the end; reads and writes go on meanwhile.
     pub fn defragment(&self, done: Done) {
-        let mut inner = self.shared.inner.lock();
-        if let Some((_, waiting)) = &mut inner.defragmenting {
-            waiting.push(done);
-            return;
-        }
-        inner.defragmenting = Some((Instant::now(), vec![done]));
-        self.shared.metrics.defragmenting.set(1);
-        let (base, number) = (inner.base.clone(), inner.number);
-        drop(inner);
-        let shared = self.shared.clone();
-        let spawned = std::thread::Builder::new().name("defragment".to_owned()).spawn(move || {
-            if let Err(error) = copy(&shared, base, number) {
-                end_defragmentation(&shared, Err(error.to_string()));
-            }
-        });
-        if let Err(error) = spawned {
-            end_defragmentation(&self.shared, Err(error.to_string()));
-        }
+        defragment(&self.shared, Some(done));
     }
 }
 
@@ -315,9 +323,32 @@ impl Queue {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.shared.directory.waiting.end();
         self.shared.inner.lock().closing = true;
         self.shared.wake.notify_one();
         crate::join(self.thread.take(), "writes the database");
+    }
+}
+
+/// Begins a defragmentation, unless there is one, and calls `done` at its end.
+pub(super) fn defragment(shared: &Arc<EngineShared>, done: Option<Done>) {
+    let mut inner = shared.inner.lock();
+    if let Some((_, waiting)) = &mut inner.defragmenting {
+        waiting.extend(done);
+        return;
+    }
+    inner.defragmenting = Some((Instant::now(), done.into_iter().collect()));
+    shared.metrics.defragmenting.set(1);
+    let (base, number) = (inner.base.clone(), inner.number);
+    drop(inner);
+    let taken = shared.clone();
+    let spawned = std::thread::Builder::new().name("defragment".to_owned()).spawn(move || {
+        if let Err(error) = copy(&taken, base, number) {
+            end_defragmentation(&taken, Err(error.to_string()));
+        }
+    });
+    if let Err(error) = spawned {
+        end_defragmentation(shared, Err(error.to_string()));
     }
 }
 
@@ -348,12 +379,12 @@ fn copy(shared: &EngineShared, base: Arc<Snapshot>, number: u64) -> Result<(), F
     Ok(())
 }
 
-fn superseded() -> Fault {
+pub(super) fn superseded() -> Fault {
     fault("another state was installed meanwhile")
 }
 
 /// Tells those who wait. A defragmentation that failed leaves the old file in use.
-fn end_defragmentation(shared: &EngineShared, result: Result<(), String>) {
+pub(super) fn end_defragmentation(shared: &EngineShared, result: Result<(), String>) {
     let mut inner = shared.inner.lock();
     let ended = inner.defragmenting.take();
     drop(inner);
@@ -368,217 +399,5 @@ fn end_defragmentation(shared: &EngineShared, result: Result<(), String>) {
     shared.wake.notify_one();
     for done in waiting {
         done(result.clone());
-    }
-}
-
-/// What the thread owns.
-struct Worker {
-    shared: Arc<EngineShared>,
-    database: Arc<Database>,
-    number: u64,
-    meta: Meta,
-    /// Since when compacted history is being deleted.
-    walk: Option<Instant>,
-    /// Layers that are flushed and may still be read. Freeing one takes tens of milliseconds, which
-    /// nobody but this thread has: it lets go last.
-    flushed: Vec<SharedLayer>,
-    /// Snapshots that were replaced and may still be read. The last one of a file that is deleted
-    /// gives its space back, which takes hundreds of milliseconds.
-    replaced: Vec<Arc<Snapshot>>,
-}
-
-/// What to do next.
-enum Next {
-    Job(Job),
-    Compact,
-    Stop,
-}
-
-impl Worker {
-    fn run(mut self) {
-        loop {
-            let result = match self.next() {
-                Next::Job(Job::Flush(frozen, done)) => self.flush(*frozen, done),
-                Next::Job(Job::FinishCopy(copy, number)) => self.finish_copy(copy, number),
-                Next::Job(Job::Install(received, done)) => self.replace(*received, done),
-                Next::Compact => self.compact(),
-                Next::Stop => return,
-            };
-            if let Err(error) = result {
-                self.shared.fail(&error);
-                return;
-            }
-        }
-    }
-
-    /// Frees what nobody reads any more.
-    fn let_go(&mut self) {
-        self.flushed.retain(|layer| Arc::strong_count(layer) > 1);
-        self.replaced.retain(|base| Arc::strong_count(base) > 1);
-        let readers = 1 + i64::try_from(self.replaced.len()).unwrap_or(i64::MAX - 1);
-        self.shared.metrics.readers.set(readers);
-    }
-
-    fn next(&mut self) -> Next {
-        loop {
-            self.let_go();
-            let mut inner = self.shared.inner.lock();
-            if let Some(job) = inner.jobs.pop_front() {
-                return Next::Job(job);
-            }
-            if inner.closing {
-                return Next::Stop;
-            }
-            if compact::is_due(&self.meta) && inner.defragmenting.is_none() {
-                return Next::Compact;
-            }
-            if self.flushed.is_empty() && self.replaced.is_empty() {
-                self.shared.wake.wait(&mut inner);
-            } else {
-                self.shared.wake.wait_for(&mut inner, LET_GO_PAUSE);
-            }
-        }
-    }
-
-    fn flush(&mut self, frozen: Frozen, done: Done) -> Result<(), Fault> {
-        if !self.shared.store.is_frozen(&frozen.layer) {
-            tracing::debug!(revision = frozen.revision, "not flushed: a later state is installed");
-            return Ok(());
-        }
-        let started = Instant::now();
-        let base = self.shared.inner.lock().base.clone();
-        let txn = begin(&self.database)?;
-        merge(&txn, &frozen, base.counts(), &mut self.meta)?;
-        txn.commit().map_err(fault)?;
-        self.install(true)?;
-        let seconds = started.elapsed().as_secs_f64();
-        tracing::debug!(revision = frozen.revision, seconds, "flushed");
-        self.flushed.push(frozen.layer);
-        done(Ok(()));
-        Ok(())
-    }
-
-    fn compact(&mut self) -> Result<(), Fault> {
-        let started = Instant::now();
-        let walk = *self.walk.get_or_insert(started);
-        let base = self.shared.inner.lock().base.clone();
-        let txn = begin(&self.database)?;
-        let deleted = compact::step(&txn, COMPACT_ROWS, base.counts(), &mut self.meta)?;
-        txn.commit().map_err(fault)?;
-        self.shared.metrics.compacted_keys.inc_by(deleted);
-        self.install(false)?;
-        self.measure_compaction(started, walk);
-        self.tell_deleted();
-        Ok(())
-    }
-
-    /// Tells those who wait for history to be deleted.
-    fn tell_deleted(&self) {
-        let mut inner = self.shared.inner.lock();
-        inner.deleted = self.meta.deleted;
-        let (ready, waiting) = std::mem::take(&mut inner.waiting_for_deletion)
-            .into_iter()
-            .partition(|(revision, _)| *revision <= self.meta.deleted);
-        inner.waiting_for_deletion = waiting;
-        drop(inner);
-        let ready: Vec<(i64, Done)> = ready;
-        for (_, done) in ready {
-            done(Ok(()));
-        }
-    }
-
-    /// A step of a compaction is done.
-    fn measure_compaction(&mut self, started: Instant, walk: Instant) {
-        let metrics = &self.shared.metrics;
-        metrics.compaction_pause.observe(started.elapsed().as_secs_f64() * 1e3);
-        if compact::has_begun(&self.meta) {
-            return;
-        }
-        self.walk = None;
-        metrics.compaction_total.observe(walk.elapsed().as_secs_f64() * 1e3);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(0, |now| now.as_secs());
-        metrics.compaction_last.set(i64::try_from(now).unwrap_or(i64::MAX));
-    }
-
-    /// Does the last step of a defragmentation and goes on in the new file.
-    fn finish_copy(&mut self, copy: Copy, source: u64) -> Result<(), Fault> {
-        let finished = if source == self.number {
-            let base = self.shared.inner.lock().base.clone();
-            copy.finish(&base)
-        } else {
-            Err(superseded())
-        };
-        let (database, file) = match finished {
-            Ok(copy) => copy,
-            Err(error) => {
-                end_defragmentation(&self.shared, Err(error.to_string()));
-                return Ok(());
-            }
-        };
-        let old = self.switch(database, file)?;
-        self.install(false)?;
-        self.meta = self.shared.inner.lock().base.meta().clone();
-        self.shared.directory.remove(old).map_err(fault)?;
-        end_defragmentation(&self.shared, Ok(()));
-        Ok(())
-    }
-
-    /// Makes a received state the one in use.
-    fn replace(&mut self, received: Received, done: Installed) -> Result<(), Fault> {
-        if received.applied() <= self.meta.applied {
-            let (it, we) = (received.applied(), self.meta.applied);
-            drop(received);
-            done(Err(format!("the received state ends at {it:?}, the database at {we:?}")));
-            return Ok(());
-        }
-        let Received { base, restored, database, file } = received;
-        let old = self.switch(database, file)?;
-        self.meta = base.meta().clone();
-        let replaced = {
-            let mut inner = self.shared.inner.lock();
-            inner.number = self.number;
-            std::mem::replace(&mut inner.base, base.clone())
-        };
-        self.shared.store.replace(base, &restored);
-        drop(replaced);
-        self.publish_sizes().map_err(fault)?;
-        self.shared.directory.remove(old).map_err(fault)?;
-        tracing::info!(revision = restored.revision, "another member's state is installed");
-        self.tell_deleted();
-        done(Ok(restored));
-        Ok(())
-    }
-
-    /// Goes on in another file: from here on it is the one that a restart finds. Returns the number
-    /// of the old one.
-    fn switch(&mut self, database: Arc<Database>, file: NewFile) -> Result<u64, Fault> {
-        // Whether the switch ends well or not: a restart removes the one that it does not need.
-        let number = file.keep();
-        self.shared.directory.set_current(number).map_err(fault)?;
-        self.database = database;
-        Ok(std::mem::replace(&mut self.number, number))
-    }
-
-    /// Shows the last commit to readers.
-    fn install(&mut self, flushed: bool) -> Result<(), Fault> {
-        let base = Arc::new(Snapshot::open(&self.database)?);
-        let old = {
-            let mut inner = self.shared.inner.lock();
-            inner.number = self.number;
-            std::mem::replace(&mut inner.base, base.clone())
-        };
-        self.shared.store.install_base(base, flushed);
-        self.replaced.push(old);
-        self.publish_sizes().map_err(fault)
-    }
-
-    fn publish_sizes(&mut self) -> std::io::Result<()> {
-        let allocated = self.shared.directory.allocated_bytes(self.number)?;
-        let mut inner = self.shared.inner.lock();
-        let meta = inner.base.meta();
-        let in_use = meta.latest_bytes + meta.history_bytes;
-        inner.sizes = Sizes { allocated, in_use };
-        Ok(())
     }
 }

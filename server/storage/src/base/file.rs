@@ -1,18 +1,19 @@
-//! The database's file: which one is current, and writes that leave the disk to the log.
+//! The database's files, and which of them is in use.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
 use quorate_core::Fault;
-use redb::{Database, StorageBackend};
+use redb::Database;
 
+use super::paced::{PacedFile, Patience};
 use super::{BaseError, fault};
+use crate::space::{Disk, Waiting};
 use crate::sync;
 
 const CURRENT: &str = "CURRENT";
@@ -26,60 +27,6 @@ const PACE_BYTES: u64 = 512 << 10;
 /// The same for a state that is received. A member that lags so far behind has few writes to hold
 /// up, and is back in half the time.
 const RECEIVING_PACE_BYTES: u64 = 2 << 20;
-/// Pause after each such sync.
-const PACE_PAUSE: Duration = Duration::from_millis(1);
-
-/// A file that syncs as it is written, a little at a time.
-#[derive(Debug)]
-struct PacedFile {
-    file: File,
-    pace_bytes: u64,
-    unsynced: AtomicU64,
-    /// How long the disk takes for each sync.
-    syncs: Histogram,
-}
-
-impl PacedFile {
-    fn open(path: &Path, pace_bytes: u64, syncs: Histogram) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let (file, unsynced) = (options.open(path)?, AtomicU64::new(0));
-        Ok(Self { file, pace_bytes, unsynced, syncs })
-    }
-}
-
-impl StorageBackend for PacedFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.unsynced.store(0, Ordering::Relaxed);
-        let started = Instant::now();
-        sync::data(&self.file)?;
-        self.syncs.observe(started.elapsed().as_secs_f64());
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, offset)?;
-        let length = data.len() as u64;
-        if self.unsynced.fetch_add(length, Ordering::Relaxed) + length >= self.pace_bytes {
-            self.sync_data()?;
-            std::thread::sleep(PACE_PAUSE);
-        }
-        Ok(())
-    }
-}
-
 /// Whether a database was begun in `dir`.
 pub(crate) fn exists(dir: &Path) -> bool {
     dir.join(CURRENT).exists()
@@ -92,8 +39,9 @@ pub(super) fn open_database(
     cache_bytes: usize,
     verified: bool,
     syncs: Histogram,
+    patience: Patience,
 ) -> Result<Arc<Database>, BaseError> {
-    open_paced(path, cache_bytes, verified, PACE_BYTES, syncs)
+    open_paced(path, cache_bytes, verified, PACE_BYTES, (syncs, patience))
 }
 
 fn open_paced(
@@ -101,9 +49,9 @@ fn open_paced(
     cache_bytes: usize,
     verified: bool,
     pace_bytes: u64,
-    syncs: Histogram,
+    (syncs, patience): (Histogram, Patience),
 ) -> Result<Arc<Database>, BaseError> {
-    let file = PacedFile::open(path, pace_bytes, syncs)
+    let file = PacedFile::open(path, pace_bytes, syncs, patience)
         .map_err(|source| BaseError::Io { path: path.to_owned(), source })?;
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes).set_check_integrity_on_open(verified);
@@ -120,23 +68,36 @@ pub(super) struct NewFile {
     number: u64,
     is_kept: bool,
     syncs: Histogram,
+    patience: Patience,
 }
 
 impl NewFile {
     /// Opens the database in the file, which is empty at first.
     pub(super) fn open(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
-        open_database(&self.path, cache_bytes, false, self.syncs.clone()).map_err(fault)
+        let kind = (self.syncs.clone(), self.patience.clone());
+        open_paced(&self.path, cache_bytes, false, PACE_BYTES, kind).map_err(fault)
     }
 
     /// The same for a database that is filled from the network.
     pub(super) fn open_to_receive(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
-        let syncs = self.syncs.clone();
-        open_paced(&self.path, cache_bytes, false, RECEIVING_PACE_BYTES, syncs).map_err(fault)
+        let kind = (self.syncs.clone(), self.patience.clone());
+        open_paced(&self.path, cache_bytes, false, RECEIVING_PACE_BYTES, kind).map_err(fault)
     }
 
-    /// Keeps the file from now on; returns its number.
+    /// The disk that it lies on.
+    pub(super) fn disk(&self) -> io::Result<Disk> {
+        Disk::of(&self.path)
+    }
+
+    /// The number of the file.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Keeps the file, which is in use from now on; returns its number.
     pub(super) fn keep(mut self) -> u64 {
         self.is_kept = true;
+        self.patience.begin();
         self.number
     }
 }
@@ -165,6 +126,8 @@ pub(super) struct Directory {
     next: AtomicU64,
     /// How long the disk takes for each sync of any of them.
     syncs: Histogram,
+    /// Where writes to the file in use wait for room.
+    pub(super) waiting: Arc<Waiting>,
     #[cfg(test)]
     pub(super) probe: super::tests::Probe,
 }
@@ -176,6 +139,7 @@ impl Directory {
             path: path.to_owned(),
             next: AtomicU64::new(FIRST),
             syncs,
+            waiting: Arc::default(),
             #[cfg(test)]
             probe: super::tests::Probe::default(),
         };
@@ -188,7 +152,8 @@ impl Directory {
     /// A file for another database.
     pub(super) fn new_file(&self) -> NewFile {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        NewFile { path: self.file(number), number, is_kept: false, syncs: self.syncs.clone() }
+        let (syncs, patience) = (self.syncs.clone(), Patience::new(self.waiting.clone()));
+        NewFile { path: self.file(number), number, is_kept: false, syncs, patience }
     }
 
     /// Where it lies.

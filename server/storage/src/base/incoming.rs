@@ -179,6 +179,13 @@ impl Half {
         if self.trailer.is_some() {
             return Err(refused("it comes after the last one".to_owned()));
         }
+        // The log needs what is left, more than this.
+        if let Ok(disk) = self.file.disk()
+            && disk.free < disk.margin() + content.len() as u64
+        {
+            let free = disk.free;
+            return Err(fault(format!("No space left on device: {free} bytes are free")).into());
+        }
         let mut part = PartReader::open(content, self.position.parts, self.checksum);
         let part = part.as_mut().map_err(|what| refused(std::mem::take(what)))?;
         let bytes = self.bytes + content.len() as u64;

@@ -9,12 +9,14 @@ use quorate_core::tables::{Lease, MemberAttributes, Tables};
 use quorate_core::{End, Fault, KeyRange, Record, RecordRef, Revision};
 use redb::{
     AccessGuard, Database, Range, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata,
 };
 
 use super::count::CountIndex;
 use super::fault;
 use super::image::Sent;
 use super::meta::Meta;
+use super::room::Rows;
 use super::row::{HistoryRow, LatestRow};
 use super::tables::{
     ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, META, META_KEY, REMOVED, RevisionKey,
@@ -64,6 +66,14 @@ impl Snapshot {
 
     pub(super) fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// How many rows there are of the newest versions, and of all.
+    pub(super) fn rows(&self) -> Result<(Rows, Rows), Fault> {
+        let count = |rows: Result<u64, redb::StorageError>| rows.map_err(fault);
+        let latest = Rows { count: count(self.latest.len())?, bytes: self.meta.latest_bytes };
+        let history = Rows { count: count(self.history.len())?, bytes: self.meta.history_bytes };
+        Ok((latest, history))
     }
 
     pub(super) fn sent(&self) -> &Sent {

@@ -2,12 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use quorate_core::planted::{self, Mistake};
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 
 use crate::sync;
 
@@ -17,6 +17,9 @@ pub(super) const BLOCK: usize = 4096;
 const EXTENSION: &str = "wal";
 /// Ending of a file that becomes a segment.
 const PREPARING: &str = "tmp";
+/// Name of the file that keeps room for a segment. With the ending of what is not finished: it
+/// takes no part in the log.
+const RESERVE: &str = "reserve.tmp";
 /// Zeros are written this many bytes at a time.
 const ZERO_CHUNK: usize = 1 << 20;
 
@@ -91,7 +94,8 @@ impl SegmentFile {
         self.file.write_all_at(blocks, offset)?;
         let took = started.elapsed();
         if self.mode == WriteMode::Buffered && !planted::has(Mistake::SkipSync) {
-            sync::data(&self.file)?;
+            // Never tried again, whatever the reason: what the page cache then holds is unknown.
+            sync::data(&self.file).map_err(io::Error::other)?;
         }
         Ok(took)
     }
@@ -132,11 +136,13 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Removes files that never became segments.
+/// Removes files that never became segments. What is reserved stays: on a full disk it could not be
+/// had again.
 pub(super) fn remove_unfinished(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == PREPARING) {
+        let is_unfinished = path.extension().is_some_and(|extension| extension == PREPARING);
+        if is_unfinished && path != dir.join(RESERVE) {
             std::fs::remove_file(&path)?;
         }
     }
@@ -150,14 +156,14 @@ fn foreign(path: &Path) -> io::Error {
 
 /// Makes a file of zeros that [`adopt`] can turn into segment `number`. `pace` is called between
 /// chunks, so that filling a file need not disturb the writes of the log beside it; it can end the
-/// work by returning false.
+/// work by returning false. A file that cannot be filled is removed.
 pub(super) fn prepare(
     dir: &Path,
     number: u64,
     length: u64,
     pace: &mut dyn FnMut() -> bool,
 ) -> io::Result<()> {
-    let path = dir.join(format!("{number:016x}.{PREPARING}"));
+    let path = unfinished(dir, number);
     // What an attempt that failed has left is not used: its pages may be lost without an error.
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -166,8 +172,12 @@ pub(super) fn prepare(
     let mut create = OpenOptions::new();
     create.write(true).create_new(true).mode(0o600);
     let plain = create.open(&path)?;
-    plain.set_len(length)?;
-    let file = match open_direct(&path, OFlags::DIRECT) {
+    let filled = plain.set_len(length).and_then(|()| fill(&path, plain, length, pace));
+    filled.inspect_err(|_| drop(std::fs::remove_file(&path)))
+}
+
+fn fill(path: &Path, plain: File, length: u64, pace: &mut dyn FnMut() -> bool) -> io::Result<()> {
+    let file = match open_direct(path, OFlags::DIRECT) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => plain,
         Err(error) => return Err(error),
@@ -186,8 +196,37 @@ pub(super) fn prepare(
     sync::all(&file)
 }
 
+fn unfinished(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.{PREPARING}"))
+}
+
 /// Turns a prepared file into segment `number`.
 pub(super) fn adopt(dir: &Path, number: u64) -> io::Result<()> {
-    std::fs::rename(dir.join(format!("{number:016x}.{PREPARING}")), path_of(dir, number))?;
+    std::fs::rename(unfinished(dir, number), path_of(dir, number))?;
     sync::dir(dir)
+}
+
+/// How much is reserved.
+pub(super) fn reserved(dir: &Path) -> u64 {
+    let is_whole = |file: &std::fs::Metadata| file.blocks() * 512 >= file.len();
+    std::fs::metadata(dir.join(RESERVE)).ok().filter(is_whole).map_or(0, |file| file.len())
+}
+
+/// Takes `bytes`, whole blocks, of the disk for a segment that finds no other room.
+pub(super) fn reserve(dir: &Path, bytes: u64) -> io::Result<()> {
+    let path = dir.join(RESERVE);
+    let mut create = OpenOptions::new();
+    let file = create.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let taken = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes);
+    taken.map_err(io::Error::from).inspect_err(|_| drop(std::fs::remove_file(&path)))
+}
+
+/// Makes what is reserved a file that [`adopt`] can turn into segment `number`; returns its length.
+pub(super) fn spend_reserve(dir: &Path, number: u64) -> io::Result<u64> {
+    let path = unfinished(dir, number);
+    std::fs::rename(dir.join(RESERVE), &path)?;
+    let plain = OpenOptions::new().write(true).open(&path)?;
+    let length = plain.metadata()?.len();
+    fill(&path, plain, length, &mut || true)?;
+    Ok(length)
 }

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use quorate_core::planted::{self, Mistake};
 
 use super::index::Location;
-use super::preparation::{Preparation, patiently};
+use super::preparation::{Preparation, SHORTEST_BYTES, patiently, reserve};
 use super::record::{GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
 use super::recovery::{FORMAT, SegmentEnd};
 use super::segment::{self, AlignedBuffer, BLOCK, SegmentFile, WriteMode};
 use super::{Done, Inner, Item, Shared};
+use crate::space;
 
 /// A group is closed when its records reach this size, so that no sync waits for much more.
 const GROUP_BYTES_MAX: usize = 4 << 20;
@@ -90,6 +91,7 @@ impl Writer {
             // From the start, so that a log without segments is one that was lost.
             writer.roll(0)?;
         }
+        reserve(&writer.dir, writer.segment_bytes_max);
         Ok(writer)
     }
 
@@ -99,7 +101,8 @@ impl Writer {
     }
 
     /// Writes until the log is closed. An error ends the thread: a failed write or sync is never
-    /// tried again, because what the page cache then holds is unknown.
+    /// tried again, because what the page cache then holds is unknown. A write for which the disk
+    /// has no room is no such failure: the log waits for room, and whoever needs it with it.
     pub(super) fn run(mut self) {
         while let Some(items) = self.next_items() {
             let started = Instant::now();
@@ -135,7 +138,10 @@ impl Writer {
                 done(Err(io::Error::other(text.clone())));
             }
         }
-        (self.shared.on_fault)(text);
+        // Nobody waits any more for room that there is not.
+        if !(space::is_full(error) && self.shared.waiting.is_over()) {
+            (self.shared.on_fault)(text);
+        }
     }
 
     /// Waits for records that somebody wants on disk; `None` when the log is closed and all is
@@ -203,7 +209,13 @@ impl Writer {
         }
         seal_group(&mut self.content, start, bitmap, self.segment, self.groups);
         let file = self.file.as_ref().expect("a segment is open");
-        let took = file.write_durably(self.blocks.fill(&self.content), self.origin)?;
+        let (blocks, origin) = (self.blocks.fill(&self.content), self.origin);
+        // The same blocks again at the same place. A segment has its room already where a file
+        // system writes in place; others can lack it here.
+        let took =
+            self.shared.waiting.until_there_is_room(&self.dir, blocks.len() as u64, || {
+                file.write_durably(blocks, origin)
+            })?;
         self.shared.metrics.write.observe(took.as_secs_f64());
         self.shared.metrics.written_bytes.add((self.content.len() - start) as f64);
         self.groups += 1;
@@ -257,20 +269,9 @@ impl Writer {
     fn roll(&mut self, group: u64) -> io::Result<()> {
         let number = self.segment + 1;
         let room = group + 2 * BLOCK as u64 + 4096;
-        let ready = match self.preparation.take() {
-            Some(preparation) if preparation.length >= room => {
-                let length = preparation.length;
-                preparation.finish()?;
-                length
-            }
-            other => {
-                if let Some(preparation) = other {
-                    preparation.abandon();
-                }
-                let length = self.next_length().max(room.next_multiple_of(BLOCK as u64));
-                Preparation::start(&self.dir, number, length)?.finish()?;
-                length
-            }
+        let ready = match self.prepared(room)? {
+            Some(length) => length,
+            None => self.make_segment(number, room)?,
         };
         segment::adopt(&self.dir, number)?;
         if self.file.is_some() {
@@ -286,6 +287,37 @@ impl Writer {
         let read = patiently(|| std::fs::File::open(&path))?;
         self.shared.inner.lock().add_segment(number, read);
         self.begin()
+    }
+
+    /// Waits for the segment that is being prepared; its length, if it was made and has `room`.
+    fn prepared(&mut self, room: u64) -> io::Result<Option<u64>> {
+        let Some(preparation) = self.preparation.take() else { return Ok(None) };
+        match preparation.finish() {
+            Ok(length) => Ok(Some(length).filter(|length| *length >= room)),
+            // Nothing of it is in use: there are other ways.
+            Err(error) if space::is_full(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a segment while writes wait. On a full disk it takes what is reserved, and then
+    /// whatever is free; and if that is not enough, it waits.
+    fn make_segment(&self, number: u64, room: u64) -> io::Result<u64> {
+        let least = room.next_multiple_of(BLOCK as u64);
+        let longest = self.next_length().max(least);
+        self.shared.waiting.until_there_is_room(&self.dir, least, || {
+            match Preparation::start(&self.dir, number, least..=longest)?.finish() {
+                Err(error) if space::is_full(&error) => {}
+                made => return made,
+            }
+            if segment::reserved(&self.dir) >= least {
+                tracing::warn!(dir = %self.dir.display(), "the log takes the room reserved for it");
+                return segment::spend_reserve(&self.dir, number);
+            }
+            let length = least.max(SHORTEST_BYTES.min(self.segment_bytes_max));
+            segment::prepare(&self.dir, number, length, &mut || true)?;
+            Ok(length)
+        })
     }
 
     /// Writes the first group of the segment.
@@ -307,7 +339,9 @@ impl Writer {
         if self.not_started.is_some_and(|at| at.elapsed() < START_PAUSE) {
             return;
         }
-        match Preparation::start(&self.dir, self.segment + 1, self.next_length()) {
+        let longest = self.next_length();
+        let lengths = SHORTEST_BYTES.min(longest)..=longest;
+        match Preparation::start(&self.dir, self.segment + 1, lengths) {
             Ok(preparation) => {
                 self.preparation = Some(preparation);
                 self.not_started = None;

@@ -123,6 +123,9 @@ fn past_revisions(request: &Request) -> Vec<i64> {
     revisions.into_iter().filter(|revision| *revision > 0).collect()
 }
 
+/// What is said to whoever would write more than there is room for.
+const NO_SPACE: &str = "database space exceeded";
+
 /// What was surely compacted may not be read any more.
 fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
     let answered = operation.response().is_some();
@@ -136,6 +139,11 @@ fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
 fn check_refusal(operation: &Operation, possibly: i64, floor: &Floor) -> Result<(), Violation> {
     let Outcome::Refused(code, text) = &operation.outcome else { return Ok(()) };
     if *code == Code::NotFound && operation.request.lease() != 0 {
+        return Ok(());
+    }
+    // Of a disk that was filled; whether one was is the campaign's to know.
+    let adds = operation.request.may_write() || matches!(operation.request, Request::LeaseGrant(_));
+    if *code == Code::ResourceExhausted && text.contains(NO_SPACE) && adds {
         return Ok(());
     }
     // A member that lags behind can be asked for what it has yet to hear of.

@@ -4,15 +4,18 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_proto::etcdserverpb::request_op::Request;
-use quorate_proto::etcdserverpb::{CompactionRequest, PutRequest, RequestOp, TxnRequest};
+use quorate_proto::etcdserverpb::{
+    CompactionRequest, DeleteRangeRequest, PutRequest, RequestOp, StatusResponse, TxnRequest,
+};
 use quorate_test_conformance::faults::files;
-use quorate_test_conformance::raw::Connection;
-use quorate_test_support::program;
+use quorate_test_conformance::raw::{Answer, Connection};
 use quorate_test_support::server::Server;
+use quorate_test_support::{program, wait};
 use tempfile::TempDir;
 
 const KEYS: usize = 4000;
@@ -41,6 +44,90 @@ fn txn(round: usize, first: usize) -> Bytes {
     };
     let success = (first..first + PUTS_MAX).map(put).collect();
     TxnRequest { success, ..Default::default() }.encode_to_vec().into()
+}
+
+/// Beside twice what is in use: the least that is worth a copy.
+const BESIDE: u64 = 64 << 20;
+/// Keys that are written again and again, in transactions.
+const MANY_KEYS: usize = 40_000;
+const WRITERS: usize = 4;
+/// How long a file may take to become smaller by itself.
+const SMALLER_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is in use of the database, in bytes.
+fn in_use(server: &Server) -> u64 {
+    let answer = call(server, "/etcdserverpb.Maintenance/Status", Bytes::new());
+    let status = StatusResponse::decode(answer.messages()[0].clone()).unwrap();
+    u64::try_from(status.db_size_in_use).unwrap()
+}
+
+/// Writes all keys of a round.
+fn write_all(server: &Server, round: usize) {
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for first in (0..MANY_KEYS).step_by(PUTS_MAX).skip(writer).step_by(WRITERS) {
+                    call(server, "/etcdserverpb.KV/Txn", txn(round, first));
+                }
+            });
+        }
+    });
+}
+
+/// The most that the file takes while something is done.
+fn most_while(folder: &Path, work: impl FnOnce() + Send) -> u64 {
+    thread::scope(|scope| {
+        let worker = scope.spawn(work);
+        let mut most = 0;
+        while !worker.is_finished() {
+            most = most.max(largest(folder));
+            thread::yield_now();
+        }
+        worker.join().unwrap();
+        most.max(largest(folder))
+    })
+}
+
+/// The larger of the file and a copy of it.
+fn largest(folder: &Path) -> u64 {
+    let of = |path: &std::path::PathBuf| fs::metadata(path).map_or(0, |file| file.blocks() * 512);
+    files(folder, "redb").iter().map(of).max().unwrap_or(0)
+}
+
+/// Whatever is written, deleted, compacted and defragmented: nothing keeps what was replaced for
+/// long, and what is free in the file is given back.
+#[test]
+fn the_database_stays_under_twice_what_is_in_use() {
+    let home = TempDir::new().unwrap();
+    let flags = ["--quota-backend-bytes=2147483648"];
+    let mut server = Server::in_folder(&program::quorate(), home.path(), &flags);
+    server.start();
+    let folder = server.data_dir().join("member/db");
+    let mut revision = 1;
+    let check = |what: &str, work: &(dyn Fn() + Sync)| {
+        let before = in_use(&server);
+        let most = most_while(&folder, work);
+        let now = in_use(&server);
+        let bound = 2 * before.max(now) + BESIDE;
+        assert!(most < bound, "{what}: {most} bytes, {before} in use before and {now} now");
+        // What is quiet is given back.
+        wait::until(&format!("a smaller file after {what}"), SMALLER_WITHIN, || {
+            (database_bytes(&folder) < 2 * in_use(&server) + BESIDE).then_some(())
+        });
+    };
+    for round in 0..3 {
+        check("writing", &|| write_all(&server, round));
+        revision += MANY_KEYS / PUTS_MAX;
+    }
+    check("a compaction", &|| compact(&server, revision));
+    let delete = DeleteRangeRequest { key: "key".into(), range_end: "l".into(), prev_kv: false };
+    let delete = Bytes::from(delete.encode_to_vec());
+    check("a deletion", &|| drop(call(&server, "/etcdserverpb.KV/DeleteRange", delete.clone())));
+    revision += 1;
+    check("a compaction of everything", &|| compact(&server, revision));
+    check("a defragmentation", &|| {
+        drop(call(&server, "/etcdserverpb.Maintenance/Defragment", Bytes::new()));
+    });
 }
 
 /// History is deleted all over the file. What is deleted can be used again at once, and nothing
@@ -84,11 +171,12 @@ fn compact(server: &Server, revision: usize) {
     call(server, "/etcdserverpb.KV/Compact", request.encode_to_vec().into());
 }
 
-fn call(server: &Server, path: &str, message: Bytes) {
+fn call(server: &Server, path: &str, message: Bytes) -> Answer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let connection = Connection::open(&server.address()).await;
         let answer = connection.method(path, &[message]).await;
         assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
-    });
+        answer
+    })
 }

@@ -18,9 +18,9 @@ const THREADS_MAX: usize = 96;
 const RUNTIME_THREADS_MAX: usize = 560;
 /// Bytes of its log: what is kept behind the database, twice, and two segments.
 const LOG_BYTES_MAX: u64 = (2 * 128 + 2 * 64) << 20;
-/// Bytes that files of its database may have beyond twice what was in use at most: a flush or a
-/// compaction writes before it frees, and files do not shrink by themselves.
-const DATABASE_SLACK: u64 = 192 << 20;
+/// Bytes that files of its database may have beyond twice what was in use at most: what is not
+/// worth a copy yet, and such a copy in the making.
+const DATABASE_SLACK: u64 = 96 << 20;
 
 /// The most that any member took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use quorate_proto::etcdserverpb::{CompactionRequest, RangeRequest, WatchCreateRequest};
+use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
+use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, CompactionRequest, RangeRequest, WatchCreateRequest,
+};
+use quorate_test_support::client::channel;
 use quorate_test_support::proxy::Manner;
 use quorate_test_support::wait;
 use rand::rngs::StdRng;
@@ -32,9 +37,8 @@ const DATABASE: &str = "redb";
 /// Clients that ask a leader that stands still, and the time between them at most.
 const PINNED: usize = 16;
 const PINNED_PAUSE_MAX: Duration = Duration::from_millis(40);
-/// Clients that write large values while a disk is full, and how many at most.
+/// Clients that write large values while a disk is full.
 const FILLING: usize = 4;
-const FILLING_OPERATIONS: usize = 400;
 /// How long a process may take to see that its disk is full.
 const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 /// Seconds in a day.
@@ -383,26 +387,55 @@ impl ClusterCampaign {
         }
     }
 
-    /// Fills the disk of a member until it gives up.
+    /// Fills the disk of a member, which raises its alarm and goes on. So does everything when
+    /// there is room again and the alarm is cleared.
     fn fill_disk(&mut self, place: usize) {
         let filler = self.disks[place].fill();
-        // Its log has room for a while: somebody has to use that up.
+        let other = (place + 1) % self.size();
+        wait::until("the alarm of a full disk", NOTICE_WITHIN, || {
+            self.alarms(other).filter(|alarms| !alarms.is_empty())
+        });
+        self.effect.hindered += 1;
         let mut load = Load::new(&self.clock);
         for _ in 0..FILLING {
             let rng = StdRng::seed_from_u64(self.rng.random());
-            let roamer = self.roamer((place + 1) % self.size());
-            let profile = BULK.up_to(FILLING_OPERATIONS);
-            load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), profile);
+            let roamer = self.roamer(other);
+            load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), BULK);
         }
-        let members = &mut self.cluster.members;
-        let full = "a process that ends as its disk is full";
-        let status = wait::until(full, NOTICE_WITHIN, || members[place].exit_status());
-        assert!(!status.success(), "a full disk is no reason to be content");
-        self.effect.ended += 1;
-        members[place].kill();
-        let (written, _) = self.runtime.block_on(load.finish());
+        let (written, _) = self.runtime.block_on(load.run());
         self.pending.extend(written);
+        let ended = self.cluster.members[place].exit_status();
+        assert_eq!(ended, None, "{}", self.cluster.members[place].log_tail());
         fs::remove_file(filler).expect("it was made");
+        // A member that has not looked since raises it once more.
+        let mut clear_since = None;
+        wait::until("no alarm of a full disk", NOTICE_WITHIN, || {
+            let alarms = self.alarms(other)?;
+            if !alarms.is_empty() {
+                alarms.iter().for_each(|alarm| self.clear(other, *alarm));
+                clear_since = None;
+            }
+            (clear_since.get_or_insert_with(Instant::now).elapsed() > ELECTION).then_some(())
+        });
+    }
+
+    /// The alarms, as the member in a place lists them.
+    fn alarms(&self, place: usize) -> Option<Vec<AlarmMember>> {
+        self.ask_alarm(place, AlarmRequest::default())
+    }
+
+    fn clear(&self, place: usize, AlarmMember { member_id, alarm }: AlarmMember) {
+        let action = AlarmAction::Deactivate as i32;
+        self.ask_alarm(place, AlarmRequest { action, member_id, alarm });
+    }
+
+    fn ask_alarm(&self, place: usize, request: AlarmRequest) -> Option<Vec<AlarmMember>> {
+        let url = self.cluster.members[place].url();
+        self.runtime.block_on(async {
+            let mut client = MaintenanceClient::new(channel(&url));
+            let asked = tokio::time::timeout(NOTICE_WITHIN, client.alarm(request));
+            Some(asked.await.ok()?.ok()?.into_inner().alarms)
+        })
     }
 
     /// Holds the disk of the leader until another member has taken over.
