@@ -23,3 +23,4 @@ pub use metrics::Metrics;
 pub use server::{CLUSTER_VERSION, ETCD_VERSION, Options, Server};
 pub use service::ApiService;
 pub use transport::answer::ResponseBody;
+pub use transport::intake::Intake;

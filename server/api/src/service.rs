@@ -30,8 +30,9 @@ use crate::metrics::{MethodMetrics, MethodType, Metrics, NO_VERSION};
 use crate::server::{GRPC_OVERHEAD_BYTES, Server};
 use crate::transport::answer::{Call, Charge, ResponseBody};
 use crate::transport::body::{Checked, Rules};
-use crate::transport::charge::{CALL_BYTES, CALL_WITHIN, Held, take};
+use crate::transport::charge::{Held, take_call};
 use crate::transport::head::{self, unknown_method};
+use crate::transport::intake::Intake;
 
 /// Every service.
 const SERVICES: [&str; 6] = [
@@ -161,8 +162,9 @@ impl ApiService {
         };
         let account = request.extensions().get::<Account>().cloned();
         let account = account.unwrap_or_else(|| self.account());
+        let intake = request.extensions().get::<Intake>().cloned().unwrap_or_default();
         let permit = match refused {
-            Ok(()) => take(&account, CALL_BYTES, CALL_WITHIN).await,
+            Ok(()) => take_call(&account, &intake).await,
             Err(refused) => Err(refused),
         };
         request.extensions_mut().insert(account.clone());
@@ -172,7 +174,7 @@ impl ApiService {
         let (mut response, permit) = match permit {
             Err(refused) => (refused.into_http(), None),
             Ok(permit) => {
-                let held = Held::new(&account);
+                let held = Held::new(&account, intake);
                 let answer = self.dispatch(request, rules, held.clone());
                 let answer = match deadline {
                     None => answer.await,

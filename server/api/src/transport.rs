@@ -6,4 +6,5 @@ pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod charge;
 pub(crate) mod head;
+pub(crate) mod intake;
 pub(crate) mod stream;

@@ -9,6 +9,7 @@ use quorate_raft::{Account, Exhausted, Permit};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::intake::Intake;
 use crate::error::{ApiError, status};
 
 /// What a call costs beside its messages; with a small request and a small answer nothing more is
@@ -57,30 +58,43 @@ pub(crate) fn charged(bytes: Bytes, permit: Permit) -> Bytes {
     Bytes::from_owner(Charged { bytes, _permit: permit })
 }
 
+/// Takes what a call costs, which waits for it.
+pub(crate) async fn take_call(account: &Account, intake: &Intake) -> Result<Permit, Status> {
+    if let Some(permit) = account.try_acquire(CALL_BYTES) {
+        return Ok(permit);
+    }
+    let _waits = intake.wait();
+    take(account, CALL_BYTES, CALL_WITHIN).await
+}
+
 /// What the request of a call holds: counted as it arrives, given back when it was answered.
 #[derive(Clone)]
-pub(crate) struct Held(Arc<Mutex<Permit>>);
+pub(crate) struct Held {
+    permit: Arc<Mutex<Permit>>,
+    intake: Intake,
+}
 
 impl Held {
-    pub(crate) fn new(account: &Account) -> Self {
-        Self(Arc::new(Mutex::new(account.nothing())))
+    pub(crate) fn new(account: &Account, intake: Intake) -> Self {
+        Self { permit: Arc::new(Mutex::new(account.nothing())), intake }
     }
 
     /// Takes more if there is room.
     pub(crate) fn try_grow(&self, bytes: usize) -> bool {
-        self.0.lock().try_grow(bytes)
+        self.permit.lock().try_grow(bytes)
     }
 
     /// Takes more, waiting for it.
     pub(crate) async fn grow(self, bytes: usize) -> Result<(), Exhausted> {
-        let account = self.0.lock().account().clone();
+        let _waits = self.intake.wait();
+        let account = self.permit.lock().account().clone();
         let more = account.acquire(bytes, Instant::now() + CALL_WITHIN).await?;
-        self.0.lock().join(more);
+        self.permit.lock().join(more);
         Ok(())
     }
 
     /// Gives back everything.
     pub(crate) fn release(&self) {
-        self.0.lock().shrink_to(0);
+        self.permit.lock().shrink_to(0);
     }
 }

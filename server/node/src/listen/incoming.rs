@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use quorate_api::Intake;
+
 use super::frames::Frames;
 use super::traffic::Traffic;
 
@@ -65,6 +67,7 @@ pub(super) struct Incoming<I> {
     /// What is to be read next.
     ready: BytesMut,
     traffic: Arc<Traffic>,
+    intake: Intake,
 }
 
 impl<I> Incoming<I> {
@@ -73,13 +76,14 @@ impl<I> Incoming<I> {
         protocol: Protocol,
         mut said: BytesMut,
         traffic: Arc<Traffic>,
+        intake: Intake,
     ) -> Self {
         let (mut held, mut frames) = (BytesMut::new(), None);
         if protocol == Protocol::Http2 {
             held = said.split_off(PREFACE.len().min(said.len()));
             frames = Some(Frames::default());
         }
-        Self { io, frames, held, ready: said, traffic }
+        Self { io, frames, held, ready: said, traffic, intake }
     }
 
     /// What lies beneath. None when something came that was not read.
@@ -108,6 +112,7 @@ impl<I: AsyncRead + Unpin> Incoming<I> {
         let fresh = &mut out.filled_mut()[before..];
         let length = fresh.len();
         self.traffic.count(length);
+        self.intake.count(length);
         let passed = match &mut self.frames {
             Some(frames) => frames.pass(fresh),
             None => length,
@@ -128,6 +133,7 @@ impl<I: AsyncRead + Unpin> Incoming<I> {
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut more))?;
         let more = more.filled();
         self.traffic.count(more.len());
+        self.intake.count(more.len());
         self.held.extend_from_slice(more);
         match more.is_empty() {
             // A frame that stays half is passed on as it is.
@@ -175,6 +181,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Incoming<I> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        ready!(this.intake.poll_open(cx));
         this.poll_fill(cx, out)
     }
 }

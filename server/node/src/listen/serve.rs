@@ -14,7 +14,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use quorate_api::ApiService;
+use quorate_api::{ApiService, Intake};
 use quorate_proto::peer::peer_server::PeerServer;
 use quorate_raft::{Connection, Member, PeerService};
 use rustls::ServerConfig;
@@ -45,7 +45,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that a client may send on a stream and on a connection before we have read any. What we
 /// have not read is not in the memory budget: it is what waits for room there.
 const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 512 << 10;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 /// The same for another member.
 const MEMBER_STREAM_WINDOW: u32 = 2 << 20;
 const MEMBER_CONNECTION_WINDOW: u32 = 4 << 20;
@@ -326,11 +326,14 @@ impl Acceptor {
             None => return tracing::debug!(?remote, port = ?role, "a client that says nothing"),
         };
         let traffic = Arc::new(Traffic::default());
-        let io = TokioIo::new(Incoming::new(io, protocol, said, traffic.clone()));
+        let intake = Intake::default();
+        let io = Incoming::new(io, protocol, said, traffic.clone(), intake.clone());
+        let io = TokioIo::new(io);
         let account = self.api.account();
         let lent = Slot::default();
         let service = service_fn(|mut request: hyper::Request<Body>| {
             request.extensions_mut().insert(account.clone());
+            request.extensions_mut().insert(intake.clone());
             let (api, mut peers) = (self.api.clone(), self.peers.clone());
             let asked = Asked::new(&traffic);
             let waiting = Waiting::new(asked.clone());

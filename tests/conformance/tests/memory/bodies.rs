@@ -6,7 +6,7 @@ use quorate_test_conformance::raw::{Connection, frame_with};
 use super::healthy::Healthy;
 use super::{PUT, assert_bounded, run, settle, start};
 
-const CONNECTIONS: usize = 20;
+const CONNECTIONS: usize = 60;
 const BODIES: usize = 50;
 /// Bytes of a request, and how many of them do not come.
 const LENGTH: usize = 2_000_000;
