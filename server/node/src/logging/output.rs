@@ -10,14 +10,15 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use quorate_core::planted::{self, Mistake};
 
-/// Bytes of the lines that wait for one output.
-const BYTES_MAX: usize = 1 << 20;
+/// Bytes of the lines that wait for one output; as many more can be being written.
+const BYTES_MAX: usize = 512 << 10;
 
 /// What waits for the thread that writes.
 #[derive(Default)]
 struct State {
     lines: VecDeque<Vec<u8>>,
-    /// Bytes of the lines, those that are being written included.
+    /// Bytes of the lines. Those that are being written do not count: the last words of a process
+    /// find room when somebody begins to read.
     bytes: usize,
     dropped: u64,
     is_writing: bool,
@@ -97,7 +98,6 @@ impl Queue {
             }
             target.flush().ok();
             let mut state = self.state.lock();
-            state.bytes -= batch.len();
             state.is_writing = false;
             self.emptied.notify_all();
         }
@@ -110,6 +110,7 @@ impl Queue {
             self.filled.wait(&mut state);
         }
         state.is_writing = true;
+        state.bytes = 0;
         let lines = state.lines.len() as u64;
         let batch = std::mem::take(&mut state.lines).into_iter().flatten().collect();
         (batch, lines)
