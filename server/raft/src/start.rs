@@ -149,14 +149,8 @@ pub(crate) async fn assemble(
     let metrics = metrics(identity.member_id, options, &shared);
     let (peers, peers_receiver) = watch::channel(Peers::new());
     let (members, members_receiver) = watch::channel(peers_of(&membership));
+    let around = around(options, &shared, &peers_receiver, &metrics);
     let times = Times { heartbeat: options.heartbeat, patience: options.election_timeout };
-    let budget = Budget::new(options.memory_budget);
-    let around = Around {
-        store: shared.clone(),
-        peers: peers_receiver.clone(),
-        metrics: metrics.clone(),
-        budget: budget.clone(),
-    };
     let links = Arc::new(Links::new(identity, dial, times, around));
     let waiters: Arc<Waiters> = Arc::default();
     let machine = StateMachine::new(Parts {
@@ -199,12 +193,27 @@ pub(crate) async fn assemble(
         membership,
         refusals: Refusals::default(),
         metrics,
-        budget,
+        budget: links.budget().clone(),
         tasks,
         on_fault,
         stop,
     });
     Ok(Assembled { store: shared, consensus: Arc::new(consensus), inner, links, progress, quota })
+}
+
+/// What connections to members look at, with the budget of this process.
+fn around(
+    options: &Options,
+    store: &Arc<Shared>,
+    peers: &watch::Receiver<Peers>,
+    metrics: &Arc<Metrics>,
+) -> Around {
+    Around {
+        store: store.clone(),
+        peers: peers.clone(),
+        metrics: metrics.clone(),
+        budget: Budget::new(options.memory_budget),
+    }
 }
 
 fn metrics(me: u64, options: &Options, store: &Shared) -> Arc<Metrics> {
