@@ -44,7 +44,7 @@ fn piped(folder: &std::path::Path) -> (Server, File, String) {
 fn read_until(reader: &mut File, said: &mut String, part: &str) {
     wait::until(part, PATIENCE, || {
         let mut some = [0; 1 << 16];
-        // As fast as it comes: a server that stops does not wait long for its last words to be read.
+        // As fast as it comes: a server that stops does not wait long for its readers.
         while let Ok(length @ 1..) = reader.read(&mut some) {
             said.push_str(&String::from_utf8_lossy(&some[..length]));
         }
