@@ -61,11 +61,13 @@ pub enum Mistake {
     BeatAlone,
     /// What is in the database stays in the log as well.
     KeepLog,
+    /// Nobody looks how much room a disk has.
+    IgnoreRoom,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
         Self::GrantStaleVote,
@@ -90,6 +92,7 @@ impl Mistake {
         Self::LeakBudget,
         Self::BeatAlone,
         Self::KeepLog,
+        Self::IgnoreRoom,
     ];
 
     /// What `$QUORATE_PLANTED` calls it.
@@ -119,6 +122,7 @@ impl Mistake {
             Self::LeakBudget => "leak-budget",
             Self::BeatAlone => "beat-alone",
             Self::KeepLog => "keep-log",
+            Self::IgnoreRoom => "ignore-room",
         }
     }
 }

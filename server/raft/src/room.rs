@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quorate_core::planted::{self, Mistake};
 use quorate_core::store::Shared;
 
 use crate::consensus::Consensus;
@@ -72,8 +73,9 @@ pub(crate) async fn watch(
         let Ok(Ok(looks)) = looked else { continue };
         let gives = looks.iter().map(|look| look.free.saturating_sub(look.margin)).min();
         flusher.limit_layers((gives.unwrap_or(0) / LAYER_PART).max(LAYER_BYTES_MIN));
-        let short = looks.iter().find(|look| look.is_short(was_short));
-        let is_short = short.is_some() || flusher.waits_for_room();
+        let is_looked = !planted::has(Mistake::IgnoreRoom);
+        let short = looks.iter().find(|look| is_looked && look.is_short(was_short));
+        let is_short = is_looked && (short.is_some() || flusher.waits_for_room());
         quota.set_short(is_short);
         if let (Some(look), false) = (short, was_short) {
             let Look { path, free, wanted, .. } = look;

@@ -44,7 +44,7 @@ const CONTROLS: [(Ground, &[F]); 5] = [
         ],
     ),
     (Ground::Network, &[F::IsolateLeader, F::PauseLeader, F::OutdateAlive, F::IsolateLeader]),
-    (Ground::Disks, &[F::CutPowerOfAll, F::CutPowerOfAll, F::SlowDisks]),
+    (Ground::Disks, &[F::CutPowerOfAll, F::CutPowerOfAll, F::SlowDisks, F::FillDisk]),
     (Ground::FiveMachines, &[F::BridgeLeader]),
     (
         Ground::Strains,
@@ -135,6 +135,7 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::ReadAtOnce => (&[F::Herd], &["takes too much", "no write by way of"]),
         Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
         Mistake::LeakBudget => (&[F::IgnoreAnswers], EXHAUSTED),
+        Mistake::IgnoreRoom => (&[F::FillDisk], &["the alarm of a full disk"]),
         Mistake::KeepLog => (&[F::SilentConnections], &["takes too much"]),
         Mistake::BeatAlone => (&[F::BridgeLeader], &["another leader: not within"]),
         Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
@@ -155,7 +156,7 @@ fn plan(mistake: Mistake) -> Plan {
         ),
     };
     let ground = match mistake {
-        Mistake::SkipSync => Ground::Disks,
+        Mistake::SkipSync | Mistake::IgnoreRoom => Ground::Disks,
         Mistake::BeatAlone => Ground::FiveMachines,
         Mistake::LoseWakeUp
         | Mistake::BlockOnLog
