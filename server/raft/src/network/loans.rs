@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -29,6 +29,9 @@ pub(crate) const TAKEN: u8 = 1;
 /// How often it says so of one that is kept, and how long the answer may take.
 pub(crate) const SAID_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const SAID_WITHIN: Duration = Duration::from_secs(2);
+/// How often the URLs of a member are tried at most because somebody new lends in its name; each
+/// try is over by then.
+const TRIED_EVERY: Duration = Duration::from_secs(1);
 /// Connections of one lender that are kept, and lenders that call themselves one member.
 const KEPT_MAX: usize = 2;
 const LENDERS_MAX: usize = 8;
@@ -62,15 +65,14 @@ pub(crate) struct Loans {
     serials: AtomicU64,
     /// Sees every change.
     changed: watch::Sender<()>,
-    /// Held by who tries the member's URLs because somebody lends.
-    trying: Semaphore,
+    /// When the member's URLs were tried last because somebody lends.
+    tried: Mutex<Option<Instant>>,
 }
 
 impl Loans {
     pub(crate) fn new() -> Self {
         let (known, serials) = (Mutex::default(), AtomicU64::new(0));
-        let (changed, trying) = (watch::Sender::new(()), Semaphore::new(1));
-        Self { known, serials, changed, trying }
+        Self { known, serials, changed: watch::Sender::new(()), tried: Mutex::default() }
     }
 
     /// Whose connections are to be used; none when there are none.
@@ -90,6 +92,8 @@ impl Loans {
     /// Gives a lender up who does not answer as the member. Whoever lends again is the last one.
     pub(crate) fn give_up(&self, lender: Lender) {
         self.known.lock().retain(|known| known.lender != lender);
+        // Those that wait for its next connection look for another way.
+        self.changed.send_replace(());
     }
 
     /// A connection of this lender, as soon as there is one.
@@ -115,6 +119,17 @@ impl Loans {
 
     fn knows(&self, number: u64) -> bool {
         self.known.lock().iter().any(|known| known.number == number)
+    }
+
+    /// Whether the member's URLs are to be tried because of somebody new. Many who lend do not make
+    /// many connections.
+    fn begins_to_try(&self) -> bool {
+        let mut tried = self.tried.lock();
+        let begins = tried.is_none_or(|tried| tried.elapsed() > TRIED_EVERY);
+        if begins {
+            *tried = Some(Instant::now());
+        }
+        begins
     }
 
     /// Takes in a connection; none when there is no room for it.
@@ -197,10 +212,10 @@ impl Loan {
         let Self { links, member, way, number, is_proven } = self;
         if !way.loans.knows(number)
             && let Some(closed) = links.closed().into_iter().find(|it| it.member == member)
-            && let Ok(_only) = way.loans.trying.try_acquire()
+            && way.loans.begins_to_try()
         {
-            // It may be that it was only restarted. Many who lend do not make many connections.
-            try_urls(&links, closed, links.patience().0.min(SAID_EVERY)).await;
+            // It may be that it was only restarted.
+            try_urls(&links, closed, links.patience().0.min(TRIED_EVERY)).await;
         }
         way.loans.keep(number, is_proven, connection).await;
     }
@@ -322,6 +337,26 @@ mod tests {
         while !way.loans.lender().unwrap().is_proven {
             changed.changed().await.unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_one_that_was_given_up() {
+        let way = Arc::new(Way::new(1, &PeerMetrics::new(0)));
+        let _only = lend(&way, 1, false);
+        way.loans.exist().await;
+        let lender = way.loans.lender().unwrap();
+        let _taken = way.loans.take(lender).await.unwrap();
+        let waits = tokio::time::timeout(SAID_WITHIN, way.loans.take(lender));
+        let given_up = async { way.loans.give_up(lender) };
+        let (taken, ()) = tokio::join!(waits, given_up);
+        assert!(taken.expect("it waits").is_none());
+    }
+
+    #[test]
+    fn many_who_lend_make_one_connection() {
+        let loans = Loans::new();
+        assert!(loans.begins_to_try());
+        assert!(!loans.begins_to_try());
     }
 
     #[tokio::test(start_paused = true)]
