@@ -37,6 +37,7 @@ pub(crate) mod standing;
 pub(crate) mod transfer;
 pub(crate) mod way;
 
+use std::any::Any;
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -62,8 +63,8 @@ pub trait Dial: Send + Sync + 'static {
 
 /// Serves calls on connections that this member has opened itself and lends to others.
 pub trait Serve: Send + Sync + 'static {
-    /// Begins to serve.
-    fn serve(&self, connection: Box<dyn Connection>);
+    /// Begins to serve. What is `held` is dropped when the connection has ended.
+    fn serve(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>);
 
     /// Whether who is at this URL may call: over a connection to it, nobody shows more of itself.
     fn admits(&self, url: &str) -> bool;

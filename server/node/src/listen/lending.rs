@@ -1,5 +1,6 @@
 //! Connections over which calls go the other way: lent to this member, or by it.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
@@ -86,8 +87,8 @@ pub(crate) struct Lender {
 }
 
 impl Serve for Lender {
-    fn serve(&self, connection: Box<dyn Connection>) {
-        self.acceptor.serve_lent(connection);
+    fn serve(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
+        self.acceptor.serve_lent(connection, held);
     }
 
     fn admits(&self, url: &str) -> bool {

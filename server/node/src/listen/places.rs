@@ -10,7 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Role;
 use crate::logging::Seldom;
 
-/// Files that the program opens itself, connections to other members included; as in etcd.
+/// Files that the program opens itself, connections to other members and those that it lends them
+/// included; as in etcd.
 const OWN: u64 = 150;
 /// Connections of those who watch over the member.
 const WATCHERS: u64 = 32;

@@ -1,5 +1,6 @@
 //! Serving what comes over the ports, and bringing it to an end.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -307,11 +308,13 @@ impl Acceptor {
         self.http(io, Caller { remote, is_proven }, role).await;
     }
 
-    /// Serves other members on a connection that this one has opened.
-    pub(super) fn serve_lent(&self, connection: Box<dyn Connection>) {
+    /// Serves other members on a connection that this one has opened. It takes no place of those
+    /// that come: they must not keep it from lending. What is `held` ends with it.
+    pub(super) fn serve_lent(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
         let (acceptor, caller) = (self.clone(), Caller { remote: None, is_proven: false });
         self.connections.tasks.spawn(async move {
             acceptor.http(connection, caller, Role::Peers).await;
+            drop(held);
         });
     }
 

@@ -3,7 +3,8 @@
 //! There is always one that waits to be taken by each of them. What is called over it is answered
 //! as if the other member had opened it.
 
-use std::collections::BTreeMap;
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::describe::describe;
@@ -25,6 +27,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Pause after who is at a URL did not understand, as members of an earlier build do not.
 const PAUSE_UNKNOWN: Duration = Duration::from_secs(30);
+/// Connections that one member may hold at a time. It needs one for each kind of calls. Those that
+/// it has lost, unnoticed here, count until the system finds out.
+const LENT_MAX: usize = 12;
+/// Connections that all members may hold: they are among the files that are the program's own.
+const ALL_LENT_MAX: usize = 64;
+/// Time in which a member gets no more than `LENT_MAX` connections, however fast it ends them.
+const LENT_WITHIN: Duration = Duration::from_secs(4);
 /// How often the others are asked who they are, by one who is no member yet in its own log.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
@@ -40,9 +49,10 @@ pub(crate) async fn lend(
     acquaintances: Vec<String>,
     tasks: TaskTracker,
 ) {
-    let lender = Arc::new(Lending { links: links.clone(), serve, number: rand::random() });
+    let places = Arc::new(Semaphore::new(ALL_LENT_MAX));
+    let lender = Arc::new(Lending { links: links.clone(), serve, number: rand::random(), places });
     let (me, mut peers) = (links.identity().member_id, links.peers());
-    let mut loans: BTreeMap<u64, (Vec<String>, AbortOnDropHandle<()>)> = BTreeMap::new();
+    let mut borrowers: BTreeMap<u64, Borrower> = BTreeMap::new();
     loop {
         let known = peers.borrow_and_update().clone();
         let is_member = known.contains_key(&me) || acquaintances.is_empty();
@@ -50,12 +60,17 @@ pub(crate) async fn lend(
         let known = known.into_iter().map(|(id, (peer, _))| (id, peer.peer_urls));
         let mut all: Urls = met.into_iter().chain(known).collect();
         all.remove(&me);
-        loans.retain(|id, (urls, _)| all.get(id) == Some(urls));
+        borrowers.retain(|id, _| all.contains_key(id));
         for (id, urls) in all {
-            loans.entry(id).or_insert_with(|| {
-                let lending = lender.clone().lend_to(id, urls.clone());
-                (urls, AbortOnDropHandle::new(tasks.spawn(lending)))
-            });
+            let places = match borrowers.get(&id) {
+                Some(borrower) if borrower.urls == urls => continue,
+                // What it has from other URLs counts.
+                Some(borrower) => borrower.places.clone(),
+                None => Arc::new(Semaphore::new(LENT_MAX)),
+            };
+            let lending = lender.clone().lend_to(id, urls.clone(), places.clone());
+            let task = AbortOnDropHandle::new(tasks.spawn(lending));
+            borrowers.insert(id, Borrower { urls, places, _task: task });
         }
         let again = async {
             match is_member {
@@ -85,6 +100,37 @@ async fn meet(links: &Links, acquaintances: &[String]) -> Urls {
     met
 }
 
+/// A member to which connections are lent.
+struct Borrower {
+    urls: Vec<String>,
+    /// For the connections that it has.
+    places: Arc<Semaphore>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// The times at which a member took its last connections.
+#[derive(Default)]
+struct Pace(VecDeque<Instant>);
+
+impl Pace {
+    /// A connection was taken.
+    fn note(&mut self) {
+        if self.0.len() >= LENT_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(Instant::now());
+    }
+
+    /// Waits until it may take another one.
+    async fn wait(&self) {
+        if self.0.len() >= LENT_MAX
+            && let Some(first) = self.0.front()
+        {
+            tokio::time::sleep(LENT_WITHIN.saturating_sub(first.elapsed())).await;
+        }
+    }
+}
+
 /// What became of a connection that was to be lent.
 enum Lent {
     /// It was taken.
@@ -100,21 +146,29 @@ struct Lending {
     serve: Arc<dyn Serve>,
     /// Tells the connections of this process from those of others.
     number: u64,
+    /// For the connections that all members have.
+    places: Arc<Semaphore>,
 }
 
 impl Lending {
-    /// Lends connections to one member, one after the other.
-    async fn lend_to(self: Arc<Self>, member: u64, urls: Vec<String>) {
-        let mut pause = PAUSE;
+    /// Lends connections to one member, one after the other. Whoever is at its URLs can take each
+    /// of them at once.
+    async fn lend_to(self: Arc<Self>, member: u64, urls: Vec<String>, places: Arc<Semaphore>) {
+        let (mut pause, mut pace) = (PAUSE, Pace::default());
         loop {
             let mut unknown = true;
             for url in &urls {
                 while self.serve.admits(url) {
+                    pace.wait().await;
+                    let held = [place(&places).await, place(&self.places).await];
                     let begun = Instant::now();
-                    let lent = self.lend_one(member, url).await;
+                    let lent = self.lend_one(member, url, Box::new(held)).await;
                     unknown &= matches!(lent, Ok(Lent::Unknown));
                     match lent {
-                        Ok(Lent::Taken) => pause = PAUSE,
+                        Ok(Lent::Taken) => {
+                            pause = PAUSE;
+                            pace.note();
+                        }
                         Ok(Lent::Lost) if begun.elapsed() > SAID_EVERY => pause = PAUSE,
                         Ok(Lent::Lost | Lent::Unknown) => break,
                         Err(error) => {
@@ -133,8 +187,13 @@ impl Lending {
         }
     }
 
-    /// Lends one connection, and serves it when it is taken.
-    async fn lend_one(&self, member: u64, url: &str) -> io::Result<Lent> {
+    /// Lends one connection, and serves it when it is taken. What is `held` is dropped with it.
+    async fn lend_one(
+        &self,
+        member: u64,
+        url: &str,
+        held: Box<dyn Any + Send>,
+    ) -> io::Result<Lent> {
         let offered = tokio::time::timeout(self.links.patience().1, self.offer(member, url));
         let offered = offered.await.unwrap_or_else(|late| Err(io::Error::other(late)));
         let Some(mut connection) = offered? else { return Ok(Lent::Unknown) };
@@ -143,7 +202,7 @@ impl Lending {
             match word {
                 KEPT if say(&mut connection, KEPT).await.is_ok() => {}
                 TAKEN => {
-                    self.serve.serve(connection);
+                    self.serve.serve(connection, held);
                     return Ok(Lent::Taken);
                 }
                 _ => break,
@@ -180,6 +239,11 @@ impl Lending {
         let upgraded = beside(&mut driver, hyper::upgrade::on(answer)).await;
         Ok(Some(Box::new(TokioIo::new(upgraded.map_err(io::Error::other)?))))
     }
+}
+
+/// Waits for a place.
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    places.clone().acquire_owned().await.expect("these places are never closed")
 }
 
 /// Waits for something while what it depends on runs, which may end before.

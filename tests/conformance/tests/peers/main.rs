@@ -7,3 +7,4 @@ mod hostile;
 mod moving;
 mod one_way;
 mod stranger;
+mod taker;
