@@ -28,6 +28,12 @@ use tokio::time::Instant;
 
 /// What an account may hold, as a multiple of what is left.
 const SHARE: usize = 2;
+/// What an account may hold although there is no room: a connection that asks for little is served,
+/// whatever others hold. It is at most this, and a part of the limit; all of it together is at most
+/// another part.
+const LITTLE: usize = 16 << 10;
+const LITTLE_PART: usize = 4096;
+const LITTLE_SUM_PART: usize = 8;
 /// Acquisitions that may wait; more are refused.
 const WAITING_MAX: usize = 4096;
 
@@ -188,6 +194,10 @@ impl Shared {
         let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
             let used = used.checked_add(bytes)?;
             if bytes == 0 {
+                return Some(used);
+            }
+            let beyond = self.limit.saturating_add(self.limit / LITTLE_SUM_PART);
+            if mine <= LITTLE.min(self.limit / LITTLE_PART) && used <= beyond {
                 return Some(used);
             }
             let left = self.limit.checked_sub(used)?;

@@ -90,6 +90,11 @@ impl Frames {
         }
     }
 
+    /// Whether no message has begun that is not whole.
+    fn is_between(&self) -> bool {
+        self.left.is_none() && self.held.is_empty()
+    }
+
     /// The length of the message with this head.
     fn check_head(&mut self, [flag, length @ ..]: [u8; HEAD_LEN]) -> Result<usize, Status> {
         let length = u32::from_be_bytes(length) as usize;
@@ -173,10 +178,15 @@ impl<B> Checked<B> {
         None
     }
 
-    /// Ends a request that takes too long to come. A stream may take as long as it wants.
+    /// Ends a request that takes too long to come. A stream may take as long as it wants, but for a
+    /// message that it has begun.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let is_there = self.frames.messages > 0 || self.frames.rules.kind == MethodType::BidiStream;
+        let is_there = match self.frames.rules.kind {
+            MethodType::BidiStream => self.frames.is_between(),
+            MethodType::Unary | MethodType::ServerStream => self.frames.messages > 0,
+        };
         if is_there {
+            self.deadline = None;
             return Poll::Pending;
         }
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(REQUEST_WITHIN)));
@@ -185,7 +195,7 @@ impl<B> Checked<B> {
 
     /// Forgets what was counted for messages that have been passed on.
     fn forget_messages(&mut self) {
-        if self.frames.rules.kind == MethodType::BidiStream && self.frames.left.is_none() {
+        if self.frames.rules.kind == MethodType::BidiStream && self.frames.is_between() {
             self.free = REQUEST_BYTES;
             self.held.release();
         }

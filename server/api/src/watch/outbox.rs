@@ -91,15 +91,11 @@ impl Inner {
         Some((frame, is_heard && !planted::has(Mistake::LoseWakeUp)))
     }
 
-    /// Whether these messages find room; then their bytes are held. A stream that has little always
-    /// gets them: however many clients do not read, one that does is told of everything.
+    /// Whether these messages find room; then their bytes are held. For a stream whose connection
+    /// holds little there is always some: however many clients do not read, one that does is told
+    /// of everything.
     fn finds_room(&mut self, frames: &[Frame]) -> bool {
         let bytes = frames.iter().map(Frame::size).sum();
-        if self.is_below(self.limits.low) {
-            let more = self.held.account().charge(bytes);
-            self.held.join(more);
-            return true;
-        }
         self.is_below(self.limits.full) && self.held.try_grow(bytes)
     }
 
@@ -186,6 +182,28 @@ impl Outbox {
             self.pending(&frame);
             inner.put(frame);
         }
+    }
+
+    /// Queues messages whose bytes `room` holds, as far as it does.
+    pub(crate) fn push_held(&self, frames: Vec<Frame>, mut room: Permit) {
+        let mut inner = self.inner.lock();
+        if inner.gone {
+            return;
+        }
+        let bytes: usize = frames.iter().map(Frame::size).sum();
+        room.shrink_to(bytes);
+        let beyond = inner.held.account().charge(bytes - room.bytes());
+        inner.held.join(room);
+        inner.held.join(beyond);
+        for frame in frames {
+            self.pending(&frame);
+            inner.put_held(frame);
+        }
+    }
+
+    /// The account that its bytes are held of.
+    pub(crate) fn account(&self) -> Account {
+        self.inner.lock().held.account().clone()
     }
 
     /// Whether there is room for what the stream's task reads from history or answers to requests.

@@ -12,10 +12,11 @@ use quorate_core::{Fault, KeyRange};
 use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use quorate_raft::{Account, Permit};
 use tonic::{Status, Streaming};
 
-use super::frame::{Batch, Events, Frame, watched_key};
-use super::history::{Portion, Portions, Turn, Wanted};
+use super::frame::{Batch, Events, Frame, MESSAGE_BYTES, watched_key};
+use super::history::{History, Portion, Portions, Turn, Wanted};
 use super::hub::{EVERY_WATCH, Join, StreamId};
 use super::outbox::Outbox;
 use crate::error::{ApiError, status};
@@ -23,6 +24,14 @@ use crate::server::{GRPC_OVERHEAD_BYTES, Server};
 
 /// Watchers of a stream that are served with one piece of history: others wait for their turn.
 const WATCHERS_PER_TURN: usize = 64;
+
+/// Bytes of the memory budget with which history is read, unless what was read wants more.
+const READING_BYTES: usize = MESSAGE_BYTES;
+/// How long they are waited for at once, and the pause when too many wait.
+const ROOM_WITHIN: Duration = Duration::from_secs(10);
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// Keys and range ends of a watcher that take no more are not counted.
+const KEYS_UNCOUNTED: usize = 4 << 10;
 
 /// A watcher of the stream, whether it is with the hub or catches up here.
 struct Watcher {
@@ -33,6 +42,8 @@ struct Watcher {
     progress: bool,
     /// While it catches up: the first main revision that it has not been sent.
     behind: Option<i64>,
+    /// What its keys hold of the memory budget.
+    _room: Permit,
 }
 
 /// The task of one stream.
@@ -48,6 +59,8 @@ pub(crate) struct WatchStream {
     slow: i64,
     /// The watcher for which history was read last: the next one is one behind it.
     served: i64,
+    /// What the next piece of history must have of the memory budget.
+    reading: usize,
 }
 
 impl WatchStream {
@@ -55,7 +68,8 @@ impl WatchStream {
         static STREAMS: AtomicU64 = AtomicU64::new(0);
         let id = STREAMS.fetch_add(1, Ordering::Relaxed);
         let (watchers, ended) = (BTreeMap::new(), BTreeSet::new());
-        Self { server, id, outbox, watchers, ended, next_id: 0, slow: 0, served: 0 }
+        let reading = READING_BYTES;
+        Self { server, id, outbox, watchers, ended, next_id: 0, slow: 0, served: 0, reading }
     }
 
     /// Serves the stream until the client is gone or the server stops.
@@ -96,7 +110,8 @@ impl WatchStream {
             let room = self.outbox.has_room();
             let reads = self.count_slow() > 0 && room;
             if reads && turn.is_none() {
-                turn = Some(Box::pin(self.server.history().turn()));
+                let (account, history) = (self.outbox.account(), self.server.history().clone());
+                turn = Some(Box::pin(turn_with_room(account, self.reading, history)));
             }
             tokio::select! {
                 biased;
@@ -112,7 +127,8 @@ impl WatchStream {
                 mine = async { Some(turn.as_mut()?.await) }, if turn.is_some() => {
                     turn = None;
                     let Some(mine) = mine.filter(|_| reads) else { continue };
-                    if let Err(fault) = self.catch_up(mine).await {
+                    let (room, mine) = mine;
+                    if let Err(fault) = self.catch_up(mine, room).await {
                         return self.server.fault(&fault);
                     }
                 }
@@ -191,6 +207,11 @@ impl WatchStream {
             no_delete: wants(FilterType::Nodelete),
             prev_kv: create.prev_kv,
         };
+        let bytes = Some(create.key.len() + create.range_end.len());
+        let bytes = bytes.filter(|bytes| *bytes > KEYS_UNCOUNTED).unwrap_or_default();
+        let Some(room) = self.outbox.account().try_acquire(bytes) else {
+            return self.refuse(revision, ApiError::TooManyRequests.text());
+        };
         let from = if create.start_revision == 0 { revision + 1 } else { create.start_revision };
         let watcher = Watcher {
             interest,
@@ -198,6 +219,7 @@ impl WatchStream {
             fragment: create.fragment,
             progress: create.progress_notify,
             behind: Some(from),
+            _room: room,
         };
         self.watchers.insert(watch_id, watcher);
         self.server.metrics().watch.watchers.inc();
@@ -266,7 +288,8 @@ impl WatchStream {
 
     /// Reads one piece of history for a watcher that is behind, and serves others with it that are
     /// at the same place, as far as there is room.
-    async fn catch_up(&mut self, turn: Turn) -> Result<(), Fault> {
+    async fn catch_up(&mut self, turn: Turn, mut room: Permit) -> Result<(), Fault> {
+        let reading = std::mem::replace(&mut self.reading, READING_BYTES);
         let view = self.server.member().view();
         self.end_compacted(&view);
         let behind = self.next_behind();
@@ -278,14 +301,32 @@ impl WatchStream {
             return Ok(());
         }
         let Portions { reached, portions } = self.server.history().read(turn, view, behind).await?;
+        let mut is_first = true;
         for Portion { watch_id, from, batch } in portions {
             if !self.outbox.has_room() {
                 break;
             }
-            self.replay(watch_id, from, reached, batch);
+            let frames = self.replay(watch_id, from, reached, batch);
+            let bytes: usize = frames.iter().map(Frame::size).sum();
+            let fits = bytes <= room.bytes() || room.try_grow(bytes - room.bytes());
+            if !fits && self.asks_for_more(reading, bytes, is_first) {
+                break;
+            }
+            is_first = false;
+            self.outbox.push_held(frames, room.split(bytes));
             self.join(watch_id, reached + 1, None);
         }
         Ok(())
+    }
+
+    /// Whether what finds no room is to be read again: with enough room, or as much as may be waited
+    /// for. What is larger is sent all the same.
+    fn asks_for_more(&mut self, had: usize, bytes: usize, is_first: bool) -> bool {
+        if is_first {
+            let most = self.server.member().budget().limit() / 4;
+            self.reading = bytes.min(most).max(READING_BYTES);
+        }
+        !is_first || self.reading > had
     }
 
     /// Watchers that are behind, as many as are served in one turn, each in its turn: one that has
@@ -322,20 +363,31 @@ impl WatchStream {
         }
     }
 
-    /// Queues what one watcher that is behind wants of a piece of history, from main revision
-    /// `from` to `reached`.
-    fn replay(&self, watch_id: i64, from: i64, reached: i64, batch: Arc<Batch>) {
-        let Some(watcher) = self.watchers.get(&watch_id) else { return };
+    /// What one watcher that is behind is told of a piece of history, from main revision `from` to
+    /// `reached`.
+    fn replay(&self, watch_id: i64, from: i64, reached: i64, batch: Arc<Batch>) -> Vec<Frame> {
+        let Some(watcher) = self.watchers.get(&watch_id) else { return Vec::new() };
         let first = batch.first_at(from);
         if first == batch.len() {
-            return;
+            return Vec::new();
         }
         // The watcher has seen more than its last event: as in etcd, the header says how much.
         let header = self.server.header(reached);
         let events = Events::new(watch_id, header, batch, first);
         let limit = watcher.fragment.then(|| self.fragment_limit());
-        events.frames(limit).into_iter().for_each(|frame| self.outbox.push(frame));
+        events.frames(limit)
     }
+}
+
+/// Waits for room in the memory budget, and then for a turn to read.
+async fn turn_with_room(account: Account, bytes: usize, history: History) -> (Permit, Turn) {
+    let room = loop {
+        match account.acquire(bytes, tokio::time::Instant::now() + ROOM_WITHIN).await {
+            Ok(room) => break room,
+            Err(_) => tokio::time::sleep(ROOM_PAUSE).await,
+        }
+    };
+    (room, history.turn().await)
 }
 
 /// Ends when no leader has been known for three election timeouts, for a stream that needs one.

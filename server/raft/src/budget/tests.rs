@@ -53,6 +53,18 @@ fn what_exists_already_counts_although_there_is_no_room() {
     assert!(account.try_acquire(60).is_some());
 }
 
+#[test]
+fn who_holds_nothing_finds_a_little_whatever_others_hold() {
+    let budget = Budget::new(64 << 20);
+    let all = budget.account().charge(66 << 20);
+    let newcomer = budget.account();
+    let little = newcomer.try_acquire(LITTLE).unwrap();
+    assert!(newcomer.try_acquire(1).is_none(), "more than a little waits for room");
+    drop((all, little));
+    let _all = budget.account().charge(80 << 20);
+    assert!(newcomer.try_acquire(1).is_none(), "a little for each can be much together");
+}
+
 #[tokio::test(start_paused = true)]
 async fn those_of_an_account_come_in_turn_and_others_pass_them() {
     let budget = Budget::new(900);

@@ -17,6 +17,8 @@ use super::{create, put_all, read_events, run, watch};
 const DATA: usize = 60 << 20;
 /// Memory that the server may take at most.
 const MEMORY_KIB_MAX: u64 = 512 << 10;
+/// What 2 GiB of memory come to.
+const BUDGET: &str = "ETCD_MEMORY_BUDGET=268435456";
 /// Threads that the server may have: tokio alone would have 512 for what blocks.
 const THREADS_MAX: u64 = 64;
 /// Revision of the first value.
@@ -95,7 +97,8 @@ async fn puts_take(server: &Server) -> Duration {
 
 /// One attack on a server with values of `size` bytes.
 fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize; 3]) {
-    let mut server = Server::start_new(&program::quorate(), &[]);
+    let mut server = Server::new(&program::quorate(), &[]).through(&["env", BUDGET]);
+    server.start();
     run(async {
         put_all(&server.url(), 4, DATA / size, size).await;
         let before = puts_take(&server).await;
@@ -117,6 +120,11 @@ fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize
 #[test]
 fn many_streams() {
     costs_little("900 streams", 16 << 10, [30, 30, 1]);
+}
+
+#[test]
+fn many_connections_with_many_streams() {
+    costs_little("1,000 streams over 50 connections", 10 << 10, [50, 20, 1]);
 }
 
 #[test]
