@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 
 /// Bytes that are taken while requests wait.
-const TAKEN_MAX: usize = 64 << 10;
+const TAKEN_MAX: usize = 16 << 10;
 
 /// The way in of one connection. Cloning shares it; requests carry it as an extension.
 #[derive(Clone, Debug, Default)]
