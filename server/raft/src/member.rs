@@ -370,10 +370,11 @@ impl Member {
         }
         let mine = (AlarmType::Nospace as i32, me);
         if !self.quota.admits(cost) {
+            let is_mine = || self.store.tables(|tables| tables.alarms.contains(&mine));
+            // It may have been disarmed at another member.
+            let stands = is_mine() && self.linearize().await.is_ok() && is_mine();
             // Whether the alarm could be raised makes no difference to the client, as in etcd.
-            if !self.store.tables(|tables| tables.alarms.contains(&mine))
-                && let Err(error) = self.propose(&quota::alarm(me)).await
-            {
+            if !stands && let Err(error) = self.propose(&quota::alarm(me)).await {
                 tracing::warn!(%error, "the alarm is not raised yet");
             }
             return Err(Refusal::NoSpace.into());

@@ -159,11 +159,12 @@ impl Members {
         let (server, disk) = (&mut self.cluster.members[member], &self.disks[member]);
         server.clear_log();
         server.spawn();
-        let end = wait::until("a start on a full disk", WITHIN, || match server.is_ready_now() {
+        let end = wait::within(WITHIN, || match server.is_ready_now() {
             Some(true) => Some(None),
             Some(false) => Some(server.exit_status()),
             None => server.log().contains(WAITS).then_some(None),
         });
+        let Some(end) = end else { panic!("it says nothing:\n{}", server.log_tail()) };
         if let Some(end) = end {
             assert_eq!(end.code(), Some(1), "{}", server.log_tail());
             names_the_disk(&server.log(), disk.path());
