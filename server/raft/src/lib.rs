@@ -54,7 +54,7 @@ pub use membership::MembershipRules;
 pub use metrics::{Durations, Metrics, Read, Reading};
 pub use network::describe::{DescribedMember, Description, describe};
 pub use network::loans::Loan;
-pub use network::server::PeerService;
+pub use network::port::PeerPort;
 pub use network::{Connection, Dial, LENDING, REQUEST_BYTES_MAX, Serve};
 pub use progress::Progress;
 pub use quota::Quota;

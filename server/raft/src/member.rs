@@ -11,7 +11,6 @@ use quorate_core::store::Shared;
 use quorate_core::tables::Tables;
 use quorate_core::{Command, Fault, Refusal, Reply, quota as costs};
 use quorate_proto::etcdserverpb::AlarmType;
-use quorate_proto::peer::peer_server::PeerServer;
 use quorate_storage::OnFault;
 use quorate_storage::base::engine::Sizes;
 use quorate_storage::data_dir::{DataDir, Identity};
@@ -30,8 +29,8 @@ use crate::metrics::Metrics;
 use crate::network::lend::lend;
 use crate::network::links::Links;
 use crate::network::loans::Loan;
+use crate::network::port::PeerPort;
 use crate::network::probe::probe;
-use crate::network::server::PeerService;
 use crate::network::{Dial, Serve};
 use crate::peer::Inner;
 use crate::progress::Progress;
@@ -130,8 +129,8 @@ impl Member {
     }
 
     /// What other members call, to be served where they reach this one.
-    pub fn peer_service(&self) -> PeerServer<PeerService> {
-        PeerService::mount(self.inner.clone())
+    pub fn peer_port(&self) -> PeerPort {
+        PeerPort::new(self.inner.clone())
     }
 
     /// Lends connections to the other members, to be served by `serve`, until this one parts.

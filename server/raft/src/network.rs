@@ -8,8 +8,9 @@
 //!
 //! Each member keeps four connections to each other one, made when they are needed: for the log,
 //! for what must not be delayed by it (heartbeats, votes, reads), for snapshots, and for what is
-//! passed on for clients. [`server::PeerService`] answers those who say that they mean this member
-//! of this cluster, and whose data directory is the one that the cluster knows.
+//! passed on for clients. [`port::PeerPort`] lets in those who say that they mean this member of
+//! this cluster, and whose data directory is the one that the cluster knows;
+//! [`server::PeerService`] answers them.
 //!
 //! A member that others do not reach at its URLs, or that does not reach others, is called over
 //! connections that are opened by who is called: [`lend`] opens them, [`loans`] takes them, and
@@ -19,6 +20,7 @@
 //! whoever runs the member accepts them.
 
 pub(crate) mod append;
+mod body;
 pub(crate) mod claims;
 pub(crate) mod client;
 pub(crate) mod codec;
@@ -30,6 +32,7 @@ pub(crate) mod lend;
 pub(crate) mod links;
 pub(crate) mod loans;
 pub(crate) mod metrics;
+pub(crate) mod port;
 pub(crate) mod probe;
 mod reach;
 pub(crate) mod server;

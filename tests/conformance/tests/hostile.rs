@@ -1,17 +1,20 @@
-//! Whatever comes in at the client port, the server goes on serving, with little memory.
+//! Whatever comes in at the ports, the server goes on serving, with little memory.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use quorate_proto::peer::DescribeRequest;
+use quorate_proto::peer::peer_client::PeerClient;
 use quorate_test_conformance::pair::Pair;
-use quorate_test_conformance::raw::{Connection, frame};
+use quorate_test_conformance::raw::{Call, Connection, frame, frame_with};
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
+use tonic::transport::Endpoint;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -19,6 +22,8 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 /// How long a server may take to answer, or to close, a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same when it is asked by somebody of whom the headers alone are looked at.
+const STRANGER_KIB_MAX: u64 = 256 << 10;
 /// Memory that the server may take at most through all of this.
 const MEMORY_KIB_MAX: u64 = 512 << 10;
 
@@ -232,6 +237,93 @@ fn thousands_of_streams() {
             }
             let answer = connection.method(RANGE, &[Bytes::from_static(b"\x0a\x01a")]).await;
             assert_eq!(answer.code.as_deref(), Some("0"));
+        });
+    });
+}
+
+/// Bytes of a message to a member, of which the last one never comes.
+const HALF_BYTES: usize = 20_000_000;
+
+/// Begins 120 calls of a method at the peer port, on two connections, with half a message each.
+async fn half_calls(
+    server: &Server,
+    method: &str,
+    headers: &[(&'static str, String)],
+) -> (Vec<Connection>, Vec<Call>) {
+    let message: Bytes = frame_with(0, HALF_BYTES, &vec![0; HALF_BYTES - 1]);
+    let address = server.peer_address();
+    let (mut connections, mut calls) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let connection = Connection::open(&address).await;
+        for _ in 0..60 {
+            let mut request = Connection::request(&format!("/quorate.peer.v1.Peer/{method}"));
+            for (name, value) in headers {
+                request.headers_mut().insert(*name, value.parse().unwrap());
+            }
+            calls.push(connection.start(request, message.clone(), false).await);
+        }
+        connections.push(connection);
+    }
+    (connections, calls)
+}
+
+/// The headers of a member that the cluster has not heard of yet.
+async fn claimed(server: &Server) -> Vec<(&'static str, String)> {
+    let channel = Endpoint::from_shared(server.peer_url()).unwrap().connect().await.unwrap();
+    let known = PeerClient::new(channel).describe(DescribeRequest {}).await.unwrap().into_inner();
+    let to = format!("{:x}.{:x}", known.member_id, known.incarnation);
+    let cluster = format!("{:x}", known.cluster_id);
+    let from = "7.7".to_owned();
+    vec![("quorate-cluster", cluster), ("quorate-from", from), ("quorate-to", to)]
+}
+
+/// Who says nothing of itself is refused before its message is read, as is one that is too long.
+#[test]
+fn half_messages_of_strangers_to_members() {
+    survives(&[], |server| {
+        run(async {
+            let claimed = claimed(server).await;
+            let nobody: &[(&str, String)] = &[];
+            for (headers, method, code) in [
+                (nobody, "HashKV", "3"),
+                (nobody, "Append", "3"),
+                (nobody, "Describe", "11"),
+                (&claimed, "HashKV", "11"),
+                (&claimed, "ChangeMembers", "11"),
+            ] {
+                let (_connections, calls) = half_calls(server, method, headers).await;
+                for call in calls {
+                    let answer = call.end().await;
+                    assert_eq!(answer.code.as_deref(), Some(code), "{method}: {answer:?}");
+                }
+                let memory = memory_kib(server);
+                assert!(memory < STRANGER_KIB_MAX, "{method}: it has taken {memory} KiB");
+            }
+        });
+    });
+}
+
+/// Large messages are for those who say that they are members, and so many at once as there is
+/// room for.
+#[test]
+fn half_messages_of_members() {
+    survives(&[], |server| {
+        run(async {
+            let claimed = claimed(server).await;
+            let _calls = half_calls(server, "Append", &claimed).await;
+            let (mut most, mut since) = (0, Instant::now());
+            let quiet = async {
+                while since.elapsed() < Duration::from_secs(1) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    let now = memory_kib(server);
+                    assert!(now < MEMORY_KIB_MAX, "it has taken {now} KiB");
+                    if now > most + 1024 {
+                        (most, since) = (now, Instant::now());
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, quiet).await.unwrap();
+            assert!(most > (2 * HALF_BYTES as u64) >> 10, "messages were on their way: {most} KiB");
         });
     });
 }

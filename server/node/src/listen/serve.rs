@@ -16,8 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use quorate_api::{ApiService, Intake};
-use quorate_proto::peer::peer_server::PeerServer;
-use quorate_raft::{Connection, Member, PeerService};
+use quorate_raft::{Connection, Member, PeerPort};
 use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,7 +25,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service;
 
 use super::incoming::{Incoming, Protocol, hear};
 use super::lending::{Slot, is_offer};
@@ -56,10 +54,13 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Calls that a client may have taken back before we have looked at them: more than it can say in
 /// one turn. The library's own limit is 20, as many as a client cancels at once.
 const RESETS_MAX: usize = 1 << 13;
-/// Calls that one member may have under way on one connection to another.
-const MEMBER_STREAMS_MAX: u32 = 1 << 14;
+/// Calls that one member may have under way on one connection to another: leases of its clients,
+/// each of which waits for one answer. More of them wait for their turn.
+const MEMBER_STREAMS_MAX: u32 = 1 << 10;
 /// Bytes of the headers of a request.
 const HEADERS_MAX: u32 = 64 << 10;
+/// The same for another member, which sends a few hundred.
+const MEMBER_HEADERS_MAX: u32 = 8 << 10;
 /// The first byte of a TLS connection: a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// How often it is looked whether a connection can end when the program stops.
@@ -98,7 +99,7 @@ where
 pub(crate) struct Acceptor {
     api: Arc<ApiService>,
     member: Arc<Member>,
-    peers: PeerServer<PeerService>,
+    peers: PeerPort,
     http1: http1::Builder,
     http2: http2::Builder<Tracked>,
     tls: Certificates,
@@ -193,7 +194,7 @@ impl Acceptor {
             .max_pending_accept_reset_streams(RESETS_MAX)
             .keep_alive_interval(ports.ping_interval)
             .keep_alive_timeout(ports.ping_timeout);
-        let peers = member.peer_service();
+        let peers = member.peer_port();
         Self { api, member, peers, http1, http2, tls, places, connections }
     }
 
@@ -202,6 +203,7 @@ impl Acceptor {
         self.http2
             .initial_stream_window_size(MEMBER_STREAM_WINDOW)
             .initial_connection_window_size(MEMBER_CONNECTION_WINDOW)
+            .max_header_list_size(MEMBER_HEADERS_MAX)
             .max_concurrent_streams(MEMBER_STREAMS_MAX)
             .keep_alive_interval(None);
         self
@@ -334,10 +336,11 @@ impl Acceptor {
         let io = TokioIo::new(io);
         let account = self.api.account();
         let lent = Slot::default();
+        let peers = self.peers.for_connection();
         let service = service_fn(|mut request: hyper::Request<Body>| {
             request.extensions_mut().insert(account.clone());
             request.extensions_mut().insert(intake.clone());
-            let (api, mut peers) = (self.api.clone(), self.peers.clone());
+            let (api, peers) = (self.api.clone(), peers.clone());
             let asked = Asked::new(&traffic);
             let waiting = Waiting::new(asked.clone());
             let request = match role == Role::Peers && is_offer(&request) {
@@ -357,13 +360,10 @@ impl Acceptor {
                     Role::Pages | Role::Metrics => {
                         api.serve_page(request.method(), request.uri()).await
                     }
-                    Role::Peers => match peers.call(request).await {
-                        Ok(answer) => {
-                            let answer = answer.map(|body| waiting.answer(Either::Right(body)));
-                            return Ok(answer);
-                        }
-                        Err(never) => match never {},
-                    },
+                    Role::Peers => {
+                        let answer = peers.call(request).await;
+                        return Ok(answer.map(|body| waiting.answer(Either::Right(body))));
+                    }
                 };
                 Ok::<_, Infallible>(answer.map(|body| waiting.answer(Either::Left(body))))
             }

@@ -39,7 +39,7 @@ type Written =
     Result<openraft::raft::ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
 
 /// Answers other members.
-pub struct PeerService(Arc<Inner>);
+pub(crate) struct PeerService(Arc<Inner>);
 
 impl PeerService {
     /// The service as it is mounted.
@@ -49,11 +49,9 @@ impl PeerService {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// Lets those in who may call; returns the caller.
+    /// Who calls. It was let in before its message was read, and may have been removed meanwhile.
     fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
-        let inner = &self.0;
-        guard::admit(request.metadata(), &inner.identity, &inner.store, &inner.peers)
-            .inspect_err(|refusal| inner.refusals.log(refusal))
+        self.0.admit(request.metadata())
     }
 }
 
