@@ -319,8 +319,8 @@ impl WatchStream {
         Ok(())
     }
 
-    /// Whether what finds no room is to be read again: with enough room, or as much as may be waited
-    /// for. What is larger is sent all the same.
+    /// Whether what finds no room is to be read again: with enough room, or with as much as may be
+    /// waited for. What is larger is sent all the same.
     fn asks_for_more(&mut self, had: usize, bytes: usize, is_first: bool) -> bool {
         if is_first {
             let most = self.server.member().budget().limit() / 4;
