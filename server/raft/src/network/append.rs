@@ -1,5 +1,6 @@
 //! Streams of entries, a few requests ahead of their replies.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -46,21 +47,33 @@ where
     };
     let (mine, reached) = (first.vote, first.prev_log_id.map_or(0, |id| id.index()));
     let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
-    let sent = codec::last_of(&first);
+    let (sent, mut owed) = (codec::last_of(&first), Owed::default());
+    owed.ask(&first);
     sender.try_send(to_wire(first)).expect("the queue is empty");
     let called = tokio::time::timeout(stall, client.append(ReceiverStream::new(outgoing))).await;
     let late = |_| Err(Status::deadline_exceeded("no reply to a stream of entries"));
     let replies = called.unwrap_or_else(late).map_err(|status| failed(&status))?.into_inner();
     let (sender, heard) = (Some(sender), Instant::now());
-    let exchange =
-        Exchange { requests, flow, reached, sender, replies, owed: 1, sent, heard, stall };
+    let exchange = Exchange { requests, flow, reached, sender, replies, owed, sent, heard, stall };
     let appended = stream::unfold(Some(exchange), move |exchange| async move {
         let mut exchange = exchange?;
-        match exchange.next().await? {
-            Ok(reply) => match codec::reply_from_wire(reply) {
+        loop {
+            let reply = match exchange.next().await? {
+                Ok(reply) => codec::reply_from_wire(reply),
+                Err(status) => return Some((Err(failed(&status)), None)),
+            };
+            let asked = exchange.owed.answered();
+            return match reply {
                 Ok(Ok(durable)) if durable > exchange.sent => {
                     let status = Status::invalid_argument("more is durable than was sent");
                     Some((Err(failed(&status)), None))
+                }
+                Ok(Ok(durable)) => {
+                    exchange.reached = durable.map_or(exchange.reached, |id| id.index());
+                    match exchange.owed.tell(durable, asked) {
+                        Some(durable) => Some((Ok(Ok(durable)), Some(exchange))),
+                        None => continue,
+                    }
                 }
                 reply => {
                     let reply = reply.and_then(|reply| match &reply {
@@ -69,13 +82,9 @@ where
                         }
                         _ => Ok(reply),
                     });
-                    if let Ok(Ok(Some(id))) = &reply {
-                        exchange.reached = id.index();
-                    }
                     Some((reply.map_err(|error| malformed(&error)), Some(exchange)))
                 }
-            },
-            Err(status) => Some((Err(failed(&status)), None)),
+            };
         }
     });
     Ok(appended.fuse().right_stream())
@@ -103,6 +112,43 @@ async fn unless_silent<S: Stream + Unpin>(
     items.next().await
 }
 
+/// Where a request begins and ends in the log.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    previous: Option<LogId>,
+    last: Option<LogId>,
+}
+
+/// Requests without a reply, sent or not, in the order in which openraft made them.
+///
+/// openraft takes a reply for that to every request that ends where it does, and counts the time of
+/// the last of them as one at which the leader led. A request without entries ends where the one
+/// before it does: with a reply from before a pause, openraft confirmed reads by a request that it
+/// made after the pause, and that the other member, which followed a later leader, had never seen.
+#[derive(Debug, Default)]
+struct Owed(VecDeque<Asked>);
+
+impl Owed {
+    fn ask(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
+        let (previous, last) = (request.prev_log_id, codec::last_of(request));
+        self.0.push_back(Asked { previous, last });
+    }
+
+    /// The request that the next reply answers.
+    fn answered(&mut self) -> Option<Asked> {
+        self.0.pop_front()
+    }
+
+    /// What openraft may be told of the reply to `asked`, which says up to where the log is
+    /// durable: no more than was asked, and nothing while it would pass for the reply to a later
+    /// request as well. That one's reply says it again.
+    fn tell(&self, durable: Option<LogId>, asked: Option<Asked>) -> Option<Option<LogId>> {
+        let durable = asked.map_or(durable, |asked| durable.min(asked.last));
+        let passes = |later: &Asked| later.last <= durable || later.previous < durable;
+        (!self.0.iter().any(passes)).then_some(durable)
+    }
+}
+
 /// Requests on their way, and replies to them.
 struct Exchange<S> {
     requests: S,
@@ -112,8 +158,7 @@ struct Exchange<S> {
     /// Holds what is not sent yet; none when there are no more requests.
     sender: Option<mpsc::Sender<pb::AppendRequest>>,
     replies: Streaming<pb::AppendReply>,
-    /// Requests without a reply, sent or not.
-    owed: usize,
+    owed: Owed,
     /// Where the last request ends: nothing behind it can be durable at the other member.
     sent: Option<LogId>,
     /// When the last reply came, or a reply, or the end of them, began to be owed.
@@ -126,12 +171,11 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
     /// newer entries.
     async fn next(&mut self) -> Option<Result<pb::AppendReply, Status>> {
         loop {
-            let takes_requests = self.sender.is_some() && self.owed < APPENDS_MAX;
-            let is_owed = self.owed > 0 || self.sender.is_none();
+            let takes_requests = self.sender.is_some() && self.owed.0.len() < APPENDS_MAX;
+            let is_owed = !self.owed.0.is_empty() || self.sender.is_none();
             let (mut floor, reached) = (self.flow.clone(), self.reached);
             tokio::select! {
                 reply = self.replies.message() => {
-                    self.owed = self.owed.saturating_sub(1);
                     self.heard = Instant::now();
                     return reply.transpose();
                 }
@@ -148,14 +192,14 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
     }
 
     fn send(&mut self, request: Option<AppendEntriesRequest<TypeConfig>>) {
-        if self.owed == 0 {
+        if self.owed.0.is_empty() {
             self.heard = Instant::now();
         }
         let Some(request) = request else {
             self.sender = None;
             return;
         };
-        self.owed += 1;
+        self.owed.ask(&request);
         self.sent = codec::last_of(&request).max(self.sent);
         if let Some(sender) = &self.sender {
             // There is room for all that may be owed; and who does not listen, will not reply.
@@ -190,7 +234,35 @@ pub(crate) fn malformed(error: &codec::Malformed) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use quorate_core::LogPosition;
+
     use super::*;
+    use crate::types::log_id;
+
+    #[test]
+    fn a_reply_passes_for_no_other_request() {
+        let id = |index| (index > 0).then(|| log_id(LogPosition { term: 1, index }));
+        let owed = |ranges: &[(u64, u64)]| {
+            let asked =
+                ranges.iter().map(|(from, to)| Asked { previous: id(*from), last: id(*to) });
+            Owed(asked.collect())
+        };
+        let told = |durable, ranges: &[(u64, u64)]| {
+            let mut owed = owed(ranges);
+            let asked = owed.answered();
+            owed.tell(id(durable), asked)
+        };
+        assert_eq!(told(5, &[(2, 5)]), Some(id(5)));
+        assert_eq!(told(5, &[(2, 5), (5, 9)]), Some(id(5)), "what follows is not answered by it");
+        assert_eq!(told(4, &[(2, 5), (5, 9)]), Some(id(4)), "a part");
+        assert_eq!(told(7, &[(2, 5), (5, 9)]), Some(id(5)), "no more than was asked");
+        assert_eq!(told(5, &[(2, 5), (5, 5)]), None, "one without entries is not answered yet");
+        assert_eq!(told(5, &[(5, 5)]), Some(id(5)));
+        assert_eq!(told(5, &[(2, 5), (5, 7), (7, 7)]), Some(id(5)));
+        assert_eq!(told(5, &[(2, 5), (3, 8)]), None, "one that begins before");
+        assert_eq!(told(0, &[(0, 0), (0, 0)]), None);
+        assert_eq!(told(0, &[(0, 0), (0, 4)]), Some(None));
+    }
 
     #[tokio::test]
     async fn what_has_ended_is_not_asked_again() {
