@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_core::mvcc::View;
+use quorate_core::planted::{self, Mistake};
 use quorate_core::watch::Interest;
 use quorate_core::{Fault, KeyRange};
 use quorate_proto::etcdserverpb::watch_create_request::FilterType;
@@ -381,6 +382,7 @@ impl WatchStream {
 
 /// Waits for room in the memory budget, and then for a turn to read.
 async fn turn_with_room(account: Account, bytes: usize, history: History) -> (Permit, Turn) {
+    let bytes = if planted::has(Mistake::ReadAtOnce) { 0 } else { bytes };
     let room = loop {
         match account.acquire(bytes, tokio::time::Instant::now() + ROOM_WITHIN).await {
             Ok(room) => break room,
