@@ -208,9 +208,12 @@ impl WatchStream {
             no_delete: wants(FilterType::Nodelete),
             prev_kv: create.prev_kv,
         };
-        let bytes = Some(create.key.len() + create.range_end.len());
-        let bytes = bytes.filter(|bytes| *bytes > KEYS_UNCOUNTED).unwrap_or_default();
-        let Some(room) = self.outbox.account().try_acquire(bytes) else {
+        let (account, bytes) = (self.outbox.account(), create.key.len() + create.range_end.len());
+        let room = match bytes <= KEYS_UNCOUNTED {
+            true => Some(account.nothing()),
+            false => account.try_acquire(bytes),
+        };
+        let Some(room) = room else {
             return self.refuse(revision, ApiError::TooManyRequests.text());
         };
         let from = if create.start_revision == 0 { revision + 1 } else { create.start_revision };
