@@ -5,6 +5,7 @@
 mod crowd;
 mod paused;
 mod shared;
+mod waiting;
 
 use std::time::Duration;
 
