@@ -59,5 +59,6 @@ pub use network::{Connection, Dial, LENDING, REQUEST_BYTES_MAX, Serve};
 pub use progress::Progress;
 pub use quota::Quota;
 pub use request::{MemberError, RequestError};
+pub use room::Claim;
 pub use start::{Options, Origin, StartError};
 pub use types::{Answer, Peer};

@@ -36,7 +36,7 @@ use crate::peer::Inner;
 use crate::progress::Progress;
 use crate::quota::{self, Quota};
 use crate::request::RequestError;
-use crate::room;
+use crate::room::{self, Claim};
 use crate::start::{Options, Origin, StartError, assemble};
 use crate::types::Peer;
 use measure::Proposal;
@@ -361,14 +361,17 @@ impl Member {
 
     /// Checks a command against the quota and the room on the disk; raises the alarm when it does
     /// not fit any more. While the alarm is raised, nothing is proposed that would be refused when
-    /// it is applied: the log needs its room.
-    pub async fn check_quota(&self, command: &Command) -> Result<(), RequestError> {
+    /// it is applied: the log needs its room. Room on the disk is claimed until the command is
+    /// answered.
+    pub async fn check_quota(&self, command: &Command) -> Result<Option<Claim>, RequestError> {
         let (cost, me) = (costs::cost(command), self.identity.member_id);
         if cost == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let mine = (AlarmType::Nospace as i32, me);
-        if !self.quota.admits(cost) {
+        let claimed = tokio::time::timeout(self.options.request_timeout, self.quota.claim(cost));
+        let claim = claimed.await.map_err(|_| RequestError::Timeout)?;
+        if claim.is_none() {
             let is_mine = || self.store.tables(|tables| tables.alarms.contains(&mine));
             // It may have been disarmed at another member.
             let stands = is_mine() && self.linearize().await.is_ok() && is_mine();
@@ -390,7 +393,7 @@ impl Member {
                 return Err(Refusal::NoSpace.into());
             }
         }
-        Ok(())
+        Ok(claim)
     }
 
     /// Waits until a read sees everything that was acknowledged before this call.

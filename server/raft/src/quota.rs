@@ -6,6 +6,7 @@
 //! applied, because the state is a function of the log alone. But its client is told that there is
 //! no space, and the member raises the alarm, with which all members refuse what follows.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use tokio::sync::Notify;
 
 use crate::consensus::Consensus;
+use crate::room::{Claim, Claims};
 
 /// Quota when none is configured, as in etcd.
 const DEFAULT_BYTES: u64 = 2 << 30;
@@ -38,6 +40,8 @@ pub struct Quota {
     used: AtomicU64,
     /// Whether a disk is short of room, whatever the quota is.
     is_short: AtomicBool,
+    /// Room on the disk for writes under way.
+    claims: Arc<Claims>,
     exceeded: Mutex<Exceeded>,
     wake: Notify,
 }
@@ -83,8 +87,24 @@ impl Quota {
     }
 
     /// Whether a request that adds `cost` bytes is to be proposed: it fits, and there is room.
-    pub fn admits(&self, cost: u64) -> bool {
+    fn admits(&self, cost: u64) -> bool {
         cost == 0 || (!self.is_short.load(Ordering::Relaxed) && self.allows(cost))
+    }
+
+    /// Claims room on the disk for a request that adds `cost` bytes; waits for a look at the disk
+    /// when much was written since the last one. `None` when the request is not to be proposed.
+    pub(crate) async fn claim(&self, cost: u64) -> Option<Claim> {
+        if !self.admits(cost) {
+            return None;
+        }
+        let claim = self.claims.claim(cost).await;
+        // It may have waited.
+        self.admits(cost).then_some(claim)
+    }
+
+    /// The room that is claimed on the disk.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// Notes whether a disk is short of room, for which the alarm is raised.

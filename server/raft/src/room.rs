@@ -4,6 +4,8 @@
 //! alarm that etcd raises for its quota. What is left is for what ends the shortage: deletions,
 //! compactions, the flush of what is in memory, and the log of all that.
 
+mod claims;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +16,12 @@ use quorate_core::store::Shared;
 use crate::consensus::Consensus;
 use crate::flusher::Flusher;
 use crate::quota::Quota;
+use claims::allowance;
 
-/// Pause between two looks.
+pub use claims::Claim;
+pub(crate) use claims::Claims;
+
+/// Pause between two looks, unless writes want one.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Pause before layers are flushed once more that need not be for their size.
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
@@ -41,6 +47,10 @@ impl Look {
         let beside = if was_short { self.margin / 4 } else { 0 };
         self.free < self.wanted + beside
     }
+
+    fn allowance(&self) -> u64 {
+        allowance(self.free, self.wanted, self.margin)
+    }
 }
 
 /// Looks at the disks of the database and of the log, which may be one.
@@ -65,18 +75,25 @@ pub(crate) async fn watch(
 ) {
     let (mut was_short, mut flushed) = (false, Instant::now());
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        // Whichever comes first.
+        tokio::time::timeout(LOOK_EVERY, quota.claims().wanted()).await.ok();
+        let written = quota.claims().written();
         let (flushes, layers) = (flusher.clone(), store.clone());
         // A disk that hangs must not hang a thread that serves.
         let looked = tokio::task::spawn_blocking(move || look(&flushes, &layers)).await;
         // Where a disk does not tell, the quota alone counts.
-        let Ok(Ok(looks)) = looked else { continue };
+        let Ok(Ok(looks)) = looked else {
+            quota.claims().looked(written, u64::MAX);
+            continue;
+        };
         let gives = looks.iter().map(|look| look.free.saturating_sub(look.margin)).min();
         flusher.limit_layers((gives.unwrap_or(0) / LAYER_PART).max(LAYER_BYTES_MIN));
         let is_looked = !planted::has(Mistake::IgnoreRoom);
         let short = looks.iter().find(|look| is_looked && look.is_short(was_short));
         let is_short = is_looked && (short.is_some() || flusher.waits_for_room());
         quota.set_short(is_short);
+        let allowed = looks.iter().map(Look::allowance).min().filter(|_| is_looked);
+        quota.claims().looked(written, allowed.unwrap_or(u64::MAX));
         if let (Some(look), false) = (short, was_short) {
             let Look { path, free, wanted, .. } = look;
             tracing::warn!(

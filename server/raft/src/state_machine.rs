@@ -229,6 +229,7 @@ impl StateMachine {
     /// applied all the same, and answered as if it were not.
     fn apply_command(&mut self, at: LogPosition, payload: &Bytes) -> Result<(Reply, bool), Fault> {
         self.quota.measure(self.settled + self.store.active_bytes() as u64);
+        self.quota.claims().note(payload.len() as u64);
         let command =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
         let kind = command.kind();

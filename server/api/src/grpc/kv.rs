@@ -193,7 +193,7 @@ impl KV for KvService {
     ) -> Result<Response<pb::PutResponse>, Status> {
         let account = account_of(&request);
         let command = Command::Put(request.into_inner());
-        self.0.member().check_quota(&command).await.map_err(status)?;
+        let _claim = self.0.member().check_quota(&command).await.map_err(status)?;
         let Command::Put(put) = &command else { unreachable!("made above") };
         check::check_put(put).map_err(status)?;
         let length = put.encoded_len();
@@ -232,7 +232,7 @@ impl KV for KvService {
     ) -> Result<Response<pb::TxnResponse>, Status> {
         let account = account_of(&request);
         let command = Command::Txn(request.into_inner());
-        self.0.member().check_quota(&command).await.map_err(status)?;
+        let _claim = self.0.member().check_quota(&command).await.map_err(status)?;
         let Command::Txn(txn) = command else { unreachable!("made above") };
         check::check_txn(&txn, self.0.options().max_txn_ops).map_err(status)?;
         if is_read_only(&txn) {

@@ -53,7 +53,7 @@ impl Lease for LeaseService {
         }
         request.ttl = request.ttl.max(self.0.options().min_lease_ttl);
         let command = Command::LeaseGrant(request);
-        self.0.member().check_quota(&command).await.map_err(status)?;
+        let _claim = self.0.member().check_quota(&command).await.map_err(status)?;
         match self.0.propose(&command, request.encoded_len()).await? {
             Reply::LeaseGrant(mut response) => {
                 self.0.fill(&mut response.header);

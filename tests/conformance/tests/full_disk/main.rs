@@ -25,6 +25,8 @@ const MIB: usize = 1 << 20;
 const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
 /// How long a server may go on tidying up after its start.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// Clients that write large values at the same time.
+const WRITERS: usize = 16;
 /// It has done so when its disk was found the same so many times in a row.
 const SETTLED_LOOKS: usize = 100;
 
@@ -107,7 +109,7 @@ fn a_disk_that_fills_up() {
     for (round, next_mib) in [240, 640].into_iter().enumerate() {
         let refused = keys.write(&server, 2000, MIB / 4);
         let refused = refused.unwrap_or_else(|| panic!("the disk never filled up, {round}"));
-        assert_eq!(refused.message, NO_SPACE, "{refused:?}");
+        assert_eq!(refused.message, NO_SPACE, "round {round}: {refused:?} {}", server.log_tail());
         assert_eq!(keys.missing(&server), None, "round {round}: {}", server.log_tail());
         // Ended at once or in order, it starts again.
         if round == 0 {
@@ -121,6 +123,51 @@ fn a_disk_that_fills_up() {
         disarm(&server);
     }
     assert!(keys.len() > 100, "{} writes", keys.len());
+}
+
+/// Writes a value of 1 MiB to one key after the other, until one is not acknowledged: returns how
+/// many were, and the answer to that one.
+async fn write_large(address: String, writer: usize) -> (i64, Answer) {
+    let connection = Connection::open(&address).await;
+    let mut written = 0;
+    loop {
+        let key = format!("large/{writer}/{written}").into();
+        let put = pb::PutRequest { key, value: vec![7; MIB].into(), ..Default::default() };
+        let answer = connection.method("/etcdserverpb.KV/Put", &[put.encode_to_vec().into()]).await;
+        if answer.code.as_deref() != Some("0") {
+            return (written, answer);
+        }
+        written += 1;
+    }
+}
+
+/// Many clients write faster than a look at the disk comes round.
+#[test]
+fn a_disk_that_is_filled_at_once() {
+    let home = TempDir::new().unwrap();
+    let Some((mut server, _disk)) = on_disk(&home, 96) else { return };
+    server.start();
+    let address = server.address();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ends = runtime.block_on(async {
+        let writers = (0..WRITERS).map(|writer| write_large(address.clone(), writer));
+        writers.collect::<tokio::task::JoinSet<_>>().join_all().await
+    });
+    let mut written = 0;
+    for (acknowledged, refused) in ends {
+        assert_eq!(refused.message, NO_SPACE, "{refused:?} {}", server.log_tail());
+        written += acknowledged;
+    }
+    assert!(written > 0);
+    let all = pb::RangeRequest {
+        key: "large/".into(),
+        range_end: "large0".into(),
+        count_only: true,
+        ..Default::default()
+    };
+    let answer = call(&server, "/etcdserverpb.KV/Range", &all);
+    let response = pb::RangeResponse::decode(answer.messages()[0].clone()).unwrap();
+    assert_eq!(response.count, written, "{}", server.log_tail());
 }
 
 #[test]
