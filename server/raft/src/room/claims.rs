@@ -1,8 +1,8 @@
 //! What writes may add before the disks are looked at again.
 //!
-//! A look is a moment's, and a fast client fills a small disk between two of them. So a write claims
-//! its bytes before it is proposed, out of an allowance that the last look gave; when that is used
-//! up, it waits for the next look.
+//! A fast client fills a small disk between two looks. So a write claims its bytes before it is
+//! proposed, out of an allowance that the last look gave; when that is used up, it waits for the
+//! next look.
 
 use std::sync::Arc;
 
@@ -155,6 +155,8 @@ impl Drop for Claim {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -217,15 +219,14 @@ mod tests {
         claims.wanted().await;
         claims.looked(claims.written(), 100);
         let under_way = now(&claims, 100).unwrap();
-        let waits = claims.clone();
-        let mut waiting = tokio::spawn(async move { waits.claim(50).await });
-        assert!((&mut waiting).now_or_never().is_none());
-        tokio::task::yield_now().await;
+        let mut waiting = pin!(claims.claim(50));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         assert!(claims.wanted().now_or_never().is_none(), "a look would see nothing new");
         drop(under_way);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         claims.wanted().await;
         claims.looked(claims.written(), 100);
-        assert_eq!(waiting.await.unwrap().bytes, 50);
+        assert_eq!(waiting.await.bytes, 50);
         let state = claims.state.lock();
         assert_eq!((state.claimed, state.waiting), (0, 0));
     }
