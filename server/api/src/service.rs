@@ -164,7 +164,7 @@ impl ApiService {
         let account = account.unwrap_or_else(|| self.account());
         let intake = request.extensions().get::<Intake>().cloned().unwrap_or_default();
         let permit = match refused {
-            Ok(()) => take_call(&account, &intake).await,
+            Ok(()) => take_call(&account, &intake, request.headers()).await,
             Err(refused) => Err(refused),
         };
         request.extensions_mut().insert(account.clone());

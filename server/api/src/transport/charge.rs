@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use quorate_raft::{Account, Exhausted, Permit};
 use tokio::time::Instant;
@@ -17,6 +18,10 @@ use crate::error::{ApiError, status};
 pub(crate) const CALL_BYTES: usize = 4 << 10;
 /// The part of it that is for the request.
 pub(crate) const REQUEST_BYTES: usize = 2 << 10;
+/// Bytes of headers that are not counted beside it.
+const HEADERS_BYTES: usize = 1 << 10;
+/// What others cost: the library keeps the frames that they came in, and more.
+const HEADERS_TIMES: usize = 3;
 /// How long a call waits for room, and a request for room for its body. Meanwhile, what a client
 /// may send without being asked is not counted.
 pub(crate) const CALL_WITHIN: Duration = Duration::from_secs(1);
@@ -58,13 +63,19 @@ pub(crate) fn charged(bytes: Bytes, permit: Permit) -> Bytes {
     Bytes::from_owner(Charged { bytes, _permit: permit })
 }
 
-/// Takes what a call costs, which waits for it.
-pub(crate) async fn take_call(account: &Account, intake: &Intake) -> Result<Permit, Status> {
-    if let Some(permit) = account.try_acquire(CALL_BYTES) {
+/// Takes what a call costs, which waits for it: more with large headers.
+pub(crate) async fn take_call(
+    account: &Account,
+    intake: &Intake,
+    headers: &HeaderMap,
+) -> Result<Permit, Status> {
+    let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let bytes = CALL_BYTES + HEADERS_TIMES * lines.sum::<usize>().saturating_sub(HEADERS_BYTES);
+    if let Some(permit) = account.try_acquire(bytes) {
         return Ok(permit);
     }
     let _waits = intake.wait();
-    take(account, CALL_BYTES, CALL_WITHIN).await
+    take(account, bytes, CALL_WITHIN).await
 }
 
 /// What the request of a call holds: counted as it arrives, given back when it was answered.

@@ -19,7 +19,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD: usize = 9;
 /// Bytes after which others have a turn, so that the requests in them are looked at before more
 /// are read.
-const TURN_BYTES: usize = 64 << 10;
+const TURN_BYTES: usize = 32 << 10;
 /// Bytes that are read at once when they are not passed on as they come.
 const READ_BYTES: usize = 8 << 10;
 

@@ -1,0 +1,37 @@
+//! Requests with large headers.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use quorate_test_conformance::raw::Connection;
+
+use super::healthy::Healthy;
+use super::{PUT, assert_bounded, run, settle, start};
+
+const CONNECTIONS: usize = 20;
+const REQUESTS: usize = 1000;
+/// Bytes of each request's headers, nearly as many as there may be.
+const LENGTH: usize = 60_000;
+
+/// Many requests of which the bodies do not come.
+#[test]
+fn large() {
+    let server = start();
+    let healthy = Healthy::start(&server);
+    run(async {
+        let value = HeaderValue::from_maybe_shared(Bytes::from(vec![b'x'; LENGTH])).unwrap();
+        let (mut connections, mut calls) = (Vec::new(), Vec::new());
+        for _ in 0..CONNECTIONS {
+            let connection = Connection::open(&server.address()).await;
+            for _ in 0..REQUESTS {
+                let mut request = Connection::request(PUT);
+                request.headers_mut().insert("large", value.clone());
+                calls.push(connection.start(request, Bytes::new(), false).await);
+            }
+            connections.push(connection);
+        }
+        tokio::task::block_in_place(|| settle(&server));
+        drop((calls, connections));
+    });
+    healthy.finish("large headers");
+    assert_bounded(&server, "large headers");
+}
