@@ -137,7 +137,7 @@ const LIMITS: &[Flag] = &[
         "BYTES",
         "0",
         "Memory for requests, answers and events in flight. When it is used up, requests wait, and \
-         fail with \"too many requests\" if that lasts. 0 for a tenth of the memory limit of the \
+         fail with \"too many requests\" if that lasts. 0 for a twelfth of the memory limit of the \
          process's control group, or of the machine",
     ),
     value(

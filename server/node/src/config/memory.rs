@@ -8,7 +8,7 @@ use super::reader::Reader;
 const FLAG: &str = "memory-budget";
 /// The part of the memory there is that may be in flight: the state in memory, the database's
 /// cache and the log's end need room as well, and so does what the allocator has not given back.
-const PART: u64 = 10;
+const PART: u64 = 12;
 /// Bytes of the smallest budget.
 const BYTES_MIN: usize = 16 << 20;
 /// Largest messages that the smallest budget has room for.

@@ -41,7 +41,7 @@ use crate::workload::watches::Watches;
 /// Watches that want it are told often how far they have come.
 const OPTIONS: [&str; 2] = ["--watch-progress-notify-interval", "100ms"];
 /// What members may hold in flight that have 2 GiB of memory.
-const STRAINED: [&str; 1] = ["--memory-budget=214748364"];
+const STRAINED: [&str; 1] = ["--memory-budget=178956970"];
 /// Clients that ask at the same time: as many of each kind of traffic at each member.
 const CLIENTS: usize = 9;
 /// How long clients are at work before the fault, and after it, at most.

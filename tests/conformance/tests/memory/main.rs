@@ -25,7 +25,7 @@ const PUT: &str = "/etcdserverpb.KV/Put";
 /// Memory that the server may take at most, with a budget for 2 GiB.
 const MEMORY_KIB_MAX: u64 = 512 << 10;
 /// What 2 GiB of memory come to.
-const BUDGET: &str = "ETCD_MEMORY_BUDGET=214748364";
+const BUDGET: &str = "ETCD_MEMORY_BUDGET=178956970";
 /// How long anything may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 

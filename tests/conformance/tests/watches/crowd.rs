@@ -18,7 +18,7 @@ const DATA: usize = 60 << 20;
 /// Memory that the server may take at most.
 const MEMORY_KIB_MAX: u64 = 512 << 10;
 /// What 2 GiB of memory come to.
-const BUDGET: &str = "ETCD_MEMORY_BUDGET=214748364";
+const BUDGET: &str = "ETCD_MEMORY_BUDGET=178956970";
 /// Threads that the server may have: tokio alone would have 512 for what blocks.
 const THREADS_MAX: u64 = 64;
 /// Revision of the first value.
