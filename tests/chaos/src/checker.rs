@@ -109,6 +109,12 @@ impl Checker {
         Self { patience, ..Self::default() }
     }
 
+    /// The same for disks that are filled: then what adds data may be refused for want of space.
+    pub fn with_full_disks(mut self) -> Self {
+        self.maintenance.expect_full_disks();
+        self
+    }
+
     /// Leases that must exist at a moment.
     pub fn leases(&self, at: Moment) -> Vec<i64> {
         self.leases.lasting(at)

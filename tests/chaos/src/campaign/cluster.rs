@@ -134,6 +134,8 @@ impl ClusterCampaign {
                 Cluster::new(program, size, &OPTIONS)
             }
         };
+        let checker = Checker::patient(late_max(ground));
+        let checker = if ground == Ground::Disks { checker.with_full_disks() } else { checker };
         let traffics = (1..=CLIENTS + READERS).map(|number| Traffic::new(seed.rng(number as u64)));
         let directory = Directory::default();
         let others = others(&directory, seed.rng(WATCHES_PURPOSE));
@@ -150,7 +152,7 @@ impl ClusterCampaign {
             disks: Vec::new(),
             clocks: Vec::new(),
             paused: Vec::new(),
-            checker: Checker::patient(late_max(ground)),
+            checker,
             saved: Vec::new(),
             pending: Vec::new(),
             traffics: traffics.collect(),

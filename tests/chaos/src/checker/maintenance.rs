@@ -17,9 +17,16 @@ pub(super) struct Maintenance {
     compacted: i64,
     /// Hashes by compacted revision and the revision up to which they were taken.
     hashes: BTreeMap<(i64, i64), u32>,
+    /// Whether disks are filled.
+    disks_fill: bool,
 }
 
 impl Maintenance {
+    /// Disks may be full: what adds data may be refused for that.
+    pub(super) fn expect_full_disks(&mut self) {
+        self.disks_fill = true;
+    }
+
     /// Everything below this revision is compacted; nothing else is, once a period was checked.
     pub(super) fn compacted(&self) -> i64 {
         self.compacted
@@ -45,7 +52,7 @@ impl Maintenance {
             let surely = self.surely_compacted(&asked, operation);
             let possibly = self.possibly_compacted(&asked, operation);
             check_reads(operation, surely)?;
-            check_refusal(operation, possibly, floor)?;
+            check_refusal(operation, possibly, floor, self.disks_fill)?;
             if let Some(Response::HashKv(hash)) = operation.response() {
                 let known = surely..=possibly;
                 ensure(
@@ -136,14 +143,19 @@ fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
 }
 
 /// Every refusal must have its reason; those because of leases are checked elsewhere.
-fn check_refusal(operation: &Operation, possibly: i64, floor: &Floor) -> Result<(), Violation> {
+fn check_refusal(
+    operation: &Operation,
+    possibly: i64,
+    floor: &Floor,
+    disks_fill: bool,
+) -> Result<(), Violation> {
     let Outcome::Refused(code, text) = &operation.outcome else { return Ok(()) };
     if *code == Code::NotFound && operation.request.lease() != 0 {
         return Ok(());
     }
-    // Of a disk that was filled; whether one was is the campaign's to know.
+    // Whether one was full just then is the campaign's to know.
     let adds = operation.request.may_write() || matches!(operation.request, Request::LeaseGrant(_));
-    if *code == Code::ResourceExhausted && text.contains(NO_SPACE) && adds {
+    if disks_fill && *code == Code::ResourceExhausted && text.contains(NO_SPACE) && adds {
         return Ok(());
     }
     // A member that lags behind can be asked for what it has yet to hear of.

@@ -196,6 +196,7 @@ fn refusals_need_a_reason() {
         (put("l", 7), script::LEASE_NOT_FOUND),
         (Request::Range(RangeRequest { revision: 2, ..script::range() }), script::COMPACTED),
         (put("a", 0), (Code::InvalidArgument, "etcdserver: key is not provided")),
+        (put("a", 0), script::NO_SPACE),
     ];
     for (request, text) in refusals {
         let mut script = rich();
@@ -203,6 +204,18 @@ fn refusals_need_a_reason() {
         let rule = Checker::default().check(script.audit()).unwrap_err().rule;
         assert!(matches!(rule, Rule::WrongRefusal | Rule::WrongLease), "{rule:?}");
     }
+}
+
+#[test]
+fn full_disks_refuse_what_adds_data() {
+    let refused = |request| {
+        let mut script = rich();
+        script.refuse(request, script::NO_SPACE);
+        Checker::default().with_full_disks().check(script.audit())
+    };
+    assert!(refused(put("a", 0)).is_ok());
+    let read = Request::Range(script::range());
+    assert_eq!(refused(read).unwrap_err().rule, Rule::WrongRefusal);
 }
 
 #[test]

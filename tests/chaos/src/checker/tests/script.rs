@@ -30,6 +30,10 @@ pub(super) const COMPACTED: (Code, &str) =
 pub(super) const LEASE_NOT_FOUND: (Code, &str) =
     (Code::NotFound, "etcdserver: requested lease not found");
 
+/// A refusal because of a full disk.
+pub(super) const NO_SPACE: (Code, &str) =
+    (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
+
 /// A store with one client and one watch.
 pub(super) struct Script {
     clock: Clock,
