@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod attacks;
 mod cluster;
 mod life;
 mod memory;
@@ -47,6 +48,8 @@ pub enum Case {
     Stalls,
     /// Writes and reads on three members.
     Cluster,
+    /// Memory, and the writes of others, while a client attacks.
+    Attacks,
 }
 
 /// What all cases need.
@@ -112,6 +115,9 @@ pub(crate) fn run(
     }
     if is_asked(Case::Cluster) {
         write(cluster::run(bench).context("three members")?)?;
+    }
+    if is_asked(Case::Attacks) {
+        write(vec![attacks::run(bench).context("attacks")?])?;
     }
     Ok(())
 }

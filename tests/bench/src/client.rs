@@ -86,6 +86,25 @@ impl Connection {
         check(&body.trailers().await?.context("an answer without trailers")?)
     }
 
+    /// Sends the beginning of a message, of which the rest does not come, and waits until the
+    /// server has an answer nevertheless. `taken` is told when the request is on its way.
+    ///
+    /// # Errors
+    /// When the connection is lost or the server resets the stream.
+    pub(crate) async fn withhold(
+        &self,
+        rpc: Rpc,
+        beginning: Bytes,
+        taken: impl FnOnce(),
+    ) -> Result<()> {
+        let mut sender = self.sender.clone().ready().await?;
+        let (response, mut stream) = sender.send_request(self.request(rpc)?, false)?;
+        stream.send_data(beginning, false)?;
+        taken();
+        response.await?;
+        Ok(())
+    }
+
     /// Sends a message and decodes the answer.
     ///
     /// # Errors

@@ -26,7 +26,12 @@ pub(crate) struct Comparison {
     etcd: Vec<f64>,
     target: Option<Target>,
     has_ratio: bool,
+    /// Words in place of figures that are at least so large, the largest first.
+    words: Words,
 }
+
+/// What is said of figures that are at least so large.
+pub(crate) type Words = &'static [(f64, &'static str)];
 
 impl Comparison {
     /// A figure that is in what each round found.
@@ -37,6 +42,7 @@ impl Comparison {
             etcd: rounds.iter().map(|round| get(&round.etcd)).collect(),
             target: None,
             has_ratio: true,
+            words: &[],
         }
     }
 
@@ -44,6 +50,13 @@ impl Comparison {
     #[must_use]
     pub(crate) fn without_ratio(mut self) -> Self {
         self.has_ratio = false;
+        self
+    }
+
+    /// Shows words in place of large figures.
+    #[must_use]
+    pub(crate) fn words(mut self, words: Words) -> Self {
+        self.words = words;
         self
     }
 
@@ -72,8 +85,18 @@ impl Comparison {
         }
     }
 
+    /// Figures of all rounds, or what is said of their middle.
+    fn shown(&self, figures: &[f64]) -> String {
+        let middle = Spread::of(figures).map_or(0.0, |spread| spread.median);
+        let word = self.words.iter().find(|(least, _)| middle >= *least);
+        word.map_or_else(|| spread(figures), |(_, word)| (*word).to_owned())
+    }
+
     fn row(&self) -> Vec<String> {
         let (ratio, target) = match self.target {
+            Some(Target::Below(most)) if !self.has_ratio => {
+                (String::new(), format!("Quorate's at most {}", figure(most)))
+            }
             None if !self.has_ratio => (String::new(), String::new()),
             None => (spread(&self.ratios()), String::new()),
             Some(Target::AtMost(most)) => {
@@ -95,14 +118,15 @@ impl Comparison {
             Some(true) => "met",
             Some(false) => "**missed**",
         };
-        let (quorate, etcd) = (spread(&self.quorate), spread(&self.etcd));
+        let (quorate, etcd) = (self.shown(&self.quorate), self.shown(&self.etcd));
         vec![self.what.clone(), quorate, etcd, ratio, target, verdict.to_owned()]
     }
 
     fn each_round(&self) -> Vec<String> {
         let pairs = self.quorate.iter().zip(&self.etcd);
-        let cells =
-            pairs.map(|(quorate, etcd)| format!("{} / {}", figure(*quorate), figure(*etcd)));
+        let cells = pairs.map(|(&quorate, &etcd)| {
+            format!("{} / {}", self.shown(&[quorate]), self.shown(&[etcd]))
+        });
         std::iter::once(self.what.clone()).chain(cells).collect()
     }
 }
@@ -148,6 +172,14 @@ mod tests {
         assert_eq!(comparison.is_met(), Some(true));
         assert_eq!(comparison.row()[3], "50.0 times as fast");
         assert_eq!(compared(&[2.0], &[98.0], Target::Faster(50.0)).is_met(), Some(false));
+    }
+
+    #[test]
+    fn large_figures_have_words() {
+        let words = &[(f64::INFINITY, "it ended"), (9.0, "over 9")];
+        let comparison = compared(&[f64::INFINITY], &[9.5], Target::Below(8.0));
+        let row = comparison.without_ratio().words(words).row();
+        assert_eq!(row[1..], ["it ended", "over 9", "", "Quorate's at most 8.00", "**missed**"]);
     }
 
     #[test]

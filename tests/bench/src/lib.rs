@@ -1,8 +1,8 @@
-//! Speed, memory and disk use, as ratios to etcd in the same run.
+//! Speed, memory and disk use, as ratios to etcd in the same run, and what attacks cost both.
 //!
 //! ```text
 //! cargo run --release -p quorate-test-bench -- \
-//!     [--only put,range,memory,restart,stalls,cluster] [--rounds N] [--quick] [--out FILE]
+//!     [--only put,range,memory,restart,stalls,cluster,attacks] [--rounds N] [--quick] [--out FILE]
 //! ```
 //!
 //! Both servers run on this machine, with the same flags and with fsync, and take turns: each round

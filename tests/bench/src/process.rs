@@ -68,6 +68,15 @@ impl Memory {
     }
 }
 
+/// Counts the most that a process has resident from now on.
+///
+/// # Errors
+/// When there is no such process, or it is another user's.
+pub(crate) fn forget_peak(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    fs::write(&path, "5").with_context(|| path)
+}
+
 /// Processor time of this process and, once they have ended, of the programs it has run.
 pub(crate) fn own_cpu() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/self/stat")?;

@@ -85,13 +85,22 @@ impl Programs {
     /// # Errors
     /// When it does not become ready.
     pub(crate) fn start(&self, name: Name) -> Result<Subject> {
+        self.start_with(name, &[])
+    }
+
+    /// The same, with more flags.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub(crate) fn start_with(&self, name: Name, flags: &[&str]) -> Result<Subject> {
         let program = self.servers.get(name);
         let mut said = String::new();
         for _ in 0..ATTEMPTS {
             let folder = TempDir::new_in(&self.folder)?;
             // What other servers have left in caches is not written in this one's time.
             rustix::fs::sync();
-            let mut server = Server::in_folder(program, folder.path(), &FLAGS);
+            let flags = [&FLAGS, flags].concat();
+            let mut server = Server::in_folder(program, folder.path(), &flags);
             if server.try_start() {
                 return Ok(Subject { server, _folder: folder });
             }

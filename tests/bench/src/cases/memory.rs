@@ -9,7 +9,7 @@ use crate::stats::Spread;
 /// Quorate's memory may not grow with the keys; two measurements of the same differ by this.
 const SAME: f64 = 1.05;
 
-fn mebibytes(bytes: u64) -> f64 {
+pub(super) fn mebibytes(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0
 }
 

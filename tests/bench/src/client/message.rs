@@ -2,7 +2,11 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
-use quorate_proto::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest, request_op};
+use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_proto::etcdserverpb::{
+    PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchRequest, request_op,
+};
 use rand::rngs::SmallRng;
 use rand::{RngCore as _, SeedableRng as _};
 
@@ -15,6 +19,7 @@ pub(crate) enum Rpc {
     Compact,
     Defragment,
     Status,
+    Watch,
 }
 
 impl Rpc {
@@ -27,6 +32,7 @@ impl Rpc {
             Self::Compact => "/etcdserverpb.KV/Compact",
             Self::Defragment => "/etcdserverpb.Maintenance/Defragment",
             Self::Status => "/etcdserverpb.Maintenance/Status",
+            Self::Watch => "/etcdserverpb.Watch/Watch",
         }
     }
 }
@@ -100,6 +106,28 @@ pub(crate) fn page(number: u64, limit: i64) -> RangeRequest {
 /// Counts all keys, linearizably.
 pub(crate) fn count() -> RangeRequest {
     RangeRequest { count_only: true, ..list() }
+}
+
+/// Reads the keys below `keys`, the one that changed last before the others.
+pub(crate) fn newest_first(keys: u64) -> RangeRequest {
+    RangeRequest {
+        key: key(0),
+        range_end: key(keys),
+        sort_order: SortOrder::Descend.into(),
+        sort_target: SortTarget::Mod.into(),
+        ..RangeRequest::default()
+    }
+}
+
+/// Watches the keys below `keys` from the first change on.
+pub(crate) fn watch(keys: u64) -> WatchRequest {
+    let create = WatchCreateRequest {
+        key: key(0),
+        range_end: key(keys),
+        start_revision: 2,
+        ..WatchCreateRequest::default()
+    };
+    WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
 }
 
 fn from(key: Bytes, limit: i64) -> RangeRequest {

@@ -36,13 +36,12 @@ fn start() -> Server {
     server
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
 fn run<T>(suite: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(suite)
+    runtime().block_on(suite)
 }
 
 /// Stores `count` keys with values of `length` bytes.

@@ -8,6 +8,7 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_test_conformance::raw::frame;
+use quorate_test_support::http2::{self, Call};
 use quorate_test_support::server::Server;
 
 use super::healthy::Healthy;
@@ -15,36 +16,12 @@ use super::{RANGE, TXN, assert_bounded, everything, fill, run, settle, start};
 
 const ANSWERS: u32 = 100;
 
-/// A frame of HTTP/2.
-fn h2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
 /// Asks for the same many times over a connection on which nothing is read, although the client
 /// says that it has room for everything.
 fn ask(server: &Server, path: &str, message: &[u8]) -> TcpStream {
-    let headers = [
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", path),
-        (":authority", "server"),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-    ];
-    let headers = headers.map(|(name, value)| {
-        let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-        [vec![0], text(name), text(value)].concat()
-    });
-    let room = 0x7fff_ffff_u32 - 65_535;
-    let window = [&[0, 4][..], &room.to_be_bytes()].concat();
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(h2_frame(4, 0, 0, &window));
-    bytes.extend(h2_frame(8, 0, 0, &room.to_be_bytes()));
-    for stream in (0..ANSWERS).map(|number| 2 * number + 1) {
-        bytes.extend(h2_frame(1, 4, stream, &headers.concat()));
-        bytes.extend(h2_frame(0, 1, stream, &frame(message)));
-    }
+    let call = Call { path, metadata: &[], body: &frame(message), is_ended: true };
+    let mut bytes = http2::greeting();
+    bytes.extend((0..ANSWERS).flat_map(|number| call.bytes(number)));
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.write_all(&bytes).unwrap();
     stream

@@ -1,0 +1,146 @@
+//! HTTP/2 by hand: a client that says that it has room for everything and then reads nothing, or
+//! that withholds what it has begun. No client library does that.
+//!
+//! These are bytes only; the caller has the socket.
+
+/// Most bytes of a frame's payload, unless the server allows for more.
+const PAYLOAD_MAX: usize = 16_384;
+/// What a client may have unread, on a stream and in all, at most.
+const WINDOW_MAX: u32 = 0x7fff_ffff;
+/// What it may have unread on a connection without a word.
+const WINDOW_AT_FIRST: u32 = 65_535;
+
+/// Kinds of frames, and flags, by their numbers in RFC 9113.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// The setting of a stream's window, and the reason of a client that gives up.
+const INITIAL_WINDOW_SIZE: u8 = 4;
+const CANCEL: u32 = 8;
+
+/// What a client says first: it has room for everything.
+pub fn greeting() -> Vec<u8> {
+    let room = (WINDOW_MAX - WINDOW_AT_FIRST).to_be_bytes();
+    let window = [&[0, INITIAL_WINDOW_SIZE][..], &WINDOW_MAX.to_be_bytes()].concat();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, &window));
+    bytes.extend(frame(WINDOW_UPDATE, 0, 0, &room));
+    bytes
+}
+
+/// A call of gRPC.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Its method, as in `/etcdserverpb.KV/Put`.
+    pub path: &'a str,
+    /// Headers beside the usual ones.
+    pub metadata: &'a [(&'a str, &'a str)],
+    /// Messages with their frames.
+    pub body: &'a [u8],
+    /// Whether nothing follows.
+    pub is_ended: bool,
+}
+
+impl Call<'_> {
+    /// The call as the `number`th of its connection, counted from 0.
+    pub fn bytes(&self, number: u32) -> Vec<u8> {
+        let usual = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", self.path),
+            (":authority", "server"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ];
+        let headers: Vec<u8> = usual.iter().chain(self.metadata).flat_map(header).collect();
+        let mut bytes = Vec::new();
+        let mut kind = HEADERS;
+        for (piece, is_last) in pieces(&headers) {
+            let flags = if is_last { END_HEADERS } else { 0 };
+            bytes.extend(frame(kind, flags, stream(number), piece));
+            kind = CONTINUATION;
+        }
+        for (piece, is_last) in pieces(self.body) {
+            let flags = if is_last && self.is_ended { END_STREAM } else { 0 };
+            bytes.extend(frame(DATA, flags, stream(number), piece));
+        }
+        bytes
+    }
+}
+
+/// Gives up the `number`th call of a connection.
+pub fn cancellation(number: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream(number), &CANCEL.to_be_bytes())
+}
+
+/// The stream of a connection's `number`th call: a client's streams are odd.
+fn stream(number: u32) -> u32 {
+    2 * number + 1
+}
+
+/// The payloads that `bytes` go into, and whether each is the last.
+fn pieces(bytes: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
+    let count = bytes.len().div_ceil(PAYLOAD_MAX);
+    bytes.chunks(PAYLOAD_MAX).zip(1..).map(move |(piece, number)| (piece, number == count))
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("payloads are cut").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header that neither side keeps in a table.
+fn header((name, value): &(&str, &str)) -> Vec<u8> {
+    let text = |text: &str| [&length(text.len())[..], text.as_bytes()].concat();
+    [vec![0], text(name), text(value)].concat()
+}
+
+/// The length of a text, as RFC 7541 writes a number with a prefix of seven bits.
+fn length(length: usize) -> Vec<u8> {
+    const PREFIX: u8 = 0x7f;
+    let low = |number: usize| u8::try_from(number).expect("it is below the prefix");
+    let Some(mut rest) = length.checked_sub(usize::from(PREFIX)) else { return vec![low(length)] };
+    let mut bytes = vec![PREFIX];
+    while rest >= 0x80 {
+        bytes.push(low(rest % 0x80) | 0x80);
+        rest /= 0x80;
+    }
+    bytes.push(low(rest));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_those_of_the_specification() {
+        assert_eq!(length(10), [10]);
+        assert_eq!(length(126), [126]);
+        assert_eq!(length(127), [127, 0]);
+        assert_eq!(length(127 + 1337), [127, 0x80 | (1337 % 128) as u8, 10]);
+    }
+
+    #[test]
+    fn long_headers_and_bodies_are_cut() {
+        let value = "x".repeat(2 * PAYLOAD_MAX);
+        let body = [0; PAYLOAD_MAX + 1];
+        let metadata = [("name", value.as_str())];
+        let call = Call { path: "/a", metadata: &metadata, body: &body, is_ended: true };
+        let (bytes, mut frames) = (call.bytes(3), Vec::new());
+        let mut rest = &bytes[..];
+        while let Some((head, behind)) = rest.split_at_checked(9) {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            assert_eq!(head[5..], [0, 0, 0, 7]);
+            frames.push((head[3], head[4]));
+            rest = &behind[length..];
+        }
+        let headers = [(HEADERS, 0), (CONTINUATION, 0), (CONTINUATION, END_HEADERS)];
+        assert_eq!(frames, [&headers[..], &[(DATA, 0), (DATA, END_STREAM)]].concat());
+    }
+}
