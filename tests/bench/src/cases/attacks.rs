@@ -23,7 +23,7 @@ use clients::{Attack, Running};
 
 const ROUNDS: u32 = 1;
 /// What Quorate takes by itself on a machine, or within a limit, of 2 GiB.
-const BUDGET: &str = "--memory-budget=268435456";
+const BUDGET: &str = "--memory-budget=178956970";
 /// What Quorate may have resident.
 const RESIDENT_MIB_MAX: f64 = 512.0;
 /// How many times as long the slowest hundredth of another client's puts may take.
@@ -43,7 +43,7 @@ const UNANSWERED: Words = &[(f64::INFINITY, "no answer")];
 
 const TEXT: &str = "\
     Each attack is made on a new server that holds 60 MB: 6000 keys with values of 10 kB, or 60 \
-    with values of 1 MB where that is said. Quorate has `--memory-budget=268435456`, what it \
+    with values of 1 MB where that is said. Quorate has `--memory-budget=178956970`, what it \
     takes by itself with a limit of 2 GiB; etcd has nothing of the kind. A healthy client puts a \
     value of 16 B, one after the other, on a connection of its own, alone for 3 s and under the \
     attack for 8 s. The peak is the most that was resident during the attack; a server that has \
