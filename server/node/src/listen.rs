@@ -1,4 +1,4 @@
-//! Ports: binding them. What comes over them is served by `serve`.
+//! Binds the ports. The module `serve` serves their connections.
 
 mod authority;
 mod frames;
@@ -24,25 +24,25 @@ use crate::config::url::{BindAddress, Url};
 pub(crate) use places::Places;
 pub(crate) use serve::{Acceptor, Certificates, Connections, keepalive};
 
-/// Connections that the system keeps while we do not accept them.
+/// Length of the system's queue of connections that are not accepted yet.
 const BACKLOG: u32 = 1024;
 
-/// What is served at a port.
+/// What a port serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// gRPC, and pages.
+    /// gRPC and HTTP pages for clients.
     Clients,
-    /// gRPC alone, because the pages have a port of their own.
+    /// gRPC only, because the HTTP pages have a port of their own.
     ClientsWithoutPages,
-    /// Pages for clients.
+    /// HTTP pages for clients.
     Pages,
-    /// Pages for those who watch over this member.
+    /// HTTP pages for monitoring.
     Metrics,
     /// Other members.
     Peers,
 }
 
-/// Why a port cannot be had.
+/// A port cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("--{flag}: cannot listen at {address}: {source}")]
 pub(crate) struct BindError {
@@ -56,14 +56,15 @@ enum Socket {
     Unix(UnixSocket),
 }
 
-/// A socket in the file system. Its file goes with it.
+/// A Unix socket. Dropping it removes its file.
 struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
 }
 
 impl Drop for UnixSocket {
-    /// Removes the file while the listener is there: nobody else listens at its path yet.
+    /// Removes the file while the listener is still open, so that no other process can be listening
+    /// at the path yet.
     fn drop(&mut self) {
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -75,19 +76,21 @@ impl Drop for UnixSocket {
     }
 }
 
-/// A port that is bound.
+/// A bound port.
 pub(crate) struct Port {
     role: Role,
     address: String,
     socket: Socket,
+    /// Whether the port takes connections without TLS.
     plain: bool,
+    /// Whether the port takes connections with TLS.
     secure: bool,
 }
 
-/// Binds all ports. URLs that differ in the scheme alone share one.
+/// Binds all ports. URLs that differ only in the scheme share a port.
 ///
 /// # Errors
-/// The first port that cannot be had.
+/// The first port that cannot be bound.
 pub(crate) fn bind(ports: &Ports) -> Result<Vec<Port>, BindError> {
     let clients = if ports.pages.is_empty() { Role::Clients } else { Role::ClientsWithoutPages };
     let groups = [
@@ -101,7 +104,7 @@ pub(crate) fn bind(ports: &Ports) -> Result<Vec<Port>, BindError> {
         for (address, (plain, secure)) in by_address(urls) {
             let failed = |source| BindError { flag, address: address.to_string(), source };
             let socket = listen(&address, ports.reuse_port).map_err(failed)?;
-            // With port 0, the system has chosen one.
+            // For port 0, the system has chosen a port.
             let address = match &socket {
                 Socket::Tcp(listener) => listener.local_addr().map_err(failed)?.to_string(),
                 Socket::Unix(_) => address.to_string(),
@@ -112,11 +115,12 @@ pub(crate) fn bind(ports: &Ports) -> Result<Vec<Port>, BindError> {
     Ok(bound)
 }
 
-/// Where to listen, with whether plain and whether encrypted connections are expected there.
+/// The addresses to listen at. The pair says whether plain connections and whether TLS connections
+/// are expected there.
 fn by_address(urls: &[Url]) -> BTreeMap<BindAddress, (bool, bool)> {
     let mut addresses = BTreeMap::new();
     for url in urls {
-        // The configuration was checked: each URL has an address.
+        // The configuration check made sure that each URL has an address.
         if let Ok(address) = url.bind_address() {
             let (plain, secure) = addresses.entry(address).or_insert((false, false));
             *plain |= !url.scheme.is_secure();
@@ -132,14 +136,14 @@ fn listen(address: &BindAddress, reuse_port: bool) -> io::Result<Socket> {
         BindAddress::Unix(path) => {
             remove_dead_socket(path)?;
             let listener = UnixListener::bind(path)?;
-            // The path must mean the same file when it is removed.
+            // Made absolute, so that it still names the same file when it is removed.
             let path = std::path::absolute(path)?;
             Ok(Socket::Unix(UnixSocket { listener, path }))
         }
     }
 }
 
-/// Every address of this machine means those of both families, as in Go's programs.
+/// Listens at a TCP address. An unspecified address means IPv4 and IPv6, as in Go's programs.
 fn listen_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     if !address.ip().is_unspecified() {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -163,19 +167,20 @@ fn listen_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> 
 }
 
 fn bind_tcp(socket: &TcpSocket, address: SocketAddr, reuse_port: bool) -> io::Result<()> {
-    // As in Go's programs: old connections that linger do not stop a restart.
+    // As in Go's programs: connections in TIME_WAIT do not prevent a restart.
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(reuse_port)?;
     socket.bind(address)
 }
 
-/// Whether a machine that was built, or told, to do without IPv6 says so.
+/// Whether the error means that this machine has no IPv6, or has it disabled.
 fn has_no_ipv6(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT))
 }
 
-/// Removes the socket that a process left when it ended; nothing else, and not one in use.
+/// Removes a socket that a dead process left behind. A file of another kind and a socket that
+/// accepts connections stay.
 fn remove_dead_socket(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
@@ -185,12 +190,12 @@ fn remove_dead_socket(path: &Path) -> io::Result<()> {
 }
 
 impl Port {
-    /// What is served here.
+    /// What the port serves.
     pub(crate) fn role(&self) -> Role {
         self.role
     }
 
-    /// Tells the log that this port is served from now on.
+    /// Logs that this port is served from now on.
     pub(crate) fn announce(&self) {
         let address = self.address.as_str();
         let traffic = match self.role {
@@ -199,9 +204,10 @@ impl Port {
             Role::Pages | Role::Metrics => "http",
             Role::Peers => "peers",
         };
-        match self.secure {
-            true => tracing::info!(traffic, address, "serving client traffic securely"),
-            false => tracing::info!(traffic, address, "serving client traffic insecurely"),
+        if self.secure {
+            tracing::info!(traffic, address, "serving client traffic securely")
+        } else {
+            tracing::info!(traffic, address, "serving client traffic insecurely")
         }
     }
 }
@@ -231,8 +237,8 @@ mod tests {
         let living = listen(&address, false).unwrap();
         assert!(listen(&address, false).is_err());
         drop(living);
-        assert!(!path.exists(), "it goes with its port");
-        // As a process leaves it that was killed.
+        assert!(!path.exists(), "the file must be removed with its port");
+        // The standard library's listener leaves its file, as a killed process does.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         drop(listen(&address, false).unwrap());

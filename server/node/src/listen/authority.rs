@@ -1,14 +1,14 @@
-//! Authorities that are no authorities of a URI.
+//! Replaces `:authority` headers that are not valid URI authorities.
 //!
-//! Some releases of etcd's own client name their endpoints as the host they ask for, brackets,
-//! spaces, slashes and all. No standard knows such a name, etcd does not look at it, and neither do
-//! we; but the HTTP/2 library refuses a request with it. So it is replaced by another one.
+//! Some releases of etcd's own client send their list of endpoints as the authority, with brackets,
+//! spaces and slashes. No standard allows that. etcd ignores the value, and so does Quorate, but
+//! the HTTP/2 library refuses a request that has it. So the value is replaced by a valid one.
 //!
-//! The name that replaces it is as long, and takes as many bytes. The table of headers that client
-//! and library keep for a connection depends on the length alone, so both go on agreeing on it:
-//! nothing else need be read, and later requests, which name it by its place in the table, need no
-//! change. A name that the client puts there under a place of the table, which no known client
-//! does, is not found, and an empty one stays as it is.
+//! The replacement has the same length, both decoded and on the wire. The size of an entry in
+//! HPACK's dynamic table depends only on the decoded length, so client and library keep the same
+//! table. Therefore no other header must be parsed, and later requests that refer to the entry by
+//! its index need no change. Two cases are not handled: an authority whose name the client refers
+//! to by an index of the dynamic table, which no known client does, and an empty authority.
 
 use std::ops::Range;
 
@@ -18,17 +18,17 @@ use super::huffman;
 
 /// The name of the header.
 const NAME: &[u8] = b":authority";
-/// Its place in the table that every connection begins with.
+/// Its index in HPACK's static table.
 const PLACE: usize = 1;
 
-/// Where a text lies in a block of headers.
+/// Where a string lies in a header block.
 struct Text {
     at: Range<usize>,
     is_huffman: bool,
 }
 
-/// Replaces an authority that the library would refuse, in the headers of one request. What is no
-/// block of headers, or ends early, is left to the library.
+/// Replaces an authority that the library would refuse in the header block of one request. The
+/// rest of a malformed or truncated block is left to the library.
 pub(super) fn mend(block: &mut [u8]) {
     let mut at = 0;
     while let Some(next) = field(block, at) {
@@ -36,13 +36,15 @@ pub(super) fn mend(block: &mut [u8]) {
     }
 }
 
-/// Passes over one field, and mends it if it is an authority; returns where the next one is.
+/// Parses the field at `at` and replaces its value if it is an invalid authority. Returns where the
+/// next field begins, or `None` at the end of the block and for a malformed field.
 fn field(block: &mut [u8], at: usize) -> Option<usize> {
     let first = *block.get(at)?;
-    // A field of the table, and a new size of the table.
+    // An indexed field (RFC 7541, 6.1).
     if first & 0x80 != 0 {
         return number(block, at, 7).map(|(_, next)| next);
     }
+    // A dynamic table size update (6.3).
     if first & 0x60 == 0x20 {
         return number(block, at, 5).map(|(_, next)| next);
     }
@@ -63,28 +65,31 @@ fn field(block: &mut [u8], at: usize) -> Option<usize> {
 }
 
 fn is_name(name: &[u8], is_huffman: bool) -> bool {
-    match is_huffman {
-        false => name == NAME,
-        // No code is longer than that of the whole name in letters.
-        true => name.len() < NAME.len() && huffman::decode(name).is_some_and(|name| name == NAME),
+    if is_huffman {
+        // The code of the name is shorter than the name, so longer values are not decoded.
+        name.len() < NAME.len() && huffman::decode(name).is_some_and(|name| name == NAME)
+    } else {
+        name == NAME
     }
 }
 
 fn mend_value(value: &mut [u8], is_huffman: bool) {
     let decoded = if is_huffman { huffman::decode(value) } else { Some(value.to_vec()) };
-    // One that is no text at all is for the library to refuse.
+    // A value that is not valid Huffman code is left to the library, which refuses it.
     let Some(text) = decoded.filter(|text| Authority::try_from(&text[..]).is_err()) else {
         return;
     };
-    match is_huffman {
-        true => {
-            huffman::fill(value, text.len());
-        }
-        false => value.fill(b'0'),
+    if is_huffman {
+        // `fill` fails for codes longer than 8 bits per character. The value then stays as it is,
+        // and the library refuses the request.
+        huffman::fill(value, text.len());
+    } else {
+        value.fill(b'0');
     }
 }
 
-/// A number that begins in the last bits of a byte; with where it ends.
+/// The integer whose prefix is the last `bits` bits of the byte at `at` (RFC 7541, 5.1), and where
+/// it ends.
 fn number(block: &[u8], at: usize, bits: u32) -> Option<(usize, usize)> {
     let most = (1_usize << bits) - 1;
     let mut number = usize::from(*block.get(at)?) & most;
@@ -114,15 +119,15 @@ fn text(block: &[u8], at: usize) -> Option<Text> {
 mod tests {
     use super::*;
 
-    /// A field that is put into the table, and others around it.
+    /// A header block with the authority as a literal field with indexing, between other fields.
     fn block(authority: &[u8], is_huffman: bool) -> Vec<u8> {
         let length = u8::try_from(authority.len()).unwrap() | if is_huffman { 0x80 } else { 0 };
-        // A new size of the table, :method POST, :path as a text, content-type as a text.
+        // A table size update, :method POST, :path and content-type as literals.
         let before = b"\x3f\xe1\x1f\x83\x44\x02/a";
         [&before[..], &[0x41, length], authority, b"\x5f\x03a/b\x00\x01x\x01y\xbe"].concat()
     }
 
-    /// The authority that `mend` leaves, whatever stands around it being as it was.
+    /// The authority that `mend` leaves. Asserts that the other fields are unchanged.
     fn mended(authority: &[u8], is_huffman: bool) -> Vec<u8> {
         let before = block(authority, is_huffman);
         let mut after = before.clone();
@@ -134,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_authority_is_replaced_by_one_of_its_length() {
+    fn invalid_authorities_are_replaced_by_valid_ones_of_the_same_length() {
         let bad: [&[u8]; 6] = [
             b"#initially=[http://127.0.0.1:2379]",
             b"/tmp/x.sock",
@@ -147,7 +152,7 @@ mod tests {
             let mended = mended(authority, false);
             assert!(Authority::try_from(&mended[..]).is_ok(), "{authority:?}");
         }
-        // As clients shorten them.
+        // Huffman-coded, as clients send them.
         let coded: [(&[u8], &[u8]); 2] = [
             (b"svc/foo", b"\x47\x72\x31\x29\xcf"),
             (
@@ -165,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_one_stays() {
+    fn valid_authorities_stay() {
         for authority in [&b"127.0.0.1:2379"[..], b"[::1]:2379", b"localhost", b"a@b"] {
             assert_eq!(mended(authority, false), authority);
         }
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_ends_early_is_let_be() {
+    fn truncated_blocks_do_not_panic() {
         let whole = block(b"a b", false);
         for length in 0..whole.len() {
             mend(&mut whole[..length].to_vec());

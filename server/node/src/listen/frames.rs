@@ -1,13 +1,14 @@
-//! What clients send over HTTP/2, made fit for the library that reads it.
+//! Rewrites the HTTP/2 frames that clients send before the library reads them.
 //!
-//! The library ends a connection that has too many small pieces of data waiting, because each
-//! costs it more memory than it has bytes. But that is how clients ask much in a stream: one small
-//! message after the other, faster than the answers come. So small pieces of one stream that came
-//! together are made one, as if the client had sent them so. Bytes, their order within a stream
-//! and what counts against windows stay the same. The library also takes few empty pieces, which
-//! say nothing and are left out.
+//! The library closes a connection that has too many small DATA frames waiting, because each costs
+//! it more memory than its payload. But clients that pipeline requests on a stream send exactly
+//! that: many small messages, faster than the answers come. So small DATA frames of one stream that
+//! arrived together are merged into one frame. The bytes, their order within a stream and the
+//! flow-control accounting stay the same. The library also tolerates few empty DATA frames; since
+//! these carry nothing, they are dropped.
 //!
-//! And it refuses names that `authority` mends.
+//! HEADERS frames pass through [`authority::mend`], because the library refuses invalid
+//! authorities.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +16,13 @@ use bytes::{BufMut, BytesMut};
 
 use super::authority;
 
-/// Bytes of a frame's head: length, kind, flags, stream.
+/// Bytes of a frame header: length, type, flags, stream.
 const HEAD: usize = 9;
-/// Bytes that a frame may have, which is what we tell clients: nothing, and so the default.
+/// Largest payload of a frame: HTTP/2's default, because the server announces no other value.
 const FRAME_MAX: usize = 1 << 14;
-/// The library counts pieces of data below this.
+/// The library counts DATA frames with fewer bytes than this.
 const SMALL: usize = 256;
-/// Small pieces that may pass as they are in one read. Requests with one message rarely make more.
+/// Small DATA frames of one read that pass unchanged. Unary requests rarely make more.
 const SMALL_PASSED_MAX: usize = 8;
 
 const DATA: u8 = 0;
@@ -30,7 +31,7 @@ const END_STREAM: u8 = 0x01;
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
 
-/// The head of a frame.
+/// A frame header.
 #[derive(Clone, Copy)]
 struct Head {
     length: usize,
@@ -46,24 +47,24 @@ impl Head {
         Some(Self { length, kind, flags, stream: u32::from_be_bytes(stream) })
     }
 
-    /// Whether it is a small piece of data that can be put together with what follows.
+    /// Whether the frame is a small DATA frame to which the next one can be appended.
     fn is_small(self) -> bool {
         self.kind == DATA && self.length < SMALL && self.flags & (END_STREAM | PADDED) == 0
     }
 
-    /// Whether it is a small piece of data with which a stream ends.
+    /// Whether the frame is a small DATA frame that ends its stream.
     fn is_small_end(self) -> bool {
         let ends = self.flags & (END_STREAM | PADDED) == END_STREAM;
         self.kind == DATA && self.length < SMALL && ends
     }
 
-    /// Whether it has to be whole before it can be passed on.
+    /// Whether the frame is a HEADERS frame, which must be complete before it is passed on.
     fn is_headers(self) -> bool {
         self.kind == HEADERS && self.length <= FRAME_MAX
     }
 }
 
-/// Mends the headers in a whole frame.
+/// Replaces an invalid authority in a complete HEADERS frame.
 fn mend(frame: &mut [u8], head: Head) {
     let mut start = HEAD;
     let mut end = frame.len();
@@ -80,22 +81,24 @@ fn mend(frame: &mut [u8], head: Head) {
     }
 }
 
-/// What is passed on, in order.
+/// A part of the output, in order.
 enum Piece {
+    /// Bytes that pass unchanged.
     AsItCame(BytesMut),
+    /// A DATA frame, possibly merged from several.
     Data { stream: u32, flags: u8, data: Vec<u8> },
 }
 
-/// How far the frames were read.
+/// The position of the reader within the frames of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// Bytes that are still to come of a frame that is passed on as it is.
+    /// Bytes still to come of a frame whose beginning has passed unchanged.
     left: usize,
 }
 
 impl Frames {
-    /// Looks through what came, mends what can be mended in its place, and returns how much of it
-    /// can be passed on as it is now: everything, as a rule.
+    /// Replaces invalid authorities in place and returns how many of the bytes can be passed on as
+    /// they are now. Usually that is all of them. The rest must go through [`Self::rework`].
     pub(super) fn pass(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = self.left.min(bytes.len());
         self.left -= at;
@@ -121,11 +124,11 @@ impl Frames {
         at
     }
 
-    /// Takes the frames out of `held` that are whole, or need not be, and adds to `ready` what is
-    /// made of them.
+    /// Moves frames from `held` to `ready` and merges small DATA frames on the way. Incomplete
+    /// HEADERS and small DATA frames stay in `held`.
     pub(super) fn rework(&mut self, held: &mut BytesMut, ready: &mut BytesMut) {
         let mut pieces = Vec::new();
-        // The pieces that more of the same stream can be added to.
+        // For each stream, the index of the piece that its next small DATA frame can be added to.
         let mut open: BTreeMap<u32, usize> = BTreeMap::new();
         let left = self.left.min(held.len());
         self.left -= left;
@@ -141,7 +144,8 @@ impl Frames {
                 add(&mut pieces, &mut open, head, &frame[HEAD..]);
                 continue;
             }
-            // Nothing of a stream may come before what came before it.
+            // Later data of the stream must not be merged into a piece before this frame: that
+            // would change their order.
             open.remove(&head.stream);
             let length = held.len().min(HEAD + head.length);
             self.left = HEAD + head.length - length;
@@ -155,7 +159,7 @@ impl Frames {
     }
 }
 
-/// Adds data to the piece of its stream, or begins one.
+/// Adds the payload of a DATA frame to the open piece of its stream, or begins a new piece.
 fn add(pieces: &mut Vec<Piece>, open: &mut BTreeMap<u32, usize>, head: Head, more: &[u8]) {
     let place = open.get(&head.stream).and_then(|place| pieces.get_mut(*place));
     match place {
@@ -163,11 +167,12 @@ fn add(pieces: &mut Vec<Piece>, open: &mut BTreeMap<u32, usize>, head: Head, mor
             data.extend_from_slice(more);
             *flags = head.flags;
         }
-        // An empty piece says nothing, unless that the stream ends.
+        // An empty frame carries nothing unless it ends the stream.
         _ if more.is_empty() && head.is_small() => return,
         _ => {
             open.insert(head.stream, pieces.len());
-            let (stream, flags) = (head.stream, head.flags);
+            let stream = head.stream;
+            let flags = head.flags;
             pieces.push(Piece::Data { stream, flags, data: more.to_vec() });
         }
     }
@@ -209,10 +214,11 @@ mod tests {
         frame.to_vec()
     }
 
-    /// What the library reads when `bytes` come in pieces of `piece`.
+    /// What the library reads when `bytes` arrive in pieces of `piece` bytes.
     fn read(bytes: &[u8], piece: usize) -> Vec<u8> {
-        let (mut frames, mut held, mut ready) =
-            (Frames::default(), BytesMut::new(), BytesMut::new());
+        let mut frames = Frames::default();
+        let mut held = BytesMut::new();
+        let mut ready = BytesMut::new();
         for piece in bytes.chunks(piece) {
             let mut piece = piece.to_vec();
             if held.is_empty() {
@@ -228,28 +234,28 @@ mod tests {
         ready.to_vec()
     }
 
-    /// Frames by stream: the data of a stream in one piece up to the next frame of another kind.
+    /// The frames of each stream, adjacent DATA frames merged, and how many frames there were.
     fn by_stream(mut bytes: &[u8]) -> (BTreeMap<u32, Vec<u8>>, usize) {
-        let (mut streams, mut count) = (BTreeMap::<u32, Vec<u8>>::new(), 0);
+        let mut streams = BTreeMap::<u32, Vec<u8>>::new();
+        let mut count = 0;
         while let Some(head) = Head::read(bytes) {
             let (whole, rest) = bytes.split_at(HEAD + head.length);
-            let said = streams.entry(head.stream).or_default();
-            match head.kind {
-                DATA => {
-                    said.extend(&whole[HEAD..]);
-                    said.extend([b'E'].iter().filter(|_| head.flags & END_STREAM != 0));
-                }
-                _ => said.extend(whole),
+            let stream = streams.entry(head.stream).or_default();
+            if head.kind == DATA {
+                stream.extend(&whole[HEAD..]);
+                stream.extend([b'E'].iter().filter(|_| head.flags & END_STREAM != 0));
+            } else {
+                stream.extend(whole);
             }
             count += 1;
             bytes = rest;
         }
-        assert!(bytes.is_empty(), "it ends with a whole frame");
+        assert!(bytes.is_empty(), "the last frame must be complete");
         (streams, count)
     }
 
     #[test]
-    fn small_pieces_become_large_ones() {
+    fn small_data_frames_are_merged() {
         let mut bytes = frame(HEADERS, 4, 1, b"\x88");
         for number in 0..20_000_u32 {
             bytes.extend(frame(DATA, 0, 1 + number % 2 * 2, &number.to_be_bytes()));
@@ -257,13 +263,14 @@ mod tests {
         }
         bytes.extend(frame(DATA, END_STREAM, 1, b""));
         let read = read(&bytes, 8192);
-        let ((before, _), (after, count)) = (by_stream(&bytes), by_stream(&read));
+        let (before, _) = by_stream(&bytes);
+        let (after, count) = by_stream(&read);
         assert_eq!((&before[&1], &before[&3]), (&after[&1], &after[&3]));
         assert!(count < 2000, "{count}");
     }
 
     #[test]
-    fn headers_are_mended_however_they_come() {
+    fn authorities_are_replaced_wherever_reads_split_the_frames() {
         let bad = b"\x83\x86\x41\x03a b\x44\x02/a";
         let good = b"\x83\x86\x41\x03000\x44\x02/a";
         let padded = |block: &[u8]| [&[2][..], &[0; 5], block, &[0; 2]].concat();
@@ -283,23 +290,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_stream_says_what_it_said(
+        fn each_stream_keeps_its_bytes_and_order(
             frames in prop::collection::vec((0_u8..4, 0_u8..2, 0_u32..4, 0_usize..300), 0..200),
             piece in 1_usize..3000,
         ) {
             let mut value = 0_u8;
             let bytes: Vec<u8> = frames.iter().flat_map(|(kind, flags, stream, length)| {
                 value = value.wrapping_add(1);
-                // Data twice as often as something else.
+                // DATA twice as often as each of the two other types.
                 let kind = [DATA, DATA, 3, 8][usize::from(*kind)];
                 frame(kind, *flags, *stream, &vec![value; *length])
             }).collect();
             let (before, _) = by_stream(&bytes);
             let (after, _) = by_stream(&read(&bytes, piece));
-            let said = |streams: BTreeMap<u32, Vec<u8>>| {
-                streams.into_iter().filter(|(_, said)| !said.is_empty()).collect::<Vec<_>>()
+            let not_empty = |streams: BTreeMap<u32, Vec<u8>>| {
+                streams.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect::<Vec<_>>()
             };
-            prop_assert_eq!(said(before), said(after));
+            prop_assert_eq!(not_empty(before), not_empty(after));
         }
     }
 }

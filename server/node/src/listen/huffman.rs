@@ -1,8 +1,8 @@
-//! The code by which HPACK shortens texts: RFC 7541, appendix B.
+//! The Huffman code of HPACK: RFC 7541, appendix B.
 
 use std::sync::LazyLock;
 
-/// Bits of the code of each byte.
+/// Length in bits of the code of each byte.
 #[rustfmt::skip]
 const BITS: [u8; 256] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
@@ -22,21 +22,21 @@ const BITS: [u8; 256] = [
     20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23,
     26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26,
 ];
-/// Bits of the longest code, which no byte has all of to itself.
+/// Length of the longest code.
 const BITS_MAX: usize = 30;
-/// Codes of 5, 6, 7 and 8 bits: of `0`, `3`, `B` and `X`.
+/// Codes of 5, 6, 7 and 8 bits: those of `0`, `3`, `B` and `X`.
 const FILLERS: [u32; 4] = [0x00, 0x19, 0x5d, 0xfc];
-/// Bits of the shortest code.
+/// Length of the shortest code.
 const BITS_MIN: usize = 5;
 
-/// The codes of one length, which follow each other in the order of their bytes.
+/// The codes of one length. They are consecutive numbers, in the order of their bytes.
 #[derive(Clone, Default)]
 struct Codes {
     first: u32,
     bytes: Vec<u8>,
 }
 
-/// The codes by their length.
+/// The codes, indexed by their length in bits.
 static CODES: LazyLock<Vec<Codes>> = LazyLock::new(|| {
     let mut all = vec![Codes::default(); BITS_MAX + 1];
     for (byte, bits) in (0..=u8::MAX).zip(BITS) {
@@ -50,11 +50,12 @@ static CODES: LazyLock<Vec<Codes>> = LazyLock::new(|| {
     all
 });
 
-/// The text behind a code; `None` for what is not the code of a text.
+/// The decoded text; `None` if `coded` is not valid.
 pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
     let codes = &*CODES;
     let mut text = Vec::new();
-    let (mut code, mut bits) = (0_u32, 0);
+    let mut code = 0_u32;
+    let mut bits = 0;
     for byte in coded {
         for shift in (0..8).rev() {
             code = code << 1 | u32::from(byte >> shift & 1);
@@ -67,19 +68,20 @@ pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
             }
         }
     }
-    // What is left over are ones, and less than a byte of them.
+    // The padding must be less than a byte and consist of ones.
     (bits < 8 && code == (1 << bits) - 1).then_some(text)
 }
 
-/// Fills `coded` with the code of a text of `length` letters and digits. False when there is none
-/// that takes exactly so many bytes.
+/// Fills `coded` with the code of some text of `length` letters and digits. Returns false if no
+/// such text has a code of exactly `coded.len()` bytes.
 pub(super) fn fill(coded: &mut [u8], length: usize) -> bool {
     let room = coded.len() * 8;
     let bits = room.min(length * 8);
     if length == 0 || room - bits > 7 || bits < length * BITS_MIN {
         return false;
     }
-    let (each, longer) = (bits / length, bits % length);
+    let each = bits / length;
+    let longer = bits % length;
     coded.fill(0);
     let mut at = 0;
     let mut put = |bit: bool| {
@@ -104,7 +106,7 @@ mod tests {
         let coded = b"\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff";
         assert_eq!(decode(coded).unwrap(), b"www.example.com");
         assert_eq!(decode(b"\xa8\xeb\x10\x64\x9c\xbf").unwrap(), b"no-cache");
-        // The end of the code within a text, and padding that is none.
+        // The end-of-string code within a text, and padding that is not all ones.
         assert_eq!(decode(&[0xff; 4]), None);
         assert_eq!(decode(b"\x00"), None);
     }

@@ -1,4 +1,4 @@
-//! A connection as the HTTP libraries see it.
+//! The byte stream between a socket and the HTTP libraries.
 
 use std::io;
 use std::pin::Pin;
@@ -13,25 +13,25 @@ use quorate_api::Intake;
 use super::frames::Frames;
 use super::traffic::Traffic;
 
-/// How an HTTP/2 client begins.
+/// The first bytes of every HTTP/2 client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Bytes of the head of the frame that must follow.
+/// Bytes of the frame header that must follow the preface.
 const FRAME_HEAD: usize = 9;
-/// Bytes after which others have a turn, so that the requests in them are looked at before more
-/// are read.
+/// Bytes that a connection may read before it yields to other tasks, so that its requests are
+/// handled before it reads more.
 const TURN_BYTES: usize = 32 << 10;
-/// Bytes that are read at once when they are not passed on as they come.
+/// Bytes per read while frames are held back.
 const READ_BYTES: usize = 8 << 10;
 
-/// What is spoken.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
     Http2,
 }
 
-/// Waits for the first words of a client; returns what it speaks, and the words. A client that says
-/// nothing and goes is taken for one of HTTP/1.
+/// Reads the first bytes of a client and returns its protocol and the bytes. A client that closes
+/// the connection without sending anything counts as HTTP/1.
 pub(super) async fn hear<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<(Protocol, BytesMut)> {
     let mut said = BytesMut::new();
     while said.len() < PREFACE.len() {
@@ -39,13 +39,13 @@ pub(super) async fn hear<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<(Protoc
             return Ok((Protocol::Http1, said));
         }
     }
-    // The preface alone is nothing: a client must go on at once.
+    // The preface alone is not enough: a client must send its first frame right after it.
     let length = PREFACE.len() + FRAME_HEAD;
     while said.len() < length && hear_more(io, &mut said, length).await? {}
     Ok((Protocol::Http2, said))
 }
 
-/// Reads on up to `length`; false at the end.
+/// Reads until `said` has at most `length` bytes, in one read. Returns false at the end of input.
 async fn hear_more<I: AsyncRead + Unpin>(
     io: &mut I,
     said: &mut BytesMut,
@@ -57,14 +57,14 @@ async fn hear_more<I: AsyncRead + Unpin>(
     Ok(read > 0)
 }
 
-/// Reads and writes a connection of which the beginning was heard.
+/// A connection whose first bytes are read already.
 pub(super) struct Incoming<I> {
     io: I,
-    /// `None` for HTTP/1, where nothing is changed.
+    /// `None` for HTTP/1, whose bytes pass unchanged.
     frames: Option<Frames>,
-    /// What came and is not ready yet.
+    /// Bytes received but not ready to be passed on.
     held: BytesMut,
-    /// What is to be read next.
+    /// Bytes to be read by the library next.
     ready: BytesMut,
     traffic: Arc<Traffic>,
     intake: Intake,
@@ -78,7 +78,8 @@ impl<I> Incoming<I> {
         traffic: Arc<Traffic>,
         intake: Intake,
     ) -> Self {
-        let (mut held, mut frames) = (BytesMut::new(), None);
+        let mut held = BytesMut::new();
+        let mut frames = None;
         if protocol == Protocol::Http2 {
             held = said.split_off(PREFACE.len().min(said.len()));
             frames = Some(Frames::default());
@@ -86,26 +87,27 @@ impl<I> Incoming<I> {
         Self { io, frames, held, ready: said, traffic, intake }
     }
 
-    /// What lies beneath. None when something came that was not read.
+    /// The connection below. `None` if received bytes have not been read.
     pub(super) fn into_bare(self) -> Option<I> {
         (self.ready.is_empty() && self.held.is_empty()).then_some(self.io)
     }
 
-    /// Gives what is ready.
+    /// Copies ready bytes to `out`.
     fn give(&mut self, out: &mut ReadBuf<'_>) {
         let length = self.ready.len().min(out.remaining());
         out.put_slice(&self.ready[..length]);
         self.ready.advance(length);
         self.traffic.read_in_turn(length);
         if self.ready.is_empty() {
-            // Its memory is not needed while everything passes as it comes.
+            // Frees the memory: while all bytes pass unchanged, the buffer is not used.
             self.ready = BytesMut::new();
         }
     }
 }
 
 impl<I: AsyncRead + Unpin> Incoming<I> {
-    /// Reads into `out`; what cannot be passed on yet goes to `held`. False at the end.
+    /// Reads into `out`; bytes that cannot be passed on yet go to `held`. Returns false at the end
+    /// of input.
     fn poll_pass(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
@@ -126,7 +128,7 @@ impl<I: AsyncRead + Unpin> Incoming<I> {
         Poll::Ready(Ok(length > 0))
     }
 
-    /// Adds to `held`; false at the end.
+    /// Reads into `held` and reworks it. Returns false at the end of input.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut space = [0; READ_BYTES];
         let mut more = ReadBuf::new(&mut space);
@@ -135,10 +137,11 @@ impl<I: AsyncRead + Unpin> Incoming<I> {
         self.traffic.count(more.len());
         self.intake.count(more.len());
         self.held.extend_from_slice(more);
-        match more.is_empty() {
-            // A frame that stays half is passed on as it is.
-            true => self.ready = std::mem::take(&mut self.held),
-            false => self.rework(),
+        if more.is_empty() {
+            // The last frame stays incomplete; it is passed on as it is.
+            self.ready = std::mem::take(&mut self.held);
+        } else {
+            self.rework();
         }
         Poll::Ready(Ok(!more.is_empty()))
     }
@@ -159,9 +162,10 @@ impl<I: AsyncRead + Unpin> Incoming<I> {
                 self.give(out);
                 return Poll::Ready(Ok(()));
             }
-            let goes_on = match self.held.is_empty() {
-                true => ready!(self.poll_pass(cx, out))?,
-                false => ready!(self.poll_hold(cx))?,
+            let goes_on = if self.held.is_empty() {
+                ready!(self.poll_pass(cx, out))?
+            } else {
+                ready!(self.poll_hold(cx))?
             };
             if out.filled().len() > before || (!goes_on && self.ready.is_empty()) {
                 return Poll::Ready(Ok(()));

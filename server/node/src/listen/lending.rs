@@ -1,4 +1,5 @@
-//! Connections over which calls go the other way: lent to this member, or by it.
+//! Lent connections: the member that opened one serves it, and the other member calls over it.
+//! This member lends its own connections and borrows those of others.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,11 +15,11 @@ use super::incoming::Incoming;
 use super::serve::Acceptor;
 use crate::config::url::Url;
 
-/// What a connection is to be kept for once it speaks no HTTP any more.
+/// The loan that a connection serves after its HTTP upgrade, if any.
 #[derive(Default)]
 pub(super) struct Slot(Mutex<Option<(OnUpgrade, Loan)>>);
 
-/// Whether a request offers a connection.
+/// Whether a request offers to lend its connection.
 pub(super) fn is_offer(request: &hyper::Request<Body>) -> bool {
     let upgrade = request.headers().get(http::header::UPGRADE);
     let asks = upgrade.is_some_and(|upgrade| upgrade == LENDING);
@@ -26,7 +27,8 @@ pub(super) fn is_offer(request: &hyper::Request<Body>) -> bool {
 }
 
 impl Slot {
-    /// Answers an offer.
+    /// Answers an offer: `101 Switching Protocols` if the member takes the loan, else `403` with
+    /// the reason.
     pub(super) fn answer(
         &self,
         member: &Member,
@@ -56,7 +58,7 @@ impl Slot {
         }
     }
 
-    /// Keeps a connection that was lent, until it has ended.
+    /// Keeps a borrowed connection until it ends. Returns at once if there is no loan.
     pub(super) async fn keep<I>(&self)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -69,7 +71,7 @@ impl Slot {
     }
 }
 
-/// The connection without what HTTP needed. None when something was said already: a lender waits.
+/// The connection below HTTP. `None` if bytes have already arrived on it: a lender must wait.
 fn bare<I>(upgraded: Upgraded) -> Option<Box<dyn Connection>>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -79,10 +81,10 @@ where
     parts.read_buf.is_empty().then(|| Box::new(io) as Box<dyn Connection>)
 }
 
-/// Serves on connections that this member lends, as at its own port.
+/// Serves the connections that this member lends as if they came in at its peer port.
 pub(crate) struct Lender {
     pub(super) acceptor: Acceptor,
-    /// Whether its own port serves members without TLS.
+    /// Whether this member's peer port takes connections without TLS.
     pub(super) is_plain: bool,
 }
 
@@ -97,7 +99,7 @@ impl Serve for Lender {
 }
 
 impl Acceptor {
-    /// What serves on connections that this member lends.
+    /// The server for the connections that this member lends.
     pub(crate) fn lender(&self, is_plain: bool) -> Arc<Lender> {
         Arc::new(Lender { acceptor: self.clone(), is_plain })
     }

@@ -1,5 +1,5 @@
-//! How many connections there may be: the system gives a process so many files and no more, and
-//! the log, the database and the other members need theirs whatever clients do.
+//! Limits the number of connections. The system limits the open files of a process, and clients
+//! must not use up those that the log, the database and the other members need.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,26 +10,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Role;
 use crate::logging::Seldom;
 
-/// Files that the program opens itself, connections to other members and those that it lends them
-/// included; as in etcd.
+/// Files that the program opens itself, as in etcd. They include the connections that it opens to
+/// other members and lends to them.
 const OWN: u64 = 150;
-/// Connections of those who watch over the member.
+/// Connections for monitoring.
 const WATCHERS: u64 = 32;
-/// Connections of other members at least, and as a part of all files: a member that was cut off
-/// comes back before the system has found out that its old connections are dead.
+/// Fewest connections that other members may have. The number is generous because a member that
+/// was cut off reconnects before the system notices that its old connections are dead.
 const MEMBERS_MIN: u64 = 64;
+/// Members may have this fraction of all files (1/8), if it is more than the minimum.
 const MEMBERS_PART: u64 = 8;
-/// Files of which clients get a part at least, however few there are.
+/// Clients get at least this fraction of all files (1/4), however few files there are.
 const CLIENTS_PART: u64 = 4;
-/// Files beyond which it makes no difference.
+/// More files than this make no difference.
 const FILES_MAX: u64 = 1 << 24;
-/// How often it is said that there is no place left.
+/// Shortest time between two log lines about used-up connections.
 const FULL_PAUSE: Duration = Duration::from_secs(10);
 
-/// Takes all files that the system gives; returns how many.
+/// Raises the limit of open files to the maximum that the system allows; returns the limit.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let (current, most) = (limit.current.unwrap_or(FILES_MAX), limit.maximum.unwrap_or(FILES_MAX));
+    let current = limit.current.unwrap_or(FILES_MAX);
+    let most = limit.maximum.unwrap_or(FILES_MAX);
     if current >= most {
         return current.min(FILES_MAX);
     }
@@ -43,7 +45,7 @@ fn raise_limit() -> u64 {
     }
 }
 
-/// The places for connections. Cloning shares them.
+/// The permits for connections. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Places {
     clients: Arc<Share>,
@@ -51,10 +53,10 @@ pub(crate) struct Places {
     watchers: Arc<Share>,
 }
 
-/// The places for one kind of connections.
+/// The permits for one kind of connection.
 struct Share {
     places: Arc<Semaphore>,
-    /// Says that they are all taken.
+    /// Limits the log lines about used-up permits.
     full: Seldom,
 }
 
@@ -67,7 +69,7 @@ impl Share {
 }
 
 impl Places {
-    /// As many as the system has files for, after all were asked for.
+    /// Raises the limit of open files and divides it among clients, members and monitoring.
     pub(crate) fn new() -> Self {
         let files = raise_limit();
         let (members, clients) = shares(files);
@@ -79,7 +81,8 @@ impl Places {
         }
     }
 
-    /// Waits for a place at a port; it is free again when what is returned is dropped.
+    /// Waits for a permit to accept a connection at a port of this role. Dropping the permit
+    /// returns it.
     pub(super) async fn take(&self, role: Role) -> Option<OwnedSemaphorePermit> {
         let share = match role {
             Role::Clients | Role::ClientsWithoutPages | Role::Pages => &self.clients,
@@ -92,14 +95,14 @@ impl Places {
         if share.full.allows().is_some() {
             tracing::warn!(
                 port = ?role,
-                "no more connections are taken until others end; raise the limit of open files"
+                "no new connection is accepted until another ends; raise the limit of open files"
             );
         }
         share.places.clone().acquire_owned().await.ok()
     }
 }
 
-/// Places for members and for clients.
+/// The numbers of connections for members and for clients.
 fn shares(files: u64) -> (u64, u64) {
     let members = (files / MEMBERS_PART).max(MEMBERS_MIN);
     let clients = files.saturating_sub(OWN + WATCHERS + members).max(files / CLIENTS_PART);
@@ -111,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_what_is_left() {
+    fn clients_get_the_remaining_files() {
         assert_eq!(shares(1024), (128, 714));
         assert_eq!(shares(256), (64, 64));
         let (members, clients) = shares(65536);

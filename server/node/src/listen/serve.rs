@@ -1,4 +1,4 @@
-//! Serving what comes over the ports, and bringing it to an end.
+//! Accepts connections at the ports, serves them, and ends them when the program stops.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -35,52 +35,52 @@ use crate::config::{Config, Ports, ServerTls};
 use crate::logging::Seldom;
 use crate::tls::{Tls, TlsError, origin};
 
-/// Time that a client has to say hello, as in etcd.
+/// Time limit for the TLS handshake and for a client's first bytes, as in etcd.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Silence after which the system looks whether the client's machine still exists, as in etcd.
+/// Idle time before the first TCP keepalive probe, and time between probes, as in etcd.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Pause after the system refused to give us a connection; most likely we have too many.
+/// Pause after `accept` failed; most likely the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that a client may send on a stream and on a connection before we have read any. What we
-/// have not read is not in the memory budget: it is what waits for room there.
+/// HTTP/2 windows: bytes that a client may send on a stream and on a connection before the member
+/// has read any. Unread bytes are not in the memory budget, because they wait for room in it.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// The same for another member.
+/// HTTP/2 windows for other members.
 const MEMBER_STREAM_WINDOW: u32 = 2 << 20;
 const MEMBER_CONNECTION_WINDOW: u32 = 4 << 20;
-/// Bytes that may wait on a stream for a client that does not read. A message that is larger is one
-/// piece all the same.
+/// Bytes that a stream buffers for a client that does not read. A larger message is still buffered
+/// whole.
 const SEND_BUFFER: usize = 64 << 10;
-/// Calls that a client may have taken back before we have looked at them: more than it can say in
-/// one turn. The library's own limit is 20, as many as a client cancels at once.
+/// Streams that a client may have reset before the member has accepted them: more than fit into the
+/// bytes of one turn. The library's default is 20, and clients cancel as many calls at once.
 const RESETS_MAX: usize = 1 << 13;
-/// Calls that one member may have under way on one connection to another: leases of its clients,
-/// each of which waits for one answer. More of them wait for their turn.
+/// Concurrent calls on one connection between members. They are calls about leases of clients, and
+/// each waits for one answer. Further calls wait.
 const MEMBER_STREAMS_MAX: u32 = 1 << 10;
-/// Bytes of the headers of a request.
+/// Largest header list of a client's request, in bytes.
 const HEADERS_MAX: u32 = 64 << 10;
-/// The same for another member, which sends a few hundred.
+/// Largest header list of another member's request, in bytes. Members send a few hundred bytes.
 const MEMBER_HEADERS_MAX: u32 = 8 << 10;
 /// The first byte of a TLS connection: a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// How often it is looked whether a connection can end when the program stops.
+/// How often a connection is checked for its end while the program stops.
 const STOP_TICK: Duration = Duration::from_millis(250);
-/// Of these, how many without a byte it takes until a client that is being answered is given up.
+/// Ticks without a byte after which a client that does not take its answer is given up.
 const SILENT_TICKS_MAX: u32 = 4;
-/// And how many a connection gets at most that is owed nothing.
+/// Most ticks for a connection that has no answer under way.
 const STOP_TICKS_MAX: u32 = 3;
-/// How often it is said that a connection ended because of what the client sent.
+/// Shortest time between two log lines about refused connections, and about failed accepts.
 const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 
 static BROKEN: Seldom = Seldom::new(BROKEN_PAUSE);
 static NOT_ACCEPTED: Seldom = Seldom::new(BROKEN_PAUSE);
 
-/// How the system looks whether the other end of a connection still exists.
+/// The TCP keepalive settings, by which the system detects dead connections.
 pub(crate) fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE)
 }
 
-/// Runs what belongs to connections where shutdown can wait for it.
+/// Spawns the HTTP/2 library's tasks on the tracker, so that shutdown can wait for them.
 #[derive(Clone)]
 struct Tracked(TaskTracker);
 
@@ -107,16 +107,16 @@ pub(crate) struct Acceptor {
     connections: Connections,
 }
 
-/// What is known of who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Copy)]
 struct Caller {
-    /// None over a socket in the file system, and where this member has opened the connection.
+    /// `None` for a Unix socket and for a connection that this member has opened.
     remote: Option<IpAddr>,
-    /// Whether it has shown a certificate.
+    /// Whether the peer has presented a certificate.
     is_proven: bool,
 }
 
-/// Connections that end together.
+/// A group of connections that are closed together. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Connections {
     tasks: TaskTracker,
@@ -124,34 +124,34 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Takes in no new connections, nor new requests on those that are there.
+    /// Refuses new connections, and new requests on existing ones.
     pub(crate) fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
     }
 
-    /// Waits until those that were closed have ended, but no longer than `limit`.
+    /// Waits until the closed connections have ended, but no longer than `limit`.
     pub(crate) async fn drain(&self, limit: Duration) {
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
-            tracing::warn!(connections = self.tasks.len(), "connections do not end in time");
+            tracing::warn!(connections = self.tasks.len(), "connections did not end in time");
         }
     }
 }
 
-/// The server's side of TLS of all ports.
+/// The server side of TLS for all ports.
 #[derive(Clone)]
 pub(crate) struct Certificates {
     pub(crate) clients: Option<Arc<Tls<ServerConfig>>>,
     pub(crate) peers: Option<Arc<Tls<ServerConfig>>>,
-    /// Whether peers must call from an address that their certificate is for.
+    /// Whether a peer's certificate must be for the address that the peer connects from.
     pub(crate) verifies_origin: bool,
 }
 
 impl Certificates {
-    /// Reads the files.
+    /// Reads the certificate files.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// A file cannot be read or used.
     pub(crate) fn new(config: &Config) -> Result<Self, TlsError> {
         let read = |files: Option<ServerTls>| files.map(Tls::server).transpose();
         let clients = read(config.tls.clone())?.map(Arc::new);
@@ -172,7 +172,7 @@ impl Certificates {
 }
 
 impl Acceptor {
-    /// Serves what becomes part of `connections`.
+    /// An acceptor with the settings for clients. Its connections become part of `connections`.
     pub(crate) fn new(
         api: Arc<ApiService>,
         member: Arc<Member>,
@@ -198,7 +198,8 @@ impl Acceptor {
         Self { api, member, peers, http1, http2, tls, places, connections }
     }
 
-    /// The same for members: the limits and pings that are set are for clients.
+    /// The same acceptor with the settings for members: the flags' limits and pings are for
+    /// clients.
     pub(crate) fn for_members(mut self) -> Self {
         self.http2
             .initial_stream_window_size(MEMBER_STREAM_WINDOW)
@@ -209,7 +210,7 @@ impl Acceptor {
         self
     }
 
-    /// Begins to serve a port.
+    /// Starts a task that serves the port until the connections are closed.
     pub(crate) fn serve(&self, port: Port) {
         let acceptor = self.clone();
         let stop = self.connections.stop.clone();
@@ -222,11 +223,13 @@ impl Acceptor {
         while let Some(place) = self.places.take(port.role).await {
             let accepted = match &port.socket {
                 Socket::Tcp(listener) => listener.accept().await.map(|(stream, from)| {
-                    // A port of both families shows IPv4 in the form of IPv6.
+                    // A dual-stack socket reports IPv4 addresses as IPv4-mapped IPv6 ones.
                     self.tcp(stream, from.ip().to_canonical(), &port, place);
                 }),
                 Socket::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| {
-                    let (acceptor, secure, role) = (self.clone(), port.secure, port.role);
+                    let acceptor = self.clone();
+                    let secure = port.secure;
+                    let role = port.role;
                     self.connections.tasks.spawn(async move {
                         acceptor.connection(stream, None, secure, role).await;
                         drop(place);
@@ -248,31 +251,34 @@ impl Acceptor {
             .set_nodelay(true)
             .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive()));
         if let Err(error) = set {
-            // The client is gone already.
+            // The client has closed the connection already.
             tracing::debug!(%error, "cannot set up a connection");
             return;
         }
-        // Not the port: it is closed when nobody is let in any more, whoever is still there.
-        let (acceptor, plain, secure, role) = (self.clone(), port.plain, port.secure, port.role);
+        // The task does not keep the port itself, which must close when accepting ends, even while
+        // connections go on.
+        let acceptor = self.clone();
+        let plain = port.plain;
+        let secure = port.secure;
+        let role = port.role;
         self.connections.tasks.spawn(async move {
-            let secure = match (plain, secure) {
-                (true, true) => {
-                    let mut first = [0];
-                    match acceptor.in_time(stream.peek(&mut first)).await {
-                        Some(Ok(1)) => first[0] == TLS_HANDSHAKE,
-                        _ => return,
-                    }
+            let is_tls = if plain && secure {
+                let mut first = [0];
+                match acceptor.in_time(stream.peek(&mut first)).await {
+                    Some(Ok(1)) => first[0] == TLS_HANDSHAKE,
+                    _ => return,
                 }
-                (_, secure) => secure,
+            } else {
+                secure
             };
-            acceptor.connection(stream, Some(remote), secure, role).await;
+            acceptor.connection(stream, Some(remote), is_tls, role).await;
             drop(place);
         });
     }
 
-    /// Waits for what a client has to say first. `None` when it took too long, or the program
-    /// stops and it was not about to be said.
-    async fn in_time<F: Future>(&self, said: F) -> Option<F::Output> {
+    /// Waits for a client's first bytes or handshake. Returns `None` after [`HANDSHAKE_TIMEOUT`],
+    /// or [`STOP_TICK`] after the program began to stop.
+    async fn in_time<F: Future>(&self, first: F) -> Option<F::Output> {
         let too_late = async {
             let stop = &self.connections.stop;
             if stop.run_until_cancelled(tokio::time::sleep(HANDSHAKE_TIMEOUT)).await.is_none() {
@@ -281,12 +287,12 @@ impl Acceptor {
         };
         tokio::select! {
             biased;
-            said = said => Some(said),
+            first = first => Some(first),
             () = too_late => None,
         }
     }
 
-    /// Serves one connection until it ends. One over a socket in the file system is not remote.
+    /// Serves one connection until it ends. `remote` is `None` for a Unix socket.
     async fn connection<I>(&self, io: I, remote: Option<IpAddr>, secure: bool, role: Role)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -298,11 +304,13 @@ impl Acceptor {
         let io = match self.in_time(handshake).await {
             Some(Ok(io)) => io,
             Some(Err(error)) => return reject(remote, role, &error),
-            None => return reject(remote, role, &"it did not say hello in time"),
+            None => return reject(remote, role, &"the TLS handshake took too long"),
         };
-        if let (Some(remote), true) = (remote, self.tls.verifies_origin_at(role)) {
-            let shown = io.get_ref().1.peer_certificates();
-            if let Err(error) = origin::verify(shown, remote).await {
+        if let Some(remote) = remote
+            && self.tls.verifies_origin_at(role)
+        {
+            let presented = io.get_ref().1.peer_certificates();
+            if let Err(error) = origin::verify(presented, remote).await {
                 return reject(Some(remote), role, &error);
             }
         }
@@ -310,10 +318,12 @@ impl Acceptor {
         self.http(io, Caller { remote, is_proven }, role).await;
     }
 
-    /// Serves other members on a connection that this one has opened. It takes no place of those
-    /// that come: they must not keep it from lending. What is `held` ends with it.
+    /// Serves another member on a connection that this member has opened and lent. It takes no
+    /// permit, because inbound connections must not prevent lending. `held` is dropped when the
+    /// connection ends.
     pub(super) fn serve_lent(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
-        let (acceptor, caller) = (self.clone(), Caller { remote: None, is_proven: false });
+        let acceptor = self.clone();
+        let caller = Caller { remote: None, is_proven: false };
         self.connections.tasks.spawn(async move {
             acceptor.http(connection, caller, Role::Peers).await;
             drop(held);
@@ -328,7 +338,7 @@ impl Acceptor {
         let (protocol, said) = match self.in_time(hear(&mut io)).await {
             Some(Ok(heard)) => heard,
             Some(Err(error)) => return tracing::debug!(%error, "a connection ended"),
-            None => return tracing::debug!(?remote, port = ?role, "a client that says nothing"),
+            None => return tracing::debug!(?remote, port = ?role, "a client sends nothing"),
         };
         let traffic = Arc::new(Traffic::default());
         let intake = Intake::default();
@@ -340,12 +350,14 @@ impl Acceptor {
         let service = service_fn(|mut request: hyper::Request<Body>| {
             request.extensions_mut().insert(account.clone());
             request.extensions_mut().insert(intake.clone());
-            let (api, peers) = (self.api.clone(), peers.clone());
+            let api = self.api.clone();
+            let peers = peers.clone();
             let asked = Asked::new(&traffic);
             let waiting = Waiting::new(asked.clone());
-            let request = match role == Role::Peers && is_offer(&request) {
-                true => Err(lent.answer(&self.member, request, caller.is_proven)),
-                false => Ok(request.map(|body| Received::new(body, asked))),
+            let request = if role == Role::Peers && is_offer(&request) {
+                Err(lent.answer(&self.member, request, caller.is_proven))
+            } else {
+                Ok(request.map(|body| Received::new(body, asked)))
             };
             async move {
                 let request = match request {
@@ -386,7 +398,7 @@ impl Acceptor {
         }
     }
 
-    /// Runs a connection until it ends, or the program stops and the client has what it is owed.
+    /// Runs a connection until it ends, or until the program stops and the connection is settled.
     async fn drive<C>(
         &self,
         connection: C,
@@ -409,17 +421,20 @@ impl Acceptor {
     }
 }
 
-/// Waits until a connection that is to end can be cut off without a loss: its client could have
-/// asked what it was about to ask, and has the answers to what it asked, or does not take them.
+/// Waits until a connection can be cut off without losing an answer. No complete request may be
+/// waiting for its answer. Requests that are on their way get some ticks to arrive, and answers
+/// under way are given up only if the client has not taken a byte for [`SILENT_TICKS_MAX`] ticks.
 async fn settled(traffic: &Traffic) {
-    let (mut moved, mut silent) = (traffic.moved(), 0);
+    let mut moved = traffic.moved();
+    let mut silent = 0;
     for tick in 1.. {
         tokio::time::sleep(STOP_TICK).await;
         silent = if traffic.moved() == moved { silent + 1 } else { 0 };
         moved = traffic.moved();
-        let is_over = match traffic.is_answering() {
-            true => silent >= SILENT_TICKS_MAX,
-            false => silent > 0 || tick >= STOP_TICKS_MAX,
+        let is_over = if traffic.is_answering() {
+            silent >= SILENT_TICKS_MAX
+        } else {
+            silent > 0 || tick >= STOP_TICKS_MAX
         };
         if is_over && !traffic.owes() {
             return;
@@ -427,26 +442,27 @@ async fn settled(traffic: &Traffic) {
     }
 }
 
-/// Says why a connection ended that the client broke off, unless by going away.
+/// Logs why a connection ended with an error: as a warning if the client violated the protocol,
+/// else at debug level.
 fn broken(remote: Option<IpAddr>, role: Role, error: &hyper::Error) {
     let cause = std::error::Error::source(error);
     let http2 = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
     let is_refused = error.is_parse() || http2.is_some_and(|error| error.is_library());
     match is_refused.then(|| BROKEN.allows()).flatten() {
         Some(others) => {
-            let (remote, cause) =
-                (remote.map(|remote| remote.to_string()), cause.map(ToString::to_string));
+            let remote = remote.map(|remote| remote.to_string());
+            let cause = cause.map(ToString::to_string);
             tracing::warn!(remote, port = ?role, %error, cause, others, "refused a connection");
         }
         None => tracing::debug!(%error, "a connection ended"),
     }
 }
 
-/// Lets tasks that are ready run before it goes on, if some of them may have to do with it.
+/// Polls a connection only after the other ready tasks have run, while it has open requests.
 ///
-/// tokio runs a task that another one woke before all others. Whoever answers a request wakes its
-/// connection, which would therefore write each answer of a batch by itself; behind the others, it
-/// writes all of them at once.
+/// tokio runs a task that was just woken by another task before all others. A task that answers a
+/// request wakes the request's connection, which would therefore write every answer of a batch by
+/// itself. Queued behind the other tasks, the connection writes all answers at once.
 struct Batched<'a, F> {
     inner: F,
     traffic: &'a Traffic,
@@ -465,7 +481,7 @@ impl<F: Future + Unpin> Future for Batched<'_, F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         self.waited = !self.waited && self.traffic.open.load(Ordering::Relaxed) > 0;
         if self.waited {
-            // A task that wakes itself goes to the end of the queue.
+            // tokio moves a task that wakes itself to the end of the queue.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -474,7 +490,7 @@ impl<F: Future + Unpin> Future for Batched<'_, F> {
     }
 }
 
-/// Says who is not let in, at which port, and why.
+/// Logs a connection that was rejected before its first request.
 fn reject(remote: Option<IpAddr>, role: Role, error: &dyn std::fmt::Display) {
     let remote = remote.map(|remote| remote.to_string());
     tracing::warn!(remote, port = ?role, %error, "rejected a connection");

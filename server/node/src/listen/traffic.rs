@@ -1,4 +1,5 @@
-//! What is under way on one connection: how much is owed to the client when the program stops.
+//! Counts the requests and answers in flight on one connection, so that a stopping program knows
+//! which answers it still owes to the client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,18 +15,18 @@ use hyper::body::{Body, Frame, SizeHint};
 pub(super) struct Traffic {
     /// Requests without an answer.
     pub(super) open: AtomicUsize,
-    /// Those of them that have come whole.
+    /// Requests without an answer that have been received completely.
     owed: AtomicUsize,
-    /// Answers whose end was not reached.
+    /// Answers whose bodies have not ended.
     answering: AtomicUsize,
     /// Bytes in both directions.
     moved: AtomicUsize,
-    /// Bytes that were read since the connection had its turn.
+    /// Bytes read since the connection was polled last.
     turn: AtomicUsize,
 }
 
 impl Traffic {
-    /// Whether the client waits for something that we have all we need for.
+    /// Whether a complete request waits for its answer.
     pub(super) fn owes(&self) -> bool {
         self.owed.load(Ordering::Relaxed) > 0
     }
@@ -35,21 +36,22 @@ impl Traffic {
         self.answering.load(Ordering::Relaxed) > 0
     }
 
-    /// Bytes so far.
+    /// Bytes in both directions so far.
     pub(super) fn moved(&self) -> usize {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// The connection has its turn.
+    /// Notes that the connection is polled.
     pub(super) fn begin_turn(&self) {
         self.turn.store(0, Ordering::Relaxed);
     }
 
-    /// Bytes that were read in this turn, with these.
+    /// Adds `bytes` to those that were read in this turn; returns the sum.
     pub(super) fn read_in_turn(&self, bytes: usize) -> usize {
         self.turn.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
+    /// Adds bytes that were read or written.
     pub(super) fn count(&self, bytes: usize) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -59,7 +61,7 @@ const COMING: u8 = 0;
 const WHOLE: u8 = 1;
 const ANSWERED: u8 = 2;
 
-/// A request that is not answered yet.
+/// The state of one request on its way to an answer.
 #[derive(Debug)]
 pub(super) struct Asked {
     traffic: Arc<Traffic>,
@@ -72,7 +74,7 @@ impl Asked {
         Arc::new(Self { traffic: traffic.clone(), stage: AtomicU8::new(COMING) })
     }
 
-    /// Nothing more of it will come, or need come.
+    /// Notes that the request is complete, or that the rest of it is not needed.
     fn is_whole(&self) {
         let stage = &self.stage;
         if stage.compare_exchange(COMING, WHOLE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
@@ -80,7 +82,7 @@ impl Asked {
         }
     }
 
-    /// It has its answer, or will never have one.
+    /// Notes that the request has its answer, or will never have one.
     fn is_answered(&self) {
         let before = self.stage.swap(ANSWERED, Ordering::Relaxed);
         if before == WHOLE {
@@ -92,7 +94,7 @@ impl Asked {
     }
 }
 
-/// Waits for the answer to a request; when dropped, there is one or will be none.
+/// Held until a request has its answer. A drop without an answer means that there will be none.
 pub(super) struct Waiting(Arc<Asked>);
 
 impl Waiting {
@@ -100,7 +102,7 @@ impl Waiting {
         Self(asked)
     }
 
-    /// The body of the answer, which is under way from here on.
+    /// Wraps the body of the answer, which counts as under way until it is dropped.
     pub(super) fn answer<A, B>(self, body: Either<A, B>) -> Answer<A, B> {
         let traffic = self.0.traffic.clone();
         traffic.answering.fetch_add(1, Ordering::Relaxed);
@@ -155,7 +157,7 @@ impl<B: Body + Unpin> Body for Received<B> {
 
 impl<B> Drop for Received<B> {
     fn drop(&mut self) {
-        // Whoever answers without having read all of it needs no more.
+        // A handler that drops the body unread does not need the rest of the request.
         self.asked.is_whole();
     }
 }

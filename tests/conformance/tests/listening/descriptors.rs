@@ -61,6 +61,6 @@ fn silent_connections_do_not_end_the_member() {
         drop(silent);
     });
     let said = server.log();
-    assert!(said.contains("no more connections are taken"), "{}", server.log_tail());
+    assert!(said.contains("no new connection is accepted"), "{}", server.log_tail());
     server.stop();
 }
