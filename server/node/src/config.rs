@@ -1,5 +1,5 @@
-//! What this member is to do, read from the flags and checked: durations, sizes and addresses, no
-//! text that could still be wrong. All problems are found before anything happens.
+//! The configuration of this member: the flags' values, parsed into durations, sizes and addresses
+//! and checked. All problems are found before the start touches anything.
 
 mod cluster;
 mod duration;
@@ -27,27 +27,27 @@ use url::Url;
 
 /// The longest election timeout, as in etcd.
 const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
-/// Heartbeats that fit into an election timeout at least, as in etcd.
+/// Fewest heartbeats per election timeout, as in etcd.
 const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
-/// Time that a request gets besides two elections, as in etcd.
+/// Time limit of a request in addition to two election timeouts, as in etcd.
 const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
 
-/// What to serve, and where.
+/// The URLs to serve, and the settings of their connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Ports {
     pub(crate) clients: Vec<Url>,
-    /// Where pages are served to clients; empty when they are on the client ports.
+    /// URLs of the HTTP pages for clients; empty if the client ports serve the pages.
     pub(crate) pages: Vec<Url>,
     pub(crate) metrics: Vec<Url>,
     pub(crate) peers: Vec<Url>,
     pub(crate) reuse_port: bool,
     pub(crate) max_concurrent_streams: u32,
-    /// Silence after which a client is pinged; `None` for never.
+    /// Idle time after which a client is pinged; `None` for never.
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) ping_timeout: Duration,
 }
 
-/// Where the log goes.
+/// An output of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LogOutput {
     Stderr,
@@ -55,7 +55,7 @@ pub(crate) enum LogOutput {
     File(PathBuf),
 }
 
-/// How to log.
+/// The settings of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Logging {
     pub(crate) level: Level,
@@ -63,7 +63,7 @@ pub(crate) struct Logging {
     pub(crate) outputs: Vec<LogOutput>,
 }
 
-/// All of it.
+/// The whole configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) name: String,
@@ -76,17 +76,17 @@ pub(crate) struct Config {
     pub(crate) logging: Logging,
     pub(crate) raft: quorate_raft::Options,
     pub(crate) api: quorate_api::Options,
-    /// Whether what is written is on the disk before it is acknowledged.
+    /// Whether writes are synced to the disk before they are acknowledged.
     pub(crate) is_durable: bool,
-    /// What to tell the user, although it stops nothing.
+    /// Warnings to log. They do not prevent the start.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Config {
-    /// Reads and checks all settings.
+    /// Parses and checks all settings.
     ///
     /// # Errors
-    /// Everything that is wrong with them.
+    /// All problems with the settings.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(settings);
         let name = reader.text("name");
@@ -112,17 +112,14 @@ impl Config {
             name,
             ports,
         };
-        match reader.problems.is_empty() {
-            true => Ok(config),
-            false => Err(reader.problems),
-        }
+        if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
     }
 }
 
 fn read_ports(reader: &mut Reader<'_>) -> Ports {
     let interval = reader.duration("grpc-keepalive-interval");
     reader.duration("grpc-keepalive-min-time");
-    // This changes nothing and is checked all the same: addresses are always reused.
+    // Only checked: addresses are always reused.
     reader.switch("socket-reuse-address");
     Ports {
         clients: reader.bindable("listen-client-urls", false),
@@ -139,7 +136,7 @@ fn read_ports(reader: &mut Reader<'_>) -> Ports {
 fn read_advertised(reader: &mut Reader<'_>) -> Vec<Url> {
     let flag = "advertise-client-urls";
     if reader.settings.is_given("listen-client-urls") && !reader.settings.is_given(flag) {
-        reader.problem(flag, "it is required when --listen-client-urls is set");
+        reader.problem(flag, "required when --listen-client-urls is set");
     }
     reader.urls(flag, false)
 }
@@ -148,14 +145,15 @@ fn read_logging(reader: &mut Reader<'_>) -> Logging {
     reader.choice("logger", &[("zap", ())]);
     let outputs = reader.text("log-outputs");
     let outputs = outputs.split(',').map(|output| match output.trim() {
-        // Under systemd, what goes to the error output is in the journal.
+        // systemd forwards the standard error to the journal.
         "default" | "stderr" | "systemd/journal" => LogOutput::Stderr,
         "stdout" => LogOutput::Stdout,
         path => LogOutput::File(path.into()),
     });
     let outputs: Vec<LogOutput> = outputs.collect();
     if outputs.contains(&LogOutput::File(PathBuf::new())) {
-        reader.problem("log-outputs", "an output is empty; name default, stderr, stdout or files");
+        let text = "an output is empty; each must be default, stderr, stdout or a file";
+        reader.problem("log-outputs", text);
     }
     Logging {
         level: read_level(reader),
@@ -164,7 +162,7 @@ fn read_logging(reader: &mut Reader<'_>) -> Logging {
     }
 }
 
-/// The level, under any name and in any case that etcd's logger takes.
+/// The log level. All names that etcd's logger accepts are accepted, in any case.
 fn read_level(reader: &mut Reader<'_>) -> Level {
     let text = reader.text("log-level");
     match text.to_ascii_lowercase().as_str() {
@@ -184,8 +182,8 @@ fn read_durability(reader: &mut Reader<'_>) -> bool {
     let skips_sync = reader.switch("unsafe-no-fsync");
     if skips_sync {
         reader.warn(
-            "--unsafe-no-fsync: a crash of the machine loses acknowledged writes, and a member \
-             that lost some can make the cluster lose them",
+            "--unsafe-no-fsync: if the machine crashes, this member loses acknowledged writes, and \
+             the cluster can lose them, too",
         );
     }
     !skips_sync
@@ -203,15 +201,16 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         reader.problem("election-timeout", text);
     }
     if election_timeout > ELECTION_TIMEOUT_MAX {
-        let text = format!("it must be at most {} ms", ELECTION_TIMEOUT_MAX.as_millis());
+        let text = format!("must be at most {} ms", ELECTION_TIMEOUT_MAX.as_millis());
         reader.problem("election-timeout", text);
     }
     if !reader.switch("pre-vote") {
-        let text = "--pre-vote=false is ignored: without it, a member that comes back after it was \
-                    cut off would depose a leader that works";
+        let text = "--pre-vote=false is ignored: without pre-vote, a member that rejoins after a \
+                    partition would depose a working leader";
         reader.warn(text);
     }
-    // Checked and of no meaning: a member that has no leader yet does not wait longer for one.
+    // Only checked. A member without a leader never waits longer than an election timeout, and the
+    // size of the data in memory decides when it is flushed.
     reader.switch("initial-election-tick-advance");
     reader.number::<u64>("snapshot-count", "a number of changes");
     quorate_raft::Options {
@@ -234,7 +233,8 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
     }
 }
 
-/// A bare number counts hours or revisions, as the mode says; anything else is a time.
+/// Reads the auto-compaction flags. A plain number means hours in periodic mode and revisions in
+/// revision mode; any other text is a duration.
 fn read_auto_compaction(reader: &mut Reader<'_>) -> Option<AutoCompaction> {
     let by_revision =
         reader.choice("auto-compaction-mode", &[("periodic", false), ("revision", true)]);
@@ -260,12 +260,12 @@ fn read_auto_compaction(reader: &mut Reader<'_>) -> Option<AutoCompaction> {
 fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api::Options {
     let interval = reader.duration("watch-progress-notify-interval");
     if interval.is_zero() {
-        reader.problem("watch-progress-notify-interval", "it must be longer than 0");
+        reader.problem("watch-progress-notify-interval", "must be longer than 0");
     }
     let max_request_bytes = reader.count("max-request-bytes");
     if max_request_bytes > REQUEST_BYTES_MAX {
         let text = format!(
-            "{max_request_bytes} is more than members can send each other; set it to at most \
+            "{max_request_bytes} is more than a member can send to another; set it to at most \
              {REQUEST_BYTES_MAX}"
         );
         reader.problem("max-request-bytes", text);
@@ -273,8 +273,8 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
     quorate_api::Options {
         max_request_bytes,
         max_txn_ops: reader.count("max-txn-ops"),
-        // No lease may end before a new leader can be expected to renew it: one and a half election
-        // timeouts, in whole seconds, as in etcd.
+        // As in etcd, one and a half election timeouts, rounded up to seconds: a lease must not
+        // expire before a new leader can have been elected to renew it.
         min_lease_ttl: i64::try_from((election_timeout.as_millis() * 3).div_ceil(2000))
             .expect("the timeout was read as 32 bits of milliseconds"),
         watch_progress_interval: interval,

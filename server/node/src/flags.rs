@@ -1,7 +1,7 @@
-//! What can be set on the command line and in the environment, under etcd's names.
+//! The flags of the command line and their environment variables, under etcd's names.
 //!
-//! Every flag `--some-name` is also the variable `ETCD_SOME_NAME`. Values are text here;
-//! [`crate::config`] reads them.
+//! Every flag `--some-name` can also be set by the variable `ETCD_SOME_NAME`. Values are text here;
+//! [`crate::config`] parses them.
 
 mod cluster;
 mod elsewhere;
@@ -14,19 +14,19 @@ use clap::builder::StyledStr;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-/// The variables that set flags begin with this.
+/// Prefix of the variables that set flags.
 const ENV_PREFIX: &str = "ETCD_";
-/// A variable with the prefix that is no flag: the architecture switch of etcd's own binary.
+/// A variable with the prefix that is not a flag: the architecture switch of etcd's own binary.
 const ENV_IGNORED: &str = "ETCD_UNSUPPORTED_ARCH";
-/// The flag whose values add up when it is given several times, as in etcd.
+/// The flag whose values are joined if it is given several times, as in etcd.
 const REPEATED: &str = "feature-gates";
 
-/// What a flag takes.
+/// The kind of value that a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Takes {
-    /// A value, which help shows under this name.
+    /// A value, under this name in the help text.
     Value(&'static str),
-    /// Nothing, or `=true` or `=false`.
+    /// No value, `=true` or `=false`.
     Bool,
 }
 
@@ -55,7 +55,7 @@ const fn on(name: &'static str, help: &'static str) -> Flag {
     Flag { name, takes: Takes::Bool, default: "true", help }
 }
 
-/// All flags by the heading under which help shows them.
+/// All flags, by their heading in the help text.
 const FLAGS: &[(&str, &[Flag])] = &[
     ("Member", MEMBER),
     ("Cluster", cluster::FLAGS),
@@ -69,69 +69,70 @@ const FLAGS: &[(&str, &[Flag])] = &[
 ];
 
 const MEMBER: &[Flag] = &[
-    value("name", "NAME", "default", "Name of this member, for people"),
-    value("data-dir", "DIR", "", "Where this member keeps its data [default: NAME.etcd]"),
+    value("name", "NAME", "default", "Human-readable name of this member"),
+    value("data-dir", "DIR", "", "Data directory of this member [default: NAME.etcd]"),
     value(
         "listen-client-urls",
         "URLS",
         "http://localhost:2379",
-        "Where clients are served: http, https, unix or unixs URLs, separated by commas",
+        "URLs to serve clients at: http, https, unix or unixs, separated by commas",
     ),
     value(
         "listen-client-http-urls",
         "URLS",
         "",
-        "Where pages such as /health are served to clients; the client URLs then serve gRPC alone",
+        "URLs to serve HTTP pages such as /health at; the client URLs then serve only gRPC",
     ),
     value(
         "listen-metrics-urls",
         "URLS",
         "",
-        "Where /metrics, /health, /livez and /readyz are served besides",
+        "Additional URLs to serve /metrics, /health, /livez and /readyz at",
     ),
-    value("listen-peer-urls", "URLS", "http://localhost:2380", "Where other members are served"),
+    value("listen-peer-urls", "URLS", "http://localhost:2380", "URLs to serve other members at"),
     switch("socket-reuse-port", "Let several processes listen at the same address"),
     switch(
         "socket-reuse-address",
-        "Listen at an address although old connections linger there; always done",
+        "Listen at an address that has connections in TIME_WAIT; always done",
     ),
     value(
         "quota-backend-bytes",
         "BYTES",
         "0",
-        "Space for data above which writes are refused: 0 for 2 GiB, a negative number for none",
+        "Size of the data above which writes are refused: 0 for 2 GiB, negative for no limit",
     ),
     value(
         "auto-compaction-mode",
         "MODE",
         "periodic",
-        "What the retention counts: periodic or revision",
+        "Unit of the retention: periodic (time) or revision",
     ),
     value(
         "auto-compaction-retention",
         "LENGTH",
         "0",
-        "History that is kept: 30m, hours, or in mode revision a number; 0 keeps all",
+        "History to keep: a time such as 30m or a number of hours, in mode revision a number of \
+         revisions; 0 keeps all",
     ),
     value(
         "snapshot-count",
         "COUNT",
         "10000",
-        "Changes before a snapshot; of no effect, the size of what is in memory decides here",
+        "Entries before a snapshot; ignored: the size of the data in memory decides",
     ),
     value(
         "snapshot-catchup-entries",
         "COUNT",
         "5000",
-        "Changes that the log keeps for members that lag behind",
+        "Entries that the log keeps for followers that lag behind",
     ),
     value("heartbeat-interval", "MS", "100", "Milliseconds between the heartbeats of a leader"),
     value("election-timeout", "MS", "1000", "Milliseconds without a leader before an election"),
 ];
 
 const LIMITS: &[Flag] = &[
-    value("max-request-bytes", "BYTES", "1572864", "Size of the largest request"),
-    value("max-txn-ops", "COUNT", "128", "Operations that a transaction may have"),
+    value("max-request-bytes", "BYTES", "1572864", "Largest size of a request"),
+    value("max-txn-ops", "COUNT", "128", "Most operations in a transaction"),
     value(
         "memory-budget",
         "BYTES",
@@ -144,52 +145,53 @@ const LIMITS: &[Flag] = &[
         "max-concurrent-streams",
         "COUNT",
         "4294967295",
-        "Requests and streams that a client may have open on one connection",
+        "Most open requests and streams on one connection of a client",
     ),
     value(
         "grpc-keepalive-min-time",
         "TIME",
         "5s",
-        "How often clients may ping; never enforced, a ping costs nothing here",
+        "Shortest time between the pings of a client; never enforced, because a ping is cheap",
     ),
     value(
         "grpc-keepalive-interval",
         "TIME",
         "2h",
-        "How long a connection is silent before the client is pinged; 0 for never",
+        "Idle time of a connection before the client is pinged; 0 for never",
     ),
     value(
         "grpc-keepalive-timeout",
         "TIME",
         "20s",
-        "How long a pinged client may take before its connection is closed",
+        "Time that a pinged client has to answer before its connection is closed",
     ),
     value(
         "watch-progress-notify-interval",
         "TIME",
         "10m",
-        "How often a watch that asks for it is told how far it has come",
+        "Time between the progress notifications of a watch that asks for them",
     ),
 ];
 
 const LOGGING: &[Flag] = &[
-    value("logger", "NAME", "zap", "Form of the log's fields; only zap, etcd's, exists"),
+    value("logger", "NAME", "zap", "Format of the log's fields; only etcd's, zap, exists"),
     value(
         "log-outputs",
         "OUTPUTS",
         "default",
-        "Where the log goes: default or stderr, stdout, or files, separated by commas",
+        "Outputs of the log: default or stderr, stdout, or files, separated by commas",
     ),
-    value("log-level", "LEVEL", "info", "What is logged: debug, info, warn, error, panic or fatal"),
-    value("log-format", "FORMAT", "json", "How a line of the log looks: json or console"),
+    value("log-level", "LEVEL", "info", "Lowest level: debug, info, warn, error, panic or fatal"),
+    value("log-format", "FORMAT", "json", "Format of a log line: json or console"),
 ];
 
 const UNSAFE: &[Flag] = &[switch(
     "unsafe-no-fsync",
-    "Do not wait until what is written is on the disk: a crash of the machine loses it; for tests",
+    "Acknowledge writes before they are synced to the disk: a crash of the machine loses them; \
+     for tests only",
 )];
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     Default,
@@ -200,18 +202,18 @@ enum Origin {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     values: BTreeMap<&'static str, (String, Origin)>,
-    /// What to tell the user, although it stops nothing.
+    /// Warnings to log. They do not prevent the start.
     pub(crate) warnings: Vec<String>,
 }
 
-/// What the command line asks for.
+/// The outcome of parsing the command line.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    /// To run with these settings.
+    /// Run with these settings.
     Run(Settings),
-    /// To show the version.
+    /// Show the version.
     Version,
-    /// Nothing that can be done: what to print, and with which exit code.
+    /// Print the help text or an error, and exit with this code.
     Print(StyledStr, i32),
 }
 
@@ -221,14 +223,14 @@ impl Settings {
         &self.values[name].0
     }
 
-    /// Whether somebody set the flag.
+    /// Whether the flag is set on the command line or by its variable.
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.values[name].1 == Origin::Given
     }
 }
 
-/// Flags as Go's programs take them: one dash is as good as two. What stands where a value is
-/// expected is one, whatever it looks like.
+/// Accepts flags with one dash, as Go's programs do, by giving them two. The argument after a flag
+/// that takes a value is its value, even if it begins with a dash.
 fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut is_value = false;
     let arguments = arguments.into_iter().map(|argument| {
@@ -239,9 +241,10 @@ fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
         let Some(text) = text else { return argument };
         let name = text.trim_start_matches('-');
         is_value = takes_value(name);
-        match text.starts_with("--") || text == "-h" || name.is_empty() {
-            true => argument,
-            false => format!("--{name}").into(),
+        if text.starts_with("--") || text == "-h" || name.is_empty() {
+            argument
+        } else {
+            format!("--{name}").into()
         }
     });
     arguments.collect()
@@ -271,13 +274,13 @@ fn command() -> Command {
         for flag in *flags {
             let arg = Arg::new(flag.name).long(flag.name).help(flag.help).help_heading(*heading);
             let arg = match flag.takes {
-                // What follows is the value, whatever it looks like: as Go reads it.
+                // As in Go, the next argument is the value even if it begins with a dash.
                 Takes::Value(shown) => arg.value_name(shown).allow_hyphen_values(true),
                 Takes::Bool => {
                     arg.num_args(0..=1).require_equals(true).default_missing_value("true")
                 }
             };
-            // An empty default is nothing that help could show.
+            // The help text does not show an empty default.
             let arg = if flag.default.is_empty() { arg } else { arg.default_value(flag.default) };
             let arg = if flag.name == REPEATED { arg.action(ArgAction::Append) } else { arg };
             command = command.arg(arg.hide_possible_values(true));
@@ -286,16 +289,16 @@ fn command() -> Command {
     command.args(elsewhere::FLAGS.iter().map(elsewhere::Elsewhere::arg))
 }
 
-/// Where the values come from.
+/// The sources of the values: the command line and the environment.
 struct Sources {
     matches: ArgMatches,
-    /// Variables of etcd that nobody has asked for yet. An empty one counts as unset.
+    /// Variables with etcd's prefix that no flag has taken yet. Empty ones count as unset.
     variables: BTreeMap<String, String>,
     problems: Vec<String>,
 }
 
 impl Sources {
-    /// The value of a flag, and what to call the place that it comes from; `None` if nobody set it.
+    /// The value of a flag, and the name of its source for messages; `None` if it is not set.
     fn take(&mut self, flag: &str) -> Option<(String, String)> {
         let on_line = self.matches.value_source(flag) == Some(ValueSource::CommandLine);
         let variable = env_name(flag);
@@ -318,10 +321,10 @@ impl Sources {
     }
 }
 
-/// Reads the command line (with the program's name first) and the environment.
+/// Parses the command line (with the program's name first) and the environment.
 ///
 /// # Errors
-/// Variables that contradict flags, and settings of etcd that there are not here; all of them.
+/// All flags that are set twice, and all settings of etcd that Quorate does not support.
 pub(crate) fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -337,7 +340,8 @@ pub(crate) fn read(
         name.starts_with(ENV_PREFIX) && name != ENV_IGNORED && !value.is_empty()
     });
     let mut sources = Sources { matches, variables: variables.collect(), problems: Vec::new() };
-    let (mut values, mut warnings) = (BTreeMap::new(), Vec::new());
+    let mut values = BTreeMap::new();
+    let mut warnings = Vec::new();
     for flag in FLAGS.iter().flat_map(|(_, flags)| *flags) {
         let value = match sources.take(flag.name) {
             Some((value, _)) => (value, Origin::Given),
@@ -354,10 +358,11 @@ pub(crate) fn read(
         }
     }
     let unknown = sources.variables.keys();
-    warnings.extend(unknown.map(|name| format!("the variable {name} sets nothing")));
-    match sources.problems.is_empty() {
-        true => Ok(Asked::Run(Settings { values, warnings })),
-        false => Err(sources.problems),
+    warnings.extend(unknown.map(|name| format!("the variable {name} is unknown and ignored")));
+    if sources.problems.is_empty() {
+        Ok(Asked::Run(Settings { values, warnings }))
+    } else {
+        Err(sources.problems)
     }
 }
 
@@ -402,11 +407,11 @@ pub(crate) mod tests {
         let Ok(Asked::Run(settings)) =
             read_line(&[], &[("ETCD_MAX_TXN_OPS", "7"), ("ETCD_PROXY", "off"), ("HOME", "/")])
         else {
-            panic!("it must be accepted")
+            panic!("the flags must be accepted")
         };
         assert_eq!(settings.get("max-txn-ops"), "7");
         assert!(settings.is_given("max-txn-ops"));
-        assert_eq!(settings.warnings, ["the variable ETCD_PROXY sets nothing"]);
+        assert_eq!(settings.warnings, ["the variable ETCD_PROXY is unknown and ignored"]);
         let both = [("ETCD_NAME", "a"), ("ETCD_DATA_DIR", "b")];
         let problems = read_line(&["--name=b", "--data-dir=c"], &both).unwrap_err();
         assert_eq!(problems.len(), 2);
@@ -426,7 +431,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn gates_add_up() {
+    fn feature_gates_are_joined() {
         let settings = settings(&["--feature-gates=A=true", "--feature-gates", "B=false"]);
         assert_eq!(settings.get("feature-gates"), "A=true,B=false");
     }
@@ -440,7 +445,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn settings_of_etcd_alone_are_refused() {
+    fn settings_that_only_etcd_has_are_refused() {
         let variables = [("ETCD_CLIENT_CRL_FILE", "x"), ("ETCD_METRICS", "basic")];
         let problems = read_line(&["-auto-tls", "--cors=*", "-v=3"], &variables).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
@@ -449,7 +454,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_a_flag_is_refused() {
+    fn unknown_arguments_are_refused() {
         for line in [&["--nmae=x"][..], &["serve"], &["--name"]] {
             match read_line(line, &[]) {
                 Ok(Asked::Print(_, 2)) => {}

@@ -26,7 +26,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String
 /// Flags with values that cannot be, and a part of what is said about each.
 const BAD: &[(&str, &str, &str)] = &[
     ("listen-client-urls", "127.0.0.1:2379", "is not a URL"),
-    ("listen-peer-urls", "http://example.com:2380", "must name an IP address"),
+    ("listen-peer-urls", "http://example.com:2380", "must have an IP address"),
     ("listen-metrics-urls", "ftp://127.0.0.1:1", "must begin with http"),
     ("listen-client-http-urls", "http://127.0.0.1", "has no port"),
     ("advertise-client-urls", "http://127.0.0.1:99999", "65535"),

@@ -1,4 +1,4 @@
-//! How this member comes to its cluster.
+//! Reads the flags for founding and joining a cluster.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,43 +7,43 @@ use super::reader::Reader;
 use super::security::{self, ClientTls, TlsVersions};
 use super::url::Url;
 
-/// The flags that say who founds a cluster; only one of them can.
+/// The flags that name the founders of a cluster. At most one of them may be set.
 const SOURCES: [&str; 3] = ["initial-cluster", "discovery-srv", "discovery-endpoints"];
 
-/// How this member comes to its cluster; of meaning at the first start only.
+/// How this member founds or joins its cluster. Used only at the first start, except for
+/// `is_forced`.
 #[derive(Clone, Debug)]
 pub(crate) struct Founding {
     /// Name of this member.
     pub(crate) name: String,
-    /// Where other members reach this one.
+    /// This member's advertised peer URLs.
     pub(crate) peer_urls: Vec<Url>,
-    /// Where the members are found.
+    /// Where the list of members comes from.
     pub(crate) source: Source,
-    /// Keeps clusters with the same URLs apart.
+    /// Distinguishes clusters whose members have the same URLs.
     pub(crate) token: String,
-    /// Whether the cluster exists already, and this member is to join it.
+    /// Whether this member joins a cluster that exists already.
     pub(crate) is_existing: bool,
-    /// Whether this member is from now on the only one, with the data that it has.
+    /// Whether this member becomes the only member of its cluster and keeps its data.
     pub(crate) is_forced: bool,
 }
 
-/// Where the members of a cluster are found.
+/// The source of the list of members.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// In the flags: all members with their URLs; a name may appear with several.
+    /// The flags: names and URLs of all members. A name may appear with several URLs.
     Listed(Vec<(String, Url)>),
-    /// In the SRV records of a domain.
+    /// The SRV records of a domain.
     Srv {
-        /// The domain.
         domain: String,
-        /// The end of the services' names; empty for none.
+        /// Suffix of the service names; may be empty.
         suffix: String,
     },
-    /// Where they register themselves.
+    /// A discovery service, at which the members register themselves.
     Registry(Box<Registry>),
 }
 
-/// A discovery service: an etcd or Quorate cluster at which the founders of another one meet.
+/// A discovery service: an etcd or Quorate cluster where the founders of another cluster register.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Registry {
     pub(crate) token: String,
@@ -59,7 +59,7 @@ pub(crate) struct Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither the password nor what else could tell it.
+        // The password must not be shown.
         let mut shown = f.debug_struct("Registry");
         shown.field("token", &self.token).field("endpoints", &self.endpoints);
         shown.finish_non_exhaustive()
@@ -73,9 +73,9 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, versions: TlsVersions) -
         SOURCES.into_iter().filter(|flag| !reader.settings.get(flag).is_empty()).collect();
     if let [_, other, ..] = given[..] {
         let all = SOURCES.map(|flag| format!("--{flag}")).join(", ");
-        reader.problem(other, format!("only one of {all} can say who founds the cluster"));
+        reader.problem(other, format!("only one of {all} can name the founders of the cluster"));
     }
-    // All are read: what is wrong with them is told in one go.
+    // All sources are read, so that all their problems are reported at once.
     let registry = read_registry(reader, versions);
     let srv = read_srv(reader);
     let listed = read_listed(reader);
@@ -102,12 +102,13 @@ fn read_listed(reader: &mut Reader<'_>) -> Vec<(String, Url)> {
     })
 }
 
-/// Reads `NAME=URL,NAME=URL`; empty parts are passed over.
+/// Parses `NAME=URL,NAME=URL`; skips empty parts.
 ///
 /// # Errors
-/// What is wrong with each part that is wrong.
+/// One problem for each invalid part.
 pub(crate) fn parse_members(text: &str) -> Result<Vec<(String, Url)>, Vec<String>> {
-    let (mut members, mut problems) = (Vec::new(), Vec::new());
+    let mut members = Vec::new();
+    let mut problems = Vec::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let member = part.split_once('=').map(|(name, url)| (name.trim(), Url::parse(url.trim())));
         match member {
@@ -124,7 +125,7 @@ fn read_srv(reader: &mut Reader<'_>) -> Option<Source> {
     let suffix = reader.text("discovery-srv-name");
     if domain.is_empty() {
         if !suffix.is_empty() {
-            reader.problem("discovery-srv-name", "it needs --discovery-srv");
+            reader.problem("discovery-srv-name", "requires --discovery-srv");
         }
         return None;
     }
@@ -144,18 +145,19 @@ fn read_registry(reader: &mut Reader<'_>, versions: TlsVersions) -> Option<Regis
     let authorities = reader.path("discovery-cacert");
     let user = read_user(reader);
     let token = reader.text("discovery-token");
-    let scheme = match is_plain && verifies && shown.is_none() && authorities.is_none() {
-        true => "http",
-        false => "https",
+    let scheme = if is_plain && verifies && shown.is_none() && authorities.is_none() {
+        "http"
+    } else {
+        "https"
     };
     let endpoints = read_endpoints(reader, scheme);
     match (token.is_empty(), endpoints.is_empty()) {
         (true, true) => return None,
         (true, false) => {
-            reader.problem("discovery-token", "it is required by --discovery-endpoints")
+            reader.problem("discovery-token", "required when --discovery-endpoints is set");
         }
         (false, true) => {
-            reader.problem("discovery-endpoints", "it is required by --discovery-token")
+            reader.problem("discovery-endpoints", "required when --discovery-token is set");
         }
         (false, false) => {}
     }
@@ -180,7 +182,7 @@ fn read_registry(reader: &mut Reader<'_>, versions: TlsVersions) -> Option<Regis
     })
 }
 
-/// Endpoints, which may come without a scheme.
+/// Reads the endpoints. `scheme` is for those without one.
 fn read_endpoints(reader: &mut Reader<'_>, scheme: &str) -> Vec<Url> {
     let text = reader.text("discovery-endpoints");
     if text.is_empty() {
@@ -188,9 +190,10 @@ fn read_endpoints(reader: &mut Reader<'_>, scheme: &str) -> Vec<Url> {
     }
     let mut endpoints = Vec::new();
     for part in text.split(',').map(str::trim) {
-        let url = match part.contains("://") {
-            true => Url::parse(part),
-            false => Url::parse(&format!("{scheme}://{part}")),
+        let url = if part.contains("://") {
+            Url::parse(part)
+        } else {
+            Url::parse(&format!("{scheme}://{part}"))
         };
         match url {
             Ok(url) => endpoints.push(url),
@@ -201,18 +204,19 @@ fn read_endpoints(reader: &mut Reader<'_>, scheme: &str) -> Vec<Url> {
 }
 
 fn read_user(reader: &mut Reader<'_>) -> Option<(String, String)> {
-    let (user, password) = (reader.text("discovery-user"), reader.text("discovery-password"));
+    let user = reader.text("discovery-user");
+    let password = reader.text("discovery-password");
     match (user.is_empty(), password.is_empty()) {
         (true, true) => None,
         (true, false) => {
-            reader.problem("discovery-user", "it is required by --discovery-password");
+            reader.problem("discovery-user", "required when --discovery-password is set");
             None
         }
         (false, false) => Some((user, password)),
         (false, true) => match user.split_once(':') {
             Some((user, password)) => Some((user.to_owned(), password.to_owned())),
             None => {
-                let text = "it needs --discovery-password, or to be USER:PASSWORD";
+                let text = "must be USER:PASSWORD, or --discovery-password must be set";
                 reader.problem("discovery-user", text);
                 None
             }

@@ -1,4 +1,4 @@
-//! Durations as Go writes them: `1h30m`, `1.5s`, `200ms`.
+//! Parses durations in Go's syntax: `1h30m`, `1.5s`, `200ms`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const UNITS: [(&str, f64); 8] = [
     ("h", 3600.0),
 ];
 
-/// Reads a duration; `None` for what is not one, or a negative one.
+/// Parses a duration; `None` if it is malformed or negative.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! Which comparisons of the members' data are made.
+//! Reads the flags of the corruption checks, which compare the members' data.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use quorate_raft::IntegrityChecks;
 use super::reader::{Reader, truth};
 
 const GATES: &str = "feature-gates";
-/// Gates of etcd 3.7 that choose between ways of doing what is done here in one way.
+/// Feature gates of etcd 3.7 that have no effect here: they choose between implementations of a
+/// feature that Quorate implements in one way.
 const WITHOUT_MEANING: [&str; 7] = [
     "StopGRPCServiceOnDefrag",
     "TxnModeWriteWithSharedBuffer",
@@ -20,7 +21,9 @@ const WITHOUT_MEANING: [&str; 7] = [
 
 /// Reads the flags under "Integrity".
 pub(super) fn read(reader: &mut Reader<'_>) -> IntegrityChecks {
-    let (mut at_start, mut after_compaction, mut alpha) = (None, None, None);
+    let mut at_start = None;
+    let mut after_compaction = None;
+    let mut alpha = None;
     let gates = reader.text(GATES);
     for gate in gates.split(',').filter(|gate| !gate.is_empty()) {
         let (name, value) = gate.split_once('=').unwrap_or((gate, ""));
@@ -34,19 +37,19 @@ pub(super) fn read(reader: &mut Reader<'_>) -> IntegrityChecks {
             "AllAlpha" => alpha = Some(value),
             "AllBeta" => {}
             name if WITHOUT_MEANING.contains(&name) => {
-                reader.warn(format!("--{GATES}: {name} changes nothing here"));
+                reader.warn(format!("--{GATES}: {name} is ignored"));
             }
-            name => reader.warn(format!("--{GATES}: there is no feature {name:?}")),
+            name => reader.warn(format!("--{GATES}: {name:?} is unknown and ignored")),
         }
     }
-    // It is for those gates that are not named, wherever it stands.
+    // AllAlpha applies to the gates that are not named, wherever it is in the list.
     let alpha = alpha.unwrap_or(false);
     let at_start = at_start.unwrap_or(alpha);
     let after_compaction = after_compaction.unwrap_or(alpha);
     let every = reader.duration("corrupt-check-time");
     let pause = reader.duration("compact-hash-check-time");
     if pause.is_zero() {
-        reader.problem("compact-hash-check-time", "it must be longer than 0");
+        reader.problem("compact-hash-check-time", "must be longer than 0");
     }
     IntegrityChecks {
         at_start,

@@ -1,4 +1,4 @@
-//! How much memory may be in flight.
+//! Reads the memory budget: the bytes of requests, answers and events that may be in flight.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use super::reader::Reader;
 
 const FLAG: &str = "memory-budget";
-/// The part of the memory there is that may be in flight: the state in memory, the database's
-/// cache and the log's end need room as well, and so does what the allocator has not given back.
+/// The default budget is this fraction of the memory (1/12). The rest is for the state in memory,
+/// the database's cache, the tail of the log, and memory that the allocator has not returned.
 const PART: u64 = 12;
-/// Bytes of the smallest budget.
+/// The smallest budget in bytes.
 const BYTES_MIN: usize = 16 << 20;
-/// Largest messages that the smallest budget has room for.
+/// The budget must have room for this many messages of the largest size.
 const MESSAGES_MIN: usize = 4;
-/// Bytes that a message may have beyond the largest request.
+/// Bytes of the largest message in addition to the largest request.
 const MESSAGE_OVERHEAD: usize = 512 << 10;
 
-/// Reads the budget. The largest request has so many bytes.
+/// Reads the budget in bytes. A request has at most `max_request_bytes`.
 pub(super) fn read(reader: &mut Reader<'_>, max_request_bytes: usize) -> usize {
     let least = max_request_bytes.saturating_add(MESSAGE_OVERHEAD).saturating_mul(MESSAGES_MIN);
     let least = least.max(BYTES_MIN);
@@ -24,9 +24,8 @@ pub(super) fn read(reader: &mut Reader<'_>, max_request_bytes: usize) -> usize {
         0 => usize::try_from(memory(Path::new("/")) / PART).unwrap_or(usize::MAX).max(least),
         budget if budget < least => {
             let text = format!(
-                "{budget} is too little; set it to at least {least}, which is \
-                 {MESSAGES_MIN} x (--max-request-bytes + {MESSAGE_OVERHEAD}) and \
-                 not less than {BYTES_MIN}, or to 0"
+                "{budget} is too small; set it to 0 or to at least {least}, which is the larger of \
+                 {MESSAGES_MIN} x (--max-request-bytes + {MESSAGE_OVERHEAD}) and {BYTES_MIN}"
             );
             reader.problem(FLAG, text);
             least
@@ -35,13 +34,14 @@ pub(super) fn read(reader: &mut Reader<'_>, max_request_bytes: usize) -> usize {
     }
 }
 
-/// Bytes of memory that this process may use: the lowest limit of the control groups that it is
-/// in, or else what the machine has. 0 when the system tells neither.
+/// Bytes of memory that this process may use: the lowest of the limits of its control groups and
+/// the machine's memory. 0 means unknown.
 fn memory(root: &Path) -> u64 {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let limits = groups.lines().filter_map(|group| {
         let mut fields = group.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next()?, fields.next()?);
+        let controllers = fields.next()?;
+        let path = fields.next()?;
         let (mounts, file): (&[&str], _) = match controllers {
             "" => (&["sys/fs/cgroup", "sys/fs/cgroup/unified"], "memory.max"),
             _ if controllers.split(',').any(|controller| controller == "memory") => {
@@ -54,13 +54,14 @@ fn memory(root: &Path) -> u64 {
     limits.chain(machine(root)).min().unwrap_or(0)
 }
 
-/// The lowest limit of a group and those around it. In a container, the path can be the one outside
-/// and not exist here; then the mount itself is the container's group.
+/// The lowest limit of a control group and its ancestors. In a container, `path` can be the path on
+/// the host, which does not exist here; the mount itself is then the container's group.
 fn limit(mount: &Path, path: &str, file: &str) -> Option<u64> {
     let mut group = PathBuf::from(path.trim_start_matches('/'));
     let mut lowest = None;
     loop {
-        // A group without a limit says "max", in the first version a number that no machine has.
+        // A group without a limit has "max" in cgroup v2, and in v1 a number above any machine's
+        // memory.
         let text = fs::read_to_string(mount.join(&group).join(file)).unwrap_or_default();
         lowest = lowest.into_iter().chain(text.trim().parse::<u64>().ok()).min();
         if !group.pop() {
@@ -69,7 +70,7 @@ fn limit(mount: &Path, path: &str, file: &str) -> Option<u64> {
     }
 }
 
-/// The machine's memory.
+/// The machine's memory in bytes.
 fn machine(root: &Path) -> Option<u64> {
     let info = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -81,7 +82,7 @@ fn machine(root: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A system with these files.
+    /// A root directory with these files.
     fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_the_first_version_are_known_too() {
+    fn cgroup_v1_is_read_too() {
         let one = ("proc/self/cgroup", "4:cpu,cpuacct:/c\n3:memory:/x/y\n0::/\n");
         let none = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
         assert_eq!(found(&[one, none]), 1 << 20);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_that_tells_nothing_has_nothing() {
+    fn unknown_memory_is_0() {
         assert_eq!(memory(system(&[]).path()), 0);
     }
 }

@@ -1,6 +1,6 @@
-//! Whole numbers as Go writes them: `10`, `0x10`, `0o17`, `017`, `0b11`, `1_000`.
+//! Parses integers in Go's syntax: `10`, `0x10`, `0o17`, `017`, `0b11`, `1_000`.
 
-/// Reads a number; `None` for what is not one, or is out of range.
+/// Parses an integer; `None` if it is malformed or out of range.
 pub(super) fn parse<N: TryFrom<i128>>(text: &str) -> Option<N> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let has_sign = unsigned.len() < text.len();
@@ -12,11 +12,11 @@ pub(super) fn parse<N: TryFrom<i128>>(text: &str) -> Option<N> {
         Some("0x") => (16, &lower[2..]),
         Some("0o") => (8, &lower[2..]),
         Some("0b") => (2, &lower[2..]),
-        // The zero stays: an underscore may follow it.
+        // The zero is kept, because an underscore may follow it.
         Some(_) if lower.starts_with('0') => (8, lower.as_str()),
         _ => (10, lower.as_str()),
     };
-    // An underscore stands between digits, or between a prefix and a digit.
+    // An underscore may be between two digits, or between a prefix and a digit.
     let after_prefix = lower.len() > digits.len();
     let separates = |at: usize| (at > 0 || after_prefix) && !digits[at + 1..].starts_with('_');
     let is_sound = digits.match_indices('_').all(|(at, _)| separates(at)) && !digits.ends_with('_');

@@ -1,4 +1,4 @@
-//! Reading values out of settings, and collecting what is wrong with them.
+//! Parses the flags' values and collects the problems with them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::url::Url;
 use super::{duration, number};
 use crate::flags::Settings;
 
-/// A problem with a flag: which, and what.
+/// A problem with the value of a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     flag: &'static str,
@@ -20,7 +20,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// A truth value as Go writes it.
+/// Parses a boolean in Go's syntax.
 pub(super) fn truth(text: &str) -> Option<bool> {
     match text {
         "true" | "1" | "t" | "T" | "TRUE" | "True" => Some(true),
@@ -29,7 +29,7 @@ pub(super) fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads settings and collects what is wrong with them.
+/// Reads settings and collects problems and warnings. A value with a problem reads as a default.
 pub(super) struct Reader<'a> {
     pub(super) settings: &'a Settings,
     pub(super) problems: Vec<Problem>,
@@ -37,7 +37,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads settings whose own warnings go along.
+    /// A reader that begins with the settings' own warnings.
     pub(super) fn new(settings: &'a Settings) -> Self {
         Self { settings, problems: Vec::new(), warnings: settings.warnings.clone() }
     }
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         let wanted = "a positive whole number";
         let number = self.number(flag, wanted);
         if number == N::default() && self.problems.iter().all(|problem| problem.flag != flag) {
-            self.problem(flag, format!("it must be {wanted}"));
+            self.problem(flag, format!("must be {wanted}"));
         }
         number
     }
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
         choices[0].1
     }
 
-    /// URLs; an empty list only for a flag whose default is that.
+    /// URLs separated by commas. An empty value is a problem unless `may_be_empty`.
     pub(super) fn urls(&mut self, flag: &'static str, may_be_empty: bool) -> Vec<Url> {
         let text = self.text(flag);
         if text.is_empty() && may_be_empty {

@@ -1,4 +1,4 @@
-//! Certificates: of this member, of its clients, of other members.
+//! Reads the TLS flags: certificates of this member, of its clients and of other members.
 
 use std::path::PathBuf;
 
@@ -13,14 +13,14 @@ pub(crate) enum TlsVersion {
     V13,
 }
 
-/// The versions of TLS that are spoken.
+/// The range of TLS versions that are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TlsVersions {
     pub(crate) oldest: TlsVersion,
     pub(crate) newest: TlsVersion,
 }
 
-/// The flags that name files, to be named where a file is wrong.
+/// The names of the flags for the files, for error messages.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TlsFlags {
     pub(crate) certificate: &'static str,
@@ -41,38 +41,38 @@ pub(super) const DISCOVERY: TlsFlags = TlsFlags {
     authorities: "discovery-cacert",
 };
 
-/// Who is let in of those with a certificate.
+/// Which verified certificates are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Allowed {
-    /// Whose certificate has one of these common names.
+    /// Certificates with one of these common names.
     CommonNames(Vec<String>),
-    /// Whose certificate is for one of these hosts.
+    /// Certificates for one of these hosts.
     Hostnames(Vec<String>),
 }
 
-/// The server's side of TLS.
+/// The server side of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerTls {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
-    /// Whose certificates clients must show; `None` when they need not show any.
+    /// The CA that must have issued the clients' certificates; `None` if clients need none.
     pub(crate) authorities: Option<PathBuf>,
     pub(crate) allowed: Option<Allowed>,
     pub(crate) versions: TlsVersions,
     pub(crate) flags: &'static TlsFlags,
 }
 
-/// The client's side of TLS.
+/// The client side of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientTls {
-    /// The certificate and its key that are shown to servers.
+    /// The client certificate and its key.
     pub(crate) shown: Option<(PathBuf, PathBuf)>,
-    /// Whose certificates servers must show; `None` for the authorities of the system.
+    /// The CA that must have issued the servers' certificates; `None` for the system's CAs.
     pub(crate) authorities: Option<PathBuf>,
     pub(crate) allowed: Option<Allowed>,
-    /// The name that servers must have, if that is not the one in their URL.
+    /// The name that server certificates must be for, if it is not the host in the URL.
     pub(crate) server_name: Option<String>,
-    /// Whether the certificates of servers are verified.
+    /// Whether server certificates are verified.
     pub(crate) verifies: bool,
     pub(crate) versions: TlsVersions,
     pub(crate) flags: &'static TlsFlags,
@@ -81,11 +81,11 @@ pub(crate) struct ClientTls {
 /// TLS between members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PeerTls {
-    /// For those who call this member; `None` when no port of its needs it.
+    /// For inbound connections; `None` if no certificate is given.
     pub(crate) server: Option<ServerTls>,
-    /// Whether they must call from an address that their certificate is for.
+    /// Whether a peer's certificate must be for the address that the peer connects from.
     pub(crate) verifies_origin: bool,
-    /// For those whom it calls.
+    /// For outbound connections.
     pub(crate) client: ClientTls,
 }
 
@@ -97,12 +97,12 @@ pub(super) fn read_versions(reader: &mut Reader<'_>) -> TlsVersions {
         _ => reader.choice("tls-max-version", &versions),
     };
     if oldest > newest {
-        reader.problem("tls-max-version", "it is older than --tls-min-version");
+        reader.problem("tls-max-version", "must not be older than --tls-min-version");
     }
     TlsVersions { oldest, newest }
 }
 
-/// A certificate and its key; neither can be without the other.
+/// Reads the paths of a certificate and its key. One without the other is a problem.
 pub(super) fn read_pair(
     reader: &mut Reader<'_>,
     flags: &'static TlsFlags,
@@ -111,18 +111,19 @@ pub(super) fn read_pair(
     match (reader.path(certificate), reader.path(key)) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (Some(_), None) => {
-            reader.problem(key, format!("it is required when --{certificate} is set"));
+            reader.problem(key, format!("required when --{certificate} is set"));
             None
         }
         (None, Some(_)) => {
-            reader.problem(certificate, format!("it is required when --{key} is set"));
+            reader.problem(certificate, format!("required when --{key} is set"));
             None
         }
         (None, None) => None,
     }
 }
 
-/// The authorities of those who call, who must show a certificate if there are any.
+/// Reads the CA file for inbound connections. If it is given, clients must present a certificate.
+/// `required` is the flag that requires client certificates and therefore the file.
 fn read_authorities(
     reader: &mut Reader<'_>,
     flags: &'static TlsFlags,
@@ -131,12 +132,13 @@ fn read_authorities(
     let is_required = reader.switch(required);
     let authorities = reader.path(flags.authorities);
     if is_required && authorities.is_none() {
-        reader.problem(required, format!("it needs --{}", flags.authorities));
+        reader.problem(required, format!("requires --{}", flags.authorities));
     }
     authorities
 }
 
-/// Names that a certificate must have: of no meaning where nobody shows one.
+/// Reads the names of which a certificate must have one. Without a CA file no certificate would be
+/// checked, so that is a problem.
 fn read_allowed(
     reader: &mut Reader<'_>,
     flag: &'static str,
@@ -145,7 +147,7 @@ fn read_allowed(
 ) -> Vec<String> {
     let names = reader.list(flag);
     if !names.is_empty() && authorities.is_none() {
-        reader.problem(flag, format!("it needs --{}", flags.authorities));
+        reader.problem(flag, format!("requires --{}", flags.authorities));
     }
     names
 }
@@ -167,18 +169,21 @@ pub(super) fn read_clients(
     let is_half = reader.path("cert-file").is_some() != reader.path("key-file").is_some();
     let mut urls = ports.clients.iter().chain(&ports.pages).chain(&ports.metrics);
     let secure = urls.find(|url| url.scheme.is_secure());
-    if let (Some(url), None, false) = (secure, &pair, is_half) {
-        reader.problem("cert-file", format!("it is required, with --key-file, to serve {url}"));
+    if let Some(url) = secure
+        && pair.is_none()
+        && !is_half
+    {
+        reader.problem("cert-file", format!("required, with --key-file, to serve {url}"));
     }
     if authorities.is_some() && secure.is_none() {
-        reader.problem("trusted-ca-file", "no port uses TLS, so no client could be asked");
+        let text = "no port uses TLS, so no client certificate would be checked";
+        reader.problem("trusted-ca-file", text);
     }
     let (certificate, key) = pair?;
     let plain = ports.clients.iter().chain(&ports.pages).filter(|url| !url.scheme.is_secure());
     let plain = names(plain);
     if !plain.is_empty() {
-        reader
-            .warn(format!("certificates are given, but {plain} serves whoever comes, without TLS"));
+        reader.warn(format!("certificates are given, but {plain} serves clients without TLS"));
     }
     let allowed = (!hosts.is_empty()).then_some(Allowed::Hostnames(hosts));
     Some(ServerTls { certificate, key, authorities, allowed, versions, flags })
@@ -200,7 +205,7 @@ pub(super) fn read_peers(
         (false, true) => Some(Allowed::CommonNames(common_names)),
         (true, false) => Some(Allowed::Hostnames(hosts)),
         (false, false) => {
-            let text = "it cannot be used with --peer-cert-allowed-cn; use one of them";
+            let text = "cannot be used with --peer-cert-allowed-cn; use one of them";
             reader.problem("peer-cert-allowed-hostname", text);
             None
         }
@@ -210,24 +215,28 @@ pub(super) fn read_peers(
     let shown = read_pair(reader, flags);
     let is_half = reader.path("peer-cert-file").is_some() != reader.path("peer-key-file").is_some();
     let secure = ports.peers.iter().find(|url| url.scheme.is_secure());
-    if let (Some(url), None, false) = (secure, &shown, is_half) {
-        let text = format!("it is required, with --peer-key-file, to serve {url}");
+    if let Some(url) = secure
+        && shown.is_none()
+        && !is_half
+    {
+        let text = format!("required, with --peer-key-file, to serve {url}");
         reader.problem("peer-cert-file", text);
     }
     if authorities.is_some() && secure.is_none() {
-        // Not an error, as it is for clients: the same files are for calls to other members, and
-        // a cluster gets them everywhere before the first URL changes to https.
-        let text = "--peer-trusted-ca-file is given, but --listen-peer-urls has no URL with TLS: \
-                    no member that calls is asked for a certificate";
+        // Only a warning, unlike for clients: outbound connections use the same file, and a cluster
+        // migrates by configuring the files everywhere before the first URL changes to https.
+        let text = "--peer-trusted-ca-file is given, but --listen-peer-urls has no https URL: \
+                    the certificates of calling members are not checked";
         reader.warn(text);
     }
     warn_of_plain(reader, ports, founding, shown.is_some());
     let server = shown.clone().map(|(certificate, key)| {
-        let (authorities, allowed) = (authorities.clone(), allowed.clone());
+        let authorities = authorities.clone();
+        let allowed = allowed.clone();
         ServerTls { certificate, key, authorities, allowed, versions, flags }
     });
-    // As in etcd: with authorities of our own, a member must be the host in its URL. With those of
-    // the system, whose certificates anybody can get, it must belong to the domain.
+    // As in etcd: with a CA file, a member's certificate must be for the host in its URL. With the
+    // system's CAs, which issue certificates to anybody, it must be for the domain.
     let server_name = match &founding.source {
         Source::Srv { domain, .. } if authorities.is_none() => Some(domain.clone()),
         _ => None,
@@ -237,21 +246,18 @@ pub(super) fn read_peers(
     PeerTls { server, verifies_origin, client }
 }
 
-/// Warns where members speak to each other without TLS although they could.
+/// Warns of peer URLs without TLS.
 fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, founding: &Founding, has_pair: bool) {
     let plain = names(ports.peers.iter().filter(|url| !url.scheme.is_secure()));
     if has_pair && !plain.is_empty() {
-        reader.warn(format!(
-            "peer certificates are given, but {plain} serves whoever comes, without TLS"
-        ));
+        reader.warn(format!("peer certificates are given, but {plain} serves peers without TLS"));
     }
     let open = ports.peers.iter().filter(|url| !url.scheme.is_secure() && !url.is_local());
     let open = names(open);
     if !open.is_empty() && !has_pair {
         reader.warn(format!(
-            "--listen-peer-urls: {open} lets everybody who reaches it act as a member, \
-             who can read and change all data: use https with --peer-client-cert-auth, \
-             or keep strangers away"
+            "--listen-peer-urls: every host that reaches {open} can act as a member, and read and \
+             change all data: use https with --peer-client-cert-auth, or a firewall"
         ));
     }
     let mut reached: Vec<&Url> = founding.peer_urls.iter().collect();
@@ -262,7 +268,7 @@ fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, founding: &Founding, ha
         reached.into_iter().partition(|url| url.scheme.is_secure());
     if !secure.is_empty() && !plain.is_empty() {
         reader.warn(format!(
-            "members reach each other partly without TLS: {} beside {}",
+            "some members use TLS and others do not: {} beside {}",
             names(plain.into_iter()),
             names(secure.into_iter())
         ));

@@ -1,4 +1,4 @@
-//! Settings as flags give them, and what is said of bad ones.
+//! Tests how flags become a configuration, and which problems they report.
 
 use super::*;
 use crate::flags::tests::settings;
@@ -28,7 +28,7 @@ fn defaults_are_those_of_etcd() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let found = problems(&[
         "--listen-client-urls=http://example.com:1,tcp://x",
         "--max-txn-ops=0",
@@ -68,7 +68,7 @@ fn requests_are_no_larger_than_what_members_can_send() {
 }
 
 #[test]
-fn what_kubeadm_sets_is_accepted() {
+fn the_flags_of_kubeadm_are_accepted() {
     let config =
         Config::new(&settings(&["--snapshot-count=10000", "--snapshot-catchup-entries=7"]));
     assert_eq!(config.unwrap().raft.log_keep_entries, 7);
@@ -100,12 +100,12 @@ fn tls_needs_all_its_files() {
     let files = with(&["--cert-file=c", "--key-file=k"]);
     let tls = Config::new(&settings(&files)).unwrap().tls.unwrap();
     assert_eq!((tls.authorities, tls.versions.oldest), (None, TlsVersion::V12));
-    // A certificate authority alone makes clients show certificates.
+    // A trusted CA file alone makes the server require client certificates.
     let files = with(&["--cert-file=c", "--key-file=k", "--trusted-ca-file=a"]);
     let tls = Config::new(&settings(&files)).unwrap().tls.unwrap();
     assert_eq!(tls.authorities, Some(PathBuf::from("a")));
     assert!(problems(&with(&["--cert-file=c"]))[0].starts_with("--key-file"));
-    // Who asks for certificates on a port without TLS would have a port that is open to all.
+    // A trusted CA file without a TLS port would leave the port open to every client.
     let plain = ["--cert-file=c", "--key-file=k", "--trusted-ca-file=a"];
     assert!(problems(&plain)[0].starts_with("--trusted-ca-file"));
     let plain = Config::new(&settings(&["--cert-file=c", "--key-file=k"])).unwrap();
@@ -128,7 +128,7 @@ fn tls_between_members_needs_all_its_files() {
     let names = ["--peer-client-cert-auth", "--peer-cert-allowed-cn=x"];
     let found = problems(&with(&[files, names].concat()));
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found.iter().all(|problem| problem.contains("needs --peer-trusted-ca-file")));
+    assert!(found.iter().all(|problem| problem.contains("requires --peer-trusted-ca-file")));
     let authority = [&names[..], &files, &["--peer-trusted-ca-file=a"]].concat();
     let config = Config::new(&settings(&with(&authority))).unwrap();
     assert!(config.peer_tls.verifies_origin);
@@ -138,7 +138,7 @@ fn tls_between_members_needs_all_its_files() {
     assert!(!Config::new(&settings(&with(&skips))).unwrap().peer_tls.verifies_origin);
     let both = [&authority[..], &["--peer-cert-allowed-hostname=b"]].concat();
     assert!(problems(&with(&both))[0].starts_with("--peer-cert-allowed-hostname"));
-    // On the way from http to https, files come before URLs.
+    // During a migration from http to https, the files are configured before the URLs change.
     let plain = [&files[..], &["--peer-client-cert-auth", "--peer-trusted-ca-file=a"]].concat();
     let config = Config::new(&settings(&plain)).unwrap();
     assert!(config.warnings[0].starts_with("--peer-trusted-ca-file"), "{:?}", config.warnings);
@@ -146,7 +146,7 @@ fn tls_between_members_needs_all_its_files() {
 }
 
 #[test]
-fn members_without_tls_beside_members_with_it_are_warned_of() {
+fn a_mix_of_members_with_and_without_tls_causes_a_warning() {
     let mixed = "--initial-cluster=default=https://a:1,b=http://b:1";
     let files = ["--peer-cert-file=c", "--peer-key-file=k"];
     let flags = [&PEERS[..], &files, &[mixed]].concat();
@@ -160,7 +160,7 @@ fn members_without_tls_beside_members_with_it_are_warned_of() {
 }
 
 #[test]
-fn one_flag_says_who_founds_the_cluster() {
+fn only_one_flag_names_the_founders() {
     let found = problems(&["--initial-cluster=a=http://a:1", "--discovery-srv=example.com"]);
     assert!(found.len() == 1 && found[0].contains("only one of --initial-cluster"), "{found:?}");
     assert!(problems(&["--discovery-srv-name=x"])[0].contains("--discovery-srv"));
@@ -189,7 +189,7 @@ fn one_flag_says_who_founds_the_cluster() {
 }
 
 #[test]
-fn the_domain_vouches_for_its_members() {
+fn srv_members_need_a_certificate_for_the_domain() {
     let name = |more: &[&'static str]| {
         let flags = [&["--discovery-srv=example.com"][..], more].concat();
         Config::new(&settings(&flags)).unwrap().peer_tls.client.server_name

@@ -1,4 +1,4 @@
-//! The URLs of ports.
+//! Parses the URLs of ports.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +12,7 @@ pub(crate) struct Url {
     address: String,
 }
 
-/// How a port is spoken to.
+/// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scheme {
     Http,
@@ -39,7 +39,7 @@ impl Scheme {
     }
 }
 
-/// Where a port listens.
+/// The address at which a port listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum BindAddress {
     Tcp(SocketAddr),
@@ -56,10 +56,10 @@ impl fmt::Display for BindAddress {
 }
 
 impl Url {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The text is not a URL of a port.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let Some((scheme, address)) = text.split_once("://") else {
             return Err(format!("{text:?} is not a URL such as http://127.0.0.1:2379"));
@@ -75,10 +75,10 @@ impl Url {
             return Ok(url);
         }
         if address.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(format!("{text:?} must have no spaces in it"));
+            return Err(format!("{text:?} must not contain spaces"));
         }
         if address.contains(['/', '?', '#', '@']) {
-            return Err(format!("{text:?} must have nothing but host and port behind the scheme"));
+            return Err(format!("{text:?} must have only a host and a port after the scheme"));
         }
         let Some((host, port)) = address.rsplit_once(':') else {
             return Err(format!("{text:?} has no port"));
@@ -90,12 +90,13 @@ impl Url {
         Ok(url)
     }
 
-    /// Reads URLs separated by commas; sorts them, as etcd does.
+    /// Parses URLs separated by commas; sorts them, as etcd does.
     ///
     /// # Errors
-    /// What is wrong with each that is wrong.
+    /// One problem for each invalid URL.
     pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, Vec<String>> {
-        let (mut urls, mut problems) = (Vec::new(), Vec::new());
+        let mut urls = Vec::new();
+        let mut problems = Vec::new();
         for part in text.split(',') {
             match Self::parse(part.trim()) {
                 Ok(url) => urls.push(url),
@@ -106,7 +107,7 @@ impl Url {
         if problems.is_empty() { Ok(urls) } else { Err(problems) }
     }
 
-    /// Whether only programs of this machine can reach the port.
+    /// Whether only programs on this machine can reach the port.
     pub(crate) fn is_local(&self) -> bool {
         match self.bind_address() {
             Ok(BindAddress::Tcp(address)) => address.ip().is_loopback(),
@@ -115,12 +116,13 @@ impl Url {
         }
     }
 
-    /// Host and port, or the path of a socket, to connect to.
+    /// The host and port, or the path of the socket, to connect to.
     pub(crate) fn authority(&self) -> &str {
         &self.address
     }
 
-    /// The host, without the brackets of an IPv6 address; the file's name of a socket, as in etcd.
+    /// The host, without the brackets of an IPv6 address. For a Unix socket, it is the file name up
+    /// to the first colon, as in etcd.
     pub(crate) fn host(&self) -> &str {
         let host = match self.scheme {
             Scheme::Http | Scheme::Https => self.address.rsplit_once(':').map(|(host, _)| host),
@@ -132,10 +134,10 @@ impl Url {
         host.unwrap_or(&self.address).trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// Where to listen for this URL. Names are not looked up: what they resolve to may change.
+    /// The address to listen at. Host names are not resolved, because their addresses may change.
     ///
     /// # Errors
-    /// Why one cannot listen there.
+    /// The host is neither an IP address nor `localhost`.
     pub(crate) fn bind_address(&self) -> Result<BindAddress, String> {
         if matches!(self.scheme, Scheme::Unix | Scheme::Unixs) {
             return Ok(BindAddress::Unix(PathBuf::from(&self.address)));
@@ -148,7 +150,7 @@ impl Url {
         };
         match (ip, port.parse()) {
             (Ok(ip), Ok(port)) => Ok(BindAddress::Tcp(SocketAddr::new(ip, port))),
-            _ => Err(format!("{self} must name an IP address or localhost to listen at")),
+            _ => Err(format!("{self} must have an IP address or localhost as its host")),
         }
     }
 }
@@ -164,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read_and_shown() {
+    fn urls_are_parsed_and_displayed() {
         for text in [
             "http://127.0.0.1:2379",
             "https://[::1]:0",
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_what_certificates_are_for() {
+    fn the_host_is_the_name_for_certificates() {
         let host = |text| Url::parse(text).unwrap().host().to_owned();
         assert_eq!(host("https://a.example:1"), "a.example");
         assert_eq!(host("https://[::1]:1"), "::1");
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn only_addresses_are_bound() {
+    fn only_addresses_can_be_bound() {
         let bind = |text| Url::parse(text).unwrap().bind_address().map(|a| a.to_string());
         assert_eq!(bind("http://localhost:1"), Ok("127.0.0.1:1".to_owned()));
         assert_eq!(bind("http://[::]:7"), Ok("[::]:7".to_owned()));

@@ -1,4 +1,4 @@
-//! How a member comes to its cluster, and how the members of it may change.
+//! The flags for founding and joining a cluster, and for changes of its members.
 
 use super::{Flag, on, switch, value};
 
@@ -8,46 +8,45 @@ pub(super) const FLAGS: &[Flag] = &[
         "advertise-client-urls",
         "URLS",
         "http://localhost:2379",
-        "Where clients reach this member, as told to them",
+        "Client URLs of this member as advertised to clients",
     ),
     value(
         "initial-advertise-peer-urls",
         "URLS",
         "http://localhost:2380",
-        "Where other members reach this member; of meaning at the first start only",
+        "Peer URLs of this member as advertised to other members; used at the first start only",
     ),
     value(
         "initial-cluster",
         "NAME=URL,..",
         "",
-        "The members that found the cluster; of meaning at the first start only \
-         [default: this member]",
+        "The founding members; used at the first start only [default: this member]",
     ),
     value(
         "initial-cluster-state",
         "STATE",
         "new",
-        "Whether the cluster is new or existing; of meaning at the first start only",
+        "Whether the cluster is new or existing; used at the first start only",
     ),
     value(
         "initial-cluster-token",
         "TOKEN",
         "etcd-cluster",
-        "Keeps clusters with the same URLs apart; of meaning at the first start only",
+        "Distinguishes clusters with the same URLs; used at the first start only",
     ),
     switch(
         "force-new-cluster",
-        "Make this member, with its data, the only one of its cluster: when the others are lost",
+        "Make this member the only one of its cluster, with its data; for when the others are lost",
     ),
-    on("strict-reconfig-check", "Refuse changes of the members that could cost the quorum"),
-    value("max-learners", "COUNT", "1", "Members without a vote that the cluster may have"),
+    on("strict-reconfig-check", "Refuse member changes that could lose the quorum"),
+    value("max-learners", "COUNT", "1", "Most learners in the cluster"),
     on(
         "pre-vote",
-        "Have a member ask whether it could win before it stands for election; always done",
+        "Have a member ask whether it could win before it starts an election; always done",
     ),
     on(
         "initial-election-tick-advance",
-        "Do not wait a whole election timeout at the start; of no meaning here",
+        "Do not wait a whole election timeout at the start; ignored",
     ),
 ];
 
@@ -57,20 +56,20 @@ pub(super) const INTEGRITY: &[Flag] = &[
         "feature-gates",
         "NAME=BOOL,..",
         "",
-        "InitialCorruptCheck=true: start only with the data that the other members have. \
-         CompactHashCheck=true: compare what compactions left",
+        "InitialCorruptCheck=true: start only if the data equal those of the other members. \
+         CompactHashCheck=true: compare the members' data after compactions",
     ),
     value(
         "corrupt-check-time",
         "TIME",
         "0s",
-        "How often the leader compares the members' newest data; 0s for never",
+        "Time between the leader's comparisons of the members' newest data; 0s for never",
     ),
     value(
         "compact-hash-check-time",
         "TIME",
         "1m0s",
-        "How often the leader compares what the last compaction left, with CompactHashCheck",
+        "Time between the leader's comparisons after a compaction, with CompactHashCheck",
     ),
 ];
 
@@ -93,56 +92,56 @@ pub(super) const DISCOVERY: &[Flag] = &[
         "discovery-token",
         "TOKEN",
         "",
-        "Found the cluster with those who register under this token; keeps clusters apart as well",
+        "Found the cluster with the members that register under this token; also the cluster's \
+         token",
     ),
     value(
         "discovery-endpoints",
         "URLS",
         "",
-        "Where they register: clients' URLs of an etcd or Quorate cluster, separated by commas",
+        "Client URLs of the discovery service, an etcd or Quorate cluster, separated by commas",
     ),
     value(
         "discovery-dial-timeout",
         "TIME",
         "2s",
-        "How long a connection to the discovery service may take",
+        "Time limit of a connection attempt to the discovery service",
     ),
     value(
         "discovery-request-timeout",
         "TIME",
         "5s",
-        "How long a request to the discovery service may take",
+        "Time limit of a request to the discovery service",
     ),
     value(
         "discovery-keepalive-time",
         "TIME",
         "2s",
-        "How long a connection is silent before the discovery service is pinged",
+        "Idle time of a connection before the discovery service is pinged",
     ),
     value(
         "discovery-keepalive-timeout",
         "TIME",
         "6s",
-        "How long the discovery service may take for a ping",
+        "Time limit of the discovery service's answer to a ping",
     ),
     on(
         "discovery-insecure-transport",
-        "Speak to endpoints without a scheme without TLS, unless certificates are given",
+        "Use no TLS for endpoints without a scheme, unless certificates are given",
     ),
     switch(
         "discovery-insecure-skip-tls-verify",
         "Do not verify the certificate of the discovery service; for tests",
     ),
-    value("discovery-cert", "FILE", "", "Certificate shown to the discovery service, as PEM"),
+    value("discovery-cert", "FILE", "", "Client certificate for the discovery service, as PEM"),
     value("discovery-key", "FILE", "", "Private key of that certificate, as PEM"),
     value(
         "discovery-cacert",
         "FILE",
         "",
-        "Authorities whose certificates the discovery service may show, as PEM \
-         [default: the system's]",
+        "CA certificates to verify the discovery service with, as PEM [default: the system's]",
     ),
-    value("discovery-user", "NAME", "", "User, or USER:PASSWORD, of the discovery service"),
+    value("discovery-user", "NAME", "", "User at the discovery service: USER or USER:PASSWORD"),
     value("discovery-password", "PASSWORD", "", "Password of that user"),
     value(
         "discovery-fallback",

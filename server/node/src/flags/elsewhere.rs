@@ -1,25 +1,25 @@
-//! Settings of etcd that there are not here, so that nobody takes them for set.
+//! Settings of etcd that Quorate does not support.
 //!
-//! A value is accepted when it asks for what is done anyway. Any other one stops the start: a
-//! member that went on without it would not be what its operator relies on.
+//! A value is accepted if it asks for what Quorate does anyway. Any other value stops the start,
+//! because a member that ignored it would not do what its operator relies on.
 
 use clap::{Arg, ArgAction};
 
-/// A setting of etcd alone.
+/// A setting that only etcd has.
 pub(super) struct Elsewhere {
     pub(super) name: &'static str,
-    /// Whether it stands for `true` when no value follows.
+    /// Whether the flag means `true` if no value follows.
     pub(super) is_switch: bool,
     accepts: Accepts,
 }
 
-/// Which values are accepted.
+/// The accepted values.
 enum Accepts {
-    /// These: they ask for what is done here.
+    /// Values that ask for what Quorate does.
     Values(&'static [&'static str]),
-    /// These, of which none has an effect in etcd either.
+    /// Values that have no effect in etcd either.
     Idle(&'static [&'static str]),
-    /// All: etcd ignores the flag.
+    /// Any value: etcd ignores the flag.
     Any,
 }
 
@@ -41,7 +41,7 @@ const EVERYBODY: &[&str] = &["*", ""];
 const ROTATION: &str = "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \
                         \"localtime\": false, \"compress\": false}";
 
-/// All of them.
+/// All settings that only etcd has.
 pub(super) const FLAGS: &[Elsewhere] = &[
     value("config-file", EMPTY),
     value("wal-dir", EMPTY),
@@ -114,19 +114,20 @@ pub(super) const FLAGS: &[Elsewhere] = &[
 ];
 
 impl Elsewhere {
-    /// How the command line takes it; help says nothing of it.
+    /// The argument for the command line. The help text does not show it.
     pub(super) fn arg(&self) -> Arg {
         let arg = Arg::new(self.name).long(self.name).hide(true).action(ArgAction::Set);
-        match self.is_switch {
-            true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-            false => arg.allow_hyphen_values(true),
+        if self.is_switch {
+            arg.num_args(0..=1).require_equals(true).default_missing_value("true")
+        } else {
+            arg.allow_hyphen_values(true)
         }
     }
 
-    /// What to warn of, if anything.
+    /// The warning that the value causes, if any.
     ///
     /// # Errors
-    /// Why the value stops the start.
+    /// The value stops the start; the text says what to do.
     pub(super) fn check(&self, value: &str) -> Result<Option<&'static str>, String> {
         let accepted = match self.accepts {
             Accepts::Any => return Ok(Some("is ignored, as in etcd")),
@@ -140,6 +141,6 @@ impl Elsewhere {
             None | Some(&"") => "leave it out".to_owned(),
             Some(first) => format!("leave it out, or set it to {first}"),
         };
-        Err(format!("Quorate does not have this setting of etcd yet; {way_out}"))
+        Err(format!("Quorate does not support this setting of etcd yet; {way_out}"))
     }
 }

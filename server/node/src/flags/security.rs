@@ -1,4 +1,4 @@
-//! Certificates.
+//! The TLS flags.
 
 use super::{Flag, switch, value};
 
@@ -10,26 +10,27 @@ pub(super) const CLIENTS: &[Flag] = &[
         "trusted-ca-file",
         "FILE",
         "",
-        "Authorities whose certificates clients must show, as PEM; without it, anybody is a client",
+        "CA certificates that must have issued the clients' certificates, as PEM; without it, \
+         clients need no certificate",
     ),
-    switch("client-cert-auth", "Require that clients show a certificate; needs --trusted-ca-file"),
+    switch("client-cert-auth", "Require client certificates; requires --trusted-ca-file"),
     value(
         "client-cert-allowed-hostname",
         "NAMES",
         "",
-        "Let in only clients whose certificate is for one of these hosts, separated by commas",
+        "Accept only clients whose certificate is for one of these hosts, separated by commas",
     ),
     value(
         "tls-min-version",
         "VERSION",
         "TLS1.2",
-        "Oldest version of TLS, of all ports: TLS1.2 or TLS1.3",
+        "Oldest TLS version for all connections: TLS1.2 or TLS1.3",
     ),
     value(
         "tls-max-version",
         "VERSION",
         "",
-        "Newest version of TLS, of all ports: TLS1.2 or TLS1.3",
+        "Newest TLS version for all connections: TLS1.2 or TLS1.3",
     ),
 ];
 
@@ -39,36 +40,34 @@ pub(super) const PEERS: &[Flag] = &[
         "peer-cert-file",
         "FILE",
         "",
-        "Certificate that this member shows to others, with its chain, as PEM",
+        "Certificate of this member for other members, with its chain, as PEM",
     ),
     value("peer-key-file", "FILE", "", "Private key of that certificate, as PEM"),
     value(
         "peer-trusted-ca-file",
         "FILE",
         "",
-        "Authorities whose certificates members must show to each other, as PEM; without it, \
-         anybody is taken for a member",
+        "CA certificates that must have issued the members' certificates, as PEM; without it, \
+         any host can act as a member",
     ),
     switch(
         "peer-client-cert-auth",
-        "Require that members show a certificate; needs --peer-trusted-ca-file",
+        "Require certificates of calling members; requires --peer-trusted-ca-file",
     ),
     value(
         "peer-cert-allowed-cn",
         "NAMES",
         "",
-        "Take only those for members whose certificate has one of these common names, separated \
-         by commas",
+        "Accept only members whose certificate has one of these common names, separated by commas",
     ),
     value(
         "peer-cert-allowed-hostname",
         "NAMES",
         "",
-        "Take only those for members whose certificate is for one of these hosts, separated by \
-         commas",
+        "Accept only members whose certificate is for one of these hosts, separated by commas",
     ),
     switch(
         "peer-skip-client-san-verification",
-        "Let members call from addresses that their certificates are not for",
+        "Accept members that connect from addresses that their certificates are not for",
     ),
 ];
