@@ -1,4 +1,4 @@
-//! The log: one line for each event, in the form of etcd's.
+//! The log: one line per event, in etcd's format.
 
 mod output;
 mod refusals;
@@ -29,17 +29,17 @@ use output::Output;
 use refusals::Refusals;
 pub(crate) use seldom::Seldom;
 
-/// Targets of this program begin with this; others are heard only in an emergency.
+/// Prefix of this program's log targets. Of other targets, only errors are logged by default.
 const OUR_TARGETS: &str = "quorate";
-/// How long the end of the process waits for those who read the log.
+/// How long the end of the process waits for slow log outputs.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// The form of a line.
+/// The format of a line.
 struct Line {
     is_json: bool,
 }
 
-/// The fields of an event; the message apart.
+/// The message of an event, and its other fields.
 #[derive(Default)]
 struct Fields {
     message: String,
@@ -130,7 +130,7 @@ impl Line {
     }
 }
 
-/// Everything that the log is written to.
+/// All outputs of the log. Clones share them.
 #[derive(Clone)]
 struct Outputs(Arc<[Output]>);
 
@@ -138,7 +138,7 @@ impl Outputs {
     fn open(logging: &Logging) -> Result<Self, String> {
         let is_json = logging.is_json;
         let open = |output: &LogOutput| {
-            Output::new(open(output)?, move |lines| told_of_drops(is_json, lines))
+            Output::new(open(output)?, move |lines| drops_line(is_json, lines))
                 .map_err(|error| format!("cannot start a thread for the log: {error}"))
         };
         Ok(Self(logging.outputs.iter().map(open).collect::<Result<_, _>>()?))
@@ -174,7 +174,8 @@ impl<'a> MakeWriter<'a> for Outputs {
 }
 
 fn open(output: &LogOutput) -> Result<Box<dyn Write + Send>, String> {
-    // A handle of its own: whoever else writes to it would wait for the library's lock.
+    // A file descriptor of its own, because the standard library locks its handle while it writes:
+    // a blocked log would block every other writer.
     let standard = |handle: BorrowedFd<'_>| match handle.try_clone_to_owned() {
         Ok(handle) => Ok(Box::new(File::from(handle)) as Box<dyn Write + Send>),
         Err(error) => Err(format!("--log-outputs: cannot open {output:?}: {error}")),
@@ -194,41 +195,42 @@ fn open(output: &LogOutput) -> Result<Box<dyn Write + Send>, String> {
     }
 }
 
-/// The line that tells of lines that were dropped.
-fn told_of_drops(is_json: bool, lines: u64) -> String {
-    let message = "lines of the log were dropped, because its reader did not keep up".to_owned();
+/// The line that reports how many lines were dropped.
+fn drops_line(is_json: bool, lines: u64) -> String {
+    let message = "log lines were dropped, because the output did not keep up".to_owned();
     let fields = Map::from_iter([("lines".to_owned(), lines.into())]);
-    let told = Line { is_json }.text(Level::WARN, module_path!(), Fields { message, fields });
-    told.unwrap_or_default()
+    let line = Line { is_json }.text(Level::WARN, module_path!(), Fields { message, fields });
+    line.unwrap_or_default()
 }
 
-/// What the process logs to, once it does.
+/// The outputs, once logging has started.
 static STARTED: OnceLock<Outputs> = OnceLock::new();
 
-/// Waits until what was logged is written, but not for long: before the process ends.
+/// Waits until all logged lines are written, but at most [`FLUSH_LIMIT`]. Called before the process
+/// ends.
 pub(crate) fn flush() {
     if let Some(outputs) = STARTED.get() {
         outputs.flush(FLUSH_LIMIT);
     }
 }
 
-/// Begins to log, for the rest of the process's life. From here on a panic is logged too.
+/// Starts logging for the rest of the process's life. Panics are logged from then on, too.
 ///
 /// # Errors
-/// An output that cannot be opened.
+/// An output cannot be opened.
 pub(crate) fn start(logging: &Logging) -> Result<(), String> {
     let outputs = Outputs::open(logging)?;
     let outputs = STARTED.get_or_init(|| outputs).clone();
     let layer = tracing_subscriber::fmt::layer()
         .event_format(Line { is_json: logging.is_json })
         .with_writer(outputs.clone());
-    // The second hears what the first must not say as it is.
+    // The second layer receives the library events that the first one does not log as they are.
     let refusals = (logging.level >= Level::WARN).then(|| {
         let concerns = filter_fn(Refusals::concerns).with_max_level_hint(Level::DEBUG);
         Refusals::new(logging.is_json, outputs).with_filter(concerns)
     });
-    // Libraries warn of what is business as usual here, such as a member that cannot be reached;
-    // where it changes something, we say so ourselves.
+    // Libraries warn about events that are normal here, such as an unreachable member. Where such
+    // an event matters, this program logs it itself.
     let others = match logging.level {
         Level::DEBUG | Level::TRACE => Level::WARN,
         level => level.min(Level::ERROR),
@@ -237,8 +239,8 @@ pub(crate) fn start(logging: &Logging) -> Result<(), String> {
     tracing_subscriber::registry().with(layer.with_filter(filter)).with(refusals).init();
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
-        let what = panic.payload_as_str().unwrap_or("no reason given");
-        tracing::error!(at, "a fault of the program: {what}");
+        let reason = panic.payload_as_str().unwrap_or("no reason given");
+        tracing::error!(at, "a fault of the program: {reason}");
         flush();
     }));
     Ok(())

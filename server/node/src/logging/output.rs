@@ -1,6 +1,6 @@
-//! Where lines go: each output has a bounded queue and a thread of its own, so that an output
-//! that takes no more lines stops nothing but itself. Lines for which there is no room are dropped
-//! and counted; the output says how many as soon as it takes lines again.
+//! The outputs of the log. Each output has a bounded queue and its own thread, so that a blocked
+//! output blocks nothing else. Lines that do not fit into the queue are dropped and counted; their
+//! number is written as soon as the output takes lines again.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -10,15 +10,15 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use quorate_core::planted::{self, Mistake};
 
-/// Bytes of the lines that wait for one output; as many more can be being written.
+/// Largest queue of one output, in bytes. As many bytes again can be in the write in progress.
 const BYTES_MAX: usize = 512 << 10;
 
-/// What waits for the thread that writes.
+/// The queue of the writing thread.
 #[derive(Default)]
 struct State {
     lines: VecDeque<Vec<u8>>,
-    /// Bytes of the lines. Those that are being written do not count: the last words of a process
-    /// find room when somebody begins to read.
+    /// Bytes of `lines`. The write in progress does not count, so that the last lines of a process
+    /// find room once a reader begins to read.
     bytes: usize,
     dropped: u64,
     is_writing: bool,
@@ -37,27 +37,28 @@ struct Queue {
     emptied: Condvar,
 }
 
-/// One place that lines go to.
+/// One output of the log. Clones share it.
 #[derive(Clone)]
 pub(super) struct Output(Arc<Queue>);
 
 impl Output {
-    /// Begins to write to `target`. `tell` makes the line that says how many were dropped.
+    /// Starts a thread that writes to `target`. `drops_line` formats the line that reports the
+    /// number of dropped lines.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// The thread cannot be started.
     pub(super) fn new(
         target: Box<dyn Write + Send>,
-        tell: impl Fn(u64) -> String + Send + 'static,
+        drops_line: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let writer = queue.clone();
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || writer.run(target, &tell))?;
+        thread.spawn(move || writer.run(target, &drops_line))?;
         Ok(Self(queue))
     }
 
-    /// Takes a line and returns at once.
+    /// Queues a line, or drops and counts it if the queue is full. Never blocks.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.0.state.lock();
         if state.bytes + line.len() > BYTES_MAX {
@@ -84,17 +85,17 @@ impl Output {
 }
 
 impl Queue {
-    fn run(&self, mut target: Box<dyn Write + Send>, tell: &dyn Fn(u64) -> String) {
-        // Lines that are lost without a word so far.
-        let mut untold = 0;
+    fn run(&self, mut target: Box<dyn Write + Send>, drops_line: &dyn Fn(u64) -> String) {
+        // Lost lines that have not been reported.
+        let mut unreported = 0;
         loop {
             let (batch, lines) = self.next();
             if target.write_all(&batch).is_err() {
-                untold += lines;
+                unreported += lines;
             }
-            untold += std::mem::take(&mut self.state.lock().dropped);
-            if untold > 0 && target.write_all(tell(untold).as_bytes()).is_ok() {
-                untold = 0;
+            unreported += std::mem::take(&mut self.state.lock().dropped);
+            if unreported > 0 && target.write_all(drops_line(unreported).as_bytes()).is_ok() {
+                unreported = 0;
             }
             target.flush().ok();
             let mut state = self.state.lock();
@@ -103,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines; returns them in one piece, and how many they are.
+    /// Waits for lines; returns all queued ones as one batch, and their number.
     fn next(&self) -> (Vec<u8>, u64) {
         let mut state = self.state.lock();
         while !state.has_work() {
@@ -129,16 +130,16 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_takes_nothing_stops_nobody() {
+    fn a_blocked_output_does_not_block_its_writers() {
         let (mut reader, writer) = io::pipe().unwrap();
         let output = Output::new(Box::new(writer), |lines| format!("{lines} lost\n")).unwrap();
         let line = [b'a'; 1023].iter().chain(b"\n").copied().collect::<Vec<u8>>();
-        // A queue and a pipe, and as much again.
+        // More than a queue, a write in progress and a pipe can hold.
         let pushed = 3000;
         for _ in 0..pushed {
             output.push(&line);
         }
-        // Nobody has read yet, and nobody waits for ever.
+        // Nothing has been read yet, and the flush still returns at its deadline.
         output.flush(Instant::now() + Duration::from_millis(1));
         let reading = std::thread::spawn(move || {
             let mut all = Vec::new();
@@ -151,7 +152,7 @@ mod tests {
         });
         output.flush(soon());
         let (text, _reader) = reading.join().unwrap();
-        let whole = text.lines().filter(|said| said.len() == 1023).count();
+        let whole = text.lines().filter(|line| line.len() == 1023).count();
         let lost: usize = text.lines().last().unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!(lost > 0);
         assert_eq!(whole + lost, pushed, "every line is written or counted");
@@ -164,8 +165,8 @@ mod tests {
         output.push(b"one\n");
         output.push(b"two\n");
         output.flush(soon());
-        let mut said = [0; 8];
-        reader.read_exact(&mut said).unwrap();
-        assert_eq!(&said, b"one\ntwo\n");
+        let mut written = [0; 8];
+        reader.read_exact(&mut written).unwrap();
+        assert_eq!(&written, b"one\ntwo\n");
     }
 }

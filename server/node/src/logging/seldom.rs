@@ -1,13 +1,13 @@
-//! What is said once in a while, however often it happens.
+//! A rate limit for log lines.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Lets one through, and then none for a while.
+/// Allows one event, and then none until `pause` has passed.
 pub(crate) struct Seldom {
     pause: Duration,
-    /// When the last one came through, and how many have not since.
+    /// Time of the last allowed event, and the number of suppressed ones since.
     state: Mutex<(Option<Instant>, u64)>,
 }
 
@@ -16,16 +16,16 @@ impl Seldom {
         Self { pause, state: Mutex::new((None, 0)) }
     }
 
-    /// Whether one may be said now; if so, how many were not since the last one was.
+    /// If the event is allowed, the number of events suppressed since the last allowed one.
     pub(crate) fn allows(&self) -> Option<u64> {
         let mut state = self.state.lock();
-        let (last, unsaid) = &mut *state;
+        let (last, suppressed) = &mut *state;
         if last.is_some_and(|last| last.elapsed() < self.pause) {
-            *unsaid += 1;
+            *suppressed += 1;
             return None;
         }
         *last = Some(Instant::now());
-        Some(std::mem::take(unsaid))
+        Some(std::mem::take(suppressed))
     }
 }
 
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_others_are_counted() {
+    fn suppressed_events_are_counted() {
         let never_again = Seldom::new(Duration::MAX);
         assert_eq!([(); 3].map(|()| never_again.allows()), [Some(0), None, None]);
         let always = Seldom::new(Duration::ZERO);

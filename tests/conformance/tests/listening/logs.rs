@@ -64,7 +64,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     assert!(http::get(&server.address(), "/version").is_some(), "clients are served");
     // It is said how much is missing, as soon as somebody reads again.
     let mut said = String::new();
-    read_until(&mut reader, &mut said, "lines of the log were dropped");
+    read_until(&mut reader, &mut said, "log lines were dropped");
     assert!(said.contains("rejected a connection"));
     // The last words come out.
     server.signal(rustix::process::Signal::TERM);
