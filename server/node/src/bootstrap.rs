@@ -1,17 +1,18 @@
-//! How this member comes to its cluster: by itself, once its data directory says who it is; before,
-//! as the flags say.
+//! Bootstrap: determines the identity of this member and its cluster. A data directory that was
+//! used before contains the identity; otherwise it comes from the flags.
 //!
 //! ```text
-//!   data directory used before? --yes--> it says who this member is
+//!   data directory used before? --yes--> read the identity from it
 //!        | no
-//!   cluster exists? --yes--> ask its members who this one is; wait for their leader
+//!   cluster exists? --yes--> ask its members for this member's id
 //!        | no
-//!   found it with those in the flags, in the DNS, or at a discovery service
+//!   found it with the members in the flags, in the DNS, or at a discovery service
 //! ```
 //!
-//! A member that lost its data directory must not come back as who it was: it may have voted, and
-//! its copy of the log may have been counted. Ids follow from the flags, so that it would take the
-//! same; the others, who remember it, tell.
+//! A member that lost its data directory must not come back under its old id: it may have voted,
+//! and entries in its log may count as committed. Ids are computed from the flags, so the member
+//! would take its old id again. Therefore it asks the other members first, and they remember the
+//! id.
 
 mod ask;
 mod founders;
@@ -33,57 +34,55 @@ use crate::tls::TlsError;
 use founders::{ByName, cluster_id, founder_id};
 use registry::RegistryError;
 
-/// Why a member cannot come to its cluster as the flags say. Each text names the way out.
+/// The member cannot found or join its cluster as the flags ask for. Each text names the fix.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootstrapError {
     #[error("--initial-cluster does not name this member, {name:?} (--name)")]
     Missing { name: String },
-    #[error(
-        "--initial-cluster: the initial cluster has duplicate url {url}; each member needs its own"
-    )]
+    #[error("--initial-cluster: the initial cluster has duplicate url {url}; URLs must be unique")]
     Duplicate { url: String },
     #[error(
         "--initial-cluster gives {name:?} the URLs {given}, but --initial-advertise-peer-urls \
-         says {advertised}; make them the same"
+         is {advertised}; make them equal"
     )]
     Mismatch { name: String, given: String, advertised: String },
     #[error("{problem}")]
     Resolve { problem: String },
     #[error(
-        "member {member_id:x} has already been bootstrapped: the cluster runs and knows it with \
-         another data directory, whose data it relies on. If that is lost, remove the member \
-         (etcdctl member remove {member_id:x}), add it again (etcdctl member add {name} \
-         --peer-urls={peer_urls}) and start it with --initial-cluster-state=existing"
+        "member {member_id:x} has already been bootstrapped: the running cluster knows this member \
+         with another data directory and relies on the data there. If that directory is lost, \
+         remove the member (etcdctl member remove {member_id:x}), add it again (etcdctl member add \
+         {name} --peer-urls={peer_urls}) and start it with --initial-cluster-state=existing"
     )]
     AlreadyRan { member_id: u64, name: String, peer_urls: String },
     #[error(
-        "member {member_id:x} was removed from the cluster, as {url} says, and cannot come back as \
-         who it was: add it again (etcdctl member add) and start it with \
+        "member {member_id:x} was removed from the cluster, according to {url}, and its id cannot \
+         be used again: add the member again (etcdctl member add) and start it with \
          --initial-cluster-state=existing"
     )]
     Removed { member_id: u64, url: String },
     #[error(
-        "cluster ID mismatch: {url} belongs to cluster {theirs:x}, the flags make {cluster_id:x}; \
-         all founders need the same --initial-cluster and --initial-cluster-token, and none of \
-         them a data directory of another cluster"
+        "cluster ID mismatch: {url} belongs to cluster {theirs:x}, but the flags result in \
+         {cluster_id:x}; all founders need the same --initial-cluster and --initial-cluster-token, \
+         and none of them may have the data directory of another cluster"
     )]
     OtherCluster { url: String, theirs: u64, cluster_id: u64 },
     #[error(
-        "--initial-cluster names no other member that could be asked about the cluster; add one, \
+        "--initial-cluster names no other member to ask about the existing cluster; add one, \
          or found a cluster with --initial-cluster-state=new"
     )]
     NobodyToAsk,
     #[error(
         "cannot fetch cluster info from peer urls: {url}: {problem}; --initial-cluster must have \
-         peer URLs of members of Quorate that run"
+         the peer URLs of running Quorate members"
     )]
     Silence { url: String, problem: String },
     #[error(
-        "the members are not those of --initial-cluster, as {url} says: {problem}; name all \
-         members that etcdctl member list shows, this one among them"
+        "the members of the cluster, according to {url}, are not those of --initial-cluster: \
+         {problem}; name all members that etcdctl member list shows, including this one"
     )]
     NotTheSame { url: String, problem: String },
-    #[error("--discovery-endpoints is of no use to join a cluster that exists")]
+    #[error("--discovery-endpoints cannot be used to join an existing cluster")]
     RegistryOfExisting,
     #[error("cannot find the members in the SRV records of {domain}: {problem}")]
     Srv { domain: String, problem: String },
@@ -95,12 +94,13 @@ pub(crate) enum BootstrapError {
     DataDir(#[from] DataDirError),
 }
 
-/// Who this member is. A data directory that was never used is marked as this member's; one that
-/// was used says by itself, whatever the flags say. The origin that is returned besides is of no
-/// meaning once the raft log exists, unless this member is forced to be the only one.
+/// Determines the identity of this member. A data directory that was used before contains it, and
+/// the flags are ignored; otherwise the identity is written to the directory. The returned origin
+/// has an effect only until the raft log exists, unless this member is forced to be the only one.
 ///
 /// # Errors
-/// Contradictions between the flags and what others say; a data directory that cannot be written.
+/// The flags contradict each other or the answers of other members, or the data directory cannot
+/// be written.
 pub(crate) async fn identify(
     data_dir: &mut DataDir,
     founding: &Founding,
@@ -110,42 +110,44 @@ pub(crate) async fn identify(
         return return_to(data_dir, identity, founding);
     }
     if founding.is_forced {
-        tracing::warn!("--force-new-cluster is of no meaning: the data directory is empty");
+        tracing::warn!("--force-new-cluster is ignored: the data directory is empty");
     }
-    let (cluster_id, member_id, founders, others) = match founding.is_existing {
-        true => join(founding, &dial).await?,
-        false => found(founding, &dial).await?,
+    let (cluster_id, member_id, founders, others) = if founding.is_existing {
+        join(founding, &dial).await?
+    } else {
+        found(founding, &dial).await?
     };
     let identity = Identity { cluster_id, member_id, incarnation: incarnation(0, rand::random()) };
     data_dir.set_identity(identity, founders)?;
     Ok((identity, origin(data_dir.founders(), others)))
 }
 
-/// A member that is who it was.
+/// The identity of a member that restarts with its data directory.
 fn return_to(
     data_dir: &mut DataDir,
     mut identity: Identity,
     founding: &Founding,
 ) -> Result<(Identity, Origin), BootstrapError> {
     if matches!(founding.source, Source::Registry(_)) {
-        tracing::warn!("the discovery service is not asked: this member has its cluster already");
+        tracing::warn!("--discovery-endpoints is ignored: this member already has its cluster");
     }
     if !founding.is_forced {
-        // Should its first start have ended before it heard of its cluster.
+        // Needed if the member stopped during its first start, before it heard of its cluster.
         let others = match &founding.source {
             Source::Listed(listed) => listed.iter().map(|(_, url)| url.clone()).collect(),
             Source::Srv { .. } | Source::Registry(_) => Vec::new(),
         };
         return Ok((identity, origin(data_dir.founders(), others)));
     }
-    // Those who knew it as it was must see that it goes on without them.
+    // A new generation tells the former members that this one has left them.
     let generation = generation(identity.incarnation) + 1;
     identity.incarnation = incarnation(generation, rand::random());
     data_dir.set_identity(identity, Founders::new())?;
     Ok((identity, Origin::Forced(founders::texts(&founding.peer_urls))))
 }
 
-/// How this member came to its cluster; `others` are URLs of members, if that is known.
+/// The origin of a member: a founder, if `founders` has any, or one that joined. `others` are URLs
+/// of other members, if known.
 fn origin(founders: &Founders, others: Vec<Url>) -> Origin {
     if founders.is_empty() {
         return Origin::Joined(founders::texts(&others));
@@ -156,7 +158,7 @@ fn origin(founders: &Founders, others: Vec<Url>) -> Origin {
     Origin::Founded(founders)
 }
 
-/// The members that the flags or the DNS name.
+/// The members from the flags or the DNS, by name. This member must be one of them.
 async fn named(founding: &Founding) -> Result<ByName, BootstrapError> {
     let members = match &founding.source {
         Source::Listed(listed) => founders::by_name(listed)?,
@@ -166,13 +168,15 @@ async fn named(founding: &Founding) -> Result<ByName, BootstrapError> {
         }
         Source::Registry(_) => return Err(BootstrapError::RegistryOfExisting),
     };
-    match members.contains_key(&founding.name) {
-        true => Ok(members),
-        false => Err(BootstrapError::Missing { name: founding.name.clone() }),
+    if members.contains_key(&founding.name) {
+        Ok(members)
+    } else {
+        Err(BootstrapError::Missing { name: founding.name.clone() })
     }
 }
 
-/// The ids of a cluster and of this member, all founders if it is one, and the URLs of others.
+/// The ids of the cluster and of this member; all founders if this member is one, else none; and
+/// the URLs of the other members.
 type Found = (u64, u64, Founders, Vec<Url>);
 
 /// Joins a cluster that exists.
@@ -204,13 +208,14 @@ async fn found(founding: &Founding, dial: &Arc<dyn Dial>) -> Result<Found, Boots
     };
     founders::all_differ(members.iter())?;
     let founders = founders::founders(members.iter(), token);
-    let (cluster_id, member_id) = (cluster_id(&founders), founder_id(&own, token));
+    let cluster_id = cluster_id(&founders);
+    let member_id = founder_id(&own, token);
     let others: Vec<Url> = members.into_iter().filter(|urls| *urls != own).flatten().collect();
     ask::refuse_known(dial, &others, cluster_id, member_id).await?;
     Ok((cluster_id, member_id, founders, others))
 }
 
-/// Refuses URLs that are not those that the others are told.
+/// Refuses advertised URLs that lead to other addresses than the given ones.
 async fn check_advertised(
     name: &str,
     given: &[Url],
@@ -219,13 +224,14 @@ async fn check_advertised(
     let mut advertised = advertised.to_vec();
     advertised.sort();
     let same = resolve::are_same(given, &advertised).await;
-    match same.map_err(|problem| BootstrapError::Resolve { problem })? {
-        true => Ok(()),
-        false => Err(BootstrapError::Mismatch {
+    if same.map_err(|problem| BootstrapError::Resolve { problem })? {
+        Ok(())
+    } else {
+        Err(BootstrapError::Mismatch {
             name: name.to_owned(),
             given: founders::texts(given).join(","),
             advertised: founders::texts(&advertised).join(","),
-        }),
+        })
     }
 }
 

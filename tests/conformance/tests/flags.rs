@@ -194,7 +194,7 @@ fn clusters_that_cannot_be_founded() {
     let home = TempDir::new().unwrap();
     for (flags, parts) in [
         (&["--initial-cluster=other=http://127.0.0.1:1"][..], &["--initial-cluster", "m1"][..]),
-        (&["--initial-cluster=m1=http://127.0.0.1:1"], &["--initial-advertise-peer-urls", "same"]),
+        (&["--initial-cluster=m1=http://127.0.0.1:1"], &["--initial-advertise-peer-urls", "equal"]),
         (&["--initial-cluster-state=existing"], &["--initial-cluster-state", "new"]),
     ] {
         let mut server = Server::in_folder(&program::quorate(), &home.path().join("server"), flags);

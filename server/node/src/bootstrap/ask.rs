@@ -1,4 +1,4 @@
-//! Asking those who may be there already.
+//! Asks the members that may be running already about the cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,42 +11,43 @@ use super::founders::ByName;
 use super::resolve::are_same;
 use crate::config::url::Url;
 
-/// How long a founder may take to answer. Longer than etcd's second: who is missed here would be
-/// founded anew beside a cluster that knows better, and could not do anything.
+/// Time limit for the answer of a founder. It is longer than etcd's second: if the answer of a
+/// running member is missed, this member founds a cluster beside the running one and cannot do
+/// anything there.
 const FOUNDER_WITHIN: Duration = Duration::from_secs(3);
-/// How long a member of a cluster that is to be joined may take, as in etcd.
+/// Time limit for the answer of a member of an existing cluster, as in etcd.
 const MEMBER_WITHIN: Duration = Duration::from_secs(10);
-/// How long the members are asked before a refusal or no answer at all counts.
+/// Time during which the members are asked again after refusals and failures.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
-/// Pause before they are asked again.
+/// Pause before the members are asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What each of those at these URLs says.
+/// Asks the members at these URLs concurrently; returns the answer of each.
 async fn ask(
     dial: &Arc<dyn Dial>,
     urls: &[Url],
     within: Duration,
 ) -> Vec<(String, Result<Description, String>)> {
-    let asked = urls.iter().map(async |url| {
+    let answers = urls.iter().map(async |url| {
         let url = url.to_string();
-        let said = describe(dial.clone(), &url, within).await;
-        (url, said)
+        let answer = describe(dial.clone(), &url, within).await;
+        (url, answer)
     });
-    join_all(asked).await
+    join_all(answers).await
 }
 
-/// Refuses to found a cluster that runs already and knows this member, or to found it together with
-/// members of another one. `others` are the URLs of the other founders.
+/// Refuses to found a cluster that runs already and knows this member, or whose founders belong to
+/// another cluster. `others` are the URLs of the other founders.
 pub(super) async fn refuse_known(
     dial: &Arc<dyn Dial>,
     others: &[Url],
     cluster_id: u64,
     member_id: u64,
 ) -> Result<(), BootstrapError> {
-    for (url, said) in ask(dial, others, FOUNDER_WITHIN).await {
-        match said {
+    for (url, answer) in ask(dial, others, FOUNDER_WITHIN).await {
+        match answer {
             Ok(description) => refuse(&url, &description, cluster_id, member_id)?,
-            // It will be started as well.
+            // The other founder will probably be started, too.
             Err(problem) => tracing::debug!(url, problem, "a founder does not answer yet"),
         }
     }
@@ -75,11 +76,11 @@ fn refuse(
     }
 }
 
-/// Finds this member, of this name, among the members of a cluster that runs: returns the ids of
-/// the cluster and of the member. `given` are all members as the flags say.
+/// Finds the member `name` among the members of a running cluster. Returns the ids of the cluster
+/// and of the member. `given` are all members according to the flags.
 ///
 /// # Errors
-/// Nobody answers, or who answers knows of other members than the flags.
+/// No member answers, or the members of the cluster are not those in the flags.
 pub(super) async fn find_existing(
     dial: &Arc<dyn Dial>,
     given: &ByName,
@@ -93,10 +94,11 @@ pub(super) async fn find_existing(
     let since = tokio::time::Instant::now();
     loop {
         let mut refused = None;
-        for (url, said) in ask(dial, &urls, MEMBER_WITHIN).await {
-            let refusal = match said {
+        for (url, answer) in ask(dial, &urls, MEMBER_WITHIN).await {
+            let refusal = match answer {
                 Ok(description) => match find_me(&url, &description, given, name).await {
-                    // Who leads knows of every change; who lags behind may still come to know.
+                    // The leader's refusal is final, because the leader knows of every change of
+                    // the members. A follower may lag behind, so it is asked again.
                     Err(refusal) if description.leads => return Err(refusal),
                     Err(refusal) => refusal,
                     Ok(member_id) => return Ok((description.cluster_id, member_id)),
@@ -106,7 +108,7 @@ pub(super) async fn find_existing(
                     BootstrapError::Silence { url, problem }
                 }
             };
-            // What somebody says is worth more than that somebody says nothing.
+            // A refusal says more than a missing answer, so it replaces one.
             if matches!(refused, None | Some(BootstrapError::Silence { .. })) {
                 refused = Some(refusal);
             }
@@ -118,7 +120,7 @@ pub(super) async fn find_existing(
     }
 }
 
-/// The id of this member, if the members are those that the flags say and this one is new.
+/// The id of this member, if the members are those in the flags and this member has never run.
 async fn find_me(
     url: &str,
     description: &Description,
@@ -127,13 +129,15 @@ async fn find_me(
 ) -> Result<u64, BootstrapError> {
     let differs = |problem: String| BootstrapError::NotTheSame { url: url.to_owned(), problem };
     if description.members.len() != given.len() {
-        let (known, given) = (description.members.len(), given.len());
+        let known = description.members.len();
+        let given = given.len();
         let text = format!("the cluster has {known} members, --initial-cluster names {given}");
         return Err(differs(format!("member count is unequal: {text}")));
     }
     let mut found = None;
     for member in &description.members {
-        let (id, text) = (member.id, member.peer_urls.join(","));
+        let id = member.id;
+        let text = member.peer_urls.join(",");
         let urls = Url::parse_list(&text).map_err(|problems| differs(problems.join("; ")))?;
         let mut same = None;
         for (other, others) in given {

@@ -1,8 +1,8 @@
 //! The founders of a cluster, and the ids that follow from them.
 //!
-//! All founders must know all ids before they can speak to each other, so ids follow from what all
-//! of them were told; as etcd does it. Members that are added later get ids that no other member
-//! ever had.
+//! All founders must know all ids before they can call each other. So the ids are computed from the
+//! flags that all of them share, as in etcd. Members that are added later get ids that no other
+//! member has ever had.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use sha1::{Digest, Sha1};
 use super::BootstrapError;
 use crate::config::url::Url;
 
-/// Members by name, each with its URLs in order.
+/// Members by name, each with its URLs, sorted.
 pub(super) type ByName = BTreeMap<String, Vec<Url>>;
 
 fn first_8_bytes(bytes: &[u8]) -> u64 {
@@ -25,12 +25,12 @@ pub(super) fn texts(urls: &[Url]) -> Vec<String> {
     urls.iter().map(ToString::to_string).collect()
 }
 
-/// The id of a founder with these URLs, which must be in order.
+/// The id of a founder with these URLs, which must be sorted.
 pub(super) fn founder_id(peer_urls: &[Url], token: &str) -> u64 {
     first_8_bytes(format!("{}{token}", texts(peer_urls).concat()).as_bytes())
 }
 
-/// The id of the cluster that these members found.
+/// The id of the cluster with these founders.
 pub(super) fn cluster_id(founders: &Founders) -> u64 {
     first_8_bytes(&founders.keys().copied().flat_map(u64::to_be_bytes).collect::<Vec<u8>>())
 }
@@ -40,10 +40,10 @@ pub(super) fn founders<'a>(members: impl Iterator<Item = &'a Vec<Url>>, token: &
     members.map(|urls| (founder_id(urls, token), texts(urls))).collect()
 }
 
-/// Members by name.
+/// Groups members by name.
 ///
 /// # Errors
-/// A URL that two members have, or one twice.
+/// A URL occurs twice.
 pub(super) fn by_name(listed: &[(String, Url)]) -> Result<ByName, BootstrapError> {
     let mut members = ByName::new();
     for (name, url) in listed {
@@ -54,7 +54,7 @@ pub(super) fn by_name(listed: &[(String, Url)]) -> Result<ByName, BootstrapError
     Ok(members)
 }
 
-/// Refuses a URL that two members have, or one twice.
+/// Refuses a URL that occurs twice, in two members or in one.
 pub(super) fn all_differ<'a>(
     members: impl Iterator<Item = &'a Vec<Url>>,
 ) -> Result<(), BootstrapError> {

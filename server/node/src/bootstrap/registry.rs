@@ -1,15 +1,15 @@
-//! Meeting the other founders at a discovery service.
+//! Finds the other founders by a discovery service.
 //!
-//! The service is an etcd or Quorate cluster that serves other clusters to find together. Whoever
-//! founds one with it puts their number under a token; each founder registers itself there and
-//! waits until enough have:
+//! The service is an etcd or Quorate cluster where the founders of another cluster register. The
+//! operator chooses a token and puts the number of founders under it. Each founder registers itself
+//! under the token and waits until enough founders have registered:
 //!
 //! ```text
 //!   /_etcd/registry/TOKEN/_config/size         3
 //!   /_etcd/registry/TOKEN/members/ID           NAME=URL,NAME=URL
 //! ```
 //!
-//! Those who were there first found the cluster. The keys and the rules are etcd's.
+//! The first members to register found the cluster. The keys and the rules are etcd's.
 
 mod client;
 mod roll;
@@ -22,21 +22,21 @@ use crate::config::url::Url;
 use client::Client;
 use roll::Roll;
 
-/// Under this, all clusters have their keys.
+/// Prefix of the keys of all clusters.
 const PREFIX: &str = "/_etcd/registry";
-/// The pause before the service is asked again doubles with each failure, this often at most.
+/// Limit of the pause between retries, which doubles with each failure: 2^8 seconds.
 const DOUBLINGS_MAX: u32 = 8;
 
-/// Why there is no cluster for this member.
+/// The discovery service has no cluster for this member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RegistryError {
     #[error("discovery: size key not found; put the number of founders into {key}")]
     SizeNotFound { key: String },
-    #[error("discovery: size key is bad: {key} holds {value:?}, which is no number of founders")]
+    #[error("discovery: size key is bad: {key} has {value:?}; put the number of founders into it")]
     BadSize { key: String, value: String },
     #[error(
-        "discovery: cluster is full: {size} others have registered before; do not reuse a token, \
-         generate a new one for a new cluster"
+        "discovery: cluster is full: {size} other members have registered before; a new cluster \
+         needs a new token"
     )]
     Full { size: usize },
     #[error("discovery: invalid peer URL: {problem}")]
@@ -51,7 +51,7 @@ struct Keys {
 
 impl Keys {
     fn new(token: &str) -> Self {
-        // As etcd joins them: a token may have slashes around it.
+        // As in etcd, slashes around the token are ignored.
         let token = token.trim_matches('/');
         Self {
             size: format!("{PREFIX}/{token}/_config/size"),
@@ -64,7 +64,7 @@ impl Keys {
     }
 }
 
-/// Doubles from failure to failure.
+/// The number of failures so far. The pause between retries doubles with each.
 #[derive(Default)]
 struct Backoff(u32);
 
@@ -78,18 +78,18 @@ impl Backoff {
     }
 }
 
-/// A founder at the service.
+/// A founder that uses the service.
 struct Founder<'a> {
     client: Client<'a>,
     keys: Keys,
     id: u64,
 }
 
-/// Registers this member, of this id and with these URLs, and waits until all founders have.
-/// Returns the URLs of each founder.
+/// Registers this member and waits until all founders have registered. Returns the URLs of each
+/// founder. Retries while the service cannot be reached.
 ///
 /// # Errors
-/// What makes waiting pointless. While the service cannot be reached, it is tried again.
+/// The registrations are invalid, or the cluster is full: waiting would not help.
 pub(super) async fn join(
     registry: &Registry,
     id: u64,
@@ -99,23 +99,24 @@ pub(super) async fn join(
     let members: Vec<String> = peer_urls.iter().map(|url| format!("{name}={url}")).collect();
     let client = Client::new(registry)?;
     let mut founder = Founder { client, keys: Keys::new(&registry.token), id };
-    // Who comes too late must not even register.
+    // A member that is too late must not even register.
     founder.check().await?;
     founder.register(&members.join(",")).await;
     Ok(founder.wait().await?)
 }
 
 impl Founder<'_> {
-    /// The founders so far, how many there are to be, and the revision at which that was so.
+    /// The founders so far, the number of founders of the cluster, and the revision of the read.
     async fn check(&mut self) -> Result<(Roll, usize, i64), RegistryError> {
         let mut backoff = Backoff::default();
         loop {
             match self.look().await {
                 Ok((size, roll, revision)) => {
                     let size = self.read_size(size)?;
-                    return match roll.has_room(&self.keys.member(self.id), size) {
-                        true => Ok((roll, size, revision)),
-                        false => Err(RegistryError::Full { size }),
+                    return if roll.has_room(&self.keys.member(self.id), size) {
+                        Ok((roll, size, revision))
+                    } else {
+                        Err(RegistryError::Full { size })
                     };
                 }
                 Err(failed) => backoff.wait(&failed).await,
@@ -123,7 +124,7 @@ impl Founder<'_> {
         }
     }
 
-    /// What the service says, not judged.
+    /// Reads the unparsed size, the registrations and the revision.
     async fn look(&mut self) -> Result<(Option<String>, Roll, i64), tonic::Status> {
         let size = self.client.get(&self.keys.size, false).await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -168,7 +169,7 @@ impl Founder<'_> {
         }
     }
 
-    /// Adds who registers behind `revision`, until there are enough.
+    /// Watches for registrations after `revision` and adds them until there are enough.
     async fn follow(
         &mut self,
         roll: &mut Roll,

@@ -1,4 +1,4 @@
-//! Whether two URLs lead to the same place.
+//! Compares URLs by the addresses that their hosts resolve to.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::config::url::{Scheme, Url};
 
-/// How long names are tried to be resolved, as in etcd: a name may be made known only a moment
-/// after the member that has it.
+/// Time during which resolving a name is retried, as in etcd: the DNS may learn a member's name
+/// only a moment after the member starts.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(30);
 /// Pause before a name is tried again, as in etcd.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The addresses to which a URL leads; none for a socket in the file system.
+/// The addresses that a URL's host resolves to; none for a Unix socket. Retries for
+/// [`RESOLVE_WITHIN`].
 ///
 /// # Errors
-/// Why its name cannot be resolved.
+/// The host cannot be resolved.
 pub(super) async fn addresses(url: &Url) -> Result<BTreeSet<SocketAddr>, String> {
     if matches!(url.scheme, Scheme::Unix | Scheme::Unixs) {
         return Ok(BTreeSet::new());
@@ -28,7 +29,7 @@ pub(super) async fn addresses(url: &Url) -> Result<BTreeSet<SocketAddr>, String>
                 if !found.is_empty() {
                     return Ok(found);
                 }
-                "it has no address".to_owned()
+                "the name has no address".to_owned()
             }
             Err(error) => error.to_string(),
         };
@@ -40,11 +41,11 @@ pub(super) async fn addresses(url: &Url) -> Result<BTreeSet<SocketAddr>, String>
     }
 }
 
-/// Whether two lists of URLs, both in order, lead to the same places: they are the same, or their
-/// names resolve to the same addresses.
+/// Whether two lists of URLs are the same: each URL of one list equals a URL of the other, or has
+/// the same scheme and port and a common address.
 ///
 /// # Errors
-/// Why a name cannot be resolved.
+/// A host cannot be resolved.
 pub(super) async fn are_same(a: &[Url], b: &[Url]) -> Result<bool, String> {
     if a.len() != b.len() {
         return Ok(false);
@@ -57,10 +58,10 @@ pub(super) async fn are_same(a: &[Url], b: &[Url]) -> Result<bool, String> {
     Ok(others.is_empty())
 }
 
-/// Where the URL is that leads to the same place as `url`.
+/// The index of the URL that leads to the same address as `url`.
 async fn position(url: &Url, others: &[&Url]) -> Result<Option<usize>, String> {
     for (at, other) in others.iter().enumerate() {
-        // Nothing is looked up for what cannot be the same.
+        // URLs that differ in scheme or port cannot be the same, so their hosts are not resolved.
         let port = |url: &Url| url.authority().rsplit_once(':').map(|(_, port)| port.to_owned());
         if url.scheme != other.scheme || port(url) != port(other) {
             continue;
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_compared_by_what_they_resolve_to() {
+    async fn hosts_are_compared_by_their_addresses() {
         let same = async |a, b| are_same(&list(a), &list(b)).await;
         assert_eq!(same("http://localhost:1", "http://127.0.0.1:1").await, Ok(true));
         assert_eq!(

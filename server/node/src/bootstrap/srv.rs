@@ -1,4 +1,4 @@
-//! Founders in the SRV records of a domain.
+//! Finds the members of a cluster in the SRV records of a domain.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,18 +10,18 @@ use super::BootstrapError;
 use super::resolve::addresses;
 use crate::config::url::{Scheme, Url};
 
-/// The services whose records name members, each with the scheme of the members' URLs.
+/// The services whose records list members, each with the scheme of the members' URLs.
 const SERVICES: [(&str, Scheme); 2] =
     [("etcd-server-ssl", Scheme::Https), ("etcd-server", Scheme::Http)];
 
-/// Where a record leads.
+/// The target of a record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     host: String,
     port: u16,
 }
 
-/// A member that the records name, and where it is.
+/// A member in the records, and its resolved addresses.
 struct Found {
     url: Url,
     addresses: BTreeSet<SocketAddr>,
@@ -31,12 +31,12 @@ fn failed(domain: &str, problem: String) -> BootstrapError {
     BootstrapError::Srv { domain: domain.to_owned(), problem }
 }
 
-/// All members in the records, by name. This one is that which has an address of `peer_urls`, and
-/// its name is `name`; the others have numbers for names.
+/// All members in the records, with their names. This member is the one that has an address of
+/// `peer_urls`; its name is `name`. The names of the other members are numbers.
 ///
 /// # Errors
-/// There are no records, this member is not in them, or a host in them cannot be resolved: members
-/// that take different founders for those of the cluster would never come together.
+/// There are no records, this member is not in them, or a host in them cannot be resolved. A host
+/// must not be skipped, because members with different lists of founders never form a cluster.
 pub(super) async fn find(
     domain: &str,
     suffix: &str,
@@ -50,9 +50,11 @@ pub(super) async fn find(
     }
     let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
     let resolver = resolver.map_err(|error| failed(error.to_string()))?;
-    let (mut found, mut problems): (Vec<Found>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut found: Vec<Found> = Vec::new();
+    let mut problems: Vec<String> = Vec::new();
     let mut services = SERVICES;
-    // Should a host be in the records of both services, it is meant as this member's own URLs are.
+    // If a host is in the records of both services, the service with the scheme of this member's
+    // own URLs wins, so it is looked up first.
     services.sort_by_key(|(_, scheme)| !mine.iter().any(|(known, _)| known == scheme));
     for (service, scheme) in services {
         let service = match suffix {
@@ -85,7 +87,7 @@ async fn look_up(resolver: &TokioResolver, service: &str) -> Result<BTreeSet<Tar
     let found = resolver.srv_lookup(service).await.map_err(|error| error.to_string())?;
     let targets = found.answers().iter().filter_map(|record| match &record.data {
         RData::SRV(srv) => {
-            // Records end names with a dot, URLs do not.
+            // Names in records end with a dot; hosts in URLs do not.
             let host = srv.target.to_utf8().trim_end_matches('.').to_owned();
             Some(Target { host, port: srv.port })
         }
@@ -106,14 +108,16 @@ fn name_all(
     mine: &[(Scheme, BTreeSet<SocketAddr>)],
     name: &str,
 ) -> Result<Vec<(String, Url)>, String> {
-    let (mut members, mut others, mut is_there) = (Vec::new(), 0..found.len(), false);
+    let mut members = Vec::new();
+    let mut others = 0..found.len();
+    let mut is_there = false;
     for Found { url, addresses } in found {
         let own = mine.iter().find(|(_, known)| !known.is_disjoint(&addresses));
         let name = match own {
             Some((scheme, _)) if *scheme != url.scheme => {
                 return Err(format!(
-                    "the records say that this member is {url}, whose scheme \
-                     --initial-advertise-peer-urls does not have"
+                    "the records have this member as {url}, whose scheme differs from that of \
+                     --initial-advertise-peer-urls"
                 ));
             }
             Some(_) => {
@@ -124,12 +128,13 @@ fn name_all(
         };
         members.push((name, url));
     }
-    match is_there {
-        true => Ok(members),
-        false => Err(format!(
-            "cannot find this member, {name:?}, in the SRV records: no host in them has an \
+    if is_there {
+        Ok(members)
+    } else {
+        Err(format!(
+            "this member, {name:?}, is not in the SRV records: none of their hosts has an \
              address of --initial-advertise-peer-urls"
-        )),
+        ))
     }
 }
 
@@ -145,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_named_and_this_one_is_known_by_its_address() {
+    fn members_get_names_and_this_one_is_found_by_its_address() {
         let mine = [(Scheme::Https, BTreeSet::from(["10.0.0.2:2380".parse().unwrap()]))];
         let records = || {
             vec![

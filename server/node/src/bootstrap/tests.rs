@@ -1,4 +1,4 @@
-//! Coming to a cluster without others who could answer.
+//! Tests bootstrap when no other member answers.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use quorate_raft::{BoxFuture, Connection};
 
 use super::*;
 
-/// Reaches nobody.
+/// A dialer that reaches no member.
 struct Alone;
 
 impl Dial for Alone {
     fn dial(&self, url: String) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> {
-        Box::pin(async move { Err(io::Error::other(format!("nobody at {url}"))) })
+        Box::pin(async move { Err(io::Error::other(format!("no member at {url}"))) })
     }
 }
 
@@ -36,7 +36,7 @@ async fn identified(
 }
 
 #[tokio::test]
-async fn a_cluster_is_founded_with_those_who_do_not_answer_yet() {
+async fn a_cluster_is_founded_before_the_other_founders_answer() {
     let home = tempfile::tempdir().unwrap();
     let mut dir = DataDir::open(home.path()).unwrap();
     let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.2:1");
@@ -66,7 +66,7 @@ async fn contradictions_are_named() {
 }
 
 #[tokio::test]
-async fn a_used_directory_says_by_itself() {
+async fn a_used_directory_contains_the_identity() {
     let home = tempfile::tempdir().unwrap();
     let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.2:1");
     let mut dir = DataDir::open(home.path()).unwrap();
@@ -81,7 +81,7 @@ async fn a_used_directory_says_by_itself() {
     forced.is_forced = true;
     let (alone, origin) = identified(&mut dir, &forced).await.unwrap();
     assert_eq!((alone.cluster_id, alone.member_id), (first.cluster_id, first.member_id));
-    // The others must not take it for the one that they knew.
+    // The former members must see a difference to the member that they knew.
     assert_ne!(alone.incarnation, first.incarnation);
     assert_eq!(origin, Origin::Forced(vec![a.to_owned()]));
     assert_eq!(dir.identity(), Some(alone));

@@ -78,9 +78,9 @@ fn founders_meet(service: &Path) {
     expected.sort();
     registered.sort();
     assert_eq!(registered, expected);
-    // Whoever comes too late does not even register.
+    // A member that is too late does not even register.
     let mut late = late;
-    assert_says(&refusal(&mut late), &["discovery: cluster is full", "do not reuse a token"]);
+    assert_says(&refusal(&mut late), &["discovery: cluster is full", "needs a new token"]);
     assert_eq!(meeting.registered().len(), 3);
     // A restart does not ask; who lost its data is known to the others.
     meeting.service.stop();

@@ -60,5 +60,5 @@ fn what_was_acknowledged_stays_although_nobody_noted_that_it_was_committed() {
 #[test]
 fn a_new_member_founds_its_cluster_as_ever() {
     let server = Server::start_new(&program::quorate(), &[FORCED]);
-    assert_says(&server.log(), &["--force-new-cluster is of no meaning"]);
+    assert_says(&server.log(), &["--force-new-cluster is ignored"]);
 }

@@ -182,7 +182,7 @@ fn founders_are_found_in_the_dns() {
         let service = (name(&format!("_etcd-server._tcp.{DOMAIN}")), RecordType::SRV);
         records.get_mut(&service).unwrap().remove(0);
         let _dns = Dns::start(records);
-        without(&mut plain, "cannot find this member");
+        without(&mut plain, "is not in the SRV records");
     }
     {
         let _dns = Dns::start(plain.records("etcd-server"));

@@ -1,4 +1,4 @@
-//! What answers mean.
+//! Tests how answers of other members are judged.
 
 use quorate_raft::DescribedMember;
 
@@ -22,26 +22,26 @@ fn given(list: &[(&str, &str)]) -> ByName {
 }
 
 #[test]
-fn who_ran_before_is_not_founded_again() {
+fn a_member_that_ran_before_is_not_founded_again() {
     let (a, b) = ("http://a:1", "http://b:1");
-    let said = |members| refuse(a, &cluster(members), CLUSTER, 2);
-    assert!(said(vec![member(1, a, 5), member(2, b, 0)]).is_ok());
-    // A member that was asked before it knows any other.
-    assert!(said(Vec::new()).is_ok());
-    let ran = said(vec![member(1, a, 5), member(2, b, 6)]).unwrap_err();
+    let judged = |members| refuse(a, &cluster(members), CLUSTER, 2);
+    assert!(judged(vec![member(1, a, 5), member(2, b, 0)]).is_ok());
+    // The answer of a member that does not know any members yet.
+    assert!(judged(Vec::new()).is_ok());
+    let ran = judged(vec![member(1, a, 5), member(2, b, 6)]).unwrap_err();
     assert!(matches!(ran, BootstrapError::AlreadyRan { member_id: 2, .. }));
     let text = ran.to_string();
     for part in ["already been bootstrapped", "member remove 2", "member add m2", b, "existing"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let removed = said(vec![member(1, a, 5)]);
+    let removed = judged(vec![member(1, a, 5)]);
     assert!(matches!(removed, Err(BootstrapError::Removed { member_id: 2, .. })));
     let other = refuse(a, &cluster(Vec::new()), CLUSTER + 1, 2);
     assert!(matches!(other, Err(BootstrapError::OtherCluster { theirs: CLUSTER, .. })));
 }
 
 #[tokio::test]
-async fn who_was_added_is_found_by_its_urls() {
+async fn an_added_member_is_found_by_its_urls() {
     let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
     let flags = given(&[("x", "http://localhost:1"), ("y", b)]);
     let find = async |members| find_me(a, &cluster(members), &flags, "y").await;

@@ -1,4 +1,4 @@
-//! A client of the discovery service: as much of etcd's as it takes to read, write and watch.
+//! A minimal etcd client for the discovery service: get, put and watch.
 
 use std::error::Error as _;
 use std::io;
@@ -49,7 +49,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// What lies at the bottom of a failure: what tonic says itself is "transport error".
+/// The innermost cause of a failure. tonic's own message is only "transport error".
 pub(super) fn reason(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = status.source();
@@ -60,26 +60,26 @@ pub(super) fn reason(status: &Status) -> String {
     text
 }
 
-/// A client that goes from one endpoint to the next when one fails.
+/// A client that switches to the next endpoint when one fails.
 pub(super) struct Client<'a> {
     registry: &'a Registry,
     channels: Vec<Channel>,
-    /// The endpoint that answered last.
+    /// Index of the endpoint in use.
     at: usize,
-    /// What proves who the user is.
+    /// The user's authentication token, once there is one.
     token: Option<MetadataValue<Ascii>>,
 }
 
 impl<'a> Client<'a> {
-    /// A client that connects when it is used.
+    /// A client that connects when it is first used.
     ///
     /// # Errors
-    /// What is wrong with the certificates.
+    /// A certificate file cannot be read or used.
     pub(super) fn new(registry: &'a Registry) -> Result<Self, TlsError> {
         let dialer = Dialer::new(registry.tls.clone())?;
         let channels = registry.endpoints.iter().map(|url| {
             let connector = Connector { dialer: dialer.clone(), url: url.clone() };
-            // The connector knows where to go; the authority is what the service may look at.
+            // The connector knows the address; this URL only sets the `:authority` header.
             let authority = format!("http://{}", url.authority());
             let endpoint = Endpoint::from_shared(authority)
                 .unwrap_or_else(|_| Endpoint::from_static("http://localhost"));
@@ -93,7 +93,7 @@ impl<'a> Client<'a> {
         Ok(Self { registry, channels, at: 0, token: None })
     }
 
-    /// The value of a key, or all keys that begin with it. Linearizable.
+    /// Reads a key, or all keys with this prefix. The read is linearizable.
     pub(super) async fn get(&mut self, key: &str, prefix: bool) -> Result<RangeResponse, Status> {
         let range_end = if prefix { end_of(key).into() } else { Default::default() };
         let request = RangeRequest { key: key.to_owned().into(), range_end, ..Default::default() };
@@ -109,7 +109,8 @@ impl<'a> Client<'a> {
 
     /// Sets a key.
     pub(super) async fn put(&mut self, key: &str, value: &str) -> Result<(), Status> {
-        let (key, value) = (key.to_owned().into(), value.to_owned().into());
+        let key = key.to_owned().into();
+        let value = value.to_owned().into();
         let request = PutRequest { key, value, ..Default::default() };
         let mut failed = None;
         for _ in 0..self.channels.len() {
@@ -121,7 +122,7 @@ impl<'a> Client<'a> {
         Err(failed.unwrap_or_else(nowhere))
     }
 
-    /// Watches all keys that begin with `key`, from a revision on.
+    /// Watches all keys with the prefix `key`, from `revision` on.
     pub(super) async fn watch(&mut self, key: &str, revision: i64) -> Result<Watch, Status> {
         let create = WatchCreateRequest {
             key: key.to_owned().into(),
@@ -139,10 +140,10 @@ impl<'a> Client<'a> {
         Err(failed.unwrap_or_else(nowhere))
     }
 
-    /// Leaves the endpoint that failed.
+    /// Switches to the next endpoint; returns the failure of the current one.
     fn next(&mut self, failed: Status) -> Status {
         self.at = (self.at + 1) % self.channels.len().max(1);
-        // A token may be too old, or another member's.
+        // The token may have expired, or be unknown to the next endpoint.
         self.token = None;
         failed
     }
@@ -179,14 +180,16 @@ impl<'a> Client<'a> {
         tokio::time::timeout(within, call).await.map_err(late)?
     }
 
-    /// A request that says who asks, if somebody in particular does.
+    /// Adds the user's token to a request, if a user is configured. Authenticates first if there is
+    /// no token.
     async fn signed<T>(&mut self, request: T) -> Result<Request<T>, Status> {
         let mut request = Request::new(request);
         let Some((name, password)) = &self.registry.user else { return Ok(request) };
         let token = match &self.token {
             Some(token) => token.clone(),
             None => {
-                let (name, password) = (name.clone(), password.clone());
+                let name = name.clone();
+                let password = password.clone();
                 let mut client = AuthClient::new(self.channel());
                 let call = client.authenticate(AuthenticateRequest { name, password });
                 match self.in_time(call).await {
@@ -197,7 +200,7 @@ impl<'a> Client<'a> {
                         self.token = Some(token.clone());
                         token
                     }
-                    // As etcd's client: a service without users serves anybody.
+                    // As in etcd's client: authentication is disabled, so no token is needed.
                     Err(status) if status.code() == Code::FailedPrecondition => {
                         return Ok(request);
                     }
@@ -210,29 +213,30 @@ impl<'a> Client<'a> {
     }
 }
 
+/// The error of a client without endpoints.
 fn nowhere() -> Status {
     Status::unavailable("there is no endpoint")
 }
 
-/// The key behind all that begin with `key`.
+/// The end of the range of all keys with the prefix `key`.
 fn end_of(key: &str) -> Vec<u8> {
     let mut end = key.as_bytes().to_vec();
-    // A key that is text ends in no byte that cannot be counted up.
+    // UTF-8 has no byte 0xff, so the last byte can always be incremented.
     if let Some(last) = end.last_mut() {
         *last = last.saturating_add(1);
     }
     end
 }
 
-/// A watch under way.
+/// An open watch.
 pub(super) struct Watch {
     responses: Streaming<WatchResponse>,
-    /// The stream lives as long as this.
+    /// Keeps the request stream open.
     _requests: mpsc::Sender<WatchRequest>,
 }
 
 impl Watch {
-    /// The next events; there may be none.
+    /// The events of the next response; may be empty.
     pub(super) async fn next(&mut self) -> Result<Vec<Event>, Status> {
         match self.responses.message().await? {
             Some(response) if response.canceled => {
