@@ -1,4 +1,4 @@
-//! TLS of the ports and between members. Files that change are taken up by the next connection.
+//! TLS for the ports and between members. When the files change, the next connection uses them.
 
 mod certificate;
 mod chain;
@@ -23,7 +23,8 @@ use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion, version};
 use crate::config::{ClientTls, ServerTls, TlsVersion, TlsVersions};
 pub(crate) use files::TlsError;
 
-/// What tells a file's version from the next: when it was changed, its length, which file it is.
+/// Identifies the version of a file: modification time, length and inode. `None` if the file cannot
+/// be read.
 type Stamp = Option<(SystemTime, u64, u64)>;
 
 fn stamp(path: &Path) -> Stamp {
@@ -32,13 +33,13 @@ fn stamp(path: &Path) -> Stamp {
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
-/// What the files said when they were read last.
+/// The configuration from the files' last read, and the stamps of the files then.
 struct Loaded<C> {
     stamps: Vec<Stamp>,
     config: Arc<C>,
 }
 
-/// One side of TLS, as the files have it at the time.
+/// The configuration of one side of TLS, reloaded when its files change.
 pub(crate) struct Tls<C> {
     paths: Vec<PathBuf>,
     load: Box<dyn Fn() -> Result<C, TlsError> + Send + Sync>,
@@ -56,7 +57,8 @@ impl<C> Tls<C> {
         Ok(Self { paths, load: Box::new(load), loaded: Mutex::new(Loaded { stamps, config }) })
     }
 
-    /// What the next connection is made with. While new files cannot be used, the old ones are.
+    /// The configuration for the next connection. Reloads the files if they have changed. If the
+    /// new files cannot be used, the old configuration stays in use.
     pub(crate) fn current(&self) -> Arc<C> {
         let stamps: Vec<Stamp> = self.paths.iter().map(|path| stamp(path)).collect();
         let mut loaded = self.loaded.lock();
@@ -65,11 +67,11 @@ impl<C> Tls<C> {
             let files = files.collect::<Vec<_>>().join(",");
             match (self.load)() {
                 Ok(config) => {
-                    tracing::info!(files, "certificates changed and are taken up");
+                    tracing::info!(files, "certificates changed and were reloaded");
                     loaded.config = Arc::new(config);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "certificates changed, the old ones stay in use");
+                    tracing::error!(%error, "cannot reload certificates, the old ones stay in use");
                 }
             }
             loaded.stamps = stamps;
@@ -79,10 +81,10 @@ impl<C> Tls<C> {
 }
 
 impl Tls<ServerConfig> {
-    /// The server's side.
+    /// The server side.
     ///
     /// # Errors
-    /// What is wrong with the files.
+    /// A file cannot be read or used.
     pub(crate) fn server(files: ServerTls) -> Result<Self, TlsError> {
         let ServerTls { certificate, key, authorities, .. } = files.clone();
         let paths = [Some(certificate), Some(key), authorities].into_iter().flatten();
@@ -91,10 +93,10 @@ impl Tls<ServerConfig> {
 }
 
 impl Tls<ClientConfig> {
-    /// The client's side.
+    /// The client side.
     ///
     /// # Errors
-    /// What is wrong with the files.
+    /// A file cannot be read or used.
     pub(crate) fn client(files: ClientTls) -> Result<Self, TlsError> {
         let ClientTls { shown, authorities, .. } = files.clone();
         let (certificate, key) = shown.unzip();

@@ -1,7 +1,7 @@
-//! What a certificate says, as far as it takes to verify it.
+//! Parses the fields of a certificate that verification needs.
 //!
-//! The fields are read as Go's `crypto/x509/parser.go` reads them. x509-parser reads names and
-//! times only: name constraints that it cannot read it takes for none.
+//! The fields are parsed as in Go's `crypto/x509/parser.go`. The crate x509-parser parses only
+//! names and times, because it treats malformed name constraints as absent.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use x509_parser::prelude::{ASN1Time, FromDer as _, X509Name};
 use super::constraints::Constraints;
 use super::der::{self, Der, INTEGER, OBJECT, OCTET_STRING, SEQUENCE, Unreadable};
 
-/// Object identifiers, as they are written.
+/// Object identifiers in DER.
 mod oid {
     pub(super) const AUTHORITY_INFO_ACCESS: &[u8] =
         &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01];
@@ -22,10 +22,10 @@ mod oid {
     pub(super) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 }
 
-/// How much of a name the log shows: strangers write them.
+/// Characters of a name that the log shows. The length is limited because strangers choose it.
 const TEXT: usize = 200;
 
-/// What a certificate may be shown for. One that lists nothing may be shown for everything.
+/// The extended key usages of a certificate. A certificate without any is valid for every purpose.
 #[derive(Debug, Default)]
 pub(super) struct Usages {
     pub(super) any: bool,
@@ -33,7 +33,7 @@ pub(super) struct Usages {
     pub(super) client: bool,
 }
 
-/// Hosts and others that a certificate is for.
+/// The subject alternative names of a certificate.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) hosts: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Reads a subject alternative name.
+    /// Parses the subject alternative name extension.
     fn parse(value: &[u8]) -> Result<Self, Unreadable> {
         let mut names = Self::default();
         let mut list = Der(der::only(value, SEQUENCE)?);
@@ -65,70 +65,73 @@ impl Names {
         hosts.is_empty() && addresses.is_empty() && emails.is_empty() && uris.is_empty()
     }
 
-    /// The hosts and addresses, to be read.
+    /// The addresses and hosts, for messages.
     pub(super) fn to_list(&self) -> Vec<String> {
         let addresses = self.addresses.iter().map(ToString::to_string);
         addresses.chain(self.hosts.iter().cloned()).collect()
     }
 }
 
-/// Whether a certificate is one of an authority, and of one how far above the last.
+/// The basic constraints of a certificate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Basic {
     pub(super) is_authority: bool,
-    /// Authorities that may come between it and a last certificate.
+    /// Most CA certificates that may be between this one and the leaf certificate.
     pub(super) path_length: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
     pub(super) basic: Option<Basic>,
-    /// Whether its usage, if it has one, lets its key sign certificates.
+    /// Whether the key usage includes signing certificates; `None` without a key usage.
     pub(super) may_sign: Option<bool>,
     pub(super) usages: Option<Usages>,
     pub(super) names: Names,
-    /// The names as they are written.
+    /// The subject alternative name extension in DER.
     pub(super) raw_names: Option<Vec<u8>>,
     pub(super) constraints: Option<Constraints>,
     pub(super) subject_key: Vec<u8>,
     pub(super) authority_key: Vec<u8>,
-    /// Whether it asks for policies in the certificates below it.
+    /// Whether the certificate requires or maps policies in the certificates below it.
     pub(super) asks_for_policies: bool,
-    /// A critical extension that is not understood.
+    /// The first critical extension that is not understood.
     pub(super) not_understood: Option<String>,
 }
 
-/// A certificate.
+/// A parsed certificate. Byte fields are in DER.
 #[derive(Debug)]
 pub(super) struct Certificate {
-    /// All of it.
+    /// The whole certificate.
     pub(super) raw: Vec<u8>,
     pub(super) version: u8,
     pub(super) subject: Vec<u8>,
     pub(super) issuer: Vec<u8>,
-    /// The subject, the issuer and the common name, to be read.
+    /// The subject for messages, cut to [`TEXT`] characters.
     pub(super) subject_text: String,
+    /// The issuer for messages, cut to [`TEXT`] characters.
     pub(super) issuer_text: String,
     pub(super) common_name: Option<String>,
-    /// In seconds, as the clock of Unix has them.
+    /// Begin of the validity, in seconds since the Unix epoch.
     pub(super) not_before: i64,
+    /// End of the validity, in seconds since the Unix epoch.
     pub(super) not_after: i64,
-    /// The public key with what it is a key of, both together and each by itself.
+    /// The public key with its algorithm (SubjectPublicKeyInfo).
     pub(super) key_info: Vec<u8>,
     pub(super) key_algorithm: Vec<u8>,
     pub(super) key: Vec<u8>,
-    /// What is signed, how, and the signature.
+    /// The signed part of the certificate (TBSCertificate).
     pub(super) signed: Vec<u8>,
+    /// The algorithm of the signature.
     pub(super) algorithm: Vec<u8>,
     pub(super) signature: Vec<u8>,
     pub(super) extensions: Extensions,
 }
 
 impl Certificate {
-    /// Reads a certificate.
+    /// Parses a certificate.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The certificate is malformed.
     pub(super) fn parse(certificate: &CertificateDer<'_>) -> Result<Self, Unreadable> {
         let raw: &[u8] = certificate;
         let mut outer = Der(der::only(raw, SEQUENCE)?);
@@ -143,15 +146,17 @@ impl Certificate {
             return Err("its serial number is negative");
         }
         if body.take(SEQUENCE)? != algorithm {
-            return Err("it names two algorithms for its signature");
+            return Err("it names two different algorithms for its signature");
         }
         let issuer = body.value(SEQUENCE)?.raw;
         let mut validity = Der(body.take(SEQUENCE)?);
-        let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
+        let not_before = time(&mut validity)?;
+        let not_after = time(&mut validity)?;
         let subject = body.value(SEQUENCE)?.raw;
         let key_info = body.value(SEQUENCE)?;
         let mut key = Der(key_info.data);
-        let (key_algorithm, key) = (key.take(SEQUENCE)?, key.bytes()?);
+        let key_algorithm = key.take(SEQUENCE)?;
+        let key = key.bytes()?;
         let extensions = extensions(&mut body, version)?;
         body.end()?;
 
@@ -176,7 +181,7 @@ impl Certificate {
         })
     }
 
-    /// The bits of its key, if that is one of RSA.
+    /// The length of the public key in bits, if it is an RSA key.
     pub(super) fn rsa_bits(&self) -> Option<usize> {
         let mut algorithm = Der(&self.key_algorithm);
         if algorithm.take(OBJECT).ok()? != oid::RSA {
@@ -194,20 +199,21 @@ fn version(body: &mut Der<'_>) -> Result<u8, Unreadable> {
         None => Ok(1),
         Some(version) => match der::only(version, INTEGER)? {
             [version @ 0..=2] => Ok(version + 1),
-            _ => Err("its version is not one of 1 to 3"),
+            _ => Err("its version is not 1, 2 or 3"),
         },
     }
 }
 
 fn time(validity: &mut Der<'_>) -> Result<i64, Unreadable> {
     let (_, time) =
-        ASN1Time::from_der(validity.any()?.raw).map_err(|_| "a time of it is malformed")?;
+        ASN1Time::from_der(validity.any()?.raw).map_err(|_| "a time in it is malformed")?;
     Ok(time.timestamp())
 }
 
-/// A name to be read, and the common name in it; of several, the last one, as in Go.
+/// The text of a name, and its common name. If it has several common names, the last one counts,
+/// as in Go.
 fn name(raw: &[u8]) -> Result<(String, Option<String>), Unreadable> {
-    let (_, name) = X509Name::from_der(raw).map_err(|_| "a name of it is malformed")?;
+    let (_, name) = X509Name::from_der(raw).map_err(|_| "a name in it is malformed")?;
     let common = name.iter_common_name().last().and_then(|name| name.as_str().ok());
     let mut text: String = name.to_string().chars().take(TEXT).collect();
     if text.is_empty() {
@@ -219,14 +225,14 @@ fn name(raw: &[u8]) -> Result<(String, Option<String>), Unreadable> {
 fn ascii(bytes: &[u8]) -> Result<String, Unreadable> {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.is_ascii() => Ok(text.to_owned()),
-        _ => Err("a name of it is not in ASCII"),
+        _ => Err("a name in it is not ASCII"),
     }
 }
 
 fn address(bytes: &[u8]) -> Result<IpAddr, Unreadable> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
-    address.map_err(|_| "an address of it is neither one of IPv4 nor one of IPv6")
+    address.map_err(|_| "an address in it is neither IPv4 nor IPv6")
 }
 
 fn extensions(body: &mut Der<'_>, version: u8) -> Result<Extensions, Unreadable> {
@@ -260,15 +266,15 @@ fn extensions(body: &mut Der<'_>, version: u8) -> Result<Extensions, Unreadable>
 }
 
 impl Extensions {
-    /// Reads an extension. Says whether all of it is understood.
+    /// Parses an extension. Returns whether the extension is fully understood.
     fn read(&mut self, id: &[u8], is_critical: bool, value: &[u8]) -> Result<bool, Unreadable> {
         if id == oid::AUTHORITY_INFO_ACCESS && is_critical {
-            return Err("where to ask for its issuer is critical, which it must not be");
+            return Err("its authority information access is critical, which it must not be");
         }
         let [0x55, 0x1d, number] = id else { return Ok(id == oid::AUTHORITY_INFO_ACCESS) };
         match number {
             14 | 35 if is_critical => {
-                return Err("the identifier of a key of it is critical, which it must not be");
+                return Err("a key identifier in it is critical, which it must not be");
             }
             14 => self.subject_key = der::only(value, OCTET_STRING)?.to_vec(),
             15 => self.may_sign = key_usage(value)?,
@@ -292,8 +298,9 @@ impl Extensions {
                 self.asks_for_policies |= Der(der::only(value, SEQUENCE)?).optional(0x80)?.is_some()
             }
             37 => self.usages = usages(value)?,
-            // Lists of what is revoked are not looked up, as in Go. Policies mean nothing here, and
-            // neither does a ban on the one for everything, while no certificate asks for them.
+            // Ignored: CRL distribution points, because revocation lists are not fetched, as in Go;
+            // and certificate policies and the inhibition of anyPolicy, which have an effect only
+            // if a certificate requires policies.
             31 | 32 | 54 => {}
             _ => return Ok(false),
         }
@@ -301,7 +308,7 @@ impl Extensions {
     }
 }
 
-/// Whether a key may sign certificates. A usage without any bit says nothing.
+/// Whether the key usage includes signing certificates. A key usage without bits counts as none.
 fn key_usage(value: &[u8]) -> Result<Option<bool>, Unreadable> {
     let bits = der::only(value, der::BIT_STRING)?;
     let Some((_, bits)) = bits.split_first() else { return Err("its key usage is malformed") };
@@ -318,7 +325,7 @@ fn basic(value: &[u8]) -> Result<Basic, Unreadable> {
         None => None,
         Some([]) => return Err("its path length is malformed"),
         Some([first, ..]) if first & 0x80 != 0 => return Err("its path length is negative"),
-        Some(bytes) if bytes.len() > 8 => return Err("its path length is too great"),
+        Some(bytes) if bytes.len() > 8 => return Err("its path length is too large"),
         Some(bytes) => Some(bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))),
     };
     Ok(Basic { is_authority, path_length })
@@ -346,7 +353,8 @@ fn maps_any_policy(value: &[u8]) -> Result<bool, Unreadable> {
     let mut maps_any = false;
     while !list.is_empty() {
         let mut mapping = Der(list.take(SEQUENCE)?);
-        let (from, to) = (mapping.take(OBJECT)?, mapping.take(OBJECT)?);
+        let from = mapping.take(OBJECT)?;
+        let to = mapping.take(OBJECT)?;
         maps_any |= from == oid::ANY_POLICY || to == oid::ANY_POLICY;
     }
     Ok(maps_any)

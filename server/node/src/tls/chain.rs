@@ -1,38 +1,38 @@
-//! Chains from a certificate to a trusted one, by Go's rules, which are etcd's.
+//! Builds and verifies certificate chains by Go's rules, which are etcd's.
 //!
-//! rustls's own verifier, webpki, refuses certificates that etcd takes: those of version 1, those
-//! of an authority at the end of a chain, those for any extended usage. It takes chains that etcd
+//! rustls's own verifier, webpki, refuses certificates that etcd accepts: version 1 certificates,
+//! CA certificates as the leaf, and leaves for any extended key usage. It accepts chains that etcd
 //! refuses, because it checks little of a trusted certificate: not its validity, not `CA:FALSE`,
-//! not its usages. So this verifier stands alone: two in a row would take what either of them
-//! takes.
+//! not its key usages. So this verifier replaces webpki. Trying one after the other would accept
+//! whatever either of them accepts.
 //!
 //! The rules, each with its place in Go's `crypto/x509`:
 //!
-//! 1. A chain begins with the certificate that is shown and ends with a trusted one. Between them
-//!    are certificates that were shown with it (`Verify`).
-//! 2. A trusted certificate vouches for itself, whether it is one of an authority or not
-//!    (`Verify`).
-//! 3. An issuer has, byte for byte, the name that the certificate gives its issuer
-//!    (`findPotentialParents`, `isValid`). Its key made the signature, with SHA-256 or better
-//!    (`CheckSignatureFrom`).
-//! 4. An issuer has basic constraints that say `CA:TRUE` (`CheckSignatureFrom`). Only a trusted one
-//!    of version 1 or 2, which has no place for them, goes without (`isValid`).
+//! 1. A chain begins with the presented leaf certificate and ends with a trusted one. The
+//!    certificates between them were presented with the leaf (`Verify`).
+//! 2. A leaf that is itself trusted is a complete chain, even if it is not a CA's (`Verify`).
+//! 3. The subject of an issuer is byte for byte the issuer name in the certificate
+//!    (`findPotentialParents`, `isValid`). The issuer's key made the signature, with SHA-256 or
+//!    better (`CheckSignatureFrom`).
+//! 4. An issuer has basic constraints with `CA:TRUE` (`CheckSignatureFrom`). Only a trusted
+//!    certificate of version 1 or 2, which cannot have them, needs none (`isValid`).
 //! 5. The key usage of an issuer, if it has one, includes signing certificates
-//!    (`CheckSignatureFrom`). That of the last certificate does not matter.
-//! 6. No more authorities come between an issuer and the last certificate than its path length
-//!    allows (`isValid`).
-//! 7. Now is within the validity of each certificate, the trusted one included (`isValid`).
+//!    (`CheckSignatureFrom`). The key usage of the leaf does not matter.
+//! 6. The number of CA certificates between an issuer and the leaf does not exceed the issuer's
+//!    path length (`isValid`).
+//! 7. The current time is within the validity of each certificate, including the trusted one
+//!    (`isValid`).
 //! 8. No certificate has a critical extension that is not understood (`isValid`).
-//! 9. Each certificate of a chain that lists extended usages, the trusted one included, lists that
-//!    of a client or a server, or any (`checkChainForKeyUsage`).
-//! 10. The names of each certificate are within the name constraints of all above it
+//! 9. If a certificate of the chain has extended key usages, they include the wanted one, client
+//!    or server, or any usage. This includes the trusted certificate (`checkChainForKeyUsage`).
+//! 10. The names of each certificate satisfy the name constraints of all certificates above it
 //!     (`checkChainConstraints`).
-//! 11. No chain has a certificate twice, and no more than a hundred signatures are looked at
+//! 11. No chain contains a certificate twice, and at most a hundred signatures are checked
 //!     (`alreadyInChain`, `buildChains`).
 //!
-//! Stricter than Go: chains that ask for certificate policies are refused, because policies are not
-//! evaluated; RSA keys have 2048 to 8192 bits; P-224 is not known; extensions before version 3 are
-//! refused, where Go passes over them.
+//! Stricter than Go: chains that require certificate policies are refused, because policies are not
+//! evaluated; RSA keys must have 2048 to 8192 bits; P-224 is not supported; certificates of version
+//! 1 or 2 with extensions are refused, where Go ignores the extensions.
 
 use rustls::CertificateError;
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -41,11 +41,11 @@ use rustls::pki_types::UnixTime;
 use super::certificate::Certificate;
 use super::signature;
 
-/// Signatures that are looked at for one certificate: a bound on the work that a stranger can
-/// cause.
+/// Most candidate issuers that are tried for one leaf certificate. It bounds the work that a
+/// stranger can cause.
 const SIGNATURES: usize = 100;
 
-/// Why a certificate is refused, and what can be done about it.
+/// The reason why a certificate is refused, and the fix.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) reason: String,
@@ -62,35 +62,36 @@ impl Refusal {
         Self { reason: reason.into(), fix: fix.into(), error }
     }
 
-    /// An authority cannot be the issuer.
+    /// A refusal because the issuer is not valid as an issuer.
     fn of_issuer(issuer: &Certificate, reason: &str, fix: &str) -> Self {
-        let reason = format!("its issuer {} cannot vouch for it: {reason}", issuer.subject_text);
+        let reason = format!("its issuer {} is not valid: {reason}", issuer.subject_text);
         Self::new(reason, fix, CertificateError::UnknownIssuer)
     }
 }
 
-/// What a certificate is shown for.
+/// The purpose for which a certificate is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Client,
     Server,
 }
 
-/// Where to look for issuers, and how.
+/// The parameters of a verification.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) trusted: &'a [Certificate],
-    /// The flag that names those.
+    /// The flag for the file of the trusted certificates.
     pub(super) flag: &'static str,
     pub(super) purpose: Purpose,
     pub(super) now: UnixTime,
     pub(super) algorithms: &'a WebPkiSupportedAlgorithms,
 }
 
-/// Verifies that a trusted certificate vouches for one that is shown, with others or without.
+/// Verifies that there is a valid chain from the leaf certificate `shown` to a trusted certificate.
+/// `others` are the certificates that were presented with the leaf.
 ///
 /// # Errors
-/// None does.
+/// There is no such chain.
 pub(super) fn verify(
     shown: &Certificate,
     others: &[Certificate],
@@ -112,15 +113,15 @@ pub(super) fn verify(
         let Certificate { issuer_text, .. } = shown;
         let flag = rules.flag;
         let fix = format!(
-            "add the certificate of {issuer_text} to the file of --{flag}; if that is an \
-             intermediate authority, it can also follow the certificate that is shown"
+            "add the certificate of {issuer_text} to the file of --{flag}; an intermediate \
+             certificate can also follow the leaf certificate in the peer's certificate file"
         );
-        let reason = format!("no trusted authority is its issuer, {issuer_text}");
+        let reason = format!("its issuer, {issuer_text}, is not trusted");
         Refusal::new(reason, fix, CertificateError::UnknownIssuer)
     }))
 }
 
-/// What must be true of each certificate by itself.
+/// Checks that do not depend on the rest of the chain: critical extensions and validity.
 fn check_itself(certificate: &Certificate, now: UnixTime) -> Result<(), Refusal> {
     if let Some(extension) = &certificate.extensions.not_understood {
         let reason = format!("its extension {extension} is critical and is not understood");
@@ -136,8 +137,8 @@ fn check_itself(certificate: &Certificate, now: UnixTime) -> Result<(), Refusal>
     if seconds < certificate.not_before {
         let begins = at(certificate.not_before);
         let error = CertificateError::NotValidYetContext { time: now, not_before: begins };
-        let reason = format!("it is not valid for another {} s", certificate.not_before - seconds);
-        return Err(Refusal::new(reason, "set the clock of this machine, or issue it anew", error));
+        let reason = format!("it becomes valid in {} s", certificate.not_before - seconds);
+        return Err(Refusal::new(reason, "set the clock of this machine, or reissue it", error));
     }
     if seconds > certificate.not_after {
         let error =
@@ -152,23 +153,24 @@ fn check_itself(certificate: &Certificate, now: UnixTime) -> Result<(), Refusal>
 struct Search<'a> {
     rules: Rules<'a>,
     others: &'a [Certificate],
-    /// Signatures that may still be looked at.
+    /// Candidate issuers that may still be tried.
     left: usize,
-    /// Why the first chain that came to mind is none.
+    /// The refusal to report if no chain is valid.
     refusal: Option<Refusal>,
 }
 
 impl<'a> Search<'a> {
-    /// Whether a chain can be made longer until it ends with a trusted certificate.
+    /// Extends the chain by issuers until it ends with a trusted certificate. Returns whether the
+    /// resulting chain is valid.
     fn extend(&mut self, chain: &mut Vec<&'a Certificate>) -> bool {
         let Some(&last) = chain.last() else { return false };
         let trusted = candidates(last, self.rules.trusted).into_iter().map(|one| (one, true));
         let others = candidates(last, self.others).into_iter().map(|one| (one, false));
         for (issuer, is_trusted) in trusted.chain(others) {
             if self.left == 0 {
-                let fix = "show fewer certificates, or trust fewer of the same name";
+                let fix = "present fewer certificates, or trust fewer with the same subject";
                 let error = CertificateError::UnknownIssuer;
-                let reason = "too many certificates could be that of its issuer";
+                let reason = "too many certificates have the name of its issuer";
                 self.refusal = Some(Refusal::new(reason, fix, error));
                 return false;
             }
@@ -197,7 +199,7 @@ impl<'a> Search<'a> {
         false
     }
 
-    /// Whether an authority issued a certificate, and could do so.
+    /// Checks that `issuer` issued the certificate and was allowed to do so.
     fn check_issuer(
         &self,
         certificate: &Certificate,
@@ -207,22 +209,22 @@ impl<'a> Search<'a> {
     ) -> Result<(), Refusal> {
         let is_authority = match issuer.extensions.basic {
             Some(basic) => basic.is_authority,
-            // Before version 3 there was no place to say so; the administrator who trusts it must
-            // know.
+            // A certificate before version 3 cannot have basic constraints. If it is trusted, the
+            // administrator has decided that it is a CA's.
             None => issuer.version < 3 && is_trusted,
         };
         if !is_authority {
-            let fix = "issue the authority's certificate anew with the basic constraint CA:TRUE";
-            return Err(Refusal::of_issuer(issuer, "it is not an authority's", fix));
+            let fix = "reissue the CA's certificate with the basic constraint CA:TRUE";
+            return Err(Refusal::of_issuer(issuer, "it is not a CA certificate", fix));
         }
         if issuer.extensions.may_sign == Some(false) {
-            let fix = "issue the authority's certificate anew with the key usage keyCertSign";
-            return Err(Refusal::of_issuer(issuer, "its key usage is not to sign any", fix));
+            let fix = "reissue the CA's certificate with the key usage keyCertSign";
+            return Err(Refusal::of_issuer(issuer, "its key usage lacks keyCertSign", fix));
         }
         signature::verify_issued(certificate, issuer, self.rules.algorithms).map_err(|reason| {
             let fix = format!(
-                "see whether --{} has the authority's newest certificate, and issue this one anew \
-                 with a key and an algorithm that are supported",
+                "check that --{} has the CA's newest certificate, and reissue this certificate \
+                 with a supported key and algorithm",
                 self.rules.flag
             );
             Refusal::of_issuer(issuer, &reason, &fix)
@@ -231,14 +233,15 @@ impl<'a> Search<'a> {
             .map_err(|refusal| Refusal::of_issuer(issuer, &refusal.reason, &refusal.fix))?;
         let allowed = issuer.extensions.basic.and_then(|basic| basic.path_length);
         if allowed.is_some_and(|allowed| allowed < authorities_between as u64) {
-            let fix = "issue the authority's certificate anew with a greater path length";
-            return Err(Refusal::of_issuer(issuer, "too many authorities are below it", fix));
+            let fix = "reissue the CA's certificate with a larger path length";
+            return Err(Refusal::of_issuer(issuer, "too many CA certificates are below it", fix));
         }
         Ok(())
     }
 }
 
-/// The certificates of whoever may have issued one, those first whose key it names.
+/// The certificates in `among` that may be the issuer of `of`. As in Go, those whose key identifier
+/// `of` names come first.
 fn candidates<'a>(of: &Certificate, among: &'a [Certificate]) -> Vec<&'a Certificate> {
     let mut found: Vec<_> = among.iter().filter(|one| one.subject == of.issuer).collect();
     let named = &of.extensions.authority_key;
@@ -250,14 +253,15 @@ fn candidates<'a>(of: &Certificate, among: &'a [Certificate]) -> Vec<&'a Certifi
     found
 }
 
-/// Whether two certificates are of the same holder with the same key and names.
+/// Whether two certificates have the same subject, key and alternative names.
 fn is_same(a: &Certificate, b: &Certificate) -> bool {
     a.subject == b.subject
         && a.key_info == b.key_info
         && a.extensions.raw_names == b.extensions.raw_names
 }
 
-/// What must be true of a whole chain, which begins with the certificate that is shown.
+/// Checks of a whole chain, which begins with the leaf certificate: extended key usages, policies
+/// and name constraints.
 fn check_chain(chain: &[&Certificate], purpose: Purpose) -> Result<(), Refusal> {
     for certificate in chain {
         let Some(usages) = &certificate.extensions.usages else { continue };
@@ -268,27 +272,24 @@ fn check_chain(chain: &[&Certificate], purpose: Purpose) -> Result<(), Refusal> 
         if !is_for && !usages.any {
             let whose = &certificate.subject_text;
             let reason = format!("{whose} has extended key usages, and {usage} is not one of them");
-            let fix =
-                format!("issue {whose} anew with the extended key usage {usage}, or with none");
+            let fix = format!("reissue {whose} with the extended key usage {usage}, or with none");
             return Err(Refusal::new(reason, fix, CertificateError::InvalidPurpose));
         }
     }
-    // The trusted certificate is none that policies are asked of.
+    // The policy extensions of the trusted certificate do not count.
     let below = &chain[..chain.len().saturating_sub(1)];
     if let Some(asking) = below.iter().find(|one| one.extensions.asks_for_policies) {
-        let reason = format!("{} asks for certificate policies", asking.subject_text);
-        let fix = "issue it anew without policy constraints: they are not evaluated";
+        let reason = format!("{} requires certificate policies", asking.subject_text);
+        let fix = "reissue it without policy constraints: policies are not evaluated";
         return Err(Refusal::new(reason, fix, CertificateError::UnhandledCriticalExtension));
     }
     for (at, issuer) in chain.iter().enumerate() {
         let Some(constraints) = &issuer.extensions.constraints else { continue };
         for certificate in &chain[..at] {
             constraints.check(&certificate.extensions.names).map_err(|problem| {
-                let reason = format!(
-                    "its authority {} has name constraints: {problem}",
-                    issuer.subject_text
-                );
-                let fix = "issue it for names that its authority is permitted";
+                let reason =
+                    format!("its issuer {} has name constraints: {problem}", issuer.subject_text);
+                let fix = "reissue it for names that the constraints permit";
                 Refusal::new(reason, fix, CertificateError::NotValidForName)
             })?;
         }

@@ -1,4 +1,4 @@
-//! The client's side.
+//! The client side of TLS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) fn load(files: &ClientTls) -> Result<ClientConfig, TlsError> {
     };
     let builder = ClientConfig::builder_with_provider(provider.clone());
     let builder = builder.with_protocol_versions(&protocols(files.versions)).map_err(unusable)?;
-    // Our own verifier goes by etcd's rules; or there is none, if the settings say so.
+    // The verifier follows etcd's rules, or accepts every certificate if verification is off.
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier(files, &provider)?);
     let mut config = match &files.shown {
         None => builder.with_no_client_auth(),
@@ -31,7 +31,7 @@ pub(super) fn load(files: &ClientTls) -> Result<ClientConfig, TlsError> {
             builder.with_client_cert_resolver(pair)
         }
     };
-    // A session that goes on shows no certificate again, which may have expired since.
+    // A resumed session does not check the certificate again, which may have expired since.
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)

@@ -1,24 +1,24 @@
-//! Names that an authority may issue certificates for: the name constraints of its own.
+//! Name constraints: the names that a CA may issue certificates for.
 //!
-//! The rules are those of Go's `crypto/x509/constraints.go`. A name that is hard to take apart,
-//! such as a mailbox with quotes, is refused below an authority that has any constraints.
+//! The rules are those of Go's `crypto/x509/constraints.go`. Below a CA with name constraints, a
+//! name that this module cannot parse, such as a mailbox with quotes, is refused.
 
 use std::net::IpAddr;
 
 use super::certificate::Names;
 use super::der::{self, Der, SEQUENCE, Unreadable};
 
-/// Names of one kind each, with all that is below them.
+/// Subtrees of names, by kind.
 #[derive(Debug, Default)]
 struct Subtrees {
     hosts: Vec<String>,
     emails: Vec<String>,
     uris: Vec<String>,
-    /// An address and its mask, one after the other.
+    /// Networks: an address followed by its mask.
     addresses: Vec<Vec<u8>>,
 }
 
-/// What an authority may issue certificates for, and what not.
+/// The names that a CA may and may not issue certificates for.
 #[derive(Debug)]
 pub(super) struct Constraints {
     permitted: Subtrees,
@@ -26,7 +26,7 @@ pub(super) struct Constraints {
 }
 
 impl Constraints {
-    /// Reads the extension. Says whether all kinds of names in it are understood.
+    /// Parses the extension. Also returns whether all kinds of names in it are understood.
     pub(super) fn parse(value: &[u8]) -> Result<(Self, bool), Unreadable> {
         let mut fields = Der(der::only(value, SEQUENCE)?);
         let permitted = fields.optional(0xa0)?.unwrap_or_default();
@@ -40,20 +40,22 @@ impl Constraints {
         Ok((Self { permitted, excluded }, understood && understood_too))
     }
 
-    /// Whether all names of a certificate below are allowed; if not, which one is not.
+    /// Checks that all names of a certificate below the CA are allowed. The error names the first
+    /// one that is not.
     pub(super) fn check(&self, names: &Names) -> Result<(), String> {
-        let (permitted, excluded) = (&self.permitted, &self.excluded);
+        let permitted = &self.permitted;
+        let excluded = &self.excluded;
         for address in &names.addresses {
             let lists = [&permitted.addresses, &excluded.addresses];
             let is_mapped = address != &address.to_canonical();
             check(address, lists, |subtree, is_excluded| {
-                // An address of IPv4 that is written as one of IPv6 is in no permitted network.
+                // An IPv4-mapped IPv6 address is not in any permitted network.
                 holds(subtree, *address) && (is_excluded || !is_mapped)
             })?;
         }
         for host in &names.hosts {
             if !is_domain(host, false) {
-                return Err(format!("{host:?} is no name of a host"));
+                return Err(format!("{host:?} is not a host name"));
             }
             check(host, [&permitted.hosts, &excluded.hosts], |subtree, is_excluded| {
                 is_below(host, subtree) || (is_excluded && may_stand_for(host, subtree))
@@ -80,30 +82,32 @@ fn unclear(name: &str) -> String {
     format!("{name:?} cannot be compared with its name constraints")
 }
 
-/// Whether a name is in the first list, if that has any names, and not in the second.
+/// Checks that a name is in a permitted subtree, if there are any, and in no excluded one.
 fn check<T>(
     name: &(impl std::fmt::Display + ?Sized),
     [permitted, excluded]: [&Vec<T>; 2],
     matches: impl Fn(&T, bool) -> bool,
 ) -> Result<(), String> {
     if !permitted.is_empty() && !permitted.iter().any(|subtree| matches(subtree, false)) {
-        return Err(format!("{name} is not among the names that it is permitted"));
+        return Err(format!("{name} is not among the permitted names"));
     }
-    match excluded.iter().any(|subtree| matches(subtree, true)) {
-        true => Err(format!("{name} is among the names that are excluded")),
-        false => Ok(()),
+    if excluded.iter().any(|subtree| matches(subtree, true)) {
+        Err(format!("{name} is among the excluded names"))
+    } else {
+        Ok(())
     }
 }
 
 impl Subtrees {
     fn parse(list: &[u8]) -> Result<(Self, bool), Unreadable> {
-        const BAD: Unreadable = "a name constraint of it is malformed";
+        const BAD: Unreadable = "a name constraint in it is malformed";
         let text = |bytes| match std::str::from_utf8(bytes) {
             Ok(text) if text.is_ascii() => Ok(text.to_owned()),
             _ => Err(BAD),
         };
         let mut found = Self::default();
-        let (mut list, mut is_understood) = (Der(list), true);
+        let mut list = Der(list);
+        let mut is_understood = true;
         while !list.is_empty() {
             let base = Der(list.take(SEQUENCE)?).any()?;
             let is_valid = match base.tag {
@@ -143,7 +147,7 @@ impl Subtrees {
     }
 }
 
-/// Whether all bits that are set come first.
+/// Whether the mask is ones followed by zeros.
 fn is_mask(mask: &[u8]) -> bool {
     let ones: u32 = mask.iter().map(|byte| byte.leading_ones()).sum();
     let set: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
@@ -162,23 +166,24 @@ fn holds(network: &[u8], address: IpAddr) -> bool {
         && base.iter().zip(mask).zip(&octets).all(|((b, m), o)| b & m == o & m)
 }
 
-/// Whether a host is a domain or below it; only below, if the domain begins with a dot. Every host
-/// is below the empty domain.
+/// Whether a host is the domain or below it. If the domain begins with a dot, the host must be
+/// below it. Every host is below the empty domain.
 fn is_below(host: &str, domain: &str) -> bool {
     let Some(at) = host.len().checked_sub(domain.len()) else { return false };
-    let (above, end) = (&host.as_bytes()[..at], &host.as_bytes()[at..]);
+    let above = &host.as_bytes()[..at];
+    let end = &host.as_bytes()[at..];
     end.eq_ignore_ascii_case(domain.as_bytes())
         && (domain.is_empty() || domain.starts_with('.') || above.last().is_none_or(|c| *c == b'.'))
 }
 
-/// Whether a host with a wildcard may stand for one that is excluded.
+/// Whether a host with a wildcard matches an excluded host.
 fn may_stand_for(host: &str, domain: &str) -> bool {
     let parent = domain.find('.').map(|at| &domain[at..]);
     let wild = host.strip_prefix('*').and_then(|rest| rest.find('.').map(|at| &rest[at..]));
     matches!((parent, wild), (Some(parent), Some(wild)) if parent.eq_ignore_ascii_case(wild))
 }
 
-/// Whether a name can be one of a domain; that of a constraint may begin with a dot.
+/// Whether a name is a valid domain. In a constraint, it may begin with a dot.
 fn is_domain(name: &str, is_constraint: bool) -> bool {
     if name.is_empty() {
         return true;
@@ -190,7 +195,7 @@ fn is_domain(name: &str, is_constraint: bool) -> bool {
     name.split('.').all(is_label)
 }
 
-/// The two parts of a plain mailbox.
+/// The local part and the domain of a mailbox without quotes; `None` for any other text.
 fn mailbox(text: &str) -> Option<(&str, &str)> {
     let (local, domain) = text.split_once('@')?;
     let is_plain =
@@ -202,7 +207,7 @@ fn mailbox(text: &str) -> Option<(&str, &str)> {
     (is_local && is_at).then_some((local, domain))
 }
 
-/// The host of a URI, which must not be an address.
+/// The host of a URI; `None` if it has none or the host is an IP address.
 fn host_of(uri: &str) -> Option<&str> {
     let (_, rest) = uri.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -217,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn domains_hold_what_is_below_them() {
+    fn domains_include_the_hosts_below_them() {
         for (host, domain, expected) in [
             ("a.example", "a.example", true),
             ("A.Example", "a.example", true),
@@ -255,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_names_are_taken_apart() {
+    fn only_plain_names_are_parsed() {
         assert_eq!(mailbox("a.b@c.example"), Some(("a.b", "c.example")));
         for text in ["", "@c", "a@", "\"a\"@c", "a..b@c", "a@b@c", ".a@c"] {
             assert_eq!(mailbox(text), None, "{text}");

@@ -1,4 +1,4 @@
-//! Reading certificates and keys.
+//! Reads certificates and keys from files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::certificate::Certificate;
 use crate::config::TlsFlags;
 
-/// Why the files cannot be used.
+/// A TLS file cannot be read or used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error("--{flag}: cannot read {}: {source}", path.display())]
     Read { flag: &'static str, path: PathBuf, source: rustls::pki_types::pem::Error },
-    #[error("--{flag}: {} holds no {what}", path.display())]
+    #[error("--{flag}: {} contains no {what}", path.display())]
     Empty { flag: &'static str, path: PathBuf, what: &'static str },
     #[error("--{flag}: {} cannot be used: {reason}", path.display())]
     Unusable { flag: &'static str, path: PathBuf, reason: String },
-    #[error("the authorities of the system cannot be used: {reason}; name some with --{flag}")]
+    #[error("the system's CA certificates cannot be used: {reason}; set --{flag}")]
     System { flag: &'static str, reason: String },
 }
 
@@ -29,13 +29,14 @@ fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     let read = |source| TlsError::Read { flag, path: path.to_owned(), source };
     let pem = CertificateDer::pem_file_iter(path).map_err(read)?;
     let found = pem.collect::<Result<Vec<_>, _>>().map_err(read)?;
-    match found.is_empty() {
-        true => Err(TlsError::Empty { flag, path: path.to_owned(), what: "certificate" }),
-        false => Ok(found),
+    if found.is_empty() {
+        Err(TlsError::Empty { flag, path: path.to_owned(), what: "certificate" })
+    } else {
+        Ok(found)
     }
 }
 
-/// Reads a certificate with its chain, and its key.
+/// Reads a certificate chain and its private key, and checks that they belong together.
 pub(super) fn pair(
     certificate: &Path,
     key: &Path,
@@ -55,19 +56,19 @@ pub(super) fn pair(
     })?;
     let private = provider.key_provider.load_private_key(private);
     let private = private.map_err(|error| unusable(flags.key, key, error.to_string()))?;
-    // Not rustls's own comparison, which does not read certificates of version 1.
+    // rustls's own comparison cannot be used, because it does not parse version 1 certificates.
     let parsed = Certificate::parse(&chain[0])
         .map_err(|reason| unusable(flags.certificate, certificate, reason.to_owned()))?;
     if private.public_key().is_some_and(|public| public.as_ref() != parsed.key_info) {
         let reason =
-            format!("it is not for the key in {}, which --{} names", key.display(), flags.key);
+            format!("it does not belong to the key in {} (--{})", key.display(), flags.key);
         return Err(unusable(flags.certificate, certificate, reason));
     }
     Ok(Arc::new(CertifiedKey::new(chain, private).into()))
 }
 
-/// Reads the certificates of authorities: all that is in the file, or none. If one were left out,
-/// the members and clients below it would be refused, and the file would not show why.
+/// Reads all CA certificates in the file. One unreadable certificate fails the whole file: if it
+/// were skipped, the members and clients below it would be refused without a visible reason.
 pub(super) fn authorities(path: &Path, flags: &TlsFlags) -> Result<Vec<Certificate>, TlsError> {
     let flag = flags.authorities;
     let unusable = |reason| TlsError::Unusable { flag, path: path.to_owned(), reason };
@@ -83,24 +84,24 @@ pub(super) fn authorities(path: &Path, flags: &TlsFlags) -> Result<Vec<Certifica
     if found.len() != begun {
         let others = begun.abs_diff(found.len());
         return Err(unusable(format!(
-            "{others} of its {begun} blocks cannot be read as certificates; remove whatever else \
-             is in the file"
+            "{others} of its {begun} PEM blocks are not certificates; remove everything else from \
+             the file"
         )));
     }
     let parsed = found.iter().enumerate().map(|(at, certificate)| {
         let parsed = Certificate::parse(certificate);
         parsed.map_err(|reason| {
             let reason = format!("{reason}; replace it or remove it");
-            unusable(format!("certificate {} of {begun} in it cannot be read: {reason}", at + 1))
+            unusable(format!("certificate {} of {begun} is malformed: {reason}", at + 1))
         })
     });
     parsed.collect()
 }
 
-/// Reads the certificates of the system's authorities.
+/// Reads the system's CA certificates.
 pub(super) fn system_authorities(flags: &TlsFlags) -> Result<Vec<Certificate>, TlsError> {
     let found = rustls_native_certs::load_native_certs();
-    // Those that cannot be read are not trusted, as with every other program.
+    // Unreadable certificates are skipped, as in other programs.
     let parsed = found.certs.iter().filter_map(|certificate| Certificate::parse(certificate).ok());
     let authorities: Vec<Certificate> = parsed.collect();
     if authorities.is_empty() {

@@ -1,13 +1,14 @@
-//! Whether a certificate is for a host, by the rules of Go's `VerifyHostname`.
+//! Checks whether a certificate is for a host, by the rules of Go's `VerifyHostname`.
 //!
-//! Addresses are compared with addresses only. A wildcard stands for the whole first label of a
-//! host. The common name does not count.
+//! IP addresses are compared only with IP addresses. A wildcard matches the whole first label of a
+//! host. The common name is ignored.
 
 use std::net::IpAddr;
 
 use super::certificate::Names;
 
-/// Whether names include a host or, in brackets or without, an address.
+/// Whether the names include `host`, which is a host name or an IP address, with or without
+/// brackets.
 pub(super) fn include(names: &Names, host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {
@@ -15,16 +16,21 @@ pub(super) fn include(names: &Names, host: &str) -> bool {
         return names.addresses.iter().any(|found| found.to_canonical() == address);
     }
     let is_host = is_valid(host.strip_suffix('.').unwrap_or(host), false);
-    names.hosts.iter().any(|pattern| match is_host && is_valid(pattern, true) {
-        true => matches(pattern, host.strip_suffix('.').unwrap_or(host)),
-        // Names that are none of hosts are compared as they are.
-        false => !matches!(host, "" | ".") && pattern != "." && pattern.eq_ignore_ascii_case(host),
+    names.hosts.iter().any(|pattern| {
+        if is_host && is_valid(pattern, true) {
+            matches(pattern, host.strip_suffix('.').unwrap_or(host))
+        } else {
+            // Names that are not valid host names are compared as a whole.
+            !matches!(host, "" | ".") && pattern != "." && pattern.eq_ignore_ascii_case(host)
+        }
     })
 }
 
 fn matches(pattern: &str, host: &str) -> bool {
-    let (mut patterns, mut labels) = (pattern.split('.'), host.split('.'));
-    let (first, label) = (patterns.next(), labels.next());
+    let mut patterns = pattern.split('.');
+    let mut labels = host.split('.');
+    let first = patterns.next();
+    let label = labels.next();
     let is_first = first == Some("*") || is_same(first, label);
     is_first && {
         loop {

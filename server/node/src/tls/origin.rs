@@ -1,4 +1,5 @@
-//! Whether a certificate is for the address from which it is shown, as etcd asks of members.
+//! Checks whether a peer's certificate is for the address that the peer connects from, as etcd does
+//! between members.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,25 +12,25 @@ use rustls::pki_types::CertificateDer;
 
 use super::certificate::Certificate;
 
-/// Time for the names of an address, and again for the addresses of names.
+/// Time limit of the reverse lookup of an address, and of the lookup of a certificate's hosts.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why a certificate is not accepted from where it is shown.
+/// The certificate is not accepted from the peer's address.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OriginError {
-    /// Nothing can be said of it.
-    #[error("cannot read whom the certificate is for: {0}")]
+    /// The certificate is malformed.
+    #[error("cannot read the names of the peer's certificate: {0}")]
     Unreadable(&'static str),
-    /// It is somebody else's.
-    #[error("the certificate is for {names}, not for {remote}, from where it is shown{problems}")]
+    /// The certificate is for other addresses.
+    #[error("the certificate is for {names}, not for {remote}, the peer's address{problems}")]
     Elsewhere { remote: IpAddr, names: String, problems: String },
 }
 
-/// Addresses and hosts that a certificate is for.
+/// The addresses and hosts that a certificate is for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Names {
     addresses: Vec<IpAddr>,
-    /// In lower case, because hosts are the same in either.
+    /// In lower case, because hosts are case-insensitive.
     hosts: Vec<String>,
 }
 
@@ -43,16 +44,18 @@ impl Names {
         })
     }
 
-    /// Whether whoever calls from `remote` is let in; `None` where that is up to the hosts.
+    /// Whether a peer at `remote` is accepted; `None` if the hosts must be looked up to decide.
     fn accept_address(&self, remote: IpAddr) -> Option<bool> {
-        match self.hosts.is_empty() {
-            _ if self.addresses.contains(&remote) => Some(true),
-            true => Some(self.addresses.is_empty()),
-            false => None,
+        if self.addresses.contains(&remote) {
+            Some(true)
+        } else if self.hosts.is_empty() {
+            Some(self.addresses.is_empty())
+        } else {
+            None
         }
     }
 
-    /// Whether a name of an address is that of a host, or below that of a wildcard.
+    /// Whether `found`, a name of the peer's address, is one of the hosts or matches a wildcard.
     fn accept_host(&self, found: &str) -> bool {
         let found = found.trim_end_matches('.').to_ascii_lowercase();
         self.hosts.iter().any(|host| match host.strip_prefix('*') {
@@ -61,15 +64,15 @@ impl Names {
         })
     }
 
-    /// Hosts that can have addresses.
+    /// The hosts without a wildcard, which can be resolved.
     fn hosts_to_look_up(&self) -> impl Iterator<Item = String> {
         self.hosts.iter().filter(|host| !host.starts_with("*.")).cloned()
     }
 }
 
-/// The names of an address, from the file of hosts or the domain name system.
+/// The names of an address, from the hosts file or the DNS.
 async fn hosts_of(address: IpAddr) -> Result<Vec<String>, String> {
-    // Made anew for each question, because the file of hosts may change.
+    // A new resolver for each lookup, because the hosts file may change.
     let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
     let resolver = resolver.map_err(|error| error.to_string())?;
     let found = resolver.reverse_lookup(address).await.map_err(|error| error.to_string())?;
@@ -87,19 +90,19 @@ async fn addresses_of(host: String) -> Result<Vec<IpAddr>, String> {
     Ok(found.map(|address| address.ip().to_canonical()).collect())
 }
 
-/// Whether a name of the address is that of a host. What goes wrong is added to `problems`.
+/// Whether a name of the address is one of the hosts. Adds lookup failures to `problems`.
 async fn is_named(names: &Names, remote: IpAddr, problems: &mut Vec<String>) -> bool {
     match tokio::time::timeout(LOOKUP_TIMEOUT, hosts_of(remote)).await {
         Ok(Ok(found)) => return found.iter().any(|host| names.accept_host(host)),
         Ok(Err(problem)) => problems.push(format!("{remote}: {problem}")),
-        Err(_) => problems.push(format!("{remote}: its names are not found in time")),
+        Err(_) => problems.push(format!("{remote}: the reverse lookup timed out")),
     }
     false
 }
 
-/// Whether a host has the address. What goes wrong is added to `problems`.
+/// Whether a host has the address. Adds lookup failures to `problems`.
 async fn is_at(names: &Names, remote: IpAddr, problems: &mut Vec<String>) -> bool {
-    // All at once, so that a host nobody knows does not use up the others' time.
+    // All lookups run concurrently, so that an unknown host does not use up the time of the others.
     let mut lookups: FuturesUnordered<_> = names.hosts_to_look_up().map(addresses_of).collect();
     let look = async {
         while let Some(found) = lookups.next().await {
@@ -113,23 +116,23 @@ async fn is_at(names: &Names, remote: IpAddr, problems: &mut Vec<String>) -> boo
     };
     let looked = tokio::time::timeout(LOOKUP_TIMEOUT, look).await;
     looked.unwrap_or_else(|_| {
-        problems.push("not all hosts are found in time".to_owned());
+        problems.push("the lookups of some hosts timed out".to_owned());
         false
     })
 }
 
-/// Verifies that a chain of certificates, if one is shown, is for the address it is shown from. One
-/// that is for no address and no host at all is good everywhere.
+/// Verifies that the peer's leaf certificate, if there is one, is for the address `remote`. A
+/// certificate without addresses and hosts is accepted from everywhere.
 ///
 /// # Errors
-/// It is not, or what it is for cannot be read.
+/// The certificate is not for the address, or it is malformed.
 pub(crate) async fn verify(
     chain: Option<&[CertificateDer<'_>]>,
     remote: IpAddr,
 ) -> Result<(), OriginError> {
     let Some(shown) = chain.and_then(<[_]>::first) else { return Ok(()) };
     let names = Names::of(shown)?;
-    // A port for both kinds of addresses shows those of IPv4 as addresses of IPv6.
+    // A dual-stack socket reports IPv4 addresses as IPv4-mapped IPv6 ones.
     let remote = remote.to_canonical();
     let mut problems = Vec::new();
     let is_accepted = match names.accept_address(remote) {

@@ -1,4 +1,4 @@
-//! The server's side.
+//! The server side of TLS.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::protocols;
 use super::verifier::Verifier;
 use crate::config::ServerTls;
 
-/// Protocols above TLS. Go's servers let clients in that offer HTTP/1.1 alone; so that ours does,
-/// it must offer it.
+/// The application protocols (ALPN). HTTP/1.1 is offered, too, because Go's servers accept clients
+/// that offer only HTTP/1.1.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 pub(super) fn load(files: &ServerTls) -> Result<ServerConfig, TlsError> {
@@ -28,7 +28,8 @@ pub(super) fn load(files: &ServerTls) -> Result<ServerConfig, TlsError> {
     let builder = match &files.authorities {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let (flag, allowed) = (files.flags.authorities, files.allowed.clone());
+            let flag = files.flags.authorities;
+            let allowed = files.allowed.clone();
             let trusted = files::authorities(path, files.flags)?;
             builder.with_client_cert_verifier(Arc::new(Verifier::new(
                 trusted, flag, allowed, provider,
@@ -37,7 +38,7 @@ pub(super) fn load(files: &ServerTls) -> Result<ServerConfig, TlsError> {
     };
     let mut config = builder.with_cert_resolver(pair);
     if files.authorities.is_some() {
-        // A session that goes on shows no certificate again, which may have expired since.
+        // A resumed session does not check the certificate again, which may have expired since.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }

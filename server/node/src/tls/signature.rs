@@ -1,7 +1,7 @@
-//! Signatures: an authority's under a certificate, and a peer's with the key of its certificate.
+//! Verifies signatures: an issuer's on a certificate, and a peer's on the TLS handshake.
 //!
-//! The cryptography is that of rustls's provider. rustls's own functions for this go through
-//! webpki, which does not read certificates of version 1.
+//! The cryptography is that of rustls's provider. rustls's own functions for this use webpki, which
+//! does not parse version 1 certificates.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -10,7 +10,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, PeerMisbehaved};
 
 use super::certificate::Certificate;
 
-/// Whether an authority's key signed a certificate; if not, why.
+/// Verifies that the issuer's key signed the certificate. The error is the reason, about the
+/// issuer.
 pub(super) fn verify_issued(
     certificate: &Certificate,
     issuer: &Certificate,
@@ -18,7 +19,7 @@ pub(super) fn verify_issued(
 ) -> Result<(), String> {
     let mut known = algorithms.all.iter();
     if !known.any(|known| known.signature_alg_id().as_ref() == certificate.algorithm) {
-        return Err("it signed with an algorithm that is not supported, such as SHA-1".to_owned());
+        return Err("it signed with an unsupported algorithm, such as SHA-1".to_owned());
     }
     check_key(issuer, algorithms)?;
     let mut fitting = algorithms.all.iter().filter(|known| {
@@ -29,13 +30,10 @@ pub(super) fn verify_issued(
         let Certificate { signed, signature, .. } = certificate;
         algorithm.verify_signature(&issuer.key, signed, signature).is_ok()
     });
-    match verified {
-        true => Ok(()),
-        false => Err("the signature is not that of its key".to_owned()),
-    }
+    if verified { Ok(()) } else { Err("its key did not make the signature".to_owned()) }
 }
 
-/// Whether signatures of a key can be verified at all; if not, why.
+/// Checks that signatures by the certificate's key can be verified. The error is the reason.
 pub(super) fn check_key(
     certificate: &Certificate,
     algorithms: &WebPkiSupportedAlgorithms,
@@ -43,12 +41,13 @@ pub(super) fn check_key(
     if let Some(bits) = certificate.rsa_bits()
         && !(2048..=8192).contains(&bits)
     {
-        return Err(format!("its RSA key has {bits} bits, and only 2048 to 8192 are supported"));
+        return Err(format!("its RSA key has {bits} bits, but only 2048 to 8192 are supported"));
     }
     let key = &certificate.key_algorithm;
-    match algorithms.all.iter().any(|known| known.public_key_alg_id().as_ref() == key) {
-        true => Ok(()),
-        false => Err("its key is of a kind that is not supported".to_owned()),
+    if algorithms.all.iter().any(|known| known.public_key_alg_id().as_ref() == key) {
+        Ok(())
+    } else {
+        Err("its key has an unsupported type".to_owned())
     }
 }
 
@@ -57,7 +56,7 @@ fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
     parsed.map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
-/// Verifies, in TLS 1.2, that the peer has the key of the certificate it shows.
+/// Verifies, in TLS 1.2, that the peer has the private key of the certificate that it presents.
 pub(super) fn verify_tls12(
     message: &[u8],
     certificate: &CertificateDer<'_>,
@@ -69,20 +68,21 @@ pub(super) fn verify_tls12(
     let Some((_, known)) = offered.find(|(scheme, _)| *scheme == signature.scheme) else {
         return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
     };
-    // The scheme says how, not with which curve: the key does.
+    // In TLS 1.2 the scheme does not determine the curve; the key does.
     let fitting = known
         .iter()
         .find(|algorithm| algorithm.public_key_alg_id().as_ref() == certificate.key_algorithm);
     let verified = fitting.is_some_and(|algorithm| {
         algorithm.verify_signature(&certificate.key, message, signature.signature()).is_ok()
     });
-    match verified {
-        true => Ok(HandshakeSignatureValid::assertion()),
-        false => Err(Error::InvalidCertificate(CertificateError::BadSignature)),
+    if verified {
+        Ok(HandshakeSignatureValid::assertion())
+    } else {
+        Err(Error::InvalidCertificate(CertificateError::BadSignature))
     }
 }
 
-/// Verifies, in TLS 1.3, that the peer has the key of the certificate it shows.
+/// Verifies, in TLS 1.3, that the peer has the private key of the certificate that it presents.
 pub(super) fn verify_tls13(
     message: &[u8],
     certificate: &CertificateDer<'_>,

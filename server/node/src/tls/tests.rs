@@ -1,4 +1,4 @@
-//! Files and names, with certificates made here.
+//! Tests TLS files, handshakes and allowed names with certificates that the tests issue.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ const FLAGS: TlsFlags =
     TlsFlags { certificate: "cert-file", key: "key-file", authorities: "trusted-ca-file" };
 const VERSIONS: TlsVersions = TlsVersions { oldest: TlsVersion::V12, newest: TlsVersion::V13 };
 
-/// An authority, which can vouch for others.
+/// A CA that issues certificates.
 struct Authority(Issuer<'static, KeyPair>);
 
 impl Authority {
-    /// Makes one whose certificate is `NAME.crt`.
+    /// Creates a CA and writes its certificate to `NAME.crt`.
     fn new(home: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,17 +31,17 @@ impl Authority {
         Self(Issuer::new(params, key))
     }
 
-    /// Vouches for somebody of this common name at localhost.
+    /// Issues a certificate with this common name for localhost.
     fn issue(&self, home: &Path, name: &str) -> ServerTls {
         self.issue_for(home, name, &["localhost"])
     }
 
-    /// Vouches for somebody of this common name at these hosts and addresses.
+    /// Issues a certificate with this common name for these hosts and addresses.
     fn issue_for(&self, home: &Path, name: &str, hosts: &[&str]) -> ServerTls {
         self.issue_with(home, name, hosts, &KeyPair::generate().unwrap())
     }
 
-    /// Vouches for somebody who has a key.
+    /// Issues a certificate for an existing key.
     fn issue_with(&self, home: &Path, name: &str, hosts: &[&str], key: &KeyPair) -> ServerTls {
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
@@ -63,7 +63,7 @@ impl Authority {
     }
 }
 
-/// The same files for the other side.
+/// The same files for the client side.
 fn as_client(files: &ServerTls) -> ClientTls {
     ClientTls {
         shown: Some((files.certificate.clone(), files.key.clone())),
@@ -76,7 +76,7 @@ fn as_client(files: &ServerTls) -> ClientTls {
     }
 }
 
-/// Whether both sides accept each other.
+/// Performs a handshake. The error says which side refused the other, and why.
 async fn shake(server: &ServerTls, client: &ClientTls) -> Result<(), String> {
     let acceptor = TlsAcceptor::from(Tls::server(server.clone()).unwrap().current());
     let connector = TlsConnector::from(Tls::client(client.clone()).unwrap().current());
@@ -89,16 +89,17 @@ async fn shake(server: &ServerTls, client: &ClientTls) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn only_those_are_let_in_for_whom_the_authority_vouches() {
+async fn only_peers_with_a_certificate_of_the_authority_are_accepted() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let authority = Authority::new(home, "ca");
-    let (a, b) = (authority.issue(home, "a"), authority.issue(home, "b"));
+    let a = authority.issue(home, "a");
+    let b = authority.issue(home, "b");
     assert_eq!(shake(&a, &as_client(&b)).await, Ok(()));
-    // Whoever shows no certificate, or one of somebody else's authority.
+    // A client without a certificate, and one with a certificate of another CA.
     let stranger = Authority::new(home, "other").issue(home, "stranger");
-    let nobody = ClientTls { shown: None, ..as_client(&b) };
-    for client in [nobody, as_client(&stranger)] {
+    let anonymous = ClientTls { shown: None, ..as_client(&b) };
+    for client in [anonymous, as_client(&stranger)] {
         assert!(shake(&a, &client).await.unwrap_err().starts_with("server: "));
     }
     let refused = shake(&stranger, &as_client(&b)).await.unwrap_err();
@@ -108,7 +109,7 @@ async fn only_those_are_let_in_for_whom_the_authority_vouches() {
 }
 
 #[tokio::test]
-async fn each_connection_shows_certificates_anew() {
+async fn sessions_are_never_resumed() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
@@ -117,7 +118,7 @@ async fn each_connection_shows_certificates_anew() {
         let versions = TlsVersions { oldest: version, newest: version };
         let server = Tls::server(ServerTls { versions, ..files.clone() }).unwrap().current();
         let mut client = (*Tls::client(as_client(&files)).unwrap().current()).clone();
-        // One that would go on with an earlier session if the server let it.
+        // This client would resume an earlier session if the server let it.
         client.resumption = rustls::client::Resumption::default();
         let client = Arc::new(client);
         for _ in 0..2 {
@@ -126,8 +127,9 @@ async fn each_connection_shows_certificates_anew() {
             let accepted = TlsAcceptor::from(server.clone()).accept(here);
             let connected = TlsConnector::from(client.clone()).connect(name, there);
             let (accepted, connected) = tokio::join!(accepted, connected);
-            let (mut accepted, mut connected) = (accepted.unwrap(), connected.unwrap());
-            // What a client can go on with comes before the first byte.
+            let mut accepted = accepted.unwrap();
+            let mut connected = connected.unwrap();
+            // A session ticket would arrive before the first byte.
             accepted.write_all(b"x").await.unwrap();
             accepted.flush().await.unwrap();
             assert_eq!(connected.read_u8().await.unwrap(), b'x');
@@ -138,7 +140,7 @@ async fn each_connection_shows_certificates_anew() {
 }
 
 #[tokio::test]
-async fn keys_of_every_kind_are_spoken_with_in_both_versions() {
+async fn keys_of_every_type_work_in_both_versions() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let authority = Authority::new(home, "ca");
@@ -155,7 +157,7 @@ async fn keys_of_every_kind_are_spoken_with_in_both_versions() {
                 versions: TlsVersions { oldest: version, newest: version },
                 ..files.clone()
             };
-            // The client goes by the server, with a verifier and without.
+            // Servers are verified by the client's verifier, and with verification off.
             for verifies in [true, false] {
                 let client = ClientTls { verifies, ..as_client(&files) };
                 assert_eq!(shake(&server, &client).await, Ok(()), "{name} with {version:?}");
@@ -165,11 +167,12 @@ async fn keys_of_every_kind_are_spoken_with_in_both_versions() {
 }
 
 #[tokio::test]
-async fn only_those_are_let_in_who_have_an_allowed_name() {
+async fn only_certificates_with_an_allowed_name_are_accepted() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let authority = Authority::new(home, "ca");
-    let (a, b) = (authority.issue(home, "a"), authority.issue(home, "b"));
+    let a = authority.issue(home, "a");
+    let b = authority.issue(home, "b");
     let allow = |allowed: Allowed| ServerTls { allowed: Some(allowed), ..a.clone() };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     for (allowed, is_allowed) in [
@@ -181,14 +184,14 @@ async fn only_those_are_let_in_who_have_an_allowed_name() {
         let shaken = shake(&allow(allowed.clone()), &as_client(&b)).await;
         assert_eq!(shaken.is_ok(), is_allowed, "{allowed:?}: {shaken:?}");
     }
-    // The client asks the same of the server.
+    // The client requires the same of the server.
     let client = ClientTls { allowed: Some(Allowed::CommonNames(names(&["b"]))), ..as_client(&b) };
     assert!(shake(&a, &client).await.is_err());
     assert_eq!(shake(&b, &client).await, Ok(()));
 }
 
 #[tokio::test]
-async fn a_certificate_is_for_the_address_it_is_shown_from() {
+async fn a_certificate_must_be_for_the_address_of_its_peer() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let authority = Authority::new(home, "ca");
@@ -204,19 +207,20 @@ async fn a_certificate_is_for_the_address_it_is_shown_from() {
     assert_eq!(verify(&[], "127.0.0.1").await, Ok(()));
     let refused = verify(&["10.9.9.9"], "127.0.0.1").await.unwrap_err();
     assert!(refused.contains("10.9.9.9, not for 127.0.0.1"), "{refused}");
-    // The file of hosts knows this one.
+    // The hosts file has this name.
     assert_eq!(verify(&["10.9.9.9", "localhost"], "127.0.0.1").await, Ok(()));
     assert!(origin::verify(None, "127.0.0.1".parse().unwrap()).await.is_ok());
 }
 
 #[test]
-fn files_that_change_are_taken_up_if_they_can_be_used() {
+fn changed_files_are_reloaded_if_they_can_be_used() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let files = Authority::new(home, "ca").issue(home, "a");
     let tls = Tls::server(files.clone()).unwrap();
     let client = Tls::client(as_client(&files)).unwrap();
-    let (first, shown) = (tls.current(), client.current());
+    let first = tls.current();
+    let shown = client.current();
     assert!(Arc::ptr_eq(&first, &tls.current()) && Arc::ptr_eq(&shown, &client.current()));
     fs::write(&files.key, "nothing").unwrap();
     assert!(Arc::ptr_eq(&first, &tls.current()) && Arc::ptr_eq(&shown, &client.current()));
@@ -227,11 +231,12 @@ fn files_that_change_are_taken_up_if_they_can_be_used() {
 }
 
 #[test]
-fn what_is_wrong_with_files_is_named() {
+fn problems_with_files_are_named() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let authority = Authority::new(home, "ca");
-    let (good, other) = (authority.issue(home, "a"), authority.issue(home, "b"));
+    let good = authority.issue(home, "a");
+    let other = authority.issue(home, "b");
     let problem = |files: ServerTls| Tls::server(files).err().unwrap().to_string();
     let text = problem(ServerTls { key: home.join("none"), ..good.clone() });
     assert!(text.contains("--key-file") && text.contains("none"), "{text}");

@@ -1,4 +1,4 @@
-//! rustls's questions about certificates: which clients are let in, which servers are trusted.
+//! The certificate verifiers for rustls: which clients are accepted, and which servers are trusted.
 
 use std::sync::Arc;
 
@@ -15,22 +15,23 @@ use super::chain::{self, Purpose, Refusal, Rules};
 use super::{hosts, signature};
 use crate::config::Allowed;
 
-/// Names of a certificate that an error shows.
+/// Most names of a certificate that an error shows.
 const NAMES: usize = 10;
 
-/// A certificate that is good, of somebody who is not let in.
+/// The certificate is valid, but its name is not allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("certificate authentication failed: {0}")]
 struct NotAllowed(String);
 
-/// Takes a certificate below a trusted one that, if names are required, has one of them.
+/// Accepts a certificate that has a valid chain to a trusted one and, if names are required, has
+/// one of them.
 #[derive(Debug)]
 pub(super) struct Verifier {
     trusted: Vec<Certificate>,
-    /// The flag that names those.
+    /// The flag for the file of the trusted certificates.
     flag: &'static str,
     allowed: Option<Allowed>,
-    /// The names of the trusted authorities, which clients are told.
+    /// The subjects of the trusted certificates, which are sent to clients.
     hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
 }
@@ -49,7 +50,8 @@ impl Verifier {
         Self { trusted, flag, allowed, hints, provider }
     }
 
-    /// Verifies a certificate for a purpose, that of a server for a host. Says in the log why not.
+    /// Verifies a certificate: a server's for `host`, or a client's if `host` is `None`. Logs why a
+    /// certificate is refused.
     fn verify(
         &self,
         shown: &CertificateDer<'_>,
@@ -58,13 +60,13 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let unreadable = |subject: &str, reason: String| {
-            let fix = "issue it anew, as RFC 5280 has it";
+            let fix = "reissue it according to RFC 5280";
             refuse(subject, Refusal::new(reason, fix, CertificateError::BadEncoding))
         };
         let certificate = Certificate::parse(shown)
             .map_err(|problem| unreadable("(unreadable)", problem.to_owned()))?;
         let others = parse_all(others).map_err(|problem| {
-            let reason = format!("a certificate that is shown with it is malformed: {problem}");
+            let reason = format!("a certificate presented with it is malformed: {problem}");
             unreadable(&certificate.subject_text, reason)
         })?;
         let rules = Rules {
@@ -96,22 +98,22 @@ impl Verifier {
                 if hosts.iter().any(|host| hosts::include(names, host)) {
                     return Ok(());
                 }
-                format!("it is for none of the allowed hosts {}", hosts.join(", "))
+                format!("it is not for any of the allowed hosts {}", hosts.join(", "))
             }
         };
         let error = CertificateError::Other(OtherError(Arc::new(NotAllowed(reason.clone()))));
-        Err(Refusal::new(reason, "issue it for an allowed name, or allow its own", error))
+        Err(Refusal::new(reason, "reissue it for an allowed name, or allow its name", error))
     }
 }
 
-/// Says in the log why a certificate is refused.
+/// Logs why a certificate is refused.
 fn refuse(subject: &str, refusal: Refusal) -> Error {
     let Refusal { reason, fix, error } = refusal;
-    tracing::warn!(subject, reason, fix, "a certificate is refused");
+    tracing::warn!(subject, reason, fix, "refused a certificate");
     Error::InvalidCertificate(error)
 }
 
-/// Reads certificates, each of them once.
+/// Parses certificates; duplicates are parsed once.
 fn parse_all(certificates: &[CertificateDer<'_>]) -> Result<Vec<Certificate>, &'static str> {
     let mut found: Vec<Certificate> = Vec::new();
     for certificate in certificates {
@@ -130,11 +132,11 @@ fn check_host(certificate: &Certificate, name: &ServerName<'_>) -> Result<(), Re
     }
     let mut presented = names.to_list();
     presented.truncate(NAMES);
-    let whom = if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
+    let hosts = if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
     let expected = name.to_owned();
     let error = CertificateError::NotValidForNameContext { expected, presented };
-    let reason = format!("it is for {whom}, not for {host}");
-    let fix = format!("issue it anew with {host} among its subject alternative names");
+    let reason = format!("it is for {hosts}, not for {host}");
+    let fix = format!("reissue it with {host} among its subject alternative names");
     Err(Refusal::new(reason, fix, error))
 }
 
@@ -214,7 +216,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Trusts whoever has the key to the certificate that it shows.
+/// Accepts any certificate, if the server has its private key.
 #[derive(Debug)]
 pub(super) struct Anybody(Arc<CryptoProvider>);
 

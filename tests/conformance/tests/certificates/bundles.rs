@@ -40,11 +40,15 @@ fn a_bundle_that_cannot_be_read_in_part_is_refused() {
         other.replace("BEGIN CERT", "BEGIN TRUSTED CERT").replace("END CERT", "END TRUSTED CERT");
     let cut = &good[..good.len() / 2];
     let bundles = [
-        (write(&table, "with-key.pem", &[&good, &key]), "1 of its 2 blocks", true),
+        (write(&table, "with-key.pem", &[&good, &key]), "1 of its 2 PEM blocks", true),
         (write(&table, "with-garbage.pem", &[&good, garbage, &good]), "certificate 2 of 3", true),
         (write(&table, "with-unreadable.pem", &[&unreadable, &good]), "certificate 1 of 2", true),
         // etcd passes over what is no whole block, and does not read what a block is said to be.
-        (write(&table, "with-trusted.pem", &[&good, other.as_bytes()]), "1 of its 2 blocks", false),
+        (
+            write(&table, "with-trusted.pem", &[&good, other.as_bytes()]),
+            "1 of its 2 PEM blocks",
+            false,
+        ),
         (write(&table, "cut-off.pem", &[&good, cut]), "cannot read", false),
     ];
     let etcd = program::peer("bundles of certificates", "etcd-3.7");
