@@ -1,4 +1,4 @@
-//! Connections to other members, and to a discovery service.
+//! Outbound connections to other members and to a discovery service.
 
 use std::io;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::config::url::{Scheme, Url};
 use crate::listen::keepalive;
 use crate::tls::{Tls, TlsError};
 
-/// Time that a server has to answer our hello.
+/// Time limit for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens connections, with TLS where the URL says so. Clones share it.
+/// Opens connections, with TLS where the URL's scheme asks for it. Clones share the TLS state.
 #[derive(Clone)]
 pub(crate) struct Dialer(Arc<Inner>);
 
 struct Inner {
     files: ClientTls,
-    /// Made when it is needed if no authorities are given.
+    /// Loaded at the first secure connection if no trusted CA file is given.
     tls: Mutex<Option<Arc<Tls<ClientConfig>>>>,
 }
 
@@ -46,7 +46,8 @@ impl Inner {
             Scheme::Http | Scheme::Https => {
                 let stream = TcpStream::connect(url.authority()).await?;
                 stream.set_nodelay(true)?;
-                // Others may call over it, who may be gone without a word.
+                // A connection that is lent carries calls from the other member, which may vanish
+                // without closing it; keepalive detects that.
                 SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
                 Box::new(stream)
             }
@@ -67,20 +68,20 @@ impl Inner {
 }
 
 impl Dialer {
-    /// A dialer.
+    /// A dialer that uses these files for TLS.
     ///
     /// # Errors
-    /// What is wrong with the files.
+    /// A file cannot be read or used.
     pub(crate) fn new(files: ClientTls) -> Result<Self, TlsError> {
-        // The system's authorities are looked for when they are needed: few clusters use them.
+        // Few clusters use the system's CA certificates, so they are loaded only when needed.
         let tls = files.authorities.is_some().then(|| Tls::client(files.clone())).transpose()?;
         Ok(Self(Arc::new(Inner { files, tls: Mutex::new(tls.map(Arc::new)) })))
     }
 
-    /// Opens a connection.
+    /// Opens a connection to the URL.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The connection or its TLS handshake fails, or the handshake takes too long.
     pub(crate) async fn connect(&self, url: &Url) -> io::Result<Box<dyn Connection>> {
         self.0.connect(url).await
     }

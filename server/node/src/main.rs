@@ -1,7 +1,7 @@
 //! `quorate`: a member of a replicated key-value store that clients of etcd v3 can use.
 //!
-//! The program reads its flags, starts the member, and serves it until a signal comes. Everything
-//! that knows all other parts is here, and nothing else.
+//! The program reads its flags, starts the member, and serves it until a signal arrives. This crate
+//! holds the code that wires all other crates together, and nothing else.
 
 #![forbid(unsafe_code)]
 
@@ -28,15 +28,15 @@ use config::Config;
 use flags::Asked;
 use run::End;
 
-/// How long a thread that has nothing to do is kept: the allocator keeps memory for each.
+/// How long an idle thread is kept. It is short because the allocator keeps memory per thread.
 const IDLE_THREAD: Duration = Duration::from_millis(500);
 
-/// Memory that is freed goes back to the system, and many threads do not stand in each other's way.
+/// mimalloc returns freed memory to the system, and its threads rarely contend for a lock.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // What is not text is no good value, and is refused where it is read.
+    // A value that is not UTF-8 is converted lossily; the code that reads the flag refuses it.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, lossy(value))));
     let settings = match flags::read(std::env::args_os(), environment) {
@@ -65,12 +65,12 @@ fn lossy(value: OsString) -> String {
     value.to_string_lossy().into_owned()
 }
 
-/// The text, with colours for people alone.
+/// The text, with colours only when it goes to a terminal.
 fn styled(text: &StyledStr, is_terminal: bool) -> String {
     if is_terminal { text.ansi().to_string() } else { text.to_string() }
 }
 
-/// Tells all problems with the configuration.
+/// Prints all problems with the configuration to the standard error.
 fn refuse(problems: &[impl ToString]) -> ExitCode {
     for problem in problems {
         eprintln!("quorate: {}", problem.to_string());
@@ -85,8 +85,8 @@ fn start(config: Config) -> ExitCode {
     if !config.is_durable {
         quorate_storage::sync::turn_off();
     }
-    // The allocator asks for huge pages, most of which would stay half empty: a quarter of the
-    // memory for nothing. A system without them needs no telling.
+    // The allocator asks for huge pages, most of which would stay half empty and waste a quarter
+    // of the memory. The error is ignored: a system without huge pages has nothing to turn off.
     rustix::thread::disable_transparent_huge_pages(true).ok();
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     let runtime = match threads.enable_all().thread_keep_alive(IDLE_THREAD).build() {
@@ -94,7 +94,7 @@ fn start(config: Config) -> ExitCode {
         Err(error) => return refuse(&[format!("cannot start threads: {error}")]),
     };
     let outcome = runtime.block_on(run::run(config));
-    // A connection that would not end must not keep the process.
+    // A connection that does not end must not keep the process alive.
     runtime.shutdown_background();
     if let Err(error) = &outcome {
         tracing::error!("cannot go on: {error}");
@@ -107,8 +107,8 @@ fn start(config: Config) -> ExitCode {
     }
 }
 
-/// Ends the process as the signal would have, so that whoever sent it sees that; the first process
-/// of a container, which signals do not end, just leaves.
+/// Ends the process by the signal's default action, so that the parent process sees which signal
+/// ended it. Process 1 of a container exits normally, because signals do not end it by default.
 fn end_by(signal: i32) -> ExitCode {
     if std::process::id() != 1 {
         signal_hook::low_level::emulate_default_handler(signal).ok();

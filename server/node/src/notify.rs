@@ -1,4 +1,4 @@
-//! What the service manager is told, if one asked for it by `NOTIFY_SOCKET`, as systemd does.
+//! Notifications to a service manager such as systemd, which sets `NOTIFY_SOCKET` to receive them.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,40 +6,42 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// The member serves.
+/// Notifies the manager that the member serves.
 pub(crate) fn ready() {
     tell("READY=1");
 }
 
-/// The member ends.
+/// Notifies the manager that the member is stopping.
 pub(crate) fn stopping() {
     tell("STOPPING=1");
 }
 
-fn tell(what: &str) {
+fn tell(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else {
         return;
     };
-    if let Err(error) = send(&socket, what) {
+    if let Err(error) = send(&socket, state) {
         let socket = socket.to_string_lossy().into_owned();
-        tracing::warn!(%error, socket, what, "cannot tell the service manager; see NOTIFY_SOCKET");
+        tracing::warn!(
+            %error, socket, state, "cannot notify the service manager; check NOTIFY_SOCKET"
+        );
     }
 }
 
-fn send(socket: &OsStr, what: &str) -> io::Result<()> {
+fn send(socket: &OsStr, state: &str) -> io::Result<()> {
     let address = match socket.as_bytes() {
-        // A name that is in no file system.
+        // An abstract address: a name that is not in the file system.
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         [b'/', ..] => SocketAddr::from_pathname(socket)?,
         _ => {
-            let text = "it begins neither with a slash nor with @";
+            let text = "the address must begin with / or @";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
     };
     let sender = UnixDatagram::unbound()?;
-    // A manager that does not read must not stop us.
+    // A manager that does not read must not block the member.
     sender.set_nonblocking(true)?;
-    sender.send_to_addr(what.as_bytes(), &address).map(drop)
+    sender.send_to_addr(state.as_bytes(), &address).map(drop)
 }
 
 #[cfg(test)]
@@ -47,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_with_and_without_a_file_are_told() {
+    fn path_and_abstract_sockets_are_notified() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("socket");
         let name = format!("@quorate-test-{}", std::process::id());
@@ -58,9 +60,9 @@ mod tests {
         ];
         for (listener, socket) in listening {
             send(socket, "READY=1").unwrap();
-            let mut said = [0; 16];
-            let length = listener.recv(&mut said).unwrap();
-            assert_eq!(&said[..length], b"READY=1");
+            let mut received = [0; 16];
+            let length = listener.recv(&mut received).unwrap();
+            assert_eq!(&received[..length], b"READY=1");
         }
         assert!(send(OsStr::new("vsock:2:1"), "READY=1").is_err());
         assert!(send(OsStr::new("/nowhere/at/all"), "READY=1").is_err());

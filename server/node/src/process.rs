@@ -1,4 +1,4 @@
-//! What the system counts for the process, as far as the metrics' library does not show it.
+//! Metrics of the process that the prometheus crate's own collector lacks.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge};
 use rustix::process::{Resource, getrlimit};
 
-/// Handles, addresses and traffic of the process, read when somebody asks.
+/// File descriptors, address space and network traffic of the process, read at every scrape.
 pub(crate) struct Process {
     used: Gauge,
     limit: Gauge,
@@ -36,7 +36,7 @@ impl Process {
         })
     }
 
-    /// What cannot be read keeps its value.
+    /// Reads the current values. A value that cannot be read keeps its last one.
     fn update(&self) {
         if let Ok(handles) = fs::read_dir("/proc/self/fd") {
             self.used.set(float(handles.count() as u64));
@@ -69,15 +69,17 @@ impl Collector for Process {
     }
 }
 
-/// A column of the protocol's extended statistics: a line of names, then a line of numbers.
+/// The value of column `name` in the `IpExt` part of `/proc/self/net/netstat`, which has a line of
+/// names and then a line of numbers.
 fn octets(netstat: &str, name: &str) -> Option<u64> {
     let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt:"));
-    let (names, numbers) = (lines.next()?, lines.next()?);
+    let names = lines.next()?;
+    let numbers = lines.next()?;
     let mut columns = names.split_whitespace().zip(numbers.split_whitespace());
     columns.find(|(found, _)| *found == name)?.1.parse().ok()
 }
 
-/// A number as a metric shows it; the last bits of very large ones are lost.
+/// The number as a metric's `f64`. Numbers above 2^53 lose their last bits.
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
 fn float(number: u64) -> f64 {
     number as f64
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traffic_is_found_by_its_name() {
+    fn columns_are_found_by_name() {
         let netstat = "TcpExt: A B\nTcpExt: 1 2\nIpExt: InMcast InOctets\nIpExt: 7 42\n";
         assert_eq!(octets(netstat, "InOctets"), Some(42));
         assert_eq!(octets(netstat, "OutOctets"), None);

@@ -1,4 +1,5 @@
-//! The order of life: bind, open, start, serve, and all of that backwards.
+//! The life of the process: bind the ports, open the data, start the member, serve; then stop all
+//! of it in the opposite order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +21,10 @@ use crate::process::Process;
 use crate::version::VERSION;
 use crate::{logging, notify};
 
-/// Pause before the member says once more who it is, after nobody could hear it.
+/// Pause before the member proposes its name and client URLs again after a failed attempt.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
 
-/// Whatever stops a start; the text says it all.
+/// Any error that stops the start. Its text names the cause and the fix.
 pub(crate) type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The signals that stop the program.
@@ -48,19 +49,19 @@ impl Signals {
     }
 }
 
-/// Why a member ended in order.
+/// Why a member stopped in an orderly way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// A signal came.
+    /// The process received this signal.
     Signal(i32),
-    /// The cluster goes on without it, for good.
+    /// The member was removed from the cluster.
     Removed,
 }
 
-/// Runs the member until a signal stops it, or the cluster goes on without it.
+/// Runs the member until a signal stops it, or until the cluster excludes it.
 ///
 /// # Errors
-/// What stops it from starting, or from going on.
+/// The member cannot start, or its data are not those that the cluster knows it with.
 pub(crate) async fn run(config: Config) -> Result<End, StartError> {
     let mut signals = Signals::new()?;
     tracing::info!(
@@ -73,7 +74,7 @@ pub(crate) async fn run(config: Config) -> Result<End, StartError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    // What can be refused without touching the data comes first.
+    // Checks that do not touch the data come first.
     let tls = Certificates::new(&config)?;
     let dialer = Dialer::new(config.peer_tls.client.clone())?;
     let ports = listen::bind(&config.ports)?;
@@ -109,21 +110,21 @@ pub(crate) async fn run(config: Config) -> Result<End, StartError> {
     }
 }
 
-/// Tells why a member has stopped without which the cluster goes on. Its end is in order, as in
-/// etcd, if that is what somebody wanted.
+/// The outcome for an excluded member. A removal is somebody's decision, so the process ends
+/// successfully, as in etcd.
 fn ended(exclusion: Exclusion) -> Result<End, StartError> {
     match exclusion {
         Exclusion::Removed => {
-            tracing::error!("{exclusion}; its data directory is of no use any more: remove it");
+            tracing::error!("{exclusion}; remove its data directory, which is no longer usable");
             Ok(End::Removed)
         }
         Exclusion::OtherData => Err(exclusion.into()),
     }
 }
 
-/// Ends the process: a member that cannot write must not answer any more.
+/// Ends the process: a member that cannot write must stop answering.
 fn on_fault() -> OnFault {
-    // What follows from the first fault says nothing new.
+    // Only the first fault is logged; those that follow from it add nothing.
     let is_ending = AtomicBool::new(false);
     Arc::new(move |what| {
         if !is_ending.swap(true, Ordering::Relaxed) {
@@ -134,7 +135,7 @@ fn on_fault() -> OnFault {
     })
 }
 
-/// A member that serves.
+/// A member that serves clients.
 struct Running {
     member: Arc<Member>,
     server: Server,
@@ -142,10 +143,10 @@ struct Running {
     peers: Connections,
 }
 
-/// What a start came to.
+/// The outcome of a start.
 enum Started {
     Serving(Running),
-    /// The cluster goes on without this member.
+    /// The cluster has excluded this member.
     Excluded(Arc<Member>, Exclusion),
 }
 
@@ -171,13 +172,17 @@ impl Running {
         let server = Server::new(member.clone(), config.api.clone());
         let api = ApiService::new(server.clone(), registry(&member, &server)?);
         let api = Arc::new(api);
-        let (clients, peers) = (Connections::default(), Connections::default());
+        let clients = Connections::default();
+        let peers = Connections::default();
         let acceptor = |connections: &Connections| {
-            let (api, member) = (api.clone(), member.clone());
-            let (tls, places) = (tls.clone(), places.clone());
+            let api = api.clone();
+            let member = member.clone();
+            let tls = tls.clone();
+            let places = places.clone();
             Acceptor::new(api, member, &config.ports, tls, places, connections.clone())
         };
-        let (for_clients, for_peers) = (acceptor(&clients), acceptor(&peers).for_members());
+        let for_clients = acceptor(&clients);
+        let for_peers = acceptor(&peers).for_members();
         let serve = |port: Port| {
             port.announce();
             match port.role() {
@@ -185,15 +190,16 @@ impl Running {
                 _ => for_clients.serve(port),
             }
         };
-        // Those who watch over the member see why it is not ready yet; and it is not ready before
-        // others hear of it.
+        // The metrics and peer ports are served first: monitoring must see why the member is not
+        // ready yet, and the member gets ready only by talking to its peers.
         let (early, late): (Vec<_>, Vec<_>) =
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         early.into_iter().for_each(serve);
         let is_plain = config.ports.peers.iter().any(|url| !url.scheme.is_secure());
         member.lend(for_peers.lender(is_plain));
         tokio::select! {
-            // What is asked of a member that is excluded fails: that is not why it does not start.
+            // The exclusion is checked first: it makes the announcement fail too, and that failure
+            // would hide the cause.
             biased;
             exclusion = member.excluded() => {
                 clients.close();
@@ -208,8 +214,8 @@ impl Running {
         Ok(Started::Serving(Self { member, server, clients, peers }))
     }
 
-    /// Another member leads, if this one did. No new connections, no new requests, streams end;
-    /// what was asked is answered; then the state is closed.
+    /// Stops the member: hands over the leadership, refuses new connections and requests, ends
+    /// streams, answers the requests in flight, and then closes the state.
     async fn stop(self) {
         notify::stopping();
         self.member.withdraw().await;
@@ -233,8 +239,9 @@ fn registry(member: &Member, server: &Server) -> prometheus::Result<Registry> {
     Ok(registry)
 }
 
-/// Ends when the cluster knows of this member and counts on it, whose data are those of the others
-/// if that is to be known.
+/// Makes this member known to the cluster. Returns once the cluster knows its name and it has its
+/// vote; a learner waits for no vote. Before that, the initial corruption check runs if it is
+/// enabled.
 async fn announce(member: &Member, config: &Config) -> Result<(), StartError> {
     member.check_start().await?;
     publish(member, config).await?;
@@ -242,8 +249,8 @@ async fn announce(member: &Member, config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Tells the cluster this member's name and where clients reach it. Ends when a leader has taken
-/// note, so that from then on requests can be answered.
+/// Publishes this member's name and client URLs. Returns once the entry is applied, so requests
+/// can be answered from then on.
 async fn publish(member: &Member, config: &Config) -> Result<(), StartError> {
     let command = Command::MemberPublish(MemberPublish {
         id: member.identity().member_id,
@@ -257,7 +264,7 @@ async fn publish(member: &Member, config: &Config) -> Result<(), StartError> {
         match member.propose(&command).await {
             Ok(_) => return Ok(()),
             Err(RequestError::Stopped) => {
-                // Time for whoever waits for an exclusion, which stops it as well.
+                // An exclusion stops the member too. The pause lets the caller see it first.
                 tokio::time::sleep(PUBLISH_PAUSE).await;
                 return Err("the member stopped while it started".into());
             }

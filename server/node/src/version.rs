@@ -1,11 +1,11 @@
-//! What `--version` shows.
+//! The text of `--version`.
 
 use quorate_api::ETCD_VERSION;
 
-/// Our own version.
+/// Quorate's own version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Lines in the form of etcd's, which deployment tools read; our own version behind them.
+/// Lines in etcd's format, because deployment tools parse them, followed by Quorate's own version.
 pub(crate) fn version() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",

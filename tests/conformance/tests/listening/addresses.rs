@@ -82,7 +82,7 @@ fn the_service_manager_is_told() {
         Server::new(&program::quorate(), &[]).through(&["env", "NOTIFY_SOCKET=/nowhere"]);
     server.start();
     server.stop();
-    assert!(server.log_of_run().contains("cannot tell the service manager"));
+    assert!(server.log_of_run().contains("cannot notify the service manager"));
 }
 
 #[test]
