@@ -1,6 +1,5 @@
-//! What stands between HTTP/2 and a service: the head of a call and the frames of its body, checked
-//! as gRPC's library for Go checks them, with its codes and words; and what the call holds of the
-//! memory budget.
+//! The layer between HTTP/2 and the services. It checks the headers of a call and the frames of its
+//! body as grpc-go does, with grpc-go's codes and texts, and charges the call to the memory budget.
 
 pub(crate) mod answer;
 pub(crate) mod body;

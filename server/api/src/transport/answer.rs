@@ -1,5 +1,5 @@
-//! The body of an answer: counted, in the memory budget until the connection has written it, and
-//! not longer than the client waits.
+//! The body of an answer. It updates the metrics, charges data to the memory budget until the
+//! connection has written them, and ends the call at the client's deadline.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,25 +25,25 @@ pub struct ResponseBody {
     pub(crate) metrics: Server,
 }
 
-/// A call whose end is not counted yet.
+/// A call whose end has not been counted yet.
 pub(crate) struct Call {
     method: Arc<MethodMetrics>,
     code: Option<Code>,
-    /// Whether its only message was counted.
+    /// Whether a message has been counted.
     is_sent: bool,
     deadline: Option<Pin<Box<Sleep>>>,
     charge: Option<Charge>,
 }
 
-/// What a call takes of the memory budget.
+/// The share of a call in the memory budget.
 pub(crate) struct Charge {
     account: Account,
-    /// What every call takes. The data of its only message take it along.
+    /// The permit that every call takes. In a unary call, the data of its message take it over.
     call: Option<Permit>,
     is_unary: bool,
-    /// For the message until it is encoded.
+    /// The permit for the message until it is encoded.
     kept: Option<Kept>,
-    /// Whether the data have permits of their own.
+    /// Whether the data come with permits of their own.
     is_charged: bool,
 }
 
@@ -53,7 +53,7 @@ impl Charge {
         Self { account, call: Some(call), is_unary, kept: None, is_charged: false }
     }
 
-    /// Puts data into the budget, whether there is room or not: they are there.
+    /// Charges data to the budget even if it has no room, because the data exist already.
     fn charge(&mut self, data: Bytes) -> Bytes {
         if self.is_charged {
             return data;
@@ -75,14 +75,15 @@ impl Charge {
 }
 
 impl Call {
-    /// The call that came to `response`; its client waits until `deadline`.
+    /// The call that `response` answers. If the answer is streamed, this puts the stream's body
+    /// into `response`. The client waits until `deadline`.
     pub(crate) fn new(
         method: Arc<MethodMetrics>,
         response: &mut Response<tonic::body::Body>,
         deadline: Option<Instant>,
         charge: Option<Charge>,
     ) -> Self {
-        // An answer that is nothing but an error has its code in the headers.
+        // An answer without a body has its code in the headers.
         let code =
             response.headers().contains_key("grpc-status").then(|| code_of(response.headers()));
         let deadline = deadline.filter(|_| code.is_none()).map(|at| Box::pin(sleep_until(at)));
@@ -98,7 +99,7 @@ impl Call {
         call
     }
 
-    /// Counts data that are sent. Those of one message may come in pieces.
+    /// Counts sent messages. The message of a unary call may come in several pieces of data.
     fn sent(&mut self) {
         let is_first = !std::mem::replace(&mut self.is_sent, true);
         if is_first || self.method.kind != MethodType::Unary {
@@ -106,7 +107,7 @@ impl Call {
         }
     }
 
-    /// Ends when the client does not wait any more.
+    /// Ready at the client's deadline.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.deadline {
             None => Poll::Pending,
@@ -118,13 +119,13 @@ impl Call {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
-            // A call without an end was given up by the client.
+            // A call without a code was cancelled by the client.
             call.method.handled(call.code.unwrap_or(Code::Cancelled));
         }
     }
 }
 
-/// Lengths as a counter shows them; exact up to 2^53.
+/// A length as the value of a counter; exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "counters of bytes are floating-point numbers")]
 pub(crate) fn float(length: usize) -> f64 {
     length as f64
@@ -184,10 +185,10 @@ impl Body for ResponseBody {
     }
 }
 
-/// The end of a call whose client does not wait any more.
+/// The trailers of a call that has exceeded its deadline.
 fn too_late() -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    // Texts of errors can be headers: percent-encoding is part of it.
+    // Cannot fail: `add_header` percent-encodes the text.
     status(ApiError::DeadlineExceeded).add_header(&mut trailers).ok();
     trailers
 }

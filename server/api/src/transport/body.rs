@@ -1,11 +1,11 @@
-//! The frames in the body of a call.
+//! Checks the gRPC frames in the body of a call.
 //!
 //! ```text
 //!   message   compressed u8 | length u32, big endian | bytes
 //! ```
 //!
-//! Only whole heads are passed on, and none that is wrong, so that whoever decodes the messages
-//! never has to say what is wrong with a frame.
+//! Only complete and valid frame headers are passed on, so that the decoder never has to report an
+//! invalid frame.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -23,34 +23,35 @@ use crate::error::{ApiError, status};
 use crate::metrics::MethodType;
 use crate::server::Server;
 
-/// How long a request may take to come. With none that comes slowly is a connection's part of the
-/// memory budget taken up for ever.
+/// Time limit for a request to arrive completely. Without it, a request that arrives slowly would
+/// occupy its connection's share of the memory budget for ever.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
-/// Bytes of a message's head.
+/// Bytes of a frame header.
 const HEAD_LEN: usize = 5;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is expected of the frames of a call.
+/// The rules for the frames of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) kind: MethodType,
     /// Whether messages may be compressed.
     pub(crate) is_gzip: bool,
-    /// Bytes of the largest message.
+    /// Largest size of a message in bytes, as it is sent.
     pub(crate) length_max: usize,
 }
 
-/// How far the frames were read.
+/// The position of the reader within the frames.
 #[derive(Debug)]
 struct Frames {
     rules: Rules,
-    /// Bytes of the head that is not whole yet.
+    /// The bytes of an incomplete frame header.
     held: Bytes,
-    /// Bytes of the message that are still to come; `None` between messages.
+    /// Bytes of the current message still to come; `None` between messages.
     left: Option<usize>,
+    /// Number of complete messages.
     messages: u64,
-    /// How many messages were compressed.
+    /// Number of compressed messages.
     packed: usize,
 }
 
@@ -59,11 +60,12 @@ impl Frames {
         Self { rules, held: Bytes::new(), left: None, messages: 0, packed: 0 }
     }
 
-    /// Takes bytes that came; returns those that can be passed on.
+    /// Takes received bytes; returns those that can be passed on.
     fn take(&mut self, data: Bytes) -> Result<Bytes, Status> {
-        let data = match self.held.is_empty() {
-            true => data,
-            false => [std::mem::take(&mut self.held), data].concat().into(),
+        let data = if self.held.is_empty() {
+            data
+        } else {
+            [std::mem::take(&mut self.held), data].concat().into()
         };
         let mut at = 0;
         loop {
@@ -77,7 +79,7 @@ impl Frames {
                 self.left = None;
                 self.messages += 1;
             }
-            // A method that takes one message does not look at what follows.
+            // A unary method ignores all bytes after its message.
             if self.rules.kind == MethodType::Unary && self.messages > 0 {
                 return Ok(data.slice(..at));
             }
@@ -90,12 +92,12 @@ impl Frames {
         }
     }
 
-    /// Whether no message has begun that is not whole.
+    /// Whether no message is incomplete.
     fn is_between(&self) -> bool {
         self.left.is_none() && self.held.is_empty()
     }
 
-    /// The length of the message with this head.
+    /// Checks a frame header; returns the length of its message.
     fn check_head(&mut self, [flag, length @ ..]: [u8; HEAD_LEN]) -> Result<usize, Status> {
         let length = u32::from_be_bytes(length) as usize;
         let limit = self.rules.length_max;
@@ -119,7 +121,7 @@ impl Frames {
         }
     }
 
-    /// Refuses a body that ends too early.
+    /// Checks that the body may end here.
     fn end(&self) -> Result<(), Status> {
         let cut = self.left.is_some();
         match self.rules.kind {
@@ -136,35 +138,37 @@ impl Frames {
     }
 }
 
-/// Data that wait for room in the memory budget.
+/// Data that wait for memory.
 struct Waiting {
     data: Bytes,
     room: Pin<Box<dyn Future<Output = Result<(), Exhausted>> + Send>>,
 }
 
-/// The body of a request, counted and with its frames checked.
+/// The body of a request. It checks the frames and charges the bytes to the memory budget.
 pub(crate) struct Checked<B> {
     inner: B,
     server: Server,
     frames: Frames,
-    /// Where its bytes are counted.
+    /// The permit that the bytes are charged to.
     held: Held,
-    /// Bytes that may come without being counted.
+    /// Bytes that are still free, because the permit of the call includes them.
     free: usize,
     waiting: Option<Waiting>,
-    /// When the request must be there; set when it has to be waited for.
+    /// The deadline for the request to arrive; set when it is first waited for.
     deadline: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
 
 impl<B> Checked<B> {
     pub(crate) fn new(inner: B, server: Server, rules: Rules, held: Held) -> Self {
-        let (frames, free) = (Frames::new(rules), REQUEST_BYTES);
+        let frames = Frames::new(rules);
+        let free = REQUEST_BYTES;
         Self { inner, server, frames, held, free, waiting: None, deadline: None, ended: false }
     }
 
-    /// Counts data that came: as they are, and if messages begin in them that are compressed, as
-    /// what those may become. Between the messages of a stream, nothing is held.
+    /// Charges received data: their length, and for each of the `packed` compressed messages that
+    /// begin in them, the largest size that it can have decompressed. Returns the data if there is
+    /// room; otherwise they wait in `waiting`.
     fn charge(&mut self, data: Bytes, packed: usize) -> Option<Bytes> {
         let unpacked = packed.saturating_mul(self.frames.rules.length_max);
         let bytes = data.len().saturating_add(unpacked);
@@ -178,8 +182,8 @@ impl<B> Checked<B> {
         None
     }
 
-    /// Ends a request that takes too long to come. A stream may take as long as it wants, but for a
-    /// message that it has begun.
+    /// Ready when the request takes too long to arrive. A stream may be idle between messages, but
+    /// a message that has begun must arrive in time.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let is_there = match self.frames.rules.kind {
             MethodType::BidiStream => self.frames.is_between(),
@@ -193,7 +197,8 @@ impl<B> Checked<B> {
         deadline.as_mut().poll(context)
     }
 
-    /// Forgets what was counted for messages that have been passed on.
+    /// Between the messages of a bidirectional stream, releases the memory of those that have been
+    /// passed on.
     fn forget_messages(&mut self) {
         if self.frames.rules.kind == MethodType::BidiStream && self.frames.is_between() {
             self.free = REQUEST_BYTES;
@@ -283,7 +288,7 @@ mod tests {
         Frames::new(Rules { kind, is_gzip, length_max: 100 })
     }
 
-    /// What is passed on of `bytes` when they come in pieces of `piece`.
+    /// The bytes that are passed on when `bytes` arrive in pieces of `piece` bytes.
     fn passed(frames: &mut Frames, bytes: &[u8], piece: usize) -> Result<Vec<u8>, Status> {
         let mut passed = Vec::new();
         for piece in bytes.chunks(piece) {
@@ -293,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_frames_are_passed_on_however_they_come() {
+    fn frames_are_passed_on_wherever_reads_split_them() {
         let two = [0, 0, 0, 0, 2, b'a', b'b', 1, 0, 0, 0, 0];
         let stray = [&two[..], &[0, 0, 0]].concat();
         for piece in 1..=stray.len() {
@@ -305,25 +310,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_are_those_of_grpc_go() {
         let kinds = [MethodType::Unary, MethodType::ServerStream, MethodType::BidiStream];
-        let said = |bytes: &[u8]| {
+        let errors = |bytes: &[u8]| {
             kinds.map(|kind| match passed(&mut frames(kind, false), bytes, 3) {
                 Ok(_) => String::new(),
                 Err(status) => format!("{:?}: {}", status.code(), status.message()),
             })
         };
         let larger = "ResourceExhausted: grpc: received message larger than max (101 vs. 100)";
-        assert_eq!(said(&[1, 0, 0, 0, 101]), [larger; 3]);
+        assert_eq!(errors(&[1, 0, 0, 0, 101]), [larger; 3]);
         let format = "Internal: grpc: received unexpected payload format 7";
-        assert_eq!(said(&[7, 0, 0, 0, 1, 1]), [format; 3]);
+        assert_eq!(errors(&[7, 0, 0, 0, 1, 1]), [format; 3]);
         let flag = "Internal: grpc: compressed flag set with identity or empty encoding";
-        assert_eq!(said(&[1, 0, 0, 0, 1, 1]), [flag; 3]);
+        assert_eq!(errors(&[1, 0, 0, 0, 1, 1]), [flag; 3]);
         let cut = "Internal: unexpected EOF";
-        assert_eq!(said(&[0, 0, 0, 0, 9, 1]), ["Unknown: unexpected EOF", cut, cut]);
+        assert_eq!(errors(&[0, 0, 0, 0, 9, 1]), ["Unknown: unexpected EOF", cut, cut]);
         let none = "Internal: cardinality violation: received no request message from \
                     non-client-streaming RPC";
-        assert_eq!(said(&[]), ["Unknown: EOF", none, ""]);
-        assert_eq!(said(&[0, 0]), ["Unknown: EOF", none, ""]);
+        assert_eq!(errors(&[]), ["Unknown: EOF", none, ""]);
+        assert_eq!(errors(&[0, 0]), ["Unknown: EOF", none, ""]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a call holds of the memory budget.
+//! Charges calls to the memory budget.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,40 +13,43 @@ use tonic::Status;
 use super::intake::Intake;
 use crate::error::{ApiError, status};
 
-/// What a call costs beside its messages; with a small request and a small answer nothing more is
-/// counted.
+/// Bytes charged for every call. They include a small request and a small answer.
 pub(crate) const CALL_BYTES: usize = 4 << 10;
-/// The part of it that is for the request.
+/// The share of [`CALL_BYTES`] that is for the request.
 pub(crate) const REQUEST_BYTES: usize = 2 << 10;
-/// Bytes of headers that are not counted beside it.
+/// Bytes of headers that [`CALL_BYTES`] includes.
 const HEADERS_BYTES: usize = 1 << 10;
-/// What others cost: the library keeps the frames that they came in, and more.
+/// Charged bytes per further byte of headers. The library keeps more than the headers themselves,
+/// for example the frames in which they arrived.
 const HEADERS_TIMES: usize = 3;
-/// How long a call waits for room, and a request for room for its body. Meanwhile, what a client
-/// may send without being asked is not counted.
+/// Time limit for a call to get memory, and for its body to get more. It is short because the bytes
+/// that a client sends meanwhile, within its window, are in no budget.
 pub(crate) const CALL_WITHIN: Duration = Duration::from_secs(1);
-/// How long an answer waits for room before it begins.
+/// Time limit for an answer to get memory before it begins.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Takes bytes of the budget, or says that there are too many requests.
+/// Takes bytes of the budget, waiting up to `within` for them.
+///
+/// # Errors
+/// [`ApiError::TooManyRequests`] if there is no room in time.
 pub(crate) async fn take(
     account: &Account,
     bytes: usize,
     within: Duration,
 ) -> Result<Permit, Status> {
-    // The clock is not read where there is room.
+    // Fast path: with room, the clock is not read.
     if let Some(permit) = account.try_acquire(bytes) {
         return Ok(permit);
     }
     account.acquire(bytes, Instant::now() + within).await.map_err(exhausted)
 }
 
-/// What a client is told when there is no room.
+/// The error for a client when the budget has no room.
 pub(crate) fn exhausted(_: Exhausted) -> Status {
     status(ApiError::TooManyRequests)
 }
 
-/// Bytes on their way to a client, in the budget until the connection has written them.
+/// Bytes with a permit, which is returned when the bytes are dropped.
 struct Charged {
     bytes: Bytes,
     _permit: Permit,
@@ -58,12 +61,14 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// The same bytes, with which `permit` ends.
+/// The same bytes, which keep `permit` until they are dropped: after the connection has written
+/// them.
 pub(crate) fn charged(bytes: Bytes, permit: Permit) -> Bytes {
     Bytes::from_owner(Charged { bytes, _permit: permit })
 }
 
-/// Takes what a call costs, which waits for it: more with large headers.
+/// Takes the memory that a call needs at its start: [`CALL_BYTES`], and more for large headers.
+/// Waits up to [`CALL_WITHIN`].
 pub(crate) async fn take_call(
     account: &Account,
     intake: &Intake,
@@ -78,7 +83,8 @@ pub(crate) async fn take_call(
     take(account, bytes, CALL_WITHIN).await
 }
 
-/// What the request of a call holds: counted as it arrives, given back when it was answered.
+/// The memory of a request beyond [`REQUEST_BYTES`]. It is charged as the body arrives, and
+/// returned when the request has been answered. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Held {
     permit: Arc<Mutex<Permit>>,
@@ -90,12 +96,12 @@ impl Held {
         Self { permit: Arc::new(Mutex::new(account.nothing())), intake }
     }
 
-    /// Takes more if there is room.
+    /// Takes more bytes if there is room.
     pub(crate) fn try_grow(&self, bytes: usize) -> bool {
         self.permit.lock().try_grow(bytes)
     }
 
-    /// Takes more, waiting for it.
+    /// Takes more bytes, waiting up to [`CALL_WITHIN`] for them.
     pub(crate) async fn grow(self, bytes: usize) -> Result<(), Exhausted> {
         let _waits = self.intake.wait();
         let account = self.permit.lock().account().clone();
@@ -104,7 +110,7 @@ impl Held {
         Ok(())
     }
 
-    /// Gives back everything.
+    /// Returns all bytes.
     pub(crate) fn release(&self) {
         self.permit.lock().shrink_to(0);
     }

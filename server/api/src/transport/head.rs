@@ -1,4 +1,4 @@
-//! What can be refused by the headers of a call alone.
+//! Checks the headers of a call.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::{Code, Status};
 
-/// The content type of gRPC; what encodes its messages may follow behind a plus or a semicolon.
+/// gRPC's content type. The message encoding may follow it, after a plus or a semicolon.
 const GRPC: &str = "application/grpc";
-/// Digits that a timeout has at most, with its unit.
+/// Longest timeout: eight digits and the unit.
 const TIMEOUT_LEN_MAX: usize = 9;
 
-/// What the headers of a call say.
+/// The parsed headers of a call.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     /// The content type of the answer.
     pub(crate) content_type: HeaderValue,
-    /// Whether messages may be compressed by gzip.
+    /// Whether messages may be compressed with gzip.
     pub(crate) is_gzip: bool,
-    /// How long the client waits.
+    /// The client's timeout.
     pub(crate) timeout: Option<Duration>,
 }
 
-/// A call that is refused, with the HTTP status that says so to those who do not know gRPC.
+/// A refused call: an HTTP status for clients that do not know gRPC, and a gRPC status.
 #[derive(Debug)]
 pub(crate) struct Refused(StatusCode, Status);
 
 impl Refused {
-    /// The answer: headers and nothing else.
+    /// The answer, which has headers but no body.
     pub(crate) fn into_response(self) -> Response<tonic::body::Body> {
         let mut response = self.1.into_http();
         *response.status_mut() = self.0;
@@ -39,13 +39,14 @@ fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<Cow<'_, 
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
 
-/// Whether a request says that it is gRPC.
+/// Whether a request has gRPC's content type.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = text(headers, header::CONTENT_TYPE);
     content_type.is_some_and(|content_type| answer_type(&content_type).is_some())
 }
 
-/// The content type of the answer to a request of this one; `None` when that is not gRPC's.
+/// The content type of the answer to a request with this content type; `None` if the latter is not
+/// gRPC's.
 fn answer_type(content_type: &str) -> Option<HeaderValue> {
     let content_type = content_type.to_ascii_lowercase();
     let encoding = content_type.strip_prefix(GRPC)?;
@@ -56,7 +57,7 @@ fn answer_type(content_type: &str) -> Option<HeaderValue> {
     }
 }
 
-/// Checks the head of a call.
+/// Checks the headers of a call, as grpc-go does.
 pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
     let headers = request.headers();
     let content_type = text(headers, header::CONTENT_TYPE).unwrap_or_default();
@@ -92,7 +93,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
     Ok(Head { content_type: answer_type, is_gzip, timeout })
 }
 
-/// Reads a timeout.
+/// Parses a timeout.
 fn read_timeout(timeout: &str) -> Result<Duration, String> {
     if timeout.len() < 2 {
         return Err(format!("transport: timeout string is too short: {timeout:?}"));
@@ -122,8 +123,7 @@ fn read_timeout(timeout: &str) -> Result<Duration, String> {
     }
 }
 
-/// What is said to the path of a method that does not exist, which is everything behind the
-/// server's name.
+/// The error for the path of an unknown method. As in grpc-go, `path` includes the query.
 pub(crate) fn unknown_method(path: &str, services: &[&str]) -> Status {
     let named = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'));
     let text = match named {
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_types_are_told_apart() {
+    fn content_types_are_recognized() {
         let answer = |text| answer_type(text).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(answer("application/grpc").as_deref(), Some("application/grpc"));
         assert_eq!(answer("Application/GRPC+Proto").as_deref(), Some("application/grpc+proto"));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_are_read() {
+    fn timeouts_are_parsed() {
         assert_eq!(read_timeout("10S"), Ok(Duration::from_secs(10)));
         assert_eq!(read_timeout("99999999H"), Ok(Duration::from_secs(99_999_999 * 3600)));
         assert_eq!(read_timeout("000n"), Ok(Duration::ZERO));
@@ -162,11 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_named() {
-        let said = |path| unknown_method(path, &["a.B"]).message().to_owned();
-        assert_eq!(said("/a.B/C"), "unknown method C for service a.B");
-        assert_eq!(said("/a.B/C?d=e"), "unknown method C?d=e for service a.B");
-        assert_eq!(said("//a.B/C"), "unknown service /a.B");
-        assert_eq!(said("/a.B"), "malformed method name: \"/a.B\"");
+    fn unknown_methods_are_named() {
+        let error = |path| unknown_method(path, &["a.B"]).message().to_owned();
+        assert_eq!(error("/a.B/C"), "unknown method C for service a.B");
+        assert_eq!(error("/a.B/C?d=e"), "unknown method C?d=e for service a.B");
+        assert_eq!(error("//a.B/C"), "unknown service /a.B");
+        assert_eq!(error("/a.B"), "malformed method name: \"/a.B\"");
     }
 }

@@ -1,10 +1,10 @@
-//! How much more is taken from a connection whose requests wait for memory.
+//! Limits how much is read from a connection while its requests wait for memory.
 //!
-//! What a client has sent and nobody has read is in no budget, and the windows that it was given
-//! let much of it come: smaller ones would end connections with thousands of streams, because the
-//! library for HTTP/2 bounds the number of small pieces by them. So nothing more is read from a
-//! connection that goes on sending while its requests wait. They wait for a second at most, and
-//! little is always taken: what the client acknowledges makes room for others.
+//! Bytes that a client has sent and no request has read are in no budget, and the HTTP/2 windows
+//! admit many of them. Smaller windows would end connections with thousands of streams, because the
+//! HTTP/2 library derives its limit of small DATA frames from the window. So a connection that goes
+//! on sending while its requests wait is not read any further. The requests wait at most a second.
+//! A few bytes are always read, because the client's acknowledgements free memory for others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-/// Bytes that are taken while requests wait.
+/// Bytes that are read while requests wait.
 const TAKEN_MAX: usize = 16 << 10;
 
-/// The way in of one connection. Cloning shares it; requests carry it as an extension.
+/// The read limit of one connection. Clones share it. Requests have it as an extension.
 #[derive(Clone, Debug, Default)]
 pub struct Intake(Arc<Shared>);
 
@@ -23,20 +23,20 @@ pub struct Intake(Arc<Shared>);
 struct Shared {
     /// Requests that wait for memory.
     waiting: AtomicUsize,
-    /// Bytes that came since the first of them waits.
+    /// Bytes read since the first of these requests began to wait.
     taken: AtomicUsize,
-    /// Of whoever reads from the connection.
+    /// The task that reads from the connection.
     reader: AtomicWaker,
 }
 
 impl Intake {
-    /// Ready when more may be read from the connection. One task asks.
+    /// Ready when more may be read from the connection. Only one task may poll this.
     pub fn poll_open(&self, context: &mut Context<'_>) -> Poll<()> {
         if self.is_open() {
             return Poll::Ready(());
         }
         self.0.reader.register(context.waker());
-        // It may have opened before the waker was there.
+        // Checked again, because the intake may have opened before the waker was registered.
         if self.is_open() { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -52,7 +52,7 @@ impl Intake {
             || self.0.taken.load(Ordering::SeqCst) < TAKEN_MAX
     }
 
-    /// A request waits for memory until the result is dropped.
+    /// Notes that a request waits for memory until the result is dropped.
     pub(crate) fn wait(&self) -> Waits {
         if self.0.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
             self.0.taken.store(0, Ordering::SeqCst);
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn little_is_taken_while_requests_wait_and_the_last_one_lets_more_in() {
+    async fn reading_stops_at_the_limit_until_no_request_waits() {
         let intake = Intake::default();
         intake.count(2 * TAKEN_MAX);
         let first = intake.wait();

@@ -1,4 +1,4 @@
-//! Answers that are sent past the codec, piece by piece as the connection takes them.
+//! Answers that bypass the codec and are sent piece by piece, as the connection takes them.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use quorate_raft::Permit;
 use tonic::body::Body;
 use tonic::{Response, Status};
 
-/// In the extensions of a response: the body that takes the place of the message in it.
+/// An extension of a response: the body that replaces the response's message.
 #[derive(Clone)]
 pub(crate) struct Streamed(Arc<Mutex<Option<Body>>>);
 
 impl Streamed {
-    /// The data of an answer, which end well. After an error the call is reset: what was sent
-    /// already cannot be taken back.
+    /// A body of these data, followed by the status OK. After an error the call is reset, because
+    /// data that have been sent cannot be withdrawn.
     pub(crate) fn new(data: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
         let data = data.map(|data| data.map(Frame::data));
         let mut trailers = HeaderMap::with_capacity(1);
@@ -27,21 +27,20 @@ impl Streamed {
         Self(Arc::new(Mutex::new(Some(Body::new(body)))))
     }
 
-    /// The body.
+    /// Takes the body; empty if it has been taken already.
     pub(crate) fn into_body(self) -> Body {
         self.0.lock().take().unwrap_or_default()
     }
 }
 
-/// A response with what its message takes of the memory budget until it is encoded.
+/// A response that keeps the permit for its message until the message is encoded.
 pub(crate) fn keeping<T>(message: T, kept: Permit) -> Response<T> {
     let mut response = Response::new(message);
     response.extensions_mut().insert(Kept(Arc::new(kept)));
     response
 }
 
-/// In the extensions of a response: what its message takes of the memory budget until it is
-/// encoded.
+/// An extension of a response: the permit for its message until the message is encoded.
 #[derive(Clone)]
 pub(crate) struct Kept(
     #[expect(dead_code, reason = "it is held until it is dropped")] pub(crate) Arc<Permit>,
