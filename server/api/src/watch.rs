@@ -1,25 +1,27 @@
-//! Delivering events to watch streams.
+//! Delivers events to watch streams.
 //!
 //! ```text
-//!   applied --> hub: reads what is new from history, matches and encodes once for each group
+//!   applied --> hub: reads new history, matches and encodes each event once per group
 //!                 |            |
 //!                 v            v
-//!              outbox       outbox      one for each stream, bounded
+//!              outbox       outbox      one per stream, bounded
 //!                 |            |
 //!              stream       stream      pulled by the connection
 //! ```
 //!
-//! The hub is fed by no queue: it reads what was written since from the store, so that it can
-//! neither fall out of step with it nor hold it up. A watcher is with the hub as long as its stream
-//! keeps up. When the stream's outbox is full, or when it starts in the past, the stream's own task
-//! reads history for it ([`stream`]) until it has caught up: a slow watcher costs itself. Streams
-//! take turns at that, and share what they read ([`history`]).
+//! The hub has no input queue. It reads new writes from the store, so it can neither diverge from
+//! the store nor delay writes. A watcher is synced as long as its stream keeps up; then it belongs
+//! to the hub. When the stream's outbox is full, or the watcher starts in the past, the watcher is
+//! unsynced, and the stream's own task reads history for it ([`stream`]) until it has caught up. So
+//! a slow watcher delays only its own stream. Streams take turns reading history and share what
+//! they read ([`history`]).
 //!
 //! # Invariants
-//! - A watcher sees every event of its range from its start revision on, once, in order. What was
-//!   compacted before it could be read ends the watch, and never leaves a gap.
+//! - A watcher receives every event of its range from its start revision on, exactly once and in
+//!   order. If history is compacted before it is read, the watch ends; there is never a gap.
 //! - The events of one revision are in one message, unless the watcher allows fragments.
-//! - A header's revision R says that every event up to R that the watcher wants came before.
+//! - A header with revision R means that all events up to R that the watcher wants have been sent
+//!   before or are in this message.
 
 pub(crate) mod frame;
 pub(crate) mod history;

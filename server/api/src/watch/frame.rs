@@ -1,4 +1,4 @@
-//! Messages of a watch stream, written from parts that many streams share.
+//! The messages of a watch stream. They consist of encoded events that many streams share.
 
 use std::sync::Arc;
 
@@ -12,25 +12,25 @@ use tonic::codec::EncodeBuf;
 
 use crate::codec::Encode;
 
-/// Events of several revisions are put into one message up to this size. What waits for a client
-/// that does not read is one message in the transport at least: this times the number of streams.
+/// Size up to which events of several revisions are put into one message. For each stream whose
+/// client does not read, the transport buffers at least one message.
 pub(crate) const MESSAGE_BYTES: usize = 64 << 10;
 
-/// An event in the form in which it stands in a message, encoded once for everybody who wants it.
+/// An encoded event of a message, shared by all watchers that want it.
 pub(crate) type Event = Arc<[u8]>;
 
-/// The event that the writing of `record` was.
+/// Encodes the event of the write that made `record`.
 pub(crate) fn encode(record: &Record, previous: Option<&Record>) -> Event {
     let mut event = Vec::new();
     append_event(record, previous, &mut event);
     event.into()
 }
 
-/// Events for those who want the same.
+/// Events for all watchers with the same interest.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     events: Vec<Event>,
-    /// Bytes of all events up to each one, itself among them.
+    /// For each event, the bytes of all events up to and including it.
     ends: Vec<usize>,
     /// Main revision of each event.
     revisions: Vec<i64>,
@@ -44,7 +44,7 @@ impl Batch {
         self.revisions.push(revision);
     }
 
-    /// How many events there are.
+    /// Number of events.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -54,17 +54,17 @@ impl Batch {
         self.start(self.len())
     }
 
-    /// Main revision of the first event; 0 when there is none.
+    /// Main revision of the first event; 0 without events.
     pub(crate) fn first_revision(&self) -> i64 {
         self.revisions.first().copied().unwrap_or(0)
     }
 
-    /// Main revision of the last event; 0 when there is none.
+    /// Main revision of the last event; 0 without events.
     pub(crate) fn last_revision(&self) -> i64 {
         self.revisions.last().copied().unwrap_or(0)
     }
 
-    /// The first event at or above a main revision.
+    /// Index of the first event at or above a main revision.
     pub(crate) fn first_at(&self, revision: i64) -> usize {
         self.revisions.partition_point(|r| *r < revision)
     }
@@ -86,7 +86,7 @@ pub(crate) enum Frame {
     Events(Events),
 }
 
-/// Events of one watcher: a part of a batch.
+/// Events for one watcher: a part of a batch.
 #[derive(Debug)]
 pub(crate) struct Events {
     watch_id: i64,
@@ -94,12 +94,12 @@ pub(crate) struct Events {
     batch: Arc<Batch>,
     first: usize,
     end: usize,
-    /// More events of the same revisions follow in the next message.
+    /// Whether the next message has more events of the same revisions.
     fragment: bool,
 }
 
 impl Events {
-    /// The events of `batch` from the one at `first` on.
+    /// The events of `batch` from index `first` on.
     pub(crate) fn new(
         watch_id: i64,
         header: ResponseHeader,
@@ -110,7 +110,7 @@ impl Events {
         Self { watch_id, header, batch, first, end, fragment: false }
     }
 
-    /// How many events there are.
+    /// Number of events.
     pub(crate) fn len(&self) -> usize {
         self.end - self.first
     }
@@ -126,8 +126,9 @@ impl Events {
         self.batch.start(self.end) - self.batch.start(self.first)
     }
 
-    /// The messages that carry the events: one, or for a watcher that allows fragments several
-    /// below `limit` bytes, as far as single events allow. All of those but the last are marked.
+    /// Splits the events into messages. Without a limit it is one message. With a limit, which a
+    /// watcher that allows fragments has, each message is below `limit` bytes or has one event, and
+    /// all but the last are marked as fragments.
     pub(crate) fn frames(self, limit: Option<usize>) -> Vec<Frame> {
         let Some(limit) = limit.filter(|limit| self.size() >= *limit && self.len() > 1) else {
             return vec![Frame::Events(self)];
@@ -141,7 +142,9 @@ impl Events {
                 end += 1;
             }
             let fragment = end < self.end;
-            let (watch_id, header, batch) = (self.watch_id, self.header, self.batch.clone());
+            let watch_id = self.watch_id;
+            let header = self.header;
+            let batch = self.batch.clone();
             pieces.push(Frame::Events(Self { watch_id, header, batch, first, end, fragment }));
             first = end;
         }
@@ -176,7 +179,7 @@ impl Frame {
         Self::Control(Box::new(response))
     }
 
-    /// How many events it carries.
+    /// Number of events in the message.
     pub(crate) fn events(&self) -> usize {
         match self {
             Self::Control(_) => 0,
@@ -184,7 +187,7 @@ impl Frame {
         }
     }
 
-    /// What the message weighs in a queue.
+    /// Bytes that the message counts in a queue.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Control(_) => size_of::<WatchResponse>(),
@@ -193,7 +196,7 @@ impl Frame {
     }
 }
 
-/// The key that a watch request names: none means the smallest one.
+/// The key of a watch request. As in etcd, an empty key means the smallest key, `\0`.
 pub(crate) fn watched_key(key: &Bytes) -> Bytes {
     if key.is_empty() { Bytes::from_static(&[0]) } else { key.clone() }
 }
@@ -226,7 +229,8 @@ mod tests {
         for limit in [1, 50, 200, 1000, 5000] {
             let header = ResponseHeader::default();
             let whole = Events::new(3, header, batch(&[10, 300, 5, 5, 5, 90, 700]), 0);
-            let (count, size) = (whole.len(), whole.size());
+            let count = whole.len();
+            let size = whole.size();
             let pieces = whole.frames(Some(limit));
             let pieces: Vec<&Events> = pieces
                 .iter()
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_begins_where_a_watcher_does() {
+    fn events_are_found_by_revision() {
         let batch = batch(&[1; 6]);
         assert_eq!([6, 7, 8, 9, 10].map(|r| batch.first_at(r)), [0, 0, 2, 4, 6]);
         assert_eq!((batch.first_revision(), batch.last_revision()), (7, 9));

@@ -1,8 +1,8 @@
-//! History for watchers that are behind: read in pieces, once for all who are at the same place.
+//! Reads history for unsynced watchers, in pieces that streams share.
 //!
-//! Whoever wants a piece waits for its turn, so that streams that are behind take few threads
-//! however many they are, and each gets on as fast as the others. The last pieces are kept: streams
-//! that are at the same place get the same piece, and the same events, which are in memory once.
+//! Streams take turns reading, so that any number of unsynced streams uses few threads and all of
+//! them progress at the same rate. The latest pieces are cached: streams at the same revision get
+//! the same piece and the same encoded events, which are in memory once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,48 +16,49 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::frame::{Batch, Event, MESSAGE_BYTES, encode};
 
-/// Streams that read history at once.
+/// Streams that read history at the same time.
 const TURNS: usize = 2;
-/// What a piece holds, but for that a revision is never divided.
+/// Size limit of a piece. A piece can exceed it, because a main revision is never divided.
 const PORTION: mvcc::Portion = mvcc::Portion { versions: 1000, bytes: MESSAGE_BYTES };
-/// Pieces that are kept, and what each may weigh.
+/// Most cached pieces.
 const KEPT: usize = 16;
+/// Largest cached piece in bytes.
 const KEPT_BYTES: usize = 4 * MESSAGE_BYTES;
-/// Batches that are kept of a piece, for those who want the same of it.
+/// Most cached batches of a piece. Each serves all watchers with the same interest.
 const BATCHES_KEPT: usize = 16;
 
-/// Reads history for all streams. Clones share it.
+/// The history reader of all streams. Clones share it.
 #[derive(Clone)]
 pub(crate) struct History {
     turns: Arc<Semaphore>,
     kept: Arc<Mutex<VecDeque<Arc<Piece>>>>,
 }
 
-/// What a watcher that is behind wants.
+/// The history that an unsynced watcher wants.
 pub(crate) struct Wanted {
     pub(crate) watch_id: i64,
-    /// The first main revision that it has not been sent.
+    /// The first main revision that the watcher has not been sent.
     pub(crate) from: i64,
     pub(crate) interest: Interest,
 }
 
-/// What a piece of history has for some watchers.
+/// The events of a piece of history for several watchers.
 pub(crate) struct Portions {
     /// The last main revision of the piece.
     pub(crate) reached: i64,
     pub(crate) portions: Vec<Portion>,
 }
 
-/// What it has for one of them.
+/// The events of a piece of history for one watcher.
 pub(crate) struct Portion {
     pub(crate) watch_id: i64,
-    /// The first main revision that it has not been sent.
+    /// The first main revision that the watcher has not been sent.
     pub(crate) from: i64,
-    /// Events, of earlier revisions as well.
+    /// The events, including those before `from`.
     pub(crate) batch: Arc<Batch>,
 }
 
-/// Whoever holds it may read.
+/// The permit to read a piece of history.
 pub(crate) struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -68,16 +69,18 @@ impl History {
         Self { turns: Arc::new(Semaphore::new(turns)), kept: Arc::default() }
     }
 
-    /// Waits for a turn. Turns are given in the order in which they were asked for: a future that
-    /// is dropped loses its place.
+    /// Waits for a turn. Turns are granted in the order of the calls.
+    ///
+    /// # Cancel safety
+    /// A dropped future loses its place in the queue.
     pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + use<> {
         let turns = self.turns.clone();
         async move { Turn { _permit: turns.acquire_owned().await.ok() } }
     }
 
-    /// Reads a piece of history on a thread of its own: what the first of some watchers wants,
-    /// which is not above the last revision, and the others as far as the piece has it. Threads are
-    /// as few as turns.
+    /// Reads a piece of history on a blocking thread; there are as many such threads as turns. The
+    /// piece begins at the revision that the first watcher wants, which must not be above the
+    /// view's revision. The result includes the other watchers that the piece covers.
     pub(crate) async fn read(
         &self,
         turn: Turn,
@@ -105,7 +108,7 @@ impl History {
         Ok(Portions { reached: piece.reached, portions })
     }
 
-    /// A piece with the versions from main revision `from` on, which is not above the last one.
+    /// A piece that covers main revision `from`, which must not be above the view's revision.
     fn piece(&self, view: &View, from: i64) -> Result<Arc<Piece>, Fault> {
         let found = self.kept.lock().iter().rev().find(|piece| piece.serves(view, from)).cloned();
         if let Some(piece) = found {
@@ -129,16 +132,17 @@ struct Piece {
     from: i64,
     /// The last main revision.
     reached: i64,
-    /// The compacted revision when it was read: what a key held before depends on it.
+    /// The compacted revision at the time of the read, on which the previous versions of keys
+    /// depend.
     compacted: i64,
     records: Vec<Record>,
     encoded: Mutex<Encoded>,
 }
 
-/// What was encoded of a piece so far.
+/// The encoded events of a piece so far.
 #[derive(Default)]
 struct Encoded {
-    /// The events by their place among the versions, without and with what the key held before.
+    /// The events by index in `records`: first without, then with the previous version of the key.
     events: [BTreeMap<usize, Event>; 2],
     batches: BTreeMap<Interest, Arc<Batch>>,
 }
@@ -153,7 +157,8 @@ impl Piece {
             let Some(last) = records.last().map(|last| last.revision).filter(|_| is_full) else {
                 break view.revision();
             };
-            // More of the last revision may follow: it is left to the next piece unless it is all.
+            // The last revision may be incomplete. It is left to the next piece, unless there is no
+            // other revision in this one.
             let whole = records.partition_point(|record| record.revision.main < last.main);
             if whole > 0 {
                 records.truncate(whole);
@@ -161,7 +166,8 @@ impl Piece {
             }
             next = Revision::new(last.main, last.sub + 1);
         };
-        let (compacted, encoded) = (view.compacted(), Mutex::default());
+        let compacted = view.compacted();
+        let encoded = Mutex::default();
         Ok(Self { from, reached, compacted, records, encoded })
     }
 
@@ -169,12 +175,12 @@ impl Piece {
         self.covers(from) && self.compacted == view.compacted()
     }
 
-    /// Whether it begins at or before main revision `from` and reaches as far.
+    /// Whether main revision `from` is in this piece.
     fn covers(&self, from: i64) -> bool {
         self.from <= from && from <= self.reached
     }
 
-    /// The events that those with this interest want of it, wherever they begin.
+    /// The events of the piece that match the interest, from the piece's first revision on.
     fn batch(&self, view: &View, interest: &Interest) -> Result<Arc<Batch>, Fault> {
         let mut encoded = self.encoded.lock();
         let Encoded { events, batches } = &mut *encoded;

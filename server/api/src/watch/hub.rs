@@ -1,4 +1,4 @@
-//! The hub: tells watchers that keep up of what was written.
+//! The hub: delivers new events to synced watchers, those that keep up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,80 +15,81 @@ use quorate_raft::Member;
 use super::frame::{Batch, Event, Events, Frame, MESSAGE_BYTES, encode};
 use super::outbox::Outbox;
 
-/// What is told in one go.
+/// Size limit of the history that is delivered under one acquisition of the lock.
 const PORTION: Portion = Portion { versions: 512, bytes: 1 << 20 };
-/// The id that stands for all watchers of a stream.
+/// The watch id that stands for all watchers of a stream.
 pub(crate) const EVERY_WATCH: i64 = -1;
 
-/// Names a stream.
+/// Identifies a stream.
 pub(crate) type StreamId = u64;
-/// Names a watcher.
+/// Identifies a watcher.
 type WatcherKey = (StreamId, i64);
 
-/// A watcher that keeps up.
+/// A synced watcher.
 struct Watcher {
     outbox: Outbox,
-    /// Events below this main revision are not for it.
+    /// The watcher gets only events from this main revision on.
     from: i64,
-    /// Messages above this size are split; `None` when they must not be.
+    /// Messages from this size on are split; `None` if they must not be.
     fragment: Option<usize>,
-    /// An event was sent since the last time somebody asked.
+    /// Whether an event was sent since the last call of [`Hub::was_active`].
     active: bool,
 }
 
-/// Watchers that want the same.
+/// Watchers with the same interest.
 struct Group {
     interest: Interest,
     watchers: BTreeMap<WatcherKey, Watcher>,
 }
 
-/// Somebody who wants to know how far a stream has come.
+/// A request for a progress notification.
 struct ProgressRequest {
     stream: StreamId,
     watch_id: i64,
-    /// The answer may not say less than this.
+    /// The lowest revision that the notification may have.
     at_least: i64,
     outbox: Outbox,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// Every event up to here is in the outboxes of those who want it.
+    /// All events up to this main revision are in the outboxes of the watchers that want them.
     revision: i64,
-    /// Events up to here are being told: who joins now is told only of what comes after.
+    /// The last main revision of the delivery in progress. A watcher that joins now gets only later
+    /// events.
     telling: i64,
     groups: BTreeMap<EntryId, Group>,
     by_interest: BTreeMap<Interest, EntryId>,
     matcher: Matcher,
     next_group: EntryId,
-    /// For each stream its watchers that keep up: group, and start revision as requested.
+    /// The synced watchers of each stream: group, and start revision as requested.
     streams: BTreeMap<StreamId, BTreeMap<i64, (EntryId, i64)>>,
     requests: Vec<ProgressRequest>,
 }
 
-/// A part of history that is being told.
+/// A delivery in progress: a part of history.
 struct Telling {
     /// The next version to read.
     next: Revision,
     /// The last main revision.
     to: i64,
     view: View,
-    /// Events that are not sent yet: a message never ends within a main revision.
+    /// Events that have not been sent yet, because a message never ends within a main revision.
     batches: BTreeMap<EntryId, Batch>,
 }
 
-/// What a new or returning watcher asks for.
+/// A new watcher, or one that has caught up.
 pub(crate) struct Join {
     pub(crate) stream: StreamId,
     pub(crate) watch_id: i64,
     pub(crate) interest: Interest,
-    /// The first main revision that it wants to see.
+    /// The first main revision that the watcher has not been sent.
     pub(crate) from: i64,
-    /// The start revision that it was created with; 0 for "from now on".
+    /// The start revision that the watcher was created with; 0 means from now on.
     pub(crate) start: i64,
     pub(crate) fragment: Option<usize>,
     pub(crate) outbox: Outbox,
-    /// The answer that the watcher was created, if it is new: nothing may come before it.
+    /// For a new watcher, the answer to its creation. No event may come before it.
     pub(crate) created: Option<Frame>,
 }
 
@@ -106,7 +107,7 @@ impl Hub {
         Self { member, inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// Tells watchers of what is written, for ever.
+    /// Delivers new events until the member ends.
     pub(crate) async fn run(&self) {
         let mut applied = self.member.progress().subscribe();
         loop {
@@ -126,15 +127,17 @@ impl Hub {
         }
     }
 
-    /// A header for an answer to a watch request.
+    /// A header with this revision.
     fn header(&self, revision: i64) -> ResponseHeader {
         let identity = self.member.identity();
         let raft_term = self.member.status_now().term;
-        let (cluster_id, member_id) = (identity.cluster_id, identity.member_id);
+        let cluster_id = identity.cluster_id;
+        let member_id = identity.member_id;
         ResponseHeader { cluster_id, member_id, revision, raft_term }
     }
 
-    /// Takes in a watcher that wants nothing of the past; gives it back otherwise.
+    /// Adds a watcher if all events that it wants are still to come; returns it otherwise. The
+    /// answer to its creation is queued in both cases.
     pub(crate) fn join(&self, mut join: Join) -> Result<(), Box<Join>> {
         let mut inner = self.inner.lock();
         if let Some(created) = join.created.take() {
@@ -156,12 +159,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes out a watcher, if it is here.
+    /// Removes a watcher, if it is synced.
     pub(crate) fn leave(&self, stream: StreamId, watch_id: i64) {
         self.inner.lock().remove(stream, watch_id);
     }
 
-    /// Takes out all watchers of a stream.
+    /// Removes all watchers and progress requests of a stream.
     pub(crate) fn leave_all(&self, stream: StreamId) {
         let mut inner = self.inner.lock();
         inner.requests.retain(|request| request.stream != stream);
@@ -171,8 +174,8 @@ impl Hub {
         }
     }
 
-    /// Answers how far a watcher has come, or all `expected` watchers of a stream together, once
-    /// the hub has come as far as the store has now. Whoever does not keep up gets no answer.
+    /// Sends a progress notification to a watcher, or one to all `expected` watchers of a stream,
+    /// once the hub has delivered everything that the store has now. Unsynced watchers get none.
     pub(crate) fn request_progress(
         &self,
         stream: StreamId,
@@ -191,8 +194,7 @@ impl Hub {
         self.answer_requests(&mut inner);
     }
 
-    /// Whether an event was sent to the watcher since the last call; false for one that does not
-    /// keep up.
+    /// Whether an event was sent to the watcher since the last call; false for an unsynced watcher.
     pub(crate) fn was_active(&self, stream: StreamId, watch_id: i64) -> bool {
         let mut inner = self.inner.lock();
         let id = inner.streams.get(&stream).and_then(|watchers| watchers.get(&watch_id));
@@ -226,12 +228,14 @@ impl Hub {
         }
     }
 
-    /// What there is to tell of; `None` when watchers know all that is applied now.
+    /// Begins a delivery of the new history; `None` if everything applied has been delivered.
     fn begin(&self) -> Option<Telling> {
         let mut inner = self.inner.lock();
-        // Under the lock: a watcher that joins meanwhile must not miss what is read here.
+        // The view is made under the lock, so that a watcher that joins meanwhile does not miss its
+        // events.
         let view = self.member.view();
-        let (from, to) = (inner.revision + 1, view.revision());
+        let from = inner.revision + 1;
+        let to = view.revision();
         if from > to {
             return None;
         }
@@ -247,8 +251,9 @@ impl Hub {
         Some(Telling { next: Revision::start_of(from), to, view, batches: BTreeMap::new() })
     }
 
-    /// Tells of one piece of history; false when that was the last one. Between pieces, streams
-    /// come and go: one transaction can be any number of events.
+    /// Delivers one piece of history; returns false after the last piece. The lock is released
+    /// between pieces, so that streams can come and go: one transaction can have any number of
+    /// events.
     fn tell(&self, telling: &mut Telling) -> Result<bool, Fault> {
         let Telling { next, to, view, batches } = telling;
         let begun = next.main;
@@ -259,7 +264,8 @@ impl Hub {
         for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
             let main = revision[0].revision.main;
             if main != begun && goes_on.is_some_and(|last| last.main == main) {
-                // More of it may follow: what comes before goes out without it.
+                // The next piece may have more events of this revision. Those of earlier revisions
+                // are sent without them.
                 self.send_all(&mut inner, batches, 0);
                 inner.revision = inner.revision.max(main - 1);
             }
@@ -287,7 +293,7 @@ impl Hub {
         Ok(goes_on.is_some())
     }
 
-    /// Sends the batches of at least this size.
+    /// Sends the batches of at least `bytes_min` bytes.
     fn send_all(
         &self,
         inner: &mut Inner,
@@ -301,7 +307,7 @@ impl Hub {
         }
     }
 
-    /// Gives a batch to every watcher of a group. Those whose outbox is full fall behind.
+    /// Sends a batch to every watcher of a group. A watcher whose outbox is full falls behind.
     fn send(&self, inner: &mut Inner, id: EntryId, batch: Batch) {
         let header = self.header(batch.last_revision());
         let batch = Arc::new(batch);
@@ -324,9 +330,9 @@ impl Hub {
 }
 
 impl Inner {
-    /// Gives those watchers that want something from `from` on, and of what is compacted, back to
-    /// their streams, which end them. So much can be compacted at once that nobody was told of: by
-    /// a snapshot of a state that is far ahead, or while this hub was slow.
+    /// Returns the watchers that still want compacted events, from main revision `from` on, to
+    /// their streams, which end them. Events can be compacted before their delivery: by a snapshot
+    /// of a state that is far ahead, or while this hub was slow.
     fn give_back(&mut self, from: i64, compacted: i64) {
         let mut behind = Vec::new();
         for ((stream, watch_id), watcher) in self.groups.values().flat_map(|g| &g.watchers) {
@@ -339,7 +345,7 @@ impl Inner {
         self.set_back(behind);
     }
 
-    /// Takes out watchers that fell behind.
+    /// Removes watchers that fell behind.
     fn set_back(&mut self, behind: Vec<WatcherKey>) {
         for (stream, watch_id) in behind {
             self.remove(stream, watch_id);
@@ -347,8 +353,8 @@ impl Inner {
         }
     }
 
-    /// Forgets who wants to know how far all watchers of a stream have come: one of them is behind,
-    /// and the answer would speak for it. As in etcd there is none then.
+    /// Drops the progress requests for all watchers of a stream, because one of them fell behind
+    /// and the notification would be wrong for it. etcd sends none in this case either.
     fn forget_requests(&mut self, stream: StreamId) {
         self.requests.retain(|request| (request.stream, request.watch_id) != (stream, EVERY_WATCH));
     }
@@ -372,15 +378,15 @@ impl Inner {
         let Some(group) = self.groups.get_mut(&id) else { return };
         group.watchers.remove(&(stream, watch_id));
         if group.watchers.is_empty() {
-            let interest = self.groups.remove(&id).expect("it was there").interest;
+            let interest = self.groups.remove(&id).expect("found above").interest;
             self.matcher.remove(&interest.range, id);
             self.by_interest.remove(&interest);
         }
     }
 }
 
-/// Adds the event of one version to the batches of the groups that want it. It is encoded at most
-/// twice: with and without what the key held before.
+/// Adds the event of one version to the batches of the groups that want it. The event is encoded at
+/// most twice: with and without the previous version of the key.
 fn collect(
     inner: &Inner,
     view: &View,

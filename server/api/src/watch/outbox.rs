@@ -1,4 +1,4 @@
-//! What waits to be sent on one stream.
+//! The queue of messages of one watch stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,23 +13,24 @@ use tonic::Status;
 use super::frame::{Frame, MESSAGE_BYTES};
 use crate::metrics::WatchMetrics;
 
-/// What waits for a stream at most.
+/// The limits of a stream's queue.
 const LIMITS: Limits = Limits {
     full: Size { bytes: 4 << 20, frames: 1024 },
-    // What is told now is in memory once for all streams, what is read from history not always.
+    // Lower than `full`: live events are in memory once for all streams, but events from history
+    // may be in memory once per stream.
     low: Size { bytes: MESSAGE_BYTES, frames: 512 },
 };
 
-/// How much may wait for a stream.
+/// Limits of a queue.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// From this on its watchers fall behind.
+    /// From this size on, watchers fall behind.
     full: Size,
-    /// Below this its task reads history for them, and takes requests.
+    /// Below this size, the stream's task reads history for them and takes requests.
     low: Size,
 }
 
-/// A measure of messages.
+/// A size of a queue.
 #[derive(Clone, Copy, Debug)]
 struct Size {
     /// Bytes of events.
@@ -38,11 +39,11 @@ struct Size {
     frames: usize,
 }
 
-/// A watcher that fell behind: the stream's task reads history for it.
+/// A watcher that fell behind. The stream's task must read history for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lagging {
     pub(crate) watch_id: i64,
-    /// The first main revision that it has not been sent.
+    /// The first main revision that the watcher has not been sent.
     pub(crate) next: i64,
 }
 
@@ -50,13 +51,16 @@ struct Inner {
     limits: Limits,
     frames: VecDeque<Frame>,
     bytes: usize,
-    /// The same bytes, held of the memory budget.
+    /// The permit for these bytes.
     held: Permit,
     lagging: Vec<Lagging>,
-    /// The stream's task found no room: it waits to hear that there is some.
+    /// Whether the stream's task found no room and waits for a notification that there is room.
     wants_room: bool,
+    /// The status with which the stream ends after the queued messages.
     end: Option<Status>,
+    /// Whether the client is gone, or the stream has ended.
     gone: bool,
+    /// The waker of the connection's task.
     reader: Option<Waker>,
 }
 
@@ -79,21 +83,21 @@ impl Inner {
         self.frames.len() < size.frames && self.bytes < size.bytes
     }
 
-    /// Takes out the next message. True beside it: the stream's task must hear that there is room.
+    /// Takes the next message. The flag says whether the stream's task must be notified of room.
     fn take(&mut self) -> Option<(Frame, bool)> {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.size();
         self.held.shrink_to(self.bytes);
-        // Room is a matter of several counts, so that what counts is who waits for it, and not
-        // which of them has just changed.
-        let is_heard = self.wants_room && self.is_below(self.limits.low);
-        self.wants_room &= !is_heard;
-        Some((frame, is_heard && !planted::has(Mistake::LoseWakeUp)))
+        // Room depends on two counts. So the notification depends on whether the task waits for
+        // room, not on which of the counts has just fallen below its limit.
+        let notifies = self.wants_room && self.is_below(self.limits.low);
+        self.wants_room &= !notifies;
+        Some((frame, notifies && !planted::has(Mistake::LoseWakeUp)))
     }
 
-    /// Whether these messages find room; then their bytes are held. For a stream whose connection
-    /// holds little there is always some: however many clients do not read, one that does is told
-    /// of everything.
+    /// Whether there is room for these messages. If so, their bytes are charged. The budget always
+    /// has room for a connection that holds little: however many clients do not read, a client that
+    /// reads receives all events.
     fn finds_room(&mut self, frames: &[Frame]) -> bool {
         let bytes = frames.iter().map(Frame::size).sum();
         self.is_below(self.limits.full) && self.held.try_grow(bytes)
@@ -105,7 +109,7 @@ impl Inner {
         self.put_held(frame);
     }
 
-    /// Queues a message whose bytes are held already.
+    /// Queues a message whose bytes are charged already.
     fn put_held(&mut self, frame: Frame) {
         self.bytes += frame.size();
         self.frames.push_back(frame);
@@ -115,19 +119,19 @@ impl Inner {
     }
 }
 
-/// The queue between those who have messages for a stream and the connection that sends them.
-/// Clones share it.
+/// The queue between the hub and the stream's task, which add messages, and the connection, which
+/// sends them. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Outbox {
     inner: Arc<Mutex<Inner>>,
     metrics: WatchMetrics,
-    /// Signalled when the stream's task may have something to do.
+    /// Notified when the stream's task may have something to do.
     changed: Arc<Notify>,
 }
 
 impl Outbox {
-    /// An empty queue, whose bytes are the account's. Events count as pending while they are in it,
-    /// and as sent from then on.
+    /// An empty queue, whose bytes are charged to the account. Its events count as pending while
+    /// they are in the queue, and then as sent.
     pub(crate) fn new(metrics: WatchMetrics, account: &Account) -> Self {
         Self::with_limits(metrics, account, LIMITS)
     }
@@ -150,8 +154,8 @@ impl Outbox {
         }
     }
 
-    /// Queues events unless the queue is full; then the watcher is noted as lagging behind from
-    /// main revision `from` on, and false is returned.
+    /// Queues events and returns true. If the queue is full, notes that the watcher lags behind
+    /// from main revision `from` on, and returns false.
     pub(crate) fn offer(&self, frames: Vec<Frame>, watch_id: i64, from: i64) -> bool {
         let mut inner = self.inner.lock();
         if inner.gone {
@@ -175,7 +179,7 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Queues a message whatever waits already.
+    /// Queues a message even if the queue is full.
     pub(crate) fn push(&self, frame: Frame) {
         let mut inner = self.inner.lock();
         if !inner.gone {
@@ -184,7 +188,8 @@ impl Outbox {
         }
     }
 
-    /// Queues messages whose bytes `room` holds, as far as it does.
+    /// Queues messages even if the queue is full. `room` is a permit for their bytes; bytes beyond
+    /// it are charged in addition.
     pub(crate) fn push_held(&self, frames: Vec<Frame>, mut room: Permit) {
         let mut inner = self.inner.lock();
         if inner.gone {
@@ -201,25 +206,25 @@ impl Outbox {
         }
     }
 
-    /// The account that its bytes are held of.
+    /// The account that the bytes are charged to.
     pub(crate) fn account(&self) -> Account {
         self.inner.lock().held.account().clone()
     }
 
-    /// Whether there is room for what the stream's task reads from history or answers to requests.
-    /// When there is none, [`changed`](Self::changed) tells as soon as there is.
+    /// Whether the stream's task may queue events from history and answers to requests. If not,
+    /// [`changed`](Self::changed) returns as soon as it may.
     pub(crate) fn has_room(&self) -> bool {
         let mut inner = self.inner.lock();
         inner.wants_room = !inner.is_below(inner.limits.low);
         !inner.wants_room
     }
 
-    /// Takes out the watchers that fell behind.
+    /// Takes the watchers that fell behind.
     pub(crate) fn take_lagging(&self) -> Vec<Lagging> {
         std::mem::take(&mut self.inner.lock().lagging)
     }
 
-    /// Ends the stream behind what is queued.
+    /// Ends the stream after the queued messages.
     pub(crate) fn close(&self, status: Status) {
         let mut inner = self.inner.lock();
         inner.end.get_or_insert(status);
@@ -228,18 +233,21 @@ impl Outbox {
         }
     }
 
-    /// Whether the client is gone.
+    /// Whether the client is gone, or the stream has ended.
     pub(crate) fn is_gone(&self) -> bool {
         self.inner.lock().gone
     }
 
-    /// Waits until something about the queue changes that the stream's task must look at.
+    /// Waits until the stream's task must look at the queue again.
+    ///
+    /// # Cancel safety
+    /// No notification is lost when the future is dropped.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
-/// The connection's end of an outbox. Dropping it tells the others that the client is gone.
+/// The connection's end of an outbox. Dropping it marks the client as gone.
 pub(crate) struct Reader(pub(crate) Outbox);
 
 impl futures_util::Stream for Reader {
@@ -250,10 +258,10 @@ impl futures_util::Stream for Reader {
         context: &mut Context<'_>,
     ) -> Poll<Option<Self::Item>> {
         let mut inner = self.0.inner.lock();
-        if let Some((frame, is_heard)) = inner.take() {
+        if let Some((frame, notifies)) = inner.take() {
             drop(inner);
             self.0.sent(&frame);
-            if is_heard {
+            if notifies {
                 self.0.changed.notify_one();
             }
             return Poll::Ready(Some(Ok(frame)));

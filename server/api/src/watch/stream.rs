@@ -1,5 +1,5 @@
-//! One watch stream: answers its requests, and reads history for watchers that start in the past or
-//! fell behind.
+//! The task of a watch stream. It answers requests, and reads history for unsynced watchers: those
+//! that start in the past or fell behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,27 +23,28 @@ use super::outbox::Outbox;
 use crate::error::{ApiError, status};
 use crate::server::{GRPC_OVERHEAD_BYTES, Server};
 
-/// Watchers of a stream that are served with one piece of history: others wait for their turn.
+/// Most watchers of a stream that are served with one piece of history. The others wait.
 const WATCHERS_PER_TURN: usize = 64;
 
-/// Bytes of the memory budget with which history is read, unless what was read wants more.
+/// Bytes of the memory budget that a read of history takes first. A larger read takes more.
 const READING_BYTES: usize = MESSAGE_BYTES;
-/// How long they are waited for at once, and the pause when too many wait.
+/// Time limit of one attempt to get memory for a read. Attempts are repeated.
 const ROOM_WITHIN: Duration = Duration::from_secs(10);
+/// Pause after a failed attempt, which can also fail at once because too many streams wait.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
-/// Keys and range ends of a watcher that take no more are not counted.
+/// Bytes of the key and range end of a watcher that are not charged to the budget.
 const KEYS_UNCOUNTED: usize = 4 << 10;
 
-/// A watcher of the stream, whether it is with the hub or catches up here.
+/// A watcher of the stream, synced or unsynced.
 struct Watcher {
     interest: Interest,
     /// The start revision as requested.
     start: i64,
     fragment: bool,
     progress: bool,
-    /// While it catches up: the first main revision that it has not been sent.
+    /// If the watcher is unsynced: the first main revision that it has not been sent.
     behind: Option<i64>,
-    /// What its keys hold of the memory budget.
+    /// The permit for its keys.
     _room: Permit,
 }
 
@@ -53,14 +54,14 @@ pub(crate) struct WatchStream {
     id: StreamId,
     outbox: Outbox,
     watchers: BTreeMap<i64, Watcher>,
-    /// Watchers that a compaction ended: a client may still cancel them.
+    /// Ids of watchers that a compaction ended. The client may still cancel them.
     ended: BTreeSet<i64>,
     next_id: i64,
-    /// Watchers that were behind when they were last counted.
+    /// Number of unsynced watchers at the last count.
     slow: i64,
-    /// The watcher for which history was read last: the next one is one behind it.
+    /// The watcher for which history was read last. The next read is for a watcher after it.
     served: i64,
-    /// What the next piece of history must have of the memory budget.
+    /// Bytes of the memory budget that the next read of history takes first.
     reading: usize,
 }
 
@@ -68,7 +69,8 @@ impl WatchStream {
     pub(crate) fn new(server: Server, outbox: Outbox) -> Self {
         static STREAMS: AtomicU64 = AtomicU64::new(0);
         let id = STREAMS.fetch_add(1, Ordering::Relaxed);
-        let (watchers, ended) = (BTreeMap::new(), BTreeSet::new());
+        let watchers = BTreeMap::new();
+        let ended = BTreeSet::new();
         let reading = READING_BYTES;
         Self { server, id, outbox, watchers, ended, next_id: 0, slow: 0, served: 0, reading }
     }
@@ -95,9 +97,9 @@ impl WatchStream {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
         let leader_lost = leader_lost(self.server.clone(), needs_leader);
         tokio::pin!(leader_lost);
-        // The client may say that it will ask nothing more: it goes on listening.
+        // False once the client has closed its side of the stream. It may still receive events.
         let mut asks = true;
-        // Kept while other things happen: whoever asks anew goes to the end of the queue.
+        // Kept across iterations, because a new call would go to the end of the queue.
         let mut turn = None;
         loop {
             for lagging in self.outbox.take_lagging() {
@@ -111,7 +113,8 @@ impl WatchStream {
             let room = self.outbox.has_room();
             let reads = self.count_slow() > 0 && room;
             if reads && turn.is_none() {
-                let (account, history) = (self.outbox.account(), self.server.history().clone());
+                let account = self.outbox.account();
+                let history = self.server.history().clone();
                 turn = Some(Box::pin(turn_with_room(account, self.reading, history)));
             }
             tokio::select! {
@@ -137,7 +140,7 @@ impl WatchStream {
         }
     }
 
-    /// How many watchers are behind; the metrics show it too.
+    /// Counts the unsynced watchers, and updates the metric.
     fn count_slow(&mut self) -> i64 {
         let slow = self.watchers.values().filter(|watcher| watcher.behind.is_some());
         let slow = i64::try_from(slow.count()).unwrap_or(0);
@@ -148,8 +151,8 @@ impl WatchStream {
         slow
     }
 
-    /// The interval with up to a tenth added, so that streams opened together do not report
-    /// together.
+    /// The interval of progress notifications plus up to a tenth, so that streams that were opened
+    /// together do not send them together.
     fn progress_interval(&self) -> Duration {
         let interval = self.server.options().watch_progress_interval;
         let share = u32::try_from(self.id % 97).unwrap_or(0);
@@ -161,7 +164,8 @@ impl WatchStream {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
             Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => {
-                let (hub, count) = (self.server.hub(), self.watchers.len());
+                let hub = self.server.hub();
+                let count = self.watchers.len();
                 hub.request_progress(self.id, EVERY_WATCH, &self.outbox, count);
             }
             None => {}
@@ -208,10 +212,12 @@ impl WatchStream {
             no_delete: wants(FilterType::Nodelete),
             prev_kv: create.prev_kv,
         };
-        let (account, bytes) = (self.outbox.account(), create.key.len() + create.range_end.len());
-        let room = match bytes <= KEYS_UNCOUNTED {
-            true => Some(account.nothing()),
-            false => account.try_acquire(bytes),
+        let account = self.outbox.account();
+        let bytes = create.key.len() + create.range_end.len();
+        let room = if bytes <= KEYS_UNCOUNTED {
+            Some(account.nothing())
+        } else {
+            account.try_acquire(bytes)
         };
         let Some(room) = room else {
             return self.refuse(revision, ApiError::TooManyRequests.text());
@@ -231,7 +237,8 @@ impl WatchStream {
         self.join(watch_id, from, Some(self.answer(revision, created)));
     }
 
-    /// The id of a new watcher: the one asked for unless it is in use, or the next free one for 0.
+    /// The id of a new watcher: the requested id, or `None` if it is in use; for 0, the next free
+    /// id.
     fn choose_id(&mut self, asked: i64) -> Option<i64> {
         let used = |id: &i64| self.watchers.contains_key(id) || self.ended.contains(id);
         if asked != 0 {
@@ -246,7 +253,7 @@ impl WatchStream {
         self.server.options().max_request_bytes + GRPC_OVERHEAD_BYTES
     }
 
-    /// Gives a watcher to the hub if it has seen everything the hub has sent.
+    /// Moves a watcher to the hub, if it wants nothing that the hub has delivered already.
     fn join(&mut self, watch_id: i64, from: i64, created: Option<Frame>) {
         let limit = self.fragment_limit();
         let Some(watcher) = self.watchers.get_mut(&watch_id) else { return };
@@ -277,7 +284,7 @@ impl WatchStream {
     }
 
     fn report_progress(&self) {
-        // To a client that does not read, reports would only pile up.
+        // Notifications for a client that does not read would only pile up.
         if !self.outbox.has_room() {
             return;
         }
@@ -290,8 +297,8 @@ impl WatchStream {
         }
     }
 
-    /// Reads one piece of history for a watcher that is behind, and serves others with it that are
-    /// at the same place, as far as there is room.
+    /// Reads one piece of history for an unsynced watcher, and serves other watchers that the piece
+    /// covers, as long as there is room.
     async fn catch_up(&mut self, turn: Turn, mut room: Permit) -> Result<(), Fault> {
         let reading = std::mem::replace(&mut self.reading, READING_BYTES);
         let view = self.server.member().view();
@@ -300,7 +307,8 @@ impl WatchStream {
         let Some(Wanted { watch_id, from, .. }) = behind.first() else { return Ok(()) };
         self.served = *watch_id;
         if *from > view.revision() {
-            let (watch_id, from) = (*watch_id, *from);
+            let watch_id = *watch_id;
+            let from = *from;
             self.join(watch_id, from, None);
             return Ok(());
         }
@@ -323,8 +331,9 @@ impl WatchStream {
         Ok(())
     }
 
-    /// Whether what finds no room is to be read again: with enough room, or with as much as may be
-    /// waited for. What is larger is sent all the same.
+    /// Whether a watcher's events that found no room must be read again later. If the watcher is
+    /// the first one of the read, the next read takes as much memory as its events need, up to a
+    /// quarter of the budget. If this read had that much already, the events are sent all the same.
     fn asks_for_more(&mut self, had: usize, bytes: usize, is_first: bool) -> bool {
         if is_first {
             let most = self.server.member().budget().limit() / 4;
@@ -333,19 +342,20 @@ impl WatchStream {
         !is_first || self.reading > had
     }
 
-    /// Watchers that are behind, as many as are served in one turn, each in its turn: one that has
-    /// far to go does not hold up others.
+    /// The unsynced watchers for the next turn, round robin, so that a watcher far behind does not
+    /// delay the others.
     fn next_behind(&self) -> Vec<Wanted> {
         let wanted = |(id, watcher): (&i64, &Watcher)| {
-            let (watch_id, interest) = (*id, watcher.interest.clone());
+            let watch_id = *id;
+            let interest = watcher.interest.clone();
             Some(Wanted { watch_id, from: watcher.behind?, interest })
         };
-        let (before, after) =
-            (self.watchers.range(..=self.served), self.watchers.range(self.served + 1..));
+        let before = self.watchers.range(..=self.served);
+        let after = self.watchers.range(self.served + 1..);
         after.chain(before).filter_map(wanted).take(WATCHERS_PER_TURN).collect()
     }
 
-    /// Ends watchers that want what is compacted.
+    /// Ends watchers that want compacted events.
     fn end_compacted(&mut self, view: &View) {
         let compacted = view.compacted();
         let doomed = self
@@ -367,15 +377,15 @@ impl WatchStream {
         }
     }
 
-    /// What one watcher that is behind is told of a piece of history, from main revision `from` to
-    /// `reached`.
+    /// The messages for an unsynced watcher with the events of a piece of history, from main
+    /// revision `from` to `reached`.
     fn replay(&self, watch_id: i64, from: i64, reached: i64, batch: Arc<Batch>) -> Vec<Frame> {
         let Some(watcher) = self.watchers.get(&watch_id) else { return Vec::new() };
         let first = batch.first_at(from);
         if first == batch.len() {
             return Vec::new();
         }
-        // The watcher has seen more than its last event: as in etcd, the header says how much.
+        // As in etcd, the header has the last revision that was read, not that of the last event.
         let header = self.server.header(reached);
         let events = Events::new(watch_id, header, batch, first);
         let limit = watcher.fragment.then(|| self.fragment_limit());
@@ -383,7 +393,7 @@ impl WatchStream {
     }
 }
 
-/// Waits for room in the memory budget, and then for a turn to read.
+/// Waits for memory, and then for a turn to read.
 async fn turn_with_room(account: Account, bytes: usize, history: History) -> (Permit, Turn) {
     let bytes = if planted::has(Mistake::ReadAtOnce) { 0 } else { bytes };
     let room = loop {
@@ -395,7 +405,7 @@ async fn turn_with_room(account: Account, bytes: usize, history: History) -> (Pe
     (room, history.turn().await)
 }
 
-/// Ends when no leader has been known for three election timeouts, for a stream that needs one.
+/// Returns when there has been no leader for three election timeouts; never if `needed` is false.
 pub(crate) async fn leader_lost(server: Server, needed: bool) {
     if !needed {
         std::future::pending::<()>().await;

@@ -1,5 +1,5 @@
-//! Every order in which those who share an outbox can take their turns, as far as a few messages
-//! go. All that is shared lies under one lock, so that a turn is what is done under it once.
+//! Tests an outbox with a few messages in every order of turns of its three actors. All shared
+//! state is under one lock, so a turn is the work of an actor under one acquisition of the lock.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,26 +13,26 @@ use quorate_raft::Budget;
 use super::super::frame::{Batch, Events, encode};
 use super::*;
 
-/// How many turns are taken in every order. What is left then is done in a fixed one.
+/// Number of turns that are taken in every order. The remaining work is done in a fixed order.
 const TURNS: u32 = 11;
 const WATCH: i64 = 3;
-/// Less than the outbox would take by itself when messages are large.
+/// Less than the limits of the outbox when messages are large.
 const BUDGET: usize = 600;
 
-/// Whoever takes a turn.
+/// The actors.
 #[derive(Clone, Copy, Debug)]
-enum Who {
-    /// The hub tells of one more revision.
+enum Actor {
+    /// The hub offers one more revision.
     Hub,
-    /// The connection asks for a message, if it was told that there may be one.
+    /// The connection polls for a message, if it has been woken.
     Reader,
     /// The stream's task does its next step.
     Task,
 }
 
-const ALL: [Who; 3] = [Who::Hub, Who::Reader, Who::Task];
+const ALL: [Actor; 3] = [Actor::Hub, Actor::Reader, Actor::Task];
 
-/// What the stream's task does next; see `WatchStream::serve`.
+/// The next step of the stream's task; see `WatchStream::serve`.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     TakeLagging,
@@ -55,17 +55,17 @@ struct World {
     reader: Reader,
     reader_woken: Arc<Woken>,
     step: Step,
-    /// Revisions that the hub has told of.
+    /// The last revision of the hub.
     told: i64,
-    /// Whether the watcher is with the hub.
+    /// Whether the watcher is synced: with the hub.
     keeps_up: bool,
-    /// While it is behind: what it has not been sent.
+    /// If the watcher is unsynced: the first revision that it has not been sent.
     behind: Option<i64>,
-    /// The last revision that the client has.
+    /// The last revision that the client has received.
     seen: i64,
     /// Bytes of each event's value.
     size: usize,
-    /// Revisions read from history in one go.
+    /// Revisions that one read of history returns.
     piece: i64,
 }
 
@@ -103,12 +103,12 @@ impl World {
         }
     }
 
-    /// Takes a turn; false when there was nothing to do.
-    fn turn(&mut self, who: Who) -> bool {
-        match who {
-            Who::Hub => self.tell(),
-            Who::Reader => self.read(),
-            Who::Task => self.work(),
+    /// Takes a turn; returns false if the actor had nothing to do.
+    fn turn(&mut self, actor: Actor) -> bool {
+        match actor {
+            Actor::Hub => self.tell(),
+            Actor::Reader => self.read(),
+            Actor::Task => self.work(),
         }
     }
 
@@ -149,7 +149,7 @@ impl World {
             Step::LookForRoom if self.outbox.has_room() && self.behind.is_some() => Step::CatchUp,
             Step::LookForRoom => Step::Wait,
             Step::CatchUp => {
-                let from = self.behind.expect("it is behind");
+                let from = self.behind.expect("only unsynced watchers catch up");
                 let reached = self.told.min(from + self.piece - 1);
                 (from..=reached).for_each(|r| self.outbox.push(frame(r, self.size)));
                 self.behind = Some(from.max(reached + 1));
@@ -157,7 +157,8 @@ impl World {
             }
             Step::Join => {
                 if self.behind.is_some_and(|from| from > self.told) {
-                    (self.behind, self.keeps_up) = (None, true);
+                    self.behind = None;
+                    self.keeps_up = true;
                 }
                 Step::TakeLagging
             }
@@ -173,21 +174,21 @@ impl World {
     }
 }
 
-/// Takes `TURNS` turns in every order, and lets the reader and the task go on after each until they
-/// wait for each other. Then the client must have everything.
+/// Takes `TURNS` turns in every order. After each order, the reader and the task go on until both
+/// wait. Then the client must have received everything.
 fn all_orders(limits: Limits, size: usize, piece: i64) {
     let metrics = crate::metrics::Metrics::new(1).watch;
     for order in 0..3u32.pow(TURNS) {
         let mut world = World::new(metrics.clone(), limits, size, piece);
         let turns = (0..TURNS).map(|turn| ALL[(order / 3u32.pow(turn) % 3) as usize]);
-        let turns: Vec<Who> = turns.collect();
-        for who in &turns {
-            world.turn(*who);
+        let turns: Vec<Actor> = turns.collect();
+        for actor in &turns {
+            world.turn(*actor);
         }
-        while world.turn(Who::Reader) | world.turn(Who::Task) {}
-        assert_eq!(world.seen, world.told, "nobody goes on after {turns:?}");
+        while world.turn(Actor::Reader) | world.turn(Actor::Task) {}
+        assert_eq!(world.seen, world.told, "the stream is stuck after {turns:?}");
         let held = world.outbox.inner.lock().held.bytes();
-        assert_eq!(held, 0, "nothing waits any more after {turns:?}");
+        assert_eq!(held, 0, "an empty outbox holds memory after {turns:?}");
     }
 }
 
@@ -197,13 +198,13 @@ fn limits(bytes: usize, frames: usize) -> Limits {
 }
 
 #[test]
-fn nobody_waits_for_ever_when_messages_are_too_many() {
+fn the_stream_is_never_stuck_when_messages_are_too_many() {
     all_orders(limits(usize::MAX, 4), 1, 1);
     all_orders(limits(usize::MAX, 2), 1, 3);
 }
 
 #[test]
-fn nobody_waits_for_ever_when_messages_are_too_large() {
+fn the_stream_is_never_stuck_when_messages_are_too_large() {
     all_orders(limits(4 * 120, 1000), 100, 1);
     all_orders(limits(2 * 120, 1000), 100, 3);
 }
