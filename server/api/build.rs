@@ -1,9 +1,9 @@
-//! Generates the server stubs. Messages go through a codec of our own, which checks them before it
-//! decodes them, shares what it can and writes what is written already.
+//! Generates the server stubs. They use a codec of this crate, which checks messages before it
+//! decodes them, shares bytes instead of copying them, and accepts encoded answers.
 
 use tonic_build::manual::{Builder, Method, Service};
 
-/// Which sides of a method are streams.
+/// Which sides of a method are streams of messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Streams {
     Neither,
@@ -13,7 +13,7 @@ enum Streams {
 
 use Streams::{Answers, Both, Neither};
 
-/// A method: its name in Rust and on the wire, what it takes and what it gives.
+/// A method: its name in Rust and on the wire, its request type and its answer type.
 type Row<'a> = (&'a str, &'a str, &'a str, &'a str, Streams);
 
 const KV: [Row<'_>; 6] = [
@@ -67,11 +67,14 @@ const HEALTH: [Row<'_>; 3] = [
     ("watch", "Watch", "HealthCheckRequest", "HealthCheckResponse", Answers),
 ];
 
-/// A service of a package, whose messages are in a module of `quorate_proto`.
+/// A service of a protobuf package. Its messages are in `module` of `quorate_proto`.
 fn service(name: &str, package: &str, module: &str, rows: &[Row<'_>]) -> Service {
-    let path = |message: &str| match message.contains("::") {
-        true => message.to_owned(),
-        false => format!("::quorate_proto::{module}::{message}"),
+    let path = |message: &str| {
+        if message.contains("::") {
+            message.to_owned()
+        } else {
+            format!("::quorate_proto::{module}::{message}")
+        }
     };
     let mut service = Service::builder().name(name).package(package);
     for (name, route, input, output, streams) in rows {

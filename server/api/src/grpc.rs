@@ -1,5 +1,5 @@
-//! The gRPC services. Each checks what a request says by itself, takes it to the member, and turns
-//! the outcome into what clients of etcd expect.
+//! The gRPC services. Each validates a request, passes it to the member, and converts the outcome
+//! into the answer that etcd's clients expect.
 
 pub(crate) mod cluster;
 pub(crate) mod health;
@@ -12,12 +12,12 @@ pub(crate) mod watch;
 use quorate_raft::Account;
 use tonic::Request;
 
-/// What the connection of a request holds of the memory budget.
+/// The memory account of the request's connection.
 pub(crate) fn account_of<T>(request: &Request<T>) -> Account {
-    request.extensions().get().cloned().expect("every call that is let in has one")
+    request.extensions().get().cloned().expect("`serve_grpc` adds it to every call")
 }
 
-/// Server stubs, with our own codec.
+/// The generated server stubs.
 pub(crate) mod stubs {
     #![allow(
         missing_docs,

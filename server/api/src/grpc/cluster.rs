@@ -17,7 +17,7 @@ pub(crate) fn member_message(member: MemberInfo) -> pb::Member {
     pb::Member { id, name, peer_urls, client_urls, is_learner }
 }
 
-/// A peer URL as the cluster keeps it; none for one that nobody could be reached at.
+/// A peer URL in the form that the cluster stores; `None` if the URL is invalid.
 fn peer_url(text: &str) -> Option<String> {
     let (scheme, address) = text.trim().split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
@@ -32,8 +32,8 @@ fn peer_url(text: &str) -> Option<String> {
     is_good.then(|| format!("{scheme}://{address}"))
 }
 
-/// Peer URLs as the cluster keeps them: in order. etcd wants a scheme, a host and a port, and
-/// nothing more.
+/// Peer URLs in the form that the cluster stores, sorted. As in etcd, a URL must have a scheme, a
+/// host and a port, and nothing else.
 fn peer_urls(urls: Vec<String>) -> Result<Vec<String>, Status> {
     let read: Option<Vec<String>> = urls.iter().map(|url| peer_url(url)).collect();
     let mut urls = read.unwrap_or_default();
@@ -49,7 +49,7 @@ impl ClusterService {
         self.0.member().members().into_iter().map(member_message).collect()
     }
 
-    /// Answers about members carry no revision.
+    /// The header of all answers of this service, which have no revision.
     fn header(&self) -> Option<pb::ResponseHeader> {
         Some(self.0.header(0))
     }
@@ -65,7 +65,8 @@ impl Cluster for ClusterService {
         let urls = peer_urls(request.peer_urls)?;
         let added = self.0.member().add_member(urls, request.is_learner).await.map_err(status)?;
         let member = Some(member_message(added));
-        let (header, members) = (self.header(), self.members());
+        let header = self.header();
+        let members = self.members();
         Ok(Response::new(pb::MemberAddResponse { header, member, members }))
     }
 
@@ -75,8 +76,9 @@ impl Cluster for ClusterService {
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
         let id = request.into_inner().id;
         self.0.member().remove_member(id).await.map_err(status)?;
-        let (header, mut members) = (self.header(), self.members());
-        // Who removes itself may never apply it.
+        let header = self.header();
+        let mut members = self.members();
+        // A member that removes itself may never apply its own removal.
         members.retain(|member| member.id != id);
         Ok(Response::new(pb::MemberRemoveResponse { header, members }))
     }
@@ -88,7 +90,8 @@ impl Cluster for ClusterService {
         let request = request.into_inner();
         let urls = peer_urls(request.peer_urls)?;
         self.0.member().update_member(request.id, urls).await.map_err(status)?;
-        let (header, members) = (self.header(), self.members());
+        let header = self.header();
+        let members = self.members();
         Ok(Response::new(pb::MemberUpdateResponse { header, members }))
     }
 
@@ -99,7 +102,8 @@ impl Cluster for ClusterService {
         if request.into_inner().linearizable {
             self.0.member().linearize().await.map_err(status)?;
         }
-        let (header, members) = (self.header(), self.members());
+        let header = self.header();
+        let members = self.members();
         Ok(Response::new(pb::MemberListResponse { header, members }))
     }
 
@@ -108,7 +112,8 @@ impl Cluster for ClusterService {
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
         self.0.member().promote_member(request.into_inner().id).await.map_err(status)?;
-        let (header, members) = (self.header(), self.members());
+        let header = self.header();
+        let members = self.members();
         Ok(Response::new(pb::MemberPromoteResponse { header, members }))
     }
 }
@@ -118,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peer_urls_are_kept_as_etcd_keeps_them() {
+    fn peer_urls_are_stored_as_in_etcd() {
         for (text, kept) in [
             ("http://a:2380", Some("http://a:2380")),
             (" HTTPS://[::1]:2380 ", Some("https://[::1]:2380")),

@@ -1,4 +1,4 @@
-//! The standard health service of gRPC, for the server as a whole.
+//! gRPC's standard health service, for the server as a whole.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -24,7 +24,7 @@ use crate::server::Server;
 use crate::transport::charge::{ANSWER_WITHIN, CALL_BYTES, take};
 use crate::transport::stream::keeping;
 
-/// Keys in the first piece of a streamed range.
+/// Keys in the first chunk of a `RangeStream`.
 const FIRST_CHUNK_KEYS: i64 = 10;
 
 /// The KV service of a server.
@@ -33,7 +33,10 @@ pub(crate) struct KvService(pub(crate) Server);
 type ChunkStream = Pin<Box<dyn Stream<Item = Result<EncodedChunk, Status>> + Send>>;
 
 impl Server {
-    /// Proposes a command that a client asked for.
+    /// Proposes a client's command. `length` is the encoded length of the client's request.
+    ///
+    /// # Errors
+    /// The request is too large, or the proposal fails.
     pub(crate) async fn propose(&self, command: &Command, length: usize) -> Result<Reply, Status> {
         if self.replicated_len(length) > self.options().max_request_bytes {
             self.member().durations().refused(command.kind());
@@ -42,42 +45,42 @@ impl Server {
         self.member().propose(command).await.map_err(status)
     }
 
-    /// The length that etcd's replicated form of a request would have, which is what the limit
-    /// applies to: a header with the request's id, and the request as a field.
+    /// The length that the request would have in etcd's log, to which etcd applies its limit: a
+    /// header with the request id, and the request as a field.
     fn replicated_len(&self, length: usize) -> usize {
-        // The lower half of the member's id begins every request id; its highest bit decides how
-        // long the id is as a varint.
+        // etcd's request ids begin with the lower 16 bits of the member id. The highest of these
+        // bits decides the length of the id as a varint.
         let long_id = self.member().identity().member_id & 0x8000 != 0;
         let header = 13 + usize::from(long_id);
         header + 1 + prost::encoding::encoded_len_varint(length as u64) + length
     }
 
-    /// Takes room in the memory budget for the answer to a write, as it would be now: what was
-    /// carried out must be answered.
+    /// Takes memory for the answer to a write, whose size is measured against the current state.
+    /// This happens before the proposal, because a write that has been applied must be answered.
     async fn make_room(
         &self,
         account: &Account,
         command: &Command,
     ) -> Result<Option<Permit>, Status> {
-        let measured = match command.has_ranges() {
-            false => self.member().view().measure(command),
-            true => {
-                let (server, command) = (self.clone(), command.clone());
-                let measure = move |client: &Arc<Client>| {
-                    server.member().view().patient(client.clone()).measure(&command)
-                };
-                let Scanned { result, kept } = self.scan(account, measure).await?;
-                match result {
-                    Ok(_) => return Ok(Some(kept)),
-                    Err(error) => Err(error),
-                }
+        let measured = if command.has_ranges() {
+            let server = self.clone();
+            let command = command.clone();
+            let measure = move |client: &Arc<Client>| {
+                server.member().view().patient(client.clone()).measure(&command)
+            };
+            let Scanned { result, kept } = self.scan(account, measure).await?;
+            match result {
+                Ok(_) => return Ok(Some(kept)),
+                Err(error) => Err(error),
             }
+        } else {
+            self.member().view().measure(command)
         };
         match measured {
             Ok(bytes) if bytes <= CALL_BYTES => Ok(None),
             Ok(bytes) => take(account, bytes, ANSWER_WITHIN).await.map(Some),
             Err(Error::Fault(fault)) => Err(self.fault(&fault)),
-            // Whoever carries it out says so.
+            // The state machine will refuse the command with this error.
             Err(Error::Refusal(_)) => Ok(None),
         }
     }
@@ -100,14 +103,15 @@ impl Server {
         account: &Account,
         request: pb::RangeRequest,
     ) -> Result<RangeAnswer, Status> {
-        // The only ranges that take the same time whatever is in the store. Anything else can have
-        // to pass over any number of deleted or newer keys.
+        // Only these ranges take the same time whatever the store contains. Any other range may
+        // have to skip any number of deleted or newer keys.
         let counted =
             request.count_only && request.revision <= 0 && !has_revision_filters(&request);
         if request.range_end.is_empty() || counted {
             return self.read_rows(account, request, None);
         }
-        let (server, reader) = (self.clone(), account.clone());
+        let server = self.clone();
+        let reader = account.clone();
         let read = move |client: &_| server.read_rows(&reader, request, Some(client));
         let scanned = self.scan(account, read).await?;
         let mut answer = scanned.result?;
@@ -115,7 +119,7 @@ impl Server {
         Ok(answer)
     }
 
-    /// Answers a transaction of ranges alone.
+    /// Answers a read-only transaction.
     async fn read_txn(
         &self,
         account: &Account,
@@ -141,7 +145,7 @@ impl Server {
     }
 }
 
-/// A response with what was taken of the memory budget for it.
+/// A response that keeps its permit, if it has one, until it is encoded.
 fn keeping_some<T>(message: T, kept: Option<Permit>) -> Response<T> {
     match kept {
         Some(kept) => keeping(message, kept),
@@ -149,9 +153,9 @@ fn keeping_some<T>(message: T, kept: Option<Permit>) -> Response<T> {
     }
 }
 
-/// An answer of another kind than the command asks for cannot come out of the state machine.
+/// The error for a reply that does not fit its command. The state machine never returns one.
 pub(crate) fn wrong_reply(reply: &Reply) -> Status {
-    tracing::error!(?reply, "the state machine answered something else");
+    tracing::error!(?reply, "the state machine returned a reply of the wrong type");
     Status::internal("etcdserver: unexpected reply")
 }
 
@@ -266,13 +270,13 @@ impl KV for KvService {
     }
 }
 
-/// A range being streamed. Each piece is read from a view of its own at the same revision, so that
-/// a slow client holds nothing.
+/// A `RangeStream` in progress. Each chunk is read at the same revision, but from its own view of
+/// the store, so that a slow client does not pin a view.
 struct Chunks {
     server: Server,
     account: Account,
     request: pb::RangeRequest,
-    /// Keys that the client wants; as good as no limit when it named none.
+    /// Most keys to send: the client's limit, or `i64::MAX` if there is none.
     limit: i64,
     sent: i64,
     header_revision: i64,
@@ -290,7 +294,8 @@ impl Chunks {
         if self.done {
             return Ok(None);
         }
-        let (server, account) = (self.server.clone(), self.account.clone());
+        let server = self.server.clone();
+        let account = self.account.clone();
         let mut room = account.nothing();
         let (chunk, this) = loop {
             let read = move |client: &Arc<Client>| self.read(client, room).map(|part| (part, self));
@@ -306,7 +311,8 @@ impl Chunks {
 
     fn read(&mut self, client: &Arc<Client>, room: Permit) -> Result<EncodedRange, Status> {
         let view = self.server.member().view().patient(client.clone());
-        // As large as by its number of keys it may become, unless rows have grown meanwhile.
+        // `next_limit` keeps chunks below this size, unless rows are much larger than those of the
+        // chunk before.
         let bytes_max = self.server.options().max_request_bytes.saturating_mul(4);
         let mut chunk = EncodedRange::part(room, bytes_max);
         let durations = self.server.member().durations();
@@ -315,7 +321,7 @@ impl Chunks {
         if chunk.needs() > 0 {
             return Ok(chunk);
         }
-        // It ended before a row.
+        // A full chunk ended before a row, so there are more.
         summary.more |= chunk.is_full();
         if self.header_revision == 0 {
             self.header_revision = view.revision();
@@ -324,9 +330,10 @@ impl Chunks {
             }
         }
         self.sent += i64::try_from(chunk.rows()).expect("fewer rows than i64::MAX");
-        let rest = match summary.more {
-            true => Some(key_range(&self.request).after(chunk.last_key())),
-            false => None,
+        let rest = if summary.more {
+            Some(key_range(&self.request).after(chunk.last_key()))
+        } else {
+            None
         };
         self.done = !summary.more || self.sent == self.limit || self.request.count_only;
         if self.done {
@@ -345,8 +352,8 @@ impl Chunks {
         Ok(chunk)
     }
 
-    /// Aims for pieces of about the size of the largest request: twice as many keys after a piece
-    /// below half of it, half as many after one above twice.
+    /// The number of keys for the next chunk. The target size is that of the largest request: the
+    /// number doubles after a chunk below half of it, and halves after a chunk above twice of it.
     fn next_limit(&self, length: usize) -> i64 {
         let target = self.server.options().max_request_bytes;
         let limit = self.request.limit;
@@ -359,7 +366,7 @@ impl Chunks {
     }
 }
 
-/// Keys of requests may be empty in one place only: internal reads.
+/// The read of a health check. Its key is empty, which the requests of clients must not have.
 pub(crate) fn internal_range(serializable: bool) -> pb::RangeRequest {
     pb::RangeRequest {
         key: Bytes::new(),

@@ -29,8 +29,8 @@ type KeepAliveStream =
 
 impl Server {
     async fn keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
-        // Filled in first: its revision may not lie behind that of a revocation which the answer
-        // does not know of.
+        // The header is made before the renewal: its revision must not include a revocation that
+        // the renewal has not seen.
         let header = Some(self.header_now());
         let ttl = match self.member().renew_lease(id).await.map_err(status)? {
             Renewal::Renewed(ttl) => ttl,
@@ -87,7 +87,7 @@ impl Lease for LeaseService {
         let needs_leader = needs_leader(request.metadata().as_ref());
         let lost = Box::pin(leader_lost(self.0.clone(), needs_leader));
         let start = Some((self.0.clone(), request.into_inner(), lost));
-        // The stream ends when the client has nothing more to ask, or with the first error.
+        // The stream ends when the client closes its side, or with the first error.
         let answers = stream::unfold(start, |state| async move {
             let (server, mut requests, mut lost) = state?;
             let answered = async {
@@ -118,16 +118,15 @@ impl Lease for LeaseService {
         let account = account_of(&request);
         let request = request.into_inner();
         let time = self.0.member().lease_time_to_live(request.id).await.map_err(status)?;
-        let (keys, kept) = match request.keys && time.is_some() {
-            true => {
-                let server = self.0.clone();
-                let read = move |client: &Arc<Client>| {
-                    server.member().view().patient(client.clone()).lease_keys(request.id)
-                };
-                let Scanned { result, kept } = self.0.scan(&account, read).await?;
-                (result.map_err(|fault| self.0.fault(&fault))?, kept)
-            }
-            false => (Vec::new(), account.nothing()),
+        let (keys, kept) = if request.keys && time.is_some() {
+            let server = self.0.clone();
+            let read = move |client: &Arc<Client>| {
+                server.member().view().patient(client.clone()).lease_keys(request.id)
+            };
+            let Scanned { result, kept } = self.0.scan(&account, read).await?;
+            (result.map_err(|fault| self.0.fault(&fault))?, kept)
+        } else {
+            (Vec::new(), account.nothing())
         };
         let response = pb::LeaseTimeToLiveResponse {
             header: Some(self.0.header_now()),

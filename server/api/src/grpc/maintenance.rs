@@ -27,7 +27,7 @@ fn size(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// An alarm as etcd writes it in a status.
+/// The text of an alarm in a status, as in etcd.
 fn alarm_text(alarm: &pb::AlarmMember) -> String {
     let kind = pb::AlarmType::try_from(alarm.alarm);
     let kind = kind.map_or_else(|_| alarm.alarm.to_string(), |k| k.as_str_name().to_owned());

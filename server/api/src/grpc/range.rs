@@ -1,6 +1,6 @@
-//! Answers to ranges. What there is room for is encoded while the store is read; of longer answers
-//! the rest is measured, and read again piece by piece as the connection takes it. All of it is
-//! read at one revision.
+//! Answers to range requests. Rows are encoded while the store is read, as long as there is room.
+//! The further rows of a long answer are only measured; they are read again, piece by piece, as the
+//! connection takes them. All rows are read at one revision.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,28 +21,29 @@ use crate::server::Server;
 use crate::transport::charge::take;
 use crate::transport::stream::Streamed;
 
-/// Bytes of an answer that are kept while the rest of it is measured.
+/// Most bytes of an answer that are kept while the rest is measured.
 const KEPT_BYTES_MAX: usize = 8 << 20;
-/// Shorter answers go the way of all messages.
+/// Shorter answers pass through the codec, as all other messages do.
 const STREAMED_FROM: usize = 32 << 10;
-/// Bytes of a piece of a long answer, as far as single rows allow.
+/// Bytes of a piece of a long answer. A larger row is a piece of its own.
 const PIECE_BYTES: usize = 256 << 10;
-/// How long a piece waits for room in the memory budget: its client takes what it was sent before.
+/// Time limit for a piece to get memory. It is long because the client is busy with the data sent
+/// before.
 const PIECE_WITHIN: Duration = Duration::from_secs(60);
-/// How long a long answer holds its view of the store while its client takes nothing. What a view
-/// shows cannot be freed.
+/// How long a long answer pins its view of the store while its client takes no data. The data in a
+/// pinned view cannot be freed.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 
-/// An answer to a range.
+/// An answer to a range request.
 pub(crate) enum RangeAnswer {
-    /// All of it.
+    /// A complete answer.
     Whole(EncodedRange),
-    /// The beginning, the rows that follow, and what stands behind them.
+    /// The beginning of an answer, the rows that follow, and the fields after the rows.
     Long(EncodedRange, Box<Rest>, Vec<u8>),
 }
 
 impl RangeAnswer {
-    /// As the service gives it to the connection.
+    /// The response for the connection. A long answer becomes a stream of pieces.
     pub(crate) fn into_response(self) -> Result<Response<EncodedRange>, Status> {
         let (streamed, nothing) = match self {
             Self::Whole(range) if range.len() < STREAMED_FROM => return Ok(Response::new(range)),
@@ -65,7 +66,7 @@ impl RangeAnswer {
     }
 }
 
-/// How far a long answer was sent.
+/// The next step of sending a long answer.
 enum Step {
     Begin(Bytes, Box<Rest>, Vec<u8>),
     Rows(Box<Rest>, Vec<u8>),
@@ -86,25 +87,28 @@ impl Step {
     }
 }
 
-/// The rows of an answer that were measured and not kept.
+/// The rows of an answer that were measured but not kept.
 pub(crate) struct Rest {
     server: Server,
     account: Account,
-    /// For the rows that are left, if they come in key order.
+    /// In key order: the request for the remaining rows. In another order: the original request.
     request: pb::RangeRequest,
-    /// The keys of a range with an order of its own, and how many of them were sent.
+    /// In another order than key order: the keys of all rows, and how many of them have been sent.
     picked: Option<(Vec<Bytes>, usize)>,
+    /// Bytes of the remaining rows.
     bytes: usize,
+    /// Number of the remaining rows.
     rows: usize,
     pinned: Arc<Pinned>,
-    /// For the keys.
+    /// The permits for the keys in `picked`.
     kept: Vec<Permit>,
 }
 
 impl Rest {
-    /// The next rows.
+    /// Reads the next piece of the rows.
     async fn piece(self: Box<Self>) -> Result<(Bytes, Box<Self>), Status> {
-        let (server, account) = (self.server.clone(), self.account.clone());
+        let server = self.server.clone();
+        let account = self.account.clone();
         let mut room = account.nothing();
         let mut rest = self;
         loop {
@@ -142,12 +146,13 @@ impl Rest {
         if self.picked.is_none() {
             self.request.key = key_range(&self.request).after(part.last_key()).start;
         }
-        // The length of the answer was promised before.
+        // The length of the answer has been sent already, so the rows must match the measurement.
         let left = self.bytes.checked_sub(part.len()).zip(self.rows.checked_sub(part.rows()));
         let is_right =
             |&(bytes, rows): &(usize, usize)| part.rows() > 0 && (bytes == 0) == (rows == 0);
         let Some((bytes, rows)) = left.filter(is_right) else {
-            tracing::error!(revision = self.request.revision, "a range read again is another");
+            let revision = self.request.revision;
+            tracing::error!(revision, "a range has changed between two reads at one revision");
             return Err(Status::internal("etcdserver: cannot read the store"));
         };
         (self.bytes, self.rows) = (bytes, rows);
@@ -155,7 +160,8 @@ impl Rest {
     }
 }
 
-/// The view of a long answer, which is let go while nothing is sent.
+/// The pinned view of a long answer and the time of its last use. The view is released while the
+/// client takes no data.
 struct Pinned(Mutex<(Option<View>, Instant)>);
 
 impl Pinned {
@@ -163,15 +169,15 @@ impl Pinned {
         Arc::new(Self(Mutex::new((Some(view), Instant::now()))))
     }
 
-    /// The view, or one of now, which shows the same at the answer's revision until that is
-    /// compacted.
+    /// The pinned view. If it was released, a current view is pinned: it shows the same rows at the
+    /// answer's revision until that revision is compacted.
     fn view(&self, server: &Server) -> View {
         let mut pinned = self.0.lock();
         pinned.1 = Instant::now();
         pinned.0.get_or_insert_with(|| server.member().view()).clone()
     }
 
-    /// Lets the view go when it is idle, until the answer has ended.
+    /// Releases the view whenever it is idle. Returns when the answer has ended.
     async fn watch(self: Arc<Self>, server: Server) {
         let pinned = Arc::downgrade(&self);
         drop(self);
@@ -192,7 +198,7 @@ impl Pinned {
 }
 
 impl Server {
-    /// Reads a range for `client`, or for one that waits in any case.
+    /// Reads a range. With a `client`, the read ends early once the client stops waiting.
     pub(crate) fn read_rows(
         &self,
         account: &Account,
@@ -237,7 +243,7 @@ impl Server {
     }
 }
 
-/// Reads a range; of one with an order of its own, the keys are given too.
+/// Reads a range. If the rows are not in key order, the keys of all rows are returned, too.
 fn read(
     view: &View,
     request: &pb::RangeRequest,
@@ -252,7 +258,7 @@ fn read(
 }
 
 impl RangeAnswer {
-    /// Keeps what was taken of the memory budget for the answer as long as it is needed.
+    /// Keeps the permit of the scan as long as a long answer needs it: for its keys.
     pub(crate) fn keep(&mut self, kept: Permit) {
         if let Self::Long(_, rest, _) = self {
             rest.kept.push(kept);

@@ -22,7 +22,7 @@ impl Watch for WatchService {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Reader>, Status> {
         let needs_leader = needs_leader(request.metadata().as_ref());
-        // What waits for the client is the connection's.
+        // Messages that wait for the client are charged to its connection.
         let account = request.extensions().get::<Account>().cloned();
         let account = account.unwrap_or_else(|| self.0.member().budget().account());
         let outbox = Outbox::new(self.0.metrics().watch.clone(), &account);
