@@ -1,6 +1,6 @@
-//! Messages on the wire. Like the codec that comes with the stubs, but for four things: answers may
-//! come encoded already, buffers fit small messages, what nests too deep is not decoded, and what
-//! does not decode is named as gRPC's own library for Go does.
+//! The codec of messages. It differs from tonic's codec in four points: answers may be encoded
+//! already, buffers are sized for small messages, messages that nest too deep are refused before
+//! decoding, and decoding errors have grpc-go's texts.
 
 pub(crate) mod rows;
 
@@ -15,29 +15,29 @@ use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder
 
 use crate::error::{ApiError, status};
 
-/// Buffers begin at this size. Most messages are smaller, and a larger one makes its buffer grow.
+/// Initial size of buffers. Most messages are smaller; a larger message grows its buffer.
 const BUFFER_BYTES: usize = 512;
-/// Answers are handed to the transport when this much is buffered.
+/// Buffered bytes from which on they are passed to the transport.
 const YIELD_BYTES: usize = 32 << 10;
 
-/// An answer that knows how to write itself.
+/// An answer that can be encoded.
 pub(crate) trait Encode: Send + 'static {
-    /// Writes the message without its frame.
+    /// Appends the message without the gRPC frame header.
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status>;
 }
 
 impl<M: Message + 'static> Encode for M {
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        // A large message would leave a buffer that has twice its size.
+        // Without this, the buffer of a large message could grow to twice its size.
         out.reserve(self.encoded_len());
         self.encode_raw(out);
         Ok(())
     }
 }
 
-/// A request: what can be decoded once its depth was checked.
+/// A request that can be decoded after its nesting has been checked.
 pub(crate) trait Decode: Message + Default + Send + 'static {
-    /// What is nested in it.
+    /// The messages nested in it.
     const SHAPE: &'static Shape = &FLAT;
 }
 
@@ -49,7 +49,7 @@ impl Decode for pb::WatchRequest {
     const SHAPE: &'static Shape = &WATCH;
 }
 
-/// Requests with no message in them.
+/// Requests without nested messages.
 macro_rules! flat {
     ($($request:path),* $(,)?) => { $(impl Decode for $request {})* };
 }
@@ -81,13 +81,13 @@ flat!(
     health::HealthListRequest,
 );
 
-/// How a method takes messages: gRPC's library for Go words it differently when one is no message.
+/// The kind of a method, unary or streaming, for which grpc-go has different error texts.
 pub(crate) trait Kind: Send + Sync + 'static {
-    /// What is said before the reason.
+    /// Prefix of the error for a message that cannot be decoded.
     const UNDECODABLE: &'static str;
 }
 
-/// One message.
+/// A unary method.
 #[derive(Debug)]
 pub(crate) struct Single;
 
@@ -95,7 +95,7 @@ impl Kind for Single {
     const UNDECODABLE: &'static str = "grpc: error unmarshalling request: proto: ";
 }
 
-/// A stream, if only of answers.
+/// A method with a stream of requests or answers.
 #[derive(Debug)]
 pub(crate) struct Streamed;
 
@@ -107,10 +107,10 @@ impl Kind for Streamed {
 #[derive(Debug)]
 pub(crate) struct Wire<E, D, K>(PhantomData<(E, D, K)>);
 
-/// That of methods without a stream.
+/// The codec of unary methods.
 pub(crate) type UnaryWire<E, D> = Wire<E, D, Single>;
 
-/// That of methods with a stream.
+/// The codec of methods with a stream.
 pub(crate) type StreamWire<E, D> = Wire<E, D, Streamed>;
 
 impl<E, D, K> Default for Wire<E, D, K> {
@@ -134,7 +134,7 @@ impl<E: Encode, D: Decode, K: Kind> Codec for Wire<E, D, K> {
     }
 }
 
-/// Writes answers.
+/// Encodes answers.
 #[derive(Debug)]
 pub(crate) struct WireEncoder<E>(PhantomData<E>);
 
@@ -151,7 +151,7 @@ impl<E: Encode> Encoder for WireEncoder<E> {
     }
 }
 
-/// Reads requests.
+/// Checks and decodes requests.
 #[derive(Debug)]
 pub(crate) struct WireDecoder<D, K>(PhantomData<(D, K)>);
 

@@ -1,7 +1,7 @@
-//! The one table of errors: from what went wrong inside to etcd's exact code and text.
+//! The table of errors: maps every internal error to etcd's exact code and text.
 //!
-//! The Go client knows errors by their text alone, other clients and alerts by the code. Codes are
-//! those that etcd 3.7 puts on the wire.
+//! The Go client recognizes errors by their text, other clients and alerts by their code. The codes
+//! are those that etcd 3.7 sends.
 
 use quorate_core::Refusal;
 use quorate_core::txn::check::Invalid;
@@ -13,11 +13,11 @@ use tonic::{Code, Status};
 pub enum ApiError {
     /// A key is missing.
     EmptyKey,
-    /// A key that must exist does not; also an operation that says nothing.
+    /// A key that must exist does not. Also used for an operation that is empty.
     KeyNotFound,
-    /// A value was given that is to be ignored.
+    /// A put with `ignore_value` has a value.
     ValueProvided,
-    /// A lease was given that is to be ignored.
+    /// A put with `ignore_lease` has a lease.
     LeaseProvided,
     /// A transaction has too many operations.
     TooManyOps,
@@ -25,53 +25,53 @@ pub enum ApiError {
     DuplicateKey,
     /// The client's API version is not text.
     InvalidClientApiVersion,
-    /// A sort option that does not exist.
+    /// The sort option does not exist.
     InvalidSortOption,
     /// The revision is compacted.
     Compacted,
-    /// The revision lies in the future.
+    /// The revision is in the future.
     FutureRev,
-    /// Out of space.
+    /// The space quota is exceeded.
     NoSpace,
-    /// There is no such lease.
+    /// The lease does not exist.
     LeaseNotFound,
     /// The lease exists already.
     LeaseExist,
     /// The TTL is too large.
     LeaseTtlTooLarge,
-    /// A watch stream was ended by its client.
+    /// The client ended the watch stream.
     WatchCanceled,
     /// The request is larger than the configured limit.
     RequestTooLarge,
-    /// Too many requests are under way.
+    /// Too many requests are in flight.
     TooManyRequests,
-    /// Nobody leads.
+    /// There is no leader.
     NoLeader,
-    /// This member does not lead.
+    /// This member is not the leader.
     NotLeader,
-    /// The leader changed while the request was under way.
+    /// The leader changed while the request was in flight.
     LeaderChanged,
     /// The member is stopping.
     Stopped,
-    /// The request took too long.
+    /// The request timed out.
     Timeout,
-    /// The request took too long, and there was a new leader meanwhile.
+    /// The request timed out, and a new leader was elected meanwhile.
     TimeoutDueToLeaderFail,
-    /// The request took too long, and the leader was out of reach meanwhile.
+    /// The request timed out, and the leader was unreachable meanwhile.
     TimeoutDueToConnectionLost,
-    /// Nobody led who could have taken the request.
+    /// No leader accepted the request in time.
     DeadlineExceeded,
     /// The CORRUPT alarm is raised.
     Corrupt,
-    /// There is no such kind of alarm; etcd raises what it does not know.
+    /// The alarm type does not exist. etcd would raise an alarm of an unknown type.
     UnknownAlarm,
-    /// Leadership cannot go there.
+    /// The leadership cannot be transferred to this member.
     BadLeaderTransferee,
-    /// There is no such member.
+    /// The member does not exist.
     MemberNotFound,
     /// Another member has the peer URL.
     PeerUrlExist,
-    /// Peer URLs are missing or are none.
+    /// The peer URLs are missing or invalid.
     MemberBadUrls,
     /// Too few members have started.
     MemberNotEnoughStarted,
@@ -83,7 +83,7 @@ pub enum ApiError {
     TooManyLearners,
     /// Too few members are connected.
     Unhealthy,
-    /// A member without a vote does not answer this.
+    /// A learner does not answer this request.
     NotSupportedForLearner,
 }
 
@@ -114,7 +114,7 @@ impl ApiError {
             | Self::TooManyLearners
             | Self::NotSupportedForLearner => Code::FailedPrecondition,
             Self::WatchCanceled => Code::Cancelled,
-            // Declared with codes of their own, but etcd sends them without.
+            // etcd declares codes for these errors, but sends them as Unknown.
             Self::TooManyRequests | Self::MemberNotEnoughStarted => Code::Unknown,
             Self::NoLeader
             | Self::LeaderChanged
@@ -251,7 +251,7 @@ impl From<MemberError> for ApiError {
     }
 }
 
-/// Any error as a status, by way of the table.
+/// The gRPC status of an error.
 pub(crate) fn status(error: impl Into<ApiError>) -> Status {
     error.into().into()
 }

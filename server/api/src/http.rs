@@ -1,4 +1,4 @@
-//! The pages beside gRPC: health, version, metrics.
+//! The HTTP pages: health, version and metrics.
 
 mod health;
 
@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::server::{CLUSTER_VERSION, ETCD_VERSION, Server};
 
-/// The pages of a server.
+/// The HTTP pages of a server.
 pub(crate) struct Pages {
     server: Server,
     registry: Registry,
@@ -29,16 +29,16 @@ fn page(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) 
     response
 }
 
-/// The answer to a path that does not exist, in the words of Go's library.
+/// The answer to an unknown path, with the text of Go's HTTP library.
 pub(crate) fn not_found() -> Page {
     page(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n")
 }
 
-/// The answer to what etcd serves by its gateway, in the form of the gateway's errors.
+/// The answer to paths of etcd's JSON gateway, in the gateway's error format.
 fn no_gateway() -> Page {
     let error = serde_json::json!({
         "code": Code::Unimplemented as i32,
-        "message": "the JSON gateway is not there yet; use gRPC",
+        "message": "the JSON gateway is not implemented yet; use gRPC",
         "details": [],
     });
     page(StatusCode::NOT_IMPLEMENTED, "application/json", error.to_string())
@@ -55,7 +55,7 @@ impl Pages {
         Self { server, registry }
     }
 
-    /// Answers a request for a page.
+    /// Answers a request for an HTTP page.
     pub(crate) async fn serve(&self, method: &Method, uri: &Uri) -> Page {
         let path = uri.path();
         let check = path.strip_prefix("/livez").or_else(|| path.strip_prefix("/readyz"));
@@ -67,7 +67,7 @@ impl Pages {
         if !known {
             return not_found();
         }
-        // As in etcd, whose library for metrics does not look at the method.
+        // As in etcd, /metrics accepts every method.
         if method != Method::GET && path != "/metrics" {
             return method_not_allowed();
         }

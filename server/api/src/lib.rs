@@ -1,8 +1,7 @@
-//! The edge of the server: everything that clients of etcd speak.
+//! The client API of the server: etcd's gRPC services and HTTP pages.
 //!
-//! [`ApiService`] answers whatever comes in on a client port: gRPC, and the pages beside it. It
-//! knows etcd's codes, texts and headers; behind it, [`quorate_raft::Member`] knows nothing of
-//! them.
+//! [`ApiService`] answers all requests on a client port. Only this crate knows etcd's error codes,
+//! texts and headers; [`quorate_raft::Member`] does not.
 
 #![forbid(unsafe_code)]
 

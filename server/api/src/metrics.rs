@@ -1,4 +1,4 @@
-//! What the API measures, under the names of etcd and of gRPC's middleware for Go.
+//! The metrics of the API, under the names of etcd and of Go's gRPC middleware.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use tonic::Code;
 
 use crate::server::{CLUSTER_VERSION, ETCD_VERSION};
 
-/// What a client's API version is called when it names none.
+/// The label of requests whose client names no API version.
 pub(crate) const NO_VERSION: &str = "unknown";
-/// What those are called that have no series of their own.
+/// The label of requests whose API version has no series of its own.
 const OTHER_VERSIONS: &str = "other";
-/// Versions of clients that have a series of their own.
+/// Most API versions with a series of their own.
 const VERSIONS_MAX: usize = 32;
-/// Bytes of the longest of them.
+/// Longest API version with a series of its own, in bytes.
 const VERSION_LENGTH_MAX: usize = 32;
 
-/// How a method exchanges messages.
+/// The type of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MethodType {
     /// One message each way.
@@ -42,7 +42,7 @@ impl MethodType {
     }
 }
 
-/// Every method that is served.
+/// All methods.
 const METHODS: &[(&str, &str, MethodType)] = &[
     ("etcdserverpb.KV", "Range", MethodType::Unary),
     ("etcdserverpb.KV", "RangeStream", MethodType::ServerStream),
@@ -74,7 +74,7 @@ const METHODS: &[(&str, &str, MethodType)] = &[
     ("grpc.health.v1.Health", "Watch", MethodType::ServerStream),
 ];
 
-/// Codes in the order of their numbers, as the middleware names them.
+/// The middleware's names of the codes, indexed by number.
 const CODES: [&str; 17] = [
     "OK",
     "Canceled",
@@ -95,9 +95,9 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// The counters of one method, looked up once.
+/// The counters of one method, looked up once because a lookup per call is slow.
 pub(crate) struct MethodMetrics {
-    /// How the method exchanges messages.
+    /// The type of the method.
     pub(crate) kind: MethodType,
     pub(crate) started: IntCounter,
     pub(crate) received: IntCounter,
@@ -113,19 +113,19 @@ impl MethodMetrics {
     }
 }
 
-/// Counters of watches.
+/// The metrics of watches.
 #[derive(Clone)]
 pub(crate) struct WatchMetrics {
     pub(crate) streams: IntGauge,
     pub(crate) watchers: IntGauge,
     pub(crate) events: IntCounter,
-    /// Events that wait to be sent.
+    /// Events in outboxes.
     pub(crate) pending: IntGauge,
-    /// Watchers that do not keep up.
+    /// Unsynced watchers.
     pub(crate) slow: IntGauge,
 }
 
-/// All counters of the API.
+/// All metrics of the API.
 pub struct Metrics {
     pub(crate) watch: WatchMetrics,
     pub(crate) received_bytes: Counter,
@@ -156,16 +156,16 @@ fn hash_durations(name: &str, help: &str) -> Histogram {
 }
 
 impl Metrics {
-    /// Counters for the member with this id.
+    /// The metrics of the member with this id.
     pub(crate) fn new(member_id: u64) -> Self {
         let labels = ["grpc_type", "grpc_service", "grpc_method"];
-        let started = counters("grpc_server_started_total", "Calls that began.", &labels);
+        let started = counters("grpc_server_started_total", "Started calls.", &labels);
         let received =
             counters("grpc_server_msg_received_total", "Messages received from clients.", &labels);
         let sent = counters("grpc_server_msg_sent_total", "Messages sent to clients.", &labels);
         let handled = counters(
             "grpc_server_handled_total",
-            "Calls that ended, by code.",
+            "Ended calls, by code.",
             &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
         );
         let mut methods = HashMap::new();
@@ -209,7 +209,7 @@ impl Metrics {
                 ),
                 slow: gauge(
                     "etcd_debugging_mvcc_slow_watcher_total",
-                    "Watchers that have not seen everything that was written.",
+                    "Watchers that lag behind the last write.",
                 ),
             },
             received_bytes: bytes(
@@ -231,11 +231,11 @@ impl Metrics {
             client_requests: ClientRequests::new(),
             hash: hash_durations(
                 "etcd_mvcc_hash_duration_seconds",
-                "The time it took to hash the whole store.",
+                "Time to hash the whole store.",
             ),
             hash_rev: hash_durations(
                 "etcd_mvcc_hash_rev_duration_seconds",
-                "The time it took to hash the keys at a revision.",
+                "Time to hash the keys at a revision.",
             ),
             methods: HashMap::new(),
             collectors: Collectors::default(),
@@ -273,10 +273,10 @@ impl Metrics {
     }
 }
 
-/// Requests by the API version that their clients name.
+/// Counts requests by the API version of their clients.
 pub(crate) struct ClientRequests {
     counters: IntCounterVec,
-    /// The versions that have a series of their own.
+    /// The versions with a series of their own.
     versions: RwLock<BTreeSet<String>>,
 }
 
@@ -284,14 +284,15 @@ impl ClientRequests {
     fn new() -> Self {
         let counters = counters(
             "etcd_server_client_requests_total",
-            "Requests by the API version that the client names.",
+            "Requests, by the client's API version.",
             &["type", "client_api_version"],
         );
         Self { counters, versions: RwLock::default() }
     }
 
-    /// Counts a request. A client names what it likes, and each series stays for good: so the
-    /// first few versions have one, if they look like versions, and all others share one.
+    /// Counts a request. Clients can send any text as their version, and a series is never removed.
+    /// So only the first [`VERSIONS_MAX`] texts that look like versions get a series of their own;
+    /// all others share one.
     pub(crate) fn count(&self, kind: &str, version: &str) {
         let shown = if self.has_series(version) { version } else { OTHER_VERSIONS };
         self.counters.with_label_values(&[kind, shown]).inc();
@@ -317,17 +318,18 @@ impl ClientRequests {
     }
 }
 
-/// Counters that are reached through other handles, and gauges that never change.
+/// Metrics that are kept only for registration: counters that are updated through other handles,
+/// and gauges that never change.
 #[derive(Default)]
 struct Collectors {
     counters: Vec<IntCounterVec>,
     gauges: Vec<GaugeVec>,
 }
 
-/// Gauges that say something by their labels and are always 1.
+/// Gauges that are always 1 and carry information in their labels.
 fn constants(member_id: u64) -> Vec<GaugeVec> {
     let id = format!("{member_id:x}");
-    // As in etcd, without the patch version here.
+    // As in etcd, this metric has no patch version.
     let cluster_version = CLUSTER_VERSION.rsplit_once('.').map_or("", |(minor, _)| minor);
     let facts = [
         ("etcd_server_version", "server_version", ETCD_VERSION),
@@ -335,7 +337,7 @@ fn constants(member_id: u64) -> Vec<GaugeVec> {
         ("etcd_server_id", "server_id", id.as_str()),
     ];
     let gauges = facts.map(|(name, label, value)| {
-        let opts = Opts::new(name, "Always 1; the label says what it is about.");
+        let opts = Opts::new(name, "Always 1; the label has the value.");
         let gauge = GaugeVec::new(opts, &[label]).expect("constants make gauges");
         gauge.with_label_values(&[value]).set(1.0);
         gauge

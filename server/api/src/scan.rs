@@ -1,5 +1,5 @@
-//! Reads that can take long: on threads of their own, for as long as somebody waits for them, and
-//! with what they keep in the memory budget.
+//! Runs reads that can take long. They run on blocking threads, end soon after their client stops
+//! waiting, and charge the memory that they keep to the memory budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,17 +14,19 @@ use crate::error::{ApiError, status};
 use crate::server::Server;
 use crate::transport::charge::{ANSWER_WITHIN, take};
 
-/// Bytes that a scan has before it begins, and by which it takes more.
+/// Bytes of the memory budget that a scan takes before it begins, and the least that it adds.
 const STEP_BYTES: usize = 64 << 10;
 
-/// The client for which a scan runs.
+/// The client of a scan. The scan polls it to learn whether it must end.
 pub(crate) struct Client {
+    /// The client has stopped waiting.
     is_gone: AtomicBool,
+    /// The memory budget has no room for what the scan keeps.
     is_exhausted: AtomicBool,
     kept: Mutex<Kept>,
 }
 
-/// What a scan keeps.
+/// The memory that a scan keeps, and its share of the budget.
 struct Kept {
     bytes: usize,
     permit: Permit,
@@ -45,7 +47,7 @@ impl Patience for Client {
     }
 }
 
-/// Tells a scan that nobody waits for it any more.
+/// Ends a scan when the future that waits for it is dropped.
 struct GoneOnDrop(Arc<Client>);
 
 impl Drop for GoneOnDrop {
@@ -54,15 +56,18 @@ impl Drop for GoneOnDrop {
     }
 }
 
-/// What came of a scan, with what it keeps of the memory budget.
+/// The result of a scan, with the permit for the memory that the result uses.
 pub(crate) struct Scanned<R> {
     pub(crate) result: R,
     pub(crate) kept: Permit,
 }
 
 impl Server {
-    /// Runs a scan on a thread of its own. Views are to be made patient with the client that it is
-    /// given: then it ends soon after the future is dropped.
+    /// Runs a scan on a blocking thread. The scan must make its views patient with the client that
+    /// it is given; then it ends soon after the future is dropped.
+    ///
+    /// # Errors
+    /// The memory budget has no room, or the server stops.
     pub(crate) async fn scan<R: Send + 'static>(
         &self,
         account: &Account,
@@ -71,7 +76,7 @@ impl Server {
         self.scan_within(account, ANSWER_WITHIN, scan).await
     }
 
-    /// The same, for one that may wait for so long until there is memory for it.
+    /// Runs a scan as [`scan`](Self::scan) does, but waits up to `within` for memory.
     pub(crate) async fn scan_within<R: Send + 'static>(
         &self,
         account: &Account,
@@ -88,7 +93,7 @@ impl Server {
         });
         let _gone = GoneOnDrop(client.clone());
         let run = tokio::task::spawn_blocking(move || {
-            // Until the scan has ended, whether somebody waits for it or not.
+            // Held until the scan has ended, even if its client has stopped waiting.
             let _slot = slot;
             let result = scan(&client);
             let mut kept = client.kept.lock();
@@ -101,9 +106,10 @@ impl Server {
             tracing::error!(%error, "a scan failed");
             Status::internal("etcdserver: cannot read the store")
         })?;
-        match is_exhausted {
-            true => Err(status(ApiError::TooManyRequests)),
-            false => Ok(Scanned { result, kept }),
+        if is_exhausted {
+            Err(status(ApiError::TooManyRequests))
+        } else {
+            Ok(Scanned { result, kept })
         }
     }
 }

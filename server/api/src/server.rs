@@ -1,4 +1,4 @@
-//! What all services share.
+//! The state that all services share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,32 +16,33 @@ use crate::metrics::Metrics;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
 
-/// The version of etcd that we are compatible with, as clients see it.
+/// The version of etcd that clients see. Quorate is compatible with it.
 pub const ETCD_VERSION: &str = "3.7.1";
-/// The version of the cluster and of the storage as clients see it.
+/// The cluster version and storage version that clients see.
 pub const CLUSTER_VERSION: &str = "3.7.0";
 
-/// Bytes that a message may have beyond the largest request, as in etcd.
+/// Bytes of the largest message in addition to the largest request, as in etcd.
 pub(crate) const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
-/// Scans over many keys that run at once, at most; no more than there are processors but two.
-/// Others wait. They run on threads of their own, so that they do not hold up small requests.
+/// Most scans over many keys that run at the same time. The limit is the number of processors, but
+/// at least [`SCANS_MIN`] and at most this. Further scans wait. Scans run on blocking threads, so
+/// that they do not delay small requests.
 const SCANS_MAX: usize = 8;
 const SCANS_MIN: usize = 2;
 
-/// Limits and habits of the API.
+/// The settings of the API.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of the largest request.
+    /// Largest size of a request in bytes.
     pub max_request_bytes: usize,
-    /// Operations of a transaction.
+    /// Most operations in a transaction.
     pub max_txn_ops: usize,
-    /// Seconds that a lease lasts at least.
+    /// Shortest TTL of a lease in seconds.
     pub min_lease_ttl: i64,
-    /// How often a watch that asks for it is told how far it has come.
+    /// Time between the progress notifications of a watch that asks for them.
     pub watch_progress_interval: Duration,
 }
 
-/// The running server behind all services. Cloning shares it.
+/// The running server that all services use. Clones share it.
 #[derive(Clone)]
 pub struct Server {
     inner: Arc<Inner>,
@@ -59,7 +60,7 @@ struct Inner {
 }
 
 impl Server {
-    /// Serves `member`.
+    /// A server for `member`. Must be called within a tokio runtime.
     pub fn new(member: Arc<Member>, options: Options) -> Self {
         let metrics = Metrics::new(member.identity().member_id);
         let hub = Hub::new(member.clone());
@@ -70,13 +71,14 @@ impl Server {
         let history = History::new();
         let inner = Inner { member, options, hub, history, scans, metrics, tasks, stop };
         let server = Self { inner: Arc::new(inner) };
-        let (hub, stop) = (server.inner.hub.clone(), server.inner.stop.clone());
+        let hub = server.inner.hub.clone();
+        let stop = server.inner.stop.clone();
         let run = async move { stop.run_until_cancelled(hub.run()).await };
         server.inner.tasks.spawn(run);
         server
     }
 
-    /// The member that is served.
+    /// The member behind the API.
     pub fn member(&self) -> &Member {
         &self.inner.member
     }
@@ -102,12 +104,12 @@ impl Server {
         &self.inner.tasks
     }
 
-    /// Ends when the server stops.
+    /// The token that is cancelled when the server stops.
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.inner.stop
     }
 
-    /// Ends streams, and waits for what serves them.
+    /// Ends all streams, and waits for their tasks.
     pub async fn stop(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -118,7 +120,8 @@ impl Server {
     pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
         let identity = self.member().identity();
         let raft_term = self.member().status_now().term;
-        let (cluster_id, member_id) = (identity.cluster_id, identity.member_id);
+        let cluster_id = identity.cluster_id;
+        let member_id = identity.member_id;
         ResponseHeader { cluster_id, member_id, revision, raft_term }
     }
 
@@ -127,7 +130,8 @@ impl Server {
         self.header(self.member().store().revision())
     }
 
-    /// Completes a header that the state machine gave a revision.
+    /// Completes a header in which the state machine has set only the revision. Without a revision,
+    /// the header gets that of the last write.
     pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
         let revision = header.as_ref().map_or(0, |header| header.revision);
         *header = Some(match revision {
@@ -136,14 +140,14 @@ impl Server {
         });
     }
 
-    /// What a client is told when this member cannot read its own state, which is the member's end:
-    /// nothing that could be taken for an answer.
+    /// Ends the member because it cannot read its own state. Returns the error for the client,
+    /// which must not look like an answer.
     pub(crate) fn fault(&self, fault: &Fault) -> Status {
         self.member().fail(fault);
         Status::internal("etcdserver: cannot read the store")
     }
 
-    /// The failure of a read as a status.
+    /// The gRPC status of a failed read.
     pub(crate) fn read_failed(&self, error: Error) -> Status {
         match error {
             Error::Refusal(refusal) => status(refusal),
@@ -151,7 +155,7 @@ impl Server {
         }
     }
 
-    /// A place for each scan that runs.
+    /// The permits for running scans.
     pub(crate) fn scans(&self) -> Arc<Semaphore> {
         self.inner.scans.clone()
     }

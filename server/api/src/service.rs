@@ -1,4 +1,4 @@
-//! The way into the server: one service for everything on a client port.
+//! The entry point of the API: one service for all requests on a client port.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ use crate::transport::charge::{Held, take_call};
 use crate::transport::head::{self, unknown_method};
 use crate::transport::intake::Intake;
 
-/// Every service.
+/// The names of all gRPC services.
 const SERVICES: [&str; 6] = [
     "etcdserverpb.KV",
     "etcdserverpb.Watch",
@@ -44,12 +44,12 @@ const SERVICES: [&str; 6] = [
     "grpc.health.v1.Health",
 ];
 
-/// The metadata by which a client asks to be refused when nobody leads.
+/// The metadata key by which a client requires a leader.
 const HAS_LEADER: &str = "hasleader";
-/// The metadata by which a client names its API version.
+/// The metadata key of the client's API version.
 const CLIENT_API_VERSION: &str = "client-api-version";
 
-/// Whether a learner answers calls of a method, or some of them.
+/// Whether a learner answers at least some calls of the method at this path.
 fn is_for_learners(path: &str) -> bool {
     matches!(
         path,
@@ -59,12 +59,12 @@ fn is_for_learners(path: &str) -> bool {
     )
 }
 
-/// Whether a client wants to be refused when nobody leads.
+/// Whether the client requires a leader: without one, its call must be refused.
 pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
     headers.get(HAS_LEADER).is_some_and(|value| value == "true")
 }
 
-/// All services of a client port. Cloning shares them.
+/// All services of a client port. Clones share them.
 #[derive(Clone)]
 pub struct ApiService {
     server: Server,
@@ -78,10 +78,11 @@ pub struct ApiService {
 }
 
 impl ApiService {
-    /// Serves `server`; `/metrics` shows `registry`.
+    /// The services of `server`. `/metrics` shows `registry`.
     pub fn new(server: Server, registry: prometheus::Registry) -> Self {
         let pages = Arc::new(Pages::new(server.clone(), registry));
-        // The size of a message is checked with its frame; what it holds unpacked, here.
+        // The frame check limits the size of a message as it is sent. This limit is for its
+        // decompressed size.
         let limit = server.options().max_request_bytes + GRPC_OVERHEAD_BYTES;
         macro_rules! service {
             ($server:ident, $service:ident) => {
@@ -102,7 +103,7 @@ impl ApiService {
         }
     }
 
-    /// Answers a request of a client, whatever it speaks.
+    /// Answers a request of a client: a gRPC call or a request for an HTTP page.
     pub async fn serve<B>(&self, request: Request<B>) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -111,23 +112,21 @@ impl ApiService {
         if self.is_grpc(&request) {
             return self.serve_grpc(request).await;
         }
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let method = request.method().clone();
+        let uri = request.uri().clone();
         self.page(self.pages.serve(&method, &uri).await)
     }
 
-    /// Answers a request of a client to a port that has no pages on it.
+    /// Answers a request at a port that serves only gRPC.
     pub async fn serve_grpc_alone<B>(&self, request: Request<B>) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        match self.is_grpc(&request) {
-            true => self.serve_grpc(request).await,
-            false => self.page(not_found()),
-        }
+        if self.is_grpc(&request) { self.serve_grpc(request).await } else { self.page(not_found()) }
     }
 
-    /// Answers a request to a port that has no gRPC on it.
+    /// Answers a request at a port that serves only HTTP pages.
     pub async fn serve_page(&self, method: &Method, uri: &http::Uri) -> Response<ResponseBody> {
         self.page(self.pages.serve(method, uri).await)
     }
@@ -156,9 +155,10 @@ impl ApiService {
         };
         method.started.inc();
         method.received.inc();
-        let refused = match self.server.member().is_learner() && !is_for_learners(path) {
-            true => Err(status(ApiError::NotSupportedForLearner)),
-            false => self.check_headers(request.headers(), &method),
+        let refused = if self.server.member().is_learner() && !is_for_learners(path) {
+            Err(status(ApiError::NotSupportedForLearner))
+        } else {
+            self.check_headers(request.headers(), &method)
         };
         let account = request.extensions().get::<Account>().cloned();
         let account = account.unwrap_or_else(|| self.account());
@@ -192,19 +192,20 @@ impl ApiService {
         self.grpc_response(response, Some(call))
     }
 
-    /// Bytes of the largest message.
+    /// Largest size of a message in bytes.
     fn length_max(&self) -> usize {
         self.server.options().max_request_bytes + GRPC_OVERHEAD_BYTES
     }
 
-    /// Whether a request is a call. One of a method is, whatever else it says.
+    /// Whether a request is a gRPC call. A request to the path of a method is a call whatever its
+    /// content type is, if it uses HTTP/2.
     fn is_grpc<B>(&self, request: &Request<B>) -> bool {
         let is_call = head::is_grpc(request.headers())
             || self.server.metrics().method(request.uri().path()).is_some();
         request.version() == Version::HTTP_2 && is_call
     }
 
-    /// Refuses by the metadata alone.
+    /// Counts the client's API version. Refuses a call because of its metadata.
     fn check_headers(&self, headers: &HeaderMap, method: &MethodMetrics) -> Result<(), Status> {
         let version = match headers.get(CLIENT_API_VERSION) {
             None => NO_VERSION,
@@ -229,7 +230,8 @@ impl ApiService {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        // What is decoded is there until it was answered, the body itself no longer.
+        // The clone of `held` outlives the body, because the decoded request exists until it has
+        // been answered.
         let body = held.clone();
         let request = request.map(|inner| Checked::new(inner, self.server.clone(), rules, body));
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
@@ -257,7 +259,7 @@ impl ApiService {
         response.map(|inner| ResponseBody { inner, call, metrics })
     }
 
-    /// What a new connection holds of the memory budget. Each of its requests carries it as an
+    /// A memory account for a new connection. Each request of the connection must have it as an
     /// extension.
     pub fn account(&self) -> Account {
         self.server.member().budget().account()

@@ -1,4 +1,4 @@
-//! Range answers, written row by row as the store is read: no row is held twice.
+//! Encodes range answers row by row while the store is read, so that no row is in memory twice.
 
 use std::ops::ControlFlow;
 
@@ -14,12 +14,12 @@ use tonic::codec::EncodeBuf;
 use super::Encode;
 use crate::transport::charge::{CALL_BYTES, REQUEST_BYTES, charged};
 
-/// Bytes of an answer's head in a gRPC stream.
+/// Bytes of the header of a gRPC message.
 const PREFIX_LEN: usize = 5;
-/// Bytes that an answer may have without being counted: the call's own are enough.
+/// Bytes of an answer that need no permit, because the permit of the call includes them.
 const FREE_BYTES: usize = CALL_BYTES - REQUEST_BYTES;
 
-/// Numbers of the fields of `RangeResponse`.
+/// The field numbers of `RangeResponse`.
 mod response {
     pub(super) const HEADER: u32 = 1;
     pub(super) const KVS: u32 = 2;
@@ -27,7 +27,7 @@ mod response {
     pub(super) const COUNT: u32 = 4;
 }
 
-/// Numbers of the fields of `mvccpb.KeyValue`.
+/// The field numbers of `mvccpb.KeyValue`.
 mod key_value {
     pub(super) const KEY: u32 = 1;
     pub(super) const CREATE_REVISION: u32 = 2;
@@ -37,10 +37,10 @@ mod key_value {
     pub(super) const LEASE: u32 = 6;
 }
 
-/// What is done with rows for which there is no room.
+/// What happens to rows for which there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    /// They are measured, to be read again when they are sent.
+    /// They are only measured, and read again when they are sent.
     Measure,
     /// The range ends before them.
     Stop,
@@ -50,18 +50,18 @@ enum Full {
 #[derive(Debug)]
 pub(crate) struct EncodedRange {
     bytes: Vec<u8>,
-    /// Bytes that stand before the message.
+    /// Bytes before the message: [`PREFIX_LEN`] or 0.
     prefix: usize,
     rows: usize,
     last_key: Vec<u8>,
-    /// For what the bytes take beyond those that are free.
+    /// The permit for the bytes beyond [`FREE_BYTES`].
     permit: Permit,
     bytes_max: usize,
     full: Full,
     is_full: bool,
-    /// Bytes for which there must be room before a first row can be taken.
+    /// Bytes for which the budget must have room before a first row can be kept.
     needs: usize,
-    /// Bytes and rows that were measured and not kept.
+    /// Bytes and number of the rows that were measured but not kept.
     measured: (usize, usize),
 }
 
@@ -81,7 +81,8 @@ impl EncodedRange {
         }
     }
 
-    /// An answer that begins with this header, of which no more than `bytes_max` bytes are kept.
+    /// An answer that begins with this header. It keeps at most `bytes_max` bytes and measures the
+    /// rows beyond them.
     pub(crate) fn with_header(
         account: &Account,
         bytes_max: usize,
@@ -94,59 +95,65 @@ impl EncodedRange {
         range
     }
 
-    /// A part of an answer: as many rows as fit, and one at least if there is `room` for it.
+    /// A part of an answer. It keeps as many rows as fit into `bytes_max`, and at least one row if
+    /// the budget has room for it. `room` is the permit that it begins with.
     pub(crate) fn part(room: Permit, bytes_max: usize) -> Self {
         let part = Self::new(room.account(), bytes_max, Full::Stop);
         Self { permit: room, ..part }
     }
 
-    /// Bytes for which there must be room before a first row can be taken; 0 when one was.
+    /// Bytes for which the budget must have room before a first row can be kept; 0 if a row was
+    /// kept.
     pub(crate) fn needs(&self) -> usize {
         self.needs
     }
 
-    /// An answer of no bytes, for the place of one that is sent past the codec.
+    /// An empty answer, as a placeholder for an answer that bypasses the codec.
     pub(crate) fn nothing(&self) -> Self {
         Self::part(self.permit.account().nothing(), 0)
     }
 
-    /// Adds the header; in a stream it stands behind the rows.
+    /// Adds the header. In a `RangeStream`, it comes after the rows.
     pub(crate) fn put_header(&mut self, header: &ResponseHeader) {
         prost::encoding::message::encode(response::HEADER, header, &mut self.bytes);
     }
 
-    /// Adds what is known when all rows were added.
+    /// Adds the summary, after all rows.
     pub(crate) fn finish(&mut self, summary: RangeSummary) {
         put_summary(summary, &mut self.bytes);
     }
 
-    /// How many rows were kept.
+    /// Number of kept rows.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The key of the last row that was kept; empty before the first.
+    /// The key of the last kept row; empty without rows.
     pub(crate) fn last_key(&self) -> &[u8] {
         &self.last_key
     }
 
-    /// Bytes that are kept.
+    /// Bytes of the message that are kept.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.prefix
     }
 
-    /// Whether there was no room for some row.
+    /// Whether a row found no room.
     pub(crate) fn is_full(&self) -> bool {
         self.is_full
     }
 
-    /// Bytes and number of the rows that were measured and not kept.
+    /// Bytes and number of the rows that were measured but not kept.
     pub(crate) fn measured(&self) -> (usize, usize) {
         self.measured
     }
 
-    /// What is kept, as the whole data of a call's answer or their beginning: then so many bytes
-    /// of the message follow. In the budget until the connection has written them.
+    /// The kept bytes as data for the connection. `following` is the number of bytes of the message
+    /// that the caller sends after them; 0 if this is the whole message. The data are charged to
+    /// the budget until the connection has written them.
+    ///
+    /// # Errors
+    /// The message is larger than 4 GiB.
     pub(crate) fn into_data(mut self, following: usize) -> Result<Bytes, Status> {
         if self.prefix > 0 {
             let length = u32::try_from(self.len() + following).map_err(|_| {
@@ -157,7 +164,7 @@ impl EncodedRange {
         Ok(charged(self.bytes.into(), self.permit))
     }
 
-    /// Whether there is room for so many bytes more.
+    /// Makes room for `more` bytes; returns false if there is none.
     fn make_room(&mut self, more: usize) -> bool {
         let is_first = self.full == Full::Stop && self.rows == 0;
         let needed = self.bytes.len() + more;
@@ -179,7 +186,7 @@ impl EncodedRange {
     }
 }
 
-/// What stands behind the rows of an answer.
+/// Appends the fields that follow the rows of an answer.
 pub(crate) fn put_summary(summary: RangeSummary, out: &mut Vec<u8>) {
     if summary.more {
         prost::encoding::bool::encode(response::MORE, &true, out);
@@ -223,7 +230,7 @@ impl Encode for EncodedRange {
     }
 }
 
-/// A `RangeStreamResponse`, encoded.
+/// An encoded `RangeStreamResponse`.
 #[derive(Debug)]
 pub(crate) struct EncodedChunk(pub(crate) EncodedRange);
 
@@ -283,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_what_the_message_would_be() {
+    fn rows_are_encoded_as_prost_encodes_the_message() {
         let header = ResponseHeader { cluster_id: 1, member_id: 2, revision: 3, raft_term: 4 };
         let budget = Budget::new(1 << 20);
         let mut range = EncodedRange::with_header(&budget.account(), 1 << 20, &header);
@@ -327,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_is_measured_or_left() {
+    fn rows_without_room_are_measured_or_left_out() {
         let header = ResponseHeader::default();
         let value = vec![b'v'; 10_000];
         let budget = Budget::new(45_000);
@@ -341,7 +348,7 @@ mod tests {
         let kept = whole.len();
         let data = whole.into_data(bytes).unwrap();
         assert_eq!(data[1..PREFIX_LEN], u32::try_from(kept + bytes).unwrap().to_be_bytes());
-        // A part waits for room for one row, and then has it.
+        // A part without room for one row asks for it; with the room, it keeps the row.
         let other = account.charge(45_000);
         let mut part = EncodedRange::part(account.nothing(), 100);
         assert!(part.row(row(&value)).is_break() && part.rows() == 0);

@@ -32,7 +32,7 @@ impl Check {
     }
 }
 
-/// The values of a parameter in a query; parameters without a value count as empty.
+/// The decoded values of a query parameter. A parameter without a value has an empty one.
 fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = String> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -41,7 +41,7 @@ fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = String> {
 }
 
 impl Pages {
-    /// The state of the cluster as this member sees it. Any alarm of any member fails it.
+    /// `/health`: whether this member can read, and no alarm of any member is raised.
     pub(super) async fn health(&self, uri: &Uri) -> Page {
         let serializable = query(uri, "serializable").next().is_some_and(|value| value == "true");
         let excluded: Vec<String> = query(uri, "exclude").collect();
@@ -58,7 +58,7 @@ impl Pages {
             }
             Some(reason) => {
                 metrics.health_failures.inc();
-                tracing::warn!(reason, "/health fails");
+                tracing::warn!(reason, "the health check /health failed");
                 let body = serde_json::json!({ "health": "false", "reason": reason });
                 page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{body}\n"))
             }
@@ -86,7 +86,7 @@ impl Pages {
         Some(format!("RANGE ERROR:{error}"))
     }
 
-    /// A read of one key, as a client would do it.
+    /// Reads one key, as a client's request would.
     async fn read(&self, serializable: bool) -> Result<(), String> {
         let member = self.server.member();
         let reading = member.begin_range(serializable).await;
@@ -100,21 +100,25 @@ impl Pages {
         match check {
             Check::SerializableRead => self.read(true).await,
             Check::LinearizableRead => self.read(false).await,
-            Check::NonLearner => match self.server.member().is_learner() {
-                true => Err("not supported for learner".to_owned()),
-                false => Ok(()),
-            },
+            Check::NonLearner => {
+                if self.server.member().is_learner() {
+                    Err("not supported for learner".to_owned())
+                } else {
+                    Ok(())
+                }
+            }
             Check::DataCorruption => {
                 let tables = self.server.member().store();
-                match tables.tables(|tables| tables.is_raised(AlarmType::Corrupt)) {
-                    true => Err("alarm activated: CORRUPT".to_owned()),
-                    false => Ok(()),
+                if tables.tables(|tables| tables.is_raised(AlarmType::Corrupt)) {
+                    Err("alarm activated: CORRUPT".to_owned())
+                } else {
+                    Ok(())
                 }
             }
         }
     }
 
-    /// All checks of a kind, or the one that the path names.
+    /// `/livez` and `/readyz`: runs all checks of the page, or only the one in the path.
     pub(super) async fn checks(&self, uri: &Uri) -> Page {
         let mut parts = uri.path().trim_start_matches('/').splitn(2, '/');
         let kind = parts.next().unwrap_or_default();
@@ -130,7 +134,8 @@ impl Pages {
         if chosen.is_empty() && excluded.is_empty() {
             return not_found();
         }
-        let (mut text, mut failed) = (String::new(), false);
+        let mut text = String::new();
+        let mut failed = false;
         for check in chosen {
             let outcome = self.run(check).await;
             failed |= outcome.is_err();
@@ -141,7 +146,7 @@ impl Pages {
             };
         }
         if failed {
-            tracing::error!(kind, reason = text, "a health check fails");
+            tracing::error!(kind, reason = text, "a health check failed");
             return page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{text}\n"));
         }
         let verbose = query(uri, "verbose").next().is_some();
