@@ -1,4 +1,4 @@
-//! What can be refused from the request alone, before anything is proposed.
+//! Checks of a request that need no state. The API runs them before it proposes the request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,26 +12,26 @@ use quorate_proto::etcdserverpb::{
 /// A request that no state of the store could answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// A key is missing.
+    /// A key is empty.
     #[error("the key is empty")]
     EmptyKey,
-    /// An operation in a transaction says nothing.
+    /// An operation in a transaction has no request.
     #[error("an operation is empty")]
     EmptyOperation,
-    /// `ignore_value` together with a value.
-    #[error("a value is given although it is to be ignored")]
+    /// A put has both `ignore_value` and a value.
+    #[error("ignore_value is set together with a value")]
     ValueProvided,
-    /// `ignore_lease` together with a lease.
-    #[error("a lease is given although it is to be ignored")]
+    /// A put has both `ignore_lease` and a lease.
+    #[error("ignore_lease is set together with a lease")]
     LeaseProvided,
-    /// More comparisons or operations than a transaction may have.
+    /// A transaction has too many comparisons or operations.
     #[error("the transaction has too many operations")]
     TooManyOperations,
     /// A transaction writes one key twice.
     #[error("the transaction writes a key twice")]
     DuplicateKey,
-    /// A sort order or target that does not exist.
-    #[error("the sort option does not exist")]
+    /// A sort order or target is unknown.
+    #[error("the sort order or target is unknown")]
     SortOption,
 }
 
@@ -64,8 +64,9 @@ pub fn check_delete_range(request: &DeleteRangeRequest) -> Result<(), Invalid> {
     if request.key.is_empty() { Err(Invalid::EmptyKey) } else { Ok(()) }
 }
 
-/// Checks a Txn request with everything nested in it. Each list may hold `operations_max` entries;
-/// a nested transaction may use what the one around it left over, which bounds the nesting too.
+/// Checks a Txn request and everything nested in it. Its comparisons and each branch may have
+/// `operations_max` entries. A nested transaction may have only as many entries as the longest list
+/// of the transaction around it left unused, which also bounds the nesting.
 pub fn check_txn(request: &TxnRequest, operations_max: usize) -> Result<(), Invalid> {
     check_operations(request, operations_max)?;
     Writes::of(&request.success)?;
@@ -73,8 +74,8 @@ pub fn check_txn(request: &TxnRequest, operations_max: usize) -> Result<(), Inva
     Ok(())
 }
 
-/// Checks each operation of a Txn request and everything nested in it, but not which keys they
-/// write together.
+/// Checks each operation of a Txn request and everything nested in it, but does not look for keys
+/// that are written twice.
 pub fn check_operations(request: &TxnRequest, operations_max: usize) -> Result<(), Invalid> {
     let used = request.compare.len().max(request.success.len()).max(request.failure.len());
     let Some(left) = operations_max.checked_sub(used) else {
@@ -95,7 +96,7 @@ pub fn check_operations(request: &TxnRequest, operations_max: usize) -> Result<(
     Ok(())
 }
 
-/// A set of keys made of intervals, kept disjoint: start to end, `None` for no end.
+/// A set of keys as disjoint half-open intervals: start to end.
 #[derive(Debug, Default)]
 struct Intervals(BTreeMap<Bytes, Bytes>);
 
@@ -123,9 +124,9 @@ impl Intervals {
 /// The keys one branch puts and the intervals it deletes.
 ///
 /// Two puts of a key in one branch are refused, and so is a put of a key that the branch deletes.
-/// etcd's own check has two holes, which clients can see and which are therefore kept: a delete of
-/// every key from some key on conflicts with nothing, and a put in a nested transaction is not held
-/// against a delete in a later nested transaction beside it.
+/// etcd's check has two holes that clients can see, so this check has them too: a delete without a
+/// range end (`\0`) never conflicts, and a put in a nested transaction does not conflict with a
+/// delete in a later nested transaction of the same branch.
 #[derive(Debug, Default)]
 struct Writes {
     puts: BTreeSet<Bytes>,
@@ -154,14 +155,16 @@ impl Writes {
     }
 
     fn delete(&mut self, delete: &DeleteRangeRequest) {
-        let end = match delete.range_end.is_empty() {
-            true => [delete.key.as_ref(), &[0]].concat().into(),
-            false => delete.range_end.clone(),
+        let end = if delete.range_end.is_empty() {
+            [delete.key.as_ref(), &[0]].concat().into()
+        } else {
+            delete.range_end.clone()
         };
         self.deletes.insert(delete.key.clone(), end);
     }
 
-    /// Adds a put. `exclusive` holds puts that cannot happen together with it.
+    /// Adds a put. `exclusive` has the puts of the other branch of the same transaction, which
+    /// cannot run together with it.
     fn put(&mut self, key: &Bytes, exclusive: Option<&BTreeSet<Bytes>>) -> Result<(), Invalid> {
         let excluded = exclusive.is_some_and(|puts| puts.contains(key));
         if (self.puts.contains(key) && !excluded) || self.deletes.contains(key) {

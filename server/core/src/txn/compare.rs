@@ -1,4 +1,4 @@
-//! Deciding which branch of a transaction runs.
+//! Evaluating the comparisons of a transaction, which choose the branch that runs.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -10,7 +10,7 @@ use quorate_proto::etcdserverpb::{Compare, TxnRequest};
 use crate::mvcc::View;
 use crate::{Error, KeyRange, RecordRef, Revision, Tally};
 
-/// The key as it compares when it does not exist.
+/// Stands for a missing key in comparisons.
 const MISSING: RecordRef<'static> = RecordRef {
     key: &[],
     value: &[],
@@ -21,8 +21,8 @@ const MISSING: RecordRef<'static> = RecordRef {
     previous: Revision::NONE,
 };
 
-/// Decides the transaction and those nested in the chosen branches, depth first: one answer for
-/// each, in the order in which execution meets them.
+/// Decides the transaction and those nested in the chosen branches. Returns whether each of them
+/// succeeded, depth first, which is the order of their execution.
 pub(crate) fn decide(view: &View, txn: &TxnRequest, tally: &mut Tally) -> Result<Vec<bool>, Error> {
     let mut path = Vec::with_capacity(1);
     descend(view, txn, tally, &mut path)?;
@@ -55,12 +55,13 @@ fn all_hold(view: &View, compares: &[Compare], tally: &mut Tally) -> Result<bool
     Ok(true)
 }
 
-/// Whether every key of the comparison's range passes. A range without keys compares as a key whose
-/// numbers are all 0; its value compares as nothing at all, so that comparing it always fails.
+/// Whether every key of the comparison's range passes. As in etcd, an empty range compares as a key
+/// whose numbers are all 0, and a comparison of its value always fails.
 fn holds(view: &View, compare: &Compare) -> Result<bool, Error> {
     let range = KeyRange::from_wire(compare.key.clone(), compare.range_end.clone());
     let by_value = compare.target == CompareTarget::Value as i32;
-    let (mut seen, mut passed) = (false, true);
+    let mut seen = false;
+    let mut passed = true;
     view.walk(&range, view.revision, by_value, &mut |row| {
         seen = true;
         passed = passes(compare, row);
@@ -72,8 +73,8 @@ fn holds(view: &View, compare: &Compare) -> Result<bool, Error> {
     Ok(!by_value && passes(compare, MISSING))
 }
 
-/// Compares one row. A target or result that this version does not know is equal, or true, as in
-/// etcd; a number that is not given is 0.
+/// Compares one row. As in etcd, an unknown target compares as equal, an unknown result operator
+/// passes, and a missing operand is 0 or empty.
 fn passes(compare: &Compare, row: RecordRef<'_>) -> bool {
     let given = compare.target_union.as_ref();
     let number = |actual: i64, given: Option<i64>| actual.cmp(&given.unwrap_or(0));

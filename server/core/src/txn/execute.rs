@@ -17,12 +17,12 @@ use crate::mvcc::{Limit, View};
 use crate::store::{Changes, Store};
 use crate::{Error, Fault, KeyRange, RecordRef, Refusal, Tally};
 
-/// A header that says nothing but a revision; the API fills in the rest where clients see it.
+/// A header with only the revision. The API fills in the other fields before it answers a client.
 pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
     Some(ResponseHeader { revision, ..Default::default() })
 }
 
-/// Rows that are kept until the whole transaction is answered.
+/// Collects rows in memory until the whole transaction is answered.
 struct Kept<'a> {
     view: &'a View,
     rows: Vec<KeyValue>,
@@ -30,13 +30,13 @@ struct Kept<'a> {
 
 impl RowSink for Kept<'_> {
     fn row(&mut self, row: RecordRef<'_>) -> ControlFlow<()> {
-        // While it is encoded, all of it is there twice.
+        // Twice the bytes: while the answer is encoded, memory holds the rows and the encoding.
         self.view.keep(size_of::<KeyValue>() + 2 * (row.key.len() + row.value.len()));
         self.rows.row(row)
     }
 }
 
-/// Executes a range that is not part of a transaction with writes.
+/// Executes a range inside a transaction.
 fn range(view: &View, request: &RangeRequest) -> Result<RangeResponse, Error> {
     let mut kept = Kept { view, rows: Vec::new() };
     let summary = view.range(request, true, &mut kept)?;
@@ -49,7 +49,7 @@ fn range(view: &View, request: &RangeRequest) -> Result<RangeResponse, Error> {
 }
 
 impl View {
-    /// Answers a transaction of ranges alone from this view, and counts what it reads.
+    /// Answers a transaction that has only ranges, and counts its reads in `tally`.
     pub fn read_txn(&self, request: &TxnRequest, tally: &mut Tally) -> Result<TxnResponse, Error> {
         let response = self.decide_and_read(request, tally);
         tally.end_step();
@@ -81,7 +81,7 @@ impl View {
 }
 
 impl Store {
-    /// Decides and executes a transaction. A refusal leaves nothing written.
+    /// Decides and executes a transaction. A refused transaction writes nothing.
     pub(crate) fn txn(&mut self, request: &TxnRequest) -> Result<TxnResponse, Error> {
         let mut changes = self.begin();
         let view = self.view(changes);
@@ -95,7 +95,7 @@ impl Store {
         Ok(response)
     }
 
-    /// Refuses what cannot be executed, before anything is written.
+    /// Checks every operation of the chosen branches against the state before the first write.
     fn check_branches(
         &mut self,
         view: &View,
@@ -150,13 +150,10 @@ impl Store {
     /// Refuses a put with a lease that does not exist.
     pub(crate) fn check_lease(&self, put: &PutRequest) -> Result<(), Refusal> {
         let exists = |lease| self.shared().tables(|tables| tables.leases.contains_key(lease));
-        match put.lease == 0 || exists(&put.lease) {
-            true => Ok(()),
-            false => Err(Refusal::LeaseNotFound),
-        }
+        if put.lease == 0 || exists(&put.lease) { Ok(()) } else { Err(Refusal::LeaseNotFound) }
     }
 
-    /// Refuses a put that keeps something of a key that does not exist.
+    /// Refuses a put with `ignore_value` or `ignore_lease` if its key does not exist.
     pub(crate) fn check_key(view: &View, put: &PutRequest) -> Result<(), Error> {
         let needs_key = put.ignore_value || put.ignore_lease;
         if needs_key && view.get(&put.key, view.revision)?.is_none() {
@@ -171,25 +168,22 @@ impl Store {
         changes: &mut Changes,
         put: &PutRequest,
     ) -> Result<PutResponse, Error> {
-        let previous = match needs_previous(put) {
-            true => {
-                self.tally.range();
-                let view = self.view(*changes);
-                view.get(&put.key, view.revision)?
-            }
-            false => None,
-        };
-        // A delete earlier in the same transaction may have taken the key away: then nothing of it
-        // is kept.
+        let mut previous = None;
+        if needs_previous(put) {
+            self.tally.range();
+            let view = self.view(*changes);
+            previous = view.get(&put.key, view.revision)?;
+        }
+        // `previous` is `None` if the same transaction deleted the key before. The put then has no
+        // value or lease to keep.
         let kept = previous.as_ref();
-        let value = match put.ignore_value {
-            true => kept.map(|record| record.value.clone()).unwrap_or_default(),
-            false => put.value.clone(),
+        let value = if put.ignore_value {
+            kept.map(|record| record.value.clone()).unwrap_or_default()
+        } else {
+            put.value.clone()
         };
-        let lease = match put.ignore_lease {
-            true => kept.map_or(0, |record| record.lease),
-            false => put.lease,
-        };
+        let lease =
+            if put.ignore_lease { kept.map_or(0, |record| record.lease) } else { put.lease };
         self.tally.put(&put.key, &value);
         self.write_put(changes, put.key.clone(), value, lease)?;
         let prev_kv = previous.filter(|_| put.prev_kv).map(|record| record.to_key_value());
@@ -208,15 +202,15 @@ impl Store {
             self.tally.range();
         }
         self.tally.delete();
-        // Whoever walks knows the newest versions: none is looked up again, and with a million keys
-        // everybody's writes wait for this one.
+        // The scan gives the newest version of each key, so none is looked up again: all other
+        // writes wait while a command deletes, for instance, a million keys.
         let mut doomed = Vec::new();
         let mut prev_kvs = Vec::new();
         view.walk(&range, view.revision, request.prev_kv, &mut |row| {
             if request.prev_kv {
                 prev_kvs.push(row.to_owned().to_key_value());
             }
-            // A copy: a slice would keep alive the whole log entry that wrote the key.
+            // Copy the key: a slice would keep the whole log entry that wrote it in memory.
             doomed.push((Bytes::copy_from_slice(row.key), row.revision));
             ControlFlow::Continue(())
         })?;
@@ -238,12 +232,12 @@ impl Store {
     }
 }
 
-/// Whether a put needs what the key held before.
+/// Whether a put needs the previous version of its key.
 fn needs_previous(put: &PutRequest) -> bool {
     put.prev_kv || put.ignore_value || put.ignore_lease
 }
 
-/// The next answer on the path, and the operations of the branch that it chooses.
+/// Takes the next decision from `path` and returns it with the operations of the chosen branch.
 pub(super) fn chosen<'a>(
     request: &'a TxnRequest,
     path: &mut impl Iterator<Item = bool>,

@@ -1,5 +1,5 @@
-//! How much the answer to a write would hold: whoever proposes one makes room for its answer first,
-//! since a write that was carried out cannot be refused any more.
+//! Measures the answer to a write before it is proposed. The API reserves memory for the answer
+//! first, because a write that was applied cannot be refused any more.
 
 use std::ops::ControlFlow;
 
@@ -14,11 +14,11 @@ use crate::mvcc::View;
 use crate::mvcc::range::RowSink;
 use crate::{Error, KeyRange, RecordRef, Tally};
 
-/// What the rows of an answer take.
+/// The size of an answer so far.
 struct Measured<'a> {
     view: &'a View,
     bytes: usize,
-    /// What was put before in the same transaction: any range behind may show it.
+    /// Bytes put before in the same transaction. Every later range may return all of them.
     written: usize,
 }
 
@@ -31,19 +31,19 @@ impl Measured<'_> {
 
 impl RowSink for Measured<'_> {
     fn row(&mut self, row: RecordRef<'_>) -> ControlFlow<()> {
-        // While it is encoded, all of it is there twice.
+        // Twice the bytes: while the answer is encoded, memory holds the rows and the encoding.
         self.add(size_of::<KeyValue>() + 2 * (row.key.len() + row.value.len()));
         ControlFlow::Continue(())
     }
 }
 
 impl View {
-    /// Bytes that the keys and values in the answer to a write would take if it was executed now,
-    /// about. Says to this view's reader what is kept as it finds it, and ends early for one that
-    /// gives up. A write that would be refused answers nothing.
+    /// Approximate memory of the answer to a write if it was executed now, in bytes; 0 for an
+    /// answer without rows. Reports the bytes to the view's [`Patience`](crate::mvcc::Patience) as
+    /// it finds them, and ends early if the reader has given up.
     ///
     /// # Errors
-    /// The write would be refused, or the database cannot be read.
+    /// The write would be refused, so its answer has no rows, or the database cannot be read.
     pub fn measure(&self, command: &Command) -> Result<usize, Error> {
         let mut measured = Measured { view: self, bytes: 0, written: 0 };
         match command {

@@ -1,4 +1,4 @@
-//! Events as they stand in a watch response.
+//! Encoding of events in a watch response.
 
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
@@ -10,8 +10,8 @@ use crate::Record;
 /// Number of the field `events` in `etcdserverpb.WatchResponse`.
 const EVENTS_FIELD: u32 = 11;
 
-/// The event that the writing of `record` was. `previous` is what the key held before, if that is
-/// to be shown.
+/// The event for the write of `record`. `previous` is the key's previous version, if the watcher
+/// asked for it and there is one.
 pub fn event_of(record: &Record, previous: Option<&Record>) -> Event {
     let kind = if record.is_tombstone() { EventType::Delete } else { EventType::Put };
     Event {
@@ -21,8 +21,8 @@ pub fn event_of(record: &Record, previous: Option<&Record>) -> Event {
     }
 }
 
-/// Appends an event to `buffer` in the form in which a watch response holds it: field key, length,
-/// message. Concatenated, such events are the tail of a response.
+/// Appends an event to `buffer` as a watch response encodes it: field key, length, message. Such
+/// events, concatenated, are a valid end of an encoded response.
 pub fn append_event(record: &Record, previous: Option<&Record>, buffer: &mut Vec<u8>) {
     let event = event_of(record, previous);
     let length = event.encoded_len();

@@ -1,4 +1,4 @@
-//! Finding the interests whose range contains a key.
+//! An index that finds the watched ranges that contain a key.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::limits::MATCHER_PENDING_MAX;
 use crate::{End, KeyRange};
 
-/// Names an entry of a [`Matcher`].
+/// Identifies an entry of a [`Matcher`].
 pub type EntryId = u64;
 
 /// A range in the index.
@@ -17,7 +17,7 @@ struct Entry {
     id: EntryId,
 }
 
-/// The higher of two ends; `None` has no end.
+/// The higher of two ends; `None` is unbounded.
 fn higher(a: Option<Bytes>, b: Option<Bytes>) -> Option<Bytes> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.max(b)),
@@ -25,13 +25,13 @@ fn higher(a: Option<Bytes>, b: Option<Bytes>) -> Option<Bytes> {
     }
 }
 
-/// Ranges sorted by start, as an implicit balanced tree: the middle of a slice is the root over its
-/// halves, and each root knows the highest end below it, so that halves that end before a key are
-/// passed over.
+/// An implicit balanced interval tree: ranges sorted by start, where the middle of a slice is the
+/// root over its halves. Each root has the highest end in its slice, so that a look-up skips slices
+/// whose ranges all end before the key.
 #[derive(Debug, Default)]
 struct Tree {
     entries: Vec<Entry>,
-    /// For each root the highest end in its slice; `None` for a range without end.
+    /// For each root the highest end in its slice; `None` if a range in it is unbounded.
     ends: Vec<Option<Bytes>>,
 }
 
@@ -78,8 +78,8 @@ impl Tree {
 
 /// An index of key ranges by the keys they contain.
 ///
-/// Single keys are found by look-up. Ranges lie in a tree that is rebuilt when
-/// [`MATCHER_PENDING_MAX`] were added since; those are looked at one by one until then.
+/// Single keys are in a map, ranges in a tree. New ranges are pending and are checked one by one;
+/// when more than [`MATCHER_PENDING_MAX`] are pending, the tree is rebuilt with them.
 #[derive(Debug, Default)]
 pub struct Matcher {
     singles: BTreeMap<Bytes, Vec<EntryId>>,
@@ -88,7 +88,7 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// Adds a range under a name that is not in use.
+    /// Adds a range. `id` must not be in use.
     pub fn insert(&mut self, range: KeyRange, id: EntryId) {
         if range.is_single() {
             self.singles.entry(range.start).or_default().push(id);
@@ -102,7 +102,7 @@ impl Matcher {
         }
     }
 
-    /// Takes a range out again.
+    /// Removes a range. `range` must be that of the entry.
     pub fn remove(&mut self, range: &KeyRange, id: EntryId) {
         if range.is_single() {
             if let Some(ids) = self.singles.get_mut(&range.start) {
@@ -122,7 +122,7 @@ impl Matcher {
         }
     }
 
-    /// Names every range that contains `key`, in no particular order.
+    /// Calls `hit` once for every range that contains `key`, in no particular order.
     pub fn matches(&self, key: &[u8], hit: &mut dyn FnMut(EntryId)) {
         if let Some(ids) = self.singles.get(key) {
             ids.iter().copied().for_each(&mut *hit);
@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_what_a_look_at_every_range_finds(
+        fn finds_the_same_entries_as_a_linear_search(
             ranges in prop::collection::vec((0u8..60, 0u8..63), 1..900),
             removed in prop::collection::btree_set(0usize..900, 0..400),
             keys in prop::collection::vec(0u8..64, 1..30),
