@@ -8,9 +8,10 @@
 //!        generation of a     [ 1      2     -     x ]   [ 1 ...        version, x = tombstone
 //! ```
 //!
-//! Versions lie in [`layer::Layer`]s over a [`crate::base::Base`]; a [`Stack`] reads them as one, a
-//! [`View`] does so at one revision. Each version knows the one it superseded, so that reading at
-//! an old revision follows a key back through history instead of searching it.
+//! Versions are in [`layer::Layer`]s over a [`crate::base::Base`]. A [`Stack`] reads them as one
+//! store, a [`View`] reads a stack at one revision. Each version has the revision of the version it
+//! superseded, so a read at an old revision follows a key back through history instead of searching
+//! for it.
 
 mod counted;
 pub mod hash;

@@ -1,8 +1,8 @@
-//! An ordered map that knows the sum of its entries' weights over any range of keys.
+//! An ordered map that sums the weights of its entries over any range of keys.
 //!
-//! Entries lie sorted in blocks of at most [`COUNTED_BLOCK_ENTRIES_MAX`], blocks lie sorted in one
-//! vector, and each block keeps its sum: a range costs a pass over the blocks' sums and two partial
-//! blocks, however many entries it spans.
+//! Sorted blocks in one vector hold at most [`COUNTED_BLOCK_ENTRIES_MAX`] sorted entries each, with
+//! the sum of their weights. The sum over a range reads the sums of whole blocks and the entries of
+//! at most two partial blocks.
 
 use bytes::Bytes;
 
@@ -17,7 +17,7 @@ struct Entry<V> {
     weight: i64,
 }
 
-/// Neighbouring entries and the sum of their weights. Never empty.
+/// Consecutive entries and the sum of their weights. Never empty.
 #[derive(Debug)]
 struct Block<V> {
     entries: Vec<Entry<V>>,
@@ -30,13 +30,13 @@ impl<V> Block<V> {
         Self { entries, weight }
     }
 
-    /// The sum over the entries in `range`.
+    /// The sum of the weights of the entries in `range`.
     fn weight_within(&self, range: &KeyRange) -> i64 {
         self.entries.iter().filter(|e| range.contains(&e.key)).map(|e| e.weight).sum()
     }
 }
 
-/// The map. Keys are never removed: a layer only grows until it is dropped whole.
+/// The map. It has no removal: a layer only grows until it is dropped as a whole.
 #[derive(Debug)]
 pub(crate) struct CountedMap<V> {
     blocks: Vec<Block<V>>,
@@ -48,7 +48,7 @@ impl<V> Default for CountedMap<V> {
     }
 }
 
-/// Where a key is, or where it would be inserted.
+/// Block and entry of a key, or where the key would be inserted.
 enum Place {
     Found(usize, usize),
     Missing(usize, usize),
@@ -87,7 +87,7 @@ impl<V> CountedMap<V> {
         if first + 1 >= end {
             return self.blocks[..end].get(first).map_or(0, |block| block.weight_within(range));
         }
-        // Only the outermost blocks can reach beyond the range.
+        // Only the first and last block can have entries outside the range.
         let inner: i64 = self.blocks[first + 1..end - 1].iter().map(|block| block.weight).sum();
         let outer = [first, end - 1].map(|i| self.blocks[i].weight_within(range));
         inner + outer[0] + outer[1]
@@ -130,8 +130,8 @@ impl<V> CountedMap<V> {
             return;
         }
         if at == target.entries.len() {
-            // Keys often arrive in order: a full block followed by a new one leaves no half-empty
-            // blocks behind.
+            // Keys often arrive in ascending order. Starting a new block then leaves full blocks
+            // behind, where splitting would leave half-empty ones.
             let mut entries = Vec::with_capacity(COUNTED_BLOCK_ENTRIES_MAX);
             entries.push(entry);
             self.blocks.insert(block + 1, Block::of(entries));

@@ -1,8 +1,8 @@
 //! HashKV: etcd's hash over the history of keys, bit for bit.
 //!
-//! CRC-32C over the name of etcd's bucket and then, ascending by revision, each version's key in
-//! that bucket and its message. What a compaction has given up is left out whether or not it has
-//! been deleted yet, so that members agree whatever they have flushed or deleted.
+//! The hash is a CRC-32C over the name of etcd's bucket and then, ascending by revision, over each
+//! version's key in that bucket and its message. It leaves out versions that a compaction removes,
+//! even if they are not deleted yet, so that members agree whatever they have flushed and deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,26 +14,26 @@ use crate::{Error, Fault, KeyRange, Record, Refusal, Revision};
 
 /// Name of the bucket in which etcd keeps versions.
 const BUCKET: &[u8] = b"key";
-/// Versions read from history in one go.
+/// Versions read from history at once.
 const CHUNK: usize = 1024;
 
-/// What a version costs in the set of those that were replaced.
+/// Approximate memory of a revision in the set of superseded versions.
 const SUPERSEDED_BYTES: usize = 32;
 
-/// A hash and what it covers.
+/// A hash and the revisions it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyValueHash {
     /// The hash.
     pub hash: u32,
-    /// The compacted revision at the time; -1 for none.
+    /// The compacted revision when the hash was computed; -1 for none.
     pub compact_revision: i64,
     /// The last revision covered.
     pub revision: i64,
 }
 
 impl View {
-    /// Hashes the history up to `revision`; 0 means the latest. As in etcd, a negative one is taken
-    /// at its word: there is no history up to it.
+    /// Hashes the history up to `revision`; 0 means the latest. As in etcd, a negative revision is
+    /// valid and its history is empty.
     pub fn hash_kv(&self, revision: i64) -> Result<KeyValueHash, Error> {
         if revision > self.revision {
             return Err(Refusal::FutureRevision.into());
@@ -59,9 +59,9 @@ impl View {
         Ok(KeyValueHash { hash: crc, compact_revision, revision: at })
     }
 
-    /// Versions at or below the compacted revision that a later version replaced: by etcd's rule
-    /// one written up to `at`, but when no key is kept at `at`, one written up to the compacted
-    /// revision.
+    /// Versions at or below the compacted revision that a later version superseded. By etcd's rule,
+    /// that later version is at or below `at`, or, if etcd keeps no key at `at`, at or below the
+    /// compacted revision.
     fn superseded(&self, at: i64) -> Result<BTreeSet<Revision>, Fault> {
         let mut gone = BTreeSet::new();
         if self.compacted <= 0 {
@@ -77,8 +77,8 @@ impl View {
         Ok(gone)
     }
 
-    /// Whether etcd would find a key at `at` to keep. It does not find those that were deleted and
-    /// put again in that very revision.
+    /// Whether etcd finds a key to keep at `at`. It does not find keys that were deleted and put
+    /// again within revision `at`.
     fn keeps_any(&self, at: i64) -> Result<bool, Fault> {
         let mut put_again = BTreeMap::new();
         for record in self.stack.history(at, at, CHUNK)? {
@@ -102,7 +102,8 @@ impl View {
     }
 }
 
-/// Adds a version as it stands in etcd's bucket: `main _ sub`, and `t` behind a tombstone's key.
+/// Adds a version as etcd stores it: its key in the bucket is `main _ sub`, with a `t` at the end
+/// for a tombstone.
 fn hash_version(crc: u32, record: &Record, buffer: &mut Vec<u8>) -> u32 {
     buffer.clear();
     buffer.extend_from_slice(&record.revision.main.to_be_bytes());

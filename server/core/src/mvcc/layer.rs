@@ -1,14 +1,14 @@
 //! A layer: the versions written since the last rotation, in memory.
 //!
 //! ```text
-//!   log    r5:a=1   r6:b=1   r7:a=2   r8:a deleted        by revision, what a flush appends
+//!   log    r5:a=1   r6:b=1   r7:a=2   r8:a deleted        by revision; a flush appends them
 //!             ^                 ^         |
 //!             +----- older -----+-- older-+
 //!   keys   a -> r8,  b -> r6                              by key, the newest version
 //! ```
 //!
-//! The weight of a key is by how much the layer changes the number of keys that exist: +1 when the
-//! key is there but was not below the layer, -1 when it is gone but was there below.
+//! The weight of a key is the layer's change in the number of existing keys: +1 if the key exists
+//! but did not exist below the layer, -1 if it is deleted but existed below the layer.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ use crate::{KeyRange, Record, Revision};
 /// Position in a layer's log.
 type Slot = u32;
 
-/// A version and the position of the version of the same key before it in this layer.
+/// A version, and the position of the key's previous version in this layer.
 #[derive(Debug)]
 struct Version {
     record: Record,
@@ -33,14 +33,14 @@ struct Version {
 pub struct Layer {
     chunks: Vec<Vec<Version>>,
     keys: CountedMap<Slot>,
-    /// Keys that were attached to a lease by some version in this layer. A superset of what is
-    /// attached now; readers check the newest version.
+    /// Keys that a version in this layer attached to a lease. A superset of the keys attached now:
+    /// readers check the newest version.
     leased: BTreeSet<(i64, Bytes)>,
     bytes: usize,
 }
 
 impl Layer {
-    /// Adds a version. Its revision must be above every other in the layer.
+    /// Adds a version. Its revision must be above every other revision in the layer.
     pub fn push(&mut self, record: Record) {
         let slot =
             Slot::try_from(self.len()).expect("a layer is rotated long before 2^32 versions");
@@ -59,7 +59,7 @@ impl Layer {
         chunk.push(Version { record, older });
     }
 
-    /// How many versions the layer holds.
+    /// Number of versions in the layer.
     pub fn len(&self) -> usize {
         match self.chunks.last() {
             None => 0,
@@ -67,12 +67,12 @@ impl Layer {
         }
     }
 
-    /// Whether the layer holds no version.
+    /// Whether the layer has no version.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// What the layer costs in memory, about.
+    /// Approximate memory of the layer, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -103,8 +103,8 @@ impl Layer {
         self.records_from(self.first_at(from))
     }
 
-    /// For each key from `start` on that has a version here at or below `main`, the newest such
-    /// version, ascending by key; `None` in its place where all versions of a key are newer.
+    /// For each key of the layer from `start` on, ascending: its newest version at or below `main`,
+    /// or `None` if all of its versions in this layer are newer.
     pub fn scan(&self, start: &[u8], main: i64) -> impl Iterator<Item = (&Bytes, Option<&Record>)> {
         self.keys.iter_from(start).map(move |(key, slot)| (key, self.visible_from(*slot, main)))
     }
@@ -114,7 +114,7 @@ impl Layer {
         self.keys.iter_from(&[]).map(|(_, slot)| &self.version(*slot).record)
     }
 
-    /// By how much the layer changes the number of keys in `range`.
+    /// The layer's change in the number of existing keys in `range`.
     pub fn count_change(&self, range: &KeyRange) -> i64 {
         self.keys.weight(range)
     }
@@ -140,7 +140,7 @@ impl Layer {
         Some(&version.record)
     }
 
-    /// How many versions lie below `revision`.
+    /// Number of versions below `revision`.
     fn first_at(&self, revision: Revision) -> usize {
         let chunk = self.chunks.partition_point(|chunk| {
             chunk.last().is_some_and(|version| version.record.revision < revision)
@@ -152,7 +152,8 @@ impl Layer {
     }
 
     fn records_from(&self, first: usize) -> impl Iterator<Item = &Record> {
-        let (chunk, within) = (first / LAYER_LOG_CHUNK, first % LAYER_LOG_CHUNK);
+        let chunk = first / LAYER_LOG_CHUNK;
+        let within = first % LAYER_LOG_CHUNK;
         let head = self.chunks.get(chunk).map_or(&[][..], |versions| &versions[within..]);
         let tail = self.chunks.iter().skip(chunk + 1).flatten();
         head.iter().chain(tail).map(|version| &version.record)

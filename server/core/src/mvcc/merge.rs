@@ -1,4 +1,4 @@
-//! One walk over a range of keys through all layers.
+//! A scan of a range of keys that merges all layers and the base.
 
 use std::collections::VecDeque;
 
@@ -10,9 +10,9 @@ use crate::base::Cursor;
 use crate::limits::LAYER_SCAN_CHUNK;
 use crate::{Fault, KeyRange, Record, RecordRef};
 
-/// The keys of a range in one layer, copied out a chunk at a time so that the layer's lock is held
-/// for microseconds however long the walk takes. Versions written meanwhile lie above the walk's
-/// revision, so that chunks fit together.
+/// The keys of a range in one layer. It copies a chunk of keys at a time, so that it holds the
+/// layer's lock only for microseconds. Versions written between two chunks are above the scan's
+/// revision, so the chunks are consistent.
 struct LayerWalk {
     layer: SharedLayer,
     chunk: VecDeque<(Bytes, Option<Record>)>,
@@ -24,7 +24,7 @@ impl LayerWalk {
         Self { layer, chunk: VecDeque::new(), rest: Some(range.clone()) }
     }
 
-    /// The next key, without stepping over it.
+    /// The next key, which stays the next key.
     fn peek(&mut self, main: i64) -> Option<&Bytes> {
         if self.chunk.is_empty()
             && let Some(range) = self.rest.take()
@@ -46,13 +46,13 @@ impl LayerWalk {
     }
 }
 
-/// Which record a walk stands on.
+/// Where the current record of a scan is.
 enum Standing {
     Owned(Record),
     InBase,
 }
 
-/// The walk. Steps over tombstones and over keys that did not exist at its revision.
+/// The scan. It skips tombstones and keys that did not exist at its revision.
 pub(crate) struct Merge<'a> {
     stack: &'a Stack,
     main: i64,
@@ -78,7 +78,7 @@ impl<'a> Merge<'a> {
         Ok(Self { stack, main, layers, base, base_ready, standing: None, steps })
     }
 
-    /// Steps to the next key that exists; false when there is none, or nobody waits for it.
+    /// Steps to the next existing key; false at the end, or when the reader has given up.
     pub(crate) fn advance(&mut self) -> Result<bool, Fault> {
         if let Some(Standing::InBase) = self.standing.take() {
             self.base_ready = self.base.advance()?;
@@ -109,7 +109,7 @@ impl<'a> Merge<'a> {
         Ok(false)
     }
 
-    /// The record stepped to last.
+    /// The current record.
     pub(crate) fn record(&self) -> RecordRef<'_> {
         match self.standing.as_ref().expect("advance returned true") {
             Standing::Owned(record) => record.as_ref(),
@@ -117,7 +117,8 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Takes `key` from the uppermost layer that has a visible version of it, else from the base.
+    /// Steps over `key`, the next key of some layer. Its record comes from the newest layer with a
+    /// visible version, otherwise from the base. Returns false if the key did not exist.
     fn stand_on_layer(&mut self, key: &Bytes) -> Result<bool, Fault> {
         let mut visible = None;
         for layer in &mut self.layers {
@@ -136,7 +137,7 @@ impl<'a> Merge<'a> {
         Ok(self.standing.is_some())
     }
 
-    /// Walks the base alone, once the layers have nothing left.
+    /// Steps to the next existing key in the base, when the layers have no more keys.
     fn stand_on_base(&mut self) -> Result<bool, Fault> {
         while self.base_ready && self.steps.go_on() {
             if self.stand_on_base_record()? {
@@ -146,8 +147,8 @@ impl<'a> Merge<'a> {
         Ok(false)
     }
 
-    /// Stands on the base's current record as it was at the walk's revision; steps over it and
-    /// returns false when the key did not exist then.
+    /// Makes the base's current key, as it was at the scan's revision, the current record. If the
+    /// key did not exist then, steps over it and returns false.
     fn stand_on_base_record(&mut self) -> Result<bool, Fault> {
         let record = self.base.record();
         if record.revision.main <= self.main {

@@ -1,22 +1,22 @@
-//! Whether a reader still waits for what is read.
+//! Ending a long read when its reader has given up.
 
 use std::sync::Arc;
 
-/// Steps of a walk between two questions.
+/// Steps of a scan between two calls of [`Patience::is_over`].
 const STEPS: u32 = 256;
 
-/// Asked by long reads whether they should go on. Once it has said no it must never say yes again:
-/// a read that was ended early is told from a whole one by asking afterwards.
+/// Tells long reads whether their reader still waits.
 pub trait Patience: Send + Sync {
-    /// Whether nobody waits for the answer any more.
+    /// Whether the reader has given up. Once true, it must stay true: a caller asks after a read to
+    /// find out whether the read ended early.
     fn is_over(&self) -> bool;
 
-    /// Notes that a read keeps so many bytes more until it is answered. When that is too much,
-    /// patience is over.
+    /// Records that the read keeps `bytes` more bytes in memory until it is answered. When the
+    /// total is too large, patience is over.
     fn keep(&self, bytes: usize);
 }
 
-/// The patience of a view: without end where nobody limits it.
+/// The patience of a view; `None` never ends.
 #[derive(Clone, Default)]
 pub(crate) struct Limit(Option<Arc<dyn Patience>>);
 
@@ -35,20 +35,20 @@ impl Limit {
         }
     }
 
-    /// Counts the steps of a walk.
+    /// Starts to count the steps of a scan.
     pub(crate) fn steps(&self) -> Steps {
         Steps { limit: self.clone(), count: 0 }
     }
 }
 
-/// The steps of one walk.
+/// The steps of one scan.
 pub(crate) struct Steps {
     limit: Limit,
     count: u32,
 }
 
 impl Steps {
-    /// Takes a step; false when the walk should end.
+    /// Counts a step; false if the scan should end.
     pub(crate) fn go_on(&mut self) -> bool {
         self.count = self.count.wrapping_add(1);
         !self.count.is_multiple_of(STEPS) || !self.limit.is_over()

@@ -11,12 +11,13 @@ use quorate_proto::mvccpb::KeyValue;
 use super::view::View;
 use crate::{Error, KeyRange, RecordRef};
 
-/// Keys picked for a range with a limit before those are forgotten that are not among the first.
+/// A sorted range with a limit collects at least this many keys before it drops those beyond the
+/// limit.
 const PRUNED_FROM: usize = 1024;
 
-/// Takes the rows of a range one by one.
+/// Receives the rows of a range one by one.
 pub trait RowSink {
-    /// Takes a row; `Break` ends the range early, for instance because nobody waits for it.
+    /// Receives a row. `Break` ends the range early, for instance if the client has given up.
     fn row(&mut self, row: RecordRef<'_>) -> ControlFlow<()>;
 }
 
@@ -34,17 +35,17 @@ impl RowSink for Vec<KeyValue> {
     }
 }
 
-/// What a range says beside its rows.
+/// The result of a range beside its rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RangeSummary {
-    /// Whether rows were left out because of the limit.
+    /// Whether the limit left out rows.
     pub more: bool,
-    /// How many keys exist in the range, whatever the limit and the revision filters.
+    /// Number of keys that exist in the range, regardless of the limit and the revision filters.
     pub count: i64,
 }
 
-/// Whether rows come in key order, so that a limit can end the walk: no sorting is asked for, or
-/// sorting by key upwards.
+/// Whether a limit can end the scan early, because the request has no sort order or sorts by key
+/// ascending.
 pub fn is_default_order(request: &RangeRequest) -> bool {
     request.sort_order == SortOrder::None as i32
         || (request.sort_target == SortTarget::Key as i32
@@ -59,8 +60,7 @@ pub fn has_revision_filters(request: &RangeRequest) -> bool {
         || request.max_create_revision != 0
 }
 
-/// Whether rows come in key order and none is filtered out, so that they can be given out as they
-/// are found.
+/// Whether the answer has all rows in key order, so that each row can be sent when it is found.
 pub fn is_in_key_order(request: &RangeRequest) -> bool {
     let sorts_late = request.sort_target != SortTarget::Key as i32;
     is_default_order(request) && !has_revision_filters(request) && !sorts_late
@@ -71,19 +71,19 @@ pub fn is_in_key_order(request: &RangeRequest) -> bool {
 pub struct Picked {
     /// The keys.
     pub keys: Vec<Bytes>,
-    /// What the range says beside its rows.
+    /// The result beside the rows.
     pub summary: RangeSummary,
 }
 
-/// The interval of keys a range request names.
+/// The interval of keys in a range request.
 pub fn key_range(request: &RangeRequest) -> KeyRange {
     KeyRange::from_wire(request.key.clone(), request.range_end.clone())
 }
 
 impl View {
-    /// Executes a range request, giving its rows to `sink` in the order of the answer. The
-    /// enumerations must have been checked. Exact counts cost extra only where a limit hides rows;
-    /// with `with_count` false the count is then left at the rows seen.
+    /// Executes a range request and passes its rows to `sink` in the order of the answer. The
+    /// caller must have checked the request's enums. If a limit hides rows, the exact count costs
+    /// extra; without `with_count` the count is then the number of rows seen.
     pub fn range(
         &self,
         request: &RangeRequest,
@@ -103,7 +103,8 @@ impl View {
         Ok(picked.summary)
     }
 
-    /// Gives `sink` the rows of these keys, which were picked for `request`, until it breaks.
+    /// Passes the rows of `keys` to `sink` until it breaks. The keys are from [`View::pick`] with
+    /// the same request.
     pub fn rows(
         &self,
         request: &RangeRequest,
@@ -114,10 +115,10 @@ impl View {
         let mut steps = self.patience.steps();
         for key in keys {
             let Some(record) = self.get(key, at)? else { continue };
-            let row = match request.keys_only {
-                true => key_alone(request, record.as_ref()),
-                false => record.as_ref(),
-            };
+            let mut row = record.as_ref();
+            if request.keys_only {
+                row = key_alone(request, row);
+            }
             if sink.row(row).is_break() || !steps.go_on() {
                 break;
             }
@@ -125,19 +126,20 @@ impl View {
         Ok(())
     }
 
-    /// Finds the keys of a range that does not come in key order, in the order of the answer.
-    /// Keeps of each no more than what it is sorted by.
+    /// Finds the keys of a sorted or filtered range, in the order of the answer. Keeps only the key
+    /// and the sort field of each row in memory.
     pub fn pick(&self, request: &RangeRequest, with_count: bool) -> Result<Picked, Error> {
         let at = self.resolve(request.revision)?;
         let range = key_range(request);
         let filters = has_revision_filters(request);
-        // A sort target without an order sorts what an unsorted range would have returned.
+        // As in etcd, a sort target without an order sorts the rows of the unsorted answer.
         let walk_limit = if is_default_order(request) && !filters { request.limit } else { 0 };
         let walk_limit = usize::try_from(walk_limit).unwrap_or(0);
         let limit = usize::try_from(request.limit).unwrap_or(0);
         let values = request.sort_target == SortTarget::Value as i32;
         let mut picks: Vec<Pick> = Vec::new();
-        let (mut seen, mut passed) = (0, 0);
+        let mut seen = 0;
+        let mut passed = 0;
         self.walk(&range, at, values, &mut |row| {
             if walk_limit > 0 && seen > walk_limit {
                 return ControlFlow::Break(());
@@ -148,7 +150,7 @@ impl View {
                 let pick = Pick::new(request, row);
                 self.patience.keep(pick.bytes());
                 picks.push(pick);
-                // Those that cannot be among the first any more are forgotten.
+                // Drop picks that can no longer be within the limit.
                 if limit > 0 && picks.len() >= limit.saturating_mul(2).max(PRUNED_FROM) {
                     sort(request, &mut picks);
                     picks.truncate(limit);
@@ -156,9 +158,10 @@ impl View {
             }
             ControlFlow::Continue(())
         })?;
-        let count = match walk_limit > 0 && seen > walk_limit && with_count {
-            true => self.count(&range, at)?,
-            false => i64::try_from(seen).expect("fewer rows than i64::MAX"),
+        let count = if walk_limit > 0 && seen > walk_limit && with_count {
+            self.count(&range, at)?
+        } else {
+            i64::try_from(seen).expect("fewer rows than i64::MAX")
         };
         sort(request, &mut picks);
         let more = limit > 0 && passed > limit;
@@ -186,19 +189,17 @@ impl View {
                 return ControlFlow::Break(());
             }
             seen += 1;
-            match request.keys_only {
-                true => sink.row(key_alone(request, row)),
-                false => sink.row(row),
-            }
+            sink.row(if request.keys_only { key_alone(request, row) } else { row })
         })?;
-        let count = match more && with_count {
-            true => self.count(range, at)?,
-            false => i64::try_from(seen).expect("fewer rows than i64::MAX"),
+        let count = if more && with_count {
+            self.count(range, at)?
+        } else {
+            i64::try_from(seen).expect("fewer rows than i64::MAX")
         };
         Ok(RangeSummary { more, count })
     }
 
-    /// Shows the keys of `range` at main revision `at` to `visit` until it breaks.
+    /// Calls `visit` with the keys of `range` at main revision `at`, ascending, until it breaks.
     pub fn walk(
         &self,
         range: &KeyRange,
@@ -222,8 +223,8 @@ impl View {
     }
 }
 
-/// A row of which the request wants the key alone. Where it was found without looking at values,
-/// the lease is not known, as in etcd 3.7.
+/// A row of a request with `keys_only`. As in etcd 3.7, it has a lease only if the range read the
+/// values, which it does to sort by value.
 fn key_alone<'a>(request: &RangeRequest, row: RecordRef<'a>) -> RecordRef<'a> {
     let by_value = request.sort_target == SortTarget::Value as i32;
     let lease = if by_value { row.lease } else { 0 };
@@ -237,7 +238,7 @@ fn passes_filters(request: &RangeRequest, row: RecordRef<'_>) -> bool {
         && within(row.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
-/// A key and what it is sorted by.
+/// A key and its sort field.
 struct Pick {
     key: Bytes,
     number: i64,
@@ -259,13 +260,13 @@ impl Pick {
         Self { key: Bytes::copy_from_slice(row.key), number, value }
     }
 
-    /// What it costs in memory, about.
+    /// Approximate memory in bytes.
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.key.len() + self.value.len()
     }
 }
 
-/// Sorts by the request's target; rows that are equal by it stay in key order.
+/// Sorts by the request's target. Rows with equal sort fields stay in key order.
 fn sort(request: &RangeRequest, picks: &mut [Pick]) {
     let by: fn(&Pick, &Pick) -> Ordering = match request.sort_target() {
         SortTarget::Key => |a, b| a.key.cmp(&b.key),

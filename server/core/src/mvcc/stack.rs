@@ -1,4 +1,4 @@
-//! The layers of the store, one over the other, read as one.
+//! The layers of the store and the base below them, read as one store.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use super::patience::Limit;
 use crate::base::{Base, Header};
 use crate::{Fault, KeyRange, Record, Revision};
 
-/// A layer that apply may be writing to while others read it.
+/// A layer that apply may write to while readers use it.
 pub type SharedLayer = Arc<RwLock<Layer>>;
 
-/// How much of history is read in one go, and at least one version.
+/// How much of history to read at once. A read returns at least one version.
 #[derive(Clone, Copy, Debug)]
 pub struct Portion {
-    /// Versions at most.
+    /// Most versions.
     pub versions: usize,
-    /// Bytes of keys and values, above which nothing is added.
+    /// Bytes of keys and values at which the read ends.
     pub bytes: usize,
 }
 
-/// Active layer over frozen layer over base. Cloning shares them: a clone keeps showing the same
-/// history, plus what is written to the active layer, whatever is rotated or flushed meanwhile.
+/// The active layer over the frozen layer over the base. A clone shares them: rotations and flushes
+/// do not change its history, but it shows later writes to its active layer.
 #[derive(Clone)]
 pub struct Stack {
     pub(crate) active: SharedLayer,
@@ -33,7 +33,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A stack with nothing above `base`.
+    /// A stack with an empty active layer over `base`.
     pub fn new(base: Arc<dyn Base>) -> Self {
         Self { active: SharedLayer::default(), frozen: None, base }
     }
@@ -48,7 +48,7 @@ impl Stack {
         std::iter::once(&self.active).chain(&self.frozen)
     }
 
-    /// What a write needs to know of the newest version of `key`.
+    /// The newest version of `key` without its value.
     pub(crate) fn header(&self, key: &[u8]) -> Result<Option<Header>, Fault> {
         for layer in self.layers() {
             if let Some(record) = layer.read().latest(key) {
@@ -58,7 +58,7 @@ impl Stack {
         self.base.header(key)
     }
 
-    /// The version of `key` that is newest at main revision `main`, if it is not a tombstone.
+    /// The newest version of `key` at main revision `main`, unless it is a tombstone.
     pub fn get(&self, key: &[u8], main: i64) -> Result<Option<Record>, Fault> {
         let visible = self.visible(key, main)?;
         Ok(visible.filter(|record| !record.is_tombstone()))
@@ -76,8 +76,8 @@ impl Stack {
         }
     }
 
-    /// Follows `record` back through history to the version that was newest at `main`. History
-    /// reaches back to the compacted revision; below it a key counts as absent.
+    /// Follows `record` back through history to the version that was the newest at `main`. `None`
+    /// if the key did not exist, or if history does not reach back that far.
     pub(crate) fn back_to(&self, mut record: Record, main: i64) -> Result<Option<Record>, Fault> {
         while record.revision.main > main {
             if record.previous.is_none() {
@@ -101,8 +101,8 @@ impl Stack {
         self.base.at(revision)
     }
 
-    /// The keys of `range` as they were at main revision `main`, ascending. Without `values` the
-    /// records' values are empty.
+    /// Scans the keys of `range` at main revision `main`, ascending. Without `values` the records'
+    /// values may be empty.
     pub(crate) fn scan<'a>(
         &'a self,
         range: &KeyRange,
@@ -113,22 +113,24 @@ impl Stack {
         Merge::new(self, range, main, values, patience)
     }
 
-    /// Up to about `limit` versions from main revision `from` on and not above `to`, ascending. The
-    /// versions of one main revision are never divided, so the answer can be longer.
+    /// The first `limit` versions from main revision `from` up to `to`, ascending. Returns all
+    /// versions of the last main revision, so the answer can be longer than `limit`.
     pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Record>, Fault> {
         let is_full = |found: &[Record], next| is_complete(found, next, limit);
         self.history_until(Revision::start_of(from), to, is_full)
     }
 
-    /// The versions from `from` on and not above main revision `to`, ascending, until they fill
-    /// `portion`. True beside them: they do, and more may follow.
+    /// The versions from `from` up to main revision `to`, ascending, until they fill `portion`. The
+    /// flag is true if they fill it, so that more may follow.
     pub fn history_piece(
         &self,
         from: Revision,
         to: i64,
         portion: Portion,
     ) -> Result<(Vec<Record>, bool), Fault> {
-        let (mut counted, mut bytes, mut is_full) = (0, 0, false);
+        let mut counted = 0;
+        let mut bytes = 0;
+        let mut is_full = false;
         let found = self.history_until(from, to, |found, _| {
             bytes += found[counted..].iter().map(Record::weight).sum::<usize>();
             counted = found.len();
@@ -138,8 +140,8 @@ impl Stack {
         Ok((found, is_full))
     }
 
-    /// The versions from `from` on and not above main revision `to`, until there are enough of them
-    /// for the next one to be left out.
+    /// The versions from `from` up to main revision `to`, ascending. Ends before a version for
+    /// which `is_full` returns true, given the versions before it and its revision.
     fn history_until(
         &self,
         from: Revision,
@@ -168,8 +170,8 @@ impl Stack {
         Ok(found)
     }
 
-    /// How many keys of `range` exist after the last write, and the revision of that write: writes
-    /// go on while a reader counts, and the two belong together.
+    /// Number of existing keys in `range`, and the revision of the last write that it includes.
+    /// Writes continue while a reader counts, so only this revision fits the number.
     pub(crate) fn count_latest(&self, range: &KeyRange) -> Result<(i64, Revision), Fault> {
         let (mut count, newest) = {
             let active = self.active.read();
@@ -184,15 +186,15 @@ impl Stack {
         if !range.is_empty() {
             count += self.base.count(range)?;
         }
-        // Nothing in the base is newer than its main revision, whatever the sub revision.
+        // The sub revision of the base's last write is not known; this is at or above it.
         let newest = newest.unwrap_or_else(|| Revision::new(self.base.revision(), u32::MAX));
         Ok((count, newest))
     }
 
-    /// Keys attached to `lease` at main revision `main`, ascending, which is not below that of the
-    /// base, with the versions that attach them: writes go on while a reader looks at one key after
-    /// the other. Keys share their memory with nothing.
-    /// Ends early for a reader that gives up.
+    /// Keys attached to `lease` at main revision `main`, ascending, with the revisions of their
+    /// newest versions then. `main` must not be below the revision of the base. Versions written
+    /// while this runs are above `main` and do not matter. Each key has its own allocation. Ends
+    /// early if the reader has given up.
     pub(crate) fn leased(
         &self,
         lease: i64,
@@ -202,7 +204,7 @@ impl Stack {
         let mut candidates = self.base.lease_keys(lease, usize::MAX)?;
         for layer in self.layers() {
             let layer = layer.read();
-            // A copy: a slice would keep alive the whole log entry that wrote the key.
+            // Copy the key: a slice would keep the whole log entry that wrote it in memory.
             candidates.extend(layer.lease_candidates(lease).map(|key| Bytes::copy_from_slice(key)));
         }
         candidates.sort_unstable();
@@ -223,7 +225,8 @@ impl Stack {
         Ok(attached)
     }
 
-    /// How many keys are attached to `lease`, or were of late; about `limit` if there are more.
+    /// Approximate number of keys attached to `lease`: includes keys that were attached recently,
+    /// and stops counting at about `limit`.
     pub(crate) fn leased_about(&self, lease: i64, limit: usize) -> Result<usize, Fault> {
         let mut count = self.base.lease_keys(lease, limit)?.len();
         for layer in self.layers() {
@@ -232,8 +235,8 @@ impl Stack {
         Ok(count)
     }
 
-    /// The version of `key` that was newest at main revision `main`, as far as the layers reach
-    /// back.
+    /// The newest version of `key` at main revision `main`, which must not be below the revision of
+    /// the base.
     fn header_at(&self, key: &[u8], main: i64) -> Result<Option<Header>, Fault> {
         for layer in self.layers() {
             if let Some(record) = layer.read().visible(key, main) {
@@ -244,7 +247,8 @@ impl Stack {
     }
 }
 
-/// Whether `found` is long enough and `next` belongs to another main revision than its last.
+/// Whether `found` has at least `limit` versions and `next` is of another main revision than the
+/// last of them.
 fn is_complete(found: &[Record], next: Revision, limit: usize) -> bool {
     found.len() >= limit && found.last().is_some_and(|last| last.revision.main != next.main)
 }

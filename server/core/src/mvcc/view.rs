@@ -1,4 +1,4 @@
-//! The store as one reader sees it: all layers at one revision.
+//! The store as a reader sees it, at one revision.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use super::patience::{Limit, Patience};
 use super::stack::{Portion, Stack};
 use crate::{Error, Fault, KeyRange, Record, Refusal, Revision};
 
-/// Changes looked at in one go when a count is taken back to an earlier revision.
+/// Changes read at once to compute a count at an earlier revision.
 const COUNT_CHANGES_CHUNK: i64 = 1024;
 
-/// A consistent image of the store for one request. It holds a snapshot of the database open, so
-/// it must not outlive the request.
+/// A consistent image of the store for one request. It keeps a snapshot of the database open, so it
+/// must not outlive the request.
 #[derive(Clone)]
 pub struct View {
     pub(crate) stack: Stack,
-    /// The main revision of the last write the reader sees.
+    /// The main revision of the last visible write.
     pub(crate) revision: i64,
-    /// The compacted revision; -1 when nothing was ever compacted.
+    /// The compacted revision; -1 before the first compaction.
     pub(crate) compacted: i64,
     pub(super) patience: Limit,
 }
@@ -28,15 +28,15 @@ impl View {
         Self { stack, revision, compacted, patience: Limit::default() }
     }
 
-    /// The same view for a reader who may give up: then reads end early, as if there was nothing
-    /// more, and it is for the caller to ask `patience` before an answer is believed.
+    /// The same view for a reader that may give up. Reads end early, without an error, when
+    /// `patience` is over: the caller must ask `patience` before it uses an answer.
     #[must_use]
     pub fn patient(mut self, patience: Arc<dyn Patience>) -> Self {
         self.patience = Limit::new(patience);
         self
     }
 
-    /// Notes that so many bytes more are kept until the answer is made.
+    /// Records that `bytes` more bytes stay in memory until the read is answered.
     pub(crate) fn keep(&self, bytes: usize) {
         self.patience.keep(bytes);
     }
@@ -51,12 +51,12 @@ impl View {
         self.revision
     }
 
-    /// The compacted revision; -1 when nothing was ever compacted.
+    /// The compacted revision; -1 before the first compaction.
     pub fn compacted(&self) -> i64 {
         self.compacted
     }
 
-    /// The revision a read asks for: 0 and below mean the latest.
+    /// The main revision to read at; a requested revision of 0 or less means the latest.
     pub(crate) fn resolve(&self, requested: i64) -> Result<i64, Refusal> {
         if requested > self.revision {
             return Err(Refusal::FutureRevision);
@@ -68,16 +68,17 @@ impl View {
         Ok(revision)
     }
 
-    /// `key` as it was at main revision `at`; `None` also where history does not reach that far.
+    /// The version of `key` at main revision `at`. `None` if the key did not exist, or if history
+    /// does not reach back that far.
     pub fn get(&self, key: &[u8], at: i64) -> Result<Option<Record>, Fault> {
         self.stack.get(key, at)
     }
 
-    /// How many keys of `range` existed at main revision `at`, which must not lie below the
+    /// Number of keys of `range` that existed at main revision `at`, which must not be below the
     /// compacted revision.
     ///
-    /// Starts from the count after the last write, which costs no walk, and takes back what the
-    /// writes since `at` changed; when those are more than the keys, it walks the range instead.
+    /// Takes the count after the last write, which needs no scan, and subtracts the changes after
+    /// `at`. Scans the range instead if the later revisions outnumber the keys.
     pub fn count(&self, range: &KeyRange, at: i64) -> Result<i64, Fault> {
         if range.is_single() {
             return Ok(i64::from(self.stack.get(&range.start, at)?.is_some()));
@@ -89,7 +90,8 @@ impl View {
         let mut count = latest;
         let mut from = Revision::start_of(at + 1);
         while from <= newest && !self.patience.is_over() {
-            // One command may have changed a million keys: the layers' locks are not held so long.
+            // Read the changes in portions: one command may have changed a million keys, and a read
+            // holds the lock of a layer.
             let versions = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
             let portion = Portion { versions, bytes: usize::MAX };
             let (changes, _) = self.stack.history_piece(from, newest.main, portion)?;
@@ -102,14 +104,14 @@ impl View {
         Ok(count)
     }
 
-    /// The versions from main revision `from` to `to`, about `limit` of them, ascending; those of
-    /// one main revision stay together.
+    /// The first `limit` versions from main revision `from` up to `to`, ascending. Returns all
+    /// versions of the last main revision, so the answer can be longer than `limit`.
     pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Record>, Fault> {
         self.stack.history(from, to.min(self.revision), limit)
     }
 
-    /// The versions from `from` to main revision `to`, ascending, until they fill `portion`. True
-    /// beside them: they do, and more may follow.
+    /// The versions from `from` up to main revision `to`, ascending, until they fill `portion`. The
+    /// flag is true if they fill it, so that more may follow.
     pub fn history_piece(
         &self,
         from: Revision,
@@ -119,10 +121,9 @@ impl View {
         self.stack.history_piece(from, to.min(self.revision), portion)
     }
 
-    /// The value that `record` replaced: what the key held before the transaction that wrote
-    /// `record`. `None` for a key that did not exist, and where that lies below the compacted
-    /// revision. A put that creates the key replaces nothing, also when a deletion in the same
-    /// transaction took the key away.
+    /// The version of the key before the transaction that wrote `record`. `None` if the key did not
+    /// exist, or if that version is below the compacted revision. `None` also for a put that
+    /// creates the key after a deletion in the same transaction.
     pub fn previous(&self, record: &Record) -> Result<Option<Record>, Fault> {
         let creates = !record.is_tombstone() && record.create_revision == record.revision.main;
         if creates || record.revision.main - 1 < self.compacted {
@@ -155,7 +156,7 @@ impl View {
         Ok(count)
     }
 
-    /// Checks the revision of a range inside a transaction, where 0 alone means the latest.
+    /// Checks the revision of a range inside a transaction, where only 0 means the latest.
     pub(crate) fn check_revision(&self, requested: i64) -> Result<(), Error> {
         if requested == 0 {
             return Ok(());
