@@ -1,7 +1,7 @@
-//! Applying committed commands: the only way the state changes.
+//! Applying committed commands, which is the only way to change the state.
 //!
-//! `apply` is a function of the state and the command alone. A refusal is a result like any other
-//! and leaves the state as it was; a [`Fault`] means that the member cannot go on.
+//! `apply` is a function of the state and the command alone. A refusal leaves the state unchanged
+//! except for the log position; a [`Fault`] means that the member must stop.
 
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -18,40 +18,41 @@ use crate::tables::{Lease, MemberAttributes};
 use crate::txn::header;
 use crate::{Command, Error, Fault, Refusal, quota};
 
-/// The answer to a command. Headers say the revision alone.
+/// The answer to a command. Headers have only the revision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// To a put.
+    /// Answer to [`Command::Put`].
     Put(PutResponse),
-    /// To a deletion.
+    /// Answer to [`Command::DeleteRange`].
     DeleteRange(DeleteRangeResponse),
-    /// To a transaction.
+    /// Answer to [`Command::Txn`].
     Txn(TxnResponse),
-    /// To a compaction: history below the revision is given up, the space not yet freed.
+    /// Answer to [`Command::Compact`]: history below the revision cannot be read any more, but its
+    /// space is not freed yet.
     Compact(CompactionResponse),
-    /// To a lease's grant.
+    /// Answer to [`Command::LeaseGrant`].
     LeaseGrant(LeaseGrantResponse),
-    /// To a lease's revocation.
+    /// Answer to [`Command::LeaseRevoke`].
     LeaseRevoke(LeaseRevokeResponse),
-    /// To a listing or change of alarms.
+    /// Answer to [`Command::Alarm`].
     Alarm(AlarmResponse),
-    /// To a command that says nothing back.
+    /// Answer to a command without a response message.
     Done,
 }
 
-/// What a command did that others wait for, beside its writes.
+/// A result of a command, beside its writes, that other parts of the member act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A lease began; its TTL in seconds.
+    /// A lease was granted.
     LeaseGranted {
-        /// The lease.
+        /// Id of the lease.
         id: i64,
         /// Its TTL in seconds.
         ttl: i64,
     },
-    /// A lease ended.
+    /// A lease was revoked or has expired.
     LeaseRevoked {
-        /// The lease.
+        /// Id of the lease.
         id: i64,
     },
     /// History below this revision can be deleted.
@@ -63,14 +64,14 @@ pub enum Effect {
     Alarms,
 }
 
-/// What applying a command came to.
+/// The result of applying a command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
     /// The answer, the same on every member.
     pub reply: Result<Reply, Refusal>,
-    /// What others wait for.
+    /// Results that other parts of the member act on.
     pub effects: Vec<Effect>,
-    /// The bytes that the command may have added, about: what a space quota counts.
+    /// Approximate bytes that the command may have added, by [`quota::cost`]; 0 for a refusal.
     pub cost: u64,
 }
 
@@ -96,7 +97,7 @@ impl Store {
         self.apply_decoded(at, command)
     }
 
-    /// Applies the command of a committed log entry.
+    /// Applies the decoded command of a committed log entry.
     pub fn apply_decoded(&mut self, at: LogPosition, command: Command) -> Result<Applied, Fault> {
         let cost = quota::cost(&command);
         let applied = match self.execute_command(command, cost) {
@@ -124,8 +125,8 @@ impl Store {
         }
     }
 
-    /// Refuses what raised alarms forbid: with NOSPACE what adds data, with CORRUPT every write to
-    /// keys and leases.
+    /// Refuses commands that a raised alarm forbids. NOSPACE forbids commands that add data;
+    /// CORRUPT forbids all commands except those for alarms and members' attributes.
     fn check_alarms(&self, command: &Command, cost: u64) -> Result<(), Refusal> {
         let (no_space, corrupt) = self.shared().tables(|tables| {
             if tables.alarms.is_empty() {
@@ -178,7 +179,7 @@ impl Store {
             return Err(Refusal::FutureRevision.into());
         }
         self.set_compacted(revision);
-        // etcd reads the revision for its answer with a range.
+        // etcd reads the revision for the answer with a range, which its metrics count.
         self.tally.range();
         let reply = Reply::Compact(CompactionResponse { header: header(self.revision) });
         Applied::with(reply, Effect::Compacted { revision })
@@ -261,9 +262,9 @@ impl Store {
         Ok(Applied { reply: Ok(Reply::Alarm(reply)), effects, cost: 0 })
     }
 
-    /// Refuses alarms of unknown kinds, and bounds how many there are: members times kinds, and a
-    /// few. As in etcd, an alarm can be raised for a member that does not exist; id 0 stands for
-    /// the whole cluster.
+    /// Refuses alarms of an unknown type, and bounds the number of raised alarms. As in etcd, an
+    /// alarm can be raised for a member that does not exist, but no more than
+    /// [`STRANGERS_ALARMS_MAX`] of these; id 0 means the whole cluster.
     fn check_alarm(&self, request: &AlarmRequest) -> Result<(), Refusal> {
         if AlarmType::try_from(request.alarm).is_err() {
             return Err(Refusal::UnknownAlarm);
@@ -279,7 +280,7 @@ impl Store {
     fn apply_member_publish(&mut self, publish: MemberPublish) -> Result<Applied, Error> {
         let MemberPublish { id, name, client_urls, incarnation } = publish;
         self.change_tables([], |tables| {
-            // It may have been removed since it said so.
+            // The member may have been removed since it proposed this.
             if !tables.removed.contains(&id) {
                 tables.members.insert(id, MemberAttributes { name, client_urls, incarnation });
             }

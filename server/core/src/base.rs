@@ -1,8 +1,8 @@
-//! What lies under the layers in memory: the flushed part of the state.
+//! The flushed part of the state, below the layers in memory.
 //!
 //! A [`Base`] is an immutable image of the store at one revision. Apply never writes to it; a
-//! flush makes a new one out of the old one and a frozen layer. `server/storage` implements it over
-//! redb, [`memory::MemoryBase`] over ordered maps, and a test holds the two against each other.
+//! flush makes a new base from the old base and a frozen layer. `server/storage` implements it over
+//! redb and [`memory::MemoryBase`] over ordered maps; a test compares the two.
 //!
 //! ```text
 //!   active layer    versions since the last rotation       written by apply
@@ -17,14 +17,14 @@ use bytes::Bytes;
 
 use crate::{Fault, KeyRange, Record, RecordRef, Revision};
 
-/// The newest version of a key without its value: what a write needs to know about the key.
+/// The newest version of a key without its value: all that a write needs of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Where in history the version was written.
+    /// The revision that wrote the version.
     pub revision: Revision,
     /// Main revision of the key's creation.
     pub create_revision: i64,
-    /// Count of versions since the creation; 0 in a tombstone.
+    /// Number of versions since the creation; 0 in a tombstone.
     pub version: i64,
     /// The lease the key is attached to; 0 for none.
     pub lease: i64,
@@ -41,22 +41,22 @@ impl From<&Record> for Header {
     }
 }
 
-/// A walk over records in ascending order.
+/// An iterator over records in ascending order.
 pub trait Cursor {
     /// Steps to the next record; false when there is none.
     fn advance(&mut self) -> Result<bool, Fault>;
 
-    /// The record stepped to last.
+    /// The current record.
     ///
     /// # Panics
-    /// When `advance` was not called or returned false.
+    /// If `advance` was not called or returned false.
     fn record(&self) -> RecordRef<'_>;
 }
 
 /// An image of the store at one revision.
 ///
-/// Invariants: `latest` holds one record for every key that exists at [`Base::revision`] and for
-/// deleted keys the tombstone until it is compacted; history holds every version above the
+/// Invariants: `latest` holds one record for every key that exists at [`Base::revision`], and the
+/// tombstone of a deleted key until it is compacted. History holds every version above the
 /// compacted revision, and of each key the newest version at or below it.
 pub trait Base: Send + Sync {
     /// The last main revision in the image.
@@ -71,7 +71,7 @@ pub trait Base: Send + Sync {
     /// The version written at exactly this revision, if it is still kept.
     fn at(&self, revision: Revision) -> Result<Option<Record>, Fault>;
 
-    /// The newest versions of the keys in `range`, ascending by key, tombstones among them. Without
+    /// The newest versions of the keys in `range`, ascending by key, including tombstones. Without
     /// `values` the records' values are empty.
     fn scan<'a>(
         &'a self,
@@ -82,9 +82,9 @@ pub trait Base: Send + Sync {
     /// The versions from `from` on, ascending by revision.
     fn history<'a>(&'a self, from: Revision) -> Result<Box<dyn Cursor + Send + 'a>, Fault>;
 
-    /// How many keys exist in `range`. Costs no walk over the range.
+    /// Number of keys that exist in `range`. Does not scan the whole range.
     fn count(&self, range: &KeyRange) -> Result<i64, Fault>;
 
-    /// Keys whose newest version is attached to `lease`, ascending, the first `limit` of them.
+    /// The first `limit` keys, ascending, whose newest version is attached to `lease`.
     fn lease_keys(&self, lease: i64, limit: usize) -> Result<Vec<Bytes>, Fault>;
 }

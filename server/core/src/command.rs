@@ -1,8 +1,8 @@
-//! What a log entry says.
+//! Commands, the payloads of log entries.
 //!
 //! Layout of a payload: format version (one byte), kind (one byte), a protobuf message. Keys and
-//! values decoded from a payload share its memory. Everything random or timed was decided before
-//! the command was proposed: a lease has its id, its TTL is within bounds.
+//! values decoded from a payload share its memory. The proposer has decided everything random or
+//! timed: for instance, a lease has its id and a TTL within bounds.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -14,30 +14,30 @@ use quorate_proto::nesting::{self, FLAT, TXN};
 
 use crate::txn::check::{self, Invalid};
 
-/// Version of the payload's layout.
+/// Version of the layout of payloads.
 const FORMAT: u8 = 1;
 
-/// Revokes leases that the leader found expired. Leases that are gone already are passed over.
+/// Revokes leases that the leader found expired. Ids of leases that are already gone are ignored.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct LeaseExpire {
-    /// The leases, in the order in which they are revoked.
+    /// Ids of the leases, in the order in which they are revoked.
     #[prost(int64, repeated, tag = "1")]
     pub ids: Vec<i64>,
 }
 
-/// A member publishes its name, where clients reach it, and which data directory it has.
+/// Publishes a member's name, client URLs and data directory.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct MemberPublish {
     /// Id of the member.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// Its name.
+    /// Name of the member.
     #[prost(string, tag = "2")]
     pub name: String,
-    /// Where clients reach it.
+    /// URLs for clients.
     #[prost(string, repeated, tag = "3")]
     pub client_urls: Vec<String>,
-    /// Of its data directory.
+    /// Incarnation of the data directory.
     #[prost(uint64, tag = "4")]
     pub incarnation: u64,
 }
@@ -51,13 +51,13 @@ pub enum Command {
     DeleteRange(DeleteRangeRequest),
     /// Decides and executes a transaction.
     Txn(TxnRequest),
-    /// Gives up history below a revision.
+    /// Compacts history up to a revision.
     Compact(CompactionRequest),
-    /// Makes a lease; id and TTL are decided.
+    /// Grants a lease; the proposer has chosen its id and TTL.
     LeaseGrant(LeaseGrantRequest),
-    /// Ends a lease and deletes its keys.
+    /// Revokes a lease and deletes its keys.
     LeaseRevoke(LeaseRevokeRequest),
-    /// Ends leases whose time is over.
+    /// Revokes expired leases and deletes their keys.
     LeaseExpire(LeaseExpire),
     /// Lists, raises or clears alarms.
     Alarm(AlarmRequest),
@@ -65,7 +65,7 @@ pub enum Command {
     MemberPublish(MemberPublish),
 }
 
-/// Kinds of command on disk. Numbers are never reused.
+/// Numbers of the commands in the log. A number is never reused.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -90,7 +90,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in the order of their numbers.
+    /// Every kind, ascending by number.
     pub const ALL: [Self; 9] = [
         Self::Put,
         Self::DeleteRange,
@@ -103,13 +103,14 @@ impl Kind {
         Self::MemberPublish,
     ];
 
-    /// The kind of the command in a payload; `None` for what is none.
+    /// The kind of the command in a payload; `None` if the payload does not begin with a known
+    /// format and kind.
     pub fn of(payload: &[u8]) -> Option<Self> {
         let [FORMAT, kind, ..] = payload else { return None };
         Self::ALL.into_iter().find(|known| *known as u8 == *kind)
     }
 
-    /// The name of the kind in metrics, as etcd names its requests.
+    /// The name of the kind in metrics: etcd's name of the request.
     pub fn name(self) -> &'static str {
         match self {
             Self::Put => "Put",
@@ -125,7 +126,7 @@ impl Kind {
 }
 
 impl Command {
-    /// The payload of a log entry, in an allocation of its own.
+    /// Encodes the payload of a log entry into a new allocation.
     pub fn encode(&self) -> Bytes {
         match self {
             Self::Put(m) => encode(Kind::Put, m),
@@ -140,7 +141,10 @@ impl Command {
         }
     }
 
-    /// Reads a payload; keys and values share its memory. The reason of a failure is for the log.
+    /// Decodes a payload; keys and values share its memory.
+    ///
+    /// # Errors
+    /// Why the payload cannot be decoded, as a text for the log.
     pub fn decode(payload: &Bytes) -> Result<Self, String> {
         let (format, kind) = match payload.as_ref() {
             [format, kind, ..] => (*format, *kind),
@@ -167,11 +171,11 @@ impl Command {
         command.map_err(|error| format!("a {kind:?} command does not decode: {error}"))
     }
 
-    /// Reads a payload that somebody else has sent, who may be anybody: decoding recurses as deep
-    /// as a transaction nests.
+    /// Decodes a payload from an untrusted sender. Checks the depth of nested messages first,
+    /// because decoding recurses as deep as a transaction nests.
     ///
     /// # Errors
-    /// Why it would stop a member that applied it.
+    /// Why the payload cannot be decoded. A member that applied it would stop.
     pub fn decode_foreign(payload: &Bytes) -> Result<Self, String> {
         let shape = if Kind::of(payload) == Some(Kind::Txn) { &TXN } else { &FLAT };
         let message = payload.get(2..).unwrap_or_default();
@@ -179,11 +183,11 @@ impl Command {
         Self::decode(payload)
     }
 
-    /// Refuses what no state could answer, as the API does before it proposes. How many operations
-    /// a transaction may have is up to the member that proposes it.
+    /// Checks the command as the API does before it proposes one. Does not limit the number of
+    /// operations in a transaction: only the proposing member does.
     ///
     /// # Errors
-    /// What is wrong.
+    /// No state could answer the command.
     pub fn check(&self) -> Result<(), Invalid> {
         match self {
             Self::Put(put) => check::check_put(put),
@@ -193,7 +197,7 @@ impl Command {
         }
     }
 
-    /// What kind of command this is.
+    /// The kind of the command.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Put(_) => Kind::Put,
@@ -250,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn malformed_payloads_are_refused() {
         for payload in [&b""[..], b"\x01", b"\x02\x01", b"\x01\xff", b"\x01\x01\xff\xff\xff"] {
             assert!(Command::decode(&Bytes::copy_from_slice(payload)).is_err());
         }

@@ -1,21 +1,21 @@
 //! The two kinds of failure in the core.
 //!
-//! A [`Refusal`] is an answer: every member comes to the same one, and the client gets it. A
-//! [`Fault`] is not: something under the state machine is broken, and a member that went on would
-//! answer wrongly. The types keep them apart; [`Error`] is for reads, which can end in either.
+//! A [`Refusal`] is an answer: it is the same on every member, and the client gets it. A [`Fault`]
+//! means that something under the state machine is broken: a member that continued would answer
+//! wrongly. The types keep them apart; [`Error`] is for reads, which can end in either.
 
-/// A request that the state machine declines, the same on every member.
+/// Why the state machine refuses a request. The refusal is the same on every member.
 ///
 /// The texts are for logs; the API maps each case to etcd's exact code and text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The revision asked for lies below the compacted revision.
+    /// The requested revision is below the compacted revision.
     #[error("the revision has been compacted")]
     Compacted,
-    /// The revision asked for has not been reached.
+    /// The requested revision is above the current revision.
     #[error("the revision lies in the future")]
     FutureRevision,
-    /// `ignore_value` or `ignore_lease` on a key that does not exist.
+    /// The put has `ignore_value` or `ignore_lease`, and its key does not exist.
     #[error("the key does not exist")]
     KeyNotFound,
     /// No lease has this id.
@@ -24,7 +24,7 @@ pub enum Refusal {
     /// A lease with this id exists already.
     #[error("the lease exists already")]
     LeaseExists,
-    /// The TTL is above the longest that can be granted.
+    /// The TTL is above [`LEASE_TTL_SECONDS_MAX`](crate::limits::LEASE_TTL_SECONDS_MAX).
     #[error("the TTL is too large")]
     LeaseTtlTooLarge,
     /// The NOSPACE alarm is raised.
@@ -33,8 +33,8 @@ pub enum Refusal {
     /// The CORRUPT alarm is raised.
     #[error("the cluster is corrupt")]
     Corrupt,
-    /// No alarm is of this kind.
-    #[error("there is no such kind of alarm")]
+    /// The alarm's type is unknown.
+    #[error("the type of alarm is unknown")]
     UnknownAlarm,
     /// No member has this id.
     #[error("no member has this id")]
@@ -47,12 +47,12 @@ pub enum Fault {
     /// The database under the state machine failed to read.
     #[error("cannot read the database: {0}")]
     Storage(String),
-    /// A committed log entry says nothing this version understands.
+    /// This version of Quorate cannot decode a committed log entry.
     #[error("cannot decode log entry {index}: {reason}")]
     Entry {
         /// Index of the log entry.
         index: u64,
-        /// What is wrong with it.
+        /// Why decoding failed.
         reason: String,
     },
     /// The stored state contradicts itself.
@@ -60,10 +60,10 @@ pub enum Fault {
     Inconsistent(String),
 }
 
-/// How a read can fail.
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request cannot be answered.
+    /// The state machine refuses the request.
     #[error(transparent)]
     Refusal(#[from] Refusal),
     /// The member must stop.

@@ -1,4 +1,4 @@
-//! Key intervals and etcd's conventions for writing them as a key and a range end.
+//! Key intervals, and etcd's conventions for encoding one as a key and a range end.
 
 use bytes::Bytes;
 
@@ -7,9 +7,9 @@ use bytes::Bytes;
 pub enum End {
     /// The interval is the start key alone.
     Single,
-    /// Up to but not including this key; an end at or below the start makes the interval empty.
+    /// The interval ends before this key. An end at or below the start makes the interval empty.
     Before(Bytes),
-    /// Every key from the start on.
+    /// The interval has every key from the start on.
     Unbounded,
 }
 
@@ -23,8 +23,8 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// Reads the wire convention: an empty `range_end` names the single key, one zero byte every
-    /// key from `key` on, anything else the keys in `[key, range_end)`.
+    /// Decodes the wire convention: an empty `range_end` means the single key `key`, one zero byte
+    /// means every key from `key` on, and any other end means the keys in `[key, range_end)`.
     pub fn from_wire(key: Bytes, range_end: Bytes) -> Self {
         let end = match range_end.as_ref() {
             [] => End::Single,
@@ -39,7 +39,7 @@ impl KeyRange {
         Self { start: key, end: End::Single }
     }
 
-    /// Every key there can be.
+    /// The interval of all keys.
     pub fn all() -> Self {
         Self { start: Bytes::new(), end: End::Unbounded }
     }
@@ -72,8 +72,7 @@ impl KeyRange {
         self.end == End::Single
     }
 
-    /// The part of the interval behind `key`. A single key has nothing behind it, so the result is
-    /// then empty.
+    /// The part of the interval after `key`; empty for an interval of a single key.
     #[must_use]
     pub fn after(&self, key: &[u8]) -> Self {
         let mut next = Vec::with_capacity(key.len() + 1);

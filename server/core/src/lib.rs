@@ -1,18 +1,17 @@
 //! The state machine of Quorate: deterministic, synchronous, without input or output.
 //!
-//! Everything that is replicated lives here: the versions of every key, leases, alarms, members'
+//! This crate holds all replicated state: the versions of every key, leases, alarms and members'
 //! attributes. A [`Store`] changes only by [`Store::apply`], which is a function of the state and a
-//! committed command: no clock, no randomness, no environment, no order of a hash table. Whatever
-//! is random or timed was decided before the command was proposed, so that every member comes to
-//! the same state and the same answers.
+//! committed command: it uses no clock, no randomness, no environment and no hash table order. The
+//! proposer decides everything random or timed before it proposes the command, so that every member
+//! reaches the same state and gives the same answers.
 //!
-//! Reading happens beside it through [`store::Shared`]: a [`mvcc::View`] is the store at one
-//! revision, and does not wait for writes. What has been flushed lies behind [`base::Base`], which
-//! `quorate-storage` implements.
+//! Readers use [`store::Shared`] and do not wait for writes: a [`mvcc::View`] is the store at one
+//! revision. [`base::Base`] is the interface to flushed data; `quorate-storage` implements it.
 //!
-//! A request ends in one of three ways that the types keep apart: [`txn::check::Invalid`] (no state
-//! could answer it; found before it is proposed), [`Refusal`] (an answer, the same on every member)
-//! and [`Fault`] (the member must stop).
+//! The types keep three kinds of failure apart: [`txn::check::Invalid`] (no state could answer the
+//! request; found before it is proposed), [`Refusal`] (an answer, the same on every member) and
+//! [`Fault`] (the member must stop).
 
 #![forbid(unsafe_code)]
 

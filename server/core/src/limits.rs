@@ -1,30 +1,29 @@
 //! The bounds of the core, with the relations between them.
 
-/// Versions in one chunk of a layer's log: a chunk is allocated whole, so that growing never
-/// copies.
+/// Versions in one chunk of a layer's log. A chunk is allocated whole, so the log grows without
+/// copying.
 pub const LAYER_LOG_CHUNK: usize = 1024;
 
-/// Keys in one block of a counted map: small enough that inserting into the middle moves little,
-/// large enough that a layer has few thousand blocks.
+/// Keys in one block of a counted map: few enough that an insertion moves little, and so many that
+/// a layer has only a few thousand blocks.
 pub const COUNTED_BLOCK_ENTRIES_MAX: usize = 128;
 
-/// Keys copied out of a layer at once while a range is scanned: the layer's lock is held meanwhile.
+/// Keys that a range scan copies out of a layer at once. It holds the layer's lock meanwhile.
 pub const LAYER_SCAN_CHUNK: usize = 256;
 
-/// What a version costs in a layer beside the bytes of its key and value.
+/// Memory that a version takes in a layer beside the bytes of its key and value.
 pub const RECORD_OVERHEAD_BYTES: usize = 192;
 
 /// The longest TTL a lease can have, in seconds.
 pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
 
-/// Alarms that may be raised for ids that are no members': etcd takes any id, and any number of
-/// them.
+/// Most alarms that may be raised for ids of no member. etcd takes any id, without a bound.
 pub const STRANGERS_ALARMS_MAX: usize = 16;
 
-/// Watch ranges kept unsorted before the index over all of them is rebuilt.
+/// Watch ranges that the matcher keeps unsorted before it rebuilds its index.
 pub const MATCHER_PENDING_MAX: usize = 256;
 
 const _: () = assert!(
     LAYER_SCAN_CHUNK >= COUNTED_BLOCK_ENTRIES_MAX,
-    "a scan takes at least a block each time it takes the lock"
+    "a scan copies at least one block each time it takes the lock"
 );

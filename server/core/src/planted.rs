@@ -1,67 +1,68 @@
-//! Mistakes that the server makes on purpose, to show that the tests find them.
+//! Mistakes that the server makes on purpose, to prove that the tests find them.
 //!
-//! For tests alone. Only a program built with the feature `planted` makes any, and only the one
-//! that `$QUORATE_PLANTED` names. Without the feature nothing of it is left: [`has`] and its like
-//! are constants that say no. Each is asked at the place where the right thing is done.
+//! This is for tests only. A server makes mistakes only if it is built with the feature `planted`,
+//! and only the one mistake that `$QUORATE_PLANTED` names. Without the feature, [`has`] and the
+//! other functions are constant `false` and the compiler removes the calls. The correct code calls
+//! them at the place where it would go wrong.
 //!
-//! The profile `planted` switches debug assertions on for this package, and the profile `release`
-//! has none: with the feature, a program for use does not build.
+//! The profile `planted` has debug assertions in this package and the profile `release` has none,
+//! so a release build with the feature fails.
 
 #[cfg(all(feature = "planted", not(debug_assertions)))]
-compile_error!("a program for use makes no mistakes on purpose: build it with the profile planted");
+compile_error!("the feature `planted` needs the profile `planted`: a release must not have it");
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mistake {
     /// The log is written, but not synced.
     SkipSync,
-    /// The log says that entries are durable, and writes them a little later.
+    /// The log acknowledges entries before it writes them.
     AcknowledgeBeforeWrite,
-    /// A candidate gets votes whose log is behind.
+    /// A voter grants its vote to a candidate whose log is behind.
     GrantStaleVote,
     /// The vote is not written.
     LoseVote,
     /// A follower answers linearizable reads without asking the leader.
     StaleReadAtFollower,
-    /// Who takes itself for the leader answers linearizable reads without asking a quorum.
+    /// A leader answers linearizable reads without confirming its leadership with a quorum.
     UnconfirmedLeaderRead,
-    /// Watches are not told of an event, now and then.
+    /// Watchers miss an event now and then.
     DropEvent,
-    /// Watches are told of an event twice, now and then.
+    /// Watchers get an event twice now and then.
     RepeatEvent,
-    /// The database says that it has fewer entries than it has.
+    /// A flush does not record the log position that it is complete up to.
     AppliedOutside,
-    /// What a put writes depends on the process, in rare cases.
+    /// In rare cases the version that a put writes depends on the process.
     RandomApply,
-    /// A member that is added gets the id of one that was removed.
+    /// An added member gets the id of a removed member.
     ReuseMemberId,
-    /// A new leader ends leases whose time is not over.
+    /// A new leader expires leases before their time.
     LoseLeaseTime,
-    /// A command that may have been carried out is proposed again.
+    /// The proposer retries a command that may have been applied.
     ProposeTwice,
-    /// Compaction takes away history above its revision, too.
+    /// Compaction also deletes history above its revision.
     CompactTooMuch,
-    /// The state that is sent to another member lacks some rows, and nobody counts them.
+    /// A snapshot for another member lacks some rows, and the receiver does not count them.
     IncompleteSnapshot,
-    /// Watches are told a wrong previous value, now and then.
+    /// Watchers get a wrong previous value now and then.
     WrongPrevious,
-    /// Watches go on over history that a snapshot took away.
+    /// A watch continues although an installed snapshot removed history that it has not read.
     HideGap,
-    /// A stream's task is not told that there is room for its watches again.
+    /// A stream's task does not learn that its buffer has room for events again.
     LoseWakeUp,
-    /// A line of the log waits until it is written.
+    /// Logging blocks the caller until the line is written.
     BlockOnLog,
-    /// All streams of watches that are behind read history at once.
+    /// All streams with slow watches read history at the same time.
     ReadAtOnce,
-    /// The memory budget is without end.
+    /// The memory budget has no limit.
     ForgetBudget,
-    /// What was held of the memory budget is not given back.
+    /// Memory is not returned to the budget.
     LeakBudget,
-    /// A leader whose heartbeats no quorum answers goes on sending them.
+    /// A leader keeps sending heartbeats although no quorum answers them.
     BeatAlone,
-    /// What is in the database stays in the log as well.
+    /// Entries stay in the log after they are flushed to the database.
     KeepLog,
-    /// Nobody looks how much room a disk has.
+    /// The member ignores how much space its disk has.
     IgnoreRoom,
 }
 
@@ -95,7 +96,7 @@ impl Mistake {
         Self::IgnoreRoom,
     ];
 
-    /// What `$QUORATE_PLANTED` calls it.
+    /// The name of the mistake in `$QUORATE_PLANTED`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SkipSync => "skip-sync",
@@ -133,17 +134,17 @@ pub use answers::{has, in_this_process, once_in};
 mod answers {
     use super::Mistake;
 
-    /// Whether the server makes a mistake: no.
+    /// Whether the server makes this mistake: always false without the feature `planted`.
     pub const fn has(_mistake: Mistake) -> bool {
         false
     }
 
-    /// Whether it makes it this time: no.
+    /// Whether this call makes the mistake: always false without the feature `planted`.
     pub const fn once_in(_mistake: Mistake, _times: u64) -> bool {
         false
     }
 
-    /// Whether this process makes it here, which others do elsewhere: no.
+    /// Whether this process makes the mistake at `_place`: always false without the feature.
     pub const fn in_this_process(_mistake: Mistake, _place: i64) -> bool {
         false
     }
@@ -156,27 +157,28 @@ mod answers {
 
     use super::Mistake;
 
-    /// Whether the server makes a mistake.
+    /// Whether the server makes this mistake.
     ///
     /// # Panics
-    /// When `$QUORATE_PLANTED` is no mistake's name.
+    /// If `$QUORATE_PLANTED` names no known mistake.
     pub fn has(mistake: Mistake) -> bool {
         static CHOSEN: OnceLock<Option<Mistake>> = OnceLock::new();
         *CHOSEN.get_or_init(chosen) == Some(mistake)
     }
 
-    /// Whether it makes it this time, which is once in so many times.
+    /// Whether this call makes the mistake: one call in `times` does.
     pub fn once_in(mistake: Mistake, times: u64) -> bool {
         static ASKED: AtomicU64 = AtomicU64::new(1);
         has(mistake) && ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(times)
     }
 
-    /// Whether this process makes it here, which others do elsewhere; at few places.
+    /// Whether this process makes the mistake at `place`: one place in 200, which depends on the
+    /// process id.
     pub fn in_this_process(mistake: Mistake, place: i64) -> bool {
         has(mistake) && (place + i64::from(std::process::id())) % 200 == 0
     }
 
-    #[expect(clippy::disallowed_methods, reason = "no build for use has this")]
+    #[expect(clippy::disallowed_methods, reason = "no release has this")]
     fn chosen() -> Option<Mistake> {
         let name = std::env::var("QUORATE_PLANTED").ok()?;
         let chosen = Mistake::ALL.into_iter().find(|mistake| mistake.name() == name);

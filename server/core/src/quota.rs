@@ -1,16 +1,16 @@
-//! What requests cost against the space quota, as etcd 3.7 reckons it.
+//! The cost of a request against the space quota, by etcd 3.7's estimate.
 
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
 
 use crate::Command;
 
-/// What a key costs beside its bytes.
+/// Cost of a put beside the bytes of its key and value.
 const KEY_OVERHEAD_BYTES: u64 = 256;
-/// What a lease costs.
+/// Cost of a lease.
 const LEASE_BYTES: u64 = 64;
 
-/// The bytes a command may add, about; 0 for commands that the NOSPACE alarm does not stop.
+/// Approximate bytes that a command may add; 0 for commands that the NOSPACE alarm does not refuse.
 pub fn cost(command: &Command) -> u64 {
     match command {
         Command::Put(put) => put_cost(put),
@@ -29,7 +29,7 @@ fn put_cost(put: &PutRequest) -> u64 {
     KEY_OVERHEAD_BYTES + put.key.len() as u64 + put.value.len() as u64
 }
 
-/// The dearer of the two branches.
+/// The cost of the more expensive branch.
 fn txn_cost(txn: &TxnRequest) -> u64 {
     branch_cost(&txn.success).max(branch_cost(&txn.failure))
 }

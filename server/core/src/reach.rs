@@ -1,4 +1,4 @@
-//! How many keys a command goes through that it does not name one by one.
+//! Estimates how many keys a command touches through ranges and leases, beside those it names.
 
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::TxnRequest;
@@ -9,12 +9,12 @@ use crate::error::Fault;
 use crate::key::KeyRange;
 use crate::store::Store;
 
-/// What a command goes through.
+/// The ranges and leases in a command.
 #[derive(Default)]
 struct Reach {
     ranges: Vec<KeyRange>,
     leases: Vec<i64>,
-    /// It reads a range at an earlier revision, where there may have been any number of keys.
+    /// Whether the command reads a range at an earlier revision, which may have any number of keys.
     has_past: bool,
 }
 
@@ -62,15 +62,16 @@ impl Reach {
 }
 
 impl Command {
-    /// Whether it goes through ranges of keys, and not only through those that it names.
+    /// Whether the command reads or deletes ranges of keys, beside the single keys that it names.
     pub fn has_ranges(&self) -> bool {
         !Reach::of(self).ranges.is_empty()
     }
 }
 
 impl Store {
-    /// Whether a command goes through `keys` keys at most beside those that it names one by one.
-    /// Costs no walk over more than that; a command that reads ranges of the past counts as large.
+    /// Whether the ranges and leases in a command have at most `keys` keys. Counts ranges without
+    /// scanning them, and at most about `keys` keys of leases. A command that reads a range at an
+    /// earlier revision is never small.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -124,13 +125,17 @@ mod tests {
         DeleteRangeRequest { key: "a".into(), range_end: end.into(), ..Default::default() }
     }
 
+    fn between(key: &'static str, range_end: &'static str) -> RangeRequest {
+        RangeRequest { key: key.into(), range_end: range_end.into(), ..Default::default() }
+    }
+
     fn txn(request: Request) -> TxnRequest {
         let op = RequestOp { request: Some(request) };
         TxnRequest { failure: vec![op], ..Default::default() }
     }
 
     #[test]
-    fn a_command_is_as_large_as_the_ranges_and_leases_in_it() {
+    fn counts_the_keys_of_ranges_and_leases() {
         let store = store();
         let largest = |command: &Command| {
             let is_small = |keys: &usize| store.is_small(command, *keys).unwrap();
@@ -146,8 +151,7 @@ mod tests {
         let expire = LeaseExpire { ids: vec![7, 8, 7] };
         assert_eq!(largest(&Command::LeaseExpire(expire)), 6);
         for (revision, keys) in [(0, 3), (2, usize::MAX)] {
-            let (key, range_end) = ("a".into(), "b".into());
-            let range = RangeRequest { key, range_end, revision, ..Default::default() };
+            let range = RangeRequest { revision, ..between("a", "b") };
             assert_eq!(largest(&Command::Txn(txn(Request::RequestRange(range)))), keys);
         }
     }

@@ -1,4 +1,4 @@
-//! One version of one key, as it lies in memory and on disk.
+//! One version of one key, in memory and on disk.
 
 use bytes::Bytes;
 use quorate_proto::mvccpb::KeyValue;
@@ -7,37 +7,37 @@ use crate::Revision;
 
 /// One version of one key.
 ///
-/// A tombstone is a record with `version` 0: it has neither value nor lease nor create revision.
+/// A tombstone is a record with `version` 0. It has no value, no lease and no create revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The key.
     pub key: Bytes,
     /// The value; empty in a tombstone.
     pub value: Bytes,
-    /// Where in history this version was written.
+    /// The revision that wrote this version.
     pub revision: Revision,
     /// Main revision of the first version since the key was last absent.
     pub create_revision: i64,
-    /// 1 for the version that created the key, one more for each that follows; 0 in a tombstone.
+    /// Number of this version since the key's creation, from 1; 0 in a tombstone.
     pub version: i64,
     /// The lease the key is attached to; 0 for none.
     pub lease: i64,
-    /// The version of the key that this one superseded, tombstones included.
+    /// Revision of the key's version, or tombstone, that this version superseded.
     pub previous: Revision,
 }
 
 impl Record {
-    /// Whether this version says that the key was deleted.
+    /// Whether this version is a deletion of the key.
     pub fn is_tombstone(&self) -> bool {
         self.version == 0
     }
 
-    /// Whether this version brought the key into being.
+    /// Whether this version created the key.
     pub fn is_create(&self) -> bool {
         self.version == 1
     }
 
-    /// By how much this version changed the number of keys.
+    /// The change in the number of existing keys: 1, 0 or -1.
     pub fn count_change(&self) -> i64 {
         match self.version {
             0 => -1,
@@ -46,12 +46,12 @@ impl Record {
         }
     }
 
-    /// Bytes of key and value.
+    /// Bytes of the key and value.
     pub fn weight(&self) -> usize {
         self.key.len() + self.value.len()
     }
 
-    /// A view of the record that owns nothing.
+    /// Borrows the record.
     pub fn as_ref(&self) -> RecordRef<'_> {
         RecordRef {
             key: &self.key,
@@ -64,7 +64,8 @@ impl Record {
         }
     }
 
-    /// The message clients see. A tombstone shows its key and revision alone, as in a DELETE event.
+    /// The message for clients. That of a tombstone has only the key and revision, as in a DELETE
+    /// event.
     pub fn to_key_value(&self) -> KeyValue {
         KeyValue {
             key: self.key.clone(),
@@ -84,25 +85,25 @@ pub struct RecordRef<'a> {
     pub key: &'a [u8],
     /// The value; empty in a tombstone.
     pub value: &'a [u8],
-    /// Where in history this version was written.
+    /// The revision that wrote this version.
     pub revision: Revision,
     /// Main revision of the first version since the key was last absent.
     pub create_revision: i64,
-    /// Count of versions since the key was created; 0 in a tombstone.
+    /// Number of this version since the key's creation, from 1; 0 in a tombstone.
     pub version: i64,
     /// The lease the key is attached to; 0 for none.
     pub lease: i64,
-    /// The version of the key that this one superseded.
+    /// Revision of the key's version, or tombstone, that this version superseded.
     pub previous: Revision,
 }
 
 impl RecordRef<'_> {
-    /// Whether this version says that the key was deleted.
+    /// Whether this version is a deletion of the key.
     pub fn is_tombstone(&self) -> bool {
         self.version == 0
     }
 
-    /// Copies key and value.
+    /// Copies the record with its key and value.
     pub fn to_owned(&self) -> Record {
         Record {
             key: Bytes::copy_from_slice(self.key),

@@ -1,10 +1,10 @@
 //! Positions in the history of the store.
 
-/// The position of one change: `main` counts transactions that changed something, `sub` the changes
-/// inside one transaction in the order they were executed.
+/// The position of one change: `main` counts the transactions that wrote, `sub` counts the changes
+/// inside one transaction in execution order.
 ///
-/// An empty store is at main revision 1 and its first change has main revision 2, as in etcd.
-/// `Revision::NONE` (0, 0) stands for "no such change".
+/// As in etcd, an empty store is at main revision 1, and its first change has main revision 2.
+/// `Revision::NONE` (0, 0) means "no such change".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision {
     /// Main revision: what clients see as `mod_revision`.
@@ -14,14 +14,14 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// No change: what the first version of a key supersedes.
+    /// No change: the `previous` revision of a key's first version.
     pub const NONE: Self = Self { main: 0, sub: 0 };
-    /// Main revision of a store in which nothing was ever written.
+    /// Main revision of a store without any write.
     pub const EMPTY_STORE: i64 = 1;
     /// Length of the stored form in bytes.
     pub const ENCODED_LEN: usize = 12;
 
-    /// Makes a revision of its two parts.
+    /// Makes a revision from its two parts.
     pub const fn new(main: i64, sub: u32) -> Self {
         Self { main, sub }
     }
@@ -31,7 +31,7 @@ impl Revision {
         Self { main, sub: 0 }
     }
 
-    /// The first possible change behind this one.
+    /// The lowest revision above this one.
     pub const fn next(self) -> Self {
         match self.sub.checked_add(1) {
             Some(sub) => Self { main: self.main, sub },
@@ -44,8 +44,8 @@ impl Revision {
         self.main == 0
     }
 
-    /// The stored form: main then sub, big endian, so that bytes order as revisions do. `main` is
-    /// never negative.
+    /// The stored form: `main`, then `sub`, big endian, so that the bytes sort as revisions do.
+    /// `main` is never negative.
     pub fn to_bytes(self) -> [u8; Self::ENCODED_LEN] {
         let mut out = [0; Self::ENCODED_LEN];
         out[..8].copy_from_slice(&self.main.to_be_bytes());
@@ -53,7 +53,7 @@ impl Revision {
         out
     }
 
-    /// Reads the stored form.
+    /// Decodes the stored form.
     pub fn from_bytes(bytes: &[u8; Self::ENCODED_LEN]) -> Self {
         let [m0, m1, m2, m3, m4, m5, m6, m7, s0, s1, s2, s3] = *bytes;
         Self {
@@ -75,7 +75,8 @@ mod tests {
             a in (0i64.., any::<u32>()),
             b in (0i64.., any::<u32>()),
         ) {
-            let (a, b) = (Revision::new(a.0, a.1), Revision::new(b.0, b.1));
+            let a = Revision::new(a.0, a.1);
+            let b = Revision::new(b.0, b.1);
             prop_assert_eq!(Revision::from_bytes(&a.to_bytes()), a);
             prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
         }

@@ -1,4 +1,4 @@
-//! The state machine's state and how single keys are written in it.
+//! The state of the state machine, and writes of single keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::planted::{self, Mistake};
 use crate::tables::{Lease, Tables};
 use crate::{Fault, Record, Revision, Tally};
 
-/// Position of an entry in the raft log.
+/// Position of an entry in the Raft log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogPosition {
     /// Term of the leader that wrote the entry.
@@ -32,11 +32,11 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The store as it is now, for one request.
+    /// A view of the store at the current revision, for one request.
     pub fn view(&self) -> View {
         let stack = self.stack.read();
-        // Under the lock: a rotation cannot come between, so that every write up to this revision
-        // lies in the layers taken.
+        // Read the revision under the lock: no rotation can happen meanwhile, so `stack` has every
+        // write up to this revision.
         let revision = self.revision.load(Ordering::Acquire);
         let compacted = self.compacted.load(Ordering::Acquire);
         View::new(stack.clone(), revision, compacted)
@@ -47,12 +47,12 @@ impl Shared {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// The compacted revision; -1 when nothing was ever compacted.
+    /// The compacted revision; -1 before the first compaction.
     pub fn compacted(&self) -> i64 {
         self.compacted.load(Ordering::Acquire)
     }
 
-    /// Reads the small tables.
+    /// Calls `read` with the small tables, under their lock.
     pub fn tables<R>(&self, read: impl FnOnce(&Tables) -> R) -> R {
         read(&self.tables.read())
     }
@@ -62,12 +62,12 @@ impl Shared {
         self.stack.read().frozen.is_some()
     }
 
-    /// What the layers cost in memory, about.
+    /// Approximate memory of the layers, in bytes.
     pub fn layer_bytes(&self) -> usize {
         self.layer_size().bytes
     }
 
-    /// What is in memory alone.
+    /// Size of the layers, whose versions are not in the base yet.
     pub fn layer_size(&self) -> LayerSize {
         let stack = self.stack.read().clone();
         let mut size = LayerSize::default();
@@ -79,8 +79,8 @@ impl Shared {
         size
     }
 
-    /// Puts a flushed image in the place of the base, and of the frozen layer when `flushed` says
-    /// that the image contains it. Readers that started before keep what they had.
+    /// Replaces the base with a new image. `flushed` means that the image contains the frozen
+    /// layer, which is then dropped. Existing views do not change.
     pub fn install_base(&self, base: Arc<dyn Base>, flushed: bool) {
         let mut stack = self.stack.write();
         let old = stack.clone();
@@ -89,19 +89,19 @@ impl Shared {
             stack.frozen = None;
         }
         drop(stack);
-        // Dropping a layer frees memory for milliseconds; not under the lock.
+        // Freeing a layer takes milliseconds, so it is dropped after the lock is released.
         drop(old);
     }
 
-    /// Whether `layer` waits to be flushed. A layer that was frozen before the state was replaced
-    /// no longer does.
+    /// Whether `layer` still waits to be flushed. A layer that was frozen before
+    /// [`Shared::replace`] does not.
     pub fn is_frozen(&self, layer: &SharedLayer) -> bool {
         self.stack.read().frozen.as_ref().is_some_and(|frozen| Arc::ptr_eq(frozen, layer))
     }
 
-    /// Puts another member's state, later than this one, in the place of everything: what lay in
-    /// the layers is part of it. Readers see the new state at once; those that started before keep
-    /// what they had. Nothing may be applied until the owner of the [`Store`] has taken it over.
+    /// Replaces the whole state with another member's later state, which includes the versions in
+    /// the layers. New views show the new state at once; existing views do not change. The owner of
+    /// the [`Store`] must call [`Store::take_over`] before it applies the next entry.
     pub fn replace(&self, base: Arc<dyn Base>, restored: &Restored) {
         let mut stack = self.stack.write();
         let old = std::mem::replace(&mut *stack, Stack::new(base));
@@ -113,16 +113,16 @@ impl Shared {
     }
 }
 
-/// How much the layers hold.
+/// Size of the layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LayerSize {
-    /// What they cost in memory, about.
+    /// Approximate memory in bytes.
     pub bytes: usize,
-    /// Versions.
+    /// Number of versions.
     pub versions: usize,
 }
 
-/// What is known of the store at start, beside its base.
+/// The state that a store needs at start beside its base.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
     /// Main revision of the last write; 0 for a new store.
@@ -131,7 +131,7 @@ pub struct Restored {
     pub compacted: Option<i64>,
     /// The last log entry contained in the base.
     pub applied: Option<LogPosition>,
-    /// The raft membership of the base, opaque here.
+    /// The Raft membership of the base, opaque here.
     pub membership: Bytes,
     /// The small tables.
     pub tables: Tables,
@@ -147,8 +147,8 @@ impl Restored {
     }
 }
 
-/// A layer that no longer changes, with everything else that belongs to its last revision: what a
-/// flush writes in one transaction.
+/// A frozen layer and the other state at its last revision: a flush writes all of it in one
+/// transaction.
 pub struct Frozen {
     /// The versions.
     pub layer: SharedLayer,
@@ -158,28 +158,29 @@ pub struct Frozen {
     pub compacted: i64,
     /// The last log entry applied.
     pub applied: Option<LogPosition>,
-    /// The raft membership, opaque here.
+    /// The Raft membership, opaque here.
     pub membership: Bytes,
-    /// Leases granted, changed or (`None`) ended since the last rotation.
+    /// Leases granted, changed or ended (`None`) since the last rotation.
     pub leases: BTreeMap<i64, Option<Lease>>,
-    /// All small tables but the leases.
+    /// All small tables except the leases.
     pub tables: Tables,
 }
 
-/// Writes of one transaction so far.
+/// The writes of a command so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Changes {
-    /// The main revision they share.
+    /// The main revision that they share.
     pub(crate) main: i64,
-    /// How many there are.
+    /// Their number.
     pub(crate) count: u32,
 }
 
 /// The state machine. One task owns it and applies committed commands to it in log order.
 pub struct Store {
     shared: Arc<Shared>,
-    /// What the running batch reads and writes. Nothing is kept between batches: the pages of the
-    /// base would not be used again as long as nobody writes, however much a compaction rewrites.
+    /// The stack that the running batch reads and writes; `None` between batches. A stack kept
+    /// while no command arrives would keep the database from reusing pages of the old base, however
+    /// many pages a compaction rewrites.
     batch: Option<Stack>,
     active: SharedLayer,
     pub(crate) revision: i64,
@@ -191,7 +192,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store over `base`, as `restored` describes it.
+    /// A store over `base` with the state in `restored`.
     pub fn new(base: Arc<dyn Base>, restored: Restored) -> Self {
         let stack = Stack::new(base);
         let revision = restored.revision_or_first();
@@ -215,7 +216,7 @@ impl Store {
         }
     }
 
-    /// What readers share with this writer.
+    /// The part of the state that readers share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -225,19 +226,20 @@ impl Store {
         self.applied
     }
 
-    /// The raft membership of the last entry that changed it.
+    /// The Raft membership as of the last applied entry.
     pub fn membership(&self) -> &Bytes {
         &self.membership
     }
 
-    /// Takes over what a flush installed since; to be called before each batch of entries.
+    /// Starts a batch of entries with the current base and layers. Call it before each batch: a
+    /// flush may have installed a new base since the last one.
     pub fn begin_batch(&mut self) {
         let stack = self.shared.stack.read().clone();
         self.active = stack.active.clone();
         self.batch = Some(stack);
     }
 
-    /// Lets go of what the batch read; to be called after each.
+    /// Releases the batch's base and layers. Call it after each batch.
     pub fn end_batch(&mut self) {
         self.batch = None;
     }
@@ -246,8 +248,8 @@ impl Store {
         self.batch.as_ref().expect("commands are applied in batches")
     }
 
-    /// Goes on from the state that [`Shared::replace`] put in place: the next entry applied is the
-    /// one behind `restored`.
+    /// Continues from the state that [`Shared::replace`] installed: the next entry to apply is the
+    /// one after `restored.applied`.
     pub fn take_over(&mut self, restored: Restored) {
         self.begin_batch();
         self.revision = restored.revision_or_first();
@@ -257,23 +259,23 @@ impl Store {
         self.changed_leases.clear();
     }
 
-    /// What was read and written by commands since the last call.
+    /// Operations by commands since the last call.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }
 
-    /// What the active layer costs in memory, about.
+    /// Approximate memory of the active layer, in bytes.
     pub fn active_bytes(&self) -> usize {
         self.active.read().bytes()
     }
 
-    /// Notes an entry that changes nothing but the position in the log.
+    /// Applies an entry that changes only the position in the log.
     pub fn apply_blank(&mut self, at: LogPosition) {
         self.advance(at);
     }
 
-    /// Notes an entry that changes the raft membership. `members` are those that remain: what is
-    /// known of others is forgotten, but for that they were members.
+    /// Applies an entry that changes the Raft membership from the ids `before` to the ids
+    /// `members`. Drops attributes and alarms of removed members and records their ids as removed.
     pub fn apply_membership(
         &mut self,
         at: LogPosition,
@@ -284,7 +286,7 @@ impl Store {
         self.membership = membership;
         self.change_tables([], |tables| {
             tables.removed.extend(before.difference(members));
-            // Nobody comes back, but a member can be made the only one although it was removed.
+            // A removed member never returns, but it can be forced to be the only member.
             tables.removed.retain(|id| !members.contains(id));
             tables.members.retain(|id, _| members.contains(id));
             tables.alarms.retain(|(_, id)| members.contains(id) || !before.contains(id));
@@ -293,7 +295,7 @@ impl Store {
     }
 
     /// Freezes the active layer and opens a new one over it. `None` while an earlier frozen layer
-    /// has not been flushed, and while a state that was put in place has not been taken over.
+    /// waits to be flushed, and between [`Shared::replace`] and [`Store::take_over`].
     pub fn rotate(&mut self) -> Option<Frozen> {
         let mut stack = self.shared.stack.write();
         let is_mine = Arc::ptr_eq(&stack.active, &self.active);
@@ -326,7 +328,7 @@ impl Store {
         })
     }
 
-    /// The store as the running command sees it: with the writes it made.
+    /// A view for the running command, which includes its own writes.
     pub(crate) fn view(&self, changes: Changes) -> View {
         let revision = if changes.count > 0 { changes.main } else { self.revision };
         View::new(self.stack().clone(), revision, self.compacted)
@@ -337,7 +339,7 @@ impl Store {
         Changes { main: self.revision + 1, count: 0 }
     }
 
-    /// Ends the writes of a command: they become visible together.
+    /// Ends the writes of a command: all of them become visible to readers at once.
     pub(crate) fn commit(&mut self, changes: Changes) {
         if changes.count > 0 {
             self.revision = changes.main;
@@ -367,8 +369,8 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes one key, which must exist; `previous` is its newest version. `key` is kept, so it
-    /// should not share memory with more than itself.
+    /// Deletes one key, which must exist; `previous` is the revision of its newest version. The
+    /// layer keeps `key`, so `key` should not share a larger allocation.
     pub(crate) fn write_delete(&self, changes: &mut Changes, key: Bytes, previous: Revision) {
         let record = Record {
             key,
@@ -382,7 +384,8 @@ impl Store {
         self.active.write().push(record);
     }
 
-    /// Changes the small tables. Leases touched are named so that the next flush writes them.
+    /// Changes the small tables. `leases` are the ids of changed leases, which the next flush
+    /// writes.
     pub(crate) fn change_tables<R>(
         &mut self,
         leases: impl IntoIterator<Item = i64>,
@@ -398,10 +401,10 @@ impl Store {
         self.shared.compacted.store(revision, Ordering::Release);
     }
 
-    /// Moves on in the log.
+    /// Moves to the next position in the log.
     ///
     /// # Panics
-    /// When an entry is applied twice or one is left out.
+    /// If `at` does not follow the last applied entry.
     pub(crate) fn advance(&mut self, at: LogPosition) {
         if let Some(applied) = self.applied {
             assert_eq!(at.index, applied.index + 1, "entry {at:?} applied after {applied:?}");

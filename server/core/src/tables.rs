@@ -1,30 +1,30 @@
-//! The small state beside the keys: leases, alarms, members' attributes. All of it is in memory.
+//! The small state beside the keys: leases, alarms and members' attributes, all in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_proto::etcdserverpb::{AlarmMember, AlarmType};
 
-/// A lease. When it ends is the leader's business; the state knows only how long it was granted.
+/// A lease. The leader keeps its deadline; the state has only the granted TTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Granted time to live in seconds.
     pub ttl: i64,
-    /// Seconds left at the last checkpoint; 0 when it was never checkpointed or since renewed.
+    /// Seconds left at the last checkpoint; 0 without a checkpoint since the grant or last renewal.
     pub remaining_ttl: i64,
 }
 
-/// What a member says of itself once it runs.
+/// Attributes that a member publishes when it has started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberAttributes {
-    /// Its name.
+    /// Name of the member.
     pub name: String,
-    /// Where clients reach it.
+    /// URLs for clients.
     pub client_urls: Vec<String>,
-    /// Of its data directory: one that was lost and made anew is another.
+    /// Incarnation of the data directory. A directory that was lost and made again has another one.
     pub incarnation: u64,
 }
 
-/// An alarm: its type and the member it speaks of. Types order before members, as listings show.
+/// An alarm: its type and the id of its member. Alarms sort by type first, as in listings.
 pub type Alarm = (i32, u64);
 
 /// The small tables.
@@ -34,20 +34,20 @@ pub struct Tables {
     pub leases: BTreeMap<i64, Lease>,
     /// Raised alarms.
     pub alarms: BTreeSet<Alarm>,
-    /// Attributes by member id; a member that never ran has none.
+    /// Attributes by member id; a member that never started has none.
     pub members: BTreeMap<u64, MemberAttributes>,
-    /// Ids of members that were removed: they never come back.
+    /// Ids of removed members. An id is never used again.
     pub removed: BTreeSet<u64>,
 }
 
 impl Tables {
-    /// Whether some member raised this alarm.
+    /// Whether an alarm of this type is raised for any member.
     pub fn is_raised(&self, alarm: AlarmType) -> bool {
         let kind = alarm as i32;
         self.alarms.range((kind, 0)..=(kind, u64::MAX)).next().is_some()
     }
 
-    /// The raised alarms of a type; of every type for `NONE`.
+    /// The raised alarms of a type; for `NONE`, those of every type.
     pub fn raised(&self, of: i32) -> Vec<AlarmMember> {
         let asked =
             self.alarms.iter().filter(|(kind, _)| of == AlarmType::None as i32 || *kind == of);
@@ -56,7 +56,7 @@ impl Tables {
             .collect()
     }
 
-    /// A checksum over all tables, continuing from `seed`.
+    /// A CRC-32C over all tables that continues from `seed`.
     pub fn checksum(&self, seed: u32) -> u32 {
         let mut crc = seed;
         let mut add = |bytes: &[u8]| crc = crc32c::crc32c_append(crc, bytes);

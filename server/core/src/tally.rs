@@ -1,18 +1,18 @@
-//! How often keys were read and written.
+//! Counts of reads and writes of keys.
 
-/// Operations on keys, counted as etcd's `etcd_mvcc_*` metrics count them: a range by a comparison
-/// or for a previous value counts like one that a client asked for.
+/// Operations on keys, counted as etcd's `etcd_mvcc_*` metrics count them: a range for a comparison
+/// or for a previous value counts like a client's range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Intervals or keys read.
+    /// Ranges read.
     pub ranges: u64,
     /// Keys written.
     pub puts: u64,
     /// Bytes of keys and values written.
     pub put_bytes: u64,
-    /// Intervals or keys deleted, whatever was in them.
+    /// Ranges deleted, even if they had no keys.
     pub deletes: u64,
-    /// Steps that took more than one of these operations.
+    /// Steps of more than one of these operations.
     pub txns: u64,
     /// Operations in the current step.
     open: u64,
@@ -36,7 +36,7 @@ impl Tally {
         self.open += 1;
     }
 
-    /// Ends a step. A transaction with writes takes two: it is decided, then executed.
+    /// Ends a step. A transaction with writes has two steps: its decision, then its execution.
     pub(crate) fn end_step(&mut self) {
         self.txns += u64::from(self.open > 1);
         self.open = 0;

@@ -1,7 +1,7 @@
-//! The store against a model that is obviously right: a list of all versions, searched from end to
-//! end. Random commands, with rotations, flushes and compactions of the base at random moments,
-//! must leave both with the same answers at every revision that is still readable. And two stores
-//! that apply the same commands, flushed at different moments, must be equal.
+//! Compares the store with a simple model: a list of all versions, searched from end to end. Random
+//! commands, with random rotations, flushes and compactions of the base, must leave both with the
+//! same answers at every revision that is not compacted. Two stores that apply the same commands
+//! and flush at different times must be equal.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -58,7 +58,7 @@ fn delete(from: u8, to: u8) -> DeleteRangeRequest {
     DeleteRangeRequest { key: key(from), range_end, prev_kv: false }
 }
 
-/// The store under test with the flush that the shell would run.
+/// The store under test, with the flushes that a member would run.
 struct Machine {
     store: Store,
     base: MemoryBase,
@@ -109,7 +109,7 @@ impl Machine {
         self.flush();
     }
 
-    /// Goes on from another member's state, of which everything must be flushed.
+    /// Installs another member's state, all of which must be flushed.
     fn install(&mut self, from: &Self) {
         let shared = from.store.shared();
         let restored = Restored {
@@ -122,12 +122,13 @@ impl Machine {
         let shared = self.store.shared().clone();
         shared.replace(Arc::new(from.base.clone()), &restored);
         assert_eq!(shared.view().revision(), from.view().revision());
-        assert!(self.store.rotate().is_none(), "what was replaced must not be flushed");
+        assert!(self.store.rotate().is_none(), "a replaced layer must not be flushed");
         self.store.take_over(restored);
         if let Some(frozen) = self.frozen.take() {
             assert!(!shared.is_frozen(&frozen.layer), "an older layer must not be flushed");
         }
-        (self.base, self.index) = (from.base.clone(), from.index);
+        self.base = from.base.clone();
+        self.index = from.index;
     }
 
     fn view(&self) -> View {
@@ -235,8 +236,8 @@ fn run(steps: &[Step], machine: &mut Machine, model: &mut Model) {
     }
 }
 
-/// Puts and deletes of single keys; a put after a delete of the same key is refused before it comes
-/// to the store, so the writes are made disjoint.
+/// Runs a transaction of puts and deletes of single keys. Each key has one write, because the API
+/// would refuse a transaction that writes a key twice.
 fn txn(writes: &[(u8, Option<u8>)], machine: &mut Machine, model: &mut Model) {
     let distinct: BTreeMap<u8, Option<u8>> = writes.iter().copied().collect();
     let next = model.revision + 1;
@@ -293,9 +294,10 @@ fn rows(view: &View, range: &KeyRange, at: i64) -> Vec<Row> {
     rows
 }
 
-/// All of history from a main revision on, read in pieces that end anywhere.
+/// The whole history from a main revision on, read in pieces of varying size.
 fn history_in_pieces(view: &View, from: i64) -> Vec<Record> {
-    let (mut history, mut next) = (Vec::<Record>::new(), Revision::start_of(from));
+    let mut history = Vec::<Record>::new();
+    let mut next = Revision::start_of(from);
     loop {
         let portion = Portion { versions: 1 + history.len() % 4, bytes: 1 + history.len() % 20 };
         let (piece, is_full) = view.history_piece(next, i64::MAX, portion).unwrap();
@@ -348,7 +350,8 @@ proptest! {
 
     #[test]
     fn answers_as_the_model_does(steps in prop::collection::vec(step(), 1..60)) {
-        let (mut machine, mut model) = (Machine::new(), Model::new());
+        let mut machine = Machine::new();
+        let mut model = Model::new();
         run(&steps, &mut machine, &mut model);
         compare(&machine.view(), &model);
         machine.settle();
@@ -357,11 +360,12 @@ proptest! {
     }
 
     #[test]
-    fn a_view_keeps_the_keys_of_leases_while_writes_go_on(
+    fn later_writes_do_not_change_the_lease_keys_of_a_view(
         before in prop::collection::vec(step(), 1..40),
         after in prop::collection::vec(step(), 1..40),
     ) {
-        let (mut machine, mut model) = (Machine::new(), Model::new());
+        let mut machine = Machine::new();
+        let mut model = Model::new();
         run(&before, &mut machine, &mut model);
         let keys = |view: &View| [1, 2].map(|lease| view.lease_keys(lease).unwrap());
         let view = machine.view();
@@ -371,12 +375,13 @@ proptest! {
     }
 
     #[test]
-    fn a_member_that_lags_goes_on_from_an_installed_state(
+    fn a_lagging_member_continues_from_an_installed_state(
         missed in prop::collection::vec(step(), 1..40),
         seen in 0usize..40,
         after in prop::collection::vec(step(), 1..40),
     ) {
-        let (mut leader, mut model) = (Machine::new(), Model::new());
+        let mut leader = Machine::new();
+        let mut model = Model::new();
         let mut lagging = Machine::new();
         run(&missed[..seen.min(missed.len() - 1)], &mut lagging, &mut Model::new());
         run(&missed, &mut leader, &mut model);
@@ -395,7 +400,8 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60),
         flushes in prop::collection::vec(any::<bool>(), 60),
     ) {
-        let (mut plain, mut flushed) = (Machine::new(), Machine::new());
+        let mut plain = Machine::new();
+        let mut flushed = Machine::new();
         let commands = steps.iter().filter(|step| {
             !matches!(step, Step::Rotate | Step::Flush | Step::CompactBase)
         });

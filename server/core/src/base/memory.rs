@@ -1,4 +1,4 @@
-//! A base in ordered maps: for tests, and the twin against which the one on disk is held.
+//! A base in ordered maps: for tests, and the model to which the base on disk is compared.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct MemoryBase {
 }
 
 impl MemoryBase {
-    /// The image that contains `layer` too.
+    /// A new image: this one with the versions of `layer`.
     #[must_use]
     pub fn merge(&self, layer: &Layer, revision: i64) -> Self {
         let mut next = self.clone();
@@ -29,8 +29,8 @@ impl MemoryBase {
         next
     }
 
-    /// The image without the history that a compaction at `compacted` gives up. Versions at exactly
-    /// that revision stay until the next compaction: a watch may still start there.
+    /// A new image without the history that a compaction at `compacted` removes. Versions at
+    /// exactly that revision stay until the next compaction: a watch may still start there.
     #[must_use]
     pub fn compact(&self, compacted: i64) -> Self {
         let mut next = self.clone();
@@ -52,7 +52,7 @@ impl MemoryBase {
     }
 }
 
-/// A walk over records that are already known.
+/// A cursor over records in memory.
 struct Records<'a, I> {
     rest: I,
     at: Option<&'a Record>,
