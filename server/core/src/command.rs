@@ -151,10 +151,10 @@ impl Command {
             _ => return Err(format!("{} bytes are too few for a command", payload.len())),
         };
         if format != FORMAT {
-            return Err(format!("format {format} is not known, only {FORMAT}"));
+            return Err(format!("format {format} is unknown; only {FORMAT} is supported"));
         }
         let Some(kind) = Kind::of(payload) else {
-            return Err(format!("command kind {kind} is not known"));
+            return Err(format!("command kind {kind} is unknown"));
         };
         let message = payload.slice(2..);
         let command = match kind {
