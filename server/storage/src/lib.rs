@@ -1,5 +1,5 @@
-//! Everything durable: the write-ahead log, the database under the state machine, the directory
-//! they lie in. Synchronous; threads of its own where something must happen in the background.
+//! All durable state: the write-ahead log, the database under the state machine, and the data
+//! directory that holds both. The code is synchronous; background work has its own threads.
 
 #![forbid(unsafe_code)]
 
@@ -12,12 +12,12 @@ pub mod wal;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Called when something durable can no longer be written. The process must stop: what the disk
-/// holds is then unknown, and nothing may be acknowledged any more.
+/// Called with the reason when the log or the database cannot be written. The process must stop: it
+/// does not know the content of the disk any more, so it must not acknowledge anything.
 pub type OnFault = Arc<dyn Fn(String) + Send + Sync>;
 
-/// Waits for the end of a thread that was told to stop. The thread itself can be the last that lets
-/// go of its owner, in something that it calls: it then ends by itself, and cannot be waited for.
+/// Waits for the end of a thread that was told to stop. Does not wait if it runs on that thread: a
+/// callback there may drop the last reference to the thread's owner, and the thread then ends soon.
 pub(crate) fn join(thread: Option<JoinHandle<()>>, does: &str) {
     let Some(thread) = thread else { return };
     let is_this_one = thread.thread().id() == std::thread::current().id();

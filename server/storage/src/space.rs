@@ -1,4 +1,4 @@
-//! How much room a disk has, and waiting for it.
+//! Free disk space, and waiting for it.
 
 use std::io;
 use std::path::Path;
@@ -6,47 +6,51 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Room that is left to the log and to what ends a shortage. Small disks have less to give.
+/// Bounds of the margin: space that is left for the log and for the commands that end a shortage.
 const MARGIN_BYTES_MAX: u64 = 32 << 20;
 const MARGIN_BYTES_MIN: u64 = 2 << 20;
-/// One part in so many of a disk.
+/// Within these bounds, the margin is one part in so many of the disk.
 const MARGIN_PART: u64 = 16;
-/// Pause before it is looked at again whether a disk has room.
+/// Pause between two checks for free space.
 pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
-/// A disk, in bytes.
+/// The size of a file system, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
-    /// What a process without privileges can still write.
+    /// Space that an unprivileged process can still use.
     pub free: u64,
-    /// Its size.
+    /// Total size.
     pub total: u64,
 }
 
 impl Disk {
-    /// The disk of `path`.
+    /// The file system of `path`.
+    ///
+    /// # Errors
+    /// `Unsupported` if the file system does not report its size.
     pub fn of(path: &Path) -> io::Result<Self> {
         let disk = rustix::fs::statvfs(path)?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         if disk.f_blocks == 0 {
-            // Some file systems do not tell.
+            // Some file systems report no size.
             return Err(io::ErrorKind::Unsupported.into());
         }
         Ok(Self { free: bytes(disk.f_bavail), total: bytes(disk.f_blocks) })
     }
 
-    /// What nothing but the log takes as long as there is a choice.
+    /// Space that only the log uses, as far as it can be avoided.
     pub fn margin(&self) -> u64 {
         (self.total / MARGIN_PART).clamp(MARGIN_BYTES_MIN, MARGIN_BYTES_MAX)
     }
 }
 
-/// Whether an error says that there is no room.
+/// Whether an error means that the disk, or the user's disk quota, is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Says of such an error what it lacks and what can be done.
+/// Adds to a disk-full error how many bytes are needed and free, and what to do. Returns any other
+/// error unchanged.
 pub(crate) fn explain(error: io::Error, path: &Path, needed: u64) -> io::Error {
     if !is_full(&error) {
         return error;
@@ -60,7 +64,7 @@ pub(crate) fn explain(error: io::Error, path: &Path, needed: u64) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// Where the threads that write wait for room.
+/// Lets writing threads wait for disk space. Waiting is not allowed at first.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     state: Mutex<State>,
@@ -69,37 +73,41 @@ pub(crate) struct Waiting {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether anybody may wait.
+    /// Whether threads may wait.
     is_allowed: bool,
-    /// How many do.
+    /// Number of waiting threads.
     count: usize,
 }
 
 impl Waiting {
-    /// Lets threads wait from now on: before a member serves, it had better not start.
+    /// Allows threads to wait. Before this call a full disk is an error, so that a member that
+    /// cannot serve does not start.
     pub(crate) fn allow(&self) {
         self.state.lock().is_allowed = true;
     }
 
-    /// Ends all waiting, for good: what waits fails.
+    /// Ends all waiting for good: waiting calls fail, and so do later calls that find no space.
     pub(crate) fn end(&self) {
         self.state.lock().is_allowed = false;
         self.wake.notify_all();
     }
 
-    /// Whether waiting was not allowed yet, or was ended.
+    /// Whether threads may not wait, either not yet or no longer.
     pub(crate) fn is_over(&self) -> bool {
         !self.state.lock().is_allowed
     }
 
-    /// Whether somebody waits.
+    /// Whether a thread waits.
     pub(crate) fn is_waited(&self) -> bool {
         self.state.lock().count > 0
     }
 
-    /// Does `work`, which needs about so many bytes in `path`, as often as it takes until the disk
-    /// has room for it, and says so once. Only for what leaves nothing when it fails for this
-    /// reason, or can be done again over what it left.
+    /// Repeats `work` until it does not fail because of a full disk, and logs once that it waits.
+    /// `work` needs about `needed` bytes in `path`. After a failure for lack of space, `work` must
+    /// have left nothing, or must be able to write over what it left.
+    ///
+    /// # Errors
+    /// The error of `work`, if it is another one or if waiting is not allowed.
     pub(crate) fn until_there_is_room<T>(
         &self,
         path: &Path,
@@ -112,7 +120,7 @@ impl Waiting {
                 Err(error) if is_full(&error) => explain(error, path, needed),
                 result => {
                     if is_told {
-                        tracing::info!(path = %path.display(), "there is room on the disk again");
+                        tracing::info!(path = %path.display(), "the disk has space again");
                     }
                     return result;
                 }
@@ -122,7 +130,7 @@ impl Waiting {
                 return Err(error);
             }
             if !is_told {
-                tracing::error!(%error, "waiting for room on the disk; reads go on");
+                tracing::error!(%error, "waiting for disk space; reads continue");
                 is_told = true;
             }
             state.count += 1;
@@ -143,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_done_when_there_is_some() {
+    fn work_is_repeated_until_the_disk_has_space() {
         let waiting = Waiting::default();
         let here = Path::new(".");
         let mut tries = 0;
@@ -176,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn small_disks_keep_less_back() {
+    fn small_disks_have_a_smaller_margin() {
         let margin = |total: u64| Disk { free: 0, total }.margin() >> 20;
         assert_eq!([margin(8 << 20), margin(64 << 20), margin(1 << 40)], [2, 4, 32]);
     }

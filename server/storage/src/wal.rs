@@ -1,4 +1,4 @@
-//! The write-ahead log: the raft log, the vote and the committed position, durable.
+//! The write-ahead log: durable storage of the Raft log, the vote and the committed position.
 //!
 //! ```text
 //!   append, save_vote, ... --> queue --> writing thread --> segment file --> Done(Ok)
@@ -6,15 +6,15 @@
 //!          +--> tail in memory <-- read
 //! ```
 //!
-//! Everything goes through one queue in one order, so that a vote can never become durable after an
-//! entry that was appended later. `record` describes the format, `recovery` what is made of a
-//! log whose end was being written when the power went.
+//! All records go through one queue in order, so that an entry never becomes durable before a vote
+//! that was saved earlier. `record` describes the format; `recovery` describes how a log is read
+//! whose last write was interrupted by a crash.
 //!
 //! # Invariants
-//! - Entries have consecutive indexes. Reading finds an entry as soon as `append` returned.
+//! - Entries have consecutive indexes. `read` finds an entry as soon as `append` has returned.
 //! - A [`Done`] is called with `Ok` only when everything queued before it is durable.
-//! - After a failed write nothing is written any more and every [`Done`] says so.
-//! - What finds no room on the disk waits for it; nobody is told anything meanwhile.
+//! - After a failed write nothing is written any more, and every [`Done`] is called with an error.
+//! - A write that finds the disk full waits for space; no [`Done`] is called meanwhile.
 
 mod index;
 mod metrics;
@@ -51,26 +51,26 @@ pub use record::Entry;
 use record::Record;
 pub use recovery::RecoveryError;
 
-/// Whether a log was begun in `dir`.
+/// Whether `dir` has a log.
 pub(crate) fn exists(dir: &Path) -> bool {
     match segment::list(dir) {
         Ok(segments) => !segments.is_empty(),
-        // What is wrong with it is told by whoever opens it.
+        // A log that cannot be listed exists; opening it reports the error.
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 
-/// Called once: when everything queued before it is durable, or when it cannot become so.
+/// Called once: when everything queued before it is durable, or when the log has failed.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// How the log is kept.
+/// Options of the log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Size of a segment in bytes; the first ones are smaller.
+    /// Size of a segment in bytes; the first segments are smaller.
     pub segment_bytes_max: u64,
-    /// Entries held in memory, in bytes.
+    /// Most bytes of written entries to keep in memory.
     pub tail_bytes_max: usize,
-    /// Whether to write around the page cache where the file system can.
+    /// Whether to bypass the page cache where the file system allows it.
     pub direct_io: bool,
 }
 
@@ -80,12 +80,12 @@ impl Default for Options {
     }
 }
 
-/// Where the log begins and ends.
+/// The vote, the committed position, and the first and last position of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogState {
-    /// The last vote cast, as it was given.
+    /// The last saved vote, opaque here.
     pub vote: Option<Bytes>,
-    /// The last position known to be committed; may be older than what was saved last.
+    /// The committed position; after a restart it may be older than the last one saved.
     pub committed: Option<LogPosition>,
     /// The last purged position.
     pub purged: Option<LogPosition>,
@@ -93,7 +93,7 @@ pub struct LogState {
     pub last: Option<LogPosition>,
 }
 
-/// Something queued for the writing thread.
+/// An item in the queue of the writing thread.
 enum Item {
     Record(Record),
     Done(Done),
@@ -120,11 +120,11 @@ struct Inner {
     must_write: bool,
     closed: bool,
     failed: Option<String>,
-    /// Since when the group that is being written is.
+    /// Start of the write in progress.
     writing_since: Option<Instant>,
-    /// As the last call left the log.
+    /// The state with everything that is queued.
     state: LogState,
-    /// As the disk has it, but for `last`.
+    /// The state on disk, except that `last` is not maintained.
     durable: LogState,
     tail: Tail,
     written: Run<Location>,
@@ -147,8 +147,8 @@ impl Inner {
         self.segments.insert(number, Segment { file: Arc::new(file), last_index: None });
     }
 
-    /// Takes out the segments in which every entry is purged. Only a prefix is taken: the log has
-    /// no holes.
+    /// Removes the segments in which every entry is purged, and returns their numbers. Removes only
+    /// the oldest consecutive segments, because the log must not have holes.
     fn take_unneeded_segments(&mut self, active: u64) -> Vec<u64> {
         let purged = self.durable.purged.map(|purged| purged.index);
         let unneeded = self
@@ -171,7 +171,7 @@ struct Shared {
     waiting: Waiting,
 }
 
-/// The log. Dropping it writes what is queued and stops the thread.
+/// The log. Dropping it writes the queue and stops the writing thread.
 pub struct Wal {
     shared: Arc<Shared>,
     dir: PathBuf,
@@ -179,7 +179,7 @@ pub struct Wal {
 }
 
 impl Wal {
-    /// Opens the log in `dir`, or begins one. `on_fault` is called when the log cannot be written;
+    /// Opens the log in `dir`, or creates one. `on_fault` is called when the log cannot be written;
     /// the process must then stop.
     pub fn open(dir: &Path, options: &Options, on_fault: OnFault) -> Result<Self, RecoveryError> {
         let io_error = |source| RecoveryError::Io { path: dir.to_owned(), source };
@@ -217,7 +217,8 @@ impl Wal {
             waiting: Waiting::default(),
         });
         let end = recovered.end;
-        let (direct, length) = (options.direct_io, options.segment_bytes_max);
+        let direct = options.direct_io;
+        let length = options.segment_bytes_max;
         let writer = writer::Writer::new(shared.clone(), dir.to_owned(), direct, length, end)
             .map_err(io_error)?;
         shared.waiting.allow();
@@ -226,17 +227,17 @@ impl Wal {
         Ok(Self { shared, dir: dir.to_owned(), thread: Some(thread) })
     }
 
-    /// What the log measures.
+    /// The metrics of the log.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }
 
-    /// Where the log begins and ends, after everything that was called so far.
+    /// The state after all calls so far, durable or not.
     pub fn state(&self) -> LogState {
         self.shared.inner.lock().state.clone()
     }
 
-    /// Bytes of the segments on disk.
+    /// Bytes of all files in the log's directory.
     pub fn bytes_on_disk(&self) -> io::Result<u64> {
         let mut bytes = 0;
         for entry in std::fs::read_dir(&self.dir)? {
@@ -245,7 +246,7 @@ impl Wal {
         Ok(bytes)
     }
 
-    /// Appends entries, whose indexes follow the last one's.
+    /// Appends entries. Their indexes must follow that of the last entry.
     pub fn append(&self, entries: impl IntoIterator<Item = Entry>, done: Done) {
         self.change(done, |inner| {
             for entry in entries {
@@ -266,8 +267,8 @@ impl Wal {
         });
     }
 
-    /// Saves the committed position with the next group that is written for another reason. It can
-    /// be lost; what was committed is found again by the raft protocol.
+    /// Queues the committed position, which is written together with the next call that waits for
+    /// the disk. A crash can lose it: the Raft protocol finds the committed position again.
     pub fn save_committed(&self, committed: LogPosition) {
         let mut inner = self.shared.inner.lock();
         inner.state.committed = Some(committed);
@@ -278,7 +279,7 @@ impl Wal {
         inner.queue(Record::Committed(committed));
     }
 
-    /// Removes the entries behind `last`; all of them for `None`.
+    /// Removes the entries after `last`; all entries for `None`.
     pub fn truncate_after(&self, last: Option<LogPosition>, done: Done) {
         self.change(done, |inner| {
             inner.state.last = last.or(inner.state.purged);
@@ -287,11 +288,11 @@ impl Wal {
         });
     }
 
-    /// Removes the entries up to and including `upto`, which may lie behind the last one.
+    /// Removes the entries up to and including `upto`, which may be after the last entry.
     pub fn purge(&self, upto: LogPosition, done: Done) {
         self.change(done, |inner| {
             inner.state.purged = Some(upto);
-            // By index alone: what lay before `upto` may have a higher term, and is gone.
+            // Compare the index only: an entry below `upto` may have a higher term, and is purged.
             if inner.state.last.is_none_or(|last| last.index <= upto.index) {
                 inner.state.last = Some(upto);
             }
@@ -300,8 +301,8 @@ impl Wal {
         });
     }
 
-    /// The last entry that need not be kept for the newest segments to take at least `bytes`;
-    /// `None` while all of them together take no more.
+    /// Index of the last entry before the newest segments that together take more than `bytes`. A
+    /// purge up to it leaves at least `bytes` of log. `None` if there is no such entry.
     pub fn last_beyond(&self, bytes: u64) -> io::Result<Option<u64>> {
         let inner = self.shared.inner.lock();
         let mut kept = 0;
@@ -319,8 +320,8 @@ impl Wal {
         self.change(done, |_| {});
     }
 
-    /// The entries from index `from` on and below `to`, as many as there are and not more than
-    /// `bytes_max` bytes of them, but at least one.
+    /// The existing entries in `from..to`. Ends once it has `bytes_max` bytes of payloads, but
+    /// returns at least one entry if there is one.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
@@ -328,7 +329,7 @@ impl Wal {
         while index < to && (bytes < bytes_max || entries.is_empty()) {
             let place = {
                 let inner = self.shared.inner.lock();
-                // What is on disk lags behind: it may still hold entries that were truncated.
+                // `written` lags behind: it may have entries that a queued truncation removes.
                 if inner.state.last.is_none_or(|last| index > last.index) {
                     break;
                 }
@@ -351,27 +352,28 @@ impl Wal {
         Ok(entries)
     }
 
-    /// The disk that the log lies on.
+    /// The file system of the log.
     pub fn disk(&self) -> io::Result<Disk> {
         Disk::of(&self.dir)
     }
 
-    /// Where it lies.
+    /// The directory of the log.
     pub fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether the log waits for room on its disk.
+    /// Whether the log waits for disk space.
     pub fn waits_for_room(&self) -> bool {
         self.shared.waiting.is_waited()
     }
 
-    /// Has the log fail where it waits for room, or will: the member is to end.
+    /// Makes the log fail instead of waiting for disk space, now and later. Call it when the member
+    /// stops.
     pub fn give_up_room(&self) {
         self.shared.waiting.end();
     }
 
-    /// How long the disk has been at the group it is writing; zero when it writes nothing.
+    /// Duration of the write in progress so far; zero without one.
     pub fn stalled_for(&self) -> Duration {
         let since = self.shared.inner.lock().writing_since;
         since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -388,13 +390,11 @@ impl Wal {
     }
 
     fn change(&self, done: Done, change: impl FnOnce(&mut Inner)) {
-        let done = match planted::has(Mistake::AcknowledgeBeforeWrite) {
-            true => {
-                done(Ok(()));
-                Box::new(drop)
-            }
-            false => done,
-        };
+        let mut done = done;
+        if planted::has(Mistake::AcknowledgeBeforeWrite) {
+            done(Ok(()));
+            done = Box::new(drop);
+        }
         let mut inner = self.shared.inner.lock();
         if let Some(failed) = &inner.failed {
             let error = io::Error::other(failed.clone());

@@ -1,4 +1,4 @@
-//! Where the entries of the log are: the newest in memory, all of them on disk.
+//! Where the log's entries are: their locations on disk, and the newest entries in memory.
 
 use std::collections::VecDeque;
 
@@ -34,10 +34,10 @@ impl<T> Run<T> {
         self.items.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
-    /// Adds the item behind the last; any index begins an empty run.
+    /// Adds an item after the last one. The first item of an empty run may have any index.
     ///
     /// # Panics
-    /// When an index would be left out.
+    /// If `index` does not follow the last index.
     pub(super) fn push(&mut self, index: u64, item: T) {
         match self.last() {
             None => self.first = index,
@@ -53,7 +53,7 @@ impl<T> Run<T> {
         Some(item)
     }
 
-    /// Removes the items behind `last`; all of them for `None`.
+    /// Removes the items after `last`; all items for `None`.
     pub(super) fn truncate_after(&mut self, last: Option<u64>) {
         let keep = last.map_or(0, |last| (last + 1).saturating_sub(self.first));
         self.items.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
@@ -68,7 +68,7 @@ impl<T> Run<T> {
     }
 }
 
-/// Where an entry lies on disk.
+/// Location of an entry on disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Location {
     /// Number of the segment.
@@ -81,8 +81,8 @@ pub(super) struct Location {
     pub(super) term: u64,
 }
 
-/// The newest entries, held in memory up to a number of bytes. Their payloads are shared with the
-/// layers of the store, so that most of them cost nothing extra.
+/// The newest entries in memory, up to a number of bytes. They share their payloads with the layers
+/// of the store, so most of them need no extra memory.
 #[derive(Debug)]
 pub(super) struct Tail {
     entries: Run<Entry>,
@@ -99,7 +99,7 @@ impl Tail {
         self.entries.get(index)
     }
 
-    /// Index of the first entry held.
+    /// Index of the first entry in memory.
     pub(super) fn first(&self) -> Option<u64> {
         self.entries.first()
     }
@@ -109,8 +109,8 @@ impl Tail {
         self.entries.push(entry.position.index, entry);
     }
 
-    /// Forgets the oldest entries above the limit, but only those up to `written`: the others are
-    /// nowhere else yet.
+    /// Drops the oldest entries while the limit is exceeded, but no entry after `written`, because
+    /// these are not on disk yet.
     pub(super) fn shrink(&mut self, written: Option<u64>) {
         while self.bytes > self.bytes_max
             && self.entries.first().is_some_and(|first| Some(first) <= written)
@@ -134,7 +134,7 @@ impl Tail {
     }
 }
 
-/// What an entry costs in memory, about.
+/// Approximate memory of an entry in bytes.
 fn weight(entry: &Entry) -> usize {
     entry.payload.len() + size_of::<Entry>()
 }

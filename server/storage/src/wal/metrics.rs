@@ -1,13 +1,13 @@
-//! What the log measures, under etcd's names.
+//! Metrics of the log, under etcd's names.
 
 use prometheus::{Gauge, Histogram, HistogramOpts, Registry, exponential_buckets};
 
 /// Durations and volumes of the log's writes.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Seconds until a group was durable.
+    /// Seconds until a group is durable.
     pub(super) fsync: Histogram,
-    /// Seconds that writing a group took, without the wait for what follows.
+    /// Seconds of a group's write, without the sync after it.
     pub(super) write: Histogram,
     /// Bytes written.
     pub(super) written_bytes: Gauge,

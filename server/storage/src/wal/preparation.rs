@@ -1,9 +1,9 @@
-//! The next segment in the making, beside the log that is being written.
+//! Preparing the next segment on a thread of its own, while the log is written.
 //!
-//! Nothing depends on it while the current segment has room: what fails is tried again. It leaves
-//! room on the disk, and makes the segment shorter for it. Some room is reserved for the log, for a
-//! segment that finds no other: a disk can be filled by others, too, and then the log must take the
-//! deletions, compactions and votes that end it.
+//! No write waits for the preparation while the current segment has room, so errors are retried. It
+//! leaves free space on the disk and makes the segment shorter if it must. A reserve file keeps
+//! space for one more segment: other programs can fill the disk, too, and the log must then still
+//! take the deletions, compactions and votes that end the shortage.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -18,23 +18,24 @@ use rustix::io::Errno;
 use super::segment::{self, BLOCK};
 use crate::space::{self, Disk};
 
-/// Room that is reserved: a segment in which the largest group of small records fits.
+/// Size of the reserve file: a segment of this size holds the largest group of small records.
 const RESERVE_BYTES: u64 = 8 << 20;
-/// The shortest segment that is made for lack of room, unless all are shorter.
+/// Lack of space does not make a segment shorter than this, unless the configured size is shorter.
 pub(super) const SHORTEST_BYTES: u64 = 1 << 20;
-/// A segment takes at most one part in so many of what is free.
+/// A segment takes at most one part in so many of the free space.
 const FREE_PART: u64 = 4;
-/// Pause between the chunks of zeros written in advance.
+/// Pause after each chunk of zeros.
 const CHUNK_PAUSE: Duration = Duration::from_millis(2);
-/// Pause before a preparation that failed is tried again.
+/// Pause before a failed preparation is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// The same when the log waits for it.
+/// Pause before a failed preparation is retried while the log waits for it.
 const HURRIED_PAUSE: Duration = Duration::from_millis(20);
-/// How long the log waits for what the system lacks for the moment.
+/// How long the log retries while the system is short of file descriptors or memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Tries again, for a while, what fails because the process or the system has too many files open
-/// or too little memory. Only what opens something is called so: a failed write or sync never is.
+/// Retries `open` for [`PATIENCE`] while it fails because the process or the system has too many
+/// open files or too little memory. Only for calls that open something: failed writes and syncs are
+/// never retried.
 pub(crate) fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let started = Instant::now();
     loop {
@@ -47,13 +48,13 @@ pub(crate) fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Resul
     }
 }
 
-/// Whether an error is of the moment.
+/// Whether an error is temporary.
 fn may_pass(error: &io::Error) -> bool {
     let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
     Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
 }
 
-/// What the log tells the thread that prepares.
+/// Orders of the log to the preparing thread.
 #[derive(Default)]
 struct Orders {
     hurry: AtomicBool,
@@ -70,32 +71,34 @@ impl Orders {
     }
 }
 
-/// A segment in the making.
+/// A segment that is being prepared.
 pub(super) struct Preparation {
     orders: Arc<Orders>,
     thread: JoinHandle<io::Result<u64>>,
 }
 
 impl Preparation {
-    /// Begins to prepare segment `number`, as long as it may be and the disk has room.
+    /// Starts to prepare segment `number`, with the largest of `lengths` that leaves enough space
+    /// on the disk.
     pub(super) fn start(dir: &Path, number: u64, lengths: RangeInclusive<u64>) -> io::Result<Self> {
         let orders = Arc::new(Orders::default());
-        let (dir, taken) = (dir.to_owned(), orders.clone());
+        let dir = dir.to_owned();
+        let taken = orders.clone();
         let thread = std::thread::Builder::new().name("wal-prepare".to_owned());
         let thread = thread.spawn(move || prepare(&dir, number, &lengths, &taken))?;
         Ok(Self { orders, thread })
     }
 
-    /// Waits until the segment is prepared, without further pauses; returns its length.
+    /// Waits until the segment is prepared, without further pauses, and returns its length.
     pub(super) fn finish(self) -> io::Result<u64> {
         self.orders.hurry.store(true, Ordering::Relaxed);
         self.end()
     }
 
-    /// Gives it up. The file stays, unfinished, until the next start or the next preparation.
+    /// Stops the preparation. Its file stays until the next start or the next preparation.
     pub(super) fn abandon(self) {
         self.orders.stop.store(true, Ordering::Relaxed);
-        // It failed or was not finished; nobody needs it.
+        // The log does not use the segment, so an error does not matter.
         self.end().ok();
     }
 
@@ -111,7 +114,8 @@ fn prepare(
     lengths: &RangeInclusive<u64>,
     orders: &Orders,
 ) -> io::Result<u64> {
-    let (mut hurried_since, mut is_told) = (None, false);
+    let mut hurried_since = None;
+    let mut is_told = false;
     loop {
         let prepared = fitting(dir, lengths).and_then(|length| {
             segment::prepare(dir, number, length, &mut || {
@@ -140,7 +144,7 @@ fn prepare(
             std::thread::sleep(HURRIED_PAUSE);
             continue;
         }
-        // A disk can be full for long.
+        // Report a full disk once, because it can stay full for long.
         if !std::mem::replace(&mut is_told, space::is_full(&error)) {
             let error = space::explain(error, dir, *lengths.start());
             let dir = dir.display();
@@ -150,31 +154,31 @@ fn prepare(
     }
 }
 
-/// The length of a segment that leaves room on the disk.
+/// The largest of `lengths` that leaves enough space on the disk.
 fn fitting(dir: &Path, lengths: &RangeInclusive<u64>) -> io::Result<u64> {
-    // Where a disk does not tell, it shows by itself what it has.
+    // If the file system does not report its free space, try the largest.
     let Ok(disk) = Disk::of(dir) else { return Ok(*lengths.end()) };
     let shortest = (*lengths.start()).max(SHORTEST_BYTES.min(*lengths.end()));
     let mut length = *lengths.end();
     while length > shortest && length > disk.free / FREE_PART {
         length = (length / 2).next_multiple_of(BLOCK as u64).max(shortest);
     }
-    match disk.free >= length + disk.margin() {
-        true => Ok(length),
-        false => Err(io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error())),
+    if disk.free >= length + disk.margin() {
+        Ok(length)
+    } else {
+        Err(io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error()))
     }
 }
 
-/// Sees to it that there is room for a segment when everything else of the disk is taken, unless it
-/// nearly is.
+/// Makes the reserve file if it is missing or too small, unless the disk is nearly full.
 pub(super) fn reserve(dir: &Path, longest: u64) {
     let bytes = RESERVE_BYTES.min(longest);
     let has_room = |disk: Disk| disk.free >= 2 * bytes + disk.margin();
     if segment::reserved(dir) >= bytes || !Disk::of(dir).is_ok_and(has_room) {
         return;
     }
-    // Where a file system cannot do it, the log goes on without.
+    // A file system that cannot reserve space has to do without a reserve.
     if let Err(error) = segment::reserve(dir, bytes) {
-        tracing::debug!(%error, "no room is reserved for the log");
+        tracing::debug!(%error, "cannot reserve disk space for the log");
     }
 }

@@ -1,6 +1,6 @@
-//! How the log lies on disk: groups of records.
+//! The format of the log on disk: groups of records.
 //!
-//! A group is what one write and one sync made durable together. Everything is little endian.
+//! A group has the records that one write and one sync made durable. All numbers are little endian.
 //!
 //! ```text
 //!   group    magic u32 | crc u32 | segment u64 | number u64 | length u32 | sectors u32
@@ -8,11 +8,12 @@
 //!   record   length u32 | crc u32 | kind u8 | flavour u8 | 0 u16 | term u64 | index u64 | payload
 //! ```
 //!
-//! The group's `crc` covers the header behind it and the bitmap; a record's covers the record
-//! behind it. A bit of the bitmap says that its sector holds something other than zeros. Segments
-//! are zero before they are written, and a disk writes a sector whole or not at all: so a group in
-//! which such a sector is zero was torn by a crash before it was synced, and nobody was told of it.
-//! A group that fails its checksums though all its sectors were written was damaged later.
+//! The `crc` of a group covers the rest of its header and the bitmap; the `crc` of a record covers
+//! the rest of the record. A set bit of the bitmap means that the group wrote a nonzero byte to the
+//! sector. Segments are zero before they are written, and a disk writes a sector whole or not at
+//! all. So if a sector with a set bit is zero, a crash tore the group before it was synced, and the
+//! group was never acknowledged. If all of these sectors are nonzero but a checksum fails, the
+//! group was damaged after it was written.
 
 use bytes::Bytes;
 use crc32c::crc32c;
@@ -24,43 +25,43 @@ pub(super) const MAGIC: u32 = 0x5057_4751;
 pub(super) const GROUP_HEADER_LEN: usize = 32;
 /// Bytes of a record without its payload.
 pub(super) const RECORD_HEADER_LEN: usize = 28;
-/// What a disk writes whole or not at all.
+/// Bytes that a disk writes whole or not at all.
 pub(super) const SECTOR: usize = 512;
 /// Groups begin at multiples of this.
 const GROUP_ALIGN: usize = 8;
 
-/// An entry of the raft log.
+/// An entry of the Raft log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it stands in the log.
+    /// Position in the log.
     pub position: LogPosition,
-    /// Which kind of entry it is; the log does not look at it.
+    /// Kind of the entry, opaque here.
     pub flavour: u8,
-    /// What it says.
+    /// Content of the entry, opaque here.
     pub payload: Bytes,
 }
 
-/// One step in the life of the log. The order of records is the order in which they happened.
+/// A change of the log. Records are in the order of the changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// First record of every segment: the format's version, and how long the file was made.
+    /// First record of every segment: the version of the format and the length of the file.
     Segment { version: u32, length: u64 },
     /// An entry was appended.
     Entry(Entry),
-    /// A vote was cast.
+    /// A vote was saved.
     Vote(Bytes),
-    /// Entries up to here are known to be committed.
+    /// Entries up to this position are committed.
     Committed(LogPosition),
-    /// Entries behind this position are gone; all of them for `None`.
+    /// Entries after this position were removed; all entries for `None`.
     TruncateAfter(Option<LogPosition>),
-    /// Entries up to here are gone.
+    /// Entries up to this position were removed.
     Purge(LogPosition),
-    /// Last record of every segment but the last one, which exists when this is written: a log
-    /// that ends with it has lost segments.
+    /// Last record of every segment except the newest. The next segment exists before this record
+    /// is written, so a log whose newest segment has it has lost segments.
     Continued,
 }
 
-/// Numbers of records on disk; never reused.
+/// Numbers of the kinds of records on disk. A number is never reused.
 mod kind {
     pub(super) const SEGMENT: u8 = 1;
     pub(super) const ENTRY: u8 = 2;
@@ -91,7 +92,7 @@ impl Record {
         }
     }
 
-    /// The bytes the record takes.
+    /// Length of the encoded record in bytes.
     pub(super) fn encoded_len(&self) -> usize {
         let payload = match self {
             Self::Segment { .. } => 12,
@@ -102,7 +103,8 @@ impl Record {
         RECORD_HEADER_LEN + payload
     }
 
-    /// Reads the record at the start of `bytes`; `None` when it is damaged or reaches beyond them.
+    /// Decodes the record at the start of `bytes` and returns it with its length. `None` if it is
+    /// damaged or cut off.
     pub(super) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let header = bytes.get(..RECORD_HEADER_LEN)?;
         let length = RECORD_HEADER_LEN.checked_add(u32_at(header, 0) as usize)?;
@@ -149,7 +151,7 @@ fn put_record(out: &mut Vec<u8>, kind: u8, flavour: u8, at: LogPosition, payload
 /// The header of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupHeader {
-    /// Number of the segment the group was written to.
+    /// Number of the group's segment.
     pub(super) segment: u64,
     /// Number of the group in the segment, from 0.
     pub(super) number: u64,
@@ -170,7 +172,7 @@ impl GroupHeader {
         group_len(self.length)
     }
 
-    /// Reads the header at the start of `bytes`; `None` when there is none or it is damaged.
+    /// Decodes the header at the start of `bytes`; `None` if there is none or it is damaged.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let fixed = bytes.get(..GROUP_HEADER_LEN)?;
         if u32_at(fixed, 0) != MAGIC {
@@ -190,8 +192,9 @@ impl GroupHeader {
         })
     }
 
-    /// Whether a sector that the group filled is zero in `image`, the segment's content: the group
-    /// was never written in full. `start` is where the group begins. An unset bit says nothing.
+    /// Whether a sector with a set bit is zero in `image`, the content of the segment: then the
+    /// group was never written in full. `start` is the offset of the group. A sector with an unset
+    /// bit proves nothing.
     pub(super) fn is_torn(&self, image: &[u8], start: usize) -> bool {
         let first = start / SECTOR;
         (0..self.bitmap.len() * 8).any(|bit| {
@@ -201,9 +204,9 @@ impl GroupHeader {
     }
 }
 
-/// Completes a group in place. `out` holds the segment's bytes from offset `origin`, a multiple of
-/// the sector size; the group begins at `start` in `out` with room for the header and a bitmap of
-/// [`bitmap_len`], followed by the records. Pads the group's end.
+/// Writes the header and bitmap of a group and pads its end. `out` has the bytes of the segment
+/// from a multiple of the sector size on. The group is at the end of `out`, from `start` on: space
+/// for the header and for a bitmap of `bitmap_len` bytes (see [`bitmap_len`]), then the records.
 pub(super) fn seal_group(
     out: &mut Vec<u8>,
     start: usize,
@@ -239,9 +242,10 @@ pub(super) fn group_len(records: usize) -> usize {
     (GROUP_HEADER_LEN + bitmap_len(records) + records).next_multiple_of(GROUP_ALIGN)
 }
 
-/// Bytes of the bitmap of a group that holds `records` bytes of records, wherever it begins.
+/// Bytes of the bitmap of a group that holds `records` bytes of records, at any offset.
 pub(super) fn bitmap_len(records: usize) -> usize {
-    // Two sectors more than the records fill, and the bitmap's own: it takes a 4096th of them.
+    // Bits for the sectors of the records, for two more because the group may begin and end inside
+    // a sector, and for the bitmap itself, which takes a 4096th of the records.
     let bytes = records + GROUP_HEADER_LEN + GROUP_ALIGN + records / 2048 + 64;
     (bytes / SECTOR + 2).div_ceil(8)
 }

@@ -1,9 +1,9 @@
 //! Reading the log at start.
 //!
-//! The last segment may end in a group that was being written when the power went: nobody was told
-//! of it, and it is cut off. Anything else that fails its checksum is damage to what was durable,
-//! and the member must not start on it. What tells the two apart is said in [`super::record`];
-//! besides, whatever was written behind a broken group proves that the broken one was synced.
+//! A crash can leave a torn group at the end of the last segment. It was never acknowledged, so it
+//! is cut off. Any other group that fails its checksum was durable and is damaged, and the member
+//! must not start. [`super::record`] explains how to tell the two apart; besides, any group behind
+//! an unreadable one proves that the unreadable one was synced.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -29,33 +29,33 @@ pub enum RecoveryError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Something durable was damaged.
+    /// A durable part of the log is damaged or missing.
     #[error("{path} is damaged at offset {offset}: {what}")]
     Damaged {
         /// The segment.
         path: PathBuf,
-        /// Where in it.
+        /// Offset in the segment.
         offset: usize,
-        /// What is wrong.
+        /// A description of the damage.
         what: String,
     },
 }
 
-/// What the log says once it was read.
+/// The content of the log.
 #[derive(Default)]
 pub(super) struct Recovered {
     pub(super) vote: Option<Bytes>,
     pub(super) committed: Option<LogPosition>,
     pub(super) purged: Option<LogPosition>,
     pub(super) entries: Run<Location>,
-    /// Segments present, with the last entry index ever written to each.
+    /// The segments, each with the highest entry index in it, including removed entries.
     pub(super) segments: Vec<(u64, Option<u64>)>,
-    /// Where the last segment goes on.
+    /// The end of the last segment, where writing continues.
     pub(super) end: Option<SegmentEnd>,
-    /// Whether the segment that was read last says that another follows.
+    /// Whether the segment that was read last has a [`Record::Continued`].
     is_continued: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Recovered {
 pub(super) struct SegmentEnd {
     pub(super) segment: u64,
     pub(super) groups: u64,
-    /// The content from the last block boundary to the end.
+    /// The content from the last block boundary to the end of the last group.
     pub(super) head: Vec<u8>,
     /// Offset of `head` in the segment.
     pub(super) origin: u64,
@@ -72,7 +72,7 @@ pub(super) struct SegmentEnd {
 }
 
 impl Recovered {
-    /// The position of the last entry, or of the last purged one.
+    /// The position of the last entry; without entries, the last purged position.
     pub(super) fn last(&self) -> Option<LogPosition> {
         let entry = self.entries.last().and_then(|index| {
             self.entries.get(index).map(|at| LogPosition { term: at.term, index })
@@ -89,10 +89,10 @@ impl Recovered {
     ) -> Option<String> {
         match record {
             Record::Segment { version, .. } if version != FORMAT => {
-                return Some(format!("format {version} is not known, only {FORMAT}"));
+                return Some(format!("format {version} is unknown; only {FORMAT} is supported"));
             }
             Record::Segment { length, .. } if length != image.len() as u64 => {
-                return Some(format!("it has {} of its {length} bytes", image.len()));
+                return Some(format!("the file has {} of its {length} bytes", image.len()));
             }
             Record::Segment { .. } => {}
             Record::Continued => self.is_continued = true,
@@ -110,7 +110,7 @@ impl Recovered {
                 if expected.is_some_and(|expected| expected != index) {
                     return Some(format!("entry {index} follows {:?}", self.entries.last()));
                 }
-                // Purged entries stand in a segment that is kept for what follows them.
+                // A segment can have purged entries, because it is kept for the entries after them.
                 if Some(index) > self.purged.map(|purged| purged.index) || self.purged.is_none() {
                     self.entries.push(index, Location { term: entry.position.term, ..at });
                 }
@@ -120,7 +120,7 @@ impl Recovered {
     }
 }
 
-/// Reads every segment in `dir` and cuts off what the last one did not finish.
+/// Reads every segment in `dir` and cuts off a torn group at the end of the last one.
 pub(super) fn recover(dir: &Path) -> Result<Recovered, RecoveryError> {
     let io_error = |source| RecoveryError::Io { path: dir.to_owned(), source };
     let numbers = segment::list(dir).map_err(io_error)?;
@@ -128,7 +128,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, RecoveryError> {
     for (position, number) in numbers.iter().enumerate() {
         let is_last = position + 1 == numbers.len();
         if position > 0 && numbers[position - 1] + 1 != *number {
-            let what = format!("segment {:x} is missing before it", number - 1);
+            let what = format!("segment {:x}, the one before it, is missing", number - 1);
             let path = segment::path_of(dir, *number);
             return Err(RecoveryError::Damaged { path, offset: 0, what });
         }
@@ -158,9 +158,9 @@ fn read_segment(
     let damaged = |offset: usize, what: String| {
         Err(RecoveryError::Damaged { path: path.clone(), offset, what })
     };
-    // A segment gets its name when all of it is on disk.
+    // A segment gets its name only after all of it is on disk.
     if image.is_empty() {
-        return damaged(0, "it is empty".to_owned());
+        return damaged(0, "the segment is empty".to_owned());
     }
     let mut at = 0;
     let mut groups = 0;
@@ -181,7 +181,7 @@ fn read_segment(
             }
             Group::Damaged(what) => return damaged(at, what),
             Group::Torn(Torn { end: Some(end) }) if !is_zero(&image[end.min(image.len())..]) => {
-                return damaged(at, format!("group {groups} is unreadable, and not the last one"));
+                return damaged(at, format!("group {groups} is unreadable and not the last one"));
             }
             Group::End | Group::Torn(_) => break,
         }
@@ -189,14 +189,14 @@ fn read_segment(
     if let Some(offset) = group_behind(&image, at, number, groups) {
         return damaged(
             at,
-            format!("group {groups} is unreadable, a later one begins at {offset}"),
+            format!("group {groups} is unreadable, but a later group begins at {offset}"),
         );
     }
     if !is_last && groups == 0 {
-        return damaged(at, "the segment has no content, and another follows".to_owned());
+        return damaged(at, "the segment has no content, but another one follows".to_owned());
     }
     if is_last && recovered.is_continued {
-        return damaged(at, format!("segment {:x} is missing after it", number + 1));
+        return damaged(at, format!("segment {:x}, the one after it, is missing", number + 1));
     }
     recovered.segments.push((number, last_index));
     if is_last {
@@ -213,7 +213,7 @@ fn read_segment(
     Ok(())
 }
 
-/// Where a record of so many bytes lies.
+/// The location of a record of `size` bytes; the caller sets the term.
 fn place(segment: u64, offset: usize, size: usize) -> Location {
     Location {
         segment,
@@ -223,15 +223,15 @@ fn place(segment: u64, offset: usize, size: usize) -> Location {
     }
 }
 
-/// What stands at some offset of a segment.
+/// The result of reading a group at some offset of a segment.
 enum Group {
-    /// A group with the offsets and sizes of its records.
+    /// A readable group, with the offset and size of each record.
     Whole { records: Vec<(usize, usize)>, length: usize },
-    /// Nothing was written from here on.
+    /// Zeros: no group begins here.
     End,
-    /// A group that was not finished.
+    /// A group that a crash left incomplete.
     Torn(Torn),
-    /// Something that was written and is not readable.
+    /// A group that was written completely, but is not readable.
     Damaged(String),
 }
 
@@ -270,8 +270,8 @@ fn next_group(image: &[u8], at: usize, segment: u64, number: u64) -> Group {
     Group::Whole { records, length: header.group_len() }
 }
 
-/// The offset of a group behind `at` that was written after group `number`: proof that what stands
-/// at `at` had been synced.
+/// The offset of a group at or after `at` with a higher number than `number`. It proves that group
+/// `number`, which should be at `at`, was synced.
 fn group_behind(image: &[u8], at: usize, segment: u64, number: u64) -> Option<usize> {
     (at.next_multiple_of(8)..image.len()).step_by(8).find(|offset| {
         let rest = &image[*offset..];
@@ -281,8 +281,8 @@ fn group_behind(image: &[u8], at: usize, segment: u64, number: u64) -> Option<us
     })
 }
 
-/// Zeroes everything from `at` on that is not zero, so that what is left of a torn group cannot be
-/// taken for content.
+/// Overwrites everything from `at` on with zeros, so that the remains of a torn group can never be
+/// taken for a group. Writes only blocks that are not zero yet.
 fn wipe(path: &Path, image: &[u8], at: usize) -> io::Result<()> {
     let mut start = at;
     let mut file = None;

@@ -1,4 +1,4 @@
-//! Segment files: made in advance, filled with zeros, written in whole blocks.
+//! Segment files: prepared in advance, filled with zeros, written in whole blocks.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,19 +11,19 @@ use rustix::fs::{FallocateFlags, OFlags};
 
 use crate::sync;
 
-/// Blocks are written whole, at multiples of their size: what direct IO asks for.
+/// Writes have whole blocks at multiples of this size, because direct IO requires it.
 pub(super) const BLOCK: usize = 4096;
-/// Ending of a segment's file name.
+/// Extension of a segment.
 const EXTENSION: &str = "wal";
-/// Ending of a file that becomes a segment.
+/// Extension of a file that is not a segment yet.
 const PREPARING: &str = "tmp";
-/// Name of the file that keeps room for a segment. With the ending of what is not finished: it
-/// takes no part in the log.
+/// Name of the reserve file. It has the extension of unfinished files because it is not part of
+/// the log.
 const RESERVE: &str = "reserve.tmp";
-/// Zeros are written this many bytes at a time.
+/// Bytes of zeros in one write.
 const ZERO_CHUNK: usize = 1 << 20;
 
-/// A buffer whose content begins at a multiple of [`BLOCK`] in memory.
+/// A buffer whose content is aligned to [`BLOCK`] in memory.
 pub(super) struct AlignedBuffer {
     memory: Vec<u8>,
     start: usize,
@@ -42,7 +42,7 @@ impl AlignedBuffer {
         &self.memory[self.start..self.start + length]
     }
 
-    /// Copies `content` to the start and zeros up to the next block; returns those whole blocks.
+    /// Copies `content` to the start, pads it with zeros to whole blocks and returns these.
     pub(super) fn fill(&mut self, content: &[u8]) -> &[u8] {
         let whole = content.len().next_multiple_of(BLOCK);
         if self.memory.len() < whole + BLOCK {
@@ -58,9 +58,9 @@ impl AlignedBuffer {
 /// How segments are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteMode {
-    /// Around the page cache, each write durable when it returns.
+    /// Bypasses the page cache. Each write is durable when it returns.
     Direct,
-    /// Through the page cache, then synced: where the file system refuses direct IO.
+    /// Writes through the page cache and then syncs, because the file system has no direct IO.
     Buffered,
 }
 
@@ -71,14 +71,15 @@ pub(super) struct SegmentFile {
 }
 
 impl SegmentFile {
-    /// Opens an existing segment. Direct IO is tried unless `mode` rules it out.
+    /// Opens an existing segment. Tries direct IO if `mode` is [`WriteMode::Direct`], and falls
+    /// back to buffered writes if the file system refuses it.
     pub(super) fn open(path: &Path, mode: WriteMode) -> io::Result<Self> {
         if mode == WriteMode::Direct {
-            let synced = match sync::is_off() || planted::has(Mistake::SkipSync) {
-                true => OFlags::empty(),
-                false => OFlags::DSYNC,
-            };
-            match open_direct(path, OFlags::DIRECT | synced) {
+            let mut flags = OFlags::DIRECT;
+            if !sync::is_off() && !planted::has(Mistake::SkipSync) {
+                flags |= OFlags::DSYNC;
+            }
+            match open_direct(path, flags) {
                 Ok(file) => return Ok(Self { file, mode }),
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
@@ -88,13 +89,15 @@ impl SegmentFile {
         Ok(Self { file, mode: WriteMode::Buffered })
     }
 
-    /// Writes whole blocks at `offset` and makes them durable. Returns what the write alone took.
+    /// Writes whole blocks at `offset` and makes them durable. Returns the duration of the write
+    /// without the sync.
     pub(super) fn write_durably(&self, blocks: &[u8], offset: u64) -> io::Result<Duration> {
         let started = Instant::now();
         self.file.write_all_at(blocks, offset)?;
         let took = started.elapsed();
         if self.mode == WriteMode::Buffered && !planted::has(Mistake::SkipSync) {
-            // Never tried again, whatever the reason: what the page cache then holds is unknown.
+            // `other` hides a full disk, so that a failed sync is never retried: the content of the
+            // page cache is then unknown.
             sync::data(&self.file).map_err(io::Error::other)?;
         }
         Ok(took)
@@ -136,8 +139,8 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Removes files that never became segments. What is reserved stays: on a full disk it could not be
-/// had again.
+/// Removes files that never became segments. Keeps the reserve file, because a full disk would have
+/// no space for a new one.
 pub(super) fn remove_unfinished(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -154,9 +157,9 @@ fn foreign(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Makes a file of zeros that [`adopt`] can turn into segment `number`. `pace` is called between
-/// chunks, so that filling a file need not disturb the writes of the log beside it; it can end the
-/// work by returning false. A file that cannot be filled is removed.
+/// Makes a file of zeros that [`adopt`] can turn into segment `number`. Calls `pace` after each
+/// chunk: it can pause, so that the zeros do not delay the log's own writes, and it ends the work
+/// by returning false. Removes the file after an error.
 pub(super) fn prepare(
     dir: &Path,
     number: u64,
@@ -164,7 +167,7 @@ pub(super) fn prepare(
     pace: &mut dyn FnMut() -> bool,
 ) -> io::Result<()> {
     let path = unfinished(dir, number);
-    // What an attempt that failed has left is not used: its pages may be lost without an error.
+    // Do not reuse the file of a failed attempt: its pages may be lost without another error.
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -206,13 +209,13 @@ pub(super) fn adopt(dir: &Path, number: u64) -> io::Result<()> {
     sync::dir(dir)
 }
 
-/// How much is reserved.
+/// Size of the reserve file; 0 if it is missing or has holes.
 pub(super) fn reserved(dir: &Path) -> u64 {
     let is_whole = |file: &std::fs::Metadata| file.blocks() * 512 >= file.len();
     std::fs::metadata(dir.join(RESERVE)).ok().filter(is_whole).map_or(0, |file| file.len())
 }
 
-/// Takes `bytes`, whole blocks, of the disk for a segment that finds no other room.
+/// Makes the reserve file. `bytes` must be a multiple of [`BLOCK`].
 pub(super) fn reserve(dir: &Path, bytes: u64) -> io::Result<()> {
     let path = dir.join(RESERVE);
     let mut create = OpenOptions::new();
@@ -221,7 +224,8 @@ pub(super) fn reserve(dir: &Path, bytes: u64) -> io::Result<()> {
     taken.map_err(io::Error::from).inspect_err(|_| drop(std::fs::remove_file(&path)))
 }
 
-/// Makes what is reserved a file that [`adopt`] can turn into segment `number`; returns its length.
+/// Turns the reserve file into one that [`adopt`] can turn into segment `number`; returns its
+/// length.
 pub(super) fn spend_reserve(dir: &Path, number: u64) -> io::Result<u64> {
     let path = unfinished(dir, number);
     std::fs::rename(dir.join(RESERVE), &path)?;

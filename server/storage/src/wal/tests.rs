@@ -1,4 +1,4 @@
-//! The log against a model, against torn writes and against flipped bits.
+//! Tests of the log with a model, with torn writes and with flipped bits.
 
 mod torn;
 
@@ -24,7 +24,7 @@ fn entry(term: u64, index: u64, size: usize) -> Entry {
     Entry { position: at(term, index), flavour: 2, payload: Bytes::from(vec![fill; size]) }
 }
 
-/// Calls and waits until it is durable.
+/// Makes a call and waits until it is durable.
 fn wait(call: impl FnOnce(Done)) {
     let (sender, receiver) = mpsc::channel();
     call(Box::new(move |result| sender.send(result).unwrap()));
@@ -68,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the log should hold.
+/// The expected content of the log.
 #[derive(Default)]
 struct Model {
     state: LogState,
@@ -113,7 +113,8 @@ impl Model {
                 }
             }
             Step::PurgeBeyond(by) => {
-                // As with a snapshot whose last entry has a lower term than what it replaces.
+                // As after a snapshot whose last entry has a lower term than the entries it
+                // replaces.
                 let term = self.term - u64::from(by % 2);
                 let upto = at(term, self.next_index() + u64::from(*by));
                 self.entries.clear();
@@ -169,12 +170,13 @@ proptest! {
     }
 }
 
-/// The content of the only segment.
+/// The content of the first segment.
 fn image(dir: &Path) -> Vec<u8> {
     std::fs::read(segment::path_of(dir, 1)).unwrap()
 }
 
-/// A log with a vote and two groups of entries, and its segment before and after a third group.
+/// Writes a log with a vote and two groups of entries, and then a third group of entries. Returns
+/// its segment before and after the third group.
 fn three_groups(dir: &Path, last: Vec<Entry>) -> (Vec<u8>, Vec<u8>) {
     let wal = open(dir).unwrap();
     wait(|done| wal.save_vote(Bytes::from_static(b"vote"), done));
@@ -189,7 +191,7 @@ fn three_groups(dir: &Path, last: Vec<Entry>) -> (Vec<u8>, Vec<u8>) {
 #[test]
 fn a_torn_group_is_cut_off_whichever_sectors_were_written() {
     let template = tempfile::tempdir().unwrap();
-    // The second entry is zeros for sectors on end: unwritten sectors among them are no proof.
+    // The second entry has whole sectors of zeros: that one of these is zero proves nothing.
     let zeros = Entry { payload: Bytes::from(vec![0; 1500]), ..entry(1, 4, 0) };
     let last = vec![entry(1, 3, 600), zeros, entry(1, 5, 300)];
     let (before, after) = three_groups(template.path(), last);
@@ -216,7 +218,7 @@ fn a_torn_group_is_cut_off_whichever_sectors_were_written() {
         let expected = if whole { 6 } else { 3 };
         assert_eq!(entries.len(), expected, "sectors {written:b}");
         assert_eq!(wal.state().vote.as_deref(), Some(&b"vote"[..]));
-        // What is left of the torn group must not show through later.
+        // The remains of the torn group must not reappear later.
         wait(|done| wal.append([entry(2, expected as u64, 5)], done));
         drop(wal);
         let wal = open(dir.path()).unwrap();
@@ -243,7 +245,7 @@ fn a_flipped_bit_is_never_read_as_truth() {
             Ok(wal) => assert_eq!(read_all(&wal), expected, "byte {position}"),
         }
     }
-    // Only padding says nothing.
+    // Only flips in padding may go unnoticed.
     assert!(used - refused < 64, "{} flips of {used} passed unseen", used - refused);
 }
 
@@ -290,7 +292,7 @@ fn a_foreign_file_is_refused() {
 }
 
 #[test]
-fn its_own_thread_can_be_the_last_to_let_go() {
+fn its_own_thread_can_drop_the_last_reference() {
     let dir = tempfile::tempdir().unwrap();
     let wal = Arc::new(open(dir.path()).unwrap());
     let held = wal.clone();
@@ -307,7 +309,7 @@ fn its_own_thread_can_be_the_last_to_let_go() {
     receiver.recv().unwrap();
 }
 
-/// What stands in the way of the next segment is gone before the current one is full.
+/// The obstacle to the next segment is removed before the current one is full.
 #[test]
 fn a_preparation_that_fails_is_tried_again() {
     let home = tempfile::tempdir().unwrap();
@@ -322,7 +324,7 @@ fn a_preparation_that_fails_is_tried_again() {
             index += 1;
         }
     };
-    // Beyond where the preparation begins, far from the end of the first segment, which is 64 KiB.
+    // The preparation begins, but the first segment, which has 64 KiB, is far from full.
     append_until(32 << 10);
     std::fs::remove_dir(&in_the_way).unwrap();
     append_until(200 << 10);

@@ -1,8 +1,8 @@
 //! The thread that writes the log.
 //!
-//! It takes what was queued while it wrote the previous group, writes it with one write, and tells
-//! everybody who waits. There is no timer: alone, a record is written at once; under load, groups
-//! grow with the number of writers.
+//! It takes all records that were queued while it wrote the previous group, writes them as one
+//! group with one write and one sync, and calls every waiting [`Done`]. There is no timer: a single
+//! record is written at once; under load, groups grow with the number of writers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,19 +20,19 @@ use super::segment::{self, AlignedBuffer, BLOCK, SegmentFile, WriteMode};
 use super::{Done, Inner, Item, Shared};
 use crate::space;
 
-/// A group is closed when its records reach this size, so that no sync waits for much more.
+/// Most bytes of records in a group, unless one record is larger. It bounds the time of a sync.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// The first segment's size; each one after it is twice as large up to the configured size, so that
-/// a small store stays small.
+/// Size of the first segment. Each later segment is twice as large, up to the configured size, so
+/// that a small store stays small.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
-/// The next segment is prepared once the current one is filled to one part in this many.
+/// The next segment is prepared once one part in so many of the current one is written.
 const PREPARE_AT_PART: u64 = 4;
-/// Room that is left in a segment for the record which says that another follows.
+/// Bytes left in a segment for [`Record::Continued`].
 const CONTINUED_ROOM: usize = BLOCK;
-/// Pause before the thread that prepares segments is started again when there was none to be had.
+/// Pause before the preparing thread is started again after the system refused a thread.
 const START_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the writing thread owns.
+/// The state of the writing thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     dir: PathBuf,
@@ -43,12 +43,12 @@ pub(super) struct Writer {
     length: u64,
     groups: u64,
     origin: u64,
-    /// Content of the segment from `origin` on that is already durable, then the group in the
-    /// making.
+    /// Content of the segment from `origin` on: durable bytes of the last block, then the group
+    /// that is being built.
     content: Vec<u8>,
     blocks: AlignedBuffer,
     preparation: Option<Preparation>,
-    /// When there was no thread to prepare the next segment.
+    /// When the preparing thread could not be started.
     not_started: Option<Instant>,
 }
 
@@ -84,11 +84,11 @@ impl Writer {
             writer.origin = end.origin;
             writer.content = end.head;
             if writer.groups == 0 {
-                // The process ended between making the segment and beginning it.
+                // The process ended after it made the segment and before it wrote the first group.
                 writer.begin()?;
             }
         } else {
-            // From the start, so that a log without segments is one that was lost.
+            // Make a segment even for an empty log: a log without segments was lost.
             writer.roll(0)?;
         }
         reserve(&writer.dir, writer.segment_bytes_max);
@@ -101,8 +101,8 @@ impl Writer {
     }
 
     /// Writes until the log is closed. An error ends the thread: a failed write or sync is never
-    /// tried again, because what the page cache then holds is unknown. A write for which the disk
-    /// has no room is no such failure: the log waits for room, and whoever needs it with it.
+    /// retried, because the content of the page cache is then unknown. A full disk is no such
+    /// error: the log waits for space, and so do all calls that wait for the log.
     pub(super) fn run(mut self) {
         while let Some(items) = self.next_items() {
             let started = Instant::now();
@@ -125,7 +125,7 @@ impl Writer {
         }
     }
 
-    /// Tells everybody that the log has failed, and then the process, which must stop.
+    /// Fails every waiting [`Done`], and then calls `on_fault`, because the process must stop.
     fn fail(&self, error: &io::Error) {
         let text = format!("cannot write the log in {}: {error}", self.dir.display());
         let waiting = {
@@ -138,14 +138,14 @@ impl Writer {
                 done(Err(io::Error::other(text.clone())));
             }
         }
-        // Nobody waits any more for room that there is not.
+        // A full disk is no fault when the member stops and gives up waiting for space.
         if !(space::is_full(error) && self.shared.waiting.is_over()) {
             (self.shared.on_fault)(text);
         }
     }
 
-    /// Waits for records that somebody wants on disk; `None` when the log is closed and all is
-    /// written.
+    /// Waits for records that must be written, and takes those of one group. `None` if the log is
+    /// closed and everything is written.
     fn next_items(&self) -> Option<VecDeque<Item>> {
         let mut inner = self.shared.inner.lock();
         inner.writing_since = None;
@@ -173,7 +173,7 @@ impl Writer {
         Some(items)
     }
 
-    /// Makes the records durable and returns who waits for them.
+    /// Makes the records durable and returns the callbacks that wait for them.
     fn write(&mut self, items: VecDeque<Item>) -> io::Result<Vec<Done>> {
         let mut records = Vec::with_capacity(items.len());
         let mut dones = Vec::new();
@@ -195,7 +195,7 @@ impl Writer {
         Ok(dones)
     }
 
-    /// Writes one group; returns where each record lies.
+    /// Writes one group; returns the offset and length of each record.
     fn write_group(&mut self, records: &[Record]) -> io::Result<Vec<(usize, usize)>> {
         let start = self.content.len();
         let sizes: usize = records.iter().map(Record::encoded_len).sum();
@@ -209,9 +209,10 @@ impl Writer {
         }
         seal_group(&mut self.content, start, bitmap, self.segment, self.groups);
         let file = self.file.as_ref().expect("a segment is open");
-        let (blocks, origin) = (self.blocks.fill(&self.content), self.origin);
-        // The same blocks again at the same place. A segment has its room already where a file
-        // system writes in place; others can lack it here.
+        let blocks = self.blocks.fill(&self.content);
+        let origin = self.origin;
+        // A retry writes the same blocks to the same offset. File systems that write in place have
+        // the segment's space already; others can run out of space here.
         let took =
             self.shared.waiting.until_there_is_room(&self.dir, blocks.len() as u64, || {
                 file.write_durably(blocks, origin)
@@ -227,7 +228,7 @@ impl Writer {
         Ok(placed)
     }
 
-    /// Makes what was written known to readers, and deletes segments that nobody needs any more.
+    /// Publishes the written records to readers, and deletes segments that are purged completely.
     fn publish(&self, records: Vec<Record>, placed: &[(usize, usize)]) -> io::Result<()> {
         let mut inner = self.shared.inner.lock();
         let mut purged = false;
@@ -265,7 +266,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes on in a new segment, whose first group says what readers of it must know from before.
+    /// Continues in a new segment. Its first group repeats the vote and the purged and committed
+    /// positions, so that older segments can be deleted.
     fn roll(&mut self, group: u64) -> io::Result<()> {
         let number = self.segment + 1;
         let room = group + 2 * BLOCK as u64 + 4096;
@@ -289,19 +291,20 @@ impl Writer {
         self.begin()
     }
 
-    /// Waits for the segment that is being prepared; its length, if it was made and has `room`.
+    /// Waits for the segment that is being prepared. Returns its length if it has at least `room`
+    /// bytes; `None` if it is too short, was not prepared, or found no disk space.
     fn prepared(&mut self, room: u64) -> io::Result<Option<u64>> {
         let Some(preparation) = self.preparation.take() else { return Ok(None) };
         match preparation.finish() {
             Ok(length) => Ok(Some(length).filter(|length| *length >= room)),
-            // Nothing of it is in use: there are other ways.
+            // The caller has other ways to make a segment.
             Err(error) if space::is_full(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes a segment while writes wait. On a full disk it takes what is reserved, and then
-    /// whatever is free; and if that is not enough, it waits.
+    /// Makes a segment while writes wait. If the disk is full, it uses the reserve file, then the
+    /// space within the margin, and then it waits for space.
     fn make_segment(&self, number: u64, room: u64) -> io::Result<u64> {
         let least = room.next_multiple_of(BLOCK as u64);
         let longest = self.next_length().max(least);
@@ -311,7 +314,7 @@ impl Writer {
                 made => return made,
             }
             if segment::reserved(&self.dir) >= least {
-                tracing::warn!(dir = %self.dir.display(), "the log takes the room reserved for it");
+                tracing::warn!(dir = %self.dir.display(), "the log uses its reserved disk space");
                 return segment::spend_reserve(&self.dir, number);
             }
             let length = least.max(SHORTEST_BYTES.min(self.segment_bytes_max));
@@ -320,7 +323,7 @@ impl Writer {
         })
     }
 
-    /// Writes the first group of the segment.
+    /// Writes the first group of a segment.
     fn begin(&mut self) -> io::Result<()> {
         let header = segment_header(&self.shared.inner.lock(), self.length);
         self.write_group(&header)?;
@@ -331,7 +334,7 @@ impl Writer {
         (self.length * 2).max(FIRST_SEGMENT_BYTES).min(self.segment_bytes_max)
     }
 
-    /// Starts to prepare the next segment in time.
+    /// Starts to prepare the next segment once enough of the current one is written.
     fn prepare_next(&mut self) {
         if self.preparation.is_some() || self.origin < self.length / PREPARE_AT_PART {
             return;
@@ -347,15 +350,15 @@ impl Writer {
                 self.not_started = None;
             }
             Err(error) => {
-                tracing::warn!(%error, "no thread to prepare the log's next segment yet");
+                tracing::warn!(%error, "cannot start the thread that prepares the next segment");
                 self.not_started = Some(Instant::now());
             }
         }
     }
 }
 
-/// The records that begin a segment. They say what was durable when it began, not what was queued
-/// since: that follows in its turn.
+/// The records that begin a segment. They have the durable state at its begin; queued changes
+/// follow in order.
 fn segment_header(inner: &Inner, length: u64) -> Vec<Record> {
     let mut records = vec![Record::Segment { version: FORMAT, length }];
     records.extend(inner.durable.vote.clone().map(Record::Vote));
@@ -364,7 +367,7 @@ fn segment_header(inner: &Inner, length: u64) -> Vec<Record> {
     records
 }
 
-/// The bytes a group of these records takes at most.
+/// Most bytes that a group of these records can take.
 fn group_size(records: &[Record]) -> usize {
     let sizes: usize = records.iter().map(Record::encoded_len).sum();
     GROUP_HEADER_LEN + bitmap_len(sizes) + sizes + 8

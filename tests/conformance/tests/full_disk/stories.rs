@@ -29,7 +29,7 @@ const LONG_KEY: usize = 1 << 20;
 /// How often a member is killed.
 const KILLS: usize = 6;
 /// What a member says when it waits for room.
-const WAITS: &str = "waiting for room on the disk";
+const WAITS: &str = "waiting for disk space";
 
 /// Members with a disk each.
 struct Members {

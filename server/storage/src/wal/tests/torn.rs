@@ -1,23 +1,23 @@
-//! The last group, wherever in a sector it begins, against torn writes and against damage.
+//! Torn writes and damage of the last group, at every alignment in a sector.
 
 use super::record::SECTOR;
 use super::*;
 
-/// Where groups can begin in a sector.
+/// Number of positions in a sector where a group can begin.
 const ALIGNMENTS: usize = SECTOR / 8;
 /// Lengths of segments.
 const SMALL: usize = 16 << 10;
 const LARGE: usize = 8 << 20;
 
-/// A segment whose last group begins `alignment` times 8 bytes into a sector, before and after that
-/// group was written. The group before it ends there.
+/// A segment before and after its last group was written. That group begins at `at`, where the
+/// group before it ends.
 struct Last {
     before: Vec<u8>,
     after: Vec<u8>,
     at: usize,
 }
 
-/// Writes a group behind what `content` holds.
+/// Appends a group to `content`.
 fn push_group(content: &mut Vec<u8>, number: u64, records: &[Record]) {
     let start = content.len();
     let bitmap = record::bitmap_len(records.iter().map(Record::encoded_len).sum());
@@ -26,7 +26,8 @@ fn push_group(content: &mut Vec<u8>, number: u64, records: &[Record]) {
     record::seal_group(content, start, bitmap, 1, number);
 }
 
-/// A segment of `length` bytes with three groups, the last of them with entry 2.
+/// A segment of `length` bytes with three groups. The last group has entry 2 and begins
+/// `alignment` times 8 bytes after the start of a sector.
 fn last_group(length: usize, alignment: usize, payload: Vec<u8>) -> Last {
     let first = Record::Segment { version: recovery::FORMAT, length: length as u64 };
     let mut after = Vec::new();
@@ -46,13 +47,13 @@ fn last_group(length: usize, alignment: usize, payload: Vec<u8>) -> Last {
 }
 
 impl Last {
-    /// Units of `size` bytes that the last group changed.
+    /// Numbers of the units of `size` bytes that the last group changed.
     fn changed(&self, size: usize) -> Vec<usize> {
         let units = self.before.chunks(size).zip(self.after.chunks(size)).enumerate();
         units.filter(|(_, (before, after))| before != after).map(|(unit, _)| unit).collect()
     }
 
-    /// The segment when only these units were written.
+    /// The segment as it is if only these units of the last group were written.
     fn with(&self, size: usize, written: impl IntoIterator<Item = usize>) -> Vec<u8> {
         let mut torn = self.before.clone();
         for unit in written {
@@ -63,9 +64,9 @@ impl Last {
     }
 }
 
-/// How many entries are found, once what was torn is cut off.
+/// Recovers a segment; returns how many entries are left after a torn group is cut off.
 fn entries_of(image: &[u8]) -> Result<u64, RecoveryError> {
-    // In memory where there is such a place: what is tested does not depend on the disk.
+    // Prefer a file system in memory, which is faster: the test does not depend on the disk.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let dir = tempfile::tempdir_in(folder).unwrap();
@@ -74,7 +75,7 @@ fn entries_of(image: &[u8]) -> Result<u64, RecoveryError> {
     let last = recovery::recover(dir.path())?.entries.last();
     let cut = std::fs::read(&path).unwrap();
     assert_eq!(recovery::recover(dir.path())?.entries.last(), last);
-    assert_eq!(std::fs::read(&path).unwrap(), cut, "nothing is left to be cut");
+    assert_eq!(std::fs::read(&path).unwrap(), cut, "a second recovery changes nothing");
     Ok(last.map_or(0, |last| last + 1))
 }
 
@@ -112,7 +113,7 @@ fn a_torn_group_with_a_long_header_is_cut_off() {
                 head.iter().position(|u| u == unit).is_some_and(|bit| lost & (1 << bit) != 0)
             };
             let what = format!("alignment {alignment}, filled with {fill}: {lost:b}");
-            // The rest of the group was written, or nothing of it.
+            // The rest of the group was written, or none of it.
             for units in [&changed, &head] {
                 let torn = last.with(SECTOR, units.iter().copied().filter(|unit| !is_lost(unit)));
                 let entries = entries_of(&torn).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -122,7 +123,7 @@ fn a_torn_group_with_a_long_header_is_cut_off() {
     }
 }
 
-/// What was synced is missed, wherever it lies.
+/// The loss of synced bytes is noticed at every alignment.
 #[test]
 fn damage_is_no_torn_group_wherever_it_begins() {
     for alignment in 0..ALIGNMENTS {
@@ -137,13 +138,13 @@ fn damage_is_no_torn_group_wherever_it_begins() {
         let mut bad = last.after.clone();
         bad[start..start + SECTOR].fill(0);
         if !record::is_zero(&bad[start..]) && alignment > 0 {
-            // It takes the end of the group before, too, which had been synced.
+            // The lost sector also has the end of the group before, which was synced.
             assert_damaged(&bad, &format!("a lost sector, alignment {alignment}"));
         }
     }
 }
 
-/// Zeros in a value make zeros in the bitmap: they do not prove that a sector was not written.
+/// Zeros in a value give zeros in the bitmap, which do not prove that a sector was not written.
 #[test]
 fn a_damaged_header_over_zeros_is_no_torn_group() {
     let last = last_group(LARGE, 62, vec![0; 5 << 20]);
