@@ -1,24 +1,24 @@
 //! The database under the state machine: flushed versions, indexed by key and by revision.
 //!
 //! ```text
-//!   latest   key       -> newest version      what reads and ranges want; one row for each key
+//!   latest   key       -> newest version      current reads and ranges; one row for each key
 //!   history  revision  -> version             watches, old revisions, hashes; append only
-//!   count    first key -> keys, rows          how many keys lie in each block of `latest`
+//!   count    first key -> keys, rows          number of keys in each block of `latest`
 //!   lease, lease_key, alarm, member, meta     the small state
 //! ```
 //!
-//! One thread, [`engine::Engine`]'s, is the only writer. It merges frozen layers in large sorted
-//! transactions: each holds the data together with the log position up to which it is complete, so
-//! that a crash leaves the database at the end of some flush, and the log replays the rest. It
-//! deletes compacted history in small ones between flushes. Readers hold a `snapshot::Snapshot`
-//! for one request.
+//! The thread of [`engine::Engine`] is the only writer. It merges each frozen layer in one large
+//! sorted transaction, together with the log position up to which the data is complete: a crash
+//! leaves the database at the end of some flush, and the member replays the rest from the log. The
+//! thread deletes compacted history in small transactions between flushes. A reader holds a
+//! `snapshot::Snapshot` for one request.
 //!
-//! A member that lags behind the log is sent the database itself: one commit of it, an
-//! [`image::Image`], in [`part::Part`]s, which the other side puts into a file beside its own
-//! ([`incoming::Incoming`]) and goes on in that.
+//! A member that lags behind the log gets a snapshot: one commit of the database, an
+//! [`image::Image`], in [`part::Part`]s. The receiver writes them to a new file beside its own
+//! ([`incoming::Incoming`]) and switches to that file.
 //!
-//! Every row carries a checksum, because redb verifies its pages only when it repairs a file: a row
-//! that fails it stops the member.
+//! Every row has a checksum, because redb verifies its pages only when it repairs a file. A row
+//! that fails its checksum stops the member.
 
 mod compact;
 mod count;
@@ -48,33 +48,33 @@ pub(crate) use file::exists;
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// The file system refuses.
+    /// The file system reported an error.
     #[error("cannot use {path}: {source}")]
     Io {
         /// The file or directory.
         path: std::path::PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// redb refuses.
-    #[error("the database {path} cannot be used: {reason}")]
+    /// redb reported an error.
+    #[error("cannot use the database {path}: {reason}")]
     Database {
         /// The file.
         path: std::path::PathBuf,
-        /// What redb says.
+        /// The error of redb.
         reason: String,
     },
-    /// The content makes no sense.
+    /// The database is damaged.
     #[error("the database {path} is damaged: {what}; restore the data directory from a backup")]
     Damaged {
         /// The file.
         path: std::path::PathBuf,
-        /// What is wrong.
+        /// A description of the damage.
         what: String,
     },
 }
 
-/// A failure of redb as a fault of the state machine.
+/// Converts an error of redb to a fault of the state machine.
 fn fault(error: impl std::fmt::Display) -> Fault {
     Fault::Storage(error.to_string())
 }

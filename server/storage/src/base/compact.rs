@@ -1,13 +1,12 @@
-//! Deleting compacted history, a little at a time.
+//! Deleting compacted history in small steps.
 //!
-//! The walk goes over the versions from the previously compacted revision to the new one. Each
-//! version it meets makes the one it superseded unreachable: that one is deleted. What remains is
-//! for each key the newest version at or below the compacted revision. A tombstone below that
-//! revision goes too, and with it the key's row in `latest` if nothing came after. Versions at
-//! exactly the compacted revision stay until the next compaction, because a watch may still start
-//! there.
+//! A deletion reads the versions from the previous compacted revision up to the new one, and
+//! deletes the version that each of them superseded. This leaves, for each key, the newest version
+//! at or below the compacted revision. A tombstone below that revision is deleted too, and with it
+//! the key's row in `latest`, unless the key has a newer version. Versions at exactly the compacted
+//! revision stay until the next compaction, because a watch may still start there.
 //!
-//! The cost is in what was written since the last compaction, not in what is kept.
+//! The cost depends on the versions written since the last compaction, not on the versions kept.
 
 use quorate_core::planted::{self, Mistake};
 use quorate_core::{Fault, Revision};
@@ -19,11 +18,11 @@ use super::meta::Meta;
 use super::row::{HistoryRow, LatestRow, history_bytes};
 use super::tables::{HISTORY, LATEST, RevisionKey};
 
-/// What the walk must know of a version.
+/// A version that a step has read.
 struct Seen {
     revision: Revision,
     previous: Revision,
-    /// The key, of tombstones alone.
+    /// The key, if the version is a tombstone.
     deleted_key: Option<Vec<u8>>,
 }
 
@@ -32,13 +31,13 @@ pub(super) fn is_due(meta: &Meta) -> bool {
     meta.compacted > meta.deleted
 }
 
-/// Whether the deletion of what is due has begun.
+/// Whether a deletion is running.
 pub(super) fn has_begun(meta: &Meta) -> bool {
     meta.deleting > meta.deleted
 }
 
-/// Looks at up to `rows` versions and deletes what they make unreachable; brings `meta` up to date.
-/// Returns how many rows it deleted.
+/// Runs a step of the deletion: reads up to `rows` versions, deletes unreachable ones and updates
+/// `meta`. Returns the number of versions deleted.
 pub(super) fn step(
     txn: &WriteTransaction,
     rows: usize,
@@ -46,13 +45,14 @@ pub(super) fn step(
     meta: &mut Meta,
 ) -> Result<u64, Fault> {
     if !has_begun(meta) {
-        // A walk keeps its end even if there is another compaction meanwhile: the next walk begins
+        // A deletion keeps its end even if another compaction follows: the next deletion begins
         // where this one ends.
         let beyond = if planted::has(Mistake::CompactTooMuch) { 100 } else { 0 };
         meta.deleting = meta.compacted + beyond;
         meta.delete_from = Revision::start_of(meta.deleted.max(0));
     }
-    let (compacted, from) = (meta.deleting, meta.delete_from);
+    let compacted = meta.deleting;
+    let from = meta.delete_from;
     let mut history = txn.open_table(HISTORY).map_err(fault)?;
     let mut latest = txn.open_table(LATEST).map_err(fault)?;
     let seen = look(&history, from, compacted, rows)?;

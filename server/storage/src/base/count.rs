@@ -1,9 +1,8 @@
-//! The counted block index: how many keys lie where, without looking at them.
+//! The block index, which counts the keys of a range without reading all of its rows.
 //!
-//! `latest` is divided into blocks of consecutive rows. For each block its first key, the number of
-//! keys that exist in it and the number of its rows are kept; rows count too because tombstones
-//! have to be stepped over. A count over a range adds up whole blocks and looks at the rows of the
-//! two at its ends only.
+//! `latest` is divided into blocks of consecutive rows. The index has for each block its first key,
+//! the number of keys that exist in it and the number of its rows, which include tombstones. The
+//! count over a range sums whole blocks and reads only rows of the blocks at its two ends.
 
 use std::collections::BTreeMap;
 
@@ -15,36 +14,37 @@ use super::fault;
 use super::row::LatestRow;
 use super::tables::{COUNT, LATEST};
 
-/// Rows above which a block is divided.
+/// A block with more rows is divided.
 const BLOCK_ROWS_MAX: u32 = 512;
-/// Rows of the blocks that a division makes.
+/// Rows of each block after a division, except the last.
 const BLOCK_ROWS_NEW: u32 = 320;
-/// Rows below which a block is joined with the one after it, if that leaves room.
+/// A block with fewer rows is joined with the next one, if both have at most [`BLOCK_ROWS_NEW`].
 const BLOCK_ROWS_MIN: u32 = 128;
 
 const _: () = assert!(BLOCK_ROWS_NEW < BLOCK_ROWS_MAX && BLOCK_ROWS_MIN * 2 < BLOCK_ROWS_NEW);
 
-/// Keys that exist and rows, in one block.
+/// Number of existing keys and of rows in one block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) keys: u32,
     pub(super) rows: u32,
 }
 
-/// The index as one snapshot has it.
+/// The index of one snapshot.
 #[derive(Debug)]
 pub(super) struct CountIndex {
     firsts: Vec<Bytes>,
-    /// Keys in all blocks before this one; one more than there are blocks.
+    /// Number of keys in all blocks before each block; the last element is the total.
     before: Vec<i64>,
 }
 
 impl CountIndex {
-    /// Reads the index out of its table.
+    /// Reads the index from its table.
     pub(super) fn load(
         table: &impl ReadableTable<&'static [u8], (u32, u32)>,
     ) -> Result<Self, Fault> {
-        let (mut firsts, mut before) = (Vec::new(), vec![0]);
+        let mut firsts = Vec::new();
+        let mut before = vec![0];
         let mut sum = 0;
         for row in table.iter().map_err(fault)? {
             let (first, counts) = row.map_err(fault)?;
@@ -55,7 +55,7 @@ impl CountIndex {
         Ok(Self { firsts, before })
     }
 
-    /// Counts the keys in `range`; `count_rows` counts those in a part of one block.
+    /// Counts the existing keys in `range`. Calls `count_rows` for ranges within one block.
     pub(super) fn count(
         &self,
         range: &KeyRange,
@@ -89,23 +89,23 @@ impl CountIndex {
         Ok(count)
     }
 
-    /// The block in which `key` lies or would lie.
+    /// The block that has `key` or would have it.
     fn block_of(&self, key: &[u8]) -> usize {
         self.firsts.partition_point(|first| first.as_ref() <= key).saturating_sub(1)
     }
 
-    /// First key of the block in which `key` lies or would lie.
+    /// First key of the block that has `key` or would have it.
     pub(super) fn first_of(&self, key: &[u8]) -> Bytes {
         self.firsts.get(self.block_of(key)).cloned().unwrap_or_default()
     }
 }
 
-/// By how much blocks change in one transaction, by first key.
+/// Changes in the keys and rows of blocks in one transaction, by the blocks' first keys.
 #[derive(Debug, Default)]
 pub(super) struct CountChanges(BTreeMap<Bytes, (i64, i64)>);
 
 impl CountChanges {
-    /// Notes that `key` came or went, as a key or as a row.
+    /// Adds changes in the number of keys and rows to the block of `key`.
     pub(super) fn note(&mut self, index: &CountIndex, key: &[u8], keys: i64, rows: i64) {
         if keys == 0 && rows == 0 {
             return;
@@ -115,8 +115,8 @@ impl CountChanges {
         change.1 += rows;
     }
 
-    /// Writes the changed blocks; divides those that grew too large and joins those that are nearly
-    /// empty.
+    /// Writes the changed blocks, divides blocks that are too large and joins blocks that are too
+    /// small.
     pub(super) fn write(self, txn: &WriteTransaction) -> Result<(), Fault> {
         if self.0.is_empty() {
             return Ok(());
@@ -132,7 +132,7 @@ impl CountChanges {
             match read(&table, first)? {
                 Some(block) if block.rows > BLOCK_ROWS_MAX => divide(&mut table, &latest, first)?,
                 Some(block) if block.rows < BLOCK_ROWS_MIN => join(&mut table, first, block)?,
-                // In between, or joined with the block before it just now.
+                // The size is right, or this loop has just joined the block with the one before.
                 Some(_) | None => {}
             }
         }
@@ -160,7 +160,7 @@ fn write(table: &mut CountTable<'_>, first: &[u8], block: Block) -> Result<(), F
     Ok(())
 }
 
-/// The first key of the block behind the one that begins at `first`.
+/// First key of the block after the one that begins at `first`.
 fn next_first(table: &CountTable<'_>, first: &[u8]) -> Result<Option<Bytes>, Fault> {
     let start = [first, &[0]].concat();
     let mut rows = table.range(start.as_slice()..).map_err(fault)?;
@@ -168,7 +168,7 @@ fn next_first(table: &CountTable<'_>, first: &[u8]) -> Result<Option<Bytes>, Fau
     Ok(next.map(|(key, _)| Bytes::copy_from_slice(key.value())))
 }
 
-/// Replaces a block by smaller ones, counting its rows.
+/// Replaces a block by smaller ones. Reads the rows of the block to count them.
 fn divide(
     table: &mut CountTable<'_>,
     latest: &impl ReadableTable<&'static [u8], &'static [u8]>,
@@ -185,7 +185,8 @@ fn divide(
         }
         if block.rows == BLOCK_ROWS_NEW {
             write(table, &at, block)?;
-            (at, block) = (Bytes::copy_from_slice(key), Block::default());
+            at = Bytes::copy_from_slice(key);
+            block = Block::default();
         }
         block.rows += 1;
         block.keys += u32::from(LatestRow::decode(key, row.value())?.header.version > 0);
@@ -193,7 +194,7 @@ fn divide(
     write(table, &at, block)
 }
 
-/// Joins a nearly empty block with the one behind it.
+/// Joins a block with the next one, unless the result would be too large.
 fn join(table: &mut CountTable<'_>, first: &[u8], block: Block) -> Result<(), Fault> {
     let Some(next) = next_first(table, first)? else { return Ok(()) };
     let behind = read(table, &next)?.unwrap_or_default();

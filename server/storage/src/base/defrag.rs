@@ -1,9 +1,9 @@
-//! Defragmentation: copying what is in use into a new file and going on in that.
+//! Defragmentation: copying the rows into a new file and switching to that file.
 //!
-//! The copy is made from a snapshot while flushes go on into the old file. Then what was flushed
-//! meanwhile is merged into the copy, again and again until little is left, and the thread that
-//! flushes does the last part and swaps the files. Compacted history is not deleted while a copy is
-//! being made: a version that the snapshot had would otherwise go without trace.
+//! The copy is made from a snapshot while flushes continue into the old file. Then versions flushed
+//! meanwhile are merged into the copy, repeatedly, until few are left. The writing thread merges
+//! the last ones and switches the files. Compacted history is not deleted while a copy is being
+//! made: the copy could have a version whose deletion it never sees.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -26,35 +26,35 @@ use crate::space::Disk;
 /// Rows copied in one transaction.
 const CHUNK_ROWS: usize = 32 << 10;
 
-/// What must be left beside a copy: for the log, and for what is flushed meanwhile.
+/// Free space to leave beside a copy, for the log and for flushes meanwhile.
 const ROOM_BYTES: u64 = 16 << 20;
 
-/// Fails when the disk of `directory` has no room for a copy of what `meta` describes: filling it
-/// would stop the log.
+/// Fails if the disk of `directory` has no space for a copy of the database that `meta` describes:
+/// a full disk would stop the log.
 pub(super) fn check_room(directory: &Path, meta: &Meta) -> Result<(), Fault> {
     let in_use = meta.latest_bytes + meta.history_bytes;
     let needed = in_use + in_use / 4 + ROOM_BYTES;
-    // Where a disk does not tell, it shows by itself what it has.
+    // If the file system does not report its free space, the copy itself finds out.
     let free = Disk::of(directory).map_or(u64::MAX, |disk| disk.free);
     if free >= needed {
         return Ok(());
     }
     Err(fault(format!(
-        "No space left on device: the copy in {} takes about {needed} bytes, {free} are free",
+        "No space left on device: the copy in {} needs about {needed} bytes, {free} are free",
         directory.display()
     )))
 }
 
-/// A copy in the making.
+/// A copy that is being made.
 pub(super) struct Copy {
     database: Arc<Database>,
-    /// Removed with the copy unless it is kept.
+    /// Removed when the copy is dropped, unless it is kept.
     file: NewFile,
-    /// What the copy contains.
+    /// The description of the copy.
     meta: Meta,
 }
 
-/// Fails when what is being copied is no longer in use.
+/// Fails if the file that is being copied is no longer in use.
 pub(super) type GoesOn<'a> = &'a dyn Fn() -> Result<(), Fault>;
 
 impl Copy {
@@ -79,12 +79,12 @@ impl Copy {
         Ok(Self { database, file, meta })
     }
 
-    /// The last main revision in the copy.
+    /// The main revision up to which the copy is complete.
     pub(super) fn revision(&self) -> i64 {
         self.meta.history_revision
     }
 
-    /// Merges the versions that `snapshot` has and the copy has not.
+    /// Merges the versions of `snapshot` that the copy does not have.
     pub(super) fn catch_up(&mut self, snapshot: &Snapshot) -> Result<(), Fault> {
         while self.revision() < snapshot.revision() {
             let chunk = versions_after(snapshot, self.revision())?;
@@ -97,7 +97,8 @@ impl Copy {
             append_history(&txn, chunk.iter(), &mut self.meta)?;
             let counts = current.counts();
             merge_latest(&txn, newest.values().copied(), counts, &mut self.meta)?;
-            // A flush can end in entries that wrote no version.
+            // There may be no version above the copy's revision: a new database is at revision 0,
+            // and the first flush of an empty store brings it to 1.
             let reached =
                 chunk.last().map_or_else(|| snapshot.revision(), |last| last.revision.main);
             self.meta.history_revision = reached;
@@ -108,8 +109,8 @@ impl Copy {
         Ok(())
     }
 
-    /// Merges the rest and makes the copy complete and durable. Nothing may be flushed after
-    /// `snapshot` was taken.
+    /// Makes the copy complete and durable. `snapshot` must have the last flush, and nothing may be
+    /// flushed meanwhile.
     pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<(Arc<Database>, NewFile), Fault> {
         self.catch_up(snapshot)?;
         let last = snapshot.meta();
@@ -132,7 +133,8 @@ impl Copy {
     }
 }
 
-/// Versions above main revision `after`, whole revisions of them, about a chunk.
+/// Versions above main revision `after`: about [`CHUNK_ROWS`], with all versions of the last
+/// revision.
 fn versions_after(snapshot: &Snapshot, after: i64) -> Result<Vec<Record>, Fault> {
     let mut versions: Vec<Record> = Vec::new();
     let mut cursor = snapshot.history(Revision::start_of(after + 1))?;
@@ -147,7 +149,7 @@ fn versions_after(snapshot: &Snapshot, after: i64) -> Result<Vec<Record>, Fault>
     Ok(versions)
 }
 
-/// Copies a table whose copy is empty, in chunks that need not be durable yet.
+/// Copies a table into an empty one, in transactions that are not durable yet.
 fn copy_table<K: Key + 'static, V: Value + 'static>(
     database: &Database,
     snapshot: &Snapshot,

@@ -1,4 +1,4 @@
-//! The database with the thread that writes it.
+//! The database and its writing thread.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -26,22 +26,22 @@ use super::{BaseError, fault};
 use crate::OnFault;
 use crate::space::Disk;
 
-/// Files up to this size are verified as a whole when they are opened: it takes less than a tenth
-/// of a second. Larger ones are trusted, and rows are verified as they are read.
+/// Files up to this size are verified completely when they are opened, which takes less than a
+/// tenth of a second. Rows of larger files are verified only as they are read.
 const VERIFY_BYTES_MAX: u64 = 64 << 20;
-/// A copy is close enough for the last step when it is behind by this many revisions or less.
+/// The writing thread finishes a copy that lags behind by at most this many revisions.
 const DEFRAG_LAG_MAX: i64 = 20_000;
 
-/// Called when a piece of work is done, or cannot be.
+/// Called once when a job is done or has failed.
 pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
 
-/// Called when an installed state is in use, with what a store must know of it, or cannot be.
+/// Called once when a received state is installed, with the state for the store, or has failed.
 pub type Installed = Box<dyn FnOnce(Result<Restored, String>) + Send>;
 
-/// How the database is kept.
+/// Options of the database.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Memory for pages, in bytes.
+    /// Size of redb's page cache in bytes.
     pub cache_bytes: usize,
 }
 
@@ -60,7 +60,7 @@ pub struct Sizes {
     pub in_use: u64,
 }
 
-/// A database that was opened and is not written yet.
+/// An open database without its writing thread.
 pub struct Opened {
     directory: Directory,
     number: u64,
@@ -73,13 +73,13 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the database in `path`; makes one for a member that `is_new`.
+    /// Opens the database in `path`; makes one if there is none and the member `is_new`.
     pub fn open(path: &Path, options: Options, is_new: bool) -> Result<Self, BaseError> {
         let metrics = Metrics::default();
         let directory = Directory::open(path, metrics.commit.clone())?;
         let current = directory.current()?;
         if current.is_none() && !is_new {
-            // Nothing may be touched: what lies here may be the database, if only its name is lost.
+            // Change nothing: a file here may be the database, if only `CURRENT` is lost.
             return Err(directory.without_current());
         }
         directory.remove_others(current).map_err(|e| directory.io_error(e))?;
@@ -109,7 +109,7 @@ impl Opened {
         self.base.clone()
     }
 
-    /// What a store must know beside the base.
+    /// The state that a store needs beside the base.
     pub fn restored(&self) -> &Restored {
         &self.restored
     }
@@ -121,26 +121,27 @@ fn create(database: &Database) -> Result<(), Fault> {
     txn.commit().map_err(fault)
 }
 
-/// Work for the thread.
+/// A job for the writing thread.
 pub(super) enum Job {
     Flush(Box<Frozen>, Done),
-    /// With the number of the file that was copied.
+    /// The last step of a copy, with the number of the file that was copied.
     FinishCopy(Copy, u64),
     Install(Box<Received>, Installed),
 }
 
-/// What the thread and its callers share.
+/// The state that the writing thread shares with callers.
 pub(super) struct Inner {
     pub(super) jobs: VecDeque<Job>,
     pub(super) closing: bool,
-    /// Kept up to date for those who wait for it.
+    /// The compacted revision up to which history is deleted.
     pub(super) deleted: i64,
+    /// Callbacks that wait for the deletion of history, with their compacted revisions.
     pub(super) waiting_for_deletion: Vec<(i64, Done)>,
-    /// Those who wait for the running defragmentation.
+    /// Start of the running defragmentation, and the callbacks that wait for its end.
     pub(super) defragmenting: Option<(Instant, Vec<Done>)>,
     pub(super) sizes: Sizes,
     pub(super) content: Content,
-    /// Whether there is something to flush, and no room for it.
+    /// Whether a flush waits because the disk has no space for it.
     pub(super) is_short: bool,
     pub(super) base: Arc<Snapshot>,
     pub(super) number: u64,
@@ -172,15 +173,16 @@ impl EngineShared {
     }
 }
 
-/// The database. Dropping it does the work that is queued and stops the thread.
+/// The database. Dropping it finishes the queued jobs, except flushes for which the disk has no
+/// space, and stops the writing thread.
 pub struct Engine {
     shared: Arc<EngineShared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Engine {
-    /// Starts to write `opened`. What is flushed is installed in `store`. `on_fault` is called when
-    /// the database cannot be written; the process must then stop.
+    /// Starts the writing thread of `opened`, which installs each new base in `store`. `on_fault`
+    /// is called when the database cannot be written; the process must then stop.
     pub fn start(opened: Opened, store: Arc<Shared>, on_fault: OnFault) -> std::io::Result<Self> {
         let meta = opened.base.meta().clone();
         let shared = Arc::new(EngineShared {
@@ -204,7 +206,7 @@ impl Engine {
             on_fault,
             metrics: opened.metrics,
         });
-        // From here on the member serves, and a full disk need not end it.
+        // The member serves from now on, so a full disk must not end it.
         shared.directory.waiting.allow();
         opened.patience.begin();
         let worker = Worker::new(shared.clone(), opened.database, opened.number, meta)?;
@@ -213,7 +215,7 @@ impl Engine {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// What the database measures.
+    /// The metrics of the database.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }
@@ -223,43 +225,45 @@ impl Engine {
         self.shared.inner.lock().sizes
     }
 
-    /// What room the database has on its disk, and wants for this much in the layers.
+    /// The size of the database's disk, and the free space wanted to flush `layers`.
     pub fn room(&self, layers: LayerSize) -> std::io::Result<Room> {
         let disk = Disk::of(self.shared.directory.path())?;
         let inner = self.shared.inner.lock();
         Ok(room::wanted(disk, &inner.content, layers))
     }
 
-    /// Where it lies.
+    /// The directory of the database.
     pub fn path(&self) -> &Path {
         self.shared.directory.path()
     }
 
-    /// Whether a flush waits for room, or would in vain.
+    /// Whether a flush waits for disk space, or may not wait because the member stops.
     pub fn waits_for_room(&self) -> bool {
         let waiting = &self.shared.directory.waiting;
         waiting.is_waited() || waiting.is_over() || self.shared.inner.lock().is_short
     }
 
-    /// Has the database fail where it waits for room, or will: the member is to end.
+    /// Makes the database fail instead of waiting for disk space, now and later. Call it when the
+    /// member stops.
     pub fn give_up_room(&self) {
         self.shared.directory.waiting.end();
         self.shared.wake.notify_one();
     }
 
-    /// The way to flush for those who must not keep the database open.
+    /// A handle that queues flushes without keeping the database open.
     pub fn queue(&self) -> Queue {
         Queue(self.shared.clone())
     }
 
-    /// The database at its last commit, for another member.
+    /// An image of the last commit, to be sent to another member.
     pub fn image(&self) -> Image {
         self.shared.image()
     }
 
-    /// Begins to receive another member's state, or goes on where an earlier stream of it ended.
-    /// `id` is the name of the sender's [`Image`]. One state is received at a time, by one stream:
-    /// a half that has another name is dropped, and an earlier [`Incoming`] refuses what comes.
+    /// Starts to receive another member's state, or continues where an earlier stream ended. `id`
+    /// is [`Image::id`] of the sender's image. Only one state is received at a time, by one stream:
+    /// this call drops a partly received state with another id, and an earlier [`Incoming`] then
+    /// refuses every call.
     pub fn receive(&self, id: &str) -> Result<Incoming, ReceiveError> {
         let shared = &self.shared;
         Receiving::open(&shared.receiving, id, || {
@@ -267,29 +271,28 @@ impl Engine {
         })
     }
 
-    /// Drops a state that was received in part, of which nothing has come for `age`, and gives its
-    /// space back.
+    /// Drops a partly received state and frees its space, if no part has arrived for `age`.
     pub fn stop_receiving(&self, age: Duration) {
         self.shared.receiving.lock().drop_old(age);
     }
 
-    /// Puts a received state, later than this one, in the place of the database and of everything
-    /// in the store, before any work that is queued. When `done` is called the state is durable,
-    /// readers see it, and the store is to take it over. Until then nothing may be applied. Layers
-    /// of the old state are not flushed any more, and a running defragmentation fails.
+    /// Replaces the database and the whole store with a received later state, before all queued
+    /// jobs. When `done` is called, the state is durable and readers see it, and the caller must
+    /// call `Store::take_over`. Nothing may be applied before that. Layers of the old state are no
+    /// longer flushed, and a running defragmentation fails.
     pub fn install(&self, received: Received, done: Installed) {
         let job = Job::Install(Box::new(received), done);
         self.shared.inner.lock().jobs.push_front(job);
         self.shared.wake.notify_one();
     }
 
-    /// Lets a test look at the directory while the file in use is changed.
+    /// Calls `look` with the directory at each step of changing the file in use.
     #[cfg(test)]
     pub(super) fn watch_switch(&self, look: super::tests::Look) {
         self.shared.directory.probe.look_with(look);
     }
 
-    /// Calls `done` when the history that a compaction at `revision` gave up is deleted. The
+    /// Calls `done` when the history that a compaction at `revision` removes is deleted. The
     /// compaction must have been flushed.
     pub fn when_deleted(&self, revision: i64, done: Done) {
         let mut inner = self.shared.inner.lock();
@@ -301,20 +304,21 @@ impl Engine {
         inner.waiting_for_deletion.push((revision, done));
     }
 
-    /// Rewrites the database into a new file without the space that is free in it. Calls `done`
-    /// at the end; reads and writes go on meanwhile.
+    /// Copies the database into a new file without free space, and calls `done` at the end. Reads
+    /// and writes continue meanwhile.
     pub fn defragment(&self, done: Done) {
         defragment(&self.shared, Some(done));
     }
 }
 
-/// What is to be flushed. It does not keep the database open: what is added after its end is lost,
-/// as the log has it.
+/// A handle that queues flushes. It does not keep the database open: a layer that is queued after
+/// the [`Engine`] was dropped is not flushed, but the log has its versions.
 pub struct Queue(Arc<EngineShared>);
 
 impl Queue {
-    /// Merges a frozen layer into the database. Everything in it must be durable in the log. `done`
-    /// is dropped, and nothing merged, when a state that was installed has taken the layer's place.
+    /// Queues the merge of a frozen layer into the database. All of its versions must be durable in
+    /// the log. If an installed state has replaced the layer meanwhile, it is not merged and `done`
+    /// is dropped.
     pub fn flush(&self, frozen: Frozen, done: Done) {
         self.0.inner.lock().jobs.push_back(Job::Flush(Box::new(frozen), done));
         self.0.wake.notify_one();
@@ -330,7 +334,7 @@ impl Drop for Engine {
     }
 }
 
-/// Begins a defragmentation, unless there is one, and calls `done` at its end.
+/// Starts a defragmentation, unless one is running, and calls `done` at its end.
 pub(super) fn defragment(shared: &Arc<EngineShared>, done: Option<Done>) {
     let mut inner = shared.inner.lock();
     if let Some((_, waiting)) = &mut inner.defragmenting {
@@ -339,7 +343,8 @@ pub(super) fn defragment(shared: &Arc<EngineShared>, done: Option<Done>) {
     }
     inner.defragmenting = Some((Instant::now(), done.into_iter().collect()));
     shared.metrics.defragmenting.set(1);
-    let (base, number) = (inner.base.clone(), inner.number);
+    let base = inner.base.clone();
+    let number = inner.number;
     drop(inner);
     let taken = shared.clone();
     let spawned = std::thread::Builder::new().name("defragment".to_owned()).spawn(move || {
@@ -352,8 +357,8 @@ pub(super) fn defragment(shared: &Arc<EngineShared>, done: Option<Done>) {
     }
 }
 
-/// Copies file `number`, of which `base` is a commit, up to the last step, and hands the copy to
-/// the thread that flushes.
+/// Copies file `number`, of which `base` is a commit, and hands the copy to the writing thread for
+/// the last step.
 fn copy(shared: &EngineShared, base: Arc<Snapshot>, number: u64) -> Result<(), Fault> {
     let last = || {
         let inner = shared.inner.lock();
@@ -383,7 +388,7 @@ pub(super) fn superseded() -> Fault {
     fault("another state was installed meanwhile")
 }
 
-/// Tells those who wait. A defragmentation that failed leaves the old file in use.
+/// Calls the callbacks of the defragmentation. If it failed, the old file stays in use.
 pub(super) fn end_defragmentation(shared: &EngineShared, result: Result<(), String>) {
     let mut inner = shared.inner.lock();
     let ended = inner.defragmenting.take();
@@ -394,7 +399,7 @@ pub(super) fn end_defragmentation(shared: &EngineShared, result: Result<(), Stri
         shared.metrics.defrag.observe(started.elapsed().as_secs_f64());
     }
     if let Err(error) = &result {
-        tracing::error!(error, "the defragmentation failed; the database is as it was");
+        tracing::error!(error, "the defragmentation failed; the database is unchanged");
     }
     shared.wake.notify_one();
     for done in waiting {

@@ -1,4 +1,4 @@
-//! The database's files, and which of them is in use.
+//! The files of the database, and which of them is in use.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -18,22 +18,22 @@ use crate::sync;
 
 const CURRENT: &str = "CURRENT";
 const EXTENSION: &str = "redb";
-/// The number of the file that a new directory begins with.
+/// Number of the first file in a new directory.
 pub(super) const FIRST: u64 = 1;
 
-/// Bytes written before they are synced early. A flush writes tens of megabytes; synced at the end
-/// in one go, they would hold up the log's own small writes in the disk's queue.
+/// Unsynced bytes at which a write syncs the file. A flush writes tens of megabytes: one sync of
+/// all of them would delay the log's small writes in the disk's queue.
 const PACE_BYTES: u64 = 512 << 10;
-/// The same for a state that is received. A member that lags so far behind has few writes to hold
-/// up, and is back in half the time.
+/// The same while the member receives a snapshot. A member that lags so far behind has few writes
+/// to delay, and receives the snapshot in half the time.
 const RECEIVING_PACE_BYTES: u64 = 2 << 20;
-/// Whether a database was begun in `dir`.
+
+/// Whether `dir` has a database.
 pub(crate) fn exists(dir: &Path) -> bool {
     dir.join(CURRENT).exists()
 }
 
-/// Opens the database in the file, or makes one; looks at every page of it first if it is to be
-/// `verified`.
+/// Opens the database in a file, or makes one. If `verified`, first checks every page.
 pub(super) fn open_database(
     path: &Path,
     cache_bytes: usize,
@@ -61,7 +61,8 @@ fn open_paced(
     }
 }
 
-/// A database that is not in use yet. Its file is removed with it unless it is kept.
+/// A new database file that is not in use. Dropping it removes the file, unless
+/// [`NewFile::keep`] was called.
 #[derive(Debug)]
 pub(super) struct NewFile {
     path: PathBuf,
@@ -72,19 +73,19 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    /// Opens the database in the file, which is empty at first.
+    /// Opens the database in the file, or makes an empty one.
     pub(super) fn open(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
         let kind = (self.syncs.clone(), self.patience.clone());
         open_paced(&self.path, cache_bytes, false, PACE_BYTES, kind).map_err(fault)
     }
 
-    /// The same for a database that is filled from the network.
+    /// Like [`NewFile::open`], for a database that receives a snapshot.
     pub(super) fn open_to_receive(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
         let kind = (self.syncs.clone(), self.patience.clone());
         open_paced(&self.path, cache_bytes, false, RECEIVING_PACE_BYTES, kind).map_err(fault)
     }
 
-    /// The disk that it lies on.
+    /// The file system of the file.
     pub(super) fn disk(&self) -> io::Result<Disk> {
         Disk::of(&self.path)
     }
@@ -94,7 +95,7 @@ impl NewFile {
         self.number
     }
 
-    /// Keeps the file, which is in use from now on; returns its number.
+    /// Keeps the file because it is in use from now on; returns its number.
     pub(super) fn keep(mut self) -> u64 {
         self.is_kept = true;
         self.patience.begin();
@@ -117,16 +118,16 @@ impl Drop for NewFile {
     }
 }
 
-/// The directory of the database. `CURRENT` names the file in use; defragmentation, and a state
-/// that another member sends, make another one and change the name.
+/// The directory of the database. `CURRENT` names the file in use. A defragmentation and an
+/// installed snapshot each make a new file and change `CURRENT`.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
     /// The number of the next new file.
     next: AtomicU64,
-    /// How long the disk takes for each sync of any of them.
+    /// Seconds of each sync of a file in the directory.
     syncs: Histogram,
-    /// Where writes to the file in use wait for room.
+    /// Lets writes to the file in use wait for disk space.
     pub(super) waiting: Arc<Waiting>,
     #[cfg(test)]
     pub(super) probe: super::tests::Probe,
@@ -149,14 +150,15 @@ impl Directory {
         Ok(directory)
     }
 
-    /// A file for another database.
+    /// A new file with an unused number.
     pub(super) fn new_file(&self) -> NewFile {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (syncs, patience) = (self.syncs.clone(), Patience::new(self.waiting.clone()));
+        let patience = Patience::new(self.waiting.clone());
+        let syncs = self.syncs.clone();
         NewFile { path: self.file(number), number, is_kept: false, syncs, patience }
     }
 
-    /// Where it lies.
+    /// Path of the directory.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -184,14 +186,14 @@ impl Directory {
         }
     }
 
-    /// What is wrong when nothing says which file is in use.
+    /// The error for a directory without `CURRENT`.
     pub(super) fn without_current(&self) -> BaseError {
         BaseError::Damaged { path: self.path.join(CURRENT), what: "it is missing".to_owned() }
     }
 
-    /// Makes file `number`, whose content is durable, the one in use, durably.
+    /// Durably makes file `number` the one in use. The content of the file must be durable.
     pub(super) fn set_current(&self, number: u64) -> io::Result<()> {
-        // The file must be found whenever its name is.
+        // The file's directory entry must be durable before `CURRENT` names the file.
         sync::dir(&self.path)?;
         let temporary = self.path.join(format!("{CURRENT}.tmp"));
         let mut options = OpenOptions::new();
@@ -207,12 +209,12 @@ impl Directory {
         sync::dir(&self.path)
     }
 
-    /// Removes the database `number`, which is no longer in use. Those who still read it can go on.
+    /// Removes file `number`, which is no longer in use. Readers that have it open can continue.
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
         std::fs::remove_file(self.file(number))
     }
 
-    /// Removes databases that are not in use: what was being made when the process ended.
+    /// Removes databases that are not in use, left by a process that ended while it made them.
     pub(super) fn remove_others(&self, current: Option<u64>) -> io::Result<()> {
         let keep = current.map(|number| self.file(number));
         for entry in std::fs::read_dir(&self.path)? {
@@ -225,7 +227,7 @@ impl Directory {
         Ok(())
     }
 
-    /// The space that file `number` takes on disk: it can have holes.
+    /// The space that file `number` takes on disk, in bytes. The file can have holes.
     pub(super) fn allocated_bytes(&self, number: u64) -> io::Result<u64> {
         Ok(std::fs::metadata(self.file(number))?.blocks() * 512)
     }

@@ -1,4 +1,4 @@
-//! The database at one commit, to be sent to another member.
+//! The database at one commit, to send to another member as a snapshot.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
@@ -16,20 +16,20 @@ use super::row::{HistoryRow, LatestRow};
 use super::snapshot::Snapshot;
 use super::tables::{self, SENT_TABLES, Visitor, fits};
 
-/// Where a part that was made ends.
+/// The end of a part that was made.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    /// The part's own checksum, which covers all before it too.
+    /// Checksum of the part, which also covers all parts before it.
     checksum: u32,
-    /// Of the place of its last row.
+    /// Checksum of the position after the part.
     position: u32,
     is_last: bool,
 }
 
-/// What was made of a commit so far: with it a receiver that has some of the parts can be sent the
-/// rest. A few bytes for each megabyte of the database.
+/// The ends of all parts that were made of a commit, so that the sender can continue after any of
+/// them. A few bytes for each megabyte of the database.
 pub(super) struct Sent {
-    /// Names the commit, for as long as the process runs.
+    /// Identifies the commit while the process runs.
     id: u64,
     marks: Mutex<Vec<Mark>>,
 }
@@ -40,11 +40,11 @@ impl Default for Sent {
     }
 }
 
-/// The state at one commit of the database, for another member. Cloning shares it.
+/// The state at one commit of the database, for another member. A clone shares it.
 ///
-/// Taking it costs nothing, and nothing that is written later changes it. But as long as it is kept
-/// the pages of its commit are not used again: the file grows by what is written meanwhile, the
-/// more so by what compactions give up. Reading it also puts other pages out of the cache.
+/// Taking an image costs nothing, and later writes do not change it. But while an image exists, the
+/// database cannot reuse the pages of its commit: the file grows by all pages that flushes and
+/// compactions write meanwhile. Reading an image also evicts other pages from the cache.
 #[derive(Clone)]
 pub struct Image(Arc<Snapshot>);
 
@@ -53,31 +53,31 @@ impl Image {
         Self(snapshot)
     }
 
-    /// A name under which a receiver finds again what it has of this image: no other commit and no
-    /// other member has it.
+    /// A random id of the commit, by which a receiver recognizes the parts that it has. Images of
+    /// the same commit have the same id.
     pub fn id(&self) -> String {
         format!("{:016x}", self.0.sent().id)
     }
 
-    /// The last log entry contained; `None` in a database that never held any.
+    /// The last log entry in the image; `None` if it has none.
     pub fn applied(&self) -> Option<LogPosition> {
         self.0.meta().applied
     }
 
-    /// The raft membership at that entry, as the state machine gave it.
+    /// The Raft membership at that entry, opaque here.
     pub fn membership(&self) -> &Bytes {
         &self.0.meta().membership
     }
 
-    /// The parts behind `after`, which is what a receiver says of its half of this very image; all
-    /// of them for the default, none when it has the last. Costs no walk over what comes before.
+    /// The parts after `after`, the position of a receiver of this image. The default position
+    /// gives all parts, the position after the last part gives none. Does not read earlier parts.
     ///
-    /// `None` for a position that no part of this image ends at: the receiver must drop its half.
+    /// `None` if no part of this image ends at `after`: the receiver must start again.
     pub fn parts(&self, after: Position) -> Option<Parts> {
         self.parts_of(after, PART_BYTES)
     }
 
-    /// Parts that end after so many bytes.
+    /// Like [`Image::parts`], with parts of about `bytes` bytes.
     pub(super) fn parts_of(&self, after: Position, bytes: usize) -> Option<Parts> {
         let mark = match after.parts.checked_sub(1) {
             None if after == Position::default() => None,
@@ -104,9 +104,9 @@ impl std::fmt::Debug for Image {
     }
 }
 
-/// Reads an image part by part. The same position always gives the same parts. Each is read from
-/// disk when it is asked for, which blocks, and ends with the row that makes it [`PART_BYTES`] long
-/// or longer. After a fault there is nothing more.
+/// Reads an image part by part. The same position always gives the same parts. Each call of `next`
+/// reads a part from disk, which blocks. A part ends with the row that makes it [`PART_BYTES`] long
+/// or longer. The iterator ends after a fault.
 pub struct Parts {
     snapshot: Arc<Snapshot>,
     bytes: usize,
@@ -145,10 +145,12 @@ impl Parts {
             part.trailer(&self.trailer()?);
         }
         if let Some((table, key)) = part.last_row() {
-            (self.at.table, self.at.key) = (table, Bytes::copy_from_slice(key));
+            self.at.table = table;
+            self.at.key = Bytes::copy_from_slice(key);
         }
         let (content, checksum) = part.finish(self.checksum);
-        (self.at.parts, self.checksum) = (number + 1, checksum);
+        self.at.parts = number + 1;
+        self.checksum = checksum;
         let mut marks = self.snapshot.sent().marks.lock();
         if marks.len() as u64 == number {
             marks.push(Mark { checksum, position: self.at.checksum(), is_last });
@@ -156,7 +158,8 @@ impl Parts {
         Ok(Part { number, content, is_last })
     }
 
-    /// The counts come from the tables and not from this walk, which might have missed something.
+    /// The trailer of the last part. Its row counts are those of the tables, not the number of rows
+    /// sent, so that the receiver notices missing rows.
     fn trailer(&self) -> Result<Trailer, Fault> {
         let mut trailer = Trailer {
             rows: Default::default(),
@@ -171,7 +174,7 @@ impl Parts {
     }
 }
 
-/// Puts the rows of a table, or those behind a key, into a part until it is full.
+/// Adds the rows of a table, or those after the key `behind`, to a part until it is full.
 struct Fill<'a> {
     snapshot: &'a Snapshot,
     table: u32,
@@ -190,13 +193,15 @@ impl Visitor for Fill<'_> {
         let start = match self.behind {
             None => Bound::Unbounded,
             Some(key) if fits::<K>(key) => Bound::Excluded(K::from_bytes(key)),
-            Some(_) => return Err(fault("a position names no key of its table")),
+            Some(_) => return Err(fault("the key of a position does not fit its table")),
         };
         let rows = source.range::<K::SelfType<'_>>((start, Bound::Unbounded)).map_err(fault)?;
         for row in rows {
             let (key, value) = row.map_err(fault)?;
-            let (key, value) = (key.value(), value.value());
-            let (key, value) = (K::as_bytes(&key), V::as_bytes(&value));
+            let key = key.value();
+            let value = value.value();
+            let key = K::as_bytes(&key);
+            let value = V::as_bytes(&value);
             verify(self.table, key.as_ref(), value.as_ref())?;
             if planted::once_in(Mistake::IncompleteSnapshot, 20) {
                 continue;
@@ -210,11 +215,11 @@ impl Visitor for Fill<'_> {
     }
 }
 
-/// Keeps damage from spreading: what fails its checksum is not sent.
+/// Checks the checksum of a row, so that a damaged row is not sent.
 fn verify(table: u32, key: &[u8], row: &[u8]) -> Result<(), Fault> {
     match table {
         tables::HISTORY_NUMBER => {
-            let revision = key.try_into().map_err(|_| fault("a revision has another width"))?;
+            let revision = key.try_into().map_err(|_| fault("a revision has the wrong width"))?;
             HistoryRow::decode(revision, row).map(|_| ())
         }
         tables::LATEST_NUMBER => LatestRow::decode(key, row).map(|_| ()),
@@ -222,7 +227,7 @@ fn verify(table: u32, key: &[u8], row: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Counts the rows of a table, without walking over it.
+/// Returns the number of rows of a table without reading them.
 struct Count<'a>(&'a Snapshot);
 
 impl Visitor for Count<'_> {

@@ -1,13 +1,13 @@
-//! Another member's state on its way into a database of its own, beside the one in use.
+//! Receiving another member's state into a new database file beside the one in use.
 //!
 //! ```text
 //!   receive ---> add, add, ... ---> finish ---> Received ---> Engine::install
 //!      ^            |  the stream breaks
-//!      +------------+  the next one goes on where it ended
+//!      +------------+  the next stream continues where it ended
 //! ```
 //!
-//! The half that was received outlives its stream, not the process: nothing of it is durable before
-//! the end, and a start removes it. So it costs no more than writing the rows, and no memory.
+//! A partly received state outlives its stream, but not the process: a start removes its file. So
+//! receiving needs no bookkeeping on disk and little memory.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -34,39 +34,40 @@ use super::tables::{
     self, HISTORY_NUMBER, LATEST_NUMBER, LEASE_KEY_NUMBER, SENT_TABLES, Visitor, fits,
 };
 
-/// Bytes of parts after which what was received is made durable. redb remembers each page since the
-/// last durable commit, and this keeps that to a few megabytes of memory.
+/// Bytes of parts after which a commit is durable. redb keeps each page since the last durable
+/// commit in a list, which this bounds to a few megabytes of memory.
 const DURABLE_BYTES: u64 = 256 << 20;
 
-/// Why a part, or all of them, were not taken.
+/// Why a part or a whole state was not received.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// It is not what has to come next. What was received before is still there.
-    #[error("the part of the state is refused: {0}")]
+    /// The part is damaged or is not the next one. The parts received before are kept.
+    #[error("refused a part of the state: {0}")]
     Refused(String),
-    /// What was received does not make up the state. It was dropped.
-    #[error("the received state is refused and must be sent again: {0}")]
+    /// The parts do not make up the whole state. They were dropped.
+    #[error("the received state is incomplete and must be sent again: {0}")]
     Incomplete(String),
-    /// Another stream goes on with it, or with something else.
+    /// Another stream receives this state or another one, or the state was dropped.
     #[error("another stream has taken over")]
     TakenOver,
-    /// It cannot be stored here. What was received was dropped.
-    #[error("the state cannot be received: {0}")]
+    /// The state cannot be stored. The parts were dropped.
+    #[error("cannot store the received state: {0}")]
     Storage(#[from] Fault),
 }
 
-/// What is being received, if anything.
+/// The state that is being received, if any.
 #[derive(Default)]
 pub(super) struct Receiving {
-    /// Which stream may add to it.
+    /// Number of the stream that may add parts.
     turn: u64,
     half: Option<Half>,
-    /// When it was in use last.
+    /// When a stream last used it.
     used: Option<Instant>,
 }
 
 impl Receiving {
-    /// Gives the half with this name to a new stream. Any other is dropped, and begun with `begin`.
+    /// Gives the partly received state `id` to a new stream. Any other state is dropped and a new
+    /// one is started with `begin`.
     pub(super) fn open(
         receiving: &Arc<Mutex<Self>>,
         id: &str,
@@ -82,15 +83,15 @@ impl Receiving {
         Ok(Incoming { receiving: receiving.clone(), turn: inner.turn })
     }
 
-    /// Drops what was received if nothing has come for that long.
+    /// Drops the partly received state if no stream has used it for `age`.
     pub(super) fn drop_old(&mut self, age: Duration) {
         if self.half.is_some() && self.used.is_none_or(|used| used.elapsed() >= age) {
-            tracing::info!("a snapshot that was received in part is dropped");
+            tracing::info!("dropped a partly received snapshot");
             self.drop_half();
         }
     }
 
-    /// Drops what is being received.
+    /// Drops the partly received state.
     pub(super) fn drop_half(&mut self) {
         self.turn += 1;
         self.half = None;
@@ -105,19 +106,19 @@ impl Receiving {
     }
 }
 
-/// A state that is being received, in the hands of one stream. Dropping it keeps what was received.
+/// A stream's access to the state that is being received. Dropping it keeps the received parts.
 pub struct Incoming {
     receiving: Arc<Mutex<Receiving>>,
     turn: u64,
 }
 
 impl Incoming {
-    /// How far it has come: what is to be sent next begins here.
+    /// The position after the last received part, from which the sender must continue.
     pub fn position(&self) -> Result<Position, ReceiveError> {
         Ok(self.receiving.lock().half(self.turn)?.position.clone())
     }
 
-    /// Adds the next part. Writes to the disk, which blocks.
+    /// Adds the next part. Blocks while it writes to disk.
     pub fn add(&mut self, content: &[u8]) -> Result<(), ReceiveError> {
         let mut receiving = self.receiving.lock();
         let added = receiving.half(self.turn)?.add(content);
@@ -127,27 +128,27 @@ impl Incoming {
         added
     }
 
-    /// Makes the state complete and durable when the last part was added. It is not in use yet.
+    /// Makes the state complete and durable, after the last part was added. It is not in use yet.
     pub fn finish(self) -> Result<Received, ReceiveError> {
         let mut receiving = self.receiving.lock();
         let half = receiving.half(self.turn)?;
         if half.trailer.is_none() {
             let parts = half.position.parts;
-            return Err(ReceiveError::Refused(format!("there is more after {parts} parts")));
+            return Err(ReceiveError::Refused(format!("the state has more than {parts} parts")));
         }
-        let half = receiving.half.take().expect("it was there just now");
+        let half = receiving.half.take().expect("`half` returned it");
         drop(receiving);
         half.finish()
     }
 }
 
-/// What was received up to some part.
+/// A partly received state.
 pub(super) struct Half {
     id: String,
     database: Arc<Database>,
-    /// Removed when it is dropped before it is complete; after the database in it.
+    /// Dropping it removes the file. It is below `database`, so that the database is closed first.
     file: NewFile,
-    /// For the database when it is complete; while rows are only appended, little does.
+    /// Cache size of the complete database. Appending rows needs only a part of it.
     cache_bytes: usize,
     position: Position,
     checksum: u32,
@@ -156,7 +157,7 @@ pub(super) struct Half {
 }
 
 impl Half {
-    /// Begins with nothing, in a new database.
+    /// Starts with an empty database.
     pub(super) fn begin(id: &str, file: NewFile, cache_bytes: usize) -> Result<Self, Fault> {
         let database = file.open_to_receive(cache_bytes / 4)?;
         let txn = begin(&database)?;
@@ -177,9 +178,9 @@ impl Half {
     fn add(&mut self, content: &[u8]) -> Result<(), ReceiveError> {
         let refused = ReceiveError::Refused;
         if self.trailer.is_some() {
-            return Err(refused("it comes after the last one".to_owned()));
+            return Err(refused("it comes after the last part".to_owned()));
         }
-        // The log needs what is left, more than this.
+        // Leave the margin to the log, which needs the space more than this.
         if let Ok(disk) = self.file.disk()
             && disk.free < disk.margin() + content.len() as u64
         {
@@ -200,7 +201,8 @@ impl Half {
             let appended = tables::visit(row.table, append)
                 .unwrap_or_else(|| Err(refused(format!("there is no table {}", row.table))));
             let (end, behind) = appended?;
-            (last, next) = (Some(end), behind);
+            last = Some(end);
+            next = behind;
         }
         let trailer = part.clone().trailer().map_err(refused)?;
         txn.commit().map_err(fault)?;
@@ -209,18 +211,20 @@ impl Half {
             self.position.key = Bytes::copy_from_slice(row.key);
         }
         self.position.parts += 1;
-        (self.checksum, self.bytes, self.trailer) = (part.checksum, bytes, trailer);
+        self.checksum = part.checksum;
+        self.bytes = bytes;
+        self.trailer = trailer;
         Ok(())
     }
 
     fn finish(self) -> Result<Received, ReceiveError> {
-        let Trailer { rows, tables, meta } = self.trailer.expect("the caller saw it");
+        let Trailer { rows, tables, meta } = self.trailer.expect("the caller checked it");
         let txn = begin(&self.database)?;
         for (table, expected) in SENT_TABLES.zip(rows) {
             let count = Count(&txn);
             let found = tables::visit(table, count).expect("tables are numbered without gaps")?;
             if found != expected && !planted::has(Mistake::IncompleteSnapshot) {
-                let what = format!("table {table} has {found} rows of {expected}");
+                let what = format!("table {table} has {found} of {expected} rows");
                 return Err(ReceiveError::Incomplete(what));
             }
         }
@@ -228,7 +232,7 @@ impl Half {
         write_meta(&txn, &meta)?;
         txn.commit().map_err(fault)?;
         drop(self.database);
-        // As a restart would, before anything depends on it.
+        // Open the file again as a restart would, before anything depends on it.
         let database = self.file.open(self.cache_bytes)?;
         let base = Arc::new(Snapshot::open(&database)?);
         let restored = base.restored()?;
@@ -236,16 +240,16 @@ impl Half {
     }
 }
 
-/// Appends rows of one table until the part has a row of another one.
+/// Appends rows of a part to one table until a row of another table follows.
 struct Append<'p, 'a> {
     txn: &'p WriteTransaction,
-    /// The first of them.
+    /// The first row to append.
     row: Row<'a>,
     part: &'p mut PartReader<'a>,
 }
 
 impl<'a> Visitor for Append<'_, 'a> {
-    /// The last of them, and the first of the other table.
+    /// The last row appended, and the first row of the next table.
     type Output = Result<(Row<'a>, Option<Row<'a>>), ReceiveError>;
 
     fn visit<K: Key + 'static, V: Value + 'static>(
@@ -262,7 +266,8 @@ impl<'a> Visitor for Append<'_, 'a> {
                 return Err(ReceiveError::Refused(what));
             }
             check_row(row).map_err(ReceiveError::Refused)?;
-            let (key, value) = (K::from_bytes(row.key), V::from_bytes(row.value));
+            let key = K::from_bytes(row.key);
+            let value = V::from_bytes(row.value);
             match end.insert_before(key, value) {
                 Ok(()) => {}
                 Err(CursorError::UnorderedKey) => {
@@ -281,11 +286,11 @@ impl<'a> Visitor for Append<'_, 'a> {
     }
 }
 
-/// A row that nobody could read must not be installed: who reads it ends.
+/// Checks that a row can be decoded: a member stops when it reads a row that cannot.
 fn check_row(row: Row<'_>) -> Result<(), String> {
     let read = match row.table {
         HISTORY_NUMBER => {
-            let key = row.key.try_into().map_err(|_| "a revision has another length".to_owned())?;
+            let key = row.key.try_into().map_err(|_| "a revision has a wrong length".to_owned())?;
             HistoryRow::decode(key, row.value).map(drop)
         }
         LATEST_NUMBER => LatestRow::decode(row.key, row.value).map(drop),
@@ -311,7 +316,8 @@ impl Visitor for Count<'_> {
     }
 }
 
-/// Another member's state, complete and durable, but not in use. Dropping it removes it.
+/// Another member's complete and durable state, which is not in use yet. Dropping it removes its
+/// file.
 pub struct Received {
     pub(super) base: Arc<Snapshot>,
     pub(super) restored: Restored,
@@ -320,12 +326,12 @@ pub struct Received {
 }
 
 impl Received {
-    /// The last log entry contained.
+    /// The last log entry in the state.
     pub fn applied(&self) -> Option<LogPosition> {
         self.restored.applied
     }
 
-    /// The raft membership at that entry.
+    /// The Raft membership at that entry, opaque here.
     pub fn membership(&self) -> &Bytes {
         &self.restored.membership
     }

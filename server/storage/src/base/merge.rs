@@ -17,8 +17,8 @@ use super::tables::{
     ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, META, META_KEY, REMOVED, RevisionKey,
 };
 
-/// Begins a transaction that is durable when it commits, and that leaves a file which opens in
-/// milliseconds after a crash.
+/// Begins a transaction whose commit is durable. After a crash the file then opens in milliseconds,
+/// without a repair.
 pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
     let mut txn = database.begin_write().map_err(fault)?;
     txn.set_durability(Durability::Immediate).map_err(fault)?;
@@ -26,7 +26,7 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
     Ok(txn)
 }
 
-/// Makes all tables, and an empty description.
+/// Makes all tables and writes the description.
 pub(super) fn create_tables(txn: &WriteTransaction, meta: &Meta) -> Result<(), Fault> {
     txn.open_table(LATEST).map_err(fault)?;
     txn.open_table(HISTORY).map_err(fault)?;
@@ -46,7 +46,7 @@ pub(super) fn write_meta(txn: &WriteTransaction, meta: &Meta) -> Result<(), Faul
     Ok(())
 }
 
-/// Writes everything in `frozen`; `meta` is brought up to it.
+/// Writes everything in `frozen`, and updates `meta`.
 pub(super) fn merge(
     txn: &WriteTransaction,
     frozen: &Frozen,
@@ -68,7 +68,7 @@ pub(super) fn merge(
     write_meta(txn, meta)
 }
 
-/// Appends versions, which come in ascending order behind all that are there.
+/// Appends versions to history. They must ascend and be above all existing versions.
 pub(super) fn append_history<'a>(
     txn: &WriteTransaction,
     records: impl Iterator<Item = &'a Record>,
@@ -85,7 +85,8 @@ pub(super) fn append_history<'a>(
     cursor.close().map_err(fault)
 }
 
-/// Puts the newest versions of keys, which come in ascending order, in the place of older ones.
+/// Writes the newest versions of keys to `latest`, and updates leases and counts. `records` must
+/// ascend by key.
 pub(super) fn merge_latest<'a>(
     txn: &WriteTransaction,
     records: impl Iterator<Item = &'a Record>,
@@ -140,7 +141,7 @@ fn move_lease(
     Ok(())
 }
 
-/// Writes changed leases and removes ended ones.
+/// Writes changed leases and removes ended leases.
 pub(super) fn write_leases(
     txn: &WriteTransaction,
     leases: &BTreeMap<i64, Option<Lease>>,
@@ -155,7 +156,7 @@ pub(super) fn write_leases(
     Ok(())
 }
 
-/// Writes the tables that are small enough to be written whole.
+/// Writes the tables that are small enough to be written completely each time.
 pub(super) fn write_small_tables(txn: &WriteTransaction, tables: &Tables) -> Result<(), Fault> {
     let mut alarms = txn.open_table(ALARM).map_err(fault)?;
     alarms.retain(|alarm, ()| tables.alarms.contains(&alarm)).map_err(fault)?;

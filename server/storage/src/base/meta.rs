@@ -1,4 +1,4 @@
-//! What the database is complete up to.
+//! The description of the database as a whole, above all the log position it is complete up to.
 
 use bytes::Bytes;
 use crc32c::crc32c;
@@ -7,29 +7,29 @@ use quorate_core::{LogPosition, Revision};
 /// Version of the layout of all tables.
 const FORMAT: u32 = 1;
 
-/// The state of the database as a whole. Written in the same transaction as the data.
+/// The description of the database. Each transaction writes it together with the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
-    /// The last log entry contained.
+    /// The last log entry in the database.
     pub(super) applied: Option<LogPosition>,
-    /// Main revision of the last version in history.
+    /// Main revision up to which `history` is complete.
     pub(super) history_revision: i64,
-    /// Main revision up to which `latest` is merged. Equal to `history_revision` now; kept apart so
-    /// that history may once be flushed more often than `latest` is merged.
+    /// Main revision up to which `latest` is complete. Always `history_revision` now. The field
+    /// exists so that a later version can flush history more often than it merges `latest`.
     pub(super) latest_revision: i64,
     /// The compacted revision; -1 for none.
     pub(super) compacted: i64,
-    /// The compacted revision up to which history was deleted; -1 for none.
+    /// The compacted revision up to which history is deleted; -1 for none.
     pub(super) deleted: i64,
-    /// While history is being deleted: the revision up to which; at or below `deleted` otherwise.
+    /// The compacted revision of the running deletion; at or below `deleted` if none is running.
     pub(super) deleting: i64,
-    /// While history is being deleted: the first version not looked at yet.
+    /// Where the running deletion continues.
     pub(super) delete_from: Revision,
     /// Bytes of the rows of `latest`.
     pub(super) latest_bytes: u64,
     /// Bytes of the rows of `history`.
     pub(super) history_bytes: u64,
-    /// The raft membership, opaque here.
+    /// The Raft membership, opaque here.
     pub(super) membership: Bytes,
 }
 
@@ -50,7 +50,7 @@ impl Default for Meta {
     }
 }
 
-/// No store comes to this revision, and none may begin there.
+/// No store reaches this revision, so a received state must be below it.
 const REVISION_MAX: i64 = i64::MAX / 2;
 
 const FIXED_LEN: usize = 4 + 4 + 1 + 7 * 8 + Revision::ENCODED_LEN + 2 * 8;
@@ -84,29 +84,36 @@ impl Meta {
         out
     }
 
-    /// Refuses numbers that another member sent and no store comes to: the next write would begin
-    /// from them.
+    /// Checks revisions that another member sent. The store continues from them, so impossible ones
+    /// are refused.
     pub(super) fn check(&self) -> Result<(), String> {
         let Self { history_revision, latest_revision, compacted, deleted, .. } = *self;
         let is_good = (0..REVISION_MAX).contains(&history_revision)
             && latest_revision == history_revision
             && compacted <= history_revision
             && deleted <= history_revision;
-        match is_good {
-            true => Ok(()),
-            false => Err(format!("no store is at revision {history_revision} in this way")),
+        if is_good {
+            Ok(())
+        } else {
+            Err(format!(
+                "impossible revisions: history {history_revision}, latest {latest_revision}, \
+                 compacted {compacted}, deleted {deleted}"
+            ))
         }
     }
 
-    /// Reads the stored form; the reason of a failure is for the log.
+    /// Decodes the stored form.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a text for the log.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() < FIXED_LEN || crc32c(&bytes[4..]).to_le_bytes() != bytes[..4] {
-            return Err("its description fails its checksum".to_owned());
+            return Err("the meta row fails its checksum".to_owned());
         }
         let mut rest = &bytes[4..];
         let format = u32::from_le_bytes(take(&mut rest));
         if format != FORMAT {
-            return Err(format!("it has format {format}, this version knows {FORMAT} only"));
+            return Err(format!("format {format} is unknown; only {FORMAT} is supported"));
         }
         let has_applied = u8::from_le_bytes(take(&mut rest)) != 0;
         let term = u64::from_le_bytes(take(&mut rest));
@@ -126,7 +133,7 @@ impl Meta {
     }
 }
 
-/// Splits off the first `N` bytes, which the caller has made sure are there.
+/// Splits off the first `N` bytes. The caller has checked the length.
 fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
     let (head, tail) = rest.split_first_chunk().expect("the length was checked");
     *rest = tail;

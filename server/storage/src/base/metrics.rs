@@ -1,25 +1,25 @@
-//! What the database measures, under etcd's names.
+//! Metrics of the database, under etcd's names.
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry, exponential_buckets};
 
 /// Durations of syncs, compactions and defragmentations.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Seconds that the disk took for a sync of the database's file.
+    /// Seconds of a sync of the database's file.
     pub(super) commit: Histogram,
     /// Versions deleted by compactions.
     pub(super) compacted_keys: IntCounter,
-    /// Milliseconds that one step of a compaction kept flushes waiting.
+    /// Milliseconds of one step of a compaction, which delays flushes.
     pub(super) compaction_pause: Histogram,
-    /// Milliseconds from a compaction's first step to its last.
+    /// Milliseconds from the first step of a compaction to its last.
     pub(super) compaction_total: Histogram,
-    /// Unix time of a compaction's last step.
+    /// Unix time of the end of the last compaction.
     pub(super) compaction_last: IntGauge,
-    /// Seconds a defragmentation took.
+    /// Seconds of a defragmentation.
     pub(super) defrag: Histogram,
-    /// Whether there is a defragmentation.
+    /// 1 while a defragmentation runs, otherwise 0.
     pub(super) defragmenting: IntGauge,
-    /// Read transactions that are open.
+    /// Number of open read transactions.
     pub(super) readers: IntGauge,
 }
 

@@ -1,9 +1,9 @@
-//! The database's file as redb writes it: writes that leave the disk to the log, and that outlast a
-//! disk without room.
+//! The file under redb. It syncs in small portions, so that the log can write between them, and it
+//! survives a full disk.
 //!
-//! redb does nothing any more, not even read, once a write has failed. So what finds no room is
-//! kept in memory for the moment, as if it were written. The next sync waits until there is room
-//! and writes it: at a sync nobody holds what readers need.
+//! After a failed write redb refuses every further call, even reads. So if the disk is full, the
+//! file keeps written blocks in memory and reads them from there. The next sync waits for disk
+//! space and writes them: during a sync redb holds no lock that readers need.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -23,16 +23,16 @@ use redb::StorageBackend;
 use crate::space::{Waiting, is_full};
 use crate::sync;
 
-/// Pause after each sync of a part.
+/// Pause after each early sync.
 const PACE_PAUSE: Duration = Duration::from_millis(1);
-/// What is kept in memory is kept in blocks of this size, which files are a multiple of.
+/// Size of the blocks kept in memory. The size of a file is a multiple of it.
 const BLOCK: u64 = 4096;
 const BLOCK_LEN: usize = 4096;
-/// Blocks kept in memory above which a write waits as well.
+/// A write also waits for disk space if more blocks than this are kept in memory.
 const KEPT_BLOCKS_MAX: usize = (64 << 20) / BLOCK_LEN;
 
-/// Whether writes to a file wait for room. Those to a file that is not in use fail: it is removed
-/// then, which gives room.
+/// Whether writes to a file wait for disk space. Writes to a file that is not in use fail instead:
+/// then the file is removed, which frees space.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patience {
     waiting: Arc<Waiting>,
@@ -45,7 +45,7 @@ impl Patience {
         Self { waiting, is_in_use: Arc::default() }
     }
 
-    /// The file is in use from now on.
+    /// Marks the file as in use.
     pub(super) fn begin(&self) {
         self.is_in_use.store(true, Ordering::Relaxed);
     }
@@ -55,29 +55,32 @@ impl Patience {
     }
 }
 
-/// What found no room, by number of block.
+/// Blocks that did not fit on the disk, by block number.
 type Kept = BTreeMap<u64, Box<[u8]>>;
 
-/// Where a block and so many bytes at `offset` overlap: in the block, and in the bytes.
+/// The overlap of block `number` with `length` bytes at `offset`, as a range in the block and as a
+/// range in the bytes.
 fn overlap(number: u64, offset: u64, length: usize) -> (Range<usize>, Range<usize>) {
     let start = number * BLOCK;
-    let (from, to) = (offset.max(start), (offset + length as u64).min(start + BLOCK));
+    let from = offset.max(start);
+    let to = (offset + length as u64).min(start + BLOCK);
     let at = |place: u64, origin: u64| usize::try_from(place - origin).expect("it is in memory");
     (at(from, start)..at(to, start), at(from, offset)..at(to, offset))
 }
 
-/// A file that syncs as it is written, a little at a time.
+/// A file that syncs itself whenever `pace_bytes` unsynced bytes are written.
 #[derive(Debug)]
 pub(super) struct PacedFile {
     file: File,
     path: PathBuf,
     pace_bytes: u64,
+    /// Bytes written since the last sync.
     unsynced: AtomicU64,
-    /// How long the disk takes for each sync.
+    /// Seconds of each sync.
     syncs: Histogram,
     patience: Patience,
     kept: Mutex<Kept>,
-    /// Whether something is kept, for those who find nothing.
+    /// Whether `kept` has blocks, so that calls need not lock it if it has none.
     keeps: AtomicBool,
 }
 
@@ -90,12 +93,19 @@ impl PacedFile {
     ) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let (file, unsynced) = (options.open(path)?, AtomicU64::new(0));
-        let (kept, keeps, path) = (Mutex::default(), AtomicBool::new(false), path.to_owned());
-        Ok(Self { file, path, pace_bytes, unsynced, syncs, patience, kept, keeps })
+        Ok(Self {
+            file: options.open(path)?,
+            path: path.to_owned(),
+            pace_bytes,
+            unsynced: AtomicU64::new(0),
+            syncs,
+            patience,
+            kept: Mutex::default(),
+            keeps: AtomicBool::new(false),
+        })
     }
 
-    /// Keeps what found no room, over what was kept before.
+    /// Keeps written bytes in memory because they do not fit on the disk.
     fn keep(&self, kept: &mut Kept, offset: u64, data: &[u8]) -> io::Result<()> {
         let end = offset + data.len() as u64;
         for number in offset / BLOCK..end.div_ceil(BLOCK) {
@@ -114,7 +124,7 @@ impl PacedFile {
         Ok(())
     }
 
-    /// Writes what is kept, and waits for the room that it takes.
+    /// Writes the kept blocks to the file; waits for disk space.
     fn settle(&self) -> io::Result<()> {
         if !self.keeps.load(Ordering::Acquire) {
             return Ok(());
@@ -200,8 +210,8 @@ impl StorageBackend for PacedFile {
 mod tests {
     use super::*;
 
-    /// A file whose next writes find no room, until they may.
-    fn full(dir: &Path) -> PacedFile {
+    /// A file of eight blocks that is marked as not in use.
+    fn file_of_ones(dir: &Path) -> PacedFile {
         let file = dir.join("file");
         let syncs = Histogram::with_opts(prometheus::HistogramOpts::new("s", "s")).unwrap();
         let waiting = Arc::new(Waiting::default());
@@ -213,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_and_written_at_the_next_sync() {
+    fn kept_blocks_are_read_and_written_at_the_next_sync() {
         let dir = tempfile::tempdir().unwrap();
-        let file = full(dir.path());
+        let file = file_of_ones(dir.path());
         let mut expected = vec![1; 8 * BLOCK_LEN];
         let writes = [(0, 320, 2), (BLOCK, 2 * BLOCK_LEN, 3), (2 * BLOCK, BLOCK_LEN, 4)];
         for (offset, length, byte) in writes {
@@ -224,7 +234,7 @@ mod tests {
             let offset = usize::try_from(offset).unwrap();
             expected[offset..offset + length].copy_from_slice(&data);
         }
-        // Behind what is kept, everything is.
+        // While blocks are kept, every further write is kept.
         file.write(5 * BLOCK, &[5; BLOCK_LEN]).unwrap();
         expected[5 * BLOCK_LEN..6 * BLOCK_LEN].fill(5);
         let read = |from: usize, length: usize| {
@@ -241,9 +251,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shorter_file_loses_is_not_kept() {
+    fn truncation_drops_kept_blocks() {
         let dir = tempfile::tempdir().unwrap();
-        let file = full(dir.path());
+        let file = file_of_ones(dir.path());
         file.keep(&mut file.kept.lock(), 0, &[2; 8 * BLOCK_LEN]).unwrap();
         file.set_len(3 * BLOCK).unwrap();
         file.sync_data().unwrap();

@@ -1,4 +1,4 @@
-//! The state in parts, as one member sends it to another.
+//! The format in which a member sends its state to another: a sequence of parts.
 //!
 //! ```text
 //!   part      checksum | format | number | rows | (in the last) trailer
@@ -6,9 +6,10 @@
 //!   trailer   255 | rows in each table | alarms | members | removed | description
 //! ```
 //!
-//! Numbers are little endian and of fixed width. The checksum of a part goes on from the one of the
-//! part before it, and that of the first from the image's name: a part that is damaged, or not the
-//! next one, or of another image fails it, and that of the last covers everything that was sent.
+//! Numbers are little endian and of fixed width. The checksum of a part continues the checksum of
+//! the part before it; the first one continues from the image's id. So a part fails its checksum if
+//! it is damaged, is not the next part, or is of another image, and the checksum of the last part
+//! covers everything.
 
 use std::ops::Range;
 
@@ -19,68 +20,68 @@ use quorate_core::tables::{MemberAttributes, Tables};
 use super::meta::Meta;
 use super::tables::SENT_TABLES;
 
-/// Version of the form described above.
+/// Version of the format above.
 const FORMAT: u32 = 1;
-/// Bytes at which a part ends; it is longer by what its last row has above them. About a
+/// A part ends with the first row that makes it this long or longer. A part takes about a
 /// millisecond of work on either side.
 pub const PART_BYTES: usize = 1 << 20;
-/// What stands in the place of a table's number before the trailer.
+/// Marks the trailer, in place of a table's number.
 const TRAILER: u8 = u8::MAX;
-/// How many tables are sent row by row.
+/// Number of tables that are sent row by row.
 const TABLES: usize = (*SENT_TABLES.end() - *SENT_TABLES.start() + 1) as usize;
 
 const HEADER_LEN: usize = 4 + 4 + 8;
 
-/// What the checksum of the first part of an image goes on from.
+/// The checksum that the first part of an image continues.
 pub(super) fn first_checksum(id: &str) -> u32 {
     crc32c(id.as_bytes())
 }
 
-/// How far a receiver has come: what the next part goes on from. The default is the beginning.
+/// The position between two parts of an image. The default is the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Parts that were received.
+    /// Number of parts before the position.
     pub parts: u64,
-    /// Number of the table of the last row in them; 0 before the first row.
+    /// Number of the last row's table; 0 before the first row.
     pub table: u32,
-    /// Key of that row.
+    /// Key of the last row.
     pub key: Bytes,
 }
 
 impl Position {
-    /// A checksum over the last row's place.
+    /// A checksum over the table and key of the last row.
     pub(super) fn checksum(&self) -> u32 {
         crc32c_append(crc32c(&self.table.to_le_bytes()), &self.key)
     }
 }
 
-/// A piece of the state.
+/// A part of the state.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Counts from 0.
+    /// Number of the part, from 0.
     pub number: u64,
-    /// What is sent.
+    /// The encoded part.
     pub content: Bytes,
-    /// Whether this is the end.
+    /// Whether this is the last part.
     pub is_last: bool,
 }
 
-/// What stands behind the last row.
+/// The end of the last part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trailer {
-    /// Rows of each table that was sent, in the order of their numbers.
+    /// Number of rows of each sent table, ascending by the table's number.
     pub(super) rows: [u64; TABLES],
-    /// Alarms and members; leases are rows.
+    /// Alarms, members and removed ids; leases are sent as rows.
     pub(super) tables: Tables,
     pub(super) meta: Meta,
 }
 
-/// A part in the making.
+/// A part that is being encoded.
 pub(super) struct PartWriter {
     out: Vec<u8>,
-    /// Bytes at which it is full.
+    /// Length at which the part is full.
     bytes: usize,
-    /// Table of the last row, and where its key lies.
+    /// Table of the last row, and the range of its key in `out`.
     last: Option<(u32, Range<usize>)>,
 }
 
@@ -138,7 +139,8 @@ impl PartWriter {
         out.extend_from_slice(&trailer.meta.encode());
     }
 
-    /// Seals the part, which follows one with checksum `before`. Returns it with its own.
+    /// Completes the part; `before` is the checksum of the part before it. Returns the part and its
+    /// checksum.
     pub(super) fn finish(self, before: u32) -> (Bytes, u32) {
         let mut out = self.out;
         let checksum = crc32c_append(before, &out[4..]);
@@ -169,33 +171,36 @@ pub(super) struct Row<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct PartReader<'a> {
     rest: &'a [u8],
-    /// What the next part's checksum goes on from.
+    /// The checksum that the next part continues.
     pub(super) checksum: u32,
 }
 
 impl<'a> PartReader<'a> {
-    /// Opens part `number`, which must follow one with checksum `before`; says what is wrong with
-    /// it otherwise.
+    /// Opens part `number`; `before` is the checksum of the part before it.
+    ///
+    /// # Errors
+    /// What is wrong with the part, as a text for the log.
     pub(super) fn open(content: &'a [u8], number: u64, before: u32) -> Result<Self, String> {
         let header = content.split_first_chunk::<HEADER_LEN>();
         let (header, rest) = header.ok_or_else(|| "it is too short".to_owned())?;
         let mut fields = &header[..];
         let mut word = || u32::from_le_bytes(take(&mut fields).expect("the header has it"));
-        let (checksum, format) = (word(), word());
+        let checksum = word();
+        let format = word();
         let found = u64::from_le_bytes(take(&mut fields).expect("the header has it"));
         if format != FORMAT {
-            return Err(format!("it has format {format}, this version knows {FORMAT} only"));
+            return Err(format!("format {format} is unknown; only {FORMAT} is supported"));
         }
         if found != number {
-            return Err(format!("it is part {found}, the next one is {number}"));
+            return Err(format!("it is part {found}, but the next part is {number}"));
         }
         if crc32c_append(before, &content[4..]) != checksum {
-            return Err("it is damaged or does not continue what is here".to_owned());
+            return Err("it is damaged or does not follow the part before".to_owned());
         }
         Ok(Self { rest, checksum })
     }
 
-    /// The next row; `None` behind the last one.
+    /// The next row; `None` after the last row.
     pub(super) fn row(&mut self) -> Result<Option<Row<'a>>, String> {
         if self.rest.is_empty() || self.rest[0] == TRAILER {
             return Ok(None);
@@ -213,7 +218,7 @@ impl<'a> PartReader<'a> {
         Some(Row { table: u32::from(table), key, value })
     }
 
-    /// What stands behind the last row; `None` if the part is not the last one.
+    /// The trailer after the last row; `None` if the part is not the last one.
     pub(super) fn trailer(mut self) -> Result<Option<Trailer>, String> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -326,9 +331,9 @@ mod tests {
     #[test]
     fn damage_and_parts_out_of_order_are_noticed() {
         let [first, second] = parts();
-        assert!(PartReader::open(&second.0, 0, 0).is_err(), "one is missing");
-        assert!(PartReader::open(&first.0, 1, first.1).is_err(), "one comes twice");
-        assert!(PartReader::open(&second.0, 1, first.1 ^ 1).is_err(), "of another state");
+        assert!(PartReader::open(&second.0, 0, 0).is_err(), "a part is missing");
+        assert!(PartReader::open(&first.0, 1, first.1).is_err(), "a part comes twice");
+        assert!(PartReader::open(&second.0, 1, first.1 ^ 1).is_err(), "a part of another state");
         for at in 0..second.0.len() {
             let mut bad = second.0.to_vec();
             bad[at] ^= 8;
@@ -337,7 +342,7 @@ mod tests {
         }
     }
 
-    /// Everything that a part says, as far as it can be read.
+    /// The rows and the trailer of a part, as far as they can be decoded.
     fn read(content: &[u8]) -> (Vec<Row<'_>>, Option<Trailer>) {
         let mut reader = PartReader::open(content, 0, 0).unwrap();
         let mut rows = Vec::new();
@@ -348,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_with_a_good_checksum_is_no_trouble() {
+    fn a_malformed_part_with_a_good_checksum_does_not_panic() {
         let sealed = |content: &[u8]| {
             let mut writer = PartWriter::new(0, 64);
             writer.out.extend_from_slice(content);

@@ -1,9 +1,9 @@
-//! How much of the disk the database may want, looked up before it writes; and whether its file is
-//! larger than it has to be.
+//! Estimates of the disk space that the database needs for a write, and of the free space in its
+//! file.
 //!
-//! Nothing that is replaced is free before what replaces it is durable: a flush that touches every
-//! page writes all of them anew. How many pages of the file are free, redb does not tell; what lies
-//! between its size and what the rows in it take at most is a lower bound.
+//! redb frees a page only after the page that replaces it is durable, so a flush that touches every
+//! page writes all pages again. redb does not report the free pages of a file: the difference
+//! between the file's size and the most that its rows can take is a lower bound.
 
 use quorate_core::store::LayerSize;
 
@@ -11,25 +11,25 @@ use crate::space::Disk;
 
 /// Bytes of a page.
 const PAGE_BYTES: u64 = 4096;
-/// What any transaction may take beside the rows.
+/// Most bytes that a transaction takes beside its rows.
 const TRANSACTION_BYTES: u64 = 2 << 20;
-/// Versions looked at in one transaction while compacted history is deleted.
+/// Versions read by one step of deleting compacted history.
 const COMPACT_ROWS: usize = 4096;
-/// The same on a disk with little room, where each step frees what the next one needs.
+/// The same on a disk with little free space, where each step frees the space for the next one.
 const COMPACT_ROWS_MIN: usize = 256;
-/// What can be used of a page, about, and what a row takes beside its bytes.
+/// Approximate bytes of a page for rows.
 const USABLE_BYTES: u64 = PAGE_BYTES - 16;
+/// Approximate bytes of a row beside its key and value.
 const ROW_BYTES: u64 = 12;
-/// Space that may be free in the file, beside three quarters of what the rows take, before it is
-/// made smaller.
+/// A file is copied when its free space exceeds this plus three quarters of the bytes of its rows.
 const WASTE_BYTES: u64 = 48 << 20;
 
-/// The room on a disk, in bytes.
+/// Free and wanted space of a disk, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    /// What the disk has.
+    /// The size of the disk.
     pub disk: Disk,
-    /// What must be free for all that is in memory to be flushed for sure.
+    /// Free space with which a flush of all layers certainly succeeds.
     pub wanted: u64,
 }
 
@@ -41,8 +41,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// The bytes of the pages they lie in when no more fit into any. A row that is larger than a
-    /// page has one of its own, whose size is the next power of two.
+    /// Bytes of the pages of these rows if all pages are full. A row larger than a page has its own
+    /// page, whose size is the next power of two.
     fn packed(self) -> u64 {
         let Some(row) = self.bytes.checked_div(self.count) else { return 0 };
         let row = row + ROW_BYTES;
@@ -53,7 +53,7 @@ impl Rows {
     }
 }
 
-/// What is in a database's file, in bytes.
+/// The size of a database's file and its rows, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) allocated: u64,
@@ -63,17 +63,18 @@ pub(super) struct Content {
 
 impl Content {
     fn packed(&self) -> u64 {
-        let (latest, history) = (self.latest.packed(), self.history.packed());
+        let latest = self.latest.packed();
+        let history = self.history.packed();
         (latest + history).max(self.latest.bytes + self.history.bytes)
     }
 
-    /// What is free in the file, at least: pages of trees are two thirds full, or more.
+    /// Free bytes in the file, at least: assumes that pages of trees are only two thirds full.
     fn slack(&self) -> u64 {
         self.allocated.saturating_sub(self.packed() / 2 * 3)
     }
 
-    /// Whether the file is to be made smaller: it shall stay under twice what is in use. A copy
-    /// that was made before tells how small one can be.
+    /// Whether to copy the file to make it smaller: it should stay under twice the bytes in use.
+    /// `copied` is the content after the last copy, which shows how small a copy can be.
     pub(super) fn is_wasteful(&self, copied: Option<Self>) -> bool {
         let packed = self.packed();
         let least = copied.map_or(packed, |copied| {
@@ -85,23 +86,24 @@ impl Content {
     }
 }
 
-/// What is wanted for layers of this size.
+/// The disk's size, and the free space with which a flush of `layers` certainly succeeds.
 pub(super) fn wanted(disk: Disk, content: &Content, layers: LayerSize) -> Room {
     let latest = content.latest.packed() / 2 * 3;
     let touched = (layers.versions as u64 * PAGE_BYTES).min(latest);
-    // Small values are written twice.
+    // Small values are written to both tables.
     let rows = 2 * layers.bytes as u64;
     let wanted = (touched + rows).saturating_sub(content.slack());
     Room { disk, wanted: wanted + TRANSACTION_BYTES }
 }
 
-/// What a flush of so many bytes takes in all likelihood: less than what is wanted. Deletions that
-/// end a shortage must not wait because of what could be.
+/// Free space that a flush of `layer_bytes` bytes probably needs. Less than [`wanted`], because the
+/// deletions that end a shortage must not wait for the worst case.
 pub(super) fn flush(layer_bytes: usize, content: &Content) -> u64 {
     (layer_bytes as u64).saturating_sub(content.slack()) + TRANSACTION_BYTES
 }
 
-/// How many versions a step of a compaction may look at; `None` when there is no room for any.
+/// Number of versions that a step of a compaction may read; `None` if the disk has no space for a
+/// step.
 pub(super) fn compaction(free: u64, content: &Content) -> Option<usize> {
     let room = free + content.slack();
     let takes = |rows: usize| 2 * rows as u64 * PAGE_BYTES + TRANSACTION_BYTES;
@@ -115,7 +117,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn content(allocated: u64) -> Content {
-        // Four in a page.
+        // Four rows fit into a page.
         let rows = |mib: u64| Rows { count: mib << 10, bytes: (mib * 1000) << 10 };
         Content { allocated: allocated * MIB, latest: rows(100), history: rows(200) }
     }
@@ -129,18 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_follows_what_is_written() {
+    fn wanted_space_depends_on_the_layers_and_the_file() {
         let layers = LayerSize { bytes: 32 << 20, versions: 10_000 };
         let wanted = |allocated| wanted(Disk::default(), &content(allocated), layers).wanted / MIB;
         assert_eq!(wanted(400), 39 + 64 + 2);
-        // 50 MiB of the file are free for sure.
+        // At least 50 MiB of the file are free.
         assert_eq!(wanted(500), 39 + 64 + 2 - 50);
         assert_eq!(wanted(900), 2);
         assert_eq!(flush(32 << 20, &content(400)), 34 * MIB);
     }
 
     #[test]
-    fn a_compaction_goes_on_in_small_steps() {
+    fn a_compaction_continues_in_small_steps_on_a_full_disk() {
         let steps = [0, 5, 64].map(|free| compaction(free * MIB, &Content::default()));
         assert_eq!(steps, [None, Some(COMPACT_ROWS_MIN), Some(COMPACT_ROWS)]);
     }
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn a_file_is_not_copied_for_nothing() {
         assert!(!content(560).is_wasteful(None) && content(700).is_wasteful(None));
-        // Larger than reckoned, and no copy was smaller.
+        // The file is larger than estimated, but the last copy was not smaller.
         assert!(!content(700).is_wasteful(Some(content(600))));
         assert!(content(1200).is_wasteful(Some(content(600))));
     }

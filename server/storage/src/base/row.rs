@@ -5,9 +5,8 @@
 //!   history   revision -> crc | create | version | lease | previous | key length | key | value
 //! ```
 //!
-//! Numbers are little endian and of fixed width. The checksum covers the row's key too, so that a
-//! row cannot be taken for another's. A value above [`INLINE_VALUE_BYTES_MAX`] lies in history
-//! alone.
+//! Numbers are little endian and of fixed width. The checksum also covers the row's key, so that a
+//! row under a wrong key is noticed. A value above [`INLINE_VALUE_BYTES_MAX`] is only in history.
 
 use crc32c::{crc32c, crc32c_append};
 use quorate_core::base::Header;
@@ -15,8 +14,8 @@ use quorate_core::{Fault, RecordRef, Revision};
 
 use super::tables::RevisionKey;
 
-/// Values up to this size lie in `latest` too, where ranges find them without a look-up; larger
-/// ones are not written twice.
+/// Values up to this size are also in `latest`, so that ranges read them without a look-up in
+/// history. Larger values are not written twice.
 pub(super) const INLINE_VALUE_BYTES_MAX: usize = 1024;
 
 const LATEST_LEN: usize = 4 + 12 + 8 + 8 + 8 + 12 + 1;
@@ -29,12 +28,12 @@ const VALUE_IN_HISTORY: u8 = 1;
 pub(super) struct LatestRow {
     pub(super) header: Header,
     pub(super) previous: Revision,
-    /// The value is not in the row but in history at `header.revision`.
+    /// Whether the value is not in the row, but in history at `header.revision`.
     pub(super) value_in_history: bool,
 }
 
 impl LatestRow {
-    /// Writes the row for `record` into `out`.
+    /// Encodes the row of `record` into `out`.
     pub(super) fn encode(record: RecordRef<'_>, out: &mut Vec<u8>) {
         let inline = record.value.len() <= INLINE_VALUE_BYTES_MAX;
         out.clear();
@@ -52,7 +51,7 @@ impl LatestRow {
         out[..4].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// Reads the row of `key` without its value; checks the checksum.
+    /// Decodes the row of `key` without its value, and checks the checksum.
     pub(super) fn decode(key: &[u8], row: &[u8]) -> Result<Self, Fault> {
         if row.len() < LATEST_LEN || crc32c_append(crc32c(key), &row[4..]) != crc_of(row) {
             return Err(damaged("latest", &format!("{key:?}")));
@@ -69,12 +68,12 @@ impl LatestRow {
         })
     }
 
-    /// The part of a row that is the value.
+    /// The value in a row.
     pub(super) fn inline_value(row: &[u8]) -> &[u8] {
         &row[LATEST_LEN..]
     }
 
-    /// The record, with the value found elsewhere or in the row.
+    /// The record with `value`, which is from the row or from history.
     pub(super) fn record<'a>(&self, key: &'a [u8], value: &'a [u8]) -> RecordRef<'a> {
         RecordRef {
             key,
@@ -92,7 +91,7 @@ impl LatestRow {
 pub(super) struct HistoryRow;
 
 impl HistoryRow {
-    /// Writes the row for `record` into `out`.
+    /// Encodes the row of `record` into `out`.
     pub(super) fn encode(record: RecordRef<'_>, out: &mut Vec<u8>) {
         let key_length = u32::try_from(record.key.len()).expect("keys are below 4 GiB");
         out.clear();
@@ -108,7 +107,7 @@ impl HistoryRow {
         out[..4].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// Reads the row at `revision`; checks the checksum.
+    /// Decodes the row at `revision`, and checks the checksum.
     pub(super) fn decode<'a>(
         revision: &RevisionKey,
         row: &'a [u8],
@@ -120,7 +119,7 @@ impl HistoryRow {
         Ok(Self::read(revision, row))
     }
 
-    /// Reads a row that was decoded before.
+    /// Reads a row that [`HistoryRow::decode`] has checked.
     pub(super) fn read<'a>(revision: &RevisionKey, row: &'a [u8]) -> RecordRef<'a> {
         let (key, value) = row[HISTORY_LEN..].split_at(key_length(row));
         RecordRef {
@@ -134,32 +133,33 @@ impl HistoryRow {
         }
     }
 
-    /// The value in a row that was decoded before.
+    /// The value in a row that [`HistoryRow::decode`] has checked.
     pub(super) fn value(row: &[u8]) -> &[u8] {
         &row[HISTORY_LEN + key_length(row)..]
     }
 }
 
-/// The length of the key in a row of history; of no use in a row that is too short for one.
+/// Length of the key in a row of history. For a row that is too short, a length that fails the
+/// check in [`HistoryRow::decode`].
 fn key_length(row: &[u8]) -> usize {
     let length = row.get(40..HISTORY_LEN).and_then(|bytes| bytes.try_into().ok());
     length.map_or(usize::MAX - HISTORY_LEN, |bytes| u32::from_le_bytes(bytes) as usize)
 }
 
-/// The key in the table of attached keys: the lease, then the key.
+/// Encodes a key of [`LEASE_KEY`](super::tables::LEASE_KEY): the lease, then the key.
 pub(super) fn lease_key(lease: i64, key: &[u8], out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&lease.to_be_bytes());
     out.extend_from_slice(key);
 }
 
-/// The bytes a record takes in the tables, tree structure left out.
+/// Bytes that a record takes in `latest`, without the tree structure.
 pub(super) fn stored_bytes(record: RecordRef<'_>) -> u64 {
     let inline = if record.value.len() <= INLINE_VALUE_BYTES_MAX { record.value.len() } else { 0 };
     (LATEST_LEN + record.key.len() + inline) as u64
 }
 
-/// The bytes a record takes in history, tree structure left out.
+/// Bytes that a record takes in `history`, without the tree structure.
 pub(super) fn history_bytes(record: RecordRef<'_>) -> u64 {
     (Revision::ENCODED_LEN + HISTORY_LEN + record.key.len() + record.value.len()) as u64
 }
@@ -199,7 +199,8 @@ mod tests {
         let value = prop::collection::vec(any::<u8>(), 0..1200);
         (prop::collection::vec(any::<u8>(), 1..40), value, revision(), numbers, revision())
             .prop_map(|(key, value, revision, (create_revision, version, lease), previous)| {
-                let (key, value) = (key.into(), value.into());
+                let key = key.into();
+                let value = value.into();
                 Record { key, value, revision, create_revision, version, lease, previous }
             })
     }

@@ -1,4 +1,4 @@
-//! The database at one commit, as the state machine reads it.
+//! The database at one commit, for reads by the state machine.
 
 use std::sync::Arc;
 
@@ -22,18 +22,18 @@ use super::tables::{
     ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, META, META_KEY, REMOVED, RevisionKey,
 };
 
-/// An open read transaction with its tables. It keeps the pages of its commit from being used
-/// again, so nothing may hold it for long.
+/// An open read transaction with its tables. The database cannot reuse pages of its commit
+/// meanwhile, so nothing may hold it for long.
 pub(super) struct Snapshot {
     latest: ReadOnlyTable<&'static [u8], &'static [u8]>,
     history: ReadOnlyTable<&'static RevisionKey, &'static [u8]>,
     lease_keys: ReadOnlyTable<&'static [u8], ()>,
     counts: CountIndex,
     meta: Meta,
-    /// What other members were sent of it.
+    /// The parts that were made of this commit for other members.
     sent: Sent,
     txn: ReadTransaction,
-    /// Last, so that it is dropped last: a database closed under its readers fails them.
+    /// The last field, so that it is dropped last: closing a database fails its readers.
     _database: Arc<Database>,
 }
 
@@ -44,7 +44,7 @@ impl Snapshot {
         let meta = {
             let table = txn.open_table(META).map_err(fault)?;
             let row = table.get(META_KEY).map_err(fault)?;
-            let row = row.ok_or_else(|| Fault::Storage("it has no description".to_owned()))?;
+            let row = row.ok_or_else(|| Fault::Storage("the meta row is missing".to_owned()))?;
             Meta::decode(row.value()).map_err(Fault::Storage)?
         };
         Ok(Self {
@@ -59,7 +59,7 @@ impl Snapshot {
         })
     }
 
-    /// The transaction, for tables that only few look at.
+    /// The transaction, for reading tables that have no field here.
     pub(super) fn txn(&self) -> &ReadTransaction {
         &self.txn
     }
@@ -68,7 +68,7 @@ impl Snapshot {
         &self.meta
     }
 
-    /// How many rows there are of the newest versions, and of all.
+    /// The rows of `latest` and of `history`.
     pub(super) fn rows(&self) -> Result<(Rows, Rows), Fault> {
         let count = |rows: Result<u64, redb::StorageError>| rows.map_err(fault);
         let latest = Rows { count: count(self.latest.len())?, bytes: self.meta.latest_bytes };
@@ -84,7 +84,7 @@ impl Snapshot {
         &self.counts
     }
 
-    /// What a store must know beside the base.
+    /// The state that a store needs beside the base.
     pub(super) fn restored(&self) -> Result<Restored, Fault> {
         let mut tables = Tables::default();
         let table = self.txn.open_table(LEASE).map_err(fault)?;
@@ -119,7 +119,7 @@ impl Snapshot {
         })
     }
 
-    /// The value that a row of `latest` leaves to history.
+    /// The row of history for a row of `latest` that has no value.
     fn value_at(&self, revision: Revision) -> Result<AccessGuard<'_, &'static [u8]>, Fault> {
         let row = self.history.get(&revision.to_bytes()).map_err(fault)?;
         row.ok_or_else(|| Fault::Storage(format!("history has no version at {revision:?}")))
@@ -203,7 +203,7 @@ impl Base for Snapshot {
     }
 }
 
-/// A key and its row of `latest`, and the row of history that has the value if it is there.
+/// A key, its row of `latest`, and the row of history if that has the value.
 struct LatestAt<'a> {
     key: AccessGuard<'a, &'static [u8]>,
     row: AccessGuard<'a, &'static [u8]>,
@@ -224,12 +224,11 @@ impl Cursor for LatestCursor<'_> {
             None => None,
             Some((key, row)) => {
                 let decoded = LatestRow::decode(key.value(), row.value())?;
-                let value = match self.values && decoded.value_in_history {
-                    true => Some(self.base.value_at(decoded.header.revision)?),
-                    false => None,
-                };
-                if let Some(value) = &value {
-                    HistoryRow::decode(&decoded.header.revision.to_bytes(), value.value())?;
+                let mut value = None;
+                if self.values && decoded.value_in_history {
+                    let row = self.base.value_at(decoded.header.revision)?;
+                    HistoryRow::decode(&decoded.header.revision.to_bytes(), row.value())?;
+                    value = Some(row);
                 }
                 Some(LatestAt { key, row, decoded, value })
             }

@@ -1,45 +1,45 @@
-//! The keyspace on one screen. Names are on disk and never reused for something else.
+//! All tables of the database. Their names are on disk and are never reused for another content.
 
 use std::ops::RangeInclusive;
 
 use quorate_core::Revision;
 use redb::{Key, TableDefinition, Value};
 
-/// Revision as a key: 12 bytes that sort as revisions do.
+/// An encoded revision: 12 bytes that sort as revisions do.
 pub(super) type RevisionKey = [u8; Revision::ENCODED_LEN];
 
-/// Key to its newest version; see [`super::row::LatestRow`].
+/// Key -> its newest version; see [`super::row::LatestRow`].
 pub(super) const LATEST: TableDefinition<&[u8], &[u8]> = TableDefinition::new("latest");
 
-/// Revision to version; see [`super::row::HistoryRow`].
+/// Revision -> version; see [`super::row::HistoryRow`].
 pub(super) const HISTORY: TableDefinition<&RevisionKey, &[u8]> = TableDefinition::new("history");
 
-/// First key of a block of `latest` to the number of keys that exist in it and of its rows, which
+/// First key of a block of `latest` -> number of existing keys in it, and number of its rows, which
 /// include tombstones. The first block begins at the empty key.
 pub(super) const COUNT: TableDefinition<&[u8], (u32, u32)> = TableDefinition::new("count");
 
-/// Lease to granted and remaining seconds.
+/// Lease id -> granted and remaining seconds.
 pub(super) const LEASE: TableDefinition<i64, (i64, i64)> = TableDefinition::new("lease");
 
-/// Lease and key that is attached to it; see [`super::row::lease_key`].
+/// Lease id and attached key; see [`super::row::lease_key`].
 pub(super) const LEASE_KEY: TableDefinition<&[u8], ()> = TableDefinition::new("lease_key");
 
-/// Raised alarms: type and member.
+/// Raised alarms: type and member id.
 pub(super) const ALARM: TableDefinition<(i32, u64), ()> = TableDefinition::new("alarm");
 
-/// Member to its attributes: incarnation; name, then client URLs.
+/// Member id -> attributes: the incarnation; the name, then the client URLs.
 pub(super) const MEMBER: TableDefinition<u64, (u64, Vec<&str>)> = TableDefinition::new("member");
 
-/// Members that were removed.
+/// Ids of removed members.
 pub(super) const REMOVED: TableDefinition<u64, ()> = TableDefinition::new("removed");
 
-/// One row: what the database is complete up to; see [`super::meta::Meta`].
+/// One row with the encoded [`super::meta::Meta`].
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// Key of the only row of [`META`].
 pub(super) const META_KEY: &str = "state";
 
-/// Something that is done with a table whatever its types are.
+/// An operation on a table of any key and value types.
 pub(super) trait Visitor {
     type Output;
 
@@ -49,8 +49,8 @@ pub(super) trait Visitor {
     ) -> Self::Output;
 }
 
-/// Numbers of the tables that grow with the state, in the order in which they are sent to another
-/// member.
+/// Numbers of the tables that a snapshot sends row by row, in order of sending. The other tables
+/// are small.
 pub(super) const SENT_TABLES: RangeInclusive<u32> = 1..=5;
 
 /// The number of [`HISTORY`].
@@ -60,8 +60,8 @@ pub(super) const LATEST_NUMBER: u32 = 2;
 /// The number of [`LEASE_KEY`].
 pub(super) const LEASE_KEY_NUMBER: u32 = 5;
 
-/// Calls `visitor` with the table of this number; `None` if there is none. The numbers go over the
-/// wire and are never used for something else.
+/// Calls `visitor` with table `number`; `None` if there is no such table. The numbers are part of
+/// the protocol between members and are never reused for another table.
 pub(super) fn visit<V: Visitor>(number: u32, visitor: V) -> Option<V::Output> {
     Some(match number {
         HISTORY_NUMBER => visitor.visit(HISTORY),
@@ -73,7 +73,7 @@ pub(super) fn visit<V: Visitor>(number: u32, visitor: V) -> Option<V::Output> {
     })
 }
 
-/// Whether these bytes have the width that values of type `V` have.
+/// Whether `bytes` have the fixed width of type `V`, if `V` has one.
 pub(super) fn fits<V: Value>(bytes: &[u8]) -> bool {
     V::fixed_width().is_none_or(|width| width == bytes.len())
 }

@@ -1,5 +1,5 @@
-//! The database against its twin in memory: whatever is flushed, compacted, defragmented and opened
-//! again, both must show the same.
+//! Compares the database with its twin in memory: after any flushes, compactions, defragmentations
+//! and restarts, both must show the same.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -20,7 +20,7 @@ use super::engine::{Done, Engine, Opened, Options};
 mod size;
 mod transfer;
 
-/// What looks at the directory while the file in use is changed.
+/// A hook that sees the directory at each step of changing the file in use.
 #[derive(Clone, Default)]
 pub(super) struct Probe(Arc<Mutex<Option<Look>>>);
 
@@ -48,7 +48,7 @@ fn key(n: u16) -> Bytes {
     Bytes::from(format!("key-{n:05}"))
 }
 
-/// A store on disk, its twin, and what both were told.
+/// A store on disk, its twin in memory, and the commands that both applied.
 struct Machine {
     dir: tempfile::TempDir,
     store: Store,
@@ -56,7 +56,7 @@ struct Machine {
     twin: MemoryBase,
     index: u64,
     compacted: i64,
-    /// All that was applied.
+    /// All applied commands.
     log: Vec<Command>,
 }
 
@@ -117,11 +117,13 @@ impl Machine {
         self.flush();
         self.engine = None;
         let before = self.store.shared().tables(Clone::clone);
-        let (revision, applied) = (self.store.shared().revision(), self.store.applied());
+        let revision = self.store.shared().revision();
+        let applied = self.store.applied();
         let empty = Store::new(Arc::new(MemoryBase::default()), Default::default());
         self.store = empty;
         let (store, engine) = start(self.dir.path());
-        (self.store, self.engine) = (store, Some(engine));
+        self.store = store;
+        self.engine = Some(engine);
         assert_eq!(self.store.shared().tables(Clone::clone), before);
         assert_eq!(self.store.shared().revision(), revision);
         assert_eq!(self.store.applied(), applied);
@@ -200,14 +202,16 @@ fn step() -> impl Strategy<Value = Step> {
 fn fill(machine: &mut Machine, first: u16, count: u16, size: u16) {
     for n in first..first + count {
         let value = vec![u8::try_from(n % 256).unwrap(); usize::from(size)];
-        let (value, lease) = (Bytes::from(value), i64::from(n % 4));
+        let value = Bytes::from(value);
+        let lease = i64::from(n % 4);
         let put = PutRequest { key: key(n), value, lease, ..Default::default() };
         machine.apply(&Command::Put(put));
     }
 }
 
 fn delete(machine: &mut Machine, first: u16, count: u16) {
-    let (key, range_end) = (key(first), key(first + count));
+    let range_end = key(first + count);
+    let key = key(first);
     machine.apply(&Command::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv: false }));
 }
 
@@ -240,7 +244,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn shows_what_the_twin_shows(
+    fn shows_the_same_as_its_twin(
         steps in prop::collection::vec(step(), 1..14),
         probes in prop::collection::vec((0u16..3500, 0u16..3500), 1..12),
     ) {
@@ -295,7 +299,7 @@ fn a_missing_or_damaged_file_is_named() {
         let mut bad = good.clone();
         bad[at] ^= 0x10;
         std::fs::write(&file, &bad).unwrap();
-        // What nothing refers to may be damaged; what is referred to may not.
+        // Damage of a page that is not in use may go unnoticed.
         if let Err(error) = open() {
             assert!(error.to_string().contains("0000000000000001.redb"), "{error}");
         }
@@ -311,7 +315,7 @@ fn a_missing_or_damaged_file_is_named() {
 }
 
 #[test]
-fn its_own_thread_can_be_the_last_to_let_go() {
+fn its_own_thread_can_drop_the_last_reference() {
     let mut machine = Machine::new();
     machine.apply(&Command::Put(PutRequest { key: key(1), ..Default::default() }));
     let frozen = machine.rotate();

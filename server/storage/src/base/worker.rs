@@ -21,39 +21,41 @@ use super::snapshot::Snapshot;
 use super::{compact, fault, room};
 use crate::space::{Disk, LOOK_PAUSE, is_full};
 
-/// Pause before it is looked at again whether readers have let go of what was replaced.
+/// Pause between two checks whether readers still hold replaced layers and snapshots.
 const LET_GO_PAUSE: Duration = Duration::from_millis(100);
-/// Pause before it is looked at again whether the file is too large for what is in it.
+/// Pause between two checks whether the file is too large for its rows.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
-/// Pause before the file is made smaller once more: at least this, and so many times what it took.
+/// Shortest pause between two copies that make the file smaller.
 const SHRINK_PAUSE: Duration = Duration::from_secs(10);
+/// The pause is also at least this many times the duration of the last copy.
 const SHRINK_TIMES: u32 = 10;
 
-/// What the thread owns.
+/// The state of the writing thread.
 pub(super) struct Worker {
     shared: Arc<EngineShared>,
     database: Arc<Database>,
     number: u64,
     meta: Meta,
-    /// Since when compacted history is being deleted.
+    /// Start of the running deletion of compacted history.
     walk: Option<Instant>,
-    /// Layers that are flushed and may still be read. Freeing one takes tens of milliseconds, which
-    /// nobody but this thread has: it lets go last.
+    /// Flushed layers that readers may still hold. This thread drops the last reference, because
+    /// freeing a layer takes tens of milliseconds, which would delay any other thread's work.
     flushed: Vec<SharedLayer>,
-    /// Snapshots that were replaced and may still be read. The last one of a file that is deleted
-    /// gives its space back, which takes hundreds of milliseconds.
+    /// Replaced snapshots that readers may still hold. Dropping the last snapshot of a deleted file
+    /// frees the file's space, which takes hundreds of milliseconds.
     replaced: Vec<Arc<Snapshot>>,
     /// Whether the last flush replaced pages that are not free yet.
     has_garbage: bool,
-    /// When the file may be made smaller again, and how small it was then.
+    /// Earliest time of the next copy that makes the file smaller.
     shrink_after: Instant,
+    /// The content of the file after its last copy.
     copied: Option<Content>,
 }
 
-/// What to do next.
+/// The next step of the thread.
 enum Next {
     Job(Job),
-    /// Looking at so many versions.
+    /// A step of deleting compacted history that reads at most so many versions.
     Compact(usize),
     Stop,
 }
@@ -91,17 +93,19 @@ impl Worker {
                 Next::Stop => return,
             };
             if let Err(error) = result {
-                // What is not flushed is in the log, and nobody waits for room any more.
-                match self.gave_up() {
-                    true => tracing::warn!(%error, "the database is left as it was"),
-                    false => self.shared.fail(&error),
+                // If the member stops and gave up waiting for space, the error is no fault: the log
+                // has everything that is not flushed.
+                if self.gave_up() {
+                    tracing::warn!(%error, "the last layers are not flushed; the log has them");
+                } else {
+                    self.shared.fail(&error);
                 }
                 return;
             }
         }
     }
 
-    /// Frees what nobody reads any more.
+    /// Frees flushed layers and replaced snapshots that no reader holds any more.
     fn let_go(&mut self) {
         self.flushed.retain(|layer| Arc::strong_count(layer) > 1);
         self.replaced.retain(|base| Arc::strong_count(base) > 1);
@@ -109,7 +113,7 @@ impl Worker {
         self.shared.metrics.readers.set(readers);
     }
 
-    /// Whether the member is to end while something waits for room.
+    /// Whether nothing may wait for disk space any more, because the member stops.
     fn gave_up(&self) -> bool {
         self.shared.directory.waiting.is_over()
     }
@@ -118,7 +122,7 @@ impl Worker {
         loop {
             self.let_go();
             self.shrink();
-            // Where a disk does not tell, it shows by itself what it has.
+            // If the file system does not report its free space, the write itself finds out.
             let disk = Disk::of(self.shared.directory.path()).ok();
             let mut inner = self.shared.inner.lock();
             let content = inner.content;
@@ -156,8 +160,8 @@ impl Worker {
         }
     }
 
-    /// Makes the file smaller when most of it is free. The copy takes as long as it takes; nobody
-    /// waits for it.
+    /// Starts a copy that makes the file smaller, if most of the file is free, this thread has
+    /// nothing else to do, and the disk has space for the copy.
     fn shrink(&mut self) {
         let inner = self.shared.inner.lock();
         let is_busy = !inner.jobs.is_empty() || inner.closing || inner.defragmenting.is_some();
@@ -173,13 +177,13 @@ impl Worker {
         let Sizes { allocated, in_use } = inner.sizes;
         drop(inner);
         if has_room {
-            tracing::info!(allocated, in_use, "most of the database's file is free: it is copied");
+            tracing::info!(allocated, in_use, "defragmenting the database: most of it is free");
             defragment(&self.shared, None);
         }
     }
 
-    /// Frees the pages that the last flush replaced, which redb itself would do at the end of the
-    /// next one: the file would have to hold what two flushes replace.
+    /// Frees the pages that the last flush replaced. redb itself would free them only at the end of
+    /// the next flush, and the file would grow by the replaced pages of two flushes.
     fn free_replaced(&mut self) -> Result<(), Fault> {
         if std::mem::take(&mut self.has_garbage) {
             begin(&self.database)?.commit().map_err(fault)?;
@@ -189,7 +193,7 @@ impl Worker {
 
     fn flush(&mut self, frozen: Frozen, done: Done) -> Result<(), Fault> {
         if !self.shared.store.is_frozen(&frozen.layer) {
-            tracing::debug!(revision = frozen.revision, "not flushed: a later state is installed");
+            tracing::debug!(revision = frozen.revision, "not flushed: a snapshot is installed");
             return Ok(());
         }
         let started = Instant::now();
@@ -221,7 +225,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Tells those who wait for history to be deleted.
+    /// Calls the callbacks that wait for history that is now deleted.
     fn tell_deleted(&self) {
         let mut inner = self.shared.inner.lock();
         inner.deleted = self.meta.deleted;
@@ -236,7 +240,7 @@ impl Worker {
         }
     }
 
-    /// A step of a compaction is done.
+    /// Records the metrics of a step of deleting compacted history.
     fn measure_compaction(&mut self, started: Instant, walk: Instant) {
         let metrics = &self.shared.metrics;
         metrics.compaction_pause.observe(started.elapsed().as_secs_f64() * 1e3);
@@ -250,7 +254,7 @@ impl Worker {
         metrics.compaction_last.set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
-    /// Does the last step of a defragmentation and goes on in the new file.
+    /// Finishes a copy and switches to its file.
     fn finish_copy(&mut self, copy: Copy, source: u64) -> Result<(), Fault> {
         let finished = if source == self.number {
             let base = self.shared.inner.lock().base.clone();
@@ -269,7 +273,7 @@ impl Worker {
         if let Err(error) = named.as_ref()
             && is_full(error)
         {
-            // It was not given its name, and everything is as it was.
+            // `CURRENT` did not change, so the old file stays in use.
             end_defragmentation(&self.shared, Err(error.to_string()));
             return Ok(());
         }
@@ -288,12 +292,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Makes a received state the one in use.
+    /// Installs a received state in place of the database and the store.
     fn replace(&mut self, received: Received, done: Installed) -> Result<(), Fault> {
         if received.applied() <= self.meta.applied {
-            let (it, we) = (received.applied(), self.meta.applied);
+            let theirs = received.applied();
+            let ours = self.meta.applied;
             drop(received);
-            done(Err(format!("the received state ends at {it:?}, the database at {we:?}")));
+            done(Err(format!("the received state ends at {theirs:?}, the database at {ours:?}")));
             return Ok(());
         }
         let Received { base, restored, database, file } = received;
@@ -312,25 +317,26 @@ impl Worker {
         drop(replaced);
         self.publish_sizes().map_err(fault)?;
         self.shared.directory.remove(old).map_err(fault)?;
-        tracing::info!(revision = restored.revision, "another member's state is installed");
+        tracing::info!(revision = restored.revision, "installed a snapshot of another member");
         self.tell_deleted();
         done(Ok(restored));
         Ok(())
     }
 
-    /// Makes another file the one that a restart finds.
+    /// Makes `file` the one that a restart opens.
     fn name(&self, file: &NewFile) -> std::io::Result<()> {
         self.shared.directory.set_current(file.number())
     }
 
-    /// Goes on in a file that was named, or may have been: a restart removes the one that it does
-    /// not need. Returns the number of the old one.
+    /// Switches to a file that `CURRENT` names, or may name if the change failed half-way: a
+    /// restart removes the other file. Returns the number of the old file.
     fn switch(&mut self, database: Arc<Database>, file: NewFile) -> u64 {
         self.database = database;
         std::mem::replace(&mut self.number, file.keep())
     }
 
-    /// Shows the last commit to readers.
+    /// Makes the last commit the base of the store. `flushed` means that it includes the frozen
+    /// layer.
     fn install(&mut self, flushed: bool) -> Result<(), Fault> {
         let base = Arc::new(Snapshot::open(&self.database)?);
         let old = {
@@ -353,11 +359,11 @@ impl Worker {
     }
 }
 
-/// Says why nothing is flushed.
+/// Logs that a flush waits for disk space.
 fn tell_shortage(shared: &EngineShared, disk: Option<Disk>) {
     tracing::warn!(
         path = %shared.directory.path().display(),
         free = disk.map_or(0, |disk| disk.free),
-        "no room to flush to the database: it waits; free space on this disk or enlarge it"
+        "a flush to the database waits for disk space: free space on this disk or enlarge it"
     );
 }

@@ -1,10 +1,10 @@
-//! How large the file becomes.
+//! Tests of the file's size.
 
 use super::*;
 use crate::base::image::Image;
 
-/// What the file may take beside twice the most that was in use: its pages are not all full, and
-/// what a flush replaces is free when the next one ends.
+/// Bytes that the file may have beside twice the most bytes in use: not all of its pages are full,
+/// and pages that a flush replaces are free only later.
 const BESIDE: u64 = 12 << 20;
 
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ enum Work {
     Compact,
     Flush,
     Defragment,
-    /// A member that lags behind is sent the database: its pages are kept until the next step.
+    /// Takes an image for another member, which keeps the pages of its commit until the next step.
     Send,
 }
 
@@ -57,9 +57,11 @@ proptest! {
     fn stays_under_twice_what_was_in_use(steps in prop::collection::vec(work(), 20..60)) {
         let mut machine = Machine::new();
         fill(&mut machine, 0, 10, 10);
-        let (mut most, mut sent, mut was_sent) = (0, None, false);
+        let mut most = 0;
+        let mut sent = None;
+        let mut was_sent = false;
         for step in &steps {
-            // What is sent is kept through one step that writes.
+            // An image is kept until the next step is done.
             let image = do_work(&mut machine, step);
             was_sent = was_sent || image.is_some();
             drop(std::mem::replace(&mut sent, image));

@@ -1,5 +1,5 @@
-//! Sending the whole state and installing it: what one machine shows, another must show after it,
-//! wherever the stream broke and whatever the other was doing.
+//! Sending and installing the whole state: the receiver must then show the same as the sender, no
+//! matter where the stream broke and what the receiver did before.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,11 +13,11 @@ use super::super::part::{Part, PartReader, PartWriter, Position, first_checksum}
 use super::super::snapshot::Snapshot;
 use super::*;
 
-/// Small, so that little data makes many parts.
+/// Bytes of a part: small, so that little data makes many parts.
 const PART: usize = 4 << 10;
 
 fn parts(image: &Image, after: Position) -> Vec<Part> {
-    let parts = image.parts_of(after, PART).expect("a position that it knows");
+    let parts = image.parts_of(after, PART).expect("a part ends at the position");
     parts.map(|part| part.unwrap()).collect()
 }
 
@@ -27,7 +27,8 @@ fn add_all(incoming: &mut Incoming, parts: &[Part]) {
     }
 }
 
-/// Receives an image over streams that each break after so many parts.
+/// Receives an image over one stream for each element of `breaks`, which breaks after so many
+/// parts, and over a last stream that does not break.
 fn receive(engine: &Engine, image: &Image, breaks: &[usize]) -> Received {
     for parts_max in breaks {
         let mut incoming = engine.receive(&image.id()).unwrap();
@@ -46,7 +47,7 @@ fn install(engine: &Engine, received: Received) -> Result<Restored, String> {
     receiver.recv().unwrap()
 }
 
-/// Everything that readers can see of a machine whose layers are flushed.
+/// Compares all that readers see of a machine, whose layers must be flushed, with a twin.
 fn assert_same(machine: &Machine, twin: &MemoryBase, probes: &[(u16, u16)]) {
     compare(machine.store.shared().view().base().as_ref(), twin, probes);
 }
@@ -59,7 +60,7 @@ fn files(dir: &Path) -> Vec<String> {
 }
 
 impl Machine {
-    /// A machine with leases, and some thousand rows in every table that is sent.
+    /// A machine with leases and enough rows for many parts.
     fn filled() -> Self {
         let mut machine = Self::new();
         machine.grant();
@@ -78,18 +79,20 @@ impl Machine {
         }
     }
 
-    /// Goes on from what `leader` had when it was last flushed.
+    /// Installs the state that `leader` had at its last flush.
     fn follow(&mut self, leader: &Self, received: Received) {
         let restored = install(self.engine(), received).unwrap();
         self.store.take_over(restored);
         assert_eq!(self.store.applied().map(|at| at.index), Some(leader.index));
         let tables = |machine: &Self| machine.store.shared().tables(Clone::clone);
         assert_eq!(tables(self), tables(leader));
-        let (view, theirs) = (self.store.shared().view(), leader.store.shared().view());
+        let view = self.store.shared().view();
+        let theirs = leader.store.shared().view();
         for revision in [0, view.revision() / 2, view.compacted()] {
             assert_eq!(view.hash_kv(revision).ok(), theirs.hash_kv(revision).ok());
         }
-        (self.twin, self.index) = (leader.twin.clone(), leader.index);
+        self.twin = leader.twin.clone();
+        self.index = leader.index;
         self.compacted = leader.compacted;
         assert_eq!(files(self.dir.path()).len(), 2, "{:?}", files(self.dir.path()));
     }
@@ -99,7 +102,7 @@ impl Machine {
     }
 }
 
-/// Applies what `leader` applied up to `index`; rotates and flushes at other moments.
+/// Applies the leader's commands up to `index`, with flushes at other times than the leader's.
 fn replay(machine: &mut Machine, leader: &Machine, index: usize, flush_every: usize) {
     for command in &leader.log[machine.log.len()..index] {
         machine.apply(command);
@@ -113,7 +116,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_installed_state_shows_what_the_sender_shows(
+    fn an_installed_state_is_the_same_as_the_senders(
         before in prop::collection::vec(step(), 1..10),
         shares in (0usize..100, 0usize..100),
         flush_every in 50usize..2000,
@@ -121,7 +124,8 @@ proptest! {
         after in prop::collection::vec(step(), 1..6),
         probes in prop::collection::vec((0u16..3500, 0u16..3500), 1..12),
     ) {
-        let (mut leader, mut lagging) = (Machine::new(), Machine::new());
+        let mut leader = Machine::new();
+        let mut lagging = Machine::new();
         leader.grant();
         before.iter().for_each(|step| run(&mut leader, step));
         leader.flush();
@@ -130,7 +134,7 @@ proptest! {
         let behind = leader.log.len() - 1;
         replay(&mut lagging, &leader, behind * shares.0.min(shares.1) / 100, flush_every);
         let received = receive(lagging.engine(), &image, &breaks);
-        // The log goes on while the state is on its way.
+        // The receiver keeps applying entries while it receives the state.
         replay(&mut lagging, &leader, behind * shares.0.max(shares.1) / 100, flush_every);
         let old = lagging.store.shared().view();
         let hash = old.hash_kv(0).unwrap();
@@ -151,8 +155,8 @@ fn keys_and_values_of_every_length_are_sent() {
     for length in 1..40 {
         for size in 0..8 {
             let key = Bytes::from(vec![b'a' + size; usize::from(length)]);
-            let (value, lease) =
-                (Bytes::from(vec![length; usize::from(size)]), i64::from(size % 4));
+            let value = Bytes::from(vec![length; usize::from(size)]);
+            let lease = i64::from(size % 4);
             let put = PutRequest { key, value, lease, ..Default::default() };
             leader.apply(&Command::Put(put));
         }
@@ -165,7 +169,7 @@ fn keys_and_values_of_every_length_are_sent() {
 }
 
 #[test]
-fn it_goes_on_at_every_part() {
+fn a_broken_stream_can_continue_after_every_part() {
     let leader = Machine::filled();
     let image = leader.engine().image();
     let all = parts(&image, Position::default());
@@ -219,7 +223,7 @@ fn parts_are_bounded_and_do_not_change() {
 }
 
 #[test]
-fn what_does_not_come_next_is_refused() {
+fn parts_out_of_order_are_refused() {
     let mut leader = Machine::filled();
     let image = leader.engine().image();
     let all = parts(&image, Position::default());
@@ -262,11 +266,13 @@ impl Machine {
     }
 }
 
-/// Parts with other content and good checksums.
+/// Sends an image with rows changed by `change` and with good checksums; the receiver must refuse
+/// it.
 fn forge(image: &Image, mut change: impl FnMut(u32, &[u8], &[u8]) -> Vec<(u32, Vec<u8>, Vec<u8>)>) {
     let lagging = Machine::new();
     let mut incoming = lagging.engine().receive("forged").unwrap();
-    let (mut genuine, mut forged) = (first_checksum(&image.id()), first_checksum("forged"));
+    let mut genuine = first_checksum(&image.id());
+    let mut forged = first_checksum("forged");
     let mut answer = Ok(());
     for part in parts(image, Position::default()) {
         let mut reader = PartReader::open(&part.content, part.number, genuine).unwrap();
@@ -293,7 +299,7 @@ fn forge(image: &Image, mut change: impl FnMut(u32, &[u8], &[u8]) -> Vec<(u32, V
 }
 
 #[test]
-fn a_state_that_makes_no_sense_is_refused() {
+fn an_inconsistent_state_is_refused() {
     let leader = Machine::filled();
     let image = leader.engine().image();
     let same = |table: u32, key: &[u8], value: &[u8]| vec![(table, key.to_vec(), value.to_vec())];
@@ -325,10 +331,13 @@ fn a_state_that_makes_no_sense_is_refused() {
 
 #[test]
 fn one_stream_at_a_time() {
-    let (leader, another) = (Machine::filled(), Machine::filled());
-    let (image, other_image) = (leader.engine().image(), another.engine().image());
+    let leader = Machine::filled();
+    let another = Machine::filled();
+    let image = leader.engine().image();
+    let other_image = another.engine().image();
     let all = parts(&image, Position::default());
-    let (a, b) = (image.id(), other_image.id());
+    let a = image.id();
+    let b = other_image.id();
     let lagging = Machine::new();
     let mut first = lagging.engine().receive(&a).unwrap();
     add_all(&mut first, &all[..3]);
@@ -340,7 +349,7 @@ fn one_stream_at_a_time() {
     let mut other = lagging.engine().receive(&b).unwrap();
     assert!(matches!(second.add(&all[4].content), Err(ReceiveError::TakenOver)));
     assert_eq!(other.position().unwrap(), Position::default());
-    assert_eq!(lagging.files().len(), 3, "the half of the first is gone");
+    assert_eq!(lagging.files().len(), 3, "the partly received first state is removed");
     add_all(&mut other, &parts(&other_image, Position::default())[..2]);
     assert!(matches!(other.finish(), Err(ReceiveError::Refused(_))), "it is not complete");
     let kept = lagging.engine().receive(&b).unwrap();
@@ -380,7 +389,7 @@ fn a_restart_of_the_receiver_begins_again() {
     assert_same(&lagging, &leader.twin, &[(0, 900)]);
 }
 
-/// The directory as it is now: what a killed process would leave.
+/// A copy of the directory as a killed process would leave it now.
 fn copy_of(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in files(dir) {
@@ -434,9 +443,9 @@ fn layers_of_the_old_state_are_not_flushed() {
     fill(&mut lagging, 0, 30, 30);
     let received = receive(lagging.engine(), &image, &[]);
     lagging.follow(&leader, received);
-    // The log took its time to become durable: only now the layer comes to be flushed.
+    // The log became durable late, so the layer is queued only now.
     lagging.engine().queue().flush(frozen, Box::new(move |result| done.send(result).unwrap()));
-    assert!(flushed.recv().is_err(), "it is dropped");
+    assert!(flushed.recv().is_err(), "`done` is dropped");
     assert_same(&lagging, &leader.twin, &[(0, 900)]);
     fill(&mut lagging, 200, 30, 30);
     lagging.reopen();
@@ -444,7 +453,7 @@ fn layers_of_the_old_state_are_not_flushed() {
 }
 
 #[test]
-fn work_that_is_queued_does_not_come_after() {
+fn queued_work_does_not_change_an_installed_state() {
     for _ in 0..8 {
         let leader = Machine::filled();
         let mut lagging = Machine::new();
@@ -463,9 +472,10 @@ fn work_that_is_queued_does_not_come_after() {
             .flush(frozen, Box::new(move |result| flushed.send(result).unwrap()));
         let restored = install(lagging.engine(), received).unwrap();
         lagging.store.take_over(restored);
-        // Either may have come first; neither comes after.
-        let _first = (flushing.recv(), copying.recv().unwrap());
-        (lagging.twin, lagging.index) = (leader.twin.clone(), leader.index);
+        // The flush and the copy may end before the installation, or be dropped or fail after it.
+        let _ended = (flushing.recv(), copying.recv().unwrap());
+        lagging.twin = leader.twin.clone();
+        lagging.index = leader.index;
         assert_same(&lagging, &leader.twin, &[(0, 900)]);
         assert_eq!(lagging.files().len(), 2, "{:?}", lagging.files());
         fill(&mut lagging, 100, 30, 30);
@@ -490,7 +500,7 @@ fn an_earlier_state_is_not_installed() {
     assert_same(&machine, &machine.twin, &[(0, 900)]);
 }
 
-/// A commit between two steps of a deletion, as a member that is killed there finds it.
+/// A database between two steps of deleting history, as a member finds it that was killed there.
 fn half_deleted() -> (tempfile::TempDir, Arc<redb::Database>, MemoryBase, u64) {
     let mut leader = Machine::filled();
     fill(&mut leader, 0, 900, 10);
@@ -511,7 +521,7 @@ fn half_deleted() -> (tempfile::TempDir, Arc<redb::Database>, MemoryBase, u64) {
 }
 
 #[test]
-fn a_deletion_that_is_under_way_goes_on_at_the_receiver() {
+fn a_running_deletion_of_history_continues_at_the_receiver() {
     let (_dir, database, twin, index) = half_deleted();
     let snapshot = Arc::new(Snapshot::open(&database).unwrap());
     assert!(compact::is_due(snapshot.meta()) && snapshot.meta().delete_from.main > 0);
