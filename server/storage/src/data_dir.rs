@@ -1,14 +1,14 @@
-//! The data directory: whose it is, who uses it, who may read it.
+//! The data directory: its identity, its lock and its permissions.
 //!
 //! ```text
-//!   <data-dir>/member/IDENTITY    what this directory is, and of which member of which cluster
+//!   <data-dir>/member/IDENTITY    the cluster and the member that the directory belongs to
 //!   <data-dir>/member/LOCK        locked while a process uses the directory
 //!   <data-dir>/member/wal/        the write-ahead log
 //!   <data-dir>/member/db/         the database
 //! ```
 //!
-//! `member` and everything in it belong to the user alone. Where somebody else has opened them
-//! since, as a kubelet does that gives a volume to a pod's group, they are closed again.
+//! Only the user may read `member` and everything in it. Every start removes permissions of other
+//! users that were added since, for instance by a kubelet that gives a volume to a pod's group.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -24,66 +24,67 @@ use crate::{base, sync, wal};
 const FORMAT: u32 = 1;
 const TITLE: &str = "quorate data directory";
 
-/// Why a data directory cannot be used. Each text names the directory and the way out.
+/// Why a data directory cannot be used. Each text names the directory and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// The system refuses.
+    /// The system reported an error.
     #[error("cannot use the data directory {path}: {source}")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Others could read or replace what is in it.
+    /// Other users could read or replace the data.
     #[error(
         "the data directory {path} has permissions {mode:03o}, so that other users can {can} it, \
-         and belongs to user {owner}, not to user {user} who runs this; run `chmod 700 {path}`"
+         and belongs to user {owner}, but this process runs as user {user}; run `chmod 700 {path}`"
     )]
     Permissions {
         /// The directory.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
-        /// What they allow.
+        /// What the permissions allow other users to do.
         can: &'static str,
-        /// Whose it is.
+        /// User id of the directory's owner.
         owner: u32,
-        /// Who runs this.
+        /// User id of this process.
         user: u32,
     },
-    /// Another process uses it.
+    /// Another process uses the directory.
     #[error("the data directory {path} is in use by another process")]
     Locked {
         /// The directory.
         path: PathBuf,
     },
-    /// It was made by etcd.
+    /// The directory is etcd's.
     #[error(
         "the data directory {path} was written by etcd; Quorate cannot read it in place: \
-         name another --data-dir"
+         set --data-dir to another directory"
     )]
     Etcd {
         /// The directory.
         path: PathBuf,
     },
-    /// It holds something else.
+    /// The directory has files of another program.
     #[error(
-        "the data directory {path} holds {what}, which is not Quorate's; name another --data-dir"
+        "the data directory {path} has {what}, which is not Quorate's; \
+         set --data-dir to another directory"
     )]
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// What was found.
+        /// The unknown file.
         what: String,
     },
-    /// Only a part of it is left.
+    /// The directory has a database but no log.
     #[error(
-        "the write-ahead log is missing in {path}, though there is a database; restore the data \
+        "the write-ahead log {path} is missing, but there is a database; restore the data \
          directory from a backup"
     )]
     LogMissing {
-        /// Where the log should be.
+        /// Path of the missing log.
         path: PathBuf,
     },
     /// The identity cannot be read.
@@ -91,30 +92,30 @@ pub enum DataDirError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// A description of the damage.
         what: String,
     },
 }
 
-/// Which member of which cluster a directory belongs to.
+/// The cluster and the member that a data directory belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Id of the cluster.
     pub cluster_id: u64,
     /// Id of the member.
     pub member_id: u64,
-    /// Which of the directories that ever were this member's it is: see [`incarnation`].
+    /// Incarnation of the directory: see [`incarnation`].
     pub incarnation: u64,
 }
 
-/// Bits of an incarnation that are random; its generation stands above them.
+/// Number of random low bits of an incarnation; its generation is in the bits above them.
 const RANDOM_BITS: u32 = 48;
 
-/// What tells a data directory from others that the same member had. Its generation counts how
-/// often the member began anew with the data that it had, as the only one: who knows an earlier
-/// generation lags behind. In one generation, another incarnation is other data.
+/// A value that differs between all data directories that a member ever had. The generation counts
+/// how often the member was forced to be the only one and kept its data: a member that knows only
+/// an earlier generation lags behind. Within one generation, another incarnation means other data.
 pub fn incarnation(generation: u64, random: u64) -> u64 {
-    // Nobody is taken for unknown, which is 0.
+    // 0 means unknown.
     generation << RANDOM_BITS | (random >> (u64::BITS - RANDOM_BITS)).max(1)
 }
 
@@ -123,21 +124,21 @@ pub fn generation(incarnation: u64) -> u64 {
     incarnation >> RANDOM_BITS
 }
 
-/// The founders of a cluster by id, each with its peer URLs.
+/// Peer URLs of the founding members of a cluster, by member id.
 pub type Founders = BTreeMap<u64, Vec<String>>;
 
-/// A data directory in use by this process.
+/// A data directory that this process has locked.
 #[derive(Debug)]
 pub struct DataDir {
     member: PathBuf,
     identity: Option<Identity>,
     founders: Founders,
-    /// The lock is held as long as the file is open.
+    /// The open file holds the lock.
     _lock: File,
 }
 
 impl DataDir {
-    /// Takes a data directory into use; makes it if it does not exist.
+    /// Opens and locks a data directory; makes it if it does not exist.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let member = path.join("member");
         let io_error = |path: &Path| {
@@ -169,25 +170,25 @@ impl DataDir {
         let (identity, founders) = read_identity(&member.join("IDENTITY"))?.unzip();
         let founders = founders.unwrap_or_default();
         let dir = Self { member, identity, founders, _lock: lock };
-        // The log is made before the database: see `Member::start`.
+        // A start makes the log before the database: see `Member::start`.
         if base::exists(&dir.db()) && !wal::exists(&dir.wal()) {
             return Err(DataDirError::LogMissing { path: dir.wal() });
         }
         Ok(dir)
     }
 
-    /// Whose directory it is; `None` for one that was never used.
+    /// The directory's identity; `None` before it was set.
     pub fn identity(&self) -> Option<Identity> {
         self.identity
     }
 
-    /// The founders of the member's cluster, if it is one of them.
+    /// The founding members of the cluster; empty if this member is not one of them.
     pub fn founders(&self) -> &Founders {
         &self.founders
     }
 
-    /// Marks the directory as this member's, durably. Should the first start be cut short before
-    /// the log begins, the next one finds the founders here.
+    /// Sets the identity durably. If the first start ends before it made the log, the next one
+    /// reads the founders from here.
     pub fn set_identity(
         &mut self,
         identity: Identity,
@@ -196,22 +197,24 @@ impl DataDir {
         let path = self.member.join("IDENTITY");
         write_identity(&self.member, &path, identity, &founders)
             .map_err(|source| DataDirError::Io { path, source })?;
-        (self.identity, self.founders) = (Some(identity), founders);
+        self.identity = Some(identity);
+        self.founders = founders;
         Ok(())
     }
 
-    /// Where the log lies.
+    /// Directory of the log.
     pub fn wal(&self) -> PathBuf {
         self.member.join("wal")
     }
 
-    /// Where the database lies.
+    /// Directory of the database.
     pub fn db(&self) -> PathBuf {
         self.member.join("db")
     }
 }
 
-/// Makes a directory, and those above it, for the user alone; leaves an existing one as it is.
+/// Makes a directory and its missing parents, durably, with permissions only for the user. Does not
+/// change an existing directory.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Ok(()),
@@ -225,10 +228,10 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The permissions that a directory must be given, when it has others that are forbidden.
+/// The permissions to set on a directory that has `forbidden` ones; `None` if it has none of them.
 ///
 /// # Errors
-/// It has them and is somebody else's.
+/// The directory has forbidden permissions and belongs to another user.
 fn opened_to_others(
     path: &Path,
     forbidden: u32,
@@ -237,15 +240,16 @@ fn opened_to_others(
     let metadata = std::fs::metadata(path)
         .map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
     let mode = metadata.mode() & 0o7777;
-    // A sticky directory lets others add files but not replace ours.
+    // In a sticky directory other users can add files, but cannot replace ours.
     let is_safe = forbidden == 0o002 && mode & 0o1000 != 0;
     if mode & forbidden == 0 || is_safe {
         return Ok(None);
     }
-    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    let owner = metadata.uid();
+    let user = rustix::process::geteuid().as_raw();
     if owner != user {
-        let (path, mode) = (path.to_owned(), mode & 0o777);
-        return Err(DataDirError::Permissions { path, mode, can, owner, user });
+        let path = path.to_owned();
+        return Err(DataDirError::Permissions { path, mode: mode & 0o777, can, owner, user });
     }
     Ok(Some(mode & !forbidden))
 }
@@ -254,25 +258,26 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), DataDirError> {
     tracing::info!(
         path = %path.display(),
         mode = format!("{mode:04o}"),
-        "other users could use it: its permissions are set anew"
+        "removed the permissions of other users"
     );
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         .map_err(|source| DataDirError::Io { path: path.to_owned(), source })
 }
 
-/// Takes from others what they may do with the user's files and directories below `dir`.
+/// Removes the permissions of other users from the user's files and directories below `dir`.
 fn close(dir: &Path) -> Result<(), DataDirError> {
     let io_error = |source| DataDirError::Io { path: dir.to_owned(), source };
     for entry in std::fs::read_dir(dir).map_err(io_error)? {
         let entry = entry.map_err(io_error)?;
-        // Of a link, the link itself.
+        // This does not follow symbolic links.
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
-            // Another process that uses the directory may have removed it.
+            // Another process that uses the directory may have removed the file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(io_error(error)),
         };
-        let (path, mode) = (entry.path(), metadata.mode() & 0o7777);
+        let path = entry.path();
+        let mode = metadata.mode() & 0o7777;
         let is_open = mode & 0o077 != 0 && !metadata.is_symlink();
         if is_open && metadata.uid() == rustix::process::geteuid().as_raw() {
             set_mode(&path, mode & !0o077)?;
@@ -284,7 +289,7 @@ fn close(dir: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-/// Refuses a directory in which somebody else keeps data.
+/// Refuses a directory that has data of another program.
 fn refuse_foreign(path: &Path, member: &Path) -> Result<(), DataDirError> {
     if member.join("IDENTITY").exists() {
         return Ok(());
@@ -362,7 +367,7 @@ fn read_identity(path: &Path) -> Result<Option<(Identity, Founders)>, DataDirErr
         let parts = founder.split_once(' ');
         let (id, url) = parts
             .and_then(|(id, url)| Some((number(id)?, url)))
-            .ok_or_else(|| damaged("a founder is no id with a URL"))?;
+            .ok_or_else(|| damaged("a founder has no id or no URL"))?;
         founders.entry(id).or_default().push(url.to_owned());
     }
     let id = |name| field(name).and_then(number);
@@ -400,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_change_or_read_is_closed_again() {
+    fn permissions_of_other_users_are_removed() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("data");
         drop(DataDir::open(&path).unwrap());
@@ -416,14 +421,14 @@ mod tests {
             DataDir::open(&path).unwrap();
             assert_eq!(mode(&target), closed, "{}", target.display());
         }
-        // What lies in `member` stays private whoever may look into the directory above it.
+        // The directory itself may be readable, because `member` in it is private.
         set_mode(&path, 0o755);
         DataDir::open(&path).unwrap();
         assert_eq!(mode(&path), 0o755);
     }
 
     #[test]
-    fn what_is_not_ours_is_left_alone() {
+    fn directories_of_other_programs_are_refused() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(home.path().join("etcd/member/snap")).unwrap();
         let found = DataDir::open(&home.path().join("etcd"));
@@ -448,7 +453,7 @@ mod tests {
             std::fs::write(&path, &bad).unwrap();
             match DataDir::open(home.path()) {
                 Err(DataDirError::Damaged { .. }) => {}
-                // The line break behind the checksum says nothing.
+                // Only the line break after the checksum may change.
                 other => assert_eq!(at, good.len() - 1, "byte {at}: {other:?}"),
             }
         }
