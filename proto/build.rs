@@ -1,5 +1,5 @@
-//! Compiles the definitions without protoc. Those of etcd in two passes, messages and client stubs
-//! in one and server stubs in the other; our own in one.
+//! Compiles the protobuf definitions without protoc. Two passes compile etcd's definitions: one
+//! makes messages and client stubs, the other makes server stubs. One pass compiles our own.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use std::{env, fs};
 use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
-/// The include root. Imports in the files are relative to it.
+/// The include root of etcd's definitions. Imports in the files are relative to it.
 const ROOT: &str = "etcd";
 
 const FILES: [&str; 6] =
     ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto", "health.proto"];
 
-/// Each package and the module of the crate that holds it.
+/// Each package of etcd and its module in this crate.
 const PACKAGES: [(&str, &str); 6] = [
     (".mvccpb", "crate::mvccpb"),
     (".authpb", "crate::authpb"),
@@ -24,10 +24,10 @@ const PACKAGES: [(&str, &str); 6] = [
     (".grpc.health.v1", "crate::health"),
 ];
 
-/// Services that are served through a codec of the server's own, not through stubs from here.
+/// Services without server stubs: the API serves them through its own codec.
 const WITHOUT_SERVER: [&str; 6] = ["KV", "Watch", "Lease", "Cluster", "Maintenance", "Health"];
 
-/// Messages with passwords, their hashes or tokens in them: `src/redact.rs` writes their `Debug`.
+/// Messages with passwords, password hashes or tokens. `src/redact.rs` implements their `Debug`.
 const SECRET: [&str; 5] = [
     ".authpb.User",
     ".etcdserverpb.AuthenticateRequest",
@@ -36,7 +36,7 @@ const SECRET: [&str; 5] = [
     ".etcdserverpb.AuthUserChangePasswordRequest",
 ];
 
-/// The include root of the protocol among members, and its file.
+/// The include root and the file of the protocol between members.
 const PEER_ROOT: &str = "peer";
 const PEER_FILE: &str = "v1/peer.proto";
 
@@ -59,12 +59,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     for file in &mut files.file {
         file.service.retain(|service| !WITHOUT_SERVER.contains(&service.name()));
-        // Comments are found by the position of a service, which has changed.
+        // Comments refer to services by position, and the positions have changed.
         file.source_code_info = None;
     }
     let server_dir = out_dir.join("server");
     fs::create_dir_all(&server_dir)?;
-    // Every message is extern here, so that this pass yields nothing but the stubs.
+    // Every message is an extern path here, so this pass makes only the stubs.
     let server = tonic_prost_build::configure()
         .build_client(false)
         .server_mod_attribute(".", r#"#[cfg(feature = "server")]"#)
@@ -86,8 +86,8 @@ fn compile_peer() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes the descriptors as they are on the wire. Source positions and comments are left out: they
-/// are most of the bytes, and nothing at run time reads them.
+/// Writes the descriptors without source positions and comments, which are most of the bytes and
+/// are not used at run time.
 fn export(files: &FileDescriptorSet, path: &Path) -> std::io::Result<()> {
     let mut files = files.clone();
     for file in &mut files.file {
@@ -96,8 +96,8 @@ fn export(files: &FileDescriptorSet, path: &Path) -> std::io::Result<()> {
     fs::write(path, files.encode_to_vec())
 }
 
-/// Makes `peer_urls` of `peerURLs`, where the generator would make `peer_ur_ls`. The binary format
-/// knows fields by number; the exported descriptors keep etcd's name.
+/// Renames `peerURLs` to `peerUrls`, so that the generator makes `peer_urls` and not `peer_ur_ls`.
+/// The binary format does not have names, and the exported descriptors keep etcd's name.
 fn rename_urls(message: &mut DescriptorProto) {
     for field in &mut message.field {
         field.name = field.name.as_ref().map(|name| name.replace("URLs", "Urls"));

@@ -10,32 +10,31 @@
 //! | [`v3lockpb`] | `v3lockpb` | `Lock` |
 //! | [`v3electionpb`] | `v3electionpb` | `Election` |
 //! | [`health`] | `grpc.health.v1` | `Health` |
-//! | [`peer`] | `quorate.peer.v1` | `Peer`: what members say to each other, our own |
+//! | [`peer`] | `quorate.peer.v1` | `Peer`: Quorate's own protocol between members |
 //!
 //! Packages, names, numbers and types are those of etcd 3.7.1; `tests/wire.rs` compares them with
-//! etcd's own descriptors, in both directions.
+//! etcd's descriptors, in both directions. `peer` is not part of etcd.
 //!
 //! # Features
 //!
-//! Without features there are messages only, and no dependency on a network stack.
+//! Without features the crate has only messages, and no dependency on a network stack.
 //!
 //! - `client`: a `*_client` module for each service, for instance `etcdserverpb::kv_client`.
 //! - `server`: a `*_server` module for each service that is not served yet, for instance
-//!   `etcdserverpb::auth_server`. The others the API serves through a codec of its own, which
-//!   bounds the depth of a message before it is decoded.
+//!   `etcdserverpb::auth_server`. The API serves the other services through its own codec, which
+//!   bounds the depth of a message before it decodes it.
 //!
-//! # What holds for every message
+//! # Properties of every message
 //!
-//! - A `bytes` field is a [`Bytes`](prost::bytes::Bytes). Decoded from a `Bytes`, it shares the
-//!   allocation and keeps all of it alive; copy what is kept for long.
-//! - An enum field is an `i32`: a number this version does not know is kept, and refusing it is
-//!   left to the reader.
-//! - The encoding is canonical: fields in the order of their numbers, zero values left out. Unknown
-//!   fields are dropped by decoding.
-//! - Decoding recurses as deep as the message nests, and there is no limit: `TxnRequest` nests
-//!   without end, and so do groups in unknown fields of any message. What comes from elsewhere
-//!   must be bounded before it is decoded: [`nesting`] does that, and the codec of `Peer` uses it.
-//! - Messages that carry a password, a password's hash or a token do not show it in `Debug`.
+//! - A `bytes` field is a [`Bytes`](prost::bytes::Bytes). When decoded from a `Bytes`, it shares
+//!   that allocation and keeps all of it alive: copy a field before keeping it for long.
+//! - An enum field is an `i32` and keeps unknown numbers. The reader has to refuse them.
+//! - The encoding is canonical: fields in ascending order of their numbers, without zero values.
+//!   Decoding drops unknown fields.
+//! - Decoding recurses as deep as the message nests, without a limit: a `TxnRequest` can nest to
+//!   any depth, and so can groups in unknown fields of any message. Check an untrusted message with
+//!   [`nesting`] before decoding it, as the codec of `Peer` does.
+//! - `Debug` does not show passwords, hashes of passwords and tokens.
 
 #![forbid(unsafe_code)]
 
@@ -56,7 +55,7 @@ macro_rules! package {
         #[allow(
             missing_docs,
             clippy::allow_attributes_without_reason,
-            reason = "generated code; what its names say is not repeated in the definitions"
+            reason = "generated code; comments in the definitions do not repeat the names"
         )]
         pub mod $module {
             include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
@@ -102,7 +101,7 @@ package!(
     "grpc.health.v1"
 );
 package!(
-    /// What the members of a cluster say to each other; no part of etcd.
+    /// The protocol between the members of a cluster; not part of etcd.
     peer,
     "quorate.peer.v1"
 );

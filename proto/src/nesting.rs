@@ -1,36 +1,36 @@
-//! How deep a message nests, found before it is decoded.
+//! Checks how deep a message nests before it is decoded.
 //!
-//! Decoding recurses, so that a message of a megabyte could exhaust the stack: by transactions in
-//! transactions, or by groups in groups in a field that nobody knows. This walks through the bytes
-//! without recursion and refuses what is too deep. etcd refuses such a transaction too, because
-//! every level uses up at least one of the operations it may have.
+//! Decoding recurses, so a message of one megabyte could overflow the stack, with nested
+//! transactions or with nested groups in an unknown field. This check reads the bytes without
+//! recursion and refuses messages that nest too deep. etcd refuses such a transaction too, because
+//! every level uses at least one of the operations that the transaction may have.
 
-/// Transactions nested in one another, at most: with etcd's default limit of 128 operations no
-/// deeper nesting is possible, as all but the innermost use one up, and recursion over it stays far
-/// from the end of a stack.
+/// Most levels of nested transactions. etcd's default limit of 128 operations allows no deeper
+/// nesting, because every level except the innermost uses one operation. Recursion of this depth
+/// needs only a small part of a stack.
 pub const TXN_NESTING_MAX: usize = 129;
-/// Groups in unknown fields nested in one another, at most. etcd takes 10 000; no message of its
-/// protocol, in any version, has one.
+/// Most levels of nested groups in unknown fields. etcd allows 10 000, but no version of its
+/// protocol has a group.
 const GROUPS_MAX: usize = 64;
-/// Messages nested in one another that Go's protobuf library takes.
+/// Most levels of nested messages, as in Go's protobuf library.
 const MESSAGES_MAX: usize = 10_000;
 
 /// Why a message must not be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It is not protobuf.
+    /// The bytes are not valid protobuf.
     Malformed,
-    /// Messages nest deeper than Go's library takes.
+    /// Messages nest deeper than Go's protobuf library allows.
     TooDeep,
-    /// Transactions nest deeper than any may have operations.
+    /// Transactions nest deeper than [`TXN_NESTING_MAX`].
     TooManyOperations,
 }
 
-/// Which fields of a message are messages themselves.
+/// The fields of a message that are messages, with their shapes.
 #[derive(Debug)]
 pub struct Shape(&'static [(u64, &'static Self)]);
 
-/// A message without messages in it.
+/// A message without fields that are messages.
 pub static FLAT: Shape = Shape(&[]);
 /// `TxnRequest`.
 pub static TXN: Shape = Shape(&[(1, &FLAT), (2, &OPERATION), (3, &OPERATION)]);
@@ -40,7 +40,7 @@ static OPERATION: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT), (4, &TXN)]
 pub static WATCH: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT)]);
 
 impl Shape {
-    /// The shape of a message whose fields with these numbers are messages of these shapes.
+    /// The shape of a message: the number and the shape of each field that is a message.
     pub const fn new(fields: &'static [(u64, &'static Self)]) -> Self {
         Self(fields)
     }
@@ -54,16 +54,16 @@ impl Shape {
     }
 }
 
-/// What is being walked through.
+/// A message or group that the check is inside of.
 #[derive(Clone, Copy)]
 enum Open {
-    /// A message, up to an offset.
+    /// A message that ends at an offset.
     Message(&'static Shape, usize),
-    /// A group, up to the tag that ends the field of this number.
+    /// A group in the field of this number, which ends with an end tag.
     Group(u64),
 }
 
-/// Types of fields on the wire.
+/// Wire types of protobuf.
 mod wire_type {
     pub(super) const VARINT: u64 = 0;
     pub(super) const FIXED_64: u64 = 1;
@@ -73,17 +73,17 @@ mod wire_type {
     pub(super) const FIXED_32: u64 = 5;
 }
 
-/// Refuses a message of this shape that must not be decoded.
+/// Checks a message of this shape before it is decoded.
 ///
 /// # Errors
-/// Why not.
+/// Why the message must not be decoded.
 pub fn check(bytes: &[u8], shape: &'static Shape) -> Result<(), Refused> {
     let mut walk = Walk { bytes, at: 0, open: Vec::new(), ends: Vec::new(), txns: 0, txns_max: 0 };
     walk.enter(shape, bytes.len())?;
     while let Some(open) = walk.open.last().copied() {
         walk.step(open)?;
     }
-    // Only now: what cannot be decoded at all is named first.
+    // Checked last, so that a malformed message is reported as malformed.
     if walk.txns_max > TXN_NESTING_MAX {
         return Err(Refused::TooManyOperations);
     }
@@ -94,7 +94,7 @@ struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
     open: Vec<Open>,
-    /// Where the open messages end.
+    /// End offsets of the open messages.
     ends: Vec<usize>,
     txns: usize,
     txns_max: usize,
@@ -112,7 +112,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Reads the next field, or ends what has no more.
+    /// Reads the next field of the innermost message or group, or leaves it at its end.
     fn step(&mut self, open: Open) -> Result<(), Refused> {
         if let Open::Message(shape, end) = open
             && self.at >= end
@@ -156,7 +156,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Where the innermost message ends.
+    /// End offset of the innermost message.
     fn end(&self) -> usize {
         self.ends.last().copied().unwrap_or_default()
     }
@@ -192,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// `depth` transactions, one in the other, with a put in each.
+    /// `depth` nested transactions, with a put in each.
     fn nested(depth: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         for _ in 0..depth {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_and_damage_is_named() {
+    fn depth_is_bounded_and_malformed_messages_are_refused() {
         for depth in [1, 2, 50, TXN_NESTING_MAX] {
             assert!(check(&nested(depth), &TXN).is_ok(), "{depth}");
             assert!(TxnRequest::decode(nested(depth).as_slice()).is_ok(), "{depth}");
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(check(&[0xff; 30], &TXN), Err(Refused::Malformed));
     }
 
-    /// A group in a group and so on, in a field that no request has.
+    /// `depth` nested groups in a field that no request has.
     fn groups(depth: usize) -> Vec<u8> {
         [vec![0x73; depth], vec![0x74; depth]].concat()
     }
@@ -246,9 +246,9 @@ mod tests {
                 assert_eq!(check(&bad, shape), Err(Refused::Malformed));
             }
         }
-        // A group that another one ends.
+        // The end tag is that of another group.
         assert!(check(&[0x73, 0x7c], &FLAT).is_err());
-        // In a group, nothing is a message.
+        // A field in a group is not checked as a message.
         assert!(check(&[0x73, 0x12, 0x01, 0xff, 0x74], &TXN).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The codec of `Peer`: protobuf whose depth is bounded before it is decoded, whoever has sent it.
+//! The codec of `Peer`: protobuf, with a check of the depth before a message is decoded.
 
 use std::marker::PhantomData;
 
@@ -27,7 +27,7 @@ macro_rules! shapes {
 
 static ENTRY: Shape = Shape::new(&[(1, &FLAT)]);
 static APPEND: Shape = Shape::new(&[(1, &FLAT), (2, &FLAT), (3, &ENTRY), (4, &FLAT)]);
-/// A message with messages in its first three fields.
+/// A message whose fields 1 to 3 are messages.
 static THREE: Shape = Shape::new(&[(1, &FLAT), (2, &FLAT), (3, &FLAT)]);
 static FOUR: Shape = Shape::new(&[(1, &FLAT), (2, &FLAT), (3, &FLAT), (4, &FLAT)]);
 static HEAD: Shape = Shape::new(&[(1, &FLAT), (2, &FLAT)]);
@@ -63,7 +63,7 @@ shapes! {
     HashReply: &FLAT,
 }
 
-/// Writes `T` and reads `U`.
+/// Encodes `T` and decodes `U`.
 #[derive(Debug)]
 pub(crate) struct PeerCodec<T, U>(PhantomData<(T, U)>);
 
@@ -92,7 +92,7 @@ where
     }
 }
 
-/// Reads messages.
+/// Decodes messages.
 #[derive(Debug)]
 pub(crate) struct PeerDecoder<U>(PhantomData<U>);
 
@@ -101,7 +101,7 @@ impl<U: Shaped> Decoder for PeerDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        // A slice of what was received, not a copy.
+        // This shares the received bytes instead of copying them.
         let bytes = source.copy_to_bytes(source.remaining());
         nesting::check(&bytes, U::SHAPE).map_err(|refused| {
             Status::invalid_argument(format!("the message must not be decoded: {refused:?}"))

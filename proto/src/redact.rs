@@ -1,7 +1,8 @@
-//! `Debug` for the messages that carry secrets: a log line that prints a request must not give
-//! away a password, its hash, or a token.
+//! `Debug` for the messages that carry secrets: a log line with a request must not show a password,
+//! its hash or a token.
 //!
-//! Each message is taken apart without `..`, so that a new field has to be decided on here.
+//! Each message is destructured without `..`, so a new field does not compile until it is handled
+//! here.
 
 use std::fmt::{Debug, Formatter, Result};
 
@@ -10,7 +11,8 @@ use crate::etcdserverpb::{
     AuthUserAddRequest, AuthUserChangePasswordRequest, AuthenticateRequest, AuthenticateResponse,
 };
 
-/// Stands for a secret. Shows whether there is one, since a missing password is worth seeing.
+/// Replaces a secret. Shows whether the secret is empty, because a missing password is useful to
+/// know.
 struct Redacted(bool);
 
 impl Redacted {
@@ -84,7 +86,7 @@ impl Debug for AuthUserChangePasswordRequest {
 mod tests {
     use super::*;
 
-    /// Every secret is "hunter2"; none of the messages may show it, all must show the name.
+    /// Every secret is "hunter2". No message may show it; every request must show the name.
     #[test]
     fn secrets_are_not_shown() {
         let text = || String::from("hunter2");

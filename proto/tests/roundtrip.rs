@@ -1,5 +1,5 @@
-//! Proves on literal bytes what the definitions mean on the wire, and that decoding does not copy
-//! keys and values.
+//! Compares encoded messages with literal bytes, and checks that decoding does not copy keys and
+//! values.
 
 #![forbid(unsafe_code)]
 
@@ -17,16 +17,17 @@ use quorate_proto::health::health_check_response::ServingStatus;
 use quorate_proto::mvccpb::event::EventType;
 use quorate_proto::mvccpb::{Event, KeyValue};
 
-/// Expects `message` and `wire` to be two forms of the same, in both directions.
+/// Asserts that `message` encodes to `wire` and that `wire` decodes to `message`.
 #[track_caller]
 fn assert_wire<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, wire: &[u8]) {
     assert_eq!(M::decode(wire).expect("decodes"), *message);
     assert_eq!(message.encode_to_vec(), wire);
 }
 
-/// Whether `part` lies in the allocation of `whole`.
+/// Whether `part` is in the memory of `whole`.
 fn shares(part: &Bytes, whole: &Bytes) -> bool {
-    let (part, whole) = (part.as_ptr_range(), whole.as_ptr_range());
+    let part = part.as_ptr_range();
+    let whole = whole.as_ptr_range();
     whole.start <= part.start && part.end <= whole.end
 }
 
@@ -45,7 +46,7 @@ fn put_request() {
     );
 }
 
-/// Revisions and lease ids are plain varints, so that a negative one has ten bytes.
+/// Revisions and lease ids are plain varints, so a negative number has ten bytes.
 #[test]
 fn negative_numbers() {
     let wire = b"\x0a\x01a\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
@@ -53,7 +54,7 @@ fn negative_numbers() {
     assert_wire(&RangeRequest { key, revision: -1, ..RangeRequest::default() }, wire);
 }
 
-/// `range_end` of a comparison has the one number that needs a tag of two bytes.
+/// `range_end` of a comparison is the only field whose tag has two bytes.
 #[test]
 fn compare() {
     assert_wire(
@@ -91,7 +92,7 @@ fn watch_response() {
     );
 }
 
-/// Filters are sent packed; a peer that sends them one by one is understood as well.
+/// Filters are encoded packed, but unpacked filters are decoded too.
 #[test]
 fn repeated_enums() {
     let filters = vec![FilterType::Noput.into(), FilterType::Nodelete.into()];
@@ -101,7 +102,7 @@ fn repeated_enums() {
     assert_eq!(unpacked, request);
 }
 
-/// HashKV digests stored records, so these bytes must be etcd's: fields in order, zeros left out.
+/// HashKV hashes stored records, so their encoding must be etcd's: fields in order, without zeros.
 #[test]
 fn stored_records_are_canonical() {
     let key = Bytes::from_static(b"k");
@@ -119,7 +120,7 @@ fn stored_records_are_canonical() {
     );
 }
 
-/// The URLs of a member are renamed in Rust only.
+/// The URL fields of a member have other names in Rust, but the same encoding.
 #[test]
 fn member() {
     assert_wire(
@@ -141,8 +142,8 @@ fn health_list() {
     assert_wire(&list, b"\x0a\x07\x0a\x01s\x12\x02\x08\x01");
 }
 
-/// A newer client may send fields and enum numbers unknown here. The request is still understood,
-/// and the number is kept for whoever decides whether to refuse it.
+/// A newer client may send unknown fields and enum numbers. Decoding drops the fields and keeps the
+/// numbers, so that the server can refuse them.
 #[test]
 fn unknown_fields_and_numbers() {
     let wire: &[u8] = b"\x0a\x01a\x28\x09\xfa\x01\x02zz";
@@ -160,8 +161,8 @@ fn cut_messages_are_refused() {
     }
 }
 
-/// Transactions nest as deep as etcd's limit of operations lets them. The decoder does not bound
-/// the depth: whoever decodes what a stranger sent must have bounded it before.
+/// Transactions can nest as deep as etcd's limit of operations allows. The decoder does not bound
+/// the depth, so the depth of an untrusted message must be checked before it is decoded.
 #[test]
 fn transactions_nest_deeply() {
     let mut txn = TxnRequest::default();

@@ -1,10 +1,9 @@
 //! Compares our definitions with those of etcd 3.7.1, in both directions.
 //!
-//! etcd's side comes from a small Go program (`tests/conformance/descriptors`) that prints the
-//! descriptors etcd's own packages register. Each side is flattened into facts, one per line of a
-//! possible difference: "this field has this number and this type". Two sides with the same facts
-//! are the same on the wire. File names, comments and options that do not change the encoding are
-//! no facts.
+//! A small Go program (`tests/conformance/descriptors`) prints the descriptors that etcd's packages
+//! register. Each side is flattened into facts, for instance the number and type of a field. Two
+//! sides with the same facts have the same encoding. File names, comments and options that do not
+//! change the encoding are not facts.
 
 #![forbid(unsafe_code)]
 
@@ -21,10 +20,10 @@ use prost_types::{
 };
 use quorate_proto::FILE_DESCRIPTOR_SET;
 
-/// What a definition says, by the kind and full name of what it says it of.
+/// The facts of a definition, by kind and full name of the defined item.
 type Facts = BTreeMap<String, String>;
 
-/// Puts an error into the definitions.
+/// Changes one fact of the definitions.
 type Plant = fn(&mut FileDescriptorSet);
 
 #[test]
@@ -46,7 +45,7 @@ fn definitions_are_those_of_etcd() {
     );
 }
 
-/// Plants one error of each kind in a copy and expects exactly it to be named.
+/// Makes one error of each kind in a copy, and expects exactly this difference.
 #[test]
 fn every_kind_of_difference_is_found() {
     let planted: [(&str, Plant); 8] = [
@@ -62,7 +61,7 @@ fn every_kind_of_difference_is_found() {
             message(set, "RangeRequest").enum_type[0].value[1].number = Some(9);
         }),
         ("oneof etcdserverpb.Compare.target_union", |set| {
-            // Without its oneof each of the fields is a difference too.
+            // Without the oneof each of its fields differs too.
             message(set, "Compare").oneof_decl.clear();
             for field in &mut message(set, "Compare").field {
                 field.oneof_index = None;
@@ -91,8 +90,8 @@ fn ours() -> FileDescriptorSet {
     FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the build writes valid descriptors")
 }
 
-/// Runs the Go program. `None` when there is no Go; any other trouble fails the test, because a
-/// comparison that silently stopped would prove nothing.
+/// Runs the Go program. `None` if Go is not installed. Any other error fails the test, because a
+/// comparison that does not run proves nothing.
 fn descriptors_of_etcd() -> Option<FileDescriptorSet> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conformance/descriptors");
     let output = Command::new("go")
@@ -117,7 +116,7 @@ fn descriptors_of_etcd() -> Option<FileDescriptorSet> {
 
 // === the comparison ===
 
-/// One line for each fact that only one side states, or that the sides state differently.
+/// One line for each fact that only one side has, or that differs.
 fn differences(ours: &Facts, etcd: &Facts) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, fact) in ours {
@@ -215,8 +214,8 @@ fn method_fact(method: &MethodDescriptorProto) -> String {
     )
 }
 
-/// A second statement of the same fact would hide the first one. Only packages may be stated by
-/// several files.
+/// Adds a fact. A duplicate would hide the first one, so it fails the test. Only a package may be
+/// defined by several files.
 fn state(facts: &mut Facts, name: String, fact: String) {
     let replaced = facts.insert(name.clone(), fact);
     assert!(replaced.is_none() || name.starts_with("package "), "{name} is defined twice");
