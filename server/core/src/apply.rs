@@ -40,7 +40,7 @@ pub enum Reply {
     Done,
 }
 
-/// A result of a command, beside its writes, that other parts of the member act on.
+/// A result of a command, other than its writes, that other parts of the member act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// A lease was granted.
@@ -223,7 +223,7 @@ impl Store {
         Ok(Applied { reply: Ok(Reply::Done), effects, cost: 0 })
     }
 
-    /// Ends a lease and deletes its keys in one revision; false when there is no such lease.
+    /// Ends a lease and deletes its keys in one revision; false if the lease does not exist.
     fn end_lease(&mut self, id: i64) -> Result<bool, Fault> {
         if !self.shared().tables(|tables| tables.leases.contains_key(&id)) {
             return Ok(false);

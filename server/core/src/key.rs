@@ -44,7 +44,7 @@ impl KeyRange {
         Self { start: Bytes::new(), end: End::Unbounded }
     }
 
-    /// Whether `key` lies in the interval.
+    /// Whether `key` is in the interval.
     pub fn contains(&self, key: &[u8]) -> bool {
         match &self.end {
             End::Single => key == self.start.as_ref(),
@@ -53,7 +53,7 @@ impl KeyRange {
         }
     }
 
-    /// Whether `key` lies at or after the end of the interval.
+    /// Whether `key` is at or after the end of the interval.
     pub fn is_past(&self, key: &[u8]) -> bool {
         match &self.end {
             End::Single => key > self.start.as_ref(),
@@ -62,7 +62,7 @@ impl KeyRange {
         }
     }
 
-    /// Whether no key can lie in the interval.
+    /// Whether the interval has no keys.
     pub fn is_empty(&self) -> bool {
         matches!(&self.end, End::Before(end) if end <= &self.start)
     }

@@ -11,7 +11,7 @@ pub const COUNTED_BLOCK_ENTRIES_MAX: usize = 128;
 /// Keys that a range scan copies out of a layer at once. It holds the layer's lock meanwhile.
 pub const LAYER_SCAN_CHUNK: usize = 256;
 
-/// Memory that a version takes in a layer beside the bytes of its key and value.
+/// Bytes that a version takes in a layer in addition to its key and value.
 pub const RECORD_OVERHEAD_BYTES: usize = 192;
 
 /// The longest TTL a lease can have, in seconds.

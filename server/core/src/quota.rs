@@ -5,7 +5,7 @@ use quorate_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
 
 use crate::Command;
 
-/// Cost of a put beside the bytes of its key and value.
+/// Cost of a put in addition to the bytes of its key and value.
 const KEY_OVERHEAD_BYTES: u64 = 256;
 /// Cost of a lease.
 const LEASE_BYTES: u64 = 64;

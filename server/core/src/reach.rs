@@ -1,4 +1,4 @@
-//! Estimates how many keys a command touches through ranges and leases, beside those it names.
+//! Estimates how many keys a command touches through ranges and leases.
 
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::TxnRequest;
@@ -62,7 +62,7 @@ impl Reach {
 }
 
 impl Command {
-    /// Whether the command reads or deletes ranges of keys, beside the single keys that it names.
+    /// Whether the command reads or deletes ranges of keys, and not only single keys.
     pub fn has_ranges(&self) -> bool {
         !Reach::of(self).ranges.is_empty()
     }

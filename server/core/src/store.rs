@@ -122,7 +122,7 @@ pub struct LayerSize {
     pub versions: usize,
 }
 
-/// The state that a store needs at start beside its base.
+/// The state that a store needs at start in addition to its base.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
     /// Main revision of the last write; 0 for a new store.

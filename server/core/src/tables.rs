@@ -1,4 +1,4 @@
-//! The small state beside the keys: leases, alarms and members' attributes, all in memory.
+//! The small state besides the keys: leases, alarms and members' attributes, all in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 /// Bounds of the margin: space that is left for the log and for the commands that end a shortage.
 const MARGIN_BYTES_MAX: u64 = 32 << 20;
 const MARGIN_BYTES_MIN: u64 = 2 << 20;
-/// Within these bounds, the margin is one part in so many of the disk.
+/// Within these bounds, the margin is `1 / MARGIN_PART` of the disk.
 const MARGIN_PART: u64 = 16;
 /// Pause between two checks for free space.
 pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(200);

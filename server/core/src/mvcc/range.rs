@@ -35,7 +35,7 @@ impl RowSink for Vec<KeyValue> {
     }
 }
 
-/// The result of a range beside its rows.
+/// The result of a range, except its rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RangeSummary {
     /// Whether the limit left out rows.
@@ -71,7 +71,7 @@ pub fn is_in_key_order(request: &RangeRequest) -> bool {
 pub struct Picked {
     /// The keys.
     pub keys: Vec<Bytes>,
-    /// The result beside the rows.
+    /// The result, except the rows.
     pub summary: RangeSummary,
 }
 

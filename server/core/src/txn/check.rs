@@ -108,7 +108,8 @@ impl Intervals {
         while let Some((s, e)) = self.0.range(..=end.clone()).next_back()
             && *e >= start
         {
-            let (s, e) = (s.clone(), e.clone());
+            let s = s.clone();
+            let e = e.clone();
             self.0.remove(&s);
             start = start.min(s);
             end = end.max(e);

@@ -26,7 +26,7 @@ use crate::space::Disk;
 /// Rows copied in one transaction.
 const CHUNK_ROWS: usize = 32 << 10;
 
-/// Free space to leave beside a copy, for the log and for flushes meanwhile.
+/// Free space to leave in addition to a copy, for the log and for flushes meanwhile.
 const ROOM_BYTES: u64 = 16 << 20;
 
 /// Fails if the disk of `directory` has no space for a copy of the database that `meta` describes:

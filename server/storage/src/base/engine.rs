@@ -109,7 +109,7 @@ impl Opened {
         self.base.clone()
     }
 
-    /// The state that a store needs beside the base.
+    /// The state that a store needs in addition to the base.
     pub fn restored(&self) -> &Restored {
         &self.restored
     }

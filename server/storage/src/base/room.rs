@@ -11,7 +11,7 @@ use crate::space::Disk;
 
 /// Bytes of a page.
 const PAGE_BYTES: u64 = 4096;
-/// Most bytes that a transaction takes beside its rows.
+/// Most bytes that a transaction takes in addition to its rows.
 const TRANSACTION_BYTES: u64 = 2 << 20;
 /// Versions read by one step of deleting compacted history.
 const COMPACT_ROWS: usize = 4096;
@@ -19,7 +19,7 @@ const COMPACT_ROWS: usize = 4096;
 const COMPACT_ROWS_MIN: usize = 256;
 /// Approximate bytes of a page for rows.
 const USABLE_BYTES: u64 = PAGE_BYTES - 16;
-/// Approximate bytes of a row beside its key and value.
+/// Approximate bytes of a row in addition to its key and value.
 const ROW_BYTES: u64 = 12;
 /// A file is copied when its free space exceeds this plus three quarters of the bytes of its rows.
 const WASTE_BYTES: u64 = 48 << 20;

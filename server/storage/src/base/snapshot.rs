@@ -84,7 +84,7 @@ impl Snapshot {
         &self.counts
     }
 
-    /// The state that a store needs beside the base.
+    /// The state that a store needs in addition to the base.
     pub(super) fn restored(&self) -> Result<Restored, Fault> {
         let mut tables = Tables::default();
         let table = self.txn.open_table(LEASE).map_err(fault)?;

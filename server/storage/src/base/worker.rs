@@ -55,7 +55,7 @@ pub(super) struct Worker {
 /// The next step of the thread.
 enum Next {
     Job(Job),
-    /// A step of deleting compacted history that reads at most so many versions.
+    /// A step of deleting compacted history that reads at most this number of versions.
     Compact(usize),
     Stop,
 }

@@ -22,7 +22,7 @@ use crate::space::{self, Disk};
 const RESERVE_BYTES: u64 = 8 << 20;
 /// Lack of space does not make a segment shorter than this, unless the configured size is shorter.
 pub(super) const SHORTEST_BYTES: u64 = 1 << 20;
-/// A segment takes at most one part in so many of the free space.
+/// A segment takes at most `1 / FREE_PART` of the free space.
 const FREE_PART: u64 = 4;
 /// Pause after each chunk of zeros.
 const CHUNK_PAUSE: Duration = Duration::from_millis(2);

@@ -69,7 +69,8 @@ impl<'a> Remains<'a> {
     /// the checksum, which cannot be computed.
     fn agrees(&self, from: usize, to: usize) -> bool {
         let field = |offset: usize, length: usize, says: bool| {
-            let (start, end) = (self.at + offset, self.at + offset + length);
+            let start = self.at + offset;
+            let end = start + length;
             says || start < from || end > to
         };
         field(0, 4, self.u32(0) == MAGIC)

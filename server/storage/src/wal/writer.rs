@@ -25,7 +25,7 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Size of the first segment. Each later segment is twice as large, up to the configured size, so
 /// that a small store stays small.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
-/// The next segment is prepared once one part in so many of the current one is written.
+/// The next segment is prepared once `1 / PREPARE_AT_PART` of the current one is written.
 const PREPARE_AT_PART: u64 = 4;
 /// Bytes left in a segment for [`Record::Continued`].
 const CONTINUED_ROOM: usize = BLOCK;

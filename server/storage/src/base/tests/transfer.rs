@@ -27,8 +27,8 @@ fn add_all(incoming: &mut Incoming, parts: &[Part]) {
     }
 }
 
-/// Receives an image over one stream for each element of `breaks`, which breaks after so many
-/// parts, and over a last stream that does not break.
+/// Receives an image over several streams. Each number in `breaks` is a stream that breaks after
+/// this number of parts; the last stream does not break.
 fn receive(engine: &Engine, image: &Image, breaks: &[usize]) -> Received {
     for parts_max in breaks {
         let mut incoming = engine.receive(&image.id()).unwrap();
