@@ -1,9 +1,11 @@
-//! Runs reads that can take long. They run on blocking threads, end soon after their client stops
-//! waiting, and charge the memory that they keep to the memory budget.
+//! Runs reads that can take long. They run on threads of their own, end soon after their client
+//! stops waiting, and charge the memory that they keep to the memory budget.
 
-use std::sync::Arc;
+pub(crate) mod pool;
+
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use quorate_core::mvcc::Patience;
@@ -17,8 +19,13 @@ use crate::transport::charge::{ANSWER_WITHIN, take};
 /// Bytes of the memory budget that a scan takes before it begins, and the least that it adds.
 const STEP_BYTES: usize = 64 << 10;
 
+/// Time that a scan runs at normal priority.
+const BRIEF: Duration = Duration::from_millis(2);
+
 /// The client of a scan. The scan polls it to learn whether it must end.
 pub(crate) struct Client {
+    /// Start of the scan.
+    started: OnceLock<Instant>,
     /// The client has stopped waiting.
     is_gone: AtomicBool,
     /// The memory budget has no room for what the scan keeps.
@@ -34,6 +41,11 @@ struct Kept {
 
 impl Patience for Client {
     fn is_over(&self) -> bool {
+        // Scans ask often.
+        if self.started.get().is_some_and(|started| started.elapsed() > BRIEF) {
+            pool::step_back();
+        }
+        std::thread::yield_now();
         self.is_gone.load(Ordering::Relaxed) || self.is_exhausted.load(Ordering::Relaxed)
     }
 
@@ -63,7 +75,7 @@ pub(crate) struct Scanned<R> {
 }
 
 impl Server {
-    /// Runs a scan on a blocking thread. The scan must make its views patient with the client that
+    /// Runs a scan on a thread of the pool. The scan must make its views patient with the client that
     /// it is given; then it ends soon after the future is dropped.
     ///
     /// # Errors
@@ -84,17 +96,15 @@ impl Server {
         scan: impl FnOnce(&Arc<Client>) -> R + Send + 'static,
     ) -> Result<Scanned<R>, Status> {
         let permit = take(account, STEP_BYTES, within).await?;
-        let slot = self.scans().acquire_owned().await;
-        let slot = slot.map_err(|_| status(ApiError::Stopped))?;
         let client = Arc::new(Client {
+            started: OnceLock::new(),
             is_gone: AtomicBool::new(false),
             is_exhausted: AtomicBool::new(false),
             kept: Mutex::new(Kept { bytes: 0, permit }),
         });
         let _gone = GoneOnDrop(client.clone());
-        let run = tokio::task::spawn_blocking(move || {
-            // Held until the scan has ended, even if its client has stopped waiting.
-            let _slot = slot;
+        let run = self.scans().run(move || {
+            client.started.get_or_init(Instant::now);
             let result = scan(&client);
             let mut kept = client.kept.lock();
             let bytes = kept.bytes;

@@ -1,18 +1,19 @@
 //! The state that all services share.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::{Error, Fault};
 use quorate_proto::etcdserverpb::ResponseHeader;
 use quorate_raft::Member;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use crate::error::status;
 use crate::metrics::Metrics;
+use crate::scan::pool::Pool;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
 
@@ -23,11 +24,6 @@ pub const CLUSTER_VERSION: &str = "3.7.0";
 
 /// Bytes of the largest message in addition to the largest request, as in etcd.
 pub(crate) const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
-/// Most scans over many keys that run at the same time. The limit is the number of processors, but
-/// at least [`SCANS_MIN`] and at most this. Further scans wait. Scans run on blocking threads, so
-/// that they do not delay small requests.
-const SCANS_MAX: usize = 8;
-const SCANS_MIN: usize = 2;
 
 /// The settings of the API.
 #[derive(Clone, Debug)]
@@ -53,7 +49,7 @@ struct Inner {
     options: Options,
     hub: Hub,
     history: History,
-    scans: Arc<Semaphore>,
+    scans: Pool,
     metrics: Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -61,13 +57,15 @@ struct Inner {
 
 impl Server {
     /// A server for `member`. Must be called within a tokio runtime.
-    pub fn new(member: Arc<Member>, options: Options) -> Self {
+    ///
+    /// # Errors
+    /// The system has no thread for scans.
+    pub fn new(member: Arc<Member>, options: Options) -> io::Result<Self> {
         let metrics = Metrics::new(member.identity().member_id);
         let hub = Hub::new(member.clone());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let processors = std::thread::available_parallelism().map_or(SCANS_MIN, usize::from);
-        let scans = Arc::new(Semaphore::new(processors.clamp(SCANS_MIN, SCANS_MAX)));
+        let scans = Pool::start()?;
         let history = History::new();
         let inner = Inner { member, options, hub, history, scans, metrics, tasks, stop };
         let server = Self { inner: Arc::new(inner) };
@@ -75,7 +73,7 @@ impl Server {
         let stop = server.inner.stop.clone();
         let run = async move { stop.run_until_cancelled(hub.run()).await };
         server.inner.tasks.spawn(run);
-        server
+        Ok(server)
     }
 
     /// The member behind the API.
@@ -155,8 +153,8 @@ impl Server {
         }
     }
 
-    /// The permits for running scans.
-    pub(crate) fn scans(&self) -> Arc<Semaphore> {
-        self.inner.scans.clone()
+    /// The threads on which scans run.
+    pub(crate) fn scans(&self) -> &Pool {
+        &self.inner.scans
     }
 }

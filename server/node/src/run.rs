@@ -169,7 +169,7 @@ impl Running {
         let options = config.raft.clone();
         let member = Member::start(data_dir, identity, origin, options, dial, on_fault()).await?;
         let member = Arc::new(member);
-        let server = Server::new(member.clone(), config.api.clone());
+        let server = Server::new(member.clone(), config.api.clone())?;
         let api = ApiService::new(server.clone(), registry(&member, &server)?);
         let api = Arc::new(api);
         let clients = Connections::default();
