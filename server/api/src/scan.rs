@@ -75,8 +75,8 @@ pub(crate) struct Scanned<R> {
 }
 
 impl Server {
-    /// Runs a scan on a thread of the pool. The scan must make its views patient with the client that
-    /// it is given; then it ends soon after the future is dropped.
+    /// Runs a scan on a thread of the pool. The scan must make its views patient with the client
+    /// that it is given; then it ends soon after the future is dropped.
     ///
     /// # Errors
     /// The memory budget has no room, or the server stops.
