@@ -1,11 +1,17 @@
 //! A running member: consensus, state, log and database put together.
 
+mod ask;
+mod force;
 mod measure;
+mod open;
+pub(crate) mod options;
+mod start;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use measure::Proposal;
 use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
 use quorate_core::tables::Tables;
@@ -15,31 +21,35 @@ use quorate_storage::OnFault;
 use quorate_storage::base::engine::Sizes;
 use quorate_storage::data_dir::{DataDir, Identity};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
-use crate::compactor::Compactor;
-use crate::consensus::{BoxFuture, Consensus, RaftStatus};
-use crate::exclusion::{self, Exclusion};
-use crate::flusher::Flusher;
-use crate::integrity::{Inconsistent, Integrity};
-use crate::leadership::beat;
+use crate::consensus::beat::beat;
+use crate::disk::claims::Claim;
+use crate::disk::flusher::Flusher;
+use crate::disk::quota::{self, Quota};
+use crate::disk::room;
+use crate::ground::connection::{Dial, Serve};
+use crate::ground::consensus::{BoxFuture, Consensus, RaftStatus};
+use crate::ground::exclusion::Exclusion;
+use crate::ground::member::{MemberInfo, Peer};
+use crate::ground::progress::Progress;
+use crate::ground::request::RequestError;
+use crate::leader::compactor::Compactor;
+use crate::leader::duties::Duties;
+use crate::leader::integrity::{Inconsistent, Integrity};
+use crate::member::options::{Options, Origin, StartError};
+use crate::member::start::assemble;
 use crate::metrics::Metrics;
+use crate::network::exclusion;
 use crate::network::lend::lend;
 use crate::network::links::Links;
-use crate::network::loans::Loan;
-use crate::network::port::PeerPort;
 use crate::network::probe::probe;
-use crate::network::{Dial, Serve};
 use crate::peer::Inner;
-use crate::progress::Progress;
-use crate::quota::{self, Quota};
-use crate::request::RequestError;
-use crate::room::{self, Claim};
-use crate::start::{Options, Origin, StartError, assemble};
-use crate::types::Peer;
-use measure::Proposal;
+use crate::port::entrance::PeerPort;
+use crate::port::loan::Loan;
 
 /// Proposals that may be under way at once; more are refused rather than queued.
 const PROPOSALS_MAX: usize = 16 << 10;
@@ -47,21 +57,6 @@ const PROPOSALS_MAX: usize = 16 << 10;
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of proposals that may be under way at once.
 const PROPOSAL_BYTES_MAX: usize = 256 << 20;
-
-/// A member of the cluster as others see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemberInfo {
-    /// Its id.
-    pub id: u64,
-    /// Its name; empty until it has run.
-    pub name: String,
-    /// Where other members reach it.
-    pub peer_urls: Vec<String>,
-    /// Where clients reach it; none until it has run.
-    pub client_urls: Vec<String>,
-    /// Whether it has no vote.
-    pub is_learner: bool,
-}
 
 /// A running member; ended by [`Member::stop`].
 pub struct Member {
@@ -161,7 +156,7 @@ impl Member {
         let (consensus, progress) = (self.consensus.clone(), self.progress.clone());
         let (notice, stop) = (self.links.notice().clone(), self.stop.clone());
         self.tasks.spawn(async move { barrier.run(consensus, progress, notice, stop).await });
-        let duties = crate::duties::Duties {
+        let duties = Duties {
             member_id: self.identity.member_id,
             consensus: self.consensus.clone(),
             lessor: self.inner.lessor.clone(),

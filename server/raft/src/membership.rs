@@ -6,25 +6,26 @@
 //! be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ChangeMembers;
-use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::entry::{EntryPayload, RaftPayload as _};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::raft::Precondition;
+use openraft::{ChangeMembers, Raft};
 use quorate_core::planted::{self, Mistake};
 use quorate_core::store::Shared;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::member_change::Change;
 use quorate_proto::peer::member_change_reply::Refusal;
 
-use crate::leadership::Activity;
+use crate::consensus::activity::Activity;
+use crate::consensus::state_machine::StateMachine;
+use crate::ground::member::Peer;
+use crate::log::types::{LogId, Membership as Config, StoredMembership, TypeConfig};
 use crate::metrics::Metrics;
-use crate::state_machine::StateMachine;
-use crate::types::{LogId, Membership as Config, Peer, StoredMembership, TypeConfig};
 
 /// How long members must have been connected to count for a change, as in etcd.
 const HEALTHY_FOR: Duration = Duration::from_secs(5);

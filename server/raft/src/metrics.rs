@@ -1,22 +1,26 @@
 //! What the member measures, under etcd's names.
 
-mod durations;
-mod features;
-mod operations;
+pub(crate) mod cluster;
+pub(crate) mod durations;
+pub(crate) mod features;
+pub(crate) mod make;
+pub(crate) mod mark;
+pub(crate) mod operations;
+pub(crate) mod peers;
 
+use cluster::ClusterMetrics;
+use durations::Durations;
+use make::{counter, gauge, int_gauge};
+use operations::Operations;
+use peers::PeerMetrics;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, exponential_buckets,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
 };
 use quorate_core::store::Shared;
 use quorate_proto::etcdserverpb::AlarmType;
 
-pub(crate) use self::durations::{Batch, Mark};
-pub use self::durations::{Durations, Read, Reading};
-pub(crate) use self::operations::Operations;
-use crate::integrity::IntegrityChecks;
-use crate::member::MemberInfo;
-use crate::network::metrics::PeerMetrics;
+use crate::ground::checks::IntegrityChecks;
 
 /// Counters and gauges of consensus and of the state.
 pub struct Metrics {
@@ -49,31 +53,6 @@ pub struct Metrics {
     features: IntGaugeVec,
 }
 
-/// What is about the other members.
-#[derive(Debug)]
-pub(crate) struct ClusterMetrics {
-    is_learner: IntGauge,
-    known_peers: GaugeVec,
-    heartbeat_send_failures: IntCounter,
-    learner_promote_successes: IntCounter,
-    learner_promote_failures: IntCounterVec,
-    snapshot_apply_in_progress: IntGauge,
-    /// How long snapshots took to be sent.
-    pub(crate) snapshot_durations: Histogram,
-}
-
-fn counter(name: &str, help: &str) -> IntCounter {
-    IntCounter::new(name, help).expect("constants make a counter")
-}
-
-fn gauge(name: &str, help: &str) -> Gauge {
-    Gauge::new(name, help).expect("constants make a gauge")
-}
-
-fn int_gauge(name: &str, help: &str) -> IntGauge {
-    IntGauge::new(name, help).expect("constants make a gauge")
-}
-
 /// What the quota counts, what is in use, and what the file takes.
 fn sizes() -> [Gauge; 3] {
     [
@@ -84,13 +63,6 @@ fn sizes() -> [Gauge; 3] {
             "Bytes that the database takes on disk; what is free in it is used again.",
         ),
     ]
-}
-
-fn snapshot_durations() -> Histogram {
-    let name = "etcd_disk_backend_snapshot_duration_seconds";
-    let opts = HistogramOpts::new(name, "Time to send a snapshot to another member.");
-    let buckets = prometheus::exponential_buckets(0.01, 2.0, 17).expect("constants make buckets");
-    Histogram::with_opts(opts.buckets(buckets)).expect("constants make a histogram")
 }
 
 fn lease_ttls() -> Histogram {
@@ -233,65 +205,5 @@ impl Metrics {
             let kind = AlarmType::try_from(alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
             self.alarms.with_label_values(&[&format!("{member:x}"), kind]).set(1.0);
         }
-    }
-}
-
-impl ClusterMetrics {
-    fn new() -> Self {
-        let peers = Opts::new("etcd_network_known_peers", "Members of the cluster, each 1.");
-        let failures = Opts::new("etcd_server_learner_promote_failures", "Promotions refused.");
-        Self {
-            is_learner: int_gauge("etcd_server_is_learner", "Whether this member has no vote."),
-            known_peers: GaugeVec::new(peers, &["Local", "Remote"]).expect("constants make gauges"),
-            heartbeat_send_failures: counter(
-                "etcd_server_heartbeat_send_failures_total",
-                "Heartbeats of this member as the leader that were late.",
-            ),
-            learner_promote_successes: counter(
-                "etcd_server_learner_promote_successes",
-                "Learners that this member as the leader promoted.",
-            ),
-            learner_promote_failures: IntCounterVec::new(failures, &["Reason"])
-                .expect("constants make counters"),
-            snapshot_apply_in_progress: int_gauge(
-                "etcd_server_snapshot_apply_in_progress_total",
-                "Whether a snapshot of another member is being installed.",
-            ),
-            snapshot_durations: snapshot_durations(),
-        }
-    }
-
-    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        registry.register(Box::new(self.is_learner.clone()))?;
-        registry.register(Box::new(self.known_peers.clone()))?;
-        registry.register(Box::new(self.heartbeat_send_failures.clone()))?;
-        registry.register(Box::new(self.learner_promote_successes.clone()))?;
-        registry.register(Box::new(self.learner_promote_failures.clone()))?;
-        registry.register(Box::new(self.snapshot_apply_in_progress.clone()))?;
-        registry.register(Box::new(self.snapshot_durations.clone()))
-    }
-
-    /// A snapshot of another member begins, or ends, to be taken into use.
-    pub(crate) fn installing(&self, begins: bool) {
-        self.snapshot_apply_in_progress.set(i64::from(begins));
-    }
-
-    /// This member, as the leader, was asked to promote a learner.
-    pub(crate) fn promoted(&self, refusal: Option<&str>) {
-        match refusal {
-            None => self.learner_promote_successes.inc(),
-            Some(reason) => self.learner_promote_failures.with_label_values(&[reason]).inc(),
-        }
-    }
-
-    /// Shows who is in the cluster.
-    pub(crate) fn members_are(&self, me: u64, members: &[MemberInfo]) {
-        let local = format!("{me:x}");
-        self.known_peers.reset();
-        for member in members {
-            self.known_peers.with_label_values(&[&local, &format!("{:x}", member.id)]).set(1.0);
-        }
-        let is_learner = members.iter().any(|member| member.id == me && member.is_learner);
-        self.is_learner.set(i64::from(is_learner));
     }
 }

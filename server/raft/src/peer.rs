@@ -15,18 +15,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
-use crate::consensus::{RaftStatus, Unavailable, read_index_here};
-use crate::flusher::Flusher;
-use crate::leadership::{Heard, Peers};
-use crate::lessor::{Lessor, Renewal, TimeToLive};
+use crate::consensus::adapter::read_index_here;
+use crate::consensus::heard::Heard;
+use crate::consensus::state_machine::StateMachine;
+use crate::disk::flusher::Flusher;
+use crate::ground::consensus::{RaftStatus, Unavailable};
+use crate::ground::member::Peers;
+use crate::ground::progress::Progress;
+use crate::leader::lessor::{Lessor, Renewal, TimeToLive};
+use crate::log::types::{TypeConfig, Vote};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
-use crate::network::guard::Refusals;
 use crate::network::links::Links;
-use crate::progress::Progress;
+use crate::port::guard::Refusals;
 use crate::read::ReadBarrier;
-use crate::state_machine::StateMachine;
-use crate::types::{TypeConfig, Vote};
 
 /// How long a call for another member may take to confirm that this one leads.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(500);

@@ -1,17 +1,18 @@
 //! Linearizable reads: one confirmation of leadership for all reads that wait for one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::consensus::{Consensus, Unavailable};
-use crate::exclusion::Notice;
-use crate::metrics::Mark;
-use crate::progress::Progress;
-use crate::request::RequestError;
+use crate::ground::consensus::{Consensus, Unavailable};
+use crate::ground::exclusion::Notice;
+use crate::ground::progress::Progress;
+use crate::ground::request::RequestError;
+use crate::metrics::mark::Mark;
 
 /// How long to wait before asking again while nobody leads.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -138,8 +139,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::consensus::{BoxFuture, RaftStatus};
-    use crate::types::Answer;
+    use crate::ground::consensus::{Answer, BoxFuture, RaftStatus};
 
     /// A member without a leader.
     struct Alone;

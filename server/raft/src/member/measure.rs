@@ -1,14 +1,16 @@
 //! What a member measures of itself and its requests.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use bytes::Bytes;
 use quorate_core::{Fault, KeyRange, Kind};
+use tokio::time::Instant;
 
-use super::{Member, RequestError};
+use super::Member;
 use crate::budget::BudgetMetrics;
-use crate::metrics::{Durations, Metrics, Read, Reading};
+use crate::ground::request::RequestError;
+use crate::metrics::Metrics;
+use crate::metrics::durations::{Durations, Read, Reading};
 
 impl Member {
     /// Begins a range, which is measured: unless it is serializable, waits like

@@ -3,15 +3,17 @@
 //! The clock is read once for many: a batch of entries is measured as a whole and its time shared
 //! out in equal parts, and a proposal's answer counts as given when its batch was applied.
 
+use std::fmt::Debug;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, Registry, exponential_buckets,
 };
 use quorate_core::{Kind, Refusal, Tally};
+use tokio::time::Instant;
 
+use super::mark::Mark;
 use super::operations::Operations;
 
 /// Requests of one kind above this are slow; etcd's default.
@@ -26,31 +28,6 @@ pub enum Read {
     Range,
     /// A transaction of ranges alone.
     Txn,
-}
-
-/// When something last happened, for those who come too late to look at a clock themselves.
-#[derive(Debug)]
-pub(crate) struct Mark {
-    epoch: Instant,
-    nanos: AtomicU64,
-}
-
-impl Mark {
-    pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), nanos: AtomicU64::new(0) }
-    }
-
-    /// It happens now.
-    pub(crate) fn set(&self) -> Instant {
-        let now = Instant::now();
-        let nanos = u64::try_from((now - self.epoch).as_nanos()).unwrap_or(u64::MAX);
-        self.nanos.store(nanos, Ordering::Relaxed);
-        now
-    }
-
-    pub(crate) fn get(&self) -> Instant {
-        self.epoch + Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
-    }
 }
 
 /// A histogram for each kind and outcome. It is looked up once, and shown once it has something to

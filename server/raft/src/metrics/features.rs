@@ -2,7 +2,7 @@
 
 use prometheus::{IntGaugeVec, Opts};
 
-use crate::integrity::IntegrityChecks;
+use crate::ground::checks::IntegrityChecks;
 
 /// Gates of etcd 3.7 that choose between ways of doing what is done here in one way, with etcd's
 /// stage and default.

@@ -1,9 +1,11 @@
 //! How often keys are read and written.
 
+use std::fmt::Debug;
+
 use prometheus::{IntCounter, IntGauge, Registry};
 use quorate_core::Tally;
 
-use super::{counter, int_gauge};
+use super::make::{counter, int_gauge};
 
 /// Operations on keys, those of commands and those of reads.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Streams of entries, a few requests ahead of their replies.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -14,9 +15,10 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::links::{Client, Flow};
+use super::calls::Client;
+use super::flow::Flow;
 use super::{MESSAGE_BYTES_MAX, codec};
-use crate::types::{LogId, TypeConfig};
+use crate::log::types::{LogId, TypeConfig};
 
 pub(crate) type Error = RPCError<TypeConfig>;
 pub(crate) type Appended = Result<StreamAppendResult<TypeConfig>, Error>;
@@ -237,7 +239,7 @@ mod tests {
     use quorate_core::LogPosition;
 
     use super::*;
-    use crate::types::log_id;
+    use crate::log::types::log_id;
 
     #[test]
     fn a_reply_passes_for_no_other_request() {

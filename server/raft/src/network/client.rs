@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryFutureExt};
 use openraft::errors::{
@@ -15,14 +15,17 @@ use openraft::raft::{
 };
 use openraft::{AnyError, RaftNetworkFactory, RaftNetworkV2};
 use quorate_proto::peer as pb;
+use tokio::time::Instant;
 use tonic::{Response, Status};
 
 use super::append::{Appended, Error, append, failed, malformed};
 use super::codec;
-use super::links::{Link, Links};
+use super::link::Link;
+use super::links::Links;
 use super::standing::Standing;
-use crate::state_machine::SnapshotHandle;
-use crate::types::{Peer, TypeConfig, Vote};
+use crate::ground::member::Peer;
+use crate::log::snapshot::SnapshotHandle;
+use crate::log::types::{TypeConfig, Vote};
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
 /// Makes openraft's clients.

@@ -1,5 +1,7 @@
 //! openraft's messages as they are on the wire.
 
+use std::fmt::Debug;
+
 use openraft::entry::EntryPayload;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
@@ -10,14 +12,17 @@ use quorate_proto::peer as pb;
 use quorate_storage::wal;
 
 use super::REQUEST_BYTES_MAX;
-use super::claims::TERMS_AHEAD_MAX;
-use crate::types::{LogId, Payload, TypeConfig, Vote, from_wal, log_id, position, to_wal};
+use crate::log::encoding::{from_wal, to_wal};
+use crate::log::types::{LogId, Payload, TypeConfig, Vote, log_id, position};
 
 /// What is wrong with a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a peer's message is wrong: {0}")]
 pub(crate) struct Malformed(String);
 
+/// No cluster holds so many elections while one member is away. Every term that is taken in is
+/// kept, and a term beyond all others would leave none for the next election.
+pub(crate) const TERMS_AHEAD_MAX: u64 = 1 << 28;
 /// No term and no index comes this far: one that does is none, and nothing may be counted from it.
 const COUNT_MAX: u64 = u64::MAX / 2;
 
@@ -284,7 +289,7 @@ pub(crate) fn transferred_from_wire(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Entry;
+    use crate::log::types::Entry;
 
     fn at(term: u64, index: u64) -> LogId {
         log_id(LogPosition { term, index })

@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::Connection;
 use super::loans::Taken;
-use super::metrics::LinkMetrics;
-use crate::consensus::BoxFuture;
+use crate::ground::connection::Connection;
+use crate::ground::consensus::BoxFuture;
+use crate::metrics::peers::LinkMetrics;
 
 /// A connection to another member, counted as long as it lasts.
 pub(crate) struct Counted {

@@ -1,14 +1,15 @@
 //! Asking a member who it is, before one belongs to its cluster.
 
 use std::error::Error as _;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_proto::peer as pb;
 use tonic::Status;
 
-use crate::network::Dial;
-use crate::network::links::stranger;
+use super::connector::stranger;
+use crate::ground::connection::Dial;
 
 /// What a member says of itself and of its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,22 +5,25 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::describe::describe;
 use super::links::Links;
 use super::loans::{KEPT, SAID_EVERY, SAID_WITHIN, TAKEN, say};
-use super::{Connection, LENDING, Serve, header};
-use crate::consensus::BoxFuture;
+use super::{LENDING, header};
+use crate::ground::connection::{Connection, Serve};
+use crate::ground::consensus::BoxFuture;
 
 /// Pause after a connection could not be lent, doubled each time.
 const PAUSE: Duration = Duration::from_millis(100);

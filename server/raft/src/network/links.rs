@@ -1,300 +1,41 @@
 //! Connections to the other members.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use quorate_core::store::Shared;
 use quorate_proto::peer::peer_client::PeerClient;
 use quorate_storage::data_dir::Identity;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::Request;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
 
-use super::counted::Counted;
-use super::loans::Lender;
-use super::metrics::{LinkMetrics, PeerMetrics};
-use super::way::{Line, Way, misled, outwaited};
-use super::{Connection, Dial, MESSAGE_BYTES_MAX, header};
+use super::MESSAGE_BYTES_MAX;
+use super::calls::{Heeding, Identify};
+use super::connector::{Connector, DIAL_WITHIN, Urls, endpoint};
+use super::flow::Flow;
+use super::link::Link;
+use super::way::{Line, Way, misled};
 use crate::budget::Budget;
-use crate::consensus::BoxFuture;
-use crate::exclusion::Notice;
-use crate::leadership::Peers;
+use crate::ground::connection::Dial;
+use crate::ground::exclusion::Notice;
+use crate::ground::member::Peers;
 use crate::metrics::Metrics;
 
-/// Bytes that may be under way on a stream and a connection before they are read: about what a
-/// fast network holds during a round trip.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
 /// How long the connection for snapshots may be silent: on a slow way, what asks whether anybody is
 /// there waits behind a window full of rows.
 const BULK_PATIENCE: Duration = Duration::from_secs(20);
-/// Time to connect to a member besides an election timeout, as in etcd.
-const DIAL_WITHIN: Duration = Duration::from_secs(1);
 /// So many election timeouts a connection is kept although its member does not answer.
 const PATIENCE_RENEW: u32 = 3;
 /// So many election timeouts a member may take to do what it should do at once.
 const PATIENCE_STALL: u32 = 3;
-
-/// A client of another member.
-pub(crate) type Client = PeerClient<Heeding>;
-
-/// Says with each call who calls whom.
-#[derive(Clone)]
-pub(crate) struct Identify {
-    cluster: MetadataValue<Ascii>,
-    from: MetadataValue<Ascii>,
-    to: u64,
-    store: Arc<Shared>,
-}
-
-impl Identify {
-    fn new(identity: &Identity, to: u64, store: Arc<Shared>) -> Self {
-        Self {
-            cluster: value(format!("{:x}", identity.cluster_id)),
-            from: value(format!("{:x}.{:x}", identity.member_id, identity.incarnation)),
-            to,
-            store,
-        }
-    }
-}
-
-fn value(text: String) -> MetadataValue<Ascii> {
-    text.parse().expect("digits and dots are a header's value")
-}
-
-impl Interceptor for Identify {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let headers = request.metadata_mut();
-        headers.insert(header::CLUSTER, self.cluster.clone());
-        headers.insert(header::FROM, self.from.clone());
-        // A member that lost its data must not answer for the one that voted and stored.
-        let incarnation = self
-            .store
-            .tables(|tables| tables.members.get(&self.to).map_or(0, |member| member.incarnation));
-        headers.insert(header::TO, value(format!("{:x}.{incarnation:x}", self.to)));
-        Ok(request)
-    }
-}
-
-/// Reads in the answers of a member whether it is reached, and whether the cluster goes on without
-/// this one.
-#[derive(Clone)]
-pub(crate) struct Heeding {
-    calls: InterceptedService<Channel, Identify>,
-    /// None where anybody may answer.
-    notice: Option<Notice>,
-    line: Arc<Line>,
-}
-
-type Call = http::Request<tonic::body::Body>;
-type Calls = InterceptedService<Channel, Identify>;
-
-impl tower_service::Service<Call> for Heeding {
-    type Response = <Calls as tower_service::Service<Call>>::Response;
-    type Error = <Calls as tower_service::Service<Call>>::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        tower_service::Service::<Call>::poll_ready(&mut self.calls, context)
-    }
-
-    fn call(&mut self, call: Call) -> Self::Future {
-        let (answered, notice) = (self.calls.call(call), self.notice.clone());
-        let line = self.line.clone();
-        Box::pin(async move {
-            let answer = answered.await.inspect_err(|_| line.broken())?;
-            // A call that is refused has its status in the headers.
-            let status = Status::from_header_map(answer.headers());
-            line.answered(status.as_ref(), answer.status().is_success());
-            if let (Some(notice), Some(status)) = (notice, status) {
-                notice.read(&status);
-            }
-            Ok(answer)
-        })
-    }
-}
-
-/// The URLs of a member. When they change, its connections stay, as in etcd. The next ones go to
-/// the new URLs, and to those before while nobody has answered at the new ones: a member that is to
-/// move serves where it was until then, and may be the one that everybody waits for.
-#[derive(Clone)]
-struct Urls(Arc<Mutex<Known>>);
-
-struct Known {
-    now: Arc<[String]>,
-    before: Arc<[String]>,
-}
-
-impl Urls {
-    fn new(urls: &[String]) -> Self {
-        Self(Arc::new(Mutex::new(Known { now: urls.into(), before: [].into() })))
-    }
-
-    /// Takes note of what they are now.
-    fn learn(&self, urls: &[String]) {
-        let mut known = self.0.lock();
-        if *known.now != *urls {
-            known.before = std::mem::replace(&mut known.now, urls.into());
-        }
-    }
-
-    /// In the order in which they are tried; true for those that are no more.
-    fn candidates(&self) -> Vec<(String, bool)> {
-        let known = self.0.lock();
-        let now = known.now.iter().map(|url| (url.clone(), false));
-        now.chain(known.before.iter().map(|url| (url.clone(), true))).collect()
-    }
-
-    /// Somebody answers at one of the new ones.
-    fn has_moved(&self) {
-        self.0.lock().before = [].into();
-    }
-}
-
-/// Makes connections to a member: to its URLs, one after the other, or by taking those that it
-/// lends.
-#[derive(Clone)]
-struct Connector {
-    dial: Arc<dyn Dial>,
-    urls: Urls,
-    patience: Duration,
-    metrics: Arc<LinkMetrics>,
-    /// None of a member that is nobody's yet.
-    line: Option<Arc<Line>>,
-    /// Done when calls are to go another way. A connection that was lent ends then: they have some
-    /// time before that.
-    outdated: CancellationToken,
-}
-
-impl Connector {
-    /// A connection to the first URL that can be reached, beginning with the one that was last.
-    async fn dial(&self) -> io::Result<Box<dyn Connection>> {
-        let last = self.line.as_ref().and_then(|line| line.way.url());
-        let mut candidates = self.urls.candidates();
-        candidates.sort_by_key(|(url, is_former)| (*is_former, Some(url) != last.as_ref()));
-        let within = self.patience + DIAL_WITHIN;
-        let mut failed = io::Error::other("the member has no peer URL");
-        for (url, is_former) in candidates {
-            match tokio::time::timeout(within, self.dial.dial(url.clone())).await {
-                Ok(Ok(connection)) => {
-                    if !is_former {
-                        self.urls.has_moved();
-                    }
-                    self.line.iter().for_each(|line| line.connected(Some(&url)));
-                    return Ok(connection);
-                }
-                Ok(Err(error)) => {
-                    failed = io::Error::new(error.kind(), format!("{url}: {error}"));
-                }
-                Err(_) => failed = late(format!("{url}: no connection within {within:?}")),
-            }
-        }
-        Err(failed)
-    }
-
-    async fn connect(&self) -> io::Result<Counted> {
-        let counted = |connection| Counted::new(connection, self.metrics.clone());
-        let Some(line) = &self.line else { return self.dial().await.map(counted) };
-        line.connecting();
-        let connected = match line.lender {
-            None => tokio::select! {
-                biased;
-                dialled = self.dial() => dialled.map(counted),
-                () = outwaited(&line.way, self.patience) => {
-                    Err(late(format!("no connection within {:?}", self.patience)))
-                }
-            },
-            Some(_) if self.outdated.is_cancelled() => {
-                return Err(late("the member is called at its URL again".to_owned()));
-            }
-            Some(lender) => {
-                let within = self.patience + DIAL_WITHIN;
-                match tokio::time::timeout(within, line.way.loans.take(lender)).await {
-                    Ok(Some(taken)) => {
-                        line.connected(None);
-                        let (outdated, patience) = (self.outdated.clone(), self.patience);
-                        let until = Box::pin(async move {
-                            outdated.cancelled().await;
-                            tokio::time::sleep(patience).await;
-                        });
-                        Ok(Counted::lent(taken, until, self.metrics.clone()))
-                    }
-                    _ => Err(late("the member lends no connections any more".to_owned())),
-                }
-            }
-        };
-        connected.inspect_err(|error| line.not_connected(error))
-    }
-}
-
-fn late(text: String) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, text)
-}
-
-impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<Counted>;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Self::Response>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let connector = self.clone();
-        Box::pin(async move { connector.connect().await.map(TokioIo::new) })
-    }
-}
-
-/// The connections to one member.
-#[derive(Clone)]
-pub(crate) struct Link {
-    urls: Urls,
-    /// For entries of the log.
-    pub(crate) log: Client,
-    /// For what waits behind nothing.
-    pub(crate) control: Client,
-    /// For snapshots.
-    pub(crate) bulk: Client,
-    /// For what clients of one member ask of another one.
-    pub(crate) requests: Client,
-    pub(crate) metrics: Arc<LinkMetrics>,
-    /// Done when the member is reached in another way: calls that stay open are to be made anew.
-    pub(crate) outdated: CancellationToken,
-    /// Who lends the connections; none when they are made to the member's URLs.
-    lender: Option<Lender>,
-    way: Arc<Way>,
-    /// Whether the member has answered on them.
-    spoken: Arc<AtomicBool>,
-    /// Where it is noted that the cluster goes on without this member; none where anybody may
-    /// answer.
-    notice: Option<Notice>,
-    since: Instant,
-}
-
-impl Link {
-    /// Whether who answers is the member for sure, or as far as its URLs are its own: without a
-    /// certificate, anybody can lend connections in its name.
-    pub(crate) fn is_proven(&self) -> bool {
-        self.lender.is_none_or(|lender| lender.is_proven)
-    }
-
-    /// Reads in a status whether the cluster goes on without this member.
-    pub(crate) fn heed(&self, status: &Status) {
-        self.notice.iter().for_each(|notice| notice.read(status));
-    }
-}
 
 /// What is waited for, and how long.
 #[derive(Clone, Copy, Debug)]
@@ -303,17 +44,6 @@ pub(crate) struct Times {
     pub(crate) heartbeat: Duration,
     /// How long a connection may be silent before it is given up.
     pub(crate) patience: Duration,
-}
-
-/// What streams of entries to all members heed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flow {
-    /// Whether heartbeats and entries are held back: see
-    /// [`leadership::beat`](crate::leadership::beat).
-    pub(crate) is_silent: bool,
-    /// Entries up to this index are to leave the log. A member that lacks some of them gets a
-    /// snapshot instead.
-    pub(crate) floor: u64,
 }
 
 /// A member that does not answer at its URLs.
@@ -550,24 +280,4 @@ impl Links {
             outdated,
         }
     }
-}
-
-/// A client of a member of which only the URL is known, as before a cluster is joined.
-pub(crate) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> PeerClient<Channel> {
-    // It is nobody's yet, and shown nowhere.
-    let metrics = PeerMetrics::new(0).link(0);
-    let urls = Urls::new(&[url.to_owned()]);
-    let outdated = CancellationToken::new();
-    let connector = Connector { dial, urls, patience, metrics, line: None, outdated };
-    PeerClient::new(endpoint(patience).connect_with_connector_lazy(connector))
-}
-
-fn endpoint(patience: Duration) -> Endpoint {
-    // The connector knows where to go; the authority is of no meaning.
-    Endpoint::from_static("http://member.invalid")
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(patience)
-        .keep_alive_timeout(patience)
-        .keep_alive_while_idle(true)
 }

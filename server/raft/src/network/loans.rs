@@ -6,22 +6,17 @@
 //! After that it is a connection like one that the borrower has opened.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{oneshot, watch};
-use tonic::Status;
-use tonic::metadata::MetadataMap;
+use tokio::time::Instant;
 
-use super::links::Links;
-use super::probe::try_urls;
-use super::way::Way;
-use super::{Connection, guard, header};
-use crate::peer::Inner;
+use crate::ground::connection::Connection;
 
 /// What the borrower says of a connection: it is kept for later, or taken now.
 pub(crate) const KEPT: u8 = 0;
@@ -31,7 +26,7 @@ pub(crate) const SAID_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const SAID_WITHIN: Duration = Duration::from_secs(2);
 /// How often the URLs of a member are tried at most because somebody new lends in its name; each
 /// try is over by then.
-const TRIED_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const TRIED_EVERY: Duration = Duration::from_secs(1);
 /// Connections of one lender that are kept, and lenders that call themselves one member.
 const KEPT_MAX: usize = 2;
 const LENDERS_MAX: usize = 8;
@@ -117,13 +112,13 @@ impl Loans {
         }
     }
 
-    fn knows(&self, number: u64) -> bool {
+    pub(crate) fn knows(&self, number: u64) -> bool {
         self.known.lock().iter().any(|known| known.number == number)
     }
 
     /// Whether the member's URLs are to be tried because of somebody new. Many who lend do not make
     /// many connections.
-    fn begins_to_try(&self) -> bool {
+    pub(crate) fn begins_to_try(&self) -> bool {
         let mut tried = self.tried.lock();
         let begins = tried.is_none_or(|tried| tried.elapsed() > TRIED_EVERY);
         if begins {
@@ -177,53 +172,14 @@ impl Loans {
     }
 }
 
-/// A connection that a member may lend; it has yet to be handed over.
-pub struct Loan {
-    links: Arc<Links>,
-    member: u64,
-    way: Arc<Way>,
-    number: u64,
-    is_proven: bool,
-}
-
-impl Loan {
-    /// Lets a member in that wants to lend a connection, as one that calls.
-    pub(crate) fn new(
-        inner: &Inner,
-        headers: http::HeaderMap,
-        is_proven: bool,
-    ) -> Result<Self, Status> {
-        let headers = MetadataMap::from_headers(headers);
-        let member = guard::admit(&headers, &inner.identity, &inner.store, &inner.peers)
-            .inspect_err(|refusal| inner.refusals.log(refusal))?;
-        let number = headers.get(header::LENDER).and_then(|value| value.to_str().ok());
-        let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
-        let number = number.ok_or_else(|| Status::invalid_argument("the lender has no number"))?;
-        match inner.links.way(member) {
-            Some(way) if !inner.stop.is_cancelled() => {
-                Ok(Self { links: inner.links.clone(), member, way, number, is_proven })
-            }
-            _ => Err(Status::unavailable("the member is not known yet, or this one stops")),
-        }
-    }
-
-    /// Keeps the connection until it is taken, and then until it has ended.
-    pub async fn keep(self, connection: Box<dyn Connection>) {
-        let Self { links, member, way, number, is_proven } = self;
-        if !way.loans.knows(number)
-            && let Some(closed) = links.closed().into_iter().find(|it| it.member == member)
-            && way.loans.begins_to_try()
-        {
-            // It may be that it was only restarted.
-            try_urls(&links, closed, links.patience().0.min(TRIED_EVERY)).await;
-        }
-        way.loans.keep(number, is_proven, connection).await;
-    }
-}
-
 impl Loans {
     /// Keeps a connection until it is taken, and then until it has ended.
-    async fn keep(&self, number: u64, is_proven: bool, mut connection: Box<dyn Connection>) {
+    pub(crate) async fn keep(
+        &self,
+        number: u64,
+        is_proven: bool,
+        mut connection: Box<dyn Connection>,
+    ) {
         let Some((serial, mut wanted)) = self.add(number, is_proven) else { return };
         let _open = Open { loans: self, serial };
         let want = loop {
@@ -281,10 +237,11 @@ pub(crate) struct Taken {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::DuplexStream;
     use tokio_util::task::TaskTracker;
 
-    use super::super::metrics::PeerMetrics;
     use super::*;
 
     /// What the lender's end reads when its connection is closed.
@@ -293,22 +250,21 @@ mod tests {
     }
 
     /// Lends a connection; returns the lender's end.
-    fn lend(way: &Arc<Way>, number: u64, is_proven: bool) -> DuplexStream {
+    fn lend(loans: &Arc<Loans>, number: u64, is_proven: bool) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64);
-        let way = way.clone();
-        let keep = async move { way.loans.keep(number, is_proven, Box::new(near)).await };
+        let loans = loans.clone();
+        let keep = async move { loans.keep(number, is_proven, Box::new(near)).await };
         TaskTracker::new().spawn(keep);
         far
     }
 
     #[tokio::test]
     async fn who_comes_later_takes_no_place() {
-        let way = Arc::new(Way::new(1, &PeerMetrics::new(0)));
-        let loans = &way.loans;
-        let mut first = lend(&way, 1, false);
+        let loans = Arc::new(Loans::new());
+        let mut first = lend(&loans, 1, false);
         loans.exist().await;
         let lender = loans.lender().unwrap();
-        let mut others: Vec<_> = (2..20).map(|number| lend(&way, number, false)).collect();
+        let mut others: Vec<_> = (2..20).map(|number| lend(&loans, number, false)).collect();
         // Too many of them.
         assert!(is_closed(others.last_mut().unwrap()).await);
         assert_eq!(loans.lender(), Some(lender));
@@ -329,25 +285,25 @@ mod tests {
 
     #[tokio::test]
     async fn certificates_come_first() {
-        let way = Arc::new(Way::new(1, &PeerMetrics::new(0)));
-        let _plain: Vec<_> = (2..20).map(|number| lend(&way, number, false)).collect();
-        way.loans.exist().await;
-        let _proven = lend(&way, 1, true);
-        let mut changed = way.loans.changed.subscribe();
-        while !way.loans.lender().unwrap().is_proven {
+        let loans = Arc::new(Loans::new());
+        let _plain: Vec<_> = (2..20).map(|number| lend(&loans, number, false)).collect();
+        loans.exist().await;
+        let _proven = lend(&loans, 1, true);
+        let mut changed = loans.changed.subscribe();
+        while !loans.lender().unwrap().is_proven {
             changed.changed().await.unwrap();
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_one_that_was_given_up() {
-        let way = Arc::new(Way::new(1, &PeerMetrics::new(0)));
-        let _only = lend(&way, 1, false);
-        way.loans.exist().await;
-        let lender = way.loans.lender().unwrap();
-        let _taken = way.loans.take(lender).await.unwrap();
-        let waits = tokio::time::timeout(SAID_WITHIN, way.loans.take(lender));
-        let given_up = async { way.loans.give_up(lender) };
+        let loans = Arc::new(Loans::new());
+        let _only = lend(&loans, 1, false);
+        loans.exist().await;
+        let lender = loans.lender().unwrap();
+        let _taken = loans.take(lender).await.unwrap();
+        let waits = tokio::time::timeout(SAID_WITHIN, loans.take(lender));
+        let given_up = async { loans.give_up(lender) };
         let (taken, ()) = tokio::join!(waits, given_up);
         assert!(taken.expect("it waits").is_none());
     }
@@ -361,12 +317,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_falls_silent_is_dropped() {
-        let way = Arc::new(Way::new(1, &PeerMetrics::new(0)));
-        let mut far = lend(&way, 1, false);
+        let loans = Arc::new(Loans::new());
+        let mut far = lend(&loans, 1, false);
         assert_eq!(far.read_u8().await.unwrap(), KEPT);
         far.write_u8(KEPT).await.unwrap();
         assert_eq!(far.read_u8().await.unwrap(), KEPT);
         assert!(is_closed(&mut far).await);
-        assert_eq!(way.loans.lender(), None);
+        assert_eq!(loans.lender(), None);
     }
 }

@@ -2,10 +2,11 @@
 //! are back at their URLs.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use quorate_proto::peer as pb;
+use tokio::time::Instant;
 
 use super::describe::describe;
 use super::links::{Closed, Links};

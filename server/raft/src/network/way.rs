@@ -1,5 +1,6 @@
 //! How one member is reached: at its URLs or, when it is not there, over connections that it lends.
 
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -9,8 +10,8 @@ use parking_lot::Mutex;
 use tonic::{Code, Status};
 
 use super::loans::{Lender, Loans};
-use super::metrics::{LinkMetrics, PeerMetrics};
 use super::reach::Reach;
+use crate::metrics::peers::{LinkMetrics, PeerMetrics};
 
 /// What is known of the URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

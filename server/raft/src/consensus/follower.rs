@@ -1,0 +1,99 @@
+//! Who leads, as far as can be known here and now.
+//!
+//! openraft's leader goes on being one in its own eyes while it reaches nobody, and its followers
+//! go on following one that is gone until they elect another. For clients neither counts: a leader
+//! without a quorum leads nobody, and a leader that was not heard of for an election timeout is
+//! none.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use openraft::Raft;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
+use tokio::sync::watch;
+
+use super::activity::Activity;
+use super::heard::Heard;
+use super::state_machine::StateMachine;
+use crate::ground::consensus::RaftStatus;
+use crate::ground::member::Peers;
+use crate::log::roster::peers_of;
+use crate::log::types::TypeConfig;
+
+/// Carries what the raft reports into a status, until it stops.
+pub(crate) struct Follower {
+    pub(crate) raft: Raft<TypeConfig, StateMachine>,
+    pub(crate) heard: std::sync::Arc<Heard>,
+    pub(crate) activity: std::sync::Arc<Activity>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) election_timeout: Duration,
+    pub(crate) status: watch::Sender<RaftStatus>,
+    pub(crate) peers: watch::Sender<Peers>,
+}
+
+impl Follower {
+    /// Follows until the raft stops.
+    pub(crate) async fn run(self) {
+        // These change with the leader and the membership alone, not with every entry.
+        let mut changes = self.raft.server_metrics();
+        let mut ticks = tokio::time::interval(self.heartbeat);
+        let mut known = None;
+        loop {
+            {
+                let metrics = changes.borrow_watched();
+                let membership = &metrics.membership_config;
+                if known != *membership.log_id() {
+                    known = *membership.log_id();
+                    self.peers.send_replace(peers_of(membership));
+                }
+            }
+            let now = self.now();
+            if let Some(leader) = now.leader {
+                self.heard.reigns.seen(leader, now.term);
+            }
+            self.status.send_if_modified(|old| std::mem::replace(old, now) != now);
+            if now.leader.is_none() {
+                self.heard.reigns.unseen();
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                _ = ticks.tick() => {}
+            }
+        }
+    }
+
+    fn now(&self) -> RaftStatus {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let term = metrics.vote.leader_id.term;
+        let voters = metrics.membership_config.membership().voter_ids().count();
+        let leader = match metrics.current_leader {
+            Some(leader) if leader != metrics.id => {
+                (self.heard.silence() < self.election_timeout).then_some(leader)
+            }
+            Some(leader) => {
+                self.note_activity(metrics.id, term, metrics.heartbeat.as_ref());
+                let acked = metrics.last_quorum_acked.as_ref();
+                let is_confirmed = acked.is_some_and(|at| at.elapsed() < self.election_timeout);
+                (is_confirmed || voters == 1).then_some(leader)
+            }
+            None => None,
+        };
+        RaftStatus { term, leader }
+    }
+
+    fn note_activity(
+        &self,
+        me: u64,
+        term: u64,
+        heartbeats: Option<&BTreeMap<u64, Option<openraft::alias::SerdeInstantOf<TypeConfig>>>>,
+    ) {
+        // Whether it answers itself, says nothing of the others.
+        let others = heartbeats.into_iter().flatten().filter(|(id, _)| **id != me);
+        let answering = others.map(|(id, acked)| {
+            let answers = acked.as_ref().is_some_and(|at| at.elapsed() < self.election_timeout);
+            (*id, answers)
+        });
+        self.activity.note(term, &answering.collect(), self.election_timeout);
+    }
+}

@@ -1,0 +1,45 @@
+//! When this member last heard of a leader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::reigns::Reigns;
+use crate::log::types::Vote;
+
+/// What this member heard of leaders, and when it last did.
+pub(crate) struct Heard {
+    pub(crate) reigns: Reigns,
+    start: Instant,
+    /// Milliseconds since `start`; `NEVER` at first: whom the log names may be gone.
+    at: AtomicU64,
+}
+
+/// Nothing was heard yet.
+const NEVER: u64 = u64::MAX;
+
+impl Heard {
+    /// Nothing was heard yet.
+    pub(crate) fn new() -> Self {
+        Self { reigns: Reigns::new(), start: Instant::now(), at: AtomicU64::new(NEVER) }
+    }
+
+    /// Notes a message from `from`, sent under `vote`.
+    pub(crate) fn note(&self, from: u64, vote: &Vote) {
+        if vote.committed && vote.leader_id.voted_for == from {
+            self.at.store(millis(self.start.elapsed()), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn silence(&self) -> Duration {
+        match self.at.load(Ordering::Relaxed) {
+            NEVER => Duration::MAX,
+            heard => self.start.elapsed().saturating_sub(Duration::from_millis(heard)),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

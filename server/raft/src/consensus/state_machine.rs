@@ -1,0 +1,362 @@
+//! openraft's state machine over the store.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::entry::EntryPayload;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use quorate_core::{Applied, Command, Effect, Fault, LogPosition, Refusal, Store};
+use quorate_storage::OnFault;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::checkpoint::{CheckpointReader, snapshot_of};
+use crate::disk::flusher::Flusher;
+use crate::disk::quota::Quota;
+use crate::ground::consensus::Answer;
+use crate::ground::member::Peers;
+use crate::ground::progress::Progress;
+use crate::ground::waiters::{Waiter, Waiters};
+use crate::leader::lessor::Lessor;
+use crate::log::encoding::encode_membership;
+use crate::log::roster::{peers_of, tell_changes};
+use crate::log::snapshot::{Snapshot, SnapshotHandle, SnapshotMeta};
+use crate::log::types::{Entry, LogId, Membership, StoredMembership, TypeConfig, log_id, position};
+use crate::metrics::Metrics;
+use crate::metrics::durations::Batch;
+
+/// Layers' worth of memory that may be taken while a flush waits for room on the disk.
+const SHORTAGE_LAYERS: usize = 4;
+
+/// How long entries are applied before others get their turn.
+const TURN: Duration = Duration::from_millis(5);
+
+/// Keys that a command may go through where others wait for it: some milliseconds' worth.
+const KEYS_MAX: usize = 1000;
+
+/// Does work that may take seconds, on a thread of its own: heartbeats and reads go on meanwhile.
+/// Short work is not worth what this costs.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        // There is nobody else.
+        _ => work(),
+    }
+}
+
+/// Answers that go out together: whoever waits is woken when the whole batch is applied, so that
+/// answers to one connection are written together.
+type Answers = Vec<(ApplyResponder<TypeConfig>, Answer)>;
+
+/// What the state machine says to a command.
+type Reply = Result<quorate_core::Reply, Refusal>;
+
+/// The store as openraft sees it.
+pub(crate) struct StateMachine {
+    store: Store,
+    membership: StoredMembership,
+    /// Told of each membership before anybody can know that it is applied.
+    members: watch::Sender<Peers>,
+    flusher: Flusher,
+    lessor: Arc<Lessor>,
+    progress: Progress,
+    quota: Arc<Quota>,
+    metrics: Arc<Metrics>,
+    on_fault: OnFault,
+    /// Index of the last entry in the layer frozen last.
+    rotated: u64,
+    me: u64,
+    /// Clients of this member whose commands another one proposed.
+    waiters: Arc<Waiters>,
+    /// Bytes that the quota counts beside the active layer.
+    settled: u64,
+    /// Empty between batches, as is `forwarded`: their memory is used again.
+    answers: Answers,
+    forwarded: Vec<(Waiter, Answer)>,
+    /// Empty between batches.
+    batch: Batch,
+}
+
+/// What a state machine works with.
+pub(crate) struct Parts {
+    pub(crate) me: u64,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) store: Store,
+    pub(crate) membership: StoredMembership,
+    pub(crate) members: watch::Sender<Peers>,
+    pub(crate) flusher: Flusher,
+    pub(crate) lessor: Arc<Lessor>,
+    pub(crate) progress: Progress,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) on_fault: OnFault,
+}
+
+impl StateMachine {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let rotated = parts.store.applied().map_or(0, |at| at.index);
+        Self {
+            store: parts.store,
+            membership: parts.membership,
+            members: parts.members,
+            flusher: parts.flusher,
+            lessor: parts.lessor,
+            progress: parts.progress,
+            quota: parts.quota,
+            metrics: parts.metrics,
+            on_fault: parts.on_fault,
+            rotated,
+            me: parts.me,
+            waiters: parts.waiters,
+            settled: 0,
+            answers: Answers::new(),
+            forwarded: Vec::new(),
+            batch: Batch::default(),
+        }
+    }
+
+    /// Freezes what was written and flushes it, unless a flush is under way.
+    pub(crate) fn rotate(&mut self) {
+        let applied = self.store.applied().map_or(0, |at| at.index);
+        if applied <= self.rotated {
+            return;
+        }
+        if let Some(frozen) = self.store.rotate() {
+            self.rotated = applied;
+            self.flusher.flush(frozen);
+        }
+    }
+
+    /// Flushes when it is due, and waits while the layers take as much memory as they may.
+    async fn make_room(&mut self) {
+        let limit = self.flusher.layer_bytes_max();
+        let entries_max = self.flusher.options().entries_max;
+        let applied = self.store.applied().map_or(0, |at| at.index);
+        let due = self.store.active_bytes() >= limit
+            || (entries_max > 0 && applied - self.rotated.min(applied) >= entries_max);
+        if !due {
+            return;
+        }
+        self.rotate();
+        while self.store.active_bytes() >= self.most() && self.store.shared().has_frozen() {
+            self.flusher.idle_if_there_is_room().await;
+            self.rotate();
+        }
+    }
+
+    /// The bytes above which the active layer must wait for the frozen one. That may be long when
+    /// the disk has no room; then the alarm, and what ends a shortage, shall be applied all the
+    /// same. What adds data is refused from the alarm on.
+    fn most(&self) -> usize {
+        let most = self.flusher.options().layer_bytes_max;
+        if self.flusher.waits_for_room() { most * SHORTAGE_LAYERS } else { most }
+    }
+
+    /// Applies an entry and sees to it that whoever waits for it gets the answer.
+    fn apply_entry(
+        &mut self,
+        entry: Entry,
+        responder: Option<ApplyResponder<TypeConfig>>,
+    ) -> Result<(), Fault> {
+        let at = position(&entry.log_id);
+        let mut answer = None;
+        let mut forwarded = None;
+        match entry.payload {
+            EntryPayload::Blank => self.store.apply_blank(at),
+            EntryPayload::Membership(membership) => {
+                let ids = |membership: &Membership| membership.nodes().map(|(id, _)| *id).collect();
+                let (before, now) = (ids(self.membership.membership()), ids(&membership));
+                tell_changes(self.membership.membership(), &membership);
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                self.members.send_replace(peers_of(&self.membership));
+                let stored = encode_membership(&self.membership);
+                self.store.apply_membership(at, stored, &before, &now);
+            }
+            EntryPayload::Normal(payload) => {
+                let (reply, fits) = self.apply_command(at, &payload.command())?;
+                let origin = payload.proposal_id().filter(|origin| origin.member == self.me);
+                forwarded = origin.and_then(|origin| self.waiters.take(origin.sequence));
+                if !fits {
+                    self.hold(responder, forwarded, reply);
+                    return Ok(());
+                }
+                answer = Some(reply);
+            }
+        }
+        if let Some(waiting) = forwarded {
+            self.forwarded.push((waiting, answer.take()));
+        }
+        if let Some(responder) = responder {
+            self.answers.push((responder, answer));
+        }
+        Ok(())
+    }
+
+    /// Keeps answers to a command that did not fit until the alarm is raised.
+    fn hold(
+        &self,
+        responder: Option<ApplyResponder<TypeConfig>>,
+        forwarded: Option<Waiter>,
+        reply: Reply,
+    ) {
+        if let Some(waiting) = forwarded {
+            let reply = reply.clone();
+            self.quota.hold(Box::new(move || {
+                // A client that went away is not missed.
+                waiting.send(Ok(Some(reply))).ok();
+            }));
+        }
+        if let Some(responder) = responder {
+            self.quota.hold(Box::new(move || responder.send(Some(reply))));
+        }
+    }
+
+    /// Applies a command. Also tells whether it fits the quota of this member: one that does not is
+    /// applied all the same, and answered as if it were not.
+    fn apply_command(&mut self, at: LogPosition, payload: &Bytes) -> Result<(Reply, bool), Fault> {
+        self.quota.measure(self.settled + self.store.active_bytes() as u64);
+        self.quota.claims().note(payload.len() as u64);
+        let command =
+            Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
+        let kind = command.kind();
+        let Applied { mut reply, effects, cost } = match self.store.is_small(&command, KEYS_MAX)? {
+            true => self.store.apply_decoded(at, command)?,
+            false => aside(|| self.store.apply_decoded(at, command))?,
+        };
+        for effect in effects {
+            match effect {
+                Effect::LeaseGranted { id, ttl } => {
+                    self.metrics.lease_granted(ttl);
+                    self.lessor.granted(id, ttl);
+                }
+                Effect::LeaseRevoked { id } => {
+                    self.metrics.lease_revoked.inc();
+                    self.lessor.revoked(id);
+                }
+                Effect::Alarms => self.metrics.alarms_changed(self.store.shared()),
+                Effect::Compacted { .. } => {}
+            }
+        }
+        let fits = reply.is_err() || self.quota.allows(cost);
+        if !fits {
+            self.quota.note_exceeded(cost);
+            reply = Err(Refusal::NoSpace);
+        }
+        self.batch.note(kind, &reply);
+        Ok((reply, fits))
+    }
+
+    /// Brings what the quota counts up to date. Sizes are read first: a flush that ends in between
+    /// is then counted once and not twice.
+    fn measure(&mut self) {
+        let in_use = self.flusher.engine().sizes().in_use;
+        let (active, layers) = (self.store.active_bytes(), self.store.shared().layer_bytes());
+        self.settled = in_use + layers.saturating_sub(active) as u64;
+        self.quota.measure(self.settled + active as u64);
+    }
+
+    /// Stops the member: its state can no longer be trusted.
+    fn fail(&self, fault: &Fault) -> io::Error {
+        let text = format!("the state machine failed: {fault}");
+        (self.on_fault)(text.clone());
+        io::Error::other(text)
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotHandle;
+    type SnapshotBuilder = CheckpointReader;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.store.applied().map(log_id), self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + Send,
+    {
+        let started = Instant::now();
+        self.make_room().await;
+        self.store.begin_batch();
+        self.measure();
+        let mut turn = Instant::now();
+        while let Some(item) = entries.next().await {
+            // Nothing here waits by itself, and there can be any number of entries.
+            if turn.elapsed() > TURN {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
+            let (entry, responder) = item?;
+            self.apply_entry(entry, responder).map_err(|fault| self.fail(&fault))?;
+        }
+        self.store.end_batch();
+        if let Some(applied) = self.store.applied() {
+            self.progress.advance(applied.index);
+            self.waiters.applied(applied.term);
+        }
+        self.measure();
+        self.metrics.operations.add(&self.store.take_tally());
+        self.metrics.durations.applied(&mut self.batch, started);
+        for (responder, answer) in self.answers.drain(..) {
+            responder.send(answer);
+        }
+        for (waiting, answer) in self.forwarded.drain(..) {
+            // A client that went away is not missed.
+            waiting.send(Ok(answer)).ok();
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<CheckpointReader> {
+        (!self.flusher.is_empty()).then(|| CheckpointReader(self.flusher.clone()))
+    }
+
+    async fn get_snapshot_builder(&mut self) -> CheckpointReader {
+        // openraft asks for this only where the method above is not implemented.
+        unreachable!("snapshots are made by try_create_snapshot_builder")
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotHandle,
+    ) -> io::Result<()> {
+        let SnapshotHandle::Received(received) = snapshot else {
+            return Err(io::Error::other("a snapshot of this member is in use already"));
+        };
+        self.metrics.cluster.installing(true);
+        let restored = self.flusher.install(*received).await;
+        self.metrics.cluster.installing(false);
+        let restored = restored.map_err(|reason| {
+            self.fail(&Fault::Storage(format!("a snapshot cannot be installed: {reason}")))
+        })?;
+        self.store.take_over(restored);
+        self.store.end_batch();
+        tell_changes(self.membership.membership(), meta.last_membership.membership());
+        self.membership = meta.last_membership.clone();
+        self.members.send_replace(peers_of(&self.membership));
+        self.rotated = self.store.applied().map_or(0, |at| at.index);
+        self.measure();
+        self.lessor.replaced();
+        self.waiters.replaced(self.store.applied().map_or(0, |at| at.term));
+        self.metrics.alarms_changed(self.store.shared());
+        self.progress.advance(self.rotated);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        // A member that was never flushed has a log from the first entry on, and a follower that
+        // asks for more than that needs what it says now.
+        if self.flusher.is_empty() {
+            self.rotate();
+            if !self.flusher.idle_if_there_is_room().await {
+                return Ok(None);
+            }
+        }
+        Ok(self.flusher.checkpoint()?.map(snapshot_of))
+    }
+}

@@ -1,0 +1,220 @@
+//! When the layers are flushed, and what follows from it for the log.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use quorate_core::LogPosition;
+use quorate_core::store::{Frozen, Restored, Shared};
+use quorate_storage::OnFault;
+use quorate_storage::base::engine::Engine;
+use quorate_storage::base::image::Image;
+use quorate_storage::base::incoming::Received;
+use quorate_storage::wal::Wal;
+use tokio::sync::{Notify, oneshot};
+
+use crate::log::encoding::decode_membership;
+use crate::log::types::StoredMembership;
+
+/// Bytes of the log that may be kept for members that lag behind, when the entries are large: a
+/// start reads them all.
+const LOG_KEEP_BYTES: u64 = 128 << 20;
+/// But of a small disk no more than one part in so many.
+const LOG_KEEP_PART: u64 = 8;
+/// Pause before it is looked at again whether a flush finds room.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
+
+/// When to flush.
+#[derive(Clone, Debug)]
+pub struct FlushOptions {
+    /// Bytes in the active layer above which it is frozen and flushed. Twice as many are the most
+    /// that layers take: then writes wait for the flush.
+    pub layer_bytes_max: usize,
+    /// Entries applied above which the active layer is flushed, whatever its size; 0 for no such
+    /// limit.
+    pub entries_max: u64,
+    /// How long something that was written may stay unflushed, so that the log does not grow old.
+    pub age_max: Duration,
+}
+
+impl Default for FlushOptions {
+    fn default() -> Self {
+        // A flush of this size takes about half a second, and a restart replays at most two.
+        Self { layer_bytes_max: 32 << 20, entries_max: 0, age_max: Duration::from_secs(60) }
+    }
+}
+
+/// The database at a commit, and what it is complete up to. It is taken when somebody asks for it
+/// and dropped soon: while it is there, the pages of its commit are not used again.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) applied: LogPosition,
+    pub(crate) membership: StoredMembership,
+    pub(crate) image: Image,
+}
+
+/// Takes frozen layers to the database. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Flusher {
+    common: Arc<Common>,
+}
+
+struct Common {
+    options: FlushOptions,
+    wal: Arc<Wal>,
+    engine: Engine,
+    store: Arc<Shared>,
+    outcome: Arc<Outcome>,
+    /// Bytes in the active layer above which it is flushed.
+    layer_bytes_max: AtomicUsize,
+}
+
+/// What a flush leaves behind. The threads of the log and of the database hold this and not
+/// [`Common`]: the last owner of a thread must not be the thread itself, which cannot wait for its
+/// own end.
+struct Outcome {
+    /// Signalled after each flush.
+    flushed: Notify,
+    on_fault: OnFault,
+}
+
+impl Flusher {
+    pub(crate) fn new(
+        options: FlushOptions,
+        wal: Arc<Wal>,
+        engine: Engine,
+        store: Arc<Shared>,
+        on_fault: OnFault,
+    ) -> Self {
+        let outcome = Arc::new(Outcome { flushed: Notify::new(), on_fault });
+        let layer_bytes_max = AtomicUsize::new(options.layer_bytes_max);
+        let common = Common { options, wal, engine, store, outcome, layer_bytes_max };
+        Self { common: Arc::new(common) }
+    }
+
+    pub(crate) fn options(&self) -> &FlushOptions {
+        &self.common.options
+    }
+
+    /// Bytes in the active layer above which it is frozen and flushed.
+    pub(crate) fn layer_bytes_max(&self) -> usize {
+        self.common.layer_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Has layers flushed when they are so large, if that is less than was set.
+    pub(crate) fn limit_layers(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let bytes = bytes.min(self.common.options.layer_bytes_max);
+        self.common.layer_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the log that are kept behind the database when entries are large.
+    pub(crate) fn log_kept(&self) -> u64 {
+        let disk = self.wal().disk();
+        disk.map_or(LOG_KEEP_BYTES, |disk| LOG_KEEP_BYTES.min(disk.total / LOG_KEEP_PART))
+    }
+
+    /// Whether the log has become long although the layers are not full: by large commands that
+    /// change little.
+    pub(crate) fn is_log_long(&self) -> bool {
+        let beyond = self.wal().last_beyond(2 * self.log_kept());
+        matches!(beyond, Ok(Some(_)))
+    }
+
+    /// Whether the log or a flush waits for room on the disk.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.wal().waits_for_room() || self.engine().waits_for_room()
+    }
+
+    /// Has fail what waits for room, now or later: the member is to end.
+    pub(crate) fn give_up_room(&self) {
+        self.wal().give_up_room();
+        self.engine().give_up_room();
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.common.engine
+    }
+
+    pub(crate) fn wal(&self) -> &Wal {
+        &self.common.wal
+    }
+
+    /// The database at its last commit; `None` while it is empty.
+    pub(crate) fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
+        let image = self.common.engine.image();
+        let Some(applied) = image.applied() else { return Ok(None) };
+        let membership = decode_membership(image.membership()).map_err(io::Error::other)?;
+        Ok(Some(Checkpoint { applied, membership, image }))
+    }
+
+    /// Whether the database holds nothing yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.common.engine.image().applied().is_none()
+    }
+
+    /// Waits for the end of the next flush.
+    pub(crate) fn flushed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.common.outcome.flushed.notified()
+    }
+
+    /// Waits until no frozen layer is left.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let flushed = self.flushed();
+            tokio::pin!(flushed);
+            flushed.as_mut().enable();
+            if !self.common.store.has_frozen() {
+                return;
+            }
+            flushed.await;
+        }
+    }
+
+    /// Waits until no frozen layer is left, which is false when there is no room for that.
+    pub(crate) async fn idle_if_there_is_room(&self) -> bool {
+        while tokio::time::timeout(ROOM_PAUSE, self.idle()).await.is_err() {
+            if self.waits_for_room() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Puts another member's state in the place of everything; what was being flushed is given up.
+    pub(crate) async fn install(&self, received: Received) -> Result<Restored, String> {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |restored| {
+            sender.send(restored).ok();
+        });
+        self.common.engine.install(received, done);
+        let restored = receiver.await.unwrap_or_else(|_| Err("the member is stopping".into()))?;
+        self.common.outcome.flushed.notify_waiters();
+        Ok(restored)
+    }
+
+    /// Flushes a frozen layer in the background. First the log must be durable up to where the
+    /// layer ends: the database may not know more than the log.
+    pub(crate) fn flush(&self, frozen: Frozen) {
+        let queue = self.common.engine.queue();
+        let outcome = self.common.outcome.clone();
+        self.common.wal.sync(Box::new(move |synced| {
+            // A log that failed has stopped the process already.
+            if synced.is_ok() {
+                queue.flush(frozen, Box::new(move |result| outcome.end(result)));
+            }
+        }));
+    }
+}
+
+impl Outcome {
+    fn end(&self, result: Result<(), String>) {
+        if let Err(error) = result {
+            (self.on_fault)(format!("cannot flush: {error}"));
+            return;
+        }
+        self.flushed.notify_waiters();
+    }
+}

@@ -1,0 +1,212 @@
+//! The space quota: when writes that add data are refused.
+//!
+//! It is checked twice, as in etcd. A member that is asked checks a request before it proposes it.
+//! Each member checks each command again when it applies it, against its own quota: whatever came
+//! by another member, or was proposed together with it, counts as well. What is applied stays
+//! applied, because the state is a function of the log alone. But its client is told that there is
+//! no space, and the member raises the alarm, with which all members refuse what follows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quorate_core::Command;
+use quorate_core::store::Shared;
+use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
+use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
+use tokio::sync::Notify;
+
+use super::claims::{Claim, Claims};
+use crate::ground::consensus::Consensus;
+
+/// Quota when none is configured, as in etcd.
+const DEFAULT_BYTES: u64 = 2 << 30;
+
+/// Pause after the alarm could not be raised.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// An answer that goes out when the alarm is raised.
+type Held = Box<dyn FnOnce() + Send>;
+
+/// Compares what the database holds with what it may hold. What counts is the data in use, not
+/// the length of a file: space that a compaction freed can be used again at once.
+#[derive(Default)]
+pub struct Quota {
+    /// As it was set; a negative number for none.
+    configured: i64,
+    /// 0 for no quota.
+    limit: u64,
+    used: AtomicU64,
+    /// Whether a disk is short of room, whatever the quota is.
+    is_short: AtomicBool,
+    /// Room on the disk for writes under way.
+    claims: Arc<Claims>,
+    exceeded: Mutex<Exceeded>,
+    wake: Notify,
+}
+
+/// What was applied although it did not fit.
+#[derive(Default)]
+struct Exceeded {
+    /// What the last such command costs.
+    cost: u64,
+    /// Answers of this member's clients; no more than there are proposals under way.
+    held: Vec<Held>,
+}
+
+/// The command with which a member says that it has no space.
+pub(crate) fn alarm(member_id: u64) -> Command {
+    Command::Alarm(AlarmRequest {
+        action: AlarmAction::Activate as i32,
+        member_id,
+        alarm: AlarmType::Nospace as i32,
+    })
+}
+
+impl Quota {
+    /// Reads etcd's convention: 0 is the default of 2 GiB, a negative number no quota.
+    pub fn new(bytes: i64) -> Self {
+        let limit = match u64::try_from(bytes) {
+            Ok(0) => DEFAULT_BYTES,
+            Ok(bytes) => bytes,
+            Err(_) => 0,
+        };
+        let configured = i64::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(bytes);
+        Self { configured, limit, ..Self::default() }
+    }
+
+    /// The quota as etcd tells it: a negative number for none.
+    pub fn configured(&self) -> i64 {
+        self.configured
+    }
+
+    /// The quota in bytes; 0 for none.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Whether a request that adds `cost` bytes is to be proposed: it fits, and there is room.
+    fn admits(&self, cost: u64) -> bool {
+        cost == 0 || (!self.is_short.load(Ordering::Relaxed) && self.allows(cost))
+    }
+
+    /// Claims room on the disk for a request that adds `cost` bytes; waits for a look at the disk
+    /// when much was written since the last one. `None` when the request is not to be proposed.
+    pub(crate) async fn claim(&self, cost: u64) -> Option<Claim> {
+        if !self.admits(cost) {
+            return None;
+        }
+        let claim = self.claims.claim(cost).await;
+        // It may have waited.
+        self.admits(cost).then_some(claim)
+    }
+
+    /// The room that is claimed on the disk.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Notes whether a disk is short of room, for which the alarm is raised.
+    pub(crate) fn set_short(&self, is_short: bool) {
+        self.is_short.store(is_short, Ordering::Relaxed);
+        if is_short {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether a request that adds `cost` bytes fits.
+    pub fn allows(&self, cost: u64) -> bool {
+        cost == 0 || self.limit == 0 || self.used.load(Ordering::Relaxed) + cost < self.limit
+    }
+
+    /// Notes how many bytes are in use: the rows of the database, and what is in memory alone.
+    pub(crate) fn measure(&self, used: u64) {
+        self.used.store(used, Ordering::Relaxed);
+    }
+
+    /// A command of this cost was applied and did not fit.
+    pub(crate) fn note_exceeded(&self, cost: u64) {
+        self.exceeded.lock().cost = cost;
+        self.wake.notify_one();
+    }
+
+    /// Keeps the answer to such a command until the alarm is raised, so that its client sees it.
+    pub(crate) fn hold(&self, answer: Held) {
+        self.exceeded.lock().held.push(answer);
+        self.wake.notify_one();
+    }
+
+    /// Raises the alarm whenever something was applied that did not fit, or a disk is short of
+    /// room.
+    pub(crate) async fn raise(
+        &self,
+        member_id: u64,
+        store: &Shared,
+        consensus: &dyn Consensus,
+        within: Duration,
+    ) {
+        loop {
+            self.wake.notified().await;
+            let Exceeded { cost, held } = std::mem::take(&mut *self.exceeded.lock());
+            // What a start applies again may have been mended since.
+            let is_over = !held.is_empty() || !self.allows(cost);
+            let (any, mine) = store.tables(|tables| {
+                let nospace = AlarmType::Nospace;
+                (tables.is_raised(nospace), tables.alarms.contains(&(nospace as i32, member_id)))
+            });
+            let is_raised = match is_over && !any {
+                true => {
+                    tracing::warn!(quota = self.limit, "the data exceed the space quota");
+                    propose(member_id, consensus, within).await
+                }
+                // Each member tells of its own disk.
+                false if self.is_short.load(Ordering::Relaxed) && !mine => {
+                    propose(member_id, consensus, within).await
+                }
+                false => true,
+            };
+            held.into_iter().for_each(|answer| answer());
+            if !is_raised {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Proposes the alarm; whether that was done.
+async fn propose(member_id: u64, consensus: &dyn Consensus, within: Duration) -> bool {
+    let raised = consensus.propose(alarm(member_id).encode());
+    match tokio::time::timeout(within, raised).await {
+        Ok(Ok(_)) => return true,
+        Ok(Err(error)) => tracing::warn!(%error, "the alarm is not raised yet"),
+        Err(_) => tracing::warn!("the alarm is not raised in time"),
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_adds_nothing_always_fits() {
+        let quota = Quota::new(1000);
+        quota.measure(700);
+        assert!(quota.allows(299) && !quota.allows(300));
+        quota.measure(5000);
+        assert!(quota.allows(0) && !quota.allows(1));
+        assert!(Quota::new(-1).allows(u64::MAX));
+        assert_eq!((Quota::new(-7).configured(), Quota::new(7).configured()), (-7, 7));
+        assert_eq!(Quota::new(0).limit(), DEFAULT_BYTES);
+    }
+
+    #[test]
+    fn what_a_disk_lacks_counts_before_a_proposal_alone() {
+        let quota = Quota::new(-1);
+        quota.set_short(true);
+        assert!(quota.allows(1) && quota.admits(0) && !quota.admits(1));
+        quota.set_short(false);
+        assert!(quota.admits(1));
+    }
+}

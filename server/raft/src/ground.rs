@@ -1,0 +1,10 @@
+//! What every room of this crate may know: plain types, and what consensus promises.
+
+pub(crate) mod checks;
+pub(crate) mod connection;
+pub(crate) mod consensus;
+pub(crate) mod exclusion;
+pub(crate) mod member;
+pub(crate) mod progress;
+pub(crate) mod request;
+pub(crate) mod waiters;

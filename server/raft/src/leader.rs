@@ -1,0 +1,6 @@
+//! What a member does while it leads.
+
+pub(crate) mod compactor;
+pub(crate) mod duties;
+pub(crate) mod integrity;
+pub(crate) mod lessor;

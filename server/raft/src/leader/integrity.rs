@@ -1,0 +1,266 @@
+//! Whether all members have the same data.
+//!
+//! Each compares etcd's hash of all keys at a revision that both still have. A member whose hash
+//! differs is named in a CORRUPT alarm, with which the cluster refuses writes until somebody has
+//! looked: what is wrong must not spread.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::mvcc::hash::KeyValueHash;
+use quorate_core::{Command, Error, Refusal};
+use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
+use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
+use quorate_proto::peer as pb;
+
+use crate::ground::checks::IntegrityChecks;
+use crate::ground::consensus::Consensus;
+use crate::network::links::Links;
+use crate::peer::Inner;
+
+/// How long another member may take to hash everything.
+const HASH_WITHIN: Duration = Duration::from_secs(60);
+
+/// The data of this member are not those of others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the data differ from those of {members} at revision {revision}; remove this member, delete \
+     its data directory and add it again"
+)]
+pub struct Inconsistent {
+    /// The others, by id.
+    pub members: String,
+    /// The revision that was compared.
+    pub revision: i64,
+}
+
+/// What another member says of its data.
+struct Found {
+    member: u64,
+    hash: Option<pb::HashReply>,
+}
+
+/// What was compared so far at one revision.
+#[derive(Default)]
+struct Comparison {
+    revision: i64,
+    mine: Option<KeyValueHash>,
+    /// Members that were compared, and whether they differ.
+    compared: BTreeMap<u64, bool>,
+    is_over: bool,
+}
+
+impl Comparison {
+    fn at(revision: i64) -> Self {
+        Self { revision, ..Self::default() }
+    }
+
+    /// Takes in what others say; returns whether that is news.
+    fn note(&mut self, mine: &KeyValueHash, found: Vec<Found>) -> bool {
+        let before = self.compared.len();
+        for Found { member, hash } in found {
+            let same = |hash: &pb::HashReply| hash.compacted == mine.compact_revision;
+            if let Some(hash) = hash.filter(same) {
+                self.compared.insert(member, hash.hash != mine.hash);
+            }
+        }
+        self.compared.len() > before
+    }
+
+    /// Who of so many others and this member, `me`, has wrong data.
+    fn wrong(&self, me: u64, others: usize) -> Vec<u64> {
+        let differing = self.compared.iter().filter(|(_, differs)| **differs);
+        let differing: Vec<u64> = differing.map(|(member, _)| *member).collect();
+        // When most differ from this one, this one is wrong.
+        match differing.len() > others.div_ceil(2) {
+            true => vec![me],
+            false => differing,
+        }
+    }
+}
+
+/// Compares this member with the others.
+pub(crate) struct Integrity {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) consensus: Arc<dyn Consensus>,
+}
+
+impl Integrity {
+    /// Compares the newest data of this member with those of all that can be reached.
+    pub(crate) async fn check_start(&self) -> Result<(), Inconsistent> {
+        let Some(mine) = self.hash_here(0).await else { return Ok(()) };
+        let differing = |found: &Found| {
+            found.hash.as_ref().is_some_and(|hash| {
+                hash.compacted == mine.compact_revision && hash.hash != mine.hash
+            })
+        };
+        // Whoever may lend a connection must not end this member.
+        let is_proven = |id: &u64| self.links.to(*id).is_some_and(|link| link.is_proven());
+        let others = self.others().into_iter().filter(is_proven).collect();
+        let found = self.hash_elsewhere(mine.revision, others).await;
+        let members: Vec<String> = found
+            .iter()
+            .filter(|found| differing(found))
+            .map(|found| format!("{:x}", found.member))
+            .collect();
+        match members.is_empty() {
+            true => Ok(()),
+            false => Err(Inconsistent { members: members.join(", "), revision: mine.revision }),
+        }
+    }
+
+    /// Makes the leader's checks for ever.
+    pub(crate) async fn run(&self, checks: IntegrityChecks) {
+        let newest = async {
+            let Some(every) = checks.every else { return std::future::pending().await };
+            loop {
+                tokio::time::sleep(every).await;
+                self.check_newest().await;
+            }
+        };
+        let compacted = async {
+            let Some(every) = checks.after_compaction else {
+                return std::future::pending().await;
+            };
+            let mut comparison = Comparison { is_over: true, ..Comparison::default() };
+            loop {
+                tokio::time::sleep(every).await;
+                let revision = self.inner.store.compacted();
+                if revision > comparison.revision {
+                    comparison = Comparison::at(revision);
+                }
+                if !comparison.is_over {
+                    self.check_compacted(&mut comparison).await;
+                }
+            }
+        };
+        tokio::join!(newest, compacted);
+    }
+
+    async fn check_newest(&self) {
+        if !self.inner.leads() {
+            return;
+        }
+        let Some(before) = self.hash_here(0).await else { return };
+        let found = self.hash_elsewhere(before.revision, self.others()).await;
+        if self.inner.barrier.pass().await.is_err() {
+            return;
+        }
+        let Some(now) = self.hash_here(before.revision).await else { return };
+        if before.compact_revision == now.compact_revision && before.hash != now.hash {
+            return self.raise(self.inner.identity.member_id).await;
+        }
+        let newest = self.inner.store.view();
+        for Found { member, hash } in found {
+            let Some(hash) = hash else { continue };
+            let is_ahead = hash.compacted > newest.compacted() || hash.newest > newest.revision();
+            if is_ahead || (hash.compacted == before.compact_revision && hash.hash != before.hash) {
+                return self.raise(member).await;
+            }
+        }
+    }
+
+    /// Compares with those that were not compared yet: who is out of reach is asked again, while
+    /// the data are hashed once.
+    async fn check_compacted(&self, comparison: &mut Comparison) {
+        if !self.inner.leads() {
+            return;
+        }
+        if comparison.mine.is_none() {
+            comparison.mine = self.hash_here(comparison.revision).await;
+        }
+        let Some(mine) = comparison.mine else {
+            // Later data cannot be compared at this revision.
+            comparison.is_over = true;
+            return;
+        };
+        let others = self.others();
+        let missing = others.iter().filter(|id| !comparison.compared.contains_key(id));
+        let found = self.hash_elsewhere(comparison.revision, missing.copied().collect()).await;
+        if comparison.note(&mine, found) {
+            for member in comparison.wrong(self.inner.identity.member_id, others.len()) {
+                self.raise(member).await;
+            }
+        }
+        comparison.is_over = others.iter().all(|id| comparison.compared.contains_key(id));
+    }
+
+    async fn hash_here(&self, revision: i64) -> Option<KeyValueHash> {
+        let view = self.inner.store.view();
+        let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
+        match hashed.ok()? {
+            Ok(hash) => Some(hash),
+            Err(Error::Refusal(Refusal::Compacted | Refusal::FutureRevision)) => None,
+            Err(error) => {
+                tracing::error!(%error, "cannot hash the data");
+                None
+            }
+        }
+    }
+
+    fn others(&self) -> Vec<u64> {
+        let me = self.inner.identity.member_id;
+        self.inner.peers.borrow().keys().copied().filter(|id| *id != me).collect()
+    }
+
+    async fn hash_elsewhere(&self, revision: i64, others: Vec<u64>) -> Vec<Found> {
+        let mut found = Vec::with_capacity(others.len());
+        for member in others {
+            let hash = self.ask(member, revision).await;
+            if hash.is_none() {
+                tracing::warn!(member = format!("{member:x}"), revision, "no hash to compare");
+            }
+            found.push(Found { member, hash });
+        }
+        found
+    }
+
+    async fn ask(&self, member: u64, revision: i64) -> Option<pb::HashReply> {
+        let mut client = self.links.to(member)?.control;
+        let asked = client.hash_kv(pb::HashRequest { revision });
+        let reply = tokio::time::timeout(HASH_WITHIN, asked).await.ok()?.ok()?.into_inner();
+        reply.refusal.is_empty().then_some(reply)
+    }
+
+    async fn raise(&self, member: u64) {
+        let raised = (AlarmType::Corrupt as i32, member);
+        if self.inner.store.tables(|tables| tables.alarms.contains(&raised)) {
+            return;
+        }
+        tracing::error!(member = format!("{member:x}"), "the data of a member are corrupt");
+        let alarm = AlarmRequest {
+            action: AlarmAction::Activate as i32,
+            member_id: member,
+            alarm: AlarmType::Corrupt as i32,
+        };
+        if let Err(error) = self.consensus.propose(Command::Alarm(alarm).encode()).await {
+            tracing::error!(%error, "cannot raise the alarm");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_compared_is_remembered() {
+        let mine = KeyValueHash { hash: 1, compact_revision: 5, revision: 5 };
+        let found = |member, hash, compacted| Found {
+            member,
+            hash: Some(pb::HashReply { hash, compacted, ..Default::default() }),
+        };
+        let mut comparison = Comparison::at(5);
+        let silent = Found { member: 4, hash: None };
+        assert!(comparison.note(&mine, vec![found(2, 1, 5), found(3, 2, 5), silent]));
+        assert_eq!(comparison.wrong(1, 3), [3]);
+        assert!(!comparison.note(&mine, vec![found(4, 2, 4)]), "it has another compaction");
+        assert!(comparison.note(&mine, vec![found(4, 2, 5)]));
+        assert_eq!(comparison.wrong(1, 3), [3, 4]);
+        assert!(comparison.note(&mine, vec![found(5, 2, 5)]));
+        assert_eq!(comparison.wrong(1, 4), [1], "most say something else");
+    }
+}

@@ -1,0 +1,7 @@
+//! openraft's types, and how they lie in the log.
+
+pub(crate) mod encoding;
+pub(crate) mod roster;
+pub(crate) mod snapshot;
+pub(crate) mod store;
+pub(crate) mod types;

@@ -1,0 +1,130 @@
+//! What openraft is instantiated with.
+
+use std::fmt::{self, Debug};
+
+use bytes::Bytes;
+use openraft::entry::EntryPayload;
+use openraft::impls::{BoxedErrorSource, leader_id_std};
+use openraft::raft::responder::Responder;
+use openraft::vote::leader_id_std::CommittedLeaderId;
+use quorate_core::LogPosition;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ground::consensus::Answer;
+use crate::ground::member::Peer;
+use crate::ground::waiters::ProposalId;
+
+/// A proposed command, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Payload {
+    /// Whether a [`ProposalId`] comes before the command.
+    pub(super) is_forwarded: bool,
+    pub(super) bytes: Bytes,
+}
+
+impl Payload {
+    /// A command of a client of this member.
+    pub(crate) fn local(command: Bytes) -> Self {
+        Self { is_forwarded: false, bytes: command }
+    }
+
+    /// A command of a client of another member; `bytes` are those of
+    /// [`forwarded_bytes`](Self::forwarded_bytes). `None` when they are too short.
+    pub(crate) fn forwarded(bytes: Bytes) -> Option<Self> {
+        (bytes.len() >= ProposalId::LEN).then_some(Self { is_forwarded: true, bytes })
+    }
+
+    /// A command as it goes to the leader.
+    pub(crate) fn forwarded_bytes(id: ProposalId, command: &[u8]) -> Bytes {
+        let mut bytes = Vec::with_capacity(ProposalId::LEN + command.len());
+        bytes.extend_from_slice(&id.member.to_le_bytes());
+        bytes.extend_from_slice(&id.sequence.to_le_bytes());
+        bytes.extend_from_slice(command);
+        bytes.into()
+    }
+
+    /// Who waits for the answer, if that is not the leader's client.
+    pub(crate) fn proposal_id(&self) -> Option<ProposalId> {
+        let (member, rest) = self.bytes.split_first_chunk().filter(|_| self.is_forwarded)?;
+        let sequence = rest.first_chunk()?;
+        let (member, sequence) = (u64::from_le_bytes(*member), u64::from_le_bytes(*sequence));
+        Some(ProposalId { member, sequence })
+    }
+
+    /// The command.
+    pub(crate) fn command(&self) -> Bytes {
+        match self.is_forwarded {
+            true => self.bytes.slice(ProposalId::LEN..),
+            false => self.bytes.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes.len())
+    }
+}
+
+/// Somebody who waits for an answer, and may have stopped waiting.
+pub(crate) enum ReplyTo<T> {
+    /// A client of this member.
+    Here(oneshot::Sender<T>),
+    /// Another member, which wants to know what became of its proposal.
+    Elsewhere {
+        /// The number by which it knows the proposal.
+        sequence: u64,
+        /// Has room for all proposals that are under way.
+        replies: mpsc::Sender<(u64, T)>,
+    },
+}
+
+impl<T: Send + 'static> Responder<TypeConfig, T> for ReplyTo<T> {
+    fn on_complete(self, result: T) {
+        // An answer that nobody waits for any more is not news.
+        match self {
+            Self::Here(sender) => drop(sender.send(result)),
+            Self::Elsewhere { sequence, replies } => drop(replies.try_send((sequence, result))),
+        }
+    }
+}
+
+/// The types that openraft works with here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Payload;
+    type R = Answer;
+    type NodeId = u64;
+    type Node = Peer;
+    type Term = u64;
+    type LeaderId = leader_id_std::LeaderId<u64, u64>;
+    type Vote = Vote;
+    type Payload = EntryPayload<Payload, u64, Peer>;
+    type Entry = Entry;
+    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type Responder<T>
+        = ReplyTo<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: Send + 'static;
+    type ErrorSource = BoxedErrorSource;
+}
+
+pub(crate) type LogId = openraft::LogId<CommittedLeaderId<u64>>;
+pub(crate) type Vote = openraft::Vote<leader_id_std::LeaderId<u64, u64>>;
+pub(crate) type Entry = openraft::Entry<CommittedLeaderId<u64>, EntryPayload<Payload, u64, Peer>>;
+pub(crate) type Membership = openraft::Membership<u64, Peer>;
+pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId<u64>, u64, Peer>;
+
+pub(crate) fn position(id: &LogId) -> LogPosition {
+    LogPosition { term: id.committed_leader_id().term, index: id.index() }
+}
+
+pub(crate) fn log_id(at: LogPosition) -> LogId {
+    LogId::new(CommittedLeaderId::new(at.term), at.index)
+}

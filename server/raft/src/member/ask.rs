@@ -1,0 +1,251 @@
+//! What only the leader can answer, asked there.
+
+use std::future::Future;
+use std::time::Duration;
+
+use quorate_proto::peer as pb;
+use quorate_proto::peer::lease_reply::Outcome;
+use quorate_proto::peer::member_change::{Add, Change, Promote, Remove, Update};
+use quorate_proto::peer::member_change_reply::Refusal;
+use tokio::time::Instant;
+
+use super::Member;
+use crate::ground::exclusion::Exclusion;
+use crate::ground::member::MemberInfo;
+use crate::ground::request::{MemberError, RequestError};
+use crate::leader::lessor::{Renewal, TimeToLive};
+
+/// Pause before the leader is looked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// How long the leader may take for a lease.
+const LEASE_WITHIN: Duration = Duration::from_secs(1);
+/// So many election timeouts without a leader say that there is no quorum.
+const ELECTIONS: u32 = 3;
+
+impl Member {
+    /// Gives a lease its full time again.
+    pub async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
+        let renewal = self.in_time(async {
+            loop {
+                match self.leader() {
+                    Some(leader) if leader == self.identity().member_id => {
+                        if let Some(renewal) = self.inner().renew_lease_here(id).await {
+                            return renewal;
+                        }
+                    }
+                    Some(leader) => {
+                        let asked = self.ask_lease(leader, id, true).await;
+                        match asked.map(|reply| (reply.outcome(), reply.granted)) {
+                            Some((Outcome::Found, granted)) => return Renewal::Renewed(granted),
+                            Some((Outcome::Missing, _)) => return Renewal::NotFound,
+                            Some((Outcome::NotLeader, _)) | None => {}
+                        }
+                    }
+                    None => {}
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        });
+        let renewal = renewal.await?;
+        if matches!(renewal, Renewal::Renewed(_)) {
+            self.count_renewal();
+        }
+        Ok(renewal)
+    }
+
+    /// The time of a lease; `None` for one that does not exist. This member then has everything
+    /// that was acknowledged before the call.
+    pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<TimeToLive>, RequestError> {
+        let time = self.in_time(async {
+            self.inner().barrier.pass().await?;
+            loop {
+                match self.leader() {
+                    Some(leader) if leader == self.identity().member_id => {
+                        if let Some(time) = self.inner().lease_time_here(id).await {
+                            return Ok(time);
+                        }
+                    }
+                    Some(leader) => {
+                        if let Some(reply) = self.ask_lease(leader, id, false).await {
+                            let pb::LeaseReply { granted, remaining, .. } = reply;
+                            match reply.outcome() {
+                                Outcome::Found => {
+                                    return Ok(Some(TimeToLive { remaining, granted }));
+                                }
+                                Outcome::Missing => return Ok(None),
+                                Outcome::NotLeader => {}
+                            }
+                        }
+                    }
+                    None => {}
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        });
+        time.await?
+    }
+
+    /// Waits for an answer as long as a request may take and this member belongs to its cluster.
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, RequestError> {
+        tokio::select! {
+            answer = tokio::time::timeout(self.request_timeout(), answer) => {
+                answer.map_err(|_| self.no_answer())
+            }
+            _ = self.excluded() => Err(RequestError::Stopped),
+        }
+    }
+
+    async fn ask_lease(&self, leader: u64, id: i64, renew: bool) -> Option<pb::LeaseReply> {
+        let mut client = self.links().to(leader)?.control;
+        let request = pb::LeaseRequest { id };
+        let asked = async {
+            match renew {
+                true => client.renew_lease(request).await,
+                false => client.lease_time(request).await,
+            }
+        };
+        match tokio::time::timeout(LEASE_WITHIN, asked).await {
+            Ok(reply) => Some(reply.ok()?.into_inner()),
+            Err(_) => {
+                self.links().renew(leader);
+                None
+            }
+        }
+    }
+
+    /// Adds a member and returns it.
+    pub async fn add_member(
+        &self,
+        peer_urls: Vec<String>,
+        is_learner: bool,
+    ) -> Result<MemberInfo, MemberError> {
+        let add = Add { peer_urls: peer_urls.clone(), is_learner };
+        let reply = self.change_members(Change::Add(add)).await?;
+        let added = MemberInfo { id: reply.added, peer_urls, is_learner, ..Default::default() };
+        Ok(added)
+    }
+
+    /// Removes a member, which stops.
+    pub async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
+        match self.change_members(Change::Remove(Remove { id })).await {
+            // It is done: that is why nobody answers this member any more.
+            Err(MemberError::Request(RequestError::Stopped | RequestError::LeaderChanged))
+                if id == self.identity().member_id
+                    && self.links().notice().posted_now() == Some(Exclusion::Removed) =>
+            {
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
+    }
+
+    /// Changes where a member is reached by the others.
+    pub async fn update_member(&self, id: u64, peer_urls: Vec<String>) -> Result<(), MemberError> {
+        self.change_members(Change::Update(Update { id, peer_urls })).await.map(drop)
+    }
+
+    /// Gives a learner a vote.
+    pub async fn promote_member(&self, id: u64) -> Result<(), MemberError> {
+        self.change_members(Change::Promote(Promote { id })).await.map(drop)
+    }
+
+    /// Has the leader make a change, and waits until it is made here too.
+    async fn change_members(&self, change: Change) -> Result<pb::MemberChangeReply, MemberError> {
+        let changed = self.in_time(async {
+            let begun = Instant::now();
+            loop {
+                // As etcd, which looks at the connections before it looks for a leader.
+                let is_known = self.leader().is_some() || begun.elapsed() < self.patience();
+                if matches!(change, Change::Add(_)) && self.is_strict() && !is_known {
+                    return Err(MemberError::Unhealthy);
+                }
+                if let Some(reply) = self.ask_change(&change).await {
+                    let reply = refused(reply)?;
+                    self.progress().reach(reply.index).await;
+                    return Ok(reply);
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        });
+        changed.await?
+    }
+
+    /// The leader's answer; `None` when nothing was changed because no leader was found.
+    async fn ask_change(&self, change: &Change) -> Option<pb::MemberChangeReply> {
+        let leader = self.leader()?;
+        let reply = if leader == self.identity().member_id {
+            self.inner().membership.change_here(change.clone()).await
+        } else {
+            let mut client = self.links().to(leader)?.control;
+            let request = pb::MemberChange { change: Some(change.clone()) };
+            match client.change_members(request).await {
+                Ok(reply) => reply.into_inner(),
+                Err(status) => {
+                    tracing::debug!(%status, "the leader did not answer");
+                    pb::MemberChangeReply { refusal: Refusal::Unknown as i32, ..Default::default() }
+                }
+            }
+        };
+        (reply.refusal() != Refusal::NotLeader).then_some(reply)
+    }
+
+    /// Hands leadership to another member that has a vote; this one must lead.
+    pub async fn move_leader(&self, to: u64) -> Result<(), MemberError> {
+        if self.leader() != Some(self.identity().member_id) {
+            return Err(MemberError::NotLeader);
+        }
+        let is_voter = self.inner().peers.borrow().get(&to).is_some_and(|(_, learns)| !learns);
+        if !is_voter {
+            return Err(MemberError::CannotLead);
+        }
+        if to == self.identity().member_id {
+            return Ok(());
+        }
+        let mut status = self.status();
+        if self.inner().raft.trigger().transfer_leader(to).await.is_err() {
+            return Err(RequestError::Stopped.into());
+        }
+        let moved = status.wait_for(|status| status.leader == Some(to));
+        match tokio::time::timeout(self.request_timeout(), moved).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(RequestError::Stopped.into()),
+            Err(_) => Err(RequestError::Timeout.into()),
+        }
+    }
+
+    /// How long an election may take before the members count as too few.
+    fn patience(&self) -> Duration {
+        self.election_timeout() * ELECTIONS
+    }
+
+    fn is_strict(&self) -> bool {
+        self.inner().membership.is_strict()
+    }
+
+    fn leader(&self) -> Option<u64> {
+        self.status_now().leader
+    }
+
+    /// Why a request got no answer in time.
+    fn no_answer(&self) -> RequestError {
+        match self.leader() {
+            Some(_) => RequestError::Timeout,
+            None => RequestError::NoLeader,
+        }
+    }
+}
+
+fn refused(reply: pb::MemberChangeReply) -> Result<pb::MemberChangeReply, MemberError> {
+    Err(match reply.refusal() {
+        Refusal::None => return Ok(reply),
+        Refusal::NotLeader => MemberError::NotLeader,
+        Refusal::Unknown => RequestError::LeaderChanged.into(),
+        Refusal::NotFound => MemberError::NotFound,
+        Refusal::UrlExists => MemberError::UrlExists,
+        Refusal::NotLearner => MemberError::NotLearner,
+        Refusal::LearnerNotReady => MemberError::LearnerNotReady,
+        Refusal::TooManyLearners => MemberError::TooManyLearners,
+        Refusal::NotEnoughStarted => MemberError::NotEnoughStarted,
+        Refusal::Unhealthy => MemberError::Unhealthy,
+    })
+}

@@ -1,0 +1,71 @@
+//! Making a member the only one of its cluster.
+
+use openraft::entry::EntryPayload;
+use quorate_core::LogPosition;
+use quorate_storage::wal::Wal;
+
+use super::open::durable;
+use super::options::StartError;
+use crate::ground::member::Peer;
+use crate::log::encoding::{decode_vote, encode_vote, from_wal, only_member};
+use crate::log::types::{Membership, StoredMembership, Vote};
+
+/// Bytes of the log read at once when it is searched.
+const READ_BYTES_MAX: usize = 4 << 20;
+/// Makes `id` the only member by an entry behind all others. `peer_urls` are its own if it does not
+/// find itself among the members.
+///
+/// What is in the log stays: the members that are gone may have acknowledged it, even if this one
+/// was not told so.
+pub(super) async fn force(
+    wal: &Wal,
+    stored: &StoredMembership,
+    applied: Option<LogPosition>,
+    id: u64,
+    peer_urls: &[String],
+) -> Result<(), StartError> {
+    let mut last = wal.state().last;
+    if let Some(applied) = applied.filter(|applied| Some(*applied) > last) {
+        // The database has what the log lost.
+        durable(|done| wal.purge(applied, done)).await?;
+        last = Some(applied);
+    }
+    let vote = wal.state().vote.map(|vote| decode_vote(&vote)).transpose();
+    let vote = vote.map_err(StartError::Damaged)?;
+    // A term of its own: nothing that the others may still write has the same position.
+    let voted = vote.map_or(0, |vote| vote.leader_id.term);
+    let term = voted.max(last.map_or(0, |last| last.term)) + 1;
+    let at = LogPosition { term, index: last.map_or(0, |last| last.index + 1) };
+    let known = last_membership(wal, stored)?.get_node(&id).cloned();
+    let mut peer = known.unwrap_or_else(|| Peer { peer_urls: peer_urls.into(), is_learner: false });
+    peer.is_learner = false;
+    tracing::warn!(
+        index = at.index,
+        peer_urls = peer.peer_urls.join(","),
+        "this member is from now on the only one of its cluster"
+    );
+    let vote = encode_vote(&Vote::new(term, id));
+    durable(|done| wal.save_vote(vote, done)).await?;
+    let entry = only_member(at, id, &peer);
+    durable(|done| wal.append(std::iter::once(entry), done)).await
+}
+
+/// The last membership in the log, or `stored` if there is none in it.
+fn last_membership(wal: &Wal, stored: &StoredMembership) -> Result<Membership, StartError> {
+    let mut membership = stored.membership().clone();
+    let mut next = wal.state().purged.map_or(0, |purged| purged.index + 1);
+    loop {
+        let entries = wal.read(next, u64::MAX, READ_BYTES_MAX);
+        let entries = entries.map_err(|error| StartError::Damaged(error.to_string()))?;
+        if entries.is_empty() {
+            return Ok(membership);
+        }
+        next += entries.len() as u64;
+        for entry in entries {
+            let entry = from_wal(entry).map_err(StartError::Damaged)?;
+            if let EntryPayload::Membership(later) = entry.payload {
+                membership = later;
+            }
+        }
+    }
+}

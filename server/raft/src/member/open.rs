@@ -1,0 +1,112 @@
+//! Opening what lies on disk.
+
+use std::sync::Arc;
+
+use quorate_core::{LogPosition, Store};
+use quorate_storage::OnFault;
+use quorate_storage::base::engine::{self, Engine};
+use quorate_storage::data_dir::DataDir;
+use quorate_storage::wal::{self, LogState, Wal};
+
+use super::options::{Options, StartError};
+use crate::disk::flusher::Flusher;
+use crate::log::encoding::decode_membership;
+use crate::log::types::StoredMembership;
+
+/// What lies on disk, opened.
+pub(super) struct Opened {
+    pub(super) wal: Arc<Wal>,
+    pub(super) store: Store,
+    pub(super) membership: StoredMembership,
+    pub(super) flusher: Flusher,
+}
+
+pub(super) fn open(
+    data_dir: &DataDir,
+    options: &Options,
+    on_fault: &OnFault,
+) -> Result<Opened, StartError> {
+    // In this order, so that a database without a log is one that has lost it.
+    let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
+    let is_new = wal.state() == LogState::default();
+    let opened = engine::Opened::open(&data_dir.db(), options.database.clone(), is_new)?;
+    let restored = opened.restored().clone();
+    let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
+    forget_outlived(&wal, restored.applied);
+    let store = Store::new(opened.base(), restored);
+    let shared = store.shared().clone();
+    let engine = Engine::start(opened, shared.clone(), on_fault.clone())
+        .map_err(|error| StartError::Raft(error.to_string()))?;
+    let flush = options.flush.clone();
+    let flusher = Flusher::new(flush, wal.clone(), engine, shared, on_fault.clone());
+    Ok(Opened { wal, store, membership, flusher })
+}
+
+/// Has the log forget what it has instead of what the database has: the member ended after a
+/// snapshot was taken into use, and before the log was told. What the log has then was never
+/// committed, whatever its term: a leader that nobody followed may have had a higher one than that
+/// of the last entry in the snapshot.
+fn forget_outlived(wal: &Wal, applied: Option<LogPosition>) {
+    let Some(applied) = applied else { return };
+    let LogState { purged, last, .. } = wal.state();
+    let is_kept = purged.is_some_and(|purged| purged.index >= applied.index)
+        || wal.term(applied.index) == Some(applied.term);
+    if is_kept || last.is_none() {
+        return;
+    }
+    tracing::info!(index = applied.index, "the log is taken on to where the database is");
+    // Whether it is durable does not matter: the next start would do it again.
+    wal.truncate_after(purged, Box::new(drop));
+    wal.purge(applied, Box::new(drop));
+}
+
+/// Makes a change of the log and waits until it is durable.
+pub(super) async fn durable(change: impl FnOnce(wal::Done)) -> Result<(), StartError> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    change(Box::new(move |result: std::io::Result<()>| {
+        sender.send(result.map_err(|error| error.to_string())).ok();
+    }));
+    let written = receiver.await.unwrap_or_else(|_| Err("the log was closed".to_owned()));
+    written.map_err(StartError::Raft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_snapshot_outlived_leaves_the_log() {
+        let at = |term, index| LogPosition { term, index };
+        let cases = [
+            (at(4, 10), at(4, 10), "a tail of a higher term that ends before the snapshot"),
+            (at(4, 2), at(4, 2), "a tail of another term at the snapshot's end"),
+            (at(5, 2), at(5, 3), "what follows the database"),
+        ];
+        for (applied, last, case) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let fault: OnFault = Arc::new(|fault| panic!("{fault}"));
+            let open = || Wal::open(dir.path(), &wal::Options::default(), fault.clone()).unwrap();
+            let log = open();
+            let entries = (0..4).map(|index| wal::Entry {
+                position: at(5, index),
+                flavour: 0,
+                payload: Vec::new().into(),
+            });
+            durable(|done| log.append(entries, done)).await.unwrap();
+            forget_outlived(&log, Some(applied));
+            assert_eq!(log.state().last, Some(last), "{case}");
+            // Nothing else is written behind it.
+            durable(|done| log.sync(done)).await.unwrap();
+            drop(log);
+            let log = open();
+            assert_eq!(log.state().last, Some(last), "{case}");
+            let next = wal::Entry {
+                position: at(6, last.index + 1),
+                flavour: 0,
+                payload: Vec::new().into(),
+            };
+            durable(|done| log.append([next], done)).await.unwrap();
+            assert_eq!(log.state().last, Some(at(6, last.index + 1)), "{case}");
+        }
+    }
+}

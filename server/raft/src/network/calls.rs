@@ -1,0 +1,98 @@
+//! What goes along with every call to a member, and what its answer tells.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use quorate_core::store::Shared;
+use quorate_proto::peer::peer_client::PeerClient;
+use quorate_storage::data_dir::Identity;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::header;
+use super::refusal::heed;
+use super::way::Line;
+use crate::ground::consensus::BoxFuture;
+use crate::ground::exclusion::Notice;
+
+/// A client of another member.
+pub(crate) type Client = PeerClient<Heeding>;
+
+/// Says with each call who calls whom.
+#[derive(Clone)]
+pub(crate) struct Identify {
+    cluster: MetadataValue<Ascii>,
+    from: MetadataValue<Ascii>,
+    to: u64,
+    store: Arc<Shared>,
+}
+
+impl Identify {
+    pub(super) fn new(identity: &Identity, to: u64, store: Arc<Shared>) -> Self {
+        Self {
+            cluster: value(format!("{:x}", identity.cluster_id)),
+            from: value(format!("{:x}.{:x}", identity.member_id, identity.incarnation)),
+            to,
+            store,
+        }
+    }
+}
+
+fn value(text: String) -> MetadataValue<Ascii> {
+    text.parse().expect("digits and dots are a header's value")
+}
+
+impl Interceptor for Identify {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let headers = request.metadata_mut();
+        headers.insert(header::CLUSTER, self.cluster.clone());
+        headers.insert(header::FROM, self.from.clone());
+        // A member that lost its data must not answer for the one that voted and stored.
+        let incarnation = self
+            .store
+            .tables(|tables| tables.members.get(&self.to).map_or(0, |member| member.incarnation));
+        headers.insert(header::TO, value(format!("{:x}.{incarnation:x}", self.to)));
+        Ok(request)
+    }
+}
+
+/// Reads in the answers of a member whether it is reached, and whether the cluster goes on without
+/// this one.
+#[derive(Clone)]
+pub(crate) struct Heeding {
+    pub(super) calls: InterceptedService<Channel, Identify>,
+    /// None where anybody may answer.
+    pub(super) notice: Option<Notice>,
+    pub(super) line: Arc<Line>,
+}
+
+type Call = http::Request<tonic::body::Body>;
+type Calls = InterceptedService<Channel, Identify>;
+
+impl tower_service::Service<Call> for Heeding {
+    type Response = <Calls as tower_service::Service<Call>>::Response;
+    type Error = <Calls as tower_service::Service<Call>>::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        tower_service::Service::<Call>::poll_ready(&mut self.calls, context)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let (answered, notice) = (self.calls.call(call), self.notice.clone());
+        let line = self.line.clone();
+        Box::pin(async move {
+            let answer = answered.await.inspect_err(|_| line.broken())?;
+            // A call that is refused has its status in the headers.
+            let status = Status::from_header_map(answer.headers());
+            line.answered(status.as_ref(), answer.status().is_success());
+            if let (Some(notice), Some(status)) = (notice, status) {
+                heed(&notice, &status);
+            }
+            Ok(answer)
+        })
+    }
+}

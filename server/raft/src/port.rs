@@ -1,0 +1,12 @@
+//! What other members call.
+
+pub(crate) mod appends;
+pub(crate) mod body;
+pub(crate) mod claims;
+pub(crate) mod entrance;
+pub(crate) mod failures;
+pub(crate) mod guard;
+pub(crate) mod loan;
+pub(crate) mod proposals;
+pub(crate) mod receive;
+pub(crate) mod service;

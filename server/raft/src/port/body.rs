@@ -1,0 +1,227 @@
+//! The messages in the body of a call by another member: how long they are, how much memory those
+//! on their way take, and how long they take to come.
+//!
+//! ```text
+//!   message   compressed u8 | length u32, big endian | bytes
+//! ```
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep};
+use tonic::Status;
+
+use crate::budget::{Account, Exhausted, Permit};
+use crate::network::MESSAGE_BYTES_MAX;
+
+/// How long a message may take to come, and how long it may wait for room.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes of a message that is not counted, and of the largest one of most methods.
+const SMALL: usize = 4 << 10;
+/// The same for methods whose messages name the URLs of members.
+const MEMBERS: usize = 4 << 20;
+/// Bytes of a message's head.
+const HEAD_LEN: usize = 5;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is expected of the messages of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Bytes of the largest message.
+    length_max: usize,
+    /// Whether messages come one after the other, with any time between them.
+    is_stream: bool,
+}
+
+impl Rules {
+    /// Those of a method: what it carries says how large its messages are.
+    pub(super) fn of(method: &str) -> Self {
+        let (length_max, is_stream) = match method {
+            "Append" | "Propose" | "SendSnapshot" => (MESSAGE_BYTES_MAX, true),
+            "Heartbeat" | "ReadIndex" => (SMALL, true),
+            "FindSnapshot" | "ChangeMembers" => (MEMBERS, false),
+            _ => (SMALL, false),
+        };
+        Self { length_max, is_stream }
+    }
+}
+
+/// How far the messages were read.
+#[derive(Debug, Default)]
+struct Messages {
+    /// The head that is not whole yet, and how much of it there is.
+    head: [u8; HEAD_LEN],
+    head_len: usize,
+    /// Bytes of the message that are still to come.
+    left: usize,
+}
+
+impl Messages {
+    fn is_under_way(&self) -> bool {
+        self.head_len > 0 || self.left > 0
+    }
+
+    /// Looks at bytes that came; returns the length of the last message that begins in them.
+    fn take(&mut self, mut data: &[u8], length_max: usize) -> Result<Option<usize>, Status> {
+        let mut begun = None;
+        while !data.is_empty() {
+            let step = data.len().min(self.left);
+            self.left -= step;
+            let step_head = (data.len() - step).min(HEAD_LEN - self.head_len);
+            let (head, rest) = data[step..].split_at(step_head);
+            self.head[self.head_len..][..step_head].copy_from_slice(head);
+            self.head_len += step_head;
+            data = rest;
+            if self.head_len == HEAD_LEN {
+                let [_, length @ ..] = self.head;
+                let length = u32::from_be_bytes(length) as usize;
+                if length > length_max {
+                    let text = format!(
+                        "a message of {length} bytes: this method takes {length_max} at most"
+                    );
+                    return Err(Status::out_of_range(text));
+                }
+                (self.head_len, self.left, begun) = (0, length, Some(length));
+            }
+        }
+        Ok(begun)
+    }
+}
+
+/// Data that wait for room.
+struct Waiting {
+    data: Bytes,
+    room: Pin<Box<dyn Future<Output = Result<Permit, Exhausted>> + Send>>,
+}
+
+/// The body of a call, whose messages keep to the rules.
+///
+/// The whole length of a message is counted when it begins: of two that are on their way none
+/// waits for the other.
+pub(super) struct Bounded<B> {
+    inner: B,
+    rules: Rules,
+    messages: Messages,
+    account: Account,
+    /// What the message that is on its way holds.
+    held: Option<Permit>,
+    waiting: Option<Waiting>,
+    /// When the message must be there; set when it has to be waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+impl<B> Bounded<B> {
+    pub(super) fn new(inner: B, rules: Rules, account: Account) -> Self {
+        let messages = Messages::default();
+        let (held, waiting, deadline) = (None, None, None);
+        Self { inner, rules, messages, account, held, waiting, deadline, ended: false }
+    }
+
+    /// A message begins: the one before is on its way to whoever reads it.
+    fn begin(&mut self, length: usize, data: Bytes) -> Option<Bytes> {
+        self.held = None;
+        if self.rules.is_stream {
+            self.deadline = None;
+        }
+        if length <= SMALL {
+            return Some(data);
+        }
+        self.held = self.account.try_acquire(length);
+        if self.held.is_some() {
+            return Some(data);
+        }
+        let account = self.account.clone();
+        let until = Instant::now() + MESSAGE_WITHIN;
+        let room = Box::pin(async move { account.acquire(length, until).await });
+        self.waiting = Some(Waiting { data, room });
+        None
+    }
+
+    /// Ends a message that takes too long to come. Between those of a stream, there is time.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.rules.is_stream && !self.messages.is_under_way() {
+            return Poll::Pending;
+        }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(MESSAGE_WITHIN)));
+        deadline.as_mut().poll(context)
+    }
+
+    fn end(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.ended = true;
+        self.held = None;
+        Poll::Ready(Some(Err(status.into())))
+    }
+}
+
+impl<B> Body for Bounded<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        while !self.ended {
+            if let Some(waiting) = &mut self.waiting {
+                let room = ready!(waiting.room.as_mut().poll(context));
+                let data = self.waiting.take().map(|waiting| waiting.data).unwrap_or_default();
+                match room {
+                    Ok(permit) => self.held = Some(permit),
+                    Err(_) => {
+                        let text = "the memory for messages of members is used up";
+                        return self.end(Status::resource_exhausted(text));
+                    }
+                }
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if self.rules.is_stream && !self.messages.is_under_way() {
+                (self.held, self.deadline) = (None, None);
+            }
+            let frame = match Pin::new(&mut self.inner).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(None) => {
+                    self.ended = true;
+                    break;
+                }
+                Poll::Pending => {
+                    ready!(self.poll_deadline(context));
+                    let text = format!("a message did not come within {MESSAGE_WITHIN:?}");
+                    return self.end(Status::deadline_exceeded(text));
+                }
+            };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            };
+            let length_max = self.rules.length_max;
+            let data = match self.messages.take(&data, length_max) {
+                Ok(Some(length)) => self.begin(length, data),
+                Ok(None) => Some(data),
+                Err(status) => return self.end(status),
+            };
+            if let Some(data) = data {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! What a peer's message claims, held against what this member knows.
+//!
+//! Messages that do not decode are refused before (`codec`). Those here are well made and say what
+//! no member says: a port without TLS may have been called by anybody, and openraft takes what it
+//! is given for the truth.
+
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use quorate_core::{Command, LogPosition};
+use quorate_proto::peer as pb;
+use quorate_proto::peer::member_change::Change;
+use tonic::{Request, Status};
+
+use crate::log::types::{LogId, Payload, TypeConfig, Vote, position};
+use crate::network::codec::{self, TERMS_AHEAD_MAX};
+use crate::network::link::Link;
+use crate::peer::Inner;
+
+/// Peer URLs of one member, and the bytes of one.
+const URLS_MAX: usize = 256;
+const URL_BYTES_MAX: usize = 4096;
+/// How long a leader may take to say what a member had acknowledged.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
+
+fn wrong(what: impl Into<String>) -> Status {
+    Status::invalid_argument(what.into())
+}
+
+fn check_term(inner: &Inner, term: u64) -> Result<(), Status> {
+    let mine = inner.vote().leader_id.term;
+    match term.saturating_sub(mine) > TERMS_AHEAD_MAX {
+        true => Err(wrong(format!("term {term} is too far ahead of this member's, {mine}"))),
+        false => Ok(()),
+    }
+}
+
+/// A leader's message is from that leader.
+pub(crate) fn check_leader(inner: &Inner, from: u64, vote: &Vote) -> Result<(), Status> {
+    if !vote.committed || vote.leader_id.voted_for != from {
+        return Err(wrong("another member leads in this term"));
+    }
+    check_term(inner, vote.leader_id.term)
+}
+
+/// A candidate asks for itself.
+pub(crate) fn check_candidate(inner: &Inner, from: u64, vote: &Vote) -> Result<(), Status> {
+    if vote.committed || vote.leader_id.voted_for != from {
+        return Err(wrong("a candidate asks for its own election only"));
+    }
+    check_term(inner, vote.leader_id.term)
+}
+
+/// A leader hands over to the member that it asks.
+pub(crate) fn check_transfer(
+    inner: &Inner,
+    from: u64,
+    request: &TransferLeaderRequest<TypeConfig>,
+) -> Result<(), Status> {
+    check_leader(inner, from, request.from_leader())?;
+    match *request.to_node_id() == inner.identity.member_id {
+        true => Ok(()),
+        false => Err(wrong("leadership is handed to another member")),
+    }
+}
+
+/// The last entry that this member knows to be committed.
+pub(crate) fn committed(inner: &Inner) -> Option<LogPosition> {
+    let metrics = inner.raft.data_metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.local_committed.as_ref().map(position)
+}
+
+/// Terms grow along a log, and all logs are the same up to what is committed.
+pub(crate) fn contradicts(committed: LogPosition, at: LogPosition) -> bool {
+    (at.index <= committed.index && at.term > committed.term)
+        || (at.index > committed.index && at.term < committed.term)
+        || (at.index == committed.index && at.term != committed.term)
+}
+
+/// What a leader says of the log can be.
+pub(crate) fn check_append(
+    inner: &Inner,
+    from: u64,
+    request: &AppendEntriesRequest<TypeConfig>,
+) -> Result<(), Status> {
+    check_leader(inner, from, &request.vote)?;
+    let last = codec::last_of(request);
+    if let Some(leader_commit) = &request.leader_commit {
+        let at = position(leader_commit);
+        let is_later = at.term > request.vote.leader_id.term;
+        if is_later || last.as_ref().is_some_and(|last| contradicts(at, position(last))) {
+            return Err(wrong(format!("entry {} of term {} is not committed", at.index, at.term)));
+        }
+    }
+    let Some(committed) = committed(inner) else { return Ok(()) };
+    let entries = request.entries.iter().map(|entry| &entry.log_id);
+    let mut claimed = request.prev_log_id.iter().chain(entries);
+    match claimed.find(|id: &&LogId| contradicts(committed, position(id))) {
+        Some(id) => Err(wrong(format!("{id} is not what is committed here, {committed:?}"))),
+        None => Ok(()),
+    }
+}
+
+/// A change names URLs at which there can be a member, as the API makes sure of.
+pub(crate) fn check_change(change: &Change) -> Result<(), Status> {
+    let urls = match change {
+        Change::Add(add) => &add.peer_urls,
+        Change::Update(update) => &update.peer_urls,
+        Change::Remove(_) | Change::Promote(_) => return Ok(()),
+    };
+    let is_good = |url: &String| {
+        url.len() <= URL_BYTES_MAX
+            && url.contains("://")
+            && !url.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
+    match !urls.is_empty() && urls.len() <= URLS_MAX && urls.iter().all(is_good) {
+        true => Ok(()),
+        false => Err(wrong("a member is to be reached at what is no URL")),
+    }
+}
+
+/// Reads a proposal that another member passes on for a client of its own.
+pub(crate) fn proposal(
+    inner: &Inner,
+    from: u64,
+    bytes: prost::bytes::Bytes,
+) -> Result<Payload, Status> {
+    let payload = Payload::forwarded(bytes).ok_or_else(|| wrong("a proposal is cut short"))?;
+    if payload.proposal_id().is_none_or(|origin| origin.member != from) {
+        return Err(wrong("a proposal is another member's than the caller's"));
+    }
+    let command = codec::command_of(&payload).map_err(|error| wrong(error.to_string()))?;
+    command.check().map_err(|invalid| wrong(format!("a proposal cannot be: {invalid}")))?;
+    if let Command::MemberPublish(publish) = &command {
+        let known = |id| {
+            let tables = |tables: &quorate_core::tables::Tables| {
+                tables.members.get(&id).map_or(0, |member| member.incarnation)
+            };
+            inner.store.tables(tables)
+        };
+        // Another one would make the cluster refuse the member that has the data.
+        let is_own = publish.id == from && [0, publish.incarnation].contains(&known(from));
+        if !is_own {
+            return Err(wrong("a member publishes itself, with the data directory it has"));
+        }
+    }
+    Ok(payload)
+}
+
+/// What `of` has acknowledged to this member, which leads by `vote`.
+pub(crate) fn acknowledged(
+    inner: &Inner,
+    of: u64,
+    vote: Option<pb::Vote>,
+) -> pb::AcknowledgedReply {
+    let metrics = inner.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let leads = codec::vote_from_wire(vote).is_ok_and(|vote| vote == metrics.vote)
+        && metrics.current_leader == Some(inner.identity.member_id);
+    let matched = metrics.replication.as_ref().and_then(|all| *all.get(&of)?);
+    let index = matched.filter(|_| leads).map_or(0, |id| position(&id).index);
+    pb::AcknowledgedReply { leads, index }
+}
+
+/// Whether the leader itself says that this member had acknowledged the log up to `index`, on a
+/// connection that proves who answers: whoever sent the heartbeat may be anybody.
+pub(crate) async fn confirmed(inner: &Inner, leader: u64, vote: &Vote, index: u64) -> bool {
+    let Some(link) = inner.links.to(leader).filter(Link::is_proven) else { return false };
+    let mut client = link.control;
+    let vote = Some(codec::vote_to_wire(vote));
+    let asked = client.acknowledged(Request::new(pb::AcknowledgedRequest { vote }));
+    match tokio::time::timeout(CONFIRM_WITHIN, asked).await {
+        Ok(Ok(reply)) => {
+            let reply = reply.into_inner();
+            reply.leads && reply.index >= index
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_grow_along_one_log() {
+        let at = |term, index| LogPosition { term, index };
+        let committed = at(3, 10);
+        for good in [at(1, 2), at(3, 9), at(3, 10), at(3, 11), at(4, 11)] {
+            assert!(!contradicts(committed, good), "{good:?}");
+        }
+        for bad in [at(4, 2), at(4, 10), at(2, 10), at(2, 11), at(0, 1 << 40)] {
+            assert!(contradicts(committed, bad), "{bad:?}");
+        }
+    }
+}

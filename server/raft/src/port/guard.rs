@@ -1,0 +1,99 @@
+//! Who may call this member.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+use quorate_core::store::Shared;
+use quorate_storage::data_dir::{Identity, generation};
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use crate::ground::member::Peers;
+use crate::network::header;
+use crate::network::refusal::{OTHER_DATA, REMOVED};
+
+/// Refusals that are remembered so that each is logged once.
+const LOGGED_MAX: usize = 256;
+
+/// Tells the log whom this member refuses, and why: once, not with every heartbeat.
+#[derive(Default)]
+pub(crate) struct Refusals(Mutex<BTreeSet<String>>);
+
+impl Refusals {
+    /// Logs a refusal that was not logged yet.
+    pub(crate) fn log(&self, refusal: &Status) {
+        let mut logged = self.0.lock();
+        if logged.len() >= LOGGED_MAX {
+            logged.clear();
+        }
+        if logged.insert(refusal.message().to_owned()) {
+            tracing::warn!(reason = refusal.message(), "refusing the calls of a peer");
+        }
+    }
+}
+
+/// Lets a caller in who means this member of this cluster, is a member, and has the data directory
+/// that the cluster knows. Returns who it is.
+pub(crate) fn admit(
+    headers: &MetadataMap,
+    me: &Identity,
+    store: &Shared,
+    peers: &watch::Receiver<Peers>,
+) -> Result<u64, Status> {
+    let text = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.ok_or_else(|| Status::invalid_argument(format!("there is no header {name}")))
+    };
+    let cluster = number(text(header::CLUSTER)?)?;
+    if cluster != me.cluster_id {
+        let mine = me.cluster_id;
+        let text = format!("cluster ID mismatch: this is {mine:x}, the caller's is {cluster:x}");
+        return Err(Status::failed_precondition(text));
+    }
+    let (id, incarnation) = pair(text(header::FROM)?)?;
+    if id == me.member_id {
+        return Err(Status::invalid_argument("this member does not call itself"));
+    }
+    if let Some(refusal) = removed(id, store, peers) {
+        return Err(refusal);
+    }
+    let (to, meant) = pair(text(header::TO)?)?;
+    if to != me.member_id {
+        let text = format!("this is member {:x}, the caller means {to:x}", me.member_id);
+        return Err(Status::failed_precondition(text));
+    }
+    // Who lags behind may know nothing of a later generation yet.
+    if meant != 0 && meant != me.incarnation && generation(meant) >= generation(me.incarnation) {
+        let text = format!("member {to:x} has lost the data directory that the caller means");
+        return Err(Status::failed_precondition(text));
+    }
+    let known =
+        store.tables(|tables| tables.members.get(&id).map_or(0, |member| member.incarnation));
+    if known != 0 && known != incarnation && generation(known) >= generation(incarnation) {
+        let text = format!("member {id:x} {OTHER_DATA}; remove the member and add it again");
+        return Err(Status::failed_precondition(text));
+    }
+    Ok(id)
+}
+
+/// The answer to a member that was removed. One that lags behind may not know yet who was added;
+/// who was removed it knows for ever.
+pub(crate) fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
+    let is_removed = store.tables(|tables| tables.removed.contains(&id));
+    (is_removed && !peers.borrow().contains_key(&id))
+        .then(|| Status::permission_denied(format!("member {id:x} {REMOVED}")))
+}
+
+/// An id and an incarnation.
+fn pair(text: &str) -> Result<(u64, u64), Status> {
+    let (id, incarnation) = text
+        .split_once('.')
+        .ok_or_else(|| Status::invalid_argument(format!("{text:?} names no incarnation")))?;
+    Ok((number(id)?, number(incarnation)?))
+}
+
+fn number(text: &str) -> Result<u64, Status> {
+    u64::from_str_radix(text, 16)
+        .map_err(|_| Status::invalid_argument(format!("{text:?} is no hexadecimal number")))
+}

@@ -1,0 +1,59 @@
+//! Letting in those who lend connections.
+
+use std::sync::Arc;
+
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::guard;
+use crate::ground::connection::Connection;
+use crate::network::header;
+use crate::network::links::Links;
+use crate::network::loans::TRIED_EVERY;
+use crate::network::probe::try_urls;
+use crate::network::way::Way;
+use crate::peer::Inner;
+
+/// A connection that a member may lend; it has yet to be handed over.
+pub struct Loan {
+    links: Arc<Links>,
+    member: u64,
+    way: Arc<Way>,
+    number: u64,
+    is_proven: bool,
+}
+
+impl Loan {
+    /// Lets a member in that wants to lend a connection, as one that calls.
+    pub(crate) fn new(
+        inner: &Inner,
+        headers: http::HeaderMap,
+        is_proven: bool,
+    ) -> Result<Self, Status> {
+        let headers = MetadataMap::from_headers(headers);
+        let member = guard::admit(&headers, &inner.identity, &inner.store, &inner.peers)
+            .inspect_err(|refusal| inner.refusals.log(refusal))?;
+        let number = headers.get(header::LENDER).and_then(|value| value.to_str().ok());
+        let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
+        let number = number.ok_or_else(|| Status::invalid_argument("the lender has no number"))?;
+        match inner.links.way(member) {
+            Some(way) if !inner.stop.is_cancelled() => {
+                Ok(Self { links: inner.links.clone(), member, way, number, is_proven })
+            }
+            _ => Err(Status::unavailable("the member is not known yet, or this one stops")),
+        }
+    }
+
+    /// Keeps the connection until it is taken, and then until it has ended.
+    pub async fn keep(self, connection: Box<dyn Connection>) {
+        let Self { links, member, way, number, is_proven } = self;
+        if !way.loans.knows(number)
+            && let Some(closed) = links.closed().into_iter().find(|it| it.member == member)
+            && way.loans.begins_to_try()
+        {
+            // It may be that it was only restarted.
+            try_urls(&links, closed, links.patience().0.min(TRIED_EVERY)).await;
+        }
+        way.loans.keep(number, is_proven, connection).await;
+    }
+}
