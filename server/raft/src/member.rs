@@ -342,7 +342,7 @@ impl Member {
         let _permit = self.admit(payload.len())?;
         let proposal = Proposal::new(&self.metrics, command.kind());
         let started = proposal.started();
-        let until = (started + self.options.request_timeout).into();
+        let until = started + self.options.request_timeout;
         let answer = tokio::time::timeout_at(until, self.consensus.propose(payload)).await;
         let unanswered =
             |_| self.inner.heard.reigns.unanswered(started, self.options.election_timeout);
@@ -400,7 +400,7 @@ impl Member {
     }
 
     async fn linearize_since(&self, started: Instant) -> Result<(), RequestError> {
-        let until = (started + self.options.request_timeout).into();
+        let until = started + self.options.request_timeout;
         match tokio::time::timeout_at(until, self.inner.barrier.pass()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {

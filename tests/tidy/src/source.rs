@@ -27,6 +27,7 @@ const RESERVED: [Reserved; 4] = [
             "proto/src/peer_codec",
             "server/api/",
             "server/raft/src/network",
+            "server/raft/src/port",
             "server/node/src/bootstrap/registry",
             "tests/",
         ],

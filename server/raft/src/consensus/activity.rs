@@ -1,7 +1,6 @@
 //! Which members answer this one while it leads.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::time::Duration;
 
 use parking_lot::Mutex;

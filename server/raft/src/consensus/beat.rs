@@ -1,6 +1,5 @@
 //! Heartbeats of this member while it leads.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
 use openraft::Raft;

@@ -1,7 +1,6 @@
 //! Starting the raft protocol.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -5,7 +5,6 @@
 //! looked: what is wrong must not spread.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What openraft is instantiated with.
 
-use std::fmt::{self, Debug};
+use std::fmt;
 
 use bytes::Bytes;
 use openraft::entry::EntryPayload;

@@ -1,7 +1,6 @@
 //! How a member is started.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::time::Duration;
 
 use quorate_storage::base::engine;
@@ -72,4 +71,14 @@ pub enum Origin {
     /// Whatever the data directory says of others, it is from now on the only member. These are
     /// its peer URLs if the data directory does not say them.
     Forced(Vec<String>),
+}
+
+impl Origin {
+    /// The members of a cluster that is founded.
+    pub(super) fn founders(self) -> Option<BTreeMap<u64, Peer>> {
+        match self {
+            Self::Founded(founders) => Some(founders),
+            Self::Joined(_) | Self::Forced(_) => None,
+        }
+    }
 }

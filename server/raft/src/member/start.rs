@@ -56,10 +56,8 @@ pub(crate) async fn assemble(
     dial: Arc<dyn Dial>,
     on_fault: OnFault,
 ) -> Result<Assembled, StartError> {
-    let Opened { wal, store, membership, flusher } = open(data_dir, options, &on_fault)?;
-    if let Origin::Forced(peer_urls) = &origin {
-        force(&wal, &membership, store.applied(), identity.member_id, peer_urls).await?;
-    }
+    let opened = open_as(&origin, identity.member_id, data_dir, options, &on_fault).await?;
+    let Opened { wal, store, membership, flusher } = opened;
     let shared = store.shared().clone();
     let progress = Progress::new(store.applied().map_or(0, |at| at.index));
     let lessor = Arc::new(Lessor::new(shared.clone()));
@@ -84,12 +82,7 @@ pub(crate) async fn assemble(
         metrics: metrics.clone(),
         on_fault: on_fault.clone(),
     });
-    let founders = match origin {
-        Origin::Founded(founders) => Some(founders),
-        Origin::Joined(_) | Origin::Forced(_) => None,
-    };
-    let Options { election_timeout, log_keep_entries, .. } = *options;
-    let settings = Settings { election_timeout, log_keep_entries };
+    let (founders, settings) = (origin.founders(), settings(options));
     let raft = start_raft(identity.member_id, founders, settings, wal, machine, links.clone());
     let raft = raft.await.map_err(StartError::Raft)?;
     let (status, status_receiver) = watch::channel(RaftStatus::default());
@@ -126,6 +119,22 @@ pub(crate) async fn assemble(
     Ok(Assembled { store: shared, consensus: Arc::new(consensus), inner, links, progress, quota })
 }
 
+/// Opens what lies on disk, and makes `me` the only member if that is asked for.
+async fn open_as(
+    origin: &Origin,
+    me: u64,
+    data_dir: &DataDir,
+    options: &Options,
+    on_fault: &OnFault,
+) -> Result<Opened, StartError> {
+    let opened = open(data_dir, options, on_fault)?;
+    if let Origin::Forced(peer_urls) = origin {
+        let (wal, applied) = (&opened.wal, opened.store.applied());
+        force(wal, &opened.membership, applied, me, peer_urls).await?;
+    }
+    Ok(opened)
+}
+
 /// What connections to members look at, with the budget of this process.
 fn around(
     options: &Options,
@@ -139,6 +148,11 @@ fn around(
         metrics: metrics.clone(),
         budget: Budget::new(options.memory_budget),
     }
+}
+
+fn settings(options: &Options) -> Settings {
+    let Options { election_timeout, log_keep_entries, .. } = *options;
+    Settings { election_timeout, log_keep_entries }
 }
 
 fn metrics(me: u64, options: &Options, store: &Shared) -> Arc<Metrics> {
