@@ -9,8 +9,17 @@ pub(crate) mod maintenance;
 pub(crate) mod range;
 pub(crate) mod watch;
 
+use http::HeaderMap;
 use quorate_raft::Account;
 use tonic::Request;
+
+/// The metadata key by which a client requires a leader.
+const HAS_LEADER: &str = "hasleader";
+
+/// Whether the client requires a leader: without one, its call must be refused.
+pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
+    headers.get(HAS_LEADER).is_some_and(|value| value == "true")
+}
 
 /// The memory account of the request's connection.
 pub(crate) fn account_of<T>(request: &Request<T>) -> Account {

@@ -8,7 +8,8 @@ use http_body_util::Full;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tonic::Code;
 
-use crate::server::{CLUSTER_VERSION, ETCD_VERSION, Server};
+use crate::server::Server;
+use crate::version::{CLUSTER_VERSION, ETCD_VERSION};
 
 /// The HTTP pages of a server.
 pub(crate) struct Pages {

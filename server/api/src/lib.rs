@@ -15,11 +15,13 @@ mod scan;
 mod server;
 mod service;
 mod transport;
+mod version;
 mod watch;
 
 pub use error::ApiError;
 pub use metrics::Metrics;
-pub use server::{CLUSTER_VERSION, ETCD_VERSION, Options, Server};
+pub use server::{Options, Server};
 pub use service::ApiService;
 pub use transport::answer::ResponseBody;
 pub use transport::intake::Intake;
+pub use version::{CLUSTER_VERSION, ETCD_VERSION};

@@ -10,7 +10,7 @@ use prometheus::{
 };
 use tonic::Code;
 
-use crate::server::{CLUSTER_VERSION, ETCD_VERSION};
+use crate::version::{CLUSTER_VERSION, ETCD_VERSION};
 
 /// The label of requests whose client names no API version.
 pub(crate) const NO_VERSION: &str = "unknown";

@@ -17,11 +17,6 @@ use crate::scan::pool::Pool;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
 
-/// The version of etcd that clients see. Quorate is compatible with it.
-pub const ETCD_VERSION: &str = "3.7.1";
-/// The cluster version and storage version that clients see.
-pub const CLUSTER_VERSION: &str = "3.7.0";
-
 /// Bytes of the largest message in addition to the largest request, as in etcd.
 pub(crate) const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
 

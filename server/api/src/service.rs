@@ -18,6 +18,7 @@ use crate::grpc::health::HealthService;
 use crate::grpc::kv::KvService;
 use crate::grpc::lease::LeaseService;
 use crate::grpc::maintenance::MaintenanceService;
+use crate::grpc::needs_leader;
 use crate::grpc::stubs::cluster_server::ClusterServer;
 use crate::grpc::stubs::health_server::HealthServer;
 use crate::grpc::stubs::k_v_server::KVServer;
@@ -44,8 +45,6 @@ const SERVICES: [&str; 6] = [
     "grpc.health.v1.Health",
 ];
 
-/// The metadata key by which a client requires a leader.
-const HAS_LEADER: &str = "hasleader";
 /// The metadata key of the client's API version.
 const CLIENT_API_VERSION: &str = "client-api-version";
 
@@ -57,11 +56,6 @@ fn is_for_learners(path: &str) -> bool {
             | "/etcdserverpb.Maintenance/Snapshot"
             | "/etcdserverpb.KV/Range"
     )
-}
-
-/// Whether the client requires a leader: without one, its call must be refused.
-pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
-    headers.get(HAS_LEADER).is_some_and(|value| value == "true")
 }
 
 /// All services of a client port. Clones share them.

@@ -4,6 +4,7 @@ mod authority;
 mod frames;
 mod huffman;
 mod incoming;
+mod lender;
 mod lending;
 mod places;
 mod serve;

@@ -7,6 +7,7 @@ mod constraints;
 mod der;
 mod files;
 mod hosts;
+mod names;
 pub(crate) mod origin;
 mod server;
 mod signature;

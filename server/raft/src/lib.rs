@@ -26,7 +26,6 @@ mod member;
 mod membership;
 mod metrics;
 mod network;
-mod peer;
 mod port;
 mod read;
 
@@ -46,7 +45,7 @@ pub use leader::integrity::Inconsistent;
 pub use leader::lessor::{Renewal, TimeToLive};
 pub use member::Member;
 pub use member::options::{Options, Origin, StartError};
-pub use membership::MembershipRules;
+pub use membership::rules::MembershipRules;
 pub use metrics::Metrics;
 pub use metrics::durations::{Durations, Read, Reading};
 pub use network::describe::{DescribedMember, Description, describe};

@@ -6,6 +6,7 @@ pub(crate) mod claims;
 pub(crate) mod entrance;
 pub(crate) mod failures;
 pub(crate) mod guard;
+pub(crate) mod introduction;
 pub(crate) mod loan;
 pub(crate) mod proposals;
 pub(crate) mod receive;

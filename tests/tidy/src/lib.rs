@@ -8,6 +8,7 @@
 pub mod arrows;
 pub mod layout;
 pub mod repository;
+pub mod rooms;
 pub mod source;
 pub mod text;
 
@@ -15,6 +16,7 @@ pub use repository::Repository;
 
 /// Everything that breaks a rule of the texts and their places.
 pub fn broken(repository: &Repository) -> Vec<String> {
-    let rules: [fn(&Repository) -> Vec<String>; 3] = [layout::broken, text::broken, source::broken];
+    let rules: [fn(&Repository) -> Vec<String>; 4] =
+        [layout::broken, text::broken, source::broken, rooms::broken];
     rules.into_iter().flat_map(|rule| rule(repository)).collect()
 }

@@ -38,6 +38,22 @@ fn every_rule_is_seen_broken() {
         ("proto/src/lib.rs", "//! x\n".to_owned(), "proto/src/lib.rs: does not forbid"),
         ("proto/build.rs", "//! x\nuse redb::A;\n".to_owned(), "proto/build.rs: names redb::"),
         ("proto/build.rs", ["//! TO", "DO\n"].concat(), "proto/build.rs:1: TO"),
+        (
+            "server/raft/src/ground/consensus.rs",
+            "//! x\nuse super::request::RequestError;\n".to_owned(),
+            "server/raft/src/ground/consensus.rs, server/raft/src/ground/request.rs: imports run",
+        ),
+        (
+            "server/raft/src/ground/progress.rs",
+            "//! x\nfn f() {\n    crate::read::g();\n}\n".to_owned(),
+            "server/raft/src/ground/progress.rs: must not import server/raft/src/read.rs",
+        ),
+        (
+            "server/core/src/mvcc/merge.rs",
+            "//! x\n".to_owned(),
+            "core/src/mvcc/merge.rs, core/src/mvcc/stack.rs: no circle",
+        ),
+        ("server/raft/src/attic.rs", "//! x\n".to_owned(), "server/raft/src/attic.rs: a room that"),
         ("README.md", ["# x\n/wo", "rk/x\n"].concat(), "README.md:2: names"),
         ("README.md", "# x\n\n# y\n".to_owned(), "README.md: 2 first-level"),
         ("README.md", "# x \n".to_owned(), "README.md:1: blanks"),

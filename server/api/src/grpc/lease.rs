@@ -10,14 +10,13 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_raft::Renewal;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::account_of;
 use super::kv::wrong_reply;
 use super::stubs::lease_server::Lease;
+use super::{account_of, needs_leader};
 use crate::error::{ApiError, status};
 use crate::ids::random_lease_id;
 use crate::scan::{Client, Scanned};
 use crate::server::Server;
-use crate::service::needs_leader;
 use crate::transport::stream::keeping;
 use crate::watch::stream::leader_lost;
 

@@ -16,7 +16,8 @@ use super::kv::wrong_reply;
 use super::stubs::maintenance_server::Maintenance;
 use crate::error::{ApiError, status};
 use crate::scan::Client;
-use crate::server::{CLUSTER_VERSION, ETCD_VERSION, Server};
+use crate::server::Server;
+use crate::version::{CLUSTER_VERSION, ETCD_VERSION};
 
 /// The Maintenance service of a server.
 pub(crate) struct MaintenanceService(pub(crate) Server);

@@ -4,9 +4,9 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_raft::Account;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::needs_leader;
 use super::stubs::watch_server::Watch;
 use crate::server::Server;
-use crate::service::needs_leader;
 use crate::watch::outbox::{Outbox, Reader};
 use crate::watch::stream::WatchStream;
 

@@ -1,19 +1,13 @@
-//! Lent connections: the member that opened one serves it, and the other member calls over it.
-//! This member lends its own connections and borrows those of others.
-
-use std::any::Any;
-use std::sync::Arc;
+//! Borrowed connections: another member opened and lends them, and this member calls over them.
 
 use hyper::body::Incoming as Body;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use quorate_raft::{Connection, LENDING, Loan, Member, Serve};
+use quorate_raft::{Connection, LENDING, Loan, Member};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::incoming::Incoming;
-use super::serve::Acceptor;
-use crate::config::url::Url;
 
 /// The loan that a connection serves after its HTTP upgrade, if any.
 #[derive(Default)]
@@ -79,28 +73,4 @@ where
     let parts = upgraded.downcast::<TokioIo<Incoming<I>>>().ok()?;
     let io = parts.io.into_inner().into_bare()?;
     parts.read_buf.is_empty().then(|| Box::new(io) as Box<dyn Connection>)
-}
-
-/// Serves the connections that this member lends as if they came in at its peer port.
-pub(crate) struct Lender {
-    pub(super) acceptor: Acceptor,
-    /// Whether this member's peer port takes connections without TLS.
-    pub(super) is_plain: bool,
-}
-
-impl Serve for Lender {
-    fn serve(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
-        self.acceptor.serve_lent(connection, held);
-    }
-
-    fn admits(&self, url: &str) -> bool {
-        self.is_plain || Url::parse(url).is_ok_and(|url| url.scheme.is_secure())
-    }
-}
-
-impl Acceptor {
-    /// The server for the connections that this member lends.
-    pub(crate) fn lender(&self, is_plain: bool) -> Arc<Lender> {
-        Arc::new(Lender { acceptor: self.clone(), is_plain })
-    }
 }

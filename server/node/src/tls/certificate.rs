@@ -3,13 +3,12 @@
 //! The fields are parsed as in Go's `crypto/x509/parser.go`. The crate x509-parser parses only
 //! names and times, because it treats malformed name constraints as absent.
 
-use std::net::IpAddr;
-
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{ASN1Time, FromDer as _, X509Name};
 
 use super::constraints::Constraints;
 use super::der::{self, Der, INTEGER, OBJECT, OCTET_STRING, SEQUENCE, Unreadable};
+use super::names::Names;
 
 /// Object identifiers in DER.
 mod oid {
@@ -31,45 +30,6 @@ pub(super) struct Usages {
     pub(super) any: bool,
     pub(super) server: bool,
     pub(super) client: bool,
-}
-
-/// The subject alternative names of a certificate.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    pub(super) hosts: Vec<String>,
-    pub(super) addresses: Vec<IpAddr>,
-    pub(super) emails: Vec<String>,
-    pub(super) uris: Vec<String>,
-}
-
-impl Names {
-    /// Parses the subject alternative name extension.
-    fn parse(value: &[u8]) -> Result<Self, Unreadable> {
-        let mut names = Self::default();
-        let mut list = Der(der::only(value, SEQUENCE)?);
-        while !list.is_empty() {
-            let name = list.any()?;
-            match name.tag {
-                0x81 => names.emails.push(ascii(name.data)?),
-                0x82 => names.hosts.push(ascii(name.data)?),
-                0x86 => names.uris.push(ascii(name.data)?),
-                0x87 => names.addresses.push(address(name.data)?),
-                _ => {}
-            }
-        }
-        Ok(names)
-    }
-
-    fn is_empty(&self) -> bool {
-        let Self { hosts, addresses, emails, uris } = self;
-        hosts.is_empty() && addresses.is_empty() && emails.is_empty() && uris.is_empty()
-    }
-
-    /// The addresses and hosts, for messages.
-    pub(super) fn to_list(&self) -> Vec<String> {
-        let addresses = self.addresses.iter().map(ToString::to_string);
-        addresses.chain(self.hosts.iter().cloned()).collect()
-    }
 }
 
 /// The basic constraints of a certificate.
@@ -220,19 +180,6 @@ fn name(raw: &[u8]) -> Result<(String, Option<String>), Unreadable> {
         text = "(no subject)".to_owned();
     }
     Ok((text, common.map(str::to_owned)))
-}
-
-fn ascii(bytes: &[u8]) -> Result<String, Unreadable> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.is_ascii() => Ok(text.to_owned()),
-        _ => Err("a name in it is not ASCII"),
-    }
-}
-
-fn address(bytes: &[u8]) -> Result<IpAddr, Unreadable> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
-    address.map_err(|_| "an address in it is neither IPv4 nor IPv6")
 }
 
 fn extensions(body: &mut Der<'_>, version: u8) -> Result<Extensions, Unreadable> {

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use super::certificate::Names;
 use super::der::{self, Der, SEQUENCE, Unreadable};
+use super::names::Names;
 
 /// Subtrees of names, by kind.
 #[derive(Debug, Default)]

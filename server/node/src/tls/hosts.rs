@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::certificate::Names;
+use super::names::Names;
 
 /// Whether the names include `host`, which is a host name or an IP address, with or without
 /// brackets.

@@ -1,6 +1,7 @@
 //! Which members answer this one while it leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ struct Answers {
     /// The term in which this member leads, and when that was first seen.
     term: Option<(u64, Instant)>,
     /// Nothing is known of those who have had no time to answer yet.
-    links: BTreeMap<u64, Answering>,
+    members: BTreeMap<u64, Answering>,
     is_complete: bool,
 }
 
@@ -28,16 +29,14 @@ struct Answering {
 }
 
 impl Activity {
-    /// Whether `member` answers, and has for `time` unless it was never seen not to.
-    pub(crate) fn is_active_for(&self, member: u64, time: Duration) -> bool {
-        self.0.lock().links.get(&member).is_some_and(|link| {
-            link.answers && link.since.is_none_or(|since| since.elapsed() >= time)
-        })
-    }
-
-    /// Whether `member` answers.
-    pub(crate) fn is_active(&self, member: u64) -> bool {
-        self.is_active_for(member, Duration::ZERO)
+    /// The members that answer, and have for `time` unless they were never seen not to.
+    pub(crate) fn active_for(&self, time: Duration, now: Instant) -> BTreeSet<u64> {
+        let answers = self.0.lock();
+        let active = answers.members.iter().filter(|(_, member)| {
+            let is_long = |since| now.saturating_duration_since(since) >= time;
+            member.answers && member.since.is_none_or(is_long)
+        });
+        active.map(|(id, _)| *id).collect()
     }
 
     /// Whether in this term of its own it is known of all members whether they answer.
@@ -49,30 +48,37 @@ impl Activity {
     /// Notes who answers in a term. A leader who is new, and has not heard of somebody yet, does
     /// not take that for silence before it has lasted for `patience`: whoever answers until then is
     /// one that always did.
-    pub(super) fn note(&self, term: u64, answering: &BTreeMap<u64, bool>, patience: Duration) {
+    pub(super) fn note(
+        &self,
+        term: u64,
+        answering: &BTreeMap<u64, bool>,
+        patience: Duration,
+        now: Instant,
+    ) {
         let mut noted = self.0.lock();
         if noted.term.is_none_or(|(known, _)| known != term) {
-            *noted = Answers { term: Some((term, Instant::now())), ..Answers::default() };
+            *noted = Answers { term: Some((term, now)), ..Answers::default() };
         }
-        let is_new = noted.term.is_some_and(|(_, since)| since.elapsed() < patience);
-        let links = &mut noted.links;
-        links.retain(|id, _| answering.contains_key(id));
+        let lasted = |since| now.saturating_duration_since(since);
+        let is_new = noted.term.is_some_and(|(_, since)| lasted(since) < patience);
+        let members = &mut noted.members;
+        members.retain(|id, _| answering.contains_key(id));
         for (id, answers) in answering {
-            if is_new && !answers && !links.contains_key(id) {
+            if is_new && !answers && !members.contains_key(id) {
                 continue;
             }
-            let is_known = links.contains_key(id);
-            let link = links.entry(*id).or_insert(Answering { answers: *answers, since: None });
-            if link.answers != *answers || !is_known && !answers {
+            let is_known = members.contains_key(id);
+            let known = members.entry(*id).or_insert(Answering { answers: *answers, since: None });
+            if known.answers != *answers || !is_known && !answers {
                 let member = format!("{id:x}");
                 match answers {
                     true => tracing::info!(member, "a member answers again"),
                     false => tracing::warn!(member, "a member does not answer"),
                 }
-                *link = Answering { answers: *answers, since: Some(Instant::now()) };
+                *known = Answering { answers: *answers, since: Some(now) };
             }
         }
-        noted.is_complete = noted.links.len() == answering.len();
+        noted.is_complete = noted.members.len() == answering.len();
     }
 }
 
@@ -82,20 +88,34 @@ mod tests {
 
     #[test]
     fn a_new_leader_gives_others_time_to_answer() {
-        let (activity, long) = (Activity::default(), Duration::from_secs(3600));
-        let note = |term, two, three, patience| {
-            activity.note(term, &BTreeMap::from([(2, two), (3, three)]), patience);
-        };
-        note(1, true, false, long);
-        assert!(activity.is_active_for(2, long) && !activity.is_active(3));
-        assert!(!activity.is_complete(1), "nothing is known of the third");
-        note(1, true, true, long);
-        assert!(activity.is_complete(1) && !activity.is_complete(2));
-        assert!(activity.is_active_for(3, long), "it has always answered");
-        note(1, true, false, long);
-        note(1, true, true, long);
-        assert!(activity.is_active(3) && !activity.is_active_for(3, long), "it did not once");
-        note(2, true, false, Duration::ZERO);
-        assert!(activity.is_complete(2) && !activity.is_active(3), "it had its time");
+        let (activity, start) = (Activity::default(), Instant::now());
+        let (patience, long) = (Duration::from_secs(1), Duration::from_secs(5));
+        // Milliseconds, term, whether members 2 and 3 answer; whether that is complete, who
+        // answers, and who has for long.
+        let script: [(u64, u64, [bool; 2], bool, &[u64], &[u64]); 9] = [
+            // Nothing is known of the third.
+            (0, 1, [true, false], false, &[2], &[2]),
+            (900, 1, [true, false], false, &[2], &[2]),
+            // It has always answered.
+            (950, 1, [true, true], true, &[2, 3], &[2, 3]),
+            (2000, 1, [true, false], true, &[2], &[2]),
+            // It did not once.
+            (3000, 1, [true, true], true, &[2, 3], &[2]),
+            (7999, 1, [true, true], true, &[2, 3], &[2]),
+            (8000, 1, [true, true], true, &[2, 3], &[2, 3]),
+            // Another term, of which nothing is known.
+            (9000, 2, [false, true], false, &[3], &[3]),
+            // It had its time.
+            (10_000, 2, [false, true], true, &[3], &[3]),
+        ];
+        for (at, term, [two, three], is_complete, active, healthy) in script {
+            let now = start + Duration::from_millis(at);
+            activity.note(term, &BTreeMap::from([(2, two), (3, three)]), patience, now);
+            assert_eq!(activity.is_complete(term), is_complete, "at {at}");
+            assert!(!activity.is_complete(term + 1), "at {at}");
+            let active_for = |time| activity.active_for(time, now).into_iter().collect::<Vec<_>>();
+            assert_eq!(active_for(Duration::ZERO), active, "at {at}");
+            assert_eq!(active_for(long), healthy, "at {at}");
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! Consensus as the rest of the server sees it, and openraft behind that.
+//! openraft, as consensus.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,18 @@ use openraft::{Raft, ReadPolicy};
 use parking_lot::Mutex;
 use quorate_core::planted::{self, Mistake};
 use quorate_proto::peer as pb;
+use quorate_storage::wal::Wal;
 use tokio::sync::{oneshot, watch};
+use tokio_util::task::TaskTracker;
 
+use super::activity::Activity;
+use super::beat::beat;
+use super::follower::Follower;
+use super::heard::Heard;
+use super::start::{Settings, start_raft};
 use super::state_machine::StateMachine;
 use crate::ground::consensus::{Answer, BoxFuture, Consensus, RaftStatus, Unavailable};
+use crate::ground::member::{Peer, Peers};
 use crate::ground::waiters::Lost;
 use crate::log::types::{Payload, ReplyTo, TypeConfig};
 use crate::network::forward::Forwarder;
@@ -27,12 +36,29 @@ const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// How long another member may take to confirm that it leads.
 const READ_INDEX_WITHIN: Duration = Duration::from_millis(500);
 
-/// Consensus by openraft.
+/// What the protocol works with.
+pub(crate) struct Parts {
+    pub(crate) me: u64,
+    /// The members of a cluster that is founded.
+    pub(crate) founders: Option<BTreeMap<u64, Peer>>,
+    pub(crate) settings: Settings,
+    pub(crate) wal: Arc<Wal>,
+    pub(crate) machine: StateMachine,
+    pub(crate) links: Arc<Links>,
+    pub(crate) forwarder: Forwarder,
+    /// Told of the members that the log names.
+    pub(crate) peers: watch::Sender<Peers>,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// Consensus by openraft. Nothing else knows openraft's handle.
 pub(crate) struct OpenRaft {
-    raft: Raft<TypeConfig, StateMachine>,
+    pub(super) raft: Raft<TypeConfig, StateMachine>,
     links: Arc<Links>,
     forwarder: Forwarder,
     status: watch::Receiver<RaftStatus>,
+    heard: Arc<Heard>,
+    activity: Arc<Activity>,
     /// The way to ask the leader, that one, for the index of a read.
     reads: Mutex<Option<(u64, Reads)>>,
 }
@@ -40,16 +66,47 @@ pub(crate) struct OpenRaft {
 type Reads = Standing<pb::ReadIndexRequest, pb::ReadIndexReply>;
 
 impl OpenRaft {
-    pub(crate) fn new(
-        raft: Raft<TypeConfig, StateMachine>,
-        links: Arc<Links>,
-        forwarder: Forwarder,
-        status: watch::Receiver<RaftStatus>,
-    ) -> Self {
-        Self { raft, links, forwarder, status, reads: Mutex::default() }
+    /// Starts the protocol.
+    ///
+    /// # Errors
+    /// Why it cannot start, for people.
+    pub(crate) async fn start(parts: Parts) -> Result<Self, String> {
+        let Parts { me, founders, settings, wal, machine, links, forwarder, peers, tasks } = parts;
+        let raft = start_raft(me, founders, settings, wal, machine, links.clone()).await?;
+        let (status, receiver) = watch::channel(RaftStatus::default());
+        let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
+        let Settings { heartbeat, election_timeout, .. } = settings;
+        let follower = Follower {
+            raft: raft.clone(),
+            heard: heard.clone(),
+            activity: activity.clone(),
+            heartbeat,
+            election_timeout,
+            status,
+            peers,
+        };
+        tasks.spawn(follower.run());
+        let reads = Mutex::default();
+        Ok(Self { raft, links, forwarder, status: receiver, heard, activity, reads })
     }
 
-    fn me(&self) -> u64 {
+    /// What this member heard of leaders.
+    pub(crate) fn heard(&self) -> &Arc<Heard> {
+        &self.heard
+    }
+
+    /// Which members answer this one while it leads.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// Sends heartbeats while this member leads, until it stops.
+    pub(crate) async fn beat(&self, settings: Settings) {
+        let Settings { heartbeat, election_timeout, .. } = settings;
+        beat(self.raft.clone(), election_timeout, heartbeat, self.links.flow()).await;
+    }
+
+    pub(super) fn me(&self) -> u64 {
         self.links.identity().member_id
     }
 
@@ -98,6 +155,23 @@ impl OpenRaft {
         reply.leads.then_some(reply.index)
     }
 
+    /// The index a linearizable read must wait for, if this member leads.
+    pub(super) async fn confirmed_index(&self) -> Result<u64, Unavailable> {
+        loop {
+            match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+                Ok(linearizer) => return Ok(linearizer.read_log_id().index()),
+                Err(RaftError::Fatal(_)) => return Err(Unavailable::Stopped),
+                Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))
+                    if forward.leader_id != Some(*self.raft.node_id()) =>
+                {
+                    return Err(Unavailable::NotLeader { leader: forward.leader_id });
+                }
+                // A leader that has not been confirmed yet, or not lately: ask again.
+                Err(RaftError::APIError(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+            }
+        }
+    }
+
     async fn propose_anywhere(&self, command: Bytes) -> Result<Answer, Unavailable> {
         let mut status = self.status.clone();
         loop {
@@ -134,25 +208,6 @@ impl OpenRaft {
     }
 }
 
-/// The index a linearizable read must wait for, if the member whose raft this is leads.
-pub(crate) async fn read_index_here(
-    raft: &Raft<TypeConfig, StateMachine>,
-) -> Result<u64, Unavailable> {
-    loop {
-        match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => return Ok(linearizer.read_log_id().index()),
-            Err(RaftError::Fatal(_)) => return Err(Unavailable::Stopped),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))
-                if forward.leader_id != Some(*raft.node_id()) =>
-            {
-                return Err(Unavailable::NotLeader { leader: forward.leader_id });
-            }
-            // A leader that has not been confirmed yet, or not lately: ask again.
-            Err(RaftError::APIError(_)) => tokio::time::sleep(RETRY_PAUSE).await,
-        }
-    }
-}
-
 impl Consensus for OpenRaft {
     fn propose(&self, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
         Box::pin(self.propose_anywhere(payload))
@@ -175,7 +230,7 @@ impl Consensus for OpenRaft {
             match leader {
                 None => Err(not_leader),
                 Some(leader) if leader == self.me() => {
-                    let asked = read_index_here(&self.raft);
+                    let asked = self.confirmed_index();
                     let asked = tokio::time::timeout(READ_INDEX_WITHIN, asked).await;
                     asked.unwrap_or(Err(not_leader))
                 }

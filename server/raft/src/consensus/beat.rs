@@ -1,5 +1,6 @@
 //! Heartbeats of this member while it leads.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use openraft::Raft;

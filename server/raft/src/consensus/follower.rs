@@ -6,11 +6,13 @@
 //! none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Raft;
 use openraft::async_runtime::{Instant as _, WatchReceiver};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::heard::Heard;
@@ -23,8 +25,8 @@ use crate::log::types::TypeConfig;
 /// Carries what the raft reports into a status, until it stops.
 pub(crate) struct Follower {
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
-    pub(crate) heard: std::sync::Arc<Heard>,
-    pub(crate) activity: std::sync::Arc<Activity>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) activity: Arc<Activity>,
     pub(crate) heartbeat: Duration,
     pub(crate) election_timeout: Duration,
     pub(crate) status: watch::Sender<RaftStatus>,
@@ -49,11 +51,11 @@ impl Follower {
             }
             let now = self.now();
             if let Some(leader) = now.leader {
-                self.heard.reigns.seen(leader, now.term);
+                self.heard.reigns.seen(leader, now.term, Instant::now());
             }
             self.status.send_if_modified(|old| std::mem::replace(old, now) != now);
             if now.leader.is_none() {
-                self.heard.reigns.unseen();
+                self.heard.reigns.unseen(Instant::now());
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
@@ -94,6 +96,7 @@ impl Follower {
             let answers = acked.as_ref().is_some_and(|at| at.elapsed() < self.election_timeout);
             (*id, answers)
         });
-        self.activity.note(term, &answering.collect(), self.election_timeout);
+        let (answering, patience) = (answering.collect(), self.election_timeout);
+        self.activity.note(term, &answering, patience, Instant::now());
     }
 }

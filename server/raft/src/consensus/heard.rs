@@ -22,7 +22,11 @@ const NEVER: u64 = u64::MAX;
 impl Heard {
     /// Nothing was heard yet.
     pub(crate) fn new() -> Self {
-        Self { reigns: Reigns::new(), start: Instant::now(), at: AtomicU64::new(NEVER) }
+        Self {
+            reigns: Reigns::new(Instant::now()),
+            start: Instant::now(),
+            at: AtomicU64::new(NEVER),
+        }
     }
 
     /// Notes a message from `from`, sent under `vote`.

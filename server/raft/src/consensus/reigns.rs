@@ -23,15 +23,15 @@ struct Reign {
 
 impl Reigns {
     /// Nobody was seen to lead yet.
-    pub(super) fn new() -> Self {
-        let absent = Some(Instant::now());
+    pub(super) fn new(now: Instant) -> Self {
+        let absent = Some(now);
         Self(Mutex::new(Reign { last: None, elected: None, returned: None, absent }))
     }
 
     /// A leader is seen. Noted before anybody can act on it.
-    pub(super) fn seen(&self, leader: u64, term: u64) {
+    pub(super) fn seen(&self, leader: u64, term: u64, now: Instant) {
         let mut reign = self.0.lock();
-        let now = Some(Instant::now());
+        let now = Some(now);
         if reign.last != Some((leader, term)) {
             *reign =
                 Reign { last: Some((leader, term)), elected: now, returned: None, absent: None };
@@ -41,8 +41,8 @@ impl Reigns {
     }
 
     /// Nobody is seen to lead. Noted when nobody acts on anything else any more.
-    pub(super) fn unseen(&self) {
-        self.0.lock().absent.get_or_insert_with(Instant::now);
+    pub(super) fn unseen(&self, now: Instant) {
+        self.0.lock().absent.get_or_insert(now);
     }
 
     /// Why a proposal that was made at `started` has no answer now, as etcd tells it.
@@ -67,24 +67,35 @@ impl Reigns {
 mod tests {
     use super::*;
 
+    /// What was seen: a leader with its term, or nobody.
+    type Seen = Option<(u64, u64)>;
+
     #[test]
     fn why_there_is_no_answer() {
-        let (reigns, timeout) = (Reigns::new(), Duration::from_secs(3600));
-        let why = |started| reigns.unanswered(started, timeout);
-        let alone = Instant::now();
-        assert_eq!(why(alone), RequestError::NotTaken);
-        reigns.seen(2, 1);
-        let first = Instant::now();
-        assert_eq!(why(alone), RequestError::LeaderFailed);
-        assert_eq!(reigns.unanswered(alone, Duration::ZERO), RequestError::Timeout, "long before");
-        assert_eq!(why(first), RequestError::Timeout);
-        reigns.unseen();
-        assert_eq!(why(first), RequestError::Timeout, "the leader may have taken it");
-        assert_eq!(why(Instant::now()), RequestError::NotTaken);
-        reigns.seen(2, 1);
-        assert_eq!(why(first), RequestError::ConnectionLost);
-        assert_eq!(why(Instant::now()), RequestError::Timeout);
-        reigns.seen(3, 2);
-        assert_eq!(why(first), RequestError::LeaderFailed);
+        use RequestError::{ConnectionLost, LeaderFailed, NotTaken, Timeout};
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let timeout = Duration::from_secs(10);
+        // When what was seen; then, for proposals made at these times, why they have no answer.
+        let script: [(u64, Seen, &[(u64, RequestError)]); 5] = [
+            (2, Some((2, 1)), &[(1, LeaderFailed), (3, Timeout)]),
+            // The leader may have taken it; and there is none for later ones.
+            (4, None, &[(3, Timeout), (4, NotTaken), (5, NotTaken)]),
+            (6, Some((2, 1)), &[(3, ConnectionLost), (6, Timeout)]),
+            (8, Some((3, 2)), &[(3, LeaderFailed), (8, Timeout)]),
+            // Two election timeouts are no election.
+            (30, Some((4, 3)), &[(8, Timeout), (10, Timeout), (11, LeaderFailed)]),
+        ];
+        let reigns = Reigns::new(start);
+        assert_eq!(reigns.unanswered(at(1), timeout), NotTaken);
+        for (when, seen, proposals) in script {
+            match seen {
+                Some((leader, term)) => reigns.seen(leader, term, at(when)),
+                None => reigns.unseen(at(when)),
+            }
+            for (made, why) in proposals {
+                assert_eq!(reigns.unanswered(at(*made), timeout), *why, "{made} s, at {when} s");
+            }
+        }
     }
 }

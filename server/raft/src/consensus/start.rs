@@ -1,6 +1,7 @@
 //! Starting the raft protocol.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const APPLIES_MAX: u64 = 1 << 20;
 /// What the protocol is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
+    /// Interval between heartbeats.
+    pub(crate) heartbeat: Duration,
     /// How long a member goes without hearing of a leader before it wants to lead.
     pub(crate) election_timeout: Duration,
     /// Entries of the log kept although the database contains them.
@@ -34,7 +37,7 @@ pub(crate) struct Settings {
 ///
 /// # Errors
 /// Why it cannot start, for people.
-pub(crate) async fn start_raft(
+pub(super) async fn start_raft(
     id: u64,
     founders: Option<BTreeMap<u64, Peer>>,
     settings: Settings,

@@ -4,6 +4,7 @@
 //! proposed, out of an allowance that the last look gave; when that is used up, it waits for the
 //! next look.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use parking_lot::Mutex;

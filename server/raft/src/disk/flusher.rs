@@ -1,5 +1,6 @@
 //! When the layers are flushed, and what follows from it for the log.
 
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,6 +4,7 @@
 //! alarm that etcd raises for its quota. What is left is for what ends the shortage: deletions,
 //! compactions, the flush of what is in memory, and the log of all that.
 
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

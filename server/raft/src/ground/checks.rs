@@ -1,5 +1,6 @@
 //! Which checks of the data are made.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 /// Which checks are made, as etcd's flags and feature gates name them.

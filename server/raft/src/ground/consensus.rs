@@ -1,5 +1,6 @@
 //! Consensus as the rest of the server sees it.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 

@@ -1,5 +1,6 @@
 //! Whether the cluster goes on without this member.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use tokio::sync::watch;

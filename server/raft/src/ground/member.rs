@@ -1,6 +1,7 @@
 //! The members of a cluster.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 /// What the raft membership knows of a member beside its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

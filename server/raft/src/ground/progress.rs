@@ -1,5 +1,7 @@
 //! How far the state machine has come, for those who wait for it.
 
+use std::fmt::Debug;
+
 use tokio::sync::watch;
 
 /// The index of the last applied entry. Cloning shares it.

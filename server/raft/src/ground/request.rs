@@ -1,5 +1,7 @@
 //! Why a request got no answer.
 
+use std::fmt::Debug;
+
 use quorate_core::Refusal;
 
 use super::consensus::Unavailable;

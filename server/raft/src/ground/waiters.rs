@@ -1,6 +1,7 @@
 //! Clients of this member that wait for the answer to a command that another member proposed.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;

@@ -1,6 +1,7 @@
 //! Compaction without being asked, by time or by number of revisions, as etcd schedules it.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -5,19 +5,22 @@
 //! looked: what is wrong must not spread.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_core::Command;
 use quorate_core::mvcc::hash::KeyValueHash;
-use quorate_core::{Command, Error, Refusal};
+use quorate_core::store::Shared;
 use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
 use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use quorate_proto::peer as pb;
 
+use super::hashes::hash_here;
 use crate::ground::checks::IntegrityChecks;
 use crate::ground::consensus::Consensus;
 use crate::network::links::Links;
-use crate::peer::Inner;
+use crate::read::ReadBarrier;
 
 /// How long another member may take to hash everything.
 const HASH_WITHIN: Duration = Duration::from_secs(60);
@@ -82,7 +85,8 @@ impl Comparison {
 
 /// Compares this member with the others.
 pub(crate) struct Integrity {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) store: Arc<Shared>,
+    pub(crate) barrier: Arc<ReadBarrier>,
     pub(crate) links: Arc<Links>,
     pub(crate) consensus: Arc<dyn Consensus>,
 }
@@ -90,7 +94,7 @@ pub(crate) struct Integrity {
 impl Integrity {
     /// Compares the newest data of this member with those of all that can be reached.
     pub(crate) async fn check_start(&self) -> Result<(), Inconsistent> {
-        let Some(mine) = self.hash_here(0).await else { return Ok(()) };
+        let Some(mine) = hash_here(&self.store, 0).await else { return Ok(()) };
         let differing = |found: &Found| {
             found.hash.as_ref().is_some_and(|hash| {
                 hash.compacted == mine.compact_revision && hash.hash != mine.hash
@@ -127,7 +131,7 @@ impl Integrity {
             let mut comparison = Comparison { is_over: true, ..Comparison::default() };
             loop {
                 tokio::time::sleep(every).await;
-                let revision = self.inner.store.compacted();
+                let revision = self.store.compacted();
                 if revision > comparison.revision {
                     comparison = Comparison::at(revision);
                 }
@@ -140,19 +144,19 @@ impl Integrity {
     }
 
     async fn check_newest(&self) {
-        if !self.inner.leads() {
+        if !self.leads() {
             return;
         }
-        let Some(before) = self.hash_here(0).await else { return };
+        let Some(before) = hash_here(&self.store, 0).await else { return };
         let found = self.hash_elsewhere(before.revision, self.others()).await;
-        if self.inner.barrier.pass().await.is_err() {
+        if self.barrier.pass().await.is_err() {
             return;
         }
-        let Some(now) = self.hash_here(before.revision).await else { return };
+        let Some(now) = hash_here(&self.store, before.revision).await else { return };
         if before.compact_revision == now.compact_revision && before.hash != now.hash {
-            return self.raise(self.inner.identity.member_id).await;
+            return self.raise(self.me()).await;
         }
-        let newest = self.inner.store.view();
+        let newest = self.store.view();
         for Found { member, hash } in found {
             let Some(hash) = hash else { continue };
             let is_ahead = hash.compacted > newest.compacted() || hash.newest > newest.revision();
@@ -165,11 +169,11 @@ impl Integrity {
     /// Compares with those that were not compared yet: who is out of reach is asked again, while
     /// the data are hashed once.
     async fn check_compacted(&self, comparison: &mut Comparison) {
-        if !self.inner.leads() {
+        if !self.leads() {
             return;
         }
         if comparison.mine.is_none() {
-            comparison.mine = self.hash_here(comparison.revision).await;
+            comparison.mine = hash_here(&self.store, comparison.revision).await;
         }
         let Some(mine) = comparison.mine else {
             // Later data cannot be compared at this revision.
@@ -180,29 +184,24 @@ impl Integrity {
         let missing = others.iter().filter(|id| !comparison.compared.contains_key(id));
         let found = self.hash_elsewhere(comparison.revision, missing.copied().collect()).await;
         if comparison.note(&mine, found) {
-            for member in comparison.wrong(self.inner.identity.member_id, others.len()) {
+            for member in comparison.wrong(self.me(), others.len()) {
                 self.raise(member).await;
             }
         }
         comparison.is_over = others.iter().all(|id| comparison.compared.contains_key(id));
     }
 
-    async fn hash_here(&self, revision: i64) -> Option<KeyValueHash> {
-        let view = self.inner.store.view();
-        let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
-        match hashed.ok()? {
-            Ok(hash) => Some(hash),
-            Err(Error::Refusal(Refusal::Compacted | Refusal::FutureRevision)) => None,
-            Err(error) => {
-                tracing::error!(%error, "cannot hash the data");
-                None
-            }
-        }
+    fn me(&self) -> u64 {
+        self.links.identity().member_id
+    }
+
+    fn leads(&self) -> bool {
+        self.consensus.status_now().leader == Some(self.me())
     }
 
     fn others(&self) -> Vec<u64> {
-        let me = self.inner.identity.member_id;
-        self.inner.peers.borrow().keys().copied().filter(|id| *id != me).collect()
+        let me = self.me();
+        self.links.peers().borrow().keys().copied().filter(|id| *id != me).collect()
     }
 
     async fn hash_elsewhere(&self, revision: i64, others: Vec<u64>) -> Vec<Found> {
@@ -226,7 +225,7 @@ impl Integrity {
 
     async fn raise(&self, member: u64) {
         let raised = (AlarmType::Corrupt as i32, member);
-        if self.inner.store.tables(|tables| tables.alarms.contains(&raised)) {
+        if self.store.tables(|tables| tables.alarms.contains(&raised)) {
             return;
         }
         tracing::error!(member = format!("{member:x}"), "the data of a member are corrupt");

@@ -7,6 +7,7 @@
 //! renewed no more once its end was proposed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What openraft is instantiated with.
 
-use std::fmt;
+use std::fmt::{self, Debug};
 
 use bytes::Bytes;
 use openraft::entry::EntryPayload;

@@ -1,19 +1,28 @@
 //! What only the leader can answer, asked there.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_proto::peer as pb;
 use quorate_proto::peer::lease_reply::Outcome;
 use quorate_proto::peer::member_change::{Add, Change, Promote, Remove, Update};
 use quorate_proto::peer::member_change_reply::Refusal;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Member;
+use super::roster::Roster;
+use crate::ground::consensus::RaftStatus;
 use crate::ground::exclusion::Exclusion;
 use crate::ground::member::MemberInfo;
+use crate::ground::progress::Progress;
 use crate::ground::request::{MemberError, RequestError};
+use crate::leader::leases::Leases;
 use crate::leader::lessor::{Renewal, TimeToLive};
+use crate::membership::Membership;
+use crate::metrics::Metrics;
+use crate::network::links::Links;
+use crate::read::ReadBarrier;
 
 /// Pause before the leader is looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -22,14 +31,31 @@ const LEASE_WITHIN: Duration = Duration::from_secs(1);
 /// So many election timeouts without a leader say that there is no quorum.
 const ELECTIONS: u32 = 3;
 
-impl Member {
+/// Asks the leader, which may be this member.
+pub(crate) struct Asking {
+    pub(crate) me: u64,
+    pub(crate) links: Arc<Links>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) barrier: Arc<ReadBarrier>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) progress: Progress,
+    pub(crate) status: watch::Receiver<RaftStatus>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// How long a request may take.
+    pub(crate) request_timeout: Duration,
+    /// How long a member goes without hearing of a leader before it wants to lead.
+    pub(crate) election_timeout: Duration,
+}
+
+impl Asking {
     /// Gives a lease its full time again.
-    pub async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
+    pub(super) async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
         let renewal = self.in_time(async {
             loop {
                 match self.leader() {
-                    Some(leader) if leader == self.identity().member_id => {
-                        if let Some(renewal) = self.inner().renew_lease_here(id).await {
+                    Some(leader) if leader == self.me => {
+                        if let Some(renewal) = self.leases.renew_here(id).await {
                             return renewal;
                         }
                     }
@@ -48,20 +74,23 @@ impl Member {
         });
         let renewal = renewal.await?;
         if matches!(renewal, Renewal::Renewed(_)) {
-            self.count_renewal();
+            self.metrics.lease_renewed.inc();
         }
         Ok(renewal)
     }
 
     /// The time of a lease; `None` for one that does not exist. This member then has everything
     /// that was acknowledged before the call.
-    pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<TimeToLive>, RequestError> {
+    pub(super) async fn lease_time_to_live(
+        &self,
+        id: i64,
+    ) -> Result<Option<TimeToLive>, RequestError> {
         let time = self.in_time(async {
-            self.inner().barrier.pass().await?;
+            self.barrier.pass().await?;
             loop {
                 match self.leader() {
-                    Some(leader) if leader == self.identity().member_id => {
-                        if let Some(time) = self.inner().lease_time_here(id).await {
+                    Some(leader) if leader == self.me => {
+                        if let Some(time) = self.leases.time_here(id).await {
                             return Ok(time);
                         }
                     }
@@ -88,15 +117,15 @@ impl Member {
     /// Waits for an answer as long as a request may take and this member belongs to its cluster.
     async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, RequestError> {
         tokio::select! {
-            answer = tokio::time::timeout(self.request_timeout(), answer) => {
+            answer = tokio::time::timeout(self.request_timeout, answer) => {
                 answer.map_err(|_| self.no_answer())
             }
-            _ = self.excluded() => Err(RequestError::Stopped),
+            _ = self.links.notice().posted() => Err(RequestError::Stopped),
         }
     }
 
     async fn ask_lease(&self, leader: u64, id: i64, renew: bool) -> Option<pb::LeaseReply> {
-        let mut client = self.links().to(leader)?.control;
+        let mut client = self.links.to(leader)?.control;
         let request = pb::LeaseRequest { id };
         let asked = async {
             match renew {
@@ -107,14 +136,14 @@ impl Member {
         match tokio::time::timeout(LEASE_WITHIN, asked).await {
             Ok(reply) => Some(reply.ok()?.into_inner()),
             Err(_) => {
-                self.links().renew(leader);
+                self.links.renew(leader);
                 None
             }
         }
     }
 
     /// Adds a member and returns it.
-    pub async fn add_member(
+    pub(super) async fn add_member(
         &self,
         peer_urls: Vec<String>,
         is_learner: bool,
@@ -126,12 +155,12 @@ impl Member {
     }
 
     /// Removes a member, which stops.
-    pub async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
+    pub(super) async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
         match self.change_members(Change::Remove(Remove { id })).await {
             // It is done: that is why nobody answers this member any more.
             Err(MemberError::Request(RequestError::Stopped | RequestError::LeaderChanged))
-                if id == self.identity().member_id
-                    && self.links().notice().posted_now() == Some(Exclusion::Removed) =>
+                if id == self.me
+                    && self.links.notice().posted_now() == Some(Exclusion::Removed) =>
             {
                 Ok(())
             }
@@ -140,12 +169,16 @@ impl Member {
     }
 
     /// Changes where a member is reached by the others.
-    pub async fn update_member(&self, id: u64, peer_urls: Vec<String>) -> Result<(), MemberError> {
+    pub(super) async fn update_member(
+        &self,
+        id: u64,
+        peer_urls: Vec<String>,
+    ) -> Result<(), MemberError> {
         self.change_members(Change::Update(Update { id, peer_urls })).await.map(drop)
     }
 
     /// Gives a learner a vote.
-    pub async fn promote_member(&self, id: u64) -> Result<(), MemberError> {
+    pub(super) async fn promote_member(&self, id: u64) -> Result<(), MemberError> {
         self.change_members(Change::Promote(Promote { id })).await.map(drop)
     }
 
@@ -161,7 +194,7 @@ impl Member {
                 }
                 if let Some(reply) = self.ask_change(&change).await {
                     let reply = refused(reply)?;
-                    self.progress().reach(reply.index).await;
+                    self.progress.reach(reply.index).await;
                     return Ok(reply);
                 }
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -173,10 +206,10 @@ impl Member {
     /// The leader's answer; `None` when nothing was changed because no leader was found.
     async fn ask_change(&self, change: &Change) -> Option<pb::MemberChangeReply> {
         let leader = self.leader()?;
-        let reply = if leader == self.identity().member_id {
-            self.inner().membership.change_here(change.clone()).await
+        let reply = if leader == self.me {
+            self.membership.change_here(change.clone()).await
         } else {
-            let mut client = self.links().to(leader)?.control;
+            let mut client = self.links.to(leader)?.control;
             let request = pb::MemberChange { change: Some(change.clone()) };
             match client.change_members(request).await {
                 Ok(reply) => reply.into_inner(),
@@ -190,23 +223,22 @@ impl Member {
     }
 
     /// Hands leadership to another member that has a vote; this one must lead.
-    pub async fn move_leader(&self, to: u64) -> Result<(), MemberError> {
-        if self.leader() != Some(self.identity().member_id) {
+    pub(super) async fn move_leader(&self, to: u64) -> Result<(), MemberError> {
+        if self.leader() != Some(self.me) {
             return Err(MemberError::NotLeader);
         }
-        let is_voter = self.inner().peers.borrow().get(&to).is_some_and(|(_, learns)| !learns);
-        if !is_voter {
+        if !self.roster.is_voter(to) {
             return Err(MemberError::CannotLead);
         }
-        if to == self.identity().member_id {
+        if to == self.me {
             return Ok(());
         }
-        let mut status = self.status();
-        if self.inner().raft.trigger().transfer_leader(to).await.is_err() {
+        let mut status = self.status.clone();
+        if self.membership.hand_over_to(to).await.is_err() {
             return Err(RequestError::Stopped.into());
         }
         let moved = status.wait_for(|status| status.leader == Some(to));
-        match tokio::time::timeout(self.request_timeout(), moved).await {
+        match tokio::time::timeout(self.request_timeout, moved).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(RequestError::Stopped.into()),
             Err(_) => Err(RequestError::Timeout.into()),
@@ -215,15 +247,15 @@ impl Member {
 
     /// How long an election may take before the members count as too few.
     fn patience(&self) -> Duration {
-        self.election_timeout() * ELECTIONS
+        self.election_timeout * ELECTIONS
     }
 
     fn is_strict(&self) -> bool {
-        self.inner().membership.is_strict()
+        self.membership.is_strict()
     }
 
     fn leader(&self) -> Option<u64> {
-        self.status_now().leader
+        self.status.borrow().leader
     }
 
     /// Why a request got no answer in time.

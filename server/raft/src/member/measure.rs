@@ -1,13 +1,12 @@
 //! What a member measures of itself and its requests.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
-use quorate_core::{Fault, KeyRange, Kind};
+use quorate_core::{Fault, KeyRange};
 use tokio::time::Instant;
 
 use super::Member;
 use crate::budget::BudgetMetrics;
+use crate::ground::consensus::Consensus;
 use crate::ground::request::RequestError;
 use crate::metrics::Metrics;
 use crate::metrics::durations::{Durations, Read, Reading};
@@ -24,8 +23,8 @@ impl Member {
         if serializable {
             reading.ready(started);
         } else {
-            self.linearize_since(started).await?;
-            reading.ready(self.inner.barrier.passed());
+            self.requests.linearize_since(started).await?;
+            reading.ready(self.requests.barrier.passed());
         }
         Ok(reading)
     }
@@ -49,18 +48,18 @@ impl Member {
         metrics.has_leader.set(i64::from(status.leader.is_some()));
         metrics.is_leader.set(i64::from(status.leader == me));
         metrics.proposals_committed.set(float(self.consensus.committed()));
-        metrics.proposals_applied.set(float(self.progress.applied()));
-        metrics.proposals_pending.set(float(self.proposals.load(Ordering::Relaxed) as u64));
+        metrics.proposals_applied.set(float(self.state.progress.applied()));
+        metrics.proposals_pending.set(float(self.requests.admission.count() as u64));
         // Without a quota nothing is ever close to it, whatever a rule compares.
-        metrics.quota.set(match self.quota.limit() {
+        metrics.quota.set(match self.state.quota.limit() {
             0 => f64::INFINITY,
             limit => float(limit),
         });
         metrics.db_total_size.set(float(sizes.in_use));
         metrics.db_file_size.set(float(sizes.allocated));
         metrics.db_in_use.set(float(sizes.in_use));
-        metrics.current_revision.set(float(self.store.revision().unsigned_abs()));
-        metrics.compact_revision.set(float(self.store.compacted().max(0).unsigned_abs()));
+        metrics.current_revision.set(float(self.state.store.revision().unsigned_abs()));
+        metrics.compact_revision.set(float(self.state.store.compacted().max(0).unsigned_abs()));
         match self.count_keys() {
             Ok(keys) => metrics.keys.set(float(keys.unsigned_abs())),
             Err(fault) => self.fail(&fault),
@@ -78,42 +77,9 @@ impl Member {
     /// Adds the metrics of the member, its log and its database to a registry.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> prometheus::Result<()> {
         self.metrics.register(registry)?;
-        registry.register(Box::new(BudgetMetrics::new(self.budget.clone())))?;
-        self.flusher.wal().metrics().register(registry)?;
-        self.flusher.engine().metrics().register(registry)
-    }
-}
-
-/// A proposal that waits for its answer. One that is dropped before has failed.
-pub(super) struct Proposal<'a> {
-    metrics: &'a Metrics,
-    kind: Kind,
-    started: Instant,
-    open: bool,
-}
-
-impl<'a> Proposal<'a> {
-    pub(super) fn new(metrics: &'a Metrics, kind: Kind) -> Self {
-        Self { metrics, kind, started: Instant::now(), open: true }
-    }
-
-    pub(super) fn started(&self) -> Instant {
-        self.started
-    }
-
-    pub(super) fn answered(mut self) {
-        self.open = false;
-    }
-}
-
-impl Drop for Proposal<'_> {
-    fn drop(&mut self) {
-        if self.open {
-            self.metrics.proposals_failed.inc();
-            self.metrics.durations.unanswered(self.kind, self.started);
-        } else {
-            self.metrics.durations.answered(self.kind, self.started);
-        }
+        registry.register(Box::new(BudgetMetrics::new(self.links.budget().clone())))?;
+        self.state.flusher.wal().metrics().register(registry)?;
+        self.state.flusher.engine().metrics().register(registry)
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a member is started.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use quorate_storage::base::engine;
@@ -10,7 +11,7 @@ use crate::disk::flusher::FlushOptions;
 use crate::ground::checks::IntegrityChecks;
 use crate::ground::member::Peer;
 use crate::leader::compactor::AutoCompaction;
-use crate::membership::MembershipRules;
+use crate::membership::rules::MembershipRules;
 
 /// How a member is run.
 #[derive(Clone, Debug)]

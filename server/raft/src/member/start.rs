@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use openraft::Raft;
 use quorate_core::store::Shared;
 use quorate_storage::OnFault;
 use quorate_storage::data_dir::{DataDir, Identity};
@@ -13,42 +12,39 @@ use tokio_util::task::TaskTracker;
 use super::force::force;
 use super::open::{Opened, open};
 use super::options::{Options, Origin, StartError};
+use super::roster::Roster;
+use super::state::State;
 use crate::budget::Budget;
-use crate::consensus::activity::Activity;
-use crate::consensus::adapter::OpenRaft;
-use crate::consensus::follower::Follower;
-use crate::consensus::heard::Heard;
-use crate::consensus::start::{Settings, start_raft};
+use crate::consensus::adapter::{self, OpenRaft};
+use crate::consensus::start::Settings;
 use crate::consensus::state_machine::{self, StateMachine};
 use crate::disk::quota::Quota;
 use crate::ground::connection::Dial;
-use crate::ground::consensus::RaftStatus;
 use crate::ground::member::Peers;
 use crate::ground::progress::Progress;
 use crate::ground::waiters::Waiters;
 use crate::leader::lessor::Lessor;
 use crate::log::roster::peers_of;
-use crate::log::types::TypeConfig;
-use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::network::forward::Forwarder;
 use crate::network::links::{Around, Links, Times};
-use crate::peer::Inner;
-use crate::port::guard::Refusals;
-use crate::read::ReadBarrier;
 
 /// A member that was put together, and its duties not begun.
-pub(crate) struct Assembled {
-    pub(crate) store: Arc<Shared>,
-    pub(crate) consensus: Arc<OpenRaft>,
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) links: Arc<Links>,
-    pub(crate) progress: Progress,
-    pub(crate) quota: Arc<Quota>,
+pub(super) struct Assembled {
+    pub(super) identity: Identity,
+    pub(super) state: State,
+    pub(super) lessor: Arc<Lessor>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) links: Arc<Links>,
+    pub(super) consensus: Arc<OpenRaft>,
+    pub(super) tasks: TaskTracker,
+    /// Ends what others keep open here, and this one there.
+    pub(super) parting: CancellationToken,
 }
 
 /// Opens what lies on disk and starts the raft protocol on it.
-pub(crate) async fn assemble(
+pub(super) async fn assemble(
     data_dir: &DataDir,
     identity: Identity,
     origin: Origin,
@@ -56,13 +52,14 @@ pub(crate) async fn assemble(
     dial: Arc<dyn Dial>,
     on_fault: OnFault,
 ) -> Result<Assembled, StartError> {
-    let opened = open_as(&origin, identity.member_id, data_dir, options, &on_fault).await?;
-    let Opened { wal, store, membership, flusher } = opened;
+    let me = identity.member_id;
+    let Opened { wal, store, membership, flusher } =
+        open_as(&origin, me, data_dir, options, &on_fault).await?;
     let shared = store.shared().clone();
     let progress = Progress::new(store.applied().map_or(0, |at| at.index));
-    let lessor = Arc::new(Lessor::new(shared.clone()));
     let quota = Arc::new(Quota::new(options.quota_bytes));
-    let metrics = metrics(identity.member_id, options, &shared);
+    let lessor = Arc::new(Lessor::new(shared.clone()));
+    let metrics = metrics(me, options, &shared);
     let (peers, peers_receiver) = watch::channel(Peers::new());
     let (members, members_receiver) = watch::channel(peers_of(&membership));
     let around = around(options, &shared, &peers_receiver, &metrics);
@@ -70,7 +67,7 @@ pub(crate) async fn assemble(
     let links = Arc::new(Links::new(identity, dial, times, around));
     let waiters: Arc<Waiters> = Arc::default();
     let machine = StateMachine::new(state_machine::Parts {
-        me: identity.member_id,
+        me,
         waiters: waiters.clone(),
         store,
         membership,
@@ -80,43 +77,26 @@ pub(crate) async fn assemble(
         progress: progress.clone(),
         quota: quota.clone(),
         metrics: metrics.clone(),
-        on_fault: on_fault.clone(),
-    });
-    let (founders, settings) = (origin.founders(), settings(options));
-    let raft = start_raft(identity.member_id, founders, settings, wal, machine, links.clone());
-    let raft = raft.await.map_err(StartError::Raft)?;
-    let (status, status_receiver) = watch::channel(RaftStatus::default());
-    let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn(follower(&raft, options, &heard, &activity, status, peers).run());
-    let random = rand::random();
-    let forwarder = Forwarder::new(links.clone(), waiters, random, tasks.clone(), stop.clone());
-    let consensus = OpenRaft::new(raft.clone(), links.clone(), forwarder, status_receiver.clone());
-    let (me, rules, counted) = (identity.member_id, options.membership, metrics.clone());
-    let membership = Membership::new(me, raft.clone(), shared.clone(), activity, rules, counted);
-    let inner = Arc::new(Inner {
-        identity,
-        version: options.version.clone(),
-        raft,
-        store: shared.clone(),
-        peers: peers_receiver,
-        members: members_receiver,
-        status: status_receiver,
-        heard,
-        links: links.clone(),
-        barrier: Arc::new(ReadBarrier::new()),
-        lessor,
-        progress: progress.clone(),
-        flusher,
-        membership,
-        refusals: Refusals::default(),
-        metrics,
-        budget: links.budget().clone(),
-        tasks,
         on_fault,
-        stop,
     });
-    Ok(Assembled { store: shared, consensus: Arc::new(consensus), inner, links, progress, quota })
+    let (tasks, parting) = (TaskTracker::new(), CancellationToken::new());
+    let (first, stop) = (rand::random(), parting.clone());
+    let parts = adapter::Parts {
+        me,
+        founders: origin.founders(),
+        settings: settings(options),
+        wal,
+        machine,
+        links: links.clone(),
+        forwarder: Forwarder::new(links.clone(), waiters, first, tasks.clone(), stop),
+        peers,
+        tasks: tasks.clone(),
+    };
+    let consensus = Arc::new(OpenRaft::start(parts).await.map_err(StartError::Raft)?);
+    let (peers, members) = (peers_receiver, members_receiver);
+    let roster = Arc::new(Roster { me, store: shared.clone(), peers, members });
+    let state = State { store: shared, progress, flusher, quota };
+    Ok(Assembled { identity, state, lessor, metrics, roster, links, consensus, tasks, parting })
 }
 
 /// Opens what lies on disk, and makes `me` the only member if that is asked for.
@@ -150,26 +130,14 @@ fn around(
     }
 }
 
-fn settings(options: &Options) -> Settings {
-    let Options { election_timeout, log_keep_entries, .. } = *options;
-    Settings { election_timeout, log_keep_entries }
+/// What the protocol is told.
+pub(super) fn settings(options: &Options) -> Settings {
+    let Options { heartbeat, election_timeout, log_keep_entries, .. } = *options;
+    Settings { heartbeat, election_timeout, log_keep_entries }
 }
 
 fn metrics(me: u64, options: &Options, store: &Shared) -> Arc<Metrics> {
     let metrics = Arc::new(Metrics::new(me, &options.integrity));
     metrics.alarms_changed(store);
     metrics
-}
-
-fn follower(
-    raft: &Raft<TypeConfig, StateMachine>,
-    options: &Options,
-    heard: &Arc<Heard>,
-    activity: &Arc<Activity>,
-    status: watch::Sender<RaftStatus>,
-    peers: watch::Sender<Peers>,
-) -> Follower {
-    let Options { heartbeat, election_timeout, .. } = *options;
-    let (raft, heard, activity) = (raft.clone(), heard.clone(), activity.clone());
-    Follower { raft, heard, activity, heartbeat, election_timeout, status, peers }
 }

@@ -1,5 +1,7 @@
 //! What is measured about the other members.
 
+use std::fmt::Debug;
+
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     exponential_buckets,

@@ -3,6 +3,7 @@
 //! The clock is read once for many: a batch of entries is measured as a whole and its time shared
 //! out in equal parts, and a proposal's answer counts as given when its batch was applied.
 
+use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::time::Duration;
 

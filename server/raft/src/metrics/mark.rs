@@ -1,5 +1,6 @@
 //! When something last happened.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

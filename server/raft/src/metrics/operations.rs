@@ -1,5 +1,7 @@
 //! How often keys are read and written.
 
+use std::fmt::Debug;
+
 use prometheus::{IntCounter, IntGauge, Registry};
 use quorate_core::Tally;
 

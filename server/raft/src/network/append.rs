@@ -1,6 +1,7 @@
 //! Streams of entries, a few requests ahead of their replies.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};

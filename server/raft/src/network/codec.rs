@@ -1,5 +1,7 @@
 //! openraft's messages as they are on the wire.
 
+use std::fmt::Debug;
+
 use openraft::entry::EntryPayload;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,

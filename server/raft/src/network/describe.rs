@@ -1,6 +1,7 @@
 //! Asking a member who it is, before one belongs to its cluster.
 
 use std::error::Error as _;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 

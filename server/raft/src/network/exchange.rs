@@ -1,6 +1,7 @@
 //! Proposals on their way to one leader, and what becomes of them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! What is held back from other members.
 
+use std::fmt::Debug;
+
 /// What streams of entries to all members heed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flow {

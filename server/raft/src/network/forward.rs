@@ -8,6 +8,7 @@
 //! meanwhile, the first entry of a later term that is applied here tells what became of it: all
 //! entries of its own term come before. A client waits for a new leader then, and not in vain.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

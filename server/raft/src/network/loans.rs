@@ -6,6 +6,7 @@
 //! After that it is a connection like one that the borrower has opened.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

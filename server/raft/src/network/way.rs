@@ -1,5 +1,6 @@
 //! How one member is reached: at its URLs or, when it is not there, over connections that it lends.
 
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};

@@ -5,6 +5,7 @@
 //!   message   compressed u8 | length u32, big endian | bytes
 //! ```
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -4,19 +4,21 @@
 //! no member says: a port without TLS may have been called by anybody, and openraft takes what it
 //! is given for the truth.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use quorate_core::store::Shared;
 use quorate_core::{Command, LogPosition};
 use quorate_proto::peer as pb;
 use quorate_proto::peer::member_change::Change;
 use tonic::{Request, Status};
 
+use crate::consensus::adapter::OpenRaft;
 use crate::log::types::{LogId, Payload, TypeConfig, Vote, position};
 use crate::network::codec::{self, TERMS_AHEAD_MAX};
 use crate::network::link::Link;
-use crate::peer::Inner;
+use crate::network::links::Links;
 
 /// Peer URLs of one member, and the bytes of one.
 const URLS_MAX: usize = 256;
@@ -28,48 +30,129 @@ fn wrong(what: impl Into<String>) -> Status {
     Status::invalid_argument(what.into())
 }
 
-fn check_term(inner: &Inner, term: u64) -> Result<(), Status> {
-    let mine = inner.vote().leader_id.term;
-    match term.saturating_sub(mine) > TERMS_AHEAD_MAX {
-        true => Err(wrong(format!("term {term} is too far ahead of this member's, {mine}"))),
-        false => Ok(()),
-    }
+/// Checks what members claim.
+pub(crate) struct Claims {
+    pub(crate) me: u64,
+    pub(crate) consensus: Arc<OpenRaft>,
+    pub(crate) store: Arc<Shared>,
+    pub(crate) links: Arc<Links>,
 }
 
-/// A leader's message is from that leader.
-pub(crate) fn check_leader(inner: &Inner, from: u64, vote: &Vote) -> Result<(), Status> {
-    if !vote.committed || vote.leader_id.voted_for != from {
-        return Err(wrong("another member leads in this term"));
+impl Claims {
+    fn check_term(&self, term: u64) -> Result<(), Status> {
+        let mine = self.consensus.vote_given().leader_id.term;
+        match term.saturating_sub(mine) > TERMS_AHEAD_MAX {
+            true => Err(wrong(format!("term {term} is too far ahead of this member's, {mine}"))),
+            false => Ok(()),
+        }
     }
-    check_term(inner, vote.leader_id.term)
-}
 
-/// A candidate asks for itself.
-pub(crate) fn check_candidate(inner: &Inner, from: u64, vote: &Vote) -> Result<(), Status> {
-    if vote.committed || vote.leader_id.voted_for != from {
-        return Err(wrong("a candidate asks for its own election only"));
+    /// A leader's message is from that leader.
+    pub(crate) fn check_leader(&self, from: u64, vote: &Vote) -> Result<(), Status> {
+        if !vote.committed || vote.leader_id.voted_for != from {
+            return Err(wrong("another member leads in this term"));
+        }
+        self.check_term(vote.leader_id.term)
     }
-    check_term(inner, vote.leader_id.term)
-}
 
-/// A leader hands over to the member that it asks.
-pub(crate) fn check_transfer(
-    inner: &Inner,
-    from: u64,
-    request: &TransferLeaderRequest<TypeConfig>,
-) -> Result<(), Status> {
-    check_leader(inner, from, request.from_leader())?;
-    match *request.to_node_id() == inner.identity.member_id {
-        true => Ok(()),
-        false => Err(wrong("leadership is handed to another member")),
+    /// A candidate asks for itself.
+    pub(crate) fn check_candidate(&self, from: u64, vote: &Vote) -> Result<(), Status> {
+        if vote.committed || vote.leader_id.voted_for != from {
+            return Err(wrong("a candidate asks for its own election only"));
+        }
+        self.check_term(vote.leader_id.term)
     }
-}
 
-/// The last entry that this member knows to be committed.
-pub(crate) fn committed(inner: &Inner) -> Option<LogPosition> {
-    let metrics = inner.raft.data_metrics();
-    let metrics = metrics.borrow_watched();
-    metrics.local_committed.as_ref().map(position)
+    /// A leader hands over to the member that it asks.
+    pub(crate) fn check_transfer(
+        &self,
+        from: u64,
+        request: &TransferLeaderRequest<TypeConfig>,
+    ) -> Result<(), Status> {
+        self.check_leader(from, request.from_leader())?;
+        match *request.to_node_id() == self.me {
+            true => Ok(()),
+            false => Err(wrong("leadership is handed to another member")),
+        }
+    }
+
+    /// What a leader says of the log can be.
+    pub(crate) fn check_append(
+        &self,
+        from: u64,
+        request: &AppendEntriesRequest<TypeConfig>,
+    ) -> Result<(), Status> {
+        self.check_leader(from, &request.vote)?;
+        let last = codec::last_of(request);
+        if let Some(leader_commit) = &request.leader_commit {
+            let at = position(leader_commit);
+            let is_later = at.term > request.vote.leader_id.term;
+            if is_later || last.as_ref().is_some_and(|last| contradicts(at, position(last))) {
+                return Err(wrong(format!(
+                    "entry {} of term {} is not committed",
+                    at.index, at.term
+                )));
+            }
+        }
+        let Some(committed) = self.consensus.committed_at() else { return Ok(()) };
+        let entries = request.entries.iter().map(|entry| &entry.log_id);
+        let mut claimed = request.prev_log_id.iter().chain(entries);
+        match claimed.find(|id: &&LogId| contradicts(committed, position(id))) {
+            Some(id) => Err(wrong(format!("{id} is not what is committed here, {committed:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads a proposal that another member passes on for a client of its own.
+    pub(crate) fn proposal(
+        &self,
+        from: u64,
+        bytes: prost::bytes::Bytes,
+    ) -> Result<Payload, Status> {
+        let payload = Payload::forwarded(bytes).ok_or_else(|| wrong("a proposal is cut short"))?;
+        if payload.proposal_id().is_none_or(|origin| origin.member != from) {
+            return Err(wrong("a proposal is another member's than the caller's"));
+        }
+        let command = codec::command_of(&payload).map_err(|error| wrong(error.to_string()))?;
+        command.check().map_err(|invalid| wrong(format!("a proposal cannot be: {invalid}")))?;
+        if let Command::MemberPublish(publish) = &command {
+            let known = |id| {
+                let tables = |tables: &quorate_core::tables::Tables| {
+                    tables.members.get(&id).map_or(0, |member| member.incarnation)
+                };
+                self.store.tables(tables)
+            };
+            // Another one would make the cluster refuse the member that has the data.
+            let is_own = publish.id == from && [0, publish.incarnation].contains(&known(from));
+            if !is_own {
+                return Err(wrong("a member publishes itself, with the data directory it has"));
+            }
+        }
+        Ok(payload)
+    }
+
+    /// What `of` has acknowledged to this member, which leads by `vote`.
+    pub(crate) fn acknowledged(&self, of: u64, vote: Option<pb::Vote>) -> pb::AcknowledgedReply {
+        let vote = codec::vote_from_wire(vote).ok();
+        let acknowledged = vote.and_then(|vote| self.consensus.acknowledged_by(of, &vote));
+        pb::AcknowledgedReply { leads: acknowledged.is_some(), index: acknowledged.unwrap_or(0) }
+    }
+
+    /// Whether the leader itself says that this member had acknowledged the log up to `index`, on a
+    /// connection that proves who answers: whoever sent the heartbeat may be anybody.
+    pub(crate) async fn confirmed(&self, leader: u64, vote: &Vote, index: u64) -> bool {
+        let Some(link) = self.links.to(leader).filter(Link::is_proven) else { return false };
+        let mut client = link.control;
+        let vote = Some(codec::vote_to_wire(vote));
+        let asked = client.acknowledged(Request::new(pb::AcknowledgedRequest { vote }));
+        match tokio::time::timeout(CONFIRM_WITHIN, asked).await {
+            Ok(Ok(reply)) => {
+                let reply = reply.into_inner();
+                reply.leads && reply.index >= index
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Terms grow along a log, and all logs are the same up to what is committed.
@@ -77,30 +160,6 @@ pub(crate) fn contradicts(committed: LogPosition, at: LogPosition) -> bool {
     (at.index <= committed.index && at.term > committed.term)
         || (at.index > committed.index && at.term < committed.term)
         || (at.index == committed.index && at.term != committed.term)
-}
-
-/// What a leader says of the log can be.
-pub(crate) fn check_append(
-    inner: &Inner,
-    from: u64,
-    request: &AppendEntriesRequest<TypeConfig>,
-) -> Result<(), Status> {
-    check_leader(inner, from, &request.vote)?;
-    let last = codec::last_of(request);
-    if let Some(leader_commit) = &request.leader_commit {
-        let at = position(leader_commit);
-        let is_later = at.term > request.vote.leader_id.term;
-        if is_later || last.as_ref().is_some_and(|last| contradicts(at, position(last))) {
-            return Err(wrong(format!("entry {} of term {} is not committed", at.index, at.term)));
-        }
-    }
-    let Some(committed) = committed(inner) else { return Ok(()) };
-    let entries = request.entries.iter().map(|entry| &entry.log_id);
-    let mut claimed = request.prev_log_id.iter().chain(entries);
-    match claimed.find(|id: &&LogId| contradicts(committed, position(id))) {
-        Some(id) => Err(wrong(format!("{id} is not what is committed here, {committed:?}"))),
-        None => Ok(()),
-    }
 }
 
 /// A change names URLs at which there can be a member, as the API makes sure of.
@@ -118,65 +177,6 @@ pub(crate) fn check_change(change: &Change) -> Result<(), Status> {
     match !urls.is_empty() && urls.len() <= URLS_MAX && urls.iter().all(is_good) {
         true => Ok(()),
         false => Err(wrong("a member is to be reached at what is no URL")),
-    }
-}
-
-/// Reads a proposal that another member passes on for a client of its own.
-pub(crate) fn proposal(
-    inner: &Inner,
-    from: u64,
-    bytes: prost::bytes::Bytes,
-) -> Result<Payload, Status> {
-    let payload = Payload::forwarded(bytes).ok_or_else(|| wrong("a proposal is cut short"))?;
-    if payload.proposal_id().is_none_or(|origin| origin.member != from) {
-        return Err(wrong("a proposal is another member's than the caller's"));
-    }
-    let command = codec::command_of(&payload).map_err(|error| wrong(error.to_string()))?;
-    command.check().map_err(|invalid| wrong(format!("a proposal cannot be: {invalid}")))?;
-    if let Command::MemberPublish(publish) = &command {
-        let known = |id| {
-            let tables = |tables: &quorate_core::tables::Tables| {
-                tables.members.get(&id).map_or(0, |member| member.incarnation)
-            };
-            inner.store.tables(tables)
-        };
-        // Another one would make the cluster refuse the member that has the data.
-        let is_own = publish.id == from && [0, publish.incarnation].contains(&known(from));
-        if !is_own {
-            return Err(wrong("a member publishes itself, with the data directory it has"));
-        }
-    }
-    Ok(payload)
-}
-
-/// What `of` has acknowledged to this member, which leads by `vote`.
-pub(crate) fn acknowledged(
-    inner: &Inner,
-    of: u64,
-    vote: Option<pb::Vote>,
-) -> pb::AcknowledgedReply {
-    let metrics = inner.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let leads = codec::vote_from_wire(vote).is_ok_and(|vote| vote == metrics.vote)
-        && metrics.current_leader == Some(inner.identity.member_id);
-    let matched = metrics.replication.as_ref().and_then(|all| *all.get(&of)?);
-    let index = matched.filter(|_| leads).map_or(0, |id| position(&id).index);
-    pb::AcknowledgedReply { leads, index }
-}
-
-/// Whether the leader itself says that this member had acknowledged the log up to `index`, on a
-/// connection that proves who answers: whoever sent the heartbeat may be anybody.
-pub(crate) async fn confirmed(inner: &Inner, leader: u64, vote: &Vote, index: u64) -> bool {
-    let Some(link) = inner.links.to(leader).filter(Link::is_proven) else { return false };
-    let mut client = link.control;
-    let vote = Some(codec::vote_to_wire(vote));
-    let asked = client.acknowledged(Request::new(pb::AcknowledgedRequest { vote }));
-    match tokio::time::timeout(CONFIRM_WITHIN, asked).await {
-        Ok(Ok(reply)) => {
-            let reply = reply.into_inner();
-            reply.leads && reply.index >= index
-        }
-        _ => false,
     }
 }
 

@@ -12,11 +12,10 @@ use tonic::metadata::MetadataMap;
 use tower_service::Service;
 
 use super::body::{Bounded, Rules};
-use super::guard;
-use super::service::PeerService;
+use super::guard::Guard;
+use super::service::{Answers, PeerService};
 use crate::budget::{Account, Budget};
 use crate::network::MESSAGE_BYTES_MAX;
-use crate::peer::Inner;
 
 /// What the paths of all methods begin with.
 const SERVICE: &str = "/quorate.peer.v1.Peer/";
@@ -29,7 +28,7 @@ const MESSAGES_BYTES: usize = 4 * MESSAGE_BYTES_MAX;
 /// What other members call.
 #[derive(Clone)]
 pub struct PeerPort {
-    inner: Arc<Inner>,
+    guard: Arc<Guard>,
     service: PeerServer<PeerService>,
     budget: Budget,
     /// The connection's.
@@ -37,11 +36,11 @@ pub struct PeerPort {
 }
 
 impl PeerPort {
-    pub(crate) fn new(inner: Arc<Inner>) -> Self {
-        let service = PeerService::mount(inner.clone());
+    pub(crate) fn new(answers: &Arc<Answers>) -> Self {
+        let (guard, service) = (answers.guard.clone(), PeerService::mount(answers.clone()));
         let budget = Budget::new(MESSAGES_BYTES);
         let account = budget.account();
-        Self { inner, service, budget, account }
+        Self { guard, service, budget, account }
     }
 
     /// The same for one more connection.
@@ -59,7 +58,7 @@ impl PeerPort {
         let method = request.uri().path().strip_prefix(SERVICE);
         if method.is_some_and(|method| method != OPEN) {
             let headers = MetadataMap::from_headers(request.headers().clone());
-            if let Err(refusal) = self.inner.admit(&headers) {
+            if let Err(refusal) = self.guard.admit(&headers) {
                 return refusal.into_http();
             }
         }
@@ -69,13 +68,5 @@ impl PeerPort {
             Ok(answer) => answer,
             Err(never) => match never {},
         }
-    }
-}
-
-impl Inner {
-    /// Lets those in who may call; returns the caller.
-    pub(super) fn admit(&self, headers: &MetadataMap) -> Result<u64, tonic::Status> {
-        guard::admit(headers, &self.identity, &self.store, &self.peers)
-            .inspect_err(|refusal| self.refusals.log(refusal))
     }
 }

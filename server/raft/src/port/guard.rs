@@ -1,6 +1,7 @@
 //! Who may call this member.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quorate_core::store::Shared;
@@ -10,6 +11,7 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use crate::ground::member::Peers;
+use crate::ground::progress::Progress;
 use crate::network::header;
 use crate::network::refusal::{OTHER_DATA, REMOVED};
 
@@ -18,11 +20,11 @@ const LOGGED_MAX: usize = 256;
 
 /// Tells the log whom this member refuses, and why: once, not with every heartbeat.
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<BTreeSet<String>>);
+struct Refusals(Mutex<BTreeSet<String>>);
 
 impl Refusals {
     /// Logs a refusal that was not logged yet.
-    pub(crate) fn log(&self, refusal: &Status) {
+    fn log(&self, refusal: &Status) {
         let mut logged = self.0.lock();
         if logged.len() >= LOGGED_MAX {
             logged.clear();
@@ -33,9 +35,61 @@ impl Refusals {
     }
 }
 
+/// Lets members in.
+pub(crate) struct Guard {
+    identity: Identity,
+    store: Arc<Shared>,
+    /// By what is in the log, committed or not: with them this member must talk.
+    peers: watch::Receiver<Peers>,
+    refusals: Refusals,
+}
+
+impl Guard {
+    /// The guard of this member.
+    pub(crate) fn new(
+        identity: Identity,
+        store: Arc<Shared>,
+        peers: watch::Receiver<Peers>,
+    ) -> Self {
+        Self { identity, store, peers, refusals: Refusals::default() }
+    }
+
+    /// Lets those in who may call; returns the caller.
+    pub(crate) fn admit(&self, headers: &MetadataMap) -> Result<u64, Status> {
+        let admitted = admit(headers, &self.identity, &self.store, &self.peers);
+        admitted.inspect_err(|refusal| self.log(refusal))
+    }
+
+    /// Logs why a member is refused.
+    pub(super) fn log(&self, refusal: &Status) {
+        self.refusals.log(refusal);
+    }
+
+    /// The answer to a member that was removed.
+    pub(super) fn removed(&self, member: u64) -> Option<Status> {
+        removed(member, &self.store, &self.peers)
+    }
+
+    /// Waits until a member is removed; returns the answer to it.
+    pub(super) async fn removal(self: Arc<Self>, member: u64, progress: Progress) -> Status {
+        let (mut peers, mut applied) = (self.peers.clone(), progress.subscribe());
+        loop {
+            // First in the log, and known for good when it is applied.
+            let gone = peers.wait_for(|peers| !peers.contains_key(&member)).await.is_ok();
+            if let Some(refusal) = self.removed(member) {
+                return refusal;
+            }
+            if !gone || applied.changed().await.is_err() {
+                // This member has stopped, and tells nobody anything.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
 /// Lets a caller in who means this member of this cluster, is a member, and has the data directory
 /// that the cluster knows. Returns who it is.
-pub(crate) fn admit(
+fn admit(
     headers: &MetadataMap,
     me: &Identity,
     store: &Shared,
@@ -79,7 +133,7 @@ pub(crate) fn admit(
 
 /// The answer to a member that was removed. One that lags behind may not know yet who was added;
 /// who was removed it knows for ever.
-pub(crate) fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
+fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
     let is_removed = store.tables(|tables| tables.removed.contains(&id));
     (is_removed && !peers.borrow().contains_key(&id))
         .then(|| Status::permission_denied(format!("member {id:x} {REMOVED}")))

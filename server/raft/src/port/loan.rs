@@ -5,14 +5,13 @@ use std::sync::Arc;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use super::guard;
+use super::service::Answers;
 use crate::ground::connection::Connection;
 use crate::network::header;
 use crate::network::links::Links;
 use crate::network::loans::TRIED_EVERY;
 use crate::network::probe::try_urls;
 use crate::network::way::Way;
-use crate::peer::Inner;
 
 /// A connection that a member may lend; it has yet to be handed over.
 pub struct Loan {
@@ -26,19 +25,19 @@ pub struct Loan {
 impl Loan {
     /// Lets a member in that wants to lend a connection, as one that calls.
     pub(crate) fn new(
-        inner: &Inner,
+        answers: &Answers,
+        links: &Arc<Links>,
         headers: http::HeaderMap,
         is_proven: bool,
     ) -> Result<Self, Status> {
         let headers = MetadataMap::from_headers(headers);
-        let member = guard::admit(&headers, &inner.identity, &inner.store, &inner.peers)
-            .inspect_err(|refusal| inner.refusals.log(refusal))?;
+        let member = answers.guard.admit(&headers)?;
         let number = headers.get(header::LENDER).and_then(|value| value.to_str().ok());
         let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
         let number = number.ok_or_else(|| Status::invalid_argument("the lender has no number"))?;
-        match inner.links.way(member) {
-            Some(way) if !inner.stop.is_cancelled() => {
-                Ok(Self { links: inner.links.clone(), member, way, number, is_proven })
+        match links.way(member) {
+            Some(way) if !answers.parting.is_cancelled() => {
+                Ok(Self { links: links.clone(), member, way, number, is_proven })
             }
             _ => Err(Status::unavailable("the member is not known yet, or this one stops")),
         }

@@ -5,50 +5,75 @@ use std::sync::Arc;
 
 use futures_util::{Stream, stream};
 use openraft::errors::ClientWriteError;
-use openraft::vote::leader_id_std::CommittedLeaderId;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::proposal_reply::Outcome;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 
-use super::{claims, guard};
-use crate::log::types::{ReplyTo, TypeConfig};
-use crate::peer::Inner;
+use super::claims::Claims;
+use super::guard::Guard;
+use crate::consensus::adapter::OpenRaft;
+use crate::consensus::protocol::Written;
+use crate::ground::progress::Progress;
+use crate::log::types::ReplyTo;
 
 /// Proposals of one other member that may be under way.
-pub(super) const PROPOSALS_MAX: usize = 16 << 10;
+const PROPOSALS_MAX: usize = 16 << 10;
 /// Replies sent in one message.
 const REPLIES: usize = 512;
-pub(super) type Written =
-    Result<openraft::raft::ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
 
-/// Proposes what comes on a stream.
-pub(super) async fn take_in(
-    inner: Arc<Inner>,
-    from: u64,
-    mut messages: Streaming<pb::Proposals>,
-    replies: mpsc::Sender<(u64, Written)>,
-    room: Arc<Semaphore>,
-) {
-    let stop = inner.stop.clone();
-    while let Some(Ok(Some(message))) = stop.run_until_cancelled(messages.message()).await {
-        // In no other term: the sender relies on it.
-        let term = CommittedLeaderId::new(message.term);
-        for bytes in message.proposals {
-            let payload = match claims::proposal(&inner, from, bytes) {
-                Ok(payload) => payload,
-                Err(refusal) => return inner.refusals.log(&refusal),
-            };
-            let Some(origin) = payload.proposal_id() else { return };
-            if !makes_room(&room, &replies, &stop).await {
-                return;
-            }
-            let waiting =
-                ReplyTo::Elsewhere { sequence: origin.sequence, replies: replies.clone() };
-            let write = inner.raft.write(payload).responder(waiting);
-            if write.with_leader(term).await.is_err() {
-                return;
+/// Takes in proposals.
+#[derive(Clone)]
+pub(crate) struct Proposals {
+    pub(crate) consensus: Arc<OpenRaft>,
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) progress: Progress,
+    pub(crate) tasks: TaskTracker,
+    /// Ends what is taken in.
+    pub(crate) parting: CancellationToken,
+}
+
+impl Proposals {
+    /// Proposes what comes on a stream, and tells what becomes of it.
+    pub(super) fn answer(
+        &self,
+        from: u64,
+        messages: Streaming<pb::Proposals>,
+    ) -> impl Stream<Item = Result<pb::ProposalReplies, Status>> + Send + use<> {
+        let (replies, settled) = mpsc::channel(PROPOSALS_MAX);
+        let room = Arc::new(Semaphore::new(PROPOSALS_MAX));
+        let removal = self.guard.clone().removal(from, self.progress.clone());
+        self.tasks.spawn(self.clone().take_in(from, messages, replies, room.clone()));
+        replies_of(settled, room, removal)
+    }
+
+    async fn take_in(
+        self,
+        from: u64,
+        mut messages: Streaming<pb::Proposals>,
+        replies: mpsc::Sender<(u64, Written)>,
+        room: Arc<Semaphore>,
+    ) {
+        let parting = &self.parting;
+        while let Some(Ok(Some(message))) = parting.run_until_cancelled(messages.message()).await {
+            for bytes in message.proposals {
+                let payload = match self.claims.proposal(from, bytes) {
+                    Ok(payload) => payload,
+                    Err(refusal) => return self.guard.log(&refusal),
+                };
+                let Some(id) = payload.proposal_id() else { return };
+                if !makes_room(&room, &replies, parting).await {
+                    return;
+                }
+                let reply_to =
+                    ReplyTo::Elsewhere { sequence: id.sequence, replies: replies.clone() };
+                let proposed = self.consensus.propose_for(payload, message.term, reply_to).await;
+                if proposed.is_err() {
+                    return;
+                }
             }
         }
     }
@@ -70,25 +95,9 @@ async fn makes_room<T>(
     permit.map(SemaphorePermit::forget).is_some()
 }
 
-/// Waits until a member is removed; returns the answer to it.
-pub(super) async fn removal(inner: Arc<Inner>, member: u64) -> Status {
-    let (mut peers, mut applied) = (inner.peers.clone(), inner.progress.subscribe());
-    loop {
-        // First in the log, and known for good when it is applied.
-        let gone = peers.wait_for(|peers| !peers.contains_key(&member)).await.is_ok();
-        if let Some(refusal) = guard::removed(member, &inner.store, &inner.peers) {
-            return refusal;
-        }
-        if !gone || applied.changed().await.is_err() {
-            // This member has stopped, and tells nobody anything.
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 /// Tells the other member what became of its proposals, many at once when there are many; and at
 /// last, that it was removed.
-pub(super) fn replies_of(
+fn replies_of(
     settled: mpsc::Receiver<(u64, Written)>,
     room: Arc<Semaphore>,
     removal: impl Future<Output = Status> + Send + 'static,

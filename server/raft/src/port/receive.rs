@@ -6,100 +6,115 @@ use quorate_proto::peer as pb;
 use quorate_storage::base::part::Position;
 use tonic::{Status, Streaming};
 
-use super::claims;
+use super::claims::{self, Claims};
+use crate::consensus::adapter::OpenRaft;
+use crate::disk::flusher::Flusher;
 use crate::log::encoding::decode_membership;
 use crate::log::snapshot::{Snapshot, SnapshotHandle, SnapshotMeta};
 use crate::log::types::{Vote, log_id, position};
+use crate::metrics::Metrics;
 use crate::network::codec;
-use crate::peer::Inner;
 
-/// The vote of a sender.
-fn vote_of(inner: &Inner, from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
-    let vote = codec::vote_from_wire(head.vote);
-    let vote = vote.map_err(|error| Status::invalid_argument(error.to_string()))?;
-    claims::check_leader(inner, from, &vote)?;
-    Ok(vote)
+/// Takes in snapshots.
+pub(crate) struct Snapshots {
+    pub(crate) consensus: Arc<OpenRaft>,
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) flusher: Flusher,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Refuses a state that cannot follow the one here: openraft ends with one.
-fn check_meta(inner: &Inner, vote: &Vote, meta: &SnapshotMeta) -> Result<(), Status> {
-    let Some(last) = meta.last_log_id.as_ref().map(position) else { return Ok(()) };
-    codec::id_from_wire(pb::LogId { term: last.term, index: last.index })
-        .map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let is_other = claims::committed(inner).is_some_and(|here| claims::contradicts(here, last));
-    let behind = meta.last_membership.log_id().as_ref().is_some_and(|id| position(id) > last);
-    let nobody = meta.last_membership.membership().voter_ids().next().is_none();
-    match is_other || behind || nobody || last.term > vote.leader_id.term {
-        true => Err(Status::invalid_argument(format!("no state of this cluster ends at {last:?}"))),
-        false => Ok(()),
+impl Snapshots {
+    /// The vote of a sender.
+    fn vote_of(&self, from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
+        let vote = codec::vote_from_wire(head.vote);
+        let vote = vote.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.claims.check_leader(from, &vote)?;
+        Ok(vote)
     }
-}
 
-/// This member's vote, if the sender leads no more. What its successor has sent must not be dropped
-/// for it.
-fn higher(inner: &Inner, vote: &Vote) -> Option<pb::Vote> {
-    let mine = inner.vote();
-    let is_as_high = vote.partial_cmp(&mine).is_some_and(std::cmp::Ordering::is_ge);
-    (!is_as_high).then(|| codec::vote_to_wire(&mine))
-}
-
-/// How much of a snapshot is here.
-pub(crate) async fn find(
-    inner: &Arc<Inner>,
-    from: u64,
-    head: pb::SnapshotHead,
-) -> Result<pb::SnapshotPosition, Status> {
-    let vote = vote_of(inner, from, &head)?;
-    if let Some(higher) = higher(inner, &vote) {
-        return Ok(pb::SnapshotPosition { higher: Some(higher), ..Default::default() });
-    }
-    let engine = inner.flusher.clone();
-    let position = blocking(move || engine.engine().receive(&head.id)?.position()).await?;
-    let Position { parts, table, key } = position;
-    Ok(pb::SnapshotPosition { parts, table, key, higher: None })
-}
-
-/// Receives a snapshot, or the rest of one, and takes it into use.
-pub(crate) async fn receive(
-    inner: &Arc<Inner>,
-    from: u64,
-    mut parts: Streaming<pb::SnapshotPart>,
-) -> Result<pb::SnapshotReply, Status> {
-    let mut next = parts.message().await?;
-    let head = next.as_mut().and_then(|part| part.head.take());
-    let head = head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
-    let vote = vote_of(inner, from, &head)?;
-    if let Some(higher) = higher(inner, &vote) {
-        return Ok(pb::SnapshotReply { vote: Some(higher) });
-    }
-    let transfer = inner.metrics.peers.begin_receiving(from);
-    let (engine, id) = (inner.flusher.clone(), head.id.clone());
-    let mut incoming = blocking(move || engine.engine().receive(&id)).await?;
-    let mut is_complete = false;
-    while let Some(part) = next {
-        inner.heard.note(from, &vote);
-        is_complete = part.is_last;
-        if !part.content.is_empty() {
-            incoming = blocking(move || incoming.add(&part.content).map(|()| incoming)).await?;
+    /// Refuses a state that cannot follow the one here: openraft ends with one.
+    fn check_meta(&self, vote: &Vote, meta: &SnapshotMeta) -> Result<(), Status> {
+        let Some(last) = meta.last_log_id.as_ref().map(position) else { return Ok(()) };
+        codec::id_from_wire(pb::LogId { term: last.term, index: last.index })
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let is_other =
+            self.consensus.committed_at().is_some_and(|here| claims::contradicts(here, last));
+        let behind = meta.last_membership.log_id().as_ref().is_some_and(|id| position(id) > last);
+        let nobody = meta.last_membership.membership().voter_ids().next().is_none();
+        match is_other || behind || nobody || last.term > vote.leader_id.term {
+            true => {
+                Err(Status::invalid_argument(format!("no state of this cluster ends at {last:?}")))
+            }
+            false => Ok(()),
         }
-        next = parts.message().await?;
     }
-    if !is_complete {
-        return Err(Status::aborted("the snapshot ended before its end"));
+
+    /// This member's vote, if the sender leads no more. What its successor has sent must not be
+    /// dropped for it.
+    fn higher(&self, vote: &Vote) -> Option<pb::Vote> {
+        let mine = self.consensus.vote_given();
+        let is_as_high = vote.partial_cmp(&mine).is_some_and(std::cmp::Ordering::is_ge);
+        (!is_as_high).then(|| codec::vote_to_wire(&mine))
     }
-    let received = blocking(move || incoming.finish()).await?;
-    let last_membership = decode_membership(received.membership()).map_err(Status::internal)?;
-    let meta = SnapshotMeta { last_log_id: received.applied().map(log_id), last_membership };
-    check_meta(inner, &vote, &meta)?;
-    tracing::info!(
-        index = meta.last_log_id.map_or(0, |id| position(&id).index),
-        "installing a snapshot"
-    );
-    let snapshot = Snapshot { meta, snapshot: SnapshotHandle::Received(Box::new(received)) };
-    let response = inner.raft.install_full_snapshot(vote, snapshot).await;
-    let response = response.map_err(|error| Status::unavailable(error.to_string()))?;
-    transfer.arrived();
-    Ok(pb::SnapshotReply { vote: Some(codec::vote_to_wire(&response.vote)) })
+
+    /// How much of a snapshot is here.
+    pub(super) async fn find(
+        &self,
+        from: u64,
+        head: pb::SnapshotHead,
+    ) -> Result<pb::SnapshotPosition, Status> {
+        let vote = self.vote_of(from, &head)?;
+        if let Some(higher) = self.higher(&vote) {
+            return Ok(pb::SnapshotPosition { higher: Some(higher), ..Default::default() });
+        }
+        let engine = self.flusher.clone();
+        let position = blocking(move || engine.engine().receive(&head.id)?.position()).await?;
+        let Position { parts, table, key } = position;
+        Ok(pb::SnapshotPosition { parts, table, key, higher: None })
+    }
+
+    /// Receives a snapshot, or the rest of one, and takes it into use.
+    pub(super) async fn receive(
+        &self,
+        from: u64,
+        mut parts: Streaming<pb::SnapshotPart>,
+    ) -> Result<pb::SnapshotReply, Status> {
+        let mut next = parts.message().await?;
+        let head = next.as_mut().and_then(|part| part.head.take());
+        let head = head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+        let vote = self.vote_of(from, &head)?;
+        if let Some(higher) = self.higher(&vote) {
+            return Ok(pb::SnapshotReply { vote: Some(higher) });
+        }
+        let transfer = self.metrics.peers.begin_receiving(from);
+        let (engine, id) = (self.flusher.clone(), head.id.clone());
+        let mut incoming = blocking(move || engine.engine().receive(&id)).await?;
+        let mut is_complete = false;
+        while let Some(part) = next {
+            self.consensus.heard().note(from, &vote);
+            is_complete = part.is_last;
+            if !part.content.is_empty() {
+                incoming = blocking(move || incoming.add(&part.content).map(|()| incoming)).await?;
+            }
+            next = parts.message().await?;
+        }
+        if !is_complete {
+            return Err(Status::aborted("the snapshot ended before its end"));
+        }
+        let received = blocking(move || incoming.finish()).await?;
+        let last_membership = decode_membership(received.membership()).map_err(Status::internal)?;
+        let meta = SnapshotMeta { last_log_id: received.applied().map(log_id), last_membership };
+        self.check_meta(&vote, &meta)?;
+        tracing::info!(
+            index = meta.last_log_id.map_or(0, |id| position(&id).index),
+            "installing a snapshot"
+        );
+        let snapshot = Snapshot { meta, snapshot: SnapshotHandle::Received(Box::new(received)) };
+        let response = self.consensus.install(vote, snapshot).await;
+        let response = response.map_err(|error| Status::unavailable(error.to_string()))?;
+        transfer.arrived();
+        Ok(pb::SnapshotReply { vote: Some(codec::vote_to_wire(&response.vote)) })
+    }
 }
 
 /// Runs what waits for the disk where nobody waits for it.

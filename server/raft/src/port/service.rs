@@ -1,45 +1,73 @@
 //! The service that other members call.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt, stream};
-use openraft::errors::Fatal;
-use openraft::raft::{StreamAppendResult, VoteRequest};
-use prost::Message;
+use futures_util::{Stream, StreamExt};
+use openraft::raft::VoteRequest;
 use quorate_core::LogPosition;
 use quorate_core::planted::{self, Mistake};
+use quorate_core::store::Shared;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::peer_server::{Peer, PeerServer};
-use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::appends::{append_of, beat};
+use super::appends::Appends;
+use super::claims::{self, Claims};
 use super::failures::{failed, fatal, malformed};
-use super::proposals::{PROPOSALS_MAX, removal, replies_of, take_in};
-use super::{claims, guard};
+use super::guard::Guard;
+use super::introduction::Introduction;
+use super::proposals::Proposals;
+use super::receive::Snapshots;
+use crate::consensus::adapter::OpenRaft;
 use crate::ground::consensus::Unavailable;
+use crate::leader::hashes::hash_reply;
+use crate::leader::leases::Leases;
 use crate::leader::lessor::Renewal;
 use crate::log::types::{TypeConfig, log_id};
-use crate::network::counted::float;
+use crate::membership::Membership;
 use crate::network::{MESSAGE_BYTES_MAX, codec};
-use crate::peer::Inner;
 
 type Stream_<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What answers other members: each part one kind of question.
+pub(crate) struct Answers {
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) appends: Arc<Appends>,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) proposals: Proposals,
+    pub(crate) consensus: Arc<OpenRaft>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) introduction: Introduction,
+    pub(crate) store: Arc<Shared>,
+    /// Ends what others keep open here.
+    pub(crate) parting: CancellationToken,
+}
+
 /// Answers other members.
-pub(crate) struct PeerService(Arc<Inner>);
+pub(crate) struct PeerService(Arc<Answers>);
 
 impl PeerService {
     /// The service as it is mounted.
-    pub(crate) fn mount(inner: Arc<Inner>) -> PeerServer<Self> {
-        PeerServer::new(Self(inner))
+    pub(crate) fn mount(answers: Arc<Answers>) -> PeerServer<Self> {
+        PeerServer::new(Self(answers))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Who calls. It was let in before its message was read, and may have been removed meanwhile.
     fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
-        self.0.admit(request.metadata())
+        self.0.guard.admit(request.metadata())
+    }
+
+    fn until_parting<T: Send + 'static>(
+        &self,
+        request: Request<Streaming<T>>,
+    ) -> impl Stream<Item = Result<T, Status>> + Send + use<T> {
+        request.into_inner().take_until(self.0.parting.clone().cancelled_owned())
     }
 }
 
@@ -66,23 +94,7 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let from = self.admit(&request)?;
-        let inner = self.0.clone();
-        let received = inner.metrics.peers.received(from);
-        // A request that cannot be read ends the stream; the leader begins another one.
-        let wrong = Arc::new(OnceLock::new());
-        let refusal = wrong.clone();
-        let requests = request.into_inner().take_until(self.0.stop.clone().cancelled_owned());
-        let requests = requests.scan((), move |(), message| {
-            let message = message.inspect(|m| received.inc_by(float(m.encoded_len())));
-            let request = message.and_then(|message| append_of(&inner, from, message));
-            std::future::ready(request.map_err(|status| wrong.set(status)).ok())
-        });
-        let reply = |result: Result<StreamAppendResult<TypeConfig>, Fatal<TypeConfig>>| {
-            result.map(codec::reply_to_wire).map_err(|error| fatal(&error))
-        };
-        let replies = self.0.raft.stream_append(requests).map(reply);
-        let end = stream::once(async move { refusal.get().cloned().map(Err) });
-        let replies = replies.chain(end.filter_map(std::future::ready));
+        let replies = self.0.appends.clone().entries(from, self.until_parting(request));
         Ok(Response::new(Box::pin(replies)))
     }
 
@@ -91,11 +103,10 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let from = self.admit(&request)?;
-        let requests = request.into_inner().take_until(self.0.stop.clone().cancelled_owned());
-        let inner = self.0.clone();
-        let replies = requests.then(move |request| {
-            let inner = inner.clone();
-            async move { beat(&inner, from, request?).await }
+        let appends = self.0.appends.clone();
+        let replies = self.until_parting(request).then(move |request| {
+            let appends = appends.clone();
+            async move { appends.beat(from, request?).await }
         });
         Ok(Response::new(Box::pin(replies)))
     }
@@ -106,8 +117,8 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::VoteReply>, Status> {
         let from = self.admit(&request)?;
         let request = vote_request(request.into_inner())?;
-        claims::check_candidate(&self.0, from, &request.vote)?;
-        let response = self.0.raft.vote(request).await.map_err(|e| failed(&e))?;
+        self.0.claims.check_candidate(from, &request.vote)?;
+        let response = self.0.consensus.answer_candidate(request).await.map_err(|e| failed(&e))?;
         Ok(Response::new(codec::vote_response_to_wire(&response)))
     }
 
@@ -117,8 +128,9 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::VoteReply>, Status> {
         let from = self.admit(&request)?;
         let request = vote_request(request.into_inner())?;
-        claims::check_candidate(&self.0, from, &request.vote)?;
-        let response = self.0.raft.pre_vote(request).await.map_err(|e| failed(&e))?;
+        self.0.claims.check_candidate(from, &request.vote)?;
+        let response =
+            self.0.consensus.answer_pre_candidate(request).await.map_err(|e| failed(&e))?;
         Ok(Response::new(codec::vote_response_to_wire(&response)))
     }
 
@@ -128,8 +140,8 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::TransferReply>, Status> {
         let from = self.admit(&request)?;
         let request = codec::transfer_from_wire(request.into_inner()).map_err(malformed)?;
-        claims::check_transfer(&self.0, from, &request)?;
-        let response = self.0.raft.handle_transfer_leader(request).await.map_err(|e| fatal(&e))?;
+        self.0.claims.check_transfer(from, &request)?;
+        let response = self.0.consensus.take_over(request).await.map_err(|e| fatal(&e))?;
         Ok(Response::new(codec::transferred_to_wire(response)))
     }
 
@@ -138,7 +150,7 @@ impl Peer for PeerService {
         request: Request<pb::SnapshotHead>,
     ) -> Result<Response<pb::SnapshotPosition>, Status> {
         let from = self.admit(&request)?;
-        super::receive::find(&self.0, from, request.into_inner()).await.map(Response::new)
+        self.0.snapshots.find(from, request.into_inner()).await.map(Response::new)
     }
 
     async fn send_snapshot(
@@ -146,7 +158,7 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::SnapshotPart>>,
     ) -> Result<Response<pb::SnapshotReply>, Status> {
         let from = self.admit(&request)?;
-        super::receive::receive(&self.0, from, request.into_inner()).await.map(Response::new)
+        self.0.snapshots.receive(from, request.into_inner()).await.map(Response::new)
     }
 
     async fn propose(
@@ -154,13 +166,8 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::Proposals>>,
     ) -> Result<Response<Self::ProposeStream>, Status> {
         let from = self.admit(&request)?;
-        let (replies, settled) = mpsc::channel(PROPOSALS_MAX);
-        let room = Arc::new(Semaphore::new(PROPOSALS_MAX));
-        let inner = self.0.clone();
-        let removal = removal(inner.clone(), from);
-        let take_in = take_in(inner, from, request.into_inner(), replies, room.clone());
-        self.0.tasks.spawn(take_in);
-        Ok(Response::new(Box::pin(replies_of(settled, room, removal))))
+        let replies = self.0.proposals.answer(from, request.into_inner());
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn read_index(
@@ -168,13 +175,12 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::ReadIndexRequest>>,
     ) -> Result<Response<Self::ReadIndexStream>, Status> {
         let from = self.admit(&request)?;
-        let requests = request.into_inner().take_until(self.0.stop.clone().cancelled_owned());
-        let inner = self.0.clone();
-        let replies = requests.then(move |request| {
-            let inner = inner.clone();
+        let answers = self.0.clone();
+        let replies = self.until_parting(request).then(move |request| {
+            let answers = answers.clone();
             async move {
                 request?;
-                read_index(&inner, from).await
+                read_index(&answers, from).await
             }
         });
         Ok(Response::new(Box::pin(replies)))
@@ -186,7 +192,7 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::LeaseReply>, Status> {
         self.admit(&request)?;
         let id = request.into_inner().id;
-        let reply = match self.0.renew_lease_here(id).await {
+        let reply = match self.0.leases.renew_here(id).await {
             Some(Renewal::Renewed(granted)) => pb::LeaseReply { granted, ..Default::default() },
             Some(_) => lease_outcome(pb::lease_reply::Outcome::Missing),
             None => lease_outcome(pb::lease_reply::Outcome::NotLeader),
@@ -200,7 +206,7 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::LeaseReply>, Status> {
         self.admit(&request)?;
         let id = request.into_inner().id;
-        let reply = match self.0.lease_time_here(id).await {
+        let reply = match self.0.leases.time_here(id).await {
             Some(Some(time)) => pb::LeaseReply {
                 granted: time.granted,
                 remaining: time.remaining,
@@ -229,14 +235,14 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::AcknowledgedReply>, Status> {
         let from = self.admit(&request)?;
         let vote = request.into_inner().vote;
-        Ok(Response::new(claims::acknowledged(&self.0, from, vote)))
+        Ok(Response::new(self.0.claims.acknowledged(from, vote)))
     }
 
     async fn describe(
         &self,
         _request: Request<pb::DescribeRequest>,
     ) -> Result<Response<pb::Description>, Status> {
-        Ok(Response::new(self.0.describe()))
+        Ok(Response::new(self.0.introduction.describe()))
     }
 
     async fn hash_kv(
@@ -245,7 +251,7 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::HashReply>, Status> {
         self.admit(&request)?;
         let revision = request.into_inner().revision;
-        Ok(Response::new(self.0.hash_kv(revision).await))
+        Ok(Response::new(hash_reply(&self.0.store, revision).await))
     }
 }
 
@@ -254,12 +260,12 @@ fn lease_outcome(outcome: pb::lease_reply::Outcome) -> pb::LeaseReply {
 }
 
 /// Answers one question for the index of a read.
-async fn read_index(inner: &Inner, from: u64) -> Result<pb::ReadIndexReply, Status> {
+async fn read_index(answers: &Answers, from: u64) -> Result<pb::ReadIndexReply, Status> {
     // It may have been removed since it began to ask.
-    if let Some(refusal) = guard::removed(from, &inner.store, &inner.peers) {
+    if let Some(refusal) = answers.guard.removed(from) {
         return Err(refusal);
     }
-    match inner.read_index_here().await {
+    match answers.consensus.read_index_here().await {
         Ok(index) => Ok(pb::ReadIndexReply { leads: true, index }),
         Err(Unavailable::Stopped) => Err(Status::unavailable("the member is stopping")),
         Err(Unavailable::NotLeader { .. } | Unavailable::LeaderChanged) => {

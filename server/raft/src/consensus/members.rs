@@ -1,0 +1,125 @@
+//! The members as the log has them, and changes of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
+use openraft::entry::{EntryPayload, RaftPayload as _};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::raft::{ClientWriteResponse, Precondition};
+use quorate_proto::peer::member_change_reply::Refusal;
+
+use super::adapter::OpenRaft;
+use crate::ground::consensus::Unavailable;
+use crate::ground::member::Peer;
+use crate::log::types::{LogId, Membership, TypeConfig};
+
+/// Pause before a change is tried again while another one is not committed yet.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+type Written =
+    Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+
+/// The members, and how far each has come.
+pub(crate) struct Roll {
+    /// Who leads in openraft's eyes.
+    pub(crate) leader: Option<u64>,
+    pub(crate) term: u64,
+    pub(crate) voters: BTreeSet<u64>,
+    pub(crate) peers: BTreeMap<u64, Peer>,
+    /// Up to where the log of a member is the leader's, where that is known.
+    pub(crate) matched: BTreeMap<u64, Option<u64>>,
+    /// Where the log of this member ends.
+    pub(crate) last: u64,
+    /// Which entry names the members.
+    at: Option<LogId>,
+}
+
+impl OpenRaft {
+    /// The members as this one knows them now.
+    pub(crate) fn roll(&self) -> Roll {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let replication = metrics.replication.iter().flatten();
+        Roll {
+            leader: metrics.current_leader,
+            term: metrics.vote.leader_id.term,
+            voters: membership.voter_ids().collect(),
+            peers: membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect(),
+            matched: replication.map(|(id, at)| (*id, at.map(|at| at.index()))).collect(),
+            last: metrics.last_log_index.unwrap_or(0),
+            at: *metrics.membership_config.log_id(),
+        }
+    }
+
+    /// Writes the entry that makes these the members, if they are still those of `before`; returns
+    /// its index.
+    pub(crate) async fn write_members(
+        &self,
+        before: &Roll,
+        voters: BTreeSet<u64>,
+        peers: BTreeMap<u64, Peer>,
+    ) -> Result<u64, Refusal> {
+        let members = Membership::new(vec![voters], peers).map_err(|error| {
+            tracing::error!(%error, "a membership that cannot be");
+            Refusal::Unknown
+        })?;
+        loop {
+            let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: before.at };
+            let blank = EntryPayload::blank();
+            let written = self.raft.append_membership(members.clone(), blank, [unchanged]).await;
+            if let Some(outcome) = outcome(written) {
+                return outcome;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Writes the entry that changes what is known of a member; returns its index.
+    pub(crate) async fn set_peer(&self, id: u64, peer: Peer) -> Result<u64, Refusal> {
+        loop {
+            let change = ChangeMembers::SetNodes(BTreeMap::from([(id, peer.clone())]));
+            if let Some(outcome) = outcome(self.raft.change_membership(change, true).await) {
+                return outcome;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Asks `to` to lead instead of this member.
+    ///
+    /// # Errors
+    /// The member has stopped.
+    pub(crate) async fn transfer_to(&self, to: u64) -> Result<(), Unavailable> {
+        self.raft.trigger().transfer_leader(to).await.map_err(|_| Unavailable::Stopped)
+    }
+
+    /// Waits until this member does not lead in openraft's eyes.
+    pub(crate) async fn leads_no_more(&self) {
+        let mut changes = self.raft.server_metrics();
+        while changes.borrow_watched().current_leader == Some(self.me()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What became of a change; `None` when it has to wait for one before it.
+fn outcome(written: Written) -> Option<Result<u64, Refusal>> {
+    let refusal = match written {
+        Ok(response) => return Some(Ok(response.log_id.index())),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))
+        | Err(RaftError::APIError(ClientWriteError::PreconditionFailed(_))) => Refusal::NotLeader,
+        Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
+        ))) => return None,
+        Err(error) => {
+            tracing::warn!(%error, "a change of the members failed");
+            Refusal::Unknown
+        }
+    };
+    Some(Err(refusal))
+}

@@ -1,0 +1,132 @@
+//! What other members ask of the protocol.
+
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::BoxStream;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, ClientWriteResponse, SnapshotResponse,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::vote::leader_id_std::CommittedLeaderId;
+use quorate_core::LogPosition;
+
+use super::adapter::OpenRaft;
+use crate::ground::consensus::Unavailable;
+use crate::log::snapshot::Snapshot;
+use crate::log::types::{Payload, ReplyTo, TypeConfig, Vote, position};
+
+/// How long a call for another member may take to confirm that this one leads.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+
+/// What openraft answers, or why it does not.
+type Answered<T> = Result<T, RaftError<TypeConfig>>;
+/// The same where only the end of the member is a reason.
+type Alive<T> = Result<T, Fatal<TypeConfig>>;
+/// What became of a proposal.
+pub(crate) type Written = Result<ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
+
+impl OpenRaft {
+    /// The vote that this member gave last, or the leader's that it follows.
+    pub(crate) fn vote_given(&self) -> Vote {
+        self.raft.metrics().borrow_watched().vote
+    }
+
+    /// The last entry that this member knows to be committed.
+    pub(crate) fn committed_at(&self) -> Option<LogPosition> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.local_committed.as_ref().map(position)
+    }
+
+    /// Up to where `member` has acknowledged the log to this one, which leads by `vote`; `None`
+    /// when it does not.
+    pub(crate) fn acknowledged_by(&self, member: u64, vote: &Vote) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leads = *vote == metrics.vote && metrics.current_leader == Some(self.me());
+        let matched = metrics.replication.as_ref().and_then(|all| *all.get(&member)?);
+        leads.then(|| matched.map_or(0, |id| position(&id).index))
+    }
+
+    /// Takes in entries of a leader.
+    pub(crate) fn take_entries<S>(
+        &self,
+        requests: S,
+    ) -> BoxStream<'static, Alive<StreamAppendResult<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static,
+    {
+        Box::pin(self.raft.stream_append(requests))
+    }
+
+    /// Takes in a heartbeat of a leader.
+    pub(crate) async fn take_heartbeat(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+    ) -> Answered<AppendEntriesResponse<TypeConfig>> {
+        self.raft.append_entries(request).await
+    }
+
+    /// Whether this member follows the leader with this vote, when everything that was asked of the
+    /// protocol before is taken in.
+    pub(crate) async fn follows(&self, vote: Vote) -> Alive<bool> {
+        self.raft.with_raft_state(move |state| *state.vote_ref() == vote).await
+    }
+
+    /// Answers a candidate.
+    pub(crate) async fn answer_candidate(
+        &self,
+        request: VoteRequest<TypeConfig>,
+    ) -> Answered<VoteResponse<TypeConfig>> {
+        self.raft.vote(request).await
+    }
+
+    /// Answers a member that asks whether it could be elected.
+    pub(crate) async fn answer_pre_candidate(
+        &self,
+        request: VoteRequest<TypeConfig>,
+    ) -> Answered<VoteResponse<TypeConfig>> {
+        self.raft.pre_vote(request).await
+    }
+
+    /// Takes leadership over, as the leader asks.
+    pub(crate) async fn take_over(
+        &self,
+        request: TransferLeaderRequest<TypeConfig>,
+    ) -> Alive<TransferLeaderResponse<TypeConfig>> {
+        self.raft.handle_transfer_leader(request).await
+    }
+
+    /// Takes a snapshot of a leader into use.
+    pub(crate) async fn install(
+        &self,
+        vote: Vote,
+        snapshot: Snapshot,
+    ) -> Alive<SnapshotResponse<TypeConfig>> {
+        self.raft.install_full_snapshot(vote, snapshot).await
+    }
+
+    /// Proposes what another member passes on, in this term and in no other: the sender relies on
+    /// it. What becomes of it goes to `reply_to`.
+    ///
+    /// # Errors
+    /// The member has stopped.
+    pub(crate) async fn propose_for(
+        &self,
+        payload: Payload,
+        term: u64,
+        reply_to: ReplyTo<Written>,
+    ) -> Alive<()> {
+        let write = self.raft.write(payload).responder(reply_to);
+        write.with_leader(CommittedLeaderId::new(term)).await
+    }
+
+    /// The index a linearizable read of another member must wait for, if this member leads.
+    pub(crate) async fn read_index_here(&self) -> Result<u64, Unavailable> {
+        let asked = tokio::time::timeout(CONFIRM_WITHIN, self.confirmed_index()).await;
+        asked.unwrap_or(Err(Unavailable::NotLeader { leader: None }))
+    }
+}

@@ -1,0 +1,152 @@
+//! Requests of clients: what they propose, and what they wait for before they read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::store::Shared;
+use quorate_core::{Command, Kind, Refusal, Reply, quota as costs};
+use quorate_proto::etcdserverpb::AlarmType;
+use tokio::time::Instant;
+
+use super::admission::Admission;
+use crate::consensus::heard::Heard;
+use crate::disk::claims::Claim;
+use crate::disk::quota::{self, Quota};
+use crate::ground::consensus::Consensus;
+use crate::ground::request::RequestError;
+use crate::metrics::Metrics;
+use crate::read::ReadBarrier;
+
+/// Brings requests to consensus.
+pub(crate) struct Requests {
+    pub(crate) me: u64,
+    pub(crate) consensus: Arc<dyn Consensus>,
+    pub(crate) barrier: Arc<ReadBarrier>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) store: Arc<Shared>,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// How long a request may take.
+    pub(crate) request_timeout: Duration,
+    /// How long a member goes without hearing of a leader before it wants to lead.
+    pub(crate) election_timeout: Duration,
+    pub(crate) admission: Admission,
+}
+
+impl Requests {
+    /// Proposes a command and waits for its answer.
+    ///
+    /// # Cancel safety
+    /// A command whose future is dropped may be carried out all the same.
+    pub(super) async fn propose(&self, command: &Command) -> Result<Reply, RequestError> {
+        let payload = command.encode();
+        let _permit = self.admission.admit(payload.len())?;
+        let proposal = Proposal::new(&self.metrics, command.kind());
+        let started = proposal.started();
+        let until = started + self.request_timeout;
+        let answer = tokio::time::timeout_at(until, self.consensus.propose(payload)).await;
+        let unanswered = |_| self.heard.reigns.unanswered(started, self.election_timeout);
+        let answer = answer.map_err(unanswered)??;
+        proposal.answered();
+        match answer {
+            Some(answer) => Ok(answer?),
+            None => Ok(Reply::Done),
+        }
+    }
+
+    /// Checks a command against the quota and the room on the disk; raises the alarm when it does
+    /// not fit any more. While the alarm is raised, nothing is proposed that would be refused when
+    /// it is applied: the log needs its room. Room on the disk is claimed until the command is
+    /// answered.
+    pub(super) async fn check_quota(
+        &self,
+        command: &Command,
+    ) -> Result<Option<Claim>, RequestError> {
+        let (cost, me) = (costs::cost(command), self.me);
+        if cost == 0 {
+            return Ok(None);
+        }
+        let mine = (AlarmType::Nospace as i32, me);
+        let claimed = tokio::time::timeout(self.request_timeout, self.quota.claim(cost));
+        let claim = claimed.await.map_err(|_| RequestError::Timeout)?;
+        if claim.is_none() {
+            let is_mine = || self.store.tables(|tables| tables.alarms.contains(&mine));
+            // It may have been disarmed at another member.
+            let stands = is_mine() && self.linearize().await.is_ok() && is_mine();
+            // Whether the alarm could be raised makes no difference to the client, as in etcd.
+            if !stands && let Err(error) = self.propose(&quota::alarm(me)).await {
+                tracing::warn!(%error, "the alarm is not raised yet");
+            }
+            return Err(Refusal::NoSpace.into());
+        }
+        // The other alarm has other words, which it is for the state machine to say.
+        let is_raised = || {
+            let [full, corrupt] = [AlarmType::Nospace, AlarmType::Corrupt];
+            self.store.tables(|tables| tables.is_raised(full) && !tables.is_raised(corrupt))
+        };
+        if is_raised() {
+            // It may have been disarmed at another member.
+            self.linearize().await?;
+            if is_raised() {
+                return Err(Refusal::NoSpace.into());
+            }
+        }
+        Ok(claim)
+    }
+
+    /// Waits until a read sees everything that was acknowledged before this call.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn linearize(&self) -> Result<(), RequestError> {
+        self.linearize_since(Instant::now()).await
+    }
+
+    pub(super) async fn linearize_since(&self, started: Instant) -> Result<(), RequestError> {
+        let until = started + self.request_timeout;
+        match tokio::time::timeout_at(until, self.barrier.pass()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.metrics.read_indexes_failed.inc();
+                Err(error)
+            }
+            Err(_) => {
+                self.metrics.slow_read_indexes.inc();
+                Err(RequestError::Timeout)
+            }
+        }
+    }
+}
+
+/// A proposal that waits for its answer. One that is dropped before has failed.
+struct Proposal<'a> {
+    metrics: &'a Metrics,
+    kind: Kind,
+    started: Instant,
+    open: bool,
+}
+
+impl<'a> Proposal<'a> {
+    fn new(metrics: &'a Metrics, kind: Kind) -> Self {
+        Self { metrics, kind, started: Instant::now(), open: true }
+    }
+
+    fn started(&self) -> Instant {
+        self.started
+    }
+
+    fn answered(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Proposal<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.metrics.proposals_failed.inc();
+            self.metrics.durations.unanswered(self.kind, self.started);
+        } else {
+            self.metrics.durations.answered(self.kind, self.started);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Who the members are, as this one knows them.
+
+use std::sync::Arc;
+
+use quorate_core::store::Shared;
+use quorate_core::tables::Tables;
+use tokio::sync::watch;
+
+use crate::ground::member::{MemberInfo, Peer, Peers};
+
+/// The members of the cluster.
+pub(crate) struct Roster {
+    pub(crate) me: u64,
+    pub(crate) store: Arc<Shared>,
+    /// By what is in the log, committed or not: with them this member must talk.
+    pub(crate) peers: watch::Receiver<Peers>,
+    /// By what was applied: of them clients are told.
+    pub(crate) members: watch::Receiver<Peers>,
+}
+
+impl Roster {
+    /// The members by id, ascending, as of the last entry that was applied.
+    pub(super) fn members(&self) -> Vec<MemberInfo> {
+        let peers = self.members.borrow().clone();
+        let members = peers.into_iter().map(|(id, (peer, _))| {
+            let attributes = self.store.tables(|tables: &Tables| tables.members.get(&id).cloned());
+            let attributes = attributes.unwrap_or_default();
+            MemberInfo {
+                id,
+                name: attributes.name,
+                peer_urls: peer.peer_urls,
+                client_urls: attributes.client_urls,
+                is_learner: peer.is_learner,
+            }
+        });
+        members.collect()
+    }
+
+    /// Whether this member is to have no vote.
+    pub(super) fn is_learner(&self) -> bool {
+        self.peers.borrow().get(&self.me).is_some_and(|(peer, _)| peer.is_learner)
+    }
+
+    /// Whether a member has a vote.
+    pub(super) fn is_voter(&self, id: u64) -> bool {
+        self.peers.borrow().get(&id).is_some_and(|(_, is_without_vote)| !is_without_vote)
+    }
+
+    /// Waits until this member has its vote, if it is to have one.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn counted_in(&self) {
+        let waits = |(peer, is_without_vote): &(Peer, bool)| *is_without_vote && !peer.is_learner;
+        let mut peers = self.peers.clone();
+        // An error is the end of the member.
+        peers.wait_for(|peers| !peers.get(&self.me).is_some_and(waits)).await.ok();
+    }
+}

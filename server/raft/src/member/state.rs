@@ -1,0 +1,83 @@
+//! What a member has in memory and on disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::store::Shared;
+use quorate_storage::base::engine::Sizes;
+use tokio::sync::oneshot;
+
+use crate::disk::flusher::Flusher;
+use crate::disk::quota::Quota;
+use crate::ground::consensus::Consensus;
+use crate::ground::progress::Progress;
+use crate::ground::request::RequestError;
+
+/// Pause before it is looked at again whether a flush at the end waits for room.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
+
+/// The state of a member, and its database.
+pub(crate) struct State {
+    pub(crate) store: Arc<Shared>,
+    pub(crate) progress: Progress,
+    pub(crate) flusher: Flusher,
+    pub(crate) quota: Arc<Quota>,
+}
+
+impl State {
+    /// Sizes of the database, with what is still in memory counted as in use.
+    pub(super) fn sizes(&self) -> Sizes {
+        let sizes = self.flusher.engine().sizes();
+        let in_use = sizes.in_use + self.store.layer_bytes() as u64;
+        Sizes { allocated: sizes.allocated.max(in_use), in_use }
+    }
+
+    /// Waits until the history that a compaction at `revision` gave up is deleted.
+    pub(super) async fn history_deleted(
+        &self,
+        revision: i64,
+        consensus: &dyn Consensus,
+    ) -> Result<(), RequestError> {
+        self.flush(consensus).await;
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |result| {
+            sender.send(result).ok();
+        });
+        self.flusher.engine().when_deleted(revision, done);
+        match receiver.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(RequestError::Stopped),
+        }
+    }
+
+    /// Rewrites the database without the space that is free in it.
+    pub(super) async fn defragment(&self) -> Result<(), String> {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |result| {
+            sender.send(result).ok();
+        });
+        self.flusher.engine().defragment(done);
+        receiver.await.unwrap_or_else(|_| Err("the member is stopping".to_owned()))
+    }
+
+    /// Flushes everything that is applied, and waits for it.
+    pub(super) async fn flush(&self, consensus: &dyn Consensus) {
+        self.flusher.idle().await;
+        consensus.flush().await;
+        self.flusher.idle().await;
+    }
+
+    /// Flushes everything, unless there is no room for it: the log has it.
+    pub(super) async fn flush_at_the_end(&self, consensus: &dyn Consensus) {
+        let no_room = async {
+            while self.flusher.idle_if_there_is_room().await {
+                tokio::time::sleep(NO_ROOM_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            () = self.flush(consensus) => {}
+            () = no_room => tracing::warn!("the disk has no room for what is in memory"),
+        }
+        self.flusher.give_up_room();
+    }
+}

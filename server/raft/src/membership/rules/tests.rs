@@ -1,0 +1,149 @@
+//! Scripts: what the leader knows, a change, and what it comes to.
+//!
+//! Members are written as `2vsah@950`: member 2 has a vote (`v`) or is a learner (`l`), or waits
+//! for its vote; it has started (`s`), answers (`a`), has answered for long (`h`), and has the log
+//! up to entry 950. The leader is member 1, its log ends at entry 1000, and member N is at
+//! `http://N`.
+
+use quorate_proto::peer::member_change::{Promote, Remove};
+
+use super::*;
+
+const FRESH: u64 = 9;
+
+/// What is known of these members.
+fn situation(members: &str) -> Situation {
+    let mut situation = Situation { me: 1, last: 1000, ..Situation::default() };
+    for member in members.split(' ') {
+        let (known, matched) = member.split_once('@').unwrap_or((member, ""));
+        let (id, flags) = known.split_at(1);
+        let id = id.parse().unwrap();
+        let is = |flag| flags.contains(flag);
+        let peer = Peer { peer_urls: vec![format!("http://{id}")], is_learner: is('l') };
+        situation.peers.insert(id, peer);
+        situation.matched.insert(id, matched.parse().ok());
+        for (flag, set) in [
+            ('v', &mut situation.voters),
+            ('s', &mut situation.started),
+            ('a', &mut situation.active),
+            ('h', &mut situation.healthy),
+        ] {
+            if is(flag) {
+                set.insert(id);
+            }
+        }
+    }
+    situation
+}
+
+fn change(words: &str) -> Change {
+    let urls = |url: &str| vec![url.to_owned()];
+    let id = |id: &str| id.parse().unwrap();
+    match words.split(' ').collect::<Vec<_>>()[..] {
+        ["add", url] => Change::Add(Add { peer_urls: urls(url), is_learner: false }),
+        ["learner", url] => Change::Add(Add { peer_urls: urls(url), is_learner: true }),
+        ["remove", member] => Change::Remove(Remove { id: id(member) }),
+        ["update", member, url] => Change::Update(Update { id: id(member), peer_urls: urls(url) }),
+        ["promote", member] => Change::Promote(Promote { id: id(member) }),
+        _ => panic!("no change: {words}"),
+    }
+}
+
+fn written(outcome: Result<Step, Refusal>) -> String {
+    let list = |ids: Vec<&u64>| ids.iter().map(|id| id.to_string()).collect::<Vec<_>>().join(" ");
+    match outcome {
+        Ok(Step::Write { voters, peers }) => {
+            format!("{} vote of {}", list(voters.iter().collect()), list(peers.keys().collect()))
+        }
+        Ok(Step::Set { id, peer }) => format!("{id} at {}", peer.peer_urls.join(",")),
+        Ok(Step::Promote { id, .. }) => format!("{id} is promoted"),
+        Ok(Step::HandOver) => "another leads first".to_owned(),
+        Err(refusal) => format!("{refusal:?}"),
+    }
+}
+
+/// Members, a change, and what it comes to.
+const STRICT: [(&str, &str, &str); 31] = [
+    // One member that runs may become two.
+    ("1vs", "add http://9", "1 vote of 1 9"),
+    ("1v", "add http://9", "NotEnoughStarted"),
+    ("1vs 2vsah", "add http://9", "1 2 vote of 1 2 9"),
+    ("1vs 2vsa", "add http://9", "Unhealthy"),
+    ("1vs 2v", "add http://9", "NotEnoughStarted"),
+    ("1vs 2vsah 3vs", "add http://9", "Unhealthy"),
+    ("1vs 2vsah", "add http://2", "UrlExists"),
+    ("1vs 2vsah", "learner http://9", "1 2 vote of 1 2 9"),
+    ("1vs 2v", "learner http://9", "Unhealthy"),
+    ("1vs 2vsah 3l", "learner http://9", "TooManyLearners"),
+    ("1vs 2vsah 3l", "add http://9", "1 2 vote of 1 2 3 9"),
+    ("1vs", "remove 7", "NotFound"),
+    ("1vs 2vsah 3vsah", "remove 3", "1 2 vote of 1 2"),
+    ("1vs 2vs 3vsah", "remove 3", "Unhealthy"),
+    ("1vs 2vs 3vsah", "remove 2", "1 3 vote of 1 3"),
+    ("1vs 2vsah 3v", "remove 2", "NotEnoughStarted"),
+    ("1vs 2vsah 3v", "remove 3", "1 2 vote of 1 2"),
+    // Those that wait for their vote do not decide.
+    ("1vs 2vs 3vsah 4sah 5sah", "remove 3", "Unhealthy"),
+    ("1vs 2vs 3l", "remove 3", "1 2 vote of 1 2"),
+    ("1vs 2vsah", "remove 1", "another leads first"),
+    ("1vs", "remove 1", "NotEnoughStarted"),
+    ("1vs 2vsah", "update 2 http://7", "2 at http://7"),
+    ("1vs 2vsah", "update 2 http://2", "2 at http://2"),
+    ("1vs 2vsah", "update 2 http://1", "UrlExists"),
+    ("1vs 2vsah", "update 7 http://7", "NotFound"),
+    ("1vs 4l@900", "promote 4", "4 is promoted"),
+    ("1vs 4l@899", "promote 4", "LearnerNotReady"),
+    ("1vs 4l", "promote 4", "LearnerNotReady"),
+    ("1vs 4l@900", "promote 1", "NotLearner"),
+    ("1vs 4l@900", "promote 7", "NotFound"),
+    ("1vs 2v 3v 4l@1000", "promote 4", "NotEnoughStarted"),
+];
+
+/// The same where a change may cost the quorum.
+const LAX: [(&str, &str, &str); 6] = [
+    ("1vs 2v", "add http://9", "1 2 vote of 1 2 9"),
+    ("1vs 2v", "add http://2", "UrlExists"),
+    ("1vs 2v 3l", "learner http://9", "TooManyLearners"),
+    ("1vs 2vs 3vsah", "remove 3", "1 2 vote of 1 2"),
+    ("1vs 2v 3v 4l@1000", "promote 4", "4 is promoted"),
+    ("1vs 2v 3v 4l@899", "promote 4", "LearnerNotReady"),
+];
+
+#[test]
+fn changes_come_to_what_is_written() {
+    let strict = STRICT.iter().map(|line| (true, line));
+    for (is_strict, (members, words, expected)) in strict.chain(LAX.iter().map(|l| (false, l))) {
+        let rules = MembershipRules { is_strict, learners_max: 1 };
+        let outcome = decide(&situation(members), rules, change(words), FRESH);
+        assert_eq!(written(outcome), *expected, "{words}, of {members}");
+    }
+}
+
+#[test]
+fn a_vote_goes_to_who_is_close_and_answers() {
+    let script = [
+        ("1vs 2sa@500", Some(2)),
+        ("1vs 2sa@499", None),
+        ("1vs 2sa", None),
+        ("1vs 2s@1000", None),
+        ("1vs 2a@1000", None),
+        ("1vs 2lsa@1000", None),
+        ("1vs 2vsa@1000 3sa@1000", Some(3)),
+    ];
+    for (members, due) in script {
+        assert_eq!(situation(members).due(), due, "{members}");
+    }
+    assert_eq!(situation("1vs 2vsah 3sah").with_vote(3).0, BTreeSet::from([1, 2, 3]));
+}
+
+#[test]
+fn leadership_goes_to_the_longest_log() {
+    let script = [
+        ("1vs 2vsa@10 3vsa@20 4sa@30 5vs@40", Some(3)),
+        ("1vsa@99 2vsa", Some(2)),
+        ("1vsa@99 2vs@99", None),
+    ];
+    for (members, successor) in script {
+        assert_eq!(situation(members).successor(), successor, "{members}");
+    }
+}
