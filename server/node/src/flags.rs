@@ -5,6 +5,7 @@
 
 mod cluster;
 mod elsewhere;
+mod flag;
 mod security;
 
 use std::collections::BTreeMap;
@@ -14,46 +15,14 @@ use clap::builder::StyledStr;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use flag::{Flag, Takes, switch, value};
+
 /// Prefix of the variables that set flags.
 const ENV_PREFIX: &str = "ETCD_";
 /// A variable with the prefix that is not a flag: the architecture switch of etcd's own binary.
 const ENV_IGNORED: &str = "ETCD_UNSUPPORTED_ARCH";
 /// The flag whose values are joined if it is given several times, as in etcd.
 const REPEATED: &str = "feature-gates";
-
-/// The kind of value that a flag takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
-    /// A value, under this name in the help text.
-    Value(&'static str),
-    /// No value, `=true` or `=false`.
-    Bool,
-}
-
-/// One flag.
-struct Flag {
-    name: &'static str,
-    takes: Takes,
-    default: &'static str,
-    help: &'static str,
-}
-
-const fn value(
-    name: &'static str,
-    shown: &'static str,
-    default: &'static str,
-    help: &'static str,
-) -> Flag {
-    Flag { name, takes: Takes::Value(shown), default, help }
-}
-
-const fn switch(name: &'static str, help: &'static str) -> Flag {
-    Flag { name, takes: Takes::Bool, default: "false", help }
-}
-
-const fn on(name: &'static str, help: &'static str) -> Flag {
-    Flag { name, takes: Takes::Bool, default: "true", help }
-}
 
 /// All flags, by their heading in the help text.
 const FLAGS: &[(&str, &[Flag])] = &[

@@ -9,6 +9,7 @@ mod files;
 mod hosts;
 mod names;
 pub(crate) mod origin;
+mod protocols;
 mod server;
 mod signature;
 mod verifier;
@@ -19,9 +20,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{ClientConfig, ServerConfig};
 
-use crate::config::{ClientTls, ServerTls, TlsVersion, TlsVersions};
+use crate::config::{ClientTls, ServerTls};
 pub(crate) use files::TlsError;
 
 /// Identifies the version of a file: modification time, length and inode. `None` if the file cannot
@@ -103,14 +104,6 @@ impl Tls<ClientConfig> {
         let (certificate, key) = shown.unzip();
         let paths = [certificate, key, authorities].into_iter().flatten();
         Self::of(paths, move || client::load(&files))
-    }
-}
-
-fn protocols(versions: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {
-    match (versions.oldest, versions.newest) {
-        (TlsVersion::V13, _) => vec![&version::TLS13],
-        (_, TlsVersion::V12) => vec![&version::TLS12],
-        _ => vec![&version::TLS13, &version::TLS12],
     }
 }
 

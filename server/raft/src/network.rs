@@ -1,22 +1,21 @@
 //! What members say to each other, over gRPC.
 //!
 //! ```text
-//!   openraft --> client --> links --(Dial)--> another member's peer port --> server --> openraft
+//!   openraft --> client --> links --(Dial)--> another member's port --> openraft
 //!                             ^
 //!   proposals, reads and leases of clients that the leader must answer
 //! ```
 //!
 //! Each member keeps four connections to each other one, made when they are needed: for the log,
 //! for what must not be delayed by it (heartbeats, votes, reads), for snapshots, and for what is
-//! passed on for clients. [`port::PeerPort`] lets in those who say that they mean this member of
-//! this cluster, and whose data directory is the one that the cluster knows;
-//! [`server::PeerService`] answers them.
+//! passed on for clients. The room `port` lets in those who say that they mean this member of this
+//! cluster, and whose data directory is the one that the cluster knows, and answers them.
 //!
 //! A member that others do not reach at its URLs, or that does not reach others, is called over
 //! connections that are opened by who is called: [`lend`] opens them, [`loans`] takes them, and
 //! [`way`] says when.
 //!
-//! How bytes get from one machine to another is not known here: [`Dial`] makes connections, and
+//! How bytes get from one machine to another is not known here: `Dial` makes connections, and
 //! whoever runs the member accepts them.
 
 pub(crate) mod append;

@@ -1,6 +1,6 @@
 //! The flags for founding and joining a cluster, and for changes of its members.
 
-use super::{Flag, on, switch, value};
+use super::flag::{Flag, on, switch, value};
 
 /// Flags under "Cluster".
 pub(super) const FLAGS: &[Flag] = &[

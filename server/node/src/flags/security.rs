@@ -1,6 +1,6 @@
 //! The TLS flags.
 
-use super::{Flag, switch, value};
+use super::flag::{Flag, switch, value};
 
 /// Flags of the client port.
 pub(super) const CLIENTS: &[Flag] = &[

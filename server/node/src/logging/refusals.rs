@@ -7,7 +7,9 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::{Fields, Line, Outputs, Seldom};
+use super::line::{Fields, Line};
+use super::outputs::Outputs;
+use super::seldom::Seldom;
 
 /// Log targets of the library's events about refusals.
 const TARGETS: [&str; 3] =

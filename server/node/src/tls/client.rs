@@ -9,7 +9,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 
 use super::files::{self, TlsError};
-use super::protocols;
+use super::protocols::protocols;
 use super::verifier::{Anybody, Verifier};
 use crate::config::ClientTls;
 

@@ -6,7 +6,7 @@ use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 
 use super::files::{self, TlsError};
-use super::protocols;
+use super::protocols::protocols;
 use super::verifier::Verifier;
 use crate::config::ServerTls;
 

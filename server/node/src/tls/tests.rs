@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
-use crate::config::{Allowed, TlsFlags};
+use crate::config::{Allowed, TlsFlags, TlsVersion, TlsVersions};
 
 const FLAGS: TlsFlags =
     TlsFlags { certificate: "cert-file", key: "key-file", authorities: "trusted-ca-file" };

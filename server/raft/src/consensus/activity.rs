@@ -86,13 +86,15 @@ impl Activity {
 mod tests {
     use super::*;
 
+    /// Milliseconds, term, whether members 2 and 3 answer; whether that is complete, who answers,
+    /// and who has for long.
+    type Line = (u64, u64, [bool; 2], bool, &'static [u64], &'static [u64]);
+
     #[test]
     fn a_new_leader_gives_others_time_to_answer() {
         let (activity, start) = (Activity::default(), Instant::now());
         let (patience, long) = (Duration::from_secs(1), Duration::from_secs(5));
-        // Milliseconds, term, whether members 2 and 3 answer; whether that is complete, who
-        // answers, and who has for long.
-        let script: [(u64, u64, [bool; 2], bool, &[u64], &[u64]); 9] = [
+        let script: [Line; 9] = [
             // Nothing is known of the third.
             (0, 1, [true, false], false, &[2], &[2]),
             (900, 1, [true, false], false, &[2], &[2]),

@@ -69,6 +69,8 @@ mod tests {
 
     /// What was seen: a leader with its term, or nobody.
     type Seen = Option<(u64, u64)>;
+    /// When what was seen; then, for proposals made at these times, why they have no answer.
+    type Line = (u64, Seen, &'static [(u64, RequestError)]);
 
     #[test]
     fn why_there_is_no_answer() {
@@ -76,8 +78,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let timeout = Duration::from_secs(10);
-        // When what was seen; then, for proposals made at these times, why they have no answer.
-        let script: [(u64, Seen, &[(u64, RequestError)]); 5] = [
+        let script: [Line; 5] = [
             (2, Some((2, 1)), &[(1, LeaderFailed), (3, Timeout)]),
             // The leader may have taken it; and there is none for later ones.
             (4, None, &[(3, Timeout), (4, NotTaken), (5, NotTaken)]),

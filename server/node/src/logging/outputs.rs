@@ -1,0 +1,89 @@
+//! The outputs of the log.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Map;
+use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::line::{Fields, Line};
+use super::output::Output;
+use crate::config::{LogOutput, Logging};
+
+/// All outputs of the log. Clones share them.
+#[derive(Clone)]
+pub(super) struct Outputs(Arc<[Output]>);
+
+impl Outputs {
+    pub(super) fn open(logging: &Logging) -> Result<Self, String> {
+        let is_json = logging.is_json;
+        let open = |output: &LogOutput| {
+            Output::new(open(output)?, move |lines| drops_line(is_json, lines))
+                .map_err(|error| format!("cannot start a thread for the log: {error}"))
+        };
+        Ok(Self(logging.outputs.iter().map(open).collect::<Result<_, _>>()?))
+    }
+
+    pub(super) fn push(&self, line: &[u8]) {
+        self.0.iter().for_each(|output| output.push(line));
+    }
+
+    pub(super) fn flush(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        self.0.iter().for_each(|output| output.flush(deadline));
+    }
+}
+
+impl Write for Outputs {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Outputs {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn open(output: &LogOutput) -> Result<Box<dyn Write + Send>, String> {
+    // A file descriptor of its own, because the standard library locks its handle while it writes:
+    // a blocked log would block every other writer.
+    let standard = |handle: BorrowedFd<'_>| match handle.try_clone_to_owned() {
+        Ok(handle) => Ok(Box::new(File::from(handle)) as Box<dyn Write + Send>),
+        Err(error) => Err(format!("--log-outputs: cannot open {output:?}: {error}")),
+    };
+    match output {
+        LogOutput::Stderr => standard(io::stderr().as_fd()),
+        LogOutput::Stdout => standard(io::stdout().as_fd()),
+        LogOutput::File(path) => {
+            let mut options = OpenOptions::new();
+            match options.create(true).append(true).mode(0o600).open(path) {
+                Ok(file) => Ok(Box::new(file)),
+                Err(error) => {
+                    Err(format!("--log-outputs: cannot open {}: {error}", path.display()))
+                }
+            }
+        }
+    }
+}
+
+/// The line that reports how many lines were dropped.
+fn drops_line(is_json: bool, lines: u64) -> String {
+    let message = "log lines were dropped, because the output did not keep up".to_owned();
+    let fields = Map::from_iter([("lines".to_owned(), lines.into())]);
+    let line = Line { is_json }.text(Level::WARN, module_path!(), Fields { message, fields });
+    line.unwrap_or_default()
+}
