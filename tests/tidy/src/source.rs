@@ -32,7 +32,15 @@ const RESERVED: [Reserved; 4] = [
             "tests/",
         ],
     },
-    Reserved { name: "openraft::", homes: &["server/raft/"] },
+    Reserved {
+        name: "openraft::",
+        homes: &[
+            "server/raft/src/consensus",
+            "server/raft/src/log",
+            "server/raft/src/network",
+            "server/raft/src/port",
+        ],
+    },
     Reserved { name: "redb::", homes: &["server/storage/"] },
     Reserved { name: "clap::", homes: &["server/node/", "operator/controller/", "tests/"] },
 ];

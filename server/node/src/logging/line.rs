@@ -81,7 +81,12 @@ where
 }
 
 impl Line {
-    pub(super) fn text(&self, level: Level, caller: &str, fields: Fields) -> Result<String, fmt::Error> {
+    pub(super) fn text(
+        &self,
+        level: Level,
+        caller: &str,
+        fields: Fields,
+    ) -> Result<String, fmt::Error> {
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let level = level.as_str();

@@ -176,6 +176,14 @@ pub(crate) fn from_wal(entry: wal::Entry) -> Result<Entry, String> {
     Ok(Entry { log_id: log_id(position), payload })
 }
 
+/// The membership in an entry, if it is one of that kind.
+pub(crate) fn membership_in(entry: wal::Entry) -> Result<Option<Membership>, String> {
+    match from_wal(entry)?.payload {
+        EntryPayload::Membership(membership) => Ok(Some(membership)),
+        EntryPayload::Blank | EntryPayload::Normal(_) => Ok(None),
+    }
+}
+
 /// An entry that makes `id` the only member, as it lies in the log.
 pub(crate) fn only_member(at: LogPosition, id: u64, peer: &Peer) -> wal::Entry {
     let message = MembershipMessage {

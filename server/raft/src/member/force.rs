@@ -1,13 +1,12 @@
 //! Making a member the only one of its cluster.
 
-use openraft::entry::EntryPayload;
 use quorate_core::LogPosition;
 use quorate_storage::wal::Wal;
 
 use super::open::durable;
 use super::options::StartError;
 use crate::ground::member::Peer;
-use crate::log::encoding::{decode_vote, encode_vote, from_wal, only_member};
+use crate::log::encoding::{decode_vote, encode_vote, membership_in, only_member};
 use crate::log::types::{Membership, StoredMembership, Vote};
 
 /// Bytes of the log read at once when it is searched.
@@ -62,10 +61,8 @@ fn last_membership(wal: &Wal, stored: &StoredMembership) -> Result<Membership, S
         }
         next += entries.len() as u64;
         for entry in entries {
-            let entry = from_wal(entry).map_err(StartError::Damaged)?;
-            if let EntryPayload::Membership(later) = entry.payload {
-                membership = later;
-            }
+            let later = membership_in(entry).map_err(StartError::Damaged)?;
+            membership = later.unwrap_or(membership);
         }
     }
 }
