@@ -24,7 +24,7 @@ pub struct Options {
     pub request_timeout: Duration,
     /// Bytes that may be in flight; see [`Budget`](crate::Budget).
     pub memory_budget: usize,
-    /// The space quota as configured; see [`Quota::new`].
+    /// The space quota as configured; see [`Quota::new`](crate::Quota::new).
     pub quota_bytes: i64,
     /// How the members may change.
     pub membership: MembershipRules,
