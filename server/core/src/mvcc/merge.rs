@@ -24,7 +24,7 @@ impl LayerWalk {
         Self { layer, chunk: VecDeque::new(), rest: Some(range.clone()) }
     }
 
-    /// The next key, which stays the next key.
+    /// The next key. Does not step over it.
     fn peek(&mut self, main: i64) -> Option<&Bytes> {
         if self.chunk.is_empty()
             && let Some(range) = self.rest.take()

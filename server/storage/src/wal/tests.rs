@@ -324,7 +324,7 @@ fn a_preparation_that_fails_is_tried_again() {
             index += 1;
         }
     };
-    // The preparation begins, but the first segment, which has 64 KiB, is far from full.
+    // By now the preparation has begun, and the first segment, which has 64 KiB, is far from full.
     append_until(32 << 10);
     std::fs::remove_dir(&in_the_way).unwrap();
     append_until(200 << 10);

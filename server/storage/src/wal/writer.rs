@@ -1,6 +1,6 @@
 //! The thread that writes the log.
 //!
-//! It takes all records that were queued while it wrote the previous group, writes them as one
+//! It takes the records that were queued while it wrote the previous group, writes them as one
 //! group with one write and one sync, and calls every waiting [`Done`]. There is no timer: a single
 //! record is written at once; under load, groups grow with the number of writers.
 
