@@ -1,8 +1,8 @@
-//! A member of a replicated store: openraft over our log and our state machine.
+//! A member of a replicated store: openraft over Quorate's log and state machine.
 //!
-//! [`Member`] is what the API works with. Behind it, every change takes one road: it is proposed to
-//! [`Consensus`], becomes durable in the log, is committed, and is applied to the state machine;
-//! the answer comes from there. A cluster of one takes the same road.
+//! The API works with [`Member`]. Behind it, every change takes one path: it is proposed to
+//! [`Consensus`], becomes durable in the log, is committed, and is applied to the state machine,
+//! which answers it. A cluster of one member takes the same path.
 //!
 //! ```text
 //!   propose -> openraft -> log (one sync for many) -> commit -> apply -> answers
@@ -12,7 +12,7 @@
 //!                                                   log forgets <- checkpoint <--------+
 //! ```
 //!
-//! openraft appears nowhere outside this crate.
+//! No other crate uses openraft.
 
 #![forbid(unsafe_code)]
 

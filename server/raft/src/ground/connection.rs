@@ -23,7 +23,8 @@ pub trait Serve: Send + Sync + 'static {
     /// Starts serving the connection. Drops `held` when the connection has ended.
     fn serve(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>);
 
-    /// Whether the server at this URL may call this member. The URL is the only evidence: over a
-    /// connection that this member opened, the server presents no client certificate.
+    /// Whether the server at this URL may call this member over lent connections. Only the URL
+    /// vouches for it: on a connection that this member opened, the server presents no client
+    /// certificate.
     fn admits(&self, url: &str) -> bool;
 }
