@@ -2,9 +2,9 @@
 //! wait for a client, snapshots in transfer.
 //!
 //! ```text
-//!   Budget    the bytes of the process
-//!     Account   what one connection holds of them
-//!       Permit    what one piece of work holds; dropping it gives the bytes back
+//!   Budget    all bytes of the process
+//!     Account   the share of one connection
+//!       Permit    the bytes of one piece of work; dropping it gives them back
 //! ```
 //!
 //! An account may hold up to [`SHARE`] times the bytes that are left for others. So a single

@@ -9,7 +9,7 @@
 //!                                                                 |
 //!                                      layer full or old -> freeze -> log synced -> database
 //!                                                                                      |
-//!                                                   log forgets <- checkpoint <--------+
+//!                                                   log trimmed <- checkpoint <--------+
 //! ```
 //!
 //! No other crate uses openraft.

@@ -96,7 +96,7 @@ async fn waiting_ends_at_the_deadline_and_leaves_nothing_behind() {
     // A request that never fits does not wait.
     assert_eq!(account.acquire(601, later()).await.unwrap_err(), Exhausted);
     assert_eq!(begun.elapsed(), Duration::from_secs(10));
-    // A dropped waiter does not hold up those behind it.
+    // A dropped waiter does not hold up later waiters.
     let (first, second) = (waits(&account, 300), waits(&account, 200));
     settle().await;
     first.abort();

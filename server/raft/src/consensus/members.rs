@@ -54,7 +54,7 @@ impl OpenRaft {
         }
     }
 
-    /// Appends the entry that makes these the members, provided the members are still those of
+    /// Appends the entry that makes these the members, unless the members have changed since
     /// `before`. Returns its index.
     ///
     /// # Errors

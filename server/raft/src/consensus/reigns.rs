@@ -71,8 +71,7 @@ mod tests {
 
     /// The leader seen, with its term, or none.
     type Seen = Option<(u64, u64)>;
-    /// A time and what was seen then; the expected errors now, by the time at which a proposal was
-    /// made.
+    /// A time, what was seen then, and the expected errors now of proposals made at other times.
     type Line = (u64, Seen, &'static [(u64, RequestError)]);
 
     #[test]

@@ -14,7 +14,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The state machine's answer to a log entry; `None` for entries that are not commands.
 pub type Answer = Option<Result<Reply, Refusal>>;
 
-/// Why consensus gave no answer.
+/// Why a call to consensus failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The asked member does not lead.
@@ -41,7 +41,7 @@ pub struct RaftStatus {
     pub leader: Option<u64>,
 }
 
-/// Agreement among the members on the order of commands.
+/// Consensus of the members on the order of commands.
 pub trait Consensus: Send + Sync {
     /// Proposes an encoded command, through the leader if another member leads, and waits until it
     /// is applied here. Waits while there is no leader. After an error or a dropped future, the
@@ -68,7 +68,7 @@ pub trait Consensus: Send + Sync {
     fn flush(&self) -> BoxFuture<'_, ()>;
 
     /// Purges log entries that the last flush made redundant, except the newest ones, which lagging
-    /// members may need. Entries up to index `beyond` are purged even if they are among those.
+    /// members may need. Entries up to index `beyond` are purged even so.
     fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()>;
 
     /// Stops the raft protocol on this member.

@@ -30,7 +30,7 @@ impl Notice {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    /// Sets the exclusion and wakes those who wait for it.
+    /// Sets the exclusion and wakes all waiting callers.
     pub(crate) fn post(&self, exclusion: Exclusion) {
         self.0.send_if_modified(|known| known.replace(exclusion).is_none());
     }

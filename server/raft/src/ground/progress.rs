@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use tokio::sync::watch;
 
-/// The index of the last applied entry. Cloning shares it.
+/// The index of the last applied entry. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Progress {
     applied: watch::Sender<u64>,

@@ -34,7 +34,8 @@ pub enum RequestError {
     /// will be applied.
     #[error("the request timed out while the leader was out of reach")]
     ConnectionLost,
-    /// The member is stopping.
+    /// The member is stopping, or the cluster continues without it; it is unknown whether the
+    /// request was or will be applied.
     #[error("the member is stopping")]
     Stopped,
 }

@@ -71,7 +71,7 @@ impl Duties {
         }
     }
 
-    /// Purges from the log what the database contains, after each flush.
+    /// Purges log entries that the database contains, after each flush.
     pub(crate) async fn trim_log(&self) {
         loop {
             let flushed = self.flusher.flushed();

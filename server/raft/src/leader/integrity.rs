@@ -72,7 +72,7 @@ impl Comparison {
         self.compared.len() > before
     }
 
-    /// The members with wrong data, among this member, `me`, and so many `others`.
+    /// The members with wrong data, out of this member, `me`, and `others` other members.
     fn wrong(&self, me: u64, others: usize) -> Vec<u64> {
         let differing = self.compared.iter().filter(|(_, differs)| **differs);
         let differing: Vec<u64> = differing.map(|(member, _)| *member).collect();
@@ -171,7 +171,7 @@ impl Integrity {
     }
 
     /// Compares with the members that are not compared yet. Unreachable members are asked again in
-    /// the next round; the own data are hashed only once.
+    /// the next round; this member's data are hashed only once.
     async fn check_compacted(&self, comparison: &mut Comparison) {
         if !self.leads() {
             return;

@@ -11,6 +11,9 @@ use crate::leader::lessor::{Renewal, TimeToLive};
 impl Member {
     /// Proposes a command and waits for its answer.
     ///
+    /// # Errors
+    /// The state machine's refusal, or why there is no answer.
+    ///
     /// # Cancel safety
     /// A command whose future is dropped may still be applied.
     pub async fn propose(&self, command: &Command) -> Result<Reply, RequestError> {
@@ -37,6 +40,9 @@ impl Member {
     }
 
     /// Renews a lease to its full TTL.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the lease may still be renewed.
     pub async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
         self.asking.renew_lease(id).await
     }
@@ -48,6 +54,10 @@ impl Member {
     }
 
     /// Adds a member and returns it.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the change may still be made. The same holds for the other changes
+    /// below.
     pub async fn add_member(
         &self,
         peer_urls: Vec<String>,
