@@ -1,15 +1,16 @@
-//! One budget in bytes for all that is in flight: requests that come in, answers, events and
-//! history that wait for a client, snapshots on their way.
+//! One memory budget for all data in flight: incoming requests, answers, events and history that
+//! wait for a client, snapshots in transfer.
 //!
 //! ```text
-//!   Budget    the bytes of the process
-//!     Account   what one connection holds of them
-//!       Permit    what one piece of work holds; dropping it gives the bytes back
+//!   Budget    all bytes of the process
+//!     Account   the share of one connection
+//!       Permit    the bytes of one piece of work; dropping it gives them back
 //! ```
 //!
-//! An account may hold up to [`SHARE`] times what is left for others. So one connection alone can
-//! have most of the budget; many that want more than there is get equal parts; and a connection
-//! that holds nothing yet always finds room. Nobody has to know how many connections there are.
+//! An account may hold up to [`SHARE`] times the bytes that are left for others. So a single
+//! connection can take most of the budget, many connections that want more than the total get equal
+//! parts, and a connection that holds nothing always gets some. No part of the code needs the
+//! number of connections.
 
 #[cfg(test)]
 mod tests;
@@ -27,30 +28,30 @@ use quorate_core::planted::{self, Mistake};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// What an account may hold, as a multiple of what is left.
+/// Bytes that an account may hold, as a multiple of the bytes left.
 const SHARE: usize = 2;
-/// What an account may hold although there is no room: a connection that asks for little is served,
-/// whatever others hold. It is at most this, and a part of the limit; all of it together is at most
-/// another part.
+/// Bytes that an account may hold even without room, so that a connection with a small request is
+/// served whatever others hold. An account gets at most `LITTLE` and at most one `LITTLE_PART`th of
+/// the budget; with all of it, the budget is exceeded by at most one `LITTLE_SUM_PART`th.
 const LITTLE: usize = 16 << 10;
 const LITTLE_PART: usize = 4096;
 const LITTLE_SUM_PART: usize = 8;
-/// Acquisitions that may wait; more are refused.
+/// Maximum number of waiting acquisitions; more are refused.
 const WAITING_MAX: usize = 4096;
 
-/// There is no room, and there was none for as long as could be waited.
+/// The budget had no room until the deadline, or the wait was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory budget is used up")]
 pub struct Exhausted;
 
-/// The bytes that may be in flight in this process. Cloning shares them.
+/// The memory budget of this process. Clones share it.
 #[derive(Clone)]
 pub struct Budget(Arc<Shared>);
 
 struct Shared {
     limit: usize,
     used: AtomicUsize,
-    /// How many acquisitions are in the queue: whoever gives bytes back looks at this alone.
+    /// Length of the queue, so that giving bytes back needs no lock while it is empty.
     waiting: AtomicUsize,
     queue: Mutex<Queue>,
     waited: AtomicU64,
@@ -60,9 +61,9 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiters: VecDeque<Waiter>,
-    /// Counts the walks over the queue.
+    /// Number of walks over the queue so far.
     walk: u64,
-    /// Names the next waiter.
+    /// Id of the next waiter; ids ascend in the queue.
     next: u64,
 }
 
@@ -76,14 +77,14 @@ struct Waiter {
 #[derive(Default)]
 struct Holder {
     used: AtomicUsize,
-    /// How many of the waiters are this holder's.
+    /// Number of this holder's waiters in the queue.
     waiting: AtomicUsize,
-    /// The last walk over the queue in which there was no room for it.
+    /// The last walk over the queue that found no room for this holder.
     blocked: AtomicU64,
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         let limit = if planted::has(Mistake::ForgetBudget) { usize::MAX } else { limit };
         Self(Arc::new(Shared {
@@ -96,24 +97,24 @@ impl Budget {
         }))
     }
 
-    /// An account that holds nothing yet: one for each connection, and for each other purpose that
-    /// competes with connections.
+    /// A new, empty account. Each connection has one, and each other purpose that competes with
+    /// connections.
     pub fn account(&self) -> Account {
         Account { shared: self.0.clone(), holder: Arc::default() }
     }
 
-    /// All bytes there are.
+    /// The size of the budget in bytes.
     pub fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// The bytes that are held.
+    /// The bytes held now.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
     }
 }
 
-/// What one connection holds of a budget. Cloning shares it.
+/// The share of one connection in a budget. Clones share it.
 #[derive(Clone)]
 pub struct Account {
     shared: Arc<Shared>,
@@ -121,11 +122,15 @@ pub struct Account {
 }
 
 impl Account {
-    /// Takes bytes, waiting until `deadline` for others to give some back. Those of one account
-    /// come in turn.
+    /// Takes bytes, waiting until `deadline` for others to give some back. Acquisitions of one
+    /// account are served in order.
+    ///
+    /// # Errors
+    /// There was no room until `deadline`, `bytes` exceeds what one account could ever hold, or the
+    /// queue is full.
     ///
     /// # Cancel safety
-    /// Nothing is held when the future is dropped.
+    /// Dropping the future holds no bytes and leaves the queue.
     pub async fn acquire(&self, bytes: usize, deadline: Instant) -> Result<Permit, Exhausted> {
         if let Some(permit) = self.try_acquire(bytes) {
             return Ok(permit);
@@ -134,31 +139,31 @@ impl Account {
         waiting.granted(deadline).await.inspect_err(|_| self.refused())
     }
 
-    /// Takes bytes if there is room, and nobody of this account waits for some.
+    /// Takes bytes if there is room and no earlier acquisition of this account waits.
     pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
         let is_taken = self.holder.waiting.load(Ordering::Relaxed) == 0
             && self.shared.take(&self.holder, bytes);
         is_taken.then(|| self.permit(bytes))
     }
 
-    /// Takes bytes whether there is room or not: for what exists already.
+    /// Takes bytes whether there is room or not, for memory that is in use already.
     pub fn charge(&self, bytes: usize) -> Permit {
         self.shared.used.fetch_add(bytes, Ordering::SeqCst);
         self.holder.used.fetch_add(bytes, Ordering::SeqCst);
         self.permit(bytes)
     }
 
-    /// A permit for nothing yet.
+    /// A permit for 0 bytes, to grow later.
     pub fn nothing(&self) -> Permit {
         self.permit(0)
     }
 
-    /// The bytes that this account holds.
+    /// The bytes that this account holds now.
     pub fn used(&self) -> usize {
         self.holder.used.load(Ordering::Relaxed)
     }
 
-    /// Notes that something was refused for want of room.
+    /// Counts a refusal.
     fn refused(&self) {
         self.shared.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -170,7 +175,7 @@ impl Account {
     fn enqueue(&self, bytes: usize) -> Result<Waiting, Exhausted> {
         let (granted, receiver) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
-        // What would not even fit if nothing else was held is not waited for.
+        // A request that would not fit even into an empty budget does not wait.
         let fits = bytes <= SHARE.saturating_mul(self.shared.limit.saturating_sub(bytes));
         if !fits || queue.waiters.len() >= WAITING_MAX {
             self.refused();
@@ -182,7 +187,7 @@ impl Account {
         queue.waiters.push_back(Waiter { id, holder: self.holder.clone(), bytes, granted });
         self.holder.waiting.fetch_add(1, Ordering::SeqCst);
         self.shared.waiting.fetch_add(1, Ordering::SeqCst);
-        // Bytes that were given back before the waiter could be seen.
+        // Bytes may have come back before the waiter was visible.
         self.shared.grant(&mut queue);
         Ok(Waiting { account: self.clone(), id, receiver })
     }
@@ -218,8 +223,8 @@ impl Shared {
         self.used.fetch_sub(bytes, Ordering::SeqCst);
     }
 
-    /// Gives to those that wait what there is, in the order in which they came, but for those
-    /// whose account has no room: others do not wait behind them.
+    /// Serves waiters in order of arrival. A waiter without room does not hold up other accounts'
+    /// waiters, only later ones of its own account.
     fn grant(self: &Arc<Self>, queue: &mut Queue) {
         queue.walk += 1;
         let mut at = 0;
@@ -235,7 +240,7 @@ impl Shared {
             let Some(waiter) = self.remove(queue, at) else { return };
             let account = Account { shared: self.clone(), holder: waiter.holder };
             if let Err(mut unwanted) = waiter.granted.send(account.permit(waiter.bytes)) {
-                // Dropping it would look at the queue, which is locked.
+                // Its `drop` would lock the queue, which is locked here.
                 let bytes = std::mem::take(&mut unwanted.bytes);
                 self.give_back(&unwanted.account.holder, bytes);
             }
@@ -250,7 +255,7 @@ impl Shared {
     }
 }
 
-/// A place in the queue.
+/// A place in the queue. Dropping it leaves the queue.
 struct Waiting {
     account: Account,
     id: u64,
@@ -266,67 +271,67 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        // What was granted meanwhile is given back with the receiver, outside the lock.
+        // A permit granted meanwhile is dropped with the receiver, after the lock is released.
         self.receiver.close();
         let shared = &self.account.shared;
         let mut queue = shared.queue.lock();
         let at = queue.waiters.binary_search_by_key(&self.id, |waiter| waiter.id);
         if let Ok(at) = at {
             drop(shared.remove(&mut queue, at));
-            // It may have held up others of its account.
+            // It may have held up later waiters of its account.
             shared.grant(&mut queue);
         }
     }
 }
 
-/// Bytes that a piece of work holds until it is dropped.
+/// Bytes held until this is dropped.
 pub struct Permit {
     account: Account,
     bytes: usize,
 }
 
 impl Permit {
-    /// The bytes that are held.
+    /// The bytes held now.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The account that holds them.
+    /// The account that holds the bytes.
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// Takes more bytes, waiting for them until `deadline`.
+    /// Takes more bytes, waiting until `deadline` as in [`Account::acquire`].
     ///
     /// # Cancel safety
-    /// What was held before is still held when the future is dropped.
+    /// If the future is dropped, the permit is unchanged.
     pub async fn grow(&mut self, bytes: usize, deadline: Instant) -> Result<(), Exhausted> {
         let more = self.account.acquire(bytes, deadline).await?;
         self.join(more);
         Ok(())
     }
 
-    /// Takes more bytes if there is room.
+    /// Takes more bytes as in [`Account::try_acquire`]; returns whether it did.
     pub fn try_grow(&mut self, bytes: usize) -> bool {
         let more = self.account.try_acquire(bytes);
         more.map(|more| self.join(more)).is_some()
     }
 
-    /// Takes over what another permit of the same account holds.
+    /// Takes over the bytes of another permit of the same account.
     ///
     /// # Panics
-    /// When it is another account's.
+    /// If `other` belongs to another account.
     pub fn join(&mut self, mut other: Self) {
         assert!(Arc::ptr_eq(&self.account.holder, &other.account.holder), "one account");
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Gives back all but `bytes`, if it holds more.
+    /// Gives back all bytes above `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         drop(self.split(self.bytes.saturating_sub(bytes)));
     }
 
-    /// A permit of its own for a part of the bytes, for all of them if they are fewer.
+    /// Moves `bytes` to a new permit, or all of them if the permit holds fewer.
     #[must_use]
     pub fn split(&mut self, bytes: usize) -> Self {
         let part = bytes.min(self.bytes);
@@ -354,7 +359,7 @@ impl std::fmt::Debug for Permit {
     }
 }
 
-/// What the metrics show of a budget, read when somebody asks.
+/// Metrics of a budget, read at each scrape.
 pub(crate) struct BudgetMetrics {
     budget: Budget,
     limit: Gauge,
@@ -389,7 +394,7 @@ impl BudgetMetrics {
     }
 }
 
-/// Exact up to 2^53.
+/// Converts a number exactly up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
 fn float(number: u64) -> f64 {
     number as f64

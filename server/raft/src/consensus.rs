@@ -1,4 +1,4 @@
-//! Agreement among the members, by openraft.
+//! Consensus by openraft.
 
 pub(crate) mod activity;
 pub(crate) mod adapter;

@@ -1,4 +1,4 @@
-//! What every room of this crate may know: plain types, and what consensus promises.
+//! Types for every room of this crate: plain data, and the interface of consensus.
 
 pub(crate) mod checks;
 pub(crate) mod connection;

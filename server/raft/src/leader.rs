@@ -1,4 +1,4 @@
-//! What a member does while it leads.
+//! The leader's work.
 
 pub(crate) mod compactor;
 pub(crate) mod duties;

@@ -1,18 +1,18 @@
-//! A member of a replicated store: openraft over our log and our state machine.
+//! A member of a replicated store: openraft over Quorate's log and state machine.
 //!
-//! [`Member`] is what the API works with. Behind it, every change takes one road: it is proposed to
-//! [`Consensus`], becomes durable in the log, is committed, and is applied to the state machine;
-//! the answer comes from there. A cluster of one takes the same road.
+//! The API works with [`Member`]. Behind it, every change takes one path: it is proposed to
+//! [`Consensus`], becomes durable in the log, is committed, and is applied to the state machine,
+//! which answers it. A cluster of one member takes the same path.
 //!
 //! ```text
 //!   propose -> openraft -> log (one sync for many) -> commit -> apply -> answers
 //!                                                                 |
 //!                                      layer full or old -> freeze -> log synced -> database
 //!                                                                                      |
-//!                                                   log forgets <- checkpoint <--------+
+//!                                                   log trimmed <- checkpoint <--------+
 //! ```
 //!
-//! openraft appears nowhere outside this crate.
+//! No other crate uses openraft.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A running member: consensus, state, log and database put together.
+//! A running member: consensus, state, log and database together.
 
 mod admission;
 mod ask;
@@ -52,7 +52,7 @@ use crate::port::loan::Loan;
 use crate::port::service::Answers;
 use crate::read::ReadBarrier;
 
-/// A running member; ended by [`Member::stop`].
+/// A running member. End it with [`Member::stop`].
 pub struct Member {
     identity: Identity,
     options: Options,
@@ -65,13 +65,16 @@ pub struct Member {
     answers: Arc<Answers>,
     metrics: Arc<Metrics>,
     lifetime: Lifetime,
-    /// URLs at which there may be members, for one that has yet to hear of them.
+    /// Peer URLs to find the members at, until this member is in its own log.
     acquaintances: Vec<String>,
 }
 
 impl Member {
-    /// Starts the member to which `data_dir` belongs. `dial` reaches the others. `on_fault` is
-    /// called when the member cannot go on; the process must then stop.
+    /// Starts the member that `data_dir` belongs to. `dial` connects to other members. `on_fault`
+    /// is called when the member cannot continue; the process must then stop.
+    ///
+    /// # Errors
+    /// The data directory cannot be used, or the raft protocol cannot start.
     pub async fn start(
         data_dir: DataDir,
         identity: Identity,
@@ -111,33 +114,34 @@ impl Member {
         Ok(member)
     }
 
-    /// What other members call, to be served where they reach this one.
+    /// The service for other members, to be served at this member's peer URLs.
     pub fn peer_port(&self) -> PeerPort {
         PeerPort::new(&self.answers)
     }
 
-    /// Lends connections to the other members, to be served by `serve`, until this one parts.
+    /// Lends connections to the other members and serves them with `serve`, until [`Member::part`].
     pub fn lend(&self, serve: Arc<dyn Serve>) {
         let (links, tasks) = (self.links.clone(), self.lifetime.tasks.clone());
         self.lifetime.run_until_parting(lend(links, serve, self.acquaintances.clone(), tasks));
     }
 
-    /// Lets in who asks with these headers to lend a connection. Whether it has shown a certificate
-    /// decides what is believed of what is answered over it.
+    /// Accepts a member's offer to lend a connection, by the headers of its request. `is_proven`
+    /// tells whether it has presented a certificate, which decides how far answers over the
+    /// connection are trusted.
     ///
     /// # Errors
-    /// Why it is not let in, as for a call.
+    /// The reason for the refusal, as for a call.
     pub fn borrow(&self, headers: http::HeaderMap, is_proven: bool) -> Result<Loan, String> {
         let loan = Loan::new(&self.answers, &self.links, headers, is_proven);
         loan.map_err(|refusal| refusal.message().to_owned())
     }
 
-    /// The bytes that may be in flight.
+    /// The memory budget for data in flight.
     pub fn budget(&self) -> &Budget {
         self.links.budget()
     }
 
-    /// Waits until it turns out that the cluster goes on without this member, which then must stop.
+    /// Waits until this member learns that the cluster continues without it. It must then stop.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -145,7 +149,7 @@ impl Member {
         self.links.notice().posted().await
     }
 
-    /// Which member of which cluster this is.
+    /// The ids of this member and its cluster.
     pub fn identity(&self) -> Identity {
         self.identity
     }
@@ -159,10 +163,10 @@ impl Member {
         }
     }
 
-    /// Compares this member's data with those of the others, if that is to be done at the start.
+    /// Compares this member's data with other members' data, if that is enabled for the start.
     ///
     /// # Errors
-    /// They differ: this member must not serve.
+    /// The data differ: this member must not serve.
     pub async fn check_start(&self) -> Result<(), Inconsistent> {
         match self.options.integrity.at_start {
             true => self.integrity().check_start().await,
@@ -170,68 +174,68 @@ impl Member {
         }
     }
 
-    /// The store as it is now, for one request.
+    /// The current state of the store, for one request.
     pub fn view(&self) -> View {
         self.state.store.view()
     }
 
-    /// What readers share.
+    /// The part of the store that readers share.
     pub fn store(&self) -> &Arc<Shared> {
         &self.state.store
     }
 
-    /// How far the state machine has come.
+    /// The progress of the state machine.
     pub fn progress(&self) -> &Progress {
         &self.state.progress
     }
 
-    /// Where the member stands.
+    /// The current term and leader.
     pub fn status_now(&self) -> RaftStatus {
         self.consensus.status_now()
     }
 
-    /// Where the member stands, now and whenever that changes.
+    /// A receiver of the current term and leader, and of every change.
     pub fn status(&self) -> watch::Receiver<RaftStatus> {
         self.consensus.status()
     }
 
-    /// Index of the last log entry that this member knows to be committed.
+    /// Index of the last log entry that this member knows to be committed; 0 without one.
     pub fn committed(&self) -> u64 {
         self.consensus.committed()
     }
 
-    /// How long a request may take.
+    /// The timeout of a request.
     pub fn request_timeout(&self) -> Duration {
         self.options.request_timeout
     }
 
-    /// How long a member goes without hearing of a leader before it wants to lead.
+    /// Time without a leader after which a member starts an election.
     pub fn election_timeout(&self) -> Duration {
         self.options.election_timeout
     }
 
-    /// The quota.
+    /// The space quota.
     pub fn quota(&self) -> &Quota {
         &self.state.quota
     }
 
-    /// Sizes of the database, with what is still in memory counted as in use.
+    /// The sizes of the database. Data that are only in memory count as in use.
     pub fn sizes(&self) -> Sizes {
         self.state.sizes()
     }
 
-    /// The members of the cluster by id, ascending, as of the last entry that was applied.
+    /// The members of the cluster as of the last applied entry, by ascending id.
     pub fn members(&self) -> Vec<MemberInfo> {
         self.roster.members()
     }
 
-    /// Whether this member is a learner: it is to have no vote, and does not serve everything.
+    /// Whether this member is a learner. A learner has no vote and does not serve every request.
     pub fn is_learner(&self) -> bool {
         self.roster.is_learner()
     }
 
-    /// Waits until this member has its vote, if it is to have one: the others count on it from then
-    /// on.
+    /// Waits until this member has its vote, unless it is a learner. From then on the other members
+    /// count on it.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -239,37 +243,43 @@ impl Member {
         self.roster.counted_in().await;
     }
 
-    /// Ids of all leases, those that end first in front.
+    /// Ids of all leases. On the leader, the earliest to expire come first.
     pub fn leases(&self) -> Vec<i64> {
         self.asking.leases.lessor.leases()
     }
 
-    /// Waits until the history that a compaction at `revision` gave up is deleted.
+    /// Waits until the history that a compaction at `revision` removes is deleted.
+    ///
+    /// # Errors
+    /// The member is stopping.
     pub async fn history_deleted(&self, revision: i64) -> Result<(), RequestError> {
         self.state.history_deleted(revision, &*self.consensus).await
     }
 
-    /// Rewrites the database without the space that is free in it. Reads and writes go on.
+    /// Rewrites the database without its free space. Reads and writes continue meanwhile.
+    ///
+    /// # Errors
+    /// The reason as text, for example a full disk.
     pub async fn defragment(&self) -> Result<(), String> {
         self.state.defragment().await
     }
 
-    /// Flushes everything that is applied, and waits for it.
+    /// Flushes everything applied and waits for the end of the flush.
     pub async fn flush(&self) {
         self.state.flush(&*self.consensus).await;
     }
 
-    /// Ends the member because its state cannot be read: it could answer wrongly from here on.
+    /// Stops the member because its state cannot be read: further answers could be wrong.
     pub fn fail(&self, fault: &Fault) {
         (self.lifetime.on_fault)(fault.to_string());
     }
 
-    /// Withdraws from what the members decide together, before requests end. Leadership goes to
-    /// another one that can take it, so that the others need not find out that this one is gone.
-    /// One without which the cluster goes on hears no decision any more: nobody waits for it.
+    /// Withdraws from consensus, before the requests end. A leader hands over its leadership, so
+    /// that the others need not detect its loss. A member that the cluster continues without gets
+    /// no decisions any more, so it stops consensus at once and no request waits.
     pub async fn withdraw(&self) {
         if self.state.flusher.waits_for_room() {
-            // Nobody may wait for a disk that has none. What fails was acknowledged to nobody.
+            // No request may wait for a full disk. The writes that fail were not acknowledged.
             self.state.flusher.give_up_room();
         }
         if self.links.notice().is_posted() {
@@ -279,13 +289,13 @@ impl Member {
         }
     }
 
-    /// Ends what other members keep open here, and this one there: no client may wait any more.
+    /// Cancels inbound and outbound peer streams. Call it when no client request is left.
     pub fn part(&self) {
         self.lifetime.parting.cancel();
     }
 
-    /// Stops the member: what was applied is flushed, so that the next start has nothing to replay.
-    /// Requests that come after are refused.
+    /// Stops the member. Flushes what is applied, so that the next start has nothing to replay.
+    /// Later requests are refused.
     pub async fn stop(&self) {
         self.state.flush_at_the_end(&*self.consensus).await;
         self.lifetime.stop();

@@ -1,9 +1,8 @@
 //! Changing the members of the cluster.
 //!
-//! Each change is one log entry that adds or removes one vote at most, so that any two quorums that
-//! may decide have a member in common. A member that is added gets its vote as soon as its log is
-//! close to the leader's: until then it cannot hold up anything. Who asks sees it as what it is to
-//! be.
+//! Each change is one log entry that adds or removes at most one vote, so any two quorums that may
+//! decide share a member. An added member gets its vote once its log is close to the leader's, so
+//! it cannot delay commits before that. Listings already show it as a voter.
 
 pub(crate) mod rules;
 
@@ -23,11 +22,11 @@ use crate::consensus::members::Roll;
 use crate::ground::consensus::Unavailable;
 use crate::metrics::Metrics;
 
-/// How long members must have been connected to count for a change, as in etcd.
+/// How long a member must have been connected to count as healthy for a change, as in etcd.
 const HEALTHY_FOR: Duration = Duration::from_secs(5);
-/// How long a member may take to take leadership over.
+/// Timeout for another member to take over the leadership.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
-/// Pause before it is looked at again who answers.
+/// Pause before the activity of the members is checked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Changes the members while this member leads.
@@ -37,12 +36,12 @@ pub(crate) struct Membership {
     store: Arc<Shared>,
     rules: MembershipRules,
     metrics: Arc<Metrics>,
-    /// Held while a change is made: each is decided on what the one before it left.
+    /// Held during a change, so that each change is decided on the result of the one before it.
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Membership {
-    /// Changes of members that `me` makes when it leads.
+    /// Membership changes by member `me` while it leads.
     pub(crate) fn new(
         me: u64,
         consensus: Arc<OpenRaft>,
@@ -53,7 +52,7 @@ impl Membership {
         Self { me, consensus, store, rules, metrics, one_at_a_time: tokio::sync::Mutex::default() }
     }
 
-    /// Makes a change if this member leads.
+    /// Makes a change if this member leads. Otherwise the reply's refusal is `NotLeader`.
     pub(crate) async fn change_here(&self, change: Change) -> pb::MemberChangeReply {
         let _one = self.one_at_a_time.lock().await;
         match self.change(change).await {
@@ -73,13 +72,13 @@ impl Membership {
             Err(refusal) => Err(refusal),
         };
         if is_promotion && made != Err(Refusal::NotLeader) {
-            // Whoever leads counts it.
+            // Only the leader counts a promotion.
             self.metrics.cluster.promoted(made.err().map(reason));
         }
         made.map(|index| (if is_add { fresh } else { 0 }, index))
     }
 
-    /// Takes a step; returns the index of its last entry.
+    /// Carries out a step. Returns the index of its last entry.
     async fn carry_out(&self, roll: &Roll, step: Step) -> Result<u64, Refusal> {
         match step {
             Step::Write { voters, peers } => {
@@ -92,26 +91,27 @@ impl Membership {
                 if !now.is_close(id) {
                     return Ok(promoted);
                 }
-                // Should this fail, it is made good for later: the member is to have a vote.
+                // If this fails, `complete` gives the vote later: the member is no longer a
+                // learner.
                 let (voters, peers) = now.with_vote(id);
                 let voted = self.consensus.write_members(&roll, voters, peers).await;
                 Ok(voted.unwrap_or(promoted))
             }
             Step::HandOver => {
-                // The new leader removes this one; whoever asked asks there.
+                // The requester asks the new leader next, which removes this member.
                 self.hand_over().await;
                 Err(Refusal::NotLeader)
             }
         }
     }
 
-    /// Whether changes are refused that could cost the quorum.
+    /// Whether changes that could cost the quorum are refused.
     pub(crate) fn is_strict(&self) -> bool {
         self.rules.is_strict
     }
 
-    /// Waits until this member knows who answers it: one that leads for a moment only cannot tell
-    /// yet whether a change could cost the quorum.
+    /// Waits until this leader knows of every member whether it answers. A new leader cannot tell
+    /// before that whether a change could cost the quorum.
     async fn know_activity(&self) -> Result<(), Refusal> {
         loop {
             let Roll { leader, term, voters, .. } = self.consensus.roll();
@@ -125,11 +125,11 @@ impl Membership {
         }
     }
 
-    /// What is known now.
+    /// The current state of the members.
     fn situation(&self) -> (Roll, Situation) {
         let (roll, now) = (self.consensus.roll(), Instant::now());
         let activity = self.consensus.activity();
-        // A member that has run has a name.
+        // A member publishes its name when it first runs.
         let started = self.store.tables(|tables| {
             let named = tables.members.iter().filter(|(_, member)| !member.name.is_empty());
             named.map(|(id, _)| *id).collect()
@@ -147,8 +147,8 @@ impl Membership {
         (roll, situation)
     }
 
-    /// Gives their vote to members that are to have one and are close enough. To be called now and
-    /// then while this member leads.
+    /// Gives a member its vote if one waits for it and its log is close enough. Call this regularly
+    /// while this member leads.
     pub(crate) async fn complete(&self) {
         if self.situation().1.due().is_none() {
             return;
@@ -163,18 +163,18 @@ impl Membership {
         }
     }
 
-    /// Hands leadership to another member that has a vote and answers, if there is one, and waits
-    /// for a while until it has it.
+    /// Hands the leadership to another voter that answers, if there is one. Waits for a limited
+    /// time until openraft no longer names this member as leader.
     pub(crate) async fn hand_over(&self) {
         let Some(to) = self.situation().1.successor() else { return };
         tracing::info!(to = format!("{to:x}"), "handing leadership over");
-        // A raft that has stopped leads no more.
+        // An error means that the raft has stopped, so it no longer leads.
         self.consensus.transfer_to(to).await.ok();
-        // Who does not take it in this time does not take it: others stand for election then.
+        // After the timeout, the successor will not take over, and an election follows.
         tokio::time::timeout(HAND_OVER_WITHIN, self.consensus.leads_no_more()).await.ok();
     }
 
-    /// Has `to` lead, which has a vote.
+    /// Hands the leadership to `to`, which must be a voter. Does not wait for it.
     ///
     /// # Errors
     /// The member has stopped.
@@ -182,7 +182,7 @@ impl Membership {
         self.consensus.transfer_to(to).await
     }
 
-    /// An id that no member ever had.
+    /// A random id that no member has or had.
     fn fresh_id(&self, situation: &Situation) -> u64 {
         if planted::has(Mistake::ReuseMemberId)
             && let Some(id) = self.store.tables(|tables| tables.removed.first().copied())

@@ -1,4 +1,4 @@
-//! What the member measures, under etcd's names.
+//! The member's metrics, under etcd's names.
 
 pub(crate) mod cluster;
 pub(crate) mod durations;
@@ -22,7 +22,7 @@ use quorate_proto::etcdserverpb::AlarmType;
 
 use crate::ground::checks::IntegrityChecks;
 
-/// Counters and gauges of consensus and of the state.
+/// Metrics of consensus and of the state.
 pub struct Metrics {
     pub(crate) has_leader: IntGauge,
     pub(crate) is_leader: IntGauge,
@@ -53,7 +53,7 @@ pub struct Metrics {
     features: IntGaugeVec,
 }
 
-/// What the quota counts, what is in use, and what the file takes.
+/// Gauges of the size that the quota counts, the size in use, and the size of the file.
 fn sizes() -> [Gauge; 3] {
     [
         gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of data, as the space quota counts them."),
@@ -144,7 +144,10 @@ impl Metrics {
         }
     }
 
-    /// Adds the metrics to a registry.
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// A metric of the same name is registered already.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.has_leader.clone()))?;
         registry.register(Box::new(self.is_leader.clone()))?;
@@ -185,19 +188,19 @@ impl Metrics {
         registry.register(Box::new(self.alarms.clone()))
     }
 
-    /// A lease was granted, for so many seconds.
+    /// Counts a granted lease with its TTL in seconds.
     #[expect(clippy::cast_precision_loss, reason = "TTLs are below 2^53")]
     pub(crate) fn lease_granted(&self, ttl: i64) {
         self.lease_granted.inc();
         self.lease_ttl.observe(ttl as f64);
     }
 
-    /// A heartbeat was sent late.
+    /// Counts a heartbeat that was sent late.
     pub(crate) fn heartbeat_late(&self) {
         self.cluster.heartbeat_send_failures.inc();
     }
 
-    /// Shows which alarms are raised.
+    /// Sets the gauges to the alarms that are raised.
     pub(crate) fn alarms_changed(&self, store: &Shared) {
         let raised = store.tables(|tables| tables.alarms.clone());
         self.alarms.reset();

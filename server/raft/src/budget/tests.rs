@@ -1,4 +1,4 @@
-//! What is taken of a budget, waited for and given back.
+//! Taking, awaiting and giving back bytes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn waits(account: &Account, bytes: usize) -> tokio::task::JoinHandle<Result<Perm
     TaskTracker::new().spawn(async move { account.acquire(bytes, later()).await })
 }
 
-/// Lets tasks that are ready run.
+/// Runs the tasks that are ready.
 async fn settle() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -93,10 +93,10 @@ async fn waiting_ends_at_the_deadline_and_leaves_nothing_behind() {
     let begun = Instant::now();
     assert_eq!(account.acquire(1, later()).await.unwrap_err(), Exhausted);
     assert_eq!(begun.elapsed(), Duration::from_secs(10));
-    // What never fits is not waited for.
+    // A request that never fits does not wait.
     assert_eq!(account.acquire(601, later()).await.unwrap_err(), Exhausted);
     assert_eq!(begun.elapsed(), Duration::from_secs(10));
-    // One that is given up does not hold up those behind it.
+    // A dropped waiter does not hold up later waiters.
     let (first, second) = (waits(&account, 300), waits(&account, 200));
     settle().await;
     first.abort();

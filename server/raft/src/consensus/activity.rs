@@ -1,4 +1,4 @@
-//! Which members answer this one while it leads.
+//! Which members answer the leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -7,29 +7,30 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Which members answer this one while it leads.
+/// Tracks which members answer this one while it leads.
 #[derive(Default)]
 pub(crate) struct Activity(Mutex<Answers>);
 
 #[derive(Default)]
 struct Answers {
-    /// The term in which this member leads, and when that was first seen.
+    /// The term in which this member leads, and when it was first seen to.
     term: Option<(u64, Instant)>,
-    /// Nothing is known of those who have had no time to answer yet.
+    /// By member. A member that has not had time to answer is absent.
     members: BTreeMap<u64, Answering>,
     is_complete: bool,
 }
 
-/// How a member answers.
+/// Whether a member answers.
 #[derive(Clone, Copy, Debug)]
 struct Answering {
     answers: bool,
-    /// Since when it does, when it once did not.
+    /// Start of the current state; `None` for a member that has always answered.
     since: Option<Instant>,
 }
 
 impl Activity {
-    /// The members that answer, and have for `time` unless they were never seen not to.
+    /// The members that answer. A member that has failed to answer in this term must have answered
+    /// for `time` since then.
     pub(crate) fn active_for(&self, time: Duration, now: Instant) -> BTreeSet<u64> {
         let answers = self.0.lock();
         let active = answers.members.iter().filter(|(_, member)| {
@@ -39,15 +40,15 @@ impl Activity {
         active.map(|(id, _)| *id).collect()
     }
 
-    /// Whether in this term of its own it is known of all members whether they answer.
+    /// Whether this member leads in `term` and knows of every member whether it answers.
     pub(crate) fn is_complete(&self, term: u64) -> bool {
         let answers = self.0.lock();
         answers.is_complete && answers.term.is_some_and(|(known, _)| known == term)
     }
 
-    /// Notes who answers in a term. A leader who is new, and has not heard of somebody yet, does
-    /// not take that for silence before it has lasted for `patience`: whoever answers until then is
-    /// one that always did.
+    /// Records which members answer in a term. A new leader waits for `patience` before it takes a
+    /// member's silence for a failure: a member that answers until then counts as having always
+    /// answered.
     pub(super) fn note(
         &self,
         term: u64,
@@ -86,8 +87,8 @@ impl Activity {
 mod tests {
     use super::*;
 
-    /// Milliseconds, term, whether members 2 and 3 answer; whether that is complete, who answers,
-    /// and who has for long.
+    /// Milliseconds, term, whether members 2 and 3 answer; expected: completeness, the active
+    /// members, and those active for long.
     type Line = (u64, u64, [bool; 2], bool, &'static [u64], &'static [u64]);
 
     #[test]
@@ -95,19 +96,19 @@ mod tests {
         let (activity, start) = (Activity::default(), Instant::now());
         let (patience, long) = (Duration::from_secs(1), Duration::from_secs(5));
         let script: [Line; 9] = [
-            // Nothing is known of the third.
+            // Member 3 is still unknown.
             (0, 1, [true, false], false, &[2], &[2]),
             (900, 1, [true, false], false, &[2], &[2]),
-            // It has always answered.
+            // Member 3 counts as having always answered.
             (950, 1, [true, true], true, &[2, 3], &[2, 3]),
             (2000, 1, [true, false], true, &[2], &[2]),
-            // It did not once.
+            // Member 3 failed to answer before.
             (3000, 1, [true, true], true, &[2, 3], &[2]),
             (7999, 1, [true, true], true, &[2, 3], &[2]),
             (8000, 1, [true, true], true, &[2, 3], &[2, 3]),
-            // Another term, of which nothing is known.
+            // In a new term, member 2 is unknown again.
             (9000, 2, [false, true], false, &[3], &[3]),
-            // It had its time.
+            // The patience with member 2 is over.
             (10_000, 2, [false, true], true, &[3], &[3]),
         ];
         for (at, term, [two, three], is_complete, active, healthy) in script {

@@ -1,4 +1,4 @@
-//! openraft, as consensus.
+//! Implements [`Consensus`] with openraft.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,28 +30,28 @@ use crate::network::forward::Forwarder;
 use crate::network::links::Links;
 use crate::network::standing::Standing;
 
-/// How long to wait before asking again a leader that could not confirm that it leads, or before
-/// proposing again what was not accepted.
+/// Pause before a leader that could not confirm its leadership is asked again, and before a
+/// proposal that was not accepted is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
-/// How long another member may take to confirm that it leads.
+/// Timeout for confirming leadership, here or on another member.
 const READ_INDEX_WITHIN: Duration = Duration::from_millis(500);
 
-/// What the protocol works with.
+/// The parts that the raft protocol is made of.
 pub(crate) struct Parts {
     pub(crate) me: u64,
-    /// The members of a cluster that is founded.
+    /// The members of a new cluster.
     pub(crate) founders: Option<BTreeMap<u64, Peer>>,
     pub(crate) settings: Settings,
     pub(crate) wal: Arc<Wal>,
     pub(crate) machine: StateMachine,
     pub(crate) links: Arc<Links>,
     pub(crate) forwarder: Forwarder,
-    /// Told of the members that the log names.
+    /// Receives the members named by the log.
     pub(crate) peers: watch::Sender<Peers>,
     pub(crate) tasks: TaskTracker,
 }
 
-/// Consensus by openraft. Nothing else knows openraft's handle.
+/// Consensus by openraft. Only `consensus` holds openraft's handle.
 pub(crate) struct OpenRaft {
     pub(super) raft: Raft<TypeConfig, StateMachine>,
     links: Arc<Links>,
@@ -59,17 +59,17 @@ pub(crate) struct OpenRaft {
     status: watch::Receiver<RaftStatus>,
     heard: Arc<Heard>,
     activity: Arc<Activity>,
-    /// The way to ask the leader, that one, for the index of a read.
+    /// The open call for read indexes, with the leader it goes to.
     reads: Mutex<Option<(u64, Reads)>>,
 }
 
 type Reads = Standing<pb::ReadIndexRequest, pb::ReadIndexReply>;
 
 impl OpenRaft {
-    /// Starts the protocol.
+    /// Starts the raft protocol.
     ///
     /// # Errors
-    /// Why it cannot start, for people.
+    /// The reason as text for the operator.
     pub(crate) async fn start(parts: Parts) -> Result<Self, String> {
         let Parts { me, founders, settings, wal, machine, links, forwarder, peers, tasks } = parts;
         let raft = start_raft(me, founders, settings, wal, machine, links.clone()).await?;
@@ -90,17 +90,17 @@ impl OpenRaft {
         Ok(Self { raft, links, forwarder, status: receiver, heard, activity, reads })
     }
 
-    /// What this member heard of leaders.
+    /// When this member last heard from a leader, and which leaders it has seen.
     pub(crate) fn heard(&self) -> &Arc<Heard> {
         &self.heard
     }
 
-    /// Which members answer this one while it leads.
+    /// The members that answer this one while it leads.
     pub(crate) fn activity(&self) -> &Activity {
         &self.activity
     }
 
-    /// Sends heartbeats while this member leads, until it stops.
+    /// Sends heartbeats while this member leads, until the raft stops.
     pub(crate) async fn beat(&self, settings: Settings) {
         let Settings { heartbeat, election_timeout, .. } = settings;
         beat(self.raft.clone(), election_timeout, heartbeat, self.links.flow()).await;
@@ -110,12 +110,13 @@ impl OpenRaft {
         self.links.identity().member_id
     }
 
-    /// Proposes to this member's own log in a term; an error other than `LeaderChanged` means that
-    /// nothing was proposed.
+    /// Proposes to this member's own log in `term`. After [`Unavailable::NotLeader`], nothing was
+    /// proposed.
     async fn propose_here(&self, term: u64, command: Bytes) -> Result<Answer, Unavailable> {
         let (sender, receiver) = oneshot::channel();
         let write = self.raft.write(Payload::local(command)).responder(ReplyTo::Here(sender));
-        // openraft puts into one batch what is for the same term: so it is always said.
+        // openraft batches only proposals with the same expected leader, so every proposal names
+        // it.
         let sent = write.with_leader(CommittedLeaderId::new(term)).await;
         sent.map_err(|_| Unavailable::Stopped)?;
         match receiver.await {
@@ -128,7 +129,7 @@ impl OpenRaft {
         }
     }
 
-    /// What a member knows that asks nobody; nothing, but for mistakes made on purpose.
+    /// The committed index without confirming leadership; only for planted mistakes.
     fn unasked(&self) -> Option<u64> {
         let leads = || self.raft.metrics().borrow_watched().current_leader == Some(self.me());
         let follower = planted::has(Mistake::StaleReadAtFollower) && !leads();
@@ -136,7 +137,7 @@ impl OpenRaft {
         (follower || leader).then(|| self.committed())
     }
 
-    /// What the leader says is the index of a read; nothing when it does not, or leads no more.
+    /// Asks `leader` for a read index; `None` if it does not answer or no longer leads.
     async fn read_index_of(&self, leader: u64) -> Option<u64> {
         let link = self.links.to(leader)?;
         let mut client = link.control.clone();
@@ -155,7 +156,7 @@ impl OpenRaft {
         reply.leads.then_some(reply.index)
     }
 
-    /// The index a linearizable read must wait for, if this member leads.
+    /// The read index, if this member leads. Retries until leadership is confirmed or lost.
     pub(super) async fn confirmed_index(&self) -> Result<u64, Unavailable> {
         loop {
             match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
@@ -166,7 +167,7 @@ impl OpenRaft {
                 {
                     return Err(Unavailable::NotLeader { leader: forward.leader_id });
                 }
-                // A leader that has not been confirmed yet, or not lately: ask again.
+                // Leadership is not confirmed yet, or was not recently: ask again.
                 Err(RaftError::APIError(_)) => tokio::time::sleep(RETRY_PAUSE).await,
             }
         }
@@ -267,18 +268,19 @@ impl Consensus for OpenRaft {
 
     fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            // Read first: up to there the purge below is carried out.
+            // Read first: the purge below reaches at least `beyond` or this snapshot.
             let snapshot = self.raft.data_metrics().borrow_watched().snapshot;
             let trigger = self.raft.trigger();
             let trimmed = match (trigger.snapshot().await, beyond) {
-                // Never behind the snapshot.
+                // openraft purges nothing beyond the snapshot.
                 (Ok(()), Some(beyond)) => trigger.purge_log(beyond).await,
                 (done, _) => done,
             };
             if let Err(error) = trimmed {
                 tracing::debug!(%error, "the log is not trimmed: the member has stopped");
             }
-            // For a member that is far behind, openraft keeps everything as long as it lives.
+            // openraft keeps all entries that it is sending to a lagging member. Below the floor,
+            // that member gets a snapshot instead.
             if let (Some(beyond), Some(snapshot)) = (beyond, snapshot) {
                 let floor = beyond.min(snapshot.index());
                 self.links.flow().send_if_modified(|flow| {

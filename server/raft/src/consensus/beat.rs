@@ -1,4 +1,4 @@
-//! Heartbeats of this member while it leads.
+//! The leader's heartbeats.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use super::state_machine::StateMachine;
 use crate::log::types::TypeConfig;
 use crate::network::flow::Flow;
 
-/// When a heartbeat was sent that a quorum has answered.
+/// Sending time of the last heartbeat that a quorum acknowledged.
 type Acked = openraft::alias::SerdeInstantOf<TypeConfig>;
 
-/// Numbers of heartbeats.
+/// Periods in numbers of heartbeats.
 #[derive(Clone, Copy, Debug)]
 struct Periods {
-    /// So many without an answer are too many.
+    /// Unanswered heartbeats before the leader falls silent.
     patience: u32,
-    /// So many are held back then, before as many are sent again.
+    /// Heartbeats then held back, before as many are sent again.
     silence: u32,
 }
 
 impl Periods {
-    /// Half an election timeout of patience, as that is how long followers rely on a leader; and of
-    /// silence three halves, as after one they rely on nobody and after two they elect.
+    /// Patience is half an election timeout: that is how long followers rely on a leader. Silence
+    /// is three halves: after one, followers rely on no leader; after two, they start an election.
     fn new(election_timeout: Duration, interval: Duration) -> Self {
         let half = (election_timeout / 2).as_millis().div_ceil(interval.as_millis().max(1));
         let half = u32::try_from(half).unwrap_or(u32::MAX / 4).max(1);
@@ -34,38 +34,39 @@ impl Periods {
     }
 }
 
-/// Heartbeats of a leader that no quorum has answered.
+/// Counts the heartbeats without an answer from a quorum.
 #[derive(Debug, Default)]
 struct Unanswered {
-    /// The heartbeat that was answered last; none by a leader that is new.
+    /// The last answered heartbeat; `None` for a new leader.
     acked: Option<Acked>,
-    /// Those sent, or held back, since.
+    /// Heartbeats sent or held back since.
     count: u32,
 }
 
 impl Unanswered {
-    /// Takes the next heartbeat into account; whether it is to be held back.
+    /// Counts the next heartbeat and returns whether to hold it back.
     ///
-    /// What counts is heartbeats and not time: whoever was paused begins to wait when it goes on.
+    /// It counts heartbeats, not time: a paused process begins to count when it resumes.
     fn holds(&mut self, acked: Option<&Acked>, periods: Periods) -> bool {
         if self.acked.as_ref() != acked {
             *self = Self { acked: acked.copied(), count: 0 };
         }
         self.count += 1;
-        // Those who follow a new leader write its name to their disks first.
+        // Followers of a new leader first write their vote for it to disk.
         let patience = if acked.is_some() { periods.patience } else { 2 * periods.patience };
         let beyond = self.count.checked_sub(patience + 1);
         beyond.is_some_and(|beyond| (beyond / periods.silence).is_multiple_of(2))
     }
 }
 
-/// Has the leader send its heartbeats, until the raft stops: openraft sends them as rarely as it
-/// gives up waiting for a reply, and a reply may take longer than the time between two.
+/// Sends the leader's heartbeats until the raft stops. openraft's own timer is of no use: its
+/// interval is also the timeout of a reply, and a reply may take longer than one heartbeat
+/// interval.
 ///
-/// A leader that no quorum answers is silent for a while, so that those who hear it can elect
-/// another one together with those who do not. `flow` holds everything back that says that it
-/// leads; openraft's own way to hold back heartbeats alone goes by time, and would cost the
-/// leadership of each one that was paused for half an election timeout.
+/// A leader that no quorum answers is silent for a while, so that members that hear it can elect
+/// another leader together with members that do not. `flow` holds back everything that asserts its
+/// leadership. openraft can hold back heartbeats only by time; then every leader that was paused
+/// for half an election timeout would lose its leadership.
 pub(crate) async fn beat(
     raft: Raft<TypeConfig, StateMachine>,
     election_timeout: Duration,

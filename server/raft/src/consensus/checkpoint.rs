@@ -1,4 +1,4 @@
-//! Snapshots of this member's own state.
+//! Snapshots of this member's state.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::disk::flusher::{Checkpoint, Flusher};
 use crate::log::snapshot::{Snapshot, SnapshotHandle, SnapshotMeta};
 use crate::log::types::{TypeConfig, log_id};
 
-/// Makes snapshots, which costs nothing: the database at its last commit is one.
+/// Builds snapshots at no cost: the last commit of the database is one.
 pub(crate) struct CheckpointReader(pub(super) Flusher);
 
 impl RaftSnapshotBuilder<TypeConfig> for CheckpointReader {

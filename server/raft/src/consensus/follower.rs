@@ -1,9 +1,8 @@
-//! Who leads, as far as can be known here and now.
+//! The leader as clients see it.
 //!
-//! openraft's leader goes on being one in its own eyes while it reaches nobody, and its followers
-//! go on following one that is gone until they elect another. For clients neither counts: a leader
-//! without a quorum leads nobody, and a leader that was not heard of for an election timeout is
-//! none.
+//! In openraft, a leader that reaches no other member still counts itself as leader, and followers
+//! keep following a lost leader until they elect another one. Clients see neither: a leader without
+//! a quorum does not lead, and a leader that was silent for an election timeout is gone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::ground::member::Peers;
 use crate::log::roster::peers_of;
 use crate::log::types::TypeConfig;
 
-/// Carries what the raft reports into a status, until it stops.
+/// Publishes openraft's metrics as a status until the raft stops.
 pub(crate) struct Follower {
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) heard: Arc<Heard>,
@@ -34,9 +33,9 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Follows until the raft stops.
+    /// Publishes changes until the raft stops.
     pub(crate) async fn run(self) {
-        // These change with the leader and the membership alone, not with every entry.
+        // These metrics change only with the leader and the membership, not with every entry.
         let mut changes = self.raft.server_metrics();
         let mut ticks = tokio::time::interval(self.heartbeat);
         let mut known = None;
@@ -90,7 +89,7 @@ impl Follower {
         term: u64,
         heartbeats: Option<&BTreeMap<u64, Option<openraft::alias::SerdeInstantOf<TypeConfig>>>>,
     ) {
-        // Whether it answers itself, says nothing of the others.
+        // The leader's answers to itself do not count.
         let others = heartbeats.into_iter().flatten().filter(|(id, _)| **id != me);
         let answering = others.map(|(id, acked)| {
             let answers = acked.as_ref().is_some_and(|at| at.elapsed() < self.election_timeout);

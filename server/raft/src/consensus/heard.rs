@@ -1,4 +1,4 @@
-//! When this member last heard of a leader.
+//! When this member last heard from a leader.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,19 +8,20 @@ use tokio::time::Instant;
 use super::reigns::Reigns;
 use crate::log::types::Vote;
 
-/// What this member heard of leaders, and when it last did.
+/// The leaders that this member has seen, and when it last heard from one.
 pub(crate) struct Heard {
     pub(crate) reigns: Reigns,
     start: Instant,
-    /// Milliseconds since `start`; `NEVER` at first: whom the log names may be gone.
+    /// Milliseconds since `start`; `NEVER` after a start, as the leader that the log names may be
+    /// gone.
     at: AtomicU64,
 }
 
-/// Nothing was heard yet.
+/// The value of `at` before the first message.
 const NEVER: u64 = u64::MAX;
 
 impl Heard {
-    /// Nothing was heard yet.
+    /// A record without messages.
     pub(crate) fn new() -> Self {
         Self {
             reigns: Reigns::new(Instant::now()),
@@ -29,7 +30,7 @@ impl Heard {
         }
     }
 
-    /// Notes a message from `from`, sent under `vote`.
+    /// Records a message from `from`, if `vote` says that it is the leader.
     pub(crate) fn note(&self, from: u64, vote: &Vote) {
         if vote.committed && vote.leader_id.voted_for == from {
             self.at.store(millis(self.start.elapsed()), Ordering::Relaxed);

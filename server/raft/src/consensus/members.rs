@@ -1,4 +1,4 @@
-//! The members as the log has them, and changes of them.
+//! The members named by the log, and changes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,29 +15,29 @@ use crate::ground::consensus::Unavailable;
 use crate::ground::member::Peer;
 use crate::log::types::{LogId, Membership, TypeConfig};
 
-/// Pause before a change is tried again while another one is not committed yet.
+/// Pause before a change is retried while an earlier one is uncommitted.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 type Written =
     Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
-/// The members, and how far each has come.
+/// The members and the replication progress of each.
 pub(crate) struct Roll {
-    /// Who leads in openraft's eyes.
+    /// The leader according to openraft, confirmed or not.
     pub(crate) leader: Option<u64>,
     pub(crate) term: u64,
     pub(crate) voters: BTreeSet<u64>,
     pub(crate) peers: BTreeMap<u64, Peer>,
-    /// Up to where the log of a member is the leader's, where that is known.
+    /// The index up to which each member's log matches the leader's, if known. Empty on followers.
     pub(crate) matched: BTreeMap<u64, Option<u64>>,
-    /// Where the log of this member ends.
+    /// The last index in this member's log.
     pub(crate) last: u64,
-    /// Which entry names the members.
+    /// The log entry that names these members.
     at: Option<LogId>,
 }
 
 impl OpenRaft {
-    /// The members as this one knows them now.
+    /// The current members.
     pub(crate) fn roll(&self) -> Roll {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -54,8 +54,11 @@ impl OpenRaft {
         }
     }
 
-    /// Writes the entry that makes these the members, if they are still those of `before`; returns
-    /// its index.
+    /// Appends the entry that makes these the members, unless the members have changed since
+    /// `before`. Returns its index.
+    ///
+    /// # Errors
+    /// `NotLeader` also if the members have changed since `before`.
     pub(crate) async fn write_members(
         &self,
         before: &Roll,
@@ -77,7 +80,7 @@ impl OpenRaft {
         }
     }
 
-    /// Writes the entry that changes what is known of a member; returns its index.
+    /// Appends the entry that changes a member's node data. Returns its index.
     pub(crate) async fn set_peer(&self, id: u64, peer: Peer) -> Result<u64, Refusal> {
         loop {
             let change = ChangeMembers::SetNodes(BTreeMap::from([(id, peer.clone())]));
@@ -88,7 +91,7 @@ impl OpenRaft {
         }
     }
 
-    /// Asks `to` to lead instead of this member.
+    /// Asks `to` to take over the leadership. Does not wait for it.
     ///
     /// # Errors
     /// The member has stopped.
@@ -96,7 +99,7 @@ impl OpenRaft {
         self.raft.trigger().transfer_leader(to).await.map_err(|_| Unavailable::Stopped)
     }
 
-    /// Waits until this member does not lead in openraft's eyes.
+    /// Waits until openraft no longer names this member as leader.
     pub(crate) async fn leads_no_more(&self) {
         let mut changes = self.raft.server_metrics();
         while changes.borrow_watched().current_leader == Some(self.me()) {
@@ -107,7 +110,7 @@ impl OpenRaft {
     }
 }
 
-/// What became of a change; `None` when it has to wait for one before it.
+/// The result of a change; `None` if it must be retried because an earlier one is uncommitted.
 fn outcome(written: Written) -> Option<Result<u64, Refusal>> {
     let refusal = match written {
         Ok(response) => return Some(Ok(response.log_id.index())),

@@ -1,4 +1,4 @@
-//! What other members ask of the protocol.
+//! The requests of other members to the raft protocol.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ use crate::ground::consensus::Unavailable;
 use crate::log::snapshot::Snapshot;
 use crate::log::types::{Payload, ReplyTo, TypeConfig, Vote, position};
 
-/// How long a call for another member may take to confirm that this one leads.
+/// Timeout for confirming leadership for another member's read.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
 
-/// What openraft answers, or why it does not.
+/// openraft's answer, or its error.
 type Answered<T> = Result<T, RaftError<TypeConfig>>;
-/// The same where only the end of the member is a reason.
+/// The same for calls that fail only when the member has stopped.
 type Alive<T> = Result<T, Fatal<TypeConfig>>;
-/// What became of a proposal.
+/// The result of a proposal.
 pub(crate) type Written = Result<ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
 
 impl OpenRaft {
-    /// The vote that this member gave last, or the leader's that it follows.
+    /// The vote that this member gave last, or that of the leader it follows.
     pub(crate) fn vote_given(&self) -> Vote {
         self.raft.metrics().borrow_watched().vote
     }
@@ -41,8 +41,8 @@ impl OpenRaft {
         metrics.local_committed.as_ref().map(position)
     }
 
-    /// Up to where `member` has acknowledged the log to this one, which leads by `vote`; `None`
-    /// when it does not.
+    /// The index up to which `member` has acknowledged its log to this leader, 0 if unknown; `None`
+    /// unless this member leads by `vote`.
     pub(crate) fn acknowledged_by(&self, member: u64, vote: &Vote) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -51,7 +51,7 @@ impl OpenRaft {
         leads.then(|| matched.map_or(0, |id| position(&id).index))
     }
 
-    /// Takes in entries of a leader.
+    /// Appends a leader's entries.
     pub(crate) fn take_entries<S>(
         &self,
         requests: S,
@@ -62,7 +62,7 @@ impl OpenRaft {
         Box::pin(self.raft.stream_append(requests))
     }
 
-    /// Takes in a heartbeat of a leader.
+    /// Processes a leader's heartbeat.
     pub(crate) async fn take_heartbeat(
         &self,
         request: AppendEntriesRequest<TypeConfig>,
@@ -70,13 +70,13 @@ impl OpenRaft {
         self.raft.append_entries(request).await
     }
 
-    /// Whether this member follows the leader with this vote, when everything that was asked of the
-    /// protocol before is taken in.
+    /// Whether this member follows the leader with this vote. Answered after openraft has processed
+    /// everything sent to it before.
     pub(crate) async fn follows(&self, vote: Vote) -> Alive<bool> {
         self.raft.with_raft_state(move |state| *state.vote_ref() == vote).await
     }
 
-    /// Answers a candidate.
+    /// Answers a vote request.
     pub(crate) async fn answer_candidate(
         &self,
         request: VoteRequest<TypeConfig>,
@@ -84,7 +84,7 @@ impl OpenRaft {
         self.raft.vote(request).await
     }
 
-    /// Answers a member that asks whether it could be elected.
+    /// Answers a pre-vote request.
     pub(crate) async fn answer_pre_candidate(
         &self,
         request: VoteRequest<TypeConfig>,
@@ -92,7 +92,7 @@ impl OpenRaft {
         self.raft.pre_vote(request).await
     }
 
-    /// Takes leadership over, as the leader asks.
+    /// Takes over the leadership at the leader's request.
     pub(crate) async fn take_over(
         &self,
         request: TransferLeaderRequest<TypeConfig>,
@@ -100,7 +100,7 @@ impl OpenRaft {
         self.raft.handle_transfer_leader(request).await
     }
 
-    /// Takes a snapshot of a leader into use.
+    /// Installs a leader's snapshot.
     pub(crate) async fn install(
         &self,
         vote: Vote,
@@ -109,8 +109,8 @@ impl OpenRaft {
         self.raft.install_full_snapshot(vote, snapshot).await
     }
 
-    /// Proposes what another member passes on, in this term and in no other: the sender relies on
-    /// it. What becomes of it goes to `reply_to`.
+    /// Proposes another member's command, in `term` and in no other: the sender relies on that. The
+    /// result goes to `reply_to`.
     ///
     /// # Errors
     /// The member has stopped.
@@ -124,7 +124,7 @@ impl OpenRaft {
         write.with_leader(CommittedLeaderId::new(term)).await
     }
 
-    /// The index a linearizable read of another member must wait for, if this member leads.
+    /// The read index for another member's read, if this member leads.
     pub(crate) async fn read_index_here(&self) -> Result<u64, Unavailable> {
         let asked = tokio::time::timeout(CONFIRM_WITHIN, self.confirmed_index()).await;
         asked.unwrap_or(Err(Unavailable::NotLeader { leader: None }))

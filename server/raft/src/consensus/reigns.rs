@@ -1,4 +1,4 @@
-//! When leaders were seen to come and go.
+//! When leaders appeared and disappeared.
 
 use std::time::Duration;
 
@@ -7,28 +7,29 @@ use tokio::time::Instant;
 
 use crate::ground::request::RequestError;
 
-/// When leaders were seen to come and go.
+/// When leaders appeared and disappeared.
 pub(crate) struct Reigns(Mutex<Reign>);
 
 struct Reign {
-    /// The leader seen last, and its term.
+    /// The last leader seen, and its term.
     last: Option<(u64, u64)>,
-    /// When it was first seen.
+    /// When `last` was first seen.
     elected: Option<Instant>,
-    /// When it was seen again after it had not been.
+    /// When `last` was seen again after an absence.
     returned: Option<Instant>,
-    /// Since when nobody has been seen to lead.
+    /// Start of the time without a leader, if there is none now.
     absent: Option<Instant>,
 }
 
 impl Reigns {
-    /// Nobody was seen to lead yet.
+    /// A record without a leader.
     pub(super) fn new(now: Instant) -> Self {
         let absent = Some(now);
         Self(Mutex::new(Reign { last: None, elected: None, returned: None, absent }))
     }
 
-    /// A leader is seen. Noted before anybody can act on it.
+    /// Records that a leader is seen. Call it before the leader is published, and so before any
+    /// request can use it.
     pub(super) fn seen(&self, leader: u64, term: u64, now: Instant) {
         let mut reign = self.0.lock();
         let now = Some(now);
@@ -40,12 +41,13 @@ impl Reigns {
         }
     }
 
-    /// Nobody is seen to lead. Noted when nobody acts on anything else any more.
+    /// Records that there is no leader. Call it after this is published, so that no later request
+    /// uses the lost one.
     pub(super) fn unseen(&self, now: Instant) {
         self.0.lock().absent.get_or_insert(now);
     }
 
-    /// Why a proposal that was made at `started` has no answer now, as etcd tells it.
+    /// Why a proposal made at `started` has no answer now, by etcd's rules.
     pub(crate) fn unanswered(&self, started: Instant, election_timeout: Duration) -> RequestError {
         let reign = self.0.lock();
         let before = |time: Option<Instant>| time.is_some_and(|time| started < time);
@@ -67,9 +69,9 @@ impl Reigns {
 mod tests {
     use super::*;
 
-    /// What was seen: a leader with its term, or nobody.
+    /// The leader seen, with its term, or none.
     type Seen = Option<(u64, u64)>;
-    /// When what was seen; then, for proposals made at these times, why they have no answer.
+    /// A time, what was seen then, and the expected errors now of proposals made at other times.
     type Line = (u64, Seen, &'static [(u64, RequestError)]);
 
     #[test]
@@ -80,11 +82,11 @@ mod tests {
         let timeout = Duration::from_secs(10);
         let script: [Line; 5] = [
             (2, Some((2, 1)), &[(1, LeaderFailed), (3, Timeout)]),
-            // The leader may have taken it; and there is none for later ones.
+            // The lost leader may have taken the first proposal; the later ones had no leader.
             (4, None, &[(3, Timeout), (4, NotTaken), (5, NotTaken)]),
             (6, Some((2, 1)), &[(3, ConnectionLost), (6, Timeout)]),
             (8, Some((3, 2)), &[(3, LeaderFailed), (8, Timeout)]),
-            // Two election timeouts are no election.
+            // After two election timeouts, the election is not the cause.
             (30, Some((4, 3)), &[(8, Timeout), (10, Timeout), (11, LeaderFailed)]),
         ];
         let reigns = Reigns::new(start);

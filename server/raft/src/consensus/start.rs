@@ -1,4 +1,4 @@
-//! Starting the raft protocol.
+//! Configures and starts openraft.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -15,28 +15,29 @@ use crate::log::types::TypeConfig;
 use crate::network::client::Factory;
 use crate::network::links::Links;
 
-/// Time for a snapshot to arrive; it ends sooner when the connection does.
+/// Timeout of a snapshot transfer. A transfer ends earlier if its connection ends.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
 
-/// Orders to apply entries that may wait for the state machine. With more, openraft would do
-/// nothing else until one is done, and answer no heartbeat. Each is a range of the log, and small.
+/// Apply orders that may queue for the state machine. When the queue is full, openraft blocks until
+/// an order is done and answers no heartbeats meanwhile. An order is only a range of the log, so it
+/// is small.
 const APPLIES_MAX: u64 = 1 << 20;
 
-/// What the protocol is told.
+/// The settings of the raft protocol.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     /// Interval between heartbeats.
     pub(crate) heartbeat: Duration,
-    /// How long a member goes without hearing of a leader before it wants to lead.
+    /// Time without a leader after which a member starts an election.
     pub(crate) election_timeout: Duration,
-    /// Entries of the log kept although the database contains them.
+    /// Entries kept in the log although the database contains them.
     pub(crate) log_keep_entries: u64,
 }
 
-/// Starts the protocol at member `id`. A cluster that is founded has these `founders`.
+/// Starts the protocol on member `id`. A new cluster consists of `founders`.
 ///
 /// # Errors
-/// Why it cannot start, for people.
+/// The reason as text for the operator.
 pub(super) async fn start_raft(
     id: u64,
     founders: Option<BTreeMap<u64, Peer>>,
@@ -52,9 +53,9 @@ pub(super) async fn start_raft(
     let raft = raft.map_err(|e| error(&e))?;
     if raft.is_initialized().await.map_err(|e| error(&e))? {
         if raft.voter_ids().eq([id]) {
-            // Without this a single voter would wait for its first tick.
+            // Otherwise a single voter would wait for its first tick.
             raft.trigger().elect(false).await.map_err(|e| error(&e))?;
-            // Whether it came in time does not matter: the next tick elects again.
+            // A timeout does not matter: the next tick elects again.
             raft.wait(Some(settings.election_timeout)).current_leader(id, "alone").await.ok();
         }
     } else if let Some(founders) = founders {
@@ -64,16 +65,16 @@ pub(super) async fn start_raft(
     Ok(raft)
 }
 
-/// openraft's settings. A member that hears no leader for the lease and then for an election
-/// timeout wants to lead; openraft takes the longest election timeout for the lease, so half of the
-/// configured time is given to each.
+/// openraft's settings. A member starts an election after it has heard no leader for the lease and
+/// then for an election timeout. openraft's lease is its longest election timeout, so each of the
+/// two gets half of the configured time.
 fn raft_config(settings: Settings) -> Result<Config, openraft::ConfigError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let half = millis(settings.election_timeout) / 2;
     Config {
         cluster_name: "quorate".to_owned(),
-        // How long a heartbeat may be under way: what comes later counts for nothing. They are
-        // sent more often than that, by `consensus::beat`.
+        // The timeout of a heartbeat: later replies do not count. `consensus::beat` sends
+        // heartbeats more often than that.
         heartbeat_interval: half * 6 / 10,
         enable_heartbeat: false,
         election_timeout_min: half - half / 10,
@@ -86,9 +87,10 @@ fn raft_config(settings: Settings) -> Result<Config, openraft::ConfigError> {
         install_snapshot_timeout: millis(SNAPSHOT_WITHIN),
         state_machine_channel_size: Some(APPLIES_MAX),
         enable_pre_vote: Some(true),
-        // Not before it is started: a tick must not elect a single voter a second time.
+        // Off until the start is complete: a tick must not elect a single voter a second time.
         enable_elect: false,
-        // A leader that lost power may not know what it had committed: it must be elected again.
+        // After a power loss, a leader may not know what it had committed, so it must be elected
+        // again.
         enable_leader_restore: Some(false),
         ..Config::default()
     }

@@ -29,37 +29,37 @@ use crate::log::types::{Entry, LogId, Membership, StoredMembership, TypeConfig, 
 use crate::metrics::Metrics;
 use crate::metrics::durations::Batch;
 
-/// Layers' worth of memory that may be taken while a flush waits for room on the disk.
+/// Maximum size of the active layer while a flush waits for disk space, in full layers.
 const SHORTAGE_LAYERS: usize = 4;
 
-/// How long entries are applied before others get their turn.
+/// How long entries are applied before other tasks get a turn.
 const TURN: Duration = Duration::from_millis(5);
 
-/// Keys that a command may go through where others wait for it: some milliseconds' worth.
+/// Commands that may touch more keys run aside. So many keys take some milliseconds.
 const KEYS_MAX: usize = 1000;
 
-/// Does work that may take seconds, on a thread of its own: heartbeats and reads go on meanwhile.
-/// Short work is not worth what this costs.
+/// Runs work that may take seconds. Other tasks, such as heartbeats and reads, move to other
+/// threads meanwhile. That costs too much for short work.
 fn aside<T>(work: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        // There is nobody else.
+        // A runtime with one thread has no other thread.
         _ => work(),
     }
 }
 
-/// Answers that go out together: whoever waits is woken when the whole batch is applied, so that
-/// answers to one connection are written together.
+/// Answers that are sent together once the whole batch is applied, so that answers to one
+/// connection are written together.
 type Answers = Vec<(ApplyResponder<TypeConfig>, Answer)>;
 
-/// What the state machine says to a command.
+/// The state machine's reply to a command.
 type Reply = Result<quorate_core::Reply, Refusal>;
 
-/// The store as openraft sees it.
+/// openraft's view of the store.
 pub(crate) struct StateMachine {
     store: Store,
     membership: StoredMembership,
-    /// Told of each membership before anybody can know that it is applied.
+    /// Receives each membership before `progress` shows its entry as applied.
     members: watch::Sender<Peers>,
     flusher: Flusher,
     lessor: Arc<Lessor>,
@@ -70,18 +70,18 @@ pub(crate) struct StateMachine {
     /// Index of the last entry in the layer frozen last.
     rotated: u64,
     me: u64,
-    /// Clients of this member whose commands another one proposed.
+    /// Clients of this member whose commands were forwarded to the leader.
     waiters: Arc<Waiters>,
-    /// Bytes that the quota counts beside the active layer.
+    /// Bytes that the quota counts, without the active layer.
     settled: u64,
-    /// Empty between batches, as is `forwarded`: their memory is used again.
+    /// Empty between batches, as is `forwarded`; kept to reuse the memory.
     answers: Answers,
     forwarded: Vec<(Waiter, Answer)>,
     /// Empty between batches.
     batch: Batch,
 }
 
-/// What a state machine works with.
+/// The parts of a state machine.
 pub(crate) struct Parts {
     pub(crate) me: u64,
     pub(crate) waiters: Arc<Waiters>,
@@ -119,7 +119,7 @@ impl StateMachine {
         }
     }
 
-    /// Freezes what was written and flushes it, unless a flush is under way.
+    /// Freezes the active layer and flushes it, unless a flush is running.
     pub(crate) fn rotate(&mut self) {
         let applied = self.store.applied().map_or(0, |at| at.index);
         if applied <= self.rotated {
@@ -131,7 +131,7 @@ impl StateMachine {
         }
     }
 
-    /// Flushes when it is due, and waits while the layers take as much memory as they may.
+    /// Starts a flush if one is due, and waits while the layers take as much memory as they may.
     async fn make_room(&mut self) {
         let limit = self.flusher.layer_bytes_max();
         let entries_max = self.flusher.options().entries_max;
@@ -148,15 +148,15 @@ impl StateMachine {
         }
     }
 
-    /// The bytes above which the active layer must wait for the frozen one. That may be long when
-    /// the disk has no room; then the alarm, and what ends a shortage, shall be applied all the
-    /// same. What adds data is refused from the alarm on.
+    /// The bytes above which the active layer must wait for the frozen one. That wait can be long
+    /// when the disk is full, so the limit is higher then: the alarm, and the commands that end the
+    /// shortage, must still be applied. From the alarm on, commands that add data are refused.
     fn most(&self) -> usize {
         let most = self.flusher.options().layer_bytes_max;
         if self.flusher.waits_for_room() { most * SHORTAGE_LAYERS } else { most }
     }
 
-    /// Applies an entry and sees to it that whoever waits for it gets the answer.
+    /// Applies an entry and queues the answer for its client.
     fn apply_entry(
         &mut self,
         entry: Entry,
@@ -196,7 +196,7 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Keeps answers to a command that did not fit until the alarm is raised.
+    /// Keeps the answers to a command over the quota until the alarm is raised.
     fn hold(
         &self,
         responder: Option<ApplyResponder<TypeConfig>>,
@@ -206,7 +206,7 @@ impl StateMachine {
         if let Some(waiting) = forwarded {
             let reply = reply.clone();
             self.quota.hold(Box::new(move || {
-                // A client that went away is not missed.
+                // The client may have stopped waiting.
                 waiting.send(Ok(Some(reply))).ok();
             }));
         }
@@ -215,8 +215,8 @@ impl StateMachine {
         }
     }
 
-    /// Applies a command. Also tells whether it fits the quota of this member: one that does not is
-    /// applied all the same, and answered as if it were not.
+    /// Applies a command. Also returns whether it fits this member's quota. If not, it stays
+    /// applied, but the reply is [`Refusal::NoSpace`].
     fn apply_command(&mut self, at: LogPosition, payload: &Bytes) -> Result<(Reply, bool), Fault> {
         self.quota.measure(self.settled + self.store.active_bytes() as u64);
         self.quota.claims().note(payload.len() as u64);
@@ -250,8 +250,8 @@ impl StateMachine {
         Ok((reply, fits))
     }
 
-    /// Brings what the quota counts up to date. Sizes are read first: a flush that ends in between
-    /// is then counted once and not twice.
+    /// Updates the bytes that the quota counts. The sizes are read first: a flush that ends in
+    /// between is briefly left out, and never counted twice.
     fn measure(&mut self) {
         let in_use = self.flusher.engine().sizes().in_use;
         let (active, layers) = (self.store.active_bytes(), self.store.shared().layer_bytes());
@@ -285,7 +285,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.measure();
         let mut turn = Instant::now();
         while let Some(item) = entries.next().await {
-            // Nothing here waits by itself, and there can be any number of entries.
+            // The loop itself may never wait, and the batch can be of any size.
             if turn.elapsed() > TURN {
                 tokio::task::yield_now().await;
                 turn = Instant::now();
@@ -305,7 +305,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             responder.send(answer);
         }
         for (waiting, answer) in self.forwarded.drain(..) {
-            // A client that went away is not missed.
+            // The client may have stopped waiting.
             waiting.send(Ok(answer)).ok();
         }
         Ok(())
@@ -316,7 +316,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> CheckpointReader {
-        // openraft asks for this only where the method above is not implemented.
+        // openraft calls this only if the method above is not implemented.
         unreachable!("snapshots are made by try_create_snapshot_builder")
     }
 
@@ -349,8 +349,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        // A member that was never flushed has a log from the first entry on, and a follower that
-        // asks for more than that needs what it says now.
+        // A member that never flushed has its log from the first entry on. A follower that still
+        // asks for a snapshot needs the current state.
         if self.flusher.is_empty() {
             self.rotate();
             if !self.flusher.idle_if_there_is_room().await {

@@ -1,15 +1,16 @@
-//! Which checks of the data are made.
+//! Configuration of the data integrity checks.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// Which checks are made, as etcd's flags and feature gates name them.
+/// The enabled checks, named after etcd's flags and feature gates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IntegrityChecks {
-    /// Before clients are served: this member's data are those of the others.
+    /// Compare this member's data with the other members' before serving clients.
     pub at_start: bool,
-    /// How often the leader compares the newest data.
+    /// Interval at which the leader compares the newest data; `None` for never.
     pub every: Option<Duration>,
-    /// How often the leader compares what the last compaction left.
+    /// Interval at which the leader looks for a new compaction and compares the data at its
+    /// revision; `None` for never.
     pub after_compaction: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! Connections to other members, as whoever runs the member makes and serves them.
+//! Connections to other members. The program that runs the member provides and serves them.
 
 use std::any::Any;
 use std::io;
@@ -12,17 +12,19 @@ pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
 
-/// Opens connections to other members, encrypted and authenticated as this cluster wants it.
+/// Opens connections to other members, with this cluster's encryption and authentication.
 pub trait Dial: Send + Sync + 'static {
-    /// A new connection to the member at a peer URL.
+    /// Opens a new connection to the member at a peer URL.
     fn dial(&self, url: String) -> BoxFuture<'static, io::Result<Box<dyn Connection>>>;
 }
 
-/// Serves calls on connections that this member has opened itself and lends to others.
+/// Serves calls on connections that this member has opened and lends to other members.
 pub trait Serve: Send + Sync + 'static {
-    /// Begins to serve. What is `held` is dropped when the connection has ended.
+    /// Starts serving the connection. Drops `held` when the connection has ended.
     fn serve(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>);
 
-    /// Whether who is at this URL may call: over a connection to it, nobody shows more of itself.
+    /// Whether the server at this URL may call this member over lent connections. Only the URL
+    /// vouches for it: on a connection that this member opened, the server presents no client
+    /// certificate.
     fn admits(&self, url: &str) -> bool;
 }

@@ -1,4 +1,4 @@
-//! Consensus as the rest of the server sees it.
+//! The interface of consensus for the rest of the server.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -11,20 +11,20 @@ use tokio::sync::watch;
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The answer of the state machine to a log entry; `None` for entries that are not commands.
+/// The state machine's answer to a log entry; `None` for entries that are not commands.
 pub type Answer = Option<Result<Reply, Refusal>>;
 
-/// Why consensus gave no answer.
+/// Why a call to consensus failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// The member that was asked does not lead.
+    /// The asked member does not lead.
     #[error("this member does not lead")]
     NotLeader {
-        /// Who leads, if that is known.
+        /// The leader, if known.
         leader: Option<u64>,
     },
-    /// Another leader took over while the proposal was under way: whether it was carried out is not
-    /// known.
+    /// Another leader took over while the proposal was in flight. It is unknown whether the command
+    /// was or will be applied.
     #[error("the leader changed while the proposal was under way")]
     LeaderChanged,
     /// The member is stopping, or has stopped because of a fault.
@@ -32,45 +32,45 @@ pub enum Unavailable {
     Stopped,
 }
 
-/// Where this member stands in the protocol.
+/// The member's term and leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RaftStatus {
     /// The current term.
     pub term: u64,
-    /// Who leads; `None` when nobody does.
+    /// The leader; `None` without one.
     pub leader: Option<u64>,
 }
 
-/// Agreement among the members on the order of commands.
+/// Consensus of the members on the order of commands.
 pub trait Consensus: Send + Sync {
-    /// Proposes an encoded command, by way of the leader if that is another member, and waits until
-    /// it is applied here. Waits for a leader as long as there is none. What was proposed may be
-    /// carried out even when the future is dropped or fails.
+    /// Proposes an encoded command, through the leader if another member leads, and waits until it
+    /// is applied here. Waits while there is no leader. After an error or a dropped future, the
+    /// command may still be applied.
     fn propose(&self, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>>;
 
-    /// Proposes an encoded command only if this member leads, and in this term.
+    /// Proposes an encoded command only if this member leads in `term`.
     fn propose_in(&self, term: u64, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>>;
 
-    /// The log index up to which the state machine must have come for a read to see everything that
-    /// was acknowledged before the call. The leader confirms its leadership afresh each time.
+    /// The read index: once entries up to it are applied, a read sees every write acknowledged
+    /// before this call. The leader confirms its leadership anew for each call.
     fn read_index(&self) -> BoxFuture<'_, Result<u64, Unavailable>>;
 
-    /// Where the member stands.
+    /// The current term and leader.
     fn status_now(&self) -> RaftStatus;
 
-    /// Tells where the member stands, now and whenever that changes.
+    /// A receiver of the current term and leader, and of every change.
     fn status(&self) -> watch::Receiver<RaftStatus>;
 
-    /// Index of the last entry that this member knows to be committed.
+    /// Index of the last entry that this member knows to be committed; 0 without one.
     fn committed(&self) -> u64;
 
-    /// Flushes what was applied, without waiting for the end.
+    /// Starts a flush of everything applied, unless one is running. Does not wait for its end.
     fn flush(&self) -> BoxFuture<'_, ()>;
 
-    /// Lets the log forget what the last flush made unnecessary, but for the last entries, which
-    /// members that lag behind may want; those up to `beyond` go all the same.
+    /// Purges log entries that the last flush made redundant, except the newest ones, which lagging
+    /// members may need. Entries up to index `beyond` are purged even so.
     fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()>;
 
-    /// Stops taking part.
+    /// Stops the raft protocol on this member.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }

@@ -1,14 +1,14 @@
-//! Whether the cluster goes on without this member.
+//! Detecting that the cluster continues without this member.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Why the cluster goes on without this member.
+/// Why the cluster continues without this member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exclusion {
-    /// It was removed, for good.
+    /// The member was removed permanently.
     #[error("the member has been permanently removed from the cluster")]
     Removed,
     /// The cluster knows this member with another data directory.
@@ -19,32 +19,33 @@ pub enum Exclusion {
     OtherData,
 }
 
-/// Whether the cluster goes on without this member, as soon as that is known. Clones share it.
+/// A shared flag, set once this member learns that the cluster continues without it. Clones share
+/// it.
 #[derive(Clone, Debug)]
 pub(crate) struct Notice(Arc<watch::Sender<Option<Exclusion>>>);
 
 impl Notice {
-    /// Nothing is known yet.
+    /// A notice without an exclusion.
     pub(crate) fn new() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    /// Notes what this member knows itself.
+    /// Sets the exclusion and wakes all waiting callers.
     pub(crate) fn post(&self, exclusion: Exclusion) {
         self.0.send_if_modified(|known| known.replace(exclusion).is_none());
     }
 
-    /// Whether the cluster goes on without this member.
+    /// Whether an exclusion is set.
     pub(crate) fn is_posted(&self) -> bool {
         self.0.borrow().is_some()
     }
 
-    /// Why the cluster goes on without this member, if that is known.
+    /// The exclusion, if one is set.
     pub(crate) fn posted_now(&self) -> Option<Exclusion> {
         *self.0.borrow()
     }
 
-    /// Waits until the cluster goes on without this member.
+    /// Waits until an exclusion is set.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -55,7 +56,7 @@ impl Notice {
                 return exclusion;
             }
             if known.changed().await.is_err() {
-                // The sender lives as long as `self`.
+                // Unreachable: `self` holds the sender.
                 std::future::pending::<()>().await;
             }
         }

@@ -3,30 +3,30 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-/// What the raft membership knows of a member beside its id.
+/// A member's node data in the raft membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Where other members reach it.
+    /// Its peer URLs.
     pub peer_urls: Vec<String>,
-    /// Whether it is to have no vote. A member without a vote of which this is not said gets one
-    /// as soon as its log is close to the leader's.
+    /// Whether it is a learner in etcd's sense. A member that is no learner but has no vote yet
+    /// gets one as soon as its log is close to the leader's.
     pub is_learner: bool,
 }
 
-/// The members in the raft membership, and whether each is without a vote.
+/// The members in the raft membership by id; the flag is true for a member without a vote.
 pub(crate) type Peers = BTreeMap<u64, (Peer, bool)>;
 
-/// A member of the cluster as others see it.
+/// A member of the cluster, as listed to clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberInfo {
     /// Its id.
     pub id: u64,
     /// Its name; empty until it has run.
     pub name: String,
-    /// Where other members reach it.
+    /// Its peer URLs.
     pub peer_urls: Vec<String>,
-    /// Where clients reach it; none until it has run.
+    /// Its client URLs; none until it has run.
     pub client_urls: Vec<String>,
-    /// Whether it has no vote.
+    /// Whether it is a learner.
     pub is_learner: bool,
 }

@@ -1,10 +1,10 @@
-//! How far the state machine has come, for those who wait for it.
+//! The progress of the state machine, and waiting for it.
 
 use std::fmt::Debug;
 
 use tokio::sync::watch;
 
-/// The index of the last applied entry. Cloning shares it.
+/// The index of the last applied entry. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Progress {
     applied: watch::Sender<u64>,
@@ -15,7 +15,7 @@ impl Progress {
         Self { applied: watch::Sender::new(applied) }
     }
 
-    /// Index of the last applied entry; 0 before the first.
+    /// Index of the last applied entry; 0 without one.
     pub fn applied(&self) -> u64 {
         *self.applied.borrow()
     }
@@ -29,11 +29,11 @@ impl Progress {
             return;
         }
         let mut changes = self.applied.subscribe();
-        // Fails only when the sender is gone, and this is one.
+        // Cannot fail: `self` holds a sender.
         changes.wait_for(|applied| *applied >= index).await.ok();
     }
 
-    /// Tells of each step from now on; steps in quick succession are told as one.
+    /// A receiver of all further progress. It may skip intermediate indexes.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
     }

@@ -1,4 +1,4 @@
-//! Why a request got no answer.
+//! Why a request failed.
 
 use std::fmt::Debug;
 
@@ -6,34 +6,36 @@ use quorate_core::Refusal;
 
 use super::consensus::Unavailable;
 
-/// Why a request got no answer.
+/// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The state machine declined.
+    /// The state machine refused the command.
     #[error(transparent)]
     Refusal(#[from] Refusal),
-    /// Too many requests are under way.
+    /// Too many requests are in flight.
     #[error("too many requests are under way")]
     TooManyRequests,
-    /// Nobody leads.
+    /// There is no leader.
     #[error("no leader")]
     NoLeader,
-    /// The leader changed; what became of the request is not known.
+    /// The leader changed; it is unknown whether the request was or will be applied.
     #[error("the leader changed")]
     LeaderChanged,
-    /// It took too long; what became of the request is not known.
+    /// The request timed out; it is unknown whether it was or will be applied.
     #[error("the request timed out")]
     Timeout,
-    /// Nobody led all the time: it was not carried out and never will be.
+    /// There was no leader from the start of the request on: it was not and will not be applied.
     #[error("nobody led who could have taken the request")]
     NotTaken,
-    /// It took too long, and another leader took over; what became of the request is not known.
+    /// The request timed out after an election; it is unknown whether it was or will be applied.
     #[error("the request timed out when the leader changed")]
     LeaderFailed,
-    /// It took too long, and the leader was out of reach; what became of the request is not known.
+    /// The request timed out after the leader had been unreachable; it is unknown whether it was or
+    /// will be applied.
     #[error("the request timed out while the leader was out of reach")]
     ConnectionLost,
-    /// The member is stopping.
+    /// The member is stopping, or the cluster continues without it; it is unknown whether the
+    /// request was or will be applied.
     #[error("the member is stopping")]
     Stopped,
 }
@@ -48,7 +50,7 @@ impl From<Unavailable> for RequestError {
     }
 }
 
-/// Why the members of the cluster were not changed.
+/// Why a membership change failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemberError {
     /// No member has this id.
@@ -57,28 +59,28 @@ pub enum MemberError {
     /// Another member has one of the peer URLs.
     #[error("another member has this peer URL")]
     UrlExists,
-    /// The member has a vote already.
+    /// The member is not a learner.
     #[error("the member is no learner")]
     NotLearner,
-    /// The learner lags too far behind to be given a vote.
+    /// The learner's log lags too far behind for a promotion.
     #[error("the learner lags too far behind")]
     LearnerNotReady,
-    /// There are as many learners as there may be.
+    /// The cluster already has the maximum number of learners.
     #[error("there are too many learners")]
     TooManyLearners,
-    /// Too few members would be left that have ever run.
+    /// Too few members that have ever run would be left.
     #[error("too few members have started")]
     NotEnoughStarted,
     /// Too few members are connected.
     #[error("too few members are connected")]
     Unhealthy,
-    /// The member that leadership is to go to has no vote.
+    /// The target of the leadership transfer has no vote.
     #[error("the member cannot lead")]
     CannotLead,
     /// This member does not lead.
     #[error("this member does not lead")]
     NotLeader,
-    /// The request got no answer.
+    /// The request failed for a reason that is not about members.
     #[error(transparent)]
     Request(#[from] RequestError),
 }

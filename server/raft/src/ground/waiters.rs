@@ -1,4 +1,4 @@
-//! Clients of this member that wait for the answer to a command that another member proposed.
+//! Clients of this member that wait for the answers to forwarded commands.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 
 use super::consensus::Answer;
 
-/// Who waits for the answer to a command that another member proposed for it.
+/// Identifies a forwarded command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ProposalId {
-    /// The member that has the client.
+    /// The member whose client waits for the answer.
     pub(crate) member: u64,
-    /// A number of its own choice.
+    /// A number that this member chose.
     pub(crate) sequence: u64,
 }
 
@@ -21,34 +21,34 @@ impl ProposalId {
     pub(crate) const LEN: usize = 16;
 }
 
-/// Whether a command was carried out is not known.
+/// It is unknown whether the command was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lost;
 
-/// Who waits for the answer to a forwarded command. Told nothing, it learns that the command was
-/// not carried out and never will be.
+/// Receives the answer to a forwarded command. Dropped unsent: the command was not and never will
+/// be applied.
 pub(crate) type Waiter = oneshot::Sender<Result<Answer, Lost>>;
 
-/// Clients of this member that wait for an answer to a forwarded command.
+/// The waiters for forwarded commands.
 #[derive(Default)]
 pub(crate) struct Waiters(Mutex<Expected>);
 
 #[derive(Default)]
 struct Expected {
-    /// By sequence, with the term in which the command may enter the log.
+    /// By sequence: the term in which the command may enter the log, and its waiter.
     all: BTreeMap<u64, (u64, Waiter)>,
-    /// The term of the last entry that was applied.
+    /// The term of the last applied entry.
     term: u64,
 }
 
 impl Waiters {
-    /// Takes out who waits for the answer to command `sequence`.
+    /// Removes and returns the waiter for command `sequence`.
     pub(crate) fn take(&self, sequence: u64) -> Option<Waiter> {
         Some(self.0.lock().all.remove(&sequence)?.1)
     }
 
-    /// An entry of `term` was applied, and everything before it: what was to come in an earlier
-    /// term never will.
+    /// Records that an entry of `term` and all entries before it are applied. Drops the waiters of
+    /// earlier terms: their commands will never be applied.
     pub(crate) fn applied(&self, term: u64) {
         let mut waiting = self.0.lock();
         if waiting.term < term {
@@ -57,18 +57,18 @@ impl Waiters {
         }
     }
 
-    /// The state was replaced by a later one, whose last entry is of `term`: nobody knows what of
-    /// it was asked for here.
+    /// Records that a snapshot replaced the state, its last entry being of `term`. It does not say
+    /// which forwarded commands it includes, so every waiter gets [`Lost`].
     pub(crate) fn replaced(&self, term: u64) {
         let mut waiting = self.0.lock();
         waiting.term = waiting.term.max(term);
         for (_, waiter) in std::mem::take(&mut waiting.all).into_values() {
-            // A client that went away is not missed.
+            // The client may have stopped waiting.
             waiter.send(Err(Lost)).ok();
         }
     }
 
-    /// Takes a place; none when it is too late for a command of `term`.
+    /// Registers a waiter; `None` when a later term than `term` was applied already.
     pub(crate) fn wait(&self, sequence: u64, term: u64, waiter: Waiter) -> Option<Place<'_>> {
         let mut waiting = self.0.lock();
         if waiting.term > term {
@@ -79,7 +79,7 @@ impl Waiters {
     }
 }
 
-/// A place among the waiters, given up when it is dropped.
+/// A registered waiter. Dropping it removes the waiter.
 pub(crate) struct Place<'a> {
     waiters: &'a Waiters,
     sequence: u64,

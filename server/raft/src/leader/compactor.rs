@@ -1,4 +1,4 @@
-//! Compaction without being asked, by time or by number of revisions, as etcd schedules it.
+//! Automatic compaction by time or by number of revisions, on etcd's schedule.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -12,27 +12,27 @@ use tokio::time::Instant;
 
 use crate::ground::consensus::Consensus;
 
-/// How often a retention by number is looked after.
+/// Interval of checks for a retention by number of revisions.
 const REVISIONS_INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// The longest pause between compactions of a retention by time.
+/// The longest interval between compactions for a retention by time.
 const PERIODIC_INTERVAL_MAX: Duration = Duration::from_secs(3600);
-/// How often the revision is noted between two compactions.
+/// Samples of the revision per interval.
 const SAMPLES_PER_INTERVAL: u32 = 10;
 
-/// History that is kept; what is older is given up.
+/// The history to keep; older history is compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoCompaction {
-    /// As long as this.
+    /// History of this duration.
     Periodic(Duration),
-    /// As many revisions.
+    /// This many revisions.
     Revisions(i64),
 }
 
-/// When to compact at which revision.
+/// Decides when to compact, and at which revision.
 #[derive(Debug)]
 struct Schedule {
     kept: AutoCompaction,
-    /// Revisions at the last ticks, the oldest of which is as old as the history that is kept.
+    /// The revisions at the last pauses; the oldest sample is as old as the history to keep.
     samples: VecDeque<i64>,
     last_revision: i64,
     last_success: Instant,
@@ -45,12 +45,12 @@ impl Schedule {
         Self { kept, samples, last_revision: 0, last_success: now, is_first: true }
     }
 
-    /// Time between compactions by time.
+    /// Interval between compactions for a retention by time.
     fn interval(period: Duration) -> Duration {
         period.min(PERIODIC_INTERVAL_MAX)
     }
 
-    /// Time until the next [`Self::tick`].
+    /// Time to wait between [`Self::sample`] and [`Self::due`].
     fn pause(&self) -> Duration {
         match self.kept {
             AutoCompaction::Periodic(period) => Self::interval(period) / SAMPLES_PER_INTERVAL,
@@ -58,7 +58,7 @@ impl Schedule {
         }
     }
 
-    /// Notes the current revision, at the beginning of a pause.
+    /// Records the current revision. Call it at the beginning of a pause.
     fn sample(&mut self, current: i64) {
         if let AutoCompaction::Periodic(period) = self.kept {
             self.samples.push_back(current);
@@ -69,7 +69,7 @@ impl Schedule {
         }
     }
 
-    /// The revision at which to compact now, at the end of a pause.
+    /// The revision at which to compact now, if any. Call it at the end of a pause.
     fn due(&self, current: i64, now: Instant) -> Option<i64> {
         let revision = match self.kept {
             AutoCompaction::Revisions(kept) => current - kept,
@@ -84,7 +84,7 @@ impl Schedule {
         (revision > 0 && revision != self.last_revision).then_some(revision)
     }
 
-    /// Notes that history up to a revision is given up.
+    /// Records that history up to `revision` is compacted.
     fn done(&mut self, revision: i64, now: Instant) {
         (self.last_revision, self.last_success, self.is_first) = (revision, now, false);
     }
@@ -139,8 +139,8 @@ impl Compactor {
 mod tests {
     use super::*;
 
-    /// Runs a schedule for a store that begins at revision 1 and gets one a minute; returns when,
-    /// in minutes, it was compacted at which revision.
+    /// Runs a schedule for a store that starts at revision 1 and gains one revision a minute.
+    /// Returns the minute and the revision of each compaction.
     fn compactions(kept: AutoCompaction, minutes: u64) -> Vec<(u64, i64)> {
         let start = Instant::now();
         let mut schedule = Schedule::new(kept, start);

@@ -1,4 +1,4 @@
-//! What a member does without being asked.
+//! Background tasks of a member.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::disk::flusher::Flusher;
 use crate::ground::consensus::Consensus;
 use crate::metrics::Metrics;
 
-/// Pause before a log that is too long is trimmed again.
+/// Pause before a log that is still too long is trimmed again.
 const TRIM_AGAIN: Duration = Duration::from_secs(2);
-/// How long a snapshot that was received in part is kept: longer than its sender tries to go on.
+/// How long a partly received snapshot is kept without progress: longer than its sender retries.
 const HALF_KEPT: Duration = Duration::from_secs(120);
-/// Pause after a proposal that failed, so that a member without a leader does not spin.
+/// Pause after a failed proposal, so that a member without a leader does not spin.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What the duties are done with.
+/// The parts that the tasks work with.
 pub(crate) struct Duties {
     pub(crate) member_id: u64,
     pub(crate) consensus: Arc<dyn Consensus>,
@@ -29,7 +29,7 @@ pub(crate) struct Duties {
 }
 
 impl Duties {
-    /// Watches over leases while this member leads.
+    /// Runs the clock of the leases while this member leads, and logs changes of the leader.
     pub(crate) async fn follow_leadership(&self) {
         let mut status = self.consensus.status();
         let (mut leader, mut term) = (None, 0);
@@ -57,13 +57,13 @@ impl Duties {
         }
     }
 
-    /// Ends leases whose time is over.
+    /// Proposes the end of expired leases.
     pub(crate) async fn expire_leases(&self) {
         loop {
             let (term, ids) = self.lessor.expired().await;
             self.metrics.lease_expired.inc_by(ids.len() as u64);
             let command = Command::LeaseExpire(LeaseExpire { ids });
-            // Only by the leader who found it: with a later one the leases have more time.
+            // Only in the term in which they expired: a later leader has extended the leases.
             if let Err(error) = self.consensus.propose_in(term, command.encode()).await {
                 tracing::warn!(%error, "expired leases are not ended yet");
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -71,40 +71,40 @@ impl Duties {
         }
     }
 
-    /// Lets the log forget what the database contains, after each flush.
+    /// Purges log entries that the database contains, after each flush.
     pub(crate) async fn trim_log(&self) {
         loop {
             let flushed = self.flusher.flushed();
             tokio::pin!(flushed);
-            // Before the work: a flush that ends meanwhile must not be missed.
+            // Enabled before the work, so that a flush that ends meanwhile is not missed.
             flushed.as_mut().enable();
             let beyond = self.flusher.wal().last_beyond(self.flusher.log_kept());
             let is_long = matches!(beyond, Ok(Some(_)));
             match beyond {
-                // Whoever is being sent a snapshot needs what follows it.
+                // The receiver of a snapshot needs the entries that follow it.
                 Ok(None) if self.metrics.peers.is_sending() => {}
                 Ok(beyond) => self.consensus.trim_log(beyond).await,
                 Err(error) => tracing::warn!(%error, "cannot tell how long the log is"),
             }
-            // openraft forgets what it knew to be in the database when it was told the last time;
-            // nobody may write any more who would have it told again.
+            // A purge reaches only the snapshot that openraft knew at the trim before, and without
+            // further writes no flush would start another trim.
             let again = if is_long { TRIM_AGAIN } else { Duration::MAX };
             tokio::time::timeout(again, flushed).await.ok();
         }
     }
 
-    /// Drops snapshots that nobody goes on sending.
+    /// Drops partly received snapshots whose sender has given up.
     pub(crate) async fn drop_halves(&self) {
         loop {
             tokio::time::sleep(HALF_KEPT / 2).await;
             let flusher = self.flusher.clone();
-            // It may remove a large file, which blocks.
+            // This may block while it removes a large file.
             let drop_old = move || flusher.engine().stop_receiving(HALF_KEPT);
             tokio::task::spawn_blocking(drop_old).await.ok();
         }
     }
 
-    /// Flushes what nobody flushed for long.
+    /// Flushes whenever the last flush was too long ago.
     pub(crate) async fn flush_old(&self) {
         loop {
             let flushed = self.flusher.flushed();

@@ -1,15 +1,15 @@
-//! Hashes of the data of this member.
+//! Hashes of this member's data.
 
 use quorate_core::mvcc::hash::KeyValueHash;
 use quorate_core::store::Shared;
 use quorate_core::{Error, Refusal};
 use quorate_proto::peer as pb;
 
-/// etcd's hash of all keys at a revision; 0 for the newest.
+/// etcd's hash of all keys at `revision`, 0 for the newest; on failure, a reply with the refusal.
 pub(crate) async fn hash_reply(store: &Shared, revision: i64) -> pb::HashReply {
     let view = store.view();
     let newest = view.revision();
-    // It reads all of history, which is no work for a thread that others wait for.
+    // It reads the whole history, too much for a thread with other tasks.
     let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
     match hashed {
         Ok(Ok(hash)) => pb::HashReply {
@@ -29,7 +29,7 @@ pub(crate) async fn hash_reply(store: &Shared, revision: i64) -> pb::HashReply {
     }
 }
 
-/// etcd's hash of all keys at a revision, 0 for the newest; none where there is none.
+/// etcd's hash of all keys at `revision`, 0 for the newest; `None` if it cannot be computed.
 pub(super) async fn hash_here(store: &Shared, revision: i64) -> Option<KeyValueHash> {
     let view = store.view();
     let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;

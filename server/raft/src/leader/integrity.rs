@@ -1,8 +1,8 @@
-//! Whether all members have the same data.
+//! Checks that all members have the same data.
 //!
-//! Each compares etcd's hash of all keys at a revision that both still have. A member whose hash
-//! differs is named in a CORRUPT alarm, with which the cluster refuses writes until somebody has
-//! looked: what is wrong must not spread.
+//! The checks compare etcd's hash of all keys at a revision that both members still have. The
+//! leader raises a CORRUPT alarm for a member whose hash differs. From then on the cluster refuses
+//! writes, so that wrong data cannot spread before an operator has looked.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -22,34 +22,34 @@ use crate::ground::consensus::Consensus;
 use crate::network::links::Links;
 use crate::read::ReadBarrier;
 
-/// How long another member may take to hash everything.
+/// Timeout for another member to compute a hash.
 const HASH_WITHIN: Duration = Duration::from_secs(60);
 
-/// The data of this member are not those of others.
+/// This member's data differ from other members' data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the data differ from those of {members} at revision {revision}; remove this member, delete \
      its data directory and add it again"
 )]
 pub struct Inconsistent {
-    /// The others, by id.
+    /// The ids of the other members, in hexadecimal and separated by commas.
     pub members: String,
-    /// The revision that was compared.
+    /// The compared revision.
     pub revision: i64,
 }
 
-/// What another member says of its data.
+/// Another member's hash; `None` if it gave none.
 struct Found {
     member: u64,
     hash: Option<pb::HashReply>,
 }
 
-/// What was compared so far at one revision.
+/// The results so far of a comparison at one revision.
 #[derive(Default)]
 struct Comparison {
     revision: i64,
     mine: Option<KeyValueHash>,
-    /// Members that were compared, and whether they differ.
+    /// The members compared so far, and whether their hash differs.
     compared: BTreeMap<u64, bool>,
     is_over: bool,
 }
@@ -59,7 +59,8 @@ impl Comparison {
         Self { revision, ..Self::default() }
     }
 
-    /// Takes in what others say; returns whether that is news.
+    /// Adds other members' hashes, as far as they have the same compaction. Returns whether more
+    /// members are compared now.
     fn note(&mut self, mine: &KeyValueHash, found: Vec<Found>) -> bool {
         let before = self.compared.len();
         for Found { member, hash } in found {
@@ -71,11 +72,11 @@ impl Comparison {
         self.compared.len() > before
     }
 
-    /// Who of so many others and this member, `me`, has wrong data.
+    /// The members with wrong data, out of this member, `me`, and `others` other members.
     fn wrong(&self, me: u64, others: usize) -> Vec<u64> {
         let differing = self.compared.iter().filter(|(_, differs)| **differs);
         let differing: Vec<u64> = differing.map(|(member, _)| *member).collect();
-        // When most differ from this one, this one is wrong.
+        // If most members differ from this one, this one is wrong.
         match differing.len() > others.div_ceil(2) {
             true => vec![me],
             false => differing,
@@ -83,7 +84,7 @@ impl Comparison {
     }
 }
 
-/// Compares this member with the others.
+/// Compares this member's data with other members' data.
 pub(crate) struct Integrity {
     pub(crate) store: Arc<Shared>,
     pub(crate) barrier: Arc<ReadBarrier>,
@@ -92,7 +93,10 @@ pub(crate) struct Integrity {
 }
 
 impl Integrity {
-    /// Compares the newest data of this member with those of all that can be reached.
+    /// Compares this member's newest data with those of all reachable members.
+    ///
+    /// # Errors
+    /// The data differ from another member's.
     pub(crate) async fn check_start(&self) -> Result<(), Inconsistent> {
         let Some(mine) = hash_here(&self.store, 0).await else { return Ok(()) };
         let differing = |found: &Found| {
@@ -100,7 +104,7 @@ impl Integrity {
                 hash.compacted == mine.compact_revision && hash.hash != mine.hash
             })
         };
-        // Whoever may lend a connection must not end this member.
+        // An answer over an unproven lent connection must not stop this member: it may be forged.
         let is_proven = |id: &u64| self.links.to(*id).is_some_and(|link| link.is_proven());
         let others = self.others().into_iter().filter(is_proven).collect();
         let found = self.hash_elsewhere(mine.revision, others).await;
@@ -115,7 +119,7 @@ impl Integrity {
         }
     }
 
-    /// Makes the leader's checks for ever.
+    /// Runs the leader's checks forever.
     pub(crate) async fn run(&self, checks: IntegrityChecks) {
         let newest = async {
             let Some(every) = checks.every else { return std::future::pending().await };
@@ -166,8 +170,8 @@ impl Integrity {
         }
     }
 
-    /// Compares with those that were not compared yet: who is out of reach is asked again, while
-    /// the data are hashed once.
+    /// Compares with the members that are not compared yet. Unreachable members are asked again in
+    /// the next round; this member's data are hashed only once.
     async fn check_compacted(&self, comparison: &mut Comparison) {
         if !self.leads() {
             return;
@@ -176,7 +180,7 @@ impl Integrity {
             comparison.mine = hash_here(&self.store, comparison.revision).await;
         }
         let Some(mine) = comparison.mine else {
-            // Later data cannot be compared at this revision.
+            // The data at this revision cannot be hashed any more.
             comparison.is_over = true;
             return;
         };

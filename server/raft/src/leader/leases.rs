@@ -1,4 +1,4 @@
-//! What the leader says of leases, here and to other members.
+//! The leader's answers about leases, to its own clients and to other members.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::lessor::{Lessor, Renewal, TimeToLive};
 use crate::ground::consensus::RaftStatus;
 use crate::read::ReadBarrier;
 
-/// Leases, as far as this member leads.
+/// Answers about leases while this member leads.
 pub(crate) struct Leases {
     pub(crate) me: u64,
     pub(crate) status: watch::Receiver<RaftStatus>,
@@ -22,10 +22,10 @@ impl Leases {
         self.status.borrow().leader == Some(self.me)
     }
 
-    /// Gives a lease its full time again; `None` when this member does not lead.
+    /// Renews a lease to its full TTL; `None` when this member does not lead.
     ///
-    /// Leadership is confirmed first: a leader elected after that gives every lease its full time,
-    /// so that what is promised here holds whoever leads.
+    /// Leadership is confirmed first. A leader elected after that gives every lease its full TTL,
+    /// so the promise holds under any later leader.
     pub(crate) async fn renew_here(&self, id: i64) -> Option<Renewal> {
         if !self.leads() {
             return None;
@@ -37,7 +37,8 @@ impl Leases {
         }
     }
 
-    /// The time of a lease, which may not exist; `None` when this member does not lead.
+    /// The remaining time of a lease, `Some(None)` if it does not exist; `None` when this member
+    /// does not lead.
     pub(crate) async fn time_here(&self, id: i64) -> Option<Option<TimeToLive>> {
         if !self.leads() {
             return None;

@@ -1,10 +1,9 @@
 //! The leader's clock for leases.
 //!
-//! The replicated state knows which leases there are and how long each was granted; when one ends
-//! is known here, on the member that leads, by a clock that never jumps. A new leader gives every
-//! lease its full time again and an election timeout more: time may be given away, but never taken.
-//! Expired leases are revoked by proposals, many in one; a lease that was renewed meanwhile is
-//! renewed no more once its end was proposed.
+//! The replicated state contains the leases and their TTLs. Only the leader measures their time, by
+//! a monotonic clock. A new leader gives every lease its full TTL again plus an election timeout: a
+//! lease may live longer than granted, but never shorter. Expired leases are ended by proposals,
+//! many leases in one. Once its end is proposed, a lease cannot be renewed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -17,40 +16,41 @@ use quorate_core::store::Shared;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// Leases ended by one proposal.
+/// Maximum number of leases ended by one proposal.
 const EXPIRE_BATCH: usize = 500;
-/// Expiries are collected for this long, so that leases that end together end in one proposal.
+/// Expired leases are collected for this long, so that leases that expire together end in one
+/// proposal.
 const EXPIRE_TICK: Duration = Duration::from_millis(100);
-/// How long to wait before an end is proposed again that was not carried out.
+/// Pause before the end of a lease that still exists is proposed again.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// What a keep-alive came to.
+/// The outcome of a keep-alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// The lease lives on for this many seconds.
+    /// The lease was renewed to this TTL in seconds.
     Renewed(i64),
-    /// There is no such lease, or it just ended.
+    /// The lease does not exist, or it has just ended.
     NotFound,
     /// This member does not lead.
     NotPrimary,
 }
 
-/// What is known of a lease's time.
+/// The remaining time and the TTL of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeToLive {
-    /// Seconds left, whole ones; 0 when the end is being proposed.
+    /// Whole seconds left; 0 while the end of the lease is proposed.
     pub remaining: i64,
-    /// Seconds granted.
+    /// The granted TTL in seconds.
     pub granted: i64,
 }
 
-/// A lease that the leader watches over.
+/// A lease whose time the leader measures.
 struct Running {
     ttl: i64,
     deadline: Instant,
-    /// Its end was proposed.
+    /// Whether its end was proposed.
     ending: bool,
-    /// Keep-alives that came too late and wait for the end.
+    /// Keep-alives that came too late and wait for the end of the lease.
     late: Vec<oneshot::Sender<()>>,
 }
 
@@ -60,7 +60,7 @@ struct Watch {
     term: u64,
     leases: BTreeMap<i64, Running>,
     deadlines: BTreeSet<(Instant, i64)>,
-    /// Since when nobody sees this member lead, so that nobody can renew anything.
+    /// Since when this member is not visible as leader; no client can renew a lease then.
     unseen: Option<Instant>,
 }
 
@@ -73,7 +73,7 @@ impl Watch {
         self.deadlines.insert((deadline, id));
     }
 
-    /// Goes on after a time in which nobody could renew anything: it does not count.
+    /// Resumes the clock after a time in which no lease could be renewed. That time does not count.
     fn resume(&mut self, now: Instant) {
         let Some(unseen) = self.unseen.take() else { return };
         let lost = now - unseen;
@@ -85,7 +85,7 @@ impl Watch {
     }
 }
 
-/// The clock. Without leadership it holds nothing.
+/// The clock. It is empty while this member does not lead.
 pub(crate) struct Lessor {
     store: Arc<Shared>,
     /// `None` on a member that does not lead.
@@ -98,11 +98,11 @@ impl Lessor {
         Self { store, primary: Mutex::new(None), earlier: Notify::new() }
     }
 
-    /// Starts to watch over all leases: this member leads now, in `term`. When it did already, and
-    /// was only out of sight for a while, all goes on from where it was then.
+    /// Starts the clock of all leases: this member now leads in `term`. If it already led in that
+    /// term and was only not visible as leader, the clock resumes where it stopped.
     pub(crate) fn promote(&self, term: u64, extension: Duration) {
         let now = Instant::now();
-        // Leases that are granted or revoked meanwhile wait for the lock.
+        // Grants and revocations wait for the lock meanwhile.
         let mut primary = self.primary.lock();
         if let Some(watch) = primary.as_mut().filter(|watch| watch.term == term) {
             watch.resume(now);
@@ -125,13 +125,13 @@ impl Lessor {
         self.earlier.notify_one();
     }
 
-    /// The leases are others now. Only a member that does not lead gets another one's state.
+    /// A snapshot replaced the leases. Only a member that does not lead installs one.
     pub(crate) fn replaced(&self) {
         self.demote();
     }
 
-    /// Nobody is seen to lead in `term`. When this member did, it may again: no lease ends until
-    /// then, and none is renewed.
+    /// No leader is visible in `term`. If it was this member, it may become visible again. Until
+    /// then no lease ends and none can be renewed.
     pub(crate) fn suspend(&self, term: u64) {
         let mut primary = self.primary.lock();
         primary.take_if(|watch| watch.term != term);
@@ -140,22 +140,22 @@ impl Lessor {
         }
     }
 
-    /// Stops to watch: another member leads.
+    /// Stops the clock: another member leads.
     pub(crate) fn demote(&self) {
         *self.primary.lock() = None;
     }
 
-    /// A lease began.
+    /// Starts the clock of a granted lease.
     pub(crate) fn granted(&self, id: i64, ttl: i64) {
         if let Some(watch) = self.primary.lock().as_mut() {
-            // While this member is not seen to lead, no time passes for this lease either.
+            // While this member is not visible as leader, this lease's time does not pass either.
             let from = watch.unseen.unwrap_or_else(Instant::now);
             watch.set(id, ttl, from + seconds(ttl));
             self.earlier.notify_one();
         }
     }
 
-    /// A lease ended.
+    /// Removes an ended lease and answers its late keep-alives.
     pub(crate) fn revoked(&self, id: i64) {
         if let Some(watch) = self.primary.lock().as_mut()
             && let Some(running) = watch.leases.remove(&id)
@@ -167,11 +167,11 @@ impl Lessor {
         }
     }
 
-    /// Gives a lease its full time again. A lease that is ending is waited for: the answer must not
-    /// say that it lives.
+    /// Renews a lease to its full TTL. If the lease is ending, waits for the end, so that the
+    /// answer cannot claim that it lives.
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future has no effect on the lease.
     pub(crate) async fn renew(&self, id: i64) -> Renewal {
         let ended = {
             let mut primary = self.primary.lock();
@@ -181,7 +181,7 @@ impl Lessor {
             let Some(running) = watch.leases.get_mut(&id) else { return Renewal::NotFound };
             if running.ending || running.deadline <= now {
                 let (sender, receiver) = oneshot::channel();
-                // Those who asked may have given up.
+                // Some callers may have given up.
                 running.late.retain(|late| !late.is_closed());
                 running.late.push(sender);
                 receiver
@@ -196,21 +196,21 @@ impl Lessor {
         };
         match ended.await {
             Ok(()) => Renewal::NotFound,
-            // Leadership was lost before the end was carried out.
+            // Leadership was lost before the end was applied.
             Err(_) => Renewal::NotPrimary,
         }
     }
 
-    /// The time of a lease, which may not exist; `None` when this member does not lead, and so does
-    /// not know.
+    /// The remaining time of a lease, `Some(None)` if it does not exist; `None` when this member
+    /// does not lead and so cannot know.
     pub(crate) fn time_to_live(&self, id: i64) -> Option<Option<TimeToLive>> {
-        // Before the table is read: a lease must not end in between.
+        // Locked before the table is read: the lease must not end in between.
         let primary = self.primary.lock();
         let lease = self.store.tables(|tables| tables.leases.get(&id).copied());
         let watch = primary.as_ref().filter(|watch| watch.unseen.is_none())?;
         let running = watch.leases.get(&id);
         let Some(granted) = lease.map(|lease| lease.ttl) else { return Some(None) };
-        // One that was granted just now has all its time.
+        // A lease granted just now has its full TTL.
         let remaining = running.map_or(granted, |running| {
             if running.ending {
                 return 0;
@@ -221,7 +221,7 @@ impl Lessor {
         Some(Some(TimeToLive { remaining, granted }))
     }
 
-    /// Ids of all leases, those that end first in front.
+    /// Ids of all leases. On the leader, the earliest to expire come first.
     pub(crate) fn leases(&self) -> Vec<i64> {
         let mut ids = self.store.tables(|tables| tables.leases.keys().copied().collect::<Vec<_>>());
         if let Some(watch) = self.primary.lock().as_ref() {
@@ -230,11 +230,11 @@ impl Lessor {
         ids
     }
 
-    /// Waits until leases have expired and returns them with the term of the leader who says so;
-    /// they count as ending from then on.
+    /// Waits until leases have expired. Returns this leader's term and the leases, which count as
+    /// ending from then on.
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped.
+    /// No expiry is lost when the future is dropped.
     pub(crate) async fn expired(&self) -> (u64, Vec<i64>) {
         loop {
             let earlier = self.earlier.notified();
@@ -254,7 +254,7 @@ impl Lessor {
         }
     }
 
-    /// Leases that have expired, or the time at which the next one will.
+    /// The expired leases, or the time at which the next one expires.
     fn take_expired(&self) -> Result<(u64, Vec<i64>), Option<Instant>> {
         let mut primary = self.primary.lock();
         let watch = primary.as_mut().filter(|watch| watch.unseen.is_none());
@@ -266,7 +266,7 @@ impl Lessor {
             return Err(watch.deadlines.first().map(|(deadline, _)| *deadline));
         }
         for (deadline, id) in &due {
-            // It stays until the end is carried out; if that fails, it is proposed again.
+            // The lease stays until its end is applied. If that fails, the end is proposed again.
             watch.deadlines.remove(&(*deadline, *id));
             watch.deadlines.insert((now + RETRY, *id));
             if let Some(running) = watch.leases.get_mut(id) {
@@ -278,7 +278,7 @@ impl Lessor {
     }
 }
 
-/// A TTL as a time; one that would not fit a clock is as good as for ever.
+/// A TTL as a duration of at most a hundred years, so that it fits the clock.
 fn seconds(ttl: i64) -> Duration {
     const LONGEST: u64 = 100 * 365 * 24 * 3600;
     Duration::from_secs(u64::try_from(ttl).unwrap_or(0).min(LONGEST))
@@ -320,7 +320,7 @@ mod tests {
         lessor.revoked(1);
         assert_eq!(lessor.expired().await, (4, vec![3]));
         assert_eq!(start.elapsed().as_secs(), 15);
-        // Not carried out: proposed again.
+        // The end of 3 was not applied, so it is proposed again.
         assert_eq!(lessor.expired().await, (4, vec![3]));
         lessor.revoked(3);
         assert_eq!(lessor.expired().await, (4, vec![2]));

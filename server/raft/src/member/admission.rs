@@ -1,16 +1,16 @@
-//! How many proposals may be under way.
+//! Limits the proposals in flight.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::ground::request::RequestError;
 
-/// Proposals that may be under way at once; more are refused rather than queued.
+/// Maximum number of proposals in flight; more are refused, not queued.
 const PROPOSALS_MAX: usize = 16 << 10;
-/// Bytes of proposals that may be under way at once.
+/// Maximum bytes of proposals in flight.
 const BYTES_MAX: usize = 256 << 20;
 
-/// Counts the proposals that are under way.
+/// Counts the proposals in flight.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     count: AtomicUsize,
@@ -18,25 +18,28 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// Lets a proposal in, or refuses it because too many are under way.
+    /// Admits a proposal of `bytes` bytes.
+    ///
+    /// # Errors
+    /// `TooManyRequests` if there are too many proposals in flight.
     pub(super) fn admit(&self, bytes: usize) -> Result<Permit<'_>, RequestError> {
         let permit = Permit { admission: self, bytes };
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // One proposal is let in whatever its size.
+        // A single proposal is admitted whatever its size.
         if count >= PROPOSALS_MAX || (before > 0 && before + bytes > BYTES_MAX) {
             return Err(RequestError::TooManyRequests);
         }
         Ok(permit)
     }
 
-    /// How many proposals are under way.
+    /// The number of proposals in flight.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 }
 
-/// A proposal under way.
+/// A proposal in flight.
 pub(super) struct Permit<'a> {
     admission: &'a Admission,
     bytes: usize,

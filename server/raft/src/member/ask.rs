@@ -1,4 +1,4 @@
-//! What only the leader can answer, asked there.
+//! Requests that only the leader can answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use crate::metrics::Metrics;
 use crate::network::links::Links;
 use crate::read::ReadBarrier;
 
-/// Pause before the leader is looked for again.
+/// Pause before the leader is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// How long the leader may take for a lease.
+/// Timeout of the leader's answer about a lease.
 const LEASE_WITHIN: Duration = Duration::from_secs(1);
-/// So many election timeouts without a leader say that there is no quorum.
+/// Election timeouts without a leader after which the quorum counts as lost.
 const ELECTIONS: u32 = 3;
 
 /// Asks the leader, which may be this member.
@@ -42,14 +42,14 @@ pub(crate) struct Asking {
     pub(crate) progress: Progress,
     pub(crate) status: watch::Receiver<RaftStatus>,
     pub(crate) metrics: Arc<Metrics>,
-    /// How long a request may take.
+    /// The timeout of a request.
     pub(crate) request_timeout: Duration,
-    /// How long a member goes without hearing of a leader before it wants to lead.
+    /// Time without a leader after which a member starts an election.
     pub(crate) election_timeout: Duration,
 }
 
 impl Asking {
-    /// Gives a lease its full time again.
+    /// Renews a lease to its full TTL.
     pub(super) async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
         let renewal = self.in_time(async {
             loop {
@@ -79,8 +79,8 @@ impl Asking {
         Ok(renewal)
     }
 
-    /// The time of a lease; `None` for one that does not exist. This member then has everything
-    /// that was acknowledged before the call.
+    /// The remaining time of a lease; `None` if it does not exist. This member has then applied
+    /// every write acknowledged before the call.
     pub(super) async fn lease_time_to_live(
         &self,
         id: i64,
@@ -114,7 +114,8 @@ impl Asking {
         time.await?
     }
 
-    /// Waits for an answer as long as a request may take and this member belongs to its cluster.
+    /// Waits for an answer until the request times out or the cluster continues without this
+    /// member.
     async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, RequestError> {
         tokio::select! {
             answer = tokio::time::timeout(self.request_timeout, answer) => {
@@ -154,10 +155,10 @@ impl Asking {
         Ok(added)
     }
 
-    /// Removes a member, which stops.
+    /// Removes a member, which then stops.
     pub(super) async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
         match self.change_members(Change::Remove(Remove { id })).await {
-            // It is done: that is why nobody answers this member any more.
+            // The removal is done: that is why this member got no answer.
             Err(MemberError::Request(RequestError::Stopped | RequestError::LeaderChanged))
                 if id == self.me
                     && self.links.notice().posted_now() == Some(Exclusion::Removed) =>
@@ -168,7 +169,7 @@ impl Asking {
         }
     }
 
-    /// Changes where a member is reached by the others.
+    /// Changes a member's peer URLs.
     pub(super) async fn update_member(
         &self,
         id: u64,
@@ -177,17 +178,17 @@ impl Asking {
         self.change_members(Change::Update(Update { id, peer_urls })).await.map(drop)
     }
 
-    /// Gives a learner a vote.
+    /// Promotes a learner to a voter.
     pub(super) async fn promote_member(&self, id: u64) -> Result<(), MemberError> {
         self.change_members(Change::Promote(Promote { id })).await.map(drop)
     }
 
-    /// Has the leader make a change, and waits until it is made here too.
+    /// Asks the leader for a change, and waits until it is applied here too.
     async fn change_members(&self, change: Change) -> Result<pb::MemberChangeReply, MemberError> {
         let changed = self.in_time(async {
             let begun = Instant::now();
             loop {
-                // As etcd, which looks at the connections before it looks for a leader.
+                // As in etcd, which checks the connections before it looks for a leader.
                 let is_known = self.leader().is_some() || begun.elapsed() < self.patience();
                 if matches!(change, Change::Add(_)) && self.is_strict() && !is_known {
                     return Err(MemberError::Unhealthy);
@@ -203,7 +204,7 @@ impl Asking {
         changed.await?
     }
 
-    /// The leader's answer; `None` when nothing was changed because no leader was found.
+    /// The leader's answer; `None` if there was no leader, so nothing was changed.
     async fn ask_change(&self, change: &Change) -> Option<pb::MemberChangeReply> {
         let leader = self.leader()?;
         let reply = if leader == self.me {
@@ -222,7 +223,7 @@ impl Asking {
         (reply.refusal() != Refusal::NotLeader).then_some(reply)
     }
 
-    /// Hands leadership to another member that has a vote; this one must lead.
+    /// Hands the leadership to another voter, and waits until it leads. This member must lead.
     pub(super) async fn move_leader(&self, to: u64) -> Result<(), MemberError> {
         if self.leader() != Some(self.me) {
             return Err(MemberError::NotLeader);
@@ -245,7 +246,7 @@ impl Asking {
         }
     }
 
-    /// How long an election may take before the members count as too few.
+    /// How long an election may take before the quorum counts as lost.
     fn patience(&self) -> Duration {
         self.election_timeout * ELECTIONS
     }
@@ -258,7 +259,7 @@ impl Asking {
         self.status.borrow().leader
     }
 
-    /// Why a request got no answer in time.
+    /// The error for a request that timed out.
     fn no_answer(&self) -> RequestError {
         match self.leader() {
             Some(_) => RequestError::Timeout,

@@ -1,4 +1,4 @@
-//! What clients ask of a member.
+//! The requests of clients to a member.
 
 use quorate_core::{Command, Reply};
 
@@ -11,21 +11,27 @@ use crate::leader::lessor::{Renewal, TimeToLive};
 impl Member {
     /// Proposes a command and waits for its answer.
     ///
+    /// # Errors
+    /// The state machine's refusal, or why there is no answer.
+    ///
     /// # Cancel safety
-    /// A command whose future is dropped may be carried out all the same.
+    /// A command whose future is dropped may still be applied.
     pub async fn propose(&self, command: &Command) -> Result<Reply, RequestError> {
         self.requests.propose(command).await
     }
 
-    /// Checks a command against the quota and the room on the disk; raises the alarm when it does
-    /// not fit any more. While the alarm is raised, nothing is proposed that would be refused when
-    /// it is applied: the log needs its room. Room on the disk is claimed until the command is
-    /// answered.
+    /// Checks a command that adds data against the quota and the free disk space, and raises the
+    /// alarm if it does not fit. While the alarm is raised, such a command is refused here: it
+    /// would be refused when applied, and the log needs its space. Keep the returned claim on disk
+    /// space until the command is answered; `None` for a command that adds nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSpace`](quorate_core::Refusal::NoSpace) if the command does not fit.
     pub async fn check_quota(&self, command: &Command) -> Result<Option<Claim>, RequestError> {
         self.requests.check_quota(command).await
     }
 
-    /// Waits until a read sees everything that was acknowledged before this call.
+    /// Waits until a read sees every write acknowledged before this call.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -33,18 +39,25 @@ impl Member {
         self.requests.linearize().await
     }
 
-    /// Gives a lease its full time again.
+    /// Renews a lease to its full TTL.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the lease may still be renewed.
     pub async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
         self.asking.renew_lease(id).await
     }
 
-    /// The time of a lease; `None` for one that does not exist. This member then has everything
-    /// that was acknowledged before the call.
+    /// The remaining time of a lease; `None` if it does not exist. This member has then applied
+    /// every write acknowledged before the call.
     pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<TimeToLive>, RequestError> {
         self.asking.lease_time_to_live(id).await
     }
 
     /// Adds a member and returns it.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the change may still be made. The same holds for the other changes
+    /// below.
     pub async fn add_member(
         &self,
         peer_urls: Vec<String>,
@@ -53,22 +66,22 @@ impl Member {
         self.asking.add_member(peer_urls, is_learner).await
     }
 
-    /// Removes a member, which stops.
+    /// Removes a member, which then stops.
     pub async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
         self.asking.remove_member(id).await
     }
 
-    /// Changes where a member is reached by the others.
+    /// Changes a member's peer URLs.
     pub async fn update_member(&self, id: u64, peer_urls: Vec<String>) -> Result<(), MemberError> {
         self.asking.update_member(id, peer_urls).await
     }
 
-    /// Gives a learner a vote.
+    /// Promotes a learner to a voter.
     pub async fn promote_member(&self, id: u64) -> Result<(), MemberError> {
         self.asking.promote_member(id).await
     }
 
-    /// Hands leadership to another member that has a vote; this one must lead.
+    /// Hands the leadership to another voter, and waits until it leads. This member must lead.
     pub async fn move_leader(&self, to: u64) -> Result<(), MemberError> {
         self.asking.move_leader(to).await
     }

@@ -1,4 +1,4 @@
-//! What a member begins with, and does until it stops.
+//! Starts the background tasks of a member.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -35,13 +35,13 @@ impl Member {
         self.run(probe(self.links.clone(), patience));
     }
 
-    /// Runs a duty until the member stops.
+    /// Runs a task until the member stops.
     fn run(&self, duty: impl Future<Output = ()> + Send + 'static) {
         let stop = self.lifetime.stopping.clone();
         self.lifetime.tasks.spawn(async move { stop.run_until_cancelled(duty).await });
     }
 
-    /// What is done with the state and the disk, whoever leads.
+    /// Starts the tasks for the quota and the disk.
     fn spawn_state_duties(&self) {
         let Options { election_timeout, request_timeout, .. } = self.options;
         let (me, consensus) = (self.identity.member_id, self.consensus.clone());
@@ -57,7 +57,8 @@ impl Member {
         });
     }
 
-    /// What is done while this member leads, and what ends then.
+    /// Starts the tasks for leases, compaction, the log and data checks. Some act only while this
+    /// member leads.
     fn spawn_leader_duties(&self) {
         let me = self.identity.member_id;
         let duties = Arc::new(Duties {
@@ -87,8 +88,8 @@ impl Member {
     }
 }
 
-/// Hands leadership over when the disk hangs: a leader goes on without its own disk, on those of
-/// the others, but not for ever, and it could not vote.
+/// Hands over the leadership when the disk hangs. A leader can continue for a while on the other
+/// members' disks, but not forever, and it could not vote.
 async fn watch_disk(
     me: u64,
     consensus: &dyn Consensus,
@@ -109,7 +110,7 @@ async fn watch_disk(
     }
 }
 
-/// Sees to it that members get the vote they are to have, while this one leads.
+/// Gives waiting members their vote while this member leads.
 async fn complete_members(
     me: u64,
     consensus: &dyn Consensus,

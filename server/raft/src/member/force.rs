@@ -9,13 +9,13 @@ use crate::ground::member::Peer;
 use crate::log::encoding::{decode_vote, encode_vote, membership_in, only_member};
 use crate::log::types::{Membership, StoredMembership, Vote};
 
-/// Bytes of the log read at once when it is searched.
+/// Maximum bytes of the log read at once in a search.
 const READ_BYTES_MAX: usize = 4 << 20;
-/// Makes `id` the only member by an entry behind all others. `peer_urls` are its own if it does not
-/// find itself among the members.
+/// Makes `id` the only member, by an entry after all others. `peer_urls` are used if the last
+/// membership does not contain `id`.
 ///
-/// What is in the log stays: the members that are gone may have acknowledged it, even if this one
-/// was not told so.
+/// The log keeps all its entries: the lost members may have acknowledged them, even if this one was
+/// never told that they are committed.
 pub(super) async fn force(
     wal: &Wal,
     stored: &StoredMembership,
@@ -25,13 +25,13 @@ pub(super) async fn force(
 ) -> Result<(), StartError> {
     let mut last = wal.state().last;
     if let Some(applied) = applied.filter(|applied| Some(*applied) > last) {
-        // The database has what the log lost.
+        // The log has lost entries that the database contains.
         durable(|done| wal.purge(applied, done)).await?;
         last = Some(applied);
     }
     let vote = wal.state().vote.map(|vote| decode_vote(&vote)).transpose();
     let vote = vote.map_err(StartError::Damaged)?;
-    // A term of its own: nothing that the others may still write has the same position.
+    // A new term, so that no entry of the others can have the same position.
     let voted = vote.map_or(0, |vote| vote.leader_id.term);
     let term = voted.max(last.map_or(0, |last| last.term)) + 1;
     let at = LogPosition { term, index: last.map_or(0, |last| last.index + 1) };
@@ -49,7 +49,7 @@ pub(super) async fn force(
     durable(|done| wal.append(std::iter::once(entry), done)).await
 }
 
-/// The last membership in the log, or `stored` if there is none in it.
+/// The last membership in the log; `stored` if the log contains none.
 fn last_membership(wal: &Wal, stored: &StoredMembership) -> Result<Membership, StartError> {
     let mut membership = stored.membership().clone();
     let mut next = wal.state().purged.map_or(0, |purged| purged.index + 1);

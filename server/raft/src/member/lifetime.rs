@@ -1,4 +1,4 @@
-//! How a member ends.
+//! The end of a member.
 
 use std::future::Future;
 
@@ -7,26 +7,27 @@ use quorate_storage::data_dir::DataDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What lasts as long as a member.
+/// What lives as long as a member.
 pub(super) struct Lifetime {
     pub(super) tasks: TaskTracker,
-    /// Ends what other members keep open here, and this one there.
+    /// Cancels inbound and outbound peer streams.
     pub(super) parting: CancellationToken,
-    /// Ends what the member does of itself.
+    /// Cancels the member's background tasks.
     pub(super) stopping: CancellationToken,
-    /// To be told when the member cannot go on.
+    /// Called when the member cannot continue.
     pub(super) on_fault: OnFault,
     pub(super) _data_dir: DataDir,
 }
 
 impl Lifetime {
-    /// Runs until other members are parted from.
+    /// Runs `work` until the peer streams are cancelled.
     pub(super) fn run_until_parting(&self, work: impl Future<Output = ()> + Send + 'static) {
         let parting = self.parting.clone();
         self.tasks.spawn(async move { parting.run_until_cancelled(work).await });
     }
 
-    /// Ends what the member does of itself; no more begins.
+    /// Cancels all background tasks and peer streams, and closes the tracker so that it can be
+    /// awaited.
     pub(super) fn stop(&self) {
         self.parting.cancel();
         self.stopping.cancel();

@@ -1,4 +1,4 @@
-//! What a member measures of itself and its requests.
+//! Metrics of a member and its requests.
 
 use bytes::Bytes;
 use quorate_core::{Fault, KeyRange};
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::metrics::durations::{Durations, Read, Reading};
 
 impl Member {
-    /// Begins a range, which is measured: unless it is serializable, waits like
+    /// Starts a measured range. Unless it is serializable, waits like
     /// [`linearize`](Self::linearize).
     ///
     /// # Cancel safety
@@ -29,17 +29,17 @@ impl Member {
         Ok(reading)
     }
 
-    /// Begins a transaction of ranges alone, which is measured.
+    /// Starts a measured transaction that contains only ranges.
     pub fn begin_read_txn(&self) -> Reading<'_> {
         self.metrics.durations.read(Read::Txn, Instant::now())
     }
 
-    /// How long requests take.
+    /// The histograms of request durations.
     pub fn durations(&self) -> &Durations {
         &self.metrics.durations
     }
 
-    /// Brings gauges up to date and returns the metrics.
+    /// Updates the gauges and returns the metrics.
     pub fn metrics(&self) -> &Metrics {
         let sizes = self.sizes();
         let status = self.consensus.status_now();
@@ -50,7 +50,8 @@ impl Member {
         metrics.proposals_committed.set(float(self.consensus.committed()));
         metrics.proposals_applied.set(float(self.state.progress.applied()));
         metrics.proposals_pending.set(float(self.requests.admission.count() as u64));
-        // Without a quota nothing is ever close to it, whatever a rule compares.
+        // Without a quota the gauge is infinite, so that no alerting rule finds the size close to
+        // it.
         metrics.quota.set(match self.state.quota.limit() {
             0 => f64::INFINITY,
             limit => float(limit),
@@ -74,7 +75,7 @@ impl Member {
         view.count(&KeyRange::from_wire(first.clone(), first), view.revision())
     }
 
-    /// Adds the metrics of the member, its log and its database to a registry.
+    /// Registers the metrics of the member, its log and its database.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> prometheus::Result<()> {
         self.metrics.register(registry)?;
         registry.register(Box::new(BudgetMetrics::new(self.links.budget().clone())))?;
@@ -83,7 +84,7 @@ impl Member {
     }
 }
 
-/// A number as a gauge shows it; the last bits of very large ones are lost.
+/// Converts a number for a gauge. Above 2^53 it is rounded.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
 fn float(number: u64) -> f64 {
     number as f64

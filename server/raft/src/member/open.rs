@@ -1,4 +1,4 @@
-//! Opening what lies on disk.
+//! Opening the log and the database.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::disk::flusher::Flusher;
 use crate::log::encoding::decode_membership;
 use crate::log::types::StoredMembership;
 
-/// What lies on disk, opened.
+/// The opened log and database.
 pub(super) struct Opened {
     pub(super) wal: Arc<Wal>,
     pub(super) store: Store,
@@ -26,7 +26,7 @@ pub(super) fn open(
     options: &Options,
     on_fault: &OnFault,
 ) -> Result<Opened, StartError> {
-    // In this order, so that a database without a log is one that has lost it.
+    // The log is opened first: if it is new but there is a database, the log was lost.
     let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
     let is_new = wal.state() == LogState::default();
     let opened = engine::Opened::open(&data_dir.db(), options.database.clone(), is_new)?;
@@ -42,10 +42,9 @@ pub(super) fn open(
     Ok(Opened { wal, store, membership, flusher })
 }
 
-/// Has the log forget what it has instead of what the database has: the member ended after a
-/// snapshot was taken into use, and before the log was told. What the log has then was never
-/// committed, whatever its term: a leader that nobody followed may have had a higher one than that
-/// of the last entry in the snapshot.
+/// Purges a log that differs from the database: the member ended after it had installed a snapshot
+/// and before it had purged the log. Such entries were never committed, whatever their term: a
+/// leader without followers may have had a higher term than the last entry in the snapshot.
 fn forget_outlived(wal: &Wal, applied: Option<LogPosition>) {
     let Some(applied) = applied else { return };
     let LogState { purged, last, .. } = wal.state();
@@ -55,12 +54,12 @@ fn forget_outlived(wal: &Wal, applied: Option<LogPosition>) {
         return;
     }
     tracing::info!(index = applied.index, "the log is taken on to where the database is");
-    // Whether it is durable does not matter: the next start would do it again.
+    // It need not be durable: the next start would repeat it.
     wal.truncate_after(purged, Box::new(drop));
     wal.purge(applied, Box::new(drop));
 }
 
-/// Makes a change of the log and waits until it is durable.
+/// Changes the log and waits until the change is durable.
 pub(super) async fn durable(change: impl FnOnce(wal::Done)) -> Result<(), StartError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     change(Box::new(move |result: std::io::Result<()>| {
@@ -95,7 +94,7 @@ mod tests {
             durable(|done| log.append(entries, done)).await.unwrap();
             forget_outlived(&log, Some(applied));
             assert_eq!(log.state().last, Some(last), "{case}");
-            // Nothing else is written behind it.
+            // Nothing else may be written after it.
             durable(|done| log.sync(done)).await.unwrap();
             drop(log);
             let log = open();

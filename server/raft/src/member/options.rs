@@ -1,4 +1,4 @@
-//! How a member is started.
+//! The settings for starting a member.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,34 +13,34 @@ use crate::ground::member::Peer;
 use crate::leader::compactor::AutoCompaction;
 use crate::membership::rules::MembershipRules;
 
-/// How a member is run.
+/// The settings of a member.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Interval between heartbeats.
     pub heartbeat: Duration,
-    /// How long a member goes without hearing of a leader before it wants to lead.
+    /// Time without a leader after which a member starts an election.
     pub election_timeout: Duration,
-    /// How long a request may take.
+    /// The timeout of a request.
     pub request_timeout: Duration,
-    /// Bytes that may be in flight; see [`Budget`](crate::Budget).
+    /// The memory budget in bytes; see [`Budget`](crate::Budget).
     pub memory_budget: usize,
     /// The space quota as configured; see [`Quota::new`](crate::Quota::new).
     pub quota_bytes: i64,
-    /// How the members may change.
+    /// The rules for membership changes.
     pub membership: MembershipRules,
-    /// Which comparisons with other members are made.
+    /// The enabled checks against other members' data.
     pub integrity: IntegrityChecks,
-    /// The version of etcd that this one says it is compatible with.
+    /// The version of etcd that this member reports.
     pub version: String,
-    /// History that the leader gives up by itself.
+    /// The history that automatic compaction keeps; `None` for no automatic compaction.
     pub auto_compaction: Option<AutoCompaction>,
-    /// Entries of the log kept although the database contains them, for members that lag behind.
+    /// Entries kept in the log although the database contains them, for lagging members.
     pub log_keep_entries: u64,
-    /// When layers are flushed.
+    /// When to flush layers.
     pub flush: FlushOptions,
-    /// How the log is kept.
+    /// Settings of the log.
     pub wal: wal::Options,
-    /// How the database is kept.
+    /// Settings of the database.
     pub database: engine::Options,
 }
 
@@ -53,7 +53,7 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] quorate_storage::base::BaseError),
-    /// What is stored contradicts itself.
+    /// The stored data contradict each other.
     #[error("the data directory is damaged: {0}")]
     Damaged(String),
     /// The raft protocol cannot start.
@@ -61,21 +61,21 @@ pub enum StartError {
     Raft(String),
 }
 
-/// How a member comes to its cluster. Of meaning at its first start only, but for the last.
+/// How a member gets into its cluster. Only [`Origin::Forced`] has an effect after the first start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It founds the cluster together with others, who are all told the same.
+    /// It founds the cluster with these members, which are all started with the same list.
     Founded(BTreeMap<u64, Peer>),
-    /// It was added to a cluster that exists, and waits to be called by its leader. At these URLs
-    /// there may be other members.
+    /// It was added to an existing cluster and waits for a call from the leader. Other members may
+    /// be at these peer URLs.
     Joined(Vec<String>),
-    /// Whatever the data directory says of others, it is from now on the only member. These are
-    /// its peer URLs if the data directory does not say them.
+    /// It becomes the only member, whatever members the data directory names. These are its peer
+    /// URLs if the data directory contains none.
     Forced(Vec<String>),
 }
 
 impl Origin {
-    /// The members of a cluster that is founded.
+    /// The members of a new cluster.
     pub(super) fn founders(self) -> Option<BTreeMap<u64, Peer>> {
         match self {
             Self::Founded(founders) => Some(founders),

@@ -1,4 +1,4 @@
-//! The parts of a member, made of what was put together.
+//! Building the parts of a member from an assembled member.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::port::service::Answers;
 use crate::read::ReadBarrier;
 
 impl Assembled {
-    /// What brings requests to consensus.
+    /// The part that takes clients' requests to consensus.
     pub(super) fn requests(&self, options: &Options, barrier: Arc<ReadBarrier>) -> Requests {
         Requests {
             me: self.identity.member_id,
@@ -38,7 +38,7 @@ impl Assembled {
         }
     }
 
-    /// What asks the leader, or is the leader.
+    /// The part that asks the leader, which may be this member.
     pub(super) fn asking(&self, options: &Options, barrier: Arc<ReadBarrier>) -> Asking {
         let me = self.identity.member_id;
         let (consensus, store) = (self.consensus.clone(), self.state.store.clone());
@@ -63,7 +63,7 @@ impl Assembled {
         }
     }
 
-    /// What answers other members.
+    /// The part that answers other members.
     pub(super) fn answers(
         &self,
         options: &Options,

@@ -1,4 +1,4 @@
-//! Requests of clients: what they propose, and what they wait for before they read.
+//! Requests of clients: proposals, and waits before linearizable reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ground::request::RequestError;
 use crate::metrics::Metrics;
 use crate::read::ReadBarrier;
 
-/// Brings requests to consensus.
+/// Takes clients' requests to consensus.
 pub(crate) struct Requests {
     pub(crate) me: u64,
     pub(crate) consensus: Arc<dyn Consensus>,
@@ -26,9 +26,9 @@ pub(crate) struct Requests {
     pub(crate) store: Arc<Shared>,
     pub(crate) quota: Arc<Quota>,
     pub(crate) metrics: Arc<Metrics>,
-    /// How long a request may take.
+    /// The timeout of a request.
     pub(crate) request_timeout: Duration,
-    /// How long a member goes without hearing of a leader before it wants to lead.
+    /// Time without a leader after which a member starts an election.
     pub(crate) election_timeout: Duration,
     pub(crate) admission: Admission,
 }
@@ -37,7 +37,7 @@ impl Requests {
     /// Proposes a command and waits for its answer.
     ///
     /// # Cancel safety
-    /// A command whose future is dropped may be carried out all the same.
+    /// A command whose future is dropped may still be applied.
     pub(super) async fn propose(&self, command: &Command) -> Result<Reply, RequestError> {
         let payload = command.encode();
         let _permit = self.admission.admit(payload.len())?;
@@ -54,10 +54,10 @@ impl Requests {
         }
     }
 
-    /// Checks a command against the quota and the room on the disk; raises the alarm when it does
-    /// not fit any more. While the alarm is raised, nothing is proposed that would be refused when
-    /// it is applied: the log needs its room. Room on the disk is claimed until the command is
-    /// answered.
+    /// Checks a command that adds data against the quota and the free disk space, and raises the
+    /// alarm if it does not fit. While the alarm is raised, such a command is refused here: it
+    /// would be refused when applied, and the log needs its space. The returned claim on disk space
+    /// is to be kept until the command is answered; `None` for a command that adds nothing.
     pub(super) async fn check_quota(
         &self,
         command: &Command,
@@ -71,21 +71,21 @@ impl Requests {
         let claim = claimed.await.map_err(|_| RequestError::Timeout)?;
         if claim.is_none() {
             let is_mine = || self.store.tables(|tables| tables.alarms.contains(&mine));
-            // It may have been disarmed at another member.
+            // The alarm may have been disarmed through another member.
             let stands = is_mine() && self.linearize().await.is_ok() && is_mine();
-            // Whether the alarm could be raised makes no difference to the client, as in etcd.
+            // As in etcd, the client gets the same error whether or not the alarm could be raised.
             if !stands && let Err(error) = self.propose(&quota::alarm(me)).await {
                 tracing::warn!(%error, "the alarm is not raised yet");
             }
             return Err(Refusal::NoSpace.into());
         }
-        // The other alarm has other words, which it is for the state machine to say.
+        // With a CORRUPT alarm, the state machine refuses the command with its own error.
         let is_raised = || {
             let [full, corrupt] = [AlarmType::Nospace, AlarmType::Corrupt];
             self.store.tables(|tables| tables.is_raised(full) && !tables.is_raised(corrupt))
         };
         if is_raised() {
-            // It may have been disarmed at another member.
+            // The alarm may have been disarmed through another member.
             self.linearize().await?;
             if is_raised() {
                 return Err(Refusal::NoSpace.into());
@@ -94,7 +94,7 @@ impl Requests {
         Ok(claim)
     }
 
-    /// Waits until a read sees everything that was acknowledged before this call.
+    /// Waits until a read sees every write acknowledged before this call.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -118,7 +118,8 @@ impl Requests {
     }
 }
 
-/// A proposal that waits for its answer. One that is dropped before has failed.
+/// A proposal that waits for its answer. Dropped without [`Proposal::answered`], it counts as
+/// failed.
 struct Proposal<'a> {
     metrics: &'a Metrics,
     kind: Kind,

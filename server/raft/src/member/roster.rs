@@ -1,4 +1,4 @@
-//! Who the members are, as this one knows them.
+//! The members of the cluster as this member knows them.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::ground::member::{MemberInfo, Peer, Peers};
 pub(crate) struct Roster {
     pub(crate) me: u64,
     pub(crate) store: Arc<Shared>,
-    /// By what is in the log, committed or not: with them this member must talk.
+    /// As of the last membership in the log, committed or not: this member must talk to these.
     pub(crate) peers: watch::Receiver<Peers>,
-    /// By what was applied: of them clients are told.
+    /// As of the last applied entry: clients are told of these.
     pub(crate) members: watch::Receiver<Peers>,
 }
 
 impl Roster {
-    /// The members by id, ascending, as of the last entry that was applied.
+    /// The members as of the last applied entry, by ascending id.
     pub(super) fn members(&self) -> Vec<MemberInfo> {
         let peers = self.members.borrow().clone();
         let members = peers.into_iter().map(|(id, (peer, _))| {
@@ -36,7 +36,7 @@ impl Roster {
         members.collect()
     }
 
-    /// Whether this member is to have no vote.
+    /// Whether this member is a learner.
     pub(super) fn is_learner(&self) -> bool {
         self.peers.borrow().get(&self.me).is_some_and(|(peer, _)| peer.is_learner)
     }
@@ -46,14 +46,14 @@ impl Roster {
         self.peers.borrow().get(&id).is_some_and(|(_, is_without_vote)| !is_without_vote)
     }
 
-    /// Waits until this member has its vote, if it is to have one.
+    /// Waits until this member has its vote, unless it is a learner.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn counted_in(&self) {
         let waits = |(peer, is_without_vote): &(Peer, bool)| *is_without_vote && !peer.is_learner;
         let mut peers = self.peers.clone();
-        // An error is the end of the member.
+        // An error means that the member has stopped.
         peers.wait_for(|peers| !peers.get(&self.me).is_some_and(waits)).await.ok();
     }
 }

@@ -1,4 +1,4 @@
-//! Putting a member together.
+//! Assembling a member.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::network::forward::Forwarder;
 use crate::network::links::{Around, Links, Times};
 
-/// A member that was put together, and its duties not begun.
+/// An assembled member whose background tasks are not started yet.
 pub(super) struct Assembled {
     pub(super) identity: Identity,
     pub(super) state: State,
@@ -39,11 +39,11 @@ pub(super) struct Assembled {
     pub(super) links: Arc<Links>,
     pub(super) consensus: Arc<OpenRaft>,
     pub(super) tasks: TaskTracker,
-    /// Ends what others keep open here, and this one there.
+    /// Cancels inbound and outbound peer streams.
     pub(super) parting: CancellationToken,
 }
 
-/// Opens what lies on disk and starts the raft protocol on it.
+/// Opens the data directory and starts the raft protocol on it.
 pub(super) async fn assemble(
     data_dir: &DataDir,
     identity: Identity,
@@ -99,7 +99,7 @@ pub(super) async fn assemble(
     Ok(Assembled { identity, state, lessor, metrics, roster, links, consensus, tasks, parting })
 }
 
-/// Opens what lies on disk, and makes `me` the only member if that is asked for.
+/// Opens the data directory, and makes `me` the only member if `origin` demands it.
 async fn open_as(
     origin: &Origin,
     me: u64,
@@ -115,7 +115,7 @@ async fn open_as(
     Ok(opened)
 }
 
-/// What connections to members look at, with the budget of this process.
+/// The context of connections to members, with the memory budget of this process.
 fn around(
     options: &Options,
     store: &Arc<Shared>,
@@ -130,7 +130,7 @@ fn around(
     }
 }
 
-/// What the protocol is told.
+/// The settings of the raft protocol.
 pub(super) fn settings(options: &Options) -> Settings {
     let Options { heartbeat, election_timeout, log_keep_entries, .. } = *options;
     Settings { heartbeat, election_timeout, log_keep_entries }

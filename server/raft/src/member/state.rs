@@ -1,4 +1,4 @@
-//! What a member has in memory and on disk.
+//! The state of a member in memory and on disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::ground::consensus::Consensus;
 use crate::ground::progress::Progress;
 use crate::ground::request::RequestError;
 
-/// Pause before it is looked at again whether a flush at the end waits for room.
+/// Pause before the final flush checks the disk space again.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
-/// The state of a member, and its database.
+/// The state of a member and its database.
 pub(crate) struct State {
     pub(crate) store: Arc<Shared>,
     pub(crate) progress: Progress,
@@ -25,14 +25,14 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Sizes of the database, with what is still in memory counted as in use.
+    /// The sizes of the database. Data that are only in memory count as in use.
     pub(super) fn sizes(&self) -> Sizes {
         let sizes = self.flusher.engine().sizes();
         let in_use = sizes.in_use + self.store.layer_bytes() as u64;
         Sizes { allocated: sizes.allocated.max(in_use), in_use }
     }
 
-    /// Waits until the history that a compaction at `revision` gave up is deleted.
+    /// Waits until the history that a compaction at `revision` removes is deleted.
     pub(super) async fn history_deleted(
         &self,
         revision: i64,
@@ -50,7 +50,7 @@ impl State {
         }
     }
 
-    /// Rewrites the database without the space that is free in it.
+    /// Rewrites the database without its free space.
     pub(super) async fn defragment(&self) -> Result<(), String> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |result| {
@@ -60,14 +60,14 @@ impl State {
         receiver.await.unwrap_or_else(|_| Err("the member is stopping".to_owned()))
     }
 
-    /// Flushes everything that is applied, and waits for it.
+    /// Flushes everything applied and waits for the end of the flush.
     pub(super) async fn flush(&self, consensus: &dyn Consensus) {
         self.flusher.idle().await;
         consensus.flush().await;
         self.flusher.idle().await;
     }
 
-    /// Flushes everything, unless there is no room for it: the log has it.
+    /// Flushes everything, unless the disk is full: the log has the data too.
     pub(super) async fn flush_at_the_end(&self, consensus: &dyn Consensus) {
         let no_room = async {
             while self.flusher.idle_if_there_is_room().await {

@@ -1,4 +1,4 @@
-//! How the members may change: what is decided, from what is known and nothing else.
+//! The rules for membership changes: decisions as a pure function of what the leader knows.
 
 #[cfg(test)]
 mod tests;
@@ -11,54 +11,57 @@ use quorate_proto::peer::member_change_reply::Refusal;
 
 use crate::ground::member::Peer;
 
-/// A learner may be promoted when it has this much of the leader's log, in percent, as in etcd.
+/// Percentage of the leader's log that a learner needs for its promotion, as in etcd.
 const READY_PERCENT: u64 = 90;
-/// A member that is to vote gets its vote when it lacks no more entries than this.
+/// A member that waits for its vote gets it when its log lacks at most this many entries.
 const CLOSE_ENTRIES: u64 = 500;
 
-/// How the members of a cluster may change.
+/// The configured rules for membership changes.
 #[derive(Clone, Copy, Debug)]
 pub struct MembershipRules {
-    /// Whether a change that could cost the quorum is refused.
+    /// Whether changes that could cost the quorum are refused.
     pub is_strict: bool,
-    /// Most members without a vote.
+    /// Maximum number of learners.
     pub learners_max: usize,
 }
 
-/// What the leader knows of the members.
+/// What the leader knows about the members.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Situation {
     /// The leader.
     pub(super) me: u64,
-    /// Members that have a vote.
+    /// Members with a vote.
     pub(super) voters: BTreeSet<u64>,
     pub(super) peers: BTreeMap<u64, Peer>,
-    /// Members that have run.
+    /// Members that have run at least once.
     pub(super) started: BTreeSet<u64>,
     /// Members that answer the leader.
     pub(super) active: BTreeSet<u64>,
-    /// Members that have answered for long enough to count.
+    /// Members that have answered for long enough to count as healthy.
     pub(super) healthy: BTreeSet<u64>,
-    /// Up to where the log of a member is the leader's, where that is known.
+    /// The index up to which each member's log matches the leader's, if known.
     pub(super) matched: BTreeMap<u64, Option<u64>>,
-    /// Where the leader's log ends.
+    /// The last index in the leader's log.
     pub(super) last: u64,
 }
 
-/// What is to be done for a change.
+/// The step that carries out a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The members become these.
+    /// Write these as the new members.
     Write { voters: BTreeSet<u64>, peers: BTreeMap<u64, Peer> },
-    /// What is known of a member becomes this.
+    /// Replace a member's node data.
     Set { id: u64, peer: Peer },
-    /// The same, and the member gets its vote if its log is close enough.
+    /// The same, and give the member its vote if its log is close enough.
     Promote { id: u64, peer: Peer },
-    /// Another member leads first, and makes the change.
+    /// Hand the leadership to another member, which then makes the change.
     HandOver,
 }
 
-/// What a change comes to. A member that is added gets the id `fresh`.
+/// Decides on a change. An added member gets the id `fresh`.
+///
+/// # Errors
+/// The rule that forbids the change.
 pub(super) fn decide(
     situation: &Situation,
     rules: MembershipRules,
@@ -125,30 +128,30 @@ impl Situation {
         Ok(Step::Promote { id, peer: Peer { peer_urls, is_learner: false } })
     }
 
-    /// The members when `id` has got its vote.
+    /// The voters with `id` added, and the unchanged members.
     pub(super) fn with_vote(&self, id: u64) -> (BTreeSet<u64>, BTreeMap<u64, Peer>) {
         let mut voters = self.voters.clone();
         voters.insert(id);
         (voters, self.peers.clone())
     }
 
-    /// A member that is to have a vote and can get it now.
+    /// A member that waits for its vote and can get it now.
     ///
-    /// Only one that has said with which data directory it runs: an acknowledgement counts for the
-    /// one that has the vote, not for another one that takes its place.
+    /// It must have started, and so have published the id of its data directory. Otherwise its
+    /// acknowledgements could come from another data directory than the one that gets the vote.
     pub(super) fn due(&self) -> Option<u64> {
         let mut lacking = self.full_members().filter(|id| !self.voters.contains(id));
         lacking
             .find(|id| self.is_close(*id) && self.active.contains(id) && self.started.contains(id))
     }
 
-    /// Whether the log of a member is close to the leader's.
+    /// Whether a member's log is close enough to the leader's for a vote.
     pub(super) fn is_close(&self, id: u64) -> bool {
         let matched = self.matched.get(&id).copied().flatten();
         matched.is_some_and(|matched| self.last.saturating_sub(matched) <= CLOSE_ENTRIES)
     }
 
-    /// Which other member is to lead: of those that have a vote and answer, the one with the
+    /// The member to hand the leadership to: of the other voters that answer, the one with the
     /// longest log.
     pub(super) fn successor(&self) -> Option<u64> {
         let others = self.matched.iter().filter(|(id, _)| {
@@ -157,7 +160,7 @@ impl Situation {
         others.max_by_key(|(_, matched)| **matched).map(|(id, _)| *id)
     }
 
-    /// Those that have a vote, or are to get one.
+    /// Members that have a vote or wait for one: all but learners.
     fn full_members(&self) -> impl Iterator<Item = u64> {
         self.peers.iter().filter(|(_, peer)| !peer.is_learner).map(|(id, _)| *id)
     }
@@ -173,7 +176,7 @@ impl Situation {
     fn check_add(&self, is_learner: bool) -> Result<(), Refusal> {
         let members = self.full_members().count();
         let started = self.started(self.full_members());
-        // One member that runs may become two, although both must then run.
+        // A cluster of one running member may grow to two, although both must then run.
         let grows_from_one = members == 1 && started == 1;
         if !is_learner && !grows_from_one && started < quorum(members + 1) {
             return Err(Refusal::NotEnoughStarted);
@@ -194,7 +197,7 @@ impl Situation {
         if answers(id) && self.healthy() - 1 < quorum(members - 1) {
             return Err(Refusal::Unhealthy);
         }
-        // Members that still wait for their vote do not help those that are left to decide.
+        // Members that wait for their vote do not count for the remaining quorum.
         let votes = self.voters.iter().filter(|voter| **voter != id);
         let answering = votes.clone().filter(|id| answers(**id)).count();
         if self.voters.contains(&id) && answering < quorum(votes.count()) {
@@ -203,7 +206,7 @@ impl Situation {
         Ok(())
     }
 
-    /// The learner itself runs: it has the log.
+    /// The learner itself counts as started: it has the log.
     fn check_promote(&self) -> Result<(), Refusal> {
         let members = self.full_members().count();
         match self.started(self.full_members()) + 1 < quorum(members + 1) {
@@ -226,7 +229,7 @@ fn quorum(members: usize) -> usize {
     members / 2 + 1
 }
 
-/// Why a promotion was refused, in the words that etcd's metric has for it.
+/// The reason for refusing a promotion, in the words of etcd's metric.
 pub(super) fn reason(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NotFound => "membership: ID not found",

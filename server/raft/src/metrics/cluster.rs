@@ -1,4 +1,4 @@
-//! What is measured about the other members.
+//! Metrics about the cluster.
 
 use std::fmt::Debug;
 
@@ -10,7 +10,7 @@ use prometheus::{
 use super::make::{counter, int_gauge};
 use crate::ground::member::MemberInfo;
 
-/// What is about the other members.
+/// Metrics about the cluster.
 #[derive(Debug)]
 pub(crate) struct ClusterMetrics {
     is_learner: IntGauge,
@@ -19,7 +19,7 @@ pub(crate) struct ClusterMetrics {
     learner_promote_successes: IntCounter,
     learner_promote_failures: IntCounterVec,
     snapshot_apply_in_progress: IntGauge,
-    /// How long snapshots took to be sent.
+    /// Time to send a snapshot.
     pub(crate) snapshot_durations: Histogram,
 }
 
@@ -65,12 +65,12 @@ impl ClusterMetrics {
         registry.register(Box::new(self.snapshot_durations.clone()))
     }
 
-    /// A snapshot of another member begins, or ends, to be taken into use.
+    /// Sets whether a received snapshot is being installed.
     pub(crate) fn installing(&self, begins: bool) {
         self.snapshot_apply_in_progress.set(i64::from(begins));
     }
 
-    /// This member, as the leader, was asked to promote a learner.
+    /// Counts a promotion that this leader made or refused.
     pub(crate) fn promoted(&self, refusal: Option<&str>) {
         match refusal {
             None => self.learner_promote_successes.inc(),
@@ -78,7 +78,7 @@ impl ClusterMetrics {
         }
     }
 
-    /// Shows who is in the cluster.
+    /// Sets the gauges to the members of the cluster.
     pub(crate) fn members_are(&self, me: u64, members: &[MemberInfo]) {
         let local = format!("{me:x}");
         self.known_peers.reset();

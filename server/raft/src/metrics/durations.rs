@@ -1,7 +1,7 @@
-//! How long requests take, and applying what they wrote.
+//! Durations of requests and of applying them.
 //!
-//! The clock is read once for many: a batch of entries is measured as a whole and its time shared
-//! out in equal parts, and a proposal's answer counts as given when its batch was applied.
+//! One reading of the clock serves many requests: a batch of entries is timed as a whole and its
+//! time split equally, and a proposal counts as answered at the time its batch was applied.
 
 use std::fmt::Debug;
 use std::sync::OnceLock;
@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use super::mark::Mark;
 use super::operations::Operations;
 
-/// Requests of one kind above this are slow; etcd's default.
+/// A batch or read that takes longer is slow; etcd's default.
 const SLOW: Duration = Duration::from_millis(100);
-/// Kinds of request: those of commands, and two that only read.
+/// Kinds of requests: those of commands, and two that only read.
 const REQUESTS: usize = Kind::ALL.len() + 2;
 
 /// A request that only reads.
@@ -26,12 +26,12 @@ const REQUESTS: usize = Kind::ALL.len() + 2;
 pub enum Read {
     /// A range.
     Range,
-    /// A transaction of ranges alone.
+    /// A transaction with only ranges.
     Txn,
 }
 
-/// A histogram for each kind and outcome. It is looked up once, and shown once it has something to
-/// show.
+/// A histogram for each kind and outcome. Its labels are looked up once, and it appears in the
+/// metrics with its first observation.
 #[derive(Debug)]
 struct Series<const N: usize> {
     family: HistogramVec,
@@ -46,7 +46,7 @@ impl<const N: usize> Series<N> {
         Self { family, made: std::array::from_fn(|_| [const { OnceLock::new() }; 2]) }
     }
 
-    /// The histogram of a kind and an outcome; `labels` are what comes before the outcome.
+    /// The histogram of a kind and an outcome; `labels` are the labels before the outcome.
     fn get(&self, kind: usize, labels: &[&str], success: bool) -> &Histogram {
         self.made[kind][usize::from(success)].get_or_init(|| {
             let outcome = if success { "true" } else { "false" };
@@ -59,28 +59,28 @@ fn index(kind: Kind) -> usize {
     kind as usize - 1
 }
 
-/// How many commands of each kind were refused and carried out in a batch.
+/// Numbers of failed and successful commands in a batch, by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     counts: [[u32; 2]; Kind::ALL.len()],
 }
 
 impl Batch {
-    /// Notes a command. One for history that is compacted already did what it should, as in etcd.
+    /// Counts a command. As in etcd, one refused because of a compaction counts as successful.
     pub(crate) fn note<R>(&mut self, kind: Kind, reply: &Result<R, Refusal>) {
         let success = matches!(reply, Ok(_) | Err(Refusal::Compacted));
         self.counts[index(kind)][usize::from(success)] += 1;
     }
 }
 
-/// The durations.
+/// Histograms of durations.
 #[derive(Debug)]
 pub struct Durations {
     requests: Series<REQUESTS>,
     applies: Series<{ Kind::ALL.len() }>,
     ranges: Series<1>,
     slow: IntCounter,
-    /// When a batch was last applied.
+    /// When the last batch was applied.
     applied: Mark,
     operations: Operations,
 }
@@ -124,7 +124,8 @@ impl Durations {
         registry.register(Box::new(self.slow.clone()))
     }
 
-    /// A batch that began at `started` is applied. To be called before it is answered.
+    /// Records a batch whose application began at `started` and ends now. Call it before answering
+    /// the batch.
     pub(crate) fn applied(&self, batch: &mut Batch, started: Instant) {
         let took = self.applied.set() - started;
         let Batch { counts } = std::mem::take(batch);
@@ -144,18 +145,18 @@ impl Durations {
         self.slow.inc_by(u64::from(took > SLOW));
     }
 
-    /// A request was refused before it could be proposed. As in etcd that is a success, like every
-    /// refusal: the request was answered.
+    /// Records a request that was refused before it was proposed. As in etcd, any refusal counts as
+    /// success: the request was answered.
     pub fn refused(&self, kind: Kind) {
         self.request(kind, true, Duration::ZERO);
     }
 
-    /// A proposal made at `started` was answered: no earlier than a batch was last applied.
+    /// Records a proposal made at `started` and answered when the last batch was applied.
     pub(crate) fn answered(&self, kind: Kind, started: Instant) {
         self.request(kind, true, self.applied.get().saturating_duration_since(started));
     }
 
-    /// A proposal made at `started` got no answer.
+    /// Records a proposal made at `started` that got no answer.
     pub(crate) fn unanswered(&self, kind: Kind, started: Instant) {
         self.request(kind, false, started.elapsed());
     }
@@ -165,12 +166,12 @@ impl Durations {
         histogram.observe(took.as_secs_f64());
     }
 
-    /// A read begins, or began at `started`.
+    /// Starts measuring a read that began at `started`.
     pub(crate) fn read(&self, kind: Read, started: Instant) -> Reading<'_> {
         Reading { durations: self, kind, started, ready: None, success: false }
     }
 
-    /// Reads a range that is part of a larger answer.
+    /// Runs and measures a range read that is part of a larger answer.
     pub fn range<T, E>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let started = Instant::now();
         let result = read();
@@ -183,7 +184,7 @@ impl Durations {
         self.ranges.get(0, &[], success).observe(took.as_secs_f64());
     }
 
-    /// Counts the operations on keys of a transaction.
+    /// Counts a transaction's operations on keys.
     pub fn count(&self, tally: &Tally) {
         self.operations.add(tally);
     }
@@ -201,25 +202,24 @@ fn observe(histogram: &Histogram, value: f64, count: u32) {
     local.flush();
 }
 
-/// A read under way. It counts as failed unless [`Reading::end`] says otherwise before it is
-/// dropped.
+/// A read in progress. Dropped without [`Reading::end`], it counts as failed.
 #[derive(Debug)]
 pub struct Reading<'a> {
     durations: &'a Durations,
     kind: Read,
     started: Instant,
-    /// Since when it may read.
+    /// When the read was allowed to start, after its wait for linearizability.
     ready: Option<Instant>,
     success: bool,
 }
 
 impl Reading<'_> {
-    /// It may read since then.
+    /// Sets the time from which the read may run.
     pub(crate) fn ready(&mut self, since: Instant) {
         self.ready = Some(since.max(self.started));
     }
 
-    /// It came to this.
+    /// Ends the read with its result.
     pub fn end<T, E>(mut self, result: Result<T, E>) -> Result<T, E> {
         self.success = result.is_ok();
         result

@@ -1,11 +1,11 @@
-//! etcd's feature gates, as its metric shows them.
+//! etcd's feature gates in etcd's metric.
 
 use prometheus::{IntGaugeVec, Opts};
 
 use crate::ground::checks::IntegrityChecks;
 
-/// Gates of etcd 3.7 that choose between ways of doing what is done here in one way, with etcd's
-/// stage and default.
+/// Gates of etcd 3.7 that choose between two implementations where Quorate has only one; with
+/// etcd's stage and default.
 const WITHOUT_MEANING: [(&str, &str, bool); 9] = [
     ("AllAlpha", "ALPHA", false),
     ("AllBeta", "BETA", false),
@@ -18,7 +18,7 @@ const WITHOUT_MEANING: [(&str, &str, bool); 9] = [
     ("TxnModeWriteWithSharedBuffer", "BETA", true),
 ];
 
-/// Which gates are open.
+/// The gauge of the enabled gates.
 pub(super) fn enabled(checks: &IntegrityChecks) -> IntGaugeVec {
     let opts = Opts::new("etcd_server_feature_enabled", "Feature gates; 1 for one that is open.");
     let gates = IntGaugeVec::new(opts, &["name", "stage"]).expect("constants make gauges");

@@ -1,4 +1,4 @@
-//! Metrics made of constants.
+//! Constructors for metrics with constant names.
 
 use prometheus::{Gauge, IntCounter, IntGauge};
 

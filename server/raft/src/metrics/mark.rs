@@ -1,4 +1,4 @@
-//! When something last happened.
+//! The time of the last event of a kind.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When something last happened, for those who come too late to look at a clock themselves.
+/// The time of the last event, for tasks that run too late after it to read the clock themselves.
 #[derive(Debug)]
 pub(crate) struct Mark {
     epoch: Instant,
@@ -18,7 +18,7 @@ impl Mark {
         Self { epoch: Instant::now(), nanos: AtomicU64::new(0) }
     }
 
-    /// It happens now.
+    /// Records and returns the current time.
     pub(crate) fn set(&self) -> Instant {
         let now = Instant::now();
         let nanos = u64::try_from((now - self.epoch).as_nanos()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! How often keys are read and written.
+//! Counters of operations on keys.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use quorate_core::Tally;
 
 use super::make::{counter, int_gauge};
 
-/// Operations on keys, those of commands and those of reads.
+/// Counters of operations on keys, by commands and by reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     ranges: IntCounter,
@@ -43,7 +43,7 @@ impl Operations {
         self.ranges.inc();
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds a tally.
     pub(crate) fn add(&self, tally: &Tally) {
         let counters = [
             (&self.ranges, tally.ranges),

@@ -1,4 +1,4 @@
-//! What is measured between members, under etcd's names.
+//! Metrics of the traffic between members, under etcd's names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
-/// Metrics by member.
+/// Metrics of peer traffic, by member.
 pub(crate) struct PeerMetrics {
     local: String,
     active: GaugeVec,
@@ -23,9 +23,9 @@ pub(crate) struct PeerMetrics {
     receiving: SnapshotMetrics,
 }
 
-/// Snapshots that go one way.
+/// Metrics of snapshot transfers in one direction.
 struct SnapshotMetrics {
-    /// To and from all members.
+    /// Number of transfers in progress with all members.
     under_way: Arc<AtomicUsize>,
     inflights: GaugeVec,
     success: CounterVec,
@@ -94,7 +94,7 @@ impl SnapshotMetrics {
     }
 }
 
-/// A snapshot under way. Dropped before it has arrived, it has failed.
+/// A snapshot transfer in progress. Dropped before [`Transfer::arrived`], it counts as failed.
 pub(crate) struct Transfer {
     started: Instant,
     under_way: Arc<AtomicUsize>,
@@ -106,7 +106,7 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    /// It has arrived.
+    /// Counts the transfer as successful.
     pub(crate) fn arrived(mut self) {
         self.arrived = true;
     }
@@ -126,7 +126,7 @@ impl Drop for Transfer {
 }
 
 impl PeerMetrics {
-    /// Metrics of the member with this id.
+    /// The metrics of the member `member_id`.
     pub(crate) fn new(member_id: u64) -> Self {
         let (ends, to, from) = (&["Local", "Remote"], &["To"], &["From"]);
         Self {
@@ -152,7 +152,7 @@ impl PeerMetrics {
         }
     }
 
-    /// Adds all of them to a registry.
+    /// Registers the metrics.
     pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.active.clone()))?;
         registry.register(Box::new(self.disconnected.clone()))?;
@@ -166,7 +166,7 @@ impl PeerMetrics {
         Ok(())
     }
 
-    /// The metrics of the connections to one member, looked up once.
+    /// The metrics of the connections to one member; their labels are looked up only once.
     pub(crate) fn link(&self, member: u64) -> Arc<LinkMetrics> {
         let remote = format!("{member:x}");
         let ends = [self.local.as_str(), remote.as_str()];
@@ -181,22 +181,22 @@ impl PeerMetrics {
         })
     }
 
-    /// Bytes that a member sent on a connection of its own.
+    /// Counter of the bytes that a member sent on connections it opened.
     pub(crate) fn received(&self, member: u64) -> Counter {
         self.received_bytes.with_label_values(&[&format!("{member:x}")])
     }
 
-    /// A snapshot is sent.
+    /// Starts measuring a snapshot being sent.
     pub(crate) fn begin_sending(&self, to: u64) -> Transfer {
         self.sending.begin(to)
     }
 
-    /// Whether a snapshot is on its way to another member.
+    /// Whether a snapshot is being sent to any member.
     pub(crate) fn is_sending(&self) -> bool {
         self.sending.under_way.load(Ordering::Relaxed) > 0
     }
 
-    /// A snapshot is received.
+    /// Starts measuring a snapshot being received.
     pub(crate) fn begin_receiving(&self, from: u64) -> Transfer {
         self.receiving.begin(from)
     }
@@ -204,7 +204,7 @@ impl PeerMetrics {
 
 /// Metrics of the connections to one member.
 pub(crate) struct LinkMetrics {
-    /// Connections that are open.
+    /// Number of open connections.
     open: AtomicUsize,
     active: Gauge,
     disconnected: Counter,
@@ -215,14 +215,14 @@ pub(crate) struct LinkMetrics {
 }
 
 impl LinkMetrics {
-    /// A connection was made.
+    /// Counts a new connection.
     pub(crate) fn opened(&self) {
         if self.open.fetch_add(1, Ordering::Relaxed) == 0 {
             self.active.set(1.0);
         }
     }
 
-    /// A connection has ended.
+    /// Counts the end of a connection.
     pub(crate) fn closed(&self) {
         if self.open.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.active.set(0.0);

@@ -1,9 +1,9 @@
-//! Scripts: what the leader knows, a change, and what it comes to.
+//! Scripts: what the leader knows, a change, and the decision.
 //!
-//! Members are written as `2vsah@950`: member 2 has a vote (`v`) or is a learner (`l`), or waits
-//! for its vote; it has started (`s`), answers (`a`), has answered for long (`h`), and has the log
-//! up to entry 950. The leader is member 1, its log ends at entry 1000, and member N is at
-//! `http://N`.
+//! Members are written as `2vsah@950`: member 2 has a vote (`v`), is a learner (`l`), or with
+//! neither waits for its vote; it has started (`s`), answers (`a`), has answered for long (`h`),
+//! and its log matches up to entry 950. The leader is member 1, its log ends at entry 1000, and
+//! member N is at `http://N`.
 
 use quorate_proto::peer::member_change::{Promote, Remove};
 
@@ -11,7 +11,7 @@ use super::*;
 
 const FRESH: u64 = 9;
 
-/// What is known of these members.
+/// The situation with these members.
 fn situation(members: &str) -> Situation {
     let mut situation = Situation { me: 1, last: 1000, ..Situation::default() };
     for member in members.split(' ') {
@@ -62,9 +62,9 @@ fn written(outcome: Result<Step, Refusal>) -> String {
     }
 }
 
-/// Members, a change, and what it comes to.
+/// Members, a change, and the decision under strict rules.
 const STRICT: [(&str, &str, &str); 31] = [
-    // One member that runs may become two.
+    // A cluster of one running member may grow to two.
     ("1vs", "add http://9", "1 vote of 1 9"),
     ("1v", "add http://9", "NotEnoughStarted"),
     ("1vs 2vsah", "add http://9", "1 2 vote of 1 2 9"),
@@ -82,7 +82,7 @@ const STRICT: [(&str, &str, &str); 31] = [
     ("1vs 2vs 3vsah", "remove 2", "1 3 vote of 1 3"),
     ("1vs 2vsah 3v", "remove 2", "NotEnoughStarted"),
     ("1vs 2vsah 3v", "remove 3", "1 2 vote of 1 2"),
-    // Those that wait for their vote do not decide.
+    // Members that wait for their vote do not count for the quorum.
     ("1vs 2vs 3vsah 4sah 5sah", "remove 3", "Unhealthy"),
     ("1vs 2vs 3l", "remove 3", "1 2 vote of 1 2"),
     ("1vs 2vsah", "remove 1", "another leads first"),
@@ -99,7 +99,7 @@ const STRICT: [(&str, &str, &str); 31] = [
     ("1vs 2v 3v 4l@1000", "promote 4", "NotEnoughStarted"),
 ];
 
-/// The same where a change may cost the quorum.
+/// The same where changes may cost the quorum.
 const LAX: [(&str, &str, &str); 6] = [
     ("1vs 2v", "add http://9", "1 2 vote of 1 2 9"),
     ("1vs 2v", "add http://2", "UrlExists"),
