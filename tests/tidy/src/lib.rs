@@ -1,7 +1,7 @@
 //! The rules of the repository as one fast test.
 //!
-//! Each rule is a function from the [`Repository`] to its violations, one line each. The test can
-//! so report all violations at once, and can run on a repository with planted errors.
+//! Each rule is a function from the [`Repository`] to its violations, one line each, so that the
+//! test can report all violations at once and can run on a repository with planted errors.
 
 #![forbid(unsafe_code)]
 

@@ -163,7 +163,7 @@ impl Leases {
         }
     }
 
-    /// Checks that a lease can have expired by `seen`, when its expiry was known.
+    /// Checks that a lease can have expired by `seen`, the moment by which its expiry was known.
     pub(super) fn may_expire(&self, id: i64, seen: Moment) -> Result<(), Violation> {
         let lease = self.leases.get(&id);
         let possible = lease.is_some_and(|lease| lease.may_have_expired(seen));

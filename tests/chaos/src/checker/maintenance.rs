@@ -135,7 +135,7 @@ fn past_revisions(request: &Request) -> Vec<i64> {
 /// The error text of a write for which there is no space.
 const NO_SPACE: &str = "database space exceeded";
 
-/// No response may come from below the revision that is certainly compacted.
+/// A read below a revision that is certainly compacted must not be answered.
 fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
     let answered = operation.response().is_some();
     let low = past_revisions(&operation.request).into_iter().find(|revision| *revision < surely);
@@ -144,7 +144,7 @@ fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
     })
 }
 
-/// Every refusal must have a reason; `leases` checks those because of a lease.
+/// Every refusal must have a reason; `leases` checks the refusals for a missing lease.
 fn check_refusal(
     operation: &Operation,
     possibly: i64,

@@ -168,7 +168,7 @@ impl Watch {
         Ok(due.len())
     }
 
-    /// Takes a cancellation because of a compaction. Somebody must have requested that compaction,
+    /// Takes a cancellation because of a compaction. A client must have requested that compaction,
     /// and it must have removed events that the watch has not received; the watch skips these.
     fn take_compaction(
         &mut self,

@@ -76,7 +76,7 @@ pub struct Operation {
     pub id: u64,
     /// The client. It has one operation in flight at a time.
     pub client: u64,
-    /// The member that got the request.
+    /// The member that the request was sent to.
     pub member: usize,
     /// A moment before the client sent the request.
     pub invoked: Moment,
@@ -192,7 +192,7 @@ impl Operation {
         matches!(self.outcome, Outcome::Unknown(_))
     }
 
-    /// Whether the client got no response from a member.
+    /// Whether no member reported the outcome.
     pub fn is_unanswered(&self) -> bool {
         matches!(self.outcome, Outcome::Unknown(_) | Outcome::Unheard(_))
     }
