@@ -31,41 +31,41 @@ use crate::workload::traffic::{BULK, MIXED, Profile, Traffic, random_interest, s
 use crate::workload::watcher::Watcher;
 use crate::workload::watches;
 
-/// Clients that ask at the same time.
+/// Concurrent clients.
 const CLIENTS: usize = 6;
 /// The number of the only member.
 const MEMBER: usize = 0;
-/// How long clients are at work before the fault, at most; half as long again when somebody
-/// compacts or defragments beside them.
+/// Longest load before the fault; half as long again when a compaction or defragmentation runs
+/// beside it.
 const LOAD_MAX: Duration = Duration::from_millis(400);
 /// Writes that must be acknowledged in a round before the fault strikes.
 const WRITES_MIN: usize = 20;
-/// Reads that must be answered.
+/// Reads that must be answered in a round before the fault strikes.
 const READS_MIN: usize = 3;
-/// One round in so many is one of large values.
+/// One round in this many has large values.
 const BULK_EVERY: u32 = 16;
-/// The whole history is read again each time so many rounds are over.
+/// The number of rounds between two rereads of the whole history.
 const READ_AGAIN_EVERY: u64 = 25;
-/// Bytes of remembered values above which history is compacted in any case.
+/// Bytes of values in the model above which every round compacts the history.
 const MODEL_BYTES_MAX: usize = 96 << 20;
-/// How long a member may take to start: its port can be in somebody's use for a while.
+/// How long a member may take to start: another connection can hold its port for a while.
 const START_WITHIN: Duration = Duration::from_secs(60);
-/// How long a connection to a process that is gone may take to break.
+/// How long a connection to an ended process may take to break.
 const BREAK_WITHIN: Duration = Duration::from_secs(10);
-/// How long a watch may take to be told what was written.
+/// How long a watch may take to receive what was written.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
-/// Watches that last as long as the campaign.
+/// Watches that exist for the whole campaign.
 const LASTING_WATCHES: usize = 4;
-/// How far in the future a watch may begin.
+/// How many revisions in the future a watch may start.
 const FUTURE_REVISIONS: i64 = 40;
-/// SIGTERM's number.
+/// The number of SIGTERM.
 const SIGTERM: i32 = 15;
-/// How long leases may take to expire once nothing but time has to pass.
+/// How long leases may take to expire at the end of a campaign.
 const EXPIRE_WITHIN: Duration = Duration::from_secs(60);
-/// How often the leases are looked at meanwhile.
+/// Pause between two lease lists meanwhile.
 const EXPIRE_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long things took last: faults are aimed at the time that they take.
+/// Durations of the last start, compaction and defragmentation; faults strike within them.
 #[derive(Clone, Copy, Debug)]
 struct Took {
     start: Duration,
@@ -76,7 +76,7 @@ struct Took {
 /// A campaign against one member.
 pub struct Campaign {
     seed: Seed,
-    /// New in each round: what is chosen in one does not depend on how long another one took.
+    /// New in each round, so that its choices do not depend on the timing of earlier rounds.
     rng: StdRng,
     runtime: Runtime,
     clock: Clock,
@@ -84,7 +84,7 @@ pub struct Campaign {
     disk: Option<Disk>,
     checker: Checker,
     traffics: Vec<Traffic>,
-    /// Those behind the lasting ones are new in each round.
+    /// The lasting watches first; the one behind them is new in each round.
     watchers: Vec<Watcher>,
     watches: u64,
     clients: u64,
@@ -93,20 +93,20 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// A new member that keeps its data in a folder of its own, ready. Its first start was
-    /// interrupted a few times.
+    /// A campaign against a new, ready member with its own data directory. Its first start was
+    /// interrupted up to three times.
     pub fn new(program: &Path, seed: Seed) -> Self {
         Self::with(Server::new(program, &[]), None, seed)
     }
 
-    /// A new member that keeps its data in a folder of a disk which can lose power, ready. The
-    /// power went a few times during its first start.
+    /// A campaign against a new, ready member with its data in `folder` of `disk`. The power was
+    /// cut up to three times during its first start.
     pub fn on_disk(program: &Path, disk: Disk, folder: &str, seed: Seed) -> Self {
         let data_dir = disk.path().join(folder).display().to_string();
         Self::with(Server::new(program, &["--data-dir", &data_dir]), Some(disk), seed)
     }
 
-    /// Ends the member and gives its disk back, if it had one of its own.
+    /// Kills the member and returns its disk, if it has one.
     pub fn into_disk(mut self) -> Option<Disk> {
         self.server.kill();
         self.disk
@@ -148,10 +148,11 @@ impl Campaign {
         campaign
     }
 
-    /// Plays one round for each fault, and then waits until leases have expired as they should.
+    /// Runs one round per fault, then waits until the short leases have expired, and rereads the
+    /// whole history.
     ///
     /// # Panics
-    /// With the violation, when there is one.
+    /// On a violation, with its text, and when some kind of check never ran.
     pub fn run(&mut self, faults: impl Iterator<Item = Fault>) {
         for (round, fault) in (1..).zip(faults) {
             self.rng = self.seed.derive(round).rng(0);
@@ -169,7 +170,7 @@ impl Campaign {
         assert!(done.iter().all(|count| *count > 0), "of something nothing was seen: {tally}");
     }
 
-    /// What was checked.
+    /// The counts of what was checked.
     pub fn tally(&self) -> Tally {
         self.checker.tally()
     }
@@ -223,8 +224,9 @@ impl Campaign {
         load.ask(self.runtime.handle(), client, request);
     }
 
-    /// A compaction of what was proven already, as nothing else can be proven without its history,
-    /// and what no watch wants any more: one that begins in the past may not have come far yet.
+    /// A compaction at a proven revision, because the next proof needs the later history. It
+    /// removes no event that a watch has not received: a watch that starts in the past may lag
+    /// behind.
     fn compaction(&mut self) -> Request {
         let model = self.checker.model();
         let seen = self.watchers.iter().map(Watcher::seen).fold(model.revision(), i64::min);
@@ -261,7 +263,7 @@ impl Campaign {
         }
     }
 
-    /// Starts the member again, with what else the fault has in store.
+    /// Restarts the member; some faults kill it or cut the power again meanwhile.
     fn recover(&mut self, fault: Fault) {
         self.switch_on();
         match fault {
@@ -280,13 +282,13 @@ impl Campaign {
         self.start();
     }
 
-    /// Starts the member and gives it some of the time that it takes to be ready.
+    /// Spawns the member and waits for a random part of its start time.
     fn begin_to_start(&mut self) {
         self.server.spawn();
         self.sleep_between(Duration::ZERO, self.took.start * 5 / 4);
     }
 
-    /// What ends a member that is starting.
+    /// Ends a starting member: by a power cut if it has a disk of its own, otherwise by SIGKILL.
     fn interrupt(&mut self) {
         if self.disk.is_some() {
             self.cut_power();
@@ -303,7 +305,7 @@ impl Campaign {
             if server.try_start() {
                 return Some(());
             }
-            // Another connection of the machine may have got its port meanwhile.
+            // Another connection on this machine may have taken the port.
             let log = server.log_tail();
             assert!(log.contains("in use"), "it does not start any more:\n{log}");
             None
@@ -340,8 +342,8 @@ impl Campaign {
         }
     }
 
-    /// Reads what was written since the last time and checks that it goes with what was seen.
-    /// Afterwards every watch has been told all of it, and a new one is open.
+    /// Audits the member and checks the history since the last audit. Afterwards every watch has
+    /// received all events, and a new watch is open.
     fn prove(&mut self, mut operations: Vec<Operation>) {
         let url = self.server.url();
         let handle = self.runtime.handle().clone();
@@ -381,8 +383,8 @@ impl Campaign {
         assert!(caught_up.is_some(), "{}", watches::laggards(self.watchers.iter(), revision));
     }
 
-    /// Ends the watch that is replaced each round, and opens one on random keys that begins
-    /// somewhere in the past or a little in the future.
+    /// Replaces the watch of the last round by one on random keys that starts in the past or a
+    /// little in the future.
     fn replace_watcher(&mut self) {
         if self.watchers.len() > LASTING_WATCHES {
             let mut old = self.watchers.pop().expect("it is there");
@@ -394,7 +396,7 @@ impl Campaign {
         self.add_watcher(interest);
         let (url, handle) = (self.server.url(), self.runtime.handle().clone());
         self.watchers.last_mut().expect("just added").resume(&handle, MEMBER, &url);
-        // Before anything can be compacted that it has yet to be told.
+        // A later compaction must not remove events that this watch has not received.
         self.catch_up(last);
     }
 
@@ -403,7 +405,7 @@ impl Campaign {
         self.watchers.push(Watcher::new(self.watches, interest, &self.clock));
     }
 
-    /// Reads the whole history once more.
+    /// Rereads the whole history and compares it with the model.
     fn read_again(&self) {
         let model = self.checker.model();
         let (from, to) = (model.compacted() + 1, model.revision());
@@ -414,7 +416,7 @@ impl Campaign {
         }
     }
 
-    /// Waits until all leases but the long ones are gone.
+    /// Waits until only leases exist that must exist, then restarts and audits the member.
     fn let_leases_expire(&mut self) {
         let mut client = self.client();
         let mut asked = Vec::new();
@@ -438,8 +440,8 @@ impl Campaign {
     }
 }
 
-/// What the watches ask for that last as long as the campaign: everything, a few keys, one key with
-/// and without what it held before.
+/// The requests of the lasting watches: all keys, a few keys, and single keys with and without
+/// previous values.
 fn lasting_interests() -> [WatchCreateRequest; LASTING_WATCHES] {
     let all = Bytes::from_static(b"\0");
     let (first, last) = (Bytes::from_static(b"k/00"), Bytes::from_static(b"k/01"));

@@ -1,19 +1,19 @@
-//! Proves that what clients saw can have happened, and that nothing of it was lost.
+//! Proves that a history is possible and that no acknowledged write is lost.
 //!
-//! Every answer names a revision, and so does every event; that makes the proof linear. What was
-//! written is read back after each fault ([`crate::history::Audit`]) and taken into a model of all
-//! versions, which checks that every event follows from those before it. Then:
+//! Every response and every event carries a revision, which makes the proof linear. After each
+//! fault the events are read back ([`crate::history::Audit`]) into a model of all versions, which
+//! checks that every event follows from those before it. Then:
 //!
-//! - `explain`: every revision was written by exactly one operation, every acknowledged write
-//!   stands where it was acknowledged, and operations of unknown outcome happened once or never;
-//! - `order`: revisions agree with real time, and nothing moves back;
-//! - `replay`: every answer is what the model held at the answer's revision;
-//! - `watches`: every watch was told what was written, each event once and in order;
+//! - `explain`: exactly one operation wrote each revision, every acknowledged write is at its
+//!   acknowledged revision, and operations of unknown outcome happened at most once;
+//! - `order`: revisions agree with real time, and no member's revision, term or index decreases;
+//! - `replay`: every response is what the model held at the revision of the response;
+//! - `watches`: every watch got the written events, each once and in order;
 //! - `leases`: leases exist from grant to end, with their keys;
-//! - `maintenance`: what is compacted is gone and nothing else, and hashes stay what they were.
+//! - `maintenance`: compactions remove what they must and nothing else, and hashes do not change.
 //!
-//! A checker goes on from one audit to the next and remembers no more than the versions that are
-//! not compacted. It knows nothing of servers: a history of any number of members can be checked.
+//! A checker continues from one audit to the next and keeps only the versions that are not
+//! compacted. It does not depend on how many members there are.
 
 mod evaluate;
 mod explain;
@@ -40,7 +40,7 @@ pub use self::violation::{Rule, Violation};
 use self::watches::Watches;
 use crate::history::{History, Moment, Operation, Outcome, Request};
 
-/// Checks one history after the other.
+/// Checks consecutive histories.
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
     model: Model,
@@ -49,32 +49,32 @@ pub struct Checker {
     maintenance: Maintenance,
     watches: Watches,
     tally: Tally,
-    /// How long an operation of unknown outcome may take to happen.
+    /// How long after its invocation an operation of unknown outcome may be applied.
     patience: Duration,
-    /// Those that did not happen yet.
+    /// Operations of unknown outcome that may still be applied.
     late: Vec<Operation>,
 }
 
-/// How much was checked.
+/// Counts of what was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Operations of any outcome.
     pub operations: usize,
-    /// Writes with an answer.
+    /// Answered writes.
     pub acknowledged: usize,
     /// Operations of unknown outcome that may have written.
     pub unknown: usize,
-    /// Those of them that turned out to be carried out.
+    /// Those of `unknown` that were applied.
     pub unknown_written: usize,
-    /// Those of these that were carried out only after everything before had been audited.
+    /// Those of `unknown_written` that were applied only after the audit of their period.
     pub late_written: usize,
-    /// Answers held against the model.
+    /// Responses compared with the model.
     pub replayed: usize,
-    /// Events that watches were told.
+    /// Events that watches received.
     pub watched: usize,
-    /// Leases that expired with keys.
+    /// Leases that expired with keys attached.
     pub expired: usize,
-    /// Hashes that could be compared with one taken before.
+    /// Hashes compared with an earlier hash of the same revisions.
     pub hashes: usize,
 }
 
@@ -93,44 +93,45 @@ impl Display for Tally {
 }
 
 impl Checker {
-    /// What the store must hold.
+    /// The expected state of the store.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// How much was checked.
+    /// The counts of what was checked.
     pub fn tally(&self) -> Tally {
         self.tally
     }
 
-    /// A checker for which an operation of unknown outcome may happen up to `patience` after it was
-    /// invoked, whatever was audited meanwhile: a network may keep for long what was sent.
+    /// A checker that allows an operation of unknown outcome to be applied up to `patience` after
+    /// its invocation, in a later period too: a network can delay a request for long.
     pub fn patient(patience: Duration) -> Self {
         Self { patience, ..Self::default() }
     }
 
-    /// The same for disks that are filled: then what adds data may be refused for want of space.
+    /// Also expects full disks: requests that add data may fail for lack of space.
     pub fn with_full_disks(mut self) -> Self {
         self.maintenance.expect_full_disks();
         self
     }
 
-    /// Leases that must exist at a moment.
+    /// The leases that must exist at a moment.
     pub fn leases(&self, at: Moment) -> Vec<i64> {
         self.leases.lasting(at)
     }
 
-    /// Whether a lease can exist at a moment although nothing but time has to pass.
+    /// Whether a lease can still exist at a moment and need not expire within a campaign: its TTL
+    /// has not passed, or it is a long one that a new leader may have restarted.
     pub fn may_last(&self, lease: i64, at: Moment) -> bool {
         self.leases.may_last(lease, at)
     }
 
-    /// Checks what happened since the last history, whose audit must have ended before this one
-    /// began. No operation of it that is of unknown outcome may happen later than the checker's
+    /// Checks the next history. The audit of the last history must have ended before this one
+    /// began. No operation of unknown outcome in it may be applied later than the checker's
     /// patience allows.
     ///
     /// # Errors
-    /// The first violation; the checker is of no use afterwards.
+    /// The first violation. The checker cannot be used afterwards.
     pub fn check(&mut self, mut history: History) -> Result<(), Violation> {
         let after = self.model.revision();
         let (mut floors, told) = self.order.floors(&history);
@@ -139,7 +140,7 @@ impl Checker {
         self.watches.learn(&history.operations);
         let fresh = history.operations.len();
         history.operations.append(&mut self.late);
-        // Everything in this period comes after what they followed.
+        // Late operations were invoked before this period, so its revisions are above their floors.
         floors.resize_with(history.operations.len(), Floor::default);
         self.model.extend(&history.audit.events)?;
         let explained =
@@ -180,8 +181,8 @@ impl Checker {
         Ok(())
     }
 
-    /// Checks that the whole history is what it was, from right behind the compacted revision up to
-    /// the last one that was checked. `events` come with the values before.
+    /// Checks that the store still returns every event from behind the compacted revision up to the
+    /// last checked one. `events` carry the previous values.
     ///
     /// # Errors
     /// The first difference.

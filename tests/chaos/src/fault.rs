@@ -1,4 +1,4 @@
-//! What can befall a member.
+//! Faults of a single member, and the environments that faults need.
 
 pub mod clock;
 pub mod cluster;
@@ -13,28 +13,28 @@ use rand::seq::SliceRandom;
 pub enum Fault {
     /// SIGKILL.
     Kill,
-    /// SIGTERM: an orderly stop, in the middle of requests.
+    /// SIGTERM: an orderly stop, with requests in flight.
     Terminate,
-    /// SIGKILL, and again as soon as it serves.
+    /// SIGKILL, and again as soon as the member serves.
     KillTwice,
-    /// SIGKILL, and again while it starts, several times.
+    /// SIGKILL, and again while the member starts, several times.
     KillStarting,
-    /// SIGKILL while it flushes and deletes compacted history.
+    /// SIGKILL while the member flushes and deletes compacted history.
     KillCompacting,
-    /// SIGKILL while it rewrites its database.
+    /// SIGKILL while the member rewrites its database.
     KillDefragmenting,
-    /// The power goes, and with it everything that was not synced.
+    /// A power cut, which loses everything that was not synced.
     CutPower,
-    /// The power goes while it flushes and deletes compacted history.
+    /// A power cut while the member flushes and deletes compacted history.
     CutPowerCompacting,
-    /// The power goes while it rewrites its database.
+    /// A power cut while the member rewrites its database.
     CutPowerDefragmenting,
-    /// The power goes, and again while it starts.
+    /// A power cut, and again while the member starts.
     CutPowerStarting,
 }
 
 impl Fault {
-    /// Whether unsynced data are lost.
+    /// Whether the fault loses unsynced data.
     pub fn cuts_power(self) -> bool {
         matches!(
             self,
@@ -46,7 +46,7 @@ impl Fault {
     }
 }
 
-/// How often which fault comes among kills.
+/// The faults of a deck of kills, with their numbers.
 const KILLS: &[(Fault, usize)] = &[
     (Fault::Kill, 9),
     (Fault::Terminate, 2),
@@ -55,7 +55,7 @@ const KILLS: &[(Fault, usize)] = &[
     (Fault::KillCompacting, 2),
     (Fault::KillDefragmenting, 3),
 ];
-/// How often which fault comes among power losses.
+/// The faults of a deck of power cuts, with their numbers.
 const POWER_LOSSES: &[(Fault, usize)] = &[
     (Fault::CutPower, 4),
     (Fault::CutPowerCompacting, 2),
@@ -63,7 +63,7 @@ const POWER_LOSSES: &[(Fault, usize)] = &[
     (Fault::CutPowerStarting, 2),
 ];
 
-/// Faults in random order, each as often as it is meant to be.
+/// An endless series of faults: shuffled decks that hold each fault as often as its table says.
 #[derive(Debug)]
 pub struct Deck {
     faults: &'static [(Fault, usize)],
@@ -77,7 +77,7 @@ impl Deck {
         Self { faults: KILLS, rng, drawn: Vec::new() }
     }
 
-    /// Faults that take the power.
+    /// Faults that cut the power.
     pub fn of_power_losses(rng: StdRng) -> Self {
         Self { faults: POWER_LOSSES, rng, drawn: Vec::new() }
     }

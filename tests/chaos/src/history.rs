@@ -1,8 +1,7 @@
-//! The record of what clients asked and saw.
+//! The record of requests, responses and watch messages.
 //!
-//! Operations keep request and response as they were on the wire; when they began and ended is
-//! known by a [`Clock`] that all clients of a campaign share, so that "before" is not a matter of
-//! opinion.
+//! An operation keeps its request and response as on the wire. One [`Clock`] for all clients of a
+//! campaign stamps its beginning and end, so that "before" is a total order.
 
 mod operation;
 
@@ -14,16 +13,16 @@ pub use operation::{Operation, Outcome, Request, Response};
 use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use quorate_proto::mvccpb::Event;
 
-/// When something happened.
+/// A point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
-    /// Position among all moments of the clock: no two are the same.
+    /// Position in the order of all moments of the clock. It is unique.
     pub order: u64,
-    /// Time since the clock was made.
+    /// Time since the clock was created.
     pub elapsed: Duration,
 }
 
-/// Tells moments. Clones are the same clock.
+/// Creates moments. Clones share one clock.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<ClockState>);
 
@@ -42,60 +41,60 @@ impl Clock {
         Self(Arc::new(ClockState { moments, operations, start: Instant::now() }))
     }
 
-    /// Now: after every moment that anybody was told before.
+    /// The current moment, ordered after every moment returned before.
     pub fn now(&self) -> Moment {
         let order = self.0.moments.fetch_add(1, Ordering::SeqCst);
         Moment { order, elapsed: self.0.start.elapsed() }
     }
 
-    /// The id of a new operation.
+    /// A new, unique operation id.
     pub fn operation_id(&self) -> u64 {
         self.0.operations.fetch_add(1, Ordering::SeqCst)
     }
 }
 
-/// Something that a watch was told.
+/// A step of a watch, as its client saw it.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// The watch: the same one for as long as it resumes where it was interrupted.
+    /// The watch. A resumed watch keeps its number.
     pub watch: u64,
-    /// The member that it came from.
+    /// The member that serves the watch.
     pub member: usize,
-    /// When it was received.
+    /// When the client sent the request or received the message.
     pub at: Moment,
-    /// What it was told.
+    /// The request or the message.
     pub what: Observed,
 }
 
-/// What a watch can be told.
+/// A watch request or a watch response.
 #[derive(Clone, Debug)]
 pub enum Observed {
-    /// The watch was asked for, for the first time or again after an interruption.
+    /// The client created the watch, or resumed it after an interruption.
     Asked(WatchCreateRequest),
-    /// A message of the server.
+    /// A message from the member.
     Told(WatchResponse),
 }
 
-/// The truth that everything else is held against: what a member says was written.
+/// The reference for all checks: the events that a member reports as written.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// Every event above the last audit's revision, with the values before, in the order in which
-    /// a watch gave them.
+    /// Every event above the revision of the last audit, with previous values, in the order of a
+    /// watch.
     pub events: Vec<Event>,
-    /// A moment before which every operation had ended or could no longer take effect, and after
-    /// which everything here was read.
+    /// A moment between the operations and the reads of the audit: every operation had ended before
+    /// it or could no longer take effect, and everything here was read after it.
     pub since: Moment,
-    /// When all of it was read.
+    /// When the audit had read everything.
     pub until: Moment,
 }
 
-/// What happened between one audit and the next.
+/// Everything between one audit and the next.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// What clients did, those of the audit included.
+    /// The operations of all clients, including those of the audit.
     pub operations: Vec<Operation>,
-    /// What watches were told, for each watch in the order in which it was told.
+    /// The watch steps, in order for each watch.
     pub observations: Vec<Observation>,
-    /// What was written.
+    /// The events that were written.
     pub audit: Audit,
 }

@@ -1,4 +1,4 @@
-//! Faults under load, and a checker of what clients saw.
+//! Fault injection under load, and a checker of the recorded client history.
 //!
 //! ```text
 //!   workload ──requests──> member <──fault── campaign
@@ -7,16 +7,16 @@
 //!              └────> checker <────┘
 //! ```
 //!
-//! [`workload`] issues requests and holds watches open, and [`history`] keeps what was asked, when,
-//! and what came of it. A [`fault`] strikes; once the member is back, a [`campaign`] reads all that
-//! was written meanwhile and lets the [`checker`] prove that the two belong together: nothing that
-//! was acknowledged is gone, nothing happened that nobody asked for, and every answer is what the
-//! store held at the revision that the answer names.
+//! [`workload`] issues requests and holds watches open. [`history`] records every request with its
+//! times and its outcome. A [`fault`] strikes. When the member is back, a [`campaign`] reads
+//! everything that was written since the last audit, and the [`checker`] proves that both records
+//! agree: no acknowledged write is lost, every change was requested, and every response is what the
+//! store held at the revision in its header.
 //!
-//! A [`live`] cluster has its members changed, or killed, while clients are at work that know all
-//! of them; its histories are proven the same way.
+//! In a [`live`] cluster, members are replaced or killed while clients work that know the endpoints
+//! of all members. The checker proves these histories too.
 //!
-//! A campaign is random, and its [`seed`] names it.
+//! A campaign makes random choices. Its [`seed`] reproduces them.
 
 #![forbid(unsafe_code)]
 

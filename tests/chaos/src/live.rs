@@ -1,8 +1,8 @@
-//! A cluster whose members come and go, or die, while clients are at work.
+//! A cluster whose members are added, removed, restarted or killed while clients work.
 //!
-//! Clients know all members and turn to another one when theirs does not answer; watches are held
-//! open from the first revision to the last. When the clients rest, everything that each member has
-//! is read, and what clients saw is proven to follow from it.
+//! Clients know all members and turn to another one when theirs does not answer. Watches stay open
+//! from the first revision to the last. When the clients have stopped, an audit reads everything
+//! that each member holds, and the checker proves that it agrees with what the clients saw.
 
 mod crowd;
 mod endpoints;
@@ -35,56 +35,56 @@ use crate::workload::value::value;
 use crate::workload::watcher::Watcher;
 use crate::workload::watches::Watches;
 
-/// Clients that ask at the same time.
+/// Concurrent clients.
 const CLIENTS: usize = 6;
-/// The client that asks when the others rest.
+/// The client number of the audit.
 const AUDITOR: u64 = 0;
-/// How long a member may take to start: its port can be in somebody's use for a while.
+/// How long a member may take to start: another connection can hold its port for a while.
 const START_WITHIN: Duration = Duration::from_secs(60);
-/// How long clients may take to have some writes acknowledged.
+/// How long the awaited number of acknowledged writes may take.
 const WRITES_WITHIN: Duration = Duration::from_secs(60);
-/// How long a member may take to have what the others had.
+/// How long a member may take to catch up with the others.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
-/// Bytes of remembered values above which history is compacted.
+/// Bytes of values in the model above which history is compacted.
 const MODEL_BYTES_MAX: usize = 64 << 20;
-/// Writes after which a member has flushed, and let go of the beginning of its log.
+/// Writes after which a member has flushed and dropped the beginning of its log.
 const FILLING_WRITES: usize = 8000;
-/// The length of the values that the auditor writes.
+/// The length of the values that the audit writes.
 const VALUE_BYTES: usize = 16;
 
 /// How a member is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// It is to vote from the start, as etcd's guides once said.
+    /// As a voter from the start, as etcd's guides once advised.
     Voter,
-    /// It is promoted when it has what the others have.
+    /// As a learner, which is promoted when it has caught up.
     Learner,
 }
 
-/// A cluster that clients are let loose on.
+/// A cluster under load.
 pub struct LiveCluster {
     cluster: Cluster,
     runtime: Runtime,
     clock: Clock,
     checker: Checker,
     endpoints: Endpoints,
-    /// The numbers of those that are members, by their places. A place that is taken again has
-    /// another number.
+    /// The numbers of the current members, by place. A new member in an old place gets a new
+    /// number.
     numbers: BTreeMap<usize, usize>,
     number: usize,
     traffics: Vec<Traffic>,
     watches: Watches,
-    /// The clients at work, and since when.
+    /// The running clients, and when they started.
     crowd: Option<(Crowd, Moment)>,
-    /// What the auditor asked for behind the last audit.
+    /// Operations of the audit since the last check.
     asked: Vec<Operation>,
 }
 
 impl LiveCluster {
-    /// A new cluster of `size` members that is ready; its clients rest.
+    /// A new cluster of `size` members that is ready; its clients do not run yet.
     ///
     /// # Panics
-    /// When it does not become ready.
+    /// When the cluster does not become ready.
     pub fn new(program: &Path, size: usize, seed: Seed) -> Self {
         let cluster = Cluster::start_new(program, size, &[]);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -100,7 +100,7 @@ impl LiveCluster {
         let known = endpoints.clone();
         let watches = Watches::keep(runtime.handle(), move |last| known.next(last));
         for (place, (number, interest)) in (1..).zip(interests()).enumerate() {
-            // Each at another member, if there are enough.
+            // Each watch at another member, if there are enough.
             watches.add(Watcher::new(number, interest, &clock), place);
         }
         let traffics = (1..=CLIENTS).map(|number| Traffic::new(seed.rng(number as u64)));
@@ -119,15 +119,15 @@ impl LiveCluster {
         }
     }
 
-    /// Sets the clients to work.
+    /// Starts the clients.
     pub fn begin(&mut self) {
         self.begin_with(LASTING);
     }
 
-    /// Lets the clients write so much that the log does not go back to the beginning any more.
+    /// Lets the clients write so much that the log no longer starts at its first entry.
     ///
     /// # Panics
-    /// When it is not written, or with a violation.
+    /// When the writes take too long, or on a violation.
     pub fn fill(&mut self) {
         self.begin_with(FILLING);
         self.await_writes(FILLING_WRITES);
@@ -142,10 +142,10 @@ impl LiveCluster {
         self.crowd = Some((crowd, since));
     }
 
-    /// Waits until so many more writes were acknowledged.
+    /// Waits until `count` more writes were acknowledged.
     ///
     /// # Panics
-    /// When they are not, or the clients rest.
+    /// When that takes too long, or the clients do not run.
     pub fn await_writes(&self, count: usize) {
         let (crowd, _) = self.crowd.as_ref().expect("clients are at work");
         let before = crowd.acknowledged();
@@ -154,11 +154,11 @@ impl LiveCluster {
         });
     }
 
-    /// Lets the clients rest and proves that what they saw goes with what the members have.
-    /// Returns when they began, what they did, and when they were told to rest.
+    /// Stops the clients and checks their history against the members. Returns when they started,
+    /// their operations, and when they were told to stop.
     ///
     /// # Panics
-    /// With the violation, when there is one.
+    /// On a violation, with its text.
     pub fn end(&mut self) -> (Moment, Vec<Operation>, Moment) {
         let (crowd, since) = self.crowd.take().expect("clients are at work");
         let until = self.clock.now();
@@ -168,7 +168,7 @@ impl LiveCluster {
         (since, operations, until)
     }
 
-    /// What was checked.
+    /// The counts of what was checked.
     pub fn tally(&self) -> Tally {
         self.checker.tally()
     }
@@ -181,24 +181,24 @@ impl LiveCluster {
     /// The place of the leader.
     ///
     /// # Panics
-    /// When the members do not come to agree on one.
+    /// When the members do not agree on a leader.
     pub fn leader(&self) -> usize {
         self.cluster.leader().0
     }
 
-    /// Adds a member with a fresh data directory and waits until it has what the others have.
+    /// Adds a member with a new data directory and waits until it has caught up.
     ///
     /// # Panics
-    /// When it does not come to that.
+    /// When the member does not catch up.
     pub fn grow(&mut self, entry: Entry) {
         let place = self.cluster.new_place();
         self.admit(place, entry);
     }
 
-    /// Removes a member and waits until its process has ended, which nobody tells it to.
+    /// Removes a member and waits until its process has ended by itself.
     ///
     /// # Panics
-    /// When it goes on.
+    /// When the process keeps running or fails.
     pub fn shrink(&mut self, place: usize) {
         let number = self.numbers.remove(&place).expect("it is a member");
         let by = *self.numbers.keys().next().expect("another member is left");
@@ -213,10 +213,10 @@ impl LiveCluster {
         self.endpoints.remove(number);
     }
 
-    /// Puts a new member with a fresh data directory in the place of another one.
+    /// Replaces a member by a new one with a new data directory.
     ///
     /// # Panics
-    /// When it does not come to that.
+    /// When the old process does not end or the new member does not catch up.
     pub fn replace(&mut self, place: usize, entry: Entry) {
         self.shrink(place);
         let data_dir = self.cluster.members[place].data_dir();
@@ -243,7 +243,7 @@ impl LiveCluster {
         self.say(&format!("member {number} has what the others have"));
     }
 
-    /// SIGKILL to the leader; returns its place, and a moment right before.
+    /// Sends SIGKILL to the leader. Returns its place and a moment right before.
     pub fn kill_leader(&mut self) -> (usize, Moment) {
         let place = self.leader();
         let moment = self.clock.now();
@@ -251,10 +251,10 @@ impl LiveCluster {
         (place, moment)
     }
 
-    /// Lets a member stop in order.
+    /// Stops a member in order.
     ///
     /// # Panics
-    /// When it does not.
+    /// When the member does not stop.
     pub fn stop(&mut self, place: usize) {
         self.say(&format!("stopping member {}", self.numbers[&place]));
         let asked = Instant::now();
@@ -262,10 +262,10 @@ impl LiveCluster {
         self.say(&format!("it ended {:.1?} later", asked.elapsed()));
     }
 
-    /// Starts a member again and waits until it has what the others have.
+    /// Restarts a member and waits until it has caught up.
     ///
     /// # Panics
-    /// When it does not come to that.
+    /// When the member does not catch up.
     pub fn restart(&mut self, place: usize) {
         self.start(place);
         self.catch_up();
@@ -277,14 +277,14 @@ impl LiveCluster {
             if member.try_start() {
                 return Some(());
             }
-            // Another connection of the machine may have got its port meanwhile.
+            // Another connection on this machine may have taken the port.
             let log = member.log_tail();
             assert!(log.contains("in use"), "it does not start:\n{log}");
             None
         });
     }
 
-    /// Waits until every member has applied what one of them has now.
+    /// Waits until every member has applied the highest index that any member has applied now.
     fn catch_up(&self) {
         let applied = |place: &usize| Some(self.cluster.try_status(*place)?.raft_applied_index);
         let now = || self.numbers.keys().filter_map(applied).max();
@@ -295,7 +295,7 @@ impl LiveCluster {
         });
     }
 
-    /// Reads what every member has and checks that it goes with what was seen.
+    /// Audits every member and checks the history of the clients.
     fn prove(&mut self, mut operations: Vec<Operation>) {
         operations.append(&mut self.asked);
         let settled = self.settle(&mut operations);
@@ -303,7 +303,7 @@ impl LiveCluster {
         for number in self.numbers.values() {
             self.read(*number, settled, &mut operations);
         }
-        // Leases go on expiring: no answer may be of a later revision than the last one.
+        // Leases still expire meanwhile: no response may have a later revision than `last`.
         let last = self.settle(&mut operations);
         let proven = self.checker.model().revision();
         let mut histories: Vec<Vec<Event>> = Vec::new();
@@ -325,7 +325,8 @@ impl LiveCluster {
         self.agree();
     }
 
-    /// Once all members have compacted the same, they have the same hash at the last revision.
+    /// Waits until all members have the same compacted revision, and checks that their hashes of
+    /// the last revision are equal.
     fn agree(&self) {
         let revision = self.checker.model().revision();
         let numbers: Vec<usize> = self.numbers.values().copied().collect();
@@ -345,12 +346,12 @@ impl LiveCluster {
         assert!(same, "hashes of the members at {revision} differ: {hashes:?}");
     }
 
-    /// Waits until nothing that was asked for can happen any more, and every member has all of it;
-    /// returns the last revision.
+    /// Waits until no earlier request can be applied any more and every member has applied all of
+    /// them. Returns the last revision.
     fn settle(&self, operations: &mut Vec<Operation>) -> i64 {
         let mut last = 0;
         for number in self.numbers.values() {
-            // What a member was asked before, it passed on before.
+            // The member forwarded all earlier requests before this one.
             let id = self.clock.operation_id();
             let (key, value) = (shared_key(0), value(id, 0, VALUE_BYTES));
             let put = Request::Put(PutRequest { key, value, ..Default::default() });
@@ -368,7 +369,7 @@ impl LiveCluster {
         last
     }
 
-    /// Asks a member for everything that it has at a revision.
+    /// Reads the hash and all keys of a member at a revision.
     fn read(&self, number: usize, revision: i64, operations: &mut Vec<Operation>) {
         let all = Bytes::from_static(b"\0");
         let (key, range_end) = (all.clone(), all);
@@ -381,7 +382,7 @@ impl LiveCluster {
         }
     }
 
-    /// Lets go of what was proven when it is much.
+    /// Compacts the proven history when the model is large.
     fn compact(&mut self) {
         let model = self.checker.model();
         if model.bytes() < MODEL_BYTES_MAX {
@@ -407,7 +408,7 @@ impl LiveCluster {
     }
 }
 
-/// What watches ask for: everything, with and without what it was before, a few keys, one key.
+/// The requests of the watches: all keys with and without previous values, a few keys, one key.
 fn interests() -> [WatchCreateRequest; 4] {
     let all = Bytes::from_static(b"\0");
     let (first, last) = (Bytes::from_static(b"k/00"), Bytes::from_static(b"k/01"));

@@ -1,4 +1,4 @@
-//! The numbers that name a campaign.
+//! Seeds and the environment variables of a campaign.
 
 use std::env;
 use std::fmt::Display;
@@ -6,16 +6,16 @@ use std::fmt::Display;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-/// Where a seed is taken from.
+/// The variable with the seed.
 const SEED: &str = "QUORATE_CHAOS_SEED";
-/// Names the only fault there is to be, as it is called; all of them when it is not set.
+/// The variable with the name of the only fault to inject. Unset: all faults.
 const ONLY: &str = "QUORATE_CHAOS_ONLY";
 
-/// Set where times are measured: on a machine that has nothing else to do.
+/// Set on an idle machine: the tests then hold the times to their limits.
 const MEASURED: &str = "QUORATE_CHAOS_MEASURED";
 
-/// What all random choices of a campaign follow from. When a process is scheduled does not follow
-/// from it: the same seed gives the same requests and faults, at moments that differ a little.
+/// The seed of all random choices of a campaign. Scheduling does not depend on it: the same seed
+/// gives the same requests and faults at slightly different times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(u64);
 
@@ -23,24 +23,24 @@ impl Seed {
     /// The seed in `$QUORATE_CHAOS_SEED`, or a new one.
     ///
     /// # Panics
-    /// When the variable is no number.
+    /// When the variable is not a number.
     pub fn choose() -> Self {
         Self(number_from_env(SEED).unwrap_or_else(rand::random))
     }
 
-    /// The seed of one of several campaigns.
+    /// The seed of campaign `number` of several.
     #[must_use]
     pub fn derive(self, number: u64) -> Self {
         Self(self.0.rotate_left(32) ^ (number + 1).wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
-    /// Random numbers for one purpose; the same each time.
+    /// A random number generator for one purpose, the same for each run with this seed.
     pub fn rng(self, purpose: u64) -> StdRng {
         StdRng::seed_from_u64(self.0 ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// The command that runs a test of this crate again with this seed. `file` and `test` name it;
-    /// `setting` is the variable that has `value`.
+    /// The command that reruns a test of this crate with this seed. `file` and `test` name the
+    /// test, and `setting` is an environment variable with its `value`.
     pub fn replay(self, [file, test]: [&str; 2], setting: &str, value: impl Display) -> String {
         let Self(seed) = self;
         let only = only_fault().map(|fault| format!("{ONLY}={fault} ")).unwrap_or_default();
@@ -52,20 +52,20 @@ impl Seed {
     }
 }
 
-/// The name of the only fault there is to be, if there is such a wish.
+/// The name of the only fault to inject, if it is set.
 pub fn only_fault() -> Option<String> {
     env::var(ONLY).ok()
 }
 
-/// Whether times are held to what a machine can do that has nothing else to do.
+/// Whether the tests hold times to the limits of an idle machine.
 pub fn is_measured() -> bool {
     env::var_os(MEASURED).is_some()
 }
 
-/// The number in an environment variable; `None` when it is not set.
+/// The number in an environment variable. `None` when it is not set.
 ///
 /// # Panics
-/// When it is set to something else.
+/// When it is set to something else than a number.
 pub fn number_from_env(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))

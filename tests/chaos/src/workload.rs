@@ -1,4 +1,4 @@
-//! Clients that put a member under load, and watches held open beside them.
+//! Clients that load members, and watches beside them.
 
 pub mod client;
 pub mod ignorer;

@@ -1,5 +1,5 @@
 //! Faults of all kinds under load, on three members and on five: no acknowledged write is lost, no
-//! answer is older than it may be, and no watch misses anything.
+//! read is stale, and no watch misses an event.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use quorate_test_chaos::seed::{Seed, is_measured, number_from_env, only_fault};
 use quorate_test_support::net::Net;
 use quorate_test_support::{program, require};
 
-/// How many faults there are, of each kind of fault that is tested.
+/// The variable with the number of faults on each ground.
 const ROUNDS: &str = "QUORATE_CHAOS_CLUSTER";
 
 fn survives(test: &str, ground: Ground, rounds: u64) {

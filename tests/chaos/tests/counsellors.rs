@@ -1,5 +1,5 @@
-//! The story that every operator of a quorum knows. It is told as it happens: with `--nocapture` a
-//! person can read it.
+//! The life of a quorum, told as a story: read it with `--nocapture`. Counsellors are members, the
+//! king is the leader, and laws are writes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,33 +18,33 @@ use quorate_test_support::net::Net;
 use quorate_test_support::{program, wait};
 use tonic::{Code, Response, Status};
 
-/// How many counsellors there are.
+/// The number of counsellors.
 const COUNSELLORS: usize = 9;
 /// How long the land may be without a king.
 const INTERREGNUM_MAX: Duration = Duration::from_secs(20);
-/// How long messengers may take to bring everybody the laws that were made without him.
+/// How long the messengers may take to bring every counsellor the laws that he missed.
 const REUNION_MAX: Duration = Duration::from_secs(60);
-/// How long a counsellor may think about an answer: longer than any that has none to give.
+/// How long a counsellor may take to answer: longer than any request timeout.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// Laws that each counsellor proposes on a normal day.
+/// Laws that each counsellor makes on a normal day.
 const LAWS: usize = 5;
 
-/// The law that was made when one king was dead and the next one new.
+/// The law that was made between the death of one king and the reign of the next.
 const BETWEEN_KINGS: &str = "law of the interregnum";
 
-/// What comes of a call.
+/// The result of a call.
 type Answer<T> = Result<Response<T>, Status>;
 
 /// The land.
 struct Land {
     cluster: Cluster,
-    /// Laws that were made: name, text and by which counsellor.
+    /// The laws that were made: name and text, which names the counsellor.
     laws: Vec<(String, String)>,
-    /// Laws that were proposed and not made.
+    /// The names of laws that were proposed and not made.
     refused: Vec<String>,
 }
 
-/// Says what happens.
+/// Prints a sentence of the story.
 macro_rules! tell {
     ($($part:tt)*) => { eprintln!("  {}", format_args!($($part)*)) };
 }
@@ -56,20 +56,20 @@ impl Land {
         Self { cluster, laws: Vec::new(), refused: Vec::new() }
     }
 
-    /// Everything that a counsellor says of himself.
+    /// The status of a counsellor.
     fn status(&self, i: usize) -> Result<pb::StatusResponse, Status> {
         let mut client = MaintenanceClient::new(self.cluster.channel(i - 1));
         self.answer(async { client.status(pb::StatusRequest {}).await })
     }
 
-    /// What comes of a question, which nobody may leave open.
+    /// The answer to a question. Every counsellor must give one in time.
     fn answer<T>(&self, asked: impl Future<Output = Answer<T>>) -> Result<T, Status> {
         let asked = async { tokio::time::timeout(ANSWER_WITHIN, asked).await };
         let answer = self.cluster.block_on(asked).expect("every counsellor answers");
         Ok(answer?.into_inner())
     }
 
-    /// The king, as all of `counsellors` know him.
+    /// The king whom all of `counsellors` acknowledge.
     fn king(&self, counsellors: &[usize]) -> usize {
         wait::until("a king whom all know", INTERREGNUM_MAX, || {
             let mut known = counsellors.iter().map(|i| self.status(*i).ok().map(|s| s.leader));
@@ -84,8 +84,8 @@ impl Land {
         status.header.unwrap_or_default().member_id
     }
 
-    /// Makes a law unless there is one of this name: then an earlier try made it, whose answer was
-    /// lost.
+    /// Makes a law unless one of this name exists: then an earlier attempt made it and its answer
+    /// was lost.
     fn propose(&self, by: usize, name: &str, text: &str) -> Result<(), Status> {
         let mut client = KvClient::new(self.cluster.channel(by - 1));
         let (key, value) = (name.to_owned(), text.to_owned().into());
@@ -102,7 +102,7 @@ impl Land {
         self.answer(async { client.txn(txn).await }).map(drop)
     }
 
-    /// Makes a law; a counsellor who has just lost his king may ask again.
+    /// Makes a law. A counsellor who has just lost his king may try again.
     fn make(&mut self, by: usize, name: &str) {
         let text = format!("said counsellor {by}");
         wait::until("a law", INTERREGNUM_MAX, || self.propose(by, name, &text).ok());
@@ -119,7 +119,8 @@ impl Land {
         Ok(answer.kvs.first().map(text))
     }
 
-    /// Every counsellor has every law, in the same order, and nothing else.
+    /// Checks that every counsellor has every law, in the same order, and nothing else. Returns the
+    /// last revision.
     fn has_one_history(&self) -> i64 {
         let last = self.laws.last().unwrap();
         let everywhere = |name: &str, text: &str| {
@@ -165,7 +166,7 @@ impl Land {
         Ok(self.answer(async { client.hash_kv(request).await })?.hash)
     }
 
-    /// All of `counsellors` are asked for laws and for what is the law now; none may answer.
+    /// Checks that none of `counsellors` can make a law or say which law is current.
     fn is_powerless(&mut self, counsellors: &[usize], known: &str) {
         for i in counsellors {
             let name = format!("law of the four, by {i}");
@@ -195,7 +196,7 @@ fn named(counsellors: &[usize]) -> String {
     names
 }
 
-/// Nine found a land, and make laws.
+/// Nine counsellors found a land and make laws.
 fn founding(land: &mut Land) -> usize {
     let everybody: Vec<usize> = (1..=COUNSELLORS).collect();
     let king = land.king(&everybody);
@@ -211,7 +212,7 @@ fn founding(land: &mut Land) -> usize {
     king
 }
 
-/// The king dies, another one is elected, and the dead one comes back as a counsellor.
+/// The king dies, another is elected, and the dead one returns as a counsellor.
 fn succession(land: &mut Land, king: usize) -> usize {
     land.cluster.members[king - 1].kill();
     let died = Instant::now();
@@ -230,7 +231,7 @@ fn succession(land: &mut Land, king: usize) -> usize {
     heir
 }
 
-/// The land is split into five and four, with the king among the four: that is the harder case.
+/// The land is split into five and four. The king is among the four, which is the harder case.
 fn division(land: &mut Land, king: usize) {
     let others: Vec<usize> = (1..=COUNSELLORS).filter(|i| *i != king).collect();
     let (three, five) = others.split_at(3);
@@ -253,7 +254,7 @@ fn division(land: &mut Land, king: usize) {
     tell!("The five go on making laws.");
 }
 
-/// The land is one again.
+/// The land is reunited.
 fn reunion(land: &mut Land) {
     land.cluster.net().heal();
     let healed = Instant::now();

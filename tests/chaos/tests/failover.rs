@@ -1,5 +1,4 @@
-//! When the leader is killed, writes go on: nothing that was acknowledged is lost, and nobody waits
-//! for long.
+//! After a SIGKILL to the leader, writes continue soon, and no acknowledged write is lost.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,13 +9,13 @@ use quorate_test_chaos::live::pace::{Pace, first_write_after, percentile};
 use quorate_test_chaos::seed::{Seed, number_from_env};
 use quorate_test_support::program;
 
-/// How many leaders are killed.
+/// The variable with the number of killed leaders.
 const KILLS: &str = "QUORATE_CHAOS_FAILOVERS";
-/// So many make a campaign, whose times are measured.
+/// From this number on, the times are measured.
 const CAMPAIGN: u64 = 100;
-/// No request may take longer, and no time without a write, however busy the machine is.
+/// The longest request, and the longest gap between writes, on a busy machine.
 const STUCK: Duration = Duration::from_secs(10);
-/// In a campaign 99 of 100 leaders are followed by a write within this time.
+/// In a campaign, the first write after the kill must come within this time for 99 of 100 leaders.
 const FAILOVER_P99: Duration = Duration::from_secs(2);
 /// Writes before and after each kill.
 const WRITES: usize = 100;

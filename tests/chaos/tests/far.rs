@@ -1,4 +1,4 @@
-//! Members that are far from each other: an answer takes longer than the time between heartbeats.
+//! Members that are far apart: a round trip takes longer than the heartbeat interval.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,12 +8,12 @@ use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use quorate_test_support::proxy::Manner;
 
-/// Members.
+/// The number of members.
 const SIZE: usize = 3;
-/// How long the way to another member takes, and the way back: together longer than the 100 ms
-/// between heartbeats.
+/// The one-way delay between members: a round trip takes longer than the heartbeat interval of 100
+/// ms.
 const WAY: Duration = Duration::from_millis(75);
-/// Writes by way of each member.
+/// Writes through each member.
 const WRITES: usize = 4;
 
 fn write_everywhere(cluster: &Cluster, places: &[usize], name: &str) {

@@ -1,5 +1,5 @@
-//! Members whose data differ, because they make a mistake on purpose, are found by each of the
-//! checks; those whose data are the same are left alone.
+//! Each integrity check finds members whose data differ because of a planted mistake, and passes
+//! members with equal data.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,14 +14,14 @@ use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::{program, wait};
 
-/// How long a check that is made every second may take until it has found something.
+/// How long a check that runs every second may take to find a difference.
 const FOUND_WITHIN: Duration = Duration::from_secs(60);
-/// Each member is wrong at one revision in 200, and each at another one.
+/// Each member writes a wrong version at one revision in 200, and each at another revision.
 const WRITES: usize = 250;
-/// Asks for a check before a member serves.
+/// Enables the check before a member serves.
 const AT_START: &str = "--feature-gates=InitialCorruptCheck=true";
 
-/// Three members that have written different things, or the same when they make no mistake.
+/// Three members with different data because of a `mistake`, or with equal data without one.
 fn written(program: &Path, mistake: Option<Mistake>, flags: &[&str]) -> Cluster {
     let mut cluster = Cluster::new(program, 3, flags);
     let set = mistake.map(|mistake| format!("QUORATE_PLANTED={}", mistake.name()));
@@ -34,7 +34,7 @@ fn written(program: &Path, mistake: Option<Mistake>, flags: &[&str]) -> Cluster 
         let (key, value) = (format!("key {number}").into(), "value".into());
         let put = pb::PutRequest { key, value, ..Default::default() };
         let written = cluster.block_on(async { client.clone().put(put).await });
-        // Once it is found out, the cluster takes no more.
+        // Once a check has found the difference, the cluster refuses writes.
         if let Err(refusal) = written {
             assert_eq!(refusal.message(), "etcdserver: corrupt cluster");
         }

@@ -1,5 +1,4 @@
-//! SIGKILL at random moments under load loses no acknowledged write and never moves a revision
-//! back.
+//! SIGKILL at random moments under load loses no acknowledged write and never decreases a revision.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,9 +7,9 @@ use quorate_test_chaos::fault::Deck;
 use quorate_test_chaos::seed::{Seed, number_from_env};
 use quorate_test_support::program;
 
-/// How many rounds there are.
+/// The variable with the number of rounds.
 const ROUNDS: &str = "QUORATE_CHAOS_KILLS";
-/// Members that are founded, one after the other.
+/// The number of new members, one after the other.
 const FOUNDED: u64 = 8;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Who leads while the network, the disks, the log or a command are not as they should be.
+//! Leadership while the network, the disks, the log or a command are slow or faulty.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,10 +16,10 @@ use quorate_test_support::require::Need;
 use quorate_test_support::server::Server;
 use quorate_test_support::{program, require, wait};
 
-/// How long a write may take while there is a majority that can talk: on a busy machine, too.
+/// How long a write may take while a majority is connected, on a busy machine.
 const STUCK: Duration = Duration::from_secs(6);
 
-/// What is measured here is measured alone.
+/// Makes the tests of this file run one at a time, because they measure times.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -29,7 +29,7 @@ fn places_but(size: usize, leader: usize) -> Vec<usize> {
     (0..size).filter(|place| *place != leader).collect()
 }
 
-/// Writes many values of `bytes` bytes, some at a time.
+/// Writes `count` values of `bytes` bytes through one member, several at a time.
 fn fill(cluster: &Cluster, by: usize, count: usize, bytes: usize) {
     const AT_ONCE: usize = 16;
     let client = KvClient::new(cluster.channel(by));
@@ -52,8 +52,8 @@ fn fill(cluster: &Cluster, by: usize, count: usize, bytes: usize) {
     });
 }
 
-/// Five members, of which one is gone. The leader reaches one of the others alone, and that one
-/// reaches all: without it there is no majority, and with it there is one.
+/// Four of five members run. The leader reaches only one of the others, and that one reaches all:
+/// without it there is no majority, and with it there is one.
 #[test]
 fn a_majority_elects_although_one_of_it_hears_the_old_leader() {
     if !Net::can_be_made("a bridge") {
@@ -71,7 +71,7 @@ fn a_majority_elects_although_one_of_it_hears_the_old_leader() {
         cluster.net().drop_one_way(leader + 1, cut + 1);
         cluster.net().drop_one_way(cut + 1, leader + 1);
     }
-    // Whoever asks the bridge keeps the old leader busy, if it can.
+    // Not through the bridge, which may still forward writes to the old leader.
     let since = Instant::now();
     cluster.put(one, "after", "2");
     let took = since.elapsed();
@@ -83,7 +83,7 @@ fn a_majority_elects_although_one_of_it_hears_the_old_leader() {
     assert_eq!(cluster.get(leader, "later").as_deref(), Some("3"));
 }
 
-/// Makes each write of a process to its disk take longer, until it is dropped.
+/// Delays every disk write of a process until it is dropped.
 struct SlowDisk(Child);
 
 impl SlowDisk {
@@ -105,18 +105,18 @@ impl SlowDisk {
 
 impl Drop for SlowDisk {
     fn drop(&mut self) {
-        // Asked to end, it lets the process go on as before; killed, too.
+        // A killed tracer also lets the process continue at full speed.
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 }
 
-/// The disks of both followers take 400 ms for each write; they answer all the same, and nobody
-/// takes the leader for lost.
+/// Each write on the disks of both followers takes 400 ms. They must still answer the leader, so
+/// that no election starts.
 #[test]
 fn slow_disks_of_followers_cost_no_leader() {
     const WRITES: usize = 160;
-    // Two cores may be busy with something else for so long once.
+    // A busy machine may cause one loss of the leader.
     const LOSSES_MAX: usize = 1;
     if !require::met("slow disks", &[Need::Root, Need::Program("strace")]) {
         return;
@@ -134,7 +134,7 @@ fn slow_disks_of_followers_cost_no_leader() {
     {
         let pids = places_but(3, leader).into_iter().map(|place| cluster.members[place].pid());
         let _slow: Vec<SlowDisk> = pids.map(SlowDisk::of).collect();
-        // Without a pause: there is always something that is not on disk yet.
+        // Without a pause, so that there are always entries that are not on disk yet.
         fill(&cluster, leader, WRITES, 8);
     }
     let lost = losses() - before;
@@ -143,8 +143,8 @@ fn slow_disks_of_followers_cost_no_leader() {
     assert!(lost <= LOSSES_MAX && now.1 - term <= 1, "lost {lost} times, then {now:?}");
 }
 
-/// Members with a thread for everything delete many keys by one command. Who wants to read does so
-/// meanwhile, and the leader leads on.
+/// Members with one worker thread delete many keys by one command. Reads must be served meanwhile,
+/// and the leader must stay.
 #[test]
 fn a_huge_deletion_holds_up_neither_reads_nor_heartbeats() {
     const TXNS: usize = 150;
@@ -200,8 +200,8 @@ fn a_huge_deletion_holds_up_neither_reads_nor_heartbeats() {
     assert!(slowest < READ_MAX, "a read took {slowest:?}");
 }
 
-/// A member that lives and is too slow for what is written gets a snapshot one day; the others need
-/// not keep everything for it.
+/// A live member that is too slow for the writes gets a snapshot at some point, so the others need
+/// not keep their whole log for it.
 #[test]
 fn the_log_does_not_grow_behind_a_slow_follower() {
     const RATE: u32 = 4 << 20;
@@ -218,7 +218,7 @@ fn the_log_does_not_grow_behind_a_slow_follower() {
     let log = |place: usize| {
         let dir = cluster.members[place].data_dir().join("member/wal");
         let files = std::fs::read_dir(dir).unwrap();
-        // One may just be deleted.
+        // A file may be deleted meanwhile.
         files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum::<u64>()
     };
     let bytes = log(leader);
@@ -230,7 +230,7 @@ fn the_log_does_not_grow_behind_a_slow_follower() {
     assert_eq!(cluster.get(slow, "last").as_deref(), Some("one"));
 }
 
-/// A snapshot arrives however slow the way is.
+/// A snapshot arrives over a slow network.
 #[test]
 fn a_snapshot_arrives_over_a_slow_way() {
     const RATE: u32 = 250_000;
@@ -245,7 +245,7 @@ fn a_snapshot_arrives_over_a_slow_way() {
     let behind = places_but(3, leader)[0];
     cluster.members[behind].kill();
     fill(&cluster, leader, VALUES, VALUE);
-    // It does not end before everything is flushed, and the log forgets it.
+    // The compaction ends only when everything is flushed and the log has dropped it.
     let compact = pb::CompactionRequest { revision: 2, physical: true };
     let client = KvClient::new(cluster.channel(leader));
     cluster.retry("compact", async || client.clone().compact(compact).await);

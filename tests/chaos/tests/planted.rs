@@ -1,5 +1,5 @@
-//! Members that make mistakes on purpose: the campaigns find every one of them, each within a few
-//! rounds, and find nothing where there is none.
+//! Members with planted mistakes: the campaigns find every mistake within a few rounds, and find
+//! nothing in members without one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,17 +18,17 @@ use quorate_test_chaos::seed::Seed;
 use quorate_test_support::net::Net;
 use quorate_test_support::{program, require};
 
-/// The only mistake there is to be, by its name; all of them, and none, when it is not set.
+/// The variable with the name of the only mistake to test. Unset: all mistakes, and none.
 const ONLY: &str = "QUORATE_PLANTED_ONLY";
-/// What chooses a mistake, as it stands in a program that can make any.
+/// The variable that chooses a mistake, as a program contains it if it can make mistakes.
 const SWITCH: &[u8] = b"QUORATE_PLANTED";
-/// The only test there is.
+/// The name of the test of all mistakes.
 const TEST: &str = "mistakes_are_caught_and_nothing_else";
-/// The name of no mistake.
+/// The name of the control without a mistake.
 const NONE: &str = "none";
-/// Rounds in which a mistake must be found.
+/// The most rounds until a mistake must be found.
 const ROUNDS_MAX: usize = 30;
-/// What befalls members that make no mistake: all that others are found by.
+/// The faults for members without a mistake: all those that reveal mistakes.
 const CONTROLS: [(Ground, &[F]); 5] = [
     (
         Ground::Processes,
@@ -52,20 +52,19 @@ const CONTROLS: [(Ground, &[F]); 5] = [
     ),
 ];
 
-/// How a mistake is found.
+/// How to find a mistake.
 #[derive(Clone, Copy)]
 struct Plan {
     ground: Ground,
-    /// Faults, one after the other, and from the first again.
+    /// The faults, which are repeated in this order.
     faults: &'static [F],
-    /// What the campaign says when it ends, one of these: anything else is another mistake.
+    /// The texts that the campaign may fail with; any other failure is another mistake.
     signs: &'static [&'static str],
 }
 
-/// What shows that acknowledged writes are gone, and others may stand in their place. Which of
-/// these is seen first depends on what came after; a member may also see by itself that what it has
-/// does not fit together, and does not start, or that a leader contradicts what is committed, and
-/// does not follow it.
+/// Signs that acknowledged writes are lost, or replaced by others. Which one comes first depends on
+/// later operations. A member may also notice that its own data are inconsistent and not start, or
+/// that a leader contradicts committed entries and not follow it.
 const LOST: &[&str] = &[
     "BrokenEvents",
     "LostWrite",
@@ -80,7 +79,7 @@ const LOST: &[&str] = &[
     " applied after ",
 ];
 
-/// What shows that a member takes nothing any more.
+/// Signs that a member has stopped accepting requests.
 const EXHAUSTED: &[&str] = &[
     "no write by way of",
     "every member must answer",
@@ -92,11 +91,11 @@ const EXHAUSTED: &[&str] = &[
     "too many requests",
 ];
 
-/// What finds a mistake: each of these does.
+/// The plans for a mistake. Each of them must find it.
 fn plans(mistake: Mistake) -> Vec<Plan> {
     let plan = plan(mistake);
     match mistake {
-        // A leader that is cut off is asked meanwhile, one that stands still when it goes on.
+        // An isolated leader is read from meanwhile, a paused one after it resumes.
         Mistake::UnconfirmedLeaderRead => {
             plan.faults.chunks(1).map(|faults| Plan { faults, ..plan }).collect()
         }
@@ -108,21 +107,22 @@ fn plan(mistake: Mistake) -> Plan {
     let (faults, signs): (&[F], &[&str]) = match mistake {
         Mistake::SkipSync => (&[F::CutPowerOfAll], LOST),
         Mistake::AcknowledgeBeforeWrite => (&[F::KillAll], LOST),
-        // A leader that lacks entries, or two of one term.
+        // The elected leader lacks entries, or a term has two leaders.
         Mistake::GrantStaleVote => (&[F::KillTwice, F::KillAll], LOST),
-        // Terms begin again; then nobody may be elected any more.
+        // Terms start again, and then perhaps no member can be elected.
         Mistake::LoseVote => (&[F::KillLeader, F::KillAll], &["a term moved back", "MovedBack"]),
         Mistake::StaleReadAtFollower => (&[F::KillOther], &["StaleRead"]),
         Mistake::UnconfirmedLeaderRead => (&[F::IsolateLeader, F::PauseLeader], &["StaleRead"]),
         Mistake::DropEvent | Mistake::RepeatEvent | Mistake::WrongPrevious => {
             (&[F::KillOther], &["WrongWatch"])
         }
-        // What is applied again takes new revisions.
+        // Entries that are applied twice take new revisions.
         Mistake::AppliedOutside => (&[F::StopLeader], LOST),
         Mistake::RandomApply => (&[F::KillOther], &["BrokenEvents", "WrongAnswer", "WrongHash"]),
         Mistake::ReuseMemberId => (&[F::Replace], &["WrongIdentity"]),
         Mistake::LoseLeaseTime => (&[F::KillLeader], &["WrongLease"]),
-        // What is done twice is refused, does something else, or stands where it should not.
+        // The second application is refused, has another effect, or takes a revision that was not
+        // acknowledged.
         Mistake::ProposeTwice => {
             (&[F::KillLeader], &["NeverRequested", "MisplacedWrite", "WrongRefusal"])
         }
@@ -131,7 +131,7 @@ fn plan(mistake: Mistake) -> Plan {
         }
         Mistake::LoseWakeUp => (&[F::PauseReaders], &["watches that catch up", "no end of events"]),
         Mistake::BlockOnLog => (&[F::BlockLogs], &["no write by way of", "does not end"]),
-        // Where memory or threads lack first is seen in either.
+        // Either memory or threads may run out first.
         Mistake::ReadAtOnce => (&[F::Herd], &["takes too much", "no write by way of"]),
         Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
         Mistake::LeakBudget => (&[F::IgnoreAnswers], EXHAUSTED),
@@ -139,8 +139,9 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::KeepLog => (&[F::SilentConnections], &["takes too much"]),
         Mistake::BeatAlone => (&[F::BridgeLeader], &["another leader: not within"]),
         Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
-        // What lacks there is not told to a watch, nor answered, however long anybody waits; what
-        // is done there has another effect; and a member that reads where it lacks ends itself.
+        // The missing rows are absent from events and responses, however long a client waits;
+        // commands on them have another effect; and a member that finds a gap in its history ends
+        // itself.
         Mistake::IncompleteSnapshot => (
             &[F::Outdate],
             &[
@@ -170,7 +171,7 @@ fn plan(mistake: Mistake) -> Plan {
     Plan { ground, faults, signs }
 }
 
-/// Whether the machine has what a ground needs; otherwise says that it is skipped.
+/// Whether the machine meets the needs of a ground; otherwise reports that it is skipped.
 fn is_possible(ground: Ground, name: &str) -> bool {
     match ground {
         Ground::Disks => require::met(name, &disk::NEEDS),
@@ -180,7 +181,7 @@ fn is_possible(ground: Ground, name: &str) -> bool {
     }
 }
 
-/// The planted program with a mistake, or with none.
+/// A script that runs the planted program with a mistake, or without one.
 fn planted(folder: &Path, mistake: Option<Mistake>) -> PathBuf {
     let path = folder.join(mistake.map_or(NONE, Mistake::name));
     let set = mistake.map(|mistake| format!("export QUORATE_PLANTED={}\n", mistake.name()));
@@ -197,8 +198,10 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it says nothing")
 }
 
-/// Lets members make a mistake. How it was found, if it was; an error when the campaign ended by
-/// something that it does not explain.
+/// Runs a campaign against members with a mistake. Returns the sign that revealed it, or `None`.
+///
+/// # Errors
+/// A failure of the campaign that is not among the signs.
 fn find(
     mistake: Mistake,
     Plan { ground, faults, signs }: Plan,
@@ -231,7 +234,7 @@ fn is_chosen(name: &str) -> bool {
     env::var(ONLY).map_or(true, |only| only == name)
 }
 
-// One test, so that no program is started while another one is written.
+// A single test: otherwise a program could be started while another thread writes one.
 #[test]
 fn mistakes_are_caught_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
@@ -241,7 +244,7 @@ fn mistakes_are_caught_and_nothing_else() {
             if !is_possible(plan.ground, mistake.name()) {
                 continue;
             }
-            // The machine, or chance, may have been in the way: then once more.
+            // The machine or chance may have hidden the mistake: try once more.
             let found = match find(mistake, plan, folder.path()) {
                 Ok(Some(found)) => Ok(Some(found)),
                 missed => {

@@ -1,5 +1,4 @@
-//! Power losses that drop everything which was not synced lose no acknowledged write and never move
-//! a revision back.
+//! Power cuts that drop all unsynced data lose no acknowledged write and never decrease a revision.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,9 +8,9 @@ use quorate_test_chaos::fault::disk::{self, Disk};
 use quorate_test_chaos::seed::{Seed, number_from_env};
 use quorate_test_support::{program, require};
 
-/// How many rounds there are.
+/// The variable with the number of rounds.
 const ROUNDS: &str = "QUORATE_CHAOS_POWER";
-/// Members that are founded, one after the other.
+/// The number of new members, one after the other.
 const FOUNDED: u64 = 5;
 
 #[test]

@@ -1,5 +1,5 @@
-//! A cluster that grows, shrinks, and is restarted or replaced member by member under load loses
-//! nothing and goes on writing.
+//! A cluster that grows, shrinks, or has its members restarted or replaced one by one under load
+//! loses nothing and keeps writing.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use quorate_test_chaos::live::{Entry, LiveCluster};
 use quorate_test_chaos::seed::{Seed, is_measured, number_from_env};
 use quorate_test_support::program;
 
-/// How many clusters are rolled; when it is said, times are measured.
+/// The variable with the number of clusters per test.
 const ROLLS: &str = "QUORATE_CHAOS_ROLLS";
-/// Writes may not stall for longer, however busy the machine is.
+/// The longest gap between writes on a busy machine.
 const STALL_MAX: Duration = Duration::from_secs(10);
-/// Writes may not stall for longer when times are measured.
+/// The longest gap between writes when times are measured.
 const MEASURED_STALL_MAX: Duration = Duration::from_secs(2);
 /// Writes between one change and the next.
 const WRITES: usize = 300;
@@ -20,7 +20,7 @@ const WRITES: usize = 300;
 /// The largest cluster.
 const SIZE_MAX: usize = 9;
 
-/// Changes to a cluster.
+/// A series of changes to a cluster.
 type Change = fn(&mut LiveCluster);
 
 #[test]
@@ -38,7 +38,7 @@ fn each_of_three_is_restarted() {
     roll("each_of_three_is_restarted", 3, &[restart]);
 }
 
-/// From one to nine, in both of the ways in which members are added.
+/// Grows a cluster to nine members, as voters and as learners.
 fn grow(live: &mut LiveCluster) {
     let entries = [Entry::Voter, Entry::Learner, Entry::Learner, Entry::Voter];
     for entry in entries.into_iter().cycle().take(SIZE_MAX - 1) {
@@ -47,7 +47,8 @@ fn grow(live: &mut LiveCluster) {
     }
 }
 
-/// Down to one. In turn the leader goes, which hands over, and another one.
+/// Shrinks a cluster to one member. Alternately removes the leader, which hands over its
+/// leadership, and another member.
 fn shrink(live: &mut LiveCluster) {
     while live.places().len() > 1 {
         let leader = live.leader();
@@ -73,7 +74,8 @@ fn restart(live: &mut LiveCluster) {
     }
 }
 
-/// Makes `changes` to a cluster of `size` members under load, with a proof after each.
+/// Applies `changes` to a cluster of `size` members under load, with a check of the history after
+/// each.
 fn roll(test: &str, size: usize, changes: &[Change]) {
     let rolls = number_from_env(ROLLS).unwrap_or(1);
     let stall_max = if is_measured() { MEASURED_STALL_MAX } else { STALL_MAX };

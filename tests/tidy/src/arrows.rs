@@ -1,4 +1,5 @@
-//! The arrows between crates, and what a crate must not reach even through others.
+//! The allowed dependencies between crates, and the libraries that a crate must not depend on even
+//! indirectly.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,8 +7,8 @@ use std::process::Command;
 
 use cargo_metadata::Metadata;
 
-/// Which of our crates a crate may depend on, itself and its tests alike. A crate that is not here
-/// may not exist: a new one, and a new arrow, is a decision.
+/// The workspace crates that each crate and its tests may depend on. A new crate or dependency must
+/// be added here: it is a decision.
 const ARROWS: [(&str, &[&str]); 12] = [
     ("quorate-proto", &[]),
     ("quorate-core", &["quorate-proto"]),
@@ -29,16 +30,16 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ),
 ];
 
-/// What some crates must not reach, by whatever way.
+/// Libraries that some crates must not depend on, directly or indirectly.
 const UNREACHABLE: [(&str, &[&str]); 2] = [
     ("quorate-core", &["tokio", "tonic", "openraft", "redb", "kube"]),
     ("quorate-storage", &["tokio", "tonic", "openraft", "kube"]),
 ];
 
-/// Libraries whose version must be exact.
+/// Libraries whose versions must be exact.
 const PINNED: [&str; 2] = ["openraft", "redb"];
 
-/// Arrows that are not drawn, libraries out of bounds, and pins that are none.
+/// Dependencies that are not allowed, and required exact versions that are missing.
 pub fn broken(metadata: &Metadata) -> Vec<String> {
     let mut broken = Vec::new();
     let ours: BTreeSet<&str> =
@@ -70,8 +71,9 @@ pub fn broken(metadata: &Metadata) -> Vec<String> {
     broken
 }
 
-/// Names of all packages that `name` is built with, directly or not, its tests apart, when it is
-/// built alone: the rest of the workspace must not switch features on for it.
+/// The names of all packages that `name` depends on, directly or indirectly, without those of its
+/// tests. The package is resolved alone, because the rest of the workspace may enable features for
+/// it.
 fn reached(root: &Path, name: &str) -> BTreeSet<String> {
     let tree = Command::new("cargo")
         .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"])

@@ -1,10 +1,10 @@
-//! What lies where.
+//! Rules for the places of files.
 
 use std::collections::BTreeSet;
 
 use crate::Repository;
 
-/// The visible top level; beside it there are only dotfiles.
+/// The allowed entries of the top level, besides dotfiles.
 const TOP_LEVEL: [&str; 9] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -17,7 +17,7 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
 ];
 
-/// Entries of the top level that are not among those agreed, and Rust files that no module names.
+/// Entries of the top level that are not allowed, and Rust files that no module declares.
 pub fn broken(repository: &Repository) -> Vec<String> {
     let mut broken = Vec::new();
     let top: BTreeSet<&str> =
@@ -35,7 +35,7 @@ pub fn broken(repository: &Repository) -> Vec<String> {
     broken
 }
 
-/// Whether cargo finds the file by itself, or the module above it declares it.
+/// Whether cargo finds the file as a target, or its parent module declares it.
 fn is_reached(repository: &Repository, path: &str) -> bool {
     let Some((folder, file)) = path.rsplit_once('/') else { return false };
     let name = file.trim_end_matches(".rs");
@@ -55,7 +55,7 @@ fn is_reached(repository: &Repository, path: &str) -> bool {
     })
 }
 
-/// A folder every file of which is a target of its own.
+/// Whether every file of the folder is a cargo target.
 fn is_target_folder(repository: &Repository, folder: &str) -> bool {
     ["/tests", "/benches", "/examples", "/src/bin"].iter().any(|suffix| {
         let krate = folder.strip_suffix(suffix);

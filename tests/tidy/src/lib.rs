@@ -1,7 +1,7 @@
-//! The repository's own rules as one fast test.
+//! The rules of the repository as one fast test.
 //!
-//! Each rule is a function from the [`Repository`] to the places that break it, one line each, so
-//! that the test can name them all at once and can also be run on a repository with planted errors.
+//! Each rule is a function from the [`Repository`] to its violations, one line each, so that the
+//! test can report all violations at once and can run on a repository with planted errors.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ pub mod text;
 
 pub use repository::Repository;
 
-/// Everything that breaks a rule of the texts and their places.
+/// All violations of the rules on texts and their places.
 pub fn broken(repository: &Repository) -> Vec<String> {
     let rules: [fn(&Repository) -> Vec<String>; 4] =
         [layout::broken, text::broken, source::broken, rooms::broken];

@@ -1,21 +1,21 @@
-//! The files that git knows of, or would add.
+//! The files that git tracks or would add.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// Paths from the root, with `/`, and contents. Files that are no UTF-8 have an empty text.
+/// The files of a repository. Paths are relative to its root and separated by `/`.
 #[derive(Clone, Debug, Default)]
 pub struct Repository {
-    /// Contents by path.
+    /// Contents by path; empty for files that are not UTF-8.
     pub files: BTreeMap<String, String>,
 }
 
 impl Repository {
-    /// Reads the repository at `root`: tracked files and new ones that are not ignored.
+    /// Reads the repository at `root`: tracked files, and new ones that are not ignored.
     ///
     /// # Panics
-    /// When `git` does not run there.
+    /// When `git` fails there.
     pub fn read(root: &Path) -> Self {
         let list = Command::new("git")
             .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
@@ -26,14 +26,14 @@ impl Repository {
         let names = String::from_utf8(list.stdout).expect("names are UTF-8");
         let files = names
             .split_terminator('\0')
-            // A file that was deleted is listed until that is committed.
+            // git lists a deleted file until the deletion is committed.
             .filter_map(|name| Some((name.to_owned(), std::fs::read(root.join(name)).ok()?)))
             .map(|(name, bytes)| (name, String::from_utf8(bytes).unwrap_or_default()))
             .collect();
         Self { files }
     }
 
-    /// Files whose names end in `extension`, which has its dot.
+    /// The paths and contents of the files that end in `extension`, which includes its dot.
     pub fn with_extension<'a>(
         &'a self,
         extension: &'a str,

@@ -1,9 +1,9 @@
-//! Arrows between the files of a crate: they form no circle, and run only between rooms for which
-//! an arrow is drawn.
+//! Imports between the files of a crate: they form no circle, and stay within a room or follow a
+//! planned arrow between rooms.
 //!
 //! A room is a file at the top of a crate's `src`, with the folder of its name. A file imports
-//! another one when it names something in it, its tests apart. A name that a module only hands on
-//! (`pub use`) is in the file that it comes from.
+//! another one when it names something in it, outside its tests. A name that a module only
+//! re-exports (`pub use`) belongs to the file that it comes from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use syn::visit::{self, Visit};
 
 use crate::Repository;
 
-/// Where the server's crates are.
+/// The folder of the server's crates.
 const SERVER: &str = "server/";
 
-/// Circles that there are. The first is meant: each of the two is the other's part. The others are
-/// to go; none may be added.
+/// Known circles. The first is intended: its two files are parts of each other. The others shall
+/// go, and none may be added.
 const CIRCLES: [&[&str]; 7] = [
     &["core/src/mvcc/merge.rs", "core/src/mvcc/stack.rs"],
     &[
@@ -33,8 +33,8 @@ const CIRCLES: [&[&str]; 7] = [
     &["storage/src/sync.rs", "storage/src/wal/preparation.rs", "storage/src/wal/segment.rs"],
 ];
 
-/// Rooms of a crate, and of which others each may know. A room that is not here may not exist: a
-/// new one, and a new arrow, is a decision.
+/// The rooms of a crate, and the other rooms that each may import. A new room or arrow must be
+/// added here: it is a decision.
 struct Plan {
     src: &'static str,
     rooms: &'static [(&'static str, &'static [&'static str])],
@@ -86,10 +86,11 @@ const PLANS: [Plan; 1] = [Plan {
     ],
 }];
 
-/// A clock that no test can hold, and the crate that must not know it.
+/// The source folder of a crate, and a clock that it must not name, because no test can control it.
 const CLOCK: (&str, [&str; 3]) = ("server/raft/src/", ["std", "time", "Instant"]);
 
-/// Files that import each other in a circle, rooms that no plan names, and arrows that no plan has.
+/// Files that import each other in a circle, known circles that are gone, rooms outside the plan,
+/// imports outside the plan, and uses of the forbidden clock.
 pub fn broken(repository: &Repository) -> Vec<String> {
     let mut broken = Vec::new();
     let mut known = CIRCLES.to_vec();
@@ -114,7 +115,7 @@ pub fn broken(repository: &Repository) -> Vec<String> {
     broken
 }
 
-/// The files of each crate of the server, by the folder of its source; those of tests apart.
+/// The files of each server crate without its tests, by source folder.
 fn crates(repository: &Repository) -> BTreeMap<String, BTreeMap<&str, &str>> {
     let mut crates: BTreeMap<String, BTreeMap<&str, &str>> = BTreeMap::new();
     for (path, text) in repository.with_extension(".rs") {
@@ -126,10 +127,10 @@ fn crates(repository: &Repository) -> BTreeMap<String, BTreeMap<&str, &str>> {
     crates
 }
 
-/// Which files each file imports.
+/// The files that each file imports.
 type Arrows<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
-/// A module by the names that lead to it.
+/// The path of a module, by its names.
 type Module = Vec<String>;
 
 fn module_of(src: &str, path: &str) -> Module {
@@ -158,7 +159,7 @@ fn arrows<'a>(src: &str, files: &BTreeMap<&'a str, &'a str>) -> Arrows<'a> {
     arrows
 }
 
-/// The names that a file hands on, each with where it has it from.
+/// The names that a file re-exports, each with its path.
 fn handed_on(file: &syn::File) -> Vec<(String, Module)> {
     let mut found = Vec::new();
     for item in &file.items {
@@ -174,7 +175,7 @@ fn handed_on(file: &syn::File) -> Vec<(String, Module)> {
     found
 }
 
-/// The paths of a `use`, one by one.
+/// Adds the single paths of a `use` to `paths`.
 fn unfold(before: &mut Module, tree: &syn::UseTree, paths: &mut Vec<Module>) {
     let depth = before.len();
     match tree {
@@ -200,13 +201,13 @@ fn unfold(before: &mut Module, tree: &syn::UseTree, paths: &mut Vec<Module>) {
 /// The modules of a crate.
 struct Map<'a> {
     modules: BTreeMap<Module, &'a str>,
-    /// Names that modules hand on, each with where it comes from, as that module says it.
+    /// The names that modules re-export, each with its path as seen from that module.
     handed_on: BTreeMap<(Module, String), Module>,
 }
 
 impl<'a> Map<'a> {
-    /// The file that a path leads to, from the module `here`: that of the last module on the way,
-    /// or where that one has the name from.
+    /// The file that a path in module `here` leads to: that of the last module in the path, or that
+    /// of the item if the module re-exports it. `None` outside the crate.
     fn file(&self, here: &[String], path: &[String]) -> Option<&'a str> {
         let (first, mut rest) = path.split_first()?;
         let mut at = match first.as_str() {
@@ -239,7 +240,7 @@ impl<'a> Map<'a> {
         {
             return Some(file);
         }
-        // A module inside a file is no file.
+        // An inline module belongs to the file around it.
         while !self.modules.contains_key(&at) {
             at.pop()?;
         }
@@ -247,7 +248,7 @@ impl<'a> Map<'a> {
     }
 }
 
-/// Collects what a file imports.
+/// Collects the files that a file imports.
 struct Imports<'m, 'a> {
     here: Module,
     map: &'m Map<'a>,
@@ -288,7 +289,7 @@ impl<'ast> Visit<'ast> for Imports<'_, '_> {
     }
 }
 
-/// Files that reach each other, ascending.
+/// The circles: files that reach each other, in ascending order.
 fn circles<'a>(arrows: &Arrows<'a>) -> BTreeSet<Vec<&'a str>> {
     let reached: BTreeMap<&str, BTreeSet<&'a str>> =
         arrows.keys().map(|from| (*from, reached(arrows, from))).collect();
@@ -298,7 +299,7 @@ fn circles<'a>(arrows: &Arrows<'a>) -> BTreeSet<Vec<&'a str>> {
     arrows.keys().filter(|from| reached[*from].contains(*from)).map(circle).collect()
 }
 
-/// The files that a file reaches by one arrow or more.
+/// The files that a file reaches through one or more imports.
 fn reached<'a>(arrows: &Arrows<'a>, from: &str) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut next: Vec<&'a str> = arrows.get(from).into_iter().flatten().copied().collect();
@@ -336,7 +337,7 @@ fn check_rooms<'a>(
     }
 }
 
-/// Looks for the clock.
+/// Reports the files that name the forbidden clock.
 fn check_clock(files: &BTreeMap<&str, &str>, broken: &mut Vec<String>) {
     for (path, text) in files {
         let Ok(file) = syn::parse_file(text) else { continue };
@@ -348,7 +349,7 @@ fn check_clock(files: &BTreeMap<&str, &str>, broken: &mut Vec<String>) {
     }
 }
 
-/// Collects all paths of a file.
+/// Collects all paths that a file names.
 #[derive(Default)]
 struct Names(Vec<Module>);
 

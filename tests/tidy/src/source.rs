@@ -6,20 +6,20 @@ use syn::visit::{self, Visit};
 
 use crate::Repository;
 
-/// Most lines of a file.
+/// The most lines of a file.
 const FILE_LINES_MAX: usize = 600;
-/// Most lines of a function, from its signature to its closing brace.
+/// The most lines of a function, from its signature to its closing brace.
 const FUNCTION_LINES_MAX: usize = 70;
-/// Most characters of a line.
+/// The most characters of a line.
 const LINE_CHARACTERS_MAX: usize = 100;
 
-/// A name that belongs to one part of the tree.
+/// A name that only some files may use: those whose paths start with one of `homes`.
 struct Reserved {
     name: &'static str,
     homes: &'static [&'static str],
 }
 
-/// Names of libraries that only some rooms may know.
+/// Names of libraries that only some files may use.
 const RESERVED: [Reserved; 4] = [
     Reserved {
         name: "tonic::Status",
@@ -46,7 +46,7 @@ const RESERVED: [Reserved; 4] = [
 ];
 
 /// Files, functions and lines that are too long, files without a header, crates that do not forbid
-/// unsafe code, and names outside their homes.
+/// unsafe code, and reserved names outside their homes.
 pub fn broken(repository: &Repository) -> Vec<String> {
     let mut broken = Vec::new();
     for (path, text) in repository.with_extension(".rs") {
@@ -95,7 +95,8 @@ fn check_names(path: &str, text: &str, broken: &mut Vec<String>) {
     }
 }
 
-/// Whether code, and not prose or a longer name, says `name`.
+/// Whether the code of a line contains `name`, outside comments and not as the end of a longer name
+/// or the start of a string.
 fn names(line: &str, name: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     code.match_indices(name).any(|(at, _)| {

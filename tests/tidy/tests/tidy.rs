@@ -1,4 +1,4 @@
-//! The repository keeps its rules, and each rule sees what breaks it.
+//! The repository follows its rules, and each rule detects its violations.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ fn dependencies_follow_the_arrows() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Plants one error at a time and expects a line that starts as given.
+/// Plants one error at a time, and expects a violation that starts with the given text.
 #[test]
 fn every_rule_is_seen_broken() {
     let long_function = format!("//! x\nfn f() {{\n{}}}\n", "    g();\n".repeat(70));

@@ -1,4 +1,4 @@
-//! Reading everything that a member has, once it is back.
+//! The audit of a member once it is back.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::checker::Checker;
 use crate::history::{Moment, Operation, Request};
 use crate::workload::client::Client;
 
-/// Leases whose keys are read.
+/// How many leases are read with their keys.
 const LEASES_READ: usize = 16;
 /// How long reading events may take.
 const EVENTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Reads everything.
+/// Reads everything that a member holds.
 pub(super) struct Auditor<'a> {
     client: Client,
     url: &'a str,
@@ -34,8 +34,11 @@ impl<'a> Auditor<'a> {
         Self { client, url, checker, asked: Vec::new() }
     }
 
-    /// Reads leases, keys, hashes, and at last every event since the last time; all of it must be
-    /// answered. The events up to `known` were read before. Returns the events, and what was asked.
+    /// Reads leases, keys, hashes and then every event above revision `known`. Returns the events
+    /// and the operations.
+    ///
+    /// # Panics
+    /// When a request gets no response.
     pub(super) async fn audit(
         &mut self,
         since: Moment,
@@ -50,7 +53,7 @@ impl<'a> Auditor<'a> {
         let all = Bytes::from_static(b"\0");
         let range = RangeRequest { key: all.clone(), range_end: all, ..Default::default() };
         if compacted > 1 {
-            // It must be refused.
+            // The member must refuse it.
             let revision = compacted - 1;
             self.ask_any(Request::Range(RangeRequest { revision, ..range.clone() })).await;
         }
@@ -62,7 +65,7 @@ impl<'a> Auditor<'a> {
         (events, std::mem::take(&mut self.asked))
     }
 
-    /// Asks what must be answered; returns the revision.
+    /// Sends a request that must be answered. Returns the revision of the response.
     async fn ask(&mut self, request: Request) -> i64 {
         self.ask_any(request).await;
         let operation = self.asked.last().expect("just asked");
@@ -76,8 +79,8 @@ impl<'a> Auditor<'a> {
     }
 }
 
-/// Every event of the revisions `from..=to`, with the values before, as a watch tells them. Each
-/// revision has events.
+/// Every event of the revisions `from..=to`, with previous values, from a watch. Every revision has
+/// at least one event.
 ///
 /// # Panics
 /// When the watch fails.
@@ -115,7 +118,7 @@ async fn read_events(url: &str, from: i64, to: i64) -> Result<Vec<Event>, Status
         }
         events.extend(answer.events);
     }
-    // What came after is for the next time.
+    // The next audit reads the later events.
     events.retain(|event| revision(event) <= to);
     Ok(events)
 }

@@ -38,84 +38,84 @@ use crate::workload::traffic::{BULK, KUBERNETES, LOCKS, MIXED, READS, Traffic};
 use crate::workload::watcher::Watcher;
 use crate::workload::watches::Watches;
 
-/// Watches that want it are told often how far they have come.
+/// Frequent progress notifications for the watches that request them.
 const OPTIONS: [&str; 2] = ["--watch-progress-notify-interval", "100ms"];
-/// What members may hold in flight that have 2 GiB of memory.
+/// The memory budget of a member with 2 GiB of memory.
 const STRAINED: [&str; 1] = ["--memory-budget=178956970"];
-/// Clients that ask at the same time: as many of each kind of traffic at each member.
+/// Concurrent clients: three for each kind of traffic, spread over the members.
 const CLIENTS: usize = 9;
-/// How long clients are at work before the fault, and after it, at most.
+/// Longest load before the fault, and again after it.
 const LOAD_MAX: Duration = Duration::from_millis(400);
-/// How long a client waits for an answer: longer than members try to give one, so that what it was
-/// not answered is over.
+/// How long a client waits for a response: longer than the request timeout of a member, so that an
+/// unanswered request has ended there.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Clients beside them that only read: one that writes hangs at a leader without followers, and
-/// does not see what that one answers.
+/// Additional clients that only read. A writing client hangs at a leader without followers, and so
+/// misses how that leader answers reads.
 const READERS: usize = 3;
-/// How long a reader waits for an answer.
+/// How long a reader waits for a response.
 const READER_PATIENCE: Duration = Duration::from_millis(300);
-/// As long a network may try to deliver what was sent.
+/// How long a network may try to deliver a request.
 const NETWORK_KEEPS: Duration = Duration::from_secs(120);
 /// Writes that must be acknowledged in a round before the fault strikes.
 const WRITES_MIN: usize = 30;
-/// Reads that must be answered.
+/// Reads that must be answered in a round before the fault strikes.
 const READS_MIN: usize = 30;
-/// One round in so many is one of large values.
+/// One round in this many has large values.
 const BULK_EVERY: u32 = 16;
-/// The whole history is read again from every member each time so many rounds are over.
+/// The number of rounds between two rereads of the whole history from every member.
 const READ_AGAIN_EVERY: u64 = 25;
-/// Bytes of remembered values above which history is compacted in any case.
+/// Bytes of values in the model above which every round compacts the history.
 const MODEL_BYTES_MAX: usize = 64 << 20;
-/// What random numbers are for that say where watches go on.
+/// The purpose of the random numbers that choose the next member of a watch.
 const WATCHES_PURPOSE: u64 = u64::MAX - 1;
-/// The same for proxies, and for whether there is TLS between members that are behind them.
+/// The purpose of the random numbers for proxies and for TLS behind them.
 const PROXIES_PURPOSE: u64 = u64::MAX - 2;
-/// Time that compactions and defragmentations are taken to last when a fault is aimed at them.
+/// The assumed duration of compactions and defragmentations, within which a fault strikes.
 const UPKEEP: Duration = Duration::from_millis(60);
 
 /// A campaign against the members of a cluster.
 pub struct ClusterCampaign {
     seed: Seed,
-    /// New in each round: what is chosen in one does not depend on how long another one took.
+    /// New in each round, so that its choices do not depend on the timing of earlier rounds.
     rng: StdRng,
     runtime: Runtime,
     clock: Clock,
     cluster: Cluster,
-    /// The numbers of the members in each place: one that replaces another has a new number.
+    /// The member number in each place. A replacement gets a new number.
     numbers: Vec<usize>,
-    /// Members, as clients know them.
+    /// The addresses of the members, as clients know them.
     directory: Directory,
     disks: Vec<Disk>,
     clocks: Vec<FakeClock>,
     paused: Vec<usize>,
     checker: Checker,
-    /// Events of this round that were read before they were compacted.
+    /// Events of this round that were read before their compaction.
     saved: Vec<Event>,
-    /// What was asked beside the load of the round.
+    /// Operations of this round outside its load.
     pending: Vec<Operation>,
     traffics: Vec<Traffic>,
-    /// Those behind the lasting ones are new in each round.
+    /// The lasting watches first; those behind them are new in each round.
     watches: Watches,
-    /// Watches that there were.
+    /// The number of watches so far.
     watched: u64,
     clients: u64,
-    /// Whether stalls are held to what an idle machine can do.
+    /// Whether write stalls are held to the limits of an idle machine.
     measured: bool,
-    /// The member that the fault of this round strikes, if it is one.
+    /// The struck place, for faults of a single member that was not chosen as the leader.
     victim: Option<usize>,
     effects: Effects,
-    /// What the fault of this round does.
+    /// The effect of this round's fault.
     effect: Effect,
-    /// The most that members took of the machine.
+    /// The peak resource usage of any member.
     resources: Resources,
-    /// What lets logs stand still, for each member on a ground where they can.
+    /// The switches that block the logs of members; empty on other grounds than strains.
     switches: Vec<LogSwitch>,
-    // Holds what the clocks show.
+    // Holds the files of the clocks.
     folder: TempDir,
 }
 
 impl ClusterCampaign {
-    /// As many new members as live on a ground, ready.
+    /// A campaign on `ground` against new members that are ready.
     pub fn new(program: &Path, ground: Ground, seed: Seed) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(2).enable_all().build().expect("threads");
@@ -128,7 +128,7 @@ impl ClusterCampaign {
                 let mut rng = seed.rng(PROXIES_PURPOSE);
                 Cluster::behind_proxies(program, size, &OPTIONS, rng.random(), rng.random())
             }
-            // Nothing but what was written moves a watch that stands still.
+            // No progress notifications: only events advance a watch that has stalled.
             Ground::Strains => Cluster::new_with_tls(program, size, &STRAINED),
             Ground::Processes | Ground::Disks | Ground::Clocks => {
                 Cluster::new(program, size, &OPTIONS)
@@ -184,7 +184,7 @@ impl ClusterCampaign {
         campaign
     }
 
-    /// Gives members what the ground has beside them.
+    /// Gives members the disks, clocks or limits of the ground.
     fn furnish(&mut self, ground: Ground) {
         if ground == Ground::Strains {
             self.tighten();
@@ -205,15 +205,17 @@ impl ClusterCampaign {
         }
     }
 
-    /// Holds stalls of writes to what a machine can do that has nothing else to do.
+    /// Holds write stalls to the limits of an idle machine.
     pub fn measure_stalls(&mut self) {
         self.measured = true;
     }
 
-    /// Plays one round for each fault, and then waits until leases have expired as they should.
+    /// Runs one round per fault, then waits until the short leases have expired, rereads the whole
+    /// history, and compares the hashes of all members.
     ///
     /// # Panics
-    /// With the violation, when there is one.
+    /// On a violation, with its text; when a fault has no effect or writes stall for too long; and
+    /// when some kind of check never ran.
     pub fn run(&mut self, faults: impl Iterator<Item = ClusterFault>) {
         for (round, fault) in (1..).zip(faults) {
             self.rng = self.seed.derive(round).rng(0);
@@ -232,17 +234,17 @@ impl ClusterCampaign {
         assert!(done.iter().all(|count| *count > 0), "of something nothing was seen: {tally}");
     }
 
-    /// What was checked.
+    /// The counts of what was checked.
     pub fn tally(&self) -> Tally {
         self.checker.tally()
     }
 
-    /// The most that members took of the machine.
+    /// The peak resource usage of any member.
     pub fn resources(&self) -> Resources {
         self.resources
     }
 
-    /// What the faults did.
+    /// The effects of the faults.
     pub fn effects(&self) -> &Effects {
         &self.effects
     }
@@ -274,7 +276,7 @@ impl ClusterCampaign {
         self.effects.add(fault, self.effect);
         let effect = self.effect;
         assert!(effect.shows(fault), "{fault:?} did not do what it must: {effect:?}");
-        // Who was another member may have become the leader before it was struck.
+        // The victim may have become the leader before the fault struck it.
         let leader_stayed = reign_after == reign && self.victim.is_some_and(|v| v != reign.leader);
         if let Some(most) = effects::stall_max(fault, leader_stayed, self.measured) {
             assert!(effect.stall < most, "{fault:?}: writes stood still, {effect:?}");
@@ -306,14 +308,14 @@ impl ClusterCampaign {
         load
     }
 
-    /// Tells clients where members are.
+    /// Publishes the addresses of the members to the clients.
     fn publish(&self) {
         let members = self.cluster.members.iter().zip(self.numbers.iter().copied());
         let members = members.map(|(server, member)| Address { member, url: server.url() });
         self.directory.set(members.collect());
     }
 
-    /// A client of all members that begins with the one in a place.
+    /// A client of all members that starts at the one in a place.
     fn roamer(&mut self, place: usize) -> Roamer {
         self.clients += 1;
         let rng = rand::SeedableRng::seed_from_u64(self.rng.random());
@@ -338,7 +340,7 @@ impl ClusterCampaign {
         load.ask(self.runtime.handle(), client, request);
     }
 
-    /// How many members there are.
+    /// The number of members.
     fn size(&self) -> usize {
         self.numbers.len()
     }
@@ -348,8 +350,9 @@ impl ClusterCampaign {
         self.rng.random_range(0..size)
     }
 
-    /// A compaction of what was proven already, as nothing else can be proven without its history,
-    /// and what no watch wants any more: one that begins in the past may not have come far yet.
+    /// A compaction at a proven revision, because the next proof needs the later history. It
+    /// removes no event that a watch has not received: a watch that starts in the past may lag
+    /// behind.
     fn compaction(&mut self) -> Request {
         let model = self.checker.model();
         let proven = model.revision();
@@ -376,7 +379,7 @@ impl ClusterCampaign {
         self.watches.add(watcher, self.numbers[place]);
     }
 
-    /// One that never asks how far it has come.
+    /// Adds a watch that never requests progress.
     fn add_quiet_watcher(&mut self, interest: WatchCreateRequest) {
         let watcher = self.watcher(interest).quiet();
         let place = self.any_place();
@@ -388,14 +391,14 @@ impl ClusterCampaign {
         Watcher::new(self.watched, interest, &self.clock)
     }
 
-    /// Everything there is.
+    /// The key and range end of all keys.
     fn all_keys() -> (Bytes, Bytes) {
         (Bytes::from_static(b"\0"), Bytes::from_static(b"\0"))
     }
 }
 
-/// How late what nobody waits for any more may happen: as long as a network may try to deliver it;
-/// where nothing keeps what was sent, not much longer than a client waits.
+/// How late a request can be applied whose client has given up: as long as a network or proxy may
+/// deliver it; elsewhere, little longer than a client waits.
 fn late_max(ground: Ground) -> Duration {
     match ground {
         Ground::Network | Ground::FiveMachines | Ground::Proxies => NETWORK_KEEPS,
@@ -403,12 +406,12 @@ fn late_max(ground: Ground) -> Duration {
     }
 }
 
-/// Whether a watch is for all keys.
+/// Whether a watch covers all keys.
 fn is_everything(interest: &WatchCreateRequest) -> bool {
     (&interest.key, &interest.range_end) == (&interest.range_end, &ClusterCampaign::all_keys().0)
 }
 
-/// Says where a watch goes on: at any member but the one that it was open at last.
+/// Chooses the next member of a watch: any but the last one.
 fn others(members: &Directory, mut rng: StdRng) -> impl FnMut(usize) -> Address + Send + 'static {
     let members = members.clone();
     move |last| {

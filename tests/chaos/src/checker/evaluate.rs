@@ -1,6 +1,6 @@
-//! What an operation answers and changes when it is carried out on the model.
+//! The response and the changes of an operation on the model.
 //!
-//! Written for what the workload asks for: answers in key order, no filters by revision, no nested
+//! Covers the requests of the workload only: key order, no filters by revision, no nested
 //! transactions.
 
 use std::collections::BTreeMap;
@@ -18,17 +18,17 @@ use quorate_proto::mvccpb::KeyValue;
 use super::model::{Change, Keys, Model, Version};
 use crate::history::{Request, Response};
 
-/// What an operation answers, without headers, and what it changes, in order.
+/// A response without headers, and the changes in their order.
 #[derive(Clone, Debug)]
 pub(super) struct Evaluated {
-    /// The answer.
+    /// The response.
     pub(super) response: Response,
     /// The changes.
     pub(super) changes: Vec<Change>,
 }
 
-/// Carries out a request on the store as it is at revision `base`; what it writes, it writes at
-/// the next one. `None` for requests that neither read nor write keys.
+/// Applies a request to the store at revision `base`; its writes are at `base + 1`. `None` for
+/// requests that neither read nor write keys.
 pub(super) fn evaluate(model: &Model, request: &Request, base: i64) -> Option<Evaluated> {
     let mut run = Run { model, base, overlay: BTreeMap::new(), changes: Vec::new() };
     let response = match request {
@@ -47,7 +47,7 @@ pub(super) fn evaluate(model: &Model, request: &Request, base: i64) -> Option<Ev
     Some(Evaluated { response, changes: run.changes })
 }
 
-/// The answer without its headers, which are checked by themselves.
+/// The response without its headers, which other modules check.
 pub(super) fn without_headers(response: &Response) -> Response {
     let mut response = response.clone();
     match &mut response {
@@ -74,7 +74,7 @@ pub(super) fn without_headers(response: &Response) -> Response {
 struct Run<'a> {
     model: &'a Model,
     base: i64,
-    /// What was written so far.
+    /// The writes of this request so far.
     overlay: BTreeMap<Bytes, Version>,
     changes: Vec<Change>,
 }
@@ -108,7 +108,7 @@ impl Run<'_> {
             kvs.truncate(usize::try_from(range.limit).expect("it is below the count"));
             more = true;
         }
-        // etcd answers from its index of keys alone, and does not know the lease there.
+        // etcd answers from its key index, which has no leases.
         if range.keys_only {
             for kv in &mut kvs {
                 (kv.value, kv.lease) = (Bytes::new(), 0);
@@ -151,7 +151,7 @@ impl Run<'_> {
         TxnResponse { header: None, succeeded, responses }
     }
 
-    /// Compares a single key by a number.
+    /// Evaluates a comparison of a single key by a number.
     fn holds(&self, compare: &Compare) -> bool {
         let found = self.get(&compare.key).unwrap_or_default();
         let actual = match compare.target() {

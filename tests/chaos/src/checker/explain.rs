@@ -1,7 +1,7 @@
-//! Which operation wrote which revision.
+//! Matches operations and revisions.
 //!
-//! Every revision must be explained by exactly one operation, or by a lease that expired, and every
-//! acknowledged write must explain the revision that it was acknowledged with.
+//! Exactly one operation or lease expiry must have written each revision, and every acknowledged
+//! write must have written its acknowledged revision.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Operation, Outcome, Request};
 use crate::workload::value::writer;
 
-/// What wrote what.
+/// The operations and expiries that wrote revisions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Explained {
-    /// The revision that each operation wrote, by its place; `None` for those that wrote nothing.
+    /// The revision that each operation wrote, by place; `None` if it wrote nothing.
     written: Vec<Option<i64>>,
-    /// The leases whose end each of these revisions is, and that nobody asked for.
+    /// Revisions that a lease expiry wrote, with the lease.
     pub(super) expired: BTreeMap<i64, i64>,
 }
 
@@ -28,14 +28,14 @@ impl Explained {
         self.written.get(place).copied().flatten()
     }
 
-    /// Operations of unknown outcome, from a place on, that were carried out.
+    /// The number of operations of unknown outcome that were applied, from a place on.
     pub(super) fn unknown_written(&self, operations: &[Operation], from: usize) -> usize {
         let written = operations.iter().zip(&self.written).skip(from);
         written.filter(|(operation, written)| operation.is_unknown() && written.is_some()).count()
     }
 }
 
-/// Explains the revisions above `after`, which the model must have taken in.
+/// Explains the revisions above `after`, which the model must hold already.
 pub(super) fn explain(
     history: &History,
     after: i64,
@@ -74,7 +74,7 @@ pub(super) fn explain(
     Ok(explained)
 }
 
-/// The acknowledged writes by the revisions they were acknowledged with.
+/// The acknowledged writes by their revisions.
 fn acknowledged(
     operations: &[Operation],
     after: i64,
@@ -99,7 +99,7 @@ fn acknowledged(
     Ok(acknowledged)
 }
 
-/// Checks that an acknowledged operation did what stands at its revision.
+/// Checks that a revision holds exactly the changes of the operation acknowledged with it.
 fn has_effect(operation: &Operation, revision: i64, model: &Model) -> Result<(), Violation> {
     if does(&operation.request, revision, model) {
         return Ok(());
@@ -115,7 +115,7 @@ fn has_effect(operation: &Operation, revision: i64, model: &Model) -> Result<(),
     Err(Violation::new(rule, what))
 }
 
-/// Whether a request does exactly what stands at a revision.
+/// Whether a request makes exactly the changes at a revision.
 fn does(request: &Request, revision: i64, model: &Model) -> bool {
     let found = model.changes(revision);
     let Some(evaluated) = evaluate(model, request, revision - 1) else { return false };
@@ -125,7 +125,7 @@ fn does(request: &Request, revision: i64, model: &Model) -> bool {
     evaluated.changes == found
 }
 
-/// Whether both delete the same keys, in whatever order.
+/// Whether both delete the same keys, in any order.
 fn same_keys(due: &[Change], found: &[Change]) -> bool {
     let all = |changes: &[Change]| {
         let mut keys: Vec<_> = changes.iter().map(|c| (c.key.clone(), c.after.version)).collect();
@@ -135,12 +135,12 @@ fn same_keys(due: &[Change], found: &[Change]) -> bool {
     !due.is_empty() && all(due) == all(found)
 }
 
-/// The operation that the values at a revision name.
+/// The operation id in the values of a revision.
 fn labelled(changes: &[Change]) -> Option<u64> {
     changes.iter().find_map(|change| writer(&change.after.value))
 }
 
-/// The only operation that can have written values with its own id.
+/// The operation `id`, the only one that can have written values with this id.
 fn candidate(
     id: u64,
     by_id: &BTreeMap<u64, usize>,
@@ -164,8 +164,8 @@ fn candidate(
     Ok(place)
 }
 
-/// The operations that can have made deletions which name nobody: of unknown outcome, or
-/// revocations acknowledged with this revision.
+/// The operations that can have written a revision of deletions, which carry no id: those of
+/// unknown outcome, and revocations acknowledged with this revision.
 fn unlabelled(
     operations: &[Operation],
     revision: i64,
@@ -186,8 +186,8 @@ fn unlabelled(
     all.map(|(place, _)| place).collect()
 }
 
-/// Gives each revision one of its candidates and no candidate two revisions, for as many revisions
-/// as possible: by augmenting paths.
+/// Assigns each revision one of its candidates and each candidate at most one revision, for as many
+/// revisions as possible (augmenting paths).
 fn assign(open: &[(i64, Vec<usize>)]) -> Vec<(i64, Option<usize>)> {
     let mut owner: BTreeMap<usize, usize> = BTreeMap::new();
     for wanting in 0..open.len() {
@@ -223,7 +223,7 @@ fn find_owner(
     false
 }
 
-/// The lease whose expiry a revision is.
+/// The lease whose expiry wrote a revision.
 fn expired(revision: i64, model: &Model, leases: &Leases, told: &Told) -> Result<i64, Violation> {
     let changes = model.changes(revision);
     let lease = changes.first().and_then(|change| change.before.as_ref()).map_or(0, |v| v.lease);
@@ -240,7 +240,7 @@ fn expired(revision: i64, model: &Model, leases: &Leases, told: &Told) -> Result
     Ok(lease)
 }
 
-/// Changes as a violation shows them.
+/// Changes as text for a violation.
 fn shown(changes: &[Change]) -> String {
     let all = changes.iter().map(|Change { key, after, .. }| {
         let key = String::from_utf8_lossy(key);

@@ -1,9 +1,9 @@
-//! Which leases exist.
+//! Existence and remaining time of leases.
 //!
-//! Grants write no revision, so what is known of a lease is known by moments: from when on it must
-//! exist, and from when on it cannot. Between the two, either is right. The same holds for the time
-//! that is left: a new leader gives every lease all of its time again and a little more, but none
-//! takes any away.
+//! Grants write no revision, so two moments bound the life of a lease: from one on it must exist,
+//! and from the other on it cannot. Between them, either is allowed. The remaining time is bounded
+//! likewise: a new leader restarts the full TTL of every lease and adds a little, but never
+//! shortens it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Moment, Operation, Outcome, Request, Response};
 use crate::workload::traffic::SHORT_TTL;
 
-/// Seconds that a new leader gives every lease on top of its own: an election timeout.
+/// Seconds that a new leader adds to the TTL of every lease: an election timeout.
 const EXTENSION: i64 = 1;
-/// How long after its time a lease may exist, when nobody heard of a new leader meanwhile: the one
-/// there is may have lost sight of the others, and have begun anew.
+/// How long an expired lease may exist without a report of a later term: the leader may have lost
+/// its followers and started again in the same term.
 const OVERDUE: Duration = Duration::from_secs(60);
 
-/// The grant of a lease, or a renewal.
+/// The grant or a renewal of a lease.
 #[derive(Clone, Copy, Debug)]
 struct Renewal {
     asked: Moment,
-    /// When it was acknowledged, if it was.
+    /// When the acknowledgement arrived, if it did.
     done: Option<Moment>,
 }
 
@@ -40,20 +40,20 @@ impl Renewal {
     }
 }
 
-/// A lease.
+/// The known life of a lease.
 #[derive(Clone, Debug)]
 struct Lease {
-    /// Seconds that it lasts.
+    /// The granted TTL in seconds.
     ttl: i64,
-    /// The grant in front, and what may have renewed it.
+    /// The grant, followed by all keep-alives that may have renewed the lease.
     renewals: Vec<Renewal>,
-    /// It exists from here on, as far as is known.
+    /// From here on the lease is known to exist.
     granted: Option<Moment>,
-    /// Its revocation was asked for.
+    /// The invocation of the first revocation.
     revoking: Option<Moment>,
-    /// It is gone from here on.
+    /// From here on the lease is known to be gone.
     ended: Option<Moment>,
-    /// The last revision that can have attached a key.
+    /// The last revision that can have attached a key to the lease.
     last_revision: Option<i64>,
 }
 
@@ -62,8 +62,8 @@ impl Lease {
         Duration::from_secs(self.ttl.unsigned_abs())
     }
 
-    /// The grant, or the last renewal that was acknowledged, was asked for then: it cannot end by
-    /// itself before its TTL from then on is over.
+    /// The invocation of the last acknowledged renewal, or of the grant: the lease cannot expire
+    /// before its TTL has passed since then.
     fn renewed(&self) -> Moment {
         let done = self.renewals.iter().rev().find(|renewal| renewal.done.is_some());
         done.unwrap_or(&self.renewals[0]).asked
@@ -73,22 +73,23 @@ impl Lease {
         at.elapsed >= self.renewed().elapsed + self.lasts()
     }
 
-    /// Whether its time was over long before an operation, however late a leader began to count.
+    /// Whether the TTL ended long before an operation, however late a leader started to count it.
     fn is_overdue(&self, operation: &Operation, reign: Reign, patience: Duration) -> bool {
         let header = operation.response().and_then(Response::header);
         let Some(since) = reign.since.filter(|_| header.is_some_and(|h| h.raft_term <= reign.term))
         else {
-            // There may be a leader who just began.
+            // A new leader may just have restarted the TTL.
             return false;
         };
         let asked = self.renewals.iter().filter(|renewal| renewal.asked < operation.invoked);
         let renewed = asked.map(|renewal| renewal.done.unwrap_or(renewal.asked).elapsed);
         let begun = renewed.fold(since.elapsed, Duration::max);
-        // A leader can begin twice in one term, and what was asked for can happen late.
+        // A leader can start twice in one term, and a renewal of unknown outcome can be applied
+        // late.
         operation.invoked.elapsed > begun + self.lasts() * 2 + OVERDUE + patience
     }
 
-    /// The least time that can have been left at the end of an operation; `None` when nothing was
+    /// The least remaining time at the end of an operation; `None` when no grant or renewal was
     /// acknowledged before it.
     fn left(&self, operation: &Operation) -> Option<Duration> {
         let before = |renewal: &&Renewal| renewal.done.is_some_and(|at| at < operation.invoked);
@@ -97,7 +98,7 @@ impl Lease {
         Some(self.lasts().saturating_sub(passed))
     }
 
-    /// Whether it existed all the time between two moments.
+    /// Whether the lease must have existed between two moments.
     fn is_there(&self, from: Moment, to: Moment) -> bool {
         let granted = self.granted.is_some_and(|granted| granted < from);
         let revoking = self.revoking.is_some_and(|revoking| revoking < to);
@@ -107,7 +108,7 @@ impl Lease {
             && !self.may_have_expired(to)
     }
 
-    /// Whether it cannot have existed at any time behind a moment.
+    /// Whether the lease cannot have existed after a moment.
     fn is_gone(&self, from: Moment) -> bool {
         self.ended.is_some_and(|ended| ended < from)
     }
@@ -120,7 +121,7 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    /// Takes note of what was asked of leases. Comes before every check.
+    /// Records all lease requests. Must run before every check.
     pub(super) fn learn(&mut self, operations: &[Operation]) {
         let heard = operations.iter().filter(|o| !matches!(o.outcome, Outcome::Unheard(_)));
         let mut by_moment: Vec<&Operation> = heard.collect();
@@ -162,7 +163,7 @@ impl Leases {
         }
     }
 
-    /// Checks that a lease can have expired when somebody knew already that it had.
+    /// Checks that a lease can have expired by `seen`, the moment by which its expiry was known.
     pub(super) fn may_expire(&self, id: i64, seen: Moment) -> Result<(), Violation> {
         let lease = self.leases.get(&id);
         let possible = lease.is_some_and(|lease| lease.may_have_expired(seen));
@@ -171,7 +172,7 @@ impl Leases {
         })
     }
 
-    /// Checks everything that says whether a lease exists.
+    /// Checks everything that depends on the existence of a lease.
     pub(super) fn check(
         &mut self,
         history: &History,
@@ -202,7 +203,7 @@ impl Leases {
         Ok(())
     }
 
-    /// No key may be attached to a lease that had ended.
+    /// No key may be attached to a lease that has ended.
     fn check_attachments(&self, after: i64, model: &Model) -> Result<(), Violation> {
         for revision in after + 1..=model.revision() {
             for change in model.changes(revision) {
@@ -238,7 +239,7 @@ impl Leases {
             (_, Outcome::Refused(Code::NotFound, _)) if id != 0 && is_there() => {
                 Err(wrong("a lease that exists was not found"))
             }
-            // The lease of a put that was not made is not looked at.
+            // A member does not check the lease of a put in a branch that is not taken.
             (Request::Txn(_), Outcome::Answered(response)) if !response.says_written() => Ok(()),
             (Request::Put(_) | Request::Txn(_) | Request::LeaseRevoke(_), Outcome::Answered(_))
                 if id != 0 && is_gone() =>
@@ -289,14 +290,15 @@ impl Leases {
         if answer.ttl > lease.ttl + EXTENSION {
             return Err("a lease has more time left than it can have been given");
         }
-        // Whole seconds are told.
+        // The response is rounded to whole seconds.
         let told = Duration::from_secs(answer.ttl.unsigned_abs() + 1);
         if lease.left(operation).is_some_and(|left| told < left) {
             return Err("a lease has less time left than it was given");
         }
         let mut keys: Vec<Bytes> = answer.keys.clone();
         keys.sort_unstable();
-        // Read at some revision between the one known before and the one in the header.
+        // The member reads the keys at some revision from the one known before to the one in the
+        // header.
         let read = answer.header.as_ref().map_or(0, |header| header.revision);
         let from = floor.max(model.compacted());
         match (from..=read).any(|revision| keys == model.attached(answer.id, revision)) {
@@ -323,8 +325,8 @@ impl Leases {
         Ok(())
     }
 
-    /// Takes the last list of the audit for the truth about leases of which too little is known,
-    /// unless they were asked for so lately that they may come or go yet.
+    /// Resolves unknown grants and ends by the last lease list of the audit, except for requests so
+    /// recent that they may still be applied.
     fn settle(&mut self, history: &History, patience: Duration) {
         let now = history.audit.until.elapsed;
         let may_yet = |asked: Moment| asked.elapsed + patience > now;
@@ -343,7 +345,7 @@ impl Leases {
                 lease.granted = lease.granted.or(Some(operation.returned));
                 let revoking = lease.revoking.filter(|asked| !may_yet(*asked));
                 if revoking.is_some_and(|revoking| revoking < history.audit.since) {
-                    // The revocation was not carried out.
+                    // The revocation was not applied.
                     lease.revoking = None;
                 }
             } else if lease.granted.is_some() || !may_yet(lease.renewed()) {
@@ -352,21 +354,21 @@ impl Leases {
         }
         self.leases.retain(|_, lease| lease.ended.is_none_or(|end| end > history.audit.since));
         for lease in self.leases.values_mut() {
-            // What is asked from now on comes after them: the last ones say it all.
+            // Later operations come after all of these, so only the last acknowledged renewal and
+            // those after it matter.
             let last = lease.renewals.iter().rposition(|renewal| renewal.done.is_some());
             lease.renewals.drain(..last.unwrap_or(0));
         }
     }
 
-    /// Whether a lease can exist at a moment and go on existing for longer than anybody waits,
-    /// because its time is not over, or because it is long and a new leader may have given it all
-    /// of its time again.
+    /// Whether a lease can still exist at a moment and need not expire within a campaign: its TTL
+    /// has not passed, or it is a long one that a new leader may have restarted.
     pub(super) fn may_last(&self, id: i64, at: Moment) -> bool {
         let lease = self.leases.get(&id);
         lease.is_some_and(|lease| lease.ttl > SHORT_TTL || !lease.may_have_expired(at))
     }
 
-    /// Leases that must exist and cannot have expired since they were last renewed, at a moment.
+    /// Leases that must exist at a moment and cannot have expired since their last renewal.
     pub(super) fn lasting(&self, at: Moment) -> Vec<i64> {
         let lasting = self.leases.iter().filter(|(_, lease)| lease.is_there(at, at));
         lasting.map(|(id, _)| *id).collect()

@@ -10,30 +10,31 @@ use super::order::Floor;
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Operation, Outcome, Request, Response};
 
-/// What is known of compactions and hashes.
+/// The known compacted revision and hashes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Maintenance {
     /// Everything below this revision is compacted.
     compacted: i64,
     /// Hashes by compacted revision and the revision up to which they were taken.
     hashes: BTreeMap<(i64, i64), u32>,
-    /// Whether disks are filled.
+    /// Whether the campaign fills disks.
     disks_fill: bool,
 }
 
 impl Maintenance {
-    /// Disks may be full: what adds data may be refused for that.
+    /// Disks may be full: requests that add data may be refused for lack of space.
     pub(super) fn expect_full_disks(&mut self) {
         self.disks_fill = true;
     }
 
-    /// Everything below this revision is compacted; nothing else is, once a period was checked.
+    /// The compacted revision. After the check of a period, exactly the revisions below it are
+    /// compacted.
     pub(super) fn compacted(&self) -> i64 {
         self.compacted
     }
 
-    /// Checks compactions, refusals because of them, and hashes. Returns how many hashes were
-    /// compared with an earlier one.
+    /// Checks compactions, refusals and hashes. Returns how many hashes were compared with an
+    /// earlier one.
     pub(super) fn check(
         &mut self,
         history: &History,
@@ -73,7 +74,8 @@ impl Maintenance {
 
     fn surely_compacted(&self, asked: &[(i64, &Operation)], before: &Operation) -> i64 {
         let done = asked.iter().filter(|(_, compaction)| {
-            // What is answered from what a member has at hand need not be as far as another one.
+            // A member that answers from its own state may lag behind: only its own compactions
+            // count.
             let known = !before.request.is_local() || compaction.member == before.member;
             compaction.response().is_some() && compaction.returned < before.invoked && known
         });
@@ -88,7 +90,7 @@ impl Maintenance {
         begun.map(|(revision, _)| *revision).max().unwrap_or(0).max(self.compacted)
     }
 
-    /// True when the hash was known before.
+    /// Returns whether an earlier hash of the same revisions was known.
     fn check_hash(&mut self, hash: &HashKvResponse, by: &Operation) -> Result<bool, Violation> {
         let covers = (hash.compact_revision, hash.hash_revision);
         let Some(before) = self.hashes.insert(covers, hash.hash) else { return Ok(false) };
@@ -98,7 +100,7 @@ impl Maintenance {
         Ok(true)
     }
 
-    /// Takes the last hash of the audit for the truth about what is compacted.
+    /// Takes the compacted revision from the hashes of the audit.
     fn settle(&mut self, history: &History) {
         let since = history.audit.since;
         let audited = history.operations.iter().filter(|operation| operation.invoked > since);
@@ -112,7 +114,7 @@ impl Maintenance {
     }
 }
 
-/// The revisions that an operation reads, but for the latest.
+/// The past revisions that a request reads explicitly.
 fn past_revisions(request: &Request) -> Vec<i64> {
     let revisions = match request {
         Request::Range(range) => vec![range.revision],
@@ -130,10 +132,10 @@ fn past_revisions(request: &Request) -> Vec<i64> {
     revisions.into_iter().filter(|revision| *revision > 0).collect()
 }
 
-/// What is said to whoever would write more than there is room for.
+/// The error text of a write for which there is no space.
 const NO_SPACE: &str = "database space exceeded";
 
-/// What was surely compacted may not be read any more.
+/// A read below a revision that is certainly compacted must not be answered.
 fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
     let answered = operation.response().is_some();
     let low = past_revisions(&operation.request).into_iter().find(|revision| *revision < surely);
@@ -142,7 +144,7 @@ fn check_reads(operation: &Operation, surely: i64) -> Result<(), Violation> {
     })
 }
 
-/// Every refusal must have its reason; those because of leases are checked elsewhere.
+/// Every refusal must have a reason; `leases` checks the refusals for a missing lease.
 fn check_refusal(
     operation: &Operation,
     possibly: i64,
@@ -153,12 +155,12 @@ fn check_refusal(
     if *code == Code::NotFound && operation.request.lease() != 0 {
         return Ok(());
     }
-    // Whether one was full just then is the campaign's to know.
+    // The checker does not know which disk was full at which time.
     let adds = operation.request.may_write() || matches!(operation.request, Request::LeaseGrant(_));
     if disks_fill && *code == Code::ResourceExhausted && text.contains(NO_SPACE) && adds {
         return Ok(());
     }
-    // A member that lags behind can be asked for what it has yet to hear of.
+    // A member that lags behind refuses reads of revisions that it has not applied.
     let because_future = *code == Code::OutOfRange && text.contains("future revision");
     let has_come_to = floor.member_revision();
     let lags = past_revisions(&operation.request).into_iter().any(|past| past > has_come_to);

@@ -1,7 +1,6 @@
-//! All versions of all keys since the compacted revision: what the store must hold.
+//! All versions of all keys since the compacted revision: the expected state of the store.
 //!
-//! The model is fed with the events of audits and checks that each of them follows from those
-//! before it.
+//! The model takes in the events of audits and checks that each one follows from those before it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,31 +10,31 @@ use quorate_proto::mvccpb::{Event, KeyValue};
 
 use super::violation::{Rule, Violation, ensure};
 
-/// The revision of a store in which nothing was ever written.
+/// The revision of an empty store.
 const FIRST_REVISION: i64 = 1;
 
-/// A key as one revision left it.
+/// A version of a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Version {
     /// The revision that wrote it.
     pub revision: i64,
-    /// The revision at which the key came into being.
+    /// The revision that created the key.
     pub create_revision: i64,
-    /// How often it was put since; 0 for a deletion.
+    /// The number of puts since its creation; 0 for a deletion.
     pub version: i64,
-    /// The lease it is attached to.
+    /// The lease of the key; 0 for none.
     pub lease: i64,
-    /// Its value.
+    /// The value.
     pub value: Bytes,
 }
 
 impl Version {
-    /// Whether the key does not exist.
+    /// Whether this version is a deletion.
     pub fn is_tombstone(&self) -> bool {
         self.version == 0
     }
 
-    /// As it is on the wire.
+    /// The wire form.
     pub fn key_value(&self, key: &Bytes) -> KeyValue {
         KeyValue {
             key: key.clone(),
@@ -47,7 +46,7 @@ impl Version {
         }
     }
 
-    /// The version that a put at `revision` makes of this one.
+    /// The version after a put at `revision` on top of `before`.
     pub fn put(before: Option<&Self>, revision: i64, value: Bytes, lease: i64) -> Self {
         let alive = before.filter(|before| !before.is_tombstone());
         Self {
@@ -59,7 +58,7 @@ impl Version {
         }
     }
 
-    /// The version that a deletion at `revision` leaves.
+    /// The version after a deletion at `revision`.
     pub fn tombstone(revision: i64) -> Self {
         Self { revision, ..Self::default() }
     }
@@ -70,14 +69,14 @@ impl Version {
 pub struct Change {
     /// The key.
     pub key: Bytes,
-    /// What it was before, if it existed.
+    /// The version before, if the key existed.
     pub before: Option<Version>,
-    /// What it is from then on.
+    /// The version from this revision on.
     pub after: Version,
 }
 
 impl Change {
-    /// The event that a watch is told of it.
+    /// The watch event of this change, with the previous value when `prev_kv` is set.
     pub fn event(&self, prev_kv: bool) -> Event {
         let kind = if self.after.is_tombstone() { EventType::Delete } else { EventType::Put };
         let before = self.before.as_ref().filter(|_| prev_kv);
@@ -89,7 +88,7 @@ impl Change {
     }
 }
 
-/// The keys of a request.
+/// The key range of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<'a> {
     key: &'a [u8],
@@ -97,12 +96,12 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// As requests write them.
+    /// A range in the notation of etcd's requests.
     pub fn new(key: &'a [u8], range_end: &'a [u8]) -> Self {
         Self { key, range_end }
     }
 
-    /// Whether `key` is one of them.
+    /// Whether `key` is in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         match self.range_end {
             [] => key == self.key,
@@ -112,7 +111,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// The versions of the store.
+/// The versions of the store from the compacted revision on.
 #[derive(Clone, Debug)]
 pub struct Model {
     compacted: i64,
@@ -141,17 +140,17 @@ impl Model {
         self.revision
     }
 
-    /// What was before this revision is forgotten.
+    /// The compacted revision. Earlier history is dropped.
     pub fn compacted(&self) -> i64 {
         self.compacted
     }
 
-    /// Bytes of all values that are remembered.
+    /// Bytes of all values in the retained history.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// What changed at a revision; nothing where that is not known.
+    /// The changes of a revision; empty for a revision outside the retained history.
     pub fn changes(&self, revision: i64) -> &[Change] {
         let place = usize::try_from(revision - self.compacted - 1).ok();
         place.and_then(|place| self.log.get(place)).map_or(&[], Vec::as_slice)
@@ -181,7 +180,10 @@ impl Model {
         all.filter(|(_, version)| version.lease == lease).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Takes in events, which must begin right behind the last revision.
+    /// Appends events, which must start right behind the last revision.
+    ///
+    /// # Errors
+    /// An event that does not follow from the versions before it.
     pub fn extend(&mut self, events: &[Event]) -> Result<(), Violation> {
         let revision_of = |event: &Event| event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
         for written in events.chunk_by(|a, b| revision_of(a) == revision_of(b)) {
@@ -203,7 +205,7 @@ impl Model {
         Ok(())
     }
 
-    /// The change that an event of the next revision tells of.
+    /// The change that an event of the next revision describes.
     fn follow(&self, event: &Event) -> Result<Change, Violation> {
         let kv = event.kv.as_ref().expect("it has a revision");
         let before = self.get(&kv.key, self.revision).cloned();
@@ -232,7 +234,7 @@ impl Model {
         self.log.push_back(changes);
     }
 
-    /// Forgets what a compaction at `revision` gives up.
+    /// Drops the history that a compaction at `revision` removes.
     pub fn compact(&mut self, revision: i64) {
         let revision = revision.min(self.revision);
         while self.compacted < revision {

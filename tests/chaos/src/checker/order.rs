@@ -1,7 +1,7 @@
-//! Real time: what was known before an operation was asked for.
+//! Real-time order: what was known before the invocation of an operation.
 //!
-//! Whatever a client was told of a revision, everything that is asked for later, by anybody, must
-//! be answered from that revision or a later one; and what is written later gets a larger one.
+//! Once any client has seen a revision, every later request of any client must be answered at that
+//! revision or a later one, and every later write must get a larger one.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use super::explain::Explained;
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Moment, Observed, Operation, Outcome, Response};
 
-/// The largest numbers that a member was heard to say, and what it says it is.
+/// The ids of a member and the largest numbers that it has reported.
 #[derive(Clone, Copy, Debug, Default)]
 struct Heights {
-    /// Cluster id and member id; 0 when they were not heard.
+    /// Cluster id and member id; 0 means not yet reported.
     ids: (u64, u64),
     revision: i64,
     term: u64,
@@ -30,7 +30,7 @@ impl Heights {
     }
 }
 
-/// What is known after the periods that were checked.
+/// What is known from the checked periods.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Order {
     revision: i64,
@@ -38,59 +38,59 @@ pub(super) struct Order {
     reign: Reign,
 }
 
-/// The largest term that anybody heard of, and when it was heard of first.
+/// The largest term reported so far, and when it was first reported.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reign {
     pub(super) term: u64,
     pub(super) since: Option<Moment>,
 }
 
-/// What was known when an operation was invoked.
+/// What was known at the invocation of an operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Floor {
-    /// The largest revision that anybody knew of.
+    /// The largest revision reported by any member.
     pub(super) revision: i64,
-    /// The last reign that anybody knew of.
+    /// The last reign reported by any member.
     pub(super) reign: Reign,
-    /// What the member had said.
+    /// What the operation's member had reported.
     member: Heights,
 }
 
 impl Floor {
-    /// The largest revision that the member had spoken of.
+    /// The largest revision that the member had reported.
     pub(super) fn member_revision(&self) -> i64 {
         self.member.revision
     }
 }
 
-/// When it was told first that the store had come to a revision.
+/// When each revision was first reported.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     /// Ascending in both.
     revisions: Vec<(i64, Moment)>,
-    /// When everything was known.
+    /// The end of the audit: every revision was known by then.
     until: Moment,
 }
 
 impl Told {
-    /// A moment at which a revision had been written.
+    /// A moment by which a revision had been written.
     pub(super) fn written_by(&self, revision: i64) -> Moment {
         let place = self.revisions.partition_point(|(told, _)| *told < revision);
         self.revisions.get(place).map_or(self.until, |(_, at)| *at)
     }
 }
 
-/// What happens to the floors at a moment.
+/// A step of the history.
 enum Step {
-    /// Operation number so-and-so begins.
+    /// The operation at this place is invoked.
     Invoke(usize),
-    /// A member said this, and a client heard it.
+    /// A client received this report of a member.
     Heard(usize, Heights),
 }
 
 impl Order {
-    /// The floor of each operation, by its place, and when revisions were told of. Everything the
-    /// history says is known afterwards.
+    /// The floor of each operation, by place, and when revisions were first reported. Takes in
+    /// everything that the history reports.
     pub(super) fn floors(&mut self, history: &History) -> (Vec<Floor>, Told) {
         let mut floors = vec![Floor::default(); history.operations.len()];
         let mut told = Told { revisions: Vec::new(), until: history.audit.until };
@@ -116,7 +116,7 @@ impl Order {
         (floors, told)
     }
 
-    /// Checks that no two members are the same: one in the place of another has an id of its own.
+    /// Checks that no two members share an id: a replacement must get a new one.
     pub(super) fn check_identities(&self) -> Result<(), Violation> {
         let mut owners = BTreeMap::new();
         for (member, Heights { ids, .. }) in &self.members {
@@ -129,7 +129,7 @@ impl Order {
     }
 }
 
-/// Everything that happens in a history, in its order.
+/// All steps of a history, in order.
 fn steps(history: &History) -> Vec<(Moment, Step)> {
     let mut steps: Vec<(Moment, Step)> = Vec::new();
     for (place, operation) in history.operations.iter().enumerate() {
@@ -142,7 +142,7 @@ fn steps(history: &History) -> Vec<(Moment, Step)> {
         if let Observed::Told(told) = &observation.what {
             let last = told.events.last().and_then(|event| event.kv.as_ref());
             let last = last.map_or(0, |kv| kv.mod_revision);
-            // What a watch is told names a revision, be it an event, progress or its beginning.
+            // Every watch message names a revision: events, progress and creation.
             let named = told.header.as_ref().map_or(0, |header| header.revision);
             let said = Heights { revision: last.max(named), ..Heights::default() };
             steps.push((observation.at, Step::Heard(observation.member, said)));
@@ -152,7 +152,7 @@ fn steps(history: &History) -> Vec<(Moment, Step)> {
     steps
 }
 
-/// What a response says of its member.
+/// What a response reports about its member.
 fn said_by(operation: &Operation) -> Option<Heights> {
     let response = operation.response()?;
     let header = response.header()?;

@@ -1,4 +1,4 @@
-//! Every answer again, from the model.
+//! Replays every answered operation on the model.
 
 use super::evaluate::{evaluate, without_headers};
 use super::explain::Explained;
@@ -6,7 +6,8 @@ use super::model::Model;
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{Operation, Request};
 
-/// Checks that every answer is what the store held at the revision which the answer names.
+/// Checks that every response is what the store held at the revision of the response. Returns how
+/// many responses were compared.
 pub(super) fn check(
     operations: &[Operation],
     model: &Model,
@@ -22,7 +23,8 @@ pub(super) fn check(
         })?;
         let base = explained.written(place).map_or(revision, |written| written - 1);
         if base < model.compacted() {
-            // Answered in this period, so not compacted when it began.
+            // The response came in this period, so the revision was not compacted when the period
+            // began.
             let what = format!("revision {base} was compacted long before {operation}");
             return Err(Violation::new(Rule::MovedBack, what));
         }
@@ -43,7 +45,7 @@ pub(super) fn check(
     Ok(replayed)
 }
 
-/// Where two texts begin to differ.
+/// The surroundings of the first difference of two texts.
 fn difference(due: &str, found: &str) -> String {
     const AROUND: usize = 160;
     let same = due.bytes().zip(found.bytes()).take_while(|(a, b)| a == b).count();

@@ -1,4 +1,4 @@
-//! The checker must accept what a sound store does, and find each kind of fault in it.
+//! The checker must accept the history of a correct store and find every kind of fault.
 
 mod faults;
 mod leases;
@@ -19,7 +19,7 @@ use super::Checker;
 use super::violation::Rule;
 use crate::history::{Observation, Observed, Outcome, Request, Response};
 
-/// A history in which a little of everything happens.
+/// A history with operations of every kind.
 fn rich() -> Script {
     let mut script = Script::new();
     script.watch();
@@ -45,7 +45,7 @@ fn rich() -> Script {
     script
 }
 
-/// Checks a script that nobody changed.
+/// Checks a script without faults.
 fn sound(script: &mut Script) -> Checker {
     let mut checker = Checker::default();
     checker.check(script.audit()).expect("it is sound");
@@ -125,7 +125,7 @@ fn nothing_happens_twice() {
 
 #[test]
 fn operations_that_look_alike_are_told_apart() {
-    // The first deletion can be either of the lost ones, the second only the wider one.
+    // The first deletion can be either lost one, the second only the wider one.
     let mut script = Script::new();
     script.ask(put("a", 0));
     let wide = script.lose(script::delete("a", "c"), false);
@@ -135,7 +135,7 @@ fn operations_that_look_alike_are_told_apart() {
     script.ask(put("b", 0));
     script.happen(&wide);
     assert_eq!(sound(&mut script).tally().unknown_written, 2);
-    // A third one is too many.
+    // Two deletions of which only one was requested.
     let mut script = Script::new();
     script.ask(put("a", 0));
     let one = script.lose(script::delete("a", ""), false);
@@ -165,7 +165,7 @@ fn a_lease_ends_with_all_its_keys() {
     script.ask(Request::LeaseGrant(LeaseGrantRequest { id: 9, ttl: 0 }));
     script.ask(put("l", 9));
     script.ask(put("m", 9));
-    // Nobody asked for the deletion of one of them.
+    // No operation requested the deletion of a single key.
     let strange = script.lose(Request::DeleteRange(DeleteRangeRequest::default()), false);
     script.write(&Request::DeleteRange(DeleteRangeRequest {
         key: b"l".as_slice().into(),
@@ -227,7 +227,7 @@ fn compactions_last() {
     script.ask(past());
     let violation = Checker::default().check(script.audit()).unwrap_err();
     assert_eq!(violation.rule, Rule::WrongCompaction);
-    // In the next period it is remembered; what was forgotten is found.
+    // The checker remembers the compaction in the next period, and finds that the store lost it.
     let mut script = rich();
     script.ask(compact());
     let mut checker = sound(&mut script);
@@ -252,7 +252,7 @@ fn a_compaction_that_was_lost_may_happen_later() {
 #[test]
 fn only_a_member_that_lags_behind_may_take_what_was_written_for_the_future() {
     let future = (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
-    // The other member has spoken of nothing yet.
+    // The other member has not reported any revision yet.
     for (serializable, other, expected) in [
         (true, true, None),
         (true, false, Some(Rule::WrongRefusal)),
@@ -302,7 +302,8 @@ fn hashes_of_the_same_revisions_are_equal() {
 #[test]
 fn watches_are_cancelled_by_compactions_alone() {
     let compact = |revision| Request::Compact(CompactionRequest { revision, physical: false });
-    // Asked for, up to where the watch was told, and what it is told to go on from.
+    // The requested compaction, the last received revision, the compacted revision in the
+    // cancellation, and whether that is correct.
     for (asked, seen, said, is_right) in
         [(Some(4), 1, 4, true), (None, 1, 4, false), (Some(4), 1, 3, false), (Some(4), 5, 4, false)]
     {
@@ -348,7 +349,7 @@ fn what_a_compaction_kept_may_lack_what_was_before() {
         }
         script.ask(Request::Compact(CompactionRequest { revision: 4, physical: false }));
         let mut history = script.audit();
-        // It was slow to be told.
+        // The watch receives its events after the compaction.
         for observation in &mut history.observations[1..] {
             observation.at = history.audit.since;
             let last = last_told(observation);

@@ -1,51 +1,51 @@
-//! What a history can violate.
+//! The rules that a history can violate.
 
 use std::fmt::{self, Display, Formatter};
 
-/// The rules, each named after what breaks it.
+/// The rules, each named after its violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// A write was acknowledged and is not there.
+    /// An acknowledged write is missing.
     LostWrite,
-    /// Two writes were acknowledged with one revision.
+    /// Two writes were acknowledged with the same revision.
     SharedRevision,
-    /// Something was written that nobody asked for, or for the second time.
+    /// A write was never requested, or was applied twice.
     NeverRequested,
-    /// A write stands at another revision than it was acknowledged with, or although it was
-    /// refused.
+    /// A write is at another revision than it was acknowledged with, or was refused and still
+    /// applied.
     MisplacedWrite,
-    /// What stands at a revision is not what its operation does.
+    /// The changes at a revision are not those of its operation.
     WrongEffect,
-    /// The events of an audit contradict each other or what came before them.
+    /// The events of an audit contradict each other or earlier events.
     BrokenEvents,
-    /// A write has a smaller revision than something that was known before it was asked for.
+    /// A write has a smaller revision than one known before its invocation.
     WriteOutOfOrder,
-    /// A read missed what was known before it was asked for.
+    /// A read missed a revision known before its invocation.
     StaleRead,
-    /// A member's revision, term or index moved back.
+    /// A member's revision, term or index decreased.
     MovedBack,
-    /// A member is not the one that it was, or of another cluster.
+    /// A member changed its member id or cluster id, or has the id of another.
     WrongIdentity,
-    /// An answer is not what the store held at the revision that the answer names.
+    /// A response is not what the store held at the revision of the response.
     WrongAnswer,
-    /// A refusal without reason.
+    /// A request was refused without reason.
     WrongRefusal,
-    /// What a watch was told is not what was written: missing, twice, in another order, different.
+    /// A watch got other events than were written: missing, repeated, reordered or different.
     WrongWatch,
-    /// A lease that must exist does not, or one exists that cannot.
+    /// A lease is missing that must exist, or exists although it must not.
     WrongLease,
-    /// A hash differs from that of the same revisions.
+    /// A hash differs from an earlier hash of the same revisions.
     WrongHash,
-    /// History that must be there was compacted, or the other way round.
+    /// Revisions are compacted that must be readable, or the other way round.
     WrongCompaction,
 }
 
-/// A rule that was broken, and how.
+/// A violated rule and the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// What shows it.
+    /// The evidence.
     pub what: String,
 }
 
@@ -64,7 +64,10 @@ impl Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// A violation unless `holds`.
+/// Checks that `holds` is true.
+///
+/// # Errors
+/// A violation of `rule` when it is false.
 pub(super) fn ensure(
     holds: bool,
     rule: Rule,

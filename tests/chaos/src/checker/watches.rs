@@ -1,10 +1,9 @@
-//! What watches were told, against what was written.
+//! Compares the events of watches with the events that were written.
 //!
-//! A watch that is resumed where it was interrupted must, over all its interruptions, be told every
-//! event that it asked for exactly once and in order, the events of one revision in one message.
-//! It is cancelled only where history was compacted that it has yet to be told, and goes on from
-//! there. How far it has come it may be told again by another member, but not by the same one that
-//! it has come less far.
+//! Over all its resumptions, a watch must receive every event that it requested exactly once and in
+//! order, with the events of one revision in one message. A member may cancel it only when a
+//! compaction removed events that it has not received; the watch then continues at the compacted
+//! revision. Its progress may start lower after a resumption, but must not move back in between.
 
 use std::collections::BTreeMap;
 
@@ -20,24 +19,24 @@ use crate::history::{Moment, Observation, Observed, Operation, Outcome, Request}
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watches {
     watches: BTreeMap<u64, Watch>,
-    /// When compactions were first asked for, by their revision.
+    /// The first invocation of each compaction, by revision.
     compactions: BTreeMap<i64, Moment>,
-    /// What was told of revisions that no audit has seen yet.
+    /// Observations of revisions beyond the last audit.
     early: Vec<Observation>,
 }
 
-/// A watch.
+/// The state of a watch.
 #[derive(Clone, Debug)]
 struct Watch {
     interest: WatchCreateRequest,
-    /// Everything below this revision has been told.
+    /// The watch has received everything below this revision.
     next: i64,
-    /// The last revision that it was told of since it was asked for the last time.
+    /// The last revision received since the last resumption.
     reached: i64,
 }
 
 impl Watches {
-    /// Takes note of compactions.
+    /// Records compactions.
     pub(super) fn learn(&mut self, operations: &[Operation]) {
         for operation in operations {
             if let Request::Compact(compact) = operation.request
@@ -49,8 +48,9 @@ impl Watches {
         }
     }
 
-    /// Checks observations up to what the model knows; returns how many events there were. What a
-    /// watch knew before `since` the model must know too.
+    /// Checks the observations up to the last revision of the model, and keeps the later ones for
+    /// the next call. Returns the number of events. The model must hold every revision observed
+    /// before `since`.
     pub(super) fn check(
         &mut self,
         observations: Vec<Observation>,
@@ -106,7 +106,7 @@ impl Watches {
     }
 }
 
-/// The last revision that an observation is about: that of an event, or of progress.
+/// The highest revision of an observation: that of an event or of progress.
 fn highest(observation: &Observation) -> i64 {
     match &observation.what {
         Observed::Told(told) if told.created || told.canceled => 0,
@@ -147,7 +147,7 @@ impl Watch {
         }
         let mut due: Vec<Event> = self.due(last, model);
         for (due, told) in due.iter_mut().zip(&told.events) {
-            // What a compaction kept of its own revision has lost what was before.
+            // A compaction keeps the versions at its own revision, but not the values before them.
             if told.prev_kv.is_none() && compacts(revision_of(due)) {
                 due.prev_kv = None;
             }
@@ -168,8 +168,8 @@ impl Watch {
         Ok(due.len())
     }
 
-    /// It can be cancelled because of a compaction that somebody asked for, and that took what it
-    /// has yet to be told. The events in between it will never see.
+    /// Takes a cancellation because of a compaction. A client must have requested that compaction,
+    /// and it must have removed events that the watch has not received; the watch skips these.
     fn take_compaction(
         &mut self,
         number: u64,
@@ -184,7 +184,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Nothing up to `revision` may be left to be told.
+    /// Takes a progress notification: no event up to `revision` may be missing.
     fn take_progress(&mut self, revision: i64, model: &Model) -> Result<(), String> {
         let reached = self.reached;
         if revision < reached {
@@ -201,7 +201,7 @@ impl Watch {
         Ok(())
     }
 
-    /// The events from where it stands up to `last`.
+    /// The events from `next` up to `last`.
     fn due(&self, last: i64, model: &Model) -> Vec<Event> {
         let keys = Keys::new(&self.interest.key, &self.interest.range_end);
         let changes = (self.next..=last).flat_map(|revision| model.changes(revision));
@@ -216,7 +216,7 @@ impl Watch {
     }
 }
 
-/// An event as a violation shows it.
+/// An event as text for a violation.
 fn shown(event: Option<&Event>) -> String {
     let Some((event, kv)) = event.and_then(|event| Some((event, event.kv.as_ref()?))) else {
         return "nothing".to_owned();

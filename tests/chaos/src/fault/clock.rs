@@ -1,24 +1,24 @@
-//! A wall clock of its own for one process, by libfaketime.
+//! A separate wall clock for one process, through libfaketime.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use quorate_test_support::require::Need;
 
-/// What the machine needs for it.
+/// What the machine needs for fake clocks.
 pub const NEEDS: [Need; 1] = [Need::Program("faketime")];
 
-/// Where Debian's package has the library; the program of the same name is a launcher of it.
+/// The library in Debian's package; the `faketime` program only launches it.
 const LIBRARY: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 
-/// A clock that can be set. The process's monotonic clock is not changed.
+/// A wall clock that can be set. The monotonic clock of the process does not change.
 #[derive(Debug)]
 pub struct FakeClock {
     offset: PathBuf,
 }
 
 impl FakeClock {
-    /// A clock that is right. What it shows is kept in a file in `folder`.
+    /// A clock with the correct time. It keeps its offset in a file in `folder`.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -28,18 +28,18 @@ impl FakeClock {
         clock
     }
 
-    /// Sets it so many seconds before or behind the time; processes notice within a second.
+    /// Sets the offset from the correct time in seconds. Processes notice within a second.
     ///
     /// # Panics
     /// When the file cannot be written.
     pub fn set(&self, seconds: i64) {
-        // A reader must never find half of it.
+        // A reader must never see a partial file.
         let new = self.offset.with_extension("new");
         fs::write(&new, format!("{seconds:+}\n")).expect("the folder is ours");
         fs::rename(&new, &self.offset).expect("the folder is ours");
     }
 
-    /// The program, with its arguments, that starts another one with this clock.
+    /// The command line that starts a program with this clock.
     pub fn launcher(&self) -> Vec<String> {
         let file = format!("FAKETIME_TIMESTAMP_FILE={}", self.offset.display());
         let library = format!("LD_PRELOAD={LIBRARY}");

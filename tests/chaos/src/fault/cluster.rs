@@ -1,9 +1,9 @@
-//! What can befall a cluster, or some of its members.
+//! Faults of a cluster or of some of its members.
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-/// A fault. "One" is any member, "other" any but the leader.
+/// A fault. "One" is any member, "another member" is any but the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClusterFault {
     /// SIGKILL to the leader.
@@ -14,7 +14,7 @@ pub enum ClusterFault {
     KillMajority,
     /// SIGKILL to all.
     KillAll,
-    /// SIGKILL to the leader, and to the next one as soon as it leads.
+    /// SIGKILL to the leader, and to its successor as soon as that one leads.
     KillTwice,
     /// SIGKILL to one, and again while it starts, several times.
     KillStarting,
@@ -22,85 +22,84 @@ pub enum ClusterFault {
     KillCompacting,
     /// SIGKILL to one while it rewrites its database.
     KillDefragmenting,
-    /// SIGKILL to another member, which comes back when the others have forgotten the log that it
-    /// needs: it is sent a snapshot.
+    /// SIGKILL to another member. When it restarts, the others no longer have the log that it
+    /// needs, so it gets a snapshot.
     Outdate,
-    /// Another member is alone until the others have forgotten the log that it needs, and the
-    /// history that its watches have yet to be told: it takes in a snapshot while it serves.
+    /// Another member is isolated until the others have dropped the log that it needs and the
+    /// history that its watches have not received: it installs a snapshot while it serves.
     OutdateAlive,
-    /// The same as for [`Outdate`](Self::Outdate), and SIGKILL again and again while it takes in
-    /// the snapshot.
+    /// The same as [`Outdate`](Self::Outdate), with SIGKILL while the member receives the snapshot.
     KillReceiving,
     /// SIGTERM to the leader.
     StopLeader,
-    /// The leader is stopped for longer than an election takes, by SIGSTOP.
+    /// SIGSTOP to the leader, for longer than an election takes.
     PauseLeader,
-    /// The leader is stopped for less than an election takes.
+    /// SIGSTOP to the leader, for less than an election takes.
     PauseBriefly,
-    /// Another member is stopped.
+    /// SIGSTOP to another member.
     PauseOther,
-    /// The leader is alone.
+    /// The leader is isolated.
     IsolateLeader,
-    /// Another member is alone.
+    /// Another member is isolated.
     IsolateOther,
-    /// Each is alone.
+    /// Every member is isolated.
     Scatter,
-    /// What the leader sends is lost; it hears the others.
+    /// The leader's packets are lost; it still receives those of the others.
     MuteLeader,
-    /// The leader hears nobody; what it sends arrives.
+    /// Packets to the leader are lost; the others still receive its packets.
     DeafenLeader,
-    /// Each hears one other only, in a ring.
+    /// Each member receives packets from one neighbour only, in a ring.
     Ring,
-    /// One of five is alone, and the leader reaches but one of the others, without which they are
-    /// no majority.
+    /// One of five is isolated, and the leader reaches only one other member, without which the
+    /// rest has no majority.
     BridgeLeader,
-    /// One is not reached at its port, although it reaches the others, of which so many end that
-    /// the rest is no majority without it.
+    /// The peer port of one is closed, while it still reaches the others. So many others are killed
+    /// that the rest has no majority without it.
     ClosePort,
-    /// One is alone, for short times again and again.
+    /// One is isolated several times, briefly.
     Flap,
-    /// Packets to all are lost now and then.
+    /// Some packets to all members are lost.
     LosePackets,
-    /// One is removed and its data are lost; it is added again as a new member.
+    /// One is removed and loses its data; a new member replaces it.
     Replace,
-    /// What members send to each other arrives late.
+    /// Traffic between members is delayed.
     Delay,
-    /// What members send to each other is mutilated.
+    /// Traffic between members is corrupted by missing pieces.
     Mutilate,
-    /// What members send to one is held back; its connections stay open.
+    /// Traffic to one is held back while its connections stay open.
     Hold,
-    /// One loses power, and with it everything that was not synced.
+    /// A power cut of one, which loses everything that was not synced.
     CutPowerOfOne,
-    /// All lose power.
+    /// A power cut of all.
     CutPowerOfAll,
     /// The disk of one is full.
     FillDisk,
-    /// The disk of the leader finishes nothing for a while.
+    /// The disk of the leader hangs for a while.
     HangDisk,
     /// The clock of one jumps by up to ten years, and back.
     JumpClock,
-    /// The clocks of all jump to and fro.
+    /// The clocks of all jump back and forth.
     StrobeClocks,
-    /// The disks of all but the leader finish little: they hang again and again.
+    /// The disks of all but the leader are slow: they hang several times.
     SlowDisks,
-    /// Clients stop reading their watches while much is written, and go on later.
+    /// Clients stop reading their watches during many writes, and continue later.
     PauseReaders,
-    /// Clients ask one for all there is, again and again, and do not read the answers.
+    /// Clients request all keys from one many times and do not read the responses.
     IgnoreAnswers,
-    /// Many clients watch everything at one, from the oldest revision on, and read nothing.
+    /// Many clients open watches of all keys at one, from the oldest revision on, and read nothing.
     Herd,
-    /// More connections than there are descriptors say nothing, at clients' and peers' ports.
+    /// More silent connections to client and peer ports than the member has descriptors.
     SilentConnections,
-    /// Clients give up ranges that take long, again and again.
+    /// Clients abandon slow ranges many times.
     CancelRanges,
-    /// Another member gets little of a processor.
+    /// Another member gets little processor time.
     SlowFollower,
-    /// The logs of all go to pipes that stand still, while there is much to be said.
+    /// The logs of all go to blocked pipes while there is much to log.
     BlockLogs,
 }
 
 impl ClusterFault {
-    /// Whether clients or disks ask too much of members, which all go on.
+    /// Whether the fault overloads members that must all keep running.
     pub fn is_strain(self) -> bool {
         matches!(
             self,
@@ -116,7 +115,7 @@ impl ClusterFault {
     }
 }
 
-/// How often which fault comes among those that end processes.
+/// The faults of the ground of processes, with their numbers.
 const KILLS: &[(ClusterFault, usize)] = &[
     (ClusterFault::KillLeader, 8),
     (ClusterFault::KillOther, 4),
@@ -129,7 +128,7 @@ const KILLS: &[(ClusterFault, usize)] = &[
     (ClusterFault::Outdate, 1),
     (ClusterFault::KillReceiving, 1),
 ];
-/// The same for those that leave processes alone, on machines with a network between them.
+/// The faults of the ground with a network, with their numbers.
 const PARTITIONS: &[(ClusterFault, usize)] = &[
     (ClusterFault::StopLeader, 1),
     (ClusterFault::PauseLeader, 3),
@@ -182,23 +181,23 @@ const STRAINS: &[(ClusterFault, usize)] = &[
 const CLOCK_FAULTS: &[(ClusterFault, usize)] =
     &[(ClusterFault::JumpClock, 1), (ClusterFault::StrobeClocks, 1)];
 
-/// Where a cluster lives, which says what can befall it.
+/// The environment of a cluster, which determines its faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ground {
-    /// On this machine, where processes end.
+    /// On this machine; processes are killed.
     Processes,
-    /// On machines of their own, with a network between them that can be split.
+    /// On separate machines with a network between them that can be split.
     Network,
-    /// Behind proxies that distort what members send to each other.
+    /// Behind proxies that distort the traffic between members.
     Proxies,
-    /// On disks of their own.
+    /// On separate disks.
     Disks,
-    /// With clocks of their own.
+    /// With separate clocks.
     Clocks,
-    /// Five of them, on machines of their own like those of [`Network`](Self::Network).
+    /// Five members on separate machines, as with [`Network`](Self::Network).
     FiveMachines,
-    /// On this machine, each with one processor and few descriptors; clients and others ask too
-    /// much of them.
+    /// On this machine, each member with one worker thread and few descriptors; clients and others
+    /// overload them.
     Strains,
 }
 
@@ -215,7 +214,7 @@ impl Ground {
         }
     }
 
-    /// How many members there are.
+    /// The number of members.
     pub fn size(self) -> usize {
         match self {
             Self::FiveMachines => 5,
@@ -224,7 +223,7 @@ impl Ground {
     }
 }
 
-/// Faults in random order, each as often as it is meant to be.
+/// An endless series of faults: shuffled decks that hold each fault as often as its table says.
 #[derive(Debug)]
 pub struct ClusterDeck {
     ground: Ground,
@@ -233,7 +232,7 @@ pub struct ClusterDeck {
 }
 
 impl ClusterDeck {
-    /// The faults that belong to a ground.
+    /// The faults of a ground.
     pub fn new(ground: Ground, rng: StdRng) -> Self {
         Self { ground, rng, drawn: Vec::new() }
     }

@@ -1,16 +1,16 @@
-//! A disk that forgets what was not synced when its power is cut.
+//! A disk that loses unsynced data when its power is cut.
 //!
 //! ```text
 //!   the member's files
 //!   ext4 on a loop device      inner: its page cache is the member's page cache
-//!   a file, written in full    what the disk has in its cache: kept when it is flushed
-//!   ext4 on a loop device      outer: shut down as it is, which drops what was not synced
+//!   a file, written in full    the cache of the disk: a flush makes it durable
+//!   ext4 on a loop device      outer: shut down without a sync, which drops unsynced data
 //!   a file
 //! ```
 //!
-//! One file system would do to lose what a process wrote and did not sync. With two of them, the
-//! inner one's device loses, too, what was sent to it but not flushed: a write around the page
-//! cache is not durable here unless it says that it has to be.
+//! A single file system loses what a process wrote and did not sync. With two, the inner device
+//! also loses what it received but did not flush: a direct write is not durable here unless it asks
+//! for that.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,16 +23,16 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
 
-/// What the machine needs for it.
+/// What the machine needs for such disks.
 pub const NEEDS: [Need; 3] = [Need::Root, Need::LoopDevices, Need::Program("python3")];
 
 /// Size of the disk.
 const DISK_MIB: u64 = 768;
-/// Size of the file system that it lies on.
+/// Size of the file system that holds the disk.
 const OUTER_MIB: u64 = DISK_MIB + 96;
-/// How long a file system may take to be unmounted: a process that was just killed may use it yet.
+/// How long an unmount may take: a killed process may still use the file system.
 const UNMOUNT_WITHIN: Duration = Duration::from_secs(20);
-/// Takes the power.
+/// The script that cuts the power.
 const CUT_POWER: &str = include_str!("cut_power.py");
 
 /// The disk, mounted.
@@ -44,7 +44,7 @@ pub struct Disk {
     _folder: TempDir,
 }
 
-/// A file as a file system.
+/// A file system in a file.
 #[derive(Debug)]
 struct Mount {
     image: PathBuf,
@@ -58,11 +58,11 @@ impl Disk {
     /// An empty disk.
     ///
     /// # Panics
-    /// When it cannot be made; [`NEEDS`] must be met.
+    /// When it cannot be created; [`NEEDS`] must be met.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("quorate-disk-").tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
-        // Nothing has to survive the machine itself: its own disk need not be waited for.
+        // The data need not survive a crash of the machine, so no write waits for its disk.
         let outer = Mount::new(path("outer.img"), path("outer"), "nobarrier,lazytime,noatime");
         let inner = Mount::new(outer.at.join("disk"), path("inner"), "noatime");
         let mut disk = Self { outer, inner, off: false, _folder: folder };
@@ -71,7 +71,7 @@ impl Disk {
             .expect("there is space");
         make_file_system(&disk.outer.image);
         disk.outer.mount();
-        // Written in full: where blocks have yet to be allocated, more is lost than a disk loses.
+        // Written in full: a sparse file would lose more than a disk loses.
         let count = format!("count={DISK_MIB}");
         let of = format!("of={}", disk.inner.image.display());
         run("dd", &["if=/dev/zero", &of, "bs=1M", &count, "conv=fsync", "status=none"]);
@@ -81,12 +81,12 @@ impl Disk {
         disk
     }
 
-    /// Where files are kept.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         &self.inner.at
     }
 
-    /// Fills it. Returns the file that takes the space.
+    /// Fills the disk. Returns the file that takes the space.
     pub fn fill(&self) -> PathBuf {
         let filler = self.path().join("filler");
         let of = format!("of={}", filler.display());
@@ -95,15 +95,15 @@ impl Disk {
         filler
     }
 
-    /// Lets it finish nothing: who writes or syncs waits.
+    /// Freezes the disk: writes and syncs wait until the returned guard is dropped.
     pub fn hang(&self) -> Hang {
         let at = self.path().display().to_string();
         run("fsfreeze", &["--freeze", &at]);
         Hang { at }
     }
 
-    /// Cuts the power: a random part of what is not synced is kept, the rest is lost, and nothing
-    /// can be read or written until [`Disk::restore`].
+    /// Cuts the power: a random part of the unsynced data is kept and the rest is lost. Until
+    /// [`Disk::restore`], nothing can be read or written.
     pub fn cut_power(&mut self, rng: &mut StdRng) {
         let (mount, disk) = (self.outer.at.display(), self.inner.image.display());
         let seed = rng.random::<u32>().to_string();
@@ -111,15 +111,15 @@ impl Disk {
         self.off = true;
     }
 
-    /// Whether its power was cut.
+    /// Whether the power is cut.
     pub fn is_off(&self) -> bool {
         self.off
     }
 
-    /// Switches it on again. Nobody may use it any more.
+    /// Restores the power. No process may still use the disk.
     ///
     /// # Panics
-    /// When somebody does.
+    /// When a process does.
     pub fn restore(&mut self) {
         self.inner.unmount();
         self.outer.unmount();
@@ -129,7 +129,7 @@ impl Disk {
     }
 }
 
-/// A disk that finishes nothing. Dropped, it goes on.
+/// A frozen disk. Dropping it thaws the disk.
 #[derive(Debug)]
 pub struct Hang {
     at: String,
@@ -177,7 +177,7 @@ impl Mount {
         }
         if let Some(device) = self.device.take() {
             run("losetup", &["--detach", &device]);
-            // Detaching goes on behind the call. A second device on the same file would see
+            // The kernel detaches asynchronously. A second device on the same file would see
             // another state of it.
             let image = self.image.display().to_string();
             wait::until("detaching", UNMOUNT_WITHIN, || {
@@ -187,7 +187,7 @@ impl Mount {
         }
     }
 
-    /// Leaves as little behind as possible.
+    /// Unmounts and detaches as far as possible.
     fn give_up(&mut self) {
         if self.mounted {
             try_run("umount", &["--lazy", &self.at.display().to_string()]).ok();
@@ -199,7 +199,7 @@ impl Mount {
 }
 
 fn make_file_system(image: &Path) {
-    // Discarding would take away the blocks of the file that the image lies in.
+    // Discarding would deallocate the blocks of the image file.
     run("mkfs.ext4", &["-q", "-F", "-E", "nodiscard", &image.display().to_string()]);
 }
 
@@ -207,7 +207,7 @@ fn run(program: &str, args: &[&str]) -> String {
     try_run(program, args).unwrap_or_else(|error| panic!("{program} {args:?}: {error}"))
 }
 
-/// Runs a program to its end; what it printed, or why it failed.
+/// Runs a program to its end. Returns its output, or why it failed.
 fn try_run(program: &str, args: &[&str]) -> Result<String, String> {
     let path = find(program).ok_or("it is not on the PATH")?;
     let output = Command::new(path).args(args).output().map_err(|error| error.to_string())?;

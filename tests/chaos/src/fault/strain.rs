@@ -1,8 +1,8 @@
-//! Members that have little: one worker, and few descriptors.
+//! Members with limits: one worker thread and few descriptors.
 
 use quorate_test_support::require::Need;
 
-/// What the machine needs for it.
+/// What the machine needs for such members.
 pub const NEEDS: [Need; 1] = [Need::Program("prlimit")];
-/// What starts a member that may open no more than so many descriptors, and cannot raise that.
+/// The launcher of a member that may open at most 1024 descriptors and cannot raise that limit.
 pub const LAUNCHER: [&str; 4] = ["env", "TOKIO_WORKER_THREADS=1", "prlimit", "--nofile=1024:1024"];

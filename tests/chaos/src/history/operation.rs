@@ -16,7 +16,7 @@ use tonic::Code;
 
 use super::Moment;
 
-/// What a client can ask for.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants are etcd's requests, under their names")]
 pub enum Request {
@@ -35,7 +35,7 @@ pub enum Request {
     Defragment,
 }
 
-/// What a client can be answered.
+/// A response to a client.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants are etcd's responses, under their names")]
 pub enum Response {
@@ -54,41 +54,42 @@ pub enum Response {
     Defragment(DefragmentResponse),
 }
 
-/// What came of an operation.
+/// The outcome of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It was carried out, with this response.
+    /// The operation was applied, with this response.
     Answered(Response),
-    /// It was not carried out, and never will be.
+    /// The operation was not applied and never will be.
     Refused(Code, String),
-    /// Nobody knows: it may have been carried out, or may yet be.
+    /// The operation may have been applied, or may be applied later.
     Unknown(String),
-    /// Nobody heard it, for the connection was refused: it was not carried out, and never will be.
+    /// The connection was refused, so no member got the request: it was not applied and never will
+    /// be.
     Unheard(String),
 }
 
 /// One operation of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
-    /// Unlike that of any other operation in the campaign. What it writes says it; see
+    /// Unique in the campaign. The values that the operation writes contain it; see
     /// [`value`](crate::workload::value).
     pub id: u64,
-    /// The client, which waits for one outcome before it asks for anything else.
+    /// The client. It has one operation in flight at a time.
     pub client: u64,
-    /// The member that was asked.
+    /// The member that the request was sent to.
     pub member: usize,
-    /// A moment before the request was sent.
+    /// A moment before the client sent the request.
     pub invoked: Moment,
-    /// A moment after the outcome was known; of no meaning when it is unknown.
+    /// A moment after the client knew the outcome. Meaningless when the outcome is unknown.
     pub returned: Moment,
-    /// What was asked for.
+    /// The request.
     pub request: Request,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
 impl Request {
-    /// Whether it can change keys.
+    /// Whether the request can change keys.
     pub fn may_write(&self) -> bool {
         match self {
             Self::Put(_) | Self::DeleteRange(_) | Self::LeaseRevoke(_) => true,
@@ -97,8 +98,7 @@ impl Request {
         }
     }
 
-    /// Whether it is answered from what the member has at hand, which other members may be ahead
-    /// of.
+    /// Whether a member answers the request from its own state, which may lag behind other members.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Range(range) => range.serializable,
@@ -108,7 +108,7 @@ impl Request {
         }
     }
 
-    /// The lease that it needs; 0 for none.
+    /// The lease that the request needs; 0 means none.
     pub fn lease(&self) -> i64 {
         match self {
             Self::Put(put) => put.lease,
@@ -139,7 +139,7 @@ fn op_lease(op: &RequestOp) -> Option<i64> {
 }
 
 impl Response {
-    /// The header; `None` where etcd sends none.
+    /// The response header. `None` where etcd sends none.
     pub fn header(&self) -> Option<&ResponseHeader> {
         match self {
             Self::Range(r) => r.header.as_ref(),
@@ -158,7 +158,7 @@ impl Response {
         }
     }
 
-    /// Whether it says that keys were changed. A revocation does not say so.
+    /// Whether the response says that keys changed. A revocation does not say so.
     pub fn says_written(&self) -> bool {
         match self {
             Self::Put(_) => true,
@@ -174,7 +174,7 @@ impl Response {
 }
 
 impl Operation {
-    /// The response, if there was one.
+    /// The response, if the operation was answered.
     pub fn response(&self) -> Option<&Response> {
         match &self.outcome {
             Outcome::Answered(response) => Some(response),
@@ -182,23 +182,23 @@ impl Operation {
         }
     }
 
-    /// The header's revision, if there was an answer with one.
+    /// The revision in the response header, if there is one.
     pub fn revision(&self) -> Option<i64> {
         Some(self.response()?.header()?.revision)
     }
 
-    /// Whether it may have been carried out or not.
+    /// Whether the operation may or may not have been applied.
     pub fn is_unknown(&self) -> bool {
         matches!(self.outcome, Outcome::Unknown(_))
     }
 
-    /// Whether no member said what came of it.
+    /// Whether no member reported the outcome.
     pub fn is_unanswered(&self) -> bool {
         matches!(self.outcome, Outcome::Unknown(_) | Outcome::Unheard(_))
     }
 }
 
-/// Text of a request is cut here: values can be long.
+/// Requests and outcomes are cut after this many characters, because values can be long.
 const SHOWN_BYTES: usize = 400;
 
 impl Display for Operation {

@@ -1,4 +1,4 @@
-//! Clients at work for as long as they are let, whatever becomes of members.
+//! Clients that work until they are stopped, whatever happens to members.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +13,11 @@ use super::roamer::Roamer;
 use crate::history::{Clock, Operation};
 use crate::workload::traffic::{Profile, Traffic};
 
-/// Time between two requests of one client: what they do is remembered until it is proven.
+/// The time between two requests of one client: it bounds how many operations are kept until the
+/// next check.
 const EVERY: Duration = Duration::from_millis(4);
 
-/// Clients at work.
+/// The running clients.
 #[derive(Debug)]
 pub(super) struct Crowd {
     clients: JoinSet<(usize, Vec<Operation>, Traffic)>,
@@ -25,7 +26,7 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// Sets one client to work for each of `traffics`.
+    /// Starts one client for each of `traffics`.
     pub(super) fn start(
         runtime: &Handle,
         endpoints: &Endpoints,
@@ -60,13 +61,13 @@ impl Crowd {
         Self { clients, stop, acknowledged }
     }
 
-    /// Writes that were acknowledged so far.
+    /// The number of acknowledged writes so far.
     pub(super) fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
-    /// Lets every client end what it is at. Returns what they did, and their traffic in the order
-    /// in which it was given.
+    /// Stops the clients after their current requests. Returns their operations, and their traffic
+    /// in the given order.
     pub(super) async fn finish(mut self) -> (Vec<Operation>, Vec<Traffic>) {
         self.stop.cancel();
         let (mut operations, mut traffics) = (Vec::new(), Vec::new());

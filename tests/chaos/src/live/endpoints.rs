@@ -1,35 +1,35 @@
-//! Where the members of a cluster are reached, as its clients know it.
+//! The client URLs of the members of a cluster.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::workload::roamer::Address;
 
-/// The members by number. Clones are the same list: who adds a member tells all clients.
+/// The URLs by member number. Clones share one list, so all clients see a change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Endpoints(Arc<Mutex<BTreeMap<usize, String>>>);
 
 impl Endpoints {
-    /// Member `number` is reached at `url`.
+    /// Adds member `number`, with its URL.
     pub(super) fn insert(&self, number: usize, url: &str) {
         self.0.lock().expect("nobody panics with it").insert(number, url.to_owned());
     }
 
-    /// Member `number` is gone for good.
+    /// Removes member `number`.
     pub(super) fn remove(&self, number: usize) {
         self.0.lock().expect("nobody panics with it").remove(&number);
     }
 
-    /// All of them.
+    /// All members.
     pub(super) fn list(&self) -> Vec<(usize, String)> {
         let members = self.0.lock().expect("nobody panics with it");
         members.iter().map(|(number, url)| (*number, url.clone())).collect()
     }
 
-    /// The first one behind member `last`, or else the first one.
+    /// The member with the next higher number than `last`, or else the first one.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there are no members.
     pub(super) fn next(&self, last: usize) -> Address {
         let members = self.0.lock().expect("nobody panics with it");
         let next = members.range(last + 1..).next().or_else(|| members.iter().next());

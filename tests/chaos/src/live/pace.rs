@@ -1,4 +1,4 @@
-//! How writes went on while a cluster changed.
+//! The progress of writes while a cluster changed.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use crate::history::{Moment, Operation, Response};
 /// What clients saw between two moments.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Writes that were acknowledged to any client.
+    /// Acknowledged writes of all clients.
     pub acknowledged: usize,
-    /// Requests whose outcome stayed unknown.
+    /// Requests without an answer.
     pub unknown: usize,
     /// The longest time without an acknowledged write.
     pub stall: Duration,
-    /// When it began, since the clock was made.
+    /// The beginning of that time, since the clock was created.
     pub stalled_at: Duration,
-    /// The longest time that a request took, whatever came of it.
+    /// The longest duration of a request, whatever its outcome.
     pub slowest: Duration,
 }
 
@@ -52,17 +52,17 @@ impl Display for Pace {
     }
 }
 
-/// From `since` until the first of the writes that were asked for later was acknowledged; `None`
-/// when there is none.
+/// The time from `since` until the first acknowledgement of a write that was invoked later; `None`
+/// when there is no such write.
 pub fn first_write_after(operations: &[Operation], since: Moment) -> Option<Duration> {
     let later = operations.iter().filter(|o| o.invoked > since && is_written(o));
     later.map(|operation| operation.returned.elapsed - since.elapsed).min()
 }
 
-/// The value below which `percent` of `sorted` lie.
+/// The smallest value that at least `percent` percent of `sorted` do not exceed.
 ///
 /// # Panics
-/// When there is none.
+/// When `sorted` is empty.
 pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let place = (sorted.len() * percent).div_ceil(100).max(1) - 1;
     sorted[place]

@@ -1,4 +1,4 @@
-//! A client that knows all members and asks one after the other, as etcd's own does.
+//! A client that knows all members and uses them in turn, as etcd's own client does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::endpoints::Endpoints;
 use crate::history::{Clock, Operation, Request, Response};
 use crate::workload::client::Client;
 
-/// Time between two tries to reach a member that does not answer.
+/// The time between two attempts to reach a member that does not answer.
 const TRY_EVERY: Duration = Duration::from_millis(100);
 
-/// A client of all members. When one does not answer, what comes next is asked of another one at
-/// once; what became of the request itself is not known, and it is not sent again. A member is
-/// asked only when it has shown that it answers.
+/// A client of all members. When a member does not answer, the next request goes to another one at
+/// once. The unanswered request has an unknown outcome and is not sent again. A member gets
+/// requests only after it has answered a status request.
 #[derive(Debug)]
 pub(super) struct Roamer {
     id: u64,
@@ -26,11 +26,11 @@ pub(super) struct Roamer {
     links: BTreeMap<usize, Link>,
     last: usize,
     tries: JoinSet<()>,
-    /// Signalled when a member answers that did not.
+    /// Signalled when a member answers again.
     answered: Arc<Notify>,
 }
 
-/// A member as one client sees it.
+/// The connection of one client to a member.
 #[derive(Debug)]
 struct Link {
     client: Client,
@@ -51,7 +51,7 @@ impl Roamer {
         }
     }
 
-    /// Carries out operation `id` at the next member that answers.
+    /// Sends a request as operation `id` to the next member that answers.
     pub(super) async fn ask_as(&mut self, id: u64, request: Request) -> Operation {
         self.last = self.choose().await;
         let link = self.links.get_mut(&self.last).expect("it was chosen");
@@ -63,7 +63,7 @@ impl Roamer {
         operation
     }
 
-    /// The next member that answers; waits for one.
+    /// Waits for a member that answers, and returns the next one in turn.
     async fn choose(&mut self) -> usize {
         loop {
             self.learn_members();
@@ -90,9 +90,9 @@ impl Roamer {
         }
     }
 
-    /// Tries to reach a member until it answers.
+    /// Tries to reach a member in the background until it answers.
     fn reach(&mut self, member: usize) {
-        // Those that have ended are of no interest.
+        // Removes the finished attempts.
         while self.tries.try_join_next().is_some() {}
         let link = &self.links[&member];
         let (mut client, answers) = (link.client.clone(), link.answers.clone());
@@ -107,7 +107,7 @@ impl Roamer {
     }
 }
 
-/// Whether a member answers, and everything: a learner does not.
+/// Whether a member answers all requests: a learner does not.
 fn serves(status: &Operation) -> bool {
     matches!(status.response(), Some(Response::Status(status)) if !status.is_learner)
 }

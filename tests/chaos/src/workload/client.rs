@@ -1,4 +1,4 @@
-//! One client: asks a member and takes down what came of it.
+//! A client of one member, which records the outcome of its requests.
 
 use std::error::Error;
 use std::io;
@@ -17,11 +17,11 @@ use tonic::{Code, Response as Answer, Status};
 
 use crate::history::{Clock, Operation, Outcome, Request, Response};
 
-/// How long a client waits for an answer. Generous: only a member that hangs takes this long.
+/// How long a client waits for a response. Only a member that hangs takes this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// One range in so many is asked for as a stream of parts, as API servers do.
+/// One range in this many is sent as a `RangeStream` request, as API servers do.
 const STREAMED_EVERY: u64 = 4;
-/// What every refusal of a member begins with; other errors are those of the connection.
+/// The prefix of every error of a member; other errors come from the connection.
 const REFUSAL: &str = "etcdserver: ";
 
 /// A client of one member, with one connection.
@@ -37,7 +37,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Client number `id`, of the member number `member` at `url`. It connects when it first asks.
+    /// Client number `id` of member number `member` at `url`. It connects at its first request.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -54,20 +54,20 @@ impl Client {
         }
     }
 
-    /// Waits for an answer no longer than `patience`.
+    /// Limits the wait for a response to `patience`.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Carries out an operation with a fresh id.
+    /// Sends a request as an operation with a new id.
     pub async fn ask(&mut self, request: Request) -> Operation {
         let id = self.clock.operation_id();
         self.ask_as(id, request).await
     }
 
-    /// Carries out operation `id`.
+    /// Sends a request as operation `id`.
     pub async fn ask_as(&mut self, id: u64, request: Request) -> Operation {
         let invoked = self.clock.now();
         let answer = tokio::time::timeout(self.patience, self.send(id, request.clone())).await;
@@ -119,7 +119,7 @@ impl Client {
         })
     }
 
-    /// What comes in parts, as one.
+    /// The parts of a streamed range, merged into one response.
     async fn range_stream(&mut self, request: RangeRequest) -> Result<RangeResponse, Status> {
         let mut parts = self.kv.range_stream(request).await?.into_inner();
         let mut kvs = Vec::new();
@@ -148,8 +148,8 @@ impl Client {
     }
 }
 
-/// A refusal is known to have changed nothing, and so is what no connection was made for. Of any
-/// other error the same cannot be said.
+/// An error of the member or a refused connection means that nothing was applied. After any other
+/// error, the outcome is unknown.
 fn outcome_of(status: &Status) -> Outcome {
     if was_not_heard(status) {
         return Outcome::Unheard(format!("{:?}: {}", status.code(), status.message()));
@@ -168,7 +168,7 @@ fn outcome_of(status: &Status) -> Outcome {
     }
 }
 
-/// Whether the connection was refused: only one that is being made can be, before anything is sent.
+/// Whether the connection was refused, which happens only before anything is sent.
 fn was_not_heard(status: &Status) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = status.source();
     while let Some(error) = cause {
@@ -187,12 +187,12 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a request to a port where each connection is treated like that.
+    /// The outcome of a request to a port that accepts connections only if it `listens`.
     async fn ask(listens: bool) -> Outcome {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let closing = listens.then(|| {
-            // Who connects is heard, and not answered.
+            // Accepts the connection and closes it without an answer.
             let listener = listener.try_clone().expect("there are descriptors");
             std::thread::spawn(move || drop(listener.accept()))
         });

@@ -1,4 +1,4 @@
-//! Connections over which much is asked for and nothing is read.
+//! Connections that send many requests and read nothing.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
@@ -13,18 +13,18 @@ pub const RANGE: &str = "/etcdserverpb.KV/Range";
 /// Path of a stream of watches.
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
-/// A connection whose answers are not read: no more is sent than HTTP/2 begins with. It ends when
-/// it is dropped.
+/// A connection that does not read responses: the member can send no more than the initial HTTP/2
+/// windows. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Ignorer {
     sender: SendRequest<Bytes>,
     connection: JoinHandle<Result<(), Error>>,
-    /// What keeps the streams open.
+    /// Keeps the streams open.
     streams: Vec<(ResponseFuture, SendStream<Bytes>)>,
 }
 
 impl Ignorer {
-    /// Connects to `address`, as `host:port`; `None` when it is not let in.
+    /// Connects to `address` (`host:port`); `None` when the connection is refused.
     pub async fn connect(address: &str) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
         let (sender, connection) = h2::client::handshake(stream).await.ok()?;
@@ -32,7 +32,7 @@ impl Ignorer {
         Some(Self { sender, connection, streams: Vec::new() })
     }
 
-    /// Sends one encoded message over a stream of its own, which stays open; false when the
+    /// Sends one encoded message on a new stream, which stays open. Returns false when the
     /// connection has ended.
     pub async fn ask(&mut self, path: &str, message: &[u8]) -> bool {
         let request = Request::post(format!("http://localhost{path}"))
@@ -47,7 +47,7 @@ impl Ignorer {
         frame.put_u8(0);
         frame.put_u32(length);
         frame.put_slice(message);
-        // A range ends with its only message; watches would, too.
+        // The end of the stream would also end a watch.
         let is_last = path == RANGE;
         let is_sent = body.send_data(frame.freeze(), is_last).is_ok();
         self.streams.push((response, body));

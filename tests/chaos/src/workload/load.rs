@@ -1,4 +1,4 @@
-//! Clients at work until they are told to stop, or nobody answers them.
+//! Concurrent clients, which work until they are stopped or get no answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use super::roamer::Roamer;
 use super::traffic::{Profile, Traffic};
 use crate::history::{Clock, Operation, Request, Response};
 
-/// How long clients may take to be answered a few times, however busy the machine is.
+/// How long the first responses may take, on a busy machine.
 const TRAFFIC_WITHIN: Duration = Duration::from_secs(60);
 
-/// Several clients at work.
+/// A group of concurrent clients.
 #[derive(Debug)]
 pub struct Load {
     clients: JoinSet<Done>,
@@ -26,7 +26,7 @@ pub struct Load {
     progress: Arc<Progress>,
 }
 
-/// What clients were answered so far.
+/// Counts of the answered requests so far.
 #[derive(Debug, Default)]
 struct Progress {
     writes: AtomicUsize,
@@ -44,11 +44,11 @@ impl Progress {
     }
 }
 
-/// What a client leaves.
+/// The results of a client.
 #[derive(Debug)]
 struct Done {
     operations: Vec<Operation>,
-    /// With its place among the others.
+    /// The traffic, with the place of the client.
     traffic: Option<(usize, Traffic)>,
 }
 
@@ -59,10 +59,10 @@ impl Load {
         Self { clients, stop, clock: clock.clone(), progress: Arc::default() }
     }
 
-    /// Waits until so many writes were acknowledged and so many reads answered.
+    /// Waits until `writes` writes were acknowledged and `reads` ranges answered.
     ///
     /// # Panics
-    /// When they are not.
+    /// When that takes too long.
     pub fn await_traffic(&self, writes: usize, reads: usize) {
         let Progress { writes: written, reads: read } = &*self.progress;
         wait::until("traffic before the fault", TRAFFIC_WITHIN, || {
@@ -72,7 +72,7 @@ impl Load {
         });
     }
 
-    /// Sets a client to work.
+    /// Starts a client, which stops when it gets no answer.
     pub fn add(
         &mut self,
         runtime: &Handle,
@@ -102,7 +102,7 @@ impl Load {
         self.clients.spawn_on(work, runtime);
     }
 
-    /// Sets a client to work that goes on at another member when one does not answer.
+    /// Starts a client that continues at another member when one does not answer.
     pub fn add_roaming(
         &mut self,
         runtime: &Handle,
@@ -126,21 +126,22 @@ impl Load {
         self.clients.spawn_on(work, runtime);
     }
 
-    /// Lets a client ask one thing beside the others.
+    /// Starts a client that sends a single request.
     pub fn ask(&mut self, runtime: &Handle, mut client: Client, request: Request) {
         let work =
             async move { Done { operations: vec![client.ask(request).await], traffic: None } };
         self.clients.spawn_on(work, runtime);
     }
 
-    /// Lets every client end what it is at. Returns what they did, and their traffic in the order
-    /// in which they were added.
+    /// Stops the clients after their current requests. Returns their operations, and their traffic
+    /// in the order in which they were added.
     pub async fn finish(self) -> (Vec<Operation>, Vec<Traffic>) {
         self.stop.cancel();
         self.run().await
     }
 
-    /// Waits until every client has done as much as its profile says. Returns the same.
+    /// Waits until every client has sent all requests of its profile. Returns the same as
+    /// [`finish`](Self::finish).
     pub async fn run(mut self) -> (Vec<Operation>, Vec<Traffic>) {
         let (mut operations, mut traffics) = (Vec::new(), Vec::new());
         while let Some(done) = self.clients.join_next().await {

@@ -1,4 +1,4 @@
-//! A client that goes on at another member when one does not answer.
+//! A client that continues at another member when one does not answer.
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -9,29 +9,29 @@ use rand::rngs::StdRng;
 use super::client::Client;
 use crate::history::{Clock, Operation, Request};
 
-/// How long it waits before it asks another member: etcd's clients do not hurry either.
+/// The pause before a request to another member: etcd's clients back off too.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A member as clients know it.
+/// The address of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Its number.
+    /// The member number.
     pub member: usize,
-    /// Where it is reached.
+    /// The client URL.
     pub url: String,
 }
 
-/// The members as clients know them. Clones are the same directory.
+/// The addresses that clients know. Clones share one directory.
 #[derive(Clone, Debug, Default)]
 pub struct Directory(Arc<RwLock<Vec<Address>>>);
 
 impl Directory {
-    /// Replaces what is in it.
+    /// Replaces all addresses.
     pub fn set(&self, members: Vec<Address>) {
         *self.0.write().expect("nobody panics with it") = members;
     }
 
-    /// All of them.
+    /// All addresses.
     pub fn list(&self) -> Vec<Address> {
         self.0.read().expect("nobody panics with it").clone()
     }
@@ -58,8 +58,8 @@ pub struct Roamer {
 }
 
 impl Roamer {
-    /// Client number `id` of `members`, which begins with the one at `place`, and waits for an
-    /// answer no longer than `patience`.
+    /// Client number `id` of `members`. It starts at the member in `place` and waits at most
+    /// `patience` for a response.
     pub fn new(
         id: u64,
         clock: &Clock,
@@ -72,14 +72,14 @@ impl Roamer {
         Self { id, clock, rng, patience, members, place, client: None }
     }
 
-    /// Waits for an answer no longer than `patience`.
+    /// Limits the wait for a response to `patience`.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Carries out what `next` makes of a fresh id.
+    /// Sends the request that `next` makes for a new id.
     pub async fn ask(&mut self, next: impl FnOnce(u64) -> Request) -> Operation {
         let id = self.clock.operation_id();
         let operation = self.client().ask_as(id, next(id)).await;

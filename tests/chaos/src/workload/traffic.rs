@@ -1,4 +1,4 @@
-//! What one client asks for next: random, but shaped by what it was answered.
+//! The next request of one client: random, but based on earlier responses.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -20,40 +20,40 @@ use rand::seq::IndexedRandom;
 use super::value::value;
 use crate::history::{Operation, Outcome, Request, Response};
 
-/// Keys that all clients write.
+/// The number of keys that all clients write.
 pub const SHARED_KEYS: u32 = 64;
-/// Keys that are attached to leases. Nothing but the end of a lease deletes them.
+/// The number of keys that are attached to leases. Only the end of a lease deletes them.
 pub const LEASED_KEYS: u32 = 24;
-/// Leases that a client holds at most.
+/// The most leases that a client holds.
 const LEASES_MAX: usize = 5;
-/// Seconds that most leases last: longer than any campaign.
+/// The TTL in seconds of most leases: longer than any campaign.
 pub const LONG_TTL: i64 = 7200;
-/// Seconds that a lease lasts which is to expire.
+/// The TTL in seconds of leases that must expire.
 pub const SHORT_TTL: i64 = 3;
-/// Seconds that leases last, with their weights.
+/// TTLs of leases in seconds, with their weights.
 const TTLS: &[(i64, u32)] = &[(SHORT_TTL, 2), (LONG_TTL, 8)];
-/// The same for locks: they can expire in the middle of a campaign, or outlive a few leaders.
+/// The same for locks, which can expire within a campaign or outlive several leaders.
 const LOCK_TTLS: &[(i64, u32)] = &[(SHORT_TTL, 2), (10, 3), (60, 3), (LONG_TTL, 2)];
-/// How far back a read of the past goes.
+/// How many revisions a read of the past goes back at most.
 const PAST_REVISIONS_MAX: i64 = 60;
 
-/// What a client does, out of how many operations how often.
+/// The mix of operations of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Profile {
     /// Actions with their weights.
     actions: &'static [(Action, u32)],
     /// Lengths of values with their weights.
     lengths: &'static [(RangeInclusiveConst, u32)],
-    /// Seconds that leases last, with their weights.
+    /// TTLs of leases in seconds, with their weights.
     ttls: &'static [(i64, u32)],
-    /// A client stops by itself after so many operations.
+    /// A client stops by itself after this many operations.
     pub operations_max: usize,
 }
 
 type RangeInclusiveConst = (usize, usize);
 
 impl Profile {
-    /// The same, but a client stops by itself after so many operations.
+    /// The same mix, but a client stops after this many operations.
     #[must_use]
     pub const fn up_to(self, operations_max: usize) -> Self {
         Self { operations_max, ..self }
@@ -85,15 +85,15 @@ pub const MIXED: Profile = Profile {
         ((16, 256), 74),
         ((257, 8 << 10), 20),
         ((8 << 10, 64 << 10), 5),
-        // Four of them are still no request that is too large.
+        // Four of these values still fit into one request.
         ((64 << 10, 320 << 10), 1),
     ],
     ttls: TTLS,
     operations_max: usize::MAX,
 };
 
-/// Operations that any member can be asked for, with values that can be remembered for long: what a
-/// member that lags behind refuses because it is of the future is not among them.
+/// Operations for any member, with values small enough to stay in the model for long. There are no
+/// reads of past revisions, which a lagging member refuses as future ones.
 pub const LASTING: Profile = Profile {
     actions: &[
         (Action::Put, 40),
@@ -118,8 +118,7 @@ pub const LASTING: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// Puts that fill the log and the database: after some thousands of them, a new member has to be
-/// sent the state as a whole.
+/// Puts that fill the log and the database: after some thousands, a new member needs a snapshot.
 pub const FILLING: Profile = Profile {
     actions: &[(Action::Put, 1)],
     lengths: &[((4 << 10, 6 << 10), 1)],
@@ -127,7 +126,7 @@ pub const FILLING: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// Large values as fast as they are taken: logs and layers fill up and are flushed by themselves.
+/// Large values at full speed: the log and the layers fill up and are flushed.
 pub const BULK: Profile = Profile {
     actions: &[(Action::Put, 9), (Action::Get, 1)],
     lengths: &[((64 << 10, 512 << 10), 1)],
@@ -135,8 +134,8 @@ pub const BULK: Profile = Profile {
     operations_max: 40,
 };
 
-/// What API servers do: objects that are created, updated and deleted if they are as they were
-/// read, lists by page, and events that end with their lease.
+/// The traffic of Kubernetes API servers: objects that are created, updated and deleted if they are
+/// unchanged since they were read, paged lists, and events that expire with their lease.
 pub const KUBERNETES: Profile = Profile {
     actions: &[
         (Action::Swap, 44),
@@ -154,8 +153,8 @@ pub const KUBERNETES: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// What is done by those who elect and lock: leases that are kept alive, and keys that belong to
-/// whoever creates them first, for as long as his lease lasts.
+/// The traffic of elections and locks: leases that are kept alive, and keys that belong to their
+/// first creator as long as its lease lasts.
 pub const LOCKS: Profile = Profile {
     actions: &[
         (Action::Lock, 30),
@@ -173,7 +172,7 @@ pub const LOCKS: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// Nothing but reads.
+/// Reads only.
 pub const READS: Profile = Profile {
     actions: &[(Action::Get, 12), (Action::List, 6), (Action::ReadTxn, 2)],
     lengths: &[((16, 64), 1)],
@@ -181,7 +180,7 @@ pub const READS: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// Small values, so many that members who are away miss more than is kept for them.
+/// Small values, so many that an absent member misses more than the log keeps.
 pub const FLOOD: Profile = Profile {
     actions: &[(Action::Put, 1)],
     lengths: &[((16, 64), 1)],
@@ -192,13 +191,13 @@ pub const FLOOD: Profile = Profile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Put,
-    /// Replaces a value if nobody else did meanwhile.
+    /// Replaces a value if it is unchanged since it was read.
     Swap,
-    /// Creates a key if there is none.
+    /// Creates a key if it does not exist.
     Create,
-    /// Deletes a key if it is as it was read.
+    /// Deletes a key if it is unchanged since it was read.
     Remove,
-    /// Attaches a key to a lease if there is no such key.
+    /// Creates a key with a lease if the key does not exist.
     Lock,
     PutSeveral,
     /// Puts one key and deletes another at the same revision.
@@ -219,15 +218,15 @@ enum Action {
     Hash,
 }
 
-/// The requests of one client.
+/// The source of one client's requests.
 #[derive(Debug)]
 pub struct Traffic {
     rng: StdRng,
-    /// Revisions at which keys were last seen.
+    /// The modification revisions of keys when they were last read.
     seen: BTreeMap<Bytes, i64>,
     revision: i64,
     leases: Vec<i64>,
-    /// As the profile of the last request says.
+    /// The TTLs of the last request's profile.
     ttls: &'static [(i64, u32)],
 }
 
@@ -241,14 +240,14 @@ fn leased_key(number: u32) -> Bytes {
     format!("l/{number:03}").into()
 }
 
-/// What a watch asks for that begins in `starts`: some keys, sometimes without puts or deletions,
-/// sometimes with what they held before, sometimes told how far it has come without asking.
+/// A request for a watch that starts in `starts`: some keys, sometimes without puts or deletions,
+/// with previous values, or with progress notifications.
 pub fn random_interest(rng: &mut StdRng, starts: RangeInclusive<i64>) -> WatchCreateRequest {
     let first = rng.random_range(0..SHARED_KEYS);
     let end = first + rng.random_range(1..20);
     let filters = [Vec::new(), Vec::new(), vec![FilterType::Noput], vec![FilterType::Nodelete]];
     let filters = filters.choose(rng).expect("there are some").iter();
-    // The first revision that is not compacted is one that a server can get wrong.
+    // The first revision that is not compacted is an edge case.
     let start = if rng.random_ratio(1, 6) { *starts.start() } else { rng.random_range(starts) };
     WatchCreateRequest {
         key: shared_key(first),
@@ -262,12 +261,12 @@ pub fn random_interest(rng: &mut StdRng, starts: RangeInclusive<i64>) -> WatchCr
 }
 
 impl Traffic {
-    /// Requests that follow from `rng`.
+    /// Requests chosen by `rng`.
     pub fn new(rng: StdRng) -> Self {
         Self { rng, seen: BTreeMap::new(), revision: 1, leases: Vec::new(), ttls: TTLS }
     }
 
-    /// The next request; `id` is that of the operation.
+    /// The next request, which operation `id` sends.
     pub fn next(&mut self, id: u64, profile: &Profile) -> Request {
         self.ttls = profile.ttls;
         let (action, _) = *weighted(&mut self.rng, profile.actions);
@@ -309,7 +308,7 @@ impl Traffic {
         }
     }
 
-    /// Takes note of what came of an operation.
+    /// Learns from the outcome of an operation.
     pub fn learn(&mut self, operation: &Operation) {
         self.revision = self.revision.max(operation.revision().unwrap_or(0));
         match (&operation.request, &operation.outcome) {
@@ -330,7 +329,7 @@ impl Traffic {
     }
 
     fn key(&mut self) -> Bytes {
-        // Some keys are written by everybody all the time.
+        // Some keys are hot: all clients write them all the time.
         let hot = self.rng.random_bool(0.3);
         shared_key(self.rng.random_range(0..if hot { 4 } else { SHARED_KEYS }))
     }
@@ -349,7 +348,8 @@ impl Traffic {
         Request::Put(PutRequest { key, lease, ..self.put(id, length) })
     }
 
-    /// As an API server updates an object: only if it is as it was read, and otherwise reads it.
+    /// Updates a key as an API server updates an object: only if it is unchanged since it was read;
+    /// otherwise reads it.
     fn swap(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
         let put = self.put(id, length);
         let known = self.seen.get(&put.key).copied().unwrap_or(0);
@@ -384,7 +384,7 @@ impl Traffic {
             let key = shared_key(number % SHARED_KEYS);
             success.push(op(Op::RequestPut(PutRequest { key, value, ..Default::default() })));
         }
-        // It sees what it wrote itself.
+        // The range sees the writes of its own transaction.
         success.push(op(Op::RequestRange(self.list())));
         Request::Txn(TxnRequest { success, ..Default::default() })
     }
@@ -450,7 +450,7 @@ impl Traffic {
     }
 }
 
-/// Does something to a key if it was last modified at a revision, and otherwise reads it.
+/// Applies `then` to a key if its last modification is at `revision`, and reads the key otherwise.
 fn if_modified_at(revision: i64, key: Bytes, then: Op) -> Request {
     let compare = Compare {
         result: CompareResult::Equal as i32,
@@ -467,7 +467,7 @@ fn if_modified_at(revision: i64, key: Bytes, then: Op) -> Request {
     })
 }
 
-/// Leases are named after the operation that grants them.
+/// The id of a lease is that of the operation that grants it.
 fn lease_id(operation: u64) -> i64 {
     i64::try_from(operation).expect("operations are counted from 1")
 }

@@ -1,16 +1,17 @@
-//! Values that say which operation wrote them.
+//! Values that contain the id of the operation that wrote them.
 
 use bytes::Bytes;
 
-/// Longest text in front of the filling.
+/// The longest label in front of the filling.
 const LABEL_BYTES_MAX: usize = 48;
 
-/// The value that the `part`th put of operation `operation` writes, about `length` bytes of it.
+/// The value of put number `part` of operation `operation`: `length` bytes, or the label if that is
+/// longer.
 pub fn value(operation: u64, part: usize, length: usize) -> Bytes {
     let label = format!("{operation}.{part}|");
     let mut bytes = Vec::with_capacity(length.max(LABEL_BYTES_MAX));
     bytes.extend_from_slice(label.as_bytes());
-    // No two operations have the same filling, so that no page of a file fits another value.
+    // Fillings differ between operations, so that no page of a file fits another value.
     let mut state = operation.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     while bytes.len() < length {
         state ^= state << 13;
@@ -22,7 +23,7 @@ pub fn value(operation: u64, part: usize, length: usize) -> Bytes {
     bytes.into()
 }
 
-/// The operation that wrote a value; `None` for a value that no operation of ours writes.
+/// The operation that wrote a value; `None` for a value without a label.
 pub fn writer(value: &[u8]) -> Option<u64> {
     let label = value.get(..value.len().min(LABEL_BYTES_MAX))?;
     let end = label.iter().position(|byte| *byte == b'.')?;

@@ -1,5 +1,4 @@
-//! One watch that is resumed after every interruption, where it was interrupted; or several over
-//! one stream, each of which is.
+//! One watch, or several over one stream, which resumes after every interruption where it ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,13 +20,13 @@ use tonic::Status;
 
 use crate::history::{Clock, Moment, Observation, Observed};
 
-/// How often a watch asks how far it has come.
+/// The interval between two progress requests.
 const PROGRESS_EVERY: Duration = Duration::from_millis(25);
-/// How often a watch that is paused looks whether it may go on.
+/// The interval at which a paused watch looks whether it may continue.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Requests that wait to be sent; more are dropped, for they ask the same again.
+/// The most queued requests. Further progress requests are dropped, because they are all the same.
 const REQUESTS_MAX: usize = 4;
-/// How much of what a watch was told is shown of it, from the end.
+/// How many of the last observations are shown.
 const LAST_SHOWN: usize = 4;
 
 /// Watches over one stream.
@@ -36,18 +35,18 @@ pub struct Watcher {
     parts: Vec<Part>,
     clock: Clock,
     state: Arc<State>,
-    /// Whether it never asks how far it has come.
+    /// Whether it never requests progress.
     is_quiet: bool,
     session: Option<JoinHandle<()>>,
 }
 
-/// One of them.
+/// One watch of the stream.
 #[derive(Clone, Debug)]
 struct Part {
     number: u64,
     interest: WatchCreateRequest,
-    /// The last revision up to which it was told everything, but for what was compacted before it
-    /// could be told; one below its start at first.
+    /// The last revision up to which the watch has received everything, apart from compacted
+    /// history; initially one below its start.
     seen: Arc<AtomicI64>,
 }
 
@@ -61,7 +60,7 @@ impl Part {
         self.seen.load(Ordering::SeqCst)
     }
 
-    /// What it asks for when it goes on.
+    /// The request that resumes the watch.
     fn next(&self) -> WatchCreateRequest {
         WatchCreateRequest { start_revision: self.seen() + 1, ..self.interest.clone() }
     }
@@ -70,7 +69,7 @@ impl Part {
 #[derive(Debug, Default)]
 struct State {
     told: Mutex<Vec<Observation>>,
-    /// Nothing is read while it is set.
+    /// No message is read while this is set.
     is_paused: AtomicBool,
 }
 
@@ -81,39 +80,38 @@ impl State {
 }
 
 impl Watcher {
-    /// Watch number `number` for what `interest` says, from its start revision on, which must be
-    /// given.
+    /// Watch number `number` for `interest`, which must contain a start revision.
     pub fn new(number: u64, interest: WatchCreateRequest, clock: &Clock) -> Self {
         let parts = vec![Part::new(number, interest)];
         Self { parts, clock: clock.clone(), state: Arc::default(), is_quiet: false, session: None }
     }
 
-    /// Never asks how far it has come, and takes little ahead of what is read: what a server does
-    /// not send by itself does not come.
+    /// Sends no progress requests and buffers little: only what the server sends by itself advances
+    /// the watch.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.is_quiet = true;
         self
     }
 
-    /// Reads nothing from now on, or goes on reading.
+    /// Pauses or resumes reading.
     pub fn set_paused(&self, is_paused: bool) {
         self.state.is_paused.store(is_paused, Ordering::SeqCst);
     }
 
-    /// Adds watch number `number` over the same stream, for other keys. It must begin where the
-    /// first one does: how far a stream has come is told only when all its watches have begun.
+    /// Adds watch number `number` on the same stream. It must have the same start revision as the
+    /// first one: a stream reports progress only when all its watches have started.
     #[must_use]
     pub fn beside(mut self, number: u64, interest: WatchCreateRequest) -> Self {
         self.parts.push(Part::new(number, interest));
         self
     }
 
-    /// Opens it at the member number `member` at `url`, right behind what it was told last. It
-    /// ends with the connection.
+    /// Opens the watches at member number `member` at `url`, right behind the last received
+    /// revisions. They end with the connection.
     ///
     /// # Panics
-    /// When it is open already.
+    /// When they are open already.
     pub fn resume(&mut self, runtime: &Handle, member: usize, url: &str) {
         assert!(self.session.is_none(), "two sessions would be told everything twice");
         let (parts, clock, state) = (self.parts.clone(), self.clock.clone(), self.state.clone());
@@ -123,40 +121,40 @@ impl Watcher {
         let client = WatchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let session = Session { parts, member, clock, state, is_quiet };
         self.session = Some(runtime.spawn(async move {
-            // An error is the end of the connection; what it kept from us is told by the next.
+            // An error ends the connection. The next one delivers what is missing.
             session.run(client).await.ok();
         }));
     }
 
-    /// Whether its connection has not ended; all that came over one that has ended is taken.
+    /// Whether the connection is open. When it has ended, all messages from it are recorded.
     pub fn is_open(&mut self) -> bool {
         self.session.take_if(|session| session.is_finished());
         self.session.is_some()
     }
 
-    /// Waits for the end of the connection, so that all is taken which was sent over it, but no
-    /// longer than `limit`.
+    /// Waits at most `limit` for the end of the connection, so that all messages sent over it are
+    /// recorded, and then ends it.
     pub async fn end_within(&mut self, limit: Duration) {
         if let Some(mut session) = self.session.take()
             && tokio::time::timeout(limit, &mut session).await.is_err()
         {
             session.abort();
-            // The error says that it was aborted.
+            // The error only says that the task was aborted.
             session.await.ok();
         }
     }
 
-    /// Whether it is not open: its connection has ended, or was never made.
+    /// Whether the connection has ended or was never made.
     pub fn is_closed(&self) -> bool {
         self.session.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// The last revision up to which it was told everything.
+    /// The last revision up to which all watches have received everything.
     pub fn seen(&self) -> i64 {
         self.parts.iter().map(Part::seen).min().expect("there is one at least")
     }
 
-    /// Takes what it was told since the last call, as long as that was before `until`.
+    /// Takes the observations since the last call that were made before `until`.
     pub fn take(&self, until: Moment) -> Vec<Observation> {
         let mut told = self.state.told.lock().expect("nobody panics with it");
         let end = told.iter().position(|observation| observation.at > until);
@@ -165,7 +163,7 @@ impl Watcher {
     }
 }
 
-/// Where it is, and what it was told since the last time that somebody took it.
+/// The state of the watches and the last observations that are not taken yet.
 impl fmt::Display for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_closed() { "closed" } else { "open" };
@@ -186,7 +184,7 @@ impl Drop for Watcher {
     }
 }
 
-/// A watch as long as its connection lasts.
+/// The watches during one connection.
 struct Session {
     parts: Vec<Part>,
     member: usize,
@@ -229,22 +227,22 @@ impl Session {
         }
     }
 
-    /// Takes down what is for one of the watches, or for all of them.
+    /// Records a message for its watch, or for all watches.
     fn told(&self, response: WatchResponse) {
-        // The server counts them as they were asked for.
+        // The server numbers the watches of a stream in the order of their requests.
         let whose = usize::try_from(response.watch_id).ok().and_then(|id| self.parts.get(id));
         let parts = whose.map_or(self.parts.as_slice(), std::slice::from_ref);
         let progress = !response.created && !response.canceled && response.events.is_empty();
         let seen = match response.events.last().and_then(|event| event.kv.as_ref()) {
             Some(kv) => kv.mod_revision,
             None if progress => response.header.as_ref().map_or(0, |header| header.revision),
-            // It goes on at the compacted revision, which is still there.
+            // The watch continues at the compacted revision, which is still readable.
             None if response.canceled => response.compact_revision - 1,
             None => 0,
         };
         for part in parts {
             self.observe(part, Observed::Told(response.clone()));
-            // Afterwards: whoever sees that we have come this far finds the observation.
+            // After the observation, so that a reader of `seen` also finds the observation.
             part.seen.fetch_max(seen, Ordering::SeqCst);
         }
     }

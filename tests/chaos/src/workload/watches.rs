@@ -1,4 +1,4 @@
-//! Watches that go on at another member when theirs is gone.
+//! Watches that resume at another member when their connection ends.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::roamer::Address;
 use super::watcher::Watcher;
 use crate::history::{Moment, Observation};
 
-/// How often it is looked whether a watch has ended.
+/// The interval between two looks for ended watches.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long watches may take to be told what was written.
+/// How long watches may take to receive what was written.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Watches that are held open.
@@ -23,7 +23,7 @@ pub struct Watches {
     keeper: JoinHandle<()>,
 }
 
-/// A watch, and the member that it was open at last.
+/// A watch and its last member.
 #[derive(Debug)]
 struct Kept {
     watcher: Watcher,
@@ -31,8 +31,8 @@ struct Kept {
 }
 
 impl Watches {
-    /// Opens watches whenever they are not open, each where `next` says: it is told the member that
-    /// a watch was open at last.
+    /// Keeps watches open: resumes each ended watch at the member that `next` chooses. `next` gets
+    /// the last member of the watch.
     pub fn keep(runtime: &Handle, mut next: impl FnMut(usize) -> Address + Send + 'static) -> Self {
         let kept: Arc<Mutex<Vec<Kept>>> = Arc::default();
         let (held, handle) = (kept.clone(), runtime.clone());
@@ -53,30 +53,30 @@ impl Watches {
         Self { kept, keeper }
     }
 
-    /// Adds a watch that is as if it had been open at `member` last.
+    /// Adds a watch that counts as last open at `member`.
     pub fn add(&self, watcher: Watcher, member: usize) {
         self.kept().push(Kept { watcher, member });
     }
 
-    /// Has all read nothing from now on, or go on reading.
+    /// Pauses or resumes the reading of all watches.
     pub fn set_paused(&self, is_paused: bool) {
         self.kept().iter().for_each(|kept| kept.watcher.set_paused(is_paused));
     }
 
-    /// Ends those behind the first `count`.
+    /// Ends all watches but the first `count`.
     pub fn truncate(&self, count: usize) {
         self.kept().truncate(count);
     }
 
-    /// How far the one has come that has come least far.
+    /// The lowest revision that all watches have reached; `None` without watches.
     pub fn seen(&self) -> Option<i64> {
         self.kept().iter().map(|kept| kept.watcher.seen()).min()
     }
 
-    /// Waits until all have been told everything up to `revision`.
+    /// Waits until all watches have received everything up to `revision`.
     ///
     /// # Panics
-    /// When one is not told.
+    /// When that takes too long.
     pub fn catch_up(&self, revision: i64) {
         let caught_up = wait::within(CATCH_UP_WITHIN, || {
             self.seen().is_none_or(|seen| seen >= revision).then_some(())
@@ -89,7 +89,7 @@ impl Watches {
         );
     }
 
-    /// Takes what they were told since the last call, as long as that was before `until`.
+    /// Takes the observations since the last call that were made before `until`.
     pub fn take(&self, until: Moment) -> Vec<Observation> {
         self.kept().iter().flat_map(|kept| kept.watcher.take(until)).collect()
     }
@@ -105,7 +105,7 @@ impl Drop for Watches {
     }
 }
 
-/// Says which watches were not told everything up to `revision` in time.
+/// An error text with the watches that have not reached `revision`.
 pub fn laggards<'a>(watchers: impl Iterator<Item = &'a Watcher>, revision: i64) -> String {
     let behind = watchers.filter(|watcher| watcher.seen() < revision);
     let behind: Vec<String> = behind.map(|watcher| format!("\n{watcher}")).collect();

@@ -1,4 +1,4 @@
-//! Proving a round, once all members are back.
+//! The audit of a round once all members are back.
 
 use std::thread;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use crate::history::{Audit, History, Operation, Outcome, Request, Response};
 use crate::workload::traffic::{random_interest, shared_key};
 use crate::workload::value::value;
 
-/// How long the first write may take once everything works again, however busy the machine is.
+/// How long a first write through a member may take after recovery, on a busy machine.
 const SEALED_WITHIN: Duration = Duration::from_secs(10);
-/// How long a member that gave no answer is looked at.
+/// How long to wait for the exit of a member that did not answer.
 const END_WITHIN: Duration = Duration::from_secs(2);
-/// What is said of a member that nobody has stopped.
+/// The report on a member that ended without a signal from the campaign.
 const ENDED: &str = "it has ended by itself";
-/// Length of what is written so that everything before it has come to its end.
+/// The length of the values that [`seal`](ClusterCampaign::seal) writes.
 const SEAL_BYTES: usize = 16;
 
 impl ClusterCampaign {
-    /// Reads what was written since the last time and checks that it goes with what was seen, by
-    /// clients of whichever member. Afterwards every watch has been told all of it.
+    /// Audits all members and checks the history of all clients since the last audit. Afterwards
+    /// every watch has received all events.
     pub(super) fn prove(&mut self, mut operations: Vec<Operation>) {
         operations.append(&mut self.pending);
         operations.extend(self.seal());
@@ -56,8 +56,8 @@ impl ClusterCampaign {
         self.replace_watcher();
     }
 
-    /// Writes by way of every member. What nobody knows the outcome of was asked for before, on the
-    /// same ways, and has come to its end afterwards.
+    /// Writes through every member. Earlier requests of unknown outcome took the same ways, so they
+    /// have ended when these writes are acknowledged.
     pub(super) fn seal(&mut self) -> Vec<Operation> {
         let mut asked = Vec::new();
         for place in 0..self.size() {
@@ -81,12 +81,12 @@ impl ClusterCampaign {
         asked
     }
 
-    /// The last revision whose events are known: those behind it are yet to be read.
+    /// The last revision whose events have been read.
     pub(super) fn known(&self) -> i64 {
         last_of(&self.saved).unwrap_or_else(|| self.checker.model().revision())
     }
 
-    /// Reads the events of this round so far from a member, before they are compacted.
+    /// Reads the events of this round so far from a member, before their compaction.
     pub(super) fn save_events(&mut self, place: usize) {
         let known = self.known();
         let status = wait::until("a member that answers", ELECT_WITHIN, || self.status(place));
@@ -96,7 +96,7 @@ impl ClusterCampaign {
         self.saved.extend(events);
     }
 
-    /// Everything that a member has at hand, without asking another one.
+    /// Reads everything that a member answers from its own state.
     fn inspect(&mut self, place: usize) -> Vec<Operation> {
         let mut client = self.client(place);
         let (key, range_end) = Self::all_keys();
@@ -111,7 +111,7 @@ impl ClusterCampaign {
         let unanswered = asked.iter().find(|operation| operation.is_unanswered());
         if let Some(operation) = unanswered {
             let member = &mut self.cluster.members[place];
-            // A connection breaks a moment before its member has ended.
+            // A connection breaks shortly before its member has ended.
             let ended = wait::within(END_WITHIN, || member.exit_status());
             let ended = ended.map_or(String::new(), |_| format!("{ENDED}:\n{}", member.log_tail()));
             panic!("every member must answer: {operation}\n{ended}");
@@ -119,8 +119,8 @@ impl ClusterCampaign {
         asked.to_vec()
     }
 
-    /// Ends the watches that are replaced each round, and opens two on random keys over one stream
-    /// that begin somewhere in the past or a little in the future.
+    /// Replaces the watches of the last round by two on random keys over one stream, which start in
+    /// the past or a little in the future.
     fn replace_watcher(&mut self) {
         self.watches.truncate(LASTING_WATCHES);
         let model = self.checker.model();
@@ -131,7 +131,7 @@ impl ClusterCampaign {
         self.add_watcher(interest, Some(beside));
     }
 
-    /// Reads the whole history once more, from every member.
+    /// Rereads the whole history from every member and compares it with the model.
     pub(super) fn read_again(&self) {
         let model = self.checker.model();
         let (from, to) = (model.compacted() + 1, model.revision());
@@ -143,7 +143,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// Waits until all leases but the long ones are gone.
+    /// Waits until only leases exist that need not expire, then runs an audit.
     pub(super) fn let_leases_expire(&mut self) {
         let place = self.any_place();
         let mut client = self.client(place);
@@ -164,7 +164,7 @@ impl ClusterCampaign {
         self.prove(asked);
     }
 
-    /// All members have the same hash at the last revision.
+    /// Checks that all members have the same hash at the last revision.
     pub(super) fn agree(&mut self) {
         let revision = self.checker.model().revision();
         let hashes: Vec<(u32, i64)> = (0..self.size())
@@ -182,7 +182,7 @@ impl ClusterCampaign {
         assert!(same, "hash and compacted revision of the members differ: {hashes:?}");
     }
 
-    /// Lines of logs that say another day than the first one.
+    /// The number of log lines with another date than the first line.
     pub(super) fn wrong_times(&self, places: &[usize]) -> usize {
         let day =
             |line: &str| line.split("\"ts\":\"").nth(1).map(|ts| ts.chars().take(10).collect());
@@ -195,7 +195,7 @@ impl ClusterCampaign {
     }
 }
 
-/// The revision of the last of some events.
+/// The revision of the last event.
 fn last_of(events: &[Event]) -> Option<i64> {
     events.last()?.kv.as_ref().map(|kv| kv.mod_revision)
 }

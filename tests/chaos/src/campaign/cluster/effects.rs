@@ -1,4 +1,4 @@
-//! What faults did, so that nobody takes a fault that does nothing for one that is survived.
+//! The effects of faults, which show that a survived fault was a real one.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -7,56 +7,57 @@ use std::time::Duration;
 use crate::fault::cluster::ClusterFault;
 use crate::history::{Moment, Observation, Observed, Operation, Outcome};
 
-/// So often a fault must have struck before it can be said that it does nothing.
+/// How often a fault must have struck before it can count as toothless.
 const STRUCK_MIN: usize = 2;
-/// Writes that stand still for so long were stopped by something.
+/// A gap between writes that only a fault explains.
 const STALL: Duration = Duration::from_millis(500);
-/// While a majority is healthy, writes may not stand still for longer, however busy the machine is.
+/// The longest gap between writes with a healthy majority, on a busy machine.
 const STALL_MAX: Duration = Duration::from_secs(10);
-/// The same where times are measured and the leader stays.
+/// The same on an idle machine when the leader stays.
 const MEASURED_STALL_MAX: Duration = Duration::from_secs(2);
-/// The same where another leader has to be found.
+/// The same on an idle machine when there is an election.
 const MEASURED_ELECTION_MAX: Duration = Duration::from_secs(5);
 
 /// The last columns of the table of effects.
 const LATER_COLUMNS: [&str; 5] = ["snapshots", "cancelled", "hindered", "torn", "strained"];
 
-/// What came of one fault, or of several of one kind.
+/// The effects of one fault, or of several of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
-    /// Faults.
+    /// The number of faults.
     pub struck: usize,
     /// Processes that got a SIGKILL.
     pub kills: usize,
     /// Processes that ended by themselves.
     pub ended: usize,
-    /// Times that there was another leader, or a later term, afterwards.
+    /// Faults after which there was another leader or a later term.
     pub elections: usize,
-    /// Requests whose outcome nobody knows, and that may have written.
+    /// Requests of unknown outcome that may have written.
     pub lost_writes: usize,
-    /// The others.
+    /// The other requests of unknown outcome.
     pub lost_reads: usize,
     /// The longest time without an acknowledged write.
     pub stall: Duration,
-    /// Snapshots that were taken in.
+    /// Snapshots that members received.
     pub snapshots: usize,
-    /// Watches that were cancelled, as what they had yet to be told was compacted.
+    /// Watches cancelled because a compaction removed events that they had not received.
     pub cancelled: usize,
-    /// Lines of logs that tell of a wrong time.
+    /// Log lines with a wrong date.
     pub wrong_times: usize,
-    /// Packets that a network lost, or pieces that a proxy lost, delayed or held back.
+    /// Packets that the network lost, pieces that a proxy lost, delayed or held back, and full
+    /// disks.
     pub hindered: u64,
-    /// Snapshots that were on their way when the member that received them was killed.
+    /// Snapshots whose receiver was killed during the transfer.
     pub torn: usize,
-    /// How often members were asked too much: connections, ranges or watches that nobody reads,
-    /// ranges that were given up, pauses, lines of logs.
+    /// Strains on members: unread connections, ranges and watches, abandoned ranges, pauses, log
+    /// lines.
     pub strained: usize,
 }
 
 impl Effect {
-    /// Takes note of what clients saw that were told to stop at a moment, which counts as the last
-    /// write: what stands still then has stood still since the one before, and what comes later
-    /// comes from those alone who still waited.
+    /// Adds the operations of clients that were told to stop at `stopped`. That moment counts as
+    /// the last write, so a stall at the end is measured from the write before it. Later writes
+    /// come from clients that were still waiting and do not count.
     pub fn note<'a>(
         &mut self,
         operations: impl Iterator<Item = &'a Operation> + Clone,
@@ -80,7 +81,7 @@ impl Effect {
         self.stall = self.stall.max(longest.unwrap_or_default());
     }
 
-    /// Takes note of what watches were told.
+    /// Adds the cancellations of watches.
     pub fn note_watches(&mut self, observations: &[Observation]) {
         let cancelled = observations.iter().filter(
             |observation| matches!(&observation.what, Observed::Told(told) if told.canceled),
@@ -108,7 +109,7 @@ impl Effect {
         self.lost_writes + self.lost_reads
     }
 
-    /// Whether there is what one such fault must lead to every time.
+    /// Whether the effects include what one such fault must cause every time.
     pub fn shows(&self, fault: ClusterFault) -> bool {
         use ClusterFault as F;
         match fault {
@@ -135,7 +136,7 @@ impl Effect {
         }
     }
 
-    /// Whether there is what such a fault must lead to, if it strikes often.
+    /// Whether the effects include what such a fault must cause when it strikes often.
     fn bites(&self, fault: ClusterFault) -> bool {
         use ClusterFault as F;
         match fault {
@@ -154,9 +155,9 @@ impl Effect {
     }
 }
 
-/// The longest time without an acknowledged write that a fault may lead to, if it leaves a healthy
-/// majority: a wide one, and a narrower one where times are measured. `leader_stayed` says that
-/// the fault struck another member than the leader.
+/// The longest allowed time without an acknowledged write. `None` for faults that leave no healthy
+/// majority. The limit is tighter when times are measured, and tightest when the fault struck
+/// another member than the leader (`leader_stayed`).
 pub(super) fn stall_max(
     fault: ClusterFault,
     leader_stayed: bool,
@@ -186,24 +187,24 @@ pub(super) fn stall_max(
     leaves_a_majority.then_some(bound)
 }
 
-/// What came of all faults, by kind.
+/// The effects of all faults, by kind.
 #[derive(Clone, Debug, Default)]
 pub struct Effects(BTreeMap<ClusterFault, Effect>);
 
 impl Effects {
-    /// Takes note of one fault.
+    /// Adds the effects of one fault.
     pub fn add(&mut self, fault: ClusterFault, effect: Effect) {
         self.0.entry(fault).or_default().add(effect);
     }
 
-    /// All together.
+    /// The effects of all faults together.
     pub fn total(&self) -> Effect {
         let mut total = Effect::default();
         self.0.values().for_each(|effect| total.add(*effect));
         total
     }
 
-    /// The faults that struck often and never did what they are meant to do.
+    /// The faults that struck often and never had their expected effects.
     pub fn toothless(&self) -> Vec<ClusterFault> {
         let often = self.0.iter().filter(|(_, effect)| effect.struck >= STRUCK_MIN);
         often.filter(|(fault, effect)| !effect.bites(**fault)).map(|(fault, _)| *fault).collect()

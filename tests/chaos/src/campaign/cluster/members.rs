@@ -1,4 +1,4 @@
-//! Starting, ending and asking members.
+//! Starts, ends and queries members.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use rustix::process::Signal;
 
 use super::ClusterCampaign;
 
-/// How long members may take to start: their ports can be in somebody's use for a while.
+/// How long members may take to start: another connection can hold a port for a while.
 const START_WITHIN: Duration = Duration::from_secs(60);
-/// How long members may be without a leader once everything works again.
+/// How long a cluster may be without a leader after recovery.
 pub(super) const ELECT_WITHIN: Duration = Duration::from_secs(30);
-/// How long a member may take to say how it is.
+/// How long a member may take to answer a status request.
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
-/// What a member logs when it sees a leader in a term.
+/// The log message of a member that sees a leader in a term.
 const ELECTED: &str = "\"msg\":\"leader elected\"";
-/// How it names the term.
+/// The term in that message.
 const TERM: &str = "\"term\":";
-/// Counts the snapshots that a member took in.
+/// The metric that counts received snapshots.
 const SNAPSHOTS: &str = "etcd_network_snapshot_receive_success";
 
-/// Who leads, and in which term.
+/// The leader's place and its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reign {
     pub(super) leader: usize,
@@ -33,17 +33,17 @@ pub(super) struct Reign {
 }
 
 impl Reign {
-    /// Its term.
+    /// The term.
     pub(super) fn term(self) -> u64 {
         self.term
     }
 }
 
-/// Snapshots that were taken in, by process.
+/// The number of received snapshots, by process.
 pub(super) type Snapshots = BTreeMap<u32, usize>;
 
 impl ClusterCampaign {
-    /// SIGKILL to the member in a place.
+    /// Sends SIGKILL to the member in a place, if it runs.
     pub(super) fn kill(&mut self, place: usize) {
         let member = &mut self.cluster.members[place];
         if !member.is_running() {
@@ -55,7 +55,7 @@ impl ClusterCampaign {
         self.effect.kills += 1;
     }
 
-    /// Starts those that do not run and waits until all are ready.
+    /// Starts the members that do not run and waits until all are ready.
     pub(super) fn start_all(&mut self) {
         for member in self.cluster.members.iter_mut().filter(|member| !member.is_running()) {
             member.spawn();
@@ -67,18 +67,18 @@ impl ClusterCampaign {
             (ended.is_some() || now.iter().all(Option::is_some)).then_some(ended)
         });
         self.cluster.members.iter().for_each(assert_terms_rise);
-        // First who has ended: the others may wait for it, and in vain.
+        // A member that has ended goes first: the others may be waiting for it.
         let first = ended.flatten().unwrap_or(0);
         (0..self.size()).for_each(|turn| self.finish_to_start((first + turn) % self.size()));
     }
 
-    /// SIGSTOP.
+    /// Sends SIGSTOP to the member in a place.
     pub(super) fn pause(&mut self, place: usize) {
         self.cluster.members[place].signal(Signal::STOP);
         self.paused.push(place);
     }
 
-    /// SIGCONT to all that were paused.
+    /// Sends SIGCONT to all paused members.
     pub(super) fn resume_paused(&mut self) {
         for place in std::mem::take(&mut self.paused) {
             if self.cluster.members[place].is_running() {
@@ -87,7 +87,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// What the member in a place says of itself.
+    /// The status of the member in a place; `None` when it does not answer.
     pub(super) fn status(&self, place: usize) -> Option<StatusResponse> {
         let member = &self.cluster.members[place];
         if !member.is_running() {
@@ -101,7 +101,7 @@ impl ClusterCampaign {
         })
     }
 
-    /// Who says that he leads, and in the latest term.
+    /// The member that reports itself as the leader in the latest term.
     pub(super) fn reign_now(&self) -> Option<Reign> {
         let leading = (0..self.size()).filter_map(|place| {
             let status = self.status(place)?;
@@ -111,7 +111,7 @@ impl ClusterCampaign {
         leading.max_by_key(|reign| reign.term)
     }
 
-    /// Like [`reign_now`](Self::reign_now), once there is one.
+    /// Like [`reign_now`](Self::reign_now), but waits for a leader.
     pub(super) fn reign(&self) -> Reign {
         wait::until("a leader", ELECT_WITHIN, || self.reign_now())
     }
@@ -136,7 +136,7 @@ impl ClusterCampaign {
         now.iter().map(|(pid, count)| count - before.get(pid).copied().unwrap_or(0)).sum()
     }
 
-    /// Waits until a member is ready that was started.
+    /// Waits until a started member is ready.
     pub(super) fn finish_to_start(&mut self, place: usize) {
         let member = &mut self.cluster.members[place];
         let ready = wait::within(START_WITHIN, || {
@@ -146,7 +146,7 @@ impl ClusterCampaign {
             if member.is_ready_now()? {
                 return Some(());
             }
-            // Another connection of the machine may have got its port meanwhile.
+            // Another connection on this machine may have taken the port.
             let log = member.log_tail();
             assert!(log.contains("in use"), "it ends by itself as it starts:\n{log}");
             member.kill();
@@ -157,7 +157,7 @@ impl ClusterCampaign {
     }
 }
 
-/// What a member says in its log of the terms it was in: none is smaller than one before it.
+/// Checks that the terms in a member's log never decrease.
 fn assert_terms_rise(member: &Server) {
     let log = member.log();
     let term = |line: &str| -> Option<u64> {

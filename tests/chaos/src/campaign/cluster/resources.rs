@@ -1,4 +1,4 @@
-//! What members take of the machine, and how much they may.
+//! The resource usage of members, and its limits.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,37 +6,37 @@ use quorate_test_support::usage::{Usage, folder_bytes};
 
 use super::ClusterCampaign;
 
-/// Memory that a member may have resident at its highest, in bytes, whatever came before. It is
-/// wide: the allocator keeps some for each thread, and one attack follows the other. What a single
-/// one may take is held to less in the suites `memory` and `watches`.
+/// Peak resident memory of a member, in bytes. The limit is wide: the allocator keeps memory for
+/// each thread, and one strain follows the other. The suites `memory` and `watches` hold single
+/// strains to less.
 const MEMORY_MAX: u64 = 1280 << 20;
-/// Descriptors that it may have open when no client is there any more.
+/// Open descriptors of a member when no client is connected.
 const DESCRIPTORS_MAX: usize = 320;
-/// Threads that it may have where clients strain it. Elsewhere a member that has much to catch up
-/// with applies ranges on threads beside its workers, for a moment on as many as its runtime has.
+/// Threads of a member under strain. On other grounds, a member that catches up applies large
+/// commands on blocking threads, briefly as many as its runtime has.
 const THREADS_MAX: usize = 96;
 const RUNTIME_THREADS_MAX: usize = 560;
-/// Bytes of its log: what is kept behind the database, twice, and two segments.
+/// Bytes of the log: twice what is kept behind the database, and two segments.
 const LOG_BYTES_MAX: u64 = (2 * 128 + 2 * 64) << 20;
-/// Bytes that files of its database may have beyond twice what was in use at most: what is not
-/// worth a copy yet, and such a copy in the making.
+/// Bytes of the database files beyond twice the peak in use: free space that is not worth a copy
+/// yet, and such a copy in progress.
 const DATABASE_SLACK: u64 = 96 << 20;
 
-/// The most that any member took.
+/// The peak resource usage of any member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     usage: Usage,
     log_bytes: u64,
     database_bytes: u64,
-    /// What was in use of it at most, so far.
+    /// The peak of the database bytes in use.
     in_use: u64,
 }
 
 impl ClusterCampaign {
-    /// Takes note of what members take, and holds them to what they may.
+    /// Measures all running members and checks the limits.
     ///
     /// # Panics
-    /// When one takes more.
+    /// When a member exceeds a limit.
     pub(super) fn measure_resources(&mut self) {
         let is_strained = !self.switches.is_empty();
         let threads_max = if is_strained { THREADS_MAX } else { RUNTIME_THREADS_MAX };

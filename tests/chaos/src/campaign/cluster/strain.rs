@@ -1,4 +1,4 @@
-//! Asking too much of members, done: each time writes go on meanwhile.
+//! Overloads members; each time, writes must continue meanwhile.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -24,42 +24,42 @@ use crate::workload::load::Load;
 use crate::workload::traffic::{BULK, FLOOD, Profile, Traffic};
 use crate::workload::value::value;
 
-/// Descriptors that this process needs to open more connections than a member can.
+/// Descriptors of this process: enough to open more connections than a member can.
 const DESCRIPTORS: u64 = 8192;
-/// Values that make a range of everything large, and the bytes of each.
+/// The number and the bytes of values that make a range of all keys large.
 const BALLAST: (usize, usize) = (64, 256 << 10);
-/// Clients that write while others strain a member.
+/// Clients that write while a member is strained.
 const WRITERS: usize = 8;
-/// What each of them writes: more messages than wait for a watch, or more bytes than the first
-/// segments of a log hold.
+/// What each of them writes: more messages than a watch may queue, or more bytes than the first log
+/// segments hold.
 const SMALL_WRITES: Profile = FLOOD.up_to(2000);
 const LARGE_WRITES: Profile = BULK.up_to(12);
-/// Connections that read nothing, and what is asked for over each.
+/// Connections that read nothing, and requests over each.
 const IGNORING: (usize, usize) = (8, 16);
 const HERD: (usize, usize) = (40, 10);
-/// Connections that say nothing, to clients' and to peers' ports.
+/// Silent connections to the client port and to the peer port.
 const SILENT: (usize, usize) = (1100, 200);
-/// How long one of them may take to be made.
+/// How long such a connection may take to open.
 const CONNECT_WITHIN: Duration = Duration::from_millis(100);
-/// Clients that give up ranges, after how long, and how often each.
+/// Clients that abandon ranges, after how long, and how often each.
 const IMPATIENT: usize = 50;
 const PATIENCE: Duration = Duration::from_millis(20);
 const GIVEN_UP: usize = 40;
-/// How long a slow member gets a processor, and then none.
+/// How long a slow member runs, and is then stopped.
 const RUNS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(90));
-/// How often.
+/// How often it is stopped.
 const PULSES: usize = 24;
 /// How long a slow disk works, and then hangs.
 const WORKS: (Duration, Duration) = (Duration::from_millis(30), Duration::from_millis(800));
-/// How often.
+/// How often it hangs.
 const HANGS: usize = 8;
-/// Terms that may pass while members are slow: a machine that has much to do may elect once.
+/// Terms that may pass while members are slow: a busy machine may cause one election.
 const TERMS_MAX: u64 = 2;
-/// Bad hellos to each member: more lines of a log than a pipe holds.
+/// Invalid handshakes with each member: together they log more lines than a pipe holds.
 const BAD_HELLOS: usize = 400;
 
 impl ClusterCampaign {
-    /// Gives members what strains them: few descriptors, one worker, a log that can stand still.
+    /// Limits members: few descriptors, one worker thread, a log that can be blocked.
     pub(super) fn tighten(&mut self) {
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         let current = Some(maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS)));
@@ -72,7 +72,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// Writes what makes ranges of everything large.
+    /// Writes the values that make a range of all keys large.
     pub(super) fn lay_ballast(&mut self) {
         let (count, length) = BALLAST;
         for number in 0..count {
@@ -85,7 +85,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// Does it while clients write by way of all members, and ends it.
+    /// Strains members while clients write through all of them, and ends the strain.
     pub(super) fn strain(&mut self, fault: ClusterFault, leader: usize, other: usize) {
         let one = self.any_place();
         match fault {
@@ -103,7 +103,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// Writes by way of all members but `without`.
+    /// Writes through all members but the one in place `without`.
     fn write_much(&mut self, profile: Profile, without: Option<usize>) {
         let places: Vec<usize> = (0..self.size()).filter(|place| Some(*place) != without).collect();
         let mut load = Load::new(&self.clock);
@@ -116,7 +116,7 @@ impl ClusterCampaign {
         self.pending.extend(written);
     }
 
-    /// Writes go on by way of every member.
+    /// Checks that writes through every member still succeed.
     fn write_by_all(&mut self) {
         let written = self.seal();
         self.pending.extend(written);
@@ -167,7 +167,7 @@ impl ClusterCampaign {
         let silent: Vec<TcpStream> =
             clients.chain(connect(&member.peer_address(), SILENT.1)).collect();
         self.effect.strained += silent.len();
-        // More than one segment of its log: the next one needs a descriptor.
+        // More than one log segment: the next one needs a descriptor.
         self.write_much(LARGE_WRITES, Some(place));
         drop(silent);
         self.write_by_all();
@@ -212,7 +212,7 @@ impl ClusterCampaign {
         self.assert_steady(before);
     }
 
-    /// The disks of all but the leader hang again and again.
+    /// Makes the disks of all members but the leader hang several times.
     fn slow_disks(&mut self, leader: usize) {
         let before = self.reign().term();
         for _ in 0..HANGS {
@@ -227,7 +227,7 @@ impl ClusterCampaign {
         self.assert_steady(before);
     }
 
-    /// Members that are slow are no reason to elect.
+    /// Slow members must not cause elections.
     fn assert_steady(&self, before: u64) {
         let passed = self.reign().term() - before;
         assert!(passed <= TERMS_MAX, "{passed} terms have passed while some members were slow");
@@ -252,7 +252,7 @@ impl ClusterCampaign {
     }
 }
 
-/// A range of all there is, in the order of its values, encoded.
+/// An encoded range request for all keys, sorted by value.
 fn everything() -> Vec<u8> {
     let all = Bytes::from_static(b"\0");
     let range = RangeRequest {
@@ -265,7 +265,7 @@ fn everything() -> Vec<u8> {
     range.encode_to_vec()
 }
 
-/// A watch of everything from a revision on, encoded.
+/// An encoded watch request for all keys from a revision on.
 fn watch_from(start_revision: i64) -> Vec<u8> {
     let all = Bytes::from_static(b"\0");
     let create = WatchCreateRequest {

@@ -1,4 +1,4 @@
-//! The faults, done.
+//! Injects the faults of a cluster campaign.
 
 use std::fs;
 use std::thread;
@@ -22,24 +22,25 @@ use crate::workload::client::Client;
 use crate::workload::load::Load;
 use crate::workload::traffic::{BULK, FLOOD, SHARED_KEYS, Traffic, shared_key};
 
-/// The time of an election: members hear of their leader ten times in it.
+/// The election timeout: ten heartbeat intervals.
 const ELECTION: Duration = Duration::from_secs(1);
-/// How long most faults last: an election is over by then, and a new leader at work.
+/// Shortest and longest duration of most faults: enough for an election and for writes at the new
+/// leader.
 const LASTING: (Duration, Duration) = (Duration::from_millis(1300), Duration::from_millis(3500));
-/// Entries of the log that are kept for members that lag behind are fewer.
+/// Entries to write: more than the log keeps for members that lag behind.
 const OUTDATED_BY: u64 = 6_800;
-/// Clients that write them.
+/// The clients that write them.
 const FLOODING: usize = 48;
-/// How often a member is left behind until it is killed while it receives.
+/// Attempts to kill a member while it receives a snapshot.
 const RECEIVING_TRIES: usize = 3;
-/// What names of databases end with.
+/// The extension of database files.
 const DATABASE: &str = "redb";
-/// Clients that ask a leader that stands still, and the time between them at most.
+/// Clients that ask a paused leader, and the longest time between two of them.
 const PINNED: usize = 16;
 const PINNED_PAUSE_MAX: Duration = Duration::from_millis(40);
 /// Clients that write large values while a disk is full.
 const FILLING: usize = 4;
-/// How long a process may take to see that its disk is full.
+/// How long members may take to react to a fault.
 const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 /// Seconds in a day.
 const DAY: i64 = 86_400;
@@ -47,7 +48,7 @@ const DAY: i64 = 86_400;
 const TEN_YEARS: i64 = 10 * 365 * DAY;
 
 impl ClusterCampaign {
-    /// Does it, and waits while it lasts. [`recover`](Self::recover) ends it.
+    /// Injects a fault and waits for its duration. [`recover`](Self::recover) ends it.
     pub(super) fn strike(&mut self, fault: ClusterFault, load: &mut Load) {
         use ClusterFault as F;
         let leader = self.reign().leader;
@@ -110,7 +111,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// Ends whatever the fault left.
+    /// Resumes paused members, restores disks and starts the members that do not run.
     pub(super) fn recover(&mut self) {
         self.resume_paused();
         for disk in self.disks.iter_mut().filter(|disk| disk.is_off()) {
@@ -127,7 +128,7 @@ impl ClusterCampaign {
         for place in places {
             self.kill(*place);
         }
-        // Sometimes it is back before anybody has noticed.
+        // Sometimes the members are back before the others notice.
         if self.rng.random() {
             self.last();
         }
@@ -148,7 +149,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// Kills a member while it takes in a snapshot.
+    /// Kills a member while it receives a snapshot.
     fn kill_receiving(&mut self, place: usize) {
         for _ in 0..RECEIVING_TRIES {
             self.outdate(place);
@@ -162,7 +163,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// Whether a member has another database beside its own, which is made of a snapshot.
+    /// Whether a member has a second database file, which it makes from a snapshot.
     fn receives(&self, place: usize) -> bool {
         let folder = self.cluster.members[place].data_dir().join("member/db");
         let files = fs::read_dir(folder).expect("it has a database").flatten();
@@ -175,15 +176,15 @@ impl ClusterCampaign {
         self.kill_for_a_while(&[place]);
     }
 
-    /// Leaves a member behind by more than its leader remembers.
+    /// Leaves a member behind by more than the log of its leader keeps.
     fn outdate(&mut self, place: usize) {
         self.kill(place);
         self.flood_without(place);
         self.forget_without(place);
     }
 
-    /// The same, while it runs: it is cut off from the others. What its watches have yet to be told
-    /// is compacted meanwhile.
+    /// The same for a running member, which is cut off from the others. Meanwhile a compaction
+    /// removes the events that its watches have not received.
     fn outdate_alive(&mut self, place: usize) {
         self.watch_all_at(place);
         let snapshots = self.snapshots();
@@ -195,12 +196,12 @@ impl ClusterCampaign {
         wait::within(NOTICE_WITHIN, || (self.snapshots_since(&snapshots) > 0).then_some(()));
     }
 
-    /// Opens a watch of everything at a member, and waits until it keeps up.
+    /// Opens a watch of all keys at a member, and waits until the watch has received new events.
     fn watch_all_at(&mut self, place: usize) {
         let (key, range_end) = Self::all_keys();
         let proven = self.checker.model().revision();
         let start_revision = proven + 1;
-        // What events replaced is the first thing that is gone with compacted history.
+        // Previous values are the first thing that a compaction removes.
         let prev_kv = true;
         let interest =
             WatchCreateRequest { key, range_end, start_revision, prev_kv, ..Default::default() };
@@ -213,7 +214,7 @@ impl ClusterCampaign {
         self.watches.add(watcher, member);
     }
 
-    /// Lets all but one write more than is kept for one who is away.
+    /// Writes through the other members more entries than the log keeps for an absent member.
     fn flood_without(&mut self, place: usize) {
         let mut load = Load::new(&self.clock);
         for number in 0..FLOODING {
@@ -227,9 +228,9 @@ impl ClusterCampaign {
         self.pending.extend(flooded);
     }
 
-    /// Compacts what is known, and has all but one forget their logs.
+    /// Compacts the history and truncates the logs of all members but one.
     fn forget_without(&mut self, place: usize) {
-        // Who deletes history writes all to its database before, and then its log forgets it.
+        // Physical compaction flushes everything to the database first; the log then drops it.
         let last = self.known();
         let others = (0..self.size()).filter(|other| *other != place);
         for (other, revision) in others.zip(last - 1..) {
@@ -237,18 +238,19 @@ impl ClusterCampaign {
             let mut client = self.client(other);
             self.pending.push(self.runtime.block_on(client.ask(request)));
         }
-        // But a leader forgets nothing that it is about to send to somebody, even to one who is
-        // away: the other one has to lead.
+        // A leader keeps the entries that it is about to send, even those for an absent member:
+        // another member has to lead.
         let leader = self.reign().leader;
         self.cluster.members[leader].stop();
         self.cluster.members[leader].spawn();
         self.finish_to_start(leader);
     }
 
-    /// Stops the leader until another one leads, and asks it then for what others have changed.
-    /// What it goes on with is an answer that may not be what it remembers.
+    /// Pauses the leader until another member leads, then queues reads of keys that have changed
+    /// meanwhile. A resumed leader must not answer them from its old state.
     fn pause_leader(&mut self, leader: usize, load: &mut Load) {
-        // Connected before: otherwise it hears of its successor first.
+        // These connect before the pause: over a new connection, the leader would first learn of
+        // its successor.
         let clients: Vec<Client> = (0..PINNED).map(|_| self.connected(leader)).collect();
         self.pause(leader);
         self.last();
@@ -303,7 +305,7 @@ impl ClusterCampaign {
                     net.drop_one_way(another, one);
                 };
                 far.iter().for_each(|far| cut(machine(leader), *far));
-                // The others are a majority with the one that still hears the leader, and no other.
+                // The others have a majority only with the one that still hears the leader.
                 let (alone, rest) = far.split_first().expect("there are five members");
                 rest.iter().chain([&machine(other)]).for_each(|one| cut(*alone, *one));
                 self.await_another(leader);
@@ -322,7 +324,7 @@ impl ClusterCampaign {
         self.cluster.net().heal();
     }
 
-    /// The machines of all but one.
+    /// The machines of all members but one.
     fn but(&self, place: usize) -> impl Iterator<Item = usize> + use<> {
         (0..self.size()).filter(move |other| *other != place).map(machine)
     }
@@ -332,13 +334,14 @@ impl ClusterCampaign {
         self.cluster.net().split(&[&together, &[machine(place)]]);
     }
 
-    /// Closes the port of a member, which all that are left need.
+    /// Closes the peer port of a member, and kills so many others that the rest has no majority
+    /// without it.
     fn close_port(&mut self, place: usize) {
         self.cluster.net().close_port(machine(place));
         let (size, turn) = (self.size(), self.rng.random_range(1..self.size()));
         let others = (0..size - 1).map(|n| (place + 1 + (turn + n) % (size - 1)) % size);
         others.take(size / 2).for_each(|other| self.kill(other));
-        // What was committed before that is applied by then.
+        // Entries committed before are applied by then.
         thread::sleep(ELECTION / 2);
         let applied = || Some(self.status(place)?.raft_applied_index);
         let before = applied().unwrap_or_default();
@@ -350,7 +353,7 @@ impl ClusterCampaign {
         self.cluster.net().heal();
     }
 
-    /// Isolates a member again and again.
+    /// Isolates a member several times, briefly.
     fn flap(&mut self, place: usize) {
         for _ in 0..self.rng.random_range(2..5) {
             self.isolate(place);
@@ -360,7 +363,7 @@ impl ClusterCampaign {
         }
     }
 
-    /// Removes a member, whose process must end, and adds another one in its place.
+    /// Removes a member, whose process must end by itself, and adds a new one in its place.
     fn replace(&mut self, place: usize) {
         let by = (place + 1) % self.size();
         self.cluster.remove(by, place);
@@ -378,7 +381,7 @@ impl ClusterCampaign {
             self.disks[*place].cut_power(&mut self.rng);
         }
         for place in places {
-            // It may have seen already that its disk is gone.
+            // The member may already have noticed that its disk is gone.
             self.cluster.members[*place].kill();
             self.effect.kills += 1;
         }
@@ -387,8 +390,8 @@ impl ClusterCampaign {
         }
     }
 
-    /// Fills the disk of a member, which raises its alarm and goes on. So does everything when
-    /// there is room again and the alarm is cleared.
+    /// Fills the disk of a member, which must raise an alarm and keep running. When there is space
+    /// again and the alarm is cleared, all must continue.
     fn fill_disk(&mut self, place: usize) {
         let filler = self.disks[place].fill();
         let other = (place + 1) % self.size();
@@ -407,7 +410,7 @@ impl ClusterCampaign {
         let ended = self.cluster.members[place].exit_status();
         assert_eq!(ended, None, "{}", self.cluster.members[place].log_tail());
         fs::remove_file(filler).expect("it was made");
-        // A member that has not looked since raises it once more.
+        // A member that has not checked its disk since raises the alarm once more.
         let mut clear_since = None;
         wait::until("no alarm of a full disk", NOTICE_WITHIN, || {
             let alarms = self.alarms(other)?;
@@ -419,7 +422,7 @@ impl ClusterCampaign {
         });
     }
 
-    /// The alarms, as the member in a place lists them.
+    /// The alarms that the member in a place lists.
     fn alarms(&self, place: usize) -> Option<Vec<AlarmMember>> {
         self.ask_alarm(place, AlarmRequest::default())
     }
@@ -438,14 +441,14 @@ impl ClusterCampaign {
         })
     }
 
-    /// Holds the disk of the leader until another member has taken over.
+    /// Freezes the disk of the leader until another member leads.
     fn hang_disk(&mut self, leader: usize) {
         let hanging = self.disks[leader].hang();
         self.await_another(leader);
         drop(hanging);
     }
 
-    /// Waits until another member leads than `leader`.
+    /// Waits until a member other than `leader` leads.
     fn await_another(&self, leader: usize) {
         wait::until("another leader", NOTICE_WITHIN, || {
             let now = self.reign_now()?;
@@ -485,10 +488,10 @@ impl ClusterCampaign {
                 let offset = self.rng.random_range(-most..=most);
                 self.clocks[*place].set(offset);
             }
-            // A process looks at it once a second.
+            // A process reads its clock file once a second.
             thread::sleep(ELECTION * 3 / 2);
         }
-        // Somebody does something that is logged, on another day.
+        // Restarts a member on another day, so that its log shows a wrong date.
         let offset = self.rng.random_range(2 * DAY..=TEN_YEARS);
         self.clocks[one].set(if self.rng.random() { offset } else { -offset });
         self.kill(one);

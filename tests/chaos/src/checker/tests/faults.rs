@@ -1,4 +1,4 @@
-//! Sound histories, spoiled in one place each.
+//! Correct histories, each corrupted in one place.
 
 use std::mem::swap;
 
@@ -8,7 +8,7 @@ use super::rich;
 use crate::checker::{Checker, Rule};
 use crate::history::{History, Observed, Operation, Outcome, Request, Response};
 
-/// Where the operations of the history stand, with the revisions that they write.
+/// The places of the operations in the history, named with the revisions that they write.
 const PUT_A_2: usize = 0;
 const PUT_B_3: usize = 1;
 const GET_A: usize = 2;
@@ -27,7 +27,7 @@ const STATUS: usize = 14;
 const PUT_A_10: usize = 15;
 const LIST: usize = 16;
 
-/// Leaves nothing but a read behind the last that a watch was told, with an answer of long before.
+/// Leaves a single read, invoked after the last watch message and answered from an early revision.
 fn leave_a_late_read(history: &mut History) {
     let heard = history.observations.last().unwrap().at;
     let mut late = history.operations[GET_A].clone();
@@ -37,7 +37,7 @@ fn leave_a_late_read(history: &mut History) {
     history.audit.events.clear();
 }
 
-/// A way to spoil a history, and the rule that it breaks.
+/// A name, the violated rule, and a change that corrupts a history.
 type Fault = (&'static str, Rule, fn(&mut History));
 
 const WRITES: &[Fault] = &[
@@ -45,7 +45,7 @@ const WRITES: &[Fault] = &[
         forget_from(history, 10);
     }),
     ("a later write took the place of a lost one", Rule::LostWrite, |history| {
-        // What was acknowledged as revision 10 is another operation now.
+        // The write at revision 10 now belongs to another operation.
         let other = value_of(&history.operations[LOST_D]);
         last_event(history).kv.as_mut().unwrap().value = other;
         last_event(history).kv.as_mut().unwrap().key = "d".into();
@@ -86,7 +86,7 @@ const WRITES: &[Fault] = &[
         swap(header_of(&mut first[PUT_A_2]), header_of(&mut second[0]));
     }),
     ("real time is not kept", Rule::WriteOutOfOrder, |history| {
-        // Revision 3 was acknowledged before revision 2 was asked for.
+        // Revision 3 was acknowledged before the request of revision 2.
         let (first, second) = history.operations.split_at_mut(PUT_B_3);
         swap(&mut first[PUT_A_2].invoked, &mut second[0].invoked);
         swap(&mut first[PUT_A_2].returned, &mut second[0].returned);
@@ -146,7 +146,7 @@ const READS: &[Fault] = &[
     }),
     ("a later revision was seen than there is", Rule::LostWrite, |history| {
         header_of(&mut history.operations[LIST]).revision += 5;
-        // It was the last that anybody heard.
+        // No response comes after it.
         history.operations.truncate(LIST + 1);
     }),
     ("the revision moved back", Rule::MovedBack, |history| {
@@ -232,7 +232,7 @@ const WATCHES: &[Fault] = &[
     }),
     ("an event was told that never was", Rule::LostWrite, |history| {
         forget_from(history, 10);
-        // Nobody but the watch knew.
+        // Only the watch knows revision 10.
         history.operations.truncate(PUT_A_10);
     }),
     ("progress came before the events", Rule::WrongWatch, |history| {
@@ -260,7 +260,7 @@ const WATCHES: &[Fault] = &[
         }
     }),
     ("a read came after progress and missed it", Rule::StaleRead, |history| {
-        // Nobody but the watch knew of revision 10, and it was told of no events.
+        // Only the progress of the watch names revision 10.
         history.observations.retain(|observation| match &observation.what {
             Observed::Told(response) => response.events.is_empty(),
             Observed::Asked(_) => true,
@@ -283,7 +283,7 @@ fn every_fault_is_found() {
     }
 }
 
-/// Tells the watch, at the end, that it has come so far.
+/// Appends a progress notification of `revision`.
 fn progress_again(history: &mut History, revision: i64) {
     let mut again = history.observations.last().unwrap().clone();
     again.at = history.audit.since;
@@ -305,12 +305,12 @@ fn last_event(history: &mut History) -> &mut Event {
     history.audit.events.last_mut().unwrap()
 }
 
-/// Nobody reads or watches what stands at a revision and behind it, and it is not there.
+/// Removes the events from `revision` on from the audit.
 fn forget_from(history: &mut History, revision: i64) {
     history.audit.events.retain(|event| event.kv.as_ref().unwrap().mod_revision < revision);
 }
 
-/// No watch saw anything.
+/// Removes all observations.
 fn forget_watch(history: &mut History) {
     history.observations.clear();
 }

@@ -1,4 +1,4 @@
-//! When leases end, and what is said of their time.
+//! Expiry and remaining time of leases.
 
 use quorate_proto::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest};
 
@@ -14,7 +14,7 @@ fn keep_alive(id: i64) -> Request {
     Request::LeaseKeepAlive(LeaseKeepAliveRequest { id })
 }
 
-/// The rule that a script breaks.
+/// The rule that a script violates.
 fn broken(mut script: Script) -> Option<Rule> {
     Checker::default().check(script.audit()).err().map(|violation| violation.rule)
 }
@@ -27,14 +27,14 @@ fn a_lease_that_ends_early_is_found_however_late_the_audit_is() {
         script.ask(put("l", 9));
         script.wait(before);
         script.expire(9);
-        // Somebody knows of the end.
+        // A read shows that the lease has expired.
         script.ask(get("l"));
         script.wait(after);
         assert_eq!(broken(script), expected);
     }
 }
 
-/// A lease of a minute, 20 s later, that has `ttl` seconds left.
+/// Grants leases of 60 s; 20 s later, a response says that lease `id` has `ttl` seconds left.
 fn told(id: i64, ttl: i64) -> Script {
     let mut script = Script::new();
     script.ask(grant(9, 60));

@@ -1,4 +1,4 @@
-//! A store that does everything right, for tests to spoil.
+//! A correct store. The tests corrupt its history.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,14 +23,14 @@ use crate::history::{
 };
 use crate::workload::value::value;
 
-/// A refusal because of a compaction.
+/// The refusal of a compacted revision.
 pub(super) const COMPACTED: (Code, &str) =
     (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
-/// A refusal because of a lease.
+/// The refusal for a missing lease.
 pub(super) const LEASE_NOT_FOUND: (Code, &str) =
     (Code::NotFound, "etcdserver: requested lease not found");
 
-/// A refusal because of a full disk.
+/// The refusal for a full disk.
 pub(super) const NO_SPACE: (Code, &str) =
     (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
 
@@ -51,7 +51,7 @@ pub(super) struct Script {
     all: Vec<Event>,
 }
 
-/// A put; the value is filled in when it is asked for.
+/// A put. The script fills in its value.
 pub(super) fn put(key: &'static str, lease: i64) -> Request {
     Request::Put(PutRequest { key: key.into(), lease, ..Default::default() })
 }
@@ -65,7 +65,7 @@ pub(super) fn delete(key: &'static str, range_end: &'static str) -> Request {
     Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv: true })
 }
 
-/// All keys.
+/// A range of all keys.
 pub(super) fn range() -> RangeRequest {
     let all = Bytes::from_static(b"\0");
     RangeRequest { key: all.clone(), range_end: all, ..Default::default() }
@@ -79,7 +79,7 @@ pub(super) fn time_to_live(id: i64) -> Request {
     Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys: true })
 }
 
-/// Puts if the key is at a revision, and otherwise reads it.
+/// Puts a key if its last modification is at a revision, and reads it otherwise.
 pub(super) fn swap(key: &'static str, revision: i64) -> Request {
     let put = PutRequest { key: key.into(), ..Default::default() };
     let compare = Compare {
@@ -117,14 +117,14 @@ impl Script {
         }
     }
 
-    /// Asks; returns where the operation stands.
+    /// Applies and answers a request; returns the place of the operation.
     pub(super) fn ask(&mut self, request: Request) -> usize {
         let (id, invoked, request) = self.begin(request);
         let response = self.carry_out(&request);
         self.end(id, invoked, request, Outcome::Answered(response))
     }
 
-    /// Asks without ever being answered.
+    /// Loses the response to a request; `happens` says whether the request is applied.
     pub(super) fn lose(&mut self, request: Request, happens: bool) -> Operation {
         let (id, invoked, request) = self.begin(request);
         if happens {
@@ -134,18 +134,18 @@ impl Script {
         self.operations[place].clone()
     }
 
-    /// Carries out now what was lost before.
+    /// Applies a lost operation now.
     pub(super) fn happen(&mut self, operation: &Operation) {
         self.carry_out(&operation.request);
     }
 
-    /// Asks and is refused.
+    /// Refuses a request.
     pub(super) fn refuse(&mut self, request: Request, (code, text): (Code, &str)) {
         let (id, invoked, request) = self.begin(request);
         self.end(id, invoked, request, Outcome::Refused(code, text.to_owned()));
     }
 
-    /// Ends a lease because its time is over.
+    /// Expires a lease.
     pub(super) fn expire(&mut self, id: i64) {
         self.leases.remove(&id);
         self.write(&Request::LeaseRevoke(LeaseRevokeRequest { id }));
@@ -161,13 +161,13 @@ impl Script {
         Moment { order, elapsed: elapsed + self.waited }
     }
 
-    /// The member starts again.
+    /// Restarts the member, in a new term.
     pub(super) fn restart(&mut self) {
         self.term += 1;
         self.index += 1;
     }
 
-    /// Watches everything from the start.
+    /// Watches all keys from the first write on.
     pub(super) fn watch(&mut self) {
         self.watching = true;
         let all = Bytes::from_static(b"\0");
@@ -180,12 +180,12 @@ impl Script {
         }));
     }
 
-    /// Tells the watch how far it has come.
+    /// Sends the watch a progress notification.
     pub(super) fn progress(&mut self) {
         self.tell(Vec::new());
     }
 
-    /// Ends the period.
+    /// Ends the period with an audit.
     pub(super) fn audit(&mut self) -> History {
         let since = self.now();
         self.ask(Request::LeaseLeases);
@@ -199,12 +199,12 @@ impl Script {
         }
     }
 
-    /// Every event there was.
+    /// All events so far.
     pub(super) fn everything(&self) -> Vec<Event> {
         self.all.clone()
     }
 
-    /// Writes what a request writes, although nobody asked for it.
+    /// Makes the changes of a request that no operation records.
     pub(super) fn write(&mut self, request: &Request) {
         let base = self.store.revision();
         let changes = evaluate(&self.store, request, base).expect("it writes").changes;
