@@ -95,7 +95,7 @@ pub fn refused(server: &mut Server) -> String {
     said
 }
 
-/// The one log line that says why a server ended: the only one above level `warn`.
+/// The one log line that says why a server ended: the only one of neither level `info` nor `warn`.
 ///
 /// # Panics
 /// If there is none or more than one, or the server panicked.
