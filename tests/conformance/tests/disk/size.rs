@@ -46,8 +46,8 @@ fn txn(round: usize, first: usize) -> Bytes {
     TxnRequest { success, ..Default::default() }.encode_to_vec().into()
 }
 
-/// Allowed beside twice the bytes in use. The server copies a file only if it has more than 48 MiB of
-/// free space.
+/// Allowed beside twice the bytes in use. The server copies a file only if it has more than 48 MiB
+/// of free space.
 const BESIDE: u64 = 64 << 20;
 /// Keys that each round overwrites, in transactions.
 const MANY_KEYS: usize = 40_000;
