@@ -1,4 +1,4 @@
-//! What is measured.
+//! The cases of the comparison.
 
 mod attacks;
 mod cluster;
@@ -22,18 +22,18 @@ use crate::process::Usage;
 use crate::report::Section;
 use crate::subject::{Name, Pair, Programs, Subject};
 
-/// Size of the values, unless a case is about another.
+/// Size of the values, unless a case sets another.
 const VALUE_BYTES: usize = 256;
-/// Connections and transactions at a time that fill a server.
+/// Connections and concurrent transactions of the load that fills a server.
 const FILL_CONNECTIONS: usize = 4;
 const FILL_CLIENTS: usize = 32;
-/// A server has settled when it used less of a processor than this in each of the last seconds.
+/// A server has settled when it used less than this share of a CPU in each of the last seconds.
 const SETTLED_SHARE: f64 = 0.03;
 const SETTLED_SECONDS: u32 = 3;
-/// When a server that does not settle is measured all the same.
+/// How long to wait for a server to settle before it is measured anyway.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// A part of the comparison.
+/// A case of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Case {
     /// Writes by one client and by a thousand.
@@ -52,7 +52,7 @@ pub enum Case {
     Attacks,
 }
 
-/// What all cases need.
+/// Settings that all cases share.
 pub(crate) struct Bench {
     pub(crate) programs: Programs,
     pub(crate) rounds: Option<u32>,
@@ -60,17 +60,17 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// How often to measure: as asked, or `usual`.
+    /// The number of rounds: the requested one, or `usual`.
     fn rounds(&self, usual: u32) -> u32 {
         self.rounds.unwrap_or(if self.is_quick { 2 } else { usual })
     }
 
-    /// A number of keys or requests: `usual`, or a twentieth of it.
+    /// A number of keys or requests: `usual`, or a twentieth of it in a quick run.
     fn size(&self, usual: u64) -> u64 {
         if self.is_quick { usual / 20 } else { usual }
     }
 
-    /// Measures both servers in turn.
+    /// Measures both servers in turn, in each round.
     fn alternate<T>(
         &self,
         what: &str,
@@ -88,10 +88,10 @@ impl Bench {
     }
 }
 
-/// Measures the cases, all when none is named, and gives the sections of each to `write`.
+/// Runs the cases in `only`, or all if it is empty, and passes the sections of each to `write`.
 ///
 /// # Errors
-/// The first that occurs.
+/// The first error of a case or of `write`.
 pub(crate) fn run(
     bench: &Bench,
     only: &[Case],
@@ -122,7 +122,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Puts all keys below `keys`, many in a transaction.
+/// Puts all keys below `keys`, many per transaction.
 fn fill(subject: &Subject, keys: u64) -> Result<()> {
     let value = message::value(VALUE_BYTES);
     let load = Load::of(FILL_CONNECTIONS, FILL_CLIENTS, message::txns(keys));
@@ -131,14 +131,14 @@ fn fill(subject: &Subject, keys: u64) -> Result<()> {
     Ok(())
 }
 
-/// How many keys the server says it has, and at which revision.
+/// The server's number of keys, and its revision.
 fn count(subject: &Subject) -> Result<(i64, i64)> {
     let answer: RangeResponse = client::ask(&subject.address(), Rpc::Range, &message::count())?;
     let header = answer.header.context("an answer without a header")?;
     Ok((answer.count, header.revision))
 }
 
-/// Waits until the server has nothing more to do.
+/// Waits until the server is idle.
 fn settle(subject: &Subject) -> Result<()> {
     let deadline = Instant::now() + SETTLED_WITHIN;
     let mut quiet_seconds = 0;
@@ -153,7 +153,7 @@ fn settle(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// A section's text, from lines that are wrapped in the source.
+/// A section's text, with the source's line breaks removed.
 fn prose(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,8 +1,8 @@
-//! A lean gRPC client: HTTP/2 by `h2`, messages framed beforehand, one thread, answers thrown away
-//! unless somebody wants to see them.
+//! A lean gRPC client: HTTP/2 by `h2`, messages framed in advance, one thread, answers discarded
+//! unless the caller reads them.
 //!
-//! On a machine of two cores, whatever the client spends is missing to the server, and makes two
-//! servers look alike.
+//! On a machine with two cores, CPU time of the client is lost to the server, and makes two servers
+//! look alike.
 
 pub(crate) mod closed;
 pub(crate) mod go;
@@ -24,11 +24,11 @@ use tokio::task::JoinSet;
 
 use message::Rpc;
 
-/// What a stream may be sent ahead. Large, so that a long list flows.
+/// A stream's flow-control window. Large, so that long answers are not throttled.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-/// What a connection may be sent ahead.
+/// A connection's flow-control window.
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-/// The prefix of a message: whether it is compressed, and its length.
+/// A gRPC message's prefix: the compression flag and the length.
 const PREFIX_BYTES: usize = 5;
 
 /// One HTTP/2 connection. Clones share it.
@@ -38,7 +38,7 @@ pub(crate) struct Connection {
     authority: Authority,
 }
 
-/// The tasks that carry the frames of connections; they end with this.
+/// The tasks that drive connections. Dropping them ends the connections.
 pub(crate) type Drivers = JoinSet<()>;
 
 impl Connection {
@@ -52,16 +52,16 @@ impl Connection {
             .handshake(socket)
             .await?;
         drivers.spawn(async move {
-            // Those who wait for answers learn of a lost connection by themselves.
+            // Callers that wait for answers see a lost connection themselves.
             let _lost = connection.await;
         });
         Ok(Self { sender, authority: address.parse()? })
     }
 
-    /// Sends a framed message and gives each piece of the answer, as framed, to `piece`.
+    /// Sends a framed message, and passes each piece of the framed answer to `piece`.
     ///
     /// # Errors
-    /// When the connection is lost or the server refuses.
+    /// If the connection is lost or the server refuses.
     pub(crate) async fn call(
         &self,
         rpc: Rpc,
@@ -73,7 +73,7 @@ impl Connection {
         stream.send_data(message, true)?;
         let response = response.await?;
         ensure!(response.status() == StatusCode::OK, "HTTP status {}", response.status());
-        // An answer without a message has its status beside the headers.
+        // An answer without a message has its status in the headers.
         if response.body().is_end_stream() {
             return check(response.headers());
         }
@@ -86,11 +86,11 @@ impl Connection {
         check(&body.trailers().await?.context("an answer without trailers")?)
     }
 
-    /// Sends the beginning of a message, of which the rest does not come, and waits until the
-    /// server has an answer nevertheless. `taken` is told when the request is on its way.
+    /// Sends the beginning of a message, never its rest, and waits for an answer nevertheless.
+    /// Calls `taken` once the beginning is handed to the connection.
     ///
     /// # Errors
-    /// When the connection is lost or the server resets the stream.
+    /// If the connection is lost or the server resets the stream.
     pub(crate) async fn withhold(
         &self,
         rpc: Rpc,
@@ -108,7 +108,7 @@ impl Connection {
     /// Sends a message and decodes the answer.
     ///
     /// # Errors
-    /// As [`call`](Self::call), and when the answer cannot be decoded.
+    /// As [`call`](Self::call), and if the answer cannot be decoded.
     pub(crate) async fn unary<Answer: Message + Default>(
         &self,
         rpc: Rpc,
@@ -140,7 +140,7 @@ fn release(body: &mut RecvStream, bytes: usize) -> Result<()> {
     Ok(body.flow_control().release_capacity(bytes)?)
 }
 
-/// Whether the server says that all went well.
+/// An error unless `grpc-status` is 0.
 fn check(trailers: &HeaderMap) -> Result<()> {
     let status = trailers.get("grpc-status").context("an answer without a status")?;
     if status != "0" {
@@ -150,15 +150,15 @@ fn check(trailers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// Runs a client on this thread alone.
+/// Runs a client on the current thread.
 ///
 /// # Errors
-/// Those of the client, and when the system has no means for one.
+/// Those of the client, and if no runtime can be built.
 pub(crate) fn run<T>(client: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(client)
 }
 
-/// Sends one message over a connection of its own, decodes the answer and returns it.
+/// Sends one message over a new connection and decodes the answer.
 ///
 /// # Errors
 /// As [`Connection::unary`].

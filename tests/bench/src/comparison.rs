@@ -1,19 +1,19 @@
-//! One figure of both servers over all rounds, and whether it is as good as it should be.
+//! One figure of both servers over all rounds, and whether it meets its target.
 
 use crate::report::{Table, figure, spread};
 use crate::stats::Spread;
 use crate::subject::Pair;
 
-/// What a figure should reach.
+/// A figure's target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
-    /// Quorate's divided by etcd's, at most.
+    /// Quorate's figure divided by etcd's is at most this.
     AtMost(f64),
-    /// Quorate's divided by etcd's, at least.
+    /// Quorate's figure divided by etcd's is at least this.
     AtLeast(f64),
-    /// etcd's time divided by Quorate's, at least.
+    /// etcd's time divided by Quorate's is at least this.
     Faster(f64),
-    /// Quorate's own, in every round, without regard to etcd's.
+    /// Quorate's figure is at most this in every round, whatever etcd's is.
     Below(f64),
 }
 
@@ -21,20 +21,20 @@ pub(crate) enum Target {
 #[derive(Clone, Debug)]
 pub(crate) struct Comparison {
     what: String,
-    /// A figure of each round; the rounds of both are the same.
+    /// One figure per round, in the same order for both servers.
     quorate: Vec<f64>,
     etcd: Vec<f64>,
     target: Option<Target>,
     has_ratio: bool,
-    /// Words in place of figures that are at least so large, the largest first.
+    /// Words shown in place of large figures; see [`Words`].
     words: Words,
 }
 
-/// What is said of figures that are at least so large.
+/// Words for figures of at least this size, the largest first.
 pub(crate) type Words = &'static [(f64, &'static str)];
 
 impl Comparison {
-    /// A figure that is in what each round found.
+    /// Compares the figure that `get` takes from each round.
     pub(crate) fn new<T>(what: &str, rounds: &[Pair<T>], get: impl Fn(&T) -> f64) -> Self {
         Self {
             what: what.to_owned(),
@@ -46,7 +46,7 @@ impl Comparison {
         }
     }
 
-    /// A figure whose ratio means nothing.
+    /// Hides the ratio where it is meaningless.
     #[must_use]
     pub(crate) fn without_ratio(mut self) -> Self {
         self.has_ratio = false;
@@ -66,7 +66,7 @@ impl Comparison {
         self
     }
 
-    /// The quotient of each round, in the direction that the target asks for.
+    /// The ratio of each round, in the direction of the target.
     fn ratios(&self) -> Vec<f64> {
         let pairs = self.quorate.iter().zip(&self.etcd).filter(|(_, etcd)| **etcd > 0.0);
         match self.target {
@@ -75,7 +75,7 @@ impl Comparison {
         }
     }
 
-    /// Whether the target is reached; `None` without one, or without figures.
+    /// Whether the target is met; `None` without a target or without figures.
     pub(crate) fn is_met(&self) -> Option<bool> {
         let ratio = Spread::of(&self.ratios()).map(|spread| spread.median);
         match self.target? {
@@ -85,7 +85,7 @@ impl Comparison {
         }
     }
 
-    /// Figures of all rounds, or what is said of their middle.
+    /// The median and range of the figures, or the words for their median.
     fn shown(&self, figures: &[f64]) -> String {
         let middle = Spread::of(figures).map_or(0.0, |spread| spread.median);
         let word = self.words.iter().find(|(least, _)| middle >= *least);
@@ -131,7 +131,7 @@ impl Comparison {
     }
 }
 
-/// A table with the middle of all rounds, and one with each round.
+/// A table with the medians of all rounds, and one with each round if there are several.
 pub(crate) fn tables(comparisons: &[Comparison]) -> Vec<Table> {
     let mut all = Table::new(&["", "Quorate", "etcd", "ratio", "target", ""]);
     all.rows = comparisons.iter().map(Comparison::row).collect();

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Both servers run on this machine, with the same flags and with fsync, and take turns: each round
-//! measures one, then the other, and gives one ratio. A report has the middle of the ratios and how
-//! far they lie apart, in Markdown. Figures of one machine say nothing about another, and little
-//! when others use it at the same time; how much they did is part of the report.
+//! measures one, then the other, and gives one ratio. The report, in Markdown, has the median and
+//! the range of the ratios. Figures of one machine say nothing about another, and little if other
+//! programs use the machine meanwhile; the report has how much they did.
 
 #![forbid(unsafe_code)]
 
@@ -37,7 +37,7 @@ pub use cases::Case;
 use report::Section;
 use subject::{FLAGS, Programs};
 
-/// How long the disk is watched before and after everything else.
+/// How long the disk is probed before and after all cases.
 const DISK_WATCHED: Duration = Duration::from_secs(5);
 const TITLE: &str = "Quorate beside etcd";
 
@@ -59,10 +59,10 @@ pub struct Options {
     pub out: Option<PathBuf>,
 }
 
-/// Measures, and writes a report: to a file after each case, to standard output at the end.
+/// Measures, and writes the report: to a file after each case, or to standard output at the end.
 ///
 /// # Errors
-/// When there is no etcd here, or a server fails; the report then has the cases before.
+/// If etcd is missing or a server fails; the report then has the cases before the failure.
 pub fn run(options: &Options) -> Result<()> {
     let programs = Programs::find()?;
     let mut text = introduction(&programs, options)?;
@@ -80,7 +80,7 @@ pub fn run(options: &Options) -> Result<()> {
     measured
 }
 
-/// The machine and what ran on it.
+/// The report's introduction: the machine, the programs and their flags.
 fn introduction(programs: &Programs, options: &Options) -> Result<String> {
     let folder = programs.folder.path();
     let mut lines = machine::describe(folder)?;

@@ -1,4 +1,4 @@
-//! The machine a comparison was made on.
+//! The machine on which a comparison runs.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 
-/// Name and value of each thing that a reader has to know to judge figures.
+/// Name and value of each fact that a reader needs to judge the figures.
 pub(crate) fn describe(folder: &Path) -> Result<Vec<(&'static str, String)>> {
     let cores = thread::available_parallelism()?;
     Ok(vec![
@@ -20,7 +20,7 @@ pub(crate) fn describe(folder: &Path) -> Result<Vec<(&'static str, String)>> {
     ])
 }
 
-/// What a program prints, without the last line break.
+/// A program's standard output, without trailing white space.
 pub(crate) fn said(program: impl AsRef<Path>, arguments: &[&str]) -> Result<String> {
     let program = program.as_ref();
     let output = Command::new(program).args(arguments).output();
@@ -50,7 +50,7 @@ fn load_average() -> Result<String> {
     Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(", "))
 }
 
-/// Type and device of the file system that holds `folder`.
+/// Type and device of the file system of `folder`.
 fn file_system(folder: &Path) -> Result<String> {
     let folder = folder.canonicalize()?;
     let text = read("/proc/self/mounts")?;
@@ -59,7 +59,7 @@ fn file_system(folder: &Path) -> Result<String> {
         let (device, at, kind) = (words.next()?, words.next()?, words.next()?);
         folder.starts_with(at).then_some((at.len(), format!("{kind} on {device}")))
     });
-    // The last of the longest is the one that is seen.
+    // Of several mounts on the same path, the last one is visible.
     let innermost = mounts.max_by_key(|(length, _)| *length);
     innermost.map(|(_, text)| text).context("no mount holds the folder")
 }

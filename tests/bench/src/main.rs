@@ -1,4 +1,4 @@
-//! The comparison with etcd as a program; what it does is in the library.
+//! The comparison with etcd, as a program; see the library.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use clap::Parser as _;
 use mimalloc::MiMalloc;
 use quorate_test_bench::Options;
 
-// What the client spends is taken from the servers on the same cores.
+// CPU time that the client saves is left to the servers on the same cores.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,4 +1,4 @@
-//! What a server and everybody else use while something is measured.
+//! What a server and all other processes use during a measurement.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::process::{self, Usage};
 
-/// Counters at the beginning of a measurement.
+/// The counters at the start of a measurement.
 pub(crate) struct Meter {
     pids: Vec<u32>,
     server: Usage,
@@ -15,23 +15,24 @@ pub(crate) struct Meter {
     begun: Instant,
 }
 
-/// What was used in the time of a measurement.
+/// What was used during a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
     pub(crate) server: Usage,
-    /// Processor time of the client.
+    /// CPU time of the client.
     pub(crate) client_cpu: Duration,
-    /// Processors that others kept busy: below 0.2 nothing, at 1.0 half of a machine with two.
+    /// CPUs that other processes kept busy: below 0.2 is negligible, 1.0 is half of a two-core
+    /// machine.
     pub(crate) others_cpus: f64,
 }
 
 impl Meter {
-    /// Begins to measure the server with this process id.
+    /// Starts to measure the server with this process id.
     pub(crate) fn start(pid: u32) -> Result<Self> {
         Self::start_all(vec![pid])
     }
 
-    /// Begins to measure several servers as one.
+    /// Starts to measure several servers as one.
     pub(crate) fn start_all(pids: Vec<u32>) -> Result<Self> {
         Ok(Self {
             server: usage(&pids)?,
@@ -42,7 +43,7 @@ impl Meter {
         })
     }
 
-    /// What was used since.
+    /// What was used since the start.
     pub(crate) fn used(&self) -> Result<Used> {
         let server = usage(&self.pids)?.since(&self.server);
         let client_cpu = process::own_cpu()?.saturating_sub(self.own_cpu);

@@ -1,14 +1,14 @@
-//! Reads one number of a server's `/metrics`.
+//! Reads one metric from a server's `/metrics`.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use anyhow::{Context as _, Result};
 
-/// The metric called `name`, which has no labels.
+/// The value of metric `name`, which must have no labels.
 ///
 /// # Errors
-/// When the server does not answer or has no such metric.
+/// If the server does not answer or has no such metric.
 pub(crate) fn read(address: &str, name: &str) -> Result<f64> {
     let mut socket = TcpStream::connect(address)?;
     write!(socket, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n")?;

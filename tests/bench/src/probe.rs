@@ -1,8 +1,8 @@
-//! A thread that writes to the disk beside a measurement, and knows how long that took.
+//! A thread that writes to the disk during a measurement, and measures each write.
 //!
-//! A server on a shared machine is slow when the disk is. The probe does what a log does – a small
-//! write and an fdatasync – on a file of its own in the same file system, every few milliseconds,
-//! and notes besides how late it was woken: that shows processors that were busy.
+//! On a shared machine, a server is slow when the disk is. Every few milliseconds, the probe does
+//! what a log does, a small write and an fdatasync, on its own file in the same file system. It
+//! also records how late it was woken, which reveals busy CPUs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -16,37 +16,37 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::stats::Latencies;
 
-/// Time from one write to the next, if the disk is not slower than that.
+/// Time between the starts of two writes, if the disk is fast enough.
 const PERIOD: Duration = Duration::from_millis(2);
-/// Size of a write: about that of an entry of a log.
+/// Size of a write, about that of a log entry.
 const WRITE_BYTES: u64 = 512;
-/// Size of the file. It is written once beforehand, so that no write has to grow it.
+/// Size of the file. It is written once in advance, so that no measured write extends it.
 const FILE_BYTES: u64 = 1 << 20;
 
 /// One write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// When it should have begun.
+    /// When the write should have begun.
     pub(crate) due: Instant,
     pub(crate) begun: Instant,
     pub(crate) ended: Instant,
 }
 
 impl Sample {
-    /// How long the disk took.
+    /// How long the write and its fdatasync took.
     pub(crate) fn latency(&self) -> Duration {
         self.ended - self.begun
     }
 }
 
-/// The running thread.
+/// The thread that writes; it ends when this is stopped or dropped.
 pub(crate) struct Probe {
     is_stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Vec<Sample>>>>,
 }
 
 impl Probe {
-    /// Begins to write to a file in `folder`.
+    /// Starts to write to a new file in `folder`.
     pub(crate) fn start(folder: &Path) -> Result<Self> {
         let file = tempfile::tempfile_in(folder)?;
         file.write_all_at(&vec![1; usize::try_from(FILE_BYTES)?], 0)?;
@@ -58,7 +58,7 @@ impl Probe {
         Ok(Self { is_stopped, thread: Some(thread) })
     }
 
-    /// Ends it, and returns all its writes in order.
+    /// Stops the probe, and returns all its writes in order.
     pub(crate) fn stop(mut self) -> Result<Vec<Sample>> {
         self.is_stopped.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it is stopped once")?;
@@ -90,7 +90,7 @@ fn writes(file: &File, is_stopped: &AtomicBool) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-/// Latencies of the disk alone, while nothing else is measured, for so long.
+/// Latencies of the disk over `time`, while nothing else is measured.
 pub(crate) fn watch(folder: &Path, time: Duration) -> Result<Latencies> {
     let probe = Probe::start(folder)?;
     thread::sleep(time);

@@ -1,21 +1,21 @@
-//! What a process uses, as the kernel counts it: processor time, bytes written, memory.
+//! Resource usage of a process as counted by the kernel: CPU time, bytes written, memory.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// What a process has used since it started.
+/// What a process has used since its start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Processor time of all its threads, in user and kernel mode; to 10 ms.
+    /// CPU time of all its threads, in user and kernel mode, with a resolution of 10 ms.
     pub(crate) cpu: Duration,
-    /// Bytes it made the file system write. What it preallocated is not among them.
+    /// Bytes that it caused to be written to the disk, without preallocated blocks.
     pub(crate) written_bytes: u64,
 }
 
 impl Usage {
-    /// Of a running process.
+    /// The usage of a running process.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let stat = read(pid, "stat")?;
         let io = read(pid, "io")?;
@@ -24,7 +24,7 @@ impl Usage {
         Ok(Self { cpu, written_bytes })
     }
 
-    /// What two processes have used together.
+    /// The sum of the usage of two processes.
     pub(crate) fn and(&self, other: &Self) -> Self {
         Self { cpu: self.cpu + other.cpu, written_bytes: self.written_bytes + other.written_bytes }
     }
@@ -41,18 +41,18 @@ impl Usage {
 /// Memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
-    /// All that is resident.
+    /// Resident memory.
     pub(crate) total: u64,
-    /// The part of its own: heap and stacks.
+    /// Anonymous part of it: heap and stacks.
     pub(crate) anonymous: u64,
-    /// The part that is pages of files it has mapped, its program's among them.
+    /// Part of it that is pages of mapped files, including the program's.
     pub(crate) file: u64,
-    /// The most that was ever resident.
+    /// Peak resident memory.
     pub(crate) peak: u64,
 }
 
 impl Memory {
-    /// Of a running process.
+    /// The memory of a running process.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let status = read(pid, "status")?;
         let bytes = |name: &str| {
@@ -68,28 +68,28 @@ impl Memory {
     }
 }
 
-/// Counts the most that a process has resident from now on.
+/// Resets the process's peak of resident memory.
 ///
 /// # Errors
-/// When there is no such process, or it is another user's.
+/// If there is no such process, or it belongs to another user.
 pub(crate) fn forget_peak(pid: u32) -> Result<()> {
     let path = format!("/proc/{pid}/clear_refs");
     fs::write(&path, "5").with_context(|| path)
 }
 
-/// Processor time of this process and, once they have ended, of the programs it has run.
+/// CPU time of this process, and of its child processes that have ended.
 pub(crate) fn own_cpu() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     ticks(&stat, &[14, 15, 16, 17]).context("unreadable stat")
 }
 
-/// Processor time that the whole machine has used, with what a hypervisor took from it.
+/// CPU time used on the whole machine, including time stolen by a hypervisor.
 pub(crate) fn machine_cpu() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().context("/proc/stat is empty")?;
     let times: Vec<u64> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-    // user, nice, system, then idle and waiting for input, which are no use, then interrupts and
-    // what was stolen; guests are within user.
+    // Fields: user, nice, system, idle, iowait, irq, softirq, steal. All but idle and iowait count;
+    // guest time is part of user.
     let used = [0, 1, 2, 5, 6, 7].iter().filter_map(|&at| times.get(at)).sum();
     Ok(from_ticks(used))
 }
@@ -99,9 +99,9 @@ fn read(pid: u32, name: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| path)
 }
 
-/// The sum of fields of `stat`, counted from 1 as in its manual page, as time.
+/// The sum of these fields of `stat`, numbered from 1 as in proc(5), as a duration.
 fn ticks(stat: &str, fields: &[usize]) -> Option<Duration> {
-    // The second field is the program's name in brackets, which may hold spaces.
+    // Field 2 is the program's name in parentheses, and may contain spaces.
     let (_, rest) = stat.rsplit_once(')')?;
     let rest: Vec<&str> = rest.split_whitespace().collect();
     let mut sum = 0;

@@ -1,10 +1,10 @@
-//! What is printed: sections of Markdown with tables in them.
+//! The report: sections of Markdown with tables.
 
 use std::fmt::Write as _;
 
 use crate::stats::Spread;
 
-/// One table; all rows are as long as its head.
+/// One table. All rows must be as long as its head.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     pub(crate) head: Vec<String>,
@@ -24,16 +24,16 @@ impl Table {
     }
 }
 
-/// A part of the report with its own heading.
+/// A section of the report.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
     pub(crate) title: String,
-    /// How the figures were taken.
+    /// How the figures were measured.
     pub(crate) text: String,
     pub(crate) tables: Vec<Table>,
 }
 
-/// The report under its one first heading.
+/// The whole report, under a first-level heading.
 pub(crate) fn markdown(title: &str, text: &str, sections: &[Section]) -> String {
     let mut report = format!("# {title}\n\n{}\n", text.trim_end());
     for Section { title, text, tables } in sections {
@@ -44,7 +44,7 @@ pub(crate) fn markdown(title: &str, text: &str, sections: &[Section]) -> String 
     report
 }
 
-/// A number to three digits.
+/// A number with up to three significant digits.
 pub(crate) fn figure(number: f64) -> String {
     let decimals = match number.abs() {
         0.0 => 0,
@@ -57,7 +57,7 @@ pub(crate) fn figure(number: f64) -> String {
     format!("{number:.decimals$}")
 }
 
-/// The middle of several figures, and in brackets the least and the greatest.
+/// The median of several figures, followed by minimum and maximum in parentheses.
 pub(crate) fn spread(figures: &[f64]) -> String {
     match Spread::of(figures) {
         None => "–".to_owned(),

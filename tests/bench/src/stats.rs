@@ -1,13 +1,13 @@
-//! Several rounds of one figure, and latencies.
+//! The spread of one figure over several rounds, and latencies.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The longest latency that is told apart from longer ones.
+/// Longer latencies are counted as this one.
 const LATENCY_MAX: Duration = Duration::from_secs(600);
 
-/// The middle of several figures and how far they lie apart.
+/// Minimum, median and maximum of several figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
@@ -16,7 +16,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of figures in any order; `None` without any.
+    /// The spread of figures in any order; `None` without figures.
     pub(crate) fn of(figures: &[f64]) -> Option<Self> {
         let mut sorted = figures.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -31,7 +31,7 @@ impl Spread {
     }
 }
 
-/// Latencies of many requests, to three digits.
+/// A histogram of latencies, precise to three digits.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {
     nanoseconds: Histogram<u64>,
@@ -44,7 +44,7 @@ impl Latencies {
         Self { nanoseconds: made.expect("constants make a histogram") }
     }
 
-    /// Those of an iterator.
+    /// The histogram of these latencies.
     pub(crate) fn of(latencies: impl IntoIterator<Item = Duration>) -> Self {
         let mut all = Self::new();
         latencies.into_iter().for_each(|latency| all.record(latency));
@@ -59,17 +59,17 @@ impl Latencies {
         self.nanoseconds.len()
     }
 
-    /// Microseconds below which this share of the requests was answered.
+    /// The quantile `share` (0 to 1) in microseconds.
     pub(crate) fn micros(&self, share: f64) -> f64 {
         Duration::from_nanos(self.nanoseconds.value_at_quantile(share)).as_secs_f64() * 1e6
     }
 
-    /// Microseconds of half of the requests.
+    /// The median in microseconds.
     pub(crate) fn median(&self) -> f64 {
         self.micros(0.5)
     }
 
-    /// Microseconds of the slowest request.
+    /// The longest latency in microseconds.
     pub(crate) fn worst(&self) -> f64 {
         self.micros(1.0)
     }

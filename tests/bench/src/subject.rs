@@ -1,4 +1,4 @@
-//! The two servers that are compared, each in a data directory of its own.
+//! The two servers under comparison, each with its own data directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use crate::client::message::Rpc;
 use crate::client::{self};
 
-/// What both are started with, besides addresses and a data directory.
+/// The flags of both servers, besides addresses and data directory.
 pub(crate) const FLAGS: [&str; 1] = ["--quota-backend-bytes=8589934592"];
-/// How often a start is tried again with other ports.
+/// How many times a start is tried, each time with other ports.
 const ATTEMPTS: usize = 3;
 
 /// One of the two servers.
@@ -33,7 +33,7 @@ impl Name {
     }
 }
 
-/// Something of each of the two.
+/// One value for each of the two servers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair<T> {
     pub(crate) quorate: T,
@@ -41,7 +41,7 @@ pub(crate) struct Pair<T> {
 }
 
 impl<T> Pair<T> {
-    /// Made for one after the other.
+    /// Calls `make` for Quorate, then for etcd.
     pub(crate) fn of(mut make: impl FnMut(Name) -> Result<T>) -> Result<Self> {
         let quorate = make(Name::Quorate).context("Quorate")?;
         Ok(Self { quorate, etcd: make(Name::Etcd).context("etcd")? })
@@ -55,21 +55,21 @@ impl<T> Pair<T> {
     }
 }
 
-/// The programs, and where their data go.
+/// The programs, and the folder for their data.
 #[derive(Debug)]
 pub(crate) struct Programs {
     pub(crate) servers: Pair<PathBuf>,
     /// etcd's load generator.
     pub(crate) benchmark: PathBuf,
-    /// On the file system of the repository: one in memory would have no fsync to wait for.
+    /// On the repository's file system: tmpfs would make fsync free.
     pub(crate) folder: TempDir,
 }
 
 impl Programs {
-    /// Builds what is not built yet.
+    /// Finds the programs, and builds those that are missing.
     ///
     /// # Errors
-    /// When etcd cannot be built here.
+    /// If etcd cannot be built here.
     pub(crate) fn find() -> Result<Self> {
         let peer = |name| program::peer("bench", name).context("there is no etcd to compare with");
         let (etcd, benchmark) = (peer("etcd-3.7")?, peer("benchmark")?);
@@ -80,24 +80,25 @@ impl Programs {
         Ok(Self { servers, benchmark, folder })
     }
 
-    /// A server with no data that is ready for clients.
+    /// Starts a server without data and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// If it does not become ready.
     pub(crate) fn start(&self, name: Name) -> Result<Subject> {
         self.start_with(name, &[])
     }
 
-    /// The same, with more flags.
+    /// Like [`start`](Self::start), with more flags.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// If it does not become ready.
     pub(crate) fn start_with(&self, name: Name, flags: &[&str]) -> Result<Subject> {
         let program = self.servers.get(name);
         let mut said = String::new();
         for _ in 0..ATTEMPTS {
             let folder = TempDir::new_in(&self.folder)?;
-            // What other servers have left in caches is not written in this one's time.
+            // Writes back pages that other servers left dirty, so that the disk is idle when this
+            // one starts.
             rustix::fs::sync();
             let flags = [&FLAGS, flags].concat();
             let mut server = Server::in_folder(program, folder.path(), &flags);
@@ -109,10 +110,10 @@ impl Programs {
         bail!("{} is not ready:\n{said}", program.display())
     }
 
-    /// A cluster with no data that is ready for clients.
+    /// Starts a cluster without data and waits until it is ready.
     ///
     /// # Errors
-    /// When a member does not become ready.
+    /// If a member does not become ready.
     pub(crate) fn start_cluster(&self, name: Name, size: usize) -> Result<Cluster> {
         let folder = TempDir::new_in(&self.folder)?;
         rustix::fs::sync();
@@ -145,15 +146,15 @@ impl Programs {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     servers: Vec<Server>,
-    // After the servers, so that it outlives them.
+    // Declared after the servers, so that it is dropped after them.
     _folder: TempDir,
 }
 
 impl Cluster {
-    /// Where clients reach its members, the leader's address first.
+    /// The members' client addresses, the leader's first.
     ///
     /// # Errors
-    /// When a member does not say who leads.
+    /// If a member does not answer a status request.
     pub(crate) fn addresses(&self) -> Result<Vec<String>> {
         let mut leads_at = Vec::new();
         for server in &self.servers {
@@ -171,11 +172,11 @@ impl Cluster {
     }
 }
 
-/// A server that runs, or can be started again with the same data.
+/// A server, running or restartable with the same data.
 #[derive(Debug)]
 pub(crate) struct Subject {
     pub(crate) server: Server,
-    // After the server, so that it outlives it.
+    // Declared after the server, so that it is dropped after it.
     _folder: TempDir,
 }
 
@@ -188,7 +189,7 @@ impl Subject {
         self.server.pid()
     }
 
-    /// Bytes that its data take on the disk.
+    /// Disk space of its data directory, in bytes.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
         disk_bytes(&self.server.data_dir())
     }

@@ -1,4 +1,4 @@
-//! Arguments: words, and values with a name.
+//! Arguments of a command: words and named values.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use goldenscript::Argument;
 
-/// The arguments of a command or of an operation in a transaction. Whoever understands one takes it
-/// out; what is left over in the end is a mistake in the script.
+/// The arguments of a command or of an operation in a transaction. Parsing removes each argument
+/// that it understands; anything left at the end is an error in the script.
 #[derive(Debug, Default)]
 pub(crate) struct Args {
     words: VecDeque<String>,
@@ -36,46 +36,46 @@ impl Args {
         self.values.push((key, value));
     }
 
-    /// The next word, which must be there.
+    /// Removes the next word; an error if there is none.
     pub(crate) fn word(&mut self, what: &str) -> Result<String> {
         self.words.pop_front().with_context(|| format!("no {what} is given"))
     }
 
-    /// The next word, if there is one.
+    /// Removes the next word, if there is one.
     pub(crate) fn next_word(&mut self) -> Option<String> {
         self.words.pop_front()
     }
 
-    /// The next word as a number.
+    /// Removes the next word and parses it as a number.
     pub(crate) fn word_number(&mut self, what: &str) -> Result<i64> {
         number(&self.word(what)?)
     }
 
-    /// Whether a word is among the arguments.
+    /// Removes all words equal to `name`, and returns whether there were any.
     pub(crate) fn flag(&mut self, name: &str) -> bool {
         let before = self.words.len();
         self.words.retain(|word| word != name);
         self.words.len() < before
     }
 
-    /// The value with a name.
+    /// Removes the value named `key`.
     pub(crate) fn value(&mut self, key: &str) -> Option<String> {
         let at = self.values.iter().position(|(k, _)| k == key)?;
         Some(self.values.remove(at).1)
     }
 
-    /// The number with a name; 0 when it is not given.
+    /// Removes the value named `key` and parses it as a number; 0 if it is missing.
     pub(crate) fn number(&mut self, key: &str) -> Result<i64> {
         self.value(key).map_or(Ok(0), |value| number(&value))
     }
 
-    /// How often something is to be repeated; `None` for once, as it is.
+    /// The value of `times=`; `None` if it is missing: once, with the key as it is.
     pub(crate) fn times(&mut self) -> Result<Option<usize>> {
         let times = self.value("times").map(|value| number(&value)).transpose()?;
         Ok(times.map(usize::try_from).transpose()?)
     }
 
-    /// Nothing may be left over.
+    /// An error if any argument is left.
     pub(crate) fn finish(self) -> Result<()> {
         match (self.words.front(), self.values.first()) {
             (None, None) => Ok(()),
@@ -85,12 +85,13 @@ impl Args {
     }
 }
 
-/// A number in a script.
+/// Parses a number of a script.
 pub(crate) fn number(text: &str) -> Result<i64> {
     text.parse().with_context(|| format!("'{text}' is not a number"))
 }
 
-/// The bytes that a text in a script stands for: a character below 256 is that byte.
+/// The bytes of a text in a script: a character below 256 is the byte of that value, others are
+/// UTF-8.
 pub(crate) fn bytes(text: &str) -> Bytes {
     let mut bytes = Vec::with_capacity(text.len());
     for c in text.chars() {
@@ -102,7 +103,7 @@ pub(crate) fn bytes(text: &str) -> Bytes {
     bytes.into()
 }
 
-/// The key of the copy `n` of something repeated.
+/// The key of repetition `n`.
 pub(crate) fn numbered(key: &Bytes, n: usize) -> Bytes {
     [key.as_ref(), format!("-{n:03}").as_bytes()].concat().into()
 }

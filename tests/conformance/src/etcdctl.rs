@@ -1,6 +1,6 @@
-//! etcdctl, run against Quorate and against etcd with the same commands.
+//! etcdctl against Quorate and against etcd, with the same commands.
 //!
-//! A script is text, one command of etcdctl to a line:
+//! In a script, each line is one etcdctl command:
 //!
 //! ```text
 //!   # a comment
@@ -16,10 +16,10 @@
 //!   stop
 //! ```
 //!
-//! Both are one member each, or three each, of which one that does not lead is asked.
+//! Each side is one member, or a cluster of three whose clients talk to a follower.
 //!
-//! Whatever a command prints, and how it ends, must be the same on both servers once
-//! [`plain::RULES`] are applied.
+//! A command's output and exit code must be the same on both sides after [`plain::RULES`] are
+//! applied.
 
 mod background;
 mod parse;
@@ -39,13 +39,13 @@ use crate::trios::Trios;
 use background::Background;
 use parse::{Line, Variables};
 
-/// How long a watch may take to print what it must.
+/// How long a watch may take to print what a script waits for.
 const PRINTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// What a command says that asks each member by itself.
+/// The etcdctl flag that asks every member.
 const OF_ALL: &str = "--cluster";
 
-/// What a command printed and how it ended.
+/// A command's exit code and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
     code: Option<i32>,
@@ -53,20 +53,20 @@ struct Outcome {
     stderr: String,
 }
 
-/// What is compared.
+/// The servers under comparison.
 #[derive(Debug)]
 enum Servers {
     Pair(Box<Pair>),
     Trios(Box<Trios>),
 }
 
-/// One server, or one of three, as etcdctl knows it.
+/// One side of the comparison: a server or cluster, as etcdctl addresses it.
 #[derive(Debug)]
 struct Side {
     etcdctl: PathBuf,
-    /// Of all members; etcdctl is told the first one.
+    /// Addresses of all members; etcdctl uses the first one.
     addresses: Vec<String>,
-    /// Ids of the leases that were granted, in their order.
+    /// Ids of the granted leases, in the order of the grants.
     leases: Vec<i64>,
     background: Option<Background>,
 }
@@ -92,7 +92,7 @@ impl Side {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("etcdctl can be started");
         let mut input = child.stdin.take().expect("it is piped");
-        // A command that reads nothing may have ended already.
+        // A command that reads nothing may have exited already.
         input.write_all(self.variables().fill(stdin).as_bytes()).ok();
         drop(input);
         let output = child.wait_with_output().expect("it is our child");
@@ -103,7 +103,7 @@ impl Side {
         }
     }
 
-    /// The outcome without what has to differ; remembers the lease if there was one granted.
+    /// The outcome after all rules; remembers the lease id if a lease was granted.
     fn plain(&mut self, outcome: &Outcome) -> Outcome {
         self.leases.extend(plain::granted_lease(&outcome.stdout));
         let plain = |text: &str| plain::plain(text, &self.addresses, &self.leases);
@@ -114,7 +114,7 @@ impl Side {
         }
     }
 
-    /// Watchers that the server has open, as its metrics say.
+    /// Number of open watchers, from the server's metrics.
     fn watchers(&self) -> Option<u64> {
         let mut stream = TcpStream::connect(self.address()).ok()?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
@@ -138,33 +138,33 @@ impl Side {
     }
 }
 
-/// Both servers, and where they differed so far.
+/// Both servers, and the differences so far.
 #[derive(Debug)]
 pub struct Comparison {
     servers: Servers,
-    /// Quorate, then etcd.
+    /// Quorate's, then etcd's.
     sides: [Side; 2],
     commands: usize,
     differences: Vec<String>,
 }
 
 impl Comparison {
-    /// Starts both servers with these flags besides; `None`, said loudly, without Go.
+    /// Starts both servers with these additional flags; `None`, reported as a skip, without Go.
     ///
     /// # Panics
-    /// When one does not start.
+    /// If a server does not start.
     pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
         let pair = Pair::start(suite, flags)?;
         let addresses = [&pair.quorate, &pair.etcd].map(|server| vec![server.address()]);
         Self::of(suite, Servers::Pair(Box::new(pair)), addresses)
     }
 
-    /// Like [`start`](Self::start) with three members each; the one that is asked does not lead,
-    /// and another one of Quorate is killed as often as that is given. `None`, said loudly, also
-    /// where networks cannot be made.
+    /// Like [`start`](Self::start), with three members on each side; clients talk to a follower. If
+    /// `killed_every` is given, Quorate's other follower is killed at that interval. `None`,
+    /// reported as a skip, also if networks cannot be made.
     ///
     /// # Panics
-    /// When one does not start.
+    /// If a server does not start.
     pub fn start_trios(
         suite: &str,
         flags: &[&str],
@@ -186,10 +186,10 @@ impl Comparison {
         Some(Self { servers, sides, commands: 0, differences: Vec::new() })
     }
 
-    /// Runs a script on both.
+    /// Runs a script on both sides.
     ///
     /// # Panics
-    /// When the script makes no sense, or a watch does not print what it must.
+    /// If the script is malformed, or a watch does not print what the script waits for.
     pub fn run(&mut self, script: &str) {
         for line in parse::lines(script) {
             match line {
@@ -215,10 +215,10 @@ impl Comparison {
         }
     }
 
-    /// Ends the comparison.
+    /// Reports the result of the comparison.
     ///
     /// # Panics
-    /// When there was a difference, or Quorate did not survive.
+    /// If there was a difference, or Quorate ended or panicked.
     pub fn finish(self) {
         match self.servers {
             Servers::Pair(mut pair) => pair.assert_sound(),
@@ -267,7 +267,7 @@ impl Comparison {
         }
     }
 
-    /// Waits until the command in the background has printed what it must on both sides.
+    /// Waits until `enough` holds for the background command on both sides.
     fn printed(&mut self, enough: impl Fn(&Background) -> bool) {
         for (side, name) in self.sides.iter_mut().zip(["quorate", "etcd"]) {
             let background = side.background();

@@ -1,4 +1,4 @@
-//! What the suites about damaged and foreign data share: directories, acknowledged writes, and
+//! Helpers of the suites about damaged and foreign data: directories, acknowledged writes, and
 //! starts that must fail.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,16 +14,16 @@ use tokio::runtime::Runtime;
 
 use crate::raw::{Answer, Connection};
 
-/// Keys that are read at once.
+/// Keys per page of a read.
 const PAGE_KEYS: i64 = 64;
 
-/// What a directory holds: each path in it with its permissions and, for a file, its content.
+/// A directory's content: each path with its mode and, for a file, its bytes.
 pub type Tree = BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>;
 
-/// Everything in `path`.
+/// The whole content of `path`.
 ///
 /// # Panics
-/// When it cannot be read.
+/// If it cannot be read.
 pub fn tree(path: &Path) -> Tree {
     let mut tree = Tree::new();
     visit(path, &mut |entry| {
@@ -34,10 +34,10 @@ pub fn tree(path: &Path) -> Tree {
     tree
 }
 
-/// Copies a directory with everything in it.
+/// Copies a directory recursively, with permissions.
 ///
 /// # Panics
-/// When it cannot be read or written.
+/// If it cannot be read or written.
 pub fn copy(from: &Path, to: &Path) {
     visit(from, &mut |entry| {
         let copied = to.join(entry.strip_prefix(from).expect("it lies below"));
@@ -59,10 +59,10 @@ fn visit(path: &Path, found: &mut dyn FnMut(&Path)) {
     }
 }
 
-/// The files of `directory` with this ending, in the order of their names.
+/// The files of `directory` with this extension, sorted by name.
 ///
 /// # Panics
-/// When the directory cannot be read.
+/// If the directory cannot be read.
 pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).expect("it can be read");
     let paths = entries.map(|entry| entry.expect("it can be read").path());
@@ -72,11 +72,11 @@ pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Starts a server that must not start, and leave its data directory as it is; returns what it
-/// says.
+/// Starts a server that must refuse to start and leave its data directory unchanged; returns its
+/// error line.
 ///
 /// # Panics
-/// When it starts, ends without a word or with many, panics, or changes something.
+/// If it starts, panics, does not log exactly one error line, or changes the directory.
 pub fn refused(server: &mut Server) -> String {
     let data_dir = server.data_dir();
     let now = || match fs::symlink_metadata(&data_dir) {
@@ -95,10 +95,10 @@ pub fn refused(server: &mut Server) -> String {
     said
 }
 
-/// The one line that says why a server ended.
+/// The one log line that says why a server ended: the only one of neither level `info` nor `warn`.
 ///
 /// # Panics
-/// When there is none or more than one, or the server panicked.
+/// If there is none or more than one, or the server panicked.
 pub fn last_words(log: &str) -> String {
     assert!(!log.contains("a fault of the program"), "it panicked:\n{log}");
     let lines = log.lines().filter(|line| {
@@ -110,13 +110,13 @@ pub fn last_words(log: &str) -> String {
     lines[0].to_owned()
 }
 
-/// The paths at which two directories differ.
+/// The paths at which two trees differ.
 fn differing(before: &Tree, after: &Tree) -> BTreeSet<PathBuf> {
     let paths = before.keys().chain(after.keys());
     paths.filter(|path| before.get(*path) != after.get(*path)).cloned().collect()
 }
 
-/// Keys whose writes were acknowledged, and what they hold.
+/// Acknowledged writes: the keys and their values.
 #[derive(Debug)]
 pub struct Acknowledged {
     runtime: Runtime,
@@ -134,25 +134,25 @@ impl Default for Acknowledged {
 }
 
 impl Acknowledged {
-    /// How many keys there are.
+    /// Number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether nothing was written.
+    /// Whether no write was acknowledged.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Writes `count` more keys with values of `size` bytes, one after the other, and stops at the
-    /// first that is not acknowledged: returns the answer to it.
+    /// Writes `count` new keys with values of `size` bytes, one after the other. Stops at the first
+    /// write that is not acknowledged and returns its answer.
     pub fn write(&mut self, server: &Server, count: usize, size: usize) -> Option<Answer> {
         let address = server.address();
         self.runtime.block_on(async {
             let connection = Connection::open(&address).await;
             for _ in 0..count {
                 let number = self.keys.len();
-                // No two values are alike, and none is easy to compress.
+                // Consecutive values differ; they repeat after 251 keys.
                 let seed = u8::try_from(number % 251).expect("it is below 251");
                 let value: Bytes = (0..size).map(|at| seed ^ at.to_le_bytes()[0]).collect();
                 let put = pb::PutRequest {
@@ -174,8 +174,8 @@ impl Acknowledged {
         })
     }
 
-    /// What is wrong with what `server` says about the keys: `None` when it has all of them, with
-    /// their values. Writes that were not acknowledged may be there or not.
+    /// Checks that `server` has all keys with their values: `None` if so, else what is wrong. Other
+    /// keys, from unacknowledged writes, are ignored.
     pub fn missing(&self, server: &Server) -> Option<String> {
         let address = server.address();
         let mut has = BTreeMap::new();
@@ -199,7 +199,7 @@ impl Acknowledged {
         let lost = self.keys.iter().find(|(key, value)| has.get(key.as_bytes()) != Some(*value));
         lost.map(|(key, _)| format!("{key} is lost or changed; {} of {}", has.len(), self.len()))
     }
-    /// A page of keys from `first` on, or what is wrong with it.
+    /// A page of keys from `first` on, or an error text.
     fn page(&self, address: &str, first: Vec<u8>) -> Result<pb::RangeResponse, String> {
         let request = pb::RangeRequest {
             key: first.into(),

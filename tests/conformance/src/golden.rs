@@ -1,4 +1,4 @@
-//! Scripts and the comparison with their golden text.
+//! Golden scripts: running them, and comparing the output with the golden text.
 
 use std::env;
 use std::fs;
@@ -13,28 +13,28 @@ use quorate_test_support::repository;
 
 use crate::{Runner, Target};
 
-/// When this is `1`, the run against etcd writes the golden text anew, and no other run compares.
+/// If this is `1`, the run against etcd rewrites the golden text, and no other run compares.
 const UPDATE: &str = "UPDATE_GOLDENFILES";
-/// Lines shown around the first difference.
+/// Lines shown before and after the first difference.
 const CONTEXT_LINES: usize = 6;
 
-/// Whether golden text is being written.
+/// Whether the golden text is being rewritten.
 pub fn updating() -> bool {
     env::var(UPDATE).is_ok_and(|value| value == "1")
 }
 
-/// The scripts that the state machine can answer by itself.
+/// The scripts that the state machine can run without a server.
 ///
 /// # Panics
-/// When the folder cannot be read.
+/// If the folder cannot be read.
 pub fn core_scripts() -> Vec<PathBuf> {
     scripts(&repository().join("server/core/scripts"))
 }
 
-/// The scripts that need a server: refusals of the API, clocks, streams.
+/// The scripts that need a server: API refusals, clocks, streams.
 ///
 /// # Panics
-/// When the folder cannot be read.
+/// If the folder cannot be read.
 pub fn server_scripts() -> Vec<PathBuf> {
     scripts(&repository().join("tests/conformance/scripts"))
 }
@@ -54,18 +54,18 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Runs a script and compares what it gives with the golden text.
+/// Runs a script and compares its output with the golden text.
 ///
 /// # Errors
-/// How they differ, or why the script cannot be run.
+/// The difference, or why the script cannot be run.
 pub fn compare<T: Target>(script: &Path, target: T) -> Result<(), String> {
     compare_by(script, target, str::to_owned)
 }
 
-/// Like [`compare`], by what `plain` makes of both texts.
+/// Like [`compare`], after applying `plain` to both texts.
 ///
 /// # Errors
-/// How they differ, or why the script cannot be run.
+/// The difference, or why the script cannot be run.
 pub fn compare_by<T: Target>(
     script: &Path,
     target: T,
@@ -76,8 +76,8 @@ pub fn compare_by<T: Target>(
     if output == golden { Ok(()) } else { Err(difference(script, &golden, &output)) }
 }
 
-/// A text with each list of leases by number. By what is left of their time only a leader can list
-/// them: etcd's followers list them as they come out of a map.
+/// The text with each list of leases sorted. Only a leader can sort leases by remaining time;
+/// etcd's followers list them in the order of a map.
 pub fn leases_in_order(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     let lists: Vec<usize> = (0..lines.len()).filter(|at| is_list(lines[*at])).collect();
@@ -93,7 +93,7 @@ fn is_list(line: &str) -> bool {
     line.starts_with("leases rev=")
 }
 
-/// Runs a script and makes what it gives the golden text.
+/// Runs a script and stores its output as the golden text.
 ///
 /// # Errors
 /// Why the script cannot be run or written.
@@ -130,10 +130,10 @@ fn difference(script: &Path, golden: &str, output: &str) -> String {
     format!("{} line {}:\n{before}{expected}{found}", script.display(), same + 1)
 }
 
-/// Runs every script, `parallel` at a time, and waits for all.
+/// Runs every script, `parallel` at a time, and waits for all of them.
 ///
 /// # Panics
-/// When one fails or panics, with what all of them said.
+/// If one fails or panics; the message has all failures.
 pub fn each(
     what: &str,
     scripts: &[PathBuf],

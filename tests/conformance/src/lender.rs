@@ -1,4 +1,4 @@
-//! New clusters for a program that runs tests one after the other.
+//! Lends new clusters to a program that runs tests one after the other.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use quorate_test_support::by_follower::ByFollower;
 
-/// Clusters that are started at the same time, before somebody asks for them. Starting one is
-/// mostly waiting.
+/// Clusters that are started in advance, at the same time. A start is mostly waiting.
 const STARTERS: usize = 2;
 
-/// Ends the lending when it is dropped, also by a panic.
+/// Ends the lending on drop, also during a panic.
 struct Open<'a> {
     address: SocketAddr,
     is_over: &'a AtomicBool,
@@ -22,17 +21,17 @@ struct Open<'a> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
-        // Wakes who waits for callers; an error means that it has ended already.
+        // Wakes the accepting thread; an error means that it has already ended.
         let _woken = TcpStream::connect(self.address);
     }
 }
 
-/// Runs `borrowers`, who are told an address. Whoever connects there is told the URL of a cluster
-/// that nobody else has, in a line, and has it until the connection is closed. A follower is killed
-/// as often as that is given.
+/// Runs `borrowers` with an address. Each connection to it receives one line, the URL of a cluster
+/// of its own, and keeps the cluster until the connection is closed. If `killed_every` is given, a
+/// follower is killed at that interval.
 ///
 /// # Panics
-/// When a cluster does not start, or did not behave; see [`ByFollower::finish`].
+/// If a cluster does not start or fails its final check; see [`ByFollower::finish`].
 pub fn lend(
     start: impl Fn() -> ByFollower + Sync,
     killed_every: Option<Duration>,
@@ -41,7 +40,7 @@ pub fn lend(
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let is_over = AtomicBool::new(false);
-    // Each starter keeps one until it is taken.
+    // Unbuffered: each starter holds one cluster until it is taken.
     let (started, clusters) = mpsc::sync_channel(0);
     thread::scope(|scope| {
         for _ in 0..STARTERS {
@@ -75,10 +74,10 @@ fn serve(
     });
 }
 
-/// Tells the caller of the cluster, and ends it when the caller is done.
+/// Tells the caller the cluster's URL, and ends the cluster when the caller is done.
 fn hold(mut caller: TcpStream, cluster: ByFollower) {
     writeln!(caller, "{}", cluster.url()).expect("the caller listens");
-    // Nothing comes, and then the end.
+    // Returns when the caller closes the connection.
     let _end = caller.read(&mut [0]);
     cluster.finish();
 }

@@ -1,20 +1,20 @@
-//! The words and signs of a transaction's text.
+//! Tokens of a transaction's text.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
 use anyhow::{Context as _, Result, bail};
 
-/// A piece of a transaction's text.
+/// A token of a transaction's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
     /// A bare word: a name, a number, a key.
     Word(String),
-    /// A text in quotes.
+    /// A text in double quotes.
     Quoted(String),
-    /// The name of an argument, whose value follows.
+    /// The name of an argument, followed by its value.
     Name(String),
-    /// A sign.
+    /// An operator or punctuation.
     Sign(&'static str),
 }
 
@@ -33,7 +33,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '@' | '$')
 }
 
-/// Cuts a text into tokens.
+/// Splits a text into tokens.
 pub(crate) fn tokens(text: &str) -> Result<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut chars = text.chars().peekable();
@@ -45,7 +45,8 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token>> {
             while let Some(c) = chars.next_if(|c| is_word(*c)) {
                 word.push(c);
             }
-            // Only directly behind a word: comparisons have a bracket there.
+            // `=` belongs to a name only directly after the word; in a comparison, a parenthesis
+            // comes between.
             match chars.next_if_eq(&'=') {
                 Some(_) => tokens.push(Token::Name(word)),
                 None => tokens.push(Token::Word(word)),
@@ -69,7 +70,7 @@ fn sign(c: char, chars: &mut Peekable<Chars<'_>>) -> Result<&'static str> {
     Ok(sign.with_context(|| format!("'{c}' is not understood"))?.1)
 }
 
-/// The rest of a quoted text, with the escapes of goldenscript that keys need.
+/// The rest of a quoted text, with those of goldenscript's escapes that keys need.
 fn quoted(chars: &mut Peekable<Chars<'_>>) -> Result<String> {
     let mut text = String::new();
     loop {

@@ -1,27 +1,26 @@
-//! The wire's behaviour, compared with a real etcd's.
+//! Wire behaviour, compared with a real etcd.
 //!
-//! Golden scripts are commands and the answers that etcd gives to them, in one file. A [`Runner`]
-//! executes the commands of a script against a [`Target`] and writes the answers down:
+//! A golden script has commands and etcd's answers to them in one file. A [`Runner`] executes a
+//! script's commands against a [`Target`] and records the answers:
 //!
 //! | target | is |
 //! |---|---|
-//! | [`state_machine::StateMachine`] | the state machine alone, over a base in memory |
-//! | [`remote::Remote`] | a server, Quorate's or etcd's, over gRPC |
+//! | [`state_machine::StateMachine`] | the state machine alone, on in-memory storage |
+//! | [`remote::Remote`] | a server, Quorate or etcd, over gRPC |
 //!
-//! Whatever the target, the text must be the one in the file. It was written by running the script
-//! against etcd, and by nothing else: see [`golden`].
+//! The output must be the same for every target. The text in the file comes only from running the
+//! script against etcd; see [`golden`].
 //!
 //! # Commands
 //!
 //! A command is a line in the language of the crate `goldenscript`. Keys and values are words, or
-//! quoted where they hold more than letters, digits and `_-./@`; `\xff` in quotes is that byte.
-//! Flags are words, everything else has a name. What is left out is left out of the request.
+//! quoted if they contain more than letters, digits and `_-./@`; `\xff` in quotes is that byte.
+//! Flags are words; all other options are named. Omitted options are omitted from the request.
 //!
 //! ```text
 //! put KEY [VALUE] [lease=ID] [prev_kv] [ignore_value] [ignore_lease] [size=BYTES] [times=N]
 //! range KEY [end=KEY|prefix|from-key] [rev=] [limit=] [sort=TARGET[-asc|-desc]] [keys_only]
-//! [count_only]
-//!       [serializable] [min_mod=] [max_mod=] [min_create=] [max_create=]
+//!       [count_only] [serializable] [min_mod=] [max_mod=] [min_create=] [max_create=]
 //! stream KEY ...                            a streamed range, with the arguments of a range
 //! del KEY [end=KEY|prefix|from-key] [prev_kv]
 //! > txn [if COMPARE, ...] [then OP; ...] [else OP; ...]
@@ -36,28 +35,27 @@
 //! watch KEY [end=KEY|prefix|from-key] [start=] [id=] [prev_kv] [no_put] [no_delete] [fragment]
 //!       [progress_notify]
 //! cancel ID
-//! send-cancel ID                            when no answer is expected
+//! send-cancel ID                            for a cancellation without an answer
 //! send-nothing                              a request without content
-//! progress                                  asks a stream how far it has come, and prints it
-//! ask-progress                              only asks
-//! events                                    prints what came up to the last revision
-//! await N                                   prints what comes until N events and notices are there
+//! progress                                  requests progress and prints the answer
+//! ask-progress                              requests progress only
+//! events                                    prints events up to the current revision
+//! await N                                   prints messages until there were N events and notices
 //! ```
 //!
 //! A prefix names a watch stream: `b: watch key`. In a transaction, an `OP` is a `put`, `range` or
 //! `del` with the arguments above, `txn (...)`, or `nothing`; with `times=N` it stands for `N`
 //! operations on keys that end in `-000`, `-001` and so on. A `COMPARE` is
 //! `TARGET(KEY [end=KEY|prefix|from-key] [times=N]) = VALUE [as TARGET]`, with `=`, `!=`, `<`, `>`
-//! or
-//! `?NUMBER`, and `none` for a value that is not given. An enumeration's value can be written as a
-//! number, also one that etcd does not know.
+//! or `?NUMBER`, and `none` for a missing value. An enumeration's value can also be a number, even
+//! one that etcd does not know.
 //!
 //! # Answers
 //!
-//! All fields of an answer are printed, except those that are zero. Ids of cluster, members and the
-//! raft term differ between runs; of them it is only checked that they are there. Time runs on, so
-//! that a TTL close to what was granted prints as `running`. Where etcd's order is random (keys of
-//! a lease, alarms), lines are sorted.
+//! All fields of an answer are printed, except those that are zero. Cluster id, member id and raft
+//! term differ between runs; it is only checked that they are set. A TTL close to the granted one
+//! prints as `running`, because time passes. Where etcd's order is random (a lease's keys, alarms),
+//! lines are sorted.
 
 #![forbid(unsafe_code)]
 

@@ -1,15 +1,15 @@
-//! A Quorate and an etcd that cannot be told apart by who they are.
+//! A Quorate and an etcd with identical ids.
 
 use std::os::unix::process::ExitStatusExt as _;
 
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
-/// Member and cluster ids follow from the peer URLs, which are the same for both.
+/// Member and cluster ids are derived from the peer URLs, so both servers advertise the same ones.
 const SAME_IDS: [&str; 2] =
     ["--initial-advertise-peer-urls=http://127.0.0.1:1", "--initial-cluster=m1=http://127.0.0.1:1"];
 
-/// How a server ends that was asked to: by the signal, like etcd.
+/// Both servers end by the signal that stopped them, SIGTERM.
 const TERMINATED: i32 = 15;
 
 /// Both servers, ready, with the same member id, cluster id and raft term.
@@ -17,37 +17,38 @@ const TERMINATED: i32 = 15;
 pub struct Pair {
     /// The server under test.
     pub quorate: Server,
-    /// The one it is compared with.
+    /// The reference server.
     pub etcd: Server,
 }
 
 impl Pair {
-    /// Starts both with these flags besides; `None`, said loudly, when etcd cannot be built here.
+    /// Starts both with these additional flags; `None`, reported as a skip, if etcd cannot be built
+    /// here.
     ///
     /// # Panics
-    /// When one does not start.
+    /// If a server does not start.
     pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
         let etcd = program::peer(suite, "etcd-3.7")?;
         let flags = [&SAME_IDS, flags].concat();
         let etcd = Server::start_new(&etcd, &flags);
         let mut quorate = Server::start_new(&program::quorate(), &flags);
-        // etcd's first term is 2, because its configuration took up term 1. A second start brings
-        // Quorate to the same term, so that terms can be compared byte for byte.
+        // etcd serves in term 2, because its bootstrap uses up term 1. A restart brings Quorate to
+        // the same term, so that terms can be compared byte for byte.
         let end = quorate.stop();
         assert_eq!(end.signal(), Some(TERMINATED), "{end}:\n{}", quorate.log_tail());
         quorate.start();
         Some(Self { quorate, etcd })
     }
 
-    /// Both, with their names.
+    /// Both servers, with their names.
     pub fn both(&self) -> [(&'static str, &Server); 2] {
         [("quorate", &self.quorate), ("etcd", &self.etcd)]
     }
 
-    /// Checks what no request may lead to: an end, or a panic, of Quorate.
+    /// Checks that Quorate neither ended nor panicked, which no request may cause.
     ///
     /// # Panics
-    /// When there was one.
+    /// If it did.
     pub fn assert_sound(&mut self) {
         let end = self.quorate.exit_status();
         assert!(end.is_none(), "quorate ended, {end:?}:\n{}", self.quorate.log_tail());

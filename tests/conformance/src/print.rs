@@ -1,4 +1,4 @@
-//! Answers as text.
+//! Formats answers as text.
 
 use std::fmt::Write as _;
 
@@ -8,23 +8,23 @@ use quorate_proto::mvccpb::event::EventType;
 use quorate_proto::mvccpb::{Event, KeyValue};
 use tonic::Status;
 
-/// Texts longer than this are abbreviated if they are one byte over and over.
+/// Texts of at least this length are abbreviated if all their bytes are equal.
 const REPEATED_BYTES_MIN: usize = 16;
-/// This many equal lines or more are written as one.
+/// At least this many equal lines are written as one.
 const EQUAL_LINES_MIN: usize = 8;
-/// How far a TTL may lie below what was granted and still be called `running`.
+/// How far below the granted TTL a TTL is still printed as `running`.
 const RUNNING_SECONDS: i64 = 60;
 
-/// What stands for values that differ between runs.
+/// Values that differ between runs and are printed as names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Names {
-    /// The member that answers.
+    /// The id of the answering member.
     pub(crate) member_id: u64,
     /// The id that the server chose for a lease.
     pub(crate) lease: Option<i64>,
 }
 
-/// Writes answers down, one line for each thing, indented by what it belongs to.
+/// Writes answers as lines, indented by nesting.
 #[derive(Debug)]
 pub(crate) struct Printer {
     names: Names,
@@ -36,7 +36,7 @@ impl Printer {
         Self { names, text: String::new() }
     }
 
-    /// The text, with runs of equal lines in one.
+    /// The text, with long runs of equal lines merged.
     pub(crate) fn finish(self) -> String {
         let lines: Vec<&str> = self.text.lines().collect();
         let mut text = String::with_capacity(self.text.len());
@@ -136,7 +136,7 @@ impl Printer {
         }
     }
 
-    /// An answer that says nothing but that it was done.
+    /// An answer that has only a header.
     pub(crate) fn plain(&mut self, name: &str, header: &str) {
         self.line(0, &format!("{name} {header}"));
     }
@@ -206,7 +206,7 @@ impl Printer {
         lines.iter().for_each(|line| self.line(1, line));
     }
 
-    /// A message of a watch stream that is not about events.
+    /// A watch response without events.
     pub(crate) fn notice(&mut self, response: &pb::WatchResponse) {
         let mut words = Vec::new();
         words.extend(response.created.then_some("created"));
@@ -225,7 +225,7 @@ impl Printer {
         self.line(0, &line);
     }
 
-    /// Events of one watcher.
+    /// A watch response with events.
     pub(crate) fn events(&mut self, response: &pb::WatchResponse) {
         let header = header(response.header.as_ref());
         let mut line = format!("events {header} id={}", response.watch_id);
@@ -249,7 +249,7 @@ impl Printer {
     }
 }
 
-/// A header that must say who answers; only the revision is the same in all runs.
+/// A header: only its revision is printed; ids and term must be set.
 pub(crate) fn header(header: Option<&pb::ResponseHeader>) -> String {
     let Some(header) = header else { return "no-header".to_owned() };
     let mut text = format!("rev={}", header.revision);
@@ -259,7 +259,7 @@ pub(crate) fn header(header: Option<&pb::ResponseHeader>) -> String {
     text
 }
 
-/// The header of an answer within another: it says the revision alone.
+/// The header of a nested answer: only the revision may be set.
 fn inner_header(header: Option<&pb::ResponseHeader>) -> String {
     let Some(header) = header else { return "no-header".to_owned() };
     let mut text = format!("rev={}", header.revision);
@@ -281,7 +281,7 @@ fn push_flag(text: &mut String, name: &str, set: bool) {
     }
 }
 
-/// Bytes as a word, or quoted where that would not be one.
+/// Bytes as a word if possible, else quoted.
 fn quote(bytes: &[u8]) -> String {
     let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-./@".contains(b);
     if let [first, rest @ ..] = bytes

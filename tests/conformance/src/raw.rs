@@ -1,4 +1,4 @@
-//! gRPC by hand: requests that no client library would send, and answers as they are on the wire.
+//! Hand-made gRPC: requests that no client library sends, and answers as they are on the wire.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// How long a call may take that must end.
+/// How long a call may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
-/// A message as it lies in a gRPC stream: not compressed, with its length.
+/// A message as framed in a gRPC stream: uncompressed, with its length.
 pub fn frame(message: &[u8]) -> Bytes {
     frame_with(0, message.len(), message)
 }
 
-/// A message with any flag and any claim about its length.
+/// A frame with any flag and any claimed length.
 pub fn frame_with(flag: u8, claimed: usize, message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(5 + message.len());
     frame.put_u8(flag);
@@ -27,10 +27,10 @@ pub fn frame_with(flag: u8, claimed: usize, message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// How a call ended.
+/// A call's answer, complete or so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// The status line.
+    /// The HTTP status.
     pub http_status: u16,
     /// The content type.
     pub content_type: String,
@@ -38,9 +38,9 @@ pub struct Answer {
     pub code: Option<String>,
     /// `grpc-message`, decoded.
     pub message: String,
-    /// The body: gRPC's messages with their frames, or a page.
+    /// The body: framed gRPC messages, or a page.
     pub body: BytesMut,
-    /// Why the stream was reset, if it was.
+    /// The error with which the stream ended, or a note that it did not end in time.
     pub reset: Option<String>,
 }
 
@@ -57,10 +57,10 @@ impl Answer {
         }
     }
 
-    /// The messages in the body.
+    /// The messages in the body, without their frames.
     ///
     /// # Panics
-    /// When it does not consist of whole messages.
+    /// If the body does not consist of whole messages.
     pub fn messages(&self) -> Vec<Bytes> {
         let (mut rest, mut messages) = (self.body.clone().freeze(), Vec::new());
         while !rest.is_empty() {
@@ -72,7 +72,7 @@ impl Answer {
     }
 }
 
-/// One connection, with HTTP/2 from its first byte.
+/// An HTTP/2 connection with prior knowledge.
 #[derive(Debug)]
 pub struct Connection {
     requests: SendRequest<Bytes>,
@@ -86,30 +86,30 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects to `address`.
+    /// Connects to `address`, a `host:port`.
     ///
     /// # Panics
-    /// When the server does not take part in HTTP/2.
+    /// If the server refuses the connection or does not speak HTTP/2.
     pub async fn open(address: &str) -> Self {
         Self::try_open(address).await.expect("the server accepts connections")
     }
 
-    /// Like [`open`](Self::open).
+    /// Like [`open`](Self::open), with an error if the server refuses the connection.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// If no server listens at `address`.
     ///
     /// # Panics
-    /// When the server does not take part in HTTP/2.
+    /// If the server does not speak HTTP/2.
     pub async fn try_open(address: &str) -> std::io::Result<Self> {
         Self::try_open_with_windows(address, 1 << 30, 1 << 30).await
     }
 
-    /// Connects to `address` and takes so many bytes on a stream, and on all together, before
-    /// somebody reads them.
+    /// Connects to `address` with these flow-control windows: the bytes that the server may send on
+    /// a stream, and on the connection, before they are read.
     ///
     /// # Panics
-    /// When the server does not take part in HTTP/2.
+    /// If the server refuses the connection or does not speak HTTP/2.
     pub async fn open_with_windows(address: &str, stream: u32, connection: u32) -> Self {
         let opened = Self::try_open_with_windows(address, stream, connection).await;
         opened.expect("the server accepts connections")
@@ -125,22 +125,22 @@ impl Connection {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(stream_window);
         builder.initial_connection_window_size(connection_window);
-        // A client that reads late may have any number of small frames by then.
+        // A slow reader accumulates many small frames; h2 must not reject them.
         builder.data_frame_budget(1 << 30);
         let (requests, connection) = builder.handshake(stream).await.expect("HTTP/2 is spoken");
         let driver = connection_driver(connection);
         Ok(Self { requests, driver })
     }
 
-    /// How many streams the server lets a client open at once, once it has answered something.
+    /// The server's limit of concurrent streams, known only after its first answer.
     pub fn streams_max(&self) -> usize {
         self.requests.current_max_send_streams()
     }
 
-    /// A request for a gRPC method with its usual headers.
+    /// A request for a gRPC method, with the usual headers.
     ///
     /// # Panics
-    /// When `path` is none.
+    /// If `path` is not a path.
     pub fn request(path: &str) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
@@ -151,10 +151,10 @@ impl Connection {
         request
     }
 
-    /// Begins a call; `body` goes out at once.
+    /// Starts a call and sends `body` at once; `end` closes the request.
     ///
     /// # Panics
-    /// When the connection was lost.
+    /// If the connection is lost.
     pub async fn start(&self, request: Request<()>, body: Bytes, end: bool) -> Call {
         let mut requests = self.requests.clone().ready().await.expect("the connection lives");
         let empty = body.is_empty();
@@ -169,15 +169,15 @@ impl Connection {
     /// Makes a call with this body and waits for its end.
     ///
     /// # Panics
-    /// When the connection was lost.
+    /// If the connection is lost.
     pub async fn call(&self, request: Request<()>, body: Bytes) -> Answer {
         self.start(request, body, true).await.end().await
     }
 
-    /// Calls a method with these messages.
+    /// Calls a method with these messages, and waits for the end.
     ///
     /// # Panics
-    /// When the connection was lost.
+    /// If the connection is lost.
     pub async fn method(&self, path: &str, messages: &[Bytes]) -> Answer {
         let frames: Vec<Bytes> = messages.iter().map(|message| frame(message)).collect();
         self.call(Self::request(path), frames.concat().into()).await
@@ -187,12 +187,12 @@ impl Connection {
 #[expect(clippy::disallowed_methods, reason = "it ends with the connection, which aborts it")]
 fn connection_driver(connection: h2::client::Connection<TcpStream, Bytes>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        // What goes wrong shows in the calls.
+        // The calls see connection errors themselves.
         let _end = connection.await;
     })
 }
 
-/// A call under way.
+/// A call in progress.
 #[derive(Debug)]
 pub struct Call {
     response: Option<h2::client::ResponseFuture>,
@@ -202,15 +202,15 @@ pub struct Call {
 }
 
 impl Call {
-    /// Sends more of the body.
+    /// Sends more of the body; `end` closes the request.
     ///
     /// # Panics
-    /// When the stream has ended.
+    /// If the request is closed.
     pub fn send(&mut self, body: Bytes, end: bool) {
         self.stream.send_data(body, end).expect("the stream is open");
     }
 
-    /// Waits until the body holds `count` whole messages; false when the call ended before.
+    /// Waits until the body has `count` whole messages; false if the call ended before.
     pub async fn wait_for_messages(&mut self, count: usize) -> bool {
         while whole_messages(&self.answer.body).0 < count {
             if !self.step().await {
@@ -220,10 +220,10 @@ impl Call {
         true
     }
 
-    /// Takes out the whole messages that have come so far.
+    /// Removes the whole messages received so far and returns them.
     ///
     /// # Panics
-    /// Never: they are whole.
+    /// Never: only whole messages are parsed.
     pub fn take_messages(&mut self) -> Vec<Bytes> {
         let rest = self.answer.body.split_off(whole_messages(&self.answer.body).1);
         let messages = self.answer.messages();
@@ -231,12 +231,12 @@ impl Call {
         messages
     }
 
-    /// What has been answered so far.
+    /// The answer received so far.
     pub fn so_far(&self) -> &Answer {
         &self.answer
     }
 
-    /// Waits for the end; an answer that does not end says so in place of a reset.
+    /// Waits for the end of the call. If it does not end in time, `reset` says so.
     pub async fn end(mut self) -> Answer {
         let end = async { while self.step().await {} };
         if tokio::time::timeout(END_WITHIN, end).await.is_err() {
@@ -245,7 +245,7 @@ impl Call {
         self.answer
     }
 
-    /// Takes the next piece of the answer; false at the end.
+    /// Reads the next piece of the answer; false at the end.
     async fn step(&mut self) -> bool {
         if let Some(response) = self.response.take() {
             match response.await {
@@ -265,7 +265,7 @@ impl Call {
         let Some(received) = &mut self.received else { return false };
         match received.data().await {
             Some(Ok(data)) => {
-                // Nothing can be done for a stream that is gone.
+                // Fails only if the stream is gone.
                 let _gone = received.flow_control().release_capacity(data.len());
                 self.answer.body.extend_from_slice(&data);
                 true
@@ -283,7 +283,7 @@ impl Call {
     }
 
     fn reset(&mut self, error: &h2::Error) -> bool {
-        // A complete answer may be followed by a reset that says only that no more input is wanted.
+        // A complete answer may be followed by a NO_ERROR reset: the server needs no more input.
         let harmless = error.reason() == Some(h2::Reason::NO_ERROR);
         if !harmless {
             self.answer.reset = Some(error.to_string());
@@ -292,7 +292,7 @@ impl Call {
     }
 }
 
-/// How many whole messages `body` begins with, and in how many bytes.
+/// The number of whole messages at the start of `body`, and their length in bytes with frames.
 fn whole_messages(body: &[u8]) -> (usize, usize) {
     let (mut count, all) = (0, body.len());
     let mut body = body;

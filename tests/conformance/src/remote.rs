@@ -1,4 +1,4 @@
-//! A server over gRPC.
+//! A server under test, over gRPC.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,10 +18,9 @@ use tonic::{Response, Status, Streaming};
 
 use crate::target::{Answer, Target};
 
-/// How long an answer may take.
+/// How long a call may take.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Requests of a script that a watch stream has not taken yet: the connection takes them as they
-/// come.
+/// Capacity for watch requests that the connection has not yet taken. It takes them at once.
 const REQUESTS_MAX: usize = 64;
 
 struct WatchStream {
@@ -29,7 +28,7 @@ struct WatchStream {
     responses: Streaming<pb::WatchResponse>,
 }
 
-/// A server, with one connection for all requests.
+/// A client of one server, with one connection for all requests.
 pub struct Remote {
     runtime: Runtime,
     kv: KvClient<Channel>,
@@ -42,11 +41,11 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// A client of the server at `url`. When it is to be `reorganised`, it moves what it stores
-    /// from memory to its files and defragments those between commands.
+    /// A client of the server at `url`. If `reorganised`, it defragments the server before every
+    /// third command.
     ///
     /// # Panics
-    /// When `url` is none.
+    /// If `url` is not a URL.
     pub fn new(url: &str, reorganised: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime starts");
@@ -72,7 +71,7 @@ async fn within<T>(call: impl Future<Output = Answer<T>>) -> Answer<T> {
     tokio::time::timeout(LIMIT, call).await.unwrap_or_else(late)
 }
 
-/// Waits for the answer to a call.
+/// Makes a unary call and waits for the answer.
 fn call<T>(runtime: &Runtime, call: impl Future<Output = Answer<Response<T>>>) -> Answer<T> {
     runtime.block_on(within(call)).map(Response::into_inner)
 }

@@ -1,4 +1,4 @@
-//! From arguments to requests.
+//! Parses arguments into requests.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
@@ -13,10 +13,10 @@ use quorate_proto::etcdserverpb::{
 
 use crate::args::{Args, bytes, number};
 
-/// The end of a range that has no end.
+/// The `range_end` of a range without upper bound.
 const FROM_KEY: &[u8] = b"\0";
 
-/// An enumeration's value: a name, or a number that may be none of them.
+/// An enumeration's value: a name, or any number.
 pub(crate) fn enumeration(text: &str, by_name: impl FnOnce(&str) -> Option<i32>) -> Result<i32> {
     match text.parse() {
         Ok(number) => Ok(number),
@@ -26,7 +26,7 @@ pub(crate) fn enumeration(text: &str, by_name: impl FnOnce(&str) -> Option<i32>)
     }
 }
 
-/// A key and the end of a range, by any of the ways to say it.
+/// A key and a range end, from `end=`, `prefix` or `from-key`.
 pub(crate) fn key_and_end(args: &mut Args) -> Result<(Bytes, Bytes)> {
     let key = bytes(&args.word("key")?);
     let (prefix, from_key) = (args.flag("prefix"), args.flag("from-key"));
@@ -41,7 +41,7 @@ pub(crate) fn key_and_end(args: &mut Args) -> Result<(Bytes, Bytes)> {
     Ok((key, end))
 }
 
-/// The first key behind all that begin with `prefix`.
+/// The first key after all keys that start with `prefix`; unbounded if there is none.
 fn prefix_end(prefix: &Bytes) -> Bytes {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
@@ -129,7 +129,7 @@ pub(crate) fn hash_kv(args: &mut Args) -> Result<HashKvRequest> {
     Ok(HashKvRequest { revision: args.number("rev")? })
 }
 
-/// `this_member` is what `member=self` stands for.
+/// An alarm request; `member=self` stands for `this_member`.
 pub(crate) fn alarm(args: &mut Args, this_member: u64) -> Result<AlarmRequest> {
     let action = args.word("action")?;
     let action = enumeration(&action, |n| AlarmAction::from_str_name(n).map(Into::into))?;

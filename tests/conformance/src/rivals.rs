@@ -1,4 +1,4 @@
-//! The same raw call to Quorate and to etcd, and what may differ between the answers.
+//! Makes the same raw calls to Quorate and etcd, and compares the answers.
 
 use bytes::Bytes;
 use http::Request;
@@ -8,22 +8,22 @@ use quorate_proto::etcdserverpb as pb;
 use crate::pair::Pair;
 use crate::raw::{Answer, Connection, frame};
 
-/// Both servers, and where their answers differed so far.
+/// Both servers, and the differences found so far.
 #[derive(Debug)]
 pub struct Rivals {
     /// Quorate's, then etcd's.
     addresses: [String; 2],
-    /// Both processes, unless somebody else looks after them.
+    /// Both processes, if this value owns them.
     pair: Option<Pair>,
     calls: usize,
     differences: Vec<String>,
 }
 
 impl Rivals {
-    /// Starts both servers with these flags besides; `None`, said loudly, without Go.
+    /// Starts both servers with these additional flags; `None`, reported as a skip, without Go.
     ///
     /// # Panics
-    /// When one does not start.
+    /// If a server does not start.
     pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
         let pair = Pair::start(suite, flags)?;
         let mut rivals = Self::at(pair.quorate.address(), pair.etcd.address());
@@ -31,24 +31,24 @@ impl Rivals {
         Some(rivals)
     }
 
-    /// Servers that run at these addresses.
+    /// Compares servers that already run at these addresses.
     pub fn at(quorate: String, etcd: String) -> Self {
         Self { addresses: [quorate, etcd], pair: None, calls: 0, differences: Vec::new() }
     }
 
-    /// Sends `message` to the method at `path`; the answers must be the same to the last byte.
+    /// Sends `message` to the method at `path`; the answers must be equal byte for byte.
     ///
     /// # Panics
-    /// When a server does not answer at all.
+    /// If a server does not accept the connection.
     pub async fn same(&mut self, what: &str, path: &str, message: &impl Message) {
         let body = frame(&message.encode_to_vec());
         self.same_call(what, &Connection::request(path), &body).await;
     }
 
-    /// Makes a call with any headers and any body; the answers must be the same to the last byte.
+    /// Makes a call with any headers and body; the answers must be equal byte for byte.
     ///
     /// # Panics
-    /// When a server does not answer at all.
+    /// If a server does not accept the connection.
     pub async fn same_call(&mut self, what: &str, request: &Request<()>, body: &Bytes) {
         let [quorate, etcd] = self.both(request, body).await;
         if quorate != etcd {
@@ -56,11 +56,11 @@ impl Rivals {
         }
     }
 
-    /// Like [`same_call`](Self::same_call) for answers that name what only one server has, such as
-    /// sizes: only how the calls end is compared.
+    /// Like [`same_call`](Self::same_call), but ignores the body, for answers with values that are
+    /// specific to one server, such as sizes.
     ///
     /// # Panics
-    /// When a server does not answer at all.
+    /// If a server does not accept the connection.
     pub async fn same_end(&mut self, what: &str, request: &Request<()>, body: &Bytes) {
         let [mut quorate, mut etcd] = self.both(request, body).await;
         (quorate.body, etcd.body) = Default::default();
@@ -69,12 +69,12 @@ impl Rivals {
         }
     }
 
-    /// Makes a call that Quorate answers otherwise than etcd, on purpose: `why` says which, and
-    /// `expected` is Quorate's code with the start of its message. That etcd's answer is another
-    /// one is checked too, so that the exception goes when its reason does.
+    /// Makes a call that Quorate answers differently on purpose. `why` gives the reason, and
+    /// `expected` is Quorate's code with the start of its message. Also checks that etcd's answer
+    /// differs, so that an obsolete exception is noticed.
     ///
     /// # Panics
-    /// When a server does not answer at all.
+    /// If a server does not accept the connection.
     pub async fn differs(
         &mut self,
         what: &str,
@@ -94,10 +94,10 @@ impl Rivals {
         }
     }
 
-    /// The answers of both, Quorate's first, each over a connection of its own.
+    /// The answers of both, Quorate's first, each over its own connection.
     ///
     /// # Panics
-    /// When a server does not answer at all.
+    /// If a server does not accept the connection.
     pub async fn both(&mut self, request: &Request<()>, body: &Bytes) -> [Answer; 2] {
         self.calls += 1;
         let [quorate, etcd] = &self.addresses;
@@ -105,10 +105,10 @@ impl Rivals {
         [quorate, etcd]
     }
 
-    /// Ends the comparison.
+    /// Reports the result of the comparison.
     ///
     /// # Panics
-    /// When there was a difference, or Quorate did not survive.
+    /// If there was a difference, or Quorate ended, panicked or no longer serves.
     pub async fn finish(mut self) {
         if let Some(pair) = &mut self.pair {
             pair.assert_sound();
@@ -134,8 +134,8 @@ async fn call(address: &str, request: &Request<()>, body: &Bytes) -> Answer {
     answer
 }
 
-/// The messages of an answer with their fields in the order of their numbers. Quorate writes the
-/// header of a streamed range behind its keys, which is another encoding of the same message.
+/// The messages of an answer, re-encoded with fields in the order of their numbers. Quorate writes
+/// a streamed range's header after its keys, which is another encoding of the same message.
 fn in_order<M: Message + Default>(answer: &Answer) -> Bytes {
     let messages = answer.messages().into_iter().map(|message| {
         let message = M::decode(message).expect("both answer with protobuf");
@@ -144,8 +144,8 @@ fn in_order<M: Message + Default>(answer: &Answer) -> Bytes {
     messages.collect::<Vec<_>>().concat().into()
 }
 
-/// The answer without what Go's protobuf library varies on purpose from build to build: which kind
-/// of space stands in the text of an error.
+/// Undoes a deliberate variation in Go's protobuf library: from build to build, its error texts
+/// have ordinary or no-break spaces.
 fn plain(answer: Answer) -> Answer {
     Answer { message: answer.message.replace('\u{a0}', " "), ..answer }
 }

@@ -1,4 +1,4 @@
-//! Running the commands of a script.
+//! Runs the commands of a script.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,33 +13,33 @@ use crate::target::{Answer, Target, is_answer};
 use crate::watch::Stream;
 use crate::{request, txn};
 
-/// What stands in a script for the id that the server chose for a lease.
+/// A script's variable for the lease id that the server chose.
 const CHOSEN_LEASE: &str = "$lease";
 
-/// Runs a script against a target. A script expects an empty store, and a runner runs one.
+/// Runs one script against one target, whose store must be empty.
 pub struct Runner<T> {
     target: T,
     names: Names,
-    /// The highest revision that an answer spoke of.
+    /// The highest revision in any answer's header.
     revision: i64,
-    /// For each watch stream the messages that nobody asked for yet.
+    /// Per watch stream, the messages received but not printed yet.
     held: BTreeMap<String, Vec<pb::WatchResponse>>,
 }
 
 impl<T: Target> Runner<T> {
-    /// A runner over a store that is empty.
+    /// A runner for a target with an empty store.
     pub fn new(mut target: T) -> Self {
         let names = Names { member_id: target.member_id(), lease: None };
         Self { target, names, revision: 1, held: BTreeMap::new() }
     }
 
-    /// The header of an answer as text, and how far the store has come by it.
+    /// Formats an answer's header, and updates the highest revision.
     fn header(&mut self, of: Option<&pb::ResponseHeader>) -> String {
         self.revision = self.revision.max(of.map_or(0, |header| header.revision));
         header(of)
     }
 
-    /// The command with the lease that the server chose in it.
+    /// The command with `$lease` replaced by the lease id that the server chose.
     fn resolve(&self, command: &Command) -> Command {
         let Some(lease) = self.names.lease else { return command.clone() };
         let mut command = command.clone();
@@ -54,7 +54,8 @@ impl<T: Target> Runner<T> {
         command
     }
 
-    /// Runs a command; the inner result is the answer of the target.
+    /// Runs a command. The outer result fails for errors in the script; the inner one is the
+    /// target's answer.
     fn execute(
         &mut self,
         command: &Command,

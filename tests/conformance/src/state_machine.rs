@@ -1,4 +1,4 @@
-//! The state machine alone, with what the API does around it where answers depend on it.
+//! The state machine alone, with those parts of the API layer on which answers depend.
 
 mod watches;
 
@@ -19,27 +19,27 @@ use tonic::Status;
 use crate::target::{Answer, Target, unanswerable};
 use watches::Watches;
 
-/// Operations that a transaction may have, as a server has it by default.
+/// etcd's default limit of operations in a transaction.
 const TXN_OPS_MAX: usize = 128;
-/// The member that the state machine pretends to be part of.
+/// The member id in answers.
 const MEMBER_ID: u64 = 1;
 
-/// A state machine over a base in memory.
+/// A state machine on in-memory storage.
 ///
-/// Between commands it moves versions from its active layer to a frozen one, from there to the
-/// base, and deletes compacted history in the base: when, depends on a seed.
+/// Between commands it rotates the active layer into a frozen one, flushes the frozen layer to the
+/// base, or compacts the base. A seed decides which happens when.
 pub struct StateMachine {
     store: Store,
     base: MemoryBase,
     frozen: Option<Frozen>,
     index: u64,
     watches: BTreeMap<String, Watches>,
-    /// 0 keeps everything in the active layer.
+    /// State of the random numbers; 0 keeps everything in the active layer.
     seed: u64,
 }
 
 impl StateMachine {
-    /// An empty state machine that reorganises itself by `seed`; 0 for never.
+    /// An empty state machine that reorganises its data at random by `seed`; 0 means never.
     pub fn new(seed: u64) -> Self {
         let base = MemoryBase::default();
         let store = Store::new(Arc::new(base.clone()), Restored::default());
@@ -54,7 +54,7 @@ impl StateMachine {
         applied.reply.map_err(refused)
     }
 
-    /// The next number of the sequence that the seed begins.
+    /// The next pseudorandom number.
     fn random(&mut self) -> u64 {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
@@ -103,7 +103,7 @@ fn failed(error: Error) -> Status {
     }
 }
 
-/// The header of an answer: who answers is filled in behind the state machine.
+/// Completes a header: in a server, the API layer fills in ids and term.
 fn filled(header: Option<pb::ResponseHeader>) -> Option<pb::ResponseHeader> {
     header.map(|header| pb::ResponseHeader {
         cluster_id: 1,

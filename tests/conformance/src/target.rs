@@ -1,21 +1,21 @@
-//! What scripts run against.
+//! The interface between scripts and the stores they run against.
 
 use std::time::Duration;
 
 use quorate_proto::etcdserverpb as pb;
 use tonic::{Code, Status};
 
-/// An answer, or the error in its place.
+/// An answer, or the gRPC status that takes its place.
 pub type Answer<T> = Result<T, Status>;
 
-/// A store that answers requests one after the other. A request that it is not made for it answers
-/// with `unanswerable`, which ends the script.
+/// A store that answers requests one after the other. For a request that it does not support, it
+/// returns `unanswerable`, which ends the script.
 #[allow(missing_docs, reason = "each is the call of that name, and says what the call says")]
 pub trait Target {
-    /// The id of the member that answers.
+    /// The id of the answering member.
     fn member_id(&mut self) -> u64;
 
-    /// Called before each command: a target may reorganise what it stores, which nobody may notice.
+    /// Called before each command: the target may reorganise its data, invisibly to the script.
     fn stir(&mut self);
 
     fn range(&mut self, request: pb::RangeRequest) -> Answer<pb::RangeResponse>;
@@ -33,7 +33,7 @@ pub trait Target {
     fn hash_kv(&mut self, request: pb::HashKvRequest) -> Answer<pb::HashKvResponse>;
     fn alarm(&mut self, request: pb::AlarmRequest) -> Answer<pb::AlarmResponse>;
 
-    /// A streamed range: its parts, and the error that it ended with.
+    /// A streamed range: its parts, and the error with which it ended, if any.
     fn range_stream(
         &mut self,
         _request: pb::RangeRequest,
@@ -41,7 +41,7 @@ pub trait Target {
         (Vec::new(), Some(unanswerable("a streamed range")))
     }
 
-    /// One keep-alive on a stream of its own.
+    /// One keep-alive on a new stream.
     fn lease_keep_alive(
         &mut self,
         _request: pb::LeaseKeepAliveRequest,
@@ -49,27 +49,27 @@ pub trait Target {
         Err(unanswerable("a keep-alive"))
     }
 
-    /// Sends a request on a watch stream, which is opened when it is not.
+    /// Sends a request on a watch stream, which is opened on first use.
     fn watch(&mut self, stream: &str, request: pb::WatchRequest) -> Answer<()>;
 
-    /// The next message of a watch stream; `None` when there is none for that long.
+    /// The next message of a watch stream; `None` if there is none within `wait`.
     fn watched(&mut self, stream: &str, wait: Duration) -> Answer<Option<pb::WatchResponse>>;
 }
 
-/// What stands in the details of an error that is not an answer.
+/// Marks, in an error's details, that it is not an answer.
 const NO_ANSWER: &str = "not an answer";
 
-/// Says that a target is not made for a request.
+/// The error for a request that the target does not support.
 pub(crate) fn unanswerable(what: &str) -> Status {
     broken(&format!("{what} is none of this target's business"))
 }
 
-/// A failure that ends the script.
+/// An error that ends the script.
 pub(crate) fn broken(why: &str) -> Status {
     Status::with_details(Code::Internal, why, NO_ANSWER.into())
 }
 
-/// Whether a status is an answer, and not a target's or a test's failure.
+/// Whether a status is the server's answer, and not a failure of the target or the test.
 pub(crate) fn is_answer(status: &Status) -> bool {
     status.details() != NO_ANSWER.as_bytes()
 }

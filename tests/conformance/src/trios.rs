@@ -1,4 +1,4 @@
-//! Three members of Quorate and three of etcd that cannot be told apart by who they are.
+//! Three members of Quorate and three of etcd, with identical ids.
 
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -9,33 +9,34 @@ use quorate_test_support::net::Net;
 use quorate_test_support::server::Server;
 use quorate_test_support::{program, wait};
 
-/// The place of the member that leads in both, so that it stands at the same place in lists.
+/// Index of the leader in both clusters, so that it has the same position in lists.
 const LEADER: usize = 1;
-/// Terms that both clusters go through, so that they come to the same one.
+/// How many terms beyond the current ones the common term lies. Each hand-over takes one term.
 const HAND_OVERS: u64 = 3;
-/// How often they are brought to the same term, should they pass it.
+/// How many times a common term is tried, in case a cluster passes it.
 const ATTEMPTS: usize = 5;
-/// The version that storage has in the end; etcd's has an earlier one at first.
+/// The storage version that all members report in the end; etcd's members start with an older one.
 const STORAGE: &str = "3.7.0";
-/// How long that may take.
+/// How long the members may take to report it.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Both clusters, ready, each on a network of its own: with the same peer URLs, and thus the same
-/// ids, and with the same leader in the same term. Asked is a member that does not lead.
+/// Both clusters, ready, each on its own network: with the same peer URLs and therefore the same
+/// ids, and with the same leader in the same term. Clients talk to a follower.
 #[derive(Debug)]
 pub struct Trios {
     /// The cluster under test.
     pub quorate: ByFollower,
-    /// The one it is compared with.
+    /// The reference cluster.
     pub etcd: ByFollower,
 }
 
 impl Trios {
-    /// Starts both with these flags besides; `None`, said loudly, when etcd cannot be built here or
-    /// networks cannot be made. The third member of Quorate is killed as often as that is given.
+    /// Starts both with these additional flags; `None`, reported as a skip, if etcd cannot be built
+    /// or networks cannot be made here. If `killed_every` is given, Quorate's other follower is
+    /// killed at that interval.
     ///
     /// # Panics
-    /// When one does not start.
+    /// If a cluster does not start.
     pub fn start(suite: &str, flags: &[&str], killed_every: Option<Duration>) -> Option<Self> {
         let etcd = program::peer(suite, "etcd-3.7")?;
         if !Net::can_be_made(suite) {
@@ -57,27 +58,27 @@ impl Trios {
         Some(Self { quorate, etcd: ByFollower::of(etcd) })
     }
 
-    /// Waits until the members of each have come equally far; none is killed as long as the answer
-    /// lives.
+    /// Waits until the members of each cluster are at the same revision. No member is killed while
+    /// the returned guard lives.
     ///
     /// # Panics
-    /// When they do not get there.
+    /// If they do not get there in time.
     pub fn even(&self) -> Option<MutexGuard<'_, Server>> {
         assert!(self.etcd.even().is_none(), "nobody kills a member of etcd");
         self.quorate.even()
     }
 
-    /// Ends the comparison.
+    /// Checks both clusters and ends them.
     ///
     /// # Panics
-    /// When the members under test did not behave; see [`ByFollower::finish`].
+    /// If a cluster fails its final check; see [`ByFollower::finish`].
     pub fn finish(self) {
         self.quorate.finish();
         self.etcd.finish();
     }
 }
 
-/// Waits until all members store as their version does: etcd's change over one by one.
+/// Waits until all members report the final storage version: etcd's members upgrade one by one.
 fn settle(cluster: &Cluster) {
     wait::until("one version of the storage", SETTLED_WITHIN, || {
         let mut said = (0..cluster.members.len()).map(|place| cluster.status(place));
@@ -85,8 +86,8 @@ fn settle(cluster: &Cluster) {
     });
 }
 
-/// Has the member at `place` lead in `term`, by hand-overs that take a term each; false when one
-/// took more.
+/// Makes the member at `place` the leader in `term`, by hand-overs that take one term each; false
+/// if one took more.
 fn lead(cluster: &Cluster, place: usize, term: u64) -> bool {
     loop {
         let (leader, now) = cluster.leader();
@@ -96,7 +97,8 @@ fn lead(cluster: &Cluster, place: usize, term: u64) -> bool {
         let next = match term.checked_sub(now) {
             None | Some(0) => return false,
             Some(1) => place,
-            // In time for the last hand-over, another one leads.
+            // With two hand-overs left, the next leader must not be `place`, so that the last one
+            // can go to it.
             Some(left) => (0..cluster.members.len())
                 .find(|other| *other != leader && (left > 2 || *other != place))
                 .expect("one of three is neither"),

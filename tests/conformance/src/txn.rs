@@ -1,4 +1,4 @@
-//! Transactions as text.
+//! Parses transactions.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -9,10 +9,10 @@ use crate::args::{Args, bytes, number, numbered};
 use crate::lexer::{Token, tokens};
 use crate::request;
 
-/// The words that part a transaction.
+/// The keywords that begin the parts of a transaction.
 const PARTS: [&str; 3] = ["if", "then", "else"];
 
-/// Reads a transaction, without the word `txn` in front.
+/// Parses a transaction's text, without the leading `txn`.
 pub(crate) fn parse(text: &str) -> Result<TxnRequest> {
     let mut parser = Parser { tokens: tokens(text)?, at: 0 };
     let txn = parser.txn()?;
@@ -114,7 +114,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Arguments up to the next sign or part.
+    /// Arguments up to the next sign or keyword.
     fn args(&mut self) -> Result<Args> {
         let mut args = Args::default();
         while let Some(token) = self.peek().cloned() {
@@ -168,7 +168,7 @@ impl Parser {
         }
     }
 
-    /// What is compared with: by default in the field that belongs to the target.
+    /// The value of a comparison, by default in the union field that belongs to the target.
     fn target_union(&mut self, target: i32) -> Result<Option<TargetUnion>> {
         if self.skip_word("none") {
             return Ok(None);
@@ -191,7 +191,7 @@ impl Parser {
     }
 }
 
-/// The operation with a key of its own.
+/// The operation with the key of repetition `n`.
 fn copy(request: Option<&Request>, n: usize) -> RequestOp {
     let mut request = request.cloned();
     match &mut request {

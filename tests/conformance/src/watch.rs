@@ -1,8 +1,8 @@
-//! What comes on watch streams, in an order that does not depend on time.
+//! Messages of watch streams, in an order that does not depend on timing.
 //!
-//! Servers put events into messages as it suits them, and serve watchers in any order. What counts
-//! is what each watcher gets: its messages are joined, but for fragments, whose bounds are part of
-//! the answer.
+//! Servers split events into messages as they like, and serve watchers in any order. What counts is
+//! what each watcher receives. So each watcher's messages are joined, except for fragments, whose
+//! boundaries are part of the answer.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use tonic::Status;
 use crate::print::Printer;
 use crate::target::{Answer, Target, broken};
 
-/// The id that stands for all watchers of a stream.
+/// The watch id of progress messages for all watchers of a stream.
 const EVERY_WATCH: i64 = -1;
-/// How long to wait for an answer that may never come, before asking again.
+/// How long to wait for a progress message, which may never come, before it is requested again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
-/// How long anything may take.
+/// How long any wait may take in all.
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn is_progress(response: &WatchResponse) -> bool {
@@ -35,11 +35,11 @@ fn late(what: &str) -> Status {
     broken(&format!("{what}: not within {LIMIT:?}"))
 }
 
-/// A watch stream as scripts use it.
+/// A watch stream, as scripts use it.
 pub(crate) struct Stream<'a> {
     pub(crate) target: &'a mut dyn Target,
     pub(crate) name: &'a str,
-    /// Messages that came while an answer was waited for.
+    /// Messages received while waiting for an answer.
     pub(crate) held: &'a mut Vec<WatchResponse>,
 }
 
@@ -68,7 +68,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Cancels a watcher that exists and prints the answer.
+    /// Cancels an existing watcher and prints the answer.
     pub(crate) fn cancel(&mut self, watch_id: i64, printer: &mut Printer) -> Answer<()> {
         self.send_cancel(watch_id)?;
         let is_answer = |m: &WatchResponse| m.canceled && m.watch_id == watch_id;
@@ -76,7 +76,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Sends a cancel request to which no answer is expected.
+    /// Sends a cancel request without waiting for an answer.
     pub(crate) fn send_cancel(&mut self, watch_id: i64) -> Answer<()> {
         self.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }))
     }
@@ -86,12 +86,12 @@ impl Stream<'_> {
         self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}))
     }
 
-    /// Sends a request that says nothing.
+    /// Sends a request without content.
     pub(crate) fn send_nothing(&mut self) -> Answer<()> {
         self.target.watch(self.name, WatchRequest::default())
     }
 
-    /// The next message that is the answer to a request; others are held for later.
+    /// The next message that `is_answer` accepts; others are held for later.
     fn answer(
         &mut self,
         what: &str,
@@ -100,15 +100,15 @@ impl Stream<'_> {
         loop {
             match self.next(what)? {
                 message if is_answer(&message) => return Ok(message),
-                // Progress may come late: whoever asked for it has got an answer like it already.
+                // A late progress message: the requester has already got a similar one.
                 message if is_progress(&message) => {}
                 message => self.held.push(message),
             }
         }
     }
 
-    /// Prints everything up to main revision `revision`, by asking for progress until the stream
-    /// has come that far. The progress itself is printed on demand.
+    /// Prints all events up to main revision `revision`: requests progress until the stream has
+    /// reached it. Prints the progress message itself only if `with_progress`.
     pub(crate) fn events(
         &mut self,
         revision: i64,
@@ -139,7 +139,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Prints what comes until `count` events and notices are there.
+    /// Prints messages until there were `count` events and notices.
     pub(crate) fn wait_for(&mut self, count: usize, printer: &mut Printer) -> Answer<()> {
         let weight = |message: &WatchResponse| message.events.len().max(1);
         let mut messages = mem::take(self.held);
@@ -154,7 +154,7 @@ impl Stream<'_> {
     }
 }
 
-/// Prints messages by watcher, each watcher's in the order in which they came.
+/// Prints messages by watcher, those of each watcher in the order of arrival.
 fn print(mut messages: Vec<WatchResponse>, printer: &mut Printer) {
     messages.sort_by_key(|message| message.watch_id);
     let mut joined: Vec<WatchResponse> = Vec::new();

@@ -1,4 +1,4 @@
-//! Bytes that are not what gRPC sends get etcd's answer where there is one, and nothing breaks.
+//! Bytes that gRPC never sends get etcd's answer, if etcd has one, and break nothing.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use quorate_test_support::server::Server;
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 
-/// Every method that both serve.
+/// Every method that both servers have.
 const METHODS: [&str; 20] = [
     RANGE,
     RANGE_STREAM,
@@ -38,12 +38,12 @@ const METHODS: [&str; 20] = [
     "/grpc.health.v1.Health/Check",
 ];
 
-/// Runs a suite on a runtime of its own.
+/// Runs a suite on its own runtime.
 fn run(suite: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite);
 }
 
-/// A message that every method understands: nothing.
+/// An empty message, which is valid for every method.
 fn nothing() -> Bytes {
     frame(&[])
 }
@@ -69,7 +69,7 @@ fn invalid_protobuf() {
                 rivals.same_end(&what, &Connection::request(method), &frame(bytes)).await;
             }
         }
-        // What is not known is no mistake.
+        // Unknown fields are not errors.
         let unknown: [&[u8]; 3] = [
             &[0x0a, 0x01, b'a', 0xf8, 0x3f, 0x01],
             &[0x0a, 0x01, b'a', 0xfb, 0x3f, 0xfc, 0x3f],
@@ -79,7 +79,7 @@ fn invalid_protobuf() {
             let what = format!("unknown fields {bytes:?}");
             rivals.same_call(&what, &Connection::request(RANGE), &frame(bytes)).await;
         }
-        // A length where the limit, a number, is expected.
+        // Wire type "bytes" for the limit, which is a varint.
         let other_type = frame(&[0x0a, 0x01, b'a', 0x1a, 0x01, 0x00]);
         let why = "Go's library skips a field of the wrong type as if it were unknown";
         let said = ("13", "grpc: error unmarshalling request: proto: cannot parse");
@@ -93,7 +93,7 @@ fn invalid_protobuf() {
     });
 }
 
-/// Methods that take one message and give one.
+/// Methods with one request message and one answer message.
 const UNARY: [&str; 6] = [
     RANGE,
     "/etcdserverpb.KV/Put",
@@ -108,7 +108,7 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 #[test]
 fn frames() {
-    // A field that none of the methods knows.
+    // A field that no method has.
     let message = b"\xfa\x3f\x03abc";
     let whole = frame(message);
     let length = message.len();
@@ -159,7 +159,8 @@ fn frames() {
     });
 }
 
-/// To a call whose headers say already that no message will come, etcd gives no answer at all.
+/// Calls whose HEADERS frame already ends the stream. etcd never answers them, so only Quorate is
+/// tested.
 #[test]
 fn calls_without_a_body() {
     let mut server = Server::start_new(&program::quorate(), &[]);
@@ -180,8 +181,8 @@ fn calls_without_a_body() {
     assert!(server.exit_status().is_none());
 }
 
-/// Groups in groups in a field that nobody knows, as deep as a message can be long: reading them by
-/// recursion ends a process.
+/// Deeply nested groups in an unknown field, up to the limit for messages. A recursive decoder
+/// would overflow its stack.
 #[test]
 fn groups_without_end() {
     let deep = |depth: usize| frame(&[vec![0x7b; depth], vec![0x7c; depth]].concat());
@@ -205,7 +206,7 @@ fn groups_without_end() {
     });
 }
 
-/// A Range of all keys.
+/// A range over all keys.
 fn everything() -> Bytes {
     frame(b"\x0a\x01\0\x12\x01\0")
 }

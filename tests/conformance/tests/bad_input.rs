@@ -1,4 +1,4 @@
-//! Requests that no client should send get etcd's answer, and nothing breaks.
+//! Requests that no correct client sends get etcd's answer, and break nothing.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -28,13 +28,13 @@ const ALARM: &str = "/etcdserverpb.Maintenance/Alarm";
 const HASH_KV: &str = "/etcdserverpb.Maintenance/HashKV";
 const MOVE_LEADER: &str = "/etcdserverpb.Maintenance/MoveLeader";
 
-/// How often a member is killed that is not asked.
+/// Interval of kills of a follower that gets no requests.
 const KILLED_EVERY: Duration = Duration::from_secs(2);
 
-/// A lease that both servers have.
+/// A lease that exists on both servers.
 const LEASE: i64 = 7;
 
-/// Runs a suite on a runtime of its own.
+/// Runs a suite on its own runtime.
 fn run(suite: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite);
 }
@@ -68,14 +68,14 @@ fn puts(count: usize) -> Vec<pb::RequestOp> {
     keys.map(|key| op(Op::RequestPut(put(key)))).collect()
 }
 
-/// Both servers with the same few keys: see [`prepare`].
+/// Starts both servers with the same few keys; see [`prepare`].
 async fn prepared(suite: &str, flags: &[&str]) -> Option<Rivals> {
     let mut rivals = Rivals::start(suite, flags)?;
     prepare(&mut rivals).await;
     Some(rivals)
 }
 
-/// Writes a few keys: revisions up to 6, compacted at 4, and [`LEASE`].
+/// Writes a few keys, up to revision 6; compacts at revision 4; grants [`LEASE`].
 async fn prepare(rivals: &mut Rivals) {
     for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("a", "3")] {
         rivals.same("prepare", PUT, &put(key, value)).await;
@@ -85,7 +85,7 @@ async fn prepare(rivals: &mut Rivals) {
     rivals.same("prepare", GRANT, &pb::LeaseGrantRequest { ttl: 1000, id: LEASE }).await;
 }
 
-/// A suite against one member of each.
+/// Runs a suite against single-member clusters.
 fn of_one(suite: &str, calls: impl AsyncFn(&mut Rivals)) {
     run(async {
         let Some(mut rivals) = prepared(suite, &[]).await else { return };
@@ -149,7 +149,7 @@ fn bad_ranges() -> Vec<pb::RangeRequest> {
         bad.push(pb::RangeRequest { sort_order: number, ..all() });
         bad.push(pb::RangeRequest { sort_target: number, ..all() });
         bad.push(pb::RangeRequest { sort_target: number, sort_order: 1, ..range("z", "a") });
-        // Which of two mistakes is told.
+        // Two errors in one request: which one is reported?
         bad.push(pb::RangeRequest { sort_order: number, ..range("", "") });
         bad.push(pb::RangeRequest { sort_order: number, revision: 99, ..all() });
     }
@@ -227,7 +227,7 @@ fn bad_txns() -> Vec<pb::TxnRequest> {
         pb::TxnRequest { failure: puts(129), ..txn() },
         pb::TxnRequest { success: reads(129), ..txn() },
         pb::TxnRequest { compare: compares(128), success: reads(128), failure: reads(128) },
-        // A nested transaction has what the one around it left over.
+        // A nested transaction may use as many operations as the outer one leaves of the limit.
         success(vec![nested(success(puts(127)))]),
         success(vec![nested(success(puts(128)))]),
         success(vec![pb::RequestOp { request: None }]),
@@ -300,7 +300,7 @@ fn bad_compares() -> Vec<pb::Compare> {
     bad
 }
 
-/// `depth` transactions, one in the other.
+/// `depth` transactions, nested in each other.
 fn nested(depth: usize) -> Vec<u8> {
     let mut bytes = pb::TxnRequest::default().encode_to_vec();
     for _ in 1..depth {
@@ -335,8 +335,7 @@ fn oversized_requests() {
             value: vec![b'x'; length].into(),
             ..Default::default()
         };
-        // Around the limit of 1.5 MiB for requests, byte by byte, and around that of 2 MiB for
-        // messages.
+        // Around the limit of 1.5 MiB for requests and that of 2 MiB for messages, byte by byte.
         let mib = 1 << 20;
         for length in (3 * mib / 2 - 40..3 * mib / 2 + 2).chain(2 * mib - 20..2 * mib + 2) {
             rivals.same(&format!("a value of {length} bytes"), PUT, &large(length)).await;
@@ -398,7 +397,8 @@ fn maintenance() {
             rivals.same(&format!("{hash:?}"), HASH_KV, &hash).await;
         }
         for alarm in [i32::MIN, -1, 3, 99, i32::MAX] {
-            // Not raised: etcd raises whatever it does not know, for good, and is slower for each.
+            // Without activation: etcd stores every unknown alarm for good, and each one makes it
+            // slower.
             for action in [0, 2] {
                 for member_id in [0, 99] {
                     let bad = pb::AlarmRequest { action, member_id, alarm };
@@ -416,8 +416,8 @@ fn maintenance() {
     });
 }
 
-/// An action that does not exist ends etcd, which looks into an answer that it did not make.
-/// Quorate does nothing, and says so.
+/// An unknown action crashes etcd, which dereferences an answer that it has not made. Quorate does
+/// nothing, and answers without alarms.
 #[test]
 fn unknown_alarm_actions() {
     let mut server = Server::start_new(&program::quorate(), &[]);

@@ -1,4 +1,4 @@
-//! Watches that make no sense get etcd's answers, and nothing breaks.
+//! Malformed watch requests get etcd's answers, and break nothing.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ const COMPACT: &str = "/etcdserverpb.KV/Compact";
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A request on a stream, and how many answers to wait for before the next.
+/// A request on a stream, and the number of answers to await before the next request.
 type Step = (Bytes, usize);
 
 fn create(change: impl FnOnce(&mut pb::WatchCreateRequest)) -> Bytes {
@@ -39,13 +39,13 @@ fn request(union: RequestUnion) -> Bytes {
     frame(&pb::WatchRequest { request_union: Some(union) }.encode_to_vec())
 }
 
-/// The last request of every case, so that an answer too many shows: it would come before this
-/// one's.
+/// The last request of every case creates a watcher. A superfluous answer shows, because it arrives
+/// before this watcher's.
 fn last() -> Step {
     (create(|c| (c.watch_id, c.key) = (7777, "nothing".into())), 1)
 }
 
-/// A name, and what is sent on one stream.
+/// A name, and the requests on one stream.
 type Case = (&'static str, Vec<Step>);
 
 fn ranges_and_starts() -> Vec<Case> {
@@ -72,7 +72,8 @@ fn ranges_and_starts() -> Vec<Case> {
         ("a negative start", vec![(create(|c| c.start_revision = -1), 1)]),
         ("a start in the future", vec![(create(|c| c.start_revision = 1000), 1), (progress(), 0)]),
         ("the largest start", vec![(create(|c| c.start_revision = i64::MAX), 1)]),
-        // Created first, then ended by the compaction; it can be cancelled, once.
+        // Created, then cancelled by the server as compacted. One cancel request is answered, a
+        // second is not.
         (
             "a compacted start",
             vec![(create(|c| c.start_revision = 2), 2), (cancel(0), 1), (cancel(0), 0)],
@@ -150,7 +151,7 @@ fn ids() -> Vec<Case> {
     cases
 }
 
-/// What the server answers on a stream of its own, message by message.
+/// The server's answers to `steps` on a new stream.
 async fn answers(server: &Server, steps: &[Step]) -> Vec<pb::WatchResponse> {
     let connection = Connection::open(&server.address()).await;
     let mut call: Call = connection.start(Connection::request(WATCH), Bytes::new(), false).await;
@@ -159,7 +160,7 @@ async fn answers(server: &Server, steps: &[Step]) -> Vec<pb::WatchResponse> {
         call.send(request.clone(), false);
         expected += count;
         let came = call.wait_for_messages(expected);
-        // What is missing shows in the comparison.
+        // A missing answer shows in the comparison.
         let _in_time = tokio::time::timeout(ANSWER_WITHIN, came).await;
     }
     let messages = call.so_far().messages();

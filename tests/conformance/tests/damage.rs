@@ -1,5 +1,5 @@
-//! Whatever happens to the files while the server is away, it refuses them in one line or has every
-//! write that it acknowledged; it never answers wrongly.
+//! After any damage to its files, the server either refuses to start with one log line or has every
+//! acknowledged write. It never answers wrongly.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
@@ -13,26 +13,27 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 
-/// What a disk writes whole or not at all.
+/// Disks write a sector atomically.
 const SECTOR: usize = 512;
 
-/// How a server is ended.
+/// How a server ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// By SIGKILL: what it holds in memory is in the log alone.
+    /// By SIGKILL: data that was in memory is only in the log.
     Killed,
-    /// By SIGTERM: what it holds in memory is in the database.
+    /// By SIGTERM: data that was in memory is flushed to the database.
     Stopped,
 }
 
-/// A data directory with acknowledged writes, and copies of it to do damage to.
+/// A data directory with acknowledged writes, whose copies are to be damaged.
 struct Original {
     home: TempDir,
     keys: Acknowledged,
 }
 
 impl Original {
-    /// Writes these: how many keys of how many bytes, and how the server ends after them.
+    /// Runs a server once per element: writes this many keys with values of this many bytes, and
+    /// ends the server this way.
     fn new(runs: &[(usize, usize, End)]) -> Self {
         let home = TempDir::new().unwrap();
         let mut server = server(&home.path().join("original"));
@@ -52,7 +53,7 @@ impl Original {
         self.home.path().join("original/data")
     }
 
-    /// A server that is not running, over a fresh copy.
+    /// A server on a fresh copy of the data, not running.
     fn copied(&self) -> Server {
         let folder = self.home.path().join("copy");
         fs::remove_dir_all(&folder).ok();
@@ -60,12 +61,12 @@ impl Original {
         server(&folder)
     }
 
-    /// Fails unless the server refuses the copy, in one line and without touching it, or has all
-    /// that was acknowledged. Returns what it said if it refused.
+    /// Starts the server on a damaged copy. Asserts that it either refuses with one log line, or
+    /// has every acknowledged write and accepts new ones. Returns the log line if it refused.
     fn refused_or_whole(&self, server: &mut Server, what: &str) -> Option<String> {
         let Some(end) = server.start_or_end() else {
             assert_eq!(self.keys.missing(server), None, "{what}");
-            // It can be written, too, and found again.
+            // It also accepts a write.
             let mut more = Acknowledged::default();
             assert_eq!(more.write(server, 1, 10), None, "{what}");
             server.kill();
@@ -88,7 +89,7 @@ fn database(server: &Server) -> PathBuf {
     files(&server.data_dir().join("member/db"), "redb").remove(0)
 }
 
-/// The length of a file without the zeros at its end.
+/// The length of a file without trailing zeros.
 fn content_len(path: &Path) -> usize {
     let content = fs::read(path).unwrap();
     content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
@@ -122,7 +123,7 @@ fn bits_that_flip_in_the_log() {
             refusals += 1;
         }
     }
-    // A bit in the padding between groups is of no meaning; hardly any lies there.
+    // Bits in the padding between groups have no meaning; there are few of them.
     assert!(refusals > 40, "only {refusals} were noticed");
 }
 
@@ -134,7 +135,7 @@ fn bits_that_flip_in_the_database() {
     let mut refusals = 0;
     for _ in 0..60 {
         let mut server = original.copied();
-        // The log could give back what the database has lost; it must not have to.
+        // The log may still have what the database loses; the outcome must not depend on that.
         let (at, bit) = (random.random_range(0..length), random.random_range(0..8));
         flip(&database(&server), at, bit);
         let what = format!("bit {bit} of byte {at} of {length}");
@@ -170,14 +171,15 @@ fn files_cut_short() {
     }
 }
 
-/// What a power failure leaves of the last write, which nobody was told of: it is cut off.
+/// A power failure leaves a part of the last write, which was not acknowledged. The server drops
+/// it.
 #[test]
 fn a_write_that_was_torn() {
     let original = Original::new(&[(30, 200, End::Killed)]);
     let before = fs::read(&segments(&original.copied())[0]).unwrap();
     let mut server = original.copied();
     server.start();
-    // One more write, of which the disk has only some sectors.
+    // One more write, of which only some sectors reach the disk.
     let mut more = Acknowledged::default();
     assert_eq!(more.write(&server, 1, 64 << 10), None);
     server.kill();
@@ -187,7 +189,7 @@ fn a_write_that_was_torn() {
         before[range.clone()] != after[range]
     };
     let last = (0..after.len() / SECTOR).rev().find(|sector| differ(*sector)).unwrap();
-    // The value fills the last sectors; what comes before was synced by itself.
+    // The value fills the last sectors; those before were synced earlier.
     let group = last - 100..=last;
     let mut random = StdRng::seed_from_u64(6);
     let path = segments(&server)[0].clone();
@@ -214,7 +216,7 @@ fn a_write_that_was_torn() {
 
 #[test]
 fn segments_that_are_missing() {
-    // More than fits into the first segments, and not yet flushed.
+    // More than the first segments can hold, and not flushed yet.
     let original = Original::new(&[(20, 1 << 20, End::Killed)]);
     let count = segments(&original.copied()).len();
     assert!(count >= 3, "{count} segments");
@@ -231,7 +233,7 @@ fn segments_that_are_missing() {
     let mut server = original.copied();
     let notes = server.data_dir().join("member/wal/notes.txt");
     fs::write(&notes, "mine").unwrap();
-    // Otherwise others are kept from it first.
+    // Already private: otherwise the server would change its mode before it refuses.
     fs::set_permissions(&notes, fs::Permissions::from_mode(0o600)).unwrap();
     assert!(refused(&mut server).contains("notes.txt does not belong"));
 }

@@ -1,4 +1,4 @@
-//! A data directory that cannot be used is refused in one line, and left as it is.
+//! An unusable data directory is refused with one log line and left unchanged.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, Permissions};
@@ -12,12 +12,12 @@ use quorate_test_support::server::Server;
 use quorate_test_support::{port, program};
 use tempfile::TempDir;
 
-/// A server with a folder of its own that is gone with it.
+/// A server with its folder in `home`.
 fn server(home: &TempDir, flags: &[&str]) -> Server {
     Server::in_folder(&program::quorate(), &home.path().join("server"), flags)
 }
 
-/// A server that has run and holds a few keys.
+/// A stopped server with a few keys.
 fn used(home: &TempDir) -> (Server, Acknowledged) {
     let mut server = server(home, &[]);
     server.start();
@@ -31,7 +31,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Fails unless `said` has all of `parts`.
+/// Asserts that `said` contains each of `parts`.
 fn says(said: &str, parts: &[&str]) {
     for part in parts {
         assert!(said.contains(part), "{part:?} is not in {said}");
@@ -89,12 +89,12 @@ fn one_that_others_can_write_or_read() {
     assert_eq!(keys.missing(&server), None);
 }
 
-/// A user who is not this one.
+/// Another user's id.
 const SOMEBODY: u32 = 65_532;
-/// The group of a pod.
+/// The `fsGroup` of a pod.
 const FS_GROUP: u32 = 2000;
 
-/// Everything below a directory, and the directory.
+/// A directory and everything below it.
 fn tree(path: &Path) -> Vec<PathBuf> {
     let mut all = vec![path.to_path_buf()];
     if path.is_dir() {
@@ -105,7 +105,7 @@ fn tree(path: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// What a kubelet does to a volume before each start of a pod that has a group for its files.
+/// What a kubelet does to a volume before each start of a pod with an `fsGroup`.
 fn give_to_group(path: &Path, group: Option<u32>) {
     for path in tree(path) {
         chown(&path, None, group).unwrap();
@@ -132,14 +132,14 @@ fn one_that_was_opened_to_others_is_closed_again() {
         server.stop();
         assert_private(&server.data_dir().join("member"));
     }
-    // What everybody may write to, too.
+    // A world-writable directory, too, is restricted.
     set_mode(&server.data_dir(), 0o777);
     server.start();
     let mode = fs::metadata(server.data_dir()).unwrap().permissions().mode();
     assert_eq!(mode & 0o002, 0, "{mode:o}");
 }
 
-/// A pod whose user is not root and owns nothing of the volume but what it made there.
+/// A pod whose user is not root, and owns only those files in the volume that it has created.
 #[test]
 fn one_on_a_volume_with_an_fs_group() {
     let needs = [Need::Root, Need::Program("setpriv")];
@@ -182,13 +182,13 @@ fn one_in_use() {
     let other = home.path().join("other");
     let data_dir = first.data_dir().display().to_string();
     let mut second = Server::in_folder(&program::quorate(), &other, &["--data-dir", &data_dir]);
-    // The first one goes on writing: what it changes is its own business.
+    // Not `refused`: the first server keeps changing the directory.
     let end = second.start_or_end();
     assert_eq!(end.and_then(|end| end.code()), Some(1));
     let said = quorate_test_conformance::faults::last_words(&second.log());
     says(&said, &["in use by another process", &data_dir]);
     assert_eq!(keys.missing(&first), None);
-    // A process that was killed holds nothing.
+    // A killed process holds no lock.
     first.kill();
     second.start();
     assert_eq!(keys.missing(&second), None);
@@ -215,7 +215,7 @@ fn one_of_somebody_else() {
     set_mode(&member, 0o700);
     fs::write(member.join("thesis.txt"), "precious").unwrap();
     says(&refused(&mut server), &["member/thesis.txt", "not Quorate's", "--data-dir"]);
-    // Beside `member`, such as where a file system is mounted, other things may lie.
+    // Other entries beside `member` are allowed, such as `lost+found` at a file system's root.
     fs::remove_dir_all(server.data_dir()).unwrap();
     fs::create_dir_all(server.data_dir().join("lost+found")).unwrap();
     server.start();
@@ -236,7 +236,7 @@ fn one_that_is_read_only() {
     server.start();
     assert_eq!(keys.missing(&server), None);
     server.stop();
-    // And a new one.
+    // Also a directory that does not exist yet.
     let place = home.path().join("place");
     fs::create_dir(&place).unwrap();
     let _mounted = Mounted::read_only(&place);
@@ -246,11 +246,11 @@ fn one_that_is_read_only() {
     says(&refused(&mut server), &["Read-only file system", &new]);
 }
 
-/// A mount that ends with the value.
+/// A bind mount, unmounted on drop.
 struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    /// Makes a directory read-only for everybody, root too.
+    /// Makes a directory read-only for all users, including root.
     fn read_only(path: &'a Path) -> Self {
         let mount = |options: &[&str]| {
             let status = Command::new("mount").args(options).arg(path).status().unwrap();
@@ -282,7 +282,7 @@ fn an_identity_that_is_damaged() {
         let said = refused(&mut server);
         says(&said, &["is damaged", &path.display().to_string(), "backup"]);
     }
-    // Without it, the rest is nobody's.
+    // Without the file, the others count as foreign.
     fs::remove_file(&path).unwrap();
     says(&refused(&mut server), &["not Quorate's"]);
     fs::write(&path, &good).unwrap();

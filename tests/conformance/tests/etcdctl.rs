@@ -1,5 +1,5 @@
-//! etcdctl prints what it prints on etcd: on one member, and on a follower of three, also while
-//! another one is killed.
+//! etcdctl's output with Quorate equals that with etcd: on one member, and on a follower of three,
+//! also while the other follower is killed repeatedly.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
@@ -12,17 +12,17 @@ use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
-/// How often a member is killed. Most scripts take little longer than that: it begins with them.
+/// Interval of the kills. Most scripts take little longer, so the first kill is at their start.
 const KILLED_EVERY: Duration = Duration::from_secs(1);
-/// How often a member is killed while performance is checked, which takes more than a minute.
+/// Interval of the kills during the performance check, which takes more than a minute.
 const KILLED_EVERY_IN_LONG_CHECK: Duration = Duration::from_secs(20);
 
-/// Runs a script against both servers and compares.
+/// Runs a script against one member of each server, and compares.
 fn compare(name: &str, flags: &[&str], script: &str) {
     check(Comparison::start(&format!("etcdctl, {name}"), flags), script);
 }
 
-/// Runs a script against three members each, by way of one that does not lead, and compares.
+/// Runs a script against a follower of three members of each server, and compares.
 fn compare_followers(name: &str, flags: &[&str], script: &str, killed_every: Option<Duration>) {
     let suite = format!("etcdctl on a follower, {name}");
     check(Comparison::start_trios(&suite, flags, killed_every), script);
@@ -35,8 +35,8 @@ fn check(comparison: Option<Comparison>, script: &str) {
     }
 }
 
-/// Makes of each script, with the flags that the servers need for it, a test with one member each,
-/// and with three, of which one that does not lead is asked.
+/// Makes three tests of each script, with the servers' flags for it: on one member, on a follower
+/// of three, and on a follower while another one is killed.
 macro_rules! scripts {
     ($($name:ident $flags:expr,)*) => {
         $(
@@ -106,15 +106,15 @@ fn check_perf_on_a_follower_while_another_is_killed() {
     cluster.finish();
 }
 
-/// What a performance check prints is figures; its verdict is that of the machine, which has other
-/// things to do meanwhile.
+/// Checks the form of the output only: figures and verdicts depend on the machine, which runs other
+/// tests meanwhile.
 fn check_performance(etcdctl: &Path, address: &str) {
     let check = |words: &[&str]| {
         let mut command = Command::new(etcdctl);
         let output = command.arg("--endpoints").arg(address).args(words).output();
         let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // The bar that shows progress ends in a carriage return.
+        // The progress bar ends in a carriage return.
         let lines = text.lines().filter_map(|line| line.rsplit('\r').next());
         let verdicts = lines.filter(|line| line.starts_with("PASS") || line.starts_with("FAIL"));
         let verdicts: Vec<String> = verdicts.map(str::to_owned).collect();

@@ -1,5 +1,5 @@
-//! Flags, variables and files that make no sense are all named, each in a line of its own, before
-//! anything happens.
+//! Invalid flags, variables and files are all reported, each on its own line, before the server
+//! does anything.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -12,7 +12,7 @@ use quorate_test_support::program;
 use quorate_test_support::server::Server;
 use tempfile::TempDir;
 
-/// Runs the program with these flags in an empty directory, which must stay empty.
+/// Runs the program with these flags in an empty directory, and asserts that it creates no file.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let home = TempDir::new().unwrap();
     let mut command = Command::new(program::quorate());
@@ -23,7 +23,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
-/// Flags with values that cannot be, and a part of what is said about each.
+/// Flags with invalid values, and a part of the error text for each.
 const BAD: &[(&str, &str, &str)] = &[
     ("listen-client-urls", "127.0.0.1:2379", "is not a URL"),
     ("listen-peer-urls", "http://example.com:2380", "must have an IP address"),
@@ -76,7 +76,7 @@ fn each_bad_value_alone_is_told() {
     for (flag, value, part) in BAD {
         let (code, said) = run(&[&format!("--{flag}"), value], &[]);
         let switch = ["socket-reuse-port", "client-cert-auth"].contains(flag);
-        // A switch takes its value with an equals sign alone, as Go's do.
+        // As in Go, a switch takes a value only after an equals sign.
         if switch {
             assert_eq!(code, Some(2), "{said}");
             continue;
@@ -129,7 +129,7 @@ fn variables() {
     assert_eq!(said.lines().count(), 2, "{said}");
 }
 
-/// A server with these certificates.
+/// A server with these TLS files.
 fn with_tls(home: &Path, files: [&Path; 3]) -> Server {
     let [certificate, key, authority] = files.map(|path| path.to_str().unwrap());
     let flags = ["--cert-file", certificate, "--key-file", key, "--trusted-ca-file", authority];

@@ -1,6 +1,6 @@
-//! Every golden script: against the state machine alone, against one member of Quorate, against
-//! three by way of a follower, also while another one is killed, and against the etcd whose answers
-//! it holds.
+//! Runs every golden script against the state machine alone, one Quorate member, a follower of
+//! three members, a follower while the other one is killed repeatedly, and the etcd that the
+//! answers come from.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
-/// Each seed is another order of flushes and compactions between the commands; 0 has none.
+/// Each seed gives another order of flushes and compactions between the commands; 0 gives none.
 const SEEDS: u64 = 24;
-/// Servers that run at the same time; starting one is mostly waiting.
+/// Servers that run concurrently; a start is mostly waiting.
 const SERVERS: usize = 4;
-/// How often a member is killed. Most scripts take no longer than that: it begins with them.
+/// Interval of the kills. Most scripts take no longer, so the first kill is at their start.
 const KILLED_EVERY: Duration = Duration::from_secs(1);
 
 #[test]
@@ -47,7 +47,7 @@ fn a_server_answers_as_etcd() {
     });
 }
 
-/// Runs every script through a follower of three members.
+/// Runs every script against a follower of three members.
 fn through_a_follower(what: &str, killed_every: Option<Duration>) {
     if golden::updating() {
         return;
@@ -78,7 +78,7 @@ fn etcd_answers_as_written() {
     let Some(etcd) = program::peer("golden scripts", "etcd-3.7") else { return };
     let scripts = [core_scripts(), server_scripts()].concat();
     each("etcd", &scripts, SERVERS, |script| {
-        // What is written here need not outlive the machine.
+        // The data need not survive a crash of the machine.
         let server = Server::start_new(&etcd, &["--unsafe-no-fsync"]);
         let target = Remote::new(&server.url(), false);
         if golden::updating() { update(script, target) } else { compare(script, target) }

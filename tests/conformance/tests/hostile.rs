@@ -1,4 +1,4 @@
-//! Whatever comes in at the ports, the server goes on serving, with little memory.
+//! Whatever arrives at the ports, the server keeps serving and uses little memory.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read as _, Write as _};
@@ -20,14 +20,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
-/// How long a server may take to answer, or to close, a connection.
+/// How long a server may take to answer or to close a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The same when it is asked by somebody of whom the headers alone are looked at.
+/// Memory limit while strangers call the peer port: only their headers may be read.
 const STRANGER_KIB_MAX: u64 = 256 << 10;
-/// Memory that the server may take at most through all of this.
+/// Memory limit of all attacks.
 const MEMORY_KIB_MAX: u64 = 512 << 10;
 
-/// Types of HTTP/2's frames.
+/// HTTP/2's frame types.
 mod kind {
     pub(super) const DATA: u8 = 0;
     pub(super) const HEADERS: u8 = 1;
@@ -41,13 +41,13 @@ mod kind {
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// A frame of HTTP/2.
+/// An HTTP/2 frame.
 fn h2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header that is not remembered.
+/// A literal header that is not added to the compression table.
 fn literal(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| {
         let length = u8::try_from(text.len()).ok().filter(|length| *length < 127).unwrap();
@@ -56,7 +56,7 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
     [vec![0], text(name), text(value)].concat()
 }
 
-/// The headers of a call.
+/// The headers of a gRPC call.
 fn call_headers(path: &str) -> Vec<u8> {
     let headers = [
         (":method", "POST"),
@@ -69,8 +69,7 @@ fn call_headers(path: &str) -> Vec<u8> {
     headers.map(|(name, value)| literal(name, value)).concat()
 }
 
-/// Sends all of it, as far as the server takes it, and nothing more; returns what the server says
-/// until it closes.
+/// Sends `bytes` and closes the sending side. Returns the server's answer until the server closes.
 fn send(server: &Server, bytes: &[u8]) -> Vec<u8> {
     exchange(server, bytes, true)
 }
@@ -81,11 +80,11 @@ fn exchange(server: &Server, bytes: &[u8], is_end: bool) -> Vec<u8> {
     let mut reading = stream.try_clone().unwrap();
     let reader = std::thread::spawn(move || {
         let mut said = Vec::new();
-        // The connection may well be reset.
+        // The connection may be reset.
         reading.read_to_end(&mut said).ok();
         said
     });
-    // The server may close before it has read everything.
+    // The server may close before it has read all bytes.
     stream.write_all(bytes).ok();
     if is_end {
         stream.shutdown(Shutdown::Write).ok();
@@ -101,21 +100,21 @@ fn run<T>(suite: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite)
 }
 
-/// Whether a client is served.
+/// Asserts that the server answers a client.
 async fn serves(server: &Server) {
     let connection = Connection::open(&server.address()).await;
     let answer = connection.method(RANGE, &[Bytes::from_static(b"\x0a\x01a")]).await;
     assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
 }
 
-/// The most memory that the server has had, in KiB.
+/// The server's peak of resident memory, in KiB.
 fn memory_kib(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Runs `attack` against a server, which must go on as if nothing had been.
+/// Runs `attack` against a server, which must keep serving, stay within its memory and not panic.
 fn survives(flags: &[&str], attack: impl FnOnce(&Server)) {
     let mut server = Server::start_new(&program::quorate(), flags);
     attack(&server);
@@ -135,7 +134,7 @@ fn bytes_that_are_nothing() {
             let mut bytes = vec![0; random.random_range(1..5000)];
             random.fill_bytes(&mut bytes);
             send(server, &bytes);
-            // Behind a good beginning, too.
+            // Also after a valid beginning.
             let head = &http2(&[])[..random.random_range(0..=PREFACE.len() + 9)];
             send(server, &[head, &bytes].concat());
             if round % 50 == 0 {
@@ -163,7 +162,7 @@ fn frames_that_are_nothing() {
             }
             send(server, &http2(&frames));
         }
-        // A message of 2 MiB in the smallest pieces, and one with a window that overflows.
+        // Very small DATA frames, and window updates that overflow the window.
         let data = h2_frame(kind::DATA, 0, 1, &[0]);
         send(server, &http2(&[vec![good.clone()], vec![data; 20_000]].concat()));
         let update = h2_frame(kind::WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes());
@@ -178,14 +177,14 @@ fn floods() {
         let flood = |frames: Vec<Vec<u8>>| send(server, &http2(&frames));
         flood(vec![h2_frame(kind::PING, 0, 0, &[0; 8]); 100_000]);
         flood(vec![h2_frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]); 100_000]);
-        // Calls that are taken back at once.
+        // Calls that are reset at once.
         let resets = (0..50_000).map(|number| {
             let stream = 2 * number + 1;
             let call = h2_frame(kind::HEADERS, END_HEADERS, stream, &headers);
             [call, h2_frame(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
         });
         flood(resets.collect());
-        // Headers that never end.
+        // Header blocks without an end.
         let more = literal("x", &"y".repeat(100)).repeat(150);
         let mut endless = vec![h2_frame(kind::HEADERS, 0, 1, &headers)];
         endless.extend(vec![h2_frame(kind::CONTINUATION, 0, 1, &more); 2000]);
@@ -197,7 +196,7 @@ fn floods() {
             ]
             .concat(),
         ]);
-        // Many small ones.
+        // Many small headers.
         let many = literal("x", "").repeat(4000);
         let call = h2_frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[headers, many].concat());
         flood(vec![call]);
@@ -241,10 +240,11 @@ fn thousands_of_streams() {
     });
 }
 
-/// Bytes of a message to a member, of which the last one never comes.
+/// Size of a message to a member, whose last byte never arrives.
 const HALF_BYTES: usize = 20_000_000;
 
-/// Begins 120 calls of a method at the peer port, on two connections, with half a message each.
+/// Starts 120 calls on the peer port, on two connections, each with a message that lacks its last
+/// byte.
 async fn half_calls(
     server: &Server,
     method: &str,
@@ -267,7 +267,7 @@ async fn half_calls(
     (connections, calls)
 }
 
-/// The headers of a member that the cluster has not heard of yet.
+/// Headers that claim to come from a member that the cluster does not know yet.
 async fn claimed(server: &Server) -> Vec<(&'static str, String)> {
     let channel = Endpoint::from_shared(server.peer_url()).unwrap().connect().await.unwrap();
     let known = PeerClient::new(channel).describe(DescribeRequest {}).await.unwrap().into_inner();
@@ -277,7 +277,8 @@ async fn claimed(server: &Server) -> Vec<(&'static str, String)> {
     vec![("quorate-cluster", cluster), ("quorate-from", from), ("quorate-to", to)]
 }
 
-/// Who says nothing of itself is refused before its message is read, as is one that is too long.
+/// Calls without a claimed identity, and calls whose message is too long, are refused before the
+/// message is read.
 #[test]
 fn half_messages_of_strangers_to_members() {
     survives(&[], |server| {
@@ -303,8 +304,8 @@ fn half_messages_of_strangers_to_members() {
     });
 }
 
-/// Large messages are for those who say that they are members, and so many at once as there is
-/// room for.
+/// Callers that claim to be members may send large messages, but only as many at once as there is
+/// memory for.
 #[test]
 fn half_messages_of_members() {
     survives(&[], |server| {
@@ -328,7 +329,7 @@ fn half_messages_of_members() {
     });
 }
 
-/// The limit is told to clients, as etcd tells it, and holds for those who do not keep to it.
+/// As in etcd, clients are told the limit; streams beyond it are refused.
 #[test]
 fn more_streams_than_allowed() {
     for (flags, limit) in [(&[][..], u32::MAX), (&["--max-concurrent-streams=8"], 8)] {
@@ -342,7 +343,7 @@ fn more_streams_than_allowed() {
             }
         });
         if limit == 8 {
-            // RST_STREAM with REFUSED_STREAM, for each stream beyond the eighth.
+            // RST_STREAM with REFUSED_STREAM for each stream after the eighth.
             let calls = (0..20).map(|number| {
                 h2_frame(kind::HEADERS, END_HEADERS, 2 * number + 1, &call_headers(WATCH))
             });
@@ -357,7 +358,7 @@ fn more_streams_than_allowed() {
     }
 }
 
-/// Requests over HTTP/1 have the status that etcd gives them, whatever they say.
+/// HTTP/1 requests get the status that etcd gives them.
 #[test]
 fn http_1() {
     let Some(mut pair) = Pair::start("bad input, HTTP/1", &[]) else { return };
@@ -387,7 +388,7 @@ fn http_1() {
             differences.push(format!("{:?}: quorate {quorate:?}, etcd {etcd:?}", &request[..20]));
         }
     }
-    // On these, etcd closes without a word.
+    // etcd closes the connection without an answer to these.
     let path = format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n");
     for (request, expected) in [(path.as_str(), "431"), ("GET /nonsense x\r\n\r\n", "400")] {
         assert_eq!(status(&pair.quorate, request).as_deref(), Some(expected));

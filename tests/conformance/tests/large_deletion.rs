@@ -1,5 +1,5 @@
-//! One request that deletes more keys than are told of in one go is one message to each watch, as
-//! etcd's is: to one that is there and to one that comes later.
+//! A deletion of more keys than Quorate passes to watches in one batch reaches each watch as one
+//! message, as in etcd: watches that exist already, and watches that replay it from history.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
@@ -13,9 +13,9 @@ use quorate_test_support::client::channel;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-/// More than Quorate tells watches of in one go, twice over.
+/// More than two batches of events.
 const KEYS: usize = 2500;
-/// As many as a transaction may have.
+/// The limit of operations in a transaction.
 const PUTS: usize = 128;
 
 fn key(number: usize) -> Bytes {
@@ -36,7 +36,7 @@ async fn put_all(client: &mut KvClient<Channel>) {
     }
 }
 
-/// A watch of all keys with what they held; the answer that it is there has come.
+/// Creates a watch over all keys, with `prev_kv`, and waits for the answer to its creation.
 async fn watch(url: &str, start_revision: i64) -> Streaming<pb::WatchResponse> {
     let create = pb::WatchCreateRequest {
         key: "k/".into(),
@@ -46,14 +46,14 @@ async fn watch(url: &str, start_revision: i64) -> Streaming<pb::WatchResponse> {
         ..Default::default()
     };
     let request = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-    // It is asked nothing more, and goes on.
+    // The request stream ends after this request; the watch continues.
     let requests = tokio_stream::once(request);
     let mut answers = WatchClient::new(channel(url)).watch(requests).await.unwrap().into_inner();
     assert!(answers.message().await.unwrap().unwrap().created);
     answers
 }
 
-/// What both watches of a server are told.
+/// The deletion's message on an existing watch, and on one that starts at its revision.
 async fn told(url: &str) -> [pb::WatchResponse; 2] {
     let mut client = KvClient::new(channel(url));
     put_all(&mut client).await;
@@ -65,7 +65,7 @@ async fn told(url: &str) -> [pb::WatchResponse; 2] {
     let mut late = watch(url, revision).await;
     let mut answers = [early.message().await.unwrap(), late.message().await.unwrap()];
     for answer in answers.iter_mut().flatten() {
-        // Ids and terms are not what this is about.
+        // Ids and terms are not compared.
         answer.header = Some(pb::ResponseHeader { revision, ..Default::default() });
     }
     answers.map(Option::unwrap)

@@ -1,5 +1,5 @@
-//! `/metrics` shows what etcd's shows: the same names, types, labels and bounds, and after the same
-//! requests the same counts.
+//! `/metrics` has etcd's names, types, labels and bucket bounds, and after the same requests the
+//! same counts.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use quorate_test_conformance::pair::Pair;
 use quorate_test_conformance::raw::{Call, Connection, frame};
 use quorate_test_support::server::Server;
 
-/// What etcd has and Quorate has not, by the start of the names, and why.
+/// Metrics of etcd that Quorate lacks: the reason, and the beginnings of their names.
 const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("of Go and its library", &["go_", "promhttp_", "etcd_server_go_version"]),
     (
@@ -38,7 +38,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("there are no users yet", &["etcd_debugging_auth_revision"]),
 ];
 
-/// What must have the same values in every series that is not 0. Of histograms: the counts.
+/// Metrics whose non-zero series must have the same values; of histograms, the counts.
 const SAME: &[&str] = &[
     "etcd_cluster_version",
     "etcd_debugging_lease_granted_total",
@@ -90,20 +90,20 @@ const SAME: &[&str] = &[
     "process_virtual_memory_max_bytes",
 ];
 
-/// What the servers ask of themselves when they start.
+/// Requests that the servers make themselves at their start.
 const AT_START: [&str; 2] = ["ClusterMemberAttrSet", "ClusterVersionSet"];
 
 type Labels = BTreeMap<String, String>;
 
-/// What a page says under one name.
+/// One metric of a page.
 #[derive(Debug, Default)]
 struct Family {
     kind: String,
-    /// Without the bounds of histograms.
+    /// Label names, without `le`.
     labels: BTreeSet<String>,
-    /// The bounds of a histogram.
+    /// A histogram's bounds.
     bounds: BTreeSet<String>,
-    /// Values; of histograms, the counts.
+    /// Values; of a histogram, the counts.
     values: BTreeMap<Labels, f64>,
 }
 
@@ -135,7 +135,7 @@ fn families(server: &Server) -> BTreeMap<String, Family> {
         let (name, ending) = histogram.unwrap_or((name, ""));
         let family = families.get_mut(name).unwrap();
         let mut labels = parse(labels);
-        // 1048576 for one is 1.048576e+06 for the other.
+        // The servers format equal numbers differently: 1048576 and 1.048576e+06.
         let bound = labels.remove("le").map(|bound| bound.parse::<f64>().unwrap().to_string());
         family.bounds.extend(bound);
         family.labels.extend(labels.keys().cloned());
@@ -146,7 +146,7 @@ fn families(server: &Server) -> BTreeMap<String, Family> {
     families
 }
 
-/// `a="b",c="d"}` as a map. No label's value here has a comma in it.
+/// Parses `a="b",c="d"}`. No label value here contains a comma.
 fn parse(labels: &str) -> Labels {
     let pairs = labels.trim_end_matches('}').split(',').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap());
@@ -270,7 +270,7 @@ fn the_rest() -> Calls {
     ]
 }
 
-/// Two watchers on one stream, one of them from the past, which have seen all that is written.
+/// Two watchers on one stream, one of which starts in the past. Both have received all events.
 async fn watch(connection: &Connection) -> Call {
     let create = |key: &str, start_revision| {
         let key = key.to_owned().into();
@@ -291,7 +291,7 @@ async fn watch(connection: &Connection) -> Call {
     call
 }
 
-/// Sends every request to a server; returns what it then measures, and what the answers were.
+/// Sends every request to a server. Returns its metrics afterwards, and the status of each answer.
 async fn measure(server: &Server) -> (BTreeMap<String, Family>, Vec<String>) {
     let connection = Connection::open(&server.address()).await;
     let watching = watch(&connection).await;
@@ -311,7 +311,7 @@ fn reason(name: &str) -> Option<&'static str> {
     EXCEPTIONS.iter().find(|(_, names)| listed(names)).map(|(reason, _)| *reason)
 }
 
-/// Series that are not 0, without what the servers asked of themselves.
+/// Non-zero series, without the servers' own requests.
 fn counted(family: &Family) -> BTreeMap<&Labels, f64> {
     let own = |labels: &Labels| labels.values().any(|value| AT_START.contains(&value.as_str()));
     let values = family.values.iter().filter(|(labels, value)| **value != 0.0 && !own(labels));

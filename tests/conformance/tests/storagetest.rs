@@ -1,8 +1,8 @@
-//! The API server's storage contract, as the API server itself tests it, against Quorate: with a
-//! process for each test, and on one server that all share. The same on three members, of which one
-//! that does not lead is asked, also while another one is killed.
+//! The API server's storage contract, tested against Quorate by Kubernetes' own tests: with a new
+//! server for each test, and on one shared server. The same on a follower of three members, also
+//! while the other follower is killed repeatedly.
 //!
-//! The tests are Kubernetes' own, run by a program of `tests/conformance/storagetest`.
+//! The tests are run by a program of `tests/conformance/storagetest`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -15,22 +15,22 @@ use quorate_test_support::program;
 use quorate_test_support::require::{self, Need};
 use quorate_test_support::server::Server;
 
-/// How the API server reads: each test runs with both.
+/// The API server's ways to read; each test runs with both.
 const WAYS: [&str; 2] = ["pages", "RangeStream"];
-/// Tests for each way of reading.
+/// Number of tests for each way of reading.
 const TESTS: usize = 53;
-/// What needs a server on which nothing was ever written, and skips itself on another.
+/// A test that needs a server without any history, and skips itself otherwise.
 const NEEDS_NEW_SERVER: &str = "WatchSemantics";
-/// What the tests of progress rely on.
+/// The tests of progress need this interval.
 const FLAGS: [&str; 1] = ["--watch-progress-notify-interval=1s"];
-/// How often a member is killed of those that all tests share, for half a minute.
+/// Interval of the kills in the cluster that all tests share, for half a minute.
 const KILLED_EVERY: Duration = Duration::from_secs(5);
-/// How often one is killed where each test has its own, which are soon over: it begins with them.
+/// Interval of the kills if each short test has its own cluster: the first kill is at its start.
 const KILLED_EVERY_IN_TEST: Duration = Duration::from_secs(1);
-/// Lines of output shown before and after the word that a test failed.
+/// Lines of output shown before and after a failure.
 const CONTEXT_LINES: usize = 15;
 
-/// The program, or `None`, said loudly, when it cannot be built here.
+/// The test program; `None`, reported as a skip, if it cannot be built here.
 fn storagetest() -> Option<Command> {
     if !require::met("the storage contract", &[Need::Program("go"), Need::Program("bash")]) {
         return None;
@@ -44,7 +44,7 @@ fn storagetest() -> Option<Command> {
     Some(command)
 }
 
-/// How the tests of one way of reading ended, by name; tests within tests are left out.
+/// Outcomes of the tests of one way of reading, by name, without subtests.
 fn outcomes(way: &str, output: &str) -> BTreeMap<String, String> {
     let prefix = format!("TestContract/{way}/");
     let ended = output.lines().filter_map(|line| line.trim_start().strip_prefix("--- "));
@@ -56,7 +56,7 @@ fn outcomes(way: &str, output: &str) -> BTreeMap<String, String> {
     ended.collect()
 }
 
-/// The lines round each failure.
+/// The output around each failure.
 fn failures(output: &str) -> String {
     let lines: Vec<&str> = output.lines().collect();
     let mut shown = BTreeSet::new();
@@ -69,8 +69,8 @@ fn failures(output: &str) -> String {
     shown.into_iter().map(|at| format!("{}\n", lines[at])).collect()
 }
 
-/// Runs the tests of one way of reading to their end and checks that all of them passed but those
-/// `left_out`.
+/// Runs the tests of one way of reading, and asserts that all of them pass except those in
+/// `left_out`, which do not run.
 fn passes(way: &str, mut command: Command, left_out: &[&str]) {
     let run = format!("-test.run=^TestContract$/^{way}$");
     let skip = left_out.iter().map(|name| format!("-test.skip=/{way}/^{name}$"));
@@ -85,7 +85,7 @@ fn passes(way: &str, mut command: Command, left_out: &[&str]) {
     assert!(left_out.iter().all(|name| !outcomes.contains_key(*name)));
 }
 
-/// Both ways at once, each with a variable in its environment. Most of the time is waiting.
+/// Runs both ways concurrently, each with this environment variable. The tests mostly wait.
 fn both_ways_pass(variable: &str, value: &str) {
     std::thread::scope(|scope| {
         for way in WAYS {
@@ -96,7 +96,7 @@ fn both_ways_pass(variable: &str, value: &str) {
     });
 }
 
-/// One way after the other, on what is at this URL.
+/// Runs one way after the other on the server at `url`.
 fn each_way_passes(url: &str) {
     for way in WAYS {
         let mut command = storagetest().expect("it was there a moment ago");
@@ -109,13 +109,13 @@ fn three_members() -> ByFollower {
     ByFollower::of(Cluster::start_new_in_turn(&program::quorate(), 3, &FLAGS))
 }
 
-/// Each test on three members of its own.
+/// Runs each test on its own cluster of three members.
 fn each_on_three_members(killed_every: Option<Duration>) {
     let Some(_) = storagetest() else { return };
     lend(three_members, killed_every, |address| both_ways_pass("SERVERS_FROM", address));
 }
 
-/// All tests on the same three members.
+/// Runs all tests on the same three members.
 fn all_on_three_members(killed_every: Option<Duration>) {
     let Some(_) = storagetest() else { return };
     let cluster = three_members().killed(killed_every);

@@ -1,7 +1,7 @@
-//! Real Kubernetes on a real Quorate.
+//! Real Kubernetes on Quorate.
 //!
-//! The scripts in `kubernetes/` do the work and can be run by hand; this crate makes them part of
-//! the test command.
+//! The scripts in `kubernetes/` do the work and can be run by hand. This crate makes them part of
+//! `cargo test`.
 
 #![forbid(unsafe_code)]
 
@@ -10,11 +10,11 @@ use std::process::Command;
 use quorate_test_support::require::{self, Need};
 use quorate_test_support::{program, repository};
 
-/// Runs the main job with so many members of Quorate under it: `control-plane`, or `nodes` with
-/// kubelets and pods, which takes root. Its logs are kept when it fails.
+/// Runs the main job on `members` members of Quorate. The mode is `control-plane`, or `nodes` with
+/// kubelets and pods, which needs root. Logs are kept if it fails.
 ///
 /// # Panics
-/// When the job fails, or cannot run here and `QUORATE_REQUIRE=all` is set.
+/// If the job fails, or if it cannot run here and `QUORATE_REQUIRE=all` is set.
 pub fn main_job(mode: &str, members: usize) {
     let mut needs =
         ["go", "bash", "curl", "openssl", "python3", "setsid"].map(Need::Program).to_vec();
@@ -25,8 +25,8 @@ pub fn main_job(mode: &str, members: usize) {
     if !require::met(&format!("main job, {mode}"), &needs) {
         return;
     }
-    // Not where temporary files usually lie: containerd wants a file system that can be the lower
-    // layer of an overlay. The script removes the folder after a success.
+    // Not in the usual temporary folder: containerd needs a file system that can be an overlay's
+    // lower layer. The script removes the folder after a success.
     let name = format!("quorate-{mode}-{members}-");
     let folder = tempfile::Builder::new().prefix(&name).tempdir_in("/var/tmp").expect("a folder");
     let folder = folder.keep();

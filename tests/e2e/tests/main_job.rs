@@ -1,9 +1,9 @@
-//! kube-apiserver and all that belongs to it, on one member that is killed in between, and on three
-//! of which one after the other is killed.
+//! kube-apiserver with its components, on one member that is killed meanwhile, and on three members
+//! that are killed one after the other.
 
 use quorate_test_e2e::main_job;
 
-/// One after the other: each wants the machine for itself.
+/// Sequential, because each job needs the whole machine.
 #[test]
 fn kubernetes_goes_on_after_sigkill() {
     for members in [1, 3] {

@@ -1,4 +1,4 @@
-//! A cluster whose clients know one member alone, which does not lead.
+//! A cluster whose clients talk to one follower only.
 
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -8,32 +8,31 @@ use crate::server::Server;
 use crate::victim::Victim;
 use crate::wait;
 
-/// The places that members are put in: the one that clients talk to, the one that leads, and the
-/// one that may be killed.
+/// Indices into the members: the one that clients talk to, the leader, and the one that may be
+/// killed.
 const ASKED: usize = 0;
 const LEADER: usize = 1;
 const OTHER: usize = 2;
-/// How long a member may take to have what the others have.
+/// How long a member may take to catch up with the leader.
 const EVEN_WITHIN: Duration = Duration::from_secs(30);
-/// What the log says of a panic.
+/// Marks a panic in a member's log.
 const FAULT: &str = "a fault of the program";
 
-/// Three members, of which one that does not lead is asked. The other one that does not lead can be
-/// killed in between.
+/// Three members. Clients talk to one follower; the other follower can be killed and restarted.
 #[derive(Debug)]
 pub struct ByFollower {
-    // Before the cluster, which may take its network with it.
+    // Dropped before the cluster, whose drop may take down the network.
     victim: Option<Victim>,
     cluster: Cluster,
-    /// Who leads, and in which term, from beginning to end.
+    /// The leader's id and its term. Both must stay the same until the end.
     led: (u64, u64),
 }
 
 impl ByFollower {
-    /// Takes three members that are ready.
+    /// Wraps a cluster of three ready members.
     ///
     /// # Panics
-    /// When they do not agree on a leader.
+    /// If the members do not agree on a leader.
     pub fn of(mut cluster: Cluster) -> Self {
         assert_eq!(cluster.members.len(), 3, "two of three are a quorum");
         let (leader, term) = cluster.leader();
@@ -42,8 +41,8 @@ impl ByFollower {
         Self { victim: None, cluster, led }
     }
 
-    /// The member that neither leads nor is asked is killed at once and then every so often, if
-    /// that is given, and started again each time.
+    /// If `every` is given: kills the other follower at once and then at this interval, and
+    /// restarts it after each kill.
     #[must_use]
     pub fn killed(mut self, every: Option<Duration>) -> Self {
         let other = every.map(|every| Victim::new(self.cluster.members.remove(OTHER), every));
@@ -51,22 +50,23 @@ impl ByFollower {
         self
     }
 
-    /// Where clients reach the member that they are to know.
+    /// URL of the follower that clients talk to.
     pub fn url(&self) -> String {
         self.cluster.members[ASKED].url()
     }
 
-    /// Where clients reach each member, without the scheme; first the one that they are to know.
+    /// Client addresses of all members, without the scheme; the follower that clients talk to is
+    /// first.
     pub fn addresses(&self) -> Vec<String> {
         let other = self.victim.as_ref().map(|victim| victim.spared().address());
         self.cluster.members.iter().map(Server::address).chain(other).collect()
     }
 
-    /// Waits until all members have what the leader has; none is killed as long as the answer
-    /// lives. For what asks each member by itself.
+    /// Waits until all members are at the leader's revision. No member is killed while the returned
+    /// guard lives. For checks that read each member by itself.
     ///
     /// # Panics
-    /// When they do not get there.
+    /// If the members do not get there in time.
     pub fn even(&self) -> Option<MutexGuard<'_, Server>> {
         let spared = self.victim.as_ref().map(Victim::spared);
         let members = self.cluster.members.iter().map(Server::url);
@@ -82,11 +82,11 @@ impl ByFollower {
         spared
     }
 
-    /// Ends the test of it.
+    /// Checks the whole run and ends it.
     ///
     /// # Panics
-    /// When there was another leader in between, the other member was not killed though it should,
-    /// or a member panicked.
+    /// If the leader or the term changed, a member panicked, or kills were requested and none
+    /// happened.
     pub fn finish(mut self) {
         if let Some((kills, server)) = self.victim.take().map(Victim::finish) {
             assert!(kills > 0, "nobody was killed");

@@ -1,4 +1,4 @@
-//! Certificates for one suite: an authority, a server and a client.
+//! Certificates for one suite: for an authority, a server and a client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,28 +7,28 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 
-/// An authority with a server's and a client's certificate, as PEM files in one folder:
-/// `ca.crt`, `server.crt`, `server.key`, `client.crt`, `client.key`; and `elsewhere.crt` with
-/// `elsewhere.key`, which is the server's but for another address.
+/// An authority with a server's and a client's certificate, as PEM files in one folder: `ca.crt`,
+/// `server.crt`, `server.key`, `client.crt`, `client.key`. `elsewhere.crt` and `elsewhere.key` are
+/// like the server's, but for an address that no server has.
 #[derive(Clone, Debug)]
 pub struct Pki {
     folder: PathBuf,
 }
 
 impl Pki {
-    /// Makes all of it in `folder`. The server is `localhost`, `127.0.0.1` and `::1`; the client's
-    /// common name is `client`.
+    /// Writes all files to `folder`. The server's certificate is for `localhost`, `127.0.0.1` and
+    /// `::1`; the client's common name is `client`.
     ///
     /// # Panics
-    /// When a file cannot be written.
+    /// If a file cannot be written.
     pub fn new(folder: &Path) -> Self {
         Self::for_hosts(folder, &[])
     }
 
-    /// Like [`new`](Self::new), with more names for the server.
+    /// Like [`new`](Self::new), with `hosts` as further names in the server's certificate.
     ///
     /// # Panics
-    /// When a file cannot be written.
+    /// If a file cannot be written.
     pub fn for_hosts(folder: &Path, hosts: &[&str]) -> Self {
         fs::create_dir_all(folder).expect("the folder can be made");
         let mut params = CertificateParams::new(Vec::new()).expect("no names, no bad ones");
@@ -48,13 +48,13 @@ impl Pki {
         pki
     }
 
-    /// The path of one of the files.
+    /// The path of one of the files, given its name.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The flags with which members show the server's certificate to each other, and ask for one
-    /// of the same authority.
+    /// Peer TLS flags: members present the server's certificate and require one of this authority
+    /// from each other.
     pub fn peer_flags(&self) -> Vec<String> {
         [("cert", "server.crt"), ("key", "server.key"), ("trusted-ca", "ca.crt")]
             .map(|(flag, file)| format!("--peer-{flag}-file={}", self.path(file).display()))
@@ -78,7 +78,8 @@ impl Pki {
         self.read("client.key")
     }
 
-    /// A certificate for hosts, in files of this name, with this common name.
+    /// Issues a certificate for `hosts` with this common name, and writes it to `name.crt` and its
+    /// key to `name.key`.
     fn issue(
         &self,
         issuer: &Issuer<'_, KeyPair>,
@@ -89,7 +90,7 @@ impl Pki {
         let names: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("the names are good");
         params.distinguished_name.push(DnType::CommonName, common_name);
-        // A member is both to its peers.
+        // A member is both a server and a client to its peers.
         params.extended_key_usages = vec![usage, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, issuer).expect("a certificate");

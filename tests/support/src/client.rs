@@ -6,35 +6,35 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::certs::Pki;
 
-/// Largest message a client takes: nothing a server may send is too large for a suite.
+/// Largest message a client accepts. Unlimited, so that no answer is too large for a suite.
 pub const MESSAGE_BYTES_MAX: usize = usize::MAX;
 
-/// What HTTP/2 allows a peer to send before anything is read.
+/// HTTP/2's initial window: what a peer may send before the receiver grants more.
 const WINDOW_BYTES: u32 = 65_535;
 
 /// A channel to `url` that connects on first use and whenever the connection is lost.
 ///
 /// # Panics
-/// When `url` is none.
+/// If `url` is not a URL.
 pub fn channel(url: &str) -> Channel {
     endpoint(url).connect_lazy()
 }
 
-/// Like [`channel`], with the smallest windows that HTTP/2 begins with: a server can send little
-/// ahead of what is read.
+/// Like [`channel`], with HTTP/2's initial windows, so that a server can send only little ahead of
+/// the reader.
 ///
 /// # Panics
-/// When `url` is none.
+/// If `url` is not a URL.
 pub fn narrow_channel(url: &str) -> Channel {
     let windows = Some(WINDOW_BYTES);
     let endpoint = endpoint(url).initial_stream_window_size(windows);
     endpoint.initial_connection_window_size(windows).connect_lazy()
 }
 
-/// A channel to `url` that shows a client certificate of `pki`.
+/// A channel to `url` that presents the client certificate of `pki`.
 ///
 /// # Panics
-/// When `url` is none or a certificate cannot be read.
+/// If `url` is not a URL or a certificate cannot be read.
 pub fn tls_channel(url: &str, pki: &Pki) -> Channel {
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(pki.ca_pem()))

@@ -1,4 +1,4 @@
-//! Several servers that are members of one cluster.
+//! Several servers that form one cluster.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::proxy::Proxies;
 use crate::server::Server;
 use crate::wait;
 
-/// How often founding is tried again with other ports.
+/// How many times a new cluster is started, each time with other ports.
 const ATTEMPTS: usize = 3;
-/// How long a request may be tried again: members may be electing, or a change may have to wait
-/// until they have been connected for a while.
+/// How long a request may be retried: an election may be running, and a membership change may have
+/// to wait until the members have been connected for a while.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
-/// How long a member may take to say something of itself.
+/// How long a member may take to answer a status request.
 const STATUS_WITHIN: Duration = Duration::from_secs(5);
-/// What is said of a member that is to be promoted and has been already.
+/// The refusal to promote a member that already has a vote.
 const IS_NO_LEARNER: &str = "etcdserver: can only promote a learner member";
 /// Pause before a request is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -38,30 +38,29 @@ pub struct Cluster {
     pki: Option<Pki>,
     /// The members, running or not.
     pub members: Vec<Server>,
-    /// The machines that they run on, when those are not this one.
+    /// The network that the members run on, unless they run on this machine.
     net: Option<Net>,
-    /// What stands between them, if anything does.
+    /// The proxies in front of the members' peer ports, if any.
     proxies: Option<Proxies>,
     runtime: tokio::runtime::Runtime,
-    // Holds the certificates.
+    // Holds the certificates; removed on drop.
     _folder: TempDir,
 }
 
 impl Cluster {
-    /// Members that are not running yet and are to found a cluster; they speak to each other
-    /// without TLS. All are started with `flags`.
+    /// The members of a new cluster, not started yet. They speak to each other without TLS. All are
+    /// started with `flags`.
     ///
     /// # Panics
-    /// When a folder cannot be made.
+    /// If a folder cannot be made.
     pub fn new(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::with(program, size, flags, false, None)
     }
 
-    /// Members, not running yet and without TLS, each on a machine of its own; the network can be
-    /// split.
+    /// Members on a machine each, not started yet, without TLS. Their network can be split.
     ///
     /// # Panics
-    /// When the network cannot be made; see [`Net::can_be_made`].
+    /// If the network cannot be made; see [`Net::can_be_made`].
     pub fn on_machines(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::with(program, size, flags, false, Some(Net::new(size)))
     }
@@ -69,16 +68,16 @@ impl Cluster {
     /// Like [`on_machines`](Self::on_machines); the members speak to each other over TLS.
     ///
     /// # Panics
-    /// When the network cannot be made; see [`Net::can_be_made`].
+    /// If the network cannot be made; see [`Net::can_be_made`].
     pub fn on_machines_with_tls(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::with(program, size, flags, true, Some(Net::new(size)))
     }
 
-    /// Members, not running yet and with TLS between them or not, each of which is reached by the
-    /// others through a proxy. What the proxies do at random follows from `seed`.
+    /// Members that reach each other through proxies, with or without TLS, not started yet. `seed`
+    /// decides what the proxies do at random.
     ///
     /// # Panics
-    /// When a folder or the proxies cannot be made.
+    /// If a folder or the proxies cannot be made.
     pub fn behind_proxies(
         program: &Path,
         size: usize,
@@ -97,7 +96,7 @@ impl Cluster {
         cluster
     }
 
-    /// Has a member, which is not running yet, say that it is reached at another port than its own.
+    /// Makes a member that has not been started advertise another peer port than its own.
     pub fn advertise(&mut self, member: usize, port: u16) {
         self.members[member].set_advertised_port(port);
         self.name_origin();
@@ -107,7 +106,7 @@ impl Cluster {
     /// authority.
     ///
     /// # Panics
-    /// When a folder cannot be made.
+    /// If a folder cannot be made.
     pub fn new_with_tls(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::with(program, size, flags, true, None)
     }
@@ -115,7 +114,7 @@ impl Cluster {
     /// A running cluster without TLS.
     ///
     /// # Panics
-    /// When it does not become ready.
+    /// If it does not become ready.
     pub fn start_new(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::founded(|| Self::new(program, size, flags))
     }
@@ -123,7 +122,7 @@ impl Cluster {
     /// Like [`start_new`](Self::start_new), with [`spawn_in_turn`](Self::spawn_in_turn).
     ///
     /// # Panics
-    /// When it does not become ready.
+    /// If it does not become ready.
     pub fn start_new_in_turn(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::founded(|| {
             let mut cluster = Self::new(program, size, flags);
@@ -135,12 +134,12 @@ impl Cluster {
     /// A running cluster whose members speak to each other over TLS.
     ///
     /// # Panics
-    /// When it does not become ready.
+    /// If it does not become ready.
     pub fn start_new_with_tls(program: &Path, size: usize, flags: &[&str]) -> Self {
         Self::founded(|| Self::new_with_tls(program, size, flags))
     }
 
-    /// Another process may have taken a port: then it is tried with others.
+    /// Starts a new cluster; retries with other ports, since another process may have taken one.
     fn founded(make: impl Fn() -> Self) -> Self {
         for _ in 1..ATTEMPTS {
             let mut cluster = make();
@@ -161,11 +160,11 @@ impl Cluster {
         net: Option<Net>,
     ) -> Self {
         let folder = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
-        // A member's certificate must be for the address that it calls from.
+        // A member's certificate must cover the address that it connects from.
         let machines = net.iter().flat_map(|net| (1..=size).map(|i| net.peer_address(i)));
         let hosts: Vec<String> = machines.collect();
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-        // With a thread of its own, so that connections are kept up between requests too.
+        // A worker thread keeps connections alive between requests.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let mut cluster = Self {
@@ -183,7 +182,7 @@ impl Cluster {
         cluster
     }
 
-    /// Tells all members who founds the cluster: all of them.
+    /// Gives every member `--initial-cluster` with all members in it.
     fn name_origin(&mut self) {
         let origin = format!("--initial-cluster={}", self.listed());
         for member in &mut self.members {
@@ -202,43 +201,44 @@ impl Cluster {
         }
     }
 
-    /// The members as `--initial-cluster` names them.
+    /// The members in the form of `--initial-cluster`.
     pub fn listed(&self) -> String {
         let listed = self.members.iter().map(|m| format!("{}={}", m.name(), m.peer_url()));
         listed.collect::<Vec<_>>().join(",")
     }
 
-    /// The machines that the members run on.
+    /// The network of machines that the members run on.
     ///
     /// # Panics
-    /// When all of them run on this one.
+    /// If all members run on this machine.
     pub fn net(&self) -> &Net {
         self.net.as_ref().expect("the members have machines of their own")
     }
 
-    /// What stands between the members.
+    /// The proxies between the members.
     ///
     /// # Panics
-    /// When nothing does.
+    /// If there are none.
     pub fn proxies(&self) -> &Proxies {
         self.proxies.as_ref().expect("there are proxies between the members")
     }
 
-    /// The certificates that members show to each other.
+    /// The certificates of the members' peer TLS, if they use it.
     pub fn pki(&self) -> Option<&Pki> {
         self.pki.as_ref()
     }
 
-    /// Starts the members that do not run and waits until all are ready.
+    /// Starts the members that are not running and waits until all are ready.
     ///
     /// # Panics
-    /// When one does not become ready.
+    /// If one does not become ready.
     pub fn start(&mut self) {
         self.spawn();
         self.members.iter_mut().for_each(Server::wait_until_ready);
     }
 
-    /// Like [`start`](Self::start); kills all and returns false when one does not become ready.
+    /// Like [`start`](Self::start), but if a member does not become ready, kills all and returns
+    /// false.
     pub fn try_start(&mut self) -> bool {
         self.spawn();
         let is_ready = self.members.iter_mut().all(Server::is_ready);
@@ -254,8 +254,9 @@ impl Cluster {
         }
     }
 
-    /// Starts the members one by one. They found a cluster sooner than all at once: then they ask
-    /// each other who they are while nobody answers yet.
+    /// Starts the members one by one, each once the one before listens. They found a cluster sooner
+    /// this way: members started all at once ask each other for their ids before any of them
+    /// answers.
     pub fn spawn_in_turn(&mut self) {
         for member in &mut self.members {
             member.spawn();
@@ -263,15 +264,15 @@ impl Cluster {
         }
     }
 
-    /// SIGKILL to all that run.
+    /// Sends SIGKILL to all running members.
     pub fn kill(&mut self) {
         self.members.iter_mut().for_each(Server::kill);
     }
 
-    /// SIGTERM to all that run; returns when all have ended.
+    /// Sends SIGTERM to all running members and waits until they have ended.
     ///
     /// # Panics
-    /// When one does not end.
+    /// If one does not end.
     pub fn stop(&mut self) {
         for member in self.members.iter_mut().filter(|member| member.is_running()) {
             member.stop();
@@ -293,28 +294,28 @@ impl Cluster {
         self.runtime.block_on(requests)
     }
 
-    /// What a member says of itself.
+    /// A member's status.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// If there is no answer.
     pub fn status(&self, member: usize) -> pb::StatusResponse {
         self.status_at(&self.members[member].url())
     }
 
-    /// What the server at `url` says of itself.
+    /// The status of the server at `url`.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// If there is no answer.
     pub fn status_at(&self, url: &str) -> pb::StatusResponse {
         let client = MaintenanceClient::new(self.channel_to(url));
         let asked = async || client.clone().status(pb::StatusRequest {}).await;
         self.retry("status", asked).into_inner()
     }
 
-    /// The place of the member that leads, and its term, once all that run say the same.
+    /// The leader's index and its term, once all running members agree on them.
     ///
     /// # Panics
-    /// When they do not agree.
+    /// If they do not agree in time.
     pub fn leader(&self) -> (usize, u64) {
         wait::until("a leader whom all know", REQUEST_WITHIN, || {
             let running = (0..self.members.len()).filter(|place| self.members[*place].is_running());
@@ -328,10 +329,10 @@ impl Cluster {
         })
     }
 
-    /// Has another member lead than the one that does.
+    /// Moves leadership to the member at `to`.
     ///
     /// # Panics
-    /// When it does not take over.
+    /// If the leader refuses to move it.
     pub fn move_leader(&self, to: usize) {
         let target_id = id(&self.status(to));
         let request = pb::MoveLeaderRequest { target_id };
@@ -341,10 +342,10 @@ impl Cluster {
         moved.unwrap_or_else(|refused| panic!("{} does not take over: {refused}", to + 1));
     }
 
-    /// Makes a request until it succeeds.
+    /// Retries a request until it succeeds.
     ///
     /// # Panics
-    /// When it never does; the message has the last refusal.
+    /// If it does not succeed in time; the message has the last refusal.
     pub fn retry<T>(&self, what: &str, request: impl AsyncFn() -> Result<T, Status>) -> T {
         self.block_on(async {
             let deadline = tokio::time::Instant::now() + REQUEST_WITHIN;
@@ -360,10 +361,10 @@ impl Cluster {
         })
     }
 
-    /// Sets a key by way of a member.
+    /// Puts a key through a member.
     ///
     /// # Panics
-    /// When it cannot be set.
+    /// If it cannot be set.
     pub fn put(&self, member: usize, key: &str, value: &str) {
         let (key, value) = (key.to_owned().into(), value.to_owned().into());
         let request = pb::PutRequest { key, value, ..Default::default() };
@@ -371,10 +372,10 @@ impl Cluster {
         self.retry("put", async || client.clone().put(request.clone()).await);
     }
 
-    /// The value of a key, as a member says after it asked the leader.
+    /// The value of a key, by a linearizable read through a member.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// If there is no answer.
     pub fn get(&self, member: usize, key: &str) -> Option<String> {
         let request = pb::RangeRequest { key: key.to_owned().into(), ..Default::default() };
         let client = KvClient::new(self.channel(member));
@@ -383,10 +384,10 @@ impl Cluster {
         kvs.first().map(|kv| String::from_utf8_lossy(&kv.value).into_owned())
     }
 
-    /// The members, as a member says after it asked the leader.
+    /// The member list, by a linearizable read through a member.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// If there is no answer.
     pub fn list(&self, member: usize) -> Vec<pb::Member> {
         let request = pb::MemberListRequest { linearizable: true };
         let client = ClusterClient::new(self.channel(member));
@@ -394,35 +395,35 @@ impl Cluster {
         answer.into_inner().members
     }
 
-    /// Adds a member by way of another one, and returns its place. It is not started.
+    /// Adds a new member through member `by`, and returns its index. The new member is not started.
     ///
     /// # Panics
-    /// When it is not added.
+    /// If it is not added.
     pub fn add(&mut self, by: usize) -> usize {
         let place = self.new_place();
         self.add_again(by, place);
         place
     }
 
-    /// The place of a member that is yet to be added.
+    /// Makes a member that is yet to be added, and returns its index.
     pub fn new_place(&mut self) -> usize {
         self.members.push(self.member(self.members.len() + 1));
         self.members.len() - 1
     }
 
-    /// Adds a member that has the URLs of one that was removed, by way of another one. It is not
-    /// started.
+    /// Adds the member at `place` through member `by`; its URLs may be those of a removed member.
+    /// It is not started.
     ///
     /// # Panics
-    /// When it is not added.
+    /// If it is not added.
     pub fn add_again(&mut self, by: usize, place: usize) {
         self.admit(by, place, false);
     }
 
-    /// Like [`add_again`](Self::add_again); the member gets no vote before it is promoted.
+    /// Like [`add_again`](Self::add_again), but adds a learner.
     ///
     /// # Panics
-    /// When it is not added.
+    /// If it is not added.
     pub fn add_learner(&mut self, by: usize, place: usize) {
         self.admit(by, place, true);
     }
@@ -432,7 +433,7 @@ impl Cluster {
         let request = pb::MemberAddRequest { peer_urls, is_learner };
         let client = ClusterClient::new(self.channel(by));
         let added = async || match client.clone().member_add(request.clone()).await {
-            // A try whose answer was lost.
+            // An earlier attempt succeeded and its answer was lost.
             Err(refused) if refused.message().contains("Peer URLs already exists") => Ok(()),
             added => added.map(drop),
         };
@@ -446,22 +447,22 @@ impl Cluster {
         self.members[place].set_origin(&[&origin, "--initial-cluster-state=existing"]);
     }
 
-    /// Gives a learner its vote by way of another member, as soon as it may have one.
+    /// Promotes a learner through member `by`, as soon as the cluster allows it.
     ///
     /// # Panics
-    /// When it never may.
+    /// If it is not allowed in time.
     pub fn promote(&self, by: usize, place: usize) {
         let request = pb::MemberPromoteRequest { id: self.id(by, place) };
         let client = ClusterClient::new(self.channel(by));
         let promoted = async || match client.clone().member_promote(request).await {
-            // A try whose answer was lost.
+            // An earlier attempt succeeded and its answer was lost.
             Err(refused) if refused.message() == IS_NO_LEARNER => Ok(()),
             promoted => promoted.map(drop),
         };
         self.retry("promote", promoted);
     }
 
-    /// The id of a member, as another one knows it.
+    /// A member's id, as member `by` lists it.
     fn id(&self, by: usize, place: usize) -> u64 {
         let url = self.members[place].peer_url();
         let known = self.list(by);
@@ -469,7 +470,7 @@ impl Cluster {
         member.unwrap_or_else(|| panic!("{url} is no member: {known:?}")).id
     }
 
-    /// What a member says of itself, if it answers.
+    /// A member's status; `None` if it does not answer.
     pub fn try_status(&self, member: usize) -> Option<pb::StatusResponse> {
         let mut client = MaintenanceClient::new(self.channel(member));
         let asked = self.block_on(async {
@@ -478,15 +479,15 @@ impl Cluster {
         Some(asked.ok()?.ok()?.into_inner())
     }
 
-    /// Removes a member by way of another one; its process is left alone.
+    /// Removes a member through member `by`; its process keeps running.
     ///
     /// # Panics
-    /// When it is not removed.
+    /// If it is not removed.
     pub fn remove(&self, by: usize, place: usize) {
         let request = pb::MemberRemoveRequest { id: self.id(by, place) };
         let client = ClusterClient::new(self.channel(by));
         let removed = async || match client.clone().member_remove(request).await {
-            // A try whose answer was lost.
+            // An earlier attempt succeeded and its answer was lost.
             Err(refused) if refused.code() == Code::NotFound => Ok(()),
             removed => removed.map(drop),
         };
@@ -494,7 +495,7 @@ impl Cluster {
     }
 }
 
-/// The id of the member that says this.
+/// The id of the member that sent this status.
 fn id(status: &pb::StatusResponse) -> u64 {
     status.header.expect("every answer has a header").member_id
 }

@@ -1,21 +1,22 @@
-//! A client that does nothing wrong while others do: it puts one small value after the other.
+//! A well-behaved client, for tests in which other clients misbehave: it makes one small put after
+//! the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Puts of one stretch of time.
+/// The puts of one phase.
 #[derive(Clone, Debug, Default)]
 pub struct Puts {
-    /// How long each took, the shortest first. The one under way at the end is among them.
+    /// How long each successful put took, in ascending order. Includes the put cut off by the end.
     pub took: Vec<Duration>,
-    /// How many more of them failed.
+    /// How many puts failed; these are not in `took`.
     pub failed: usize,
 }
 
 impl Puts {
-    /// The time within which so many of a hundred puts were done; `None` without puts.
+    /// The duration within which `percent` of the puts were done; `None` without puts.
     pub fn within(&self, percent: usize) -> Option<Duration> {
         self.took.get(self.took.len() * percent / 100).copied()
     }
@@ -29,8 +30,8 @@ pub struct Healthy {
 }
 
 impl Healthy {
-    /// Begins, and returns when it has been `alone` for so long. `put` is one put, and tells
-    /// whether the server did it.
+    /// Starts the client, and returns after it has run `alone` for that long; the attack begins
+    /// then. `put` makes one put and returns whether it succeeded.
     pub fn start(alone: Duration, mut put: impl FnMut() -> bool + Send + 'static) -> Self {
         let is_attacked = Arc::new(AtomicBool::new(false));
         let is_ended = Arc::new(AtomicBool::new(false));
@@ -56,16 +57,16 @@ impl Healthy {
         Self { is_ended, puts }
     }
 
-    /// Makes no further put: the one under way counts as done when the server fails it from here
-    /// on.
+    /// Stops after the put in progress. If the server fails that put from now on, it counts as
+    /// done.
     pub fn end(&self) {
         self.is_ended.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for the last put, and returns those made alone and those made under the attack.
+    /// Waits for the last put, and returns the puts before the attack and those during it.
     ///
     /// # Panics
-    /// When `put` has panicked.
+    /// If `put` has panicked.
     pub fn finish(self) -> [Puts; 2] {
         self.end();
         self.puts.join().expect("a put does not panic")

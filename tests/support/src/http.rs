@@ -4,14 +4,14 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How long a server may think before it answers.
+/// How long a server may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// The body of what `address`, as `host:port`, has at `path`; `None` when there is no answer.
+/// The body of `GET path` at `address`, a `host:port`; `None` without an answer.
 pub fn get(address: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
-    // Without keep-alive and by the old protocol, the body is all that comes.
+    // HTTP/1.0 without keep-alive: the server sends the body unchunked and closes the connection.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
@@ -19,7 +19,7 @@ pub fn get(address: &str, path: &str) -> Option<String> {
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }
 
-/// The sum of a metric over all its labels, as `address` tells it at `/metrics`.
+/// The sum of a metric over all its label sets, from `/metrics` at `address`.
 pub fn metric(address: &str, name: &str) -> Option<f64> {
     let metrics = get(address, "/metrics")?;
     let samples = metrics.lines().filter_map(|line| {

@@ -1,16 +1,16 @@
-//! HTTP/2 by hand: a client that says that it has room for everything and then reads nothing, or
-//! that withholds what it has begun. No client library does that.
+//! Hand-made HTTP/2 for misbehaving clients: one that grants full windows and then reads nothing,
+//! one that leaves its request unfinished. No client library does that.
 //!
-//! These are bytes only; the caller has the socket.
+//! This module only makes bytes; the caller has the socket.
 
-/// Most bytes of a frame's payload, unless the server allows for more.
+/// HTTP/2's default limit for a frame's payload, in bytes.
 const PAYLOAD_MAX: usize = 16_384;
-/// What a client may have unread, on a stream and in all, at most.
+/// Largest flow-control window of a stream and of a connection.
 const WINDOW_MAX: u32 = 0x7fff_ffff;
-/// What it may have unread on a connection without a word.
+/// Initial flow-control window of a connection.
 const WINDOW_AT_FIRST: u32 = 65_535;
 
-/// Kinds of frames, and flags, by their numbers in RFC 9113.
+/// Frame types and flags of RFC 9113.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -19,11 +19,11 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// The setting of a stream's window, and the reason of a client that gives up.
+/// The stream window's setting, and the error code of a cancelled stream.
 const INITIAL_WINDOW_SIZE: u8 = 4;
 const CANCEL: u32 = 8;
 
-/// What a client says first: it has room for everything.
+/// The connection preface, with settings and a window update that grant the largest windows.
 pub fn greeting() -> Vec<u8> {
     let room = (WINDOW_MAX - WINDOW_AT_FIRST).to_be_bytes();
     let window = [&[0, INITIAL_WINDOW_SIZE][..], &WINDOW_MAX.to_be_bytes()].concat();
@@ -33,21 +33,21 @@ pub fn greeting() -> Vec<u8> {
     bytes
 }
 
-/// A call of gRPC.
+/// A gRPC call.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// Its method, as in `/etcdserverpb.KV/Put`.
+    /// The method's path, such as `/etcdserverpb.KV/Put`.
     pub path: &'a str,
-    /// Headers beside the usual ones.
+    /// Headers beyond the usual ones.
     pub metadata: &'a [(&'a str, &'a str)],
-    /// Messages with their frames.
+    /// Length-prefixed gRPC messages.
     pub body: &'a [u8],
-    /// Whether nothing follows.
+    /// Whether the last frame of the body ends the stream.
     pub is_ended: bool,
 }
 
 impl Call<'_> {
-    /// The call as the `number`th of its connection, counted from 0.
+    /// The frames of this call as the connection's call `number`, counted from 0.
     pub fn bytes(&self, number: u32) -> Vec<u8> {
         let usual = [
             (":method", "POST"),
@@ -73,17 +73,17 @@ impl Call<'_> {
     }
 }
 
-/// Gives up the `number`th call of a connection.
+/// Cancels call `number` of a connection.
 pub fn cancellation(number: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream(number), &CANCEL.to_be_bytes())
 }
 
-/// The stream of a connection's `number`th call: a client's streams are odd.
+/// The stream id of call `number`: a client's streams are odd.
 fn stream(number: u32) -> u32 {
     2 * number + 1
 }
 
-/// The payloads that `bytes` go into, and whether each is the last.
+/// Splits `bytes` into frame payloads; the flag marks the last one.
 fn pieces(bytes: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     let count = bytes.len().div_ceil(PAYLOAD_MAX);
     bytes.chunks(PAYLOAD_MAX).zip(1..).map(move |(piece, number)| (piece, number == count))
@@ -94,13 +94,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header that neither side keeps in a table.
+/// A literal header that is not added to the compression table.
 fn header((name, value): &(&str, &str)) -> Vec<u8> {
     let text = |text: &str| [&length(text.len())[..], text.as_bytes()].concat();
     [vec![0], text(name), text(value)].concat()
 }
 
-/// The length of a text, as RFC 7541 writes a number with a prefix of seven bits.
+/// A string's length as an RFC 7541 integer with a prefix of seven bits.
 fn length(length: usize) -> Vec<u8> {
     const PREFIX: u8 = 0x7f;
     let low = |number: usize| u8::try_from(number).expect("it is below the prefix");

@@ -1,8 +1,7 @@
-//! What the suites share: the programs under test, running servers, free ports, certificates,
+//! Shared parts of the suites: programs under test, running servers, free ports, certificates,
 //! waiting for a condition, and the rule for skipping.
 //!
-//! Everything panics with a message that says what failed: a suite has no better answer. Nothing it
-//! starts outlives the value that stands for it.
+//! Every failure is a panic whose message says what failed. Dropping a value ends what it started.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What a server says, by way of a pipe that can stand still.
+//! Carries a server's output into its log through a pipe that can be blocked.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,26 +10,26 @@ use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-/// The least that the system lets a pipe hold, in bytes.
+/// The smallest capacity that the system allows a pipe, in bytes.
 const PIPE_BYTES: usize = 4096;
-/// How often a pipe that stands still looks whether it may go on.
+/// How often a blocked pipe checks whether it may go on.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Carries what a process says into its log. Clones are the same switch.
+/// Blocks and unblocks the pipe. Clones share the same state.
 #[derive(Clone, Debug, Default)]
 pub struct LogSwitch(Arc<AtomicBool>);
 
 impl LogSwitch {
-    /// Reads nothing from the pipe from now on, or goes on reading.
+    /// Blocked: nothing more is read from the pipe. Unblocked: reading goes on.
     pub fn set_blocked(&self, is_blocked: bool) {
         self.0.store(is_blocked, Ordering::SeqCst);
     }
 
-    /// The end of a new pipe that a process writes to, and the thread that carries what comes into
-    /// `log`; it ends with the processes that hold the pipe.
+    /// Returns the write end of a new pipe, and the thread that copies from the pipe to `log`. The
+    /// thread ends when every process has closed the write end.
     ///
     /// # Panics
-    /// When the system does not let us.
+    /// If the system refuses the pipe.
     pub fn pipe(&self, log: File) -> (OwnedFd, JoinHandle<io::Result<()>>) {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe can be made");
         fcntl_setpipe_size(&writer, PIPE_BYTES).expect("it can be small");

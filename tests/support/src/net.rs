@@ -1,4 +1,4 @@
-//! A network of machines made of network namespaces, whose cables can be pulled.
+//! Machines made of network namespaces, on a network whose cables can be pulled.
 //!
 //! ```text
 //!   here ── clients' bridge ──┬── machine 1 ──┐
@@ -6,10 +6,9 @@
 //!                             └── machine 3 ──┘
 //! ```
 //!
-//! Each machine is on two networks: on that of the clients, which this process is on too and which
-//! always works, and on that of the peers, which can be split. On the peers' network addresses are
-//! the same whichever net it is, so that clusters on two nets can have the same members' ids. Needs
-//! root and `ip`.
+//! Each machine is on two networks. The clients' network always works, and this process is on it.
+//! The peers' network can be split. Its addresses are the same in every net, so that clusters on
+//! two nets can have the same member ids. Needs root and `ip`.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
@@ -19,27 +18,27 @@ use crate::program::search_path;
 use crate::require::{self, Need};
 use crate::server::Place;
 
-/// Names of interfaces are at most 15 characters long.
+/// Linux limits interface names to 15 characters.
 const NAME_MAX: usize = 15;
 /// How many nets can be up at the same time.
 const BLOCKS: u32 = 100;
-/// What addresses on the peers' networks begin with; each is out of reach of the others.
+/// Prefix of the peers' addresses. All nets use the same ones; they cannot reach each other.
 const PEERS: &str = "10.19.2";
 
 static NETS: AtomicU32 = AtomicU32::new(0);
 
-/// Machines on two networks. Dropping it takes everything down.
+/// Machines on two networks. Dropping it removes them.
 #[derive(Debug)]
 pub struct Net {
     prefix: String,
-    /// The second number of clients' addresses, so that several can be up at the same time. Always
-    /// of three digits, so that addresses have the same length.
+    /// Second octet of clients' addresses, different for each net that is up. Always three digits,
+    /// so that all addresses have the same length.
     block: u8,
     machines: usize,
 }
 
 impl Net {
-    /// Whether this machine can make one; otherwise says that `suite` is skipped.
+    /// Whether this machine can make a net; if not, reports that `suite` is skipped.
     pub fn can_be_made(suite: &str) -> bool {
         require::met(suite, &[Need::Root, Need::Program("ip"), Need::Program("iptables")])
     }
@@ -47,7 +46,7 @@ impl Net {
     /// A network of `machines`, numbered from 1, all connected.
     ///
     /// # Panics
-    /// When the system does not let us.
+    /// If the system refuses.
     pub fn new(machines: usize) -> Self {
         let process = std::process::id();
         let number = NETS.fetch_add(1, Ordering::Relaxed);
@@ -59,22 +58,22 @@ impl Net {
         net
     }
 
-    /// Where clients reach machine `i`.
+    /// Address of machine `i` on the clients' network.
     pub fn client_address(&self, i: usize) -> String {
         format!("10.{}.1.{i}", self.block)
     }
 
-    /// Where other machines reach machine `i`.
+    /// Address of machine `i` on the peers' network.
     pub fn peer_address(&self, i: usize) -> String {
         format!("{PEERS}.{i}")
     }
 
-    /// The name of the namespace that machine `i` is, as `ip netns exec` wants it.
+    /// The network namespace of machine `i`, for `ip netns exec`.
     pub fn namespace(&self, i: usize) -> String {
         format!("{}-{i}", self.prefix)
     }
 
-    /// What a server must know of machine `i` to run on it.
+    /// What a server needs to run on machine `i`.
     pub fn place(&self, i: usize) -> Place {
         Place {
             namespace: self.namespace(i),
@@ -83,8 +82,8 @@ impl Net {
         }
     }
 
-    /// Splits the peers' network: machines reach only those of their own group. Those in no group
-    /// reach nobody.
+    /// Splits the peers' network: each machine reaches only its own group. Machines in no group are
+    /// cut off.
     pub fn split(&self, groups: &[&[usize]]) {
         for i in 1..=self.machines {
             let side = groups.iter().position(|group| group.contains(&i));
@@ -105,7 +104,7 @@ impl Net {
         }
     }
 
-    /// Connects everybody again.
+    /// Heals all splits and removes all rules that drop packets.
     pub fn heal(&self) {
         let all: Vec<usize> = (1..=self.machines).collect();
         self.split(&[&all]);
@@ -114,14 +113,14 @@ impl Net {
         }
     }
 
-    /// What `from` sends to `to` is lost from now on; the other way is open.
+    /// Drops packets from `from` to `to` from now on; the other direction works.
     pub fn drop_one_way(&self, from: usize, to: usize) {
         let source = self.peer_address(from);
         self.inside(to, &["iptables", "-A", "INPUT", "-s", &source, "-j", "DROP"]);
     }
 
-    /// What others send to the peer port of `to` is lost from now on: it can open connections, and
-    /// nobody can open one to it.
+    /// Drops what other machines send to the peer port of `to` from now on: `to` can open
+    /// connections, but none can be opened to it.
     pub fn close_port(&self, to: usize) {
         let network = format!("{PEERS}.0/24");
         let port = ["-p", "tcp", "--dport", "2380", "-j", "DROP"];
@@ -130,7 +129,7 @@ impl Net {
         self.inside(to, &rule);
     }
 
-    /// One packet in so many that `to` gets from anywhere is lost from now on.
+    /// Drops this share (0 to 1) of the peers' packets to `to` at random from now on.
     pub fn lose(&self, to: usize, share: f64) {
         let share = share.to_string();
         let lose = ["-m", "statistic", "--mode", "random", "--probability", &share, "-j", "DROP"];
@@ -140,14 +139,14 @@ impl Net {
         self.inside(to, &rule);
     }
 
-    /// Packets that were lost on purpose since everybody was connected.
+    /// Packets dropped on purpose since the last [`heal`](Self::heal).
     ///
     /// # Panics
-    /// When the system does not say.
+    /// If the counts cannot be read.
     pub fn lost(&self) -> u64 {
         let of = |i| {
             let list = self.inside(i, &["iptables", "-L", "INPUT", "-v", "-n", "-x"]);
-            // Two lines of heading; then each rule begins with its count.
+            // Skips two heading lines; each rule begins with its packet count.
             let rules = list.lines().skip(2).filter_map(|rule| rule.split_whitespace().next());
             rules.map(|count| count.parse::<u64>().expect("a count of packets")).sum::<u64>()
         };
@@ -182,7 +181,7 @@ impl Net {
         }
     }
 
-    /// Runs a command on machine `i`. What it says.
+    /// Runs a command on machine `i` and returns its standard output.
     fn inside(&self, i: usize, command: &[&str]) -> String {
         let namespace = self.namespace(i);
         let mut whole = vec!["ip", "netns", "exec", &namespace];
@@ -206,7 +205,7 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         for i in 1..=self.machines {
-            // With the namespace go its ends of the cables, and with those ours.
+            // Deleting the namespace also deletes its ends of the cables, and thereby ours.
             attempt(&["ip", "netns", "delete", &self.namespace(i)]);
         }
         attempt(&["ip", "link", "delete", &self.bridge("c")]);
@@ -219,7 +218,7 @@ impl Drop for Net {
     }
 }
 
-/// Whether a net with this block is up: then this process's end of it can be bound to.
+/// Whether a net with this block is up: if so, this process can bind to its own address there.
 fn is_taken(block: u8) -> bool {
     UdpSocket::bind((Ipv4Addr::new(10, block, 1, 254), 0)).is_ok()
 }

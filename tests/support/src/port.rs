@@ -4,21 +4,21 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Mutex, PoisonError};
 
-/// Ports that this process was told of: a server that is killed and started again must find its
-/// port free, though others start beside it.
+/// Ports that this process has handed out. None is handed out twice: a killed server must find its
+/// port free when it is started again, though other servers start meanwhile.
 static KNOWN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// Ports that nobody listened on a moment ago, all different, and none of them for the second time.
+/// Ports that were free a moment ago, all different and never handed out before.
 ///
-/// Another process can take one before it is used; a suite that starts servers at the same time as
-/// others sees that as a server that does not start, and asks again.
+/// Another process can take a port before it is used. The server then fails to start, and the suite
+/// must retry with new ports.
 pub fn free<const N: usize>() -> [u16; N] {
-    // Held together until all are known, so that they differ.
+    // All stay bound until the last one is known, so that they differ.
     let listeners = [(); N].map(|()| listener());
     listeners.map(|listener| port(&listener))
 }
 
-/// As many such ports as asked for.
+/// Like [`free`], for a count known only at run time.
 pub fn several(count: usize) -> Vec<u16> {
     let listeners: Vec<TcpListener> = (0..count).map(|_| listener()).collect();
     listeners.iter().map(port).collect()

@@ -1,4 +1,4 @@
-//! The programs under test and beside it.
+//! The programs under test, and other programs that the suites use.
 
 use std::env;
 use std::path::PathBuf;
@@ -8,28 +8,29 @@ use std::sync::OnceLock;
 use crate::repository;
 use crate::require::{self, Need};
 
-/// The release build of `quorate`, made when it is not there or older than its sources.
-/// `$QUORATE_BIN` names another program instead.
+/// The release build of `quorate`; cargo builds it if it is missing or outdated. `$QUORATE_BIN`
+/// names another program instead.
 ///
 /// # Panics
-/// When it does not build.
+/// If the build fails.
 pub fn quorate() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build("QUORATE_BIN", &["--release"], "release")).clone()
 }
 
-/// A build of `quorate` that makes the mistakes of `quorate_core::planted`, beside the release
-/// build. `$QUORATE_PLANTED_BIN` names another program instead.
+/// A build of `quorate` with the planted faults of `quorate_core::planted`. `$QUORATE_PLANTED_BIN`
+/// names another program instead.
 ///
 /// # Panics
-/// When it does not build.
+/// If the build fails.
 pub fn planted() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let options = ["--profile", "planted", "--features", "planted"];
     BUILT.get_or_init(|| build("QUORATE_PLANTED_BIN", &options, "planted")).clone()
 }
 
-/// The program that a variable names, or what cargo makes with these options in this folder.
+/// The program named by `variable`, or else the one that cargo builds with these options in
+/// `folder`.
 fn build(variable: &str, options: &[&str], folder: &str) -> PathBuf {
     if let Some(program) = env::var_os(variable) {
         return PathBuf::from(program);
@@ -47,7 +48,7 @@ fn build(variable: &str, options: &[&str], folder: &str) -> PathBuf {
     root.join(target).join(folder).join("quorate")
 }
 
-/// The cache of programs from elsewhere; see `tests/support/peers/cache.sh`.
+/// The cache of third-party programs; see `tests/support/peers/cache.sh`.
 pub fn cache() -> PathBuf {
     if let Some(cache) = env::var_os("QUORATE_TEST_CACHE") {
         return PathBuf::from(cache);
@@ -56,11 +57,11 @@ pub fn cache() -> PathBuf {
     env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("quorate")
 }
 
-/// One of etcd 3.7's own programs: `etcd-3.7`, `etcdctl`, `etcdutl`, `benchmark`. `None`, said
-/// loudly, when it cannot be built here.
+/// One of etcd 3.7's programs: `etcd-3.7`, `etcdctl`, `etcdutl`, `benchmark`. `None` if it cannot
+/// be built here, which is reported as a skip.
 ///
 /// # Panics
-/// When it does not build, or cannot and `QUORATE_REQUIRE=all` is set.
+/// If the build fails, or if it cannot be built here and `QUORATE_REQUIRE=all` is set.
 pub fn peer(suite: &str, name: &str) -> Option<PathBuf> {
     static BUILT: OnceLock<()> = OnceLock::new();
     if !require::met(suite, &[Need::Program("go"), Need::Program("bash")]) {
@@ -70,10 +71,10 @@ pub fn peer(suite: &str, name: &str) -> Option<PathBuf> {
     Some(cache().join("bin").join(name))
 }
 
-/// Runs a script of the repository to its end.
+/// Runs a script of the repository and waits for it.
 ///
 /// # Panics
-/// When it fails.
+/// If it fails.
 pub fn run_script(script: &str, args: &[&str]) {
     let status = Command::new("bash")
         .arg(repository().join(script))
@@ -84,7 +85,7 @@ pub fn run_script(script: &str, args: &[&str]) {
     assert!(status.success(), "{script} {args:?} failed: {status}");
 }
 
-/// The `PATH` with the places where Go and system programs usually lie.
+/// `PATH` with the usual folders of Go and of system programs.
 pub fn search_path() -> String {
     let path = env::var("PATH").unwrap_or_default();
     format!("{path}:/usr/local/go/bin:/usr/sbin:/sbin")

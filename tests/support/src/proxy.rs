@@ -1,4 +1,4 @@
-//! Proxies in front of the members' peer ports, which can hold back or lose what passes.
+//! Proxies in front of the members' peer ports that can delay, hold or lose data.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,28 +15,28 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Bytes that are passed on, held back or lost together.
+/// Most bytes that are passed on, held or lost as one piece.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Pieces that are under way in one direction of a connection.
+/// Most pieces queued in one direction of a connection.
 const PIECES_MAX: usize = 256;
 
-/// What a proxy does with what passes, in both directions.
+/// How a proxy treats the data that passes, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Manner {
-    /// Nothing.
+    /// Passes everything on.
     Pass,
-    /// Each piece takes a time between these two, as on a long way, and overtakes none.
+    /// Delays each piece by a random time between these two; pieces stay in order.
     Delay(Duration, Duration),
-    /// So many bytes a second pass in each direction of a connection.
+    /// Limits each direction of a connection to this many bytes per second.
     Slow(u32),
-    /// Leaves out this share of the pieces, so that what arrives makes no sense.
+    /// Leaves out this share of the pieces, which corrupts the byte stream.
     Lose(f64),
     /// Holds everything back; connections stay open.
     Hold,
 }
 
-/// A proxy for each of several ports. They end with this value.
+/// One proxy per target. Dropping it ends them.
 #[derive(Debug)]
 pub struct Proxies {
     manners: Vec<watch::Sender<Manner>>,
@@ -46,11 +46,11 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Proxies on the loopback interface that pass on to `targets`, as `host:port`. What they do at
-    /// random follows from `seed`, and from the order in which connections are made.
+    /// Proxies on the loopback interface for `targets`, each a `host:port`. `seed` and the order of
+    /// connections decide what they do at random.
     ///
     /// # Panics
-    /// When threads or ports are not to be had.
+    /// If a thread or a port is not available.
     pub fn new(targets: &[String], seed: u64) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
@@ -69,23 +69,23 @@ impl Proxies {
         Self { manners, ports, hindered, _runtime: runtime }
     }
 
-    /// Where the proxy for target `i` listens.
+    /// The port of the proxy for target `i`.
     pub fn port(&self, i: usize) -> u16 {
         self.ports[i]
     }
 
-    /// Changes what the proxy for target `i` does, from the next piece on.
+    /// Changes the manner of the proxy for target `i`, from the next piece on.
     pub fn set(&self, i: usize, manner: Manner) {
         self.manners[i].send_replace(manner);
     }
 
-    /// Pieces so far that did not pass as they came.
+    /// Pieces that arrived so far while the manner was not [`Manner::Pass`].
     pub fn hindered(&self) -> u64 {
         self.hindered.load(Ordering::SeqCst)
     }
 }
 
-/// What all connections of a proxy share.
+/// State that all connections of a proxy share.
 #[derive(Clone)]
 struct Way {
     manner: watch::Receiver<Manner>,
@@ -93,7 +93,7 @@ struct Way {
 }
 
 impl Way {
-    /// What is to be done with a piece that has come.
+    /// The manner for a piece that has arrived; waits while it is [`Manner::Hold`].
     async fn manner(&mut self) -> Option<Manner> {
         if *self.manner.borrow() != Manner::Pass {
             self.hindered.fetch_add(1, Ordering::SeqCst);
@@ -104,7 +104,7 @@ impl Way {
 }
 
 async fn serve(listener: TcpListener, target: String, way: Way, mut rng: StdRng) {
-    // They end with it.
+    // Connections end with the proxy.
     let mut connections = JoinSet::new();
     loop {
         let Ok((near, _)) = listener.accept().await else { return };
@@ -115,12 +115,12 @@ async fn serve(listener: TcpListener, target: String, way: Way, mut rng: StdRng)
 }
 
 async fn connect(near: TcpStream, target: String, way: Way, [there, back]: [StdRng; 2]) {
-    // Nobody there: the connection is closed, as the system would refuse it.
+    // The target does not listen: the connection is closed, much as the system would refuse it.
     let Ok(far) = TcpStream::connect(&target).await else { return };
     let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
     one.and(other).expect("it is a connection");
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-    // The end of one direction is that of the connection.
+    // When one direction ends, the connection ends.
     tokio::select! {
         () = pass_on(near_read, far_write, way.clone(), there) => {}
         () = pass_on(far_read, near_write, way, back) => {}
@@ -135,7 +135,7 @@ async fn pass_on(from: OwnedReadHalf, to: OwnedWriteHalf, way: Way, rng: StdRng)
     }
 }
 
-/// Takes pieces, and says when each is to arrive.
+/// Reads pieces and queues each with the time at which it is due.
 async fn take(
     mut from: OwnedReadHalf,
     mut way: Way,
@@ -150,7 +150,7 @@ async fn take(
             Manner::Lose(share) if rng.random_bool(share) => continue,
             Manner::Delay(least, most) => rng.random_range(least..=most),
             Manner::Slow(rate) => {
-                // Nothing else is read meanwhile: what waits, waits where it comes from.
+                // Reads nothing else meanwhile, so that the sender feels the limit.
                 tokio::time::sleep(Duration::from_secs_f64(read as f64 / f64::from(rate))).await;
                 Duration::ZERO
             }

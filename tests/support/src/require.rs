@@ -1,8 +1,8 @@
-//! Skipping: loudly, and never when everything is required.
+//! Skipping: reported loudly, and a failure when everything is required.
 //!
-//! A suite that needs more than Rust asks here first. What is missing is said on standard error
-//! even when the test runner captures output; with `QUORATE_REQUIRE=all` in the environment, as CI
-//! sets it, it is a failure.
+//! A suite that needs more than Rust asks here first. What is missing is reported on standard error
+//! even if the test runner captures output. With `QUORATE_REQUIRE=all` in the environment, as in
+//! CI, it is a failure.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -13,11 +13,11 @@ use std::path::PathBuf;
 pub enum Need {
     /// A program on the `PATH`.
     Program(&'static str),
-    /// To be root, as mounting and network namespaces demand.
+    /// Root, needed for mounts and network namespaces.
     Root,
     /// Loop devices with an ext4 file system on them.
     LoopDevices,
-    /// The loopback address of IPv6.
+    /// IPv6's loopback address.
     Ipv6,
 }
 
@@ -43,10 +43,10 @@ impl Need {
     }
 }
 
-/// True when the machine has all of `needs`; otherwise says that `suite` is skipped and why.
+/// True if the machine meets all `needs`; if not, reports that `suite` is skipped, and why.
 ///
 /// # Panics
-/// When something is missing and `QUORATE_REQUIRE=all` is set.
+/// If something is missing and `QUORATE_REQUIRE=all` is set.
 pub fn met(suite: &str, needs: &[Need]) -> bool {
     let missing: Vec<String> =
         needs.iter().filter(|need| !need.is_met()).map(|need| need.name()).collect();
@@ -55,18 +55,18 @@ pub fn met(suite: &str, needs: &[Need]) -> bool {
     }
     let missing = missing.join(", ");
     assert!(!everything(), "QUORATE_REQUIRE=all, but {suite} cannot run: no {missing}");
-    // Not `eprintln!`: the test runner swallows that of a test that passes.
+    // Not `eprintln!`: the test runner captures its output and shows it only for failed tests.
     writeln!(io::stderr(), "SKIPPED: {suite}: this machine has no {missing}")
         .expect("standard error is open");
     false
 }
 
-/// Whether nothing may be skipped.
+/// Whether skipping is a failure.
 pub fn everything() -> bool {
     env::var("QUORATE_REQUIRE").is_ok_and(|required| required == "all")
 }
 
-/// Where `name` lies on the `PATH`, or where system programs lie.
+/// Where `name` is on the `PATH` or in the folders of system programs.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/local/go/bin"].map(PathBuf::from);

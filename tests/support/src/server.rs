@@ -1,4 +1,4 @@
-//! One server process, Quorate's or etcd's, with a data directory of its own.
+//! One server process, Quorate or etcd, with its own data directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,23 +15,23 @@ use tempfile::TempDir;
 use crate::log_pipe::LogSwitch;
 use crate::{port, wait};
 
-/// How long a server may take to be ready. Generous: suites run beside each other on small
+/// How long a server may take to become ready. Generous, because suites run in parallel on small
 /// machines.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// How long a server may take to end when asked to.
+/// How long a server may take to end after SIGTERM.
 const END_WITHIN: Duration = Duration::from_secs(30);
-/// What the log says when clients are served; etcd's words, and Quorate's.
+/// Log message of a server that serves clients; etcd and Quorate share it.
 const READY: &str = "ready to serve client requests";
-/// What the log says when other members are served; etcd's words, and Quorate's.
+/// Log messages of a server that serves peers: etcd's and Quorate's.
 const LISTENS: [&str; 2] = ["serving peer traffic", "\"traffic\":\"peers\""];
-/// How often a start is tried again with other ports.
+/// How many times a start is tried, each time with other ports.
 const ATTEMPTS: usize = 3;
 
-/// A program, its arguments and where its data lie; running or not.
+/// A program with its arguments and data directory, running or not.
 #[derive(Debug)]
 pub struct Server {
     program: PathBuf,
-    /// What runs the program, with its arguments; nothing for the program itself.
+    /// The launcher and its arguments; empty to start the program itself.
     through: Vec<String>,
     name: String,
     flags: Vec<String>,
@@ -39,23 +39,23 @@ pub struct Server {
     peer_scheme: &'static str,
     client_host: String,
     peer_host: String,
-    /// Where it listens for other members.
+    /// The host on which it listens for peers.
     peer_listen: String,
     client_port: u16,
     peer_port: u16,
-    /// Where other members reach it, when something stands in between.
+    /// The peer port to advertise, if a proxy stands in front of the real one.
     advertised_port: Option<u16>,
-    /// The flags that say who is in its cluster; `None` for this server alone.
+    /// The flags that name its cluster's members; `None` for a cluster of this server alone.
     origin: Option<Vec<String>>,
     log_from: u64,
-    // Removed at the end, unless the test failed.
+    // Removed on drop, unless the test panics.
     own_folder: Option<TempDir>,
     folder: PathBuf,
     data_dir: PathBuf,
     child: Option<Child>,
-    /// What it says goes through a pipe that can stand still; straight into its log otherwise.
+    /// If set, its output reaches the log through this pipe; if not, directly.
     log_switch: Option<LogSwitch>,
-    /// What carries it, while it runs.
+    /// Copies the pipe to the log while the server runs.
     log_carrier: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -64,15 +64,15 @@ pub struct Server {
 pub struct Place {
     /// Its network namespace.
     pub namespace: String,
-    /// Where clients reach it.
+    /// Its address for clients.
     pub client_address: String,
-    /// Where other members reach it.
+    /// Its address for peers.
     pub peer_address: String,
 }
 
 impl Server {
-    /// A server that is not running yet, with a fresh folder for its data and log. `flags` come
-    /// after those for name, data directory and addresses.
+    /// A server that is not running yet, with a new folder for its data and log. `flags` follow
+    /// those for name, data directory and addresses.
     pub fn new(program: &Path, flags: &[&str]) -> Self {
         let own = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
         let mut server = Self::in_folder(program, own.path(), flags);
@@ -80,7 +80,7 @@ impl Server {
         server
     }
 
-    /// Like [`new`](Self::new), in a folder that is the caller's.
+    /// Like [`new`](Self::new), in the caller's folder.
     pub fn in_folder(program: &Path, folder: &Path, flags: &[&str]) -> Self {
         let [client_port, peer_port] = port::free();
         Self {
@@ -114,33 +114,33 @@ impl Server {
         self
     }
 
-    /// Is a member of this name.
+    /// Sets the member's name.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
 
-    /// Serves other members over TLS; the flags must name the certificates.
+    /// Serves peers over TLS; the flags must name the certificates.
     #[must_use]
     pub fn with_peer_tls(mut self) -> Self {
         self.peer_scheme = "https";
         self
     }
 
-    /// Serves other members over TLS, from the next start on.
+    /// Serves peers over TLS, from the next start on.
     pub fn set_peer_tls(&mut self) {
         self.peer_scheme = "https";
     }
 
-    /// Is known to other members as this host, which must be the local one.
+    /// Advertises this host to peers; it must resolve to the loopback address.
     #[must_use]
     pub fn at_host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.peer_host);
         self
     }
 
-    /// Runs on a machine of its own, at etcd's ports.
+    /// Runs on a machine of a net, with etcd's default ports.
     #[must_use]
     pub fn on_machine(mut self, place: &Place) -> Self {
         (self.client_port, self.peer_port) = (2379, 2380);
@@ -150,39 +150,39 @@ impl Server {
         self.through(&["ip", "netns", "exec", &place.namespace])
     }
 
-    /// Is started by another program, which must become it.
+    /// Starts the program through a launcher, which must exec it.
     #[must_use]
     pub fn through(mut self, launcher: &[&str]) -> Self {
         self.set_launcher(launcher);
         self
     }
 
-    /// Is started by another program, which must become it, from the next start on.
+    /// Like [`through`](Self::through), from the next start on.
     pub fn set_launcher(&mut self, launcher: &[&str]) {
         self.through = launcher.iter().map(|&part| part.to_owned()).collect();
     }
 
-    /// Is reached by other members at another port than its own.
+    /// Advertises another peer port than its own.
     pub fn set_advertised_port(&mut self, port: u16) {
         self.advertised_port = Some(port);
     }
 
-    /// Where it listens for other members, without the scheme.
+    /// The address on which it listens for peers, without the scheme.
     pub fn peer_address(&self) -> String {
         format!("{}:{}", self.peer_listen, self.peer_port)
     }
 
-    /// Sets the flags that say who is in its cluster, from the next start on.
+    /// Sets the flags that name its cluster's members, from the next start on.
     pub fn set_origin(&mut self, flags: &[&str]) {
         self.origin = Some(flags.iter().map(|&flag| flag.to_owned()).collect());
     }
 
-    /// Keeps its data somewhere else, from the next start on.
+    /// Uses another data directory, from the next start on.
     pub fn set_data_dir(&mut self, data_dir: &Path) {
         self.data_dir = data_dir.to_path_buf();
     }
 
-    /// Says what it has to say to a pipe, from the next start on, which the switch can block.
+    /// Sends its output through a pipe that `switch` can block, from the next start on.
     pub fn log_through(&mut self, switch: &LogSwitch) {
         self.log_switch = Some(switch.clone());
     }
@@ -192,15 +192,15 @@ impl Server {
         self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
     }
 
-    /// Takes flags away, from the next start on.
+    /// Removes flags, from the next start on.
     pub fn remove_flags(&mut self, flags: &[&str]) {
         self.flags.retain(|flag| !flags.contains(&flag.as_str()));
     }
 
-    /// A new server that is ready.
+    /// Starts a new server and waits until it is ready.
     ///
     /// # Panics
-    /// When it does not become ready.
+    /// If it does not become ready.
     pub fn start_new(program: &Path, flags: &[&str]) -> Self {
         let mut server = Self::new(program, flags);
         for _ in 1..ATTEMPTS {
@@ -214,10 +214,10 @@ impl Server {
         server
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the server and waits until it is ready.
     ///
     /// # Panics
-    /// When it does not become ready; the message has the end of its log.
+    /// If it does not become ready; the message has the end of its log.
     pub fn start(&mut self) {
         self.spawn();
         self.wait_until_ready();
@@ -226,15 +226,15 @@ impl Server {
     /// Waits until it is ready, after [`spawn`](Self::spawn).
     ///
     /// # Panics
-    /// When it does not become ready; the message has the end of its log.
+    /// If it does not become ready; the message has the end of its log.
     pub fn wait_until_ready(&mut self) {
         assert!(self.is_ready(), "{} is not ready:\n{}", self.program.display(), self.log_tail());
     }
 
-    /// Waits until it serves other members, or has ended, after [`spawn`](Self::spawn).
+    /// Waits until it serves peers or has ended, after [`spawn`](Self::spawn).
     ///
     /// # Panics
-    /// When it does neither.
+    /// If it does neither in time.
     pub fn wait_until_it_listens(&mut self) {
         wait::until("other members are served, or it has ended", READY_WITHIN, || {
             let log = self.log_of_run();
@@ -243,13 +243,13 @@ impl Server {
         });
     }
 
-    /// Starts it; false when it ended or is not ready in time.
+    /// Starts it; false if it ended, or was not ready in time and was killed.
     pub fn try_start(&mut self) -> bool {
         self.spawn();
         self.is_ready()
     }
 
-    /// Waits until it is ready; kills it, and returns false, when it is not in time.
+    /// Waits until it is ready. If it is not ready in time, kills it and returns false.
     pub fn is_ready(&mut self) -> bool {
         let ready = wait::within(READY_WITHIN, || self.is_ready_now()).unwrap_or(false);
         if !ready {
@@ -258,7 +258,7 @@ impl Server {
         ready
     }
 
-    /// Whether it is ready: `None` while that may come, false when it has ended.
+    /// Whether it is ready: `None` while it is starting, false if it has ended.
     pub fn is_ready_now(&mut self) -> Option<bool> {
         if self.exit_status().is_some() {
             return Some(false);
@@ -267,10 +267,10 @@ impl Server {
         (said && TcpStream::connect(self.address()).is_ok()).then_some(true)
     }
 
-    /// Starts it; returns how it ended if it did so before it was ready.
+    /// Starts it and waits until it is ready (`None`) or has ended (its exit status).
     ///
     /// # Panics
-    /// When it neither becomes ready nor ends.
+    /// If it does neither in time.
     pub fn start_or_end(&mut self) -> Option<ExitStatus> {
         self.spawn();
         let outcome = wait::within(READY_WITHIN, || match self.exit_status() {
@@ -289,7 +289,7 @@ impl Server {
     /// Starts it without waiting for anything.
     ///
     /// # Panics
-    /// When it runs already or cannot be started.
+    /// If it is running already or cannot be started.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         fs::create_dir_all(&self.folder).expect("the folder can be made");
@@ -314,7 +314,7 @@ impl Server {
         self.child = Some(child);
     }
 
-    /// All arguments it is started with.
+    /// All arguments of the program.
     pub fn arguments(&self) -> Vec<String> {
         let peer = self.peer_url();
         let listen = format!("{}://{}", self.peer_scheme, self.peer_address());
@@ -334,12 +334,12 @@ impl Server {
         arguments
     }
 
-    /// Where clients reach it.
+    /// The URL for clients.
     pub fn url(&self) -> String {
         format!("{}://{}:{}", self.scheme, self.client_host, self.client_port)
     }
 
-    /// Where clients reach it, without the scheme.
+    /// The address for clients, without the scheme.
     pub fn address(&self) -> String {
         format!("{}:{}", self.client_host, self.client_port)
     }
@@ -349,13 +349,13 @@ impl Server {
         &self.name
     }
 
-    /// Where other members reach it.
+    /// The peer URL that it advertises.
     pub fn peer_url(&self) -> String {
         let port = self.advertised_port.unwrap_or(self.peer_port);
         format!("{}://{}:{port}", self.peer_scheme, self.peer_host)
     }
 
-    /// Whether it was started and has not been seen to end.
+    /// Whether it was started and its end has not been collected.
     pub fn is_running(&self) -> bool {
         self.child.is_some()
     }
@@ -368,20 +368,20 @@ impl Server {
     /// Its process id.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it is not running.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// How it ended, if it did.
+    /// Its exit status, if it has ended.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.as_mut().and_then(|child| child.try_wait().expect("it is our child"))
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it ends by itself.
     ///
     /// # Panics
-    /// When it goes on running.
+    /// If it does not end in time.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let status = wait::within(END_WITHIN, || self.exit_status());
         let status =
@@ -391,29 +391,29 @@ impl Server {
         status
     }
 
-    /// Waits until all that it said is in its log, once it has ended.
+    /// After its end: waits until all its output is in the log.
     fn finish_log(&mut self) {
-        // A pipe that stands still goes on before that.
+        // A blocked pipe must be unblocked first.
         if let (Some(carrier), Some(switch)) = (self.log_carrier.take(), &self.log_switch) {
             switch.set_blocked(false);
             carrier.join().expect("it does not panic").expect("the log can be written");
         }
     }
 
-    /// SIGKILL; returns when the process is gone.
+    /// Sends SIGKILL and waits until the process is gone.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // An error means that it has ended already.
+            // An error means that it has already ended.
             let _ended = child.kill();
             child.wait().expect("it is our child");
             self.finish_log();
         }
     }
 
-    /// SIGTERM; returns how it ended.
+    /// Sends SIGTERM and returns the exit status.
     ///
     /// # Panics
-    /// When it does not end.
+    /// If it does not end in time.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait_for_end()
@@ -422,27 +422,27 @@ impl Server {
     /// Sends a signal.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it is not running.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("it is our child and not yet waited for");
     }
 
-    /// Everything it said so far, in all its runs.
+    /// All its output so far, over all its runs.
     pub fn log(&self) -> String {
         self.log_since(0)
     }
 
-    /// Forgets what it said so far.
+    /// Deletes its output so far.
     ///
     /// # Panics
-    /// When the log cannot be written.
+    /// If the log cannot be written.
     pub fn clear_log(&self) {
         fs::create_dir_all(&self.folder).expect("the folder can be made");
         File::create(self.log_path()).expect("the log can be written");
     }
 
-    /// What it said since it was started last.
+    /// Its output since the last start.
     pub fn log_of_run(&self) -> String {
         self.log_since(self.log_from)
     }

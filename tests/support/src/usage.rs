@@ -1,21 +1,21 @@
-//! What a process and its files take.
+//! Resource usage of a process and size of its files.
 
 use std::fs;
 use std::path::Path;
 
-/// What a process takes of the machine.
+/// Resource usage of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Resident memory at its highest, in bytes.
+    /// Peak resident memory, in bytes.
     pub peak_memory: u64,
-    /// Open descriptors.
+    /// Open file descriptors.
     pub descriptors: usize,
     /// Threads.
     pub threads: usize,
 }
 
 impl Usage {
-    /// What process `pid` takes now; `None` when there is no such process.
+    /// The current usage of process `pid`; `None` if there is no such process.
     pub fn of(pid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let number = |name: &str| -> Option<u64> {
@@ -28,8 +28,7 @@ impl Usage {
     }
 }
 
-/// Bytes of all files in a folder and in those below it; files that go away meanwhile count for
-/// nothing.
+/// Total size in bytes of all files below a folder. Files that disappear meanwhile count as 0.
 pub fn folder_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let bytes = entries.map(|entry| match entry.metadata() {

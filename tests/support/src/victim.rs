@@ -1,4 +1,4 @@
-//! A server that is killed again and again.
+//! A server that is killed repeatedly.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use crate::server::Server;
 
-/// A server that is SIGKILLed at once and then every so often, and started again each time.
-/// Dropping it ends that, and the server.
+/// A server that is SIGKILLed at once and then at an interval, and restarted after each kill.
+/// Dropping it stops the kills and ends the server.
 #[derive(Debug)]
 pub struct Victim {
-    /// Held by who kills it until it is ready again.
+    /// Locked by the killer from each kill until the server is ready again.
     server: Arc<Mutex<Server>>,
     stop: Option<Sender<()>>,
     killer: Option<JoinHandle<usize>>,
 }
 
 impl Victim {
-    /// Begins to kill a server that is ready.
+    /// Starts to kill `server`, which must be ready.
     pub fn new(server: Server, every: Duration) -> Self {
         let server = Arc::new(Mutex::new(server));
         let (stop, stopped) = mpsc::channel();
@@ -42,16 +42,16 @@ impl Victim {
         Self { server, stop: Some(stop), killer: Some(killer) }
     }
 
-    /// The server, ready; it is not killed as long as the answer lives.
+    /// The server, ready. It is not killed while the returned guard lives.
     pub fn spared(&self) -> MutexGuard<'_, Server> {
-        // Who kills it may have panicked: that is said at the end.
+        // The killer may have panicked; `finish` reports that.
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends it: returns how often the server was killed, and the server, which runs.
+    /// Stops the kills. Returns how often the server was killed, and the server, which is running.
     ///
     /// # Panics
-    /// When the server did not become ready once.
+    /// If the server once did not become ready.
     pub fn finish(mut self) -> (usize, Server) {
         let kills = self.end().expect("it is ended once").expect("it became ready each time");
         let server = self.server.clone();
@@ -68,7 +68,7 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // Who drops it without asking how it went is panicking already.
+        // Dropped without `finish` only if the test is panicking already.
         let _outcome = self.end();
     }
 }

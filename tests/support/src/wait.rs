@@ -1,15 +1,15 @@
-//! Waiting for a condition instead of for a time.
+//! Waiting for a condition instead of for a fixed time.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Returns what `condition` gives as soon as it gives something.
+/// Returns the first `Some` value of `condition`.
 ///
 /// # Panics
-/// When it gives nothing for `limit`; the message names `what`.
+/// If there is none within `limit`; the message names `what`.
 pub fn until<T>(what: &str, limit: Duration, condition: impl FnMut() -> Option<T>) -> T {
     within(limit, condition).unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
 }

@@ -1,4 +1,4 @@
-//! What an attacking client costs: memory of the server, and the time of others.
+//! What an attacking client costs: the server's memory, and the latency of another client.
 
 mod clients;
 mod healthy;
@@ -22,22 +22,22 @@ use crate::subject::{Name, Pair, Subject};
 use clients::{Attack, Running};
 
 const ROUNDS: u32 = 1;
-/// What Quorate takes by itself on a machine, or within a limit, of 2 GiB.
+/// The budget that Quorate chooses by itself with 2 GiB of memory.
 const BUDGET: &str = "--memory-budget=178956970";
-/// What Quorate may have resident.
+/// Limit for Quorate's resident memory.
 const RESIDENT_MIB_MAX: f64 = 512.0;
-/// How many times as long the slowest hundredth of another client's puts may take.
+/// Limit for the other client's p99 during the attack, as a multiple of its p99 alone.
 const SLOWER_MAX: f64 = 5.0;
-/// How long the other client is alone, and how long an attack lasts.
+/// How long the other client runs alone, and how long an attack lasts.
 const ALONE: Duration = Duration::from_secs(3);
 const ATTACKED: Duration = Duration::from_secs(8);
-/// The same when the figures do not matter.
+/// Both durations in a quick run, whose figures do not matter.
 const QUICK: Duration = Duration::from_secs(1);
-/// A server with more resident than this has failed, and is ended for the machine's sake.
+/// A server with more resident memory than this has failed, and is killed to protect the machine.
 const RESIDENT_MAX: u64 = 6 << 30;
-/// How often a server's memory is looked at.
+/// How often a server's memory is read.
 const PAUSE: Duration = Duration::from_millis(10);
-/// What is said of peaks: a server that ends has no limit.
+/// Words for peaks: infinity stands for a server that ended.
 const PEAKS: Words = &[(f64::INFINITY, "it ended"), (6144.0, "over 6 GiB")];
 const UNANSWERED: Words = &[(f64::INFINITY, "no answer")];
 
@@ -53,7 +53,7 @@ const TEXT: &str = "\
     answer before their end, and connections that the server did not take or has closed, as far \
     as their client reads.";
 
-/// What a server holds: keys with values of so many bytes.
+/// The data of a server: `keys` keys with values of `value_bytes`.
 #[derive(Clone, Copy, Debug)]
 struct Data {
     keys: u64,
@@ -63,7 +63,7 @@ struct Data {
 const SMALL: Data = Data { keys: 6000, value_bytes: 10_000 };
 const LARGE: Data = Data { keys: 60, value_bytes: 1_000_000 };
 
-/// Name, data and clients of each attack.
+/// Each attack's name, data and clients.
 const ATTACKS: [(&str, Data, Attack); 8] = [
     (
         "50 clients that give up sorted lists of 30 MB after 200 ms",
@@ -99,7 +99,7 @@ const ATTACKS: [(&str, Data, Attack); 8] = [
     ),
 ];
 
-/// What an attack did to one server.
+/// What one attack did to one server.
 #[derive(Clone, Debug)]
 struct Found {
     before_mib: f64,
@@ -110,7 +110,7 @@ struct Found {
     refused: u64,
 }
 
-/// Puts of the healthy client; times without an answer have no limit.
+/// The healthy client's puts. Times are in microseconds, and infinite without any successful put.
 #[derive(Clone, Debug)]
 struct Timed {
     median: f64,
@@ -148,7 +148,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     Ok(Section { title: "Attacks".to_owned(), text: prose(TEXT), tables })
 }
 
-/// Clients have a thousand connections, and the server, which inherits the limit, as many.
+/// The attack opens a thousand connections; the server inherits the limit and needs as many.
 fn raise_descriptors() -> Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
@@ -175,7 +175,7 @@ fn measure(bench: &Bench, name: Name, attack: Attack, data: Data) -> Result<Foun
     let progress = &running.progress;
     let [sent, refused] =
         [&progress.sent, &progress.refused].map(|count| count.load(Ordering::Relaxed));
-    // Whoever waits for the server waits no longer, and its memory is free for the next.
+    // Unblocks clients that wait for the server, and frees its memory for the next measurement.
     healthy.end();
     subject.server.kill();
     running.stop()?;
@@ -183,7 +183,7 @@ fn measure(bench: &Bench, name: Name, attack: Attack, data: Data) -> Result<Foun
     Ok(Found { before_mib: mebibytes(before.total), peak_mib, alone, attacked, sent, refused })
 }
 
-/// The server's peak in MiB after so long, or once it has too much; without limit when it ends.
+/// The server's peak in MiB after `time`, or earlier if it uses too much. Infinity if it ended.
 fn watch(subject: &mut Subject, time: Duration) -> f64 {
     let deadline = Instant::now() + time;
     loop {

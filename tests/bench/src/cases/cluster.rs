@@ -1,4 +1,4 @@
-//! Three members: writes by one client and by a thousand, and linearizable reads on each member.
+//! Three members: puts by one client and by a thousand, and linearizable reads on each member.
 
 use anyhow::Result;
 
@@ -22,7 +22,7 @@ const MANY_PUTS: u64 = 100_000;
 const ONE_READS: u64 = 8_000;
 const READS: u64 = 100_000;
 
-/// What a round finds of one cluster.
+/// The figures of one cluster in one round.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
     one_median: f64,
@@ -32,13 +32,13 @@ struct Figures {
     lean_cpu: f64,
     go_per_second: f64,
     go_cpu: f64,
-    /// Microseconds of one client's read, and reads per second of a thousand, on the leader and on
-    /// the follower where they are worse.
+    /// One client's median read in microseconds, and a thousand clients' reads per second: at the
+    /// leader, and the worse value of the followers.
     read_median: [f64; 2],
     reads: [f64; 2],
 }
 
-/// Measures both clusters in turn.
+/// Measures both clusters in turn, in each round.
 pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
     let rounds = bench.alternate("three members", ROUNDS, |name| {
         let mut writes = [(0.0, 0.0); 2];
@@ -83,7 +83,7 @@ fn one_writes(bench: &Bench, address: &str) -> Result<f64> {
     Ok(outcome.latencies.median())
 }
 
-/// Writes the keys that are read.
+/// Puts the keys that the reads ask for.
 fn fill(address: &str) -> Result<()> {
     let value = message::value(VALUE_BYTES);
     let put = move |n| message::framed(&message::put(message::scattered(n, KEYS), &value));
@@ -91,8 +91,8 @@ fn fill(address: &str) -> Result<()> {
     Ok(())
 }
 
-/// Linearizable reads of single keys that exist: the median of one client in microseconds, and how
-/// many a second a thousand clients get.
+/// Linearizable reads of single existing keys: the median of one client in microseconds, and the
+/// reads per second of a thousand clients.
 fn reads(bench: &Bench, address: &str) -> Result<(f64, f64)> {
     let get = |n| message::framed(&message::get(message::scattered(n, KEYS)));
     let one = closed::drive(address, Load::of(1, 1, bench.size(ONE_READS)), Rpc::Range, get)?;
@@ -105,8 +105,8 @@ fn per_put(used: &Used, puts: u64) -> f64 {
     used.server.cpu.as_secs_f64() * 1e6 / f64::from(u32::try_from(puts).unwrap_or(u32::MAX))
 }
 
-/// Puts a second of a thousand lean clients on all members, and processor time of all members for
-/// each, in microseconds.
+/// Puts per second of a thousand lean clients spread over all members, and CPU time of all members
+/// per put in microseconds.
 fn lean(bench: &Bench, cluster: &Cluster) -> Result<(f64, f64)> {
     let value = message::value(VALUE_BYTES);
     let put = move |n| message::framed(&message::put(message::scattered(n, KEYS), &value));
@@ -118,7 +118,7 @@ fn lean(bench: &Bench, cluster: &Cluster) -> Result<(f64, f64)> {
     Ok((outcome.per_second(), per_put(&used, outcome.latencies.count())))
 }
 
-/// The same by etcd's load generator.
+/// Like [`lean`], with etcd's load generator.
 fn benchmark(bench: &Bench, cluster: &Cluster) -> Result<(f64, f64)> {
     let addresses = cluster.addresses()?.join(",");
     let meter = Meter::start_all(cluster.pids())?;
@@ -126,7 +126,7 @@ fn benchmark(bench: &Bench, cluster: &Cluster) -> Result<(f64, f64)> {
     Ok((said.per_second, per_put(&meter.used()?, bench.size(MANY_PUTS))))
 }
 
-/// Puts by so many clients of etcd's load generator, on so many connections.
+/// Puts by etcd's load generator with this many connections and clients.
 fn go_puts(
     bench: &Bench,
     addresses: &str,

@@ -1,4 +1,4 @@
-//! What a server with many keys needs, from the load over a restart to another after a crash.
+//! A server's life with many keys: load, orderly restart, crash, restart.
 
 use std::time::{Duration, Instant};
 
@@ -15,32 +15,33 @@ use crate::subject::{Name, Pair, Subject};
 const ROUNDS: u32 = 3;
 const KEYS: u64 = 1_000_000;
 const MANY_KEYS: u64 = 3_000_000;
-/// The load is one put for each key, by so many clients: transactions of many puts would be faster,
-/// but leave etcd with half as much memory again.
+/// The load is one put per key, by this many clients. Transactions of many puts would be faster,
+/// but etcd would then use half as much memory again.
 const CONNECTIONS: usize = 100;
 const CLIENTS: usize = 1000;
-/// Puts before a kill, so that there is something in the log to recover.
+/// Puts before the kill, so that the restart has log entries to recover.
 pub(super) const PUTS_BEFORE_KILL: u64 = 30_000;
-/// How long a started server may take to answer.
+/// How long a started server may take until its first answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
-/// When an attempt to read is given up and made again.
+/// How long one attempt to read may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What is found of one server in one life.
+/// The figures of one server's life.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
     pub(super) load_seconds: f64,
     pub(super) loaded: Memory,
     pub(super) disk_bytes: u64,
-    /// From the start to the first linearizable read, after an orderly end and after a kill.
+    /// From the start of the process to the first linearizable read, after an orderly end and after
+    /// a kill.
     pub(super) stopped_to_read: Duration,
     pub(super) killed_to_read: Duration,
     pub(super) restarted: Memory,
 }
 
-/// The lives of both servers with some keys, and of Quorate with three times as many.
+/// The lives of both servers with `keys` keys, and one of Quorate with three times as many.
 pub(super) struct Lives {
     pub(super) keys: u64,
     pub(super) many_keys: u64,
@@ -64,7 +65,7 @@ fn live(bench: &Bench, name: Name, keys: u64) -> Result<Life> {
     settle(&subject)?;
     let (loaded, disk_bytes) = (Memory::of(subject.pid())?, subject.disk_bytes()?);
 
-    // Either raises the signal once more in the end, so the status tells nothing.
+    // Both servers end by raising the signal again, so the status is meaningless.
     let _status = subject.server.stop();
     let stopped_to_read = start(&mut subject)?;
     settle(&subject)?;
@@ -78,7 +79,7 @@ fn live(bench: &Bench, name: Name, keys: u64) -> Result<Life> {
     Ok(Life { load_seconds, loaded, disk_bytes, stopped_to_read, killed_to_read, restarted })
 }
 
-/// Puts all keys below `keys`, one with each request.
+/// Puts all keys below `keys`, one per request.
 fn put(subject: &Subject, keys: u64) -> Result<()> {
     let value = message::value(VALUE_BYTES);
     let put = move |n| message::framed(&message::put(n, &value));
@@ -87,7 +88,7 @@ fn put(subject: &Subject, keys: u64) -> Result<()> {
     Ok(())
 }
 
-/// Starts the server and returns how long it took until it answered a linearizable read.
+/// Starts the server, and returns the time until its first answer to a linearizable read.
 fn start(subject: &mut Subject) -> Result<Duration> {
     let begun = Instant::now();
     subject.server.spawn();

@@ -6,7 +6,7 @@ use crate::comparison::{self, Comparison, Target};
 use crate::report::{Section, Table, figure};
 use crate::stats::Spread;
 
-/// Quorate's memory may not grow with the keys; two measurements of the same differ by this.
+/// Quorate's memory must not grow with the number of keys; this ratio allows for noise.
 const SAME: f64 = 1.05;
 
 pub(super) fn mebibytes(bytes: u64) -> f64 {
@@ -42,7 +42,7 @@ pub(super) fn section(lives: &Lives) -> Section {
     Section { title: format!("Memory with {keys} keys"), text: prose(&text), tables }
 }
 
-/// What a row shows, and where it is.
+/// A row's label, and the figure that it shows.
 type Row = (&'static str, fn(&Life) -> u64);
 
 fn growth(lives: &Lives) -> Table {

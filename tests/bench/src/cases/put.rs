@@ -1,4 +1,4 @@
-//! Writes by one client, and by a thousand clients on a hundred connections.
+//! Puts by one client, and by a thousand clients on a hundred connections.
 
 use anyhow::{Result, ensure};
 
@@ -12,16 +12,16 @@ use crate::report::Section;
 use crate::subject::{Name, Pair, Subject};
 
 const ROUNDS: u32 = 5;
-/// Keys that are written to, over and over.
+/// The number of different keys; puts overwrite them again and again.
 const KEYS: u64 = 100_000;
-/// Puts of one client in a round, and those that go before and are not measured.
+/// One client's measured puts per round, and the unmeasured ones before them.
 const ONE_PUTS: u64 = 8_000;
 const ONE_WARM_UP: u64 = 500;
 const MANY_CONNECTIONS: usize = 100;
 const MANY_CLIENTS: usize = 1000;
 const MANY_PUTS: u64 = 200_000;
 
-/// What a round finds of one server.
+/// The figures of one server in one round.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
     per_second: f64,
@@ -50,7 +50,7 @@ impl Figures {
     }
 }
 
-/// Which targets a table has.
+/// Selects the targets of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clients {
     One,
@@ -100,7 +100,7 @@ const GO_TEXT: &str = "The same by etcd's own load generator: `benchmark --conns
     --clients=1000 put --key-size=8 --val-size=256`. It takes a good part of the machine for \
     itself.";
 
-/// Puts by our own client.
+/// Puts by the lean client.
 fn lean(subject: &Subject, load: Load) -> Result<Figures> {
     let value = message::value(VALUE_BYTES);
     let put = move |n| message::framed(&message::put(message::scattered(n, KEYS), &value));

@@ -1,4 +1,4 @@
-//! Pages, counts and lists among a million keys.
+//! Pages, counts and full lists among a million keys.
 
 use std::time::Duration;
 
@@ -17,18 +17,18 @@ use crate::subject::{Pair, Subject};
 const ROUNDS: u32 = 5;
 const KEYS: u64 = 1_000_000;
 const PAGE_KEYS: i64 = 500;
-/// Each kind of request is repeated at least so often, and for at least so long.
+/// Each kind of request is repeated at least this many times and for at least this long.
 const REQUESTS_MIN: u64 = 10;
 const TIME_MIN: Duration = Duration::from_secs(2);
 
-/// One kind of request: median in microseconds, and server CPU per request in microseconds.
+/// Figures of one kind of request: median and server CPU per request, both in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     median: f64,
     server_cpu: f64,
 }
 
-/// What a round finds of one server.
+/// The figures of one server in one round.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
     first_page: Asked,
@@ -73,7 +73,7 @@ fn measure(subject: &Subject, keys: u64) -> Result<Figures> {
     })
 }
 
-/// Asks, and sees to it that no answer is smaller than it can be.
+/// Makes the requests, and checks that the answers have at least `bytes_min` bytes on average.
 fn asked<F>(subject: &Subject, load: Load, bytes_min: u64, request: F) -> Result<Asked>
 where
     F: Fn(u64) -> RangeRequest + Send + Sync + 'static,

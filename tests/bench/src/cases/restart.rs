@@ -5,7 +5,7 @@ use super::prose;
 use crate::comparison::{self, Comparison, Target};
 use crate::report::{Section, Table, figure};
 
-/// Seconds that a start may take.
+/// Limit for the time from start to first read, in seconds.
 const SECONDS_MAX: f64 = 1.0;
 
 /// The section of this case.

@@ -1,4 +1,4 @@
-//! The slowest writes while a server does heavy work beside them.
+//! The slowest puts while the server does heavy work.
 
 mod phase;
 
@@ -23,9 +23,9 @@ use phase::{Beside, Found, Window};
 
 const ROUNDS: u32 = 3;
 const KEYS: u64 = 1_000_000;
-/// A slowest write may take so many times as long as half of the writes.
+/// Limit for the slowest put, as a multiple of the median put.
 const RATIO_MAX: f64 = 10.0;
-/// The writes that are watched.
+/// The puts that are measured.
 const WATCHED: Rate = Rate {
     connections: 10,
     period: Duration::from_millis(1),
@@ -33,7 +33,7 @@ const WATCHED: Rate = Rate {
     keys: KEYS / 20,
     first_key: 0,
 };
-/// Writes that fill what a server keeps in memory before the database: 8 MiB a second.
+/// Puts that cause flushes by filling the server's in-memory data: 8 MiB per second.
 const BULK: Rate = Rate {
     connections: 2,
     period: Duration::from_millis(8),
@@ -43,11 +43,11 @@ const BULK: Rate = Rate {
 };
 const BULK_TIME: Duration = Duration::from_secs(20);
 const QUIET_TIME: Duration = Duration::from_secs(10);
-/// Lists follow each other for at least so long.
+/// Lists are read one after the other for at least this long.
 const LIST_TIME: Duration = Duration::from_secs(3);
-/// Between two pieces of work.
+/// Pause before each piece of work.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How often a server has taken writes to its database.
+/// Counts commits of the database.
 const FLUSHES: &str = "etcd_disk_backend_commit_duration_seconds_count";
 
 const TEXT: &str = "A thousand puts of 256 B a second over ten connections, each sent when it is \
@@ -72,12 +72,12 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     Ok(Section { title, text: prose(TEXT), tables })
 }
 
-/// What a round finds of one server.
+/// The figures of one server in one round.
 #[derive(Clone, Debug)]
 struct Round {
-    /// The median in microseconds while the server does nothing else.
+    /// Median put in microseconds while the server does nothing else.
     usual: f64,
-    /// For each piece of work.
+    /// One for each piece of work.
     found: Vec<Found>,
 }
 
@@ -85,7 +85,7 @@ fn measure(bench: &Bench, name: Name) -> Result<Round> {
     let keys = bench.size(KEYS);
     let subject = bench.programs.start(name)?;
     fill(&subject, keys)?;
-    // The same once more makes old versions.
+    // Overwrites half of the keys, so that there are old versions to compact.
     fill(&subject, keys / 2)?;
     settle(&subject)?;
     let probe = Probe::start(bench.programs.folder.path())?;
@@ -100,7 +100,7 @@ fn measure(bench: &Bench, name: Name) -> Result<Round> {
     Ok(Round { usual, found: found.collect() })
 }
 
-/// Gives the server its pieces of work, and returns when each was done.
+/// Has the server do each piece of work, and returns the windows in which it did them.
 fn work(subject: &Subject) -> Result<Vec<Window>> {
     let address = subject.address();
     let run = |what: &'static str, work: &dyn Fn() -> Result<()>| {
@@ -169,7 +169,7 @@ fn comparisons(rounds: &[Pair<Round>]) -> Vec<Comparison> {
     (0..phases).flat_map(of_phase).collect()
 }
 
-/// A table of everything that was found in each round.
+/// A table of all figures of each round; `None` if there are none.
 fn details(rounds: &[Pair<Round>]) -> Option<Table> {
     let head = [
         "round",

@@ -1,4 +1,4 @@
-//! Clients that each wait for an answer before they ask again.
+//! Closed-loop clients: each waits for its answer before it sends the next request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,25 +13,25 @@ use super::message::Rpc;
 use super::{Connection, Drivers};
 use crate::stats::Latencies;
 
-/// How many clients on how many connections ask how long.
+/// The number of clients and connections, and how long they send requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) connections: usize,
     pub(crate) clients: usize,
-    /// Requests of all clients together: at least so many.
+    /// Least number of requests, over all clients.
     pub(crate) requests_min: u64,
-    /// Time they go on asking, at least.
+    /// Least time for which the clients keep sending.
     pub(crate) time_min: Duration,
 }
 
 impl Load {
-    /// Exactly so many requests.
+    /// A load of exactly this many requests.
     pub(crate) fn of(connections: usize, clients: usize, requests: u64) -> Self {
         Self { connections, clients, requests_min: requests, time_min: Duration::ZERO }
     }
 }
 
-/// What came of a load.
+/// The results of a load.
 pub(crate) struct Outcome {
     pub(crate) latencies: Latencies,
     /// From the first request to the last answer.
@@ -41,7 +41,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Requests answered in a second.
+    /// Requests answered per second.
     pub(crate) fn per_second(&self) -> f64 {
         let count: u32 = self.latencies.count().try_into().unwrap_or(u32::MAX);
         f64::from(count) / self.elapsed.as_secs_f64()
@@ -58,12 +58,11 @@ struct Shared<F> {
     received_bytes: AtomicU64,
 }
 
-/// Puts a load on the server at `address`, or on several, with commas between them, of which each
-/// connection has the next. `message` makes the framed message of each request from
-/// its number.
+/// Runs a load against `address`. If it lists several servers, separated by commas, connections go
+/// to them in turn. `message` makes each request's framed message from its number.
 ///
 /// # Errors
-/// The first that any client met.
+/// The first error of any client.
 pub(crate) fn drive<F>(address: &str, load: Load, rpc: Rpc, message: F) -> Result<Outcome>
 where
     F: Fn(u64) -> Bytes + Send + Sync + 'static,

@@ -1,18 +1,18 @@
-//! etcd's own load generator, `benchmark`, as another client.
+//! etcd's own load generator, `benchmark`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// What it says of a load.
+/// The figures that it prints.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Summary {
-    /// Requests answered in a second.
+    /// Requests answered per second.
     pub(crate) per_second: f64,
-    /// Microseconds of half of the requests.
+    /// Median latency in microseconds.
     pub(crate) median: f64,
-    /// Microseconds of 99 in a hundred requests.
+    /// 99th percentile of the latency in microseconds.
     pub(crate) p99: f64,
 }
 
@@ -26,10 +26,10 @@ pub(crate) struct Puts {
     pub(crate) value_bytes: usize,
 }
 
-/// Runs it against the server at `url`.
+/// Runs `benchmark` against the server at `url`, or several with commas between them.
 ///
 /// # Errors
-/// When it fails or says something else than usual.
+/// If it fails, a request failed, or its output has another form.
 pub(crate) fn puts(program: &Path, url: &str, load: Puts) -> Result<Summary> {
     let output = Command::new(program)
         .arg(format!("--endpoints={url}"))

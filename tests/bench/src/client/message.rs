@@ -1,4 +1,4 @@
-//! What is asked of a server, framed for gRPC.
+//! Requests, framed for gRPC.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
@@ -10,7 +10,7 @@ use quorate_proto::etcdserverpb::{
 use rand::rngs::SmallRng;
 use rand::{RngCore as _, SeedableRng as _};
 
-/// The calls that are measured, and those needed beside them.
+/// The measured methods, and those that the cases need besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rpc {
     Put,
@@ -23,7 +23,7 @@ pub(crate) enum Rpc {
 }
 
 impl Rpc {
-    /// Its path as a request names it.
+    /// The HTTP/2 path of the method.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Put => "/etcdserverpb.KV/Put",
@@ -37,12 +37,12 @@ impl Rpc {
     }
 }
 
-/// The lowest key, and as the end of a range, everything from its start.
+/// The lowest key. As the end of a range: all keys from its start.
 const LOWEST: &[u8] = b"\0";
-/// Most puts that a transaction may hold by default.
+/// etcd's default limit of operations in a transaction.
 const TXN_PUTS_MAX: u64 = 128;
 
-/// A message behind its prefix, as it is sent.
+/// A message with its gRPC prefix.
 pub(crate) fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(5 + length);
@@ -52,19 +52,19 @@ pub(crate) fn framed(message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-/// Bytes that do not compress, always the same for a length.
+/// Incompressible bytes, always the same for the same length.
 pub(crate) fn value(length: usize) -> Bytes {
     let mut bytes = vec![0; length];
     SmallRng::seed_from_u64(length as u64).fill_bytes(&mut bytes);
     bytes.into()
 }
 
-/// The key of a number: 8 bytes, in the order of the numbers.
+/// The key for a number: 8 bytes that sort like the numbers.
 pub(crate) fn key(number: u64) -> Bytes {
     Bytes::copy_from_slice(&number.to_be_bytes())
 }
 
-/// The `n`th of a fixed sequence of numbers below `bound` without visible order.
+/// The `n`th of a fixed pseudorandom sequence of numbers below `bound`.
 pub(crate) fn scattered(n: u64, bound: u64) -> u64 {
     SmallRng::seed_from_u64(n).next_u64() % bound
 }
@@ -74,7 +74,7 @@ pub(crate) fn put(number: u64, value: &Bytes) -> PutRequest {
     PutRequest { key: key(number), value: value.clone(), ..PutRequest::default() }
 }
 
-/// Puts the keys of the `n`th transaction of those that together put all keys below `keys` once.
+/// Transaction `n` of those that together put each key below `keys` once.
 pub(crate) fn puts(n: u64, keys: u64, value: &Bytes) -> TxnRequest {
     let first = n * TXN_PUTS_MAX;
     let last = keys.min(first + TXN_PUTS_MAX);
@@ -83,7 +83,7 @@ pub(crate) fn puts(n: u64, keys: u64, value: &Bytes) -> TxnRequest {
     TxnRequest { success, ..TxnRequest::default() }
 }
 
-/// How many transactions it takes to put so many keys.
+/// How many transactions it takes to put `keys` keys.
 pub(crate) fn txns(keys: u64) -> u64 {
     keys.div_ceil(TXN_PUTS_MAX)
 }
@@ -98,7 +98,7 @@ pub(crate) fn list() -> RangeRequest {
     from(Bytes::from_static(LOWEST), 0)
 }
 
-/// Reads a page that begins at a key.
+/// Reads a page that starts at a key, linearizably.
 pub(crate) fn page(number: u64, limit: i64) -> RangeRequest {
     from(key(number), limit)
 }
@@ -108,7 +108,7 @@ pub(crate) fn count() -> RangeRequest {
     RangeRequest { count_only: true, ..list() }
 }
 
-/// Reads the keys below `keys`, the one that changed last before the others.
+/// Reads the keys below `keys` in descending order of their last change.
 pub(crate) fn newest_first(keys: u64) -> RangeRequest {
     RangeRequest {
         key: key(0),
@@ -119,7 +119,7 @@ pub(crate) fn newest_first(keys: u64) -> RangeRequest {
     }
 }
 
-/// Watches the keys below `keys` from the first change on.
+/// Watches the keys below `keys` from the first revision on.
 pub(crate) fn watch(keys: u64) -> WatchRequest {
     let create = WatchCreateRequest {
         key: key(0),

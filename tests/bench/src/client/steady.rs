@@ -1,6 +1,7 @@
-//! Puts at a steady rate, each sent when it is due whether or not the ones before were answered.
+//! Open-loop puts at a steady rate: each is sent when it is due, even if earlier ones are
+//! unanswered.
 //!
-//! So a stall is seen by every put that is due while it lasts, not by one alone.
+//! So every put that is due during a stall measures the stall, not just one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,17 +16,17 @@ use tokio::time::MissedTickBehavior;
 use super::message::{self, Rpc};
 use super::{Connection, Drivers};
 
-/// How long the last answers may take.
+/// How long the last answers may take after the stop.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What is put how often.
+/// The rate and the data of the puts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     pub(crate) connections: usize,
     /// Time between two puts.
     pub(crate) period: Duration,
     pub(crate) value_bytes: usize,
-    /// The keys, chosen without order, have numbers below this, counted from `first_key`.
+    /// Keys are chosen at random: `first_key` plus a number below `keys`.
     pub(crate) keys: u64,
     pub(crate) first_key: u64,
 }
@@ -33,11 +34,11 @@ pub(crate) struct Rate {
 /// One put.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Put {
-    /// When it should have been sent, to a millisecond.
+    /// When it should have been sent, with a resolution of 1 ms.
     pub(crate) due: Instant,
     pub(crate) sent: Instant,
     pub(crate) ended: Instant,
-    /// Whether it was done, not refused.
+    /// Whether it succeeded.
     pub(crate) is_done: bool,
 }
 
@@ -47,14 +48,14 @@ impl Put {
     }
 }
 
-/// A thread that puts until it is stopped.
+/// A thread that makes puts until it is stopped or dropped.
 pub(crate) struct Steady {
     is_stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Vec<Put>>>>,
 }
 
 impl Steady {
-    /// Begins to put on the server at `address`.
+    /// Starts to put on the server at `address`.
     pub(crate) fn start(address: &str, rate: Rate) -> Result<Self> {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let (address, stop) = (address.to_owned(), is_stopped.clone());
@@ -63,10 +64,10 @@ impl Steady {
         Ok(Self { is_stopped, thread: Some(thread) })
     }
 
-    /// Ends it, and returns all puts, in no order.
+    /// Stops the puts, and returns all of them in no particular order.
     ///
     /// # Errors
-    /// When the server could not be reached or the last answers did not come.
+    /// If the server could not be reached or the last answers did not arrive.
     pub(crate) fn stop(mut self) -> Result<Vec<Put>> {
         self.is_stopped.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it is stopped once")?;

@@ -1,4 +1,4 @@
-//! A command of etcdctl that goes on until it is stopped.
+//! An etcdctl command that runs in the background until it is stopped.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use super::Outcome;
 
-/// The command, running. Dropping it ends it.
+/// The running command. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Background {
     what: String,
@@ -15,7 +15,7 @@ pub(super) struct Background {
     stdin: Option<ChildStdin>,
     stdout: Arc<Mutex<String>>,
     readers: Option<(JoinHandle<()>, JoinHandle<String>)>,
-    /// Lines that it must have printed by now.
+    /// Number of lines that it must have printed by now.
     pub(super) expected: usize,
 }
 
@@ -31,7 +31,7 @@ impl Background {
         let shared = stdout.clone();
         let out = std::thread::spawn(move || {
             let mut line = Vec::new();
-            // Protobuf is no text, but may be looked at as such.
+            // Protobuf output is not text, but is compared as if it were.
             while out.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
                 let mut text = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 text.push_str(&String::from_utf8_lossy(&line));
@@ -52,12 +52,12 @@ impl Background {
         background
     }
 
-    /// What it has printed so far.
+    /// Its standard output so far.
     pub(super) fn stdout(&self) -> String {
         self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many lines that is.
+    /// Number of lines of its standard output so far.
     pub(super) fn lines(&self) -> usize {
         self.stdout().lines().count()
     }
@@ -67,25 +67,25 @@ impl Background {
         self.stdout().lines().any(|printed| printed == line)
     }
 
-    /// Gives it a line to read.
+    /// Writes a line to its standard input.
     pub(super) fn tell(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().expect("it is open until the end");
         writeln!(stdin, "{text}").expect("etcdctl reads on");
         stdin.flush().expect("etcdctl reads on");
     }
 
-    /// Ends it; returns the command and what it printed.
+    /// Kills it; returns the command and its output.
     pub(super) fn stop(mut self) -> (String, Outcome) {
         self.end();
         let (out, err) = self.readers.take().expect("it is stopped once");
         out.join().expect("reading does not panic");
         let stderr = err.join().expect("reading does not panic");
-        // How it ends is our doing.
+        // No exit code: the command was killed by us.
         (self.what.clone(), Outcome { code: None, stdout: self.stdout(), stderr })
     }
 
     fn end(&mut self) {
-        // An error means that it has ended already.
+        // An error means that it has already ended.
         let _ended = self.child.kill();
         self.child.wait().expect("it is our child");
     }

@@ -1,23 +1,23 @@
-//! What a script says.
+//! Parses scripts.
 
-/// A line of a script, or a few that belong together.
+/// A line of a script, with its lines of standard input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Run a command to its end.
+    /// Run a command and wait for its end.
     Command { words: Vec<String>, stdin: String },
     /// Run a command in the background.
     Start { words: Vec<String>, stdin: String },
-    /// Wait for lines of the command in the background.
+    /// Wait until the background command has printed this many more lines.
     Await(usize),
-    /// Wait for this line of it.
+    /// Wait until it has printed this line.
     AwaitText(String),
-    /// A line for its standard input.
+    /// Write a line to its standard input.
     Tell(String),
-    /// End it.
+    /// Stop it.
     Stop,
 }
 
-/// What stands for something in a script.
+/// Values of a script's variables.
 pub(super) struct Variables<'a> {
     pub(super) leases: &'a [i64],
 }
@@ -49,7 +49,7 @@ impl Variables<'_> {
     }
 }
 
-/// Reads a script.
+/// Parses a script.
 pub(super) fn lines(script: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     for text in script.lines().map(str::trim) {
@@ -85,7 +85,7 @@ fn line(text: &str) -> Line {
     }
 }
 
-/// The words of a line; what stands between two quotes is one, whatever is in it.
+/// Splits a line into words. Text in single quotes belongs to one word.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
     for c in line.chars() {

@@ -1,16 +1,17 @@
-//! What is taken out of etcdctl's output before it is compared, and why.
+//! What is removed from etcdctl's output before the comparison, and why.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Something that differs between two runs of the same program, or has no equal in the other one.
+/// A part of the output that differs between two runs of one program, or that only one of the
+/// servers has.
 #[derive(Debug)]
 pub struct Rule {
     pattern: &'static str,
-    /// What it becomes; `$1` is the first group of the pattern.
+    /// The replacement; `$1` is the pattern's first group.
     becomes: &'static str,
-    /// Why the two servers need not agree here.
+    /// Why the servers may differ here.
     pub why: &'static str,
 }
 
@@ -18,7 +19,7 @@ const fn rule(pattern: &'static str, becomes: &'static str, why: &'static str) -
     Rule { pattern, becomes, why }
 }
 
-/// All of them, in the order in which they are applied.
+/// All rules, in the order in which they are applied.
 pub const RULES: &[Rule] = &[
     rule(r#""ts":"[^"]*""#, r#""ts":"<time>""#, "when etcdctl logged a retry"),
     rule("0x[0-9a-f]{8,}", "<pointer>", "an address in etcdctl's memory, in what it logs"),
@@ -65,8 +66,8 @@ pub const RULES: &[Rule] = &[
     rule(r#"("TTL" : )\d+(\n"GrantedTTL")"#, "$1<time>$2", "seconds pass"),
 ];
 
-/// `text` with the servers' addresses and the ids of leases named, and all rules applied. There is
-/// one address unless a follower is asked.
+/// `text` with placeholders for addresses and lease ids, and with all rules applied. `addresses`
+/// has one element, or all members of a cluster if a follower is asked.
 pub(super) fn plain(text: &str, addresses: &[String], leases: &[i64]) -> String {
     static COMPILED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         let compile = |rule: &Rule| (Regex::new(rule.pattern).expect("it is one"), rule.becomes);
@@ -86,25 +87,25 @@ pub(super) fn plain(text: &str, addresses: &[String], leases: &[i64]) -> String 
     once_each(&in_order(&plain, addresses.len() > 1))
 }
 
-/// Lists whose order says nothing, and what separates what is in them.
+/// Patterns of lists without a defined order, with the separators of their elements.
 const ANY_ORDER: [(&str, &str); 4] = [
-    // The keys of a lease: etcd lists them as they come out of a map.
+    // A lease's keys: etcd lists them in the order of a map.
     (r"attached keys\(\[([^\]]*)\]\)", " "),
     (r#""keys":\[([^\]]*)\]"#, ","),
     (r#"((?:"Key" : "[^"]*"\n){2,})"#, "\n"),
-    // Members, as they answered.
+    // Members, in the order of their answers.
     (r"((?:[^\n]+ is healthy: [^\n]*\n){2,})", "\n"),
 ];
 
-/// Such lists when a follower is asked. By what is left of their time only a leader can list
-/// leases: etcd's followers list them as they come out of a map.
+/// Like [`ANY_ORDER`], for answers of a follower. Only a leader can sort leases by remaining time;
+/// etcd's followers list them in the order of a map.
 const ANY_ORDER_BY_FOLLOWER: [(&str, &str); 3] = [
     (r"found \d+ leases\n((?:<lease \d+>\n)+)", "\n"),
     (r#""leases":\[([^\]]*)\]"#, ","),
     (r#"((?:"ID" : <lease \d+>\n){2,})"#, "\n"),
 ];
 
-/// `text` with the lists in order that have none.
+/// `text` with lists of undefined order sorted.
 fn in_order(text: &str, by_follower: bool) -> String {
     type Lists = Vec<(Regex, &'static str)>;
     static COMPILED: LazyLock<[Lists; 2]> = LazyLock::new(|| {
@@ -128,8 +129,7 @@ fn in_order(text: &str, by_follower: bool) -> String {
     sorted
 }
 
-/// `text` with reports of progress that say nothing new left out: how many of them there are
-/// follows from the time that passes.
+/// `text` without repeated progress reports: how many there are depends on timing.
 fn once_each(text: &str) -> String {
     let (mut kept, mut last) = (String::new(), "");
     for line in text.split_inclusive('\n') {
@@ -141,7 +141,7 @@ fn once_each(text: &str) -> String {
     kept
 }
 
-/// The lease that a command was granted, if it was `lease grant`: the server chose the id.
+/// The server-chosen id of a granted lease, if the output is that of `lease grant`.
 pub(super) fn granted_lease(stdout: &str) -> Option<i64> {
     static JSON: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r#""ID":(\d+),"TTL":\d+,"Error""#).expect("it is one"));
@@ -149,7 +149,7 @@ pub(super) fn granted_lease(stdout: &str) -> Option<i64> {
         return found[1].parse().ok();
     }
     let (id, rest) = stdout.strip_prefix("lease ")?.split_once(" granted with TTL(")?;
-    // How much time a lease has left is said in nearly the same words.
+    // `lease timetolive` prints nearly the same words.
     let is_grant = !rest.contains("remaining");
     is_grant.then(|| i64::from_str_radix(id, 16).ok()).flatten()
 }

@@ -1,4 +1,4 @@
-//! A watch stream over the core's own parts: interests, matching, events and what came before them.
+//! A watch stream built from parts of the core: interests, matching, events and history.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,13 +16,13 @@ use crate::target::{Answer, unanswerable};
 
 struct Watcher {
     interest: Interest,
-    /// The first main revision that it has not seen.
+    /// The first main revision that it has not received.
     next: i64,
-    /// It starts in the past and has not been told anything yet.
+    /// Whether it starts in the past and has not received its history yet.
     is_behind: bool,
 }
 
-/// The watchers of a stream, and the messages that wait to be taken.
+/// The watchers of a stream, and the messages not read yet.
 #[derive(Default)]
 pub(super) struct Watches {
     watchers: BTreeMap<i64, Watcher>,
@@ -60,7 +60,7 @@ impl Watches {
         Ok(())
     }
 
-    /// The next message, if there is anything to say.
+    /// The next message, if there is one.
     pub(super) fn next(&mut self, view: &View) -> Option<WatchResponse> {
         if self.messages.is_empty() {
             self.collect(view);
@@ -96,8 +96,8 @@ impl Watches {
         Ok(())
     }
 
-    /// Puts what was written since into messages: one for each revision, and one for all the past
-    /// of a watcher that starts there.
+    /// Turns new versions into messages: one per watcher and revision, and a single one with the
+    /// history of each watcher that starts in the past.
     fn collect(&mut self, view: &View) {
         let revision = view.revision();
         let Some(from) = self.watchers.values().map(|watcher| watcher.next).min() else { return };
@@ -124,7 +124,7 @@ impl Watches {
         }
     }
 
-    /// What the watchers want of the versions of one revision.
+    /// The messages for each watcher about the versions of one revision.
     fn responses(&self, view: &View, records: &[Record]) -> BTreeMap<i64, WatchResponse> {
         let mut responses: BTreeMap<i64, WatchResponse> = BTreeMap::new();
         for record in records {

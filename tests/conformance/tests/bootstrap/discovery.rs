@@ -1,4 +1,4 @@
-//! Founders that meet at a discovery service.
+//! Founding through a discovery service.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use quorate_test_support::{program, wait};
 use crate::{assert_says, refusal, wipe};
 
 const TOKEN: &str = "2d11f43b";
-/// How long a founder may take to say what it does.
+/// How long a founder may take to log its state.
 const SAID_WITHIN: Duration = Duration::from_secs(60);
 
-/// A service of one member, and members that are to meet there.
+/// A one-member discovery service, and the founders that use it.
 struct Meeting {
     service: Cluster,
     founders: Cluster,
@@ -28,7 +28,7 @@ impl Meeting {
         let mut meeting = Self { service, founders };
         let endpoint = meeting.service.members[0].address();
         for founder in &mut meeting.founders.members {
-            // The first endpoint is nobody's.
+            // Nothing listens on the first endpoint.
             let endpoints = format!("--discovery-endpoints=http://127.0.0.1:1,{endpoint}");
             founder.set_origin(&[&format!("--discovery-token={TOKEN}"), &endpoints]);
         }
@@ -64,7 +64,7 @@ fn founders_meet(service: &Path) {
     meeting.set_size("three");
     assert_says(&refusal(&mut meeting.founders.members[0]), &["discovery: size key is bad"]);
     meeting.set_size("3");
-    // One after the other; one of them is lost while it waits, and comes back.
+    // One founder is killed while it waits, and restarted.
     meeting.founders.members[0].spawn();
     waits(&meeting.founders.members[0]);
     meeting.founders.members[0].kill();
@@ -78,11 +78,11 @@ fn founders_meet(service: &Path) {
     expected.sort();
     registered.sort();
     assert_eq!(registered, expected);
-    // A member that is too late does not even register.
+    // A founder that is too late is refused before it registers.
     let mut late = late;
     assert_says(&refusal(&mut late), &["discovery: cluster is full", "needs a new token"]);
     assert_eq!(meeting.registered().len(), 3);
-    // A restart does not ask; who lost its data is known to the others.
+    // A restart does not ask the service. The other members refuse one that lost its data.
     meeting.service.stop();
     meeting.founders.stop();
     meeting.founders.start();

@@ -1,4 +1,4 @@
-//! Joining a cluster that exists.
+//! Joining an existing cluster.
 
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
@@ -19,11 +19,11 @@ fn members_are_added_one_by_one() {
         assert_eq!(known.len(), size);
         assert!(known.iter().all(|member| !member.name.is_empty() && !member.is_learner));
     }
-    // The two that were added are a quorum.
+    // The two added members are a quorum.
     cluster.members[0].kill();
     cluster.put(1, "key", "changed");
     assert_eq!(cluster.get(2, "key"), Some("changed".to_owned()));
-    // A member that joined restarts like any other, whatever the flags say.
+    // A member that has joined restarts from its data, whatever the flags say.
     cluster.members[2].stop();
     cluster.members[2].set_origin(&[]);
     cluster.members[2].start();
@@ -50,7 +50,7 @@ fn only_who_was_added_joins() {
     let listed = format!("--initial-cluster=m1={m1},m2={m2}");
     cluster.members[place].set_origin(&[&listed, existing]);
     cluster.members[place].start();
-    // It has run: without its data, it is not the one that was added any more.
+    // The added member has been started: without its data, it cannot join again.
     cluster.members[place].kill();
     wipe(&cluster.members[place]);
     let said = refusal(&mut cluster.members[place]);

@@ -1,4 +1,4 @@
-//! Going on with one member when the others are lost.
+//! `--force-new-cluster`: one member continues when the others are lost.
 
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
@@ -23,7 +23,8 @@ fn one_member_goes_on_with_the_data() {
         assert_eq!(cluster.get(1, &format!("key{number}")), Some("value".to_owned()));
     }
     cluster.put(1, "key", "later");
-    // The others, should they turn up, hear that they were removed, although two are a quorum.
+    // The other members, once started, learn that they were removed, although they are two of
+    // three.
     for place in [0, 2] {
         cluster.members[place].spawn();
     }
@@ -32,7 +33,7 @@ fn one_member_goes_on_with_the_data() {
         assert_eq!(lost.wait_for_end().code(), Some(0), "{}", lost.log_tail());
         assert_says(&lost.log_of_run(), &["permanently removed"]);
     }
-    // It restarts without the flag as it is, and can grow again.
+    // The member restarts without the flag, and its cluster can grow again.
     cluster.members[1].stop();
     cluster.members[1].remove_flags(&[FORCED]);
     cluster.members[1].start();

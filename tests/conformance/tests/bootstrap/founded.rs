@@ -1,4 +1,4 @@
-//! Clusters whose founders are in the flags.
+//! Clusters whose founders are named by flags.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::{assert_says, cluster, refusal, wipe};
 
-/// How long a member may take to notice that others go on without it.
+/// How long a member without data may take to found its cluster anew.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
 fn names(members: &[Member]) -> Vec<&str> {
@@ -43,7 +43,7 @@ fn members_speak_over_tls_and_to_nobody_else() {
         let refused = shake(&url, pki, stranger).unwrap_err();
         assert!(refused.contains("alert"), "{refused}");
     }
-    // Whose certificate is for another address is turned away behind the handshake, as by etcd.
+    // As in etcd, a certificate for another address is rejected after the handshake.
     shake(&url, pki, Some((pki, "elsewhere"))).unwrap_err();
     let said = cluster.members[0].log();
     assert_says(&said, &["10.9.9.9", "rejected a connection"]);
@@ -51,7 +51,7 @@ fn members_speak_over_tls_and_to_nobody_else() {
     cluster.members[0].add_flags(&["--peer-skip-client-san-verification"]);
     cluster.members[0].start();
     assert_eq!(shake(&url, pki, Some((pki, "elsewhere"))), Ok(()));
-    // A restart goes by what is in the data directory, whatever the flags say of founding.
+    // A restart uses the data directory and ignores the flags for founding.
     cluster.stop();
     for member in &mut cluster.members {
         member
@@ -61,8 +61,8 @@ fn members_speak_over_tls_and_to_nobody_else() {
     assert_eq!(cluster.get(0, "key2"), Some("value".to_owned()));
 }
 
-/// Shakes hands as somebody with a certificate, or without. With TLS 1.3, a client hears only with
-/// the first bytes that it is refused.
+/// Makes a TLS handshake with or without a client certificate, and exchanges the first HTTP/2
+/// frames: with TLS 1.3, the client learns only from the first read that it is rejected.
 fn shake(url: &str, trusted: &Pki, shown: Option<(&Pki, &str)>) -> Result<(), String> {
     use std::io::{Read as _, Write as _};
     let mut authorities = rustls::RootCertStore::empty();
@@ -84,7 +84,7 @@ fn shake(url: &str, trusted: &Pki, shown: Option<(&Pki, &str)>) -> Result<(), St
     let mut session = rustls::ClientConnection::new(config.into(), name).unwrap();
     let mut socket = std::net::TcpStream::connect(url.strip_prefix("https://").unwrap()).unwrap();
     let mut stream = rustls::Stream::new(&mut session, &mut socket);
-    // HTTP/2 begins with the client's preface and settings; the server answers with its own.
+    // HTTP/2 starts with the client's preface and settings; the server answers with its settings.
     let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let mut answer = [0; 9];
     let spoken = stream.write_all(hello).and_then(|()| stream.read_exact(&mut answer));
@@ -112,11 +112,11 @@ fn who_lost_its_data_comes_back_as_somebody_else() {
     let way_out = ["member remove ", "member add m3", "--initial-cluster-state=existing"];
     assert_says(&said, &["has already been bootstrapped"]);
     assert_says(&said, &way_out);
-    // As existing, it is the same one still.
+    // With the state `existing`, it has the same id, and is refused again.
     let listed = format!("--initial-cluster={}", cluster.listed());
     cluster.members[2].set_origin(&[&listed, "--initial-cluster-state=existing"]);
     assert_says(&refusal(&mut cluster.members[2]), &["has already been bootstrapped"]);
-    // The way out.
+    // The remedy: remove the member and add it again.
     cluster.remove(0, 2);
     cluster.members[2].set_origin(&[&listed]);
     assert_says(&refusal(&mut cluster.members[2]), &["was removed from the cluster"]);
@@ -131,7 +131,7 @@ fn who_lost_its_data_unseen_stops_when_the_others_come() {
     let mut cluster = cluster(3);
     cluster.stop();
     wipe(&cluster.members[2]);
-    // Nobody is there who could tell.
+    // No other member is running that could refuse it.
     cluster.members[2].spawn();
     let identity = cluster.members[2].data_dir().join("member/IDENTITY");
     wait::until("founded anew", NOTICED_WITHIN, || identity.exists().then_some(()));
@@ -153,7 +153,7 @@ fn who_was_removed_stops() {
     assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
     let text = "the member has been permanently removed from the cluster";
     assert_says(&removed.log_of_run(), &[text]);
-    // And each time it starts again.
+    // It also stops each time it is started again.
     removed.spawn();
     assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
     assert_says(&removed.log_of_run(), &[text]);

@@ -1,4 +1,4 @@
-//! What a learner answers, before it is promoted and after.
+//! A learner's answers, before and after its promotion.
 
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use crate::{assert_says, cluster};
 
-/// etcd's text.
+/// etcd's error text.
 const NOT_SUPPORTED: &str = "etcdserver: rpc not supported for learner";
 
 fn get(cluster: &Cluster, place: usize, serializable: bool) -> Result<Vec<u8>, Status> {

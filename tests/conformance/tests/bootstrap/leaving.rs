@@ -1,4 +1,4 @@
-//! Members that leave their cluster, or must.
+//! Members that leave their cluster, or have to.
 
 use std::fs;
 use std::process::Command;
@@ -13,12 +13,12 @@ fn who_removes_itself_is_answered() {
     let mut cluster = cluster(3);
     let (leader, _) = cluster.leader();
     let follower = (leader + 1) % 3;
-    // Of the two that are left the leader goes.
+    // First a follower, then the leader of the remaining two.
     for place in [follower, leader] {
         let id = cluster.status(place).header.unwrap().member_id;
         let client = ClusterClient::new(cluster.channel(place));
         let removed = cluster.retry("a removal", async || {
-            // Members that were elected lately refuse it for a while.
+            // Refused until the members have been connected for a while.
             let removed = client.clone().member_remove(pb::MemberRemoveRequest { id }).await;
             removed.map(tonic::Response::into_inner)
         });
@@ -45,7 +45,7 @@ fn an_older_copy_of_the_data_ends_the_member() {
     let copied = Command::new("cp").arg("-a").args([&data, &copy]).status().unwrap();
     assert!(copied.success());
     cluster.members[place].start();
-    // It answers: so it has, and the leader knows.
+    // It has applied its own put, so the leader knows how far its log reached.
     cluster.put(place, "key", "new");
     assert_eq!(cluster.get(place, "key"), Some("new".to_owned()));
     cluster.members[place].kill();

@@ -1,4 +1,4 @@
-//! How members come to their cluster, and who is kept out of it.
+//! How members join their cluster, and which ones are refused.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,12 +15,12 @@ use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
-/// A running cluster of Quorate's members without TLS.
+/// A running cluster of Quorate members without TLS.
 fn cluster(size: usize) -> Cluster {
     Cluster::start_new(&program::quorate(), size, &[])
 }
 
-/// Starts a member that must refuse to start, and returns what it says.
+/// Starts a member that must refuse to start, and returns its log.
 fn refusal(server: &mut Server) -> String {
     server.spawn();
     let status = server.wait_for_end();
@@ -29,12 +29,12 @@ fn refusal(server: &mut Server) -> String {
     said
 }
 
-/// Deletes what a member has stored.
+/// Deletes a member's data directory.
 fn wipe(server: &Server) {
     std::fs::remove_dir_all(server.data_dir()).unwrap();
 }
 
-/// Asserts that a text has all of these parts.
+/// Asserts that `text` contains each of `parts`.
 #[track_caller]
 fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {

@@ -1,4 +1,4 @@
-//! What a member says that is left alone.
+//! The answers of a member that has lost its quorum.
 
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
@@ -12,7 +12,7 @@ use tonic::{Code, Request, Status};
 
 use crate::cluster;
 
-/// A stream of one request that its client leaves open, and that is to end when nobody leads.
+/// A stream with one request that the client keeps open; `hasleader` makes it end without a leader.
 fn needing_a_leader<T: Send + 'static>(
     request: T,
 ) -> Request<impl tokio_stream::Stream<Item = T> + Send + 'static> {
@@ -26,7 +26,7 @@ fn assert_unavailable(refusal: &Status, text: &str) {
     assert_eq!((refusal.code(), refusal.message()), (Code::Unavailable, text));
 }
 
-// The texts are etcd's.
+// All error texts are etcd's.
 #[test]
 fn one_of_three_says_that_it_is_alone() {
     let mut cluster = cluster(3);
@@ -63,7 +63,7 @@ fn one_of_three_says_that_it_is_alone() {
         let (put, time) = tokio::join!(kv.put(put), leases.lease_time_to_live(time));
         (put.unwrap_err(), time.unwrap_err())
     });
-    // Nobody can have taken it.
+    // Without a leader, no member can have accepted the put.
     assert_eq!((put.code(), put.message()), (Code::DeadlineExceeded, "context deadline exceeded"));
     assert_unavailable(&time, "etcdserver: no leader");
 }

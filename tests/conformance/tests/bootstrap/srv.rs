@@ -1,4 +1,5 @@
-//! Founders in the DNS. The members run where `/etc/resolv.conf` names a server of this test.
+//! Founders in DNS SRV records. In the members' mount namespace, `/etc/resolv.conf` names this
+//! test's DNS server.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -19,16 +20,16 @@ use quorate_test_support::server::Server;
 
 use crate::{assert_says, refusal};
 
-/// Where the test's server listens: a loopback address that nobody else has.
+/// Loopback address of the test's DNS server; nothing else uses it.
 const SERVER: Ipv4Addr = Ipv4Addr::new(127, 53, 53, 53);
 const DOMAIN: &str = "quorate.test";
-/// How often the server looks whether it shall stop.
+/// How often the DNS server checks whether to stop.
 const TICK: Duration = Duration::from_millis(50);
 const TTL: u32 = 1;
 
 type Answers = BTreeMap<(Name, RecordType), Vec<RData>>;
 
-/// A DNS server that knows what it is told.
+/// A DNS server with fixed answers.
 struct Dns {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -81,7 +82,7 @@ fn answer(request: &[u8], answers: &Answers) -> Option<Vec<u8>> {
     response.to_vec().ok()
 }
 
-/// What the members of a cluster are called in the DNS.
+/// DNS name of a member.
 fn host(number: usize) -> String {
     format!("node{number}.{DOMAIN}")
 }
@@ -97,10 +98,10 @@ fn is_possible() -> bool {
     )
 }
 
-/// Three members that find each other under a service of the domain.
+/// Three members that find each other through SRV records of the domain.
 struct Nodes {
     members: Vec<Server>,
-    // Holds the file for the resolver and the certificates.
+    // Holds the members' `resolv.conf` and the certificates.
     folder: tempfile::TempDir,
 }
 
@@ -124,7 +125,7 @@ impl Nodes {
         Self { members: members.collect(), folder }
     }
 
-    /// The records that name the members under a service.
+    /// SRV and A records of the members, for this service.
     fn records(&self, service: &str) -> Answers {
         let mut answers = Answers::new();
         for (at, member) in self.members.iter().enumerate() {
@@ -139,7 +140,7 @@ impl Nodes {
         answers
     }
 
-    /// Starts all and checks that they are one cluster.
+    /// Starts all members and checks that each found all three.
     fn meet(&mut self) {
         self.members.iter_mut().for_each(Server::spawn);
         self.members.iter_mut().for_each(Server::wait_until_ready);
@@ -148,12 +149,12 @@ impl Nodes {
             assert_eq!(found.matches("found a member in the SRV records").count(), 3, "{found}");
         }
         self.members.iter_mut().for_each(Server::kill);
-        // What is known does not need the DNS any more.
+        // After founding, the members no longer need the DNS.
         std::fs::write(self.folder.path().join("resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
     }
 }
 
-/// A server for which `/etc/resolv.conf` is another file.
+/// A server that sees another file as `/etc/resolv.conf`.
 fn in_namespace(resolver: &Path, flags: &[&str]) -> Server {
     let mount =
         format!("mount --bind {} /etc/resolv.conf && exec \"$0\" \"$@\"", resolver.display());
@@ -171,7 +172,7 @@ fn founders_are_found_in_the_dns() {
     };
     let mut plain = Nodes::new(false, &[]);
     {
-        // Hosts without a service, and a service without this host.
+        // Host records without a service record; then a service record without this host.
         let mut records = plain.records("etcd-server");
         records.retain(|(_, kind), _| *kind == RecordType::A);
         let _dns = Dns::start(records);

@@ -1,4 +1,4 @@
-//! Files of trusted certificates, of which all can be used or none.
+//! Files of trusted certificates: one bad part makes the whole file unusable.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use quorate_test_support::server::Server;
 
 use crate::{Table, assert_says, write};
 
-/// What a server says that does not start because of its file of trusted certificates.
+/// Starts a server that must refuse its file of trusted certificates, and returns its log.
 fn refusal(table: &Table, program: &Path, bundle: &str) -> String {
     let pair = ["crt", "key"].map(|end| table.path(&format!("plain.{end}")).display().to_string());
     let [certificate, key] = pair;
@@ -20,7 +20,7 @@ fn refusal(table: &Table, program: &Path, bundle: &str) -> String {
     ];
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let mut server = Server::new(program, &flags).with_tls();
-    // etcd says that it is ready before it finds out that it is not.
+    // Not `start`: etcd logs that it is ready before it notices that it cannot serve.
     server.spawn();
     let status = server.wait_for_end();
     let said = server.log_of_run();
@@ -43,7 +43,7 @@ fn a_bundle_that_cannot_be_read_in_part_is_refused() {
         (write(&table, "with-key.pem", &[&good, &key]), "1 of its 2 PEM blocks", true),
         (write(&table, "with-garbage.pem", &[&good, garbage, &good]), "certificate 2 of 3", true),
         (write(&table, "with-unreadable.pem", &[&unreadable, &good]), "certificate 1 of 2", true),
-        // etcd passes over what is no whole block, and does not read what a block is said to be.
+        // etcd skips incomplete blocks, and ignores the type that a block's header states.
         (
             write(&table, "with-trusted.pem", &[&good, other.as_bytes()]),
             "1 of its 2 PEM blocks",

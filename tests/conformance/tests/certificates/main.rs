@@ -1,8 +1,8 @@
-//! Which certificates are taken, of clients and between members: those that etcd takes.
+//! Which certificates Quorate accepts, from clients and between members: those that etcd accepts.
 //!
-//! A Go program (`tests/conformance/certificates`) makes a table of them, good ones and bad ones.
-//! It says whether Go's own crypto/x509 takes each, and shows them to a server: as a client, and as
-//! members that the server calls.
+//! A Go program (`tests/conformance/certificates`) makes a table of valid and invalid certificates.
+//! It reports which of them Go's crypto/x509 accepts, and presents them to a server: as a client,
+//! and as members that the server connects to.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,16 +19,16 @@ use quorate_test_support::require::{self, Need};
 use quorate_test_support::server::Server;
 use tempfile::TempDir;
 
-/// What Go thinks of a certificate and its chain, shown by a client or by a server.
+/// Go's verdict on a certificate with its chain.
 struct Case {
     name: String,
-    /// In this order: of a client, of a server.
+    /// As a client's certificate, and as a server's.
     is_taken: [bool; 2],
-    /// Whether Quorate refuses it on purpose, although etcd does not.
+    /// Whether Quorate deliberately refuses it, although etcd accepts it.
     is_stricter: bool,
 }
 
-/// The table, in a folder of its own.
+/// The table, in its own folder.
 struct Table {
     folder: TempDir,
     program: PathBuf,
@@ -36,7 +36,7 @@ struct Table {
 }
 
 impl Table {
-    /// Makes all certificates. `None`, said loudly, without Go.
+    /// Makes all certificates. `None`, reported as a skip, without Go.
     fn make(suite: &str) -> Option<Self> {
         if !require::met(suite, &[Need::Program("go")]) {
             return None;
@@ -61,15 +61,15 @@ impl Table {
         self.folder.path().join(name)
     }
 
-    /// Runs the Go program to its end and returns what it prints.
+    /// Runs the Go program and returns its output.
     fn run(&self, arguments: &[&str]) -> String {
         let output = Command::new(&self.program).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The flags with which a server shows the certificate of a case, and asks for one; at the port
-    /// for clients with an empty prefix, for members with `peer-`.
+    /// Flags with which a server presents the certificate `shown` and requires one. The prefix is
+    /// empty for the client port, and `peer-` for the peer port.
     fn flags(&self, prefix: &str, shown: &str) -> Vec<String> {
         let file =
             |flag: &str, name: &str| format!("--{prefix}{flag}-file={}", self.path(name).display());
@@ -81,8 +81,8 @@ impl Table {
         ]
     }
 
-    /// A server that asks for a certificate at each of its ports, and does not look from where one
-    /// is shown.
+    /// A server that requires a certificate on both ports, and does not check peers' addresses
+    /// against theirs.
     fn server(&self, program: &Path) -> Server {
         let mut flags = self.flags("", "plain");
         flags.extend(self.flags("peer-", "plain"));
@@ -91,8 +91,8 @@ impl Table {
         Server::new(program, &flags).with_tls().with_peer_tls()
     }
 
-    /// Asserts that each case was taken or refused: `said` has a line for each. `side` is 0 where
-    /// they were shown by a client, 1 where by a server.
+    /// Asserts that each case was accepted or refused as expected. `said` has one line per case.
+    /// `side` is 0 if a client presented the certificates, 1 if servers did.
     fn assert_as_in_go(&self, what: &str, said: &str, side: usize, is_quorate: bool) {
         let mut differ = Vec::new();
         let mut lines = said.lines();
@@ -117,7 +117,7 @@ fn case(line: &str) -> Case {
     Case { name: name.to_owned(), is_taken, is_stricter: rules == "stricter" }
 }
 
-/// Asserts that a text has all of these parts.
+/// Asserts that `text` contains each of `parts`.
 #[track_caller]
 fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
@@ -125,7 +125,7 @@ fn assert_says(text: &str, parts: &[&str]) {
     }
 }
 
-/// Writes a file beside the table's.
+/// Writes a file to the table's folder, and returns its path.
 fn write(table: &Table, name: &str, parts: &[&[u8]]) -> String {
     fs::write(table.path(name), parts.concat()).unwrap();
     table.path(name).display().to_string()

@@ -1,11 +1,11 @@
-//! Clusters whose members show each other certificates of every kind that etcd takes.
+//! Clusters whose members present certificates of every kind that etcd accepts.
 
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
 use crate::Table;
 
-/// Starts members that show these certificates, each to the others.
+/// Starts three members; each presents one of these certificates to the others.
 fn start(table: &Table, kinds: [&str; 3]) -> [Server; 3] {
     let mut members = [0, 1, 2].map(|at| {
         let flags = table.flags("peer-", kinds[at]);
@@ -19,7 +19,7 @@ fn start(table: &Table, kinds: [&str; 3]) -> [Server; 3] {
         member.set_origin(&[&origin]);
         member.spawn();
     }
-    // A member is ready when it has a leader that it can reach.
+    // A member is ready once it has a leader that it can reach.
     members.iter_mut().for_each(Server::wait_until_ready);
     members
 }
@@ -32,7 +32,7 @@ fn members_find_a_leader_with_certificates_of_every_kind() {
         ["self-authority", "issuer-p256-sha512", "leaf-usage-none"],
         ["self-no-authority", "root-version-1", "middle"],
     ] {
-        // Without the third, the first two need each other.
+        // With the third member stopped, the first two need each other.
         let mut members = start(&table, kinds);
         members[2].stop();
         members[0].stop();

@@ -1,4 +1,5 @@
-//! The whole table, at each port and from the side that calls, with Quorate and with etcd.
+//! The whole table, on both ports and as certificates of called members, with Quorate and with
+//! etcd.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
@@ -17,7 +18,7 @@ fn quorate_takes_of_clients_what_go_takes() {
     table.assert_as_in_go("the port for clients", &said, 0, true);
     let said = table.run(&["show", &folder, &server.peer_address()]);
     table.assert_as_in_go("the port for members", &said, 0, true);
-    // For each that is refused, the log says whose it is, why, and what to do about it.
+    // For each refused certificate, the log has its subject, the reason and a remedy.
     let log = server.log();
     for parts in [
         ["CN=root-no-authority", "it is not a CA certificate", "CA:TRUE"],
@@ -47,7 +48,7 @@ fn etcd_takes_of_clients_what_go_takes() {
     }
 }
 
-/// What a server does with the certificates of members that it calls: one for each case.
+/// Has a server connect to one member per case, and returns what it did with their certificates.
 fn calls(table: &Table, program: &std::path::Path) -> String {
     let mut members = Command::new(&table.program)
         .args(["serve", table.path("").to_str().unwrap()])

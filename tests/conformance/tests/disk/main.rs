@@ -1,4 +1,4 @@
-//! What the disk keeps of a write, and how much of the disk is taken.
+//! Torn writes to the disk, and disk usage.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

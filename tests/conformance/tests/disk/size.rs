@@ -1,4 +1,4 @@
-//! How much of the disk the database takes.
+//! Disk usage of the database.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -24,7 +24,7 @@ const PUTS_MAX: usize = 100;
 const VALUE_BYTES: usize = 1000;
 
 fn database_bytes(folder: &Path) -> u64 {
-    // A file can go between the look at the directory and the look at the file.
+    // A file can be deleted between the listing and the look at it.
     let of = |path: &std::path::PathBuf| fs::metadata(path).map_or(0, |file| file.blocks() * 512);
     files(folder, "redb").iter().map(of).sum()
 }
@@ -46,22 +46,23 @@ fn txn(round: usize, first: usize) -> Bytes {
     TxnRequest { success, ..Default::default() }.encode_to_vec().into()
 }
 
-/// Beside twice what is in use: the least that is worth a copy.
+/// Allowed beside twice the bytes in use. The server copies a file only if it has more than 48 MiB
+/// of free space.
 const BESIDE: u64 = 64 << 20;
-/// Keys that are written again and again, in transactions.
+/// Keys that each round overwrites, in transactions.
 const MANY_KEYS: usize = 40_000;
 const WRITERS: usize = 4;
-/// How long a file may take to become smaller by itself.
+/// How long the server may take to shrink the file by itself.
 const SMALLER_WITHIN: Duration = Duration::from_secs(60);
 
-/// What is in use of the database, in bytes.
+/// Bytes of the database that are in use.
 fn in_use(server: &Server) -> u64 {
     let answer = call(server, "/etcdserverpb.Maintenance/Status", Bytes::new());
     let status = StatusResponse::decode(answer.messages()[0].clone()).unwrap();
     u64::try_from(status.db_size_in_use).unwrap()
 }
 
-/// Writes all keys of a round.
+/// Writes all keys in a round.
 fn write_all(server: &Server, round: usize) {
     thread::scope(|scope| {
         for writer in 0..WRITERS {
@@ -74,7 +75,7 @@ fn write_all(server: &Server, round: usize) {
     });
 }
 
-/// The most that the file takes while something is done.
+/// The largest size of a database file on the disk during `work`.
 fn most_while(folder: &Path, work: impl FnOnce() + Send) -> u64 {
     thread::scope(|scope| {
         let worker = scope.spawn(work);
@@ -88,14 +89,14 @@ fn most_while(folder: &Path, work: impl FnOnce() + Send) -> u64 {
     })
 }
 
-/// The larger of the file and a copy of it.
+/// The size of the larger file: the database, or a copy of it in progress.
 fn largest(folder: &Path) -> u64 {
     let of = |path: &std::path::PathBuf| fs::metadata(path).map_or(0, |file| file.blocks() * 512);
     files(folder, "redb").iter().map(of).max().unwrap_or(0)
 }
 
-/// Whatever is written, deleted, compacted and defragmented: nothing keeps what was replaced for
-/// long, and what is free in the file is given back.
+/// During writes, a deletion, compactions and a defragmentation: replaced data is not kept for
+/// long, and free space in the file is given back.
 #[test]
 fn the_database_stays_under_twice_what_is_in_use() {
     let home = TempDir::new().unwrap();
@@ -110,7 +111,7 @@ fn the_database_stays_under_twice_what_is_in_use() {
         let now = in_use(&server);
         let bound = 2 * before.max(now) + BESIDE;
         assert!(most < bound, "{what}: {most} bytes, {before} in use before and {now} now");
-        // What is quiet is given back.
+        // An idle server gives free space back.
         wait::until(&format!("a smaller file after {what}"), SMALLER_WITHIN, || {
             (database_bytes(&folder) < 2 * in_use(&server) + BESIDE).then_some(())
         });
@@ -130,8 +131,8 @@ fn the_database_stays_under_twice_what_is_in_use() {
     });
 }
 
-/// History is deleted all over the file. What is deleted can be used again at once, and nothing
-/// keeps the pages of the state before.
+/// A compaction deletes versions all over the file. The freed pages are reusable at once; no older
+/// state of the database keeps them.
 #[test]
 fn a_compaction_does_not_make_the_database_larger() {
     let home = TempDir::new().unwrap();
@@ -144,7 +145,7 @@ fn a_compaction_does_not_make_the_database_larger() {
             call(&server, "/etcdserverpb.KV/Txn", txn(round, first));
         }
     }
-    // Brings everything into the database.
+    // Flushes everything to the database.
     compact(&server, 2);
     let before = database_bytes(&folder);
     let most = thread::scope(|scope| {

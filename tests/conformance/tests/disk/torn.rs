@@ -1,4 +1,4 @@
-//! The last write of a log, of which the disk has only a part.
+//! The last write to a log, of which only a part reached the disk.
 
 use std::fs;
 
@@ -10,12 +10,12 @@ use quorate_test_support::program;
 use quorate_test_support::server::Server;
 use tempfile::TempDir;
 
-/// What a disk writes whole or not at all.
+/// Disks write a sector atomically.
 const SECTOR: usize = 512;
 /// Bytes of a group's header without its bitmap.
 const HEADER: usize = 32;
 
-/// A header that crosses the end of a sector, and of which the first part was not written.
+/// A header that crosses a sector boundary, and whose first part was not written.
 #[test]
 fn a_header_whose_beginning_is_lost() {
     let home = TempDir::new().unwrap();

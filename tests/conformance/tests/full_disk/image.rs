@@ -1,4 +1,4 @@
-//! A small disk with ext4 on it.
+//! A small disk with an ext4 file system.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::process::Command;
 use quorate_test_support::require::Need;
 use tempfile::TempDir;
 
-/// What the machine needs for it.
+/// The requirements on the machine.
 pub(super) const NEEDS: [Need; 3] = [Need::Root, Need::LoopDevices, Need::Program("mount")];
 
-/// The disk, mounted; ends with the value.
+/// A mounted disk image, unmounted on drop.
 #[derive(Debug)]
 pub(super) struct Image {
     at: PathBuf,
@@ -18,7 +18,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// An empty disk.
+    /// An empty disk of `mib` MiB.
     pub(super) fn new(mib: u64) -> Self {
         let folder = TempDir::new().unwrap();
         let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
@@ -29,18 +29,18 @@ impl Image {
         Self { at, _folder: folder }
     }
 
-    /// Where files are kept.
+    /// The mount point.
     pub(super) fn path(&self) -> &Path {
         &self.at
     }
 
-    /// Bytes that can still be written by others than root.
+    /// Free bytes for users other than root.
     pub(super) fn free(&self) -> u64 {
         let disk = rustix::fs::statvfs(&self.at).unwrap();
         disk.f_bavail * disk.f_frsize
     }
 
-    /// Takes all that is left, until the value ends.
+    /// Fills the disk until the returned value is dropped.
     pub(super) fn fill(&self) -> Filler {
         let filler = self.at.join("filler");
         let of = format!("of={}", filler.display());
@@ -57,7 +57,7 @@ impl Drop for Image {
     }
 }
 
-/// Somebody else's file.
+/// A file that fills the disk; deleted on drop.
 #[derive(Debug)]
 pub(super) struct Filler(PathBuf);
 

@@ -1,5 +1,5 @@
-//! A disk without space stops a start or a single request, and no server that serves; nothing that
-//! was acknowledged is lost.
+//! A full disk fails a start or single requests, but does not end a running server; no acknowledged
+//! write is lost.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod image;
@@ -21,16 +21,16 @@ use quorate_test_support::{program, wait};
 use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
-/// What etcd says to whoever would write more.
+/// etcd's refusal of writes that need space.
 const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
-/// How long a server may go on tidying up after its start.
+/// How long a server may take to become idle after its start.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-/// Clients that write large values at the same time.
+/// Clients that write large values concurrently.
 const WRITERS: usize = 16;
-/// It has done so when its disk was found the same so many times in a row.
+/// The disk is idle if its usage was equal this many times in a row.
 const SETTLED_LOOKS: usize = 100;
 
-/// A small disk in memory, which ends with the value.
+/// A small tmpfs, unmounted on drop.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -58,7 +58,7 @@ impl Drop for Disk {
     }
 }
 
-/// A server whose data directory is a disk of its own.
+/// A server whose data directory is a small tmpfs.
 fn on_disk(home: &TempDir, size_mib: usize) -> Option<(Server, Disk)> {
     if !require::met("full disk", &[Need::Root, Need::Program("mount")]) {
         return None;
@@ -68,14 +68,14 @@ fn on_disk(home: &TempDir, size_mib: usize) -> Option<(Server, Disk)> {
     Some((server, disk))
 }
 
-/// Fails unless `said` names the disk and what is wrong with it.
+/// Asserts that `said` has the error and the path.
 fn names_the_disk(said: &str, path: &Path) {
     for part in ["No space left on device", path.to_str().unwrap()] {
         assert!(said.contains(part), "{part:?} is not in {said}");
     }
 }
 
-/// Calls a method of a server.
+/// Calls a method over a new connection.
 fn call(server: &Server, path: &str, message: &impl prost::Message) -> Answer {
     let message = message.encode_to_vec().into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -85,7 +85,7 @@ fn call(server: &Server, path: &str, message: &impl prost::Message) -> Answer {
     })
 }
 
-/// Disarms the alarm, until the server takes writes again.
+/// Deactivates the alarm, repeatedly until the server accepts writes.
 fn disarm(server: &Server) {
     let status = call(server, "/etcdserverpb.Maintenance/Status", &pb::StatusRequest {});
     let status = pb::StatusResponse::decode(status.messages()[0].clone()).unwrap();
@@ -99,7 +99,7 @@ fn disarm(server: &Server) {
     });
 }
 
-/// Tiny disks: less than a log and a database take by and by.
+/// Disks that the log and the database outgrow.
 #[test]
 fn a_disk_that_fills_up() {
     let home = TempDir::new().unwrap();
@@ -111,7 +111,7 @@ fn a_disk_that_fills_up() {
         let refused = refused.unwrap_or_else(|| panic!("the disk never filled up, {round}"));
         assert_eq!(refused.message, NO_SPACE, "round {round}: {refused:?} {}", server.log_tail());
         assert_eq!(keys.missing(&server), None, "round {round}: {}", server.log_tail());
-        // Ended at once or in order, it starts again.
+        // Killed or stopped, it starts again.
         if round == 0 {
             server.kill();
         } else {
@@ -125,8 +125,8 @@ fn a_disk_that_fills_up() {
     assert!(keys.len() > 100, "{} writes", keys.len());
 }
 
-/// Writes a value of 1 MiB to one key after the other, until one is not acknowledged: returns how
-/// many were, and the answer to that one.
+/// Puts values of 1 MiB to new keys until a put is not acknowledged. Returns the number of
+/// acknowledged puts, and the answer to the failed one.
 async fn write_large(address: String, writer: usize) -> (i64, Answer) {
     let connection = Connection::open(&address).await;
     let mut written = 0;
@@ -141,7 +141,7 @@ async fn write_large(address: String, writer: usize) -> (i64, Answer) {
     }
 }
 
-/// Many clients write faster than a look at the disk comes round.
+/// Many clients fill the disk faster than the server checks its free space.
 #[test]
 fn a_disk_that_is_filled_at_once() {
     let home = TempDir::new().unwrap();
@@ -189,7 +189,7 @@ fn used_mib(path: &Path) -> usize {
     said.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// A defragmentation needs room for a copy. Without it, it fails, and everything else goes on.
+/// A defragmentation needs room for a copy. Without room it fails, and the server continues.
 #[test]
 fn a_disk_too_small_for_a_defragmentation() {
     let home = TempDir::new().unwrap();
@@ -199,7 +199,7 @@ fn a_disk_too_small_for_a_defragmentation() {
     assert_eq!(keys.write(&server, 24, MIB), None);
     server.stop();
     server.start();
-    // Brings everything into the database: nothing else may want the room that is left.
+    // Flushes everything to the database, so that nothing else needs the remaining room.
     let compact = pb::CompactionRequest { revision: 2, physical: true };
     let answer = call(&server, "/etcdserverpb.KV/Compact", &compact);
     assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");

@@ -1,4 +1,4 @@
-//! What members do on small disks: filled by what they write, and by somebody else.
+//! Members on small disks, filled by their own data or by other files.
 
 use std::time::{Duration, Instant};
 
@@ -15,23 +15,23 @@ use tonic::{Code, Status};
 use super::image::{Image, NEEDS};
 use super::{NO_SPACE, names_the_disk};
 
-/// Values that are overwritten, or that pile up.
+/// Size of values. Puts overwrite `KEYS` keys, or each add a new key.
 const VALUE_BYTES: usize = 100 << 10;
 const KEYS: usize = 200;
-/// Clients that write at once.
+/// Clients that write concurrently.
 const WRITERS: usize = 8;
-/// How long things may take that come by themselves.
+/// How long a change may take that comes without a request.
 const WITHIN: Duration = Duration::from_secs(30);
-/// How long a member may take to end that waits for room.
+/// How long a member that waits for disk space may take to stop.
 const END_WITHIN: Duration = Duration::from_secs(6);
-/// What fills a log: keys are limited by requests alone.
+/// Size of deletions' keys that fill a log. Only the request limit bounds a key.
 const LONG_KEY: usize = 1 << 20;
-/// How often a member is killed.
+/// How many times the member is killed.
 const KILLS: usize = 6;
-/// What a member says when it waits for room.
+/// Logged by a member that waits for disk space.
 const WAITS: &str = "waiting for disk space";
 
-/// Members with a disk each.
+/// A cluster whose members have a disk each.
 struct Members {
     cluster: Cluster,
     disks: Vec<Image>,
@@ -55,8 +55,7 @@ impl Members {
         KvClient::new(self.cluster.channel(member))
     }
 
-    /// Writes by way of a member until that is refused. With `is_new`, each value has a key of its
-    /// own.
+    /// Puts through a member until a put is refused. With `is_new`, each value gets a new key.
     fn write(&self, member: usize, is_new: bool) -> Status {
         let kv = self.kv(member);
         self.cluster.block_on(async {
@@ -96,7 +95,7 @@ impl Members {
             .map(|a| a.into_inner().deleted)
     }
 
-    /// Whether a member has a key; read there, or as the cluster has it.
+    /// Whether a key exists: in the member's own data if `serializable`, else in the cluster's.
     fn has(&self, member: usize, key: &str, serializable: bool) -> bool {
         let key = key.to_owned().into();
         let range = pb::RangeRequest { key, serializable, ..Default::default() };
@@ -115,7 +114,7 @@ impl Members {
         }
     }
 
-    /// Defragments, if there is room for a copy: the disk is nearly full.
+    /// Defragments. It may fail, because the nearly full disk may have no room for a copy.
     fn defragment(&self, member: usize) {
         let mut client = MaintenanceClient::new(self.cluster.channel(member));
         let done =
@@ -125,7 +124,7 @@ impl Members {
         }
     }
 
-    /// Lists (0) or clears (2) alarms of members without space.
+    /// Lists (0) or deactivates (2) NOSPACE alarms.
     fn alarm(&self, member: usize, action: i32, member_id: u64) -> Vec<u64> {
         let request = pb::AlarmRequest { action, member_id, alarm: 1 };
         let mut client = MaintenanceClient::new(self.cluster.channel(member));
@@ -139,7 +138,7 @@ impl Members {
         });
     }
 
-    /// Clears the alarms until writes are taken by all members.
+    /// Deactivates the alarms until all members accept writes.
     fn disarm(&self) {
         wait::until("writes after the alarm was cleared", WITHIN, || {
             for id in self.alarm(0, 0, 0) {
@@ -154,7 +153,8 @@ impl Members {
         self.cluster.status(member).header.unwrap().member_id
     }
 
-    /// Starts a member whose disk is full: it is ready, or says what it waits for or ends for.
+    /// Starts a member on a full disk: it must become ready, log that it waits for room, or end
+    /// with an error that names the disk.
     fn start_on_full_disk(&mut self, member: usize) {
         let (server, disk) = (&mut self.cluster.members[member], &self.disks[member]);
         server.clear_log();
@@ -172,7 +172,7 @@ impl Members {
         }
     }
 
-    /// Its disk has room again: it is started if it has ended, and becomes ready.
+    /// After its disk got room: starts the member if it has ended, and waits until it is ready.
     fn go_on(&mut self, member: usize) {
         let server = &mut self.cluster.members[member];
         if !server.is_running() {
@@ -188,8 +188,8 @@ impl Members {
     }
 }
 
-/// The disks are filled by what is written: the alarm is raised while there is room for what ends
-/// it.
+/// Fills the disks by writes. The alarm must be raised while there is still room for compaction,
+/// deletion and defragmentation.
 fn fills_up(size: usize, mib: u64, rounds: &[bool]) {
     let Some(mut members) = Members::start(size, mib) else { return };
     for is_new in rounds {
@@ -201,7 +201,7 @@ fn fills_up(size: usize, mib: u64, rounds: &[bool]) {
             assert!(members.has(member, "first", false) && members.has(member, "first", true));
             assert_eq!(members.put(member, "more").unwrap_err().message(), NO_SPACE);
         }
-        // On what is nearly full.
+        // These run on a nearly full disk.
         members.compact(0);
         if *is_new {
             assert!(members.delete(0, b"key/".to_vec(), "key0").unwrap() > 0);
@@ -227,7 +227,7 @@ fn three_members_that_overwrite_and_add() {
     fills_up(3, 256, &[false, true]);
 }
 
-/// Somebody else fills the leader's disk, all of it.
+/// Another file fills the leader's disk completely.
 #[test]
 fn a_disk_that_somebody_else_fills() {
     let Some(mut members) = Members::start(3, 128) else { return };
@@ -242,28 +242,28 @@ fn a_disk_that_somebody_else_fills() {
         assert_eq!(members.put(member, "more").unwrap_err().message(), NO_SPACE);
         assert!(members.has(member, "key/099", false) && members.has(member, "key/099", true));
     }
-    // What gives room is still taken.
+    // Requests that free space are still accepted.
     for number in 0..20 {
         let key = format!("key/{number:03}").into_bytes();
         assert_eq!(members.delete(number % 3, key, "").unwrap(), 1);
     }
     members.compact(other);
-    // A leader whose log has no room left leads no longer.
+    // A leader without room for its log gives up leadership.
     let mut number = 0;
     wait::until("another leader", WITHIN, || {
         if !members.cluster.members[leader].log().contains(WAITS) {
             number += 1;
-            // It may be lost with the leader.
+            // The deletion may be lost when the leader steps down.
             members.delete(other, long_key(number), "").ok();
         }
-        // The one before cannot even note who leads now.
+        // Asked of another member, because the former leader cannot store the new term.
         let now = members.cluster.status(other).leader;
         (now != 0 && now != id).then_some(())
     });
     wait::until("a deletion", WITHIN, || members.delete(other, b"key/050".to_vec(), "").ok());
     assert!(members.has(leader, "key/099", true) && members.has(other, "key/099", false));
     members.nobody_ended();
-    // Killed while it is full, it starts, or says why not.
+    // Killed with a full disk, the member starts or logs why it does not.
     members.cluster.members[leader].kill();
     members.start_on_full_disk(leader);
     drop(filler);
@@ -280,8 +280,8 @@ fn long_key(number: u8) -> Vec<u8> {
     key
 }
 
-/// Uses up what the log has reserved: deletions are what it still takes. Returns how a deletion
-/// failed.
+/// Fills the log's reserved space with deletions, which are still accepted. Returns the error of
+/// the first deletion that failed.
 fn exhaust(members: &Members) -> Status {
     for number in 0..100 {
         if let Err(failed) = members.delete(0, long_key(number), "") {
@@ -291,8 +291,8 @@ fn exhaust(members: &Members) -> Status {
     panic!("the log takes everything");
 }
 
-/// Not even the log has room any more. What it cannot take is not acknowledged; everything goes on
-/// when there is room, without a restart.
+/// Even the log has no room. Requests that do not fit are not acknowledged. Once there is room, the
+/// member continues without a restart.
 #[test]
 fn a_log_without_room() {
     let Some(mut members) = Members::start(1, 128) else { return };
@@ -307,7 +307,7 @@ fn a_log_without_room() {
     drop(filler);
     wait::until("a deletion", WITHIN, || members.delete(0, b"other".to_vec(), "").ok());
     members.disarm();
-    // Whoever stops it does not wait for room.
+    // A stop does not wait for room.
     let filler = members.disks[0].fill();
     members.wait_for_alarm(0, members.id(0));
     exhaust(&members);
@@ -320,8 +320,8 @@ fn a_log_without_room() {
     members.disarm();
 }
 
-/// Killed at any time of a full disk, a member starts again as soon as there is room, and has what
-/// it acknowledged.
+/// Killed at any moment on a full disk, a member starts again once there is room, and has all
+/// acknowledged writes.
 #[test]
 fn a_member_that_is_killed_on_a_full_disk() {
     let Some(mut members) = Members::start(1, 96) else { return };
@@ -331,7 +331,7 @@ fn a_member_that_is_killed_on_a_full_disk() {
         let filler = std::thread::scope(|scope| {
             let (server, disk) = (&members.cluster.members[0], &members.disks[0]);
             let keys = &mut keys;
-            // Ends with the alarm, or when the server does.
+            // Ends at the alarm, or when the server is killed.
             let writer = scope.spawn(move || keys.write(server, 100_000, 20_000));
             std::thread::sleep(Duration::from_millis(rng.random_range(0..300)));
             let filler = disk.fill();

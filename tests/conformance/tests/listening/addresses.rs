@@ -1,4 +1,4 @@
-//! Where a member listens, and whom it tells.
+//! Listen addresses, and the notification of the service manager.
 
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
@@ -18,7 +18,7 @@ fn has_ipv6() -> bool {
     require::met("listening", &[Need::Ipv6])
 }
 
-/// A server that also serves pages here.
+/// A server that serves `/metrics` at `url` as well.
 fn with_pages_at(url: &str) -> Server {
     Server::new(&program::quorate(), &[&format!("--listen-metrics-urls={url}")])
 }
@@ -77,7 +77,7 @@ fn the_service_manager_is_told() {
     let length = manager.recv(&mut said).unwrap();
     assert_eq!(&said[..length], b"READY=1");
     server.stop();
-    // One that is not there is no reason not to serve, and is named.
+    // A missing socket is logged and does not keep the server from serving.
     let mut server =
         Server::new(&program::quorate(), &[]).through(&["env", "NOTIFY_SOCKET=/nowhere"]);
     server.start();
@@ -97,7 +97,7 @@ fn the_gateway_says_that_it_is_not_there() {
     server.stop();
 }
 
-/// Certificates come first, member by member, then the URLs, in the same way.
+/// The members change one by one: first they all get certificates, then https URLs.
 #[test]
 fn members_change_from_http_to_https_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ fn members_change_from_http_to_https_one_by_one() {
         member.set_peer_tls();
         member.start();
     }
-    // All of them are in touch: a leader is known to each.
+    // Every member knows the leader, so all can reach each other.
     cluster.leader();
     cluster.stop();
 }

@@ -1,4 +1,4 @@
-//! Files that a process may have open: clients do not take those that the store needs.
+//! The limit of open files: clients cannot use up the descriptors that the store needs.
 
 use std::net::TcpStream;
 
@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{PATIENCE, put, run};
 
-/// Runs the server with these limits, the soft one and the hard one.
+/// Starts a server with these soft and hard limits of open files.
 fn limited(soft: u32, hard: u32, flags: &[&str]) -> Server {
     let set = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"");
     let mut server = Server::new(&program::quorate(), flags).through(&["bash", "-c", &set, "bash"]);
@@ -17,7 +17,7 @@ fn limited(soft: u32, hard: u32, flags: &[&str]) -> Server {
     server
 }
 
-/// The soft limit of the server's files.
+/// The server's soft limit of open files.
 fn limit_of(server: &Server) -> u64 {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
@@ -33,7 +33,7 @@ fn the_limit_is_raised() {
 
 #[test]
 fn silent_connections_do_not_end_the_member() {
-    // This process holds the other ends.
+    // This process holds the clients' ends of the connections.
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     let [metrics] = port::free();
@@ -45,13 +45,13 @@ fn silent_connections_do_not_end_the_member() {
         let connect = |address: String| move |_| TcpStream::connect(&address).unwrap();
         let mut silent: Vec<TcpStream> = (0..1200).map(connect(server.address())).collect();
         silent.extend((0..200).map(connect(server.peer_address())));
-        // Several segments of the log, the first of which has 4 MiB.
+        // Needs new log segments: the first one holds 4 MiB.
         for _ in 0..40 {
             put(&client, vec![1; 1 << 20]).await;
         }
         assert_eq!(server.exit_status(), None);
         assert!(http::get(&metrics, "/metrics").is_some(), "the metrics are served");
-        // They are let go, with nothing but the time that has gone by.
+        // The server closes the silent connections by itself after a while.
         wait::until("a new client is served", PATIENCE, || {
             http::get(&server.address(), "/version")
         });

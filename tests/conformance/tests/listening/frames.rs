@@ -1,4 +1,4 @@
-//! What clients of etcd send over HTTP/2, however unusual.
+//! Unusual HTTP/2 that clients of etcd send.
 
 use std::io::Write as _;
 
@@ -17,7 +17,7 @@ const GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
 const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
-/// What a client with so many leases asks at once.
+/// Requests that a client with this many leases sends at once.
 const KEEP_ALIVES: usize = 20_000;
 
 #[test]
@@ -29,7 +29,7 @@ fn twenty_thousand_leases_are_kept_alive_in_one_stream() {
         let granted = connection.method(GRANT, &[encoded(&grant)]).await;
         assert_eq!(granted.code.as_deref(), Some("0"));
         let ask = frame(&encoded(&pb::LeaseKeepAliveRequest { id: 7 }));
-        // Two streams, which take turns.
+        // Two streams, used in turn.
         let mut streams = Vec::new();
         for _ in 0..2 {
             let request = Connection::request(KEEP_ALIVE);
@@ -67,8 +67,8 @@ fn empty_pieces_say_nothing() {
     server.stop();
 }
 
-/// Asks twice, the second time with the authority that the table has from the first; returns
-/// which of the two were answered and which were reset.
+/// Makes two calls, the second with the authority that the first one left in the compression table.
+/// Returns the numbers of the answered streams and of the reset streams.
 fn ask_twice(server: &Server, first: &[u8]) -> (Vec<u32>, Vec<u32>) {
     let message = frame(&encoded(&pb::RangeRequest { key: "k".into(), ..Default::default() }));
     let call = |stream, authority: &[u8]| {
@@ -77,7 +77,7 @@ fn ask_twice(server: &Server, first: &[u8]) -> (Vec<u32>, Vec<u32>) {
         [headers, h2_frame(DATA, END_STREAM, stream, &message)].concat()
     };
     let mut stream = connect(&server.address());
-    // The first place that is free in the table.
+    // 0xbe is the newest entry of the table.
     stream.write_all(&http2(&[call(1, first), call(3, &[0xbe])])).unwrap();
     let (mut answered, mut reset) = (Vec::new(), Vec::new());
     while answered.len() + reset.len() < 2 {
@@ -107,7 +107,7 @@ fn an_authority_need_not_be_one() {
         let field = [vec![0x41], text(name)].concat();
         assert_eq!(ask_twice(&server, &field), (vec![1, 3], vec![]), "{name}");
     }
-    // "svc/foo" as clients shorten it.
+    // "svc/foo" in Huffman coding.
     let field = [&[0x41, 0x85][..], b"\x47\x72\x31\x29\xcf"].concat();
     assert_eq!(ask_twice(&server, &field), (vec![1, 3], vec![]));
     server.stop();
@@ -146,7 +146,7 @@ fn calls_may_be_taken_back() {
 fn what_is_refused_is_said_why() {
     let mut server = Server::start_new(&program::quorate(), &[]);
     for _ in 0..100 {
-        // No :scheme, no :path.
+        // Neither `:scheme` nor `:path`.
         let call = h2_frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x83]);
         let mut stream = connect(&server.address());
         stream.write_all(&http2(&[call])).unwrap();

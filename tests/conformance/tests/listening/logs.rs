@@ -1,4 +1,4 @@
-//! A log that nobody reads.
+//! A log output that is not read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -13,12 +13,12 @@ use rustix::fs::OFlags;
 
 use crate::{PATIENCE, connect};
 
-/// Lines that a pipe and the server's memory together do not hold.
+/// More lines than the pipe and the server's memory hold.
 const REJECTED: usize = 12_000;
-/// How long the server may take to stop: the log gets a second of it.
+/// How long a stop may take; the server gives the log one second of it.
 const STOPS_WITHIN: Duration = Duration::from_secs(15);
 
-/// A server whose log goes to a pipe as well, with the other end of it, and a port with TLS.
+/// A server whose log goes to a pipe, too; the pipe's read end; and the address of a TLS port.
 fn piped(folder: &std::path::Path) -> (Server, File, String) {
     let pipe = folder.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -40,11 +40,11 @@ fn piped(folder: &std::path::Path) -> (Server, File, String) {
     (server, reader, address)
 }
 
-/// Reads what is in the pipe and comes until `part` is there.
+/// Reads from the pipe until `part` has arrived.
 fn read_until(reader: &mut File, said: &mut String, part: &str) {
     wait::until(part, PATIENCE, || {
         let mut some = [0; 1 << 16];
-        // As fast as it comes: a server that stops does not wait long for its readers.
+        // Without pauses: a stopping server does not wait long for the log's reader.
         while let Ok(length @ 1..) = reader.read(&mut some) {
             said.push_str(&String::from_utf8_lossy(&some[..length]));
         }
@@ -58,15 +58,15 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let (mut server, mut reader, secure) = piped(folder.path());
     server.start();
     for _ in 0..REJECTED {
-        // No hello of TLS. The server may have closed already.
+        // Not a TLS hello. The server may have closed the connection already.
         connect(&secure).write_all(b"\x16\x03\x01\x00\x02no").ok();
     }
     assert!(http::get(&server.address(), "/version").is_some(), "clients are served");
-    // It is said how much is missing, as soon as somebody reads again.
+    // Once the pipe is read again, the number of dropped lines is logged.
     let mut said = String::new();
     read_until(&mut reader, &mut said, "log lines were dropped");
     assert!(said.contains("rejected a connection"));
-    // The last words come out.
+    // The last lines arrive.
     server.signal(rustix::process::Signal::TERM);
     read_until(&mut reader, &mut said, "\"stopped\"");
     server.wait_for_end();
@@ -83,6 +83,6 @@ fn a_member_stops_although_nobody_reads_its_log() {
     let started = Instant::now();
     server.stop();
     assert!(started.elapsed() < STOPS_WITHIN, "{:?}", started.elapsed());
-    // The other output has all of it.
+    // The other output has all lines.
     assert!(server.log().contains("\"stopped\""));
 }

@@ -1,4 +1,4 @@
-//! Ports: who is served at them, and what those who are not can do to the others.
+//! Ports: which clients are served, and what misbehaving ones can do to the others.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const PUT: &str = "/etcdserverpb.KV/Put";
 
-/// How long a server may take for something that it does at once, on a machine with other work.
+/// How long a server may take for an immediate action, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const DATA: u8 = 0;
@@ -34,27 +34,27 @@ fn run<T>(suite: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite)
 }
 
-/// A frame of HTTP/2.
+/// An HTTP/2 frame.
 fn h2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// How an HTTP/2 client begins, with these frames.
+/// The beginning of an HTTP/2 connection, followed by these frames.
 fn http2(frames: &[Vec<u8>]) -> Vec<u8> {
     [PREFACE.to_vec(), h2_frame(SETTINGS, 0, 0, &[]), frames.concat()].concat()
 }
 
-/// A text in a block of headers, as it is.
+/// A string of a header block, without Huffman coding.
 fn text(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).ok().filter(|length| *length < 127).unwrap();
     [&[length], text.as_bytes()].concat()
 }
 
-/// The headers of a call, the authority being the field that is given.
+/// The headers of a call; `authority` is its encoded authority field.
 fn call_headers(path: &str, authority: &[u8]) -> Vec<u8> {
     let content_type = [vec![0x0f, 0x10], text("application/grpc")].concat();
-    // :method POST, :scheme http.
+    // `:method` POST, `:scheme` http.
     [&[0x83, 0x86], &[&[0x04][..], &text(path)].concat()[..], authority, &content_type].concat()
 }
 
@@ -64,7 +64,7 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
-/// One frame that the server sends: kind, flags, stream; `None` at the end.
+/// Reads a frame from the server: type, flags, stream; `None` at the end.
 fn read_frame(stream: &mut TcpStream) -> Option<(u8, u8, u32)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).ok()?;
@@ -74,7 +74,7 @@ fn read_frame(stream: &mut TcpStream) -> Option<(u8, u8, u32)> {
     Some((kind, flags, u32::from_be_bytes(number)))
 }
 
-/// A request of HTTP/1 and all that is answered.
+/// Makes an HTTP/1 request and returns the whole answer.
 fn http1(address: &str, request: &str) -> String {
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
@@ -87,7 +87,7 @@ fn encoded(message: &impl prost::Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
-/// Writes a value; fails unless that is acknowledged.
+/// Puts a value and asserts that the put is acknowledged.
 async fn put(connection: &Connection, value: Vec<u8>) {
     let request = pb::PutRequest { key: "k".into(), value: value.into(), ..Default::default() };
     let answer = connection.method(PUT, &[encoded(&request)]).await;

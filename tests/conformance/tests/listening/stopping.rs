@@ -1,4 +1,4 @@
-//! What clients have begun and do not go on with does not hold up the end.
+//! Unfinished requests do not delay a stop.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -15,10 +15,10 @@ use crate::{
     http2, read_frame, run,
 };
 
-/// A second, and what a busy machine needs; requests may take seven.
+/// One second for the stop, and slack for a busy machine; complete requests may take seven seconds.
 const STOPS_WITHIN: Duration = Duration::from_secs(4);
 
-/// A connection that said this and got an answer, if it is to get one.
+/// Opens a connection and sends `bytes`; if `is_answered`, waits for a frame of the server.
 fn said(address: &str, bytes: &[u8], is_answered: bool) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(bytes).unwrap();
@@ -28,7 +28,7 @@ fn said(address: &str, bytes: &[u8], is_answered: bool) -> TcpStream {
     stream
 }
 
-/// Stops the server; returns how long that takes.
+/// Stops the server, and returns how long that took.
 fn stop(mut server: Server) -> Duration {
     let started = Instant::now();
     server.stop();
@@ -75,7 +75,7 @@ fn requests_that_were_asked_are_answered() {
     run(async {
         let connection = Connection::open(&server.address()).await;
         let range = encoded(&pb::RangeRequest { key: "k".into(), ..Default::default() });
-        // The connection is known to be served.
+        // Its answer shows that the server has accepted the connection.
         connection.method(RANGE, &[range]).await;
         let value = vec![7; 10_000];
         let request = pb::PutRequest { key: "k".into(), value: value.into(), ..Default::default() };
@@ -85,7 +85,7 @@ fn requests_that_were_asked_are_answered() {
             let request = Connection::request(PUT);
             calls.push(connection.start(request, message.clone(), true).await);
         }
-        // The first answer says that they are being read.
+        // The first answer shows that the server is reading the calls.
         let mut calls = calls.into_iter();
         let first = calls.next().unwrap().end().await;
         assert_eq!(first.code.as_deref(), Some("0"));

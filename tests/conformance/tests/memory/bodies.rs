@@ -1,4 +1,4 @@
-//! Requests that come slowly.
+//! Requests whose bodies arrive slowly.
 
 use bytes::Bytes;
 use quorate_test_conformance::raw::{Connection, frame_with};
@@ -8,22 +8,22 @@ use super::{PUT, assert_bounded, fill, run, settle, start};
 
 const CONNECTIONS: usize = 60;
 const BODIES: usize = 50;
-/// Keys that there are, and bytes of each.
+/// Number of keys in the store, and size of their values.
 const KEYS: usize = 6000;
 const KEY_BYTES: usize = 10_000;
-/// Connections with one each.
+/// Connections with one request each.
 const ALONE: usize = 1000;
-/// Bytes of a request, and how many of them do not come.
+/// Size of a request, and its number of missing bytes.
 const LENGTH: usize = 2_000_000;
 const MISSING: usize = 10;
 
-/// Many large requests of which the last bytes do not come.
+/// Many large requests whose last bytes never arrive.
 #[test]
 fn slow() {
     attack(CONNECTIONS, BODIES, "slow bodies");
 }
 
-/// The same, each on a connection of its own.
+/// The same, with a connection for each.
 #[test]
 fn slow_over_many_connections() {
     attack(ALONE, 1, "slow bodies over many connections");

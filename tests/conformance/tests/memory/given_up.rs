@@ -1,4 +1,4 @@
-//! Work whose client has given up ends, and frees what it holds.
+//! Work for a client that has given up is ended, and its memory is freed.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn sorted() -> pb::RangeRequest {
     }
 }
 
-/// Lists that nobody waits for any more are not made.
+/// Abandoned lists are not made.
 #[test]
 fn lists() {
     let server = start();
@@ -42,7 +42,7 @@ fn lists() {
         }
     });
     healthy.finish("lists given up");
-    // Nothing is left to do. What is busy is the server, of its own accord.
+    // No work may be left. A few ticks are allowed for the server's own tasks.
     let busy = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -61,7 +61,7 @@ fn lists() {
     assert_bounded(&server, "lists given up");
 }
 
-/// A timeout that comes with a call is the server's to keep as well.
+/// The server, too, observes the timeout of a call.
 #[test]
 fn timeouts() {
     let server = start();

@@ -9,10 +9,10 @@ use super::{PUT, assert_bounded, run, settle, start};
 
 const CONNECTIONS: usize = 20;
 const REQUESTS: usize = 1000;
-/// Bytes of each request's headers, nearly as many as there may be.
+/// Size of each request's headers, close to the limit.
 const LENGTH: usize = 60_000;
 
-/// Many requests of which the bodies do not come.
+/// Many requests whose bodies never arrive.
 #[test]
 fn large() {
     let server = start();

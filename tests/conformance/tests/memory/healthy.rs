@@ -1,4 +1,4 @@
-//! A client that does nothing wrong while others do.
+//! A well-behaved client, beside others that misbehave.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use quorate_test_support::server::Server;
 
 use super::{PUT, succeeded};
 
-/// How long its puts take alone, before anything else happens.
+/// How long the client runs alone, before the attack.
 const ALONE: Duration = Duration::from_secs(1);
 
-/// Puts one small value after the other until it is asked how that went.
+/// Makes one small put after the other until it is finished.
 pub(super) struct Healthy(healthy::Healthy);
 
 impl Healthy {
-    /// Begins, and returns when it has been alone for a while.
+    /// Starts the client, and returns after it has run alone for [`ALONE`].
     pub(super) fn start(server: &Server) -> Self {
         let runtime = super::runtime();
         let connection = runtime.block_on(Connection::open(&server.address()));
@@ -29,7 +29,7 @@ impl Healthy {
         }))
     }
 
-    /// Ends; every put must have succeeded. Says how long they took.
+    /// Stops the client. Every put must have succeeded. Prints how long the puts took.
     pub(super) fn finish(self, attack: &str) {
         let within = self.0.finish().map(|puts| puts.within(99).unwrap_or_default());
         let [alone, attacked] = within;

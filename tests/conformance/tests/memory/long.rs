@@ -1,4 +1,4 @@
-//! Long answers, which are read from the store while they are sent, are those of one revision.
+//! Long answers, which are read from the store while they are sent, show one revision.
 
 use bytes::Bytes;
 use prost::Message;
@@ -19,7 +19,7 @@ async fn list(connection: &Connection, request: &pb::RangeRequest) -> pb::RangeR
     pb::RangeResponse::decode(answer.messages().remove(0)).unwrap()
 }
 
-/// What the same range says in small pieces, at the revision of the first.
+/// The same range in small pages, at `revision`.
 async fn in_pages(connection: &Connection, revision: i64) -> Vec<KeyValue> {
     let mut found: Vec<KeyValue> = Vec::new();
     loop {
@@ -35,7 +35,7 @@ async fn in_pages(connection: &Connection, revision: i64) -> Vec<KeyValue> {
     }
 }
 
-/// Asks for a list and, while it is on its way, writes to its keys.
+/// Requests a list and overwrites some of its keys while it is being sent.
 async fn while_written(address: &str, request: &pb::RangeRequest) -> pb::RangeResponse {
     let (reader, writer) = (Connection::open(address).await, Connection::open(address).await);
     let body = frame(&request.encode_to_vec());

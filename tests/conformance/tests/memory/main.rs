@@ -1,4 +1,4 @@
-//! Memory stays bounded whatever clients ask for and do not take, and others are served meanwhile.
+//! Memory stays bounded whatever clients request and do not read, and other clients are served.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,14 +22,14 @@ use quorate_test_support::{http, program, wait};
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const TXN: &str = "/etcdserverpb.KV/Txn";
 const PUT: &str = "/etcdserverpb.KV/Put";
-/// Memory that the server may take at most, with a budget for 2 GiB.
+/// Limit of the server's resident memory, with the budget for 2 GiB.
 const MEMORY_KIB_MAX: u64 = 512 << 10;
-/// What 2 GiB of memory come to.
+/// The budget that the server chooses with 2 GiB of memory.
 const BUDGET: &str = "ETCD_MEMORY_BUDGET=178956970";
-/// How long anything may take that must happen.
+/// How long a required change may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that takes its memory for 2 GiB.
+/// A server with the budget for 2 GiB.
 fn start() -> Server {
     let mut server = Server::new(&program::quorate(), &[]).through(&["env", BUDGET]);
     server.start();
@@ -44,7 +44,7 @@ fn run<T>(suite: impl Future<Output = T>) -> T {
     runtime().block_on(suite)
 }
 
-/// Stores `count` keys with values of `length` bytes.
+/// Puts `count` keys with values of `length` bytes.
 async fn fill(server: &Server, count: usize, length: usize) {
     let connection = Connection::open(&server.address()).await;
     let per_txn = (1_000_000 / length).clamp(1, 100);
@@ -62,12 +62,12 @@ async fn fill(server: &Server, count: usize, length: usize) {
     }
 }
 
-/// A value that is another for each key.
+/// A value that is different for each key.
 fn value(key: usize, length: usize) -> Bytes {
     format!("{key:010}").into_bytes().repeat(length.div_ceil(10))[..length].to_vec().into()
 }
 
-/// All keys.
+/// A range over all keys.
 fn everything() -> pb::RangeRequest {
     pb::RangeRequest { key: "key/".into(), range_end: "key0".into(), ..Default::default() }
 }
@@ -78,14 +78,14 @@ fn succeeded(answer: &Answer) {
     assert!(code == Some("0") && reset.is_none(), "{code:?} {} {reset:?}", answer.message);
 }
 
-/// A line of what the system says of the server, in KiB.
+/// A line of the server's `/proc/PID/status`, in KiB.
 fn memory_kib(server: &Server, line: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Waits until the server's memory has not grown for a second.
+/// Waits until the server's peak of memory has not grown for a second.
 fn settle(server: &Server) {
     let (mut most, mut since) = (0, Instant::now());
     wait::until("the server's memory grows no more", PATIENCE, || {
@@ -97,7 +97,7 @@ fn settle(server: &Server) {
     });
 }
 
-/// The server has not taken too much memory, and gives everything back.
+/// Asserts that the server stayed within its memory and has no request data left in it.
 fn assert_bounded(server: &Server, attack: &str) {
     let most = memory_kib(server, "VmHWM:");
     eprintln!("{attack}: at most {} MiB", most >> 10);

@@ -1,4 +1,4 @@
-//! Answers that are not read.
+//! Answers that clients do not read.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -16,8 +16,8 @@ use super::{RANGE, TXN, assert_bounded, everything, fill, run, settle, start};
 
 const ANSWERS: u32 = 100;
 
-/// Asks for the same many times over a connection on which nothing is read, although the client
-/// says that it has room for everything.
+/// Makes the same call many times on a connection that is never read, although its flow-control
+/// windows are as large as possible.
 fn ask(server: &Server, path: &str, message: &[u8]) -> TcpStream {
     let call = Call { path, metadata: &[], body: &frame(message), is_ended: true };
     let mut bytes = http2::greeting();
@@ -66,7 +66,7 @@ fn transactions() {
     is_survived("transactions not read", TXN, &txn.encode_to_vec());
 }
 
-/// Transactions that write, and answer with all that there is.
+/// Transactions that write and answer with all keys.
 #[test]
 fn writes() {
     let put = pb::PutRequest { key: "other".into(), value: "v".into(), ..Default::default() };
@@ -76,7 +76,7 @@ fn writes() {
     is_survived("transactions with writes not read", TXN, &txn.encode_to_vec());
 }
 
-/// Puts that answer with the large values before.
+/// Puts that answer with large previous values.
 #[test]
 fn previous_values() {
     let puts = (0..60).map(|number| pb::PutRequest {

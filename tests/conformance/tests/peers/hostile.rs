@@ -1,4 +1,4 @@
-//! Whatever a stranger says at a peer port, members go on and start again.
+//! Whatever a stranger sends to a peer port, members keep running and can restart.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use tokio_stream::iter;
 
 use crate::stranger::{Stranger, bytes, groups, nested_txn, proposal};
 
-/// How long a call may take: many are not answered, as their stream stays open.
+/// How long to wait for a call. Many calls get no answer, because their stream stays open.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Waits for what becomes of a call; the stranger does not care.
+/// Waits for the end of a call, and ignores its result.
 async fn call<T>(made: impl Future<Output = T>) {
     tokio::time::timeout(ANSWER_WITHIN, made).await.ok();
 }
 
-/// Reads answers to their end.
+/// Reads a stream of answers to its end.
 async fn answers<T>(
     made: impl Future<Output = Result<tonic::Response<tonic::Streaming<T>>, tonic::Status>>,
 ) {
@@ -32,7 +32,7 @@ async fn answers<T>(
     .await;
 }
 
-/// Where a cluster stands, as far as a stranger knows.
+/// The state of a cluster, as far as a stranger can know it.
 #[derive(Clone, Copy)]
 struct Known {
     from: u64,
@@ -239,7 +239,7 @@ fn whatever_a_stranger_says_members_go_on_and_start_again() {
     let mut cluster = Cluster::start_new(&program::quorate(), 3, &[]);
     cluster.put(0, "before", "good");
     let (leader, _) = cluster.leader();
-    // The leader is called in the name of a follower, a follower in that of the leader.
+    // The leader is called in a follower's name, and a follower in the leader's name.
     let follower = (leader + 1) % 3;
     for (target, name) in [(follower, leader), (leader, follower)] {
         let status = cluster.status(target);

@@ -1,14 +1,14 @@
-//! What members say to each other may be large, whatever strangers are allowed.
+//! Messages between members may be large, whatever the limits for strangers.
 
 use std::time::Duration;
 
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::{program, wait};
 
-/// How long a member may take to have what it missed.
+/// How long a member may take to catch up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// As proposals that are passed on, as entries, and as rows of a snapshot.
+/// As forwarded proposals, as log entries, and as rows of a snapshot.
 #[test]
 fn large_requests_reach_all_members() {
     let flags = ["--max-request-bytes=31457280", "--snapshot-catchup-entries=0"];

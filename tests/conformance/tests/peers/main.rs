@@ -1,4 +1,4 @@
-//! What passes between members: strangers at peer ports, addresses that change, ways that lead in
+//! Traffic between members: strangers at peer ports, changing addresses, connections that work in
 //! one direction only.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

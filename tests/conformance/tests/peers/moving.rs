@@ -1,4 +1,4 @@
-//! A member whose peer URL is changed before it is restarted, as etcd's manual has it.
+//! A member whose peer URL is changed before it is restarted, as etcd's manual describes.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use tonic::transport::Channel;
 
-/// Less than a request's timeout, which a write that is never answered takes.
+/// Less than the timeout of a request, which an unanswered put would take.
 const STOPS_WITHIN: Duration = Duration::from_secs(5);
-/// Writes under way at a time.
+/// Concurrent writers.
 const WRITERS: usize = 8;
 
 fn update(cluster: &Cluster, by: usize, id: u64, url: &str) {
@@ -20,7 +20,7 @@ fn update(cluster: &Cluster, by: usize, id: u64, url: &str) {
     cluster.retry("update", async || client.clone().member_update(request.clone()).await);
 }
 
-/// Writes until the member is gone; returns the writes that were lost for lack of an answer.
+/// Puts until the member is gone; returns the errors of puts that timed out.
 fn write(channel: Channel, writer: usize) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -45,7 +45,7 @@ fn a_leader_whose_url_was_changed_stops_at_once_and_loses_no_write() {
     let (leader, _) = cluster.leader();
     let id = cluster.status(leader).header.unwrap().member_id;
     let url = cluster.members[leader].peer_url();
-    // Nobody listens there.
+    // Nothing listens there.
     update(&cluster, leader, id, "http://127.0.0.1:1");
     for member in 0..3 {
         cluster.put(member, "updated", "yes");

@@ -1,4 +1,4 @@
-//! Members that others do not reach at the URL that they say, although they reach the others.
+//! Members whose advertised URL the others cannot reach, although they can reach the others.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -11,34 +11,34 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::stranger::Stranger;
 
-/// How long a write or a read may take at most while nothing changes.
+/// How long a put and a read together may take while the cluster is stable.
 const SERVES_WITHIN: Duration = Duration::from_secs(5);
-/// How long it may be until all members serve after one was killed, or another one leads.
+/// How long they may take after a kill or a change of leader.
 const RETURNS_WITHIN: Duration = Duration::from_secs(20);
-/// Is 1 for each other member.
+/// 1 for each other member with a connection.
 const ACTIVE_PEERS: &str = "etcd_network_active_peers";
-/// How often it is looked whether connections last.
+/// How many times it is checked that connections last.
 const ROUNDS: usize = 20;
 
-/// A port at which connections are made, and nothing is said as long as this lasts.
+/// A port that accepts connections and never answers, until the listener is dropped.
 fn silent() -> (u16, std::net::TcpListener) {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     (listener.local_addr().unwrap().port(), listener)
 }
 
-/// A port at which what is sent is lost as long as this lasts.
+/// A port that loses all packets sent to it, until the sockets are dropped.
 async fn lost() -> (u16, TcpListener, [TcpStream; 2]) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    // The queue is full: the system drops what comes.
+    // The listen queue is full: the system drops further connection attempts.
     let one = TcpStream::connect(address).await.unwrap();
     let other = TcpStream::connect(address).await.unwrap();
     (address.port(), listener, [one, other])
 }
 
-/// Writes and reads by way of these members; each must do both within `limit`.
+/// Puts and reads through each of these members; both together must finish within `limit`.
 fn serve(cluster: &Cluster, members: &[usize], what: &str, limit: Duration) {
     for member in members.iter().copied() {
         let begun = Instant::now();
@@ -50,14 +50,14 @@ fn serve(cluster: &Cluster, members: &[usize], what: &str, limit: Duration) {
     }
 }
 
-/// Waits until all but the first member have said something.
+/// Waits until all members but the first have logged `what`.
 fn said_by_others(cluster: &Cluster, what: &str) {
     wait::until(what, RETURNS_WITHIN, || {
         cluster.members[1..].iter().all(|member| member.log().contains(what)).then_some(())
     });
 }
 
-/// Waits until each member says that it is connected to both others.
+/// Waits until each member's metrics show connections to both others.
 fn said_to_be_connected(cluster: &Cluster) {
     for member in &cluster.members {
         wait::until("connections to both others", RETURNS_WITHIN, || {
@@ -67,7 +67,7 @@ fn said_to_be_connected(cluster: &Cluster) {
     }
 }
 
-/// Whatever happens to the cluster, it serves by way of all members that run.
+/// Moves the leader, and kills and restarts members. All running members must serve throughout.
 fn prove(mut cluster: Cluster) {
     cluster.start();
     serve(&cluster, &[0, 1, 2], "at first", RETURNS_WITHIN);
@@ -78,7 +78,7 @@ fn prove(mut cluster: Cluster) {
         serve(&cluster, &[0, 1, 2], "under another leader", RETURNS_WITHIN);
         serve(&cluster, &[0, 1, 2], "under this leader", SERVES_WITHIN);
     }
-    // Without it there is no majority of the others alone.
+    // Without member 2, the other two need each other for a majority.
     cluster.members[2].kill();
     serve(&cluster, &[0, 1], "without one that is reached", RETURNS_WITHIN);
     cluster.start();
@@ -143,7 +143,7 @@ fn a_member_that_is_added_needs_no_url() {
     let added = cluster.new_place();
     cluster.members[added].set_advertised_port(port);
     cluster.add_again(1, added);
-    // Its first start ends before it has heard of the others.
+    // Its first run ends before it has contacted the others.
     cluster.members[added].spawn();
     cluster.members[added].wait_until_it_listens();
     cluster.members[added].kill();
@@ -174,7 +174,7 @@ fn certificates_are_needed_as_for_calls() {
     assert_eq!(cluster.members[0].is_ready_now(), None, "it must not be let in");
 }
 
-/// What a stranger is asked over a connection that it has offered.
+/// The member's next byte over an offered connection; `None` if it sends none.
 async fn next_word(connection: &mut TcpStream) -> Option<u8> {
     let word = tokio::time::timeout(Duration::from_millis(1500), connection.read_u8()).await;
     word.ok()?.ok()
@@ -190,7 +190,7 @@ fn nobody_takes_the_place_of_a_member() {
     cluster.move_leader(1);
     let ids = [0, 2].map(|member| cluster.status(member).header.unwrap().member_id);
     let url = cluster.members[1].peer_url();
-    // In the name of the one that is not reached, and of another one.
+    // In the name of the unreachable member, and of another one.
     let mut offered = Vec::new();
     for id in ids {
         let stranger = cluster.block_on(Stranger::new(&url, id));
@@ -214,7 +214,7 @@ fn nobody_takes_the_place_of_a_member() {
             assert_ne!(asked.ok(), Some(1), "a stranger is called");
         }
     }
-    // Its process comes back, and strangers are there before it.
+    // The member restarts after strangers have offered connections in its name.
     cluster.members[0].kill();
     serve(&cluster, &[1, 2], "without it", RETURNS_WITHIN);
     cluster.start();

@@ -1,4 +1,4 @@
-//! A client that speaks the members' protocol and belongs to nobody.
+//! A client that speaks the peer protocol without being a member.
 
 use prost::Message;
 use prost::bytes::{BufMut as _, Bytes};
@@ -11,7 +11,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
-/// What every call says.
+/// The identity headers of each call.
 #[derive(Clone)]
 pub(crate) struct Claim {
     pub(crate) cluster: String,
@@ -35,8 +35,11 @@ impl tonic::service::Interceptor for Claim {
 }
 
 impl Claim {
-    /// Offers a connection to the member at `url`, to be called over it. What it answers instead of
-    /// taking it, if it does; nothing when it says nothing.
+    /// Offers a connection to the member at `url`, for the member's calls to the offerer. `None` if
+    /// the member closes it without an answer.
+    ///
+    /// # Errors
+    /// The HTTP status of a refusal.
     pub(crate) async fn offer(&self, url: &str, number: u64) -> Result<Option<TcpStream>, u16> {
         let address = url.strip_prefix("http://").unwrap();
         let mut connection = TcpStream::connect(address).await.unwrap();
@@ -62,14 +65,14 @@ impl Claim {
     }
 }
 
-/// Somebody at the peer port of one member who claims to be another one.
+/// A client at a member's peer port that claims to be another member.
 pub(crate) struct Stranger {
     channel: Channel,
     claim: Claim,
 }
 
 impl Stranger {
-    /// Calls the member at `url` in the name of `from`, which that member describes.
+    /// Connects to the member at `url` with the identity of `from`, as that member describes it.
     pub(crate) async fn new(url: &str, from: u64) -> Self {
         let channel = Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap();
         let described = PeerClient::new(channel.clone()).describe(pb::DescribeRequest {}).await;
@@ -98,7 +101,7 @@ impl Stranger {
         PeerClient::with_interceptor(self.channel.clone(), claim)
     }
 
-    /// Calls a method with a message of these bytes, and reads answers to their end.
+    /// Calls a method with a message of these bytes, and reads all answers.
     pub(crate) async fn raw(&self, method: &str, message: Bytes) -> Result<(), Status> {
         let service = InterceptedService::new(self.channel.clone(), self.claim());
         let mut client = tonic::client::Grpc::new(service);
@@ -111,7 +114,7 @@ impl Stranger {
     }
 }
 
-/// Bytes as they are.
+/// A codec that sends bytes unchanged and discards answers.
 #[derive(Clone, Copy)]
 struct Raw;
 
@@ -151,16 +154,17 @@ impl Decoder for Raw {
     }
 }
 
-/// Groups in groups, in a field that no message has: decoding recurses.
+/// Nested groups in a field that no message has; decoders recurse into them.
 pub(crate) fn groups(depth: usize) -> Bytes {
-    // Field 1000.
+    // The tags of field 1000: start and end of a group.
     let (start, end) = ([0xc3, 0x3e], [0xc4, 0x3e]);
     [start.repeat(depth), end.repeat(depth)].concat().into()
 }
 
-/// A command that is a transaction in a transaction and so on.
+/// A command with transactions nested `depth` deep.
 pub(crate) fn nested_txn(depth: usize) -> Vec<u8> {
-    // From the inside: each level says the length of what is in it.
+    // Built backwards from the innermost level, because each level states the length of its
+    // content.
     let mut reversed: Vec<u8> = Vec::new();
     for _ in 0..depth {
         for tag in [4 << 3 | 2, 2 << 3 | 2_u8] {
@@ -175,12 +179,12 @@ pub(crate) fn nested_txn(depth: usize) -> Vec<u8> {
     reversed
 }
 
-/// A proposal as a member passes it on.
+/// A proposal as members forward it.
 pub(crate) fn proposal(member: u64, command: &[u8]) -> Bytes {
     [&member.to_le_bytes()[..], &7_u64.to_le_bytes(), command].concat().into()
 }
 
-/// A message's bytes.
+/// An encoded message.
 pub(crate) fn bytes(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()
 }

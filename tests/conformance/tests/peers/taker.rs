@@ -1,4 +1,4 @@
-//! Somebody at a member's URL who takes every connection that is lent there, and says no more.
+//! A listener at a member's URL that takes every connection lent to it, and never answers a call.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -9,23 +9,23 @@ use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use quorate_test_support::usage::Usage;
 
-/// Descriptors that a member may need besides those that it had before.
+/// Additional descriptors that the member may use.
 const MORE_MAX: usize = 40;
-/// Connections after which it is clear that there is no bound.
+/// With this many connections, there is evidently no bound.
 const TAKEN_MAX: usize = 200;
-/// Time without another connection after which all are given back.
+/// Once no connection came for this long, all of them are closed.
 const NO_MORE: Duration = Duration::from_millis(500);
-/// So often they are given back.
+/// How many times all connections are closed.
 const ROUNDS: usize = 2;
-/// How long that may take.
+/// How long a round's first connection may take.
 const WITHIN: Duration = Duration::from_secs(60);
 
 const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
                       upgrade: quorate-lending\r\n\r\n";
-/// The connection is taken, a client of HTTP/2 begins, and has no settings.
+/// Takes the connection (byte 1), then starts HTTP/2 as a client with empty settings.
 const TAKES: &[u8] = b"\x01PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Takes a connection if it is lent; calls are not answered.
+/// Takes a lent connection; never answers calls. `None` for other connections.
 fn take(mut connection: TcpStream) -> Option<TcpStream> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -39,7 +39,7 @@ fn take(mut connection: TcpStream) -> Option<TcpStream> {
     Some(connection)
 }
 
-/// Says each connection that is taken.
+/// Sends each taken connection to the returned channel.
 fn taken(listener: TcpListener) -> Receiver<TcpStream> {
     let (sender, receiver): (Sender<TcpStream>, _) = channel();
     std::thread::spawn(move || {

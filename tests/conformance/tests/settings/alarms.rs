@@ -1,4 +1,4 @@
-//! What alarms can be raised: those that exist, and not any number of them.
+//! Which alarms can be raised: only known types, and a limited number for unknown members.
 
 use quorate_core::limits::STRANGERS_ALARMS_MAX;
 use quorate_test_support::cluster::Cluster;
@@ -22,7 +22,7 @@ fn there_are_no_more_than_members_times_kinds() {
         }
     }
     assert_eq!(alarms(&cluster, 0), []);
-    // As in etcd, those of members that do not exist can be raised; but not any number of them.
+    // As in etcd, alarms of unknown members can be raised, but only a limited number of them.
     let strangers = 1..=STRANGERS_ALARMS_MAX as u64;
     for member in strangers.clone() {
         assert_eq!(alarm(&cluster, 0, [RAISE, 1], member).unwrap().len(), 1);
@@ -34,7 +34,7 @@ fn there_are_no_more_than_members_times_kinds() {
         assert_eq!(alarm(&cluster, 0, [CLEAR, 1], member).unwrap().len(), 1);
     }
     put(&cluster, 0, "k", 1).unwrap();
-    // An alarm of no member is etcd's own, when it cannot tell whose data are corrupt.
+    // An alarm of member 0 is etcd's own, for corruption of unknown origin.
     let raised = [(1, id(&cluster, 0)), (1, 0), (2, id(&cluster, 0)), (2, 0)];
     for (kind, member) in raised {
         for _ in 0..2 {
@@ -48,7 +48,7 @@ fn there_are_no_more_than_members_times_kinds() {
     put(&cluster, 0, "k", 1).unwrap();
 }
 
-/// A member that leaves takes its alarms along; one of the whole cluster stays.
+/// A member's alarms are removed with the member; those of the whole cluster stay.
 #[test]
 fn they_leave_with_their_member() {
     let mut cluster = Cluster::start_new(&program::quorate(), 3, &[]);

@@ -1,4 +1,4 @@
-//! Every setting of etcd works, or stops the start: none is taken for set and sets nothing.
+//! Every setting of etcd works or prevents the start. None is accepted without effect.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -8,16 +8,17 @@ use quorate_test_support::program;
 use quorate_test_support::server::Server;
 use tempfile::TempDir;
 
-/// What becomes of a setting.
+/// How Quorate treats a setting.
 #[derive(Clone, Copy)]
 enum Is {
-    /// It is read: these values are accepted, and this one is not.
+    /// Supported: accepts these values and refuses this one.
     Read(&'static [&'static str], &'static str),
-    /// Any text is a value.
+    /// Supported: accepts any text.
     Text(&'static str),
-    /// It is not there: these values ask for what is done anyway, and this one stops the start.
+    /// Not supported: accepts these values, which ask for what Quorate does anyway, and refuses
+    /// this one.
     Missing(&'static [&'static str], &'static str),
-    /// etcd ignores it, and help does not tell of it.
+    /// Ignored by etcd, too, and not in its help.
     Ignored,
 }
 
@@ -150,7 +151,7 @@ const SETTINGS: &[(&str, Is)] = &[
     ("snapshot-catchup-entries", COUNT),
     ("force-new-cluster", SWITCH),
     ("unsafe-no-fsync", SWITCH),
-    // Help says no more of it than that everything else then counts for nothing.
+    // etcd's help only says of it that it overrides all other settings.
     ("config-file", FILE),
     ("cluster-active-size", Ignored),
     ("cluster-remove-delay", Ignored),
@@ -171,8 +172,8 @@ fn variable(name: &str) -> String {
     format!("ETCD_{}", name.to_uppercase().replace('-', "_"))
 }
 
-/// What is said of a setting with a value, as a flag or as a variable, beside another one that
-/// cannot be: so that nothing starts.
+/// Runs the program with a setting, as a flag or a variable, and with another, invalid one, so that
+/// it never starts. Returns the error lines about the setting.
 fn said_of(name: &str, value: &str, as_variable: bool) -> Vec<String> {
     let home = TempDir::new().unwrap();
     let mut command = Command::new(program::quorate());
@@ -181,7 +182,7 @@ fn said_of(name: &str, value: &str, as_variable: bool) -> Vec<String> {
         command = Command::new(program::quorate());
         command.arg("--log-level=impossible").current_dir(&home);
     }
-    // These need each other.
+    // Each of these needs the other.
     if name == "listen-client-urls" {
         command.arg("--advertise-client-urls=http://127.0.0.1:1");
     }
@@ -278,13 +279,13 @@ fn empty_variables_are_unset() {
     assert_eq!(clusters[0], clusters[1], "another cluster was founded");
 }
 
-/// The cluster that a server founded, as its directory says.
+/// The id of the cluster that a server founded, from its data directory.
 fn cluster_id(server: &Server) -> String {
     let identity = fs::read_to_string(server.data_dir().join("member/IDENTITY")).unwrap();
     identity.lines().find(|line| line.starts_with("cluster ")).unwrap().to_owned()
 }
 
-/// Kubernetes tells each container of services, one of which can be called `etcd`.
+/// Kubernetes sets variables for each service in every container; a service can be called `etcd`.
 #[test]
 fn variables_of_others_are_warned_of() {
     let others = [
@@ -309,7 +310,7 @@ fn variables_of_others_are_warned_of() {
     }
 }
 
-/// Starting through another program.
+/// Starts a server through a launcher.
 trait Through {
     fn start_with(launcher: &[&str], flags: &[&str]) -> Self;
 }
@@ -341,7 +342,7 @@ fn what_is_set_is_in_force() {
     assert!(server.log().contains("\\\"Nonsense\\\" is unknown and ignored"), "{}", server.log());
 }
 
-/// Whether the log that a server has open waits for the disk; `None` where it syncs otherwise.
+/// Whether the server has a log file open with `O_DSYNC`.
 fn waits_for_the_disk(server: &Server) -> bool {
     const O_DSYNC: u32 = 0o10_000;
     let process = format!("/proc/{}", server.pid());
@@ -365,7 +366,7 @@ fn the_disk_is_not_waited_for() {
     let mut keys = quorate_test_conformance::faults::Acknowledged::default();
     assert_eq!(keys.write(&server, 20, 100), None);
     server.kill();
-    // A crash of the process loses nothing.
+    // A crash of the process alone loses nothing.
     server.remove_flags(&["--unsafe-no-fsync"]);
     server.start();
     assert_eq!(keys.missing(&server), None);

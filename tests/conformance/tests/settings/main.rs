@@ -1,4 +1,4 @@
-//! What operators set, and what they are told: settings, limits, alarms, metrics.
+//! What operators configure and observe: settings, limits, alarms, metrics.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_test_support::cluster::Cluster;
 use tonic::Status;
 
-/// Puts `bytes` bytes by way of a member.
+/// Puts a value of `bytes` bytes through a member.
 fn put(cluster: &Cluster, member: usize, key: &str, bytes: usize) -> Result<(), Status> {
     let (key, value) = (key.to_owned().into(), vec![b'x'; bytes].into());
     let put = pb::PutRequest { key, value, ..Default::default() };
@@ -22,7 +22,7 @@ fn put(cluster: &Cluster, member: usize, key: &str, bytes: usize) -> Result<(), 
     cluster.block_on(async { client.put(put).await }).map(|_| ())
 }
 
-/// Lists, raises (action 1) or clears (2) an alarm of a kind by way of a member.
+/// Lists (action 0), raises (1) or deactivates (2) alarms through a member.
 fn alarm(
     cluster: &Cluster,
     member: usize,

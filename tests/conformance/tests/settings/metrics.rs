@@ -1,4 +1,4 @@
-//! Metrics mean what those take them to mean who made alert rules for etcd.
+//! Metrics mean what the authors of alert rules for etcd expect.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -18,16 +18,16 @@ use super::rules::{self, Page, Span};
 use super::{alarm, alarms, id, put};
 
 const MIB: usize = 1 << 20;
-/// How often the rules are looked at.
+/// Number of time spans over which the rules are evaluated.
 const SPANS: usize = 3;
-/// What is written in the meantime: enough for a flush at each member.
+/// Bytes written per span, enough to make each member flush.
 const WRITTEN: usize = 40 * MIB;
 const VALUE: usize = 64 << 10;
 const WRITERS: usize = 4;
-/// Keys that a writer writes again and again.
+/// Number of keys that a writer overwrites repeatedly.
 const KEYS: usize = 16;
 
-/// Writes, reads and watches for a while, by way of one member.
+/// Writes, reads, watches and compacts through one member.
 async fn be_busy(channel: Channel, writer: usize) {
     let mut client = KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
     let mut watches = WatchClient::new(channel);
@@ -39,13 +39,13 @@ async fn be_busy(channel: Channel, writer: usize) {
         let range = pb::RangeRequest { key: key.clone().into(), ..Default::default() };
         client.range(range).await.unwrap();
         if number % KEYS == 0 {
-            // A watcher comes and goes.
+            // Creates a watcher that soon ends.
             let create = pb::WatchCreateRequest { key: key.into(), ..Default::default() };
             let request_union = Some(RequestUnion::CreateRequest(create));
             let requests = tokio_stream::once(pb::WatchRequest { request_union });
             let mut watch = watches.watch(requests).await.unwrap().into_inner();
             watch.message().await.unwrap();
-            // Another writer may have compacted it already.
+            // Another writer may have compacted to a later revision.
             let compact = pb::CompactionRequest { revision, physical: false };
             if let Err(refused) = client.compact(compact).await {
                 assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
@@ -57,7 +57,7 @@ async fn be_busy(channel: Channel, writer: usize) {
 #[test]
 fn a_busy_cluster_alerts_nobody() {
     let cluster = Cluster::start_new(&program::quorate(), 3, &[]);
-    // Members that come up fail to reach each other; the rules look at what follows.
+    // Starting members fail to reach each other at first; the spans begin after that.
     cluster.put(0, "warm", "up");
     let mut spans = Vec::new();
     let started = Instant::now();
@@ -69,7 +69,7 @@ fn a_busy_cluster_alerts_nobody() {
             let writers: JoinSet<_> = writers.map(|(i, channel)| be_busy(channel, i)).collect();
             writers.join_all().await;
         });
-        // What was written is flushed: the rules see that too.
+        // Waits for flushes, so that the rules see them, too.
         wait::until("all members flush", Duration::from_secs(60), || {
             let pages = rules::pages(&cluster);
             let syncs = "etcd_disk_backend_commit_duration_seconds_count";
@@ -88,7 +88,7 @@ fn a_busy_cluster_alerts_nobody() {
     assert!(alerts.is_empty(), "{alerts:#?}");
 }
 
-/// Each member says how far it is to each other one, whoever leads.
+/// Each member measures the round-trip time to each other member, whether it leads or not.
 #[test]
 fn every_member_measures_the_way_to_every_other() {
     let cluster = Cluster::start_new(&program::quorate(), 3, &[]);
@@ -108,7 +108,8 @@ fn every_member_measures_the_way_to_every_other() {
     }
 }
 
-/// The rule on the quota holds while writes are about to be refused, and no longer.
+/// The low-space rule alerts shortly before writes are refused. Deleted and compacted data do not
+/// count.
 #[test]
 fn the_size_is_what_the_quota_counts() {
     const QUOTA: usize = 32 * MIB;
@@ -158,7 +159,8 @@ fn no_quota_is_never_exceeded() {
     assert_eq!(rules::alerts(&[vec![span]]), Vec::<String>::new());
 }
 
-/// What a client calls itself is a label; what many call themselves must not be many labels.
+/// Clients choose the value of `client-api-version`, which is a label. They must not be able to
+/// create many series.
 #[test]
 fn clients_do_not_make_series() {
     let cluster = Cluster::start_new(&program::quorate(), 1, &[]);
@@ -180,7 +182,7 @@ fn clients_do_not_make_series() {
                 assert_eq!(answer.code.as_deref(), Some("0"));
             }
         }
-        // Nor do methods, services and whatever else comes with a call.
+        // Other parts of a call must not, either: methods, services, paths, parameters.
         for number in 0..100 {
             for path in [format!("/etcdserverpb.KV/M{number}"), format!("/s{number}/Put")] {
                 connection.method(&path, &[]).await;

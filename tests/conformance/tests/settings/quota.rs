@@ -1,4 +1,4 @@
-//! The space quota of each member holds for what any member writes.
+//! Each member's space quota limits the writes of all members.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,10 +17,11 @@ use super::{alarm, alarms, id, put};
 const MIB: usize = 1 << 20;
 /// The quota of the second member, in MiB; the others have etcd's default.
 const QUOTA: usize = 10;
-/// etcd's quota counts its file, which grows by more than what is written.
+/// Most MiB that may be acknowledged. At least half of the quota must be: etcd's quota counts its
+/// file, which grows by more than the values.
 const MOST: usize = QUOTA + 3;
 
-/// A cluster whose second member has a quota of its own.
+/// A cluster whose second member has a lower quota.
 fn cluster(program: &Path) -> Cluster {
     let mut cluster = Cluster::new(program, 3, &[]);
     cluster.members[1].add_flags(&[&format!("--quota-backend-bytes={}", QUOTA * MIB)]);
@@ -28,7 +29,7 @@ fn cluster(program: &Path) -> Cluster {
     cluster
 }
 
-/// Waits until the second member has raised its alarm, and nobody another one.
+/// Waits until the second member has raised its alarm; no other alarm may be raised.
 fn wait_for_alarm(cluster: &Cluster, after: &str) {
     let raised = pb::AlarmMember { member_id: id(cluster, 1), alarm: 1 };
     let what = format!("the second member raises its alarm after {after}");
@@ -39,7 +40,7 @@ fn wait_for_alarm(cluster: &Cluster, after: &str) {
     });
 }
 
-/// A write of some kind by way of the first member.
+/// Makes one write of the given kind through the first member.
 fn write(cluster: &Cluster, kind: &str) {
     let channel = cluster.channel(0);
     let put = pb::PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
@@ -56,7 +57,7 @@ fn write(cluster: &Cluster, kind: &str) {
     written.unwrap_or_else(|refused| panic!("{kind}: {refused}"));
 }
 
-/// A server takes `most` MiB at most before it knows of the quota.
+/// Writes until the quota is enforced, at the latest after `most` MiB.
 fn holds_for_all(program: &Path, most: usize) {
     let cluster = cluster(program);
     let mut written = 0;
@@ -76,14 +77,14 @@ fn holds_for_all(program: &Path, most: usize) {
         let refused = put(&cluster, member, "k", 1).unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     }
-    // Each kind of write raises it again, and is acknowledged by a member that has room.
+    // Each kind of write raises the alarm again, and is acknowledged by a member with space.
     let member_id = id(&cluster, 1);
     for kind in ["put", "txn", "lease grant"] {
         assert_eq!(alarm(&cluster, 0, [2, 1], member_id).unwrap().len(), 1);
         write(&cluster, kind);
         wait_for_alarm(&cluster, kind);
     }
-    // The member itself refuses at once.
+    // The second member itself refuses at once.
     assert_eq!(alarm(&cluster, 0, [2, 1], member_id).unwrap().len(), 1);
     let refused = put(&cluster, 1, "k", 1).unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
@@ -98,11 +99,11 @@ fn of_a_member_holds_for_all() {
 #[test]
 fn of_a_member_holds_for_all_in_etcd() {
     let Some(etcd) = program::peer("quota of a member", "etcd-3.7") else { return };
-    // It looks at the size of its file, which grows when a batch is committed.
+    // etcd checks the size of its file, which grows only when a batch is committed.
     holds_for_all(&etcd, 4 * MOST);
 }
 
-/// What is proposed together passes the check of the member that is asked; it is checked again.
+/// Concurrent proposals all pass the check of the receiving member, so they are checked again.
 #[test]
 fn holds_for_writes_at_the_same_time() {
     let cluster = Cluster::start_new(&program::quorate(), 1, &["--quota-backend-bytes=2097152"]);
@@ -124,7 +125,7 @@ fn holds_for_writes_at_the_same_time() {
     assert_eq!(alarms(&cluster, 0).len(), 1);
 }
 
-/// What makes room again lets writes go on, without a defragmentation.
+/// Once there is space again, writes succeed without a defragmentation.
 #[test]
 fn ends_when_there_is_room_again() {
     let cluster = cluster(&program::quorate());
@@ -137,7 +138,7 @@ fn ends_when_there_is_room_again() {
     let delete = pb::DeleteRangeRequest { key: "k".into(), range_end: "l".into(), prev_kv: false };
     let deleted = cluster.block_on(async { second.delete_range(delete).await }).unwrap();
     let revision = deleted.into_inner().header.unwrap().revision;
-    // Answered when the second member has deleted its history.
+    // Answered once the second member has deleted the compacted versions.
     let compact = pb::CompactionRequest { revision, physical: true };
     cluster.block_on(async { second.compact(compact).await }).unwrap();
     assert_eq!(alarm(&cluster, 0, [2, 1], id(&cluster, 1)).unwrap().len(), 1);

@@ -1,5 +1,5 @@
-//! What the alert rules that come with etcd make of our metrics. Each function is one rule, in our
-//! words; it looks at two pages of each member, and names what it would alert of.
+//! etcd's alert rules, applied to Quorate's metrics. Each function is one rule. It looks at two
+//! metrics pages of a member, and describes what it would alert about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use quorate_test_support::http;
 
 type Labels = BTreeMap<String, String>;
 
-/// A page of metrics.
+/// A metrics page.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
     at: Instant,
@@ -17,7 +17,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The page of a server; no server, no page.
+    /// The page of a server; `None` if it does not answer.
     pub(crate) fn get(address: &str) -> Option<Self> {
         let text = http::get(address, "/metrics")?;
         let mut samples: BTreeMap<String, Vec<_>> = BTreeMap::new();
@@ -29,15 +29,15 @@ impl Page {
         Some(Self { at: Instant::now(), samples })
     }
 
-    /// All series of a name.
+    /// All series of a metric.
     pub(crate) fn series(&self, name: &str) -> &[(Labels, f64)] {
         self.samples.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The value of a name without labels.
+    /// The value of a metric without labels.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is no such metric.
     pub(crate) fn value(&self, name: &str) -> f64 {
         self.series(name).first().unwrap_or_else(|| panic!("{name} is missing")).1
     }
@@ -48,13 +48,13 @@ impl Page {
     }
 }
 
-/// `a="b",c="d"}` as a map. No label's value here has a comma in it.
+/// Parses `a="b",c="d"}`. No label value here contains a comma.
 fn parse(labels: &str) -> Labels {
     let pairs = labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
-/// The pages of one member at the beginning and at the end of a time.
+/// A member's metrics pages at the beginning and the end of a time span.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub(crate) before: Page,
@@ -66,13 +66,13 @@ impl Span {
         (self.after.at - self.before.at).as_secs_f64()
     }
 
-    /// By how much each series of a counter grew.
+    /// The increase of each series of a counter.
     fn increases(&self, name: &str) -> Vec<(Labels, f64)> {
         let grew = self.after.series(name).iter();
         grew.map(|(labels, now)| (labels.clone(), now - self.before.at(name, labels))).collect()
     }
 
-    /// The bound below which so large a part of what a histogram saw lies, for each of its series.
+    /// The quantile `part` (0 to 1) of each series of a histogram.
     fn quantiles(&self, name: &str, part: f64) -> Vec<(Labels, f64)> {
         let mut histograms: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
         for (mut labels, count) in self.increases(&format!("{name}_bucket")) {
@@ -86,7 +86,7 @@ impl Span {
             let place = buckets.iter().position(|(_, count)| *count >= rank)?;
             let (start, below) = place.checked_sub(1).map_or((0.0, 0.0), |i| buckets[i]);
             let (end, count) = buckets[place];
-            // Beyond the last bound nothing is known; as in Prometheus.
+            // As in Prometheus: in the last bucket, only the lower bound is known.
             let within = (rank - below) / (count - below);
             let value = if end.is_infinite() { start } else { start + (end - start) * within };
             (all > 0.0).then_some((labels, value))
@@ -100,11 +100,11 @@ impl Span {
     }
 }
 
-/// A rule: what it would alert of.
+/// A rule; returns what it would alert about.
 pub(crate) type Rule = fn(&Span) -> Vec<String>;
 
-/// Every rule, but for those on series that etcd has with `--metrics=extensive` alone. That enough
-/// members are up is seen by their pages being there.
+/// All rules, except those on series that etcd has only with `--metrics=extensive`, and the one
+/// that enough members are up, which [`pages`] implies.
 pub(crate) const RULES: &[(&str, Rule)] = &[
     ("etcdMembersDown", members_down),
     ("etcdNoLeader", no_leader),
@@ -119,7 +119,7 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("etcdDatabaseHighFragmentationRatio", fragmentation),
 ];
 
-/// More than one failure in a hundred seconds to send to some member.
+/// More than one failure per hundred seconds to send to a member.
 fn members_down(span: &Span) -> Vec<String> {
     let failures = span.increases("etcd_network_peer_sent_failures_total").into_iter();
     let failing = failures.filter(|(_, count)| count / span.seconds() > 0.01);
@@ -136,8 +136,7 @@ fn leader_changes(span: &Span) -> Vec<String> {
     changes.filter(|(_, count)| *count >= 4.0).map(|(_, count)| format!("{count}")).collect()
 }
 
-/// More than one in a hundred calls of a method that end in a way which says that something is
-/// wrong with the server.
+/// More than one percent of a method's calls end with a code that indicates a fault of the server.
 fn failed_requests(span: &Span) -> Vec<String> {
     const WRONG: [&str; 7] = [
         "Unknown",
@@ -177,8 +176,8 @@ pub(crate) fn low_space(span: &Span) -> Vec<String> {
     (size / quota > 0.95).then(|| format!("{size} of {quota}")).into_iter().collect()
 }
 
-/// The size goes beyond the quota when it grows as it did, for as long: the rule looks four hours
-/// back and four hours ahead.
+/// The size will exceed the quota if it grows for as long again as it did in the span. The original
+/// rule looks four hours back and four hours ahead.
 fn growth(span: &Span) -> Vec<String> {
     let (before, after) = (span.before.value(TOTAL), span.after.value(TOTAL));
     let (then, quota) = (after + (after - before), span.after.value(QUOTA));
@@ -192,14 +191,14 @@ fn fragmentation(span: &Span) -> Vec<String> {
     is_wasteful.then(|| format!("{used} of {size}")).into_iter().collect()
 }
 
-/// The pages of all members.
+/// The metrics pages of all members, all of which must answer.
 pub(crate) fn pages(cluster: &Cluster) -> Vec<Page> {
     let members = cluster.members.iter();
     members.map(|member| Page::get(&member.address()).unwrap()).collect()
 }
 
-/// What the rules alert of, by rule and member. A rule waits for minutes before it alerts: here,
-/// until it holds in all of these spans.
+/// All alerts, by rule and member. The original rules wait for minutes before they alert; here, a
+/// rule must hold in all spans.
 pub(crate) fn alerts(spans: &[Vec<Span>]) -> Vec<String> {
     let mut alerts = Vec::new();
     for (name, rule) in RULES {

@@ -1,5 +1,5 @@
-//! Any number of watches over the past cost little memory, few threads, and no other client its
-//! answers.
+//! Many watches that start in the past cost little memory and few threads, and do not keep the
+//! server from answering other clients.
 
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,17 @@ use tokio::task::JoinSet;
 
 use super::{create, put_all, read_events, run, watch};
 
-/// Bytes of all values.
+/// Total size of all values.
 const DATA: usize = 60 << 20;
-/// Memory that the server may take at most.
+/// Limit of the server's resident memory.
 const MEMORY_KIB_MAX: u64 = 512 << 10;
-/// What 2 GiB of memory come to.
+/// The budget that the server chooses with 2 GiB of memory.
 const BUDGET: &str = "ETCD_MEMORY_BUDGET=178956970";
-/// Threads that the server may have: tokio alone would have 512 for what blocks.
+/// Limit of the server's threads: tokio alone would start up to 512 for blocking work.
 const THREADS_MAX: u64 = 64;
 /// Revision of the first value.
 const FIRST: i64 = 2;
-/// What a client takes on a stream before it reads: as much as gRPC's library for Go.
+/// The stream window of the client, the same as that of gRPC for Go.
 const WINDOW: u32 = 65_535;
 
 fn status(server: &Server, name: &str) -> u64 {
@@ -39,15 +39,15 @@ fn assert_small(server: &Server, what: &str) {
     assert!(threads < THREADS_MAX, "{what}: it has {threads} threads");
 }
 
-/// Opens streams that each ask for so many watches, and waits until each has had its first event;
-/// they read no further.
+/// Opens streams with `watches` watches each, and waits until each stream has received its first
+/// messages. Nothing more is read from them.
 async fn stall(server: &Server, connections: usize, streams: usize, watches: usize) -> Stalled {
     let mut stalled = Stalled(Vec::new());
     for number in 0..connections {
         let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 30).await;
         let mut calls = Vec::new();
         for stream in 0..streams {
-            // Some want the same, and some begin elsewhere.
+            // Some watches are equal, others start elsewhere.
             let start = FIRST + i64::try_from((number * streams + stream) % 50).unwrap();
             let one = |watch: usize| {
                 create(|c| {
@@ -78,10 +78,10 @@ async fn stall(server: &Server, connections: usize, streams: usize, watches: usi
     stalled
 }
 
-/// Streams that nobody reads.
+/// Streams that are not read.
 struct Stalled(Vec<(Connection, Vec<Call>)>);
 
-/// The slowest of all but a hundredth of a client's puts.
+/// The 99th percentile of one client's puts.
 async fn puts_take(server: &Server) -> Duration {
     let mut client = KvClient::new(channel(&server.url()));
     let mut took = Vec::new();
@@ -95,7 +95,7 @@ async fn puts_take(server: &Server) -> Duration {
     took[took.len() * 99 / 100]
 }
 
-/// One attack on a server with values of `size` bytes.
+/// Runs one attack against a server with values of `size` bytes.
 fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize; 3]) {
     let mut server = Server::new(&program::quorate(), &[]).through(&["env", BUDGET]);
     server.start();
@@ -105,7 +105,7 @@ fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize
         let stalled = stall(&server, connections, streams, watches).await;
         eprintln!("{what}: puts {before:?} before, {:?} meanwhile", puts_take(&server).await);
         assert_small(&server, what);
-        // A client that reads gets everything meanwhile.
+        // A watch that is read gets all events meanwhile.
         let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 20).await;
         let mut call = watch(&connection, create(|c| c.start_revision = FIRST)).await;
         read_events(&mut call, DATA / size).await;

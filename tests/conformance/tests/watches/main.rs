@@ -1,4 +1,4 @@
-//! Watches whose clients do not read, read late, or ask for much that is past.
+//! Watches whose clients read late or never, or watch from far in the past.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,14 +19,14 @@ use quorate_test_support::client::channel;
 use tokio::task::JoinSet;
 
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
-/// How long nothing may come although something must.
+/// How long a stream may be silent although messages are due.
 const STANDSTILL: Duration = Duration::from_secs(30);
 
 fn run<T>(suite: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite)
 }
 
-/// A watch of all keys that begin with `k`, as a message of a stream.
+/// A framed request for a watch over all keys that start with `k`.
 fn create(change: impl FnOnce(&mut pb::WatchCreateRequest)) -> Bytes {
     let mut create =
         pb::WatchCreateRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
@@ -38,12 +38,12 @@ fn request(union: RequestUnion) -> Bytes {
     frame(&pb::WatchRequest { request_union: Some(union) }.encode_to_vec())
 }
 
-/// Opens a stream and asks for one watch.
+/// Opens a stream and requests one watch.
 async fn watch(connection: &Connection, create: Bytes) -> Call {
     connection.start(Connection::request(WATCH), create, false).await
 }
 
-/// Writes `count` values of `size` bytes, by so many clients at once.
+/// Puts `count` values of `size` bytes with this many concurrent clients.
 async fn put_all(url: &str, writers: usize, count: usize, size: usize) {
     let mut tasks = JoinSet::new();
     for writer in 0..writers {
@@ -61,7 +61,7 @@ async fn put_all(url: &str, writers: usize, count: usize, size: usize) {
     }
 }
 
-/// Reads a stream until `count` events have come; each in its turn, and none twice.
+/// Reads from a stream until there were `count` events, each exactly once and in order.
 async fn read_events(call: &mut Call, count: usize) {
     let (mut events, mut last) = (0, 0);
     while events < count {

@@ -1,4 +1,4 @@
-//! A client that pauses gets everything as soon as it reads on.
+//! A client that pauses receives all events once it reads on.
 
 use quorate_test_conformance::raw::Connection;
 use quorate_test_support::program;
@@ -6,14 +6,14 @@ use quorate_test_support::server::Server;
 
 use super::{create, put_all, read_events, run, watch};
 
-/// More messages than the server keeps for a stream, in far fewer bytes.
+/// More messages than the server keeps per stream, but far fewer bytes.
 const EVENTS: usize = 20_000;
 
 #[test]
 fn a_pause_costs_nothing_but_itself() {
     let server = Server::start_new(&program::quorate(), &[]);
     run(async {
-        // As narrow as those of gRPC's library for Go.
+        // The same windows as those of gRPC for Go.
         let connection = Connection::open_with_windows(&server.address(), 65_535, 65_535).await;
         let mut call = watch(&connection, create(|_| {})).await;
         assert!(call.wait_for_messages(1).await);

@@ -1,5 +1,5 @@
-//! Watches of one stream that begin at different places: each gets every event once, in order,
-//! and no report of progress comes before what it speaks of.
+//! Watches on one stream with different start revisions: each receives every event once and in
+//! order, and no progress message overtakes the events before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -18,19 +18,19 @@ const WATCHES: i64 = 120;
 /// Watches that are cancelled while they catch up.
 const CANCELLED: i64 = 10;
 
-/// How long to wait before asking for progress again: while a watch is behind there is no answer.
+/// How long to wait before progress is requested again: it is not answered while a watch is behind.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// What has come on the stream.
+/// The messages received on the stream.
 #[derive(Default)]
 struct Seen {
-    /// The next revision that each watch must get.
+    /// The next revision that each watch must receive.
     next: BTreeMap<i64, i64>,
     cancelled: BTreeSet<i64>,
     reports: usize,
 }
 
-/// Where a watch begins.
+/// The start revision of a watch.
 fn start(id: i64) -> i64 {
     2 + id * 20
 }
@@ -90,7 +90,7 @@ fn each_gets_its_own() {
             let cancel = pb::WatchCancelRequest { watch_id };
             call.send(request(RequestUnion::CancelRequest(cancel)), false);
         }
-        // Writes go on while the watches catch up.
+        // Writes continue while the watches catch up.
         let url = server.url();
         let more = put_all(&url, 2, EVENTS / 10, 300);
         tokio::pin!(more);

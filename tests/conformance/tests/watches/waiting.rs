@@ -1,4 +1,4 @@
-//! Streams that wait for memory, and others of the same connection.
+//! Streams that wait for memory, and other streams of the same connection.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use quorate_test_support::{http, program, wait};
 
 use super::{create, put_all, run, watch};
 
-/// Streams that nobody reads: more than have their part of the budget.
+/// Number of unread streams: more than the budget has room for.
 const STREAMS: usize = 1000;
 const BUDGET: &str = "ETCD_MEMORY_BUDGET=67108864";
-/// What a client takes on a stream before it reads: as much as gRPC's library for Go.
+/// The stream window of the client, the same as that of gRPC for Go.
 const WINDOW: u32 = 65_535;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A new watch is created however many streams of its connection wait for room.
+/// A new watch is created even while many streams of its connection wait for memory.
 #[test]
 fn a_watch_is_created_beside_streams_that_wait() {
     let mut server = Server::new(&program::quorate(), &[]).through(&["env", BUDGET]);

@@ -1,6 +1,6 @@
-//! The clients that attack.
+//! The attacking clients.
 //!
-//! Most speak HTTP/2 by hand, because no client library leaves everything unread.
+//! Most use hand-made HTTP/2, because client libraries always read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,26 +20,26 @@ use super::Data;
 use crate::client::message::{self, Rpc};
 use crate::client::{self, Connection, Drivers};
 
-/// Patience of clients that give up, and the same as a header.
+/// How long a client waits before it gives up, and the same as a header.
 const PATIENCE: Duration = Duration::from_millis(200);
 const TIMEOUT: (&str, &str) = ("grpc-timeout", "200m");
-/// Bytes of a large request, of which the last is withheld.
+/// Bytes of a large request, whose last byte is withheld.
 const BODY_BYTES: usize = 1_400_000;
-/// Bytes of headers.
+/// Bytes of a large header.
 const HEADER_BYTES: usize = 60_000;
 
-/// What an attack does.
+/// What the clients of an attack do.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Attack {
-    /// Asks for a list, and gives it up, again and again, on each of many connections.
+    /// On each of many connections: asks for a list and cancels the request, again and again.
     GivenUp { connections: u32 },
-    /// Asks for everything so many times on one connection, and reads nothing.
+    /// On one connection: makes this many requests for all keys, and reads nothing.
     Answers { lists: u32 },
     /// Watches from the first revision on, and reads nothing.
     Watches { connections: u32, streams: u32, watchers: u32 },
-    /// Sends all of a request but its last byte.
+    /// Sends a request except for its last byte.
     Bodies { connections: u32, requests: u32 },
-    /// Sends requests with large headers, and nothing of their bodies.
+    /// Sends large headers, and no bodies.
     Headers { connections: u32, requests: u32 },
 }
 
@@ -55,17 +55,17 @@ impl Attack {
     }
 }
 
-/// How far an attack has come.
+/// Counts of an attack in progress.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Requests that are on their way.
+    /// Requests handed to the connection.
     pub(super) sent: AtomicU64,
-    /// Connections that were not made or did not last, and requests that got a refusal. A client
-    /// that does not read does not notice.
+    /// Connections that failed to open or were closed, and requests that were refused. Clients that
+    /// do not read miss refusals.
     pub(super) refused: AtomicU64,
 }
 
-/// An attack that goes on until it is stopped.
+/// An attack that runs until it is stopped.
 pub(super) struct Running {
     pub(super) progress: Arc<Progress>,
     stop: oneshot::Sender<()>,
@@ -73,7 +73,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Begins to attack the server at `address`, which holds `data`.
+    /// Starts to attack the server at `address`, which holds `data`.
     pub(super) fn start(address: &str, attack: Attack, data: Data) -> Result<Self> {
         let progress = Arc::new(Progress::default());
         let (stop, stopped) = oneshot::channel();
@@ -86,7 +86,7 @@ impl Running {
                 for _ in 0..attack.connections() {
                     clients.spawn(party.clone().attack(body.clone()));
                 }
-                // Stopped, or dropped with what would have stopped it.
+                // Stopped, or the sender was dropped.
                 let _stopped = stopped.await;
                 Ok(())
             })
@@ -94,18 +94,18 @@ impl Running {
         Ok(Self { progress, stop, thread })
     }
 
-    /// Ends it.
+    /// Stops the attack.
     ///
     /// # Errors
-    /// When its thread has no means to run.
+    /// If its thread panicked or its runtime could not be built.
     pub(super) fn stop(self) -> Result<()> {
-        // It may have ended.
+        // The thread may have ended already.
         let _ended = self.stop.send(());
         self.thread.join().map_err(|_| anyhow!("the thread of the attack has panicked"))?
     }
 }
 
-/// What every connection of an attack knows.
+/// What all connections of an attack share.
 #[derive(Clone)]
 struct Party {
     address: Arc<str>,
@@ -115,7 +115,7 @@ struct Party {
 }
 
 impl Party {
-    /// What each request carries, made once for all.
+    /// The body of each request; made once and shared.
     fn body(&self) -> Bytes {
         let Data { keys, .. } = self.data;
         match self.attack {
@@ -133,7 +133,7 @@ impl Party {
         }
     }
 
-    /// One connection.
+    /// Runs one connection.
     async fn attack(self, body: Bytes) {
         let outcome = match self.attack {
             Attack::GivenUp { .. } => self.give_up(&body).await,
@@ -173,7 +173,7 @@ impl Party {
         Ok(())
     }
 
-    /// Sends so many calls, and keeps the connection.
+    /// Sends `calls` calls and keeps the connection open, without reading.
     async fn read_nothing(&self, rpc: Rpc, calls: u32, body: &[u8], is_ended: bool) -> Result<()> {
         let call = Call { path: rpc.path(), metadata: &[], body, is_ended };
         let mut socket = self.connect().await?;
@@ -184,7 +184,7 @@ impl Party {
         std::future::pending().await
     }
 
-    /// Keeps the connection as well; what the server says is thrown away.
+    /// Sends large headers and keeps the connection open; discards all answers.
     async fn send_headers(&self, requests: u32) -> Result<()> {
         let value = "x".repeat(HEADER_BYTES);
         let metadata = [("large", value.as_str())];
@@ -209,7 +209,7 @@ impl Party {
             open.spawn(async move {
                 let taken = || party.has_sent_one();
                 let answered = connection.withhold(Rpc::Put, beginning, taken).await;
-                // No answer is right before the end of the request.
+                // Any answer before the request's end is a refusal.
                 party.progress.refused.fetch_add(1, Ordering::Relaxed);
                 answered
             });
@@ -219,14 +219,14 @@ impl Party {
     }
 }
 
-/// Reads and forgets until the server closes the connection.
+/// Reads and discards data until the server closes the connection.
 async fn discard(answers: &mut (impl tokio::io::AsyncRead + Unpin)) -> Result<()> {
     let mut piece = vec![0; 256 << 10];
     while answers.read(&mut piece).await? > 0 {}
     Err(anyhow!("the server has closed the connection"))
 }
 
-/// The same until a deadline.
+/// Like [`discard`], until a deadline.
 async fn discard_until(deadline: Instant, socket: &mut TcpStream) -> Result<()> {
     match timeout_at(deadline, discard(socket)).await {
         Ok(closed) => closed,

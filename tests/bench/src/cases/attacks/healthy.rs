@@ -1,4 +1,4 @@
-//! Puts of a client that does nothing wrong.
+//! The puts of the well-behaved client.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::runtime::{self, Runtime};
 use crate::client::message::{self, Rpc};
 use crate::client::{Connection, Drivers};
 
-/// A key that no attack asks for.
+/// A key that no attack reads.
 const KEY: u64 = 1 << 40;
 const VALUE_BYTES: usize = 16;
-/// Before a put after one that failed, so that a server that is gone is not asked without end.
+/// Pause after a failed put, so that a dead server is not asked in a tight loop.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// One connection, which is made again after a put that failed.
+/// A client with one connection, which it opens anew after a failed put.
 pub(super) struct Client {
     runtime: Runtime,
     address: String,
@@ -31,7 +31,7 @@ impl Client {
         Ok(Self { runtime, address: address.to_owned(), connection, put })
     }
 
-    /// Whether the server has done one put.
+    /// Makes one put, and returns whether it succeeded.
     pub(super) fn put(&mut self) -> bool {
         let outcome = self.runtime.block_on(async {
             if self.connection.is_none() {

@@ -1,4 +1,4 @@
-//! One piece of heavy work, and the writes and the disk in its time.
+//! The window of one piece of heavy work, and the puts and disk writes in it.
 
 use std::time::{Duration, Instant};
 
@@ -6,17 +6,17 @@ use crate::client::steady::Put;
 use crate::probe::Sample;
 use crate::stats::Latencies;
 
-/// When a piece of work was done.
+/// The time window of a piece of work.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) what: &'static str,
     pub(super) begun: Instant,
     pub(super) ended: Instant,
-    /// Flushes of the database in that time.
+    /// Flushes of the database within the window.
     pub(super) flushes: f64,
 }
 
-/// What the writes beside it met. Times are in microseconds.
+/// Figures of the puts within the window. Times are in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) what: &'static str,
@@ -27,21 +27,22 @@ pub(super) struct Found {
     pub(super) median: f64,
     pub(super) p999: f64,
     pub(super) worst: f64,
-    /// Writes slower than the limit; those of them while the disk was slow; those of the rest while
-    /// threads were woken late.
+    /// Puts slower than the limit; those of them explained by a slow disk; those of the rest
+    /// explained by late wake-ups of threads.
     pub(super) slow: u64,
     pub(super) slow_by_disk: u64,
     pub(super) slow_by_cpu: u64,
-    /// The slowest write that is not put down to the disk, and that neither to the processors.
+    /// The slowest put not explained by the disk, and the slowest explained by neither disk nor
+    /// CPU.
     pub(super) worst_disk_aside: f64,
     pub(super) worst_all_aside: f64,
     pub(super) probe_median: f64,
     pub(super) probe_worst: f64,
-    /// How late the probe or the client was woken at worst.
+    /// Longest wake-up delay of the probe or the client.
     pub(super) late_worst: f64,
 }
 
-/// What a slow write is put down to.
+/// What explains a slow put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Disk,
@@ -49,7 +50,7 @@ enum Cause {
     Server,
 }
 
-/// A time.
+/// A span of time.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     begun: Instant,
@@ -62,18 +63,17 @@ impl Span {
     }
 }
 
-/// What there was beside the writes that can hold them up and is not the server. Each list is in
-/// order.
+/// What can delay puts beside the server. Each list is in order of time.
 pub(super) struct Beside {
-    /// Writes of the probe.
+    /// Writes of the probe to the disk.
     disk: Vec<Span>,
-    /// Times that the probe's thread, and the client's, were due but not woken.
+    /// Wake-up delays, from due to begun, of the probe's thread and of the client's.
     probe_late: Vec<Span>,
     client_late: Vec<Span>,
 }
 
 impl Beside {
-    /// `samples` are in order.
+    /// `samples` must be in order of time.
     pub(super) fn new(samples: &[Sample], puts: &[Put]) -> Self {
         let disk = |sample: &Sample| Span { begun: sample.begun, ended: sample.ended };
         let late = |sample: &Sample| Span { begun: sample.due, ended: sample.begun };
@@ -87,8 +87,8 @@ impl Beside {
         }
     }
 
-    /// Looks whether, while the write waited, the disk or the processors held up something else
-    /// for at least half as long.
+    /// Blames the disk or the CPU if, while the put waited, either held up something else for at
+    /// least half as long.
     fn cause(&self, put: &Put) -> Cause {
         if longest(&self.disk, put.sent, put.ended) * 2 >= put.latency() {
             Cause::Disk
@@ -99,7 +99,7 @@ impl Beside {
         }
     }
 
-    /// How late a thread was woken at worst at some time between two moments.
+    /// The longest wake-up delay that overlaps the given span.
     fn late(&self, begun: Instant, ended: Instant) -> Duration {
         longest(&self.probe_late, begun, ended).max(longest(&self.client_late, begun, ended))
     }
@@ -115,17 +115,17 @@ fn overlapping(spans: &[Span], begun: Instant, ended: Instant) -> impl Iterator<
 }
 
 impl Window {
-    /// The writes and the probe's writes that it overlaps, in order.
+    /// The puts that overlap the window, in the order of `puts`.
     fn puts<'a>(&self, puts: &'a [Put]) -> Vec<&'a Put> {
         puts.iter().filter(|put| put.sent <= self.ended && put.ended >= self.begun).collect()
     }
 
-    /// The median of the writes in its time.
+    /// The median of the puts that overlap the window, in microseconds.
     pub(super) fn median(&self, puts: &[Put]) -> f64 {
         Latencies::of(self.puts(puts).iter().map(|put| put.latency())).median()
     }
 
-    /// What the writes met. A write is slow when it took more than `slow_above` microseconds.
+    /// The figures of the window. A put is slow if it took more than `slow_above` microseconds.
     pub(super) fn found(&self, puts: &[Put], beside: &Beside, slow_above: f64) -> Found {
         let puts = self.puts(puts);
         let latencies = Latencies::of(puts.iter().map(|put| put.latency()));
@@ -171,11 +171,11 @@ mod tests {
     use super::*;
 
     const PUTS: u64 = 200;
-    /// Writes that do not take 1 ms: when they begin and how long they take.
+    /// Puts that do not take 1 ms: when they begin and how long they take, in milliseconds.
     const SLOW_PUTS: [(u64, u64); 4] = [(20, 30), (70, 20), (100, 25), (150, 9)];
 
-    /// A put each millisecond, and a write of the probe. From 25 ms on the disk takes 18 ms for one
-    /// of them, from 75 ms on 8 ms; at 105 ms the probe is due, but woken at 120 ms.
+    /// A put and a write of the probe each millisecond. One write takes 18 ms from 25 ms on,
+    /// another 8 ms from 75 ms on; the one that is due at 105 ms begins at 120 ms.
     fn measured(zero: Instant) -> (Vec<Put>, Vec<Sample>) {
         let at = |millis| zero + Duration::from_millis(millis);
         let put = |n| {
@@ -229,7 +229,7 @@ mod tests {
         let at = |millis: u64| zero + Duration::from_micros(millis * 1000 + 500);
         let window = Window { what: "part", begun: at(30), ended: at(40), flushes: 0.0 };
         let found = window.found(&puts, &Beside::new(&samples, &puts), 31_000.0);
-        // Those sent from 30 to 40 ms, and the one that began at 20 ms.
+        // The puts sent from 30 to 40 ms, and the one sent at 20 ms.
         assert_eq!((found.puts, found.slow), (12, 0));
         assert_eq!(found.worst_all_aside, 30_000.0);
         assert_eq!(found.probe_median.round(), found.probe_worst.round());
