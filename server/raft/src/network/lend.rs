@@ -148,7 +148,7 @@ enum Lent {
 struct Lending {
     links: Arc<Links>,
     serve: Arc<dyn Serve>,
-    /// Tells the connections of this process from those of its earlier runs.
+    /// Identifies this process among all that lend in the name of this member.
     number: u64,
     /// Permits for the connections of all members.
     places: Arc<Semaphore>,
