@@ -41,8 +41,8 @@ pub(crate) mod way;
 
 /// Largest message between members, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
-/// Largest request that one member can forward to another, in bytes: a message has room for a
-/// request of this size and a megabyte of others, both as log entries and as rows of a snapshot.
+/// Largest request that one member can forward to another, in bytes: a message can hold one such
+/// request and a megabyte of other entries, or of other rows of a snapshot.
 pub const REQUEST_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (4 << 20);
 
 /// Value of the `upgrade` header of a request that lends a connection.

@@ -23,8 +23,8 @@ use crate::log::types::{LogId, TypeConfig};
 pub(crate) type Error = RPCError<TypeConfig>;
 pub(crate) type Appended = Result<StreamAppendResult<TypeConfig>, Error>;
 
-/// Append requests in flight to one member. With more, openraft would cut into small requests what
-/// could be one. Two keep both sides busy; the third hides the network latency.
+/// Append requests in flight to one member. With more, openraft would send many small requests
+/// instead of one. Two keep both sides busy; the third hides the network latency.
 const APPENDS_MAX: usize = 3;
 
 /// Sends append requests as openraft makes them, and yields the result of each.

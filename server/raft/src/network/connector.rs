@@ -78,7 +78,7 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Connects to the first URL that accepts a connection. Tries current URLs before former ones,
-    /// and first the URL that was used last.
+    /// and the last used URL first among them.
     async fn dial(&self) -> io::Result<Box<dyn Connection>> {
         let last = self.line.as_ref().and_then(|line| line.way.url());
         let mut candidates = self.urls.candidates();

@@ -20,7 +20,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Calls the other members periodically while there is no leader. If they refuse this member for
-/// good, [`Notice`] learns it from the response. Returns when the member stops or knows of its
+/// good, the client posts that to the notice. Returns when the member stops or knows of its
 /// removal.
 pub(crate) async fn ask_around(links: Arc<Links>, mut status: watch::Receiver<RaftStatus>) {
     let mut ticks = tokio::time::interval(ASK_EVERY);
@@ -35,7 +35,7 @@ pub(crate) async fn ask_around(links: Arc<Links>, mut status: watch::Receiver<Ra
         }
         let asked = links.to_all().into_iter().map(|link| async move {
             let mut client = link.control;
-            // Only the response status matters, which the client evaluates.
+            // Only the response status matters, and the client evaluates it.
             let asked = client.read_index(tokio_stream::empty());
             tokio::time::timeout(ANSWER_WITHIN, asked).await.ok();
         });

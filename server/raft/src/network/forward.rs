@@ -72,7 +72,7 @@ impl Forwarder {
     /// machine. `None` means that the command is not in the log and never will be.
     ///
     /// # Errors
-    /// It is not known whether the command was or will be applied.
+    /// [`Lost`]: it is not known whether the command was or will be applied.
     ///
     /// # Cancel safety
     /// The command may still be applied after the future is dropped.

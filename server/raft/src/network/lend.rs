@@ -1,7 +1,7 @@
 //! Lends connections to the other members, which may have no other way to reach this one.
 //!
-//! Each of them can always take one. This member answers calls over it as if the other member had
-//! opened it.
+//! Each of them always has one connection that it can take. This member answers calls over it as if
+//! the other member had opened it.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -31,7 +31,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Pause if no server at the URLs knows the protocol, as in an earlier build.
 const PAUSE_UNKNOWN: Duration = Duration::from_secs(30);
 /// Most connections lent to one member at a time. It needs one for each kind of call. A connection
-/// that it lost counts until the operating system here reports that.
+/// that broke unnoticed counts until the operating system reports it.
 const LENT_MAX: usize = 12;
 /// Most connections lent to all members: they are among the files that the program keeps for
 /// itself.

@@ -36,7 +36,7 @@ pub(crate) struct Link {
     pub(super) way: Arc<Way>,
     /// Whether the member has answered on this link.
     pub(super) spoken: Arc<AtomicBool>,
-    /// Told if the cluster has excluded this member; `None` if the link is not proven: anyone may
+    /// Exclusions of this member are posted here; `None` if the link is not proven: anyone may
     /// answer there.
     pub(super) notice: Option<Notice>,
     pub(super) since: Instant,

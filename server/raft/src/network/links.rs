@@ -72,7 +72,7 @@ pub(crate) struct Links {
     ways: Mutex<BTreeMap<u64, Arc<Way>>>,
 }
 
-/// The surroundings of [`Links`].
+/// What [`Links`] needs from the rest of the member.
 pub(crate) struct Around {
     pub(crate) store: Arc<Shared>,
     pub(crate) peers: watch::Receiver<Peers>,
@@ -144,7 +144,7 @@ impl Links {
         &self.metrics
     }
 
-    /// Told if the cluster has excluded this member.
+    /// Exclusions of this member are posted here.
     pub(crate) fn notice(&self) -> &Notice {
         &self.notice
     }
@@ -153,8 +153,8 @@ impl Links {
     pub(crate) fn is_removed(&self) -> bool {
         let me = self.identity.member_id;
         let peers = self.peers.borrow();
-        // At first there are no known members. A removed member that was made the only one is a
-        // member again.
+        // At first no members are known. A removed member that was made the only one is a member
+        // again.
         !peers.is_empty()
             && !peers.contains_key(&me)
             && self.store.tables(|tables| tables.removed.contains(&me))

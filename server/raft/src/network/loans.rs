@@ -44,7 +44,7 @@ type Want = oneshot::Sender<Taken>;
 
 struct Known {
     lender: Lender,
-    /// The number in its headers, which stays the same as long as its process runs.
+    /// The number in its headers, the same as long as its process runs.
     number: u64,
     /// Number of its connections, kept or taken.
     open: usize,
@@ -176,7 +176,7 @@ impl Loans {
 }
 
 impl Loans {
-    /// Keeps a connection until it is taken, and then counts it until it ends.
+    /// Keeps a connection until it is taken, and then counts it as open until it ends.
     pub(crate) async fn keep(
         &self,
         number: u64,

@@ -15,7 +15,7 @@ use super::links::{Closed, Links};
 const EVERY: Duration = Duration::from_secs(4);
 
 /// Measures until the member stops. The leader also measures its heartbeats. But followers send
-/// none, and a path may be slow in the view of one end only.
+/// none, and a path can be slow for one end only.
 pub(crate) async fn probe(links: Arc<Links>, patience: Duration) {
     let mut ticks = tokio::time::interval(EVERY);
     loop {

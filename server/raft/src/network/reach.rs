@@ -22,12 +22,12 @@ struct Said {
 }
 
 impl Reach {
-    /// Nothing is logged yet.
+    /// Nothing has been logged yet.
     pub(crate) fn new(member: u64) -> Self {
         Self { member: format!("{member:x}"), said: Mutex::default() }
     }
 
-    /// A connection to a URL is open, or the member answers there.
+    /// Notes that a connection to a URL is open, or that the member answers there.
     pub(crate) fn connected(&self) {
         let mut said = self.said.lock();
         let was_lent = std::mem::take(&mut said.is_lent);
@@ -36,7 +36,7 @@ impl Reach {
         }
     }
 
-    /// A lent connection is in use.
+    /// Notes that a lent connection is in use.
     pub(crate) fn lent(&self) {
         let mut said = self.said.lock();
         if !std::mem::replace(&mut said.is_lent, true) {
@@ -45,12 +45,12 @@ impl Reach {
         }
     }
 
-    /// A connection attempt has failed.
+    /// Notes that a connection attempt has failed.
     pub(crate) fn failed(&self, error: &io::Error) {
         self.fails(error.to_string());
     }
 
-    /// A connection is open, but the server does not answer as the member.
+    /// Notes that a connection is open, but the server does not answer as the member.
     pub(crate) fn misled(&self) {
         self.fails("who is at its URL does not answer as this member".to_owned());
     }
@@ -63,8 +63,8 @@ impl Reach {
         }
     }
 
-    /// The server has answered a call. Logs a refusal that is due to the caller, or to the identity
-    /// of the server.
+    /// Notes the answer to a call: whether the server refuses it because of the caller, or because
+    /// it is not the server that the caller means.
     pub(crate) fn answered(&self, status: Option<&Status>) {
         let refusal = status.filter(|status| {
             matches!(status.code(), tonic::Code::FailedPrecondition | tonic::Code::PermissionDenied)

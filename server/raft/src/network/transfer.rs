@@ -146,7 +146,7 @@ async fn attempt(
     let parts = image.parts(Position { parts, table, key });
     let parts = parts.ok_or_else(|| AnyError::error("the receiver has parts of something else"))?;
     let (sender, receiver) = mpsc::channel(AHEAD);
-    // Reading blocks a thread. It ends when the channel is closed.
+    // Reading blocks a thread. The reader stops when the channel is closed.
     let (head, account) = (head.clone(), account.clone());
     tokio::task::spawn_blocking(move || read(parts, head, &account, &sender));
     let progress = Arc::new(AtomicU64::new(0));

@@ -104,7 +104,7 @@ impl Way {
     }
 }
 
-/// One client of a link: its current connection, and those that replace it.
+/// One client of a link: its connection, and the later ones that replace it.
 pub(crate) struct Line {
     pub(crate) way: Arc<Way>,
     /// The lender of the connection; `None` if it goes to a URL.
@@ -126,15 +126,15 @@ impl Line {
         Self { way, lender, state: AtomicU8::new(DOWN), spoken }
     }
 
-    /// A connection attempt begins. If the last connection never had an answer, the way is
-    /// misleading.
+    /// Notes that a connection attempt begins. If the last connection never had an answer, the way
+    /// is misleading.
     pub(crate) fn connecting(&self) {
         if self.state.swap(DOWN, Ordering::Relaxed) == UP {
             self.misled();
         }
     }
 
-    /// A connection is open: to this URL, or a lent one.
+    /// Notes that a connection is open: to this URL, or a lent one.
     pub(crate) fn connected(&self, url: Option<&str>) {
         self.state.store(UP, Ordering::Relaxed);
         match url {
@@ -143,7 +143,7 @@ impl Line {
         }
     }
 
-    /// The connection attempt failed.
+    /// Notes that the connection attempt failed.
     pub(crate) fn not_connected(&self, error: &io::Error) {
         match self.lender {
             None => self.way.not_connected(error),
@@ -152,7 +152,7 @@ impl Line {
         }
     }
 
-    /// The server has answered a call. A refused call has a `status`, from its headers.
+    /// Notes that the server has answered a call. A refused call has a `status`, from its headers.
     pub(crate) fn answered(&self, status: Option<&Status>, is_ok: bool) {
         self.way.reach.answered(status);
         let refuses = status.is_some_and(|status| {
@@ -169,14 +169,14 @@ impl Line {
         }
     }
 
-    /// A call failed without an answer.
+    /// Notes that a call failed without an answer.
     pub(crate) fn broken(&self) {
         if self.state.load(Ordering::Relaxed) == UP {
             self.misled();
         }
     }
 
-    /// The server, if there is one, does not answer as the member.
+    /// Notes that the server, if there is one, does not answer as the member.
     fn misled(&self) {
         misled(&self.way, self.lender);
     }
