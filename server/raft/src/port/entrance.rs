@@ -21,8 +21,8 @@ use crate::network::MESSAGE_BYTES_MAX;
 const SERVICE: &str = "/quorate.peer.v1.Peer/";
 /// The only method that anyone may call.
 const OPEN: &str = "Describe";
-/// Budget in bytes for messages in flight from members. It is not the budget of clients: their
-/// requests wait for messages between members, which must not wait for them.
+/// Budget in bytes for messages in flight from members. It is not the budget of clients: client
+/// requests wait for these messages, which therefore must not wait for client requests.
 const MESSAGES_BYTES: usize = 4 * MESSAGE_BYTES_MAX;
 
 /// The service for calls of other members.

@@ -65,7 +65,7 @@ impl Guard {
         self.refusals.log(refusal);
     }
 
-    /// The answer to a member that was removed.
+    /// The refusal of `member` if it was removed.
     pub(super) fn removed(&self, member: u64) -> Option<Status> {
         removed(member, &self.store, &self.peers)
     }

@@ -46,7 +46,7 @@ impl Loan {
         }
     }
 
-    /// Keeps the connection until it is taken, and then counts it until it ends.
+    /// Keeps the connection until it is taken, and then counts it as open until it ends.
     pub async fn keep(self, connection: Box<dyn Connection>) {
         let Self { links, member, way, number, is_proven } = self;
         if !way.loans.knows(number)

@@ -32,7 +32,7 @@ pub(crate) struct Proposals {
     pub(crate) guard: Arc<Guard>,
     pub(crate) progress: Progress,
     pub(crate) tasks: TaskTracker,
-    /// Cancelled to take no more proposals.
+    /// When this is cancelled, no more proposals are taken.
     pub(crate) parting: CancellationToken,
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Answers {
     pub(crate) membership: Arc<Membership>,
     pub(crate) introduction: Introduction,
     pub(crate) store: Arc<Shared>,
-    /// Cancelled to end the streams that other members keep open here.
+    /// When this is cancelled, the streams that other members keep open here end.
     pub(crate) parting: CancellationToken,
 }
 
