@@ -23,12 +23,12 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// A command from a client of this member.
+    /// A command from a client of the leader.
     pub(crate) fn local(command: Bytes) -> Self {
         Self { is_forwarded: false, bytes: command }
     }
 
-    /// A command from a client of another member. `bytes` come from
+    /// A command that another member forwarded to the leader. `bytes` come from
     /// [`forwarded_bytes`](Self::forwarded_bytes); `None` if they are too short.
     pub(crate) fn forwarded(bytes: Bytes) -> Option<Self> {
         (bytes.len() >= ProposalId::LEN).then_some(Self { is_forwarded: true, bytes })
