@@ -1,4 +1,4 @@
-//! The disk usage of a member: when it flushes, its space quota, and the free space.
+//! A member's disk usage: when it flushes, its space quota, and the free space.
 
 pub(crate) mod claims;
 pub(crate) mod flusher;

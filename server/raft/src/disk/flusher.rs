@@ -18,8 +18,8 @@ use tokio::sync::{Notify, oneshot};
 use crate::log::encoding::decode_membership;
 use crate::log::types::StoredMembership;
 
-/// Most bytes of log that are kept for lagging members, if entries are large: a start reads them
-/// all.
+/// Limit in bytes of the log that is kept for lagging members. It matters if the entries are large:
+/// a start reads them all.
 const LOG_KEEP_BYTES: u64 = 128 << 20;
 /// On a small disk, at most `1 / LOG_KEEP_PART` of it.
 const LOG_KEEP_PART: u64 = 8;
@@ -46,7 +46,7 @@ impl Default for FlushOptions {
     }
 }
 
-/// The database at a commit, and the last entry in it. It is made on demand and dropped soon: while
+/// The database at a commit, and the last entry in it. Made on demand and kept only briefly: while
 /// it exists, the pages of its commit are not reused.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
@@ -110,7 +110,7 @@ impl Flusher {
         self.common.layer_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    /// Most bytes of log to keep although the database contains them, if entries are large.
+    /// Limit in bytes of the log that is kept although the database contains its entries.
     pub(crate) fn log_kept(&self) -> u64 {
         let disk = self.wal().disk();
         disk.map_or(LOG_KEEP_BYTES, |disk| LOG_KEEP_BYTES.min(disk.total / LOG_KEEP_PART))

@@ -99,7 +99,7 @@ impl Quota {
             return None;
         }
         let claim = self.claims.claim(cost).await;
-        // The claim may have waited.
+        // The wait may have changed the answer.
         self.admits(cost).then_some(claim)
     }
 

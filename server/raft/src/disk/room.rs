@@ -20,7 +20,7 @@ use crate::ground::consensus::Consensus;
 
 /// Interval between checks, unless writes need one earlier.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Shortest interval between flushes that the size of layers does not demand.
+/// Shortest interval between flushes of layers that are not full.
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 /// A layer takes at most `1 / LAYER_PART` of the space that the disks can give: there are two
 /// layers, and small values are written twice.
