@@ -1,4 +1,4 @@
-//! What a member has on disk: when it is flushed, how much it may be, and whether there is room.
+//! A member's disk usage: when it flushes, its space quota, and the free space.
 
 pub(crate) mod claims;
 pub(crate) mod flusher;

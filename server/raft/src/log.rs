@@ -1,4 +1,4 @@
-//! openraft's types, and how they lie in the log.
+//! openraft's types, and their encoding in the log.
 
 pub(crate) mod encoding;
 pub(crate) mod roster;

@@ -1,22 +1,21 @@
-//! What members say to each other, over gRPC.
+//! Communication between members, over gRPC: the calling side.
 //!
 //! ```text
 //!   openraft --> client --> links --(Dial)--> another member's port --> openraft
 //!                             ^
-//!   proposals, reads and leases of clients that the leader must answer
+//!   client proposals, reads and leases that the leader must answer
 //! ```
 //!
-//! Each member keeps four connections to each other one, made when they are needed: for the log,
-//! for what must not be delayed by it (heartbeats, votes, reads), for snapshots, and for what is
-//! passed on for clients. The room `port` lets in those who say that they mean this member of this
-//! cluster, and whose data directory is the one that the cluster knows, and answers them.
+//! A member opens four connections to each other member, on first use: for the log, for calls that
+//! the log must not delay (heartbeats, votes, reads), for snapshots, and for client requests that
+//! it forwards. The module `port` is the receiving side. It answers a caller that names this member
+//! of this cluster, if the caller's data directory is the one that the cluster knows.
 //!
-//! A member that others do not reach at its URLs, or that does not reach others, is called over
-//! connections that are opened by who is called: [`lend`] opens them, [`loans`] takes them, and
-//! [`way`] says when.
+//! If a member does not answer at its URLs, others call it over connections that it has opened
+//! itself: [`lend`] opens them, [`loans`] takes them, and [`way`] decides when they are used.
 //!
-//! How bytes get from one machine to another is not known here: `Dial` makes connections, and
-//! whoever runs the member accepts them.
+//! This module does not know the transport: `Dial` opens connections, and the program that runs the
+//! member accepts them.
 
 pub(crate) mod append;
 pub(crate) mod calls;
@@ -40,23 +39,23 @@ pub(crate) mod standing;
 pub(crate) mod transfer;
 pub(crate) mod way;
 
-/// Most bytes of a message between members.
+/// Largest message between members, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
-/// Most bytes of a request that members can pass on to each other: a message holds one of that size
-/// besides a megabyte of others, as entries and as rows of a snapshot.
+/// Largest request that one member can forward to another, in bytes: a message can hold one such
+/// request and a megabyte of other entries, or of other rows of a snapshot.
 pub const REQUEST_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (4 << 20);
 
-/// What a request asks for that lends a connection.
+/// Value of the `upgrade` header of a request that lends a connection.
 pub const LENDING: &str = "quorate-lending";
 
-/// Names of the headers of every call.
+/// Header names. Every call has the first three. Ids and incarnations are hexadecimal.
 pub(crate) mod header {
     /// The cluster's id.
     pub(crate) const CLUSTER: &str = "quorate-cluster";
-    /// The caller's id and the incarnation of its data directory, with a dot between them.
+    /// The caller's id and the incarnation of its data directory, separated by a dot.
     pub(crate) const FROM: &str = "quorate-from";
-    /// The member that is meant.
+    /// The same for the receiver; incarnation 0 means unknown.
     pub(crate) const TO: &str = "quorate-to";
-    /// With a connection that is lent: the number of the process that lends it.
+    /// Only in a request that lends a connection: the number of the lending process.
     pub(crate) const LENDER: &str = "quorate-lender";
 }

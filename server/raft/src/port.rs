@@ -1,4 +1,4 @@
-//! What other members call.
+//! Communication between members: the receiving side.
 
 pub(crate) mod appends;
 pub(crate) mod body;

@@ -1,4 +1,4 @@
-//! Linearizable reads: one confirmation of leadership for all reads that wait for one.
+//! Linearizable reads: one confirmation of leadership for all waiting reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::ground::progress::Progress;
 use crate::ground::request::RequestError;
 use crate::metrics::mark::Mark;
 
-/// How long to wait before asking again while nobody leads.
+/// Pause before the next attempt while there is no leader.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Reads that may wait for the next round; more are refused.
+/// Most reads that wait for the next round; more are refused.
 const READS_MAX: usize = 64 << 10;
-/// How often reads are looked for that nobody waits for any more, while a round takes long.
+/// Interval at which abandoned reads are dropped during a long round.
 const SWEEP: Duration = Duration::from_millis(200);
 
 type Readers = Vec<oneshot::Sender<()>>;
 
-/// Lets reads wait until the state machine has everything that was acknowledged before them. Reads
-/// that come while one round is under way wait for the next: a round answers only those that were
-/// there when it began.
+/// Makes reads wait until the state machine has applied everything that was acknowledged before
+/// them. Reads that arrive during a round wait for the next: a round answers only reads that
+/// arrived before it began.
 pub(crate) struct ReadBarrier {
-    /// None when nobody is let through any more.
+    /// `None` once the member has stopped.
     waiting: Mutex<Option<Readers>>,
     arrived: Notify,
-    /// When a round last ended.
+    /// When a round last answered its reads.
     ended: Mark,
 }
 
@@ -40,6 +40,9 @@ impl ReadBarrier {
     }
 
     /// Waits until a read is linearizable.
+    ///
+    /// # Errors
+    /// `Stopped`, or `TooManyRequests` if too many reads wait.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -57,7 +60,7 @@ impl ReadBarrier {
         receiver.await.map_err(|_| RequestError::Stopped)
     }
 
-    /// When the last read was let through.
+    /// When reads were last answered.
     pub(crate) fn passed(&self) -> Instant {
         self.ended.get()
     }
@@ -78,10 +81,10 @@ impl ReadBarrier {
                 if waiting.is_empty() {
                     continue;
                 }
-                // Without an answer they hear that the member has stopped.
+                // Unanswered reads fail with `Stopped`.
                 let is_passed = tokio::select! {
                     is_passed = self.round(&*consensus, &progress) => is_passed,
-                    // What others decide from now on is not applied here.
+                    // An excluded member applies no new entries.
                     _ = notice.posted() => false,
                     () = self.sweep(&mut waiting) => false,
                 };
@@ -90,7 +93,7 @@ impl ReadBarrier {
                 }
                 self.ended.set();
                 for reader in waiting {
-                    // A reader that went away is not missed.
+                    // It is no error if the reader has stopped waiting.
                     reader.send(()).ok();
                 }
             }
@@ -102,8 +105,8 @@ impl ReadBarrier {
         *self.waiting.lock() = None;
     }
 
-    /// Forgets for ever those that nobody waits for any more: while there is no quorum, clients
-    /// give up and ask again, and a round lasts until there is one.
+    /// Never returns. Drops abandoned reads at intervals: without a quorum a round does not end,
+    /// and meanwhile clients give up and retry.
     async fn sweep(&self, begun: &mut Readers) {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -114,8 +117,8 @@ impl ReadBarrier {
         }
     }
 
-    /// One confirmation; false when the member has stopped. Each try asks afresh, so that nothing
-    /// that was acknowledged meanwhile is missed.
+    /// Confirms leadership once; false if the member has stopped. Each attempt gets a new read
+    /// index, so that it covers everything acknowledged meanwhile.
     async fn round(&self, consensus: &dyn Consensus, progress: &Progress) -> bool {
         loop {
             match consensus.read_index().await {
@@ -195,7 +198,7 @@ mod tests {
             let barrier = barrier.clone();
             tasks.spawn(async move { barrier.pass().await })
         };
-        // The first one is in the round that lasts.
+        // The first read is in the round that does not end.
         let mut reads = vec![pass()];
         tokio::time::sleep(RETRY_PAUSE).await;
         assert_eq!(queued(), 0);

@@ -1,8 +1,8 @@
-//! What writes may add before the disks are looked at again.
+//! Limits what writes may add between two checks of the disks.
 //!
-//! A fast client fills a small disk between two looks. So a write claims its bytes before it is
-//! proposed, out of an allowance that the last look gave; when that is used up, it waits for the
-//! next look.
+//! A fast client fills a small disk between two checks. So a write claims its bytes before it is
+//! proposed, from an allowance that the last check granted. If that is used up, the write waits for
+//! the next check.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,31 +10,32 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Part of what is free beyond what is wanted that may be claimed until the next look: a byte is
-/// written to the log and up to twice to the database, and the log prepares segments.
+/// `1 / ALLOWED_PART` of the free space above the wanted space may be claimed until the next check:
+/// a byte is written to the log and up to twice to the database, and the log prepares segments.
 const ALLOWED_PART: u64 = 8;
-/// Part of the margin that may be claimed on top, for writes to go on until the disk is short.
+/// `1 / MARGIN_PART` of the margin may be claimed as well, so that writes go on until the disk is
+/// short.
 const MARGIN_PART: u64 = 8;
 
-/// Bytes that were claimed, and those that may be.
+/// Claimed bytes, and the allowance.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     state: Mutex<State>,
-    /// Signalled when a look is needed.
+    /// Signalled when a check is needed.
     wanted: Notify,
-    /// Signalled after each look, and when a claim ends for which others wait.
+    /// Signalled after each check, and when a claim ends while others wait.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// None before the first look.
+    /// Bytes that may be claimed until the next check; 0 before the first one.
     allowed: u64,
-    /// Claimed by writes that are under way.
+    /// Bytes claimed by writes in progress.
     claimed: u64,
-    /// Written since the last look began.
+    /// Bytes written since the last check began.
     written: u64,
-    /// How many wait.
+    /// Number of waiting claims.
     waiting: usize,
 }
 
@@ -43,20 +44,19 @@ impl State {
         self.claimed.saturating_add(self.written)
     }
 
-    /// A claim that is larger than the allowance is let in alone.
+    /// A claim above the allowance is admitted alone.
     fn admits(&self, bytes: u64) -> bool {
         self.taken() == 0 || self.taken().saturating_add(bytes) <= self.allowed
     }
 }
 
-/// What may be claimed until the next look at a disk that has so much free, of which so much is
-/// wanted, the margin included.
+/// Bytes that may be claimed until the next check of a disk. `wanted` includes `margin`.
 pub(crate) fn allowance(free: u64, wanted: u64, margin: u64) -> u64 {
     free.saturating_sub(wanted) / ALLOWED_PART + margin / MARGIN_PART
 }
 
 impl Claims {
-    /// Claims the bytes that a write adds; waits for looks while the allowance is used up.
+    /// Claims the bytes that a write adds. Waits for checks while the allowance is used up.
     ///
     /// # Cancel safety
     /// Nothing is claimed when the future is dropped.
@@ -69,7 +69,7 @@ impl Claims {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let _waits = self.wait();
-            // A look or the end of a claim may have come just before.
+            // A check or another claim may have ended just before.
             if let Some(claim) = self.try_claim(bytes) {
                 return claim;
             }
@@ -83,7 +83,7 @@ impl Claims {
             state.claimed += bytes;
             return Some(Claim { claims: self.clone(), bytes });
         }
-        // Otherwise the end of a claim is needed first.
+        // Otherwise a check changes nothing: another claim must end first.
         if state.written > 0 {
             self.wanted.notify_one();
         }
@@ -95,7 +95,7 @@ impl Claims {
         Waits(self)
     }
 
-    /// So many bytes were written, whoever claimed them: much comes by way of other members.
+    /// Notes bytes that were written, claimed here or not: many come from other members.
     pub(crate) fn note(&self, bytes: u64) {
         let mut state = self.state.lock();
         state.written += bytes;
@@ -104,17 +104,17 @@ impl Claims {
         }
     }
 
-    /// Waits until a look is needed.
+    /// Waits until a check is needed.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// What was written so far. To be given to [`Claims::looked`]: a look that begins now sees it.
+    /// Bytes written so far, to be passed to [`Claims::looked`]: a check that begins now sees them.
     pub(super) fn written(&self) -> u64 {
         self.state.lock().written
     }
 
-    /// A look ended, before which so much was written.
+    /// Notes the end of a check and the new allowance. `written` was read when the check began.
     pub(super) fn looked(&self, written: u64, allowed: u64) {
         let mut state = self.state.lock();
         state.allowed = allowed;
@@ -124,7 +124,7 @@ impl Claims {
     }
 }
 
-/// One that waits for its claim.
+/// Counts a waiting claim until it is dropped.
 struct Waits<'a>(&'a Claims);
 
 impl Drop for Waits<'_> {
@@ -133,7 +133,7 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// Room on the disk for a write, until this ends with it.
+/// Disk space for one write. When it is dropped, the bytes count as written.
 #[derive(Debug)]
 #[must_use = "the room is claimed as long as this lives"]
 pub struct Claim {
@@ -179,7 +179,7 @@ mod tests {
         assert!(now(&claims, 41).is_none());
         drop(now(&claims, 40).unwrap());
         assert!(now(&claims, 1).is_none());
-        // A look knows what was written before it began, and nothing of the rest.
+        // A check sees what was written before it began, and nothing after that.
         let written = claims.written();
         claims.note(30);
         claims.looked(written, 100);

@@ -1,4 +1,4 @@
-//! When the layers are flushed, and what follows from it for the log.
+//! When layers are flushed, and how much log is kept after that.
 
 use std::fmt::Debug;
 use std::io;
@@ -18,36 +18,36 @@ use tokio::sync::{Notify, oneshot};
 use crate::log::encoding::decode_membership;
 use crate::log::types::StoredMembership;
 
-/// Bytes of the log that may be kept for members that lag behind, when the entries are large: a
-/// start reads them all.
+/// Limit in bytes of the log that is kept for lagging members. It matters if the entries are large:
+/// a start reads them all.
 const LOG_KEEP_BYTES: u64 = 128 << 20;
-/// But of a small disk no more than one part in so many.
+/// On a small disk, at most `1 / LOG_KEEP_PART` of it.
 const LOG_KEEP_PART: u64 = 8;
-/// Pause before it is looked at again whether a flush finds room.
+/// Interval of checks whether a flush waits for disk space.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
 
 /// When to flush.
 #[derive(Clone, Debug)]
 pub struct FlushOptions {
-    /// Bytes in the active layer above which it is frozen and flushed. Twice as many are the most
-    /// that layers take: then writes wait for the flush.
+    /// Size in bytes above which the active layer is frozen and flushed. Layers take at most twice
+    /// as much: then writes wait for the flush.
     pub layer_bytes_max: usize,
-    /// Entries applied above which the active layer is flushed, whatever its size; 0 for no such
-    /// limit.
+    /// Number of applied entries above which the active layer is flushed, whatever its size; 0
+    /// means no limit.
     pub entries_max: u64,
-    /// How long something that was written may stay unflushed, so that the log does not grow old.
+    /// Longest time that a write stays unflushed, so that the log does not grow old.
     pub age_max: Duration,
 }
 
 impl Default for FlushOptions {
     fn default() -> Self {
-        // A flush of this size takes about half a second, and a restart replays at most two.
+        // A flush of this size takes about half a second, and a restart replays at most two layers.
         Self { layer_bytes_max: 32 << 20, entries_max: 0, age_max: Duration::from_secs(60) }
     }
 }
 
-/// The database at a commit, and what it is complete up to. It is taken when somebody asks for it
-/// and dropped soon: while it is there, the pages of its commit are not used again.
+/// The database at a commit, and the last entry in it. Made on demand and kept only briefly: while
+/// it exists, the pages of its commit are not reused.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) applied: LogPosition,
@@ -55,7 +55,7 @@ pub(crate) struct Checkpoint {
     pub(crate) image: Image,
 }
 
-/// Takes frozen layers to the database. Clones share it.
+/// Flushes frozen layers to the database. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Flusher {
     common: Arc<Common>,
@@ -67,13 +67,13 @@ struct Common {
     engine: Engine,
     store: Arc<Shared>,
     outcome: Arc<Outcome>,
-    /// Bytes in the active layer above which it is flushed.
+    /// Size in bytes above which the active layer is flushed.
     layer_bytes_max: AtomicUsize,
 }
 
-/// What a flush leaves behind. The threads of the log and of the database hold this and not
-/// [`Common`]: the last owner of a thread must not be the thread itself, which cannot wait for its
-/// own end.
+/// What the end of a flush needs. The threads of the log and of the database hold this instead of
+/// [`Common`], which owns them: a thread that dropped its own last owner would wait for its own
+/// end.
 struct Outcome {
     /// Signalled after each flush.
     flushed: Notify,
@@ -98,37 +98,37 @@ impl Flusher {
         &self.common.options
     }
 
-    /// Bytes in the active layer above which it is frozen and flushed.
+    /// Size in bytes above which the active layer is frozen and flushed.
     pub(crate) fn layer_bytes_max(&self) -> usize {
         self.common.layer_bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Has layers flushed when they are so large, if that is less than was set.
+    /// Flushes layers above this size, or above the configured one if that is smaller.
     pub(crate) fn limit_layers(&self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let bytes = bytes.min(self.common.options.layer_bytes_max);
         self.common.layer_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes of the log that are kept behind the database when entries are large.
+    /// Limit in bytes of the log that is kept although the database contains its entries.
     pub(crate) fn log_kept(&self) -> u64 {
         let disk = self.wal().disk();
         disk.map_or(LOG_KEEP_BYTES, |disk| LOG_KEEP_BYTES.min(disk.total / LOG_KEEP_PART))
     }
 
-    /// Whether the log has become long although the layers are not full: by large commands that
-    /// change little.
+    /// Whether the log is long although no layer is full: large commands may change little.
     pub(crate) fn is_log_long(&self) -> bool {
         let beyond = self.wal().last_beyond(2 * self.log_kept());
         matches!(beyond, Ok(Some(_)))
     }
 
-    /// Whether the log or a flush waits for room on the disk.
+    /// Whether the log or a flush waits for disk space.
     pub(crate) fn waits_for_room(&self) -> bool {
         self.wal().waits_for_room() || self.engine().waits_for_room()
     }
 
-    /// Has fail what waits for room, now or later: the member is to end.
+    /// Makes the log and the database fail instead of waiting for disk space, now and later. Called
+    /// when the member stops.
     pub(crate) fn give_up_room(&self) {
         self.wal().give_up_room();
         self.engine().give_up_room();
@@ -173,7 +173,7 @@ impl Flusher {
         }
     }
 
-    /// Waits until no frozen layer is left, which is false when there is no room for that.
+    /// Waits until no frozen layer is left; false if the log or a flush waits for disk space.
     pub(crate) async fn idle_if_there_is_room(&self) -> bool {
         while tokio::time::timeout(ROOM_PAUSE, self.idle()).await.is_err() {
             if self.waits_for_room() {
@@ -183,7 +183,11 @@ impl Flusher {
         true
     }
 
-    /// Puts another member's state in the place of everything; what was being flushed is given up.
+    /// Replaces the whole state with that of another member. Layers of the old state are no longer
+    /// flushed.
+    ///
+    /// # Errors
+    /// The state cannot be installed, or the member stops. The text says why.
     pub(crate) async fn install(&self, received: Received) -> Result<Restored, String> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |restored| {
@@ -195,13 +199,13 @@ impl Flusher {
         Ok(restored)
     }
 
-    /// Flushes a frozen layer in the background. First the log must be durable up to where the
-    /// layer ends: the database may not know more than the log.
+    /// Flushes a frozen layer in the background. Syncs the log first: the database must not be
+    /// ahead of the durable log.
     pub(crate) fn flush(&self, frozen: Frozen) {
         let queue = self.common.engine.queue();
         let outcome = self.common.outcome.clone();
         self.common.wal.sync(Box::new(move |synced| {
-            // A log that failed has stopped the process already.
+            // A failed log has already stopped the process.
             if synced.is_ok() {
                 queue.flush(frozen, Box::new(move |result| outcome.end(result)));
             }

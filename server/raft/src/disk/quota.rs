@@ -1,10 +1,10 @@
-//! The space quota: when writes that add data are refused.
+//! The space quota: refuses writes that add data.
 //!
-//! It is checked twice, as in etcd. A member that is asked checks a request before it proposes it.
-//! Each member checks each command again when it applies it, against its own quota: whatever came
-//! by another member, or was proposed together with it, counts as well. What is applied stays
-//! applied, because the state is a function of the log alone. But its client is told that there is
-//! no space, and the member raises the alarm, with which all members refuse what follows.
+//! As in etcd, it is checked twice. The member that receives a request checks it before it proposes
+//! it. Each member checks each command again when it applies it, against its own quota: requests at
+//! other members and concurrent proposals count as well. An applied command stays applied, because
+//! the state is a function of the log alone. But its client gets the error that there is no space,
+//! and the member raises the alarm, which makes all members refuse later writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,39 +23,39 @@ use crate::ground::consensus::Consensus;
 /// Quota when none is configured, as in etcd.
 const DEFAULT_BYTES: u64 = 2 << 30;
 
-/// Pause after the alarm could not be raised.
+/// Pause after a failure to raise the alarm.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// An answer that goes out when the alarm is raised.
+/// Sends an answer that waits for the alarm.
 type Held = Box<dyn FnOnce() + Send>;
 
-/// Compares what the database holds with what it may hold. What counts is the data in use, not
-/// the length of a file: space that a compaction freed can be used again at once.
+/// Compares the data in use with its limit. The length of a file does not count: space that a
+/// compaction freed can be used again at once.
 #[derive(Default)]
 pub struct Quota {
-    /// As it was set; a negative number for none.
+    /// As etcd reports it; negative means no quota.
     configured: i64,
-    /// 0 for no quota.
+    /// In bytes; 0 means no quota.
     limit: u64,
     used: AtomicU64,
-    /// Whether a disk is short of room, whatever the quota is.
+    /// Whether a disk is short of space, whatever the quota is.
     is_short: AtomicBool,
-    /// Room on the disk for writes under way.
+    /// Disk space for writes in progress.
     claims: Arc<Claims>,
     exceeded: Mutex<Exceeded>,
     wake: Notify,
 }
 
-/// What was applied although it did not fit.
+/// Commands that were applied although they did not fit.
 #[derive(Default)]
 struct Exceeded {
-    /// What the last such command costs.
+    /// Cost of the last such command, in bytes.
     cost: u64,
-    /// Answers of this member's clients; no more than there are proposals under way.
+    /// Answers to such commands; at most as many as proposals in flight.
     held: Vec<Held>,
 }
 
-/// The command with which a member says that it has no space.
+/// The command that raises the NOSPACE alarm for this member.
 pub(crate) fn alarm(member_id: u64) -> Command {
     Command::Alarm(AlarmRequest {
         action: AlarmAction::Activate as i32,
@@ -65,7 +65,7 @@ pub(crate) fn alarm(member_id: u64) -> Command {
 }
 
 impl Quota {
-    /// Reads etcd's convention: 0 is the default of 2 GiB, a negative number no quota.
+    /// A quota in etcd's convention: 0 means the default of 2 GiB, a negative number no quota.
     pub fn new(bytes: i64) -> Self {
         let limit = match u64::try_from(bytes) {
             Ok(0) => DEFAULT_BYTES,
@@ -76,38 +76,39 @@ impl Quota {
         Self { configured, limit, ..Self::default() }
     }
 
-    /// The quota as etcd tells it: a negative number for none.
+    /// The quota in bytes as etcd reports it; negative means none.
     pub fn configured(&self) -> i64 {
         self.configured
     }
 
-    /// The quota in bytes; 0 for none.
+    /// The quota in bytes; 0 means none.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Whether a request that adds `cost` bytes is to be proposed: it fits, and there is room.
+    /// Whether to propose a request that adds `cost` bytes: it fits the quota, and no disk is
+    /// short.
     fn admits(&self, cost: u64) -> bool {
         cost == 0 || (!self.is_short.load(Ordering::Relaxed) && self.allows(cost))
     }
 
-    /// Claims room on the disk for a request that adds `cost` bytes; waits for a look at the disk
-    /// when much was written since the last one. `None` when the request is not to be proposed.
+    /// Claims disk space for a request that adds `cost` bytes. Waits for a check of the disks if
+    /// much was written since the last one. `None` means that the request must not be proposed.
     pub(crate) async fn claim(&self, cost: u64) -> Option<Claim> {
         if !self.admits(cost) {
             return None;
         }
         let claim = self.claims.claim(cost).await;
-        // It may have waited.
+        // The wait may have changed the answer.
         self.admits(cost).then_some(claim)
     }
 
-    /// The room that is claimed on the disk.
+    /// The claims of disk space.
     pub(crate) fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// Notes whether a disk is short of room, for which the alarm is raised.
+    /// Notes whether a disk is short of space; if so, the alarm is raised.
     pub(crate) fn set_short(&self, is_short: bool) {
         self.is_short.store(is_short, Ordering::Relaxed);
         if is_short {
@@ -115,30 +116,30 @@ impl Quota {
         }
     }
 
-    /// Whether a request that adds `cost` bytes fits.
+    /// Whether a request that adds `cost` bytes fits the quota.
     pub fn allows(&self, cost: u64) -> bool {
         cost == 0 || self.limit == 0 || self.used.load(Ordering::Relaxed) + cost < self.limit
     }
 
-    /// Notes how many bytes are in use: the rows of the database, and what is in memory alone.
+    /// Sets the bytes in use: the rows of the database, and data that is only in memory.
     pub(crate) fn measure(&self, used: u64) {
         self.used.store(used, Ordering::Relaxed);
     }
 
-    /// A command of this cost was applied and did not fit.
+    /// Notes that a command of this cost was applied but did not fit.
     pub(crate) fn note_exceeded(&self, cost: u64) {
         self.exceeded.lock().cost = cost;
         self.wake.notify_one();
     }
 
-    /// Keeps the answer to such a command until the alarm is raised, so that its client sees it.
+    /// Holds the answer to such a command until the alarm is raised, so that its client sees the
+    /// alarm.
     pub(crate) fn hold(&self, answer: Held) {
         self.exceeded.lock().held.push(answer);
         self.wake.notify_one();
     }
 
-    /// Raises the alarm whenever something was applied that did not fit, or a disk is short of
-    /// room.
+    /// Raises the alarm whenever an applied command did not fit, or a disk is short of space.
     pub(crate) async fn raise(
         &self,
         member_id: u64,
@@ -149,7 +150,7 @@ impl Quota {
         loop {
             self.wake.notified().await;
             let Exceeded { cost, held } = std::mem::take(&mut *self.exceeded.lock());
-            // What a start applies again may have been mended since.
+            // Commands replayed at a start may fit by now.
             let is_over = !held.is_empty() || !self.allows(cost);
             let (any, mine) = store.tables(|tables| {
                 let nospace = AlarmType::Nospace;
@@ -160,7 +161,7 @@ impl Quota {
                     tracing::warn!(quota = self.limit, "the data exceed the space quota");
                     propose(member_id, consensus, within).await
                 }
-                // Each member tells of its own disk.
+                // Each member raises the alarm for its own disk.
                 false if self.is_short.load(Ordering::Relaxed) && !mine => {
                     propose(member_id, consensus, within).await
                 }
@@ -174,7 +175,7 @@ impl Quota {
     }
 }
 
-/// Proposes the alarm; whether that was done.
+/// Proposes the alarm; true if it was applied within this time.
 async fn propose(member_id: u64, consensus: &dyn Consensus, within: Duration) -> bool {
     let raised = consensus.propose(alarm(member_id).encode());
     match tokio::time::timeout(within, raised).await {

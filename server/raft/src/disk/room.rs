@@ -1,8 +1,8 @@
-//! Watching over the room on the disks.
+//! Watches the free space of the disks.
 //!
-//! What a full disk refuses cannot be had back: so writes that add data are refused before, by the
-//! alarm that etcd raises for its quota. What is left is for what ends the shortage: deletions,
-//! compactions, the flush of what is in memory, and the log of all that.
+//! A write that a full disk refuses is lost. So writes that add data are refused earlier, by the
+//! alarm that etcd raises for its quota. The space that is left is for what ends the shortage:
+//! deletions, compactions, flushes, and their log entries.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -18,29 +18,29 @@ use super::flusher::Flusher;
 use super::quota::Quota;
 use crate::ground::consensus::Consensus;
 
-/// Pause between two looks, unless writes want one.
+/// Interval between checks, unless writes need one earlier.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Pause before layers are flushed once more that need not be for their size.
+/// Shortest interval between flushes of layers that are not full.
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
-/// A layer takes at most one part in so many of what a disk can give: there are two, and small
-/// values are written twice.
+/// A layer takes at most `1 / LAYER_PART` of the space that the disks can give: there are two
+/// layers, and small values are written twice.
 const LAYER_PART: u64 = 8;
-/// The least that a layer may take.
+/// Smallest size limit of a layer, in bytes.
 const LAYER_BYTES_MIN: u64 = 1 << 20;
 
-/// What a disk has, and what it should have.
+/// State of one disk, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Look {
     path: PathBuf,
     free: u64,
     margin: u64,
-    /// With the margin.
+    /// Space that should be free, including the margin.
     wanted: u64,
 }
 
 impl Look {
     fn is_short(&self, was_short: bool) -> bool {
-        // Not on and off again with each flush.
+        // Hysteresis: the shortage must not begin and end with each flush.
         let beside = if was_short { self.margin / 4 } else { 0 };
         self.free < self.wanted + beside
     }
@@ -50,7 +50,7 @@ impl Look {
     }
 }
 
-/// Looks at the disks of the database and of the log, which may be one.
+/// Checks the disks of the database and of the log, which may be the same.
 fn look(flusher: &Flusher, store: &Shared) -> std::io::Result<[Look; 2]> {
     let (engine, wal) = (flusher.engine(), flusher.wal());
     let room = engine.room(store.layer_size())?;
@@ -62,8 +62,8 @@ fn look(flusher: &Flusher, store: &Shared) -> std::io::Result<[Look; 2]> {
     Ok([look(engine.path(), room.disk, room.wanted), look(wal.path(), log, 0)])
 }
 
-/// Refuses writes that add data while a disk is short of room, and sees to it that layers are
-/// flushed while there is room for that, and when the log grows long.
+/// Makes the quota refuse writes that add data while a disk is short of space. Flushes layers early
+/// while a disk is short or the log is long.
 pub(crate) async fn watch(
     flusher: Flusher,
     store: Arc<Shared>,
@@ -72,13 +72,12 @@ pub(crate) async fn watch(
 ) {
     let (mut was_short, mut flushed) = (false, Instant::now());
     loop {
-        // Whichever comes first.
         tokio::time::timeout(LOOK_EVERY, quota.claims().wanted()).await.ok();
         let written = quota.claims().written();
         let (flushes, layers) = (flusher.clone(), store.clone());
-        // A disk that hangs must not hang a thread that serves.
+        // A disk that hangs must not block a thread that serves requests.
         let looked = tokio::task::spawn_blocking(move || look(&flushes, &layers)).await;
-        // Where a disk does not tell, the quota alone counts.
+        // If a disk does not report its size, only the quota counts.
         let Ok(Ok(looks)) = looked else {
             quota.claims().looked(written, u64::MAX);
             continue;
@@ -103,7 +102,7 @@ pub(crate) async fn watch(
         }
         if (is_short || flusher.is_log_long()) && flushed.elapsed() > FLUSH_PAUSE {
             flushed = Instant::now();
-            // Behind what is being applied, which may wait itself.
+            // The flush waits behind a command that is being applied, which may wait itself.
             tokio::time::timeout(LOOK_EVERY, consensus.flush()).await.ok();
         }
         if was_short && !is_short {

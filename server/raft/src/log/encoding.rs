@@ -1,4 +1,4 @@
-//! How openraft's types lie in the log and beside the state.
+//! Encoding of openraft's types in the log and beside the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use quorate_storage::wal;
 use super::types::{Entry, Membership, Payload, StoredMembership, Vote, log_id, position};
 use crate::ground::member::Peer;
 
-/// Kinds of entries in the log; numbers are on disk and never reused.
+/// Kinds of log entries. The numbers are on disk and are never reused.
 mod flavour {
     pub(super) const BLANK: u8 = 0;
     pub(super) const COMMAND: u8 = 1;
@@ -58,12 +58,12 @@ impl From<PeerMessage> for Peer {
 
 #[derive(Clone, PartialEq, Eq, Message)]
 struct MembershipMessage {
-    /// One set of voters, or two while the membership changes from one to the other.
+    /// One set of voters, or two in a joint configuration.
     #[prost(message, repeated, tag = "1")]
     voters: Vec<VotersMessage>,
     #[prost(btree_map = "uint64, message", tag = "2")]
     members: BTreeMap<u64, PeerMessage>,
-    /// Where the membership stands in the log; absent inside a log entry.
+    /// Position of the membership in the log; absent inside a log entry.
     #[prost(uint64, optional, tag = "3")]
     term: Option<u64>,
     #[prost(uint64, optional, tag = "4")]
@@ -74,7 +74,7 @@ static MEMBER: Shape = Shape::new(&[(2, &FLAT)]);
 static MEMBERSHIP: Shape = Shape::new(&[(1, &FLAT), (2, &MEMBER)]);
 
 impl MembershipMessage {
-    /// Reads one that may have been sent by anybody.
+    /// Decodes untrusted bytes.
     fn read(bytes: &Bytes) -> Result<Self, String> {
         nesting::check(bytes, &MEMBERSHIP).map_err(|refused| format!("{refused:?}"))?;
         Self::decode(bytes.clone()).map_err(|error| error.to_string())
@@ -122,7 +122,7 @@ fn membership_of(message: MembershipMessage) -> Result<Membership, String> {
     Membership::new(voters, members).map_err(|error| format!("a membership is wrong: {error}"))
 }
 
-/// The membership as it is stored beside the state.
+/// Encodes a membership to be stored beside the state.
 pub(crate) fn encode_membership(stored: &StoredMembership) -> Bytes {
     let mut message = membership_message(stored.membership());
     if let Some(id) = stored.log_id() {
@@ -132,7 +132,7 @@ pub(crate) fn encode_membership(stored: &StoredMembership) -> Bytes {
     message.encode_to_vec().into()
 }
 
-/// Reads [`encode_membership`]; no bytes at all are the membership of a new store.
+/// Decodes [`encode_membership`]. Empty bytes are the membership of a new store.
 pub(crate) fn decode_membership(bytes: &Bytes) -> Result<StoredMembership, String> {
     let message = MembershipMessage::read(bytes)
         .map_err(|error| format!("the stored membership does not decode: {error}"))?;
@@ -141,7 +141,7 @@ pub(crate) fn decode_membership(bytes: &Bytes) -> Result<StoredMembership, Strin
     Ok(StoredMembership::new(at, membership_of(message)?))
 }
 
-/// An entry as it lies in the log.
+/// Encodes an entry for the log.
 pub(crate) fn to_wal(entry: Entry) -> wal::Entry {
     let position = position(&entry.log_id);
     let (flavour, payload) = match entry.payload {
@@ -155,7 +155,7 @@ pub(crate) fn to_wal(entry: Entry) -> wal::Entry {
     wal::Entry { position, flavour, payload }
 }
 
-/// Reads [`to_wal`].
+/// Decodes [`to_wal`].
 pub(crate) fn from_wal(entry: wal::Entry) -> Result<Entry, String> {
     let wal::Entry { position, flavour, payload } = entry;
     let payload = match flavour {
@@ -176,7 +176,7 @@ pub(crate) fn from_wal(entry: wal::Entry) -> Result<Entry, String> {
     Ok(Entry { log_id: log_id(position), payload })
 }
 
-/// The membership in an entry, if it is one of that kind.
+/// The membership in an entry; `None` in other kinds of entries.
 pub(crate) fn membership_in(entry: wal::Entry) -> Result<Option<Membership>, String> {
     match from_wal(entry)?.payload {
         EntryPayload::Membership(membership) => Ok(Some(membership)),
@@ -184,7 +184,7 @@ pub(crate) fn membership_in(entry: wal::Entry) -> Result<Option<Membership>, Str
     }
 }
 
-/// An entry that makes `id` the only member, as it lies in the log.
+/// A log entry that makes `id` the only member.
 pub(crate) fn only_member(at: LogPosition, id: u64, peer: &Peer) -> wal::Entry {
     let message = MembershipMessage {
         voters: vec![VotersMessage { ids: vec![id] }],

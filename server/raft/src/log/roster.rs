@@ -1,4 +1,4 @@
-//! The members that a membership of the log names, and how they change.
+//! The members in a membership, and how they change.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ pub(crate) fn peers_of(stored: &StoredMembership) -> Peers {
     nodes.map(|(id, peer)| (*id, (peer.clone(), !voters.contains(id)))).collect()
 }
 
-/// One line for each member that is in only one of the two, or is not the same in both.
+/// Logs the members that were added, removed, promoted or given other peer URLs.
 pub(crate) fn tell_changes(before: &Membership, now: &Membership) {
     let known = |of: &Membership, id: u64| -> Option<Peer> {
         of.nodes().find(|(other, _)| **other == id).map(|(_, peer)| peer.clone())

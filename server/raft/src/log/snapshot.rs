@@ -1,4 +1,4 @@
-//! Snapshots as openraft handles them.
+//! openraft's snapshots.
 
 use quorate_storage::base::image::Image;
 use quorate_storage::base::incoming::Received;
@@ -10,8 +10,8 @@ pub(crate) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandl
 
 /// The state at some log position.
 pub(crate) enum SnapshotHandle {
-    /// Of this member: its database at a checkpoint.
+    /// The database of this member at a checkpoint.
     Image(Image),
-    /// Of another member, received and not in use yet.
+    /// The state of another member, received but not installed.
     Received(Box<Received>),
 }

@@ -1,4 +1,4 @@
-//! openraft's log over the write-ahead log.
+//! openraft's log storage, on the write-ahead log.
 
 use std::fmt::Debug;
 use std::io;
@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use super::encoding::{decode_vote, encode_vote, from_wal, to_wal};
 use super::types::{Entry, LogId, TypeConfig, Vote, log_id, position};
 
-/// Bytes of entries read for a follower at once.
+/// Most bytes of entries in one read for a follower.
 const READ_BYTES_MAX: usize = 1 << 20;
-/// Bytes of entries read for the state machine at once.
+/// Most bytes of entries in one read for the state machine.
 const APPLY_BYTES_MAX: usize = 4 << 20;
 
 /// The log as openraft sees it. Clones share it.
@@ -40,7 +40,7 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// The first index of a range and the one behind its last.
+/// The first index of a range, and the index after its last.
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let start = match range.start_bound() {
         Bound::Included(start) => *start,
@@ -60,7 +60,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
     {
-        // After a restart the range can be longer than memory: it is read in pieces.
+        // After a restart the range may not fit into memory, so it is read in pieces.
         let (start, end) = bounds(&range);
         let log = self.clone();
         let first = (start, Vec::new().into_iter());
@@ -150,8 +150,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        // Nobody relies on it: after a crash the log remembers more. openraft would do nothing else
-        // until it is durable, and answer no heartbeat.
+        // Not awaited: openraft would do nothing else until the purge is durable, and not even
+        // answer heartbeats. After a crash, the log only has more entries.
         if !planted::has(Mistake::KeepLog) {
             self.wal.purge(position(&upto), Box::new(drop));
         }
@@ -159,7 +159,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
-/// Makes a call and waits until it is durable.
+/// Makes a call and waits until its effect is durable.
 async fn wait(call: impl FnOnce(Done)) -> io::Result<()> {
     let (sender, receiver) = oneshot::channel();
     call(Box::new(move |result| {

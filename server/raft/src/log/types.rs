@@ -1,4 +1,4 @@
-//! What openraft is instantiated with.
+//! The types with which openraft is instantiated.
 
 use std::fmt::{self, Debug};
 
@@ -23,18 +23,19 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// A command of a client of this member.
+    /// A command from a client of the leader.
     pub(crate) fn local(command: Bytes) -> Self {
         Self { is_forwarded: false, bytes: command }
     }
 
-    /// A command of a client of another member; `bytes` are those of
-    /// [`forwarded_bytes`](Self::forwarded_bytes). `None` when they are too short.
+    /// A command that another member forwarded to the leader. `bytes` come from
+    /// [`forwarded_bytes`](Self::forwarded_bytes); `None` if they are too short.
     pub(crate) fn forwarded(bytes: Bytes) -> Option<Self> {
         (bytes.len() >= ProposalId::LEN).then_some(Self { is_forwarded: true, bytes })
     }
 
-    /// A command as it goes to the leader.
+    /// Encodes a forwarded command: the id's member and sequence number, eight bytes little endian
+    /// each, then the command.
     pub(crate) fn forwarded_bytes(id: ProposalId, command: &[u8]) -> Bytes {
         let mut bytes = Vec::with_capacity(ProposalId::LEN + command.len());
         bytes.extend_from_slice(&id.member.to_le_bytes());
@@ -43,7 +44,7 @@ impl Payload {
         bytes.into()
     }
 
-    /// Who waits for the answer, if that is not the leader's client.
+    /// The id of the waiting request; `None` if it waits at the leader.
     pub(crate) fn proposal_id(&self) -> Option<ProposalId> {
         let (member, rest) = self.bytes.split_first_chunk().filter(|_| self.is_forwarded)?;
         let sequence = rest.first_chunk()?;
@@ -66,22 +67,22 @@ impl fmt::Display for Payload {
     }
 }
 
-/// Somebody who waits for an answer, and may have stopped waiting.
+/// Where the result of a proposal goes. The receiver may have stopped waiting.
 pub(crate) enum ReplyTo<T> {
     /// A client of this member.
     Here(oneshot::Sender<T>),
-    /// Another member, which wants to know what became of its proposal.
+    /// Another member, which waits for the outcome of a proposal.
     Elsewhere {
-        /// The number by which it knows the proposal.
+        /// The other member's sequence number of the proposal.
         sequence: u64,
-        /// Has room for all proposals that are under way.
+        /// Has room for all proposals in flight.
         replies: mpsc::Sender<(u64, T)>,
     },
 }
 
 impl<T: Send + 'static> Responder<TypeConfig, T> for ReplyTo<T> {
     fn on_complete(self, result: T) {
-        // An answer that nobody waits for any more is not news.
+        // It is no error if the receiver has stopped waiting.
         match self {
             Self::Here(sender) => drop(sender.send(result)),
             Self::Elsewhere { sequence, replies } => drop(replies.try_send((sequence, result))),
@@ -89,7 +90,7 @@ impl<T: Send + 'static> Responder<TypeConfig, T> for ReplyTo<T> {
     }
 }
 
-/// The types that openraft works with here.
+/// openraft's type parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TypeConfig;
 

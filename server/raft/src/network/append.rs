@@ -1,4 +1,4 @@
-//! Streams of entries, a few requests ahead of their replies.
+//! Replication streams: append requests, sent a few ahead of their replies.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -23,17 +23,19 @@ use crate::log::types::{LogId, TypeConfig};
 pub(crate) type Error = RPCError<TypeConfig>;
 pub(crate) type Appended = Result<StreamAppendResult<TypeConfig>, Error>;
 
-/// Requests that may be under way to one member. With more, what could go out as one request is
-/// cut into many small ones; two keep both sides busy, and the third hides the way between them.
+/// Append requests in flight to one member. With more, openraft would send many small requests
+/// instead of one. Two keep both sides busy; the third hides the network latency.
 const APPENDS_MAX: usize = 3;
 
-/// Sends requests as they come and gives back what becomes of each.
+/// Sends append requests as openraft makes them, and yields the result of each.
 ///
-/// The first request is awaited before anything is sent: openraft lets the time pass in it that a
-/// member that cannot be reached is to be left alone. A member that owes a reply for longer than
-/// `stall` is given up. Nothing is sent while `flow` says so; and the stream to a member that has
-/// not come to its floor ends, so that openraft, which forgets nothing that is on its way, can let
-/// the log go and send a snapshot.
+/// Calls the member only after the first request: openraft delays that one as its backoff for an
+/// unreachable member. The stream fails if a reply takes longer than `stall`. It sends nothing
+/// while `flow` is silent. It also ends if the member's log is behind the floor of `flow`: openraft
+/// purges no entry that a stream is sending, so only then can it purge the log and send a snapshot.
+///
+/// # Errors
+/// The call fails, or is not answered within `stall`.
 pub(crate) async fn append<S>(
     mut client: Client,
     requests: S,
@@ -92,16 +94,16 @@ where
     Ok(appended.fuse().right_stream())
 }
 
-/// The same items, as soon as there is a first one or there will be none. openraft's streams may
-/// not be asked again once they have ended, which they do without an item when the leader is
-/// another.
+/// Waits for the first item or the end, and returns the same items as a fused stream: openraft's
+/// streams must not be polled after their end, and they end without an item if the leader has
+/// changed.
 async fn begun<S: Stream + Unpin>(items: S) -> impl Stream<Item = S::Item> + use<S> + Unpin {
     let mut items = items.fuse();
     let first = stream::iter(items.next().await);
     first.chain(items)
 }
 
-/// The next item, once nobody keeps silent.
+/// The next item, taken when `flow` is not silent. `None` if the items end or the member stops.
 ///
 /// # Cancel safety
 /// Nothing is lost when the future is dropped.
@@ -109,24 +111,25 @@ async fn unless_silent<S: Stream + Unpin>(
     items: &mut S,
     flow: &mut watch::Receiver<Flow>,
 ) -> Option<S::Item> {
-    // An error is the end of the member.
+    // This fails only when the member stops.
     flow.wait_for(|flow| !flow.is_silent).await.ok()?;
     items.next().await
 }
 
-/// Where a request begins and ends in the log.
+/// The part of the log that a request covers: after `previous`, up to `last`.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     previous: Option<LogId>,
     last: Option<LogId>,
 }
 
-/// Requests without a reply, sent or not, in the order in which openraft made them.
+/// Requests that have no reply yet, sent or not, in the order in which openraft made them.
 ///
-/// openraft takes a reply for that to every request that ends where it does, and counts the time of
-/// the last of them as one at which the leader led. A request without entries ends where the one
-/// before it does: with a reply from before a pause, openraft confirmed reads by a request that it
-/// made after the pause, and that the other member, which followed a later leader, had never seen.
+/// openraft takes a reply as the reply to every request that ends at the same entry, and as proof
+/// that this member led when the last of them was made. A request without entries ends where the
+/// request before it ends. So a reply from before a pause made openraft confirm reads: it took the
+/// reply for that to a request from after the pause, which the other member, by then following a
+/// later leader, had never received.
 #[derive(Debug, Default)]
 struct Owed(VecDeque<Asked>);
 
@@ -136,14 +139,14 @@ impl Owed {
         self.0.push_back(Asked { previous, last });
     }
 
-    /// The request that the next reply answers.
+    /// Removes the oldest request, which the next reply answers.
     fn answered(&mut self) -> Option<Asked> {
         self.0.pop_front()
     }
 
-    /// What openraft may be told of the reply to `asked`, which says up to where the log is
-    /// durable: no more than was asked, and nothing while it would pass for the reply to a later
-    /// request as well. That one's reply says it again.
+    /// What to report to openraft for the reply to `asked`, in which the log is durable up to
+    /// `durable`. It is capped at the end of `asked`. `None` if openraft would also take it for the
+    /// reply to a later request: that request's own reply repeats it.
     fn tell(&self, durable: Option<LogId>, asked: Option<Asked>) -> Option<Option<LogId>> {
         let durable = asked.map_or(durable, |asked| durable.min(asked.last));
         let passes = |later: &Asked| later.last <= durable || later.previous < durable;
@@ -151,26 +154,26 @@ impl Owed {
     }
 }
 
-/// Requests on their way, and replies to them.
+/// A replication stream in progress.
 struct Exchange<S> {
     requests: S,
     flow: watch::Receiver<Flow>,
-    /// Index up to which the member is known to have the log.
+    /// The member is known to have the log up to this index.
     reached: u64,
-    /// Holds what is not sent yet; none when there are no more requests.
+    /// Queue of the outgoing stream; `None` after the last request.
     sender: Option<mpsc::Sender<pb::AppendRequest>>,
     replies: Streaming<pb::AppendReply>,
     owed: Owed,
-    /// Where the last request ends: nothing behind it can be durable at the other member.
+    /// End of the last request: the member cannot have durable entries after it.
     sent: Option<LogId>,
-    /// When the last reply came, or a reply, or the end of them, began to be owed.
+    /// When the wait for the next reply, or for the end of the replies, began.
     heard: Instant,
     stall: Duration,
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
-    /// The next reply. Takes requests meanwhile, as late as possible: one that is made later holds
-    /// newer entries.
+    /// Waits for the next reply and sends requests meanwhile. Takes a request from openraft as late
+    /// as possible: a request that is made later has newer entries.
     async fn next(&mut self) -> Option<Result<pb::AppendReply, Status>> {
         loop {
             let takes_requests = self.sender.is_some() && self.owed.0.len() < APPENDS_MAX;
@@ -204,7 +207,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
         self.owed.ask(&request);
         self.sent = codec::last_of(&request).max(self.sent);
         if let Some(sender) = &self.sender {
-            // There is room for all that may be owed; and who does not listen, will not reply.
+            // The queue has room for all owed requests. If it is closed, the call has ended.
             sender.try_send(to_wire(request)).ok();
         }
     }
@@ -220,7 +223,7 @@ fn to_wire(request: AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
     message
 }
 
-/// How openraft is to see a failure: a member that cannot be reached is left alone for a while.
+/// Converts a status to an openraft error. openraft backs off after `Unreachable`.
 pub(crate) fn failed(status: &Status) -> Error {
     match status.code() {
         tonic::Code::Unavailable | tonic::Code::FailedPrecondition => {
@@ -269,7 +272,7 @@ mod tests {
     #[tokio::test]
     async fn what_has_ended_is_not_asked_again() {
         for count in 0..3 {
-            // Panics when it is asked after its end.
+            // `unfold` panics if it is polled after its end.
             let items = stream::unfold(0, |n| async move { (n < count).then_some((n, n + 1)) });
             let begun = begun(Box::pin(items)).await;
             assert_eq!(begun.collect::<Vec<_>>().await, (0..count).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! What goes along with every call to a member, and what its answer tells.
+//! The headers of every call to a member, and what its response reveals.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use crate::ground::exclusion::Notice;
 /// A client of another member.
 pub(crate) type Client = PeerClient<Heeding>;
 
-/// Says with each call who calls whom.
+/// Adds the ids of the cluster, the caller and the receiver to each call.
 #[derive(Clone)]
 pub(crate) struct Identify {
     cluster: MetadataValue<Ascii>,
@@ -50,7 +50,7 @@ impl Interceptor for Identify {
         let headers = request.metadata_mut();
         headers.insert(header::CLUSTER, self.cluster.clone());
         headers.insert(header::FROM, self.from.clone());
-        // A member that lost its data must not answer for the one that voted and stored.
+        // A member that lost its data must not answer in place of the one that voted and stored.
         let incarnation = self
             .store
             .tables(|tables| tables.members.get(&self.to).map_or(0, |member| member.incarnation));
@@ -59,12 +59,12 @@ impl Interceptor for Identify {
     }
 }
 
-/// Reads in the answers of a member whether it is reached, and whether the cluster goes on without
-/// this one.
+/// Learns from each response whether the member is reachable, and whether the cluster has excluded
+/// this member.
 #[derive(Clone)]
 pub(crate) struct Heeding {
     pub(super) calls: InterceptedService<Channel, Identify>,
-    /// None where anybody may answer.
+    /// `None` if the lender of the connection is not proven: anyone may answer there.
     pub(super) notice: Option<Notice>,
     pub(super) line: Arc<Line>,
 }
@@ -86,7 +86,7 @@ impl tower_service::Service<Call> for Heeding {
         let line = self.line.clone();
         Box::pin(async move {
             let answer = answered.await.inspect_err(|_| line.broken())?;
-            // A call that is refused has its status in the headers.
+            // A refused call has its gRPC status in the response headers.
             let status = Status::from_header_map(answer.headers());
             line.answered(status.as_ref(), answer.status().is_success());
             if let (Some(notice), Some(status)) = (notice, status) {

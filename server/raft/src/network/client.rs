@@ -1,4 +1,4 @@
-//! openraft's way to other members.
+//! openraft's calls to other members.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::log::snapshot::SnapshotHandle;
 use crate::log::types::{TypeConfig, Vote};
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
-/// Makes openraft's clients.
+/// Creates openraft's clients.
 pub(crate) struct Factory(pub(crate) Arc<Links>);
 
 impl RaftNetworkFactory<TypeConfig> for Factory {
@@ -44,17 +44,17 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     }
 }
 
-/// openraft's client of one member. The connections belong to [`Links`]: each kind of message has
-/// its own, whoever sends it.
+/// openraft's client for one member. The connections belong to [`Links`], which has one for each
+/// kind of message; all clients share them.
 pub(crate) struct Network {
     route: Route,
-    /// The way of heartbeats, in the client that openraft has for them alone.
+    /// The heartbeat stream; `None` in the client for replication.
     beats: Option<Standing<pb::AppendRequest, pb::AppendReply>>,
-    /// When the last one was sent, if it was answered.
+    /// Send time of the last heartbeat, if it was answered.
     beaten: Option<Instant>,
 }
 
-/// The way to one member.
+/// Makes calls to one member.
 struct Route {
     links: Arc<Links>,
     target: u64,
@@ -68,7 +68,8 @@ impl Route {
         })
     }
 
-    /// Makes a call that must not take longer than `within`.
+    /// Awaits a call for at most `within`. A failure is counted; after a timeout, [`Links::renew`]
+    /// may replace the connections.
     async fn call<T>(
         &self,
         action: RPCTypes,
@@ -110,7 +111,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let (mine, last) = (request.vote, codec::last_of(&request));
         let Link { mut control, metrics, .. } = self.route.link()?;
         let started = Instant::now();
-        // As in etcd: late is what says that this member has no time for its heartbeats.
+        // As in etcd, a late heartbeat means that this member is overloaded.
         if self.beaten.take().is_some_and(|last| last.elapsed() > self.route.links.lateness()) {
             self.route.links.metrics().heartbeat_late();
         }
@@ -193,7 +194,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let sent = super::transfer::send(client, vote, snapshot, account, cancel).await;
         let sent = sent.inspect_err(|_| self.route.links.renew(self.route.target))?;
         codec::check_term(&sent.vote, &vote).map_err(|e| streaming(malformed(&e)))?;
-        // Otherwise the other member follows a later leader.
+        // Another vote means that the receiver follows a later leader.
         if sent.vote == vote {
             transfer.arrived();
             let took = started.elapsed().as_secs_f64();

@@ -1,4 +1,4 @@
-//! openraft's messages as they are on the wire.
+//! Conversion of openraft's messages to and from the wire format.
 
 use std::fmt::Debug;
 
@@ -15,15 +15,17 @@ use super::REQUEST_BYTES_MAX;
 use crate::log::encoding::{from_wal, to_wal};
 use crate::log::types::{LogId, Payload, TypeConfig, Vote, log_id, position};
 
-/// What is wrong with a message.
+/// Why a message is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a peer's message is wrong: {0}")]
 pub(crate) struct Malformed(String);
 
-/// No cluster holds so many elections while one member is away. Every term that is taken in is
-/// kept, and a term beyond all others would leave none for the next election.
+/// How far a received term may be ahead. No cluster holds so many elections while one member is
+/// away. A member keeps every higher term that it accepts, and the highest possible term would
+/// leave none for the next election.
 pub(crate) const TERMS_AHEAD_MAX: u64 = 1 << 28;
-/// No term and no index comes this far: one that does is none, and nothing may be counted from it.
+/// Terms and indexes are below this bound; larger ones are refused, as arithmetic on them could
+/// overflow.
 const COUNT_MAX: u64 = u64::MAX / 2;
 
 fn missing(what: &str) -> Malformed {
@@ -91,7 +93,7 @@ pub(crate) fn append_from_wire(
     let entries = request.entries.into_iter().map(|entry| {
         let id = entry.id.ok_or_else(|| missing("position of an entry"))?;
         let LogPosition { term: of, index } = position(&id_from_wire(id)?);
-        // The log takes nothing else and ends the member.
+        // Any other entry is fatal to the log and stops the member.
         if index != next || of < term {
             return Err(Malformed(format!(
                 "entry {index} of term {of} does not follow: entry {next} of term {term} or later \
@@ -124,8 +126,11 @@ pub(crate) fn append_from_wire(
     Ok(AppendEntriesRequest { vote, prev_log_id: previous, entries, leader_commit })
 }
 
-/// The command in a payload. What does not decode must not enter a log: whoever applies it ends,
-/// at every start anew. What is too long could not be passed on to any other member.
+/// The command in a payload.
+///
+/// # Errors
+/// The command does not decode: a member that applies it stops, and stops again at every start. Or
+/// it is too long to be sent to another member.
 pub(crate) fn command_of(payload: &Payload) -> Result<Command, Malformed> {
     let command = payload.command();
     if command.len() > REQUEST_BYTES_MAX {
@@ -134,12 +139,12 @@ pub(crate) fn command_of(payload: &Payload) -> Result<Command, Malformed> {
     Command::decode_foreign(&command).map_err(Malformed)
 }
 
-/// The end of a request: what is durable at the receiver when all of it is.
+/// The end of a request: the receiver's log is durable up to here once it has stored all of it.
 pub(crate) fn last_of(request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
     request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id)
 }
 
-/// The outcome of one request of a stream.
+/// Encodes the result of one request of a stream.
 pub(crate) fn reply_to_wire(result: StreamAppendResult<TypeConfig>) -> pb::AppendReply {
     use pb::append_reply::Outcome;
     let outcome = match result {
@@ -165,7 +170,7 @@ pub(crate) fn reply_from_wire(
     }
 }
 
-/// Refuses a vote in a reply whose term no member can have: one that is taken in stays.
+/// Refuses a vote in a reply if its term is further ahead than [`TERMS_AHEAD_MAX`].
 pub(crate) fn check_term(vote: &Vote, mine: &Vote) -> Result<(), Malformed> {
     let (term, mine) = (vote.leader_id.term, mine.leader_id.term);
     match term.saturating_sub(mine) > TERMS_AHEAD_MAX {
@@ -174,18 +179,18 @@ pub(crate) fn check_term(vote: &Vote, mine: &Vote) -> Result<(), Malformed> {
     }
 }
 
-/// The outcome of a request by itself; `previous` and `last` are the request's ends.
+/// Encodes the result of a single request; `previous` and `last` are the bounds of the request.
 pub(crate) fn response_to_wire(
     response: AppendEntriesResponse<TypeConfig>,
     previous: Option<LogId>,
     last: Option<LogId>,
 ) -> pb::AppendReply {
-    // A conflict without a previous entry cannot be: nothing comes before the first entry.
+    // The default is never sent: a request without a previous entry cannot conflict.
     let previous = previous.or_else(|| Some(log_id(LogPosition::default())));
     reply_to_wire(response.into_stream_result(previous, last))
 }
 
-/// Reads [`response_to_wire`]; `last` is the end of the request.
+/// Decodes [`response_to_wire`]; `last` is the end of the request.
 pub(crate) fn response_from_wire(
     reply: pb::AppendReply,
     last: Option<LogId>,
@@ -267,7 +272,7 @@ pub(crate) fn transferred_to_wire(
     pb::TransferReply { outcome: Some(outcome) }
 }
 
-/// Reads [`transferred_to_wire`], the answer to `request`.
+/// Decodes [`transferred_to_wire`], the reply to `request`.
 pub(crate) fn transferred_from_wire(
     reply: pb::TransferReply,
     request: &TransferLeaderRequest<TypeConfig>,

@@ -1,4 +1,4 @@
-//! Making connections to a member.
+//! Opens connections to a member.
 
 use std::io;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::ground::connection::{Connection, Dial};
 use crate::ground::consensus::BoxFuture;
 use crate::metrics::peers::{LinkMetrics, PeerMetrics};
 
-/// Bytes that may be under way on a stream and a connection before they are read: about what a
-/// fast network holds during a round trip.
+/// HTTP/2 flow-control windows of a stream and a connection, in bytes: about what a fast network
+/// holds during a round trip.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
-/// Time to connect to a member besides an election timeout, as in etcd.
+/// Time limit for a connection attempt beyond the election timeout, as in etcd.
 pub(super) const DIAL_WITHIN: Duration = Duration::from_secs(1);
 
-/// The URLs of a member. When they change, its connections stay, as in etcd. The next ones go to
-/// the new URLs, and to those before while nobody has answered at the new ones: a member that is to
-/// move serves where it was until then, and may be the one that everybody waits for.
+/// The URLs of a member. As in etcd, a change does not close connections. New connections go to the
+/// new URLs, and to the former ones until a new URL accepts a connection: a member that is about to
+/// move still serves at its former URLs, and the quorum may depend on it.
 #[derive(Clone)]
 pub(super) struct Urls(Arc<Mutex<Known>>);
 
@@ -41,7 +41,7 @@ impl Urls {
         Self(Arc::new(Mutex::new(Known { now: urls.into(), before: [].into() })))
     }
 
-    /// Takes note of what they are now.
+    /// Sets the current URLs. If they differ, the previous ones become the former URLs.
     pub(super) fn learn(&self, urls: &[String]) {
         let mut known = self.0.lock();
         if *known.now != *urls {
@@ -49,36 +49,36 @@ impl Urls {
         }
     }
 
-    /// In the order in which they are tried; true for those that are no more.
+    /// The URLs in the order of attempts; true marks former URLs.
     fn candidates(&self) -> Vec<(String, bool)> {
         let known = self.0.lock();
         let now = known.now.iter().map(|url| (url.clone(), false));
         now.chain(known.before.iter().map(|url| (url.clone(), true))).collect()
     }
 
-    /// Somebody answers at one of the new ones.
+    /// A current URL accepted a connection: drops the former URLs.
     fn has_moved(&self) {
         self.0.lock().before = [].into();
     }
 }
 
-/// Makes connections to a member: to its URLs, one after the other, or by taking those that it
-/// lends.
+/// Connects to a member: tries its URLs in turn, or takes a connection that it lends.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) urls: Urls,
     pub(super) patience: Duration,
     pub(super) metrics: Arc<LinkMetrics>,
-    /// None of a member that is nobody's yet.
+    /// `None` in a client made by [`stranger`].
     pub(super) line: Option<Arc<Line>>,
-    /// Done when calls are to go another way. A connection that was lent ends then: they have some
-    /// time before that.
+    /// Cancelled when calls must go another way. A lent connection then ends after `patience`,
+    /// which is the time that calls have to move.
     pub(super) outdated: CancellationToken,
 }
 
 impl Connector {
-    /// A connection to the first URL that can be reached, beginning with the one that was last.
+    /// Connects to the first URL that accepts a connection. Tries current URLs before former ones,
+    /// and the last used URL first among them.
     async fn dial(&self) -> io::Result<Box<dyn Connection>> {
         let last = self.line.as_ref().and_then(|line| line.way.url());
         let mut candidates = self.urls.candidates();
@@ -157,9 +157,9 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// A client of a member of which only the URL is known, as before a cluster is joined.
+/// A client for a server of which only the URL is known, as before joining a cluster.
 pub(super) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> PeerClient<Channel> {
-    // It is nobody's yet, and shown nowhere.
+    // These metrics are not exported.
     let metrics = PeerMetrics::new(0).link(0);
     let urls = Urls::new(&[url.to_owned()]);
     let outdated = CancellationToken::new();
@@ -168,7 +168,7 @@ pub(super) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> Pe
 }
 
 pub(super) fn endpoint(patience: Duration) -> Endpoint {
-    // The connector knows where to go; the authority is of no meaning.
+    // The connector knows the address; the authority is a placeholder.
     Endpoint::from_static("http://member.invalid")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

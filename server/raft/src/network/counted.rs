@@ -1,4 +1,4 @@
-//! Connections whose bytes are counted.
+//! Connections that count their bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -13,17 +13,18 @@ use crate::ground::connection::Connection;
 use crate::ground::consensus::BoxFuture;
 use crate::metrics::peers::LinkMetrics;
 
-/// A connection to another member, counted as long as it lasts.
+/// A connection to another member. Counts its bytes, and is counted as open until it is dropped.
 pub(crate) struct Counted {
     inner: Box<dyn Connection>,
     metrics: Arc<LinkMetrics>,
     lent: Option<Lent>,
 }
 
-/// What ends with a connection that was lent, and what ends it.
+/// State of a lent connection.
 struct Lent {
+    /// Dropped with the connection: then [`Loans::keep`](super::loans::Loans::keep) ends.
     _held: oneshot::Sender<()>,
-    /// None once it is over.
+    /// The connection ends when this completes; `None` afterwards.
     until: Option<BoxFuture<'static, ()>>,
 }
 
@@ -39,13 +40,13 @@ impl Lent {
 }
 
 impl Counted {
-    /// Counts a connection that was just made.
+    /// Counts a new connection.
     pub(crate) fn new(inner: Box<dyn Connection>, metrics: Arc<LinkMetrics>) -> Self {
         metrics.opened();
         Self { inner, metrics, lent: None }
     }
 
-    /// Counts a connection that another member has lent, and that ends when `until` does.
+    /// Counts a connection that another member has lent. It ends when `until` completes.
     pub(crate) fn lent(
         taken: Taken,
         until: BoxFuture<'static, ()>,
@@ -63,7 +64,7 @@ impl Drop for Counted {
     }
 }
 
-/// A number of bytes as a counter takes it.
+/// A number of bytes as a counter value.
 #[expect(clippy::cast_precision_loss, reason = "counters are floating-point numbers")]
 pub(crate) fn float(bytes: usize) -> f64 {
     bytes as f64
@@ -76,7 +77,7 @@ impl AsyncRead for Counted {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.lent.as_mut().is_some_and(|lent| lent.is_over(context)) {
-            // As if the other member had ended it.
+            // Reads as if the other member had closed the connection.
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();

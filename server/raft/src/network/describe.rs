@@ -1,4 +1,4 @@
-//! Asking a member who it is, before one belongs to its cluster.
+//! Asks a server for its identity and its members, without being in its cluster.
 
 use std::error::Error as _;
 use std::fmt::Debug;
@@ -11,16 +11,16 @@ use tonic::Status;
 use super::connector::stranger;
 use crate::ground::connection::Dial;
 
-/// What a member says of itself and of its cluster.
+/// A member's description of itself and its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
-    /// The cluster it belongs to.
+    /// The id of its cluster.
     pub cluster_id: u64,
     /// Its id.
     pub member_id: u64,
-    /// Whether it leads: then it knows of every change of the members.
+    /// Whether it leads: a leader knows every membership change.
     pub leads: bool,
-    /// The members that it knows of, by id; none while it waits to hear from its cluster.
+    /// The members that it knows, sorted by id; empty until it hears from its cluster.
     pub members: Vec<DescribedMember>,
 }
 
@@ -29,11 +29,11 @@ pub struct Description {
 pub struct DescribedMember {
     /// Its id.
     pub id: u64,
-    /// Its name; empty until it has run.
+    /// Its name; empty before its first start.
     pub name: String,
-    /// Where other members reach it.
+    /// Its peer URLs.
     pub peer_urls: Vec<String>,
-    /// Of the data directory with which it runs; 0 until it has run.
+    /// Incarnation of its data directory; 0 before its first start.
     pub incarnation: u64,
 }
 
@@ -44,10 +44,10 @@ impl Description {
     }
 }
 
-/// Asks the member at a peer URL who it is, whatever cluster it belongs to.
+/// Asks the member at a peer URL for its description. It may belong to any cluster.
 ///
 /// # Errors
-/// Why there is no answer within this time, for people.
+/// There is no reply within the given time. The text says why.
 pub async fn describe(
     dial: Arc<dyn Dial>,
     url: &str,
@@ -71,7 +71,7 @@ pub async fn describe(
     Ok(Description { cluster_id, member_id, leads, members: members.collect() })
 }
 
-/// What lies at the bottom of a failure: what tonic says itself is "transport error".
+/// The root cause of a failure: tonic itself only says "transport error".
 fn reason(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = status.source();

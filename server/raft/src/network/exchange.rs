@@ -1,4 +1,4 @@
-//! Proposals on their way to one leader, and what becomes of them.
+//! A stream of proposals to one leader, and their outcomes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
@@ -13,19 +13,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-/// Proposals sent in one message.
+/// Most proposals in one message.
 const BATCH: usize = 256;
-/// Bytes of proposals sent in one message, unless a single one is larger.
+/// Most bytes of proposals in one message, unless a single proposal is larger.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// What became of a proposal, as the leader says.
+/// Outcome of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It is in the log; the answer will come.
+    /// It is committed; the state machine will answer.
     Committed,
-    /// It was not accepted and never will be.
+    /// It is not in the log and never will be.
     Refused,
-    /// Nobody knows; an answer may still come.
+    /// Not known; the state machine may still answer.
     Unknown,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Item {
     pub(super) fate: oneshot::Sender<Fate>,
 }
 
-/// Tells what has left: messages by number, from 0 on. When it is closed none leaves any more.
+/// Counts the messages that were sent, numbered from 0. A closed gate lets no message pass.
 #[derive(Clone, Default)]
 pub(super) struct Gate(Arc<Mutex<Passed>>);
 
@@ -46,13 +46,14 @@ struct Passed {
 }
 
 impl Gate {
+    /// Counts one more message; false if the gate is closed.
     pub(super) fn pass(&self) -> bool {
         let mut passed = self.0.lock();
         passed.messages += u64::from(!passed.is_closed);
         !passed.is_closed
     }
 
-    /// Closes it and returns how many messages have left.
+    /// Closes the gate. Returns how many messages passed.
     pub(super) fn close(&self) -> u64 {
         let mut passed = self.0.lock();
         passed.is_closed = true;
@@ -60,14 +61,14 @@ impl Gate {
     }
 }
 
-/// Proposals on their way to one leader.
+/// Proposals to one leader without an outcome.
 #[derive(Default)]
 pub(super) struct Exchange {
     /// Not in a message yet.
     waiting: VecDeque<Item>,
-    /// In a message, by sequence, with the number of the message.
+    /// In a message: by sequence number, with the number of the message.
     pending: BTreeMap<u64, (u64, oneshot::Sender<Fate>)>,
-    /// How many messages there were.
+    /// Number of messages made so far.
     messages: u64,
 }
 
@@ -96,7 +97,7 @@ impl Exchange {
                 }
                 room = messages.reserve(), if !self.waiting.is_empty() => match room {
                     Ok(room) => room.send(pb::Proposals { proposals: self.next_message(), term }),
-                    // Why, is in the replies.
+                    // The call has ended; the replies say why.
                     Err(_) => {
                         is_open = false;
                         self.refuse_waiting();
@@ -121,8 +122,8 @@ impl Exchange {
         self.waiting.is_empty() && self.pending.is_empty()
     }
 
-    /// Proposals for one message: one at least, and more while they are small enough for others to
-    /// be read between them.
+    /// Proposals for the next message: at least one, and more up to [`BATCH_BYTES`], so that the
+    /// receiver can read other messages in between.
     fn next_message(&mut self) -> Vec<Bytes> {
         let mut proposals = Vec::new();
         let mut bytes = 0;
@@ -158,8 +159,8 @@ impl Exchange {
         }
     }
 
-    /// Nothing is sent or heard any more, and `left` messages have left: what never did can be sent
-    /// to somebody else.
+    /// Ends the exchange, of which `left` messages were sent. Unsent proposals are refused: they
+    /// can go to another leader. The outcome of the others is unknown.
     pub(super) fn end(mut self, left: u64) {
         self.refuse_waiting();
         for (message, waiting) in self.pending.into_values() {
@@ -168,13 +169,13 @@ impl Exchange {
     }
 }
 
-/// The leader owes an answer for too long.
+/// The error for a leader that owes a reply for too long.
 pub(super) fn stalled() -> Status {
     Status::deadline_exceeded("no reply to proposals")
 }
 
 pub(super) fn tell(waiting: oneshot::Sender<Fate>, fate: Fate) {
-    // Whoever had its answer already does not listen any more.
+    // A client that has its answer no longer listens.
     waiting.send(fate).ok();
 }
 

@@ -1,8 +1,8 @@
-//! Noticing that the cluster goes on without this member.
+//! Detects that the cluster has excluded this member.
 //!
-//! A member that was removed hears nothing of it: nobody sends it anything any more. It learns it
-//! when it calls the others itself, who know for ever who was removed. The same goes for one whose
-//! data directory is not the one that the cluster knows.
+//! No member sends anything to a removed member, so it does not hear of its removal. It learns of
+//! it when it calls the others, which remember removed members forever. The same goes for a member
+//! whose data directory is not the one that the cluster knows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use super::links::Links;
 use crate::ground::consensus::RaftStatus;
 use crate::ground::exclusion::Exclusion;
 
-/// How often the others are asked while there is no leader.
+/// Interval of calls to the others while there is no leader.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// How long one of them may take.
+/// Time limit for one call.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// Calls the others now and then while there is no leader: their answers tell [`Notice`] whether
-/// this member still belongs to them.
+/// Calls the other members periodically while there is no leader. If they refuse this member for
+/// good, the client posts that to the notice. Returns when the member stops or knows of its
+/// removal.
 pub(crate) async fn ask_around(links: Arc<Links>, mut status: watch::Receiver<RaftStatus>) {
     let mut ticks = tokio::time::interval(ASK_EVERY);
     loop {
@@ -34,7 +35,7 @@ pub(crate) async fn ask_around(links: Arc<Links>, mut status: watch::Receiver<Ra
         }
         let asked = links.to_all().into_iter().map(|link| async move {
             let mut client = link.control;
-            // Whether it is let in is all there is to know.
+            // Only the response status matters, and the client evaluates it.
             let asked = client.read_index(tokio_stream::empty());
             tokio::time::timeout(ANSWER_WITHIN, asked).await.ok();
         });

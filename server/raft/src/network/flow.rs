@@ -1,14 +1,13 @@
-//! What is held back from other members.
+//! Limits on what is sent to other members.
 
 use std::fmt::Debug;
 
-/// What streams of entries to all members heed.
+/// Limits that the replication streams to all members obey.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flow {
-    /// Whether heartbeats and entries are held back: see
-    /// `consensus::beat`.
+    /// Whether heartbeats and entries are held back: see `consensus::beat`.
     pub(crate) is_silent: bool,
-    /// Entries up to this index are to leave the log. A member that lacks some of them gets a
+    /// The log is to be purged up to this index. A member that lacks some of these entries gets a
     /// snapshot instead.
     pub(crate) floor: u64,
 }

@@ -1,12 +1,12 @@
-//! Commands of this member's clients, passed on to the leader.
+//! Forwards commands of this member's clients to the leader.
 //!
-//! The leader says only what became of a proposal. The answer comes from this member's own state
-//! machine, which finds in the log entry who waits for it: so a client sees its own writes here
-//! from the moment they are acknowledged.
+//! The leader reports only the outcome of a proposal. The answer comes from this member's own state
+//! machine, which finds the waiting request by an id in the log entry. So a client sees its own
+//! writes here as soon as they are acknowledged.
 //!
-//! A proposal may enter the log only in the term in which it was passed on. When the leader is lost
-//! meanwhile, the first entry of a later term that is applied here tells what became of it: all
-//! entries of its own term come before. A client waits for a new leader then, and not in vain.
+//! A proposal may enter the log only in the term in which it was forwarded. If the leader is lost
+//! meanwhile, the outcome is known when the first entry of a later term is applied here: all
+//! entries of the earlier term come before it. Until then the client waits for a new leader.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -28,34 +28,35 @@ use crate::ground::consensus::Answer;
 use crate::ground::waiters::{Lost, ProposalId, Waiters};
 use crate::log::types::Payload;
 
-/// Proposals that wait to be sent; whoever comes later waits for room.
+/// Proposals queued for one leader; more wait for room.
 const QUEUE: usize = 4096;
-/// Messages that wait for the connection.
+/// Messages queued for the connection.
 const MESSAGES: usize = 8;
 
-/// Passes commands on.
+/// Forwards commands to the leader.
 pub(crate) struct Forwarder {
     links: Arc<Links>,
     waiters: Arc<Waiters>,
-    /// Begins anywhere, so that entries of an earlier run of this member find nobody.
+    /// The next sequence number. Starts at a random number, so that entries from an earlier run of
+    /// this member match no waiting request.
     next: AtomicU64,
     way: Mutex<Option<Way>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// The way to a leader, in its term.
+/// A stream to the leader of one term.
 struct Way {
     leader: u64,
     term: u64,
     items: mpsc::Sender<Item>,
-    /// Done when the leader is reached in another way.
+    /// Cancelled when the leader must be called over other connections.
     outdated: CancellationToken,
 }
 
 impl Forwarder {
-    /// A forwarder whose sequence begins at `first`, which should be random. It passes nothing on
-    /// after `stop`.
+    /// A forwarder whose sequence numbers begin at `first`, which should be random. It forwards
+    /// nothing after `stop`.
     pub(crate) fn new(
         links: Arc<Links>,
         waiters: Arc<Waiters>,
@@ -67,11 +68,14 @@ impl Forwarder {
         Self { links, waiters, next, way: Mutex::default(), tasks, stop }
     }
 
-    /// Passes a command on to the leader of `term` and waits for the answer of this member's state
-    /// machine. `None` when the command did not enter the log and never will.
+    /// Forwards a command to the leader of `term` and waits for the answer of this member's state
+    /// machine. `None` means that the command is not in the log and never will be.
+    ///
+    /// # Errors
+    /// [`Lost`]: it is not known whether the command was or will be applied.
     ///
     /// # Cancel safety
-    /// A command whose future is dropped may be carried out all the same.
+    /// The command may still be applied after the future is dropped.
     pub(crate) async fn propose(
         &self,
         leader: u64,
@@ -100,12 +104,12 @@ impl Forwarder {
         }
         tokio::select! {
             answer = answer => answer.ok().transpose(),
-            // What a member that was removed asked for before is applied by others alone.
+            // Only other members apply what this one proposed before it was removed.
             _ = self.links.notice().posted() => Err(Lost),
         }
     }
 
-    /// The way to the leader of `term`; none when it is no member.
+    /// The queue to the leader of `term`; `None` if it is not a member.
     fn way(&self, leader: u64, term: u64) -> Option<mpsc::Sender<Item>> {
         let mut way = self.way.lock();
         let same = |way: &&Way| {
@@ -115,7 +119,7 @@ impl Forwarder {
         if let Some(way) = way.as_ref().filter(same) {
             return Some(way.items.clone());
         }
-        // That to an earlier leader ends when nobody holds it.
+        // The previous stream ends when its last sender is dropped.
         *way = None;
         let link = self.links.to(leader)?;
         let outdated = link.outdated.clone();
@@ -127,14 +131,15 @@ impl Forwarder {
     }
 }
 
-/// Who leads, and in which term.
+/// A leader and its term.
 #[derive(Clone, Copy, Debug)]
 struct Leader {
     id: u64,
     term: u64,
 }
 
-/// Sends what comes until the connection fails, nobody sends any more, or `stop`.
+/// Sends proposals until the connection fails, all senders are dropped, or `stop`. Then every
+/// proposal without an outcome gets one.
 async fn run(
     link: Link,
     to: Leader,

@@ -1,7 +1,7 @@
-//! Lending connections to the other members, which may not reach this one in any other way.
+//! Lends connections to the other members, which may have no other way to reach this one.
 //!
-//! There is always one that waits to be taken by each of them. What is called over it is answered
-//! as if the other member had opened it.
+//! Each of them always has one connection that it can take. This member answers calls over it as if
+//! the other member had opened it.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -25,27 +25,28 @@ use super::{LENDING, header};
 use crate::ground::connection::{Connection, Serve};
 use crate::ground::consensus::BoxFuture;
 
-/// Pause after a connection could not be lent, doubled each time.
+/// First pause after a failure to lend a connection; doubled each time.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Pause after who is at a URL did not understand, as members of an earlier build do not.
+/// Pause if no server at the URLs knows the protocol, as in an earlier build.
 const PAUSE_UNKNOWN: Duration = Duration::from_secs(30);
-/// Connections that one member may hold at a time. It needs one for each kind of calls. Those that
-/// it has lost, unnoticed here, count until the system finds out.
+/// Most connections lent to one member at a time. It needs one for each kind of call. A connection
+/// that broke unnoticed counts until the operating system reports it.
 const LENT_MAX: usize = 12;
-/// Connections that all members may hold: they are among the files that are the program's own.
+/// Most connections lent to all members: they are among the files that the program keeps for
+/// itself.
 const ALL_LENT_MAX: usize = 64;
-/// Time in which a member gets no more than `LENT_MAX` connections, however fast it ends them.
+/// A member gets at most `LENT_MAX` connections in this time, however fast it ends them.
 const LENT_WITHIN: Duration = Duration::from_secs(4);
-/// How often the others are asked who they are, by one who is no member yet in its own log.
+/// Interval of describe requests while this member is not in its own log.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
-/// What carries requests over a connection.
+/// Drives an HTTP/1.1 connection.
 type Driver = BoxFuture<'static, hyper::Result<()>>;
 type Urls = BTreeMap<u64, Vec<String>>;
 
-/// Lends connections to all other members, until the future is dropped. Before this member is one
-/// in its own log, those at `acquaintances` say who they are.
+/// Lends connections to all other members, until the future is dropped or the member stops. While
+/// this member is not in its own log, it asks the servers at `acquaintances` for the members.
 pub(crate) async fn lend(
     links: Arc<Links>,
     serve: Arc<dyn Serve>,
@@ -67,7 +68,7 @@ pub(crate) async fn lend(
         for (id, urls) in all {
             let places = match borrowers.get(&id) {
                 Some(borrower) if borrower.urls == urls => continue,
-                // What it has from other URLs counts.
+                // Connections lent at its former URLs count.
                 Some(borrower) => borrower.places.clone(),
                 None => Arc::new(Semaphore::new(LENT_MAX)),
             };
@@ -88,7 +89,7 @@ pub(crate) async fn lend(
     }
 }
 
-/// The members, as those at these URLs describe them.
+/// The members, as the servers of this cluster at these URLs describe them.
 async fn meet(links: &Links, acquaintances: &[String]) -> Urls {
     let within = links.patience().1;
     let asked = acquaintances.iter().map(async |url| {
@@ -106,17 +107,17 @@ async fn meet(links: &Links, acquaintances: &[String]) -> Urls {
 /// A member to which connections are lent.
 struct Borrower {
     urls: Vec<String>,
-    /// For the connections that it has.
+    /// Permits for its connections.
     places: Arc<Semaphore>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// The times at which a member took its last connections.
+/// When a member took its last `LENT_MAX` connections.
 #[derive(Default)]
 struct Pace(VecDeque<Instant>);
 
 impl Pace {
-    /// A connection was taken.
+    /// Notes that a connection was taken.
     fn note(&mut self) {
         if self.0.len() >= LENT_MAX {
             self.0.pop_front();
@@ -124,7 +125,7 @@ impl Pace {
         self.0.push_back(Instant::now());
     }
 
-    /// Waits until it may take another one.
+    /// Waits until the member may take another connection.
     async fn wait(&self) {
         if self.0.len() >= LENT_MAX
             && let Some(first) = self.0.front()
@@ -134,28 +135,28 @@ impl Pace {
     }
 }
 
-/// What became of a connection that was to be lent.
+/// Outcome of lending a connection.
 enum Lent {
-    /// It was taken.
+    /// The member took it.
     Taken,
-    /// It was kept, and is lost.
+    /// It was kept and then lost.
     Lost,
-    /// Who is there does not know what it is for.
+    /// The server does not know the protocol.
     Unknown,
 }
 
 struct Lending {
     links: Arc<Links>,
     serve: Arc<dyn Serve>,
-    /// Tells the connections of this process from those of others.
+    /// Identifies this process among all that lend in the name of this member.
     number: u64,
-    /// For the connections that all members have.
+    /// Permits for the connections of all members.
     places: Arc<Semaphore>,
 }
 
 impl Lending {
-    /// Lends connections to one member, one after the other. Whoever is at its URLs can take each
-    /// of them at once.
+    /// Lends connections to one member, one after the other. The server at its URLs may take each
+    /// at once, so their number and rate are limited.
     async fn lend_to(self: Arc<Self>, member: u64, urls: Vec<String>, places: Arc<Semaphore>) {
         let (mut pause, mut pace) = (PAUSE, Pace::default());
         loop {
@@ -190,7 +191,8 @@ impl Lending {
         }
     }
 
-    /// Lends one connection, and serves it when it is taken. What is `held` is dropped with it.
+    /// Lends one connection, and serves it once it is taken. `held` is dropped when the connection
+    /// ends.
     async fn lend_one(
         &self,
         member: u64,
@@ -214,7 +216,7 @@ impl Lending {
         Ok(Lent::Lost)
     }
 
-    /// Opens a connection and offers it; none when who is there does not know what for.
+    /// Opens a connection and offers it; `None` if the server does not know the protocol.
     async fn offer(&self, member: u64, url: &str) -> io::Result<Option<Box<dyn Connection>>> {
         let connection = self.links.dialer().dial(url.to_owned()).await?;
         let (mut sender, driver) =
@@ -235,7 +237,7 @@ impl Lending {
         let answer = answered.map_err(io::Error::other)?;
         match answer.status() {
             http::StatusCode::SWITCHING_PROTOCOLS => {}
-            // Only who knows what it is for refuses it.
+            // Only a server that knows the protocol answers so.
             http::StatusCode::FORBIDDEN => return Err(io::Error::other("it is refused")),
             _ => return Ok(None),
         }
@@ -244,12 +246,12 @@ impl Lending {
     }
 }
 
-/// Waits for a place.
+/// Waits for a permit.
 async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     places.clone().acquire_owned().await.expect("these places are never closed")
 }
 
-/// Waits for something while what it depends on runs, which may end before.
+/// Awaits `wanted` and polls `driver` meanwhile, which may end first.
 async fn beside<T>(driver: &mut Driver, wanted: impl Future<Output = T>) -> T {
     let mut wanted = pin!(wanted);
     tokio::select! {

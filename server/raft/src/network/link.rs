@@ -1,4 +1,4 @@
-//! One member, as it is called.
+//! One link: the connections to one member.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,36 +19,37 @@ use crate::metrics::peers::LinkMetrics;
 #[derive(Clone)]
 pub(crate) struct Link {
     pub(super) urls: Urls,
-    /// For entries of the log.
+    /// For log entries.
     pub(crate) log: Client,
-    /// For what waits behind nothing.
+    /// For calls that must not wait behind others.
     pub(crate) control: Client,
     /// For snapshots.
     pub(crate) bulk: Client,
-    /// For what clients of one member ask of another one.
+    /// For forwarded requests of clients.
     pub(crate) requests: Client,
     pub(crate) metrics: Arc<LinkMetrics>,
-    /// Done when the member is reached in another way: calls that stay open are to be made anew.
+    /// Cancelled when the member must be called over other connections: open streams must then be
+    /// opened again.
     pub(crate) outdated: CancellationToken,
-    /// Who lends the connections; none when they are made to the member's URLs.
+    /// The lender of the connections; `None` if they go to the member's URLs.
     pub(super) lender: Option<Lender>,
     pub(super) way: Arc<Way>,
-    /// Whether the member has answered on them.
+    /// Whether the member has answered on this link.
     pub(super) spoken: Arc<AtomicBool>,
-    /// Where it is noted that the cluster goes on without this member; none where anybody may
-    /// answer.
+    /// Exclusions of this member are posted here; `None` if the link is not proven: anyone may
+    /// answer there.
     pub(super) notice: Option<Notice>,
     pub(super) since: Instant,
 }
 
 impl Link {
-    /// Whether who answers is the member for sure, or as far as its URLs are its own: without a
-    /// certificate, anybody can lend connections in its name.
+    /// Whether it is the member that answers. Its URLs count as proof; without a certificate,
+    /// anyone can lend connections in its name.
     pub(crate) fn is_proven(&self) -> bool {
         self.lender.is_none_or(|lender| lender.is_proven)
     }
 
-    /// Reads in a status whether the cluster goes on without this member.
+    /// Notes an exclusion of this member if the status reports one.
     pub(crate) fn heed(&self, status: &Status) {
         self.notice.iter().for_each(|notice| heed(notice, status));
     }

@@ -29,20 +29,20 @@ use crate::ground::exclusion::Notice;
 use crate::ground::member::Peers;
 use crate::metrics::Metrics;
 
-/// How long the connection for snapshots may be silent: on a slow way, what asks whether anybody is
-/// there waits behind a window full of rows.
+/// Longest silence of the snapshot connection: on a slow network, a keep-alive ping waits behind a
+/// full window of rows.
 const BULK_PATIENCE: Duration = Duration::from_secs(20);
-/// So many election timeouts a connection is kept although its member does not answer.
+/// Age in election timeouts at which connections are replaced if the member does not answer.
 const PATIENCE_RENEW: u32 = 3;
-/// So many election timeouts a member may take to do what it should do at once.
+/// Time limit in election timeouts for replies that a member should send at once.
 const PATIENCE_STALL: u32 = 3;
 
-/// What is waited for, and how long.
+/// Intervals and timeouts of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     /// Interval between heartbeats.
     pub(crate) heartbeat: Duration,
-    /// How long a connection may be silent before it is given up.
+    /// Longest silence of a connection before it is closed: the election timeout.
     pub(crate) patience: Duration,
 }
 
@@ -53,13 +53,13 @@ pub(crate) struct Closed {
     pub(crate) urls: Vec<String>,
 }
 
-/// The connections of this member to all others.
+/// This member's connections to all others.
 pub(crate) struct Links {
     identity: Identity,
     dial: Arc<dyn Dial>,
     /// Interval between heartbeats.
     heartbeat: Duration,
-    /// How long a connection may be silent before it is given up.
+    /// Longest silence of a connection before it is closed: the election timeout.
     patience: Duration,
     store: Arc<Shared>,
     peers: watch::Receiver<Peers>,
@@ -68,21 +68,21 @@ pub(crate) struct Links {
     budget: Budget,
     links: Mutex<BTreeMap<u64, Link>>,
     flow: watch::Sender<Flow>,
-    /// How members are reached.
+    /// The ways to the members; a way outlives its links.
     ways: Mutex<BTreeMap<u64, Arc<Way>>>,
 }
 
-/// What connections to members look at.
+/// What [`Links`] needs from the rest of the member.
 pub(crate) struct Around {
     pub(crate) store: Arc<Shared>,
     pub(crate) peers: watch::Receiver<Peers>,
     pub(crate) metrics: Arc<Metrics>,
-    /// For the snapshots that are sent over them.
+    /// For snapshots in flight.
     pub(crate) budget: Budget,
 }
 
 impl Links {
-    /// Connections to the members in `peers`, whatever they are at the time.
+    /// Connections to the current members in `peers`.
     pub(crate) fn new(
         identity: Identity,
         dial: Arc<dyn Dial>,
@@ -107,71 +107,72 @@ impl Links {
         }
     }
 
-    /// What every call to a member says.
+    /// The headers of every call to `member`.
     pub(crate) fn headers(&self, member: u64) -> http::HeaderMap {
         let mut identify = Identify::new(&self.identity, member, self.store.clone());
         let request = identify.call(Request::new(())).expect("it refuses nothing");
         request.into_parts().0.into_headers()
     }
 
-    /// The bytes that may be in flight in this process.
+    /// The budget for the bytes in flight in this process.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget
     }
 
-    /// Opens a connection that is nobody's yet.
+    /// Opens connections outside of links.
     pub(crate) fn dialer(&self) -> &Arc<dyn Dial> {
         &self.dial
     }
 
-    /// How long a connection may be silent, and how long one may take to be made.
+    /// Longest silence of a connection, and the time limit for a connection attempt.
     pub(crate) fn patience(&self) -> (Duration, Duration) {
         (self.patience, self.patience + DIAL_WITHIN)
     }
 
-    /// The members, as the log has them.
+    /// The members in this member's log.
     pub(crate) fn peers(&self) -> watch::Receiver<Peers> {
         self.peers.clone()
     }
 
-    /// What streams of entries heed.
+    /// The limits that replication streams obey.
     pub(crate) fn flow(&self) -> &watch::Sender<Flow> {
         &self.flow
     }
 
-    /// What is measured of all members.
+    /// The metrics of this member.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Where it is noted that the cluster goes on without this member.
+    /// Exclusions of this member are posted here.
     pub(crate) fn notice(&self) -> &Notice {
         &self.notice
     }
 
-    /// Whether this member itself knows that it was removed.
+    /// Whether this member's own state says that it was removed.
     pub(crate) fn is_removed(&self) -> bool {
         let me = self.identity.member_id;
         let peers = self.peers.borrow();
-        // Nobody is known at first. A member that was removed and then made the only one is one.
+        // At first no members are known. A removed member that was made the only one is a member
+        // again.
         !peers.is_empty()
             && !peers.contains_key(&me)
             && self.store.tables(|tables| tables.removed.contains(&me))
     }
 
-    /// The connections to all other members.
+    /// Links to all other members.
     pub(crate) fn to_all(&self) -> Vec<Link> {
         let others: Vec<u64> = self.peers.borrow().keys().copied().collect();
         let others = others.into_iter().filter(|id| *id != self.identity.member_id);
         others.filter_map(|id| self.to(id)).collect()
     }
 
-    /// This member.
+    /// This member's identity.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The connections to `member`; none when it is no member.
+    /// The link to `member`; `None` if it is not a member.
     pub(crate) fn to(&self, member: u64) -> Option<Link> {
         let peers = self.peers.borrow();
         let urls = &peers.get(&member)?.0.peer_urls;
@@ -190,7 +191,7 @@ impl Links {
         Some(link)
     }
 
-    /// The ways to `member`; none when it is no member.
+    /// The way to `member`; `None` if it is not a member.
     pub(crate) fn way(&self, member: u64) -> Option<Arc<Way>> {
         let peers = self.peers.borrow();
         self.ways.lock().retain(|id, _| peers.contains_key(id));
@@ -203,7 +204,7 @@ impl Links {
         way.or_insert_with(|| Arc::new(Way::new(member, &self.metrics.peers))).clone()
     }
 
-    /// The members that are not at their URLs.
+    /// The members that do not answer at their URLs.
     pub(crate) fn closed(&self) -> Vec<Closed> {
         let peers = self.peers.borrow();
         let ways = self.ways.lock();
@@ -215,9 +216,9 @@ impl Links {
         closed.collect()
     }
 
-    /// Gives up the connections to a member that seems to be there and does not answer: something
-    /// between the two may have lost a part of what was sent, and what remains goes on waiting for
-    /// it. New ones are left alone: a member that is not there must not be called all the time.
+    /// Drops the connections to a member that seems reachable but does not answer: the network may
+    /// have lost a part of what was sent, and the rest waits for it forever. Keeps young
+    /// connections: an absent member must not be called all the time.
     pub(crate) fn renew(&self, member: u64) {
         let mut links = self.links.lock();
         let is_old = |link: &Link| link.since.elapsed() >= self.patience * PATIENCE_RENEW;
@@ -229,12 +230,12 @@ impl Links {
         }
     }
 
-    /// How long after the one before a heartbeat is late: twice the interval, as in etcd.
+    /// A heartbeat is late this long after the one before: twice the interval, as in etcd.
     pub(crate) fn lateness(&self) -> Duration {
         self.heartbeat * 2
     }
 
-    /// How long a member that answers heartbeats may take for anything that it should do at once.
+    /// Time limit for replies that a member should send at once if it answers heartbeats.
     pub(crate) fn stall(&self) -> Duration {
         self.patience * PATIENCE_STALL
     }
@@ -267,7 +268,7 @@ impl Links {
         Link {
             log: client(self.patience, &outdated),
             control: client(self.patience, &outdated),
-            // A snapshot on its way comes to its end.
+            // Never cancelled: a snapshot in flight is sent to its end.
             bulk: client(self.patience.max(BULK_PATIENCE), &CancellationToken::new()),
             requests: client(self.patience, &outdated),
             urls: urls.clone(),

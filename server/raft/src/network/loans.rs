@@ -1,9 +1,9 @@
-//! Connections that another member has opened, for this one to call it over them: it can be reached
-//! where it says or not.
+//! Connections that another member has lent: this member calls it over them if it cannot be reached
+//! at its URLs.
 //!
-//! A loan begins as a request to change the protocol. From then on the one who borrows speaks: it
-//! says now and then that the connection is kept, which is answered, and once that it is taken.
-//! After that it is a connection like one that the borrower has opened.
+//! A loan begins as an HTTP/1.1 upgrade request. After that, the borrower sends single bytes:
+//! [`KEPT`] at intervals, which the lender answers, and once [`TAKEN`]. From then on the connection
+//! is like one that the borrower has opened.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -18,20 +18,20 @@ use tokio::time::Instant;
 
 use crate::ground::connection::Connection;
 
-/// What the borrower says of a connection: it is kept for later, or taken now.
+/// Bytes that the borrower sends: it keeps the connection for later, or takes it now.
 pub(crate) const KEPT: u8 = 0;
 pub(crate) const TAKEN: u8 = 1;
-/// How often it says so of one that is kept, and how long the answer may take.
+/// Interval of [`KEPT`] on a kept connection, and the time limit for the answer.
 pub(crate) const SAID_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const SAID_WITHIN: Duration = Duration::from_secs(2);
-/// How often the URLs of a member are tried at most because somebody new lends in its name; each
-/// try is over by then.
+/// Shortest interval between two tries of a member's URLs that new lenders cause, and the time
+/// limit of each try.
 pub(crate) const TRIED_EVERY: Duration = Duration::from_secs(1);
-/// Connections of one lender that are kept, and lenders that call themselves one member.
+/// Most connections kept from one lender, and most lenders in the name of one member.
 const KEPT_MAX: usize = 2;
 const LENDERS_MAX: usize = 8;
 
-/// Somebody who lends connections in the name of a member.
+/// A process that lends connections in the name of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lender {
     serial: u64,
@@ -39,28 +39,28 @@ pub(crate) struct Lender {
     pub(crate) is_proven: bool,
 }
 
-/// Asks for a connection that is kept.
+/// A request for a kept connection.
 type Want = oneshot::Sender<Taken>;
 
 struct Known {
     lender: Lender,
-    /// What it calls itself: the same as long as its process lives.
+    /// The number in its headers, the same as long as its process runs.
     number: u64,
-    /// Its connections, kept or taken.
+    /// Number of its connections, kept or taken.
     open: usize,
     kept: VecDeque<oneshot::Sender<Want>>,
 }
 
-/// All who lend connections in the name of one member: itself and, at a port without TLS, whoever
-/// says so. The first one counts as long as it has connections and answers on them; so nobody who
-/// comes later takes its place.
+/// All lenders in the name of one member: the member itself and, at a port without TLS, anyone who
+/// claims to be it. The first lender is used as long as it has connections and answers on them, so
+/// a later one cannot displace it.
 pub(crate) struct Loans {
-    /// In the order in which they came; those who have shown a certificate are in front.
+    /// In order of arrival, but lenders with a certificate come first.
     known: Mutex<Vec<Known>>,
     serials: AtomicU64,
-    /// Sees every change.
+    /// Signalled at every change.
     changed: watch::Sender<()>,
-    /// When the member's URLs were tried last because somebody lends.
+    /// When a new lender last caused a try of the member's URLs.
     tried: Mutex<Option<Instant>>,
 }
 
@@ -70,12 +70,12 @@ impl Loans {
         Self { known, serials, changed: watch::Sender::new(()), tried: Mutex::default() }
     }
 
-    /// Whose connections are to be used; none when there are none.
+    /// The lender whose connections to use; `None` if there is no lender.
     pub(crate) fn lender(&self) -> Option<Lender> {
         self.known.lock().first().map(|known| known.lender)
     }
 
-    /// Waits until somebody lends connections.
+    /// Waits until there is a lender.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -84,14 +84,17 @@ impl Loans {
         while self.lender().is_none() && changed.changed().await.is_ok() {}
     }
 
-    /// Gives a lender up who does not answer as the member. Whoever lends again is the last one.
+    /// Drops a lender that does not answer as the member. If it lends again, it comes last.
     pub(crate) fn give_up(&self, lender: Lender) {
         self.known.lock().retain(|known| known.lender != lender);
-        // Those that wait for its next connection look for another way.
+        // Wakes calls of `take` that wait for this lender.
         self.changed.send_replace(());
     }
 
-    /// A connection of this lender, as soon as there is one.
+    /// Waits for a connection of this lender; `None` if the lender is gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may close one kept connection.
     pub(crate) async fn take(&self, lender: Lender) -> Option<Taken> {
         let mut changed = self.changed.subscribe();
         loop {
@@ -116,8 +119,8 @@ impl Loans {
         self.known.lock().iter().any(|known| known.number == number)
     }
 
-    /// Whether the member's URLs are to be tried because of somebody new. Many who lend do not make
-    /// many connections.
+    /// Whether to try the member's URLs because of a new lender, and notes the try. At most once
+    /// per [`TRIED_EVERY`]: many lenders must not cause many connections.
     pub(crate) fn begins_to_try(&self) -> bool {
         let mut tried = self.tried.lock();
         let begins = tried.is_none_or(|tried| tried.elapsed() > TRIED_EVERY);
@@ -127,7 +130,7 @@ impl Loans {
         begins
     }
 
-    /// Takes in a connection; none when there is no room for it.
+    /// Registers a connection; `None` if there is no room for it.
     fn add(&self, number: u64, is_proven: bool) -> Option<(u64, oneshot::Receiver<Want>)> {
         let mut all = self.known.lock();
         let same = |known: &Known| known.number == number && known.lender.is_proven == is_proven;
@@ -159,7 +162,7 @@ impl Loans {
         Some((serial, wanted))
     }
 
-    /// A connection has ended.
+    /// Notes the end of a connection.
     fn ended(&self, serial: u64) {
         let mut all = self.known.lock();
         if let Some(known) = all.iter_mut().find(|known| known.lender.serial == serial) {
@@ -173,7 +176,7 @@ impl Loans {
 }
 
 impl Loans {
-    /// Keeps a connection until it is taken, and then until it has ended.
+    /// Keeps a connection until it is taken, and then counts it as open until it ends.
     pub(crate) async fn keep(
         &self,
         number: u64,
@@ -185,7 +188,7 @@ impl Loans {
         let want = loop {
             tokio::select! {
                 want = &mut wanted => break want,
-                // It has nothing to say before it is spoken to.
+                // The lender must not send anything unasked.
                 _ = connection.read_u8() => return,
                 () = tokio::time::sleep(SAID_EVERY) => {}
             }
@@ -204,19 +207,19 @@ impl Loans {
         }
         let (held, ended) = oneshot::channel();
         if want.send(Taken { connection, held }).is_ok() {
-            // An error is the end.
+            // The sender is only dropped: that is the end of the connection.
             ended.await.ok();
         }
     }
 }
 
-/// Says one word.
+/// Sends one byte.
 pub(crate) async fn say(connection: &mut Box<dyn Connection>, word: u8) -> io::Result<()> {
     connection.write_u8(word).await?;
     connection.flush().await
 }
 
-/// A connection that is counted.
+/// Counts a connection of a lender until it is dropped.
 struct Open<'a> {
     loans: &'a Loans,
     serial: u64,
@@ -231,7 +234,7 @@ impl Drop for Open<'_> {
 /// A connection that was taken.
 pub(crate) struct Taken {
     pub(crate) connection: Box<dyn Connection>,
-    /// Dropped with it.
+    /// Dropped with the connection.
     pub(crate) held: oneshot::Sender<()>,
 }
 
@@ -244,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// What the lender's end reads when its connection is closed.
+    /// Whether the lender's end reads the end of the connection, and no byte.
     async fn is_closed(end: &mut DuplexStream) -> bool {
         end.read_u8().await.is_err()
     }
@@ -265,7 +268,7 @@ mod tests {
         loans.exist().await;
         let lender = loans.lender().unwrap();
         let mut others: Vec<_> = (2..20).map(|number| lend(&loans, number, false)).collect();
-        // Too many of them.
+        // These are too many lenders.
         assert!(is_closed(others.last_mut().unwrap()).await);
         assert_eq!(loans.lender(), Some(lender));
         let taken = loans.take(lender).await.unwrap();

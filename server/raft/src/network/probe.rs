@@ -1,5 +1,5 @@
-//! How long a message to each member and back takes, measured by every member; and whether members
-//! are back at their URLs.
+//! Measures the round-trip time to each member, and checks whether absent members answer at their
+//! URLs again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::describe::describe;
 use super::links::{Closed, Links};
 
-/// Time between two measurements, as in etcd.
+/// Interval between measurements, as in etcd.
 const EVERY: Duration = Duration::from_secs(4);
 
-/// Measures, until the member stops. The leader's heartbeats are measured besides; but other
-/// members send none, and a way that only one end finds slow is slow.
+/// Measures until the member stops. The leader also measures its heartbeats. But followers send
+/// none, and a path can be slow for one end only.
 pub(crate) async fn probe(links: Arc<Links>, patience: Duration) {
     let mut ticks = tokio::time::interval(EVERY);
     loop {
@@ -24,7 +24,7 @@ pub(crate) async fn probe(links: Arc<Links>, patience: Duration) {
             let mut client = link.control;
             let started = Instant::now();
             let asked = client.describe(pb::DescribeRequest {});
-            // One that does not answer is a matter of what cannot be sent to it.
+            // A missing reply is not a measurement. Failed sends have a metric of their own.
             if let Ok(Ok(_)) = tokio::time::timeout(patience, asked).await {
                 link.metrics.round_trip.observe(started.elapsed().as_secs_f64());
             }
@@ -34,8 +34,8 @@ pub(crate) async fn probe(links: Arc<Links>, patience: Duration) {
     }
 }
 
-/// Goes back to the URLs of a member that answers there again. It must do so `within` a time: when
-/// connections take longer, another way is looked for.
+/// Marks the URLs of a member as usable again if it answers there. It must answer `within` this
+/// time: a connection attempt that takes longer falls back to a lent connection.
 pub(crate) async fn try_urls(links: &Links, closed: Closed, within: Duration) {
     let Closed { member, way, urls } = closed;
     let me = links.identity();

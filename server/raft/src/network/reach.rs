@@ -1,11 +1,11 @@
-//! Whether a member can be reached, said once for each reason.
+//! Logs whether a member can be reached, once for each cause.
 
 use std::io;
 
 use parking_lot::Mutex;
 use tonic::Status;
 
-/// What was said last of the way to one member.
+/// What was last logged about the way to one member.
 pub(crate) struct Reach {
     member: String,
     said: Mutex<Said>,
@@ -17,17 +17,17 @@ struct Said {
     cause: Option<String>,
     /// Why the member refuses calls.
     refusal: Option<String>,
-    /// Whether it is called over connections that it has opened.
+    /// Whether the member is called over connections that it lends.
     is_lent: bool,
 }
 
 impl Reach {
-    /// Nothing was said yet.
+    /// Nothing has been logged yet.
     pub(crate) fn new(member: u64) -> Self {
         Self { member: format!("{member:x}"), said: Mutex::default() }
     }
 
-    /// There is a connection.
+    /// Notes that a connection to a URL is open, or that the member answers there.
     pub(crate) fn connected(&self) {
         let mut said = self.said.lock();
         let was_lent = std::mem::take(&mut said.is_lent);
@@ -36,7 +36,7 @@ impl Reach {
         }
     }
 
-    /// There is a connection that the member has opened.
+    /// Notes that a lent connection is in use.
     pub(crate) fn lent(&self) {
         let mut said = self.said.lock();
         if !std::mem::replace(&mut said.is_lent, true) {
@@ -45,12 +45,12 @@ impl Reach {
         }
     }
 
-    /// There is no connection.
+    /// Notes that a connection attempt has failed.
     pub(crate) fn failed(&self, error: &io::Error) {
         self.fails(error.to_string());
     }
 
-    /// There is one, but not to the member.
+    /// Notes that a connection is open, but the server does not answer as the member.
     pub(crate) fn misled(&self) {
         self.fails("who is at its URL does not answer as this member".to_owned());
     }
@@ -63,7 +63,8 @@ impl Reach {
         }
     }
 
-    /// Who answers takes a call, or refuses it for what it is or for who makes it.
+    /// Notes the answer to a call: whether the server refuses it because of the caller, or because
+    /// it is not the server that the caller means.
     pub(crate) fn answered(&self, status: Option<&Status>) {
         let refusal = status.filter(|status| {
             matches!(status.code(), tonic::Code::FailedPrecondition | tonic::Code::PermissionDenied)

@@ -1,15 +1,15 @@
-//! How a member tells another one that the cluster goes on without it.
+//! How a member tells a caller that the cluster has excluded it.
 
 use tonic::{Code, Status};
 
 use crate::ground::exclusion::{Exclusion, Notice};
 
-/// In the text of the answer to a member that was removed: it stops when it reads this.
+/// Part of the refusal of a removed member, which stops when it reads this.
 pub(crate) const REMOVED: &str = "was removed from the cluster";
-/// In the text of the answer to a member that lost its data directory: it stops as well.
+/// Part of the refusal of a member with another data directory, which stops as well.
 pub(crate) const OTHER_DATA: &str = "has another data directory than the one the cluster knows";
 
-/// Notes in `notice` what another member has answered.
+/// Posts to `notice` if the status excludes this member.
 pub(crate) fn heed(notice: &Notice, status: &Status) {
     match status.code() {
         Code::PermissionDenied if status.message().contains(REMOVED) => {

@@ -1,11 +1,11 @@
-//! Calls that stay open: questions and answers take turns on them.
+//! Streaming calls that stay open: requests and replies alternate on them.
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-/// A call that is opened by the first question, and again after it has failed. A question costs a
-/// message each way then, which is a fraction of what a call of its own would.
+/// A streaming call. The first request opens it, and the next request after a failure opens it
+/// again. So a request costs one message each way, a fraction of a unary call.
 pub(crate) struct Standing<Q, A>(Option<Call<Q, A>>);
 
 struct Call<Q, A> {
@@ -15,7 +15,7 @@ struct Call<Q, A> {
 
 impl<Q, A> Call<Q, A> {
     async fn ask(&mut self, question: Q) -> Result<A, Status> {
-        // When nobody takes it, the answers say why.
+        // If the call has ended, the replies say why.
         self.questions.try_send(question).ok();
         self.answer().await
     }
@@ -32,12 +32,12 @@ impl<Q: Clone, A> Standing<Q, A> {
         Self(None)
     }
 
-    /// Asks, over a call made by `open` when there is none. What fails on a call that was open
-    /// already is asked once more: the connection may have ended long ago.
+    /// Sends a request and awaits the reply. Calls `open` if there is no open call. If a call that
+    /// was already open fails, the request is sent once more over a new one: the connection may
+    /// have ended long ago.
     ///
     /// # Cancel safety
-    /// The call is closed when the future is dropped: no answer is taken for that to another
-    /// question.
+    /// Dropping the future closes the call, so no reply is taken for the reply to another request.
     pub(crate) async fn ask(
         &mut self,
         open: impl AsyncFnOnce(ReceiverStream<Q>) -> Result<Response<Streaming<A>>, Status>,
@@ -50,7 +50,7 @@ impl<Q: Clone, A> Standing<Q, A> {
             return Ok(answer);
         }
         let (questions, receiver) = mpsc::channel(1);
-        // It goes out with the call, not after a first answer to that.
+        // Queued first, so that it goes out before the response headers arrive.
         questions.try_send(question).ok();
         let answers = open(ReceiverStream::new(receiver)).await?.into_inner();
         let mut call = Call { questions, answers };

@@ -1,8 +1,8 @@
-//! Snapshots on their way: the whole state, for a member that lags too far behind.
+//! Sends snapshots: the whole state, for a member that lags too far behind.
 //!
-//! The sender reads parts of one image of its database, whatever is written meanwhile. When a
-//! connection breaks it asks how far the receiver has come and goes on from there. The receiver
-//! builds a database beside the one in use, and takes it into use when it is complete.
+//! The sender reads parts of one image of its database, which later writes do not change. After a
+//! broken connection it asks which parts the receiver has, and continues there. The receiver builds
+//! a database beside the current one, and switches to it when it is complete.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -30,22 +30,24 @@ type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type SendError = StreamingError<TypeConfig>;
 
-/// Bytes per second that a snapshot is sent with at most: it must leave room for the log.
+/// Most bytes of a snapshot per second: the log needs bandwidth too.
 const RATE: u64 = 100 << 20;
-/// Parts that were read and wait to be sent.
+/// Most parts that are read and wait to be sent.
 const AHEAD: usize = 4;
-/// How long a receiver that had begun may be out of reach: it keeps what it has, and so does the
-/// sender, as long as the transfer lasts.
+/// How long to retry without progress once the receiver was reached. It keeps its parts meanwhile,
+/// and the sender keeps the image as long as the transfer lasts.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a receiver may take without asking for more, and in the end to take everything into
-/// use.
+/// Time limit for the receiver to read more, and in the end to install the snapshot.
 const STALL: Duration = Duration::from_secs(60);
-/// Pause before a broken connection is made again, and what it grows to while it cannot be.
+/// First and longest pause before a retry; the pause doubles each time.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
 
-/// Sends a snapshot, whose parts count for `account` while they are in memory. Ends early when
-/// `cancel` does.
+/// Sends a snapshot. Its parts are charged to `account` while they are in memory.
+///
+/// # Errors
+/// `Closed` once `cancel` completes, `Unreachable` if the receiver cannot be reached or makes no
+/// progress.
 pub(crate) async fn send(
     client: Client,
     vote: Vote,
@@ -76,11 +78,11 @@ fn head_of(vote: &Vote, meta: &SnapshotMeta, image: &Image) -> pb::SnapshotHead 
     }
 }
 
-/// How the tries to send one snapshot went.
+/// State of the attempts to send one snapshot.
 struct Tries {
-    /// Parts that the receiver had; none before it was reached.
+    /// Most parts that the receiver had; `None` before it was reached.
     reached: Option<u64>,
-    /// Since when it has not come further.
+    /// First failure since the last progress.
     failing: Option<Instant>,
     pause: Duration,
 }
@@ -96,7 +98,7 @@ impl Tries {
         }
     }
 
-    /// Notes a failure; returns how long to wait, or nothing when there is nothing to wait for.
+    /// Notes a failure. Returns the pause before the next attempt; `None` means to give up.
     fn failed(&mut self) -> Option<Duration> {
         let since = *self.failing.get_or_insert_with(Instant::now);
         let goes_on = self.reached.is_some() && since.elapsed() < PATIENCE;
@@ -105,7 +107,7 @@ impl Tries {
     }
 }
 
-/// Sends until it has arrived, over several connections if need be.
+/// Sends until the snapshot has arrived, over several connections if necessary.
 async fn persist(
     mut client: Client,
     head: pb::SnapshotHead,
@@ -126,7 +128,7 @@ async fn persist(
     }
 }
 
-/// Sends what the receiver does not have yet.
+/// Sends the parts that the receiver does not have.
 async fn attempt(
     client: &mut Client,
     head: &pb::SnapshotHead,
@@ -144,7 +146,7 @@ async fn attempt(
     let parts = image.parts(Position { parts, table, key });
     let parts = parts.ok_or_else(|| AnyError::error("the receiver has parts of something else"))?;
     let (sender, receiver) = mpsc::channel(AHEAD);
-    // Reading blocks; the channel's end tells it that nobody wants more.
+    // Reading blocks a thread. The reader stops when the channel is closed.
     let (head, account) = (head.clone(), account.clone());
     tokio::task::spawn_blocking(move || read(parts, head, &account, &sender));
     let progress = Arc::new(AtomicU64::new(0));
@@ -164,7 +166,7 @@ async fn attempt(
     Ok(SnapshotResponse::new(vote))
 }
 
-/// A part on its way, with what it holds of the memory budget.
+/// A part in flight, with its share of the memory budget.
 type Sent = (pb::SnapshotPart, Permit);
 
 fn read(parts: Parts, head: pb::SnapshotHead, account: &Account, sender: &mpsc::Sender<Sent>) {
@@ -177,7 +179,7 @@ fn read(parts: Parts, head: pb::SnapshotHead, account: &Account, sender: &mpsc::
                 return;
             }
         };
-        // There are few of them, and a member that lags behind waits for no client.
+        // Charged even without room: parts are few, and a lagging member must not wait for clients.
         let permit = account.charge(part.content.len());
         let message = pb::SnapshotPart {
             head: head.take(),
@@ -190,7 +192,7 @@ fn read(parts: Parts, head: pb::SnapshotHead, account: &Account, sender: &mpsc::
         }
     }
     if let Some(head) = head {
-        // The receiver has everything and only the end was lost.
+        // The receiver has all parts; only the end of the call was lost.
         let empty = pb::SnapshotPart { head: Some(head), is_last: true, ..Default::default() };
         sender.blocking_send((empty, account.nothing())).ok();
     }
@@ -203,8 +205,8 @@ async fn in_time<T>(
     called.map_err(|late| AnyError::new(&late))?.map_err(|status| AnyError::new(&status))
 }
 
-/// Lets parts through no faster than they may be sent, and counts their bytes. Each holds its
-/// memory until the next one is asked for.
+/// Yields parts at no more than [`RATE`], and counts their bytes in `progress`. Each part keeps its
+/// permit until the next one is polled.
 fn paced(
     parts: mpsc::Receiver<Sent>,
     progress: Arc<AtomicU64>,

@@ -1,4 +1,5 @@
-//! How one member is reached: at its URLs or, when it is not there, over connections that it lends.
+//! How one member is reached: at its URLs or, if it does not answer there, over connections that it
+//! lends.
 
 use std::fmt::Debug;
 use std::io;
@@ -13,20 +14,20 @@ use super::loans::{Lender, Loans};
 use super::reach::Reach;
 use crate::metrics::peers::{LinkMetrics, PeerMetrics};
 
-/// What is known of the URLs.
+/// State of the member's URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direct {
-    /// Nothing speaks against them.
+    /// No problem is known.
     Open,
-    /// There is no connection.
+    /// The last connection attempt failed.
     Closed,
-    /// Connections are made, and the member does not answer on them.
+    /// Connections open, but the member does not answer on them.
     Misleading,
 }
 
-/// The ways to one member, however often its connections are made anew.
+/// The ways to one member; outlives its links.
 pub(crate) struct Way {
-    /// Of all connections to it.
+    /// For all connections to the member.
     pub(crate) metrics: Arc<LinkMetrics>,
     pub(crate) reach: Reach,
     pub(crate) loans: Loans,
@@ -35,19 +36,19 @@ pub(crate) struct Way {
 
 struct Known {
     direct: Direct,
-    /// The URL at which there was a connection last.
+    /// The URL that last accepted a connection.
     url: Option<String>,
 }
 
 impl Way {
-    /// Nothing is known of the member yet.
+    /// A way without known problems.
     pub(crate) fn new(member: u64, metrics: &PeerMetrics) -> Self {
         let known = Mutex::new(Known { direct: Direct::Open, url: None });
         let metrics = metrics.link(member);
         Self { metrics, reach: Reach::new(member), loans: Loans::new(), known }
     }
 
-    /// Whose connections are to be used; none when the URLs are.
+    /// The lender whose connections to use; `None` to use the URLs.
     pub(crate) fn lender(&self) -> Option<Lender> {
         if self.is_open() {
             return None;
@@ -55,17 +56,17 @@ impl Way {
         self.loans.lender()
     }
 
-    /// Whether nothing speaks against the URLs.
+    /// Whether no problem with the URLs is known.
     pub(crate) fn is_open(&self) -> bool {
         self.known.lock().direct == Direct::Open
     }
 
-    /// The URL that is to be tried first.
+    /// The URL to try first.
     pub(crate) fn url(&self) -> Option<String> {
         self.known.lock().url.clone()
     }
 
-    /// The member itself answers at this URL.
+    /// Notes that the member itself answers at this URL.
     pub(crate) fn opened(&self, url: &str) {
         let mut known = self.known.lock();
         *known = Known { direct: Direct::Open, url: Some(url.to_owned()) };
@@ -103,21 +104,21 @@ impl Way {
     }
 }
 
-/// One connection of a link, and those that follow it.
+/// One client of a link: its connection, and the later ones that replace it.
 pub(crate) struct Line {
     pub(crate) way: Arc<Way>,
-    /// Who lends the connection; none when it is made to a URL.
+    /// The lender of the connection; `None` if it goes to a URL.
     pub(crate) lender: Option<Lender>,
     state: AtomicU8,
     /// Whether the member has answered on this link at all.
     spoken: Arc<AtomicBool>,
 }
 
-/// There is no connection.
+/// No connection.
 const DOWN: u8 = 0;
-/// There is one, and no answer yet.
+/// A connection without an answer so far.
 const UP: u8 = 1;
-/// The member has answered on it.
+/// A connection on which the member has answered.
 const HEARD: u8 = 2;
 
 impl Line {
@@ -125,14 +126,15 @@ impl Line {
         Self { way, lender, state: AtomicU8::new(DOWN), spoken }
     }
 
-    /// A connection is about to be made.
+    /// Notes that a connection attempt begins. If the last connection never had an answer, the way
+    /// is misleading.
     pub(crate) fn connecting(&self) {
         if self.state.swap(DOWN, Ordering::Relaxed) == UP {
             self.misled();
         }
     }
 
-    /// There is a connection to a URL, or one that was lent.
+    /// Notes that a connection is open: to this URL, or a lent one.
     pub(crate) fn connected(&self, url: Option<&str>) {
         self.state.store(UP, Ordering::Relaxed);
         match url {
@@ -141,16 +143,16 @@ impl Line {
         }
     }
 
-    /// There is none.
+    /// Notes that the connection attempt failed.
     pub(crate) fn not_connected(&self, error: &io::Error) {
         match self.lender {
             None => self.way.not_connected(error),
-            // It is there, and lends nothing any more.
+            // The lender has no connection any more.
             Some(lender) => self.way.loans.give_up(lender),
         }
     }
 
-    /// Somebody answers. A call that is refused has its status in the headers.
+    /// Notes that the server has answered a call. A refused call has a `status`, from its headers.
     pub(crate) fn answered(&self, status: Option<&Status>, is_ok: bool) {
         self.way.reach.answered(status);
         let refuses = status.is_some_and(|status| {
@@ -167,20 +169,20 @@ impl Line {
         }
     }
 
-    /// A call was not answered.
+    /// Notes that a call failed without an answer.
     pub(crate) fn broken(&self) {
         if self.state.load(Ordering::Relaxed) == UP {
             self.misled();
         }
     }
 
-    /// Who answers, if anybody does, is not the member.
+    /// Notes that the server, if there is one, does not answer as the member.
     fn misled(&self) {
         misled(&self.way, self.lender);
     }
 }
 
-/// Another way is to be tried than this one, on which the member never answers.
+/// Abandons a way on which the member never answers, so that another is tried.
 pub(crate) fn misled(way: &Way, lender: Option<Lender>) {
     match lender {
         None => way.misled(),
@@ -188,7 +190,7 @@ pub(crate) fn misled(way: &Way, lender: Option<Lender>) {
     }
 }
 
-/// Waits until it makes sense to try another way than the URLs.
+/// Waits until another way than the URLs is worth trying: after `patience`, if there is a lender.
 ///
 /// # Cancel safety
 /// Nothing is lost when the future is dropped.

@@ -1,4 +1,4 @@
-//! What a leader sends: entries and heartbeats.
+//! Entries and heartbeats from a leader.
 
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -20,10 +20,10 @@ use crate::metrics::Metrics;
 use crate::network::codec;
 use crate::network::counted::float;
 
-/// How long a heartbeat waits for the disk: as long as one does that is not busy.
+/// How long a heartbeat's reply waits for the disk: as long as an idle disk takes.
 const BEAT_SOON: Duration = Duration::from_millis(2);
 
-/// Takes in what a leader sends.
+/// Answers entries and heartbeats of a leader.
 pub(crate) struct Appends {
     pub(crate) consensus: Arc<OpenRaft>,
     pub(crate) claims: Arc<Claims>,
@@ -32,8 +32,8 @@ pub(crate) struct Appends {
 }
 
 impl Appends {
-    /// Answers a stream of entries. A request that cannot be read ends the stream; the leader
-    /// begins another one.
+    /// Answers a stream of append requests. An invalid request ends the stream with an error; the
+    /// leader then opens another one.
     pub(super) fn entries(
         self: Arc<Self>,
         from: u64,
@@ -64,8 +64,9 @@ impl Appends {
         let request = self.read(from, request)?;
         let (vote, previous, last) = (request.vote, request.prev_log_id, codec::last_of(&request));
         let response = self.beaten(request).await?;
-        // A heartbeat follows what this member has acknowledged in this term: of the leader alone
-        // that it still follows, and that says so itself.
+        // A heartbeat's previous entry is one that this member has acknowledged in this term. So
+        // after a conflict the log lacks it, if this member still follows the sender, and if the
+        // leader itself confirms the acknowledgement.
         if let (AppendEntriesResponse::Conflict, Some(acknowledged)) = (&response, &previous) {
             let index = acknowledged.index();
             if self.consensus.vote_given() <= vote
@@ -78,13 +79,12 @@ impl Appends {
         Ok(codec::response_to_wire(response, previous, last))
     }
 
-    /// What this member says to a heartbeat. openraft would say it when everything before is on
-    /// disk.
+    /// The reply to a heartbeat. openraft itself replies once everything before it is on disk.
     ///
-    /// But the leader learns nothing of the log from a heartbeat's reply. It learns that when it
-    /// sent the heartbeat, this member followed nobody later: which is so as soon as openraft,
-    /// which takes one thing after the other, has taken the heartbeat in and still follows that
-    /// leader. The vote itself need not be on disk: what is promised here is the past.
+    /// But the reply tells the leader nothing about the log. It says that when the leader sent the
+    /// heartbeat, this member followed no later leader. openraft processes messages in order, so
+    /// this is certain once it has processed the heartbeat and still follows that leader. The vote
+    /// need not be on disk: the reply promises nothing but the past.
     async fn beaten(
         &self,
         request: AppendEntriesRequest<TypeConfig>,
@@ -95,7 +95,7 @@ impl Appends {
             response = &mut said => return response.map_err(|e| failed(&e)),
             () = tokio::time::sleep(BEAT_SOON) => {}
         }
-        // Asked behind the heartbeat: a refusal does not wait for the disk, and has come before.
+        // Queued behind the heartbeat. A refusal does not wait for the disk, so it arrives first.
         let follows = self.consensus.follows(vote);
         tokio::select! {
             biased;
@@ -107,7 +107,7 @@ impl Appends {
         }
     }
 
-    /// Reads a request of the leader, which nobody else sends.
+    /// Decodes an append request. Refuses it if the caller does not lead.
     fn read(
         &self,
         from: u64,
@@ -119,9 +119,9 @@ impl Appends {
         Ok(request)
     }
 
-    /// Ends the member when its log lacks what it had acknowledged to the leader it follows: a data
-    /// directory from a backup, or one that lost writes. With its vote, others that never had an
-    /// acknowledged write could elect one of them.
+    /// Stops the member: its log lacks entries that it acknowledged to the leader that it follows.
+    /// So its data directory is a backup, or has lost writes. With its vote, a member that never
+    /// had an acknowledged write could be elected.
     fn lacks(&self, acknowledged: u64) {
         let id = self.claims.me;
         (self.on_fault)(format!(

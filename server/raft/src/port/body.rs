@@ -1,5 +1,5 @@
-//! The messages in the body of a call by another member: how long they are, how much memory those
-//! on their way take, and how long they take to come.
+//! Limits of the messages in the body of a call by another member: their length, the memory of
+//! those in flight, and how long they take to arrive.
 //!
 //! ```text
 //!   message   compressed u8 | length u32, big endian | bytes
@@ -19,28 +19,28 @@ use tonic::Status;
 use crate::budget::{Account, Exhausted, Permit};
 use crate::network::MESSAGE_BYTES_MAX;
 
-/// How long a message may take to come, and how long it may wait for room.
+/// Time limit for a message to arrive, and for its wait for memory.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(60);
-/// Bytes of a message that is not counted, and of the largest one of most methods.
+/// Messages up to this size in bytes are not charged. Also the size limit of most methods.
 const SMALL: usize = 4 << 10;
-/// The same for methods whose messages name the URLs of members.
+/// Size limit in bytes for methods whose messages contain URLs of members.
 const MEMBERS: usize = 4 << 20;
-/// Bytes of a message's head.
+/// Length of a message's head in bytes.
 const HEAD_LEN: usize = 5;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is expected of the messages of a call.
+/// Limits of the messages of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// Bytes of the largest message.
+    /// Size limit of a message in bytes.
     length_max: usize,
-    /// Whether messages come one after the other, with any time between them.
+    /// Whether the call is a stream: many messages, with any time between them.
     is_stream: bool,
 }
 
 impl Rules {
-    /// Those of a method: what it carries says how large its messages are.
+    /// The limits of a method; they depend on what its messages contain.
     pub(super) fn of(method: &str) -> Self {
         let (length_max, is_stream) = match method {
             "Append" | "Propose" | "SendSnapshot" => (MESSAGE_BYTES_MAX, true),
@@ -52,13 +52,13 @@ impl Rules {
     }
 }
 
-/// How far the messages were read.
+/// Position in the body.
 #[derive(Debug, Default)]
 struct Messages {
-    /// The head that is not whole yet, and how much of it there is.
+    /// An incomplete head, and how many bytes of it have arrived.
     head: [u8; HEAD_LEN],
     head_len: usize,
-    /// Bytes of the message that are still to come.
+    /// Bytes of the current message that have not arrived.
     left: usize,
 }
 
@@ -67,7 +67,10 @@ impl Messages {
         self.head_len > 0 || self.left > 0
     }
 
-    /// Looks at bytes that came; returns the length of the last message that begins in them.
+    /// Parses bytes that have arrived. Returns the length of the last message that begins in them.
+    ///
+    /// # Errors
+    /// A message is longer than `length_max`.
     fn take(&mut self, mut data: &[u8], length_max: usize) -> Result<Option<usize>, Status> {
         let mut begun = None;
         while !data.is_empty() {
@@ -94,25 +97,25 @@ impl Messages {
     }
 }
 
-/// Data that wait for room.
+/// Data that waits for memory.
 struct Waiting {
     data: Bytes,
     room: Pin<Box<dyn Future<Output = Result<Permit, Exhausted>> + Send>>,
 }
 
-/// The body of a call, whose messages keep to the rules.
+/// The body of a call, within the limits of [`Rules`].
 ///
-/// The whole length of a message is counted when it begins: of two that are on their way none
-/// waits for the other.
+/// A message is charged in full when it begins. So of two incomplete messages, neither waits for
+/// memory of the other.
 pub(super) struct Bounded<B> {
     inner: B,
     rules: Rules,
     messages: Messages,
     account: Account,
-    /// What the message that is on its way holds.
+    /// Memory of the message in flight.
     held: Option<Permit>,
     waiting: Option<Waiting>,
-    /// When the message must be there; set when it has to be waited for.
+    /// When the message must have arrived; set when it has to be waited for.
     deadline: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
@@ -124,7 +127,8 @@ impl<B> Bounded<B> {
         Self { inner, rules, messages, account, held, waiting, deadline, ended: false }
     }
 
-    /// A message begins: the one before is on its way to whoever reads it.
+    /// Begins a message; the previous one has gone to its reader. Returns `data`, or `None` if it
+    /// must wait for memory.
     fn begin(&mut self, length: usize, data: Bytes) -> Option<Bytes> {
         self.held = None;
         if self.rules.is_stream {
@@ -144,7 +148,7 @@ impl<B> Bounded<B> {
         None
     }
 
-    /// Ends a message that takes too long to come. Between those of a stream, there is time.
+    /// Ready if a message takes too long to arrive. Between messages of a stream there is no limit.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.rules.is_stream && !self.messages.is_under_way() {
             return Poll::Pending;

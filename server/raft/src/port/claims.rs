@@ -1,8 +1,8 @@
-//! What a peer's message claims, held against what this member knows.
+//! Checks what a peer's message claims against what this member knows.
 //!
-//! Messages that do not decode are refused before (`codec`). Those here are well made and say what
-//! no member says: a port without TLS may have been called by anybody, and openraft takes what it
-//! is given for the truth.
+//! Messages that do not decode are refused earlier (`codec`). These checks refuse well-formed
+//! messages that no member sends: anyone can call a port without TLS, and openraft trusts its
+//! input.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::network::codec::{self, TERMS_AHEAD_MAX};
 use crate::network::link::Link;
 use crate::network::links::Links;
 
-/// Peer URLs of one member, and the bytes of one.
+/// Most peer URLs of one member, and most bytes of one URL.
 const URLS_MAX: usize = 256;
 const URL_BYTES_MAX: usize = 4096;
-/// How long a leader may take to say what a member had acknowledged.
+/// Time limit for a leader to say what this member has acknowledged.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
 
 fn wrong(what: impl Into<String>) -> Status {
@@ -47,7 +47,7 @@ impl Claims {
         }
     }
 
-    /// A leader's message is from that leader.
+    /// Refuses a message of a leader if `from` does not lead by `vote`.
     pub(crate) fn check_leader(&self, from: u64, vote: &Vote) -> Result<(), Status> {
         if !vote.committed || vote.leader_id.voted_for != from {
             return Err(wrong("another member leads in this term"));
@@ -55,7 +55,7 @@ impl Claims {
         self.check_term(vote.leader_id.term)
     }
 
-    /// A candidate asks for itself.
+    /// Refuses a request for votes if `from` is not the candidate.
     pub(crate) fn check_candidate(&self, from: u64, vote: &Vote) -> Result<(), Status> {
         if vote.committed || vote.leader_id.voted_for != from {
             return Err(wrong("a candidate asks for its own election only"));
@@ -63,7 +63,7 @@ impl Claims {
         self.check_term(vote.leader_id.term)
     }
 
-    /// A leader hands over to the member that it asks.
+    /// Refuses a transfer of leadership if `from` does not lead, or if it is to another member.
     pub(crate) fn check_transfer(
         &self,
         from: u64,
@@ -76,7 +76,7 @@ impl Claims {
         }
     }
 
-    /// What a leader says of the log can be.
+    /// Refuses a leader's request that contradicts itself or the committed entries.
     pub(crate) fn check_append(
         &self,
         from: u64,
@@ -103,7 +103,7 @@ impl Claims {
         }
     }
 
-    /// Reads a proposal that another member passes on for a client of its own.
+    /// Decodes and checks a proposal that another member forwards for its own client.
     pub(crate) fn proposal(
         &self,
         from: u64,
@@ -122,7 +122,7 @@ impl Claims {
                 };
                 self.store.tables(tables)
             };
-            // Another one would make the cluster refuse the member that has the data.
+            // Another incarnation would make the cluster refuse the member that has the data.
             let is_own = publish.id == from && [0, publish.incarnation].contains(&known(from));
             if !is_own {
                 return Err(wrong("a member publishes itself, with the data directory it has"));
@@ -131,15 +131,15 @@ impl Claims {
         Ok(payload)
     }
 
-    /// What `of` has acknowledged to this member, which leads by `vote`.
+    /// How much of the log `of` has acknowledged to this member, if this member leads by `vote`.
     pub(crate) fn acknowledged(&self, of: u64, vote: Option<pb::Vote>) -> pb::AcknowledgedReply {
         let vote = codec::vote_from_wire(vote).ok();
         let acknowledged = vote.and_then(|vote| self.consensus.acknowledged_by(of, &vote));
         pb::AcknowledgedReply { leads: acknowledged.is_some(), index: acknowledged.unwrap_or(0) }
     }
 
-    /// Whether the leader itself says that this member had acknowledged the log up to `index`, on a
-    /// connection that proves who answers: whoever sent the heartbeat may be anybody.
+    /// Whether the leader itself says that this member has acknowledged the log up to `index`. Asks
+    /// only over a proven link: anyone may have sent the heartbeat.
     pub(crate) async fn confirmed(&self, leader: u64, vote: &Vote, index: u64) -> bool {
         let Some(link) = self.links.to(leader).filter(Link::is_proven) else { return false };
         let mut client = link.control;
@@ -155,14 +155,15 @@ impl Claims {
     }
 }
 
-/// Terms grow along a log, and all logs are the same up to what is committed.
+/// Whether one log cannot have both entries: terms never decrease along a log, and all logs have
+/// the same entries up to the committed one.
 pub(crate) fn contradicts(committed: LogPosition, at: LogPosition) -> bool {
     (at.index <= committed.index && at.term > committed.term)
         || (at.index > committed.index && at.term < committed.term)
         || (at.index == committed.index && at.term != committed.term)
 }
 
-/// A change names URLs at which there can be a member, as the API makes sure of.
+/// Refuses a change whose peer URLs cannot be URLs of a member. The API sends no such change.
 pub(crate) fn check_change(change: &Change) -> Result<(), Status> {
     let urls = match change {
         Change::Add(add) => &add.peer_urls,

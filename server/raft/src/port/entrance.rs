@@ -1,7 +1,7 @@
-//! What other members call, as it is served: who calls is asked before anything more is read.
+//! The entrance for calls of other members: checks the caller before it reads anything else.
 //!
-//! tonic reads the message of a call before it passes the call on. A port without TLS may be called
-//! by anybody, so the headers alone decide first, and messages are bounded (`body`).
+//! tonic reads the message of a unary call before it calls the service. Anyone can call a port
+//! without TLS, so the headers are checked first, and messages are limited (`body`).
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use super::service::{Answers, PeerService};
 use crate::budget::{Account, Budget};
 use crate::network::MESSAGE_BYTES_MAX;
 
-/// What the paths of all methods begin with.
+/// Path prefix of all methods.
 const SERVICE: &str = "/quorate.peer.v1.Peer/";
-/// The one that takes calls of anybody.
+/// The only method that anyone may call.
 const OPEN: &str = "Describe";
-/// Bytes of messages that are on their way from members. It is not the budget of clients: their
-/// requests wait for what members say to each other, which must not wait for them.
+/// Budget in bytes for messages in flight from members. It is not the budget of clients: client
+/// requests wait for these messages, which therefore must not wait for client requests.
 const MESSAGES_BYTES: usize = 4 * MESSAGE_BYTES_MAX;
 
-/// What other members call.
+/// The service for calls of other members.
 #[derive(Clone)]
 pub struct PeerPort {
     guard: Arc<Guard>,
     service: PeerServer<PeerService>,
     budget: Budget,
-    /// The connection's.
+    /// The account of this connection.
     account: Account,
 }
 
@@ -43,7 +43,7 @@ impl PeerPort {
         Self { guard, service, budget, account }
     }
 
-    /// The same for one more connection.
+    /// The same service for another connection, with an account of its own.
     #[must_use]
     pub fn for_connection(&self) -> Self {
         Self { account: self.budget.account(), ..self.clone() }

@@ -1,4 +1,4 @@
-//! Failures as a caller is told of them.
+//! Failures, converted to statuses for the caller.
 
 use openraft::errors::{Fatal, RaftError};
 use tonic::Status;

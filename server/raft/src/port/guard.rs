@@ -1,4 +1,4 @@
-//! Who may call this member.
+//! Decides which callers are accepted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::ground::progress::Progress;
 use crate::network::header;
 use crate::network::refusal::{OTHER_DATA, REMOVED};
 
-/// Refusals that are remembered so that each is logged once.
+/// Most refusals that are remembered, so that each is logged once.
 const LOGGED_MAX: usize = 256;
 
-/// Tells the log whom this member refuses, and why: once, not with every heartbeat.
+/// Logs refusals of callers: each once, not with every heartbeat.
 #[derive(Default)]
 struct Refusals(Mutex<BTreeSet<String>>);
 
@@ -35,11 +35,11 @@ impl Refusals {
     }
 }
 
-/// Lets members in.
+/// Checks callers.
 pub(crate) struct Guard {
     identity: Identity,
     store: Arc<Shared>,
-    /// By what is in the log, committed or not: with them this member must talk.
+    /// The members in the log, committed or not: this member must talk to them.
     peers: watch::Receiver<Peers>,
     refusals: Refusals,
 }
@@ -54,41 +54,41 @@ impl Guard {
         Self { identity, store, peers, refusals: Refusals::default() }
     }
 
-    /// Lets those in who may call; returns the caller.
+    /// Checks the headers of a call and returns the caller's id. Logs a refusal.
     pub(crate) fn admit(&self, headers: &MetadataMap) -> Result<u64, Status> {
         let admitted = admit(headers, &self.identity, &self.store, &self.peers);
         admitted.inspect_err(|refusal| self.log(refusal))
     }
 
-    /// Logs why a member is refused.
+    /// Logs a refusal, once.
     pub(super) fn log(&self, refusal: &Status) {
         self.refusals.log(refusal);
     }
 
-    /// The answer to a member that was removed.
+    /// The refusal of `member` if it was removed.
     pub(super) fn removed(&self, member: u64) -> Option<Status> {
         removed(member, &self.store, &self.peers)
     }
 
-    /// Waits until a member is removed; returns the answer to it.
+    /// Waits until `member` is removed; returns its refusal.
     pub(super) async fn removal(self: Arc<Self>, member: u64, progress: Progress) -> Status {
         let (mut peers, mut applied) = (self.peers.clone(), progress.subscribe());
         loop {
-            // First in the log, and known for good when it is applied.
+            // The removal is first in the log, and final when it is applied.
             let gone = peers.wait_for(|peers| !peers.contains_key(&member)).await.is_ok();
             if let Some(refusal) = self.removed(member) {
                 return refusal;
             }
             if !gone || applied.changed().await.is_err() {
-                // This member has stopped, and tells nobody anything.
+                // This member has stopped: no call gets an answer.
                 std::future::pending::<()>().await;
             }
         }
     }
 }
 
-/// Lets a caller in who means this member of this cluster, is a member, and has the data directory
-/// that the cluster knows. Returns who it is.
+/// Accepts a call that names this member of this cluster, if the caller was not removed and its
+/// data directory is the one that the cluster knows. Returns the caller's id.
 fn admit(
     headers: &MetadataMap,
     me: &Identity,
@@ -117,7 +117,7 @@ fn admit(
         let text = format!("this is member {:x}, the caller means {to:x}", me.member_id);
         return Err(Status::failed_precondition(text));
     }
-    // Who lags behind may know nothing of a later generation yet.
+    // A lagging caller may not know the later generation of this member yet.
     if meant != 0 && meant != me.incarnation && generation(meant) >= generation(me.incarnation) {
         let text = format!("member {to:x} has lost the data directory that the caller means");
         return Err(Status::failed_precondition(text));
@@ -131,15 +131,15 @@ fn admit(
     Ok(id)
 }
 
-/// The answer to a member that was removed. One that lags behind may not know yet who was added;
-/// who was removed it knows for ever.
+/// The refusal of a removed member. An unknown caller is not refused: this member may lag behind
+/// and not know of its addition yet. But it remembers removed members forever.
 fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
     let is_removed = store.tables(|tables| tables.removed.contains(&id));
     (is_removed && !peers.borrow().contains_key(&id))
         .then(|| Status::permission_denied(format!("member {id:x} {REMOVED}")))
 }
 
-/// An id and an incarnation.
+/// Parses an id and an incarnation.
 fn pair(text: &str) -> Result<(u64, u64), Status> {
     let (id, incarnation) = text
         .split_once('.')

@@ -1,4 +1,4 @@
-//! What a member says of itself and of the members that it knows of.
+//! A member's description of itself and of the members that it knows.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use crate::ground::consensus::RaftStatus;
 use crate::ground::member::Peers;
 
-/// Introduces this member to others.
+/// Describes this member to others.
 pub(crate) struct Introduction {
     pub(crate) identity: Identity,
-    /// The version of etcd that this one is compatible with.
+    /// The version of etcd that this member is compatible with.
     pub(crate) version: String,
     pub(crate) store: Arc<Shared>,
     pub(crate) peers: watch::Receiver<Peers>,
@@ -21,7 +21,7 @@ pub(crate) struct Introduction {
 }
 
 impl Introduction {
-    /// Who this member is, and the members it knows of.
+    /// The identity of this member, and the members that it knows.
     pub(crate) fn describe(&self) -> pb::Description {
         let peers = self.peers.borrow().clone();
         let members = peers.into_iter().map(|(id, (peer, _))| {

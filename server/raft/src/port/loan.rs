@@ -1,4 +1,4 @@
-//! Letting in those who lend connections.
+//! Accepts connections that other members lend.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::network::loans::TRIED_EVERY;
 use crate::network::probe::try_urls;
 use crate::network::way::Way;
 
-/// A connection that a member may lend; it has yet to be handed over.
+/// An accepted offer of a connection, which is yet to be handed over.
 pub struct Loan {
     links: Arc<Links>,
     member: u64,
@@ -23,7 +23,10 @@ pub struct Loan {
 }
 
 impl Loan {
-    /// Lets a member in that wants to lend a connection, as one that calls.
+    /// Checks the headers of an offer, as for a call.
+    ///
+    /// # Errors
+    /// The lender is refused or unknown, or this member stops.
     pub(crate) fn new(
         answers: &Answers,
         links: &Arc<Links>,
@@ -43,14 +46,14 @@ impl Loan {
         }
     }
 
-    /// Keeps the connection until it is taken, and then until it has ended.
+    /// Keeps the connection until it is taken, and then counts it as open until it ends.
     pub async fn keep(self, connection: Box<dyn Connection>) {
         let Self { links, member, way, number, is_proven } = self;
         if !way.loans.knows(number)
             && let Some(closed) = links.closed().into_iter().find(|it| it.member == member)
             && way.loans.begins_to_try()
         {
-            // It may be that it was only restarted.
+            // The member may have restarted and answer at its URLs again.
             try_urls(&links, closed, links.patience().0.min(TRIED_EVERY)).await;
         }
         way.loans.keep(number, is_proven, connection).await;

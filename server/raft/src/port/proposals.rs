@@ -1,4 +1,4 @@
-//! Proposals that another member passes on for its clients.
+//! Proposals that other members forward for their clients.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::consensus::protocol::Written;
 use crate::ground::progress::Progress;
 use crate::log::types::ReplyTo;
 
-/// Proposals of one other member that may be under way.
+/// Most proposals in flight on one stream.
 const PROPOSALS_MAX: usize = 16 << 10;
-/// Replies sent in one message.
+/// Most replies in one message.
 const REPLIES: usize = 512;
 
-/// Takes in proposals.
+/// Proposes what other members forward.
 #[derive(Clone)]
 pub(crate) struct Proposals {
     pub(crate) consensus: Arc<OpenRaft>,
@@ -32,12 +32,12 @@ pub(crate) struct Proposals {
     pub(crate) guard: Arc<Guard>,
     pub(crate) progress: Progress,
     pub(crate) tasks: TaskTracker,
-    /// Ends what is taken in.
+    /// When this is cancelled, no more proposals are taken.
     pub(crate) parting: CancellationToken,
 }
 
 impl Proposals {
-    /// Proposes what comes on a stream, and tells what becomes of it.
+    /// Proposes the commands of a stream, and yields their outcomes.
     pub(super) fn answer(
         &self,
         from: u64,
@@ -79,8 +79,8 @@ impl Proposals {
     }
 }
 
-/// Waits until there is room for another proposal; false when there never will be, as nobody takes
-/// the replies any more.
+/// Waits for room for another proposal; false if there will be none, because the replies are no
+/// longer read or the member stops.
 async fn makes_room<T>(
     room: &Semaphore,
     replies: &mpsc::Sender<T>,
@@ -95,8 +95,8 @@ async fn makes_room<T>(
     permit.map(SemaphorePermit::forget).is_some()
 }
 
-/// Tells the other member what became of its proposals, many at once when there are many; and at
-/// last, that it was removed.
+/// Yields the outcomes of proposals, many in one message if many are ready. Ends with a refusal if
+/// the other member is removed.
 fn replies_of(
     settled: mpsc::Receiver<(u64, Written)>,
     room: Arc<Semaphore>,

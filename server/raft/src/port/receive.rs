@@ -1,4 +1,4 @@
-//! Snapshots that another member sends.
+//! Receives snapshots from other members.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::log::types::{Vote, log_id, position};
 use crate::metrics::Metrics;
 use crate::network::codec;
 
-/// Takes in snapshots.
+/// Receives snapshots.
 pub(crate) struct Snapshots {
     pub(crate) consensus: Arc<OpenRaft>,
     pub(crate) claims: Arc<Claims>,
@@ -24,7 +24,7 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// The vote of a sender.
+    /// The vote by which the sender leads.
     fn vote_of(&self, from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
         let vote = codec::vote_from_wire(head.vote);
         let vote = vote.map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -32,7 +32,7 @@ impl Snapshots {
         Ok(vote)
     }
 
-    /// Refuses a state that cannot follow the one here: openraft ends with one.
+    /// Refuses a snapshot that contradicts the state of this member: it would stop openraft.
     fn check_meta(&self, vote: &Vote, meta: &SnapshotMeta) -> Result<(), Status> {
         let Some(last) = meta.last_log_id.as_ref().map(position) else { return Ok(()) };
         codec::id_from_wire(pb::LogId { term: last.term, index: last.index })
@@ -49,15 +49,15 @@ impl Snapshots {
         }
     }
 
-    /// This member's vote, if the sender leads no more. What its successor has sent must not be
-    /// dropped for it.
+    /// The vote of this member if the sender no longer leads. Then nothing is received: it would
+    /// drop the parts that a later leader has sent.
     fn higher(&self, vote: &Vote) -> Option<pb::Vote> {
         let mine = self.consensus.vote_given();
         let is_as_high = vote.partial_cmp(&mine).is_some_and(std::cmp::Ordering::is_ge);
         (!is_as_high).then(|| codec::vote_to_wire(&mine))
     }
 
-    /// How much of a snapshot is here.
+    /// Which parts of a snapshot this member has.
     pub(super) async fn find(
         &self,
         from: u64,
@@ -73,7 +73,7 @@ impl Snapshots {
         Ok(pb::SnapshotPosition { parts, table, key, higher: None })
     }
 
-    /// Receives a snapshot, or the rest of one, and takes it into use.
+    /// Receives a snapshot, or the rest of one, and installs it.
     pub(super) async fn receive(
         &self,
         from: u64,
@@ -117,7 +117,7 @@ impl Snapshots {
     }
 }
 
-/// Runs what waits for the disk where nobody waits for it.
+/// Runs disk work on a thread that may block.
 async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Status>
 where
     T: Send + 'static,

@@ -31,7 +31,7 @@ use crate::network::{MESSAGE_BYTES_MAX, codec};
 
 type Stream_<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// What answers other members: each part one kind of question.
+/// The parts that answer other members, one for each kind of call.
 pub(crate) struct Answers {
     pub(crate) guard: Arc<Guard>,
     pub(crate) claims: Arc<Claims>,
@@ -43,22 +43,23 @@ pub(crate) struct Answers {
     pub(crate) membership: Arc<Membership>,
     pub(crate) introduction: Introduction,
     pub(crate) store: Arc<Shared>,
-    /// Ends what others keep open here.
+    /// When this is cancelled, the streams that other members keep open here end.
     pub(crate) parting: CancellationToken,
 }
 
-/// Answers other members.
+/// The gRPC service for other members.
 pub(crate) struct PeerService(Arc<Answers>);
 
 impl PeerService {
-    /// The service as it is mounted.
+    /// The service with its message size limits.
     pub(crate) fn mount(answers: Arc<Answers>) -> PeerServer<Self> {
         PeerServer::new(Self(answers))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// Who calls. It was let in before its message was read, and may have been removed meanwhile.
+    /// The id of the caller. It was checked before its message was read, but may have been removed
+    /// since.
     fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
         self.0.guard.admit(request.metadata())
     }
@@ -71,11 +72,11 @@ impl PeerService {
     }
 }
 
-/// Reads a candidate's request.
+/// Decodes a request for votes.
 fn vote_request(request: pb::VoteRequest) -> Result<VoteRequest<TypeConfig>, Status> {
     let mut request = codec::vote_request_from_wire(request).map_err(malformed)?;
     if planted::has(Mistake::GrantStaleVote) {
-        // No log is ahead of this one.
+        // No log is ahead of this position.
         let ahead = LogPosition { term: u64::MAX, index: u64::MAX };
         request.last_log_id = Some(log_id(ahead));
     }
@@ -259,9 +260,9 @@ fn lease_outcome(outcome: pb::lease_reply::Outcome) -> pb::LeaseReply {
     pb::LeaseReply { outcome: outcome as i32, ..Default::default() }
 }
 
-/// Answers one question for the index of a read.
+/// Answers one request for the index of a read.
 async fn read_index(answers: &Answers, from: u64) -> Result<pb::ReadIndexReply, Status> {
-    // It may have been removed since it began to ask.
+    // The caller may have been removed since it opened the stream.
     if let Some(refusal) = answers.guard.removed(from) {
         return Err(refusal);
     }

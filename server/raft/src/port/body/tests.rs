@@ -1,4 +1,4 @@
-//! Bodies that keep to the rules, and bodies that do not.
+//! Bodies that obey the limits, and bodies that do not.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use tonic::Code;
 use super::*;
 use crate::budget::Budget;
 
-/// Comes in these pieces, and never ends.
+/// A body that yields these pieces and never ends.
 struct Pieces(VecDeque<Bytes>);
 
 impl Body for Pieces {
@@ -26,7 +26,7 @@ impl Body for Pieces {
     }
 }
 
-/// A message of which `there` bytes of `length` have come.
+/// A message of `length` bytes of which `there` have arrived.
 fn message(length: usize, there: usize) -> Vec<u8> {
     let head = u32::try_from(length).unwrap().to_be_bytes();
     [&[0][..], &head, &vec![7; there]].concat()
@@ -45,7 +45,7 @@ async fn next(body: &mut Bounded<Pieces>) -> Result<Bytes, Status> {
     }
 }
 
-/// What comes without waiting.
+/// The data that arrives without waiting.
 async fn all(body: &mut Bounded<Pieces>) -> Result<Vec<u8>, Status> {
     let mut all = Vec::new();
     while let Some(data) = next(body).now_or_never() {
