@@ -7,6 +7,7 @@
 
 pub mod arrows;
 pub mod layout;
+pub mod references;
 pub mod repository;
 pub mod rooms;
 pub mod source;
@@ -16,7 +17,7 @@ pub use repository::Repository;
 
 /// All violations of the rules on texts and their places.
 pub fn broken(repository: &Repository) -> Vec<String> {
-    let rules: [fn(&Repository) -> Vec<String>; 4] =
-        [layout::broken, text::broken, source::broken, rooms::broken];
+    let rules: [fn(&Repository) -> Vec<String>; 5] =
+        [layout::broken, text::broken, source::broken, rooms::broken, references::broken];
     rules.into_iter().flat_map(|rule| rule(repository)).collect()
 }

@@ -62,6 +62,23 @@ fn every_rule_is_seen_broken() {
         ("README.md", ["# x\n/wo", "rk/x\n"].concat(), "README.md:2: names"),
         ("README.md", "# x\n\n# y\n".to_owned(), "README.md: 2 first-level"),
         ("README.md", "# x \n".to_owned(), "README.md:1: blanks"),
+        (
+            "server/ARCHITECTURE.md",
+            "# x\n`core/src/nothing.rs`\n".to_owned(),
+            "server/ARCHITECTURE.md:2: core/src/nothing.rs: no such file",
+        ),
+        (
+            "server/ARCHITECTURE.md",
+            "# x\n`core/src/store.rs::Store::nothing`\n".to_owned(),
+            "server/ARCHITECTURE.md:2: core/src/store.rs::Store::nothing: no such name",
+        ),
+        (
+            "server/docs/x.md",
+            "# x\n`core/attic`\n".to_owned(),
+            "server/docs/x.md:2: core/attic: no",
+        ),
+        ("server/docs/x.md", "# x\n[y](../y.md)\n".to_owned(), "server/docs/x.md:2: ../y.md: no"),
+        ("server/docs/x.md", "# x\n`y\n".to_owned(), "server/docs/x.md:2: a code span"),
     ];
     let good = Repository::read(&root());
     for (path, text, expected) in planted {
