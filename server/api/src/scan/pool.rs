@@ -14,20 +14,20 @@ use std::sync::{Arc, mpsc};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Threads at most; no more than there are processors but two.
+/// Most threads. There is one for each processor, but at least [`THREADS_MIN`].
 const THREADS_MAX: usize = 8;
 const THREADS_MIN: usize = 2;
-/// The niceness of a scan that takes long: beside another thread that never rests, it gets a tenth
-/// of a processor.
+/// The niceness of a long scan. Beside a busy thread of normal priority, the scan gets about a
+/// tenth of a processor.
 const NICENESS: i32 = 10;
 
-/// A scan, and the slot that it takes up.
+/// A scan and its slot.
 struct Job {
     scan: Box<dyn FnOnce() + Send>,
     slot: OwnedSemaphorePermit,
 }
 
-/// Runs scans; others wait for their turn.
+/// Runs scans. A scan without a free thread waits.
 pub(crate) struct Pool {
     jobs: mpsc::Sender<Job>,
     /// One for each thread.
@@ -35,14 +35,14 @@ pub(crate) struct Pool {
     threads: Arc<Threads>,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Threads {
     jobs: Mutex<mpsc::Receiver<Job>>,
-    /// Threads that ended and are to be replaced.
+    /// Number of ended threads that are not replaced yet.
     missing: AtomicUsize,
 }
 
-/// A scan panicked, or the system gave it no thread.
+/// Why a scan has no result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     #[error("it panicked")]
@@ -55,7 +55,7 @@ impl Pool {
     /// Starts the threads. They end with the pool.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system has no thread.
     pub(crate) fn start() -> io::Result<Self> {
         let processors = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
         let count = processors.clamp(THREADS_MIN, THREADS_MAX);
@@ -68,13 +68,13 @@ impl Pool {
         Ok(Self { jobs, slots: Arc::new(Semaphore::new(count)), threads })
     }
 
-    /// Runs a scan when a thread is free.
+    /// Runs a scan as soon as a thread is free.
     ///
     /// # Errors
-    /// When it panics, or the system gives no thread.
+    /// The scan panics, or the system has no thread for it.
     ///
     /// # Cancel safety
-    /// A scan that has begun runs to its end when the future is dropped.
+    /// If the future is dropped, a running scan still runs to its end.
     pub(super) async fn run<R: Send + 'static>(
         &self,
         scan: impl FnOnce() -> R + Send + 'static,
@@ -92,8 +92,8 @@ impl Pool {
 }
 
 impl Threads {
-    /// Replaces a thread that ended, if there is one. Not by the thread itself: a new thread has
-    /// the priority of the one that starts it.
+    /// Replaces one ended thread, if there is one. An ending thread cannot start its replacement: a
+    /// new thread inherits the priority of the thread that starts it.
     fn replace_one(self: &Arc<Self>) -> io::Result<()> {
         let less = |missing: usize| missing.checked_sub(1);
         if self.missing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err() {
@@ -120,7 +120,7 @@ impl Threads {
             if is_behind {
                 self.missing.fetch_add(1, Ordering::SeqCst);
             }
-            // Whoever gets the slot finds a thread, or starts one.
+            // The next owner of the slot finds a free thread, or starts one.
             drop(slot);
             if is_behind {
                 return;
@@ -130,11 +130,12 @@ impl Threads {
 }
 
 thread_local! {
-    /// Whether this thread has stepped back; `None` outside the pool.
+    /// Whether this thread has lowered its priority; `None` outside the pool.
     static BEHIND: Cell<Option<bool>> = const { Cell::new(None) };
 }
 
-/// Has the system prefer every other thread to this one of the pool, until its scan ends.
+/// Lowers the priority of this thread of the pool until its scan ends. Has no effect outside the
+/// pool.
 pub(super) fn step_back() {
     if BEHIND.get() != Some(false) {
         return;
