@@ -1,14 +1,14 @@
-//! The flushed part of the state, below the layers in memory.
+//! The flushed part of the state, below the memtables.
 //!
-//! A [`Base`] is an immutable image of the store at one revision. Apply never writes to it; a
-//! flush makes a new base from the old base and a frozen layer. `server/storage` implements it over
+//! A [`Base`] is an immutable image of the store at one revision. Apply never writes to it; a flush
+//! makes a new base from the old base and a frozen memtable. `server/storage` implements it over
 //! redb and [`memory::MemoryBase`] over ordered maps; a test compares the two.
 //!
 //! ```text
-//!   active layer    versions since the last rotation       written by apply
-//!   frozen layer    versions being flushed                 read only
-//!   base            latest:  key      -> newest version    read only
-//!                   history: revision -> version
+//!   active memtable  versions since the last freeze       written by apply
+//!   frozen memtable  versions being flushed                 read only
+//!   base             latest:  key      -> newest version    read only
+//!                    history: revision -> version
 //! ```
 
 pub mod memory;

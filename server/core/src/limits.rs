@@ -1,17 +1,17 @@
 //! The bounds of the core, with the relations between them.
 
-/// Versions in one chunk of a layer's log. A chunk is allocated whole, so the log grows without
+/// Versions in one chunk of a memtable's log. A chunk is allocated whole, so the log grows without
 /// copying.
-pub const LAYER_LOG_CHUNK: usize = 1024;
+pub const MEMTABLE_LOG_CHUNK: usize = 1024;
 
 /// Keys in one block of a counted map: few enough that an insertion moves little, and so many that
-/// a layer has only a few thousand blocks.
+/// a memtable has only a few thousand blocks.
 pub const COUNTED_BLOCK_ENTRIES_MAX: usize = 128;
 
-/// Keys that a range scan copies out of a layer at once. It holds the layer's lock meanwhile.
-pub const LAYER_SCAN_CHUNK: usize = 256;
+/// Keys that a range scan copies out of a memtable at once. It holds the memtable's lock meanwhile.
+pub const MEMTABLE_SCAN_CHUNK: usize = 256;
 
-/// Bytes that a version takes in a layer in addition to its key and value.
+/// Bytes that a version takes in a memtable in addition to its key and value.
 pub const RECORD_OVERHEAD_BYTES: usize = 192;
 
 /// The longest TTL a lease can have, in seconds.
@@ -24,6 +24,6 @@ pub const STRANGERS_ALARMS_MAX: usize = 16;
 pub const MATCHER_PENDING_MAX: usize = 256;
 
 const _: () = assert!(
-    LAYER_SCAN_CHUNK >= COUNTED_BLOCK_ENTRIES_MAX,
+    MEMTABLE_SCAN_CHUNK >= COUNTED_BLOCK_ENTRIES_MAX,
     "a scan copies at least one block each time it takes the lock"
 );

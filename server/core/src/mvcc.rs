@@ -8,14 +8,14 @@
 //!        generation of a     [ 1      2     -     x ]   [ 1 ...        version, x = tombstone
 //! ```
 //!
-//! Versions are in [`layer::Layer`]s over a [`crate::base::Base`]. A [`Stack`] reads them as one
-//! store, a [`View`] reads a stack at one revision. Each version has the revision of the version it
-//! superseded, so a read at an old revision follows a key back through history instead of searching
-//! for it.
+//! Versions are in [`memtable::Memtable`]s over a [`crate::base::Base`]. A [`Stack`] reads them as
+//! one store, a [`View`] reads a stack at one revision. Each version has the revision of the
+//! version it superseded, so a read at an old revision follows a key back through history instead
+//! of searching for it.
 
 mod counted;
 pub mod hash;
-pub mod layer;
+pub mod memtable;
 mod merge;
 mod patience;
 pub mod range;
@@ -24,5 +24,5 @@ mod view;
 
 pub(crate) use patience::Limit;
 pub use patience::Patience;
-pub use stack::{Portion, SharedLayer, Stack};
+pub use stack::{Portion, SharedMemtable, Stack};
 pub use view::View;

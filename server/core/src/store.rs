@@ -8,8 +8,8 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::base::Base;
-use crate::mvcc::layer::Layer;
-use crate::mvcc::{SharedLayer, Stack, View};
+use crate::mvcc::memtable::Memtable;
+use crate::mvcc::{SharedMemtable, Stack, View};
 use crate::planted::{self, Mistake};
 use crate::tables::{Lease, Tables};
 use crate::{Fault, Record, Revision, Tally};
@@ -35,7 +35,7 @@ impl Shared {
     /// A view of the store at the current revision, for one request.
     pub fn view(&self) -> View {
         let stack = self.stack.read();
-        // Read the revision under the lock: no rotation can happen meanwhile, so `stack` has every
+        // Read the revision under the lock: no freeze can happen meanwhile, so `stack` has every
         // write up to this revision.
         let revision = self.revision.load(Ordering::Acquire);
         let compacted = self.compacted.load(Ordering::Acquire);
@@ -57,30 +57,30 @@ impl Shared {
         read(&self.tables.read())
     }
 
-    /// Whether a frozen layer waits to be flushed.
+    /// Whether a frozen memtable waits to be flushed.
     pub fn has_frozen(&self) -> bool {
         self.stack.read().frozen.is_some()
     }
 
-    /// Approximate memory of the layers, in bytes.
-    pub fn layer_bytes(&self) -> usize {
-        self.layer_size().bytes
+    /// Approximate memory of the memtables, in bytes.
+    pub fn memtable_bytes(&self) -> usize {
+        self.memtable_size().bytes
     }
 
-    /// Size of the layers, whose versions are not in the base yet.
-    pub fn layer_size(&self) -> LayerSize {
+    /// Size of the memtables, whose versions are not in the base yet.
+    pub fn memtable_size(&self) -> MemtableSize {
         let stack = self.stack.read().clone();
-        let mut size = LayerSize::default();
-        for layer in stack.layers() {
-            let layer = layer.read();
-            size.bytes += layer.bytes();
-            size.versions += layer.len();
+        let mut size = MemtableSize::default();
+        for memtable in stack.memtables() {
+            let memtable = memtable.read();
+            size.bytes += memtable.bytes();
+            size.versions += memtable.len();
         }
         size
     }
 
     /// Replaces the base with a new image. `flushed` means that the image contains the frozen
-    /// layer, which is then dropped. Existing views do not change.
+    /// memtable, which is then dropped. Existing views do not change.
     pub fn install_base(&self, base: Arc<dyn Base>, flushed: bool) {
         let mut stack = self.stack.write();
         let old = stack.clone();
@@ -89,19 +89,19 @@ impl Shared {
             stack.frozen = None;
         }
         drop(stack);
-        // Freeing a layer takes milliseconds, so it is dropped after the lock is released.
+        // Freeing a memtable takes milliseconds, so it is dropped after the lock is released.
         drop(old);
     }
 
-    /// Whether `layer` still waits to be flushed. A layer that was frozen before
+    /// Whether `memtable` still waits to be flushed. A memtable that was frozen before
     /// [`Shared::replace`] does not.
-    pub fn is_frozen(&self, layer: &SharedLayer) -> bool {
-        self.stack.read().frozen.as_ref().is_some_and(|frozen| Arc::ptr_eq(frozen, layer))
+    pub fn is_frozen(&self, memtable: &SharedMemtable) -> bool {
+        self.stack.read().frozen.as_ref().is_some_and(|frozen| Arc::ptr_eq(frozen, memtable))
     }
 
     /// Replaces the whole state with another member's later state, which includes the versions in
-    /// the layers. New views show the new state at once; existing views do not change. The owner of
-    /// the [`Store`] must call [`Store::take_over`] before it applies the next entry.
+    /// the memtables. New views show the new state at once; existing views do not change. The owner
+    /// of the [`Store`] must call [`Store::take_over`] before it applies the next entry.
     pub fn replace(&self, base: Arc<dyn Base>, restored: &Restored) {
         let mut stack = self.stack.write();
         let old = std::mem::replace(&mut *stack, Stack::new(base));
@@ -113,9 +113,9 @@ impl Shared {
     }
 }
 
-/// Size of the layers.
+/// Size of the memtables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LayerSize {
+pub struct MemtableSize {
     /// Approximate memory in bytes.
     pub bytes: usize,
     /// Number of versions.
@@ -147,11 +147,11 @@ impl Restored {
     }
 }
 
-/// A frozen layer and the other state at its last revision: a flush writes all of it in one
+/// A frozen memtable and the other state at its last revision: a flush writes all of it in one
 /// transaction.
-pub struct Frozen {
+pub struct FrozenMemtable {
     /// The versions.
-    pub layer: SharedLayer,
+    pub memtable: SharedMemtable,
     /// Main revision of the last write.
     pub revision: i64,
     /// The compacted revision; -1 for none.
@@ -160,7 +160,7 @@ pub struct Frozen {
     pub applied: Option<LogPosition>,
     /// The Raft membership, opaque here.
     pub membership: Bytes,
-    /// Leases granted, changed or ended (`None`) since the last rotation.
+    /// Leases granted, changed or ended (`None`) since the last freeze.
     pub leases: BTreeMap<i64, Option<Lease>>,
     /// All small tables except the leases.
     pub tables: Tables,
@@ -182,7 +182,7 @@ pub struct Store {
     /// while no command arrives would keep the database from reusing pages of the old base, however
     /// many pages a compaction rewrites.
     batch: Option<Stack>,
-    active: SharedLayer,
+    active: SharedMemtable,
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
     pub(crate) applied: Option<LogPosition>,
@@ -231,7 +231,7 @@ impl Store {
         &self.membership
     }
 
-    /// Starts a batch of entries with the current base and layers. Call it before each batch: a
+    /// Starts a batch of entries with the current base and memtables. Call it before each batch: a
     /// flush may have installed a new base since the last one.
     pub fn begin_batch(&mut self) {
         let stack = self.shared.stack.read().clone();
@@ -239,7 +239,7 @@ impl Store {
         self.batch = Some(stack);
     }
 
-    /// Releases the batch's base and layers. Call it after each batch.
+    /// Releases the batch's base and memtables. Call it after each batch.
     pub fn end_batch(&mut self) {
         self.batch = None;
     }
@@ -264,7 +264,7 @@ impl Store {
         std::mem::take(&mut self.tally)
     }
 
-    /// Approximate memory of the active layer, in bytes.
+    /// Approximate memory of the active memtable, in bytes.
     pub fn active_bytes(&self) -> usize {
         self.active.read().bytes()
     }
@@ -294,16 +294,16 @@ impl Store {
         self.advance(at);
     }
 
-    /// Freezes the active layer and opens a new one over it. `None` while an earlier frozen layer
-    /// waits to be flushed, and between [`Shared::replace`] and [`Store::take_over`].
-    pub fn rotate(&mut self) -> Option<Frozen> {
+    /// Freezes the active memtable and opens a new one over it. `None` while an earlier frozen
+    /// memtable waits to be flushed, and between [`Shared::replace`] and [`Store::take_over`].
+    pub fn freeze(&mut self) -> Option<FrozenMemtable> {
         let mut stack = self.shared.stack.write();
         let is_mine = Arc::ptr_eq(&stack.active, &self.active);
         if stack.frozen.is_some() || !is_mine {
             return None;
         }
-        let layer = std::mem::replace(&mut stack.active, Arc::new(RwLock::new(Layer::default())));
-        stack.frozen = Some(layer.clone());
+        let memtable = std::mem::replace(&mut stack.active, Arc::new(RwLock::new(Memtable::default())));
+        stack.frozen = Some(memtable.clone());
         self.active = stack.active.clone();
         if let Some(batch) = &mut self.batch {
             *batch = stack.clone();
@@ -312,8 +312,8 @@ impl Store {
         let tables = self.shared.tables.read();
         let changed = std::mem::take(&mut self.changed_leases);
         let leases = changed.into_iter().map(|id| (id, tables.leases.get(&id).copied())).collect();
-        Some(Frozen {
-            layer,
+        Some(FrozenMemtable {
+            memtable,
             revision: self.revision,
             compacted: self.compacted,
             applied: self.applied,
@@ -370,7 +370,7 @@ impl Store {
     }
 
     /// Deletes one key, which must exist; `previous` is the revision of its newest version. The
-    /// layer keeps `key`, so `key` should not share a larger allocation.
+    /// memtable keeps `key`, so `key` should not share a larger allocation.
     pub(crate) fn write_delete(&self, changes: &mut Changes, key: Bytes, previous: Revision) {
         let record = Record {
             key,

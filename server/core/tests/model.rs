@@ -1,5 +1,5 @@
 //! Compares the store with a simple model: a list of all versions, searched from end to end. Random
-//! commands, with random rotations, flushes and compactions of the base, must leave both with the
+//! commands, with random freezes, flushes and compactions of the base, must leave both with the
 //! same answers at every revision that is not compacted. Two stores that apply the same commands
 //! and flush at different times must be equal.
 
@@ -29,7 +29,7 @@ enum Step {
     Grant(i64),
     Revoke(i64),
     Compact(u8),
-    Rotate,
+    Freeze,
     Flush,
     CompactBase,
 }
@@ -43,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1i64..3).prop_map(Step::Grant),
         1 => (1i64..3).prop_map(Step::Revoke),
         1 => any::<u8>().prop_map(Step::Compact),
-        2 => Just(Step::Rotate),
+        2 => Just(Step::Freeze),
         2 => Just(Step::Flush),
         1 => Just(Step::CompactBase),
     ]
@@ -62,7 +62,7 @@ fn delete(from: u8, to: u8) -> DeleteRangeRequest {
 struct Machine {
     store: Store,
     base: MemoryBase,
-    frozen: Option<quorate_core::store::Frozen>,
+    frozen: Option<quorate_core::store::FrozenMemtable>,
     index: u64,
 }
 
@@ -80,15 +80,15 @@ impl Machine {
         self.store.apply(at, &command.encode()).expect("no fault").reply
     }
 
-    fn rotate(&mut self) {
-        if let Some(frozen) = self.store.rotate() {
+    fn freeze(&mut self) {
+        if let Some(frozen) = self.store.freeze() {
             self.frozen = Some(frozen);
         }
     }
 
     fn flush(&mut self) {
         if let Some(frozen) = self.frozen.take() {
-            self.base = self.base.merge(&frozen.layer.read(), frozen.revision);
+            self.base = self.base.merge(&frozen.memtable.read(), frozen.revision);
             self.store.shared().install_base(Arc::new(self.base.clone()), true);
         }
     }
@@ -105,7 +105,7 @@ impl Machine {
     /// Flushes everything.
     fn settle(&mut self) {
         self.flush();
-        self.rotate();
+        self.freeze();
         self.flush();
     }
 
@@ -122,10 +122,10 @@ impl Machine {
         let shared = self.store.shared().clone();
         shared.replace(Arc::new(from.base.clone()), &restored);
         assert_eq!(shared.view().revision(), from.view().revision());
-        assert!(self.store.rotate().is_none(), "a replaced layer must not be flushed");
+        assert!(self.store.freeze().is_none(), "a replaced memtable must not be flushed");
         self.store.take_over(restored);
         if let Some(frozen) = self.frozen.take() {
-            assert!(!shared.is_frozen(&frozen.layer), "an older layer must not be flushed");
+            assert!(!shared.is_frozen(&frozen.memtable), "an older memtable must not be flushed");
         }
         self.base = from.base.clone();
         self.index = from.index;
@@ -229,7 +229,7 @@ fn run(steps: &[Step], machine: &mut Machine, model: &mut Model) {
                 assert_eq!(reply.is_ok(), revision > model.compacted);
                 model.compacted = model.compacted.max(revision);
             }
-            Step::Rotate => machine.rotate(),
+            Step::Freeze => machine.freeze(),
             Step::Flush => machine.flush(),
             Step::CompactBase => machine.compact_base(),
         }
@@ -403,7 +403,7 @@ proptest! {
         let mut plain = Machine::new();
         let mut flushed = Machine::new();
         let commands = steps.iter().filter(|step| {
-            !matches!(step, Step::Rotate | Step::Flush | Step::CompactBase)
+            !matches!(step, Step::Freeze | Step::Flush | Step::CompactBase)
         });
         let commands: Vec<Step> = commands.cloned().collect();
         run(&commands, &mut plain, &mut Model::new());
@@ -411,7 +411,7 @@ proptest! {
         for (step, flush) in commands.iter().zip(&flushes) {
             mixed.push(step.clone());
             if *flush {
-                mixed.extend([Step::Rotate, Step::Flush, Step::CompactBase]);
+                mixed.extend([Step::Freeze, Step::Flush, Step::CompactBase]);
             }
         }
         run(&mixed, &mut flushed, &mut Model::new());

@@ -229,7 +229,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         log_keep_entries: reader.number("snapshot-catchup-entries", "a number of changes"),
         flush: FlushOptions::default(),
         wal: quorate_storage::wal::Options::default(),
-        database: quorate_storage::base::engine::Options::default(),
+        database: quorate_storage::db::engine::Options::default(),
     }
 }
 

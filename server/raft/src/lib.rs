@@ -7,7 +7,7 @@
 //! ```text
 //!   propose -> openraft -> log (one sync for many) -> commit -> apply -> answers
 //!                                                                 |
-//!                                      layer full or old -> freeze -> log synced -> database
+//!                                      memtable full or old -> freeze -> log synced -> database
 //!                                                                                      |
 //!                                                   log trimmed <- checkpoint <--------+
 //! ```

@@ -22,7 +22,7 @@ use quorate_core::Fault;
 use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
 use quorate_storage::OnFault;
-use quorate_storage::base::engine::Sizes;
+use quorate_storage::db::engine::Sizes;
 use quorate_storage::data_dir::{DataDir, Identity};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::{base, sync, wal};
+use crate::{db, sync, wal};
 
 /// Version of the directory's layout.
 const FORMAT: u32 = 1;
@@ -171,7 +171,7 @@ impl DataDir {
         let founders = founders.unwrap_or_default();
         let dir = Self { member, identity, founders, _lock: lock };
         // A start makes the log before the database: see `Member::start`.
-        if base::exists(&dir.db()) && !wal::exists(&dir.wal()) {
+        if db::exists(&dir.db()) && !wal::exists(&dir.wal()) {
             return Err(DataDirError::LogMissing { path: dir.wal() });
         }
         Ok(dir)

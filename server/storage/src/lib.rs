@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod base;
+pub mod db;
 pub mod data_dir;
 pub mod space;
 pub mod sync;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use quorate_api::ApiError;
 use quorate_core::base::Base as _;
 use quorate_core::base::memory::MemoryBase;
-use quorate_core::store::{Frozen, Restored};
+use quorate_core::store::{FrozenMemtable, Restored};
 use quorate_core::txn::check::{self, Invalid};
 use quorate_core::txn::is_read_only;
 use quorate_core::{Command, Error, LogPosition, Refusal, Reply, Store, Tally};
@@ -26,15 +26,15 @@ const MEMBER_ID: u64 = 1;
 
 /// A state machine on in-memory storage.
 ///
-/// Between commands it rotates the active layer into a frozen one, flushes the frozen layer to the
+/// Between commands it freezes the active memtable, flushes the frozen memtable to the
 /// base, or compacts the base. A seed decides which happens when.
 pub struct StateMachine {
     store: Store,
     base: MemoryBase,
-    frozen: Option<Frozen>,
+    frozen: Option<FrozenMemtable>,
     index: u64,
     watches: BTreeMap<String, Watches>,
-    /// State of the random numbers; 0 keeps everything in the active layer.
+    /// State of the random numbers; 0 keeps everything in the active memtable.
     seed: u64,
 }
 
@@ -62,15 +62,15 @@ impl StateMachine {
         self.seed
     }
 
-    fn rotate(&mut self) {
-        if let Some(frozen) = self.store.rotate() {
+    fn freeze(&mut self) {
+        if let Some(frozen) = self.store.freeze() {
             self.frozen = Some(frozen);
         }
     }
 
     fn flush(&mut self) {
         if let Some(frozen) = self.frozen.take() {
-            self.base = self.base.merge(&frozen.layer.read(), frozen.revision);
+            self.base = self.base.merge(&frozen.memtable.read(), frozen.revision);
             self.store.shared().install_base(Arc::new(self.base.clone()), true);
         }
     }
@@ -127,7 +127,7 @@ impl Target for StateMachine {
             return;
         }
         match self.random() % 6 {
-            0 | 1 => self.rotate(),
+            0 | 1 => self.freeze(),
             2 | 3 => self.flush(),
             4 => self.compact_base(),
             _ => {}

@@ -27,8 +27,8 @@ const CIRCLES: [&[&str]; 7] = [
         "node/src/bootstrap/srv.rs",
     ],
     &["node/src/config.rs", "node/src/config/cluster.rs", "node/src/config/security.rs"],
-    &["storage/src/base/engine.rs", "storage/src/base/worker.rs"],
-    &["storage/src/base/image.rs", "storage/src/base/snapshot.rs"],
+    &["storage/src/db/engine.rs", "storage/src/db/worker.rs"],
+    &["storage/src/db/image.rs", "storage/src/db/snapshot.rs"],
     &["storage/src/data_dir.rs", "storage/src/wal.rs", "storage/src/wal/writer.rs"],
     &["storage/src/sync.rs", "storage/src/wal/preparation.rs", "storage/src/wal/segment.rs"],
 ];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{Base, Cursor, Header};
-use crate::mvcc::layer::Layer;
+use crate::mvcc::memtable::Memtable;
 use crate::{End, Fault, KeyRange, Record, RecordRef, Revision};
 
 /// An image of the store in memory.
@@ -17,12 +17,12 @@ pub struct MemoryBase {
 }
 
 impl MemoryBase {
-    /// A new image: this one with the versions of `layer`.
+    /// A new image: this one with the versions of `memtable`.
     #[must_use]
-    pub fn merge(&self, layer: &Layer, revision: i64) -> Self {
+    pub fn merge(&self, memtable: &Memtable, revision: i64) -> Self {
         let mut next = self.clone();
         next.revision = revision;
-        for record in layer.since(Revision::NONE) {
+        for record in memtable.since(Revision::NONE) {
             next.history.insert(record.revision, record.clone());
             next.latest.insert(record.key.clone(), record.clone());
         }

@@ -36,7 +36,7 @@ impl<V> Block<V> {
     }
 }
 
-/// The map. It has no removal: a layer only grows until it is dropped as a whole.
+/// The map. It has no removal: a memtable only grows until it is dropped as a whole.
 #[derive(Debug)]
 pub(crate) struct CountedMap<V> {
     blocks: Vec<Block<V>>,

@@ -1,27 +1,27 @@
-//! A scan of a range of keys that merges all layers and the base.
+//! A scan of a range of keys that merges all memtables and the base.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use super::patience::{Limit, Steps};
-use super::stack::{SharedLayer, Stack};
+use super::stack::{SharedMemtable, Stack};
 use crate::base::Cursor;
-use crate::limits::LAYER_SCAN_CHUNK;
+use crate::limits::MEMTABLE_SCAN_CHUNK;
 use crate::{Fault, KeyRange, Record, RecordRef};
 
-/// The keys of a range in one layer. It copies a chunk of keys at a time, so that it holds the
-/// layer's lock only for microseconds. Versions written between two chunks are above the scan's
+/// The keys of a range in one memtable. It copies a chunk of keys at a time, so that it holds the
+/// memtable's lock only for microseconds. Versions written between two chunks are above the scan's
 /// revision, so the chunks are consistent.
-struct LayerWalk {
-    layer: SharedLayer,
+struct MemtableScan {
+    memtable: SharedMemtable,
     chunk: VecDeque<(Bytes, Option<Record>)>,
     rest: Option<KeyRange>,
 }
 
-impl LayerWalk {
-    fn new(layer: SharedLayer, range: &KeyRange) -> Self {
-        Self { layer, chunk: VecDeque::new(), rest: Some(range.clone()) }
+impl MemtableScan {
+    fn new(memtable: SharedMemtable, range: &KeyRange) -> Self {
+        Self { memtable, chunk: VecDeque::new(), rest: Some(range.clone()) }
     }
 
     /// The next key. Does not step over it.
@@ -29,13 +29,13 @@ impl LayerWalk {
         if self.chunk.is_empty()
             && let Some(range) = self.rest.take()
         {
-            let layer = self.layer.read();
-            for (key, record) in layer.scan(&range.start, main) {
+            let memtable = self.memtable.read();
+            for (key, record) in memtable.scan(&range.start, main) {
                 if range.is_past(key) {
                     break;
                 }
-                if self.chunk.len() == LAYER_SCAN_CHUNK {
-                    let (last, _) = &self.chunk[LAYER_SCAN_CHUNK - 1];
+                if self.chunk.len() == MEMTABLE_SCAN_CHUNK {
+                    let (last, _) = &self.chunk[MEMTABLE_SCAN_CHUNK - 1];
                     self.rest = Some(range.after(last));
                     break;
                 }
@@ -56,7 +56,7 @@ enum Standing {
 pub(crate) struct Merge<'a> {
     stack: &'a Stack,
     main: i64,
-    layers: Vec<LayerWalk>,
+    memtables: Vec<MemtableScan>,
     base: Box<dyn Cursor + Send + 'a>,
     base_ready: bool,
     standing: Option<Standing>,
@@ -71,11 +71,11 @@ impl<'a> Merge<'a> {
         values: bool,
         patience: &Limit,
     ) -> Result<Self, Fault> {
-        let layers = stack.layers().map(|layer| LayerWalk::new(layer.clone(), range)).collect();
+        let memtables = stack.memtables().map(|memtable| MemtableScan::new(memtable.clone(), range)).collect();
         let mut base = stack.base.scan(range, values)?;
         let base_ready = base.advance()?;
         let steps = patience.steps();
-        Ok(Self { stack, main, layers, base, base_ready, standing: None, steps })
+        Ok(Self { stack, main, memtables, base, base_ready, standing: None, steps })
     }
 
     /// Steps to the next existing key; false at the end, or when the reader has given up.
@@ -86,8 +86,8 @@ impl<'a> Merge<'a> {
         while self.steps.go_on() {
             let main = self.main;
             let mut lowest: Option<Bytes> = None;
-            for layer in &mut self.layers {
-                if let Some(key) = layer.peek(main)
+            for memtable in &mut self.memtables {
+                if let Some(key) = memtable.peek(main)
                     && lowest.as_ref().is_none_or(|lowest| key < lowest)
                 {
                     lowest = Some(key.clone());
@@ -102,7 +102,7 @@ impl<'a> Merge<'a> {
                 }
                 continue;
             }
-            if self.stand_on_layer(&key)? {
+            if self.stand_on_memtable(&key)? {
                 return Ok(true);
             }
         }
@@ -117,13 +117,13 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Steps over `key`, the next key of some layer. Its record comes from the newest layer with a
-    /// visible version, otherwise from the base. Returns false if the key did not exist.
-    fn stand_on_layer(&mut self, key: &Bytes) -> Result<bool, Fault> {
+    /// Steps over `key`, the next key of some memtable. Its record comes from the newest memtable
+    /// with a visible version, otherwise from the base. Returns false if the key did not exist.
+    fn stand_on_memtable(&mut self, key: &Bytes) -> Result<bool, Fault> {
         let mut visible = None;
-        for layer in &mut self.layers {
-            if layer.chunk.front().is_some_and(|(at, _)| at == key) {
-                let (_, record) = layer.chunk.pop_front().expect("front is there");
+        for memtable in &mut self.memtables {
+            if memtable.chunk.front().is_some_and(|(at, _)| at == key) {
+                let (_, record) = memtable.chunk.pop_front().expect("front is there");
                 visible = visible.or(record);
             }
         }
@@ -137,7 +137,7 @@ impl<'a> Merge<'a> {
         Ok(self.standing.is_some())
     }
 
-    /// Steps to the next existing key in the base, when the layers have no more keys.
+    /// Steps to the next existing key in the base, when the memtables have no more keys.
     fn stand_on_base(&mut self) -> Result<bool, Fault> {
         while self.base_ready && self.steps.go_on() {
             if self.stand_on_base_record()? {

@@ -1,18 +1,18 @@
-//! The layers of the store and the base below them, read as one store.
+//! The memtables of the store and the base below them, read as one store.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::layer::Layer;
+use super::memtable::Memtable;
 use super::merge::Merge;
 use super::patience::Limit;
 use crate::base::{Base, Header};
 use crate::{Fault, KeyRange, Record, Revision};
 
-/// A layer that apply may write to while readers use it.
-pub type SharedLayer = Arc<RwLock<Layer>>;
+/// A memtable that apply may write to while readers use it.
+pub type SharedMemtable = Arc<RwLock<Memtable>>;
 
 /// How much of history to read at once. A read returns at least one version.
 #[derive(Clone, Copy, Debug)]
@@ -23,19 +23,19 @@ pub struct Portion {
     pub bytes: usize,
 }
 
-/// The active layer over the frozen layer over the base. A clone shares them: rotations and flushes
-/// do not change its history, but it shows later writes to its active layer.
+/// The active memtable over the frozen memtable over the base. A clone shares them: freezes and
+/// flushes do not change its history, but it shows later writes to its active memtable.
 #[derive(Clone)]
 pub struct Stack {
-    pub(crate) active: SharedLayer,
-    pub(crate) frozen: Option<SharedLayer>,
+    pub(crate) active: SharedMemtable,
+    pub(crate) frozen: Option<SharedMemtable>,
     pub(crate) base: Arc<dyn Base>,
 }
 
 impl Stack {
-    /// A stack with an empty active layer over `base`.
+    /// A stack with an empty active memtable over `base`.
     pub fn new(base: Arc<dyn Base>) -> Self {
-        Self { active: SharedLayer::default(), frozen: None, base }
+        Self { active: SharedMemtable::default(), frozen: None, base }
     }
 
     /// The flushed part.
@@ -43,15 +43,15 @@ impl Stack {
         &self.base
     }
 
-    /// The layers in memory, newest first.
-    pub(crate) fn layers(&self) -> impl Iterator<Item = &SharedLayer> {
+    /// The memtables, newest first.
+    pub(crate) fn memtables(&self) -> impl Iterator<Item = &SharedMemtable> {
         std::iter::once(&self.active).chain(&self.frozen)
     }
 
     /// The newest version of `key` without its value.
     pub(crate) fn header(&self, key: &[u8]) -> Result<Option<Header>, Fault> {
-        for layer in self.layers() {
-            if let Some(record) = layer.read().latest(key) {
+        for memtable in self.memtables() {
+            if let Some(record) = memtable.read().latest(key) {
                 return Ok(Some(Header::from(record)));
             }
         }
@@ -65,8 +65,8 @@ impl Stack {
     }
 
     fn visible(&self, key: &[u8], main: i64) -> Result<Option<Record>, Fault> {
-        for layer in self.layers() {
-            if let Some(record) = layer.read().visible(key, main) {
+        for memtable in self.memtables() {
+            if let Some(record) = memtable.read().visible(key, main) {
                 return Ok(Some(record.clone()));
             }
         }
@@ -93,8 +93,8 @@ impl Stack {
 
     /// The version written at exactly `revision`, if it is still kept.
     pub fn at(&self, revision: Revision) -> Result<Option<Record>, Fault> {
-        for layer in self.layers() {
-            if let Some(record) = layer.read().at(revision) {
+        for memtable in self.memtables() {
+            if let Some(record) = memtable.read().at(revision) {
                 return Ok(Some(record.clone()));
             }
         }
@@ -159,8 +159,8 @@ impl Stack {
                 found.push(record.to_owned());
             }
         }
-        for layer in [self.frozen.as_ref(), Some(&self.active)].into_iter().flatten() {
-            for record in layer.read().since(from) {
+        for memtable in [self.frozen.as_ref(), Some(&self.active)].into_iter().flatten() {
+            for record in memtable.read().since(from) {
                 if record.revision.main > to || is_full(&found, record.revision) {
                     return Ok(found);
                 }
@@ -202,10 +202,10 @@ impl Stack {
         patience: &Limit,
     ) -> Result<Vec<(Bytes, Revision)>, Fault> {
         let mut candidates = self.base.lease_keys(lease, usize::MAX)?;
-        for layer in self.layers() {
-            let layer = layer.read();
+        for memtable in self.memtables() {
+            let memtable = memtable.read();
             // Copy the key: a slice would keep the whole log entry that wrote it in memory.
-            candidates.extend(layer.lease_candidates(lease).map(|key| Bytes::copy_from_slice(key)));
+            candidates.extend(memtable.lease_candidates(lease).map(|key| Bytes::copy_from_slice(key)));
         }
         candidates.sort_unstable();
         candidates.dedup();
@@ -229,8 +229,8 @@ impl Stack {
     /// and stops counting at about `limit`.
     pub(crate) fn leased_about(&self, lease: i64, limit: usize) -> Result<usize, Fault> {
         let mut count = self.base.lease_keys(lease, limit)?.len();
-        for layer in self.layers() {
-            count += layer.read().lease_candidates(lease).take(limit).count();
+        for memtable in self.memtables() {
+            count += memtable.read().lease_candidates(lease).take(limit).count();
         }
         Ok(count)
     }
@@ -238,8 +238,8 @@ impl Stack {
     /// The newest version of `key` at main revision `main`, which must not be below the revision of
     /// the base.
     fn header_at(&self, key: &[u8], main: i64) -> Result<Option<Header>, Fault> {
-        for layer in self.layers() {
-            if let Some(record) = layer.read().visible(key, main) {
+        for memtable in self.memtables() {
+            if let Some(record) = memtable.read().visible(key, main) {
                 return Ok(Some(Header::from(record)));
             }
         }

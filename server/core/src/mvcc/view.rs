@@ -91,7 +91,7 @@ impl View {
         let mut from = Revision::start_of(at + 1);
         while from <= newest && !self.patience.is_over() {
             // Read the changes in portions: one command may have changed a million keys, and a read
-            // holds the lock of a layer.
+            // holds the lock of a memtable.
             let versions = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
             let portion = Portion { versions, bytes: usize::MAX };
             let (changes, _) = self.stack.history_piece(from, newest.main, portion)?;

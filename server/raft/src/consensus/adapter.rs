@@ -256,11 +256,11 @@ impl Consensus for OpenRaft {
 
     fn flush(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let rotated = self.raft.with_state_machine(|machine: &mut StateMachine| {
-                machine.rotate();
+            let frozen = self.raft.with_state_machine(|machine: &mut StateMachine| {
+                machine.freeze();
                 Box::pin(std::future::ready(()))
             });
-            if let Err(error) = rotated.await {
+            if let Err(error) = frozen.await {
                 tracing::debug!(%error, "no flush: the member has stopped");
             }
         })

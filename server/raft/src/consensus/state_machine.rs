@@ -29,8 +29,8 @@ use crate::log::types::{Entry, LogId, Membership, StoredMembership, TypeConfig, 
 use crate::metrics::Metrics;
 use crate::metrics::durations::Batch;
 
-/// Maximum size of the active layer while a flush waits for disk space, in full layers.
-const SHORTAGE_LAYERS: usize = 4;
+/// Maximum size of the active memtable while a flush waits for disk space, in full memtables.
+const SHORTAGE_MEMTABLES: usize = 4;
 
 /// How long entries are applied before other tasks get a turn.
 const TURN: Duration = Duration::from_millis(5);
@@ -67,12 +67,12 @@ pub(crate) struct StateMachine {
     quota: Arc<Quota>,
     metrics: Arc<Metrics>,
     on_fault: OnFault,
-    /// Index of the last entry in the layer frozen last.
-    rotated: u64,
+    /// Index of the last entry in the memtable frozen last.
+    frozen_index: u64,
     me: u64,
     /// Clients of this member whose commands were forwarded to the leader.
     waiters: Arc<Waiters>,
-    /// Bytes that the quota counts, without the active layer.
+    /// Bytes that the quota counts, without the active memtable.
     settled: u64,
     /// Empty between batches, as is `forwarded`; kept to reuse the memory.
     answers: Answers,
@@ -98,7 +98,7 @@ pub(crate) struct Parts {
 
 impl StateMachine {
     pub(crate) fn new(parts: Parts) -> Self {
-        let rotated = parts.store.applied().map_or(0, |at| at.index);
+        let frozen_index = parts.store.applied().map_or(0, |at| at.index);
         Self {
             store: parts.store,
             membership: parts.membership,
@@ -109,7 +109,7 @@ impl StateMachine {
             quota: parts.quota,
             metrics: parts.metrics,
             on_fault: parts.on_fault,
-            rotated,
+            frozen_index,
             me: parts.me,
             waiters: parts.waiters,
             settled: 0,
@@ -119,41 +119,42 @@ impl StateMachine {
         }
     }
 
-    /// Freezes the active layer and flushes it, unless a flush is running.
-    pub(crate) fn rotate(&mut self) {
+    /// Freezes the active memtable and flushes it, unless a flush is running.
+    pub(crate) fn freeze(&mut self) {
         let applied = self.store.applied().map_or(0, |at| at.index);
-        if applied <= self.rotated {
+        if applied <= self.frozen_index {
             return;
         }
-        if let Some(frozen) = self.store.rotate() {
-            self.rotated = applied;
+        if let Some(frozen) = self.store.freeze() {
+            self.frozen_index = applied;
             self.flusher.flush(frozen);
         }
     }
 
-    /// Starts a flush if one is due, and waits while the layers take as much memory as they may.
+    /// Starts a flush if one is due, and waits while the memtables take as much memory as they may.
     async fn make_room(&mut self) {
-        let limit = self.flusher.layer_bytes_max();
+        let limit = self.flusher.memtable_bytes_max();
         let entries_max = self.flusher.options().entries_max;
         let applied = self.store.applied().map_or(0, |at| at.index);
         let due = self.store.active_bytes() >= limit
-            || (entries_max > 0 && applied - self.rotated.min(applied) >= entries_max);
+            || (entries_max > 0 && applied - self.frozen_index.min(applied) >= entries_max);
         if !due {
             return;
         }
-        self.rotate();
+        self.freeze();
         while self.store.active_bytes() >= self.most() && self.store.shared().has_frozen() {
             self.flusher.idle_if_there_is_room().await;
-            self.rotate();
+            self.freeze();
         }
     }
 
-    /// The bytes above which the active layer must wait for the frozen one. That wait can be long
-    /// when the disk is full, so the limit is higher then: the alarm, and the commands that end the
-    /// shortage, must still be applied. From the alarm on, commands that add data are refused.
+    /// The bytes above which the active memtable must wait for the frozen one. That wait can be
+    /// long when the disk is full, so the limit is higher then: the alarm, and the commands that
+    /// end the shortage, must still be applied. From the alarm on, commands that add data are
+    /// refused.
     fn most(&self) -> usize {
-        let most = self.flusher.options().layer_bytes_max;
-        if self.flusher.waits_for_room() { most * SHORTAGE_LAYERS } else { most }
+        let most = self.flusher.options().memtable_bytes_max;
+        if self.flusher.waits_for_room() { most * SHORTAGE_MEMTABLES } else { most }
     }
 
     /// Applies an entry and queues the answer for its client.
@@ -254,8 +255,8 @@ impl StateMachine {
     /// between is briefly left out, and never counted twice.
     fn measure(&mut self) {
         let in_use = self.flusher.engine().sizes().in_use;
-        let (active, layers) = (self.store.active_bytes(), self.store.shared().layer_bytes());
-        self.settled = in_use + layers.saturating_sub(active) as u64;
+        let (active, memtables) = (self.store.active_bytes(), self.store.shared().memtable_bytes());
+        self.settled = in_use + memtables.saturating_sub(active) as u64;
         self.quota.measure(self.settled + active as u64);
     }
 
@@ -339,12 +340,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         tell_changes(self.membership.membership(), meta.last_membership.membership());
         self.membership = meta.last_membership.clone();
         self.members.send_replace(peers_of(&self.membership));
-        self.rotated = self.store.applied().map_or(0, |at| at.index);
+        self.frozen_index = self.store.applied().map_or(0, |at| at.index);
         self.measure();
         self.lessor.replaced();
         self.waiters.replaced(self.store.applied().map_or(0, |at| at.term));
         self.metrics.alarms_changed(self.store.shared());
-        self.progress.advance(self.rotated);
+        self.progress.advance(self.frozen_index);
         Ok(())
     }
 
@@ -352,7 +353,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         // A member that never flushed has its log from the first entry on. A follower that still
         // asks for a snapshot needs the current state.
         if self.flusher.is_empty() {
-            self.rotate();
+            self.freeze();
             if !self.flusher.idle_if_there_is_room().await {
                 return Ok(None);
             }

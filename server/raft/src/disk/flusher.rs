@@ -1,4 +1,4 @@
-//! When layers are flushed, and how much log is kept after that.
+//! When memtables are flushed, and how much log is kept after that.
 
 use std::fmt::Debug;
 use std::io;
@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quorate_core::LogPosition;
-use quorate_core::store::{Frozen, Restored, Shared};
+use quorate_core::store::{FrozenMemtable, Restored, Shared};
 use quorate_storage::OnFault;
-use quorate_storage::base::engine::Engine;
-use quorate_storage::base::image::Image;
-use quorate_storage::base::incoming::Received;
+use quorate_storage::db::engine::Engine;
+use quorate_storage::db::image::Image;
+use quorate_storage::db::incoming::Received;
 use quorate_storage::wal::Wal;
 use tokio::sync::{Notify, oneshot};
 
@@ -29,10 +29,10 @@ const ROOM_PAUSE: Duration = Duration::from_millis(500);
 /// When to flush.
 #[derive(Clone, Debug)]
 pub struct FlushOptions {
-    /// Size in bytes above which the active layer is frozen and flushed. Layers take at most twice
-    /// as much: then writes wait for the flush.
-    pub layer_bytes_max: usize,
-    /// Number of applied entries above which the active layer is flushed, whatever its size; 0
+    /// Size in bytes above which the active memtable is frozen and flushed. Memtables take at most
+    /// twice as much: then writes wait for the flush.
+    pub memtable_bytes_max: usize,
+    /// Number of applied entries above which the active memtable is flushed, whatever its size; 0
     /// means no limit.
     pub entries_max: u64,
     /// Longest time that a write stays unflushed, so that the log does not grow old.
@@ -41,8 +41,9 @@ pub struct FlushOptions {
 
 impl Default for FlushOptions {
     fn default() -> Self {
-        // A flush of this size takes about half a second, and a restart replays at most two layers.
-        Self { layer_bytes_max: 32 << 20, entries_max: 0, age_max: Duration::from_secs(60) }
+        // A flush of this size takes about half a second, and a restart replays at most two
+        // memtables.
+        Self { memtable_bytes_max: 32 << 20, entries_max: 0, age_max: Duration::from_secs(60) }
     }
 }
 
@@ -55,7 +56,7 @@ pub(crate) struct Checkpoint {
     pub(crate) image: Image,
 }
 
-/// Flushes frozen layers to the database. Clones share it.
+/// Flushes frozen memtables to the database. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Flusher {
     common: Arc<Common>,
@@ -67,8 +68,8 @@ struct Common {
     engine: Engine,
     store: Arc<Shared>,
     outcome: Arc<Outcome>,
-    /// Size in bytes above which the active layer is flushed.
-    layer_bytes_max: AtomicUsize,
+    /// Size in bytes above which the active memtable is flushed.
+    memtable_bytes_max: AtomicUsize,
 }
 
 /// What the end of a flush needs. The threads of the log and of the database hold this instead of
@@ -89,8 +90,8 @@ impl Flusher {
         on_fault: OnFault,
     ) -> Self {
         let outcome = Arc::new(Outcome { flushed: Notify::new(), on_fault });
-        let layer_bytes_max = AtomicUsize::new(options.layer_bytes_max);
-        let common = Common { options, wal, engine, store, outcome, layer_bytes_max };
+        let memtable_bytes_max = AtomicUsize::new(options.memtable_bytes_max);
+        let common = Common { options, wal, engine, store, outcome, memtable_bytes_max };
         Self { common: Arc::new(common) }
     }
 
@@ -98,16 +99,16 @@ impl Flusher {
         &self.common.options
     }
 
-    /// Size in bytes above which the active layer is frozen and flushed.
-    pub(crate) fn layer_bytes_max(&self) -> usize {
-        self.common.layer_bytes_max.load(Ordering::Relaxed)
+    /// Size in bytes above which the active memtable is frozen and flushed.
+    pub(crate) fn memtable_bytes_max(&self) -> usize {
+        self.common.memtable_bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Flushes layers above this size, or above the configured one if that is smaller.
-    pub(crate) fn limit_layers(&self, bytes: u64) {
+    /// Flushes memtables above this size, or above the configured one if that is smaller.
+    pub(crate) fn limit_memtables(&self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let bytes = bytes.min(self.common.options.layer_bytes_max);
-        self.common.layer_bytes_max.store(bytes, Ordering::Relaxed);
+        let bytes = bytes.min(self.common.options.memtable_bytes_max);
+        self.common.memtable_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
     /// Limit in bytes of the log that is kept although the database contains its entries.
@@ -116,7 +117,7 @@ impl Flusher {
         disk.map_or(LOG_KEEP_BYTES, |disk| LOG_KEEP_BYTES.min(disk.total / LOG_KEEP_PART))
     }
 
-    /// Whether the log is long although no layer is full: large commands may change little.
+    /// Whether the log is long although no memtable is full: large commands may change little.
     pub(crate) fn is_log_long(&self) -> bool {
         let beyond = self.wal().last_beyond(2 * self.log_kept());
         matches!(beyond, Ok(Some(_)))
@@ -160,7 +161,7 @@ impl Flusher {
         self.common.outcome.flushed.notified()
     }
 
-    /// Waits until no frozen layer is left.
+    /// Waits until no frozen memtable is left.
     pub(crate) async fn idle(&self) {
         loop {
             let flushed = self.flushed();
@@ -173,7 +174,7 @@ impl Flusher {
         }
     }
 
-    /// Waits until no frozen layer is left; false if the log or a flush waits for disk space.
+    /// Waits until no frozen memtable is left; false if the log or a flush waits for disk space.
     pub(crate) async fn idle_if_there_is_room(&self) -> bool {
         while tokio::time::timeout(ROOM_PAUSE, self.idle()).await.is_err() {
             if self.waits_for_room() {
@@ -183,8 +184,8 @@ impl Flusher {
         true
     }
 
-    /// Replaces the whole state with that of another member. Layers of the old state are no longer
-    /// flushed.
+    /// Replaces the whole state with that of another member. Memtables of the old state are no
+    /// longer flushed.
     ///
     /// # Errors
     /// The state cannot be installed, or the member stops. The text says why.
@@ -199,9 +200,9 @@ impl Flusher {
         Ok(restored)
     }
 
-    /// Flushes a frozen layer in the background. Syncs the log first: the database must not be
+    /// Flushes a frozen memtable in the background. Syncs the log first: the database must not be
     /// ahead of the durable log.
-    pub(crate) fn flush(&self, frozen: Frozen) {
+    pub(crate) fn flush(&self, frozen: FrozenMemtable) {
         let queue = self.common.engine.queue();
         let outcome = self.common.outcome.clone();
         self.common.wal.sync(Box::new(move |synced| {

@@ -20,13 +20,13 @@ use crate::ground::consensus::Consensus;
 
 /// Interval between checks, unless writes need one earlier.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Shortest interval between flushes of layers that are not full.
+/// Shortest interval between flushes of memtables that are not full.
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
-/// A layer takes at most `1 / LAYER_PART` of the space that the disks can give: there are two
-/// layers, and small values are written twice.
-const LAYER_PART: u64 = 8;
-/// Smallest size limit of a layer, in bytes.
-const LAYER_BYTES_MIN: u64 = 1 << 20;
+/// A memtable takes at most `1 / MEMTABLE_PART` of the space that the disks can give: there are two
+/// memtables, and small values are written twice.
+const MEMTABLE_PART: u64 = 8;
+/// Smallest size limit of a memtable, in bytes.
+const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
 
 /// State of one disk, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Look {
 /// Checks the disks of the database and of the log, which may be the same.
 fn look(flusher: &Flusher, store: &Shared) -> std::io::Result<[Look; 2]> {
     let (engine, wal) = (flusher.engine(), flusher.wal());
-    let room = engine.room(store.layer_size())?;
+    let room = engine.room(store.memtable_size())?;
     let look = |path: &std::path::Path, disk: quorate_storage::space::Disk, wanted: u64| {
         let margin = disk.margin();
         Look { path: path.to_owned(), free: disk.free, margin, wanted: wanted + margin }
@@ -62,8 +62,8 @@ fn look(flusher: &Flusher, store: &Shared) -> std::io::Result<[Look; 2]> {
     Ok([look(engine.path(), room.disk, room.wanted), look(wal.path(), log, 0)])
 }
 
-/// Makes the quota refuse writes that add data while a disk is short of space. Flushes layers early
-/// while a disk is short or the log is long.
+/// Makes the quota refuse writes that add data while a disk is short of space. Flushes memtables
+/// early while a disk is short or the log is long.
 pub(crate) async fn watch(
     flusher: Flusher,
     store: Arc<Shared>,
@@ -74,16 +74,16 @@ pub(crate) async fn watch(
     loop {
         tokio::time::timeout(LOOK_EVERY, quota.claims().wanted()).await.ok();
         let written = quota.claims().written();
-        let (flushes, layers) = (flusher.clone(), store.clone());
+        let (flushes, memtables) = (flusher.clone(), store.clone());
         // A disk that hangs must not block a thread that serves requests.
-        let looked = tokio::task::spawn_blocking(move || look(&flushes, &layers)).await;
+        let looked = tokio::task::spawn_blocking(move || look(&flushes, &memtables)).await;
         // If a disk does not report its size, only the quota counts.
         let Ok(Ok(looks)) = looked else {
             quota.claims().looked(written, u64::MAX);
             continue;
         };
         let gives = looks.iter().map(|look| look.free.saturating_sub(look.margin)).min();
-        flusher.limit_layers((gives.unwrap_or(0) / LAYER_PART).max(LAYER_BYTES_MIN));
+        flusher.limit_memtables((gives.unwrap_or(0) / MEMTABLE_PART).max(MEMTABLE_BYTES_MIN));
         let is_looked = !planted::has(Mistake::IgnoreRoom);
         let short = looks.iter().find(|look| is_looked && look.is_short(was_short));
         let is_short = is_looked && (short.is_some() || flusher.waits_for_room());

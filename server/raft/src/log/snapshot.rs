@@ -1,7 +1,7 @@
 //! openraft's snapshots.
 
-use quorate_storage::base::image::Image;
-use quorate_storage::base::incoming::Received;
+use quorate_storage::db::image::Image;
+use quorate_storage::db::incoming::Received;
 
 use super::types::TypeConfig;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_core::{LogPosition, Store};
 use quorate_storage::OnFault;
-use quorate_storage::base::engine::{self, Engine};
+use quorate_storage::db::engine::{self, Engine};
 use quorate_storage::data_dir::DataDir;
 use quorate_storage::wal::{self, LogState, Wal};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use quorate_storage::base::engine;
+use quorate_storage::db::engine;
 use quorate_storage::wal;
 
 use crate::disk::flusher::FlushOptions;
@@ -36,7 +36,7 @@ pub struct Options {
     pub auto_compaction: Option<AutoCompaction>,
     /// Entries kept in the log although the database contains them, for lagging members.
     pub log_keep_entries: u64,
-    /// When to flush layers.
+    /// When to flush memtables.
     pub flush: FlushOptions,
     /// Settings of the log.
     pub wal: wal::Options,
@@ -52,7 +52,7 @@ pub enum StartError {
     Wal(#[from] wal::RecoveryError),
     /// The database cannot be used.
     #[error(transparent)]
-    Database(#[from] quorate_storage::base::BaseError),
+    Database(#[from] quorate_storage::db::DatabaseError),
     /// The stored data contradict each other.
     #[error("the data directory is damaged: {0}")]
     Damaged(String),

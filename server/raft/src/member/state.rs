@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::store::Shared;
-use quorate_storage::base::engine::Sizes;
+use quorate_storage::db::engine::Sizes;
 use tokio::sync::oneshot;
 
 use crate::disk::flusher::Flusher;
@@ -28,7 +28,7 @@ impl State {
     /// The sizes of the database. Data that are only in memory count as in use.
     pub(super) fn sizes(&self) -> Sizes {
         let sizes = self.flusher.engine().sizes();
-        let in_use = sizes.in_use + self.store.layer_bytes() as u64;
+        let in_use = sizes.in_use + self.store.memtable_bytes() as u64;
         Sizes { allocated: sizes.allocated.max(in_use), in_use }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_proto::peer as pb;
-use quorate_storage::base::part::Position;
+use quorate_storage::db::part::Position;
 use tonic::{Status, Streaming};
 
 use super::claims::{self, Claims};

@@ -81,8 +81,8 @@ pub(super) struct Location {
     pub(super) term: u64,
 }
 
-/// The newest entries in memory, up to a number of bytes. They share their payloads with the layers
-/// of the store, so most of them need no extra memory.
+/// The newest entries in memory, up to a number of bytes. They share their payloads with the
+/// memtables of the store, so most of them need no extra memory.
 #[derive(Debug)]
 pub(super) struct Tail {
     entries: Run<Entry>,

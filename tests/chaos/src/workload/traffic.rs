@@ -126,7 +126,7 @@ pub const FILLING: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// Large values at full speed: the log and the layers fill up and are flushed.
+/// Large values at full speed: the log and the memtables fill up and are flushed.
 pub const BULK: Profile = Profile {
     actions: &[(Action::Put, 9), (Action::Get, 1)],
     lengths: &[((64 << 10, 512 << 10), 1)],

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use quorate_core::Fault;
-use quorate_core::mvcc::SharedLayer;
-use quorate_core::store::Frozen;
+use quorate_core::mvcc::SharedMemtable;
+use quorate_core::store::FrozenMemtable;
 use redb::Database;
 
 use super::defrag::{Copy, check_room};
@@ -21,7 +21,7 @@ use super::snapshot::Snapshot;
 use super::{compact, fault, room};
 use crate::space::{Disk, LOOK_PAUSE, is_full};
 
-/// Pause between two checks whether readers still hold replaced layers and snapshots.
+/// Pause between two checks whether readers still hold replaced memtables and snapshots.
 const LET_GO_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two checks whether the file is too large for its rows.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
@@ -38,9 +38,9 @@ pub(super) struct Worker {
     meta: Meta,
     /// Start of the running deletion of compacted history.
     walk: Option<Instant>,
-    /// Flushed layers that readers may still hold. This thread drops the last reference, because
-    /// freeing a layer takes tens of milliseconds, which would delay any other thread's work.
-    flushed: Vec<SharedLayer>,
+    /// Flushed memtables that readers may still hold. This thread drops the last reference, because
+    /// freeing a memtable takes tens of milliseconds, which would delay any other thread's work.
+    flushed: Vec<SharedMemtable>,
     /// Replaced snapshots that readers may still hold. Dropping the last snapshot of a deleted file
     /// frees the file's space, which takes hundreds of milliseconds.
     replaced: Vec<Arc<Snapshot>>,
@@ -96,7 +96,7 @@ impl Worker {
                 // If the member stops and gave up waiting for space, the error is no fault: the log
                 // has everything that is not flushed.
                 if self.gave_up() {
-                    tracing::warn!(%error, "the last layers are not flushed; the log has them");
+                    tracing::warn!(%error, "the last memtables are not flushed; the log has them");
                 } else {
                     self.shared.fail(&error);
                 }
@@ -105,9 +105,9 @@ impl Worker {
         }
     }
 
-    /// Frees flushed layers and replaced snapshots that no reader holds any more.
+    /// Frees flushed memtables and replaced snapshots that no reader holds any more.
     fn let_go(&mut self) {
-        self.flushed.retain(|layer| Arc::strong_count(layer) > 1);
+        self.flushed.retain(|memtable| Arc::strong_count(memtable) > 1);
         self.replaced.retain(|base| Arc::strong_count(base) > 1);
         let readers = 1 + i64::try_from(self.replaced.len()).unwrap_or(i64::MAX - 1);
         self.shared.metrics.readers.set(readers);
@@ -128,7 +128,7 @@ impl Worker {
             let content = inner.content;
             let fits = |job: &Job| match job {
                 Job::Flush(frozen, _) => disk.is_none_or(|disk| {
-                    disk.free >= room::flush(frozen.layer.read().bytes(), &content)
+                    disk.free >= room::flush(frozen.memtable.read().bytes(), &content)
                 }),
                 Job::FinishCopy(..) | Job::Install(..) => true,
             };
@@ -191,8 +191,8 @@ impl Worker {
         Ok(())
     }
 
-    fn flush(&mut self, frozen: Frozen, done: Done) -> Result<(), Fault> {
-        if !self.shared.store.is_frozen(&frozen.layer) {
+    fn flush(&mut self, frozen: FrozenMemtable, done: Done) -> Result<(), Fault> {
+        if !self.shared.store.is_frozen(&frozen.memtable) {
             tracing::debug!(revision = frozen.revision, "not flushed: a snapshot is installed");
             return Ok(());
         }
@@ -206,7 +206,7 @@ impl Worker {
         self.has_garbage = true;
         let seconds = started.elapsed().as_secs_f64();
         tracing::debug!(revision = frozen.revision, seconds, "flushed");
-        self.flushed.push(frozen.layer);
+        self.flushed.push(frozen.memtable);
         done(Ok(()));
         Ok(())
     }
@@ -336,7 +336,7 @@ impl Worker {
     }
 
     /// Makes the last commit the base of the store. `flushed` means that it includes the frozen
-    /// layer.
+    /// memtable.
     fn install(&mut self, flushed: bool) -> Result<(), Fault> {
         let base = Arc::new(Snapshot::open(&self.database)?);
         let old = {

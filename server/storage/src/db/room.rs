@@ -5,7 +5,7 @@
 //! page writes all pages again. redb does not report the free pages of a file: the difference
 //! between the file's size and the most that its rows can take is a lower bound.
 
-use quorate_core::store::LayerSize;
+use quorate_core::store::MemtableSize;
 
 use crate::space::Disk;
 
@@ -29,7 +29,7 @@ const WASTE_BYTES: u64 = 48 << 20;
 pub struct Room {
     /// The size of the disk.
     pub disk: Disk,
-    /// Free space with which a flush of all layers certainly succeeds.
+    /// Free space with which a flush of all memtables certainly succeeds.
     pub wanted: u64,
 }
 
@@ -86,20 +86,20 @@ impl Content {
     }
 }
 
-/// The disk's size, and the free space with which a flush of `layers` certainly succeeds.
-pub(super) fn wanted(disk: Disk, content: &Content, layers: LayerSize) -> Room {
+/// The disk's size, and the free space with which a flush of `memtables` certainly succeeds.
+pub(super) fn wanted(disk: Disk, content: &Content, memtables: MemtableSize) -> Room {
     let latest = content.latest.packed() / 2 * 3;
-    let touched = (layers.versions as u64 * PAGE_BYTES).min(latest);
+    let touched = (memtables.versions as u64 * PAGE_BYTES).min(latest);
     // Small values are written to both tables.
-    let rows = 2 * layers.bytes as u64;
+    let rows = 2 * memtables.bytes as u64;
     let wanted = (touched + rows).saturating_sub(content.slack());
     Room { disk, wanted: wanted + TRANSACTION_BYTES }
 }
 
-/// Free space that a flush of `layer_bytes` bytes probably needs. Less than [`wanted`], because the
-/// deletions that end a shortage must not wait for the worst case.
-pub(super) fn flush(layer_bytes: usize, content: &Content) -> u64 {
-    (layer_bytes as u64).saturating_sub(content.slack()) + TRANSACTION_BYTES
+/// Free space that a flush of `memtable_bytes` bytes probably needs. Less than [`wanted`], because
+/// the deletions that end a shortage must not wait for the worst case.
+pub(super) fn flush(memtable_bytes: usize, content: &Content) -> u64 {
+    (memtable_bytes as u64).saturating_sub(content.slack()) + TRANSACTION_BYTES
 }
 
 /// Number of versions that a step of a compaction may read; `None` if the disk has no space for a
@@ -131,9 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn wanted_space_depends_on_the_layers_and_the_file() {
-        let layers = LayerSize { bytes: 32 << 20, versions: 10_000 };
-        let wanted = |allocated| wanted(Disk::default(), &content(allocated), layers).wanted / MIB;
+    fn wanted_space_depends_on_the_memtables_and_the_file() {
+        let memtables = MemtableSize { bytes: 32 << 20, versions: 10_000 };
+        let wanted = |allocated| wanted(Disk::default(), &content(allocated), memtables).wanted / MIB;
         assert_eq!(wanted(400), 39 + 64 + 2);
         // At least 50 MiB of the file are free.
         assert_eq!(wanted(500), 39 + 64 + 2 - 50);

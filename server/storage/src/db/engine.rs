@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use quorate_core::Fault;
-use quorate_core::store::{Frozen, LayerSize, Restored, Shared};
+use quorate_core::store::{FrozenMemtable, MemtableSize, Restored, Shared};
 use redb::Database;
 
 use super::defrag::{Copy, check_room};
@@ -22,7 +22,7 @@ use super::paced::Patience;
 use super::room::{self, Content, Room};
 use super::snapshot::Snapshot;
 use super::worker::Worker;
-use super::{BaseError, fault};
+use super::{DatabaseError, fault};
 use crate::OnFault;
 use crate::space::Disk;
 
@@ -74,7 +74,7 @@ pub struct Opened {
 
 impl Opened {
     /// Opens the database in `path`; makes one if there is none and the member `is_new`.
-    pub fn open(path: &Path, options: Options, is_new: bool) -> Result<Self, BaseError> {
+    pub fn open(path: &Path, options: Options, is_new: bool) -> Result<Self, DatabaseError> {
         let metrics = Metrics::default();
         let directory = Directory::open(path, metrics.commit.clone())?;
         let current = directory.current()?;
@@ -85,7 +85,7 @@ impl Opened {
         directory.remove_others(current).map_err(|e| directory.io_error(e))?;
         let number = current.unwrap_or(FIRST);
         let file = directory.file(number);
-        let damaged = |what: String| BaseError::Damaged { path: file.clone(), what };
+        let damaged = |what: String| DatabaseError::Damaged { path: file.clone(), what };
         let length = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
         if current.is_some() && length == 0 {
             return Err(damaged("it is missing or empty".to_owned()));
@@ -123,7 +123,7 @@ fn create(database: &Database) -> Result<(), Fault> {
 
 /// A job for the writing thread.
 pub(super) enum Job {
-    Flush(Box<Frozen>, Done),
+    Flush(Box<FrozenMemtable>, Done),
     /// The last step of a copy, with the number of the file that was copied.
     FinishCopy(Copy, u64),
     Install(Box<Received>, Installed),
@@ -225,11 +225,11 @@ impl Engine {
         self.shared.inner.lock().sizes
     }
 
-    /// The size of the database's disk, and the free space wanted to flush `layers`.
-    pub fn room(&self, layers: LayerSize) -> std::io::Result<Room> {
+    /// The size of the database's disk, and the free space wanted to flush `memtables`.
+    pub fn room(&self, memtables: MemtableSize) -> std::io::Result<Room> {
         let disk = Disk::of(self.shared.directory.path())?;
         let inner = self.shared.inner.lock();
-        Ok(room::wanted(disk, &inner.content, layers))
+        Ok(room::wanted(disk, &inner.content, memtables))
     }
 
     /// The directory of the database.
@@ -278,8 +278,8 @@ impl Engine {
 
     /// Replaces the database and the whole store with a received later state, before all queued
     /// jobs. When `done` is called, the state is durable and readers see it, and the caller must
-    /// call `Store::take_over`. Nothing may be applied before that. Layers of the old state are no
-    /// longer flushed, and a running defragmentation fails.
+    /// call `Store::take_over`. Nothing may be applied before that. Memtables of the old state are
+    /// no longer flushed, and a running defragmentation fails.
     pub fn install(&self, received: Received, done: Installed) {
         let job = Job::Install(Box::new(received), done);
         self.shared.inner.lock().jobs.push_front(job);
@@ -311,15 +311,15 @@ impl Engine {
     }
 }
 
-/// A handle that queues flushes. It does not keep the database open: a layer that is queued after
-/// the [`Engine`] was dropped is not flushed, but the log has its versions.
+/// A handle that queues flushes. It does not keep the database open: a memtable that is queued
+/// after the [`Engine`] was dropped is not flushed, but the log has its versions.
 pub struct Queue(Arc<EngineShared>);
 
 impl Queue {
-    /// Queues the merge of a frozen layer into the database. All of its versions must be durable in
-    /// the log. If an installed state has replaced the layer meanwhile, it is not merged and `done`
-    /// is dropped.
-    pub fn flush(&self, frozen: Frozen, done: Done) {
+    /// Queues the merge of a frozen memtable into the database. All of its versions must be durable
+    /// in the log. If an installed state has replaced the memtable meanwhile, it is not merged and
+    /// `done` is dropped.
+    pub fn flush(&self, frozen: FrozenMemtable, done: Done) {
         self.0.inner.lock().jobs.push_back(Job::Flush(Box::new(frozen), done));
         self.0.wake.notify_one();
     }

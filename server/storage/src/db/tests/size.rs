@@ -1,7 +1,7 @@
 //! Tests of the file's size.
 
 use super::*;
-use crate::base::image::Image;
+use crate::db::image::Image;
 
 /// The file may have this many bytes more than twice the most bytes in use, because not all of its
 /// pages are full, and pages that a flush replaces are free only later.

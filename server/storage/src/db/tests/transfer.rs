@@ -47,7 +47,7 @@ fn install(engine: &Engine, received: Received) -> Result<Restored, String> {
     receiver.recv().unwrap()
 }
 
-/// Compares all that readers see of a machine, whose layers must be flushed, with a twin.
+/// Compares all that readers see of a machine, whose memtables must be flushed, with a twin.
 fn assert_same(machine: &Machine, twin: &MemoryBase, probes: &[(u16, u16)]) {
     compare(machine.store.shared().view().base().as_ref(), twin, probes);
 }
@@ -432,18 +432,18 @@ fn a_crash_leaves_the_old_state_or_the_new() {
 }
 
 #[test]
-fn layers_of_the_old_state_are_not_flushed() {
+fn memtables_of_the_old_state_are_not_flushed() {
     let leader = Machine::filled();
     let image = leader.engine().image();
     let mut lagging = Machine::new();
     lagging.grant();
     fill(&mut lagging, 0, 300, 30);
     let (done, flushed) = mpsc::channel();
-    let frozen = lagging.store.rotate().unwrap();
+    let frozen = lagging.store.freeze().unwrap();
     fill(&mut lagging, 0, 30, 30);
     let received = receive(lagging.engine(), &image, &[]);
     lagging.follow(&leader, received);
-    // The log became durable late, so the layer is queued only now.
+    // The log became durable late, so the memtable is queued only now.
     lagging.engine().queue().flush(frozen, Box::new(move |result| done.send(result).unwrap()));
     assert!(flushed.recv().is_err(), "`done` is dropped");
     assert_same(&lagging, &leader.twin, &[(0, 900)]);
@@ -464,7 +464,7 @@ fn queued_work_does_not_change_an_installed_state() {
         let received = receive(lagging.engine(), &leader.engine().image(), &[]);
         let (copied, copying) = mpsc::channel();
         lagging.engine().defragment(Box::new(move |result| copied.send(result).unwrap()));
-        let frozen = lagging.store.rotate().unwrap();
+        let frozen = lagging.store.freeze().unwrap();
         let (flushed, flushing) = mpsc::channel();
         lagging
             .engine()

@@ -1,10 +1,10 @@
-//! Merging a frozen layer into the database, in one transaction.
+//! Merging a frozen memtable into the database, in one transaction.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use quorate_core::planted::{self, Mistake};
-use quorate_core::store::Frozen;
+use quorate_core::store::FrozenMemtable;
 use quorate_core::tables::{Lease, Tables};
 use quorate_core::{Fault, Record, RecordRef, Revision};
 use redb::{Database, Durability, Table, WriteTransaction};
@@ -49,13 +49,13 @@ pub(super) fn write_meta(txn: &WriteTransaction, meta: &Meta) -> Result<(), Faul
 /// Writes everything in `frozen`, and updates `meta`.
 pub(super) fn merge(
     txn: &WriteTransaction,
-    frozen: &Frozen,
+    frozen: &FrozenMemtable,
     counts: &CountIndex,
     meta: &mut Meta,
 ) -> Result<(), Fault> {
-    let layer = frozen.layer.read();
-    append_history(txn, layer.since(Revision::NONE), meta)?;
-    merge_latest(txn, layer.newest(), counts, meta)?;
+    let memtable = frozen.memtable.read();
+    append_history(txn, memtable.since(Revision::NONE), meta)?;
+    merge_latest(txn, memtable.newest(), counts, meta)?;
     write_leases(txn, &frozen.leases)?;
     write_small_tables(txn, &frozen.tables)?;
     if !planted::has(Mistake::AppliedOutside) {

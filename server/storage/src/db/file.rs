@@ -12,7 +12,7 @@ use quorate_core::Fault;
 use redb::Database;
 
 use super::paced::{PacedFile, Patience};
-use super::{BaseError, fault};
+use super::{DatabaseError, fault};
 use crate::space::{Disk, Waiting};
 use crate::sync;
 
@@ -40,7 +40,7 @@ pub(super) fn open_database(
     verified: bool,
     syncs: Histogram,
     patience: Patience,
-) -> Result<Arc<Database>, BaseError> {
+) -> Result<Arc<Database>, DatabaseError> {
     open_paced(path, cache_bytes, verified, PACE_BYTES, (syncs, patience))
 }
 
@@ -50,14 +50,14 @@ fn open_paced(
     verified: bool,
     pace_bytes: u64,
     (syncs, patience): (Histogram, Patience),
-) -> Result<Arc<Database>, BaseError> {
+) -> Result<Arc<Database>, DatabaseError> {
     let file = PacedFile::open(path, pace_bytes, syncs, patience)
-        .map_err(|source| BaseError::Io { path: path.to_owned(), source })?;
+        .map_err(|source| DatabaseError::Io { path: path.to_owned(), source })?;
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes).set_check_integrity_on_open(verified);
     match builder.create_with_backend(file) {
         Ok(database) => Ok(Arc::new(database)),
-        Err(e) => Err(BaseError::Database { path: path.to_owned(), reason: e.to_string() }),
+        Err(e) => Err(DatabaseError::Database { path: path.to_owned(), reason: e.to_string() }),
     }
 }
 
@@ -135,7 +135,7 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Opens the directory; makes it if it does not exist.
-    pub(super) fn open(path: &Path, syncs: Histogram) -> Result<Self, BaseError> {
+    pub(super) fn open(path: &Path, syncs: Histogram) -> Result<Self, DatabaseError> {
         let directory = Self {
             path: path.to_owned(),
             next: AtomicU64::new(FIRST),
@@ -169,26 +169,26 @@ impl Directory {
     }
 
     /// The number of the file in use, if there is one.
-    pub(super) fn current(&self) -> Result<Option<u64>, BaseError> {
+    pub(super) fn current(&self) -> Result<Option<u64>, DatabaseError> {
         let path = self.path.join(CURRENT);
         let name = match std::fs::read_to_string(&path) {
             Ok(name) => name,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(BaseError::Io { path, source }),
+            Err(source) => return Err(DatabaseError::Io { path, source }),
         };
         let number = name.strip_suffix('\n').and_then(|n| n.strip_suffix(&format!(".{EXTENSION}")));
         match number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
             Some(number) => Ok(Some(number)),
             None => {
                 let what = "it does not name a database".to_owned();
-                Err(BaseError::Damaged { path, what })
+                Err(DatabaseError::Damaged { path, what })
             }
         }
     }
 
     /// The error for a directory without `CURRENT`.
-    pub(super) fn without_current(&self) -> BaseError {
-        BaseError::Damaged { path: self.path.join(CURRENT), what: "it is missing".to_owned() }
+    pub(super) fn without_current(&self) -> DatabaseError {
+        DatabaseError::Damaged { path: self.path.join(CURRENT), what: "it is missing".to_owned() }
     }
 
     /// Durably makes file `number` the one in use. The content of the file must be durable.
@@ -232,7 +232,7 @@ impl Directory {
         Ok(std::fs::metadata(self.file(number))?.blocks() * 512)
     }
 
-    pub(super) fn io_error(&self, source: io::Error) -> BaseError {
-        BaseError::Io { path: self.path.clone(), source }
+    pub(super) fn io_error(&self, source: io::Error) -> DatabaseError {
+        DatabaseError::Io { path: self.path.clone(), source }
     }
 }

@@ -7,7 +7,7 @@
 //!   lease, lease_key, alarm, member, meta     the small state
 //! ```
 //!
-//! The thread of [`engine::Engine`] is the only writer. It merges each frozen layer in one large
+//! The thread of [`engine::Engine`] is the only writer. It merges each frozen memtable in one large
 //! sorted transaction, together with the log position up to which the data is complete: a crash
 //! leaves the database at the end of some flush, and the member replays the rest from the log. The
 //! thread deletes compacted history in small transactions between flushes. A reader holds a
@@ -47,7 +47,7 @@ pub(crate) use file::exists;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum BaseError {
+pub enum DatabaseError {
     /// The file system reported an error.
     #[error("cannot use {path}: {source}")]
     Io {

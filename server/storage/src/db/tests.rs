@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use quorate_core::base::Base;
 use quorate_core::base::memory::MemoryBase;
-use quorate_core::store::{Frozen, Restored};
+use quorate_core::store::{FrozenMemtable, Restored};
 use quorate_core::{Command, KeyRange, LogPosition, Record, Revision, Store};
 use quorate_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
@@ -98,14 +98,14 @@ impl Machine {
         }
     }
 
-    fn rotate(&mut self) -> Frozen {
-        let frozen = self.store.rotate().unwrap();
-        self.twin = self.twin.merge(&frozen.layer.read(), frozen.revision);
+    fn freeze(&mut self) -> FrozenMemtable {
+        let frozen = self.store.freeze().unwrap();
+        self.twin = self.twin.merge(&frozen.memtable.read(), frozen.revision);
         frozen
     }
 
     fn flush(&mut self) {
-        let frozen = self.rotate();
+        let frozen = self.freeze();
         wait(|done| self.engine().queue().flush(frozen, done));
         if self.compacted >= 0 {
             wait(|done| self.engine().when_deleted(self.compacted, done));
@@ -231,7 +231,7 @@ fn run(machine: &mut Machine, step: &Step) {
             for round in 0..3 {
                 fill(machine, *first, 100, 10 + round);
                 delete(machine, *first + 50, 20);
-                let frozen = machine.rotate();
+                let frozen = machine.freeze();
                 wait(|done| machine.engine().queue().flush(frozen, done));
             }
             receiver.recv().unwrap().unwrap();
@@ -318,7 +318,7 @@ fn a_missing_or_damaged_file_is_named() {
 fn its_own_thread_can_drop_the_last_reference() {
     let mut machine = Machine::new();
     machine.apply(&Command::Put(PutRequest { key: key(1), ..Default::default() }));
-    let frozen = machine.rotate();
+    let frozen = machine.freeze();
     let engine = Arc::new(machine.engine.take().unwrap());
     let held = engine.clone();
     let (let_go, gate) = mpsc::channel();
