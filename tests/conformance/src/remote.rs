@@ -9,14 +9,13 @@ use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::lease_client::LeaseClient;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
+use quorate_test_script::{self as script, Answer, Failure, Target};
 use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
-
-use crate::target::{Answer, Target};
 
 /// How long a call may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -66,13 +65,29 @@ impl Remote {
     }
 }
 
-async fn within<T>(call: impl Future<Output = Answer<T>>) -> Answer<T> {
-    let late = |_| Err(Status::deadline_exceeded(format!("no answer within {LIMIT:?}")));
-    tokio::time::timeout(LIMIT, call).await.unwrap_or_else(late)
+/// The failure of a call that ended with a status.
+fn refused(status: Status) -> Failure {
+    let code = format!("{:?}", status.code());
+    Failure::Refused(script::Status { code, message: status.message().to_owned() })
+}
+
+/// The failure of a watch stream.
+fn broken(why: &str) -> Failure {
+    Failure::Broken(why.to_owned())
+}
+
+async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Answer<T> {
+    match tokio::time::timeout(LIMIT, call).await {
+        Ok(answer) => answer.map_err(refused),
+        Err(_) => Err(Failure::Broken(format!("no answer within {LIMIT:?}"))),
+    }
 }
 
 /// Makes a unary call and waits for the answer.
-fn call<T>(runtime: &Runtime, call: impl Future<Output = Answer<Response<T>>>) -> Answer<T> {
+fn call<T>(
+    runtime: &Runtime,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Answer<T> {
     runtime.block_on(within(call)).map(Response::into_inner)
 }
 
@@ -140,7 +155,7 @@ impl Target for Remote {
     fn range_stream(
         &mut self,
         request: pb::RangeRequest,
-    ) -> (Vec<pb::RangeStreamResponse>, Option<Status>) {
+    ) -> (Vec<pb::RangeStreamResponse>, Option<Failure>) {
         let mut parts = Vec::new();
         let read = async {
             let mut stream = self.kv.range_stream(request).await?.into_inner();
@@ -149,8 +164,8 @@ impl Target for Remote {
             }
             Ok(())
         };
-        let status = self.runtime.block_on(within(read)).err();
-        (parts, status)
+        let failure = self.runtime.block_on(within(read)).err();
+        (parts, failure)
     }
 
     fn lease_keep_alive(
@@ -169,7 +184,7 @@ impl Target for Remote {
     fn watch(&mut self, stream: &str, request: pb::WatchRequest) -> Answer<()> {
         if let Some(open) = self.streams.get(stream) {
             let sent = self.runtime.block_on(open.requests.send(request));
-            return sent.map_err(|_| Status::unavailable("the watch stream has ended"));
+            return sent.map_err(|_| broken("the watch stream has ended"));
         }
         let open = async {
             let (requests, taken) = mpsc::channel(REQUESTS_MAX);
@@ -184,12 +199,12 @@ impl Target for Remote {
 
     fn watched(&mut self, stream: &str, wait: Duration) -> Answer<Option<pb::WatchResponse>> {
         let open = self.streams.get_mut(stream);
-        let open = open.ok_or_else(|| Status::unknown("there is no such watch stream"))?;
+        let open = open.ok_or_else(|| broken("there is no such watch stream"))?;
         let next = async { tokio::time::timeout(wait, open.responses.message()).await };
         match self.runtime.block_on(next) {
             Ok(Ok(Some(response))) => Ok(Some(response)),
-            Ok(Ok(None)) => Err(Status::unavailable("the watch stream has ended")),
-            Ok(Err(status)) => Err(status),
+            Ok(Ok(None)) => Err(broken("the watch stream has ended")),
+            Ok(Err(status)) => Err(refused(status)),
             Err(_) => Ok(None),
         }
     }

@@ -1,37 +1,28 @@
-//! Runs every golden script against the state machine alone, one Quorate member, a follower of
-//! three members, a follower while the other one is killed repeatedly, and the etcd that the
-//! answers come from.
+//! Runs every golden script against one Quorate member, a follower of three members, a follower
+//! while the other one is killed repeatedly, and the etcd that the answers come from. The state
+//! machine alone runs its scripts in `server/core/tests/scripts`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_test_conformance::golden::{
-    self, compare, compare_by, core_scripts, each, leases_in_order, server_scripts, update,
-};
 use quorate_test_conformance::remote::Remote;
-use quorate_test_conformance::state_machine::StateMachine;
+use quorate_test_script::golden::{self, compare, compare_by, each, leases_in_order, update};
 use quorate_test_support::by_follower::ByFollower;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
+use quorate_test_support::repository;
 use quorate_test_support::server::Server;
 
-/// Each seed gives another order of flushes and compactions between the commands; 0 gives none.
-const SEEDS: u64 = 24;
 /// Servers that run concurrently; a start is mostly waiting.
 const SERVERS: usize = 4;
 /// Interval of the kills. Most scripts take no longer, so the first kill is at their start.
 const KILLED_EVERY: Duration = Duration::from_secs(1);
 
-#[test]
-fn the_state_machine_answers_as_etcd() {
-    if golden::updating() {
-        return;
-    }
-    each("the state machine", &core_scripts(), 1, |script| {
-        (0..SEEDS).try_for_each(|seed| {
-            let outcome = compare(script, StateMachine::new(seed));
-            outcome.map_err(|failure| format!("with seed {seed}: {failure}"))
-        })
-    });
+/// The scripts of the state machine, and those that need a server: refusals of the API, clocks,
+/// streams.
+fn scripts() -> Vec<PathBuf> {
+    let folders = ["server/core/scripts", "tests/conformance/scripts"];
+    folders.map(|folder| golden::scripts(&repository().join(folder))).concat()
 }
 
 #[test]
@@ -40,7 +31,7 @@ fn a_server_answers_as_etcd() {
         return;
     }
     let quorate = program::quorate();
-    let scripts = [core_scripts(), server_scripts()].concat();
+    let scripts = scripts();
     each("Quorate", &scripts, SERVERS, |script| {
         let server = Server::start_new(&quorate, &[]);
         compare(script, Remote::new(&server.url(), true))
@@ -53,7 +44,7 @@ fn through_a_follower(what: &str, killed_every: Option<Duration>) {
         return;
     }
     let quorate = program::quorate();
-    let scripts = [core_scripts(), server_scripts()].concat();
+    let scripts = scripts();
     each(what, &scripts, SERVERS, |script| {
         let cluster = Cluster::start_new_in_turn(&quorate, 3, &[]);
         let cluster = ByFollower::of(cluster).killed(killed_every);
@@ -76,7 +67,7 @@ fn a_follower_answers_as_etcd_while_another_is_killed() {
 #[test]
 fn etcd_answers_as_written() {
     let Some(etcd) = program::peer("golden scripts", "etcd-3.7") else { return };
-    let scripts = [core_scripts(), server_scripts()].concat();
+    let scripts = scripts();
     each("etcd", &scripts, SERVERS, |script| {
         // The data need not survive a crash of the machine.
         let server = Server::start_new(&etcd, &["--unsafe-no-fsync"]);

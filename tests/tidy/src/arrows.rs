@@ -9,9 +9,9 @@ use cargo_metadata::Metadata;
 
 /// The workspace crates that each crate and its tests may depend on. A new crate or dependency must
 /// be added here: it is a decision.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("quorate-proto", &[]),
-    ("quorate-core", &["quorate-proto"]),
+    ("quorate-core", &["quorate-proto", "quorate-test-script"]),
     ("quorate-storage", &["quorate-core", "quorate-proto"]),
     ("quorate-raft", &["quorate-core", "quorate-proto", "quorate-storage"]),
     ("quorate-api", &["quorate-core", "quorate-proto", "quorate-raft", "quorate-storage"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
         "quorate-node",
         &["quorate-api", "quorate-core", "quorate-proto", "quorate-raft", "quorate-storage"],
     ),
+    ("quorate-test-script", &["quorate-proto"]),
     ("quorate-test-support", &["quorate-proto"]),
     ("quorate-test-tidy", &[]),
     ("quorate-test-bench", &["quorate-proto", "quorate-test-support"]),
@@ -26,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("quorate-test-e2e", &["quorate-test-support"]),
     (
         "quorate-test-conformance",
-        &["quorate-api", "quorate-core", "quorate-proto", "quorate-test-support"],
+        &["quorate-core", "quorate-proto", "quorate-test-script", "quorate-test-support"],
     ),
 ];
 

@@ -9,7 +9,7 @@ use quorate_proto::etcdserverpb as pb;
 
 use crate::args::{Args, numbered};
 use crate::print::{Names, Printer, header};
-use crate::target::{Answer, Target, is_answer};
+use crate::target::{Answer, Failure, Target};
 use crate::watch::Stream;
 use crate::{request, txn};
 
@@ -115,7 +115,7 @@ impl<T: Target> Runner<T> {
                     let header = self.header(response.header.as_ref());
                     out.put(0, &header, &response);
                 }
-                Err(status) => return Ok(Err(status)),
+                Err(failure) => return Ok(Err(failure)),
             }
         }
         Ok(Ok(()))
@@ -130,12 +130,12 @@ impl<T: Target> Runner<T> {
     }
 
     fn range_stream(&mut self, args: &mut Args, out: &mut Printer) -> Result<Answer<()>> {
-        let (parts, status) = self.target.range_stream(request::range(args)?);
+        let (parts, failure) = self.target.range_stream(request::range(args)?);
         for part in parts {
             let part = part.range_response.unwrap_or_default();
             out.range(0, &header(part.header.as_ref()), &part);
         }
-        Ok(status.map_or(Ok(()), Err))
+        Ok(failure.map_or(Ok(()), Err))
     }
 
     fn delete(&mut self, args: &mut Args, out: &mut Printer) -> Result<Answer<()>> {
@@ -209,8 +209,8 @@ impl<T: Target> goldenscript::Runner for Runner<T> {
         let stream = context.prefix.as_deref().unwrap_or_default();
         match self.execute(&command, stream, &mut out)? {
             Ok(()) => {}
-            Err(status) if is_answer(&status) => out.status(&status),
-            Err(status) => return Err(status.message().into()),
+            Err(Failure::Refused(status)) => out.status(&status),
+            Err(Failure::Broken(why)) => return Err(why.into()),
         }
         Ok(out.finish())
     }

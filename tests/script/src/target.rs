@@ -3,13 +3,37 @@
 use std::time::Duration;
 
 use quorate_proto::etcdserverpb as pb;
-use tonic::{Code, Status};
 
-/// An answer, or the gRPC status that takes its place.
-pub type Answer<T> = Result<T, Status>;
+/// A gRPC status with which a store refuses a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The name of the code, such as `NotFound`.
+    pub code: String,
+    /// The message.
+    pub message: String,
+}
+
+/// Why a request has no response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The store refuses the request, which is its answer.
+    Refused(Status),
+    /// The target or the test failed, which ends the script. The text says why.
+    Broken(String),
+}
+
+impl Failure {
+    /// The failure of a target that does not support a request.
+    pub fn unsupported(what: &str) -> Self {
+        Self::Broken(format!("this target does not support {what}"))
+    }
+}
+
+/// The answer to a request.
+pub type Answer<T> = Result<T, Failure>;
 
 /// A store that answers requests one after the other. For a request that it does not support, it
-/// returns `unanswerable`, which ends the script.
+/// returns [`Failure::unsupported`].
 #[allow(missing_docs, reason = "each is the call of that name, and says what the call says")]
 pub trait Target {
     /// The id of the answering member.
@@ -37,8 +61,8 @@ pub trait Target {
     fn range_stream(
         &mut self,
         _request: pb::RangeRequest,
-    ) -> (Vec<pb::RangeStreamResponse>, Option<Status>) {
-        (Vec::new(), Some(unanswerable("a streamed range")))
+    ) -> (Vec<pb::RangeStreamResponse>, Option<Failure>) {
+        (Vec::new(), Some(Failure::unsupported("a streamed range")))
     }
 
     /// One keep-alive on a new stream.
@@ -46,7 +70,7 @@ pub trait Target {
         &mut self,
         _request: pb::LeaseKeepAliveRequest,
     ) -> Answer<pb::LeaseKeepAliveResponse> {
-        Err(unanswerable("a keep-alive"))
+        Err(Failure::unsupported("a keep-alive"))
     }
 
     /// Sends a request on a watch stream, which is opened on first use.
@@ -54,22 +78,4 @@ pub trait Target {
 
     /// The next message of a watch stream; `None` if there is none within `wait`.
     fn watched(&mut self, stream: &str, wait: Duration) -> Answer<Option<pb::WatchResponse>>;
-}
-
-/// Marks, in an error's details, that it is not an answer.
-const NO_ANSWER: &str = "not an answer";
-
-/// The error for a request that the target does not support.
-pub(crate) fn unanswerable(what: &str) -> Status {
-    broken(&format!("{what} is none of this target's business"))
-}
-
-/// An error that ends the script.
-pub(crate) fn broken(why: &str) -> Status {
-    Status::with_details(Code::Internal, why, NO_ANSWER.into())
-}
-
-/// Whether a status is the server's answer, and not a failure of the target or the test.
-pub(crate) fn is_answer(status: &Status) -> bool {
-    status.details() != NO_ANSWER.as_bytes()
 }

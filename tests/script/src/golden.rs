@@ -9,8 +9,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use quorate_test_support::repository;
-
 use crate::{Runner, Target};
 
 /// If this is `1`, the run against etcd rewrites the golden text, and no other run compares.
@@ -23,23 +21,11 @@ pub fn updating() -> bool {
     env::var(UPDATE).is_ok_and(|value| value == "1")
 }
 
-/// The scripts that the state machine can run without a server.
+/// All scripts below `folder`, in order.
 ///
 /// # Panics
-/// If the folder cannot be read.
-pub fn core_scripts() -> Vec<PathBuf> {
-    scripts(&repository().join("server/core/scripts"))
-}
-
-/// The scripts that need a server: API refusals, clocks, streams.
-///
-/// # Panics
-/// If the folder cannot be read.
-pub fn server_scripts() -> Vec<PathBuf> {
-    scripts(&repository().join("tests/conformance/scripts"))
-}
-
-fn scripts(folder: &Path) -> Vec<PathBuf> {
+/// If the folder cannot be read or has no script.
+pub fn scripts(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {

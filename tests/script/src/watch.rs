@@ -11,10 +11,9 @@ use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_proto::etcdserverpb::{
     WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
 };
-use tonic::Status;
 
 use crate::print::Printer;
-use crate::target::{Answer, Target, broken};
+use crate::target::{Answer, Failure, Target};
 
 /// The watch id of progress messages for all watchers of a stream.
 const EVERY_WATCH: i64 = -1;
@@ -31,8 +30,8 @@ fn request(union: RequestUnion) -> WatchRequest {
     WatchRequest { request_union: Some(union) }
 }
 
-fn late(what: &str) -> Status {
-    broken(&format!("{what}: not within {LIMIT:?}"))
+fn late(what: &str) -> Failure {
+    Failure::Broken(format!("{what}: not within {LIMIT:?}"))
 }
 
 /// A watch stream, as scripts use it.
@@ -62,7 +61,8 @@ impl Stream<'_> {
         let answer = self.answer("the answer to a create request", |m| m.created)?;
         let early = |m: &WatchResponse| m.watch_id == answer.watch_id && !m.events.is_empty();
         if self.held.iter().any(early) {
-            return Err(broken("events came before their watcher was created"));
+            let why = "events came before their watcher was created";
+            return Err(Failure::Broken(why.to_owned()));
         }
         printer.notice(&answer);
         Ok(())

@@ -1,23 +1,20 @@
-//! The state machine alone, with those parts of the API layer on which answers depend.
-
-mod watches;
+//! The state machine alone, with those parts of the API on which answers depend.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_api::ApiError;
 use quorate_core::base::Base as _;
 use quorate_core::base::memory::MemoryBase;
-use quorate_core::store::{FrozenMemtable, Restored};
-use quorate_core::txn::check::{self, Invalid};
+use quorate_core::store::{FrozenMemtable, RestoredState};
+use quorate_core::txn::check;
 use quorate_core::txn::is_read_only;
-use quorate_core::{Command, Error, LogPosition, Refusal, Reply, Store, Tally};
+use quorate_core::{Command, Error, LogPosition, Reply, Store, Tally};
 use quorate_proto::etcdserverpb as pb;
-use tonic::Status;
+use quorate_test_script::{Answer, Failure, Target};
 
-use crate::target::{Answer, Target, unanswerable};
-use watches::Watches;
+use crate::status::{invalid, refused};
+use crate::watches::Watches;
 
 /// etcd's default limit of operations in a transaction.
 const TXN_OPS_MAX: usize = 128;
@@ -28,7 +25,7 @@ const MEMBER_ID: u64 = 1;
 ///
 /// Between commands it freezes the active memtable, flushes the frozen memtable to the
 /// base, or compacts the base. A seed decides which happens when.
-pub struct StateMachine {
+pub(crate) struct StateMachine {
     store: Store,
     base: MemoryBase,
     frozen: Option<FrozenMemtable>,
@@ -40,9 +37,9 @@ pub struct StateMachine {
 
 impl StateMachine {
     /// An empty state machine that reorganises its data at random by `seed`; 0 means never.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let base = MemoryBase::default();
-        let store = Store::new(Arc::new(base.clone()), Restored::default());
+        let store = Store::new(Arc::new(base.clone()), RestoredState::default());
         Self { store, base, frozen: None, index: 0, watches: BTreeMap::new(), seed }
     }
 
@@ -88,22 +85,14 @@ impl StateMachine {
     }
 }
 
-fn refused(refusal: Refusal) -> Status {
-    ApiError::from(refusal).into()
-}
-
-fn invalid(invalid: Invalid) -> Status {
-    ApiError::from(invalid).into()
-}
-
-fn failed(error: Error) -> Status {
+fn failed(error: Error) -> Failure {
     match error {
         Error::Refusal(refusal) => refused(refusal),
         Error::Fault(fault) => panic!("{fault}"),
     }
 }
 
-/// Completes a header: in a server, the API layer fills in ids and term.
+/// Completes a header: in a server, the API fills in ids and term.
 fn filled(header: Option<pb::ResponseHeader>) -> Option<pb::ResponseHeader> {
     header.map(|header| pb::ResponseHeader {
         cluster_id: 1,
@@ -113,7 +102,7 @@ fn filled(header: Option<pb::ResponseHeader>) -> Option<pb::ResponseHeader> {
     })
 }
 
-fn header(revision: i64) -> Option<pb::ResponseHeader> {
+pub(crate) fn header(revision: i64) -> Option<pb::ResponseHeader> {
     filled(Some(pb::ResponseHeader { revision, ..Default::default() }))
 }
 
@@ -160,18 +149,12 @@ impl Target for StateMachine {
 
     fn txn(&mut self, request: pb::TxnRequest) -> Answer<pb::TxnResponse> {
         check::check_txn(&request, TXN_OPS_MAX).map_err(invalid)?;
-        let mut response = match is_read_only(&request) {
-            true => self
-                .store
-                .shared()
-                .view()
-                .read_txn(&request, &mut Tally::default())
-                .map_err(failed)?,
-            false => {
-                let reply = self.apply(&Command::Txn(request))?;
-                let Reply::Txn(response) = reply else { other_kind() };
-                response
-            }
+        let mut response = if is_read_only(&request) {
+            let view = self.store.shared().view();
+            view.read_txn(&request, &mut Tally::default()).map_err(failed)?
+        } else {
+            let Reply::Txn(response) = self.apply(&Command::Txn(request))? else { other_kind() };
+            response
         };
         response.header = filled(response.header);
         Ok(response)
@@ -186,7 +169,7 @@ impl Target for StateMachine {
 
     fn lease_grant(&mut self, request: pb::LeaseGrantRequest) -> Answer<pb::LeaseGrantResponse> {
         if request.id == 0 {
-            return Err(unanswerable("choosing the id of a lease"));
+            return Err(Failure::unsupported("choosing the id of a lease"));
         }
         let reply = self.apply(&Command::LeaseGrant(request))?;
         let Reply::LeaseGrant(mut response) = reply else { other_kind() };
@@ -207,9 +190,10 @@ impl Target for StateMachine {
     ) -> Answer<pb::LeaseTimeToLiveResponse> {
         let pb::LeaseTimeToLiveRequest { id, keys } = request;
         let lease = self.store.shared().tables(|tables| tables.leases.get(&id).copied());
-        let keys = match keys {
-            true => self.store.shared().view().lease_keys(id).expect("no fault"),
-            false => Vec::new(),
+        let keys = if keys {
+            self.store.shared().view().lease_keys(id).expect("no fault")
+        } else {
+            Vec::new()
         };
         Ok(pb::LeaseTimeToLiveResponse {
             header: header(self.revision()),

@@ -6,7 +6,8 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::response_op::Response;
 use quorate_proto::mvccpb::event::EventType;
 use quorate_proto::mvccpb::{Event, KeyValue};
-use tonic::Status;
+
+use crate::target::Status;
 
 /// Texts of at least this length are abbreviated if all their bytes are equal.
 const REPEATED_BYTES_MIN: usize = 16;
@@ -57,7 +58,7 @@ impl Printer {
     }
 
     pub(crate) fn status(&mut self, status: &Status) {
-        self.line(0, &format!("error {:?}: {}", status.code(), status.message()));
+        self.line(0, &format!("error {}: {}", status.code, status.message));
     }
 
     fn lease_id(&self, id: i64) -> String {

@@ -10,9 +10,9 @@ use quorate_core::{KeyRange, Record};
 use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use quorate_test_script::{Answer, Failure};
 
-use super::header;
-use crate::target::{Answer, unanswerable};
+use crate::state_machine::header;
 
 struct Watcher {
     interest: Interest,
@@ -24,7 +24,7 @@ struct Watcher {
 
 /// The watchers of a stream, and the messages not read yet.
 #[derive(Default)]
-pub(super) struct Watches {
+pub(crate) struct Watches {
     watchers: BTreeMap<i64, Watcher>,
     matcher: Matcher,
     messages: VecDeque<WatchResponse>,
@@ -32,7 +32,7 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    pub(super) fn handle(&mut self, view: &View, request: WatchRequest) -> Answer<()> {
+    pub(crate) fn handle(&mut self, view: &View, request: WatchRequest) -> Answer<()> {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => return self.create(view, create),
             Some(RequestUnion::CancelRequest(cancel)) => {
@@ -61,7 +61,7 @@ impl Watches {
     }
 
     /// The next message, if there is one.
-    pub(super) fn next(&mut self, view: &View) -> Option<WatchResponse> {
+    pub(crate) fn next(&mut self, view: &View) -> Option<WatchResponse> {
         if self.messages.is_empty() {
             self.collect(view);
         }
@@ -75,7 +75,7 @@ impl Watches {
             || start < 0
             || start < view.compacted() && start > 0
         {
-            return Err(unanswerable("refusing a watch"));
+            return Err(Failure::unsupported("refusing a watch"));
         }
         let wants = |filter: FilterType| create.filters.contains(&(filter as i32));
         let interest = Interest {
@@ -135,10 +135,8 @@ impl Watches {
                 if record.revision.main < *next || !interest.lets_through(record) {
                     continue;
                 }
-                let previous = match interest.prev_kv {
-                    true => view.previous(record).expect("no fault"),
-                    false => None,
-                };
+                let previous =
+                    if interest.prev_kv { view.previous(record).expect("no fault") } else { None };
                 let response = responses.entry(watch_id).or_insert_with(|| WatchResponse {
                     header: header(record.revision.main),
                     watch_id,

@@ -1,0 +1,40 @@
+//! The code and the text with which etcd refuses a request, which the API adds in a server.
+
+use quorate_core::Refusal;
+use quorate_core::txn::check::Invalid;
+use quorate_test_script::{Failure, Status};
+
+fn failure(code: &str, text: &str) -> Failure {
+    Failure::Refused(Status { code: code.to_owned(), message: format!("etcdserver: {text}") })
+}
+
+/// The answer to a request that the state machine refuses.
+pub(crate) fn refused(refusal: Refusal) -> Failure {
+    let (code, text) = match refusal {
+        Refusal::Compacted => ("OutOfRange", "mvcc: required revision has been compacted"),
+        Refusal::FutureRevision => ("OutOfRange", "mvcc: required revision is a future revision"),
+        Refusal::KeyNotFound => ("InvalidArgument", "key not found"),
+        Refusal::LeaseNotFound => ("NotFound", "requested lease not found"),
+        Refusal::LeaseExists => ("FailedPrecondition", "lease already exists"),
+        Refusal::LeaseTtlTooLarge => ("OutOfRange", "too large lease TTL"),
+        Refusal::NoSpace => ("ResourceExhausted", "mvcc: database space exceeded"),
+        Refusal::Corrupt => ("DataLoss", "corrupt cluster"),
+        Refusal::UnknownAlarm => ("InvalidArgument", "unknown alarm type"),
+        Refusal::UnknownMember => ("NotFound", "member not found"),
+    };
+    failure(code, text)
+}
+
+/// The answer to a request that no state could answer.
+pub(crate) fn invalid(invalid: Invalid) -> Failure {
+    let text = match invalid {
+        Invalid::EmptyKey => "key is not provided",
+        Invalid::EmptyOperation => "key not found",
+        Invalid::ValueProvided => "value is provided",
+        Invalid::LeaseProvided => "lease is provided",
+        Invalid::TooManyOperations => "too many operations in txn request",
+        Invalid::DuplicateKey => "duplicate key given in txn request",
+        Invalid::SortOption => "invalid sort option",
+    };
+    failure("InvalidArgument", text)
+}
