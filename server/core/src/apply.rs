@@ -91,6 +91,9 @@ impl Applied {
 
 impl Store {
     /// Applies the command of a committed log entry.
+    ///
+    /// # Errors
+    /// The payload cannot be decoded, or the database cannot be read. The member must stop.
     pub fn apply(&mut self, at: LogPosition, payload: &Bytes) -> Result<Applied, Fault> {
         let command =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
@@ -98,6 +101,9 @@ impl Store {
     }
 
     /// Applies the decoded command of a committed log entry.
+    ///
+    /// # Errors
+    /// The database cannot be read. The member must stop.
     pub fn apply_decoded(&mut self, at: LogPosition, command: Command) -> Result<Applied, Fault> {
         let cost = quota::cost(&command);
         let applied = match self.execute_command(command, cost) {

@@ -19,7 +19,7 @@ use crate::{Fault, KeyRange, Record, RecordRef, Revision};
 
 /// The newest version of a key without its value: all that a write needs of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct RecordHeader {
     /// The revision that wrote the version.
     pub revision: Revision,
     /// Main revision of the key's creation.
@@ -30,7 +30,7 @@ pub struct Header {
     pub lease: i64,
 }
 
-impl From<&Record> for Header {
+impl From<&Record> for RecordHeader {
     fn from(record: &Record) -> Self {
         Self {
             revision: record.revision,
@@ -44,6 +44,9 @@ impl From<&Record> for Header {
 /// An iterator over records in ascending order.
 pub trait Cursor {
     /// Steps to the next record; false when there is none.
+    ///
+    /// # Errors
+    /// The flushed state cannot be read.
     fn advance(&mut self) -> Result<bool, Fault>;
 
     /// The current record.
@@ -63,16 +66,28 @@ pub trait Base: Send + Sync {
     fn revision(&self) -> i64;
 
     /// The newest version of `key` without its value.
-    fn header(&self, key: &[u8]) -> Result<Option<Header>, Fault>;
+    ///
+    /// # Errors
+    /// The flushed state cannot be read.
+    fn header(&self, key: &[u8]) -> Result<Option<RecordHeader>, Fault>;
 
     /// The newest version of `key`.
+    ///
+    /// # Errors
+    /// The flushed state cannot be read.
     fn latest(&self, key: &[u8]) -> Result<Option<Record>, Fault>;
 
     /// The version written at exactly this revision, if it is still kept.
+    ///
+    /// # Errors
+    /// The flushed state cannot be read.
     fn at(&self, revision: Revision) -> Result<Option<Record>, Fault>;
 
     /// The newest versions of the keys in `range`, ascending by key, including tombstones. Without
     /// `values` the records' values are empty.
+    ///
+    /// # Errors
+    /// The flushed state cannot be read.
     fn scan<'a>(
         &'a self,
         range: &KeyRange,
@@ -80,11 +95,20 @@ pub trait Base: Send + Sync {
     ) -> Result<Box<dyn Cursor + Send + 'a>, Fault>;
 
     /// The versions from `from` on, ascending by revision.
+    ///
+    /// # Errors
+    /// The flushed state cannot be read.
     fn history<'a>(&'a self, from: Revision) -> Result<Box<dyn Cursor + Send + 'a>, Fault>;
 
     /// Number of keys that exist in `range`. Does not scan the whole range.
+    ///
+    /// # Errors
+    /// The flushed state cannot be read.
     fn count(&self, range: &KeyRange) -> Result<i64, Fault>;
 
     /// The first `limit` keys, ascending, whose newest version is attached to `lease`.
+    ///
+    /// # Errors
+    /// The flushed state cannot be read.
     fn lease_keys(&self, lease: i64, limit: usize) -> Result<Vec<Bytes>, Fault>;
 }

@@ -17,6 +17,31 @@ use crate::txn::check::{self, Invalid};
 /// Version of the layout of payloads.
 const FORMAT: u8 = 1;
 
+/// Why the payload of a log entry cannot be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The payload has no format and kind.
+    #[error("{0} bytes are too few for a command")]
+    TooShort(usize),
+    /// Another version of Quorate wrote the payload.
+    #[error("format {0} is unknown; only {FORMAT} is supported")]
+    Format(u8),
+    /// No command has this number.
+    #[error("command kind {0} is unknown")]
+    Kind(u8),
+    /// The message is malformed.
+    #[error("a {kind:?} command does not decode: {source}")]
+    Message {
+        /// Kind of the command.
+        kind: Kind,
+        /// Why it does not decode.
+        source: prost::DecodeError,
+    },
+    /// The message nests too deep.
+    #[error("a command: {0:?}")]
+    Nesting(nesting::Refused),
+}
+
 /// Revokes leases that the leader found expired. Ids of leases that are already gone are ignored.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct LeaseExpire {
@@ -144,17 +169,17 @@ impl Command {
     /// Decodes a payload; keys and values share its memory.
     ///
     /// # Errors
-    /// Why the payload cannot be decoded, as a text for the log.
-    pub fn decode(payload: &Bytes) -> Result<Self, String> {
+    /// The payload has an unknown format or kind, or is malformed.
+    pub fn decode(payload: &Bytes) -> Result<Self, DecodeError> {
         let (format, kind) = match payload.as_ref() {
             [format, kind, ..] => (*format, *kind),
-            _ => return Err(format!("{} bytes are too few for a command", payload.len())),
+            _ => return Err(DecodeError::TooShort(payload.len())),
         };
         if format != FORMAT {
-            return Err(format!("format {format} is unknown; only {FORMAT} is supported"));
+            return Err(DecodeError::Format(format));
         }
         let Some(kind) = Kind::of(payload) else {
-            return Err(format!("command kind {kind} is unknown"));
+            return Err(DecodeError::Kind(kind));
         };
         let message = payload.slice(2..);
         let command = match kind {
@@ -168,18 +193,18 @@ impl Command {
             Kind::Alarm => AlarmRequest::decode(message).map(Self::Alarm),
             Kind::MemberPublish => MemberPublish::decode(message).map(Self::MemberPublish),
         };
-        command.map_err(|error| format!("a {kind:?} command does not decode: {error}"))
+        command.map_err(|source| DecodeError::Message { kind, source })
     }
 
     /// Decodes a payload from an untrusted sender. Checks the depth of nested messages first,
     /// because decoding recurses as deep as a transaction nests.
     ///
     /// # Errors
-    /// Why the payload cannot be decoded. A member that applied it would stop.
-    pub fn decode_foreign(payload: &Bytes) -> Result<Self, String> {
+    /// The payload nests too deep or cannot be decoded. A member that applied it would stop.
+    pub fn decode_foreign(payload: &Bytes) -> Result<Self, DecodeError> {
         let shape = if Kind::of(payload) == Some(Kind::Txn) { &TXN } else { &FLAT };
         let message = payload.get(2..).unwrap_or_default();
-        nesting::check(message, shape).map_err(|refused| format!("a command: {refused:?}"))?;
+        nesting::check(message, shape).map_err(DecodeError::Nesting)?;
         Self::decode(payload)
     }
 

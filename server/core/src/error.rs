@@ -4,6 +4,10 @@
 //! means that something under the state machine is broken: a member that continued would answer
 //! wrongly. The types keep them apart; [`Error`] is for reads, which can end in either.
 
+use std::sync::Arc;
+
+use crate::command::DecodeError;
+
 /// Why the state machine refuses a request. The refusal is the same on every member.
 ///
 /// The texts are for logs; the API maps each case to etcd's exact code and text.
@@ -42,22 +46,31 @@ pub enum Refusal {
 }
 
 /// A failure after which the member must stop: its state can no longer be trusted or advanced.
-#[derive(Debug, thiserror::Error)]
+///
+/// Clones share the cause.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// The database under the state machine failed to read.
     #[error("cannot read the database: {0}")]
-    Storage(String),
+    Storage(Arc<dyn std::error::Error + Send + Sync>),
     /// This version of Quorate cannot decode a committed log entry.
     #[error("cannot decode log entry {index}: {reason}")]
     Entry {
         /// Index of the log entry.
         index: u64,
         /// Why decoding failed.
-        reason: String,
+        reason: DecodeError,
     },
     /// The stored state contradicts itself.
     #[error("the stored state is inconsistent: {0}")]
     Inconsistent(String),
+}
+
+impl Fault {
+    /// The fault for an error of the database.
+    pub fn storage(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Storage(Arc::new(error))
+    }
 }
 
 /// Why a read failed.

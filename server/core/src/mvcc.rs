@@ -8,7 +8,7 @@
 //!        generation of a     [ 1      2     -     x ]   [ 1 ...        version, x = tombstone
 //! ```
 //!
-//! Versions are in [`memtable::Memtable`]s over a [`crate::base::Base`]. A [`Stack`] reads them as
+//! Versions are in [`memtable::Memtable`]s over a [`crate::base::Base`]. A stack reads them as
 //! one store, a [`View`] reads a stack at one revision. Each version has the revision of the
 //! version it superseded, so a read at an old revision follows a key back through history instead
 //! of searching for it.
@@ -24,5 +24,6 @@ mod view;
 
 pub(crate) use patience::Limit;
 pub use patience::Patience;
-pub use stack::{Portion, SharedMemtable, Stack};
+pub(crate) use stack::Stack;
+pub use stack::{Portion, SharedMemtable};
 pub use view::View;

@@ -1,5 +1,8 @@
 //! The state of the state machine, and writes of single keys.
 
+mod shared;
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,163 +11,12 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::base::Base;
-use crate::mvcc::memtable::Memtable;
 use crate::mvcc::{SharedMemtable, Stack, View};
 use crate::planted::{self, Mistake};
-use crate::tables::{Lease, Tables};
+use crate::tables::Tables;
 use crate::{Fault, Record, Revision, Tally};
-
-/// Position of an entry in the Raft log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogPosition {
-    /// Term of the leader that wrote the entry.
-    pub term: u64,
-    /// Index of the entry.
-    pub index: u64,
-}
-
-/// The part of the state that readers share with the writer.
-pub struct Shared {
-    stack: RwLock<Stack>,
-    tables: RwLock<Tables>,
-    revision: AtomicI64,
-    compacted: AtomicI64,
-}
-
-impl Shared {
-    /// A view of the store at the current revision, for one request.
-    pub fn view(&self) -> View {
-        let stack = self.stack.read();
-        // Read the revision under the lock: no freeze can happen meanwhile, so `stack` has every
-        // write up to this revision.
-        let revision = self.revision.load(Ordering::Acquire);
-        let compacted = self.compacted.load(Ordering::Acquire);
-        View::new(stack.clone(), revision, compacted)
-    }
-
-    /// The main revision of the last write.
-    pub fn revision(&self) -> i64 {
-        self.revision.load(Ordering::Acquire)
-    }
-
-    /// The compacted revision; -1 before the first compaction.
-    pub fn compacted(&self) -> i64 {
-        self.compacted.load(Ordering::Acquire)
-    }
-
-    /// Calls `read` with the small tables, under their lock.
-    pub fn tables<R>(&self, read: impl FnOnce(&Tables) -> R) -> R {
-        read(&self.tables.read())
-    }
-
-    /// Whether a frozen memtable waits to be flushed.
-    pub fn has_frozen(&self) -> bool {
-        self.stack.read().frozen.is_some()
-    }
-
-    /// Approximate memory of the memtables, in bytes.
-    pub fn memtable_bytes(&self) -> usize {
-        self.memtable_size().bytes
-    }
-
-    /// Size of the memtables, whose versions are not in the base yet.
-    pub fn memtable_size(&self) -> MemtableSize {
-        let stack = self.stack.read().clone();
-        let mut size = MemtableSize::default();
-        for memtable in stack.memtables() {
-            let memtable = memtable.read();
-            size.bytes += memtable.bytes();
-            size.versions += memtable.len();
-        }
-        size
-    }
-
-    /// Replaces the base with a new image. `flushed` means that the image contains the frozen
-    /// memtable, which is then dropped. Existing views do not change.
-    pub fn install_base(&self, base: Arc<dyn Base>, flushed: bool) {
-        let mut stack = self.stack.write();
-        let old = stack.clone();
-        stack.base = base;
-        if flushed {
-            stack.frozen = None;
-        }
-        drop(stack);
-        // Freeing a memtable takes milliseconds, so it is dropped after the lock is released.
-        drop(old);
-    }
-
-    /// Whether `memtable` still waits to be flushed. A memtable that was frozen before
-    /// [`Shared::replace`] does not.
-    pub fn is_frozen(&self, memtable: &SharedMemtable) -> bool {
-        self.stack.read().frozen.as_ref().is_some_and(|frozen| Arc::ptr_eq(frozen, memtable))
-    }
-
-    /// Replaces the whole state with another member's later state, which includes the versions in
-    /// the memtables. New views show the new state at once; existing views do not change. The owner
-    /// of the [`Store`] must call [`Store::take_over`] before it applies the next entry.
-    pub fn replace(&self, base: Arc<dyn Base>, restored: &Restored) {
-        let mut stack = self.stack.write();
-        let old = std::mem::replace(&mut *stack, Stack::new(base));
-        *self.tables.write() = restored.tables.clone();
-        self.compacted.store(restored.compacted_or_none(), Ordering::Release);
-        self.revision.store(restored.revision_or_first(), Ordering::Release);
-        drop(stack);
-        drop(old);
-    }
-}
-
-/// Size of the memtables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemtableSize {
-    /// Approximate memory in bytes.
-    pub bytes: usize,
-    /// Number of versions.
-    pub versions: usize,
-}
-
-/// The state that a store needs at start in addition to its base.
-#[derive(Clone, Debug, Default)]
-pub struct Restored {
-    /// Main revision of the last write; 0 for a new store.
-    pub revision: i64,
-    /// The compacted revision, if there is one.
-    pub compacted: Option<i64>,
-    /// The last log entry contained in the base.
-    pub applied: Option<LogPosition>,
-    /// The Raft membership of the base, opaque here.
-    pub membership: Bytes,
-    /// The small tables.
-    pub tables: Tables,
-}
-
-impl Restored {
-    fn revision_or_first(&self) -> i64 {
-        self.revision.max(Revision::EMPTY_STORE)
-    }
-
-    fn compacted_or_none(&self) -> i64 {
-        self.compacted.unwrap_or(-1)
-    }
-}
-
-/// A frozen memtable and the other state at its last revision: a flush writes all of it in one
-/// transaction.
-pub struct FrozenMemtable {
-    /// The versions.
-    pub memtable: SharedMemtable,
-    /// Main revision of the last write.
-    pub revision: i64,
-    /// The compacted revision; -1 for none.
-    pub compacted: i64,
-    /// The last log entry applied.
-    pub applied: Option<LogPosition>,
-    /// The Raft membership, opaque here.
-    pub membership: Bytes,
-    /// Leases granted, changed or ended (`None`) since the last freeze.
-    pub leases: BTreeMap<i64, Option<Lease>>,
-    /// All small tables except the leases.
-    pub tables: Tables,
-}
+pub use shared::{MemtableSize, Shared};
+pub use state::{FrozenMemtable, LogPosition, RestoredState};
 
 /// The writes of a command so far.
 #[derive(Clone, Copy, Debug)]
@@ -193,7 +45,7 @@ pub struct Store {
 
 impl Store {
     /// A store over `base` with the state in `restored`.
-    pub fn new(base: Arc<dyn Base>, restored: Restored) -> Self {
+    pub fn new(base: Arc<dyn Base>, restored: RestoredState) -> Self {
         let stack = Stack::new(base);
         let revision = restored.revision_or_first();
         let compacted = restored.compacted_or_none();
@@ -250,7 +102,7 @@ impl Store {
 
     /// Continues from the state that [`Shared::replace`] installed: the next entry to apply is the
     /// one after `restored.applied`.
-    pub fn take_over(&mut self, restored: Restored) {
+    pub fn take_over(&mut self, restored: RestoredState) {
         self.begin_batch();
         self.revision = restored.revision_or_first();
         self.compacted = restored.compacted_or_none();
@@ -302,7 +154,7 @@ impl Store {
         if stack.frozen.is_some() || !is_mine {
             return None;
         }
-        let memtable = std::mem::replace(&mut stack.active, Arc::new(RwLock::new(Memtable::default())));
+        let memtable = std::mem::take(&mut stack.active);
         stack.frozen = Some(memtable.clone());
         self.active = stack.active.clone();
         if let Some(batch) = &mut self.batch {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_core::base::memory::MemoryBase;
 use quorate_core::mvcc::{Portion, View};
-use quorate_core::store::Restored;
+use quorate_core::store::RestoredState;
 use quorate_core::{Command, KeyRange, LogPosition, Record, Refusal, Reply, Revision, Store};
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::{
@@ -69,7 +69,7 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let base = MemoryBase::default();
-        let store = Store::new(Arc::new(base.clone()), Restored::default());
+        let store = Store::new(Arc::new(base.clone()), RestoredState::default());
         Self { store, base, frozen: None, index: 0 }
     }
 
@@ -112,7 +112,7 @@ impl Machine {
     /// Installs another member's state, all of which must be flushed.
     fn install(&mut self, from: &Self) {
         let shared = from.store.shared();
-        let restored = Restored {
+        let restored = RestoredState {
             revision: shared.revision(),
             compacted: Some(shared.compacted()),
             applied: from.store.applied(),

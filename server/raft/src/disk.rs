@@ -1,6 +1,6 @@
 //! A member's disk usage: when it flushes, its space quota, and the free space.
 
-pub(crate) mod claims;
 pub(crate) mod flusher;
 pub(crate) mod quota;
-pub(crate) mod room;
+pub(crate) mod reservations;
+pub(crate) mod space;

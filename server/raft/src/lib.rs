@@ -30,9 +30,9 @@ mod port;
 mod read;
 
 pub use budget::{Account, Budget, Exhausted, Permit};
-pub use disk::claims::Claim;
 pub use disk::flusher::FlushOptions;
 pub use disk::quota::Quota;
+pub use disk::reservations::Reservation;
 pub use ground::checks::IntegrityChecks;
 pub use ground::connection::{Connection, Dial, Serve};
 pub use ground::consensus::{Answer, BoxFuture, Consensus, RaftStatus, Unavailable};

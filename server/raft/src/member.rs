@@ -22,8 +22,9 @@ use quorate_core::Fault;
 use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
 use quorate_storage::OnFault;
-use quorate_storage::db::engine::Sizes;
 use quorate_storage::data_dir::{DataDir, Identity};
+use quorate_storage::db::JobError;
+use quorate_storage::db::engine::Sizes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -259,8 +260,8 @@ impl Member {
     /// Rewrites the database without its free space. Reads and writes continue meanwhile.
     ///
     /// # Errors
-    /// The reason as text, for example a full disk.
-    pub async fn defragment(&self) -> Result<(), String> {
+    /// The database could not be copied, for example because the disk is full.
+    pub async fn defragment(&self) -> Result<(), JobError> {
         self.state.defragment().await
     }
 
@@ -278,9 +279,9 @@ impl Member {
     /// that the others need not detect its loss. A member that the cluster continues without gets
     /// no decisions any more, so it stops consensus at once and no request waits.
     pub async fn withdraw(&self) {
-        if self.state.flusher.waits_for_room() {
+        if self.state.flusher.waits_for_space() {
             // No request may wait for a full disk. The writes that fail were not acknowledged.
-            self.state.flusher.give_up_room();
+            self.state.flusher.stop_waiting_for_space();
         }
         if self.links.notice().is_posted() {
             self.consensus.shutdown().await;

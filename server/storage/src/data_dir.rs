@@ -11,9 +11,9 @@
 //! users that were added since, for instance by a kubelet that gives a volume to a pod's group.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -45,7 +45,7 @@ pub enum DataDirError {
         path: PathBuf,
         /// Its permissions.
         mode: u32,
-        /// What the permissions allow other users to do.
+        /// The access that the permissions give to other users.
         can: &'static str,
         /// User id of the directory's owner.
         owner: u32,
@@ -93,7 +93,7 @@ pub enum DataDirError {
         /// The file.
         path: PathBuf,
         /// A description of the damage.
-        what: String,
+        what: &'static str,
     },
 }
 
@@ -139,23 +139,27 @@ pub struct DataDir {
 
 impl DataDir {
     /// Opens and locks a data directory; makes it if it does not exist.
+    ///
+    /// # Errors
+    /// The directory belongs to another process, program or user, it is damaged, or the system
+    /// reported an error.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let member = path.join("member");
         let io_error = |path: &Path| {
             let path = path.to_owned();
             move |source| DataDirError::Io { path, source }
         };
-        create_private(path).map_err(io_error(path))?;
-        let opened = opened_to_others(path, 0o002, "change")?;
+        sync::create_dir(path).map_err(io_error(path))?;
+        let opened = excess_permissions(path, 0o002, "change")?;
         refuse_foreign(path, &member)?;
         if let Some(mode) = opened {
             set_mode(path, mode)?;
         }
-        create_private(&member).map_err(io_error(&member))?;
-        if let Some(mode) = opened_to_others(&member, 0o077, "read")? {
+        sync::create_dir(&member).map_err(io_error(&member))?;
+        if let Some(mode) = excess_permissions(&member, 0o077, "read")? {
             set_mode(&member, mode)?;
         }
-        close(&member)?;
+        restrict(&member)?;
         let lock_path = member.join("LOCK");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -189,6 +193,9 @@ impl DataDir {
 
     /// Sets the identity durably. If the first start ends before it made the log, the next one
     /// reads the founders from here.
+    ///
+    /// # Errors
+    /// The identity cannot be written. The directory keeps the identity that it had.
     pub fn set_identity(
         &mut self,
         identity: Identity,
@@ -213,26 +220,11 @@ impl DataDir {
     }
 }
 
-/// Makes a directory and its missing parents, durably, with permissions only for the user. Does not
-/// change an existing directory.
-pub(crate) fn create_private(path: &Path) -> io::Result<()> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
-        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
-        Err(_) => {}
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync::dir(parent),
-        _ => sync::dir(Path::new(".")),
-    }
-}
-
 /// The permissions to set on a directory that has `forbidden` ones; `None` if it has none of them.
 ///
 /// # Errors
 /// The directory has forbidden permissions and belongs to another user.
-fn opened_to_others(
+fn excess_permissions(
     path: &Path,
     forbidden: u32,
     can: &'static str,
@@ -265,7 +257,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), DataDirError> {
 }
 
 /// Removes the permissions of other users from the user's files and directories below `dir`.
-fn close(dir: &Path) -> Result<(), DataDirError> {
+fn restrict(dir: &Path) -> Result<(), DataDirError> {
     let io_error = |source| DataDirError::Io { path: dir.to_owned(), source };
     for entry in std::fs::read_dir(dir).map_err(io_error)? {
         let entry = entry.map_err(io_error)?;
@@ -283,7 +275,7 @@ fn close(dir: &Path) -> Result<(), DataDirError> {
             set_mode(&path, mode & !0o077)?;
         }
         if metadata.is_dir() {
-            close(&path)?;
+            restrict(&path)?;
         }
     }
     Ok(())
@@ -341,8 +333,7 @@ fn write_identity(
 }
 
 fn read_identity(path: &Path) -> Result<Option<(Identity, Founders)>, DataDirError> {
-    let damaged =
-        |what: &str| DataDirError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let damaged = |what| DataDirError::Damaged { path: path.to_owned(), what };
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

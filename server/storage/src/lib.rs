@@ -3,8 +3,9 @@
 
 #![forbid(unsafe_code)]
 
-pub mod db;
 pub mod data_dir;
+pub mod db;
+mod retry;
 pub mod space;
 pub mod sync;
 pub mod wal;

@@ -1,4 +1,4 @@
-//! Free disk space, and waiting for it.
+//! Free disk space, and retrying writes that find none.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ const MARGIN_BYTES_MIN: u64 = 2 << 20;
 /// Within these bounds, the margin is `1 / MARGIN_PART` of the disk.
 const MARGIN_PART: u64 = 16;
 /// Pause between two checks for free space.
-pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const CHECK_PAUSE: Duration = Duration::from_millis(200);
 
 /// The size of a file system, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Adds to a disk-full error how many bytes are needed and free, and what to do. Returns any other
+/// Adds to a disk-full error how many bytes are needed and free, and the remedy. Returns any other
 /// error unchanged.
 pub(crate) fn explain(error: io::Error, path: &Path, needed: u64) -> io::Error {
     if !is_full(&error) {
@@ -64,77 +64,76 @@ pub(crate) fn explain(error: io::Error, path: &Path, needed: u64) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// Lets writing threads wait for disk space. Waiting is not allowed at first.
+/// Retries writes that find the disk full, once it is enabled.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
+pub(crate) struct FullDiskRetry {
     state: Mutex<State>,
     wake: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether threads may wait.
-    is_allowed: bool,
+    is_enabled: bool,
     /// Number of waiting threads.
     count: usize,
 }
 
-impl Waiting {
-    /// Allows threads to wait. Before this call a full disk is an error, so that a member that
+impl FullDiskRetry {
+    /// Lets threads wait for space. Before this call a full disk is an error, so that a member that
     /// cannot serve does not start.
-    pub(crate) fn allow(&self) {
-        self.state.lock().is_allowed = true;
+    pub(crate) fn enable(&self) {
+        self.state.lock().is_enabled = true;
     }
 
-    /// Ends all waiting for good: waiting calls fail, and so do later calls that find no space.
-    pub(crate) fn end(&self) {
-        self.state.lock().is_allowed = false;
+    /// Ends all retries for good: waiting calls fail, and so do later calls that find no space.
+    pub(crate) fn disable(&self) {
+        self.state.lock().is_enabled = false;
         self.wake.notify_all();
     }
 
-    /// Whether threads may not wait, either not yet or no longer.
-    pub(crate) fn is_over(&self) -> bool {
-        !self.state.lock().is_allowed
+    /// Whether a full disk is an error, either still or again.
+    pub(crate) fn is_disabled(&self) -> bool {
+        !self.state.lock().is_enabled
     }
 
     /// Whether a thread waits.
-    pub(crate) fn is_waited(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.state.lock().count > 0
     }
 
     /// Repeats `work` until it does not fail because of a full disk, and logs once that it waits.
     /// `work` needs about `needed` bytes in `path`. After a failure for lack of space, `work` must
-    /// have left nothing, or must be able to write over what it left.
+    /// have left nothing, or must be able to write over it.
     ///
     /// # Errors
-    /// The error of `work`, if it is another one or if waiting is not allowed.
-    pub(crate) fn until_there_is_room<T>(
+    /// The error of `work`, if it is another one or if retries are not enabled.
+    pub(crate) fn retry<T>(
         &self,
         path: &Path,
         needed: u64,
         mut work: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
-        let mut is_told = false;
+        let mut is_logged = false;
         loop {
             let error = match work() {
                 Err(error) if is_full(&error) => explain(error, path, needed),
                 result => {
-                    if is_told {
+                    if is_logged {
                         tracing::info!(path = %path.display(), "the disk has space again");
                     }
                     return result;
                 }
             };
             let mut state = self.state.lock();
-            if !state.is_allowed {
+            if !state.is_enabled {
                 return Err(error);
             }
-            if !is_told {
+            if !is_logged {
                 tracing::error!(%error, "waiting for disk space; reads continue");
-                is_told = true;
+                is_logged = true;
             }
             state.count += 1;
-            self.wake.wait_for(&mut state, LOOK_PAUSE);
+            self.wake.wait_for(&mut state, CHECK_PAUSE);
             state.count -= 1;
         }
     }
@@ -152,35 +151,34 @@ mod tests {
 
     #[test]
     fn work_is_repeated_until_the_disk_has_space() {
-        let waiting = Waiting::default();
+        let full_disk = FullDiskRetry::default();
         let here = Path::new(".");
         let mut tries = 0;
         let mut third = || {
             tries += 1;
             if tries % 3 == 0 { Ok(tries) } else { Err(full()) }
         };
-        let refused = waiting.until_there_is_room(here, 7, &mut third).unwrap_err();
+        let refused = full_disk.retry(here, 7, &mut third).unwrap_err();
         assert!(is_full(&refused) && refused.to_string().contains("7 bytes"), "{refused}");
-        waiting.allow();
-        assert_eq!(waiting.until_there_is_room(here, 7, &mut third).unwrap(), 3);
-        let other = waiting.until_there_is_room(here, 7, || Err::<(), _>(io::Error::other("x")));
+        full_disk.enable();
+        assert_eq!(full_disk.retry(here, 7, &mut third).unwrap(), 3);
+        let other = full_disk.retry(here, 7, || Err::<(), _>(io::Error::other("x")));
         assert_eq!(other.unwrap_err().to_string(), "x");
     }
 
     #[test]
-    fn waiting_can_be_ended() {
-        let waiting = Arc::new(Waiting::default());
-        waiting.allow();
-        let waits = waiting.clone();
-        let thread = std::thread::spawn(move || {
-            waits.until_there_is_room(Path::new("."), 1, || Err::<(), _>(full()))
-        });
-        while !waiting.is_waited() {
+    fn retries_can_be_ended() {
+        let full_disk = Arc::new(FullDiskRetry::default());
+        full_disk.enable();
+        let waits = full_disk.clone();
+        let thread =
+            std::thread::spawn(move || waits.retry(Path::new("."), 1, || Err::<(), _>(full())));
+        while !full_disk.is_waiting() {
             std::thread::yield_now();
         }
-        waiting.end();
+        full_disk.disable();
         assert!(thread.join().unwrap().is_err());
-        assert!(!waiting.is_waited() && waiting.is_over());
+        assert!(!full_disk.is_waiting() && full_disk.is_disabled());
     }
 
     #[test]

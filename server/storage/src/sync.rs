@@ -1,11 +1,12 @@
 //! All calls that sync files and directories to disk.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::wal::patiently;
+use crate::retry;
 
 static IS_OFF: AtomicBool = AtomicBool::new(false);
 
@@ -32,5 +33,19 @@ pub(crate) fn all(file: &File) -> io::Result<()> {
 
 /// Makes the entries of a directory durable.
 pub(crate) fn dir(path: &Path) -> io::Result<()> {
-    if is_off() { Ok(()) } else { patiently(|| File::open(path))?.sync_all() }
+    if is_off() { Ok(()) } else { retry::open(|| File::open(path))?.sync_all() }
+}
+
+/// Makes a directory and its missing parents, durably, with permissions only for the user. Does not
+/// change an existing directory.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    if let Ok(metadata) = std::fs::metadata(path) {
+        let is_dir = metadata.is_dir();
+        return if is_dir { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) };
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => dir(parent),
+        _ => dir(Path::new(".")),
+    }
 }

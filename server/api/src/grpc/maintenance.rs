@@ -93,7 +93,7 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
         self.0.member().flush().await;
         let done = self.0.member().defragment().await;
-        done.map_err(|error| Status::new(Code::Unknown, error))?;
+        done.map_err(|error| Status::new(Code::Unknown, error.to_string()))?;
         Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Base, Cursor, Header};
+use super::{Base, Cursor, RecordHeader};
 use crate::mvcc::memtable::Memtable;
 use crate::{End, Fault, KeyRange, Record, RecordRef, Revision};
 
@@ -76,8 +76,8 @@ impl Base for MemoryBase {
         self.revision
     }
 
-    fn header(&self, key: &[u8]) -> Result<Option<Header>, Fault> {
-        Ok(self.latest.get(key).map(Header::from))
+    fn header(&self, key: &[u8]) -> Result<Option<RecordHeader>, Fault> {
+        Ok(self.latest.get(key).map(RecordHeader::from))
     }
 
     fn latest(&self, key: &[u8]) -> Result<Option<Record>, Fault> {

@@ -34,6 +34,9 @@ pub struct KeyValueHash {
 impl View {
     /// Hashes the history up to `revision`; 0 means the latest. As in etcd, a negative revision is
     /// valid and its history is empty.
+    ///
+    /// # Errors
+    /// The revision is compacted or in the future, or the database cannot be read.
     pub fn hash_kv(&self, revision: i64) -> Result<KeyValueHash, Error> {
         if revision > self.revision {
             return Err(Refusal::FutureRevision.into());

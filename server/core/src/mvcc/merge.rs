@@ -47,23 +47,25 @@ impl MemtableScan {
 }
 
 /// Where the current record of a scan is.
-enum Standing {
+enum Current {
+    /// It was copied out of a memtable, or read from history.
     Owned(Record),
+    /// The cursor of the base is on it.
     InBase,
 }
 
 /// The scan. It skips tombstones and keys that did not exist at its revision.
-pub(crate) struct Merge<'a> {
+pub(crate) struct MergeCursor<'a> {
     stack: &'a Stack,
     main: i64,
     memtables: Vec<MemtableScan>,
     base: Box<dyn Cursor + Send + 'a>,
     base_ready: bool,
-    standing: Option<Standing>,
+    current: Option<Current>,
     steps: Steps,
 }
 
-impl<'a> Merge<'a> {
+impl<'a> MergeCursor<'a> {
     pub(crate) fn new(
         stack: &'a Stack,
         range: &KeyRange,
@@ -71,16 +73,17 @@ impl<'a> Merge<'a> {
         values: bool,
         patience: &Limit,
     ) -> Result<Self, Fault> {
-        let memtables = stack.memtables().map(|memtable| MemtableScan::new(memtable.clone(), range)).collect();
+        let scan = |memtable: &SharedMemtable| MemtableScan::new(memtable.clone(), range);
+        let memtables = stack.memtables().map(scan).collect();
         let mut base = stack.base.scan(range, values)?;
         let base_ready = base.advance()?;
         let steps = patience.steps();
-        Ok(Self { stack, main, memtables, base, base_ready, standing: None, steps })
+        Ok(Self { stack, main, memtables, base, base_ready, current: None, steps })
     }
 
     /// Steps to the next existing key; false at the end, or when the reader has given up.
     pub(crate) fn advance(&mut self) -> Result<bool, Fault> {
-        if let Some(Standing::InBase) = self.standing.take() {
+        if let Some(Current::InBase) = self.current.take() {
             self.base_ready = self.base.advance()?;
         }
         while self.steps.go_on() {
@@ -94,15 +97,15 @@ impl<'a> Merge<'a> {
                 }
             }
             let Some(key) = lowest else {
-                return self.stand_on_base();
+                return self.advance_in_base();
             };
             if self.base_ready && self.base.record().key < key.as_ref() {
-                if self.stand_on_base_record()? {
+                if self.take_base_record()? {
                     return Ok(true);
                 }
                 continue;
             }
-            if self.stand_on_memtable(&key)? {
+            if self.take_memtable_key(&key)? {
                 return Ok(true);
             }
         }
@@ -111,15 +114,15 @@ impl<'a> Merge<'a> {
 
     /// The current record.
     pub(crate) fn record(&self) -> RecordRef<'_> {
-        match self.standing.as_ref().expect("advance returned true") {
-            Standing::Owned(record) => record.as_ref(),
-            Standing::InBase => self.base.record(),
+        match self.current.as_ref().expect("advance returned true") {
+            Current::Owned(record) => record.as_ref(),
+            Current::InBase => self.base.record(),
         }
     }
 
     /// Steps over `key`, the next key of some memtable. Its record comes from the newest memtable
     /// with a visible version, otherwise from the base. Returns false if the key did not exist.
-    fn stand_on_memtable(&mut self, key: &Bytes) -> Result<bool, Fault> {
+    fn take_memtable_key(&mut self, key: &Bytes) -> Result<bool, Fault> {
         let mut visible = None;
         for memtable in &mut self.memtables {
             if memtable.chunk.front().is_some_and(|(at, _)| at == key) {
@@ -129,18 +132,18 @@ impl<'a> Merge<'a> {
         }
         if self.base_ready && self.base.record().key == key.as_ref() {
             if visible.is_none() {
-                return self.stand_on_base_record();
+                return self.take_base_record();
             }
             self.base_ready = self.base.advance()?;
         }
-        self.standing = visible.filter(|record| !record.is_tombstone()).map(Standing::Owned);
-        Ok(self.standing.is_some())
+        self.current = visible.filter(|record| !record.is_tombstone()).map(Current::Owned);
+        Ok(self.current.is_some())
     }
 
     /// Steps to the next existing key in the base, when the memtables have no more keys.
-    fn stand_on_base(&mut self) -> Result<bool, Fault> {
+    fn advance_in_base(&mut self) -> Result<bool, Fault> {
         while self.base_ready && self.steps.go_on() {
-            if self.stand_on_base_record()? {
+            if self.take_base_record()? {
                 return Ok(true);
             }
         }
@@ -149,11 +152,11 @@ impl<'a> Merge<'a> {
 
     /// Makes the base's current key, as it was at the scan's revision, the current record. If the
     /// key did not exist then, steps over it and returns false.
-    fn stand_on_base_record(&mut self) -> Result<bool, Fault> {
+    fn take_base_record(&mut self) -> Result<bool, Fault> {
         let record = self.base.record();
         if record.revision.main <= self.main {
             if !record.is_tombstone() {
-                self.standing = Some(Standing::InBase);
+                self.current = Some(Current::InBase);
                 return Ok(true);
             }
             self.base_ready = self.base.advance()?;
@@ -161,7 +164,7 @@ impl<'a> Merge<'a> {
         }
         let earlier = self.stack.back_to(record.to_owned(), self.main)?;
         self.base_ready = self.base.advance()?;
-        self.standing = earlier.filter(|record| !record.is_tombstone()).map(Standing::Owned);
-        Ok(self.standing.is_some())
+        self.current = earlier.filter(|record| !record.is_tombstone()).map(Current::Owned);
+        Ok(self.current.is_some())
     }
 }

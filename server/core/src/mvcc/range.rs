@@ -84,6 +84,9 @@ impl View {
     /// Executes a range request and passes its rows to `sink` in the order of the answer. The
     /// caller must have checked the request's enums. If a limit hides rows, the exact count costs
     /// extra; without `with_count` the count is then the number of rows seen.
+    ///
+    /// # Errors
+    /// The revision is compacted or in the future, or the database cannot be read.
     pub fn range(
         &self,
         request: &RangeRequest,
@@ -105,6 +108,9 @@ impl View {
 
     /// Passes the rows of `keys` to `sink` until it breaks. The keys are from [`View::pick`] with
     /// the same request.
+    ///
+    /// # Errors
+    /// The revision is compacted or in the future, or the database cannot be read.
     pub fn rows(
         &self,
         request: &RangeRequest,
@@ -128,6 +134,9 @@ impl View {
 
     /// Finds the keys of a sorted or filtered range, in the order of the answer. Keeps only the key
     /// and the sort field of each row in memory.
+    ///
+    /// # Errors
+    /// The revision is compacted or in the future, or the database cannot be read.
     pub fn pick(&self, request: &RangeRequest, with_count: bool) -> Result<Picked, Error> {
         let at = self.resolve(request.revision)?;
         let range = key_range(request);
@@ -200,6 +209,9 @@ impl View {
     }
 
     /// Calls `visit` with the keys of `range` at main revision `at`, ascending, until it breaks.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn walk(
         &self,
         range: &KeyRange,

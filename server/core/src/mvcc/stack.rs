@@ -6,9 +6,9 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::memtable::Memtable;
-use super::merge::Merge;
+use super::merge::MergeCursor;
 use super::patience::Limit;
-use crate::base::{Base, Header};
+use crate::base::{Base, RecordHeader};
 use crate::{Fault, KeyRange, Record, Revision};
 
 /// A memtable that apply may write to while readers use it.
@@ -26,7 +26,7 @@ pub struct Portion {
 /// The active memtable over the frozen memtable over the base. A clone shares them: freezes and
 /// flushes do not change its history, but it shows later writes to its active memtable.
 #[derive(Clone)]
-pub struct Stack {
+pub(crate) struct Stack {
     pub(crate) active: SharedMemtable,
     pub(crate) frozen: Option<SharedMemtable>,
     pub(crate) base: Arc<dyn Base>,
@@ -34,12 +34,12 @@ pub struct Stack {
 
 impl Stack {
     /// A stack with an empty active memtable over `base`.
-    pub fn new(base: Arc<dyn Base>) -> Self {
+    pub(crate) fn new(base: Arc<dyn Base>) -> Self {
         Self { active: SharedMemtable::default(), frozen: None, base }
     }
 
     /// The flushed part.
-    pub fn base(&self) -> &Arc<dyn Base> {
+    pub(crate) fn base(&self) -> &Arc<dyn Base> {
         &self.base
     }
 
@@ -49,17 +49,17 @@ impl Stack {
     }
 
     /// The newest version of `key` without its value.
-    pub(crate) fn header(&self, key: &[u8]) -> Result<Option<Header>, Fault> {
+    pub(crate) fn header(&self, key: &[u8]) -> Result<Option<RecordHeader>, Fault> {
         for memtable in self.memtables() {
             if let Some(record) = memtable.read().latest(key) {
-                return Ok(Some(Header::from(record)));
+                return Ok(Some(RecordHeader::from(record)));
             }
         }
         self.base.header(key)
     }
 
     /// The newest version of `key` at main revision `main`, unless it is a tombstone.
-    pub fn get(&self, key: &[u8], main: i64) -> Result<Option<Record>, Fault> {
+    pub(crate) fn get(&self, key: &[u8], main: i64) -> Result<Option<Record>, Fault> {
         let visible = self.visible(key, main)?;
         Ok(visible.filter(|record| !record.is_tombstone()))
     }
@@ -92,7 +92,7 @@ impl Stack {
     }
 
     /// The version written at exactly `revision`, if it is still kept.
-    pub fn at(&self, revision: Revision) -> Result<Option<Record>, Fault> {
+    pub(crate) fn at(&self, revision: Revision) -> Result<Option<Record>, Fault> {
         for memtable in self.memtables() {
             if let Some(record) = memtable.read().at(revision) {
                 return Ok(Some(record.clone()));
@@ -109,20 +109,20 @@ impl Stack {
         main: i64,
         values: bool,
         patience: &Limit,
-    ) -> Result<Merge<'a>, Fault> {
-        Merge::new(self, range, main, values, patience)
+    ) -> Result<MergeCursor<'a>, Fault> {
+        MergeCursor::new(self, range, main, values, patience)
     }
 
     /// The first `limit` versions from main revision `from` up to `to`, ascending. Returns all
     /// versions of the last main revision, so the answer can be longer than `limit`.
-    pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Record>, Fault> {
+    pub(crate) fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Record>, Fault> {
         let is_full = |found: &[Record], next| is_complete(found, next, limit);
         self.history_until(Revision::start_of(from), to, is_full)
     }
 
     /// The versions from `from` up to main revision `to`, ascending, until they fill `portion`. The
     /// flag is true if they fill it, so that more may follow.
-    pub fn history_piece(
+    pub(crate) fn history_piece(
         &self,
         from: Revision,
         to: i64,
@@ -205,7 +205,8 @@ impl Stack {
         for memtable in self.memtables() {
             let memtable = memtable.read();
             // Copy the key: a slice would keep the whole log entry that wrote it in memory.
-            candidates.extend(memtable.lease_candidates(lease).map(|key| Bytes::copy_from_slice(key)));
+            let keys = memtable.lease_candidates(lease);
+            candidates.extend(keys.map(|key| Bytes::copy_from_slice(key)));
         }
         candidates.sort_unstable();
         candidates.dedup();
@@ -237,10 +238,10 @@ impl Stack {
 
     /// The newest version of `key` at main revision `main`, which must not be below the revision of
     /// the base.
-    fn header_at(&self, key: &[u8], main: i64) -> Result<Option<Header>, Fault> {
+    fn header_at(&self, key: &[u8], main: i64) -> Result<Option<RecordHeader>, Fault> {
         for memtable in self.memtables() {
             if let Some(record) = memtable.read().visible(key, main) {
-                return Ok(Some(Header::from(record)));
+                return Ok(Some(RecordHeader::from(record)));
             }
         }
         self.base.header(key)

@@ -70,6 +70,9 @@ impl View {
 
     /// The version of `key` at main revision `at`. `None` if the key did not exist, or if history
     /// does not reach back that far.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn get(&self, key: &[u8], at: i64) -> Result<Option<Record>, Fault> {
         self.stack.get(key, at)
     }
@@ -79,6 +82,9 @@ impl View {
     ///
     /// Takes the count after the last write, which needs no scan, and subtracts the changes after
     /// `at`. Scans the range instead if the later revisions outnumber the keys.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn count(&self, range: &KeyRange, at: i64) -> Result<i64, Fault> {
         if range.is_single() {
             return Ok(i64::from(self.stack.get(&range.start, at)?.is_some()));
@@ -106,12 +112,18 @@ impl View {
 
     /// The first `limit` versions from main revision `from` up to `to`, ascending. Returns all
     /// versions of the last main revision, so the answer can be longer than `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Record>, Fault> {
         self.stack.history(from, to.min(self.revision), limit)
     }
 
     /// The versions from `from` up to main revision `to`, ascending, until they fill `portion`. The
     /// flag is true if they fill it, so that more may follow.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn history_piece(
         &self,
         from: Revision,
@@ -124,6 +136,9 @@ impl View {
     /// The version of the key before the transaction that wrote `record`. `None` if the key did not
     /// exist, or if that version is below the compacted revision. `None` also for a put that
     /// creates the key after a deletion in the same transaction.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn previous(&self, record: &Record) -> Result<Option<Record>, Fault> {
         let creates = !record.is_tombstone() && record.create_revision == record.revision.main;
         if creates || record.revision.main - 1 < self.compacted {
@@ -142,6 +157,9 @@ impl View {
     }
 
     /// Keys attached to `lease` at the view's revision, ascending.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
         let attached = self.stack.leased(lease, self.revision, &self.patience)?;
         Ok(attached.into_iter().map(|(key, _)| key).collect())

@@ -36,6 +36,9 @@ pub enum Invalid {
 }
 
 /// Checks a Range request.
+///
+/// # Errors
+/// The key is empty, or the sort order or target is unknown.
 pub fn check_range(request: &RangeRequest) -> Result<(), Invalid> {
     if request.key.is_empty() {
         return Err(Invalid::EmptyKey);
@@ -46,6 +49,9 @@ pub fn check_range(request: &RangeRequest) -> Result<(), Invalid> {
 }
 
 /// Checks a Put request.
+///
+/// # Errors
+/// The key is empty, or a value or lease comes with the option to ignore it.
 pub fn check_put(request: &PutRequest) -> Result<(), Invalid> {
     if request.key.is_empty() {
         return Err(Invalid::EmptyKey);
@@ -60,6 +66,9 @@ pub fn check_put(request: &PutRequest) -> Result<(), Invalid> {
 }
 
 /// Checks a DeleteRange request.
+///
+/// # Errors
+/// The key is empty.
 pub fn check_delete_range(request: &DeleteRangeRequest) -> Result<(), Invalid> {
     if request.key.is_empty() { Err(Invalid::EmptyKey) } else { Ok(()) }
 }
@@ -67,6 +76,9 @@ pub fn check_delete_range(request: &DeleteRangeRequest) -> Result<(), Invalid> {
 /// Checks a Txn request and everything nested in it. Its comparisons and each branch may have
 /// `operations_max` entries. A nested transaction may have only as many entries as the longest list
 /// of the transaction around it left unused, which also bounds the nesting.
+///
+/// # Errors
+/// An operation is invalid, there are too many, or a branch writes a key twice.
 pub fn check_txn(request: &TxnRequest, operations_max: usize) -> Result<(), Invalid> {
     check_operations(request, operations_max)?;
     Writes::of(&request.success)?;
@@ -76,6 +88,9 @@ pub fn check_txn(request: &TxnRequest, operations_max: usize) -> Result<(), Inva
 
 /// Checks each operation of a Txn request and everything nested in it, but does not look for keys
 /// that are written twice.
+///
+/// # Errors
+/// An operation is invalid, or there are too many.
 pub fn check_operations(request: &TxnRequest, operations_max: usize) -> Result<(), Invalid> {
     let used = request.compare.len().max(request.success.len()).max(request.failure.len());
     let Some(left) = operations_max.checked_sub(used) else {

@@ -50,6 +50,9 @@ fn range(view: &View, request: &RangeRequest) -> Result<RangeResponse, Error> {
 
 impl View {
     /// Answers a transaction that has only ranges, and counts its reads in `tally`.
+    ///
+    /// # Errors
+    /// A range reads a compacted or future revision, or the database cannot be read.
     pub fn read_txn(&self, request: &TxnRequest, tally: &mut Tally) -> Result<TxnResponse, Error> {
         let response = self.decide_and_read(request, tally);
         tally.end_step();

@@ -143,7 +143,7 @@ impl StateMachine {
         }
         self.freeze();
         while self.store.active_bytes() >= self.most() && self.store.shared().has_frozen() {
-            self.flusher.idle_if_there_is_room().await;
+            self.flusher.idle_if_there_is_space().await;
             self.freeze();
         }
     }
@@ -154,7 +154,7 @@ impl StateMachine {
     /// refused.
     fn most(&self) -> usize {
         let most = self.flusher.options().memtable_bytes_max;
-        if self.flusher.waits_for_room() { most * SHORTAGE_MEMTABLES } else { most }
+        if self.flusher.waits_for_space() { most * SHORTAGE_MEMTABLES } else { most }
     }
 
     /// Applies an entry and queues the answer for its client.
@@ -220,7 +220,7 @@ impl StateMachine {
     /// applied, but the reply is [`Refusal::NoSpace`].
     fn apply_command(&mut self, at: LogPosition, payload: &Bytes) -> Result<(Reply, bool), Fault> {
         self.quota.measure(self.settled + self.store.active_bytes() as u64);
-        self.quota.claims().note(payload.len() as u64);
+        self.quota.reservations().note(payload.len() as u64);
         let command =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
         let kind = command.kind();
@@ -332,8 +332,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.metrics.cluster.installing(true);
         let restored = self.flusher.install(*received).await;
         self.metrics.cluster.installing(false);
-        let restored = restored.map_err(|reason| {
-            self.fail(&Fault::Storage(format!("a snapshot cannot be installed: {reason}")))
+        let restored = restored.map_err(|error| {
+            let text = format!("a snapshot cannot be installed: {error}");
+            self.fail(&Fault::storage(io::Error::other(text)))
         })?;
         self.store.take_over(restored);
         self.store.end_batch();
@@ -354,7 +355,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         // asks for a snapshot needs the current state.
         if self.flusher.is_empty() {
             self.freeze();
-            if !self.flusher.idle_if_there_is_room().await {
+            if !self.flusher.idle_if_there_is_space().await {
                 return Ok(None);
             }
         }

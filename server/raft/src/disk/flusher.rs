@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quorate_core::LogPosition;
-use quorate_core::store::{FrozenMemtable, Restored, Shared};
+use quorate_core::store::{FrozenMemtable, RestoredState, Shared};
 use quorate_storage::OnFault;
+use quorate_storage::db::JobError;
 use quorate_storage::db::engine::Engine;
 use quorate_storage::db::image::Image;
-use quorate_storage::db::incoming::Received;
+use quorate_storage::db::receive::ReceivedSnapshot;
 use quorate_storage::wal::Wal;
 use tokio::sync::{Notify, oneshot};
 
@@ -24,7 +25,7 @@ const LOG_KEEP_BYTES: u64 = 128 << 20;
 /// On a small disk, at most `1 / LOG_KEEP_PART` of it.
 const LOG_KEEP_PART: u64 = 8;
 /// Interval of checks whether a flush waits for disk space.
-const ROOM_PAUSE: Duration = Duration::from_millis(500);
+const SPACE_CHECK_PAUSE: Duration = Duration::from_millis(500);
 
 /// When to flush.
 #[derive(Clone, Debug)]
@@ -72,9 +73,9 @@ struct Common {
     memtable_bytes_max: AtomicUsize,
 }
 
-/// What the end of a flush needs. The threads of the log and of the database hold this instead of
-/// [`Common`], which owns them: a thread that dropped its own last owner would wait for its own
-/// end.
+/// The parts that the end of a flush needs. The threads of the log and of the database hold this
+/// instead of [`Common`], which owns them: a thread that dropped its own last owner would wait for
+/// its own end.
 struct Outcome {
     /// Signalled after each flush.
     flushed: Notify,
@@ -124,15 +125,15 @@ impl Flusher {
     }
 
     /// Whether the log or a flush waits for disk space.
-    pub(crate) fn waits_for_room(&self) -> bool {
-        self.wal().waits_for_room() || self.engine().waits_for_room()
+    pub(crate) fn waits_for_space(&self) -> bool {
+        self.wal().waits_for_space() || self.engine().waits_for_space()
     }
 
     /// Makes the log and the database fail instead of waiting for disk space, now and later. Called
     /// when the member stops.
-    pub(crate) fn give_up_room(&self) {
-        self.wal().give_up_room();
-        self.engine().give_up_room();
+    pub(crate) fn stop_waiting_for_space(&self) {
+        self.wal().stop_waiting_for_space();
+        self.engine().stop_waiting_for_space();
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -175,9 +176,9 @@ impl Flusher {
     }
 
     /// Waits until no frozen memtable is left; false if the log or a flush waits for disk space.
-    pub(crate) async fn idle_if_there_is_room(&self) -> bool {
-        while tokio::time::timeout(ROOM_PAUSE, self.idle()).await.is_err() {
-            if self.waits_for_room() {
+    pub(crate) async fn idle_if_there_is_space(&self) -> bool {
+        while tokio::time::timeout(SPACE_CHECK_PAUSE, self.idle()).await.is_err() {
+            if self.waits_for_space() {
                 return false;
             }
         }
@@ -188,14 +189,17 @@ impl Flusher {
     /// longer flushed.
     ///
     /// # Errors
-    /// The state cannot be installed, or the member stops. The text says why.
-    pub(crate) async fn install(&self, received: Received) -> Result<Restored, String> {
+    /// The state cannot be installed, or the member stops.
+    pub(crate) async fn install(
+        &self,
+        received: ReceivedSnapshot,
+    ) -> Result<RestoredState, JobError> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |restored| {
             sender.send(restored).ok();
         });
         self.common.engine.install(received, done);
-        let restored = receiver.await.unwrap_or_else(|_| Err("the member is stopping".into()))?;
+        let restored = receiver.await.unwrap_or(Err(JobError::Stopped))?;
         self.common.outcome.flushed.notify_waiters();
         Ok(restored)
     }
@@ -215,7 +219,7 @@ impl Flusher {
 }
 
 impl Outcome {
-    fn end(&self, result: Result<(), String>) {
+    fn end(&self, result: Result<(), JobError>) {
         if let Err(error) = result {
             (self.on_fault)(format!("cannot flush: {error}"));
             return;

@@ -17,7 +17,7 @@ use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
 use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use tokio::sync::Notify;
 
-use super::claims::{Claim, Claims};
+use super::reservations::{Reservation, Reservations};
 use crate::ground::consensus::Consensus;
 
 /// Quota when none is configured, as in etcd.
@@ -41,7 +41,7 @@ pub struct Quota {
     /// Whether a disk is short of space, whatever the quota is.
     is_short: AtomicBool,
     /// Disk space for writes in progress.
-    claims: Arc<Claims>,
+    reservations: Arc<Reservations>,
     exceeded: Mutex<Exceeded>,
     wake: Notify,
 }
@@ -92,20 +92,20 @@ impl Quota {
         cost == 0 || (!self.is_short.load(Ordering::Relaxed) && self.allows(cost))
     }
 
-    /// Claims disk space for a request that adds `cost` bytes. Waits for a check of the disks if
+    /// Reserves disk space for a request that adds `cost` bytes. Waits for a check of the disks if
     /// much was written since the last one. `None` means that the request must not be proposed.
-    pub(crate) async fn claim(&self, cost: u64) -> Option<Claim> {
+    pub(crate) async fn reserve(&self, cost: u64) -> Option<Reservation> {
         if !self.admits(cost) {
             return None;
         }
-        let claim = self.claims.claim(cost).await;
+        let reservation = self.reservations.reserve(cost).await;
         // The wait may have changed the answer.
-        self.admits(cost).then_some(claim)
+        self.admits(cost).then_some(reservation)
     }
 
-    /// The claims of disk space.
-    pub(crate) fn claims(&self) -> &Claims {
-        &self.claims
+    /// The reservations of disk space.
+    pub(crate) fn reservations(&self) -> &Reservations {
+        &self.reservations
     }
 
     /// Notes whether a disk is short of space; if so, the alarm is raised.
@@ -156,16 +156,16 @@ impl Quota {
                 let nospace = AlarmType::Nospace;
                 (tables.is_raised(nospace), tables.alarms.contains(&(nospace as i32, member_id)))
             });
-            let is_raised = match is_over && !any {
-                true => {
-                    tracing::warn!(quota = self.limit, "the data exceed the space quota");
-                    propose(member_id, consensus, within).await
-                }
-                // Each member raises the alarm for its own disk.
-                false if self.is_short.load(Ordering::Relaxed) && !mine => {
-                    propose(member_id, consensus, within).await
-                }
-                false => true,
+            let exceeds = is_over && !any;
+            if exceeds {
+                tracing::warn!(quota = self.limit, "the data exceed the space quota");
+            }
+            // Each member raises the alarm for its own disk.
+            let is_short = self.is_short.load(Ordering::Relaxed) && !mine;
+            let is_raised = if exceeds || is_short {
+                propose(member_id, consensus, within).await
+            } else {
+                true
             };
             held.into_iter().for_each(|answer| answer());
             if !is_raised {
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_adds_nothing_always_fits() {
+    fn a_command_that_adds_nothing_always_fits() {
         let quota = Quota::new(1000);
         quota.measure(700);
         assert!(quota.allows(299) && !quota.allows(300));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_disk_lacks_counts_before_a_proposal_alone() {
+    fn a_shortage_of_a_disk_counts_only_before_a_proposal() {
         let quota = Quota::new(-1);
         quota.set_short(true);
         assert!(quota.allows(1) && quota.admits(0) && !quota.admits(1));

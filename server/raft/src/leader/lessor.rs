@@ -288,7 +288,7 @@ fn seconds(ttl: i64) -> Duration {
 mod tests {
     use quorate_core::Store;
     use quorate_core::base::memory::MemoryBase;
-    use quorate_core::store::Restored;
+    use quorate_core::store::RestoredState;
     use quorate_core::tables::{Lease, Tables};
 
     use super::*;
@@ -298,7 +298,7 @@ mod tests {
         for (id, ttl) in leases {
             tables.leases.insert(*id, Lease { ttl: *ttl, remaining_ttl: 0 });
         }
-        let restored = Restored { tables, ..Default::default() };
+        let restored = RestoredState { tables, ..Default::default() };
         let store = Store::new(Arc::new(MemoryBase::default()), restored);
         Lessor::new(store.shared().clone())
     }

@@ -1,7 +1,7 @@
 //! openraft's snapshots.
 
 use quorate_storage::db::image::Image;
-use quorate_storage::db::incoming::Received;
+use quorate_storage::db::receive::ReceivedSnapshot;
 
 use super::types::TypeConfig;
 
@@ -13,5 +13,5 @@ pub(crate) enum SnapshotHandle {
     /// The database of this member at a checkpoint.
     Image(Image),
     /// The state of another member, received but not installed.
-    Received(Box<Received>),
+    Received(Box<ReceivedSnapshot>),
 }

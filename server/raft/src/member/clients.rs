@@ -3,7 +3,7 @@
 use quorate_core::{Command, Reply};
 
 use super::Member;
-use crate::disk::claims::Claim;
+use crate::disk::reservations::Reservation;
 use crate::ground::member::MemberInfo;
 use crate::ground::request::{MemberError, RequestError};
 use crate::leader::lessor::{Renewal, TimeToLive};
@@ -22,12 +22,15 @@ impl Member {
 
     /// Checks a command that adds data against the quota and the free disk space, and raises the
     /// alarm if it does not fit. While the alarm is raised, such a command is refused here: it
-    /// would be refused when applied, and the log needs its space. Keep the returned claim on disk
-    /// space until the command is answered; `None` for a command that adds nothing.
+    /// would be refused when applied, and the log needs its space. Keep the returned reservation of
+    /// disk space until the command is answered; `None` for a command that adds nothing.
     ///
     /// # Errors
     /// [`Refusal::NoSpace`](quorate_core::Refusal::NoSpace) if the command does not fit.
-    pub async fn check_quota(&self, command: &Command) -> Result<Option<Claim>, RequestError> {
+    pub async fn check_quota(
+        &self,
+        command: &Command,
+    ) -> Result<Option<Reservation>, RequestError> {
         self.requests.check_quota(command).await
     }
 

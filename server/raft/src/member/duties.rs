@@ -10,7 +10,7 @@ use super::requests::Requests;
 use super::start::settings;
 use super::state::State;
 use crate::disk::flusher::Flusher;
-use crate::disk::room;
+use crate::disk::space;
 use crate::ground::consensus::Consensus;
 use crate::leader::compactor::Compactor;
 use crate::leader::duties::Duties;
@@ -47,7 +47,7 @@ impl Member {
         let (me, consensus) = (self.identity.member_id, self.consensus.clone());
         let State { store, flusher, quota, .. } = &self.state;
         let (looks, flushes) = (quota.clone(), consensus.clone());
-        self.run(room::watch(flusher.clone(), store.clone(), looks, flushes));
+        self.run(space::watch(flusher.clone(), store.clone(), looks, flushes));
         let (quota, store) = (quota.clone(), store.clone());
         self.run(async move { quota.raise(me, &store, &*consensus, request_timeout).await });
         let (consensus, membership) = (self.consensus.clone(), self.asking.membership.clone());

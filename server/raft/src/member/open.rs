@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use quorate_core::{LogPosition, Store};
 use quorate_storage::OnFault;
-use quorate_storage::db::engine::{self, Engine};
 use quorate_storage::data_dir::DataDir;
+use quorate_storage::db::engine::Engine;
+use quorate_storage::db::open::OpenedDatabase;
 use quorate_storage::wal::{self, LogState, Wal};
 
 use super::options::{Options, StartError};
@@ -29,7 +30,7 @@ pub(super) fn open(
     // The log is opened first: if it is new but there is a database, the log was lost.
     let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
     let is_new = wal.state() == LogState::default();
-    let opened = engine::Opened::open(&data_dir.db(), options.database.clone(), is_new)?;
+    let opened = OpenedDatabase::open(&data_dir.db(), options.database.clone(), is_new)?;
     let restored = opened.restored().clone();
     let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
     forget_outlived(&wal, restored.applied);

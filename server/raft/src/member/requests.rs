@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::admission::Admission;
 use crate::consensus::heard::Heard;
-use crate::disk::claims::Claim;
 use crate::disk::quota::{self, Quota};
+use crate::disk::reservations::Reservation;
 use crate::ground::consensus::Consensus;
 use crate::ground::request::RequestError;
 use crate::metrics::Metrics;
@@ -56,20 +56,20 @@ impl Requests {
 
     /// Checks a command that adds data against the quota and the free disk space, and raises the
     /// alarm if it does not fit. While the alarm is raised, such a command is refused here: it
-    /// would be refused when applied, and the log needs its space. The returned claim on disk space
-    /// is to be kept until the command is answered; `None` for a command that adds nothing.
+    /// would be refused when applied, and the log needs its space. The returned reservation of disk
+    /// space is to be kept until the command is answered; `None` for a command that adds nothing.
     pub(super) async fn check_quota(
         &self,
         command: &Command,
-    ) -> Result<Option<Claim>, RequestError> {
+    ) -> Result<Option<Reservation>, RequestError> {
         let (cost, me) = (costs::cost(command), self.me);
         if cost == 0 {
             return Ok(None);
         }
         let mine = (AlarmType::Nospace as i32, me);
-        let claimed = tokio::time::timeout(self.request_timeout, self.quota.claim(cost));
-        let claim = claimed.await.map_err(|_| RequestError::Timeout)?;
-        if claim.is_none() {
+        let reserved = tokio::time::timeout(self.request_timeout, self.quota.reserve(cost));
+        let reservation = reserved.await.map_err(|_| RequestError::Timeout)?;
+        if reservation.is_none() {
             let is_mine = || self.store.tables(|tables| tables.alarms.contains(&mine));
             // The alarm may have been disarmed through another member.
             let stands = is_mine() && self.linearize().await.is_ok() && is_mine();
@@ -91,7 +91,7 @@ impl Requests {
                 return Err(Refusal::NoSpace.into());
             }
         }
-        Ok(claim)
+        Ok(reservation)
     }
 
     /// Waits until a read sees every write acknowledged before this call.

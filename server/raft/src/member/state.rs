@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::store::Shared;
+use quorate_storage::db::JobError;
 use quorate_storage::db::engine::Sizes;
 use tokio::sync::oneshot;
 
@@ -51,13 +52,13 @@ impl State {
     }
 
     /// Rewrites the database without its free space.
-    pub(super) async fn defragment(&self) -> Result<(), String> {
+    pub(super) async fn defragment(&self) -> Result<(), JobError> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |result| {
             sender.send(result).ok();
         });
         self.flusher.engine().defragment(done);
-        receiver.await.unwrap_or_else(|_| Err("the member is stopping".to_owned()))
+        receiver.await.unwrap_or(Err(JobError::Stopped))
     }
 
     /// Flushes everything applied and waits for the end of the flush.
@@ -70,7 +71,7 @@ impl State {
     /// Flushes everything, unless the disk is full: the log has the data too.
     pub(super) async fn flush_at_the_end(&self, consensus: &dyn Consensus) {
         let no_room = async {
-            while self.flusher.idle_if_there_is_room().await {
+            while self.flusher.idle_if_there_is_space().await {
                 tokio::time::sleep(NO_ROOM_PAUSE).await;
             }
         };
@@ -78,6 +79,6 @@ impl State {
             () = self.flush(consensus) => {}
             () = no_room => tracing::warn!("the disk has no room for what is in memory"),
         }
-        self.flusher.give_up_room();
+        self.flusher.stop_waiting_for_space();
     }
 }

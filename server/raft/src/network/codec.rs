@@ -136,7 +136,7 @@ pub(crate) fn command_of(payload: &Payload) -> Result<Command, Malformed> {
     if command.len() > REQUEST_BYTES_MAX {
         return Err(Malformed(format!("a command of {} bytes is too long", command.len())));
     }
-    Command::decode_foreign(&command).map_err(Malformed)
+    Command::decode_foreign(&command).map_err(|error| Malformed(error.to_string()))
 }
 
 /// The end of a request: the receiver's log is durable up to here once it has stored all of it.

@@ -14,7 +14,7 @@ use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Unreacha
 use openraft::raft::SnapshotResponse;
 use quorate_proto::peer as pb;
 use quorate_storage::db::image::{Image, Parts};
-use quorate_storage::db::part::Position;
+use quorate_storage::db::part::PartPosition;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
@@ -143,7 +143,7 @@ async fn attempt(
         return Ok(SnapshotResponse::new(vote));
     }
     tries.reached(parts);
-    let parts = image.parts(Position { parts, table, key });
+    let parts = image.parts(PartPosition { parts, table, key });
     let parts = parts.ok_or_else(|| AnyError::error("the receiver has parts of something else"))?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     // Reading blocks a thread. The reader stops when the channel is closed.

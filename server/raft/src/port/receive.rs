@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_proto::peer as pb;
-use quorate_storage::db::part::Position;
+use quorate_storage::db::part::PartPosition;
 use tonic::{Status, Streaming};
 
 use super::claims::{self, Claims};
@@ -69,7 +69,7 @@ impl Snapshots {
         }
         let engine = self.flusher.clone();
         let position = blocking(move || engine.engine().receive(&head.id)?.position()).await?;
-        let Position { parts, table, key } = position;
+        let PartPosition { parts, table, key } = position;
         Ok(pb::SnapshotPosition { parts, table, key, higher: None })
     }
 

@@ -13,13 +13,13 @@ use quorate_core::{Fault, Revision};
 use redb::{ReadableTable, WriteTransaction};
 
 use super::count::{CountChanges, CountIndex};
-use super::fault;
+use super::error::fault;
 use super::meta::Meta;
 use super::row::{HistoryRow, LatestRow, history_bytes};
 use super::tables::{HISTORY, LATEST, RevisionKey};
 
 /// A version that a step has read.
-struct Seen {
+struct ReadVersion {
     revision: Revision,
     previous: Revision,
     /// The key, if the version is a tombstone.
@@ -32,7 +32,7 @@ pub(super) fn is_due(meta: &Meta) -> bool {
 }
 
 /// Whether a deletion is running.
-pub(super) fn has_begun(meta: &Meta) -> bool {
+pub(super) fn is_running(meta: &Meta) -> bool {
     meta.deleting > meta.deleted
 }
 
@@ -44,7 +44,7 @@ pub(super) fn step(
     counts: &CountIndex,
     meta: &mut Meta,
 ) -> Result<u64, Fault> {
-    if !has_begun(meta) {
+    if !is_running(meta) {
         // A deletion keeps its end even if another compaction follows: the next deletion begins
         // where this one ends.
         let beyond = if planted::has(Mistake::CompactTooMuch) { 100 } else { 0 };
@@ -55,7 +55,7 @@ pub(super) fn step(
     let from = meta.delete_from;
     let mut history = txn.open_table(HISTORY).map_err(fault)?;
     let mut latest = txn.open_table(LATEST).map_err(fault)?;
-    let seen = look(&history, from, compacted, rows)?;
+    let seen = read_versions(&history, from, compacted, rows)?;
     let mut changes = CountChanges::default();
     let mut deleted = 0;
     let mut delete = |revision: Revision, meta: &mut Meta| -> Result<(), Fault> {
@@ -100,12 +100,12 @@ pub(super) fn step(
     Ok(deleted)
 }
 
-fn look(
+fn read_versions(
     history: &impl ReadableTable<&'static RevisionKey, &'static [u8]>,
     from: Revision,
     compacted: i64,
     rows: usize,
-) -> Result<Vec<Seen>, Fault> {
+) -> Result<Vec<ReadVersion>, Fault> {
     let mut seen = Vec::new();
     let end = Revision::start_of(compacted + 1).to_bytes();
     for row in history.range::<&RevisionKey>(&from.to_bytes()..&end).map_err(fault)? {
@@ -114,7 +114,7 @@ fn look(
         }
         let (revision, row) = row.map_err(fault)?;
         let record = HistoryRow::decode(revision.value(), row.value())?;
-        seen.push(Seen {
+        seen.push(ReadVersion {
             revision: record.revision,
             previous: record.previous,
             deleted_key: record.is_tombstone().then(|| record.key.to_vec()),

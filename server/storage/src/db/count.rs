@@ -10,7 +10,7 @@ use bytes::Bytes;
 use quorate_core::{End, Fault, KeyRange};
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::fault;
+use super::error::fault;
 use super::row::LatestRow;
 use super::tables::{COUNT, LATEST};
 

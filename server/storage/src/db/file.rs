@@ -11,9 +11,9 @@ use prometheus::Histogram;
 use quorate_core::Fault;
 use redb::Database;
 
-use super::paced::{PacedFile, Patience};
-use super::{DatabaseError, fault};
-use crate::space::{Disk, Waiting};
+use super::error::{Damage, DatabaseError, fault};
+use super::paced::{FullDiskPolicy, PacedFile};
+use crate::space::{Disk, FullDiskRetry};
 use crate::sync;
 
 const CURRENT: &str = "CURRENT";
@@ -39,25 +39,33 @@ pub(super) fn open_database(
     cache_bytes: usize,
     verified: bool,
     syncs: Histogram,
-    patience: Patience,
+    full_disk: FullDiskPolicy,
 ) -> Result<Arc<Database>, DatabaseError> {
-    open_paced(path, cache_bytes, verified, PACE_BYTES, (syncs, patience))
+    let file = open_paced(path, PACE_BYTES, syncs, full_disk)?;
+    open_in(path, file, cache_bytes, verified)
 }
 
 fn open_paced(
     path: &Path,
+    pace_bytes: u64,
+    syncs: Histogram,
+    full_disk: FullDiskPolicy,
+) -> Result<PacedFile, DatabaseError> {
+    PacedFile::open(path, pace_bytes, syncs, full_disk)
+        .map_err(|source| DatabaseError::Io { path: path.to_owned(), source })
+}
+
+fn open_in(
+    path: &Path,
+    file: PacedFile,
     cache_bytes: usize,
     verified: bool,
-    pace_bytes: u64,
-    (syncs, patience): (Histogram, Patience),
 ) -> Result<Arc<Database>, DatabaseError> {
-    let file = PacedFile::open(path, pace_bytes, syncs, patience)
-        .map_err(|source| DatabaseError::Io { path: path.to_owned(), source })?;
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes).set_check_integrity_on_open(verified);
     match builder.create_with_backend(file) {
         Ok(database) => Ok(Arc::new(database)),
-        Err(e) => Err(DatabaseError::Database { path: path.to_owned(), reason: e.to_string() }),
+        Err(source) => Err(DatabaseError::Redb { path: path.to_owned(), source }),
     }
 }
 
@@ -69,20 +77,25 @@ pub(super) struct NewFile {
     number: u64,
     is_kept: bool,
     syncs: Histogram,
-    patience: Patience,
+    full_disk: FullDiskPolicy,
 }
 
 impl NewFile {
     /// Opens the database in the file, or makes an empty one.
     pub(super) fn open(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
-        let kind = (self.syncs.clone(), self.patience.clone());
-        open_paced(&self.path, cache_bytes, false, PACE_BYTES, kind).map_err(fault)
+        self.open_with(cache_bytes, PACE_BYTES)
     }
 
     /// Like [`NewFile::open`], for a database that receives a snapshot.
     pub(super) fn open_to_receive(&self, cache_bytes: usize) -> Result<Arc<Database>, Fault> {
-        let kind = (self.syncs.clone(), self.patience.clone());
-        open_paced(&self.path, cache_bytes, false, RECEIVING_PACE_BYTES, kind).map_err(fault)
+        self.open_with(cache_bytes, RECEIVING_PACE_BYTES)
+    }
+
+    fn open_with(&self, cache_bytes: usize, pace_bytes: u64) -> Result<Arc<Database>, Fault> {
+        let full_disk = self.full_disk.clone();
+        let file = open_paced(&self.path, pace_bytes, self.syncs.clone(), full_disk);
+        let database = file.and_then(|file| open_in(&self.path, file, cache_bytes, false));
+        database.map_err(fault)
     }
 
     /// The file system of the file.
@@ -98,7 +111,7 @@ impl NewFile {
     /// Keeps the file because it is in use from now on; returns its number.
     pub(super) fn keep(mut self) -> u64 {
         self.is_kept = true;
-        self.patience.begin();
+        self.full_disk.set_in_use();
         self.number
     }
 }
@@ -128,7 +141,7 @@ pub(super) struct Directory {
     /// Seconds of each sync of a file in the directory.
     syncs: Histogram,
     /// Lets writes to the file in use wait for disk space.
-    pub(super) waiting: Arc<Waiting>,
+    pub(super) full_disk: Arc<FullDiskRetry>,
     #[cfg(test)]
     pub(super) probe: super::tests::Probe,
 }
@@ -140,11 +153,11 @@ impl Directory {
             path: path.to_owned(),
             next: AtomicU64::new(FIRST),
             syncs,
-            waiting: Arc::default(),
+            full_disk: Arc::default(),
             #[cfg(test)]
             probe: super::tests::Probe::default(),
         };
-        crate::data_dir::create_private(path).map_err(|e| directory.io_error(e))?;
+        sync::create_dir(path).map_err(|e| directory.io_error(e))?;
         let used = directory.current()?.unwrap_or(FIRST);
         directory.next.store(used + 1, Ordering::Relaxed);
         Ok(directory)
@@ -153,9 +166,9 @@ impl Directory {
     /// A new file with an unused number.
     pub(super) fn new_file(&self) -> NewFile {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let patience = Patience::new(self.waiting.clone());
+        let full_disk = FullDiskPolicy::new(self.full_disk.clone());
         let syncs = self.syncs.clone();
-        NewFile { path: self.file(number), number, is_kept: false, syncs, patience }
+        NewFile { path: self.file(number), number, is_kept: false, syncs, full_disk }
     }
 
     /// Path of the directory.
@@ -177,18 +190,16 @@ impl Directory {
             Err(source) => return Err(DatabaseError::Io { path, source }),
         };
         let number = name.strip_suffix('\n').and_then(|n| n.strip_suffix(&format!(".{EXTENSION}")));
-        match number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
+        let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
+        match number {
             Some(number) => Ok(Some(number)),
-            None => {
-                let what = "it does not name a database".to_owned();
-                Err(DatabaseError::Damaged { path, what })
-            }
+            None => Err(DatabaseError::Damaged { path, damage: Damage::NamesNone }),
         }
     }
 
     /// The error for a directory without `CURRENT`.
     pub(super) fn without_current(&self) -> DatabaseError {
-        DatabaseError::Damaged { path: self.path.join(CURRENT), what: "it is missing".to_owned() }
+        DatabaseError::Damaged { path: self.path.join(CURRENT), damage: Damage::Missing }
     }
 
     /// Durably makes file `number` the one in use. The content of the file must be durable.

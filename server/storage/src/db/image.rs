@@ -1,44 +1,18 @@
 //! The database at one commit, to send to another member as a snapshot.
 
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use quorate_core::planted::{self, Mistake};
 use quorate_core::{Fault, LogPosition};
 use redb::{Key, ReadOnlyTable, ReadableTableMetadata, TableDefinition, Value};
 
-use super::fault;
-use super::part::{PART_BYTES, Part, PartWriter, Position, Trailer, first_checksum};
+use super::error::{Problem, fault};
+use super::part::{PART_BYTES, Part, PartPosition, PartWriter, Trailer, first_checksum};
+use super::read_txn::ReadTxn;
 use super::row::{HistoryRow, LatestRow};
-use super::snapshot::Snapshot;
 use super::tables::{self, SENT_TABLES, Visitor, fits};
-
-/// The end of a part that was made.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    /// Checksum of the part, which also covers all parts before it.
-    checksum: u32,
-    /// Checksum of the position after the part.
-    position: u32,
-    is_last: bool,
-}
-
-/// The ends of all parts that were made of a commit, so that the sender can continue after any of
-/// them. A few bytes for each megabyte of the database.
-pub(super) struct Sent {
-    /// Identifies the commit while the process runs.
-    id: u64,
-    marks: Mutex<Vec<Mark>>,
-}
-
-impl Default for Sent {
-    fn default() -> Self {
-        Self { id: RandomState::new().hash_one(()), marks: Mutex::default() }
-    }
-}
 
 /// The state at one commit of the database, for another member. A clone shares it.
 ///
@@ -46,17 +20,17 @@ impl Default for Sent {
 /// database cannot reuse the pages of its commit: the file grows by all pages that flushes and
 /// compactions write meanwhile. Reading an image also evicts other pages from the cache.
 #[derive(Clone)]
-pub struct Image(Arc<Snapshot>);
+pub struct Image(Arc<ReadTxn>);
 
 impl Image {
-    pub(super) fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self(snapshot)
+    pub(super) fn new(source: Arc<ReadTxn>) -> Self {
+        Self(source)
     }
 
     /// A random id of the commit, by which a receiver recognizes the parts that it has. Images of
     /// the same commit have the same id.
     pub fn id(&self) -> String {
-        format!("{:016x}", self.0.sent().id)
+        self.0.sent().id()
     }
 
     /// The last log entry in the image; `None` if it has none.
@@ -73,27 +47,23 @@ impl Image {
     /// gives all parts, the position after the last part gives none. Does not read earlier parts.
     ///
     /// `None` if no part of this image ends at `after`: the receiver must start again.
-    pub fn parts(&self, after: Position) -> Option<Parts> {
+    pub fn parts(&self, after: PartPosition) -> Option<Parts> {
         self.parts_of(after, PART_BYTES)
     }
 
     /// Like [`Image::parts`], with parts of about `bytes` bytes.
-    pub(super) fn parts_of(&self, after: Position, bytes: usize) -> Option<Parts> {
-        let mark = match after.parts.checked_sub(1) {
-            None if after == Position::default() => None,
-            None => return None,
-            Some(last) => {
-                let marks = self.0.sent().marks.lock();
-                let mark = usize::try_from(last).ok().and_then(|last| marks.get(last).copied());
-                Some(mark.filter(|mark| mark.position == after.checksum())?)
-            }
+    pub(super) fn parts_of(&self, after: PartPosition, bytes: usize) -> Option<Parts> {
+        let last = if after == PartPosition::default() {
+            None
+        } else {
+            Some(self.0.sent().end_at(&after)?)
         };
         Some(Parts {
-            snapshot: self.0.clone(),
+            source: self.0.clone(),
             bytes,
             at: after,
-            checksum: mark.map_or_else(|| first_checksum(&self.id()), |mark| mark.checksum),
-            is_done: mark.is_some_and(|mark| mark.is_last),
+            checksum: last.map_or_else(|| first_checksum(&self.id()), |last| last.checksum),
+            is_done: last.is_some_and(|last| last.is_last),
         })
     }
 }
@@ -108,9 +78,9 @@ impl std::fmt::Debug for Image {
 /// reads a part from disk, which blocks. A part ends with the row that makes it [`PART_BYTES`] long
 /// or longer. The iterator ends after a fault.
 pub struct Parts {
-    snapshot: Arc<Snapshot>,
+    source: Arc<ReadTxn>,
     bytes: usize,
-    at: Position,
+    at: PartPosition,
     checksum: u32,
     is_done: bool,
 }
@@ -133,8 +103,8 @@ impl Parts {
         let number = self.at.parts;
         let mut part = PartWriter::new(number, self.bytes);
         for table in self.at.table.max(*SENT_TABLES.start())..=*SENT_TABLES.end() {
-            let behind = (self.at.table == table).then_some(&self.at.key);
-            let fill = Fill { snapshot: &self.snapshot, table, behind, part: &mut part };
+            let after = (self.at.table == table).then_some(&self.at.key);
+            let fill = Fill { source: &self.source, table, after, part: &mut part };
             tables::visit(table, fill).expect("tables are numbered without gaps")?;
             if part.is_full() {
                 break;
@@ -151,10 +121,7 @@ impl Parts {
         let (content, checksum) = part.finish(self.checksum);
         self.at.parts = number + 1;
         self.checksum = checksum;
-        let mut marks = self.snapshot.sent().marks.lock();
-        if marks.len() as u64 == number {
-            marks.push(Mark { checksum, position: self.at.checksum(), is_last });
-        }
+        self.source.sent().record(&self.at, checksum, is_last);
         Ok(Part { number, content, is_last })
     }
 
@@ -163,22 +130,22 @@ impl Parts {
     fn trailer(&self) -> Result<Trailer, Fault> {
         let mut trailer = Trailer {
             rows: Default::default(),
-            tables: self.snapshot.restored()?.tables,
-            meta: self.snapshot.meta().clone(),
+            tables: self.source.restored()?.tables,
+            meta: self.source.meta().clone(),
         };
         for (table, rows) in SENT_TABLES.zip(&mut trailer.rows) {
-            let count = Count(&self.snapshot);
+            let count = Count(&self.source);
             *rows = tables::visit(table, count).expect("tables are numbered without gaps")?;
         }
         Ok(trailer)
     }
 }
 
-/// Adds the rows of a table, or those after the key `behind`, to a part until it is full.
+/// Adds the rows of a table, or those after the key `after`, to a part until it is full.
 struct Fill<'a> {
-    snapshot: &'a Snapshot,
+    source: &'a ReadTxn,
     table: u32,
-    behind: Option<&'a Bytes>,
+    after: Option<&'a Bytes>,
     part: &'a mut PartWriter,
 }
 
@@ -189,13 +156,13 @@ impl Visitor for Fill<'_> {
         self,
         table: TableDefinition<'static, K, V>,
     ) -> Self::Output {
-        let source: ReadOnlyTable<K, V> = self.snapshot.txn().open_table(table).map_err(fault)?;
-        let start = match self.behind {
+        let opened: ReadOnlyTable<K, V> = self.source.txn().open_table(table).map_err(fault)?;
+        let start = match self.after {
             None => Bound::Unbounded,
             Some(key) if fits::<K>(key) => Bound::Excluded(K::from_bytes(key)),
-            Some(_) => return Err(fault("the key of a position does not fit its table")),
+            Some(_) => return Err(Problem::PositionKey.into()),
         };
-        let rows = source.range::<K::SelfType<'_>>((start, Bound::Unbounded)).map_err(fault)?;
+        let rows = opened.range::<K::SelfType<'_>>((start, Bound::Unbounded)).map_err(fault)?;
         for row in rows {
             let (key, value) = row.map_err(fault)?;
             let key = key.value();
@@ -219,7 +186,7 @@ impl Visitor for Fill<'_> {
 fn verify(table: u32, key: &[u8], row: &[u8]) -> Result<(), Fault> {
     match table {
         tables::HISTORY_NUMBER => {
-            let revision = key.try_into().map_err(|_| fault("a revision has the wrong width"))?;
+            let revision = key.try_into().map_err(|_| Problem::RevisionWidth)?;
             HistoryRow::decode(revision, row).map(|_| ())
         }
         tables::LATEST_NUMBER => LatestRow::decode(key, row).map(|_| ()),
@@ -228,7 +195,7 @@ fn verify(table: u32, key: &[u8], row: &[u8]) -> Result<(), Fault> {
 }
 
 /// Returns the number of rows of a table without reading them.
-struct Count<'a>(&'a Snapshot);
+struct Count<'a>(&'a ReadTxn);
 
 impl Visitor for Count<'_> {
     type Output = Result<u64, Fault>;

@@ -10,7 +10,7 @@ use quorate_core::{Fault, Record, RecordRef, Revision};
 use redb::{Database, Durability, Table, WriteTransaction};
 
 use super::count::{CountChanges, CountIndex};
-use super::fault;
+use super::error::fault;
 use super::meta::Meta;
 use super::row::{HistoryRow, LatestRow, history_bytes, lease_key, stored_bytes};
 use super::tables::{

@@ -4,6 +4,32 @@ use bytes::Bytes;
 use crc32c::crc32c;
 use quorate_core::{LogPosition, Revision};
 
+/// Why a description cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetaError {
+    /// The stored form is damaged.
+    #[error("the meta row fails its checksum")]
+    Checksum,
+    /// Another version of Quorate wrote it.
+    #[error("format {0} is unknown; only {FORMAT} is supported")]
+    Format(u32),
+    /// No store can have these revisions.
+    #[error(
+        "impossible revisions: history {history}, latest {latest}, compacted {compacted}, \
+         deleted {deleted}"
+    )]
+    Revisions {
+        /// Main revision up to which `history` is complete.
+        history: i64,
+        /// Main revision up to which `latest` is complete.
+        latest: i64,
+        /// The compacted revision.
+        compacted: i64,
+        /// The compacted revision up to which history is deleted.
+        deleted: i64,
+    },
+}
+
 /// Version of the layout of all tables.
 const FORMAT: u32 = 1;
 
@@ -86,34 +112,32 @@ impl Meta {
 
     /// Checks revisions that another member sent. The store continues from them, so impossible ones
     /// are refused.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let Self { history_revision, latest_revision, compacted, deleted, .. } = *self;
-        let is_good = (0..REVISION_MAX).contains(&history_revision)
-            && latest_revision == history_revision
-            && compacted <= history_revision
-            && deleted <= history_revision;
-        if is_good {
+    pub(super) fn check(&self) -> Result<(), MetaError> {
+        let Self { history_revision: history, latest_revision: latest, compacted, deleted, .. } =
+            *self;
+        let is_possible = (0..REVISION_MAX).contains(&history)
+            && latest == history
+            && compacted <= history
+            && deleted <= history;
+        if is_possible {
             Ok(())
         } else {
-            Err(format!(
-                "impossible revisions: history {history_revision}, latest {latest_revision}, \
-                 compacted {compacted}, deleted {deleted}"
-            ))
+            Err(MetaError::Revisions { history, latest, compacted, deleted })
         }
     }
 
     /// Decodes the stored form.
     ///
     /// # Errors
-    /// What is wrong with it, as a text for the log.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    /// [`MetaError::Checksum`] or [`MetaError::Format`].
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, MetaError> {
         if bytes.len() < FIXED_LEN || crc32c(&bytes[4..]).to_le_bytes() != bytes[..4] {
-            return Err("the meta row fails its checksum".to_owned());
+            return Err(MetaError::Checksum);
         }
         let mut rest = &bytes[4..];
         let format = u32::from_le_bytes(take(&mut rest));
         if format != FORMAT {
-            return Err(format!("format {format} is unknown; only {FORMAT} is supported"));
+            return Err(MetaError::Format(format));
         }
         let has_applied = u8::from_le_bytes(take(&mut rest)) != 0;
         let term = u64::from_le_bytes(take(&mut rest));

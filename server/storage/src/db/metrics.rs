@@ -83,6 +83,9 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Adds the metrics to a registry.
+    ///
+    /// # Errors
+    /// The registry has a metric of the same name.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         for histogram in
             [&self.commit, &self.compaction_pause, &self.compaction_total, &self.defrag]

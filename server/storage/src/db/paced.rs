@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use prometheus::Histogram;
 use redb::StorageBackend;
 
-use crate::space::{Waiting, is_full};
+use crate::space::{FullDiskRetry, is_full};
 use crate::sync;
 
 /// Pause after each early sync.
@@ -31,32 +31,33 @@ const BLOCK_LEN: usize = 4096;
 /// A write also waits for disk space if more blocks than this are kept in memory.
 const KEPT_BLOCKS_MAX: usize = (64 << 20) / BLOCK_LEN;
 
-/// Whether writes to a file wait for disk space. Writes to a file that is not in use fail instead:
-/// then the file is removed, which frees space.
+/// The outcome of a write when the disk is full. In the file in use, the blocks stay in memory
+/// until the disk has space. In any other file the write fails: the file is then removed, which
+/// frees space.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Patience {
-    waiting: Arc<Waiting>,
+pub(super) struct FullDiskPolicy {
+    shared: Arc<FullDiskRetry>,
     is_in_use: Arc<AtomicBool>,
 }
 
-impl Patience {
+impl FullDiskPolicy {
     /// For a file that is not in use yet.
-    pub(super) fn new(waiting: Arc<Waiting>) -> Self {
-        Self { waiting, is_in_use: Arc::default() }
+    pub(super) fn new(shared: Arc<FullDiskRetry>) -> Self {
+        Self { shared, is_in_use: Arc::default() }
     }
 
     /// Marks the file as in use.
-    pub(super) fn begin(&self) {
+    pub(super) fn set_in_use(&self) {
         self.is_in_use.store(true, Ordering::Relaxed);
     }
 
-    fn is_there(&self) -> bool {
-        self.is_in_use.load(Ordering::Relaxed) && !self.waiting.is_over()
+    fn keeps_blocks(&self) -> bool {
+        self.is_in_use.load(Ordering::Relaxed) && !self.shared.is_disabled()
     }
 }
 
 /// Blocks that did not fit on the disk, by block number.
-type Kept = BTreeMap<u64, Box<[u8]>>;
+type Blocks = BTreeMap<u64, Box<[u8]>>;
 
 /// The overlap of block `number` with `length` bytes at `offset`, as a range in the block and as a
 /// range in the bytes.
@@ -78,10 +79,10 @@ pub(super) struct PacedFile {
     unsynced: AtomicU64,
     /// Seconds of each sync.
     syncs: Histogram,
-    patience: Patience,
-    kept: Mutex<Kept>,
+    full_disk: FullDiskPolicy,
+    kept: Mutex<Blocks>,
     /// Whether `kept` has blocks, so that calls need not lock it if it has none.
-    keeps: AtomicBool,
+    has_kept: AtomicBool,
 }
 
 impl PacedFile {
@@ -89,7 +90,7 @@ impl PacedFile {
         path: &Path,
         pace_bytes: u64,
         syncs: Histogram,
-        patience: Patience,
+        full_disk: FullDiskPolicy,
     ) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -99,14 +100,14 @@ impl PacedFile {
             pace_bytes,
             unsynced: AtomicU64::new(0),
             syncs,
-            patience,
+            full_disk,
             kept: Mutex::default(),
-            keeps: AtomicBool::new(false),
+            has_kept: AtomicBool::new(false),
         })
     }
 
     /// Keeps written bytes in memory because they do not fit on the disk.
-    fn keep(&self, kept: &mut Kept, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn keep(&self, kept: &mut Blocks, offset: u64, data: &[u8]) -> io::Result<()> {
         let end = offset + data.len() as u64;
         for number in offset / BLOCK..end.div_ceil(BLOCK) {
             let block = match kept.entry(number) {
@@ -120,23 +121,23 @@ impl PacedFile {
             let (inside, of) = overlap(number, offset, data.len());
             block[inside].copy_from_slice(&data[of]);
         }
-        self.keeps.store(!kept.is_empty(), Ordering::Release);
+        self.has_kept.store(!kept.is_empty(), Ordering::Release);
         Ok(())
     }
 
     /// Writes the kept blocks to the file; waits for disk space.
-    fn settle(&self) -> io::Result<()> {
-        if !self.keeps.load(Ordering::Acquire) {
+    fn write_kept(&self) -> io::Result<()> {
+        if !self.has_kept.load(Ordering::Acquire) {
             return Ok(());
         }
         let needed = self.kept.lock().len() as u64 * BLOCK;
-        self.patience.waiting.until_there_is_room(&self.path, needed, || {
+        self.full_disk.shared.retry(&self.path, needed, || {
             let mut kept = self.kept.lock();
             while let Some((number, block)) = kept.first_key_value() {
                 self.file.write_all_at(block, number * BLOCK)?;
                 kept.pop_first();
             }
-            self.keeps.store(false, Ordering::Release);
+            self.has_kept.store(false, Ordering::Release);
             Ok(())
         })
     }
@@ -156,7 +157,7 @@ impl StorageBackend for PacedFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if !self.keeps.load(Ordering::Acquire) {
+        if !self.has_kept.load(Ordering::Acquire) {
             return self.file.read_exact_at(out, offset);
         }
         let kept = self.kept.lock();
@@ -172,12 +173,12 @@ impl StorageBackend for PacedFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut kept = self.kept.lock();
         kept.split_off(&len.div_ceil(BLOCK));
-        self.keeps.store(!kept.is_empty(), Ordering::Release);
+        self.has_kept.store(!kept.is_empty(), Ordering::Release);
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.settle()?;
+        self.write_kept()?;
         self.sync()
     }
 
@@ -195,14 +196,14 @@ impl StorageBackend for PacedFile {
                     }
                     return Ok(());
                 }
-                Err(error) if is_full(&error) && self.patience.is_there() => {}
+                Err(error) if is_full(&error) && self.full_disk.keeps_blocks() => {}
                 Err(error) => return Err(error),
             }
         }
         self.keep(&mut kept, offset, data)?;
-        let is_too_much = kept.len() > KEPT_BLOCKS_MAX;
+        let is_too_many = kept.len() > KEPT_BLOCKS_MAX;
         drop(kept);
-        if is_too_much { self.settle() } else { Ok(()) }
+        if is_too_many { self.write_kept() } else { Ok(()) }
     }
 }
 
@@ -214,9 +215,10 @@ mod tests {
     fn file_of_ones(dir: &Path) -> PacedFile {
         let file = dir.join("file");
         let syncs = Histogram::with_opts(prometheus::HistogramOpts::new("s", "s")).unwrap();
-        let waiting = Arc::new(Waiting::default());
-        waiting.allow();
-        let paced = PacedFile::open(&file, 1 << 20, syncs, Patience::new(waiting)).unwrap();
+        let retry = Arc::new(FullDiskRetry::default());
+        retry.enable();
+        let policy = FullDiskPolicy::new(retry);
+        let paced = PacedFile::open(&file, 1 << 20, syncs, policy).unwrap();
         paced.set_len(8 * BLOCK).unwrap();
         paced.write(0, &[1; 8 * BLOCK_LEN]).unwrap();
         paced
@@ -246,7 +248,7 @@ mod tests {
         assert!(read(0, 8 * BLOCK_LEN) == expected);
         assert!(read(300, 5000) == expected[300..5300]);
         file.sync_data().unwrap();
-        assert!(file.kept.lock().is_empty() && !file.keeps.load(Ordering::Relaxed));
+        assert!(file.kept.lock().is_empty() && !file.has_kept.load(Ordering::Relaxed));
         assert!(std::fs::read(&file.path).unwrap() == expected);
     }
 

@@ -15,9 +15,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
+use quorate_core::Fault;
 use quorate_core::tables::{MemberAttributes, Tables};
 
-use super::meta::Meta;
+use super::meta::{Meta, MetaError};
 use super::tables::SENT_TABLES;
 
 /// Version of the format above.
@@ -32,6 +33,58 @@ const TABLES: usize = (*SENT_TABLES.end() - *SENT_TABLES.start() + 1) as usize;
 
 const HEADER_LEN: usize = 4 + 4 + 8;
 
+/// Why a part of another member's state is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// The part has no header.
+    #[error("it is too short")]
+    TooShort,
+    /// Another version of Quorate made the part.
+    #[error("format {0} is unknown; only {FORMAT} is supported")]
+    Format(u32),
+    /// The part is not the next one.
+    #[error("it is part {found}, but the next part is {expected}")]
+    Number {
+        /// Number of the part.
+        found: u64,
+        /// Number of the next part.
+        expected: u64,
+    },
+    /// The part is damaged, or belongs to another state.
+    #[error("it is damaged or does not follow the part before")]
+    Checksum,
+    /// A row reaches beyond the end of the part.
+    #[error("a row is cut off")]
+    RowCutOff,
+    /// The trailer reaches beyond the end of the part.
+    #[error("its trailer is cut off")]
+    TrailerCutOff,
+    /// The trailer's description of the database cannot be used.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// No table has this number.
+    #[error("there is no table {0}")]
+    UnknownTable(u32),
+    /// The key or the value of a row has the wrong width for its table.
+    #[error("a row does not fit into table {0}")]
+    RowWidth(u32),
+    /// The rows of a table do not ascend.
+    #[error("the rows of table {0} are not in order")]
+    Unordered(u32),
+    /// The key of a lease's row is too short.
+    #[error("a lease's key is cut short")]
+    LeaseKey,
+    /// A row fails its checksum.
+    #[error(transparent)]
+    Row(Fault),
+    /// The state was complete before.
+    #[error("it comes after the last part")]
+    AfterLast,
+    /// The stream ended, but the state has more parts than these.
+    #[error("the state has more than {0} parts")]
+    MissingParts(u64),
+}
+
 /// The checksum that the first part of an image continues.
 pub(super) fn first_checksum(id: &str) -> u32 {
     crc32c(id.as_bytes())
@@ -39,7 +92,7 @@ pub(super) fn first_checksum(id: &str) -> u32 {
 
 /// The position between two parts of an image. The default is the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position {
+pub struct PartPosition {
     /// Number of parts before the position.
     pub parts: u64,
     /// Number of the last row's table; 0 before the first row.
@@ -48,7 +101,7 @@ pub struct Position {
     pub key: Bytes,
 }
 
-impl Position {
+impl PartPosition {
     /// A checksum over the table and key of the last row.
     pub(super) fn checksum(&self) -> u32 {
         crc32c_append(crc32c(&self.table.to_le_bytes()), &self.key)
@@ -179,33 +232,33 @@ impl<'a> PartReader<'a> {
     /// Opens part `number`; `before` is the checksum of the part before it.
     ///
     /// # Errors
-    /// What is wrong with the part, as a text for the log.
-    pub(super) fn open(content: &'a [u8], number: u64, before: u32) -> Result<Self, String> {
+    /// The part is damaged, or it is not the next one.
+    pub(super) fn open(content: &'a [u8], number: u64, before: u32) -> Result<Self, PartError> {
         let header = content.split_first_chunk::<HEADER_LEN>();
-        let (header, rest) = header.ok_or_else(|| "it is too short".to_owned())?;
+        let (header, rest) = header.ok_or(PartError::TooShort)?;
         let mut fields = &header[..];
         let mut word = || u32::from_le_bytes(take(&mut fields).expect("the header has it"));
         let checksum = word();
         let format = word();
         let found = u64::from_le_bytes(take(&mut fields).expect("the header has it"));
         if format != FORMAT {
-            return Err(format!("format {format} is unknown; only {FORMAT} is supported"));
+            return Err(PartError::Format(format));
         }
         if found != number {
-            return Err(format!("it is part {found}, but the next part is {number}"));
+            return Err(PartError::Number { found, expected: number });
         }
         if crc32c_append(before, &content[4..]) != checksum {
-            return Err("it is damaged or does not follow the part before".to_owned());
+            return Err(PartError::Checksum);
         }
         Ok(Self { rest, checksum })
     }
 
     /// The next row; `None` after the last row.
-    pub(super) fn row(&mut self) -> Result<Option<Row<'a>>, String> {
+    pub(super) fn row(&mut self) -> Result<Option<Row<'a>>, PartError> {
         if self.rest.is_empty() || self.rest[0] == TRAILER {
             return Ok(None);
         }
-        self.read_row().map(Some).ok_or_else(|| "a row is cut off".to_owned())
+        self.read_row().map(Some).ok_or(PartError::RowCutOff)
     }
 
     fn read_row(&mut self) -> Option<Row<'a>> {
@@ -219,12 +272,11 @@ impl<'a> PartReader<'a> {
     }
 
     /// The trailer after the last row; `None` if the part is not the last one.
-    pub(super) fn trailer(mut self) -> Result<Option<Trailer>, String> {
+    pub(super) fn trailer(mut self) -> Result<Option<Trailer>, PartError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let cut_off = || "its trailer is cut off".to_owned();
-        let (rows, tables) = read_tables(&mut self.rest).ok_or_else(cut_off)?;
+        let (rows, tables) = read_tables(&mut self.rest).ok_or(PartError::TrailerCutOff)?;
         let meta = Meta::decode(self.rest)?;
         meta.check()?;
         Ok(Some(Trailer { rows, tables, meta }))
@@ -318,14 +370,14 @@ mod tests {
         let mut reader = PartReader::open(&first.0, 0, 0).unwrap();
         assert_eq!(reader.checksum, first.1);
         let row = Row { table: 1, key: b"key", value: b"value" };
-        assert_eq!(reader.row(), Ok(Some(row)));
-        assert_eq!(reader.row(), Ok(Some(Row { table: 5, key: b"", value: b"" })));
-        assert_eq!(reader.row(), Ok(None));
-        assert_eq!(reader.trailer(), Ok(None));
+        assert_eq!(reader.row().unwrap(), Some(row));
+        assert_eq!(reader.row().unwrap(), Some(Row { table: 5, key: b"", value: b"" }));
+        assert_eq!(reader.row().unwrap(), None);
+        assert_eq!(reader.trailer().unwrap(), None);
         let mut reader = PartReader::open(&second.0, 1, first.1).unwrap();
-        assert_eq!(reader.row(), Ok(Some(Row { table: 2, key: b"k", value: b"" })));
-        assert_eq!(reader.row(), Ok(None));
-        assert_eq!(reader.trailer(), Ok(Some(trailer())));
+        assert_eq!(reader.row().unwrap(), Some(Row { table: 2, key: b"k", value: b"" }));
+        assert_eq!(reader.row().unwrap(), None);
+        assert_eq!(reader.trailer().unwrap(), Some(trailer()));
     }
 
     #[test]

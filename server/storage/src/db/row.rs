@@ -9,9 +9,10 @@
 //! row under a wrong key is noticed. A value above [`INLINE_VALUE_BYTES_MAX`] is only in history.
 
 use crc32c::{crc32c, crc32c_append};
-use quorate_core::base::Header;
+use quorate_core::base::RecordHeader;
 use quorate_core::{Fault, RecordRef, Revision};
 
+use super::error::Problem;
 use super::tables::RevisionKey;
 
 /// Values up to this size are also in `latest`, so that ranges read them without a look-up in
@@ -26,7 +27,7 @@ const VALUE_IN_HISTORY: u8 = 1;
 /// A row of `latest`, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LatestRow {
-    pub(super) header: Header,
+    pub(super) header: RecordHeader,
     pub(super) previous: Revision,
     /// Whether the value is not in the row, but in history at `header.revision`.
     pub(super) value_in_history: bool,
@@ -54,10 +55,10 @@ impl LatestRow {
     /// Decodes the row of `key` without its value, and checks the checksum.
     pub(super) fn decode(key: &[u8], row: &[u8]) -> Result<Self, Fault> {
         if row.len() < LATEST_LEN || crc32c_append(crc32c(key), &row[4..]) != crc_of(row) {
-            return Err(damaged("latest", &format!("{key:?}")));
+            return Err(Problem::LatestRow { key: key.to_vec() }.into());
         }
         Ok(Self {
-            header: Header {
+            header: RecordHeader {
                 revision: revision_at(row, 4),
                 create_revision: number_at(row, 16),
                 version: number_at(row, 24),
@@ -114,7 +115,8 @@ impl HistoryRow {
     ) -> Result<RecordRef<'a>, Fault> {
         let whole = row.len() >= HISTORY_LEN + key_length(row);
         if !whole || crc32c_append(crc32c(revision), &row[4..]) != crc_of(row) {
-            return Err(damaged("history", &format!("{:?}", Revision::from_bytes(revision))));
+            let revision = Revision::from_bytes(revision);
+            return Err(Problem::HistoryRow { revision }.into());
         }
         Ok(Self::read(revision, row))
     }
@@ -162,10 +164,6 @@ pub(super) fn stored_bytes(record: RecordRef<'_>) -> u64 {
 /// Bytes that a record takes in `history`, without the tree structure.
 pub(super) fn history_bytes(record: RecordRef<'_>) -> u64 {
     (Revision::ENCODED_LEN + HISTORY_LEN + record.key.len() + record.value.len()) as u64
-}
-
-fn damaged(table: &str, key: &str) -> Fault {
-    Fault::Storage(format!("the row {key} of table {table} fails its checksum"))
 }
 
 fn put_revision(out: &mut Vec<u8>, revision: Revision) {

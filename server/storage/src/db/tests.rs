@@ -9,13 +9,15 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use quorate_core::base::Base;
 use quorate_core::base::memory::MemoryBase;
-use quorate_core::store::{FrozenMemtable, Restored};
+use quorate_core::store::{FrozenMemtable, RestoredState};
 use quorate_core::{Command, KeyRange, LogPosition, Record, Revision, Store};
 use quorate_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
 };
 
-use super::engine::{Done, Engine, Opened, Options};
+use super::JobError;
+use super::engine::{Engine, JobDone, Options};
+use super::open::OpenedDatabase;
 
 mod size;
 mod transfer;
@@ -61,14 +63,14 @@ struct Machine {
 }
 
 fn start(dir: &Path) -> (Store, Engine) {
-    let opened = Opened::open(dir, Options { cache_bytes: 1 << 20 }, true).unwrap();
+    let opened = OpenedDatabase::open(dir, Options { cache_bytes: 1 << 20 }, true).unwrap();
     let store = Store::new(opened.base(), opened.restored().clone());
     let on_fault = Arc::new(|fault| panic!("{fault}"));
     let engine = Engine::start(opened, store.shared().clone(), on_fault).unwrap();
     (store, engine)
 }
 
-fn wait(call: impl FnOnce(Done)) {
+fn wait(call: impl FnOnce(JobDone)) {
     let (sender, receiver) = mpsc::channel();
     call(Box::new(move |result| sender.send(result).unwrap()));
     receiver.recv().unwrap().unwrap();
@@ -291,7 +293,8 @@ fn a_missing_or_damaged_file_is_named() {
     machine.flush();
     let Machine { dir, store, engine, .. } = machine;
     drop((store, engine));
-    let open = || Opened::open(dir.path(), Options { cache_bytes: 1 << 20 }, true).map(|_| ());
+    let open =
+        || OpenedDatabase::open(dir.path(), Options { cache_bytes: 1 << 20 }, true).map(|_| ());
     let file = dir.path().join("0000000000000001.redb");
     let good = std::fs::read(&file).unwrap();
     assert!(open().is_ok());
@@ -323,7 +326,7 @@ fn its_own_thread_can_drop_the_last_reference() {
     let held = engine.clone();
     let (let_go, gate) = mpsc::channel();
     let (sender, receiver) = mpsc::channel();
-    let done = move |flushed: Result<(), String>| {
+    let done = move |flushed: Result<(), JobError>| {
         flushed.unwrap();
         gate.recv().unwrap();
         drop(held);

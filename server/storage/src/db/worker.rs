@@ -8,21 +8,21 @@ use quorate_core::mvcc::SharedMemtable;
 use quorate_core::store::FrozenMemtable;
 use redb::Database;
 
-use super::defrag::{Copy, check_room};
-use super::engine::{
-    Done, EngineShared, Installed, Job, Sizes, defragment, end_defragmentation, superseded,
-};
+use super::copy::DatabaseCopy;
+use super::defrag::{check_space, defragment, end_defragmentation};
+use super::error::{JobError, Problem, fault};
+use super::estimate::FileUsage;
 use super::file::NewFile;
-use super::incoming::Received;
 use super::merge::{begin, merge};
 use super::meta::Meta;
-use super::room::Content;
-use super::snapshot::Snapshot;
-use super::{compact, fault, room};
-use crate::space::{Disk, LOOK_PAUSE, is_full};
+use super::read_txn::ReadTxn;
+use super::receive::ReceivedSnapshot;
+use super::state::{EngineShared, InstallDone, Job, JobDone, Sizes};
+use super::{compact, estimate};
+use crate::space::{CHECK_PAUSE, Disk, is_full};
 
-/// Pause between two checks whether readers still hold replaced memtables and snapshots.
-const LET_GO_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two checks whether readers still hold flushed memtables and replaced commits.
+const UNUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two checks whether the file is too large for its rows.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest pause between two copies that make the file smaller.
@@ -37,19 +37,19 @@ pub(super) struct Worker {
     number: u64,
     meta: Meta,
     /// Start of the running deletion of compacted history.
-    walk: Option<Instant>,
+    deletion_began: Option<Instant>,
     /// Flushed memtables that readers may still hold. This thread drops the last reference, because
     /// freeing a memtable takes tens of milliseconds, which would delay any other thread's work.
     flushed: Vec<SharedMemtable>,
-    /// Replaced snapshots that readers may still hold. Dropping the last snapshot of a deleted file
-    /// frees the file's space, which takes hundreds of milliseconds.
-    replaced: Vec<Arc<Snapshot>>,
+    /// Replaced read transactions that readers may still hold. Dropping the last one of a deleted
+    /// file frees the file's space, which takes hundreds of milliseconds.
+    replaced: Vec<Arc<ReadTxn>>,
     /// Whether the last flush replaced pages that are not free yet.
     has_garbage: bool,
     /// Earliest time of the next copy that makes the file smaller.
     shrink_after: Instant,
     /// The content of the file after its last copy.
-    copied: Option<Content>,
+    copied: Option<FileUsage>,
 }
 
 /// The next step of the thread.
@@ -72,7 +72,7 @@ impl Worker {
             database,
             number,
             meta,
-            walk: None,
+            deletion_began: None,
             flushed: Vec::new(),
             replaced: Vec::new(),
             has_garbage: false,
@@ -88,14 +88,14 @@ impl Worker {
             let result = match self.next() {
                 Next::Job(Job::Flush(frozen, done)) => self.flush(*frozen, done),
                 Next::Job(Job::FinishCopy(copy, number)) => self.finish_copy(copy, number),
-                Next::Job(Job::Install(received, done)) => self.replace(*received, done),
+                Next::Job(Job::Install(received, done)) => self.install_snapshot(*received, done),
                 Next::Compact(rows) => self.compact(rows),
                 Next::Stop => return,
             };
             if let Err(error) = result {
                 // If the member stops and gave up waiting for space, the error is no fault: the log
                 // has everything that is not flushed.
-                if self.gave_up() {
+                if self.is_stopping() {
                     tracing::warn!(%error, "the last memtables are not flushed; the log has them");
                 } else {
                     self.shared.fail(&error);
@@ -105,57 +105,57 @@ impl Worker {
         }
     }
 
-    /// Frees flushed memtables and replaced snapshots that no reader holds any more.
-    fn let_go(&mut self) {
+    /// Frees flushed memtables and replaced read transactions that no reader holds any more.
+    fn free_unused(&mut self) {
         self.flushed.retain(|memtable| Arc::strong_count(memtable) > 1);
         self.replaced.retain(|base| Arc::strong_count(base) > 1);
         let readers = 1 + i64::try_from(self.replaced.len()).unwrap_or(i64::MAX - 1);
         self.shared.metrics.readers.set(readers);
     }
 
-    /// Whether nothing may wait for disk space any more, because the member stops.
-    fn gave_up(&self) -> bool {
-        self.shared.directory.waiting.is_over()
+    /// Whether the member stops, so that nothing may wait for disk space any more.
+    fn is_stopping(&self) -> bool {
+        self.shared.directory.full_disk.is_disabled()
     }
 
     fn next(&mut self) -> Next {
         loop {
-            self.let_go();
+            self.free_unused();
             self.shrink();
             // If the file system does not report its free space, the write itself finds out.
             let disk = Disk::of(self.shared.directory.path()).ok();
-            let mut inner = self.shared.inner.lock();
-            let content = inner.content;
+            let mut state = self.shared.state.lock();
+            let usage = state.usage;
             let fits = |job: &Job| match job {
                 Job::Flush(frozen, _) => disk.is_none_or(|disk| {
-                    disk.free >= room::flush(frozen.memtable.read().bytes(), &content)
+                    disk.free >= estimate::flush(frozen.memtable.read().bytes(), &usage)
                 }),
                 Job::FinishCopy(..) | Job::Install(..) => true,
             };
-            let next = inner.jobs.iter().position(fits);
-            let is_short = next.is_none() && !inner.jobs.is_empty();
-            let was_short = std::mem::replace(&mut inner.is_short, is_short);
-            if let Some(job) = next.and_then(|next| inner.jobs.remove(next)) {
+            let next = state.jobs.iter().position(fits);
+            let is_short = next.is_none() && !state.jobs.is_empty();
+            let was_short = std::mem::replace(&mut state.is_short, is_short);
+            if let Some(job) = next.and_then(|next| state.jobs.remove(next)) {
                 return Next::Job(job);
             }
-            if inner.closing {
+            if state.closing {
                 return Next::Stop;
             }
-            if compact::is_due(&self.meta) && inner.defragmenting.is_none() {
+            if compact::is_due(&self.meta) && state.defragmenting.is_none() {
                 let free = disk.map_or(u64::MAX, |disk| disk.free);
-                if let Some(rows) = room::compaction(free, &content) {
+                if let Some(rows) = estimate::compaction(free, &usage) {
                     return Next::Compact(rows);
                 }
             }
             if is_short && !was_short {
-                tell_shortage(&self.shared, disk);
+                warn_no_space(&self.shared, disk);
             }
             if is_short || compact::is_due(&self.meta) {
-                self.shared.wake.wait_for(&mut inner, LOOK_PAUSE);
+                self.shared.wake.wait_for(&mut state, CHECK_PAUSE);
             } else if self.flushed.is_empty() && self.replaced.is_empty() {
-                self.shared.wake.wait_for(&mut inner, IDLE_PAUSE);
+                self.shared.wake.wait_for(&mut state, IDLE_PAUSE);
             } else {
-                self.shared.wake.wait_for(&mut inner, LET_GO_PAUSE);
+                self.shared.wake.wait_for(&mut state, UNUSED_PAUSE);
             }
         }
     }
@@ -163,20 +163,20 @@ impl Worker {
     /// Starts a copy that makes the file smaller, if most of the file is free, this thread has
     /// nothing else to do, and the disk has space for the copy.
     fn shrink(&mut self) {
-        let inner = self.shared.inner.lock();
-        let is_busy = !inner.jobs.is_empty() || inner.closing || inner.defragmenting.is_some();
-        let meta = inner.base.meta();
+        let state = self.shared.state.lock();
+        let is_busy = !state.jobs.is_empty() || state.closing || state.defragmenting.is_some();
+        let meta = state.base.meta();
         if is_busy || compact::is_due(meta) || Instant::now() < self.shrink_after {
             return;
         }
-        if !inner.content.is_wasteful(self.copied) {
+        if !state.usage.is_wasteful(self.copied) {
             return;
         }
         self.shrink_after = Instant::now() + SHRINK_PAUSE;
-        let has_room = check_room(self.shared.directory.path(), meta).is_ok();
-        let Sizes { allocated, in_use } = inner.sizes;
-        drop(inner);
-        if has_room {
+        let has_space = check_space(self.shared.directory.path(), meta).is_ok();
+        let Sizes { allocated, in_use } = state.sizes;
+        drop(state);
+        if has_space {
             tracing::info!(allocated, in_use, "defragmenting the database: most of it is free");
             defragment(&self.shared, None);
         }
@@ -191,18 +191,18 @@ impl Worker {
         Ok(())
     }
 
-    fn flush(&mut self, frozen: FrozenMemtable, done: Done) -> Result<(), Fault> {
+    fn flush(&mut self, frozen: FrozenMemtable, done: JobDone) -> Result<(), Fault> {
         if !self.shared.store.is_frozen(&frozen.memtable) {
             tracing::debug!(revision = frozen.revision, "not flushed: a snapshot is installed");
             return Ok(());
         }
         let started = Instant::now();
         self.free_replaced()?;
-        let base = self.shared.inner.lock().base.clone();
+        let base = self.shared.state.lock().base.clone();
         let txn = begin(&self.database)?;
         merge(&txn, &frozen, base.counts(), &mut self.meta)?;
         txn.commit().map_err(fault)?;
-        self.install(true)?;
+        self.publish(true)?;
         self.has_garbage = true;
         let seconds = started.elapsed().as_secs_f64();
         tracing::debug!(revision = frozen.revision, seconds, "flushed");
@@ -213,136 +213,140 @@ impl Worker {
 
     fn compact(&mut self, rows: usize) -> Result<(), Fault> {
         let started = Instant::now();
-        let walk = *self.walk.get_or_insert(started);
-        let base = self.shared.inner.lock().base.clone();
+        let began = *self.deletion_began.get_or_insert(started);
+        let base = self.shared.state.lock().base.clone();
         let txn = begin(&self.database)?;
         let deleted = compact::step(&txn, rows, base.counts(), &mut self.meta)?;
         txn.commit().map_err(fault)?;
         self.shared.metrics.compacted_keys.inc_by(deleted);
-        self.install(false)?;
-        self.measure_compaction(started, walk);
-        self.tell_deleted();
+        self.publish(false)?;
+        self.measure_compaction(started, began);
+        self.notify_deleted();
         Ok(())
     }
 
     /// Calls the callbacks that wait for history that is now deleted.
-    fn tell_deleted(&self) {
-        let mut inner = self.shared.inner.lock();
-        inner.deleted = self.meta.deleted;
-        let (ready, waiting) = std::mem::take(&mut inner.waiting_for_deletion)
+    fn notify_deleted(&self) {
+        let mut state = self.shared.state.lock();
+        state.deleted = self.meta.deleted;
+        let (ready, waiting) = std::mem::take(&mut state.waiting_for_deletion)
             .into_iter()
             .partition(|(revision, _)| *revision <= self.meta.deleted);
-        inner.waiting_for_deletion = waiting;
-        drop(inner);
-        let ready: Vec<(i64, Done)> = ready;
+        state.waiting_for_deletion = waiting;
+        drop(state);
+        let ready: Vec<(i64, JobDone)> = ready;
         for (_, done) in ready {
             done(Ok(()));
         }
     }
 
     /// Records the metrics of a step of deleting compacted history.
-    fn measure_compaction(&mut self, started: Instant, walk: Instant) {
+    fn measure_compaction(&mut self, started: Instant, began: Instant) {
         let metrics = &self.shared.metrics;
         metrics.compaction_pause.observe(started.elapsed().as_secs_f64() * 1e3);
-        if compact::has_begun(&self.meta) {
+        if compact::is_running(&self.meta) {
             return;
         }
-        self.walk = None;
-        metrics.compaction_total.observe(walk.elapsed().as_secs_f64() * 1e3);
+        self.deletion_began = None;
+        metrics.compaction_total.observe(began.elapsed().as_secs_f64() * 1e3);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_secs());
         metrics.compaction_last.set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
     /// Finishes a copy and switches to its file.
-    fn finish_copy(&mut self, copy: Copy, source: u64) -> Result<(), Fault> {
+    fn finish_copy(&mut self, copy: DatabaseCopy, source: u64) -> Result<(), Fault> {
         let finished = if source == self.number {
-            let base = self.shared.inner.lock().base.clone();
+            let base = self.shared.state.lock().base.clone();
             copy.finish(&base)
         } else {
-            Err(superseded())
+            Err(Problem::Superseded.into())
         };
         let (database, file) = match finished {
             Ok(copy) => copy,
             Err(error) => {
-                end_defragmentation(&self.shared, Err(error.to_string()));
+                end_defragmentation(&self.shared, Err(error.into()));
                 return Ok(());
             }
         };
-        let named = self.name(&file);
-        if let Err(error) = named.as_ref()
-            && is_full(error)
-        {
+        let named = match self.set_current(&file) {
             // `CURRENT` did not change, so the old file stays in use.
-            end_defragmentation(&self.shared, Err(error.to_string()));
-            return Ok(());
-        }
-        let old = self.switch(database, file);
+            Err(error) if is_full(&error) => {
+                end_defragmentation(&self.shared, Err(error.into()));
+                return Ok(());
+            }
+            named => named,
+        };
+        let old = self.switch_file(database, file);
         named.map_err(fault)?;
         self.has_garbage = false;
-        self.install(false)?;
-        self.meta = self.shared.inner.lock().base.meta().clone();
+        self.publish(false)?;
+        self.meta = self.shared.state.lock().base.meta().clone();
         self.shared.directory.remove(old).map_err(fault)?;
-        let inner = self.shared.inner.lock();
-        self.copied = Some(inner.content);
-        let took = inner.defragmenting.as_ref().map_or(Duration::ZERO, |(at, _)| at.elapsed());
-        drop(inner);
+        let state = self.shared.state.lock();
+        self.copied = Some(state.usage);
+        let took = state.defragmenting.as_ref().map_or(Duration::ZERO, |(at, _)| at.elapsed());
+        drop(state);
         self.shrink_after = Instant::now() + SHRINK_PAUSE.max(took * SHRINK_TIMES);
         end_defragmentation(&self.shared, Ok(()));
         Ok(())
     }
 
     /// Installs a received state in place of the database and the store.
-    fn replace(&mut self, received: Received, done: Installed) -> Result<(), Fault> {
+    fn install_snapshot(
+        &mut self,
+        received: ReceivedSnapshot,
+        done: InstallDone,
+    ) -> Result<(), Fault> {
         if received.applied() <= self.meta.applied {
-            let theirs = received.applied();
-            let ours = self.meta.applied;
+            let error =
+                JobError::NotLater { received: received.applied(), applied: self.meta.applied };
             drop(received);
-            done(Err(format!("the received state ends at {theirs:?}, the database at {ours:?}")));
+            done(Err(error));
             return Ok(());
         }
-        let Received { base, restored, database, file } = received;
+        let ReceivedSnapshot { base, restored, database, file } = received;
         let directory = &self.shared.directory;
-        let named = directory.waiting.until_there_is_room(directory.path(), 1, || self.name(&file));
-        let old = self.switch(database, file);
+        let named = directory.full_disk.retry(directory.path(), 1, || self.set_current(&file));
+        let old = self.switch_file(database, file);
         named.map_err(fault)?;
         self.has_garbage = false;
         self.meta = base.meta().clone();
         let replaced = {
-            let mut inner = self.shared.inner.lock();
-            inner.number = self.number;
-            std::mem::replace(&mut inner.base, base.clone())
+            let mut state = self.shared.state.lock();
+            state.number = self.number;
+            std::mem::replace(&mut state.base, base.clone())
         };
         self.shared.store.replace(base, &restored);
         drop(replaced);
         self.publish_sizes().map_err(fault)?;
         self.shared.directory.remove(old).map_err(fault)?;
         tracing::info!(revision = restored.revision, "installed a snapshot of another member");
-        self.tell_deleted();
+        self.notify_deleted();
         done(Ok(restored));
         Ok(())
     }
 
     /// Makes `file` the one that a restart opens.
-    fn name(&self, file: &NewFile) -> std::io::Result<()> {
+    fn set_current(&self, file: &NewFile) -> std::io::Result<()> {
         self.shared.directory.set_current(file.number())
     }
 
     /// Switches to a file that `CURRENT` names, or may name if the change failed half-way: a
     /// restart removes the other file. Returns the number of the old file.
-    fn switch(&mut self, database: Arc<Database>, file: NewFile) -> u64 {
+    fn switch_file(&mut self, database: Arc<Database>, file: NewFile) -> u64 {
         self.database = database;
         std::mem::replace(&mut self.number, file.keep())
     }
 
     /// Makes the last commit the base of the store. `flushed` means that it includes the frozen
     /// memtable.
-    fn install(&mut self, flushed: bool) -> Result<(), Fault> {
-        let base = Arc::new(Snapshot::open(&self.database)?);
+    fn publish(&mut self, flushed: bool) -> Result<(), Fault> {
+        let base = Arc::new(ReadTxn::open(&self.database)?);
         let old = {
-            let mut inner = self.shared.inner.lock();
-            inner.number = self.number;
-            std::mem::replace(&mut inner.base, base.clone())
+            let mut state = self.shared.state.lock();
+            state.number = self.number;
+            std::mem::replace(&mut state.base, base.clone())
         };
         self.shared.store.install_base(base, flushed);
         self.replaced.push(old);
@@ -351,16 +355,16 @@ impl Worker {
 
     fn publish_sizes(&mut self) -> std::io::Result<()> {
         let allocated = self.shared.directory.allocated_bytes(self.number)?;
-        let mut inner = self.shared.inner.lock();
-        let (latest, history) = inner.base.rows().map_err(std::io::Error::other)?;
-        inner.content = Content { allocated, latest, history };
-        inner.sizes = Sizes { allocated, in_use: latest.bytes + history.bytes };
+        let mut state = self.shared.state.lock();
+        let (latest, history) = state.base.rows().map_err(std::io::Error::other)?;
+        state.usage = FileUsage { allocated, latest, history };
+        state.sizes = Sizes { allocated, in_use: latest.bytes + history.bytes };
         Ok(())
     }
 }
 
 /// Logs that a flush waits for disk space.
-fn tell_shortage(shared: &EngineShared, disk: Option<Disk>) {
+fn warn_no_space(shared: &EngineShared, disk: Option<Disk>) {
     tracing::warn!(
         path = %shared.directory.path().display(),
         free = disk.map_or(0, |disk| disk.free),

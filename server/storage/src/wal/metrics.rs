@@ -38,6 +38,9 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Adds the metrics to a registry.
+    ///
+    /// # Errors
+    /// The registry has a metric of the same name.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.fsync.clone()))?;
         registry.register(Box::new(self.write.clone()))?;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::segment::{self, BLOCK};
+use crate::retry;
 use crate::space::{self, Disk};
 
 /// Size of the reserve file: a segment of this size holds the largest group of small records.
@@ -28,52 +29,27 @@ const FREE_PART: u64 = 4;
 const CHUNK_PAUSE: Duration = Duration::from_millis(2);
 /// Pause before a failed preparation is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Pause before a failed preparation is retried while the log waits for it.
-const HURRIED_PAUSE: Duration = Duration::from_millis(20);
-/// How long the log retries while the system is short of file descriptors or memory.
-const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Retries `open` for [`PATIENCE`] while it fails because the process or the system has too many
-/// open files or too little memory. Only for calls that open something: failed writes and syncs are
-/// never retried.
-pub(crate) fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let started = Instant::now();
-    loop {
-        match open() {
-            Err(error) if may_pass(&error) && started.elapsed() < PATIENCE => {
-                std::thread::sleep(HURRIED_PAUSE);
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Whether an error is temporary.
-fn may_pass(error: &io::Error) -> bool {
-    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
-    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
-}
-
-/// Orders of the log to the preparing thread.
+/// How the log controls the preparing thread.
 #[derive(Default)]
-struct Orders {
+struct Control {
     hurry: AtomicBool,
     stop: AtomicBool,
 }
 
-impl Orders {
-    fn are_to_hurry(&self) -> bool {
+impl Control {
+    fn must_hurry(&self) -> bool {
         self.hurry.load(Ordering::Relaxed)
     }
 
-    fn are_to_stop(&self) -> bool {
+    fn must_stop(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
 /// A segment that is being prepared.
 pub(super) struct Preparation {
-    orders: Arc<Orders>,
+    control: Arc<Control>,
     thread: JoinHandle<io::Result<u64>>,
 }
 
@@ -81,23 +57,23 @@ impl Preparation {
     /// Starts to prepare segment `number`, with the largest of `lengths` that leaves enough space
     /// on the disk.
     pub(super) fn start(dir: &Path, number: u64, lengths: RangeInclusive<u64>) -> io::Result<Self> {
-        let orders = Arc::new(Orders::default());
+        let control = Arc::new(Control::default());
         let dir = dir.to_owned();
-        let taken = orders.clone();
+        let given = control.clone();
         let thread = std::thread::Builder::new().name("wal-prepare".to_owned());
-        let thread = thread.spawn(move || prepare(&dir, number, &lengths, &taken))?;
-        Ok(Self { orders, thread })
+        let thread = thread.spawn(move || prepare(&dir, number, &lengths, &given))?;
+        Ok(Self { control, thread })
     }
 
     /// Waits until the segment is prepared, without further pauses, and returns its length.
     pub(super) fn finish(self) -> io::Result<u64> {
-        self.orders.hurry.store(true, Ordering::Relaxed);
+        self.control.hurry.store(true, Ordering::Relaxed);
         self.end()
     }
 
     /// Stops the preparation. Its file stays until the next start or the next preparation.
     pub(super) fn abandon(self) {
-        self.orders.stop.store(true, Ordering::Relaxed);
+        self.control.stop.store(true, Ordering::Relaxed);
         // The log does not use the segment, so an error does not matter.
         self.end().ok();
     }
@@ -112,17 +88,17 @@ fn prepare(
     dir: &Path,
     number: u64,
     lengths: &RangeInclusive<u64>,
-    orders: &Orders,
+    control: &Control,
 ) -> io::Result<u64> {
     let mut hurried_since = None;
-    let mut is_told = false;
+    let mut is_logged = false;
     loop {
-        let prepared = fitting(dir, lengths).and_then(|length| {
+        let prepared = choose_length(dir, lengths).and_then(|length| {
             segment::prepare(dir, number, length, &mut || {
-                if !orders.are_to_hurry() {
+                if !control.must_hurry() {
                     std::thread::park_timeout(CHUNK_PAUSE);
                 }
-                !orders.are_to_stop()
+                !control.must_stop()
             })?;
             Ok(length)
         });
@@ -133,19 +109,19 @@ fn prepare(
             }
             Err(error) => error,
         };
-        if orders.are_to_stop() {
+        if control.must_stop() {
             return Err(error);
         }
-        if orders.are_to_hurry() {
+        if control.must_hurry() {
             let since = *hurried_since.get_or_insert_with(Instant::now);
-            if !may_pass(&error) || since.elapsed() > PATIENCE {
+            if !retry::is_transient(&error) || since.elapsed() > retry::RETRY_FOR {
                 return Err(error);
             }
-            std::thread::sleep(HURRIED_PAUSE);
+            std::thread::sleep(retry::PAUSE);
             continue;
         }
         // Report a full disk once, because it can stay full for long.
-        if !std::mem::replace(&mut is_told, space::is_full(&error)) {
+        if !std::mem::replace(&mut is_logged, space::is_full(&error)) {
             let error = space::explain(error, dir, *lengths.start());
             let dir = dir.display();
             tracing::warn!(%error, %dir, "cannot prepare the log's next segment yet");
@@ -155,7 +131,7 @@ fn prepare(
 }
 
 /// The largest of `lengths` that leaves enough space on the disk.
-fn fitting(dir: &Path, lengths: &RangeInclusive<u64>) -> io::Result<u64> {
+fn choose_length(dir: &Path, lengths: &RangeInclusive<u64>) -> io::Result<u64> {
     // If the file system does not report its free space, try the largest.
     let Ok(disk) = Disk::of(dir) else { return Ok(*lengths.end()) };
     let shortest = (*lengths.start()).max(SHORTEST_BYTES.min(*lengths.end()));

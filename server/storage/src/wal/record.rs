@@ -19,6 +19,8 @@ use bytes::Bytes;
 use crc32c::crc32c;
 use quorate_core::LogPosition;
 
+/// Version of the format above.
+pub(super) const FORMAT: u32 = 1;
 /// First bytes of every group.
 pub(super) const MAGIC: u32 = 0x5057_4751;
 /// Bytes of a group's header without the bitmap.

@@ -8,41 +8,16 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use quorate_core::LogPosition;
 
+use super::error::{LogDamage, RecoveryError};
 use super::index::{Location, Run};
-use super::record::{GROUP_HEADER_LEN, GroupHeader, Record, is_zero};
+use super::record::{FORMAT, GROUP_HEADER_LEN, GroupHeader, Record, is_zero};
 use super::segment;
 use super::torn::{Remains, Torn};
-
-/// Version of the log's format.
-pub(super) const FORMAT: u32 = 1;
-
-/// Why the log cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoveryError {
-    /// Reading or writing failed.
-    #[error("cannot read {path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The error of the system.
-        source: io::Error,
-    },
-    /// A durable part of the log is damaged or missing.
-    #[error("{path} is damaged at offset {offset}: {what}")]
-    Damaged {
-        /// The segment.
-        path: PathBuf,
-        /// Offset in the segment.
-        offset: usize,
-        /// A description of the damage.
-        what: String,
-    },
-}
 
 /// The content of the log.
 #[derive(Default)]
@@ -86,13 +61,13 @@ impl Recovered {
         at: Location,
         last_index: &mut Option<u64>,
         image: &[u8],
-    ) -> Option<String> {
+    ) -> Result<(), LogDamage> {
         match record {
             Record::Segment { version, .. } if version != FORMAT => {
-                return Some(format!("format {version} is unknown; only {FORMAT} is supported"));
+                return Err(LogDamage::Format(version));
             }
             Record::Segment { length, .. } if length != image.len() as u64 => {
-                return Some(format!("the file has {} of its {length} bytes", image.len()));
+                return Err(LogDamage::Length { found: image.len(), length });
             }
             Record::Segment { .. } => {}
             Record::Continued => self.is_continued = true,
@@ -106,9 +81,9 @@ impl Recovered {
             Record::Entry(entry) => {
                 let index = entry.position.index;
                 *last_index = (*last_index).max(Some(index));
-                let expected = self.entries.last().map(|last| last + 1);
-                if expected.is_some_and(|expected| expected != index) {
-                    return Some(format!("entry {index} follows {:?}", self.entries.last()));
+                let last = self.entries.last();
+                if last.is_some_and(|last| last + 1 != index) {
+                    return Err(LogDamage::EntryOrder { index, last });
                 }
                 // A segment can have purged entries, because it is kept for the entries after them.
                 if Some(index) > self.purged.map(|purged| purged.index) || self.purged.is_none() {
@@ -116,7 +91,7 @@ impl Recovered {
                 }
             }
         }
-        None
+        Ok(())
     }
 }
 
@@ -128,18 +103,18 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, RecoveryError> {
     for (position, number) in numbers.iter().enumerate() {
         let is_last = position + 1 == numbers.len();
         if position > 0 && numbers[position - 1] + 1 != *number {
-            let what = format!("segment {:x}, the one before it, is missing", number - 1);
+            let damage = LogDamage::SegmentBefore(number - 1);
             let path = segment::path_of(dir, *number);
-            return Err(RecoveryError::Damaged { path, offset: 0, what });
+            return Err(RecoveryError::Damaged { path, offset: 0, damage });
         }
         read_segment(dir, *number, is_last, &mut recovered)?;
     }
     let first = recovered.entries.first();
     let expected = recovered.purged.map_or(0, |purged| purged.index + 1);
     if first.is_some_and(|first| first > expected) {
-        let what = format!("entries from {expected} on are missing; the first is {first:?}");
+        let damage = LogDamage::EntriesMissing { expected, first };
         let path = segment::path_of(dir, numbers[0]);
-        return Err(RecoveryError::Damaged { path, offset: 0, what });
+        return Err(RecoveryError::Damaged { path, offset: 0, damage });
     }
     Ok(recovered)
 }
@@ -155,12 +130,12 @@ fn read_segment(
     let mut image = Vec::new();
     let mut file = File::open(&path).map_err(io_error)?;
     file.read_to_end(&mut image).map_err(io_error)?;
-    let damaged = |offset: usize, what: String| {
-        Err(RecoveryError::Damaged { path: path.clone(), offset, what })
+    let damaged = |offset: usize, damage: LogDamage| {
+        Err(RecoveryError::Damaged { path: path.clone(), offset, damage })
     };
     // A segment gets its name only after all of it is on disk.
     if image.is_empty() {
-        return damaged(0, "the segment is empty".to_owned());
+        return damaged(0, LogDamage::Empty);
     }
     let mut at = 0;
     let mut groups = 0;
@@ -172,31 +147,29 @@ fn read_segment(
                 for (offset, size) in records {
                     let record = Record::decode(&image[offset..]).expect("decoded before").0;
                     let place = place(number, offset, size);
-                    if let Some(what) = recovered.take(record, place, &mut last_index, &image) {
-                        return damaged(offset, what);
+                    let taken = recovered.take(record, place, &mut last_index, &image);
+                    if let Err(damage) = taken {
+                        return damaged(offset, damage);
                     }
                 }
                 at += length;
                 groups += 1;
             }
-            Group::Damaged(what) => return damaged(at, what),
+            Group::Damaged(damage) => return damaged(at, damage),
             Group::Torn(Torn { end: Some(end) }) if !is_zero(&image[end.min(image.len())..]) => {
-                return damaged(at, format!("group {groups} is unreadable and not the last one"));
+                return damaged(at, LogDamage::NotLast(groups));
             }
             Group::End | Group::Torn(_) => break,
         }
     }
-    if let Some(offset) = group_behind(&image, at, number, groups) {
-        return damaged(
-            at,
-            format!("group {groups} is unreadable, but a later group begins at {offset}"),
-        );
+    if let Some(later) = group_behind(&image, at, number, groups) {
+        return damaged(at, LogDamage::BeforeLater { number: groups, later });
     }
     if !is_last && groups == 0 {
-        return damaged(at, "the segment has no content, but another one follows".to_owned());
+        return damaged(at, LogDamage::NoContent);
     }
     if is_last && recovered.is_continued {
-        return damaged(at, format!("segment {:x}, the one after it, is missing", number + 1));
+        return damaged(at, LogDamage::SegmentAfter(number + 1));
     }
     recovered.segments.push((number, last_index));
     if is_last {
@@ -232,7 +205,7 @@ enum Group {
     /// A group that a crash left incomplete.
     Torn(Torn),
     /// A group that was written completely, but is not readable.
-    Damaged(String),
+    Damaged(LogDamage),
 }
 
 fn next_group(image: &[u8], at: usize, segment: u64, number: u64) -> Group {
@@ -242,16 +215,17 @@ fn next_group(image: &[u8], at: usize, segment: u64, number: u64) -> Group {
         return Group::End;
     }
     let Some(header) = GroupHeader::decode(rest) else {
-        let damaged = || Group::Damaged("the header of a group fails its checksum".to_owned());
-        return Remains::new(image, at, segment, number).torn().map_or_else(damaged, Group::Torn);
+        let torn = Remains::new(image, at, segment, number).torn();
+        return torn.map_or(Group::Damaged(LogDamage::GroupHeader), Group::Torn);
     };
     if header.segment != segment || header.number != number {
-        let GroupHeader { segment: s, number: n, .. } = header;
-        return Group::Damaged(format!("group {n} of segment {s} where {number} was expected"));
+        let GroupHeader { segment, number: found, .. } = header;
+        let damage = LogDamage::Misplaced { number: found, segment, expected: number };
+        return Group::Damaged(damage);
     }
     let end = at + header.encoded_len() + header.length;
     if end > image.len() {
-        return Group::Damaged("a group reaches beyond the end of the file".to_owned());
+        return Group::Damaged(LogDamage::GroupLength);
     }
     let mut records = Vec::new();
     let mut offset = at + header.encoded_len();
@@ -264,7 +238,7 @@ fn next_group(image: &[u8], at: usize, segment: u64, number: u64) -> Group {
             None if header.is_torn(image, at) => {
                 return Group::Torn(Torn { end: Some(at + header.group_len()) });
             }
-            None => return Group::Damaged(format!("the record at {offset} fails its checksum")),
+            None => return Group::Damaged(LogDamage::Record(offset)),
         }
     }
     Group::Whole { records, length: header.group_len() }

@@ -226,7 +226,7 @@ pub(super) fn reserve(dir: &Path, bytes: u64) -> io::Result<()> {
 
 /// Turns the reserve file into one that [`adopt`] can turn into segment `number`; returns its
 /// length.
-pub(super) fn spend_reserve(dir: &Path, number: u64) -> io::Result<u64> {
+pub(super) fn use_reserve(dir: &Path, number: u64) -> io::Result<u64> {
     let path = unfinished(dir, number);
     std::fs::rename(dir.join(RESERVE), &path)?;
     let plain = OpenOptions::new().write(true).open(&path)?;

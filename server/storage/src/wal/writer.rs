@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use quorate_core::planted::{self, Mistake};
 
 use super::index::Location;
-use super::preparation::{Preparation, SHORTEST_BYTES, patiently, reserve};
-use super::record::{GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
-use super::recovery::{FORMAT, SegmentEnd};
+use super::preparation::{Preparation, SHORTEST_BYTES, reserve};
+use super::record::{FORMAT, GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
+use super::recovery::SegmentEnd;
 use super::segment::{self, AlignedBuffer, BLOCK, SegmentFile, WriteMode};
-use super::{Done, Inner, Item, Shared};
-use crate::space;
+use super::state::{Done, QueueItem, Shared, WalState};
+use crate::{retry, space};
 
 /// Most bytes of records in a group, unless one record is larger. It bounds the time of a sync.
 const GROUP_BYTES_MAX: usize = 4 << 20;
@@ -129,58 +129,58 @@ impl Writer {
     fn fail(&self, error: &io::Error) {
         let text = format!("cannot write the log in {}: {error}", self.dir.display());
         let waiting = {
-            let mut inner = self.shared.inner.lock();
-            inner.failed = Some(text.clone());
-            std::mem::take(&mut inner.queue)
+            let mut state = self.shared.state.lock();
+            state.failed = Some(text.clone());
+            std::mem::take(&mut state.queue)
         };
         for item in waiting {
-            if let Item::Done(done) = item {
+            if let QueueItem::Done(done) = item {
                 done(Err(io::Error::other(text.clone())));
             }
         }
         // A full disk is no fault when the member stops and gives up waiting for space.
-        if !(space::is_full(error) && self.shared.waiting.is_over()) {
+        if !(space::is_full(error) && self.shared.full_disk.is_disabled()) {
             (self.shared.on_fault)(text);
         }
     }
 
     /// Waits for records that must be written, and takes those of one group. `None` if the log is
     /// closed and everything is written.
-    fn next_items(&self) -> Option<VecDeque<Item>> {
-        let mut inner = self.shared.inner.lock();
-        inner.writing_since = None;
-        while !inner.must_write {
-            if inner.closed && inner.queue.is_empty() {
+    fn next_items(&self) -> Option<VecDeque<QueueItem>> {
+        let mut state = self.shared.state.lock();
+        state.writing_since = None;
+        while !state.must_write {
+            if state.closed && state.queue.is_empty() {
                 return None;
             }
-            if inner.closed {
+            if state.closed {
                 break;
             }
-            self.shared.wake.wait(&mut inner);
+            self.shared.wake.wait(&mut state);
         }
         let mut bytes = 0;
         let mut count = 0;
-        for item in &inner.queue {
+        for item in &state.queue {
             bytes += item.encoded_len();
             if count > 0 && bytes > GROUP_BYTES_MAX {
                 break;
             }
             count += 1;
         }
-        let items: VecDeque<Item> = inner.queue.drain(..count).collect();
-        inner.must_write = !inner.queue.is_empty();
-        inner.writing_since = Some(Instant::now());
+        let items: VecDeque<QueueItem> = state.queue.drain(..count).collect();
+        state.must_write = !state.queue.is_empty();
+        state.writing_since = Some(Instant::now());
         Some(items)
     }
 
     /// Makes the records durable and returns the callbacks that wait for them.
-    fn write(&mut self, items: VecDeque<Item>) -> io::Result<Vec<Done>> {
+    fn write(&mut self, items: VecDeque<QueueItem>) -> io::Result<Vec<Done>> {
         let mut records = Vec::with_capacity(items.len());
         let mut dones = Vec::new();
         for item in items {
             match item {
-                Item::Record(record) => records.push(record),
-                Item::Done(done) => dones.push(done),
+                QueueItem::Record(record) => records.push(record),
+                QueueItem::Done(done) => dones.push(done),
             }
         }
         if !records.is_empty() {
@@ -213,10 +213,10 @@ impl Writer {
         let origin = self.origin;
         // A retry writes the same blocks to the same offset. File systems that write in place have
         // the segment's space already; others can run out of space here.
-        let took =
-            self.shared.waiting.until_there_is_room(&self.dir, blocks.len() as u64, || {
-                file.write_durably(blocks, origin)
-            })?;
+        let took = self
+            .shared
+            .full_disk
+            .retry(&self.dir, blocks.len() as u64, || file.write_durably(blocks, origin))?;
         self.shared.metrics.write.observe(took.as_secs_f64());
         self.shared.metrics.written_bytes.add((self.content.len() - start) as f64);
         self.groups += 1;
@@ -230,7 +230,7 @@ impl Writer {
 
     /// Publishes the written records to readers, and deletes segments that are purged completely.
     fn publish(&self, records: Vec<Record>, placed: &[(usize, usize)]) -> io::Result<()> {
-        let mut inner = self.shared.inner.lock();
+        let mut state = self.shared.state.lock();
         let mut purged = false;
         for (record, (offset, length)) in records.into_iter().zip(placed) {
             match record {
@@ -241,25 +241,25 @@ impl Writer {
                         length: u32::try_from(*length).expect("segments are below 4 GiB"),
                         term: entry.position.term,
                     };
-                    inner.entry_written(entry.position.index, location);
+                    state.entry_written(entry.position.index, location);
                 }
                 Record::TruncateAfter(last) => {
-                    inner.written.truncate_after(last.map(|last| last.index));
+                    state.written.truncate_after(last.map(|last| last.index));
                 }
                 Record::Purge(upto) => {
-                    inner.written.purge(upto.index);
-                    inner.durable.purged = Some(upto);
+                    state.written.purge(upto.index);
+                    state.durable.purged = Some(upto);
                     purged = true;
                 }
-                Record::Vote(vote) => inner.durable.vote = Some(vote),
-                Record::Committed(committed) => inner.durable.committed = Some(committed),
+                Record::Vote(vote) => state.durable.vote = Some(vote),
+                Record::Committed(committed) => state.durable.committed = Some(committed),
                 Record::Segment { .. } | Record::Continued => {}
             }
         }
-        let written = inner.written.last();
-        inner.tail.shrink(written);
-        let doomed = if purged { inner.take_unneeded_segments(self.segment) } else { Vec::new() };
-        drop(inner);
+        let written = state.written.last();
+        state.tail.shrink(written);
+        let doomed = if purged { state.take_unneeded_segments(self.segment) } else { Vec::new() };
+        drop(state);
         for number in doomed {
             std::fs::remove_file(segment::path_of(&self.dir, number))?;
         }
@@ -280,14 +280,14 @@ impl Writer {
             self.write_group(&[Record::Continued])?;
         }
         let path = segment::path_of(&self.dir, number);
-        self.set_file(patiently(|| SegmentFile::open(&path, self.mode))?);
+        self.set_file(retry::open(|| SegmentFile::open(&path, self.mode))?);
         self.segment = number;
         self.length = ready;
         self.groups = 0;
         self.origin = 0;
         self.content.clear();
-        let read = patiently(|| std::fs::File::open(&path))?;
-        self.shared.inner.lock().add_segment(number, read);
+        let read = retry::open(|| std::fs::File::open(&path))?;
+        self.shared.state.lock().add_segment(number, read);
         self.begin()
     }
 
@@ -308,14 +308,14 @@ impl Writer {
     fn make_segment(&self, number: u64, room: u64) -> io::Result<u64> {
         let least = room.next_multiple_of(BLOCK as u64);
         let longest = self.next_length().max(least);
-        self.shared.waiting.until_there_is_room(&self.dir, least, || {
+        self.shared.full_disk.retry(&self.dir, least, || {
             match Preparation::start(&self.dir, number, least..=longest)?.finish() {
                 Err(error) if space::is_full(&error) => {}
                 made => return made,
             }
             if segment::reserved(&self.dir) >= least {
                 tracing::warn!(dir = %self.dir.display(), "the log uses its reserved disk space");
-                return segment::spend_reserve(&self.dir, number);
+                return segment::use_reserve(&self.dir, number);
             }
             let length = least.max(SHORTEST_BYTES.min(self.segment_bytes_max));
             segment::prepare(&self.dir, number, length, &mut || true)?;
@@ -325,7 +325,7 @@ impl Writer {
 
     /// Writes the first group of a segment.
     fn begin(&mut self) -> io::Result<()> {
-        let header = segment_header(&self.shared.inner.lock(), self.length);
+        let header = segment_header(&self.shared.state.lock(), self.length);
         self.write_group(&header)?;
         Ok(())
     }
@@ -359,11 +359,11 @@ impl Writer {
 
 /// The records that begin a segment. They have the durable state at its begin; queued changes
 /// follow in order.
-fn segment_header(inner: &Inner, length: u64) -> Vec<Record> {
+fn segment_header(state: &WalState, length: u64) -> Vec<Record> {
     let mut records = vec![Record::Segment { version: FORMAT, length }];
-    records.extend(inner.durable.vote.clone().map(Record::Vote));
-    records.extend(inner.durable.purged.map(Record::Purge));
-    records.extend(inner.durable.committed.map(Record::Committed));
+    records.extend(state.durable.vote.clone().map(Record::Vote));
+    records.extend(state.durable.purged.map(Record::Purge));
+    records.extend(state.durable.committed.map(Record::Committed));
     records
 }
 

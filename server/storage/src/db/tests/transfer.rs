@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use super::super::compact;
 use super::super::image::Image;
-use super::super::incoming::{Incoming, ReceiveError, Received};
 use super::super::merge::begin;
-use super::super::part::{Part, PartReader, PartWriter, Position, first_checksum};
-use super::super::snapshot::Snapshot;
+use super::super::part::{Part, PartPosition, PartReader, PartWriter, first_checksum};
+use super::super::read_txn::ReadTxn;
+use super::super::receive::{ReceiveError, ReceivedSnapshot, SnapshotReceiver};
 use super::*;
 
 /// Bytes of a part: small, so that little data makes many parts.
 const PART: usize = 4 << 10;
 
-fn parts(image: &Image, after: Position) -> Vec<Part> {
+fn parts(image: &Image, after: PartPosition) -> Vec<Part> {
     let parts = image.parts_of(after, PART).expect("a part ends at the position");
     parts.map(|part| part.unwrap()).collect()
 }
 
-fn add_all(incoming: &mut Incoming, parts: &[Part]) {
+fn add_all(incoming: &mut SnapshotReceiver, parts: &[Part]) {
     for part in parts {
         incoming.add(&part.content).unwrap();
     }
@@ -29,7 +29,7 @@ fn add_all(incoming: &mut Incoming, parts: &[Part]) {
 
 /// Receives an image over several streams. Each number in `breaks` is a stream that breaks after
 /// this number of parts; the last stream does not break.
-fn receive(engine: &Engine, image: &Image, breaks: &[usize]) -> Received {
+fn receive(engine: &Engine, image: &Image, breaks: &[usize]) -> ReceivedSnapshot {
     for parts_max in breaks {
         let mut incoming = engine.receive(&image.id()).unwrap();
         let rest = parts(image, incoming.position().unwrap());
@@ -41,7 +41,7 @@ fn receive(engine: &Engine, image: &Image, breaks: &[usize]) -> Received {
     incoming.finish().unwrap()
 }
 
-fn install(engine: &Engine, received: Received) -> Result<Restored, String> {
+fn install(engine: &Engine, received: ReceivedSnapshot) -> Result<RestoredState, JobError> {
     let (sender, receiver) = mpsc::channel();
     engine.install(received, Box::new(move |result| sender.send(result).unwrap()));
     receiver.recv().unwrap()
@@ -80,7 +80,7 @@ impl Machine {
     }
 
     /// Installs the state that `leader` had at its last flush.
-    fn follow(&mut self, leader: &Self, received: Received) {
+    fn follow(&mut self, leader: &Self, received: ReceivedSnapshot) {
         let restored = install(self.engine(), received).unwrap();
         self.store.take_over(restored);
         assert_eq!(self.store.applied().map(|at| at.index), Some(leader.index));
@@ -172,13 +172,13 @@ fn keys_and_values_of_every_length_are_sent() {
 fn a_broken_stream_can_continue_after_every_part() {
     let leader = Machine::filled();
     let image = leader.engine().image();
-    let all = parts(&image, Position::default());
+    let all = parts(&image, PartPosition::default());
     assert!(all.len() > 50, "{}", all.len());
     assert!(all[..all.len() - 1].iter().all(|part| !part.is_last) && all[all.len() - 1].is_last);
     let mut lagging = Machine::new();
     for half in 0..=all.len() {
         let mut incoming = lagging.engine().receive(&image.id()).unwrap();
-        assert_eq!(incoming.position().unwrap(), Position::default());
+        assert_eq!(incoming.position().unwrap(), PartPosition::default());
         add_all(&mut incoming, &all[..half]);
         let position = lagging.engine().receive(&image.id()).unwrap().position().unwrap();
         assert_eq!(position.parts, half as u64);
@@ -200,13 +200,13 @@ fn a_broken_stream_can_continue_after_every_part() {
 fn parts_are_bounded_and_do_not_change() {
     let mut leader = Machine::filled();
     let image = leader.engine().image();
-    let all = parts(&image, Position::default());
+    let all = parts(&image, PartPosition::default());
     let row_max = 1300;
     for part in &all {
         assert!(part.content.len() < PART + row_max, "{}", part.content.len());
         assert!(part.is_last || part.content.len() >= PART);
     }
-    let at = |parts| Position { parts, ..Position::default() };
+    let at = |parts| PartPosition { parts, ..PartPosition::default() };
     assert!(image.parts(at(1)).is_none(), "no part ends without a row");
     assert!(image.parts(at(1 << 40)).is_none());
     fill(&mut leader, 0, 900, 100);
@@ -214,22 +214,22 @@ fn parts_are_bounded_and_do_not_change() {
     leader.apply(&Command::Compact(CompactionRequest { revision, physical: false }));
     leader.flush();
     wait(|done| leader.engine().defragment(done));
-    let again = parts(&image, Position::default());
+    let again = parts(&image, PartPosition::default());
     assert!(all.iter().map(|part| &part.content).eq(again.iter().map(|part| &part.content)));
     let later = leader.engine().image();
     assert_ne!(later.id(), image.id());
     assert_eq!(later.id(), leader.engine().image().id());
-    assert_eq!(image.parts(Position::default()).unwrap().count(), 1, "{:?}", all.len());
+    assert_eq!(image.parts(PartPosition::default()).unwrap().count(), 1, "{:?}", all.len());
 }
 
 #[test]
 fn parts_out_of_order_are_refused() {
     let mut leader = Machine::filled();
     let image = leader.engine().image();
-    let all = parts(&image, Position::default());
+    let all = parts(&image, PartPosition::default());
     fill(&mut leader, 0, 1, 1);
     leader.flush();
-    let foreign = parts(&leader.engine().image(), Position::default());
+    let foreign = parts(&leader.engine().image(), PartPosition::default());
     let mut lagging = Machine::new();
     let mut incoming = lagging.engine().receive(&image.id()).unwrap();
     let mut refused = 0;
@@ -257,7 +257,7 @@ fn parts_out_of_order_are_refused() {
 }
 
 impl Machine {
-    fn follow_image(&mut self, image: &Image, incoming: Incoming) {
+    fn follow_image(&mut self, image: &Image, incoming: SnapshotReceiver) {
         let received = incoming.finish().unwrap();
         assert_eq!(received.applied(), image.applied());
         let restored = install(self.engine(), received).unwrap();
@@ -274,7 +274,7 @@ fn forge(image: &Image, mut change: impl FnMut(u32, &[u8], &[u8]) -> Vec<(u32, V
     let mut genuine = first_checksum(&image.id());
     let mut forged = first_checksum("forged");
     let mut answer = Ok(());
-    for part in parts(image, Position::default()) {
+    for part in parts(image, PartPosition::default()) {
         let mut reader = PartReader::open(&part.content, part.number, genuine).unwrap();
         genuine = reader.checksum;
         let mut writer = PartWriter::new(part.number, PART);
@@ -291,10 +291,10 @@ fn forge(image: &Image, mut change: impl FnMut(u32, &[u8], &[u8]) -> Vec<(u32, V
         answer = answer.and_then(|()| incoming.add(&content));
     }
     let answer = answer.and_then(|()| incoming.finish().map(|_| ()));
-    let refused = matches!(answer, Err(ReceiveError::Refused(_) | ReceiveError::Incomplete(_)));
+    let refused = matches!(answer, Err(ReceiveError::Refused(_) | ReceiveError::Incomplete { .. }));
     assert!(refused, "{answer:?}");
     let begun = lagging.engine().receive("another").unwrap().position().unwrap();
-    assert_eq!(begun, Position::default());
+    assert_eq!(begun, PartPosition::default());
     assert_eq!(lagging.files().len(), 3, "{:?}", lagging.files());
 }
 
@@ -335,7 +335,7 @@ fn one_stream_at_a_time() {
     let another = Machine::filled();
     let image = leader.engine().image();
     let other_image = another.engine().image();
-    let all = parts(&image, Position::default());
+    let all = parts(&image, PartPosition::default());
     let a = image.id();
     let b = other_image.id();
     let lagging = Machine::new();
@@ -348,9 +348,9 @@ fn one_stream_at_a_time() {
     assert!(matches!(first.finish(), Err(ReceiveError::TakenOver)));
     let mut other = lagging.engine().receive(&b).unwrap();
     assert!(matches!(second.add(&all[4].content), Err(ReceiveError::TakenOver)));
-    assert_eq!(other.position().unwrap(), Position::default());
+    assert_eq!(other.position().unwrap(), PartPosition::default());
     assert_eq!(lagging.files().len(), 3, "the partly received first state is removed");
-    add_all(&mut other, &parts(&other_image, Position::default())[..2]);
+    add_all(&mut other, &parts(&other_image, PartPosition::default())[..2]);
     assert!(matches!(other.finish(), Err(ReceiveError::Refused(_))), "it is not complete");
     let kept = lagging.engine().receive(&b).unwrap();
     assert_eq!(kept.position().unwrap().parts, 2);
@@ -371,19 +371,19 @@ fn a_restart_of_the_receiver_begins_again() {
     lagging.grant();
     fill(&mut lagging, 0, 30, 30);
     lagging.flush();
-    let half = parts(&image, Position::default()).len() / 2;
+    let half = parts(&image, PartPosition::default()).len() / 2;
     let mut incoming = lagging.engine().receive(&image.id()).unwrap();
-    add_all(&mut incoming, &parts(&image, Position::default())[..half]);
+    add_all(&mut incoming, &parts(&image, PartPosition::default())[..half]);
     let copy = copy_of(lagging.dir.path());
     drop(incoming);
     lagging.reopen();
     for dir in [lagging.dir.path(), copy.path()] {
-        drop(Opened::open(dir, Options { cache_bytes: 1 << 20 }, true).unwrap());
+        drop(OpenedDatabase::open(dir, Options { cache_bytes: 1 << 20 }, true).unwrap());
         assert_eq!(files(dir), ["0000000000000001.redb", "CURRENT"]);
     }
     assert_same(&lagging, &lagging.twin, &[(0, 40)]);
     let incoming = lagging.engine().receive(&image.id()).unwrap();
-    assert_eq!(incoming.position().unwrap(), Position::default());
+    assert_eq!(incoming.position().unwrap(), PartPosition::default());
     let received = receive(lagging.engine(), &image, &[3]);
     lagging.follow(&leader, received);
     assert_same(&lagging, &leader.twin, &[(0, 900)]);
@@ -421,7 +421,8 @@ fn a_crash_leaves_the_old_state_or_the_new() {
     drop(look);
     let mut steps = Vec::new();
     for (step, copy) in copies {
-        let opened = Opened::open(copy.path(), Options { cache_bytes: 1 << 20 }, true).unwrap();
+        let opened =
+            OpenedDatabase::open(copy.path(), Options { cache_bytes: 1 << 20 }, true).unwrap();
         let (twin, index) = if ["received", "named"].contains(&&*step) { &old } else { &new };
         assert_eq!(opened.restored().applied.map(|at| at.index), Some(*index), "{step}");
         compare(opened.base().as_ref(), twin, &[(0, 900), (20, 40)]);
@@ -510,7 +511,7 @@ fn half_deleted() -> (tempfile::TempDir, Arc<redb::Database>, MemoryBase, u64) {
     let path: PathBuf = dir.path().join("0000000000000001.redb");
     let database = Arc::new(redb::Database::open(path).unwrap());
     for _ in 0..3 {
-        let base = Snapshot::open(&database).unwrap();
+        let base = ReadTxn::open(&database).unwrap();
         let mut meta = base.meta().clone();
         meta.compacted = 1500;
         let txn = begin(&database).unwrap();
@@ -523,7 +524,7 @@ fn half_deleted() -> (tempfile::TempDir, Arc<redb::Database>, MemoryBase, u64) {
 #[test]
 fn a_running_deletion_of_history_continues_at_the_receiver() {
     let (_dir, database, twin, index) = half_deleted();
-    let snapshot = Arc::new(Snapshot::open(&database).unwrap());
+    let snapshot = Arc::new(ReadTxn::open(&database).unwrap());
     assert!(compact::is_due(snapshot.meta()) && snapshot.meta().delete_from.main > 0);
     let lagging = Machine::new();
     let received = receive(lagging.engine(), &Image::new(snapshot), &[]);

@@ -29,7 +29,7 @@ fn push_group(content: &mut Vec<u8>, number: u64, records: &[Record]) {
 /// A segment of `length` bytes with three groups. The last group has entry 2 and begins
 /// `alignment` times 8 bytes after the start of a sector.
 fn last_group(length: usize, alignment: usize, payload: Vec<u8>) -> Last {
-    let first = Record::Segment { version: recovery::FORMAT, length: length as u64 };
+    let first = Record::Segment { version: record::FORMAT, length: length as u64 };
     let mut after = Vec::new();
     push_group(&mut after, 0, &[first, Record::Entry(entry(1, 0, 100))]);
     let used = after.len();

@@ -11,28 +11,28 @@ use crate::store::Store;
 
 /// The ranges and leases in a command.
 #[derive(Default)]
-struct Reach {
+struct Footprint {
     ranges: Vec<KeyRange>,
     leases: Vec<i64>,
     /// Whether the command reads a range at an earlier revision, which may have any number of keys.
-    has_past: bool,
+    reads_past: bool,
 }
 
-impl Reach {
+impl Footprint {
     fn of(command: &Command) -> Self {
-        let mut reach = Self::default();
+        let mut footprint = Self::default();
         match command {
-            Command::DeleteRange(delete) => reach.add(&delete.key, &delete.range_end),
-            Command::Txn(txn) => reach.add_txn(txn),
-            Command::LeaseRevoke(revoke) => reach.leases.push(revoke.id),
-            Command::LeaseExpire(expire) => reach.leases.clone_from(&expire.ids),
+            Command::DeleteRange(delete) => footprint.add(&delete.key, &delete.range_end),
+            Command::Txn(txn) => footprint.add_txn(txn),
+            Command::LeaseRevoke(revoke) => footprint.leases.push(revoke.id),
+            Command::LeaseExpire(expire) => footprint.leases.clone_from(&expire.ids),
             Command::Put(_)
             | Command::Compact(_)
             | Command::LeaseGrant(_)
             | Command::Alarm(_)
             | Command::MemberPublish(_) => {}
         }
-        reach
+        footprint
     }
 
     fn add(&mut self, key: &Bytes, range_end: &Bytes) {
@@ -49,7 +49,7 @@ impl Reach {
             match &op.request {
                 Some(Request::RequestRange(range)) => {
                     self.add(&range.key, &range.range_end);
-                    self.has_past |= range.revision > 0 && !range.range_end.is_empty();
+                    self.reads_past |= range.revision > 0 && !range.range_end.is_empty();
                 }
                 Some(Request::RequestDeleteRange(delete)) => {
                     self.add(&delete.key, &delete.range_end);
@@ -64,7 +64,7 @@ impl Reach {
 impl Command {
     /// Whether the command reads or deletes ranges of keys, and not only single keys.
     pub fn has_ranges(&self) -> bool {
-        !Reach::of(self).ranges.is_empty()
+        !Footprint::of(self).ranges.is_empty()
     }
 }
 
@@ -76,7 +76,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn is_small(&self, command: &Command, keys: usize) -> Result<bool, Fault> {
-        let Reach { ranges, leases, has_past } = Reach::of(command);
+        let Footprint { ranges, leases, reads_past } = Footprint::of(command);
         let mut sum = 0;
         for range in &ranges {
             let (count, _) = self.stack().count_latest(range)?;
@@ -88,7 +88,7 @@ impl Store {
             }
             sum += self.stack().leased_about(lease, keys + 1)?;
         }
-        Ok(!has_past && sum <= keys)
+        Ok(!reads_past && sum <= keys)
     }
 }
 
@@ -104,10 +104,10 @@ mod tests {
     use super::*;
     use crate::base::memory::MemoryBase;
     use crate::command::LeaseExpire;
-    use crate::store::{LogPosition, Restored};
+    use crate::store::{LogPosition, RestoredState};
 
     fn store() -> Store {
-        let mut store = Store::new(Arc::new(MemoryBase::default()), Restored::default());
+        let mut store = Store::new(Arc::new(MemoryBase::default()), RestoredState::default());
         let grant = LeaseGrantRequest { id: 7, ttl: 60 };
         let mut commands = vec![Command::LeaseGrant(grant)];
         for key in ["a1", "a2", "a3", "b1"] {

@@ -1,10 +1,10 @@
-//! The database at one commit, for reads by the state machine.
+//! A read transaction: the database at one commit.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_core::base::{Base, Cursor, Header};
-use quorate_core::store::Restored;
+use quorate_core::base::{Base, Cursor, RecordHeader};
+use quorate_core::store::RestoredState;
 use quorate_core::tables::{Lease, MemberAttributes, Tables};
 use quorate_core::{End, Fault, KeyRange, Record, RecordRef, Revision};
 use redb::{
@@ -13,39 +13,39 @@ use redb::{
 };
 
 use super::count::CountIndex;
-use super::fault;
-use super::image::Sent;
+use super::error::{Problem, fault};
+use super::estimate::TableSize;
 use super::meta::Meta;
-use super::room::Rows;
 use super::row::{HistoryRow, LatestRow};
+use super::sent::SentParts;
 use super::tables::{
     ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, META, META_KEY, REMOVED, RevisionKey,
 };
 
 /// An open read transaction with its tables. The database cannot reuse pages of its commit
 /// meanwhile, so nothing may hold it for long.
-pub(super) struct Snapshot {
+pub(super) struct ReadTxn {
     latest: ReadOnlyTable<&'static [u8], &'static [u8]>,
     history: ReadOnlyTable<&'static RevisionKey, &'static [u8]>,
     lease_keys: ReadOnlyTable<&'static [u8], ()>,
     counts: CountIndex,
     meta: Meta,
     /// The parts that were made of this commit for other members.
-    sent: Sent,
+    sent: SentParts,
     txn: ReadTransaction,
     /// The last field, so that it is dropped last: closing a database fails its readers.
     _database: Arc<Database>,
 }
 
-impl Snapshot {
+impl ReadTxn {
     /// Opens the last commit of `database`.
     pub(super) fn open(database: &Arc<Database>) -> Result<Self, Fault> {
         let txn = database.begin_read().map_err(fault)?;
         let meta = {
             let table = txn.open_table(META).map_err(fault)?;
             let row = table.get(META_KEY).map_err(fault)?;
-            let row = row.ok_or_else(|| Fault::Storage("the meta row is missing".to_owned()))?;
-            Meta::decode(row.value()).map_err(Fault::Storage)?
+            let row = row.ok_or(Problem::NoMeta)?;
+            Meta::decode(row.value()).map_err(fault)?
         };
         Ok(Self {
             latest: txn.open_table(LATEST).map_err(fault)?,
@@ -53,7 +53,7 @@ impl Snapshot {
             lease_keys: txn.open_table(LEASE_KEY).map_err(fault)?,
             counts: CountIndex::load(&txn.open_table(COUNT).map_err(fault)?)?,
             meta,
-            sent: Sent::default(),
+            sent: SentParts::default(),
             txn,
             _database: database.clone(),
         })
@@ -69,14 +69,15 @@ impl Snapshot {
     }
 
     /// The rows of `latest` and of `history`.
-    pub(super) fn rows(&self) -> Result<(Rows, Rows), Fault> {
+    pub(super) fn rows(&self) -> Result<(TableSize, TableSize), Fault> {
         let count = |rows: Result<u64, redb::StorageError>| rows.map_err(fault);
-        let latest = Rows { count: count(self.latest.len())?, bytes: self.meta.latest_bytes };
-        let history = Rows { count: count(self.history.len())?, bytes: self.meta.history_bytes };
+        let latest = TableSize { count: count(self.latest.len())?, bytes: self.meta.latest_bytes };
+        let history =
+            TableSize { count: count(self.history.len())?, bytes: self.meta.history_bytes };
         Ok((latest, history))
     }
 
-    pub(super) fn sent(&self) -> &Sent {
+    pub(super) fn sent(&self) -> &SentParts {
         &self.sent
     }
 
@@ -85,7 +86,7 @@ impl Snapshot {
     }
 
     /// The state that a store needs in addition to the base.
-    pub(super) fn restored(&self) -> Result<Restored, Fault> {
+    pub(super) fn restored(&self) -> Result<RestoredState, Fault> {
         let mut tables = Tables::default();
         let table = self.txn.open_table(LEASE).map_err(fault)?;
         for row in table.iter().map_err(fault)? {
@@ -110,7 +111,7 @@ impl Snapshot {
         for row in table.iter().map_err(fault)? {
             tables.removed.insert(row.map_err(fault)?.0.value());
         }
-        Ok(Restored {
+        Ok(RestoredState {
             revision: self.meta.history_revision,
             compacted: (self.meta.compacted >= 0).then_some(self.meta.compacted),
             applied: self.meta.applied,
@@ -122,7 +123,7 @@ impl Snapshot {
     /// The row of history for a row of `latest` that has no value.
     fn value_at(&self, revision: Revision) -> Result<AccessGuard<'_, &'static [u8]>, Fault> {
         let row = self.history.get(&revision.to_bytes()).map_err(fault)?;
-        row.ok_or_else(|| Fault::Storage(format!("history has no version at {revision:?}")))
+        row.ok_or_else(|| Problem::NoVersion(revision).into())
     }
 
     fn count_rows(&self, range: &KeyRange) -> Result<i64, Fault> {
@@ -135,12 +136,12 @@ impl Snapshot {
     }
 }
 
-impl Base for Snapshot {
+impl Base for ReadTxn {
     fn revision(&self) -> i64 {
         self.meta.history_revision
     }
 
-    fn header(&self, key: &[u8]) -> Result<Option<Header>, Fault> {
+    fn header(&self, key: &[u8]) -> Result<Option<RecordHeader>, Fault> {
         match self.latest.get(key).map_err(fault)? {
             None => Ok(None),
             Some(row) => Ok(Some(LatestRow::decode(key, row.value())?.header)),
@@ -212,7 +213,7 @@ struct LatestAt<'a> {
 }
 
 struct LatestCursor<'a> {
-    base: &'a Snapshot,
+    base: &'a ReadTxn,
     rows: Range<'a, &'static [u8], &'static [u8]>,
     values: bool,
     at: Option<LatestAt<'a>>,

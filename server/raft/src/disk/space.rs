@@ -1,8 +1,8 @@
 //! Watches the free space of the disks.
 //!
 //! A write that a full disk refuses is lost. So writes that add data are refused earlier, by the
-//! alarm that etcd raises for its quota. The space that is left is for what ends the shortage:
-//! deletions, compactions, flushes, and their log entries.
+//! alarm that etcd raises for its quota. The space that is left is for the work that ends the
+//! shortage: deletions, compactions, flushes, and their log entries.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use quorate_core::planted::{self, Mistake};
 use quorate_core::store::Shared;
 use tokio::time::Instant;
 
-use super::claims::allowance;
 use super::flusher::Flusher;
 use super::quota::Quota;
+use super::reservations::allowance;
 use crate::ground::consensus::Consensus;
 
 /// Interval between checks, unless writes need one earlier.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const CHECK_EVERY: Duration = Duration::from_millis(200);
 /// Shortest interval between flushes of memtables that are not full.
 const FLUSH_PAUSE: Duration = Duration::from_secs(2);
 /// A memtable takes at most `1 / MEMTABLE_PART` of the space that the disks can give: there are two
@@ -30,7 +30,7 @@ const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
 
 /// State of one disk, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Look {
+struct DiskState {
     path: PathBuf,
     free: u64,
     margin: u64,
@@ -38,7 +38,7 @@ struct Look {
     wanted: u64,
 }
 
-impl Look {
+impl DiskState {
     fn is_short(&self, was_short: bool) -> bool {
         // Hysteresis: the shortage must not begin and end with each flush.
         let beside = if was_short { self.margin / 4 } else { 0 };
@@ -51,15 +51,16 @@ impl Look {
 }
 
 /// Checks the disks of the database and of the log, which may be the same.
-fn look(flusher: &Flusher, store: &Shared) -> std::io::Result<[Look; 2]> {
-    let (engine, wal) = (flusher.engine(), flusher.wal());
-    let room = engine.room(store.memtable_size())?;
-    let look = |path: &std::path::Path, disk: quorate_storage::space::Disk, wanted: u64| {
+fn check(flusher: &Flusher, store: &Shared) -> std::io::Result<[DiskState; 2]> {
+    let engine = flusher.engine();
+    let wal = flusher.wal();
+    let need = engine.space_need(store.memtable_size())?;
+    let state = |path: &std::path::Path, disk: quorate_storage::space::Disk, wanted: u64| {
         let margin = disk.margin();
-        Look { path: path.to_owned(), free: disk.free, margin, wanted: wanted + margin }
+        DiskState { path: path.to_owned(), free: disk.free, margin, wanted: wanted + margin }
     };
     let log = wal.disk()?;
-    Ok([look(engine.path(), room.disk, room.wanted), look(wal.path(), log, 0)])
+    Ok([state(engine.path(), need.disk, need.wanted), state(wal.path(), log, 0)])
 }
 
 /// Makes the quota refuse writes that add data while a disk is short of space. Flushes memtables
@@ -70,28 +71,31 @@ pub(crate) async fn watch(
     quota: Arc<Quota>,
     consensus: Arc<dyn Consensus>,
 ) {
-    let (mut was_short, mut flushed) = (false, Instant::now());
+    let mut was_short = false;
+    let mut flushed = Instant::now();
     loop {
-        tokio::time::timeout(LOOK_EVERY, quota.claims().wanted()).await.ok();
-        let written = quota.claims().written();
-        let (flushes, memtables) = (flusher.clone(), store.clone());
+        tokio::time::timeout(CHECK_EVERY, quota.reservations().wanted()).await.ok();
+        let written = quota.reservations().written();
+        let checked_flusher = flusher.clone();
+        let checked_store = store.clone();
         // A disk that hangs must not block a thread that serves requests.
-        let looked = tokio::task::spawn_blocking(move || look(&flushes, &memtables)).await;
+        let checked =
+            tokio::task::spawn_blocking(move || check(&checked_flusher, &checked_store)).await;
         // If a disk does not report its size, only the quota counts.
-        let Ok(Ok(looks)) = looked else {
-            quota.claims().looked(written, u64::MAX);
+        let Ok(Ok(disks)) = checked else {
+            quota.reservations().checked(written, u64::MAX);
             continue;
         };
-        let gives = looks.iter().map(|look| look.free.saturating_sub(look.margin)).min();
+        let gives = disks.iter().map(|disk| disk.free.saturating_sub(disk.margin)).min();
         flusher.limit_memtables((gives.unwrap_or(0) / MEMTABLE_PART).max(MEMTABLE_BYTES_MIN));
-        let is_looked = !planted::has(Mistake::IgnoreRoom);
-        let short = looks.iter().find(|look| is_looked && look.is_short(was_short));
-        let is_short = is_looked && (short.is_some() || flusher.waits_for_room());
+        let is_checked = !planted::has(Mistake::IgnoreRoom);
+        let short = disks.iter().find(|disk| is_checked && disk.is_short(was_short));
+        let is_short = is_checked && (short.is_some() || flusher.waits_for_space());
         quota.set_short(is_short);
-        let allowed = looks.iter().map(Look::allowance).min().filter(|_| is_looked);
-        quota.claims().looked(written, allowed.unwrap_or(u64::MAX));
-        if let (Some(look), false) = (short, was_short) {
-            let Look { path, free, wanted, .. } = look;
+        let allowed = disks.iter().map(DiskState::allowance).min().filter(|_| is_checked);
+        quota.reservations().checked(written, allowed.unwrap_or(u64::MAX));
+        if !was_short && let Some(disk) = short {
+            let DiskState { path, free, wanted, .. } = disk;
             tracing::warn!(
                 path = %path.display(),
                 free,
@@ -103,10 +107,10 @@ pub(crate) async fn watch(
         if (is_short || flusher.is_log_long()) && flushed.elapsed() > FLUSH_PAUSE {
             flushed = Instant::now();
             // The flush waits behind a command that is being applied, which may wait itself.
-            tokio::time::timeout(LOOK_EVERY, consensus.flush()).await.ok();
+            tokio::time::timeout(CHECK_EVERY, consensus.flush()).await.ok();
         }
         if was_short && !is_short {
-            tracing::info!("the disk has room again; the alarm stays until it is disarmed");
+            tracing::info!("the disk has space again; the alarm stays until it is disarmed");
         }
         was_short = is_short;
     }
@@ -118,8 +122,8 @@ mod tests {
 
     #[test]
     fn a_shortage_ends_a_little_later_than_it_began() {
-        let look = |free| Look { path: PathBuf::new(), free, margin: 40, wanted: 100 };
-        assert!(look(99).is_short(false) && !look(100).is_short(false));
-        assert!(look(109).is_short(true) && !look(110).is_short(true));
+        let disk = |free| DiskState { path: PathBuf::new(), free, margin: 40, wanted: 100 };
+        assert!(disk(99).is_short(false) && !disk(100).is_short(false));
+        assert!(disk(109).is_short(true) && !disk(110).is_short(true));
     }
 }

@@ -26,21 +26,21 @@ const WASTE_BYTES: u64 = 48 << 20;
 
 /// Free and wanted space of a disk, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
+pub struct SpaceNeed {
     /// The size of the disk.
     pub disk: Disk,
     /// Free space with which a flush of all memtables certainly succeeds.
     pub wanted: u64,
 }
 
-/// Rows of a table.
+/// The rows of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rows {
+pub(super) struct TableSize {
     pub(super) count: u64,
     pub(super) bytes: u64,
 }
 
-impl Rows {
+impl TableSize {
     /// Bytes of the pages of these rows if all pages are full. A row larger than a page has its own
     /// page, whose size is the next power of two.
     fn packed(self) -> u64 {
@@ -55,13 +55,13 @@ impl Rows {
 
 /// The size of a database's file and its rows, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Content {
+pub(super) struct FileUsage {
     pub(super) allocated: u64,
-    pub(super) latest: Rows,
-    pub(super) history: Rows,
+    pub(super) latest: TableSize,
+    pub(super) history: TableSize,
 }
 
-impl Content {
+impl FileUsage {
     fn packed(&self) -> u64 {
         let latest = self.latest.packed();
         let history = self.history.packed();
@@ -74,7 +74,7 @@ impl Content {
     }
 
     /// Whether to copy the file to make it smaller: it should stay under twice the bytes in use.
-    /// `copied` is the content after the last copy, which shows how small a copy can be.
+    /// `copied` is the usage after the last copy, which shows how small a copy can be.
     pub(super) fn is_wasteful(&self, copied: Option<Self>) -> bool {
         let packed = self.packed();
         let least = copied.map_or(packed, |copied| {
@@ -87,25 +87,25 @@ impl Content {
 }
 
 /// The disk's size, and the free space with which a flush of `memtables` certainly succeeds.
-pub(super) fn wanted(disk: Disk, content: &Content, memtables: MemtableSize) -> Room {
-    let latest = content.latest.packed() / 2 * 3;
+pub(super) fn wanted(disk: Disk, usage: &FileUsage, memtables: MemtableSize) -> SpaceNeed {
+    let latest = usage.latest.packed() / 2 * 3;
     let touched = (memtables.versions as u64 * PAGE_BYTES).min(latest);
     // Small values are written to both tables.
     let rows = 2 * memtables.bytes as u64;
-    let wanted = (touched + rows).saturating_sub(content.slack());
-    Room { disk, wanted: wanted + TRANSACTION_BYTES }
+    let wanted = (touched + rows).saturating_sub(usage.slack());
+    SpaceNeed { disk, wanted: wanted + TRANSACTION_BYTES }
 }
 
 /// Free space that a flush of `memtable_bytes` bytes probably needs. Less than [`wanted`], because
 /// the deletions that end a shortage must not wait for the worst case.
-pub(super) fn flush(memtable_bytes: usize, content: &Content) -> u64 {
-    (memtable_bytes as u64).saturating_sub(content.slack()) + TRANSACTION_BYTES
+pub(super) fn flush(memtable_bytes: usize, usage: &FileUsage) -> u64 {
+    (memtable_bytes as u64).saturating_sub(usage.slack()) + TRANSACTION_BYTES
 }
 
 /// Number of versions that a step of a compaction may read; `None` if the disk has no space for a
 /// step.
-pub(super) fn compaction(free: u64, content: &Content) -> Option<usize> {
-    let room = free + content.slack();
+pub(super) fn compaction(free: u64, usage: &FileUsage) -> Option<usize> {
+    let room = free + usage.slack();
     let takes = |rows: usize| 2 * rows as u64 * PAGE_BYTES + TRANSACTION_BYTES;
     [COMPACT_ROWS, COMPACT_ROWS_MIN].into_iter().find(|rows| room >= takes(*rows))
 }
@@ -116,42 +116,42 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn content(allocated: u64) -> Content {
+    fn usage(allocated: u64) -> FileUsage {
         // Four rows fit into a page.
-        let rows = |mib: u64| Rows { count: mib << 10, bytes: (mib * 1000) << 10 };
-        Content { allocated: allocated * MIB, latest: rows(100), history: rows(200) }
+        let rows = |mib: u64| TableSize { count: mib << 10, bytes: (mib * 1000) << 10 };
+        FileUsage { allocated: allocated * MIB, latest: rows(100), history: rows(200) }
     }
 
     #[test]
     fn rows_take_whole_pages() {
-        let packed = |row: u64| Rows { count: 1000, bytes: 1000 * row }.packed() / 1000;
+        let packed = |row: u64| TableSize { count: 1000, bytes: 1000 * row }.packed() / 1000;
         assert_eq!([packed(490), packed(2000), packed(2100)], [512, 2048, 4096]);
         assert_eq!([packed(5000), packed(MIB)], [8192, 2 * MIB]);
-        assert_eq!(Rows::default().packed(), 0);
+        assert_eq!(TableSize::default().packed(), 0);
     }
 
     #[test]
     fn wanted_space_depends_on_the_memtables_and_the_file() {
         let memtables = MemtableSize { bytes: 32 << 20, versions: 10_000 };
-        let wanted = |allocated| wanted(Disk::default(), &content(allocated), memtables).wanted / MIB;
+        let wanted = |allocated| wanted(Disk::default(), &usage(allocated), memtables).wanted / MIB;
         assert_eq!(wanted(400), 39 + 64 + 2);
         // At least 50 MiB of the file are free.
         assert_eq!(wanted(500), 39 + 64 + 2 - 50);
         assert_eq!(wanted(900), 2);
-        assert_eq!(flush(32 << 20, &content(400)), 34 * MIB);
+        assert_eq!(flush(32 << 20, &usage(400)), 34 * MIB);
     }
 
     #[test]
     fn a_compaction_continues_in_small_steps_on_a_full_disk() {
-        let steps = [0, 5, 64].map(|free| compaction(free * MIB, &Content::default()));
+        let steps = [0, 5, 64].map(|free| compaction(free * MIB, &FileUsage::default()));
         assert_eq!(steps, [None, Some(COMPACT_ROWS_MIN), Some(COMPACT_ROWS)]);
     }
 
     #[test]
     fn a_file_is_not_copied_for_nothing() {
-        assert!(!content(560).is_wasteful(None) && content(700).is_wasteful(None));
+        assert!(!usage(560).is_wasteful(None) && usage(700).is_wasteful(None));
         // The file is larger than estimated, but the last copy was not smaller.
-        assert!(!content(700).is_wasteful(Some(content(600))));
-        assert!(content(1200).is_wasteful(Some(content(600))));
+        assert!(!usage(700).is_wasteful(Some(usage(600))));
+        assert!(usage(1200).is_wasteful(Some(usage(600))));
     }
 }

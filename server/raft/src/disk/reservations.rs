@@ -1,0 +1,242 @@
+//! Limits the bytes that writes may add between two checks of the disks.
+//!
+//! A fast client fills a small disk between two checks. So a write reserves its bytes before it is
+//! proposed, from an allowance that the last check granted. If that is used up, the write waits for
+//! the next check.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// `1 / ALLOWED_PART` of the free space above the wanted space may be reserved until the next
+/// check: a byte is written to the log and up to twice to the database, and the log prepares
+/// segments.
+const ALLOWED_PART: u64 = 8;
+/// `1 / MARGIN_PART` of the margin may be reserved as well, so that writes go on until the disk is
+/// short.
+const MARGIN_PART: u64 = 8;
+
+/// Claimed bytes, and the allowance.
+#[derive(Debug, Default)]
+pub(crate) struct Reservations {
+    state: Mutex<State>,
+    /// Signalled when a check is needed.
+    wanted: Notify,
+    /// Signalled after each check, and when a reservation ends while others wait.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes that may be reserved until the next check; 0 before the first one.
+    allowed: u64,
+    /// Bytes reserved by writes in progress.
+    reserved: u64,
+    /// Bytes written since the last check began.
+    written: u64,
+    /// Number of waiting reservations.
+    waiting: usize,
+}
+
+impl State {
+    fn taken(&self) -> u64 {
+        self.reserved.saturating_add(self.written)
+    }
+
+    /// A reservation above the allowance is admitted alone.
+    fn admits(&self, bytes: u64) -> bool {
+        self.taken() == 0 || self.taken().saturating_add(bytes) <= self.allowed
+    }
+}
+
+/// Bytes that may be reserved until the next check of a disk. `wanted` includes `margin`.
+pub(crate) fn allowance(free: u64, wanted: u64, margin: u64) -> u64 {
+    free.saturating_sub(wanted) / ALLOWED_PART + margin / MARGIN_PART
+}
+
+impl Reservations {
+    /// Reserves the bytes that a write adds. Waits for checks while the allowance is used up.
+    ///
+    /// # Cancel safety
+    /// Nothing is reserved when the future is dropped.
+    pub(crate) async fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
+        loop {
+            if let Some(reservation) = self.try_reserve(bytes) {
+                return reservation;
+            }
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let _waits = self.wait();
+            // A check or another reservation may have ended just before.
+            if let Some(reservation) = self.try_reserve(bytes) {
+                return reservation;
+            }
+            changed.await;
+        }
+    }
+
+    fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        let mut state = self.state.lock();
+        if state.admits(bytes) {
+            state.reserved += bytes;
+            return Some(Reservation { reservations: self.clone(), bytes });
+        }
+        // Otherwise a check changes nothing: another reservation must end first.
+        if state.written > 0 {
+            self.wanted.notify_one();
+        }
+        None
+    }
+
+    fn wait(&self) -> Waits<'_> {
+        self.state.lock().waiting += 1;
+        Waits(self)
+    }
+
+    /// Notes bytes that were written, reserved here or not: many come from other members.
+    pub(crate) fn note(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.written += bytes;
+        if state.taken() > state.allowed {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Waits until a check is needed.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Bytes written so far, to be passed to [`Reservations::checked`]: a check that begins now
+    /// sees them.
+    pub(super) fn written(&self) -> u64 {
+        self.state.lock().written
+    }
+
+    /// Notes the end of a check and the new allowance. `written` was read when the check began.
+    pub(super) fn checked(&self, written: u64, allowed: u64) {
+        let mut state = self.state.lock();
+        state.allowed = allowed;
+        state.written -= written;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+/// Counts a waiting reservation until it is dropped.
+struct Waits<'a>(&'a Reservations);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().waiting -= 1;
+    }
+}
+
+/// Disk space for one write. When it is dropped, the bytes count as written.
+#[derive(Debug)]
+#[must_use = "the space is reserved as long as this lives"]
+pub struct Reservation {
+    reservations: Arc<Reservations>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut state = self.reservations.state.lock();
+        state.reserved -= self.bytes;
+        state.written += self.bytes;
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        if is_awaited {
+            self.reservations.changed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn limited(allowed: u64) -> Arc<Reservations> {
+        let reservations = Arc::new(Reservations::default());
+        reservations.checked(0, allowed);
+        reservations
+    }
+
+    fn now(reservations: &Arc<Reservations>, bytes: u64) -> Option<Reservation> {
+        reservations.reserve(bytes).now_or_never()
+    }
+
+    #[test]
+    fn bytes_under_way_and_written_bytes_count() {
+        let reservations = limited(100);
+        let first = now(&reservations, 60).unwrap();
+        assert!(now(&reservations, 41).is_none());
+        drop(now(&reservations, 40).unwrap());
+        assert!(now(&reservations, 1).is_none());
+        // A check sees the bytes written before it began, and no later ones.
+        let written = reservations.written();
+        reservations.note(30);
+        reservations.checked(written, 100);
+        assert!(now(&reservations, 11).is_none());
+        drop(first);
+        assert!(now(&reservations, 11).is_none());
+        reservations.checked(reservations.written(), 100);
+        assert!(now(&reservations, 100).is_some());
+    }
+
+    #[test]
+    fn a_write_larger_than_the_allowance_goes_alone() {
+        let reservations = limited(100);
+        let large = now(&reservations, 500).unwrap();
+        assert!(now(&reservations, 1).is_none());
+        drop(large);
+        reservations.checked(reservations.written(), 0);
+        assert!(now(&reservations, 1).is_some());
+    }
+
+    #[test]
+    fn before_the_first_check_one_is_admitted() {
+        let reservations = Arc::new(Reservations::default());
+        let first = now(&reservations, 1 << 40).unwrap();
+        assert!(now(&reservations, 1).is_none());
+        drop(first);
+        reservations.checked(reservations.written(), u64::MAX);
+        reservations.note(1 << 40);
+        assert!(now(&reservations, 1 << 40).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_check_is_wanted_when_it_helps() {
+        let reservations = limited(100);
+        reservations.note(100);
+        assert!(reservations.wanted().now_or_never().is_none());
+        reservations.note(1);
+        reservations.wanted().await;
+        reservations.checked(reservations.written(), 100);
+        let under_way = now(&reservations, 100).unwrap();
+        let mut waiting = pin!(reservations.reserve(50));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        assert!(reservations.wanted().now_or_never().is_none(), "a check would see nothing new");
+        drop(under_way);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        reservations.wanted().await;
+        reservations.checked(reservations.written(), 100);
+        assert_eq!(waiting.await.bytes, 50);
+        let state = reservations.state.lock();
+        assert_eq!((state.reserved, state.waiting), (0, 0));
+    }
+
+    #[test]
+    fn the_allowance_shrinks_with_the_free_space() {
+        let allowed = [1000, 100, 50].map(|free| allowance(free << 20, 100 << 20, 32 << 20) >> 20);
+        assert_eq!(allowed, [116, 4, 4]);
+    }
+}
