@@ -3,7 +3,7 @@
 //! ```text
 //!   append, save_vote, ... --> queue --> writing thread --> segment file --> Done(Ok)
 //!          |                                  one write and one sync for a group
-//!          +--> tail in memory <-- read
+//!          +--> entry cache <-- read
 //! ```
 //!
 //! All records go through one queue in order, so that an entry never becomes durable before a vote
@@ -47,7 +47,7 @@ use quorate_core::planted::{self, Mistake};
 use crate::OnFault;
 use crate::space::{Disk, FullDiskRetry};
 pub use error::{LogDamage, RecoveryError};
-use index::{Location, Tail};
+use index::{EntryCache, Location};
 pub use metrics::Metrics;
 pub use record::Entry;
 use record::Record;
@@ -69,14 +69,14 @@ pub struct Options {
     /// Size of a segment in bytes; the first segments are smaller.
     pub segment_bytes_max: u64,
     /// Most bytes of written entries to keep in memory.
-    pub tail_bytes_max: usize,
+    pub cache_bytes_max: usize,
     /// Whether to bypass the page cache where the file system allows it.
     pub direct_io: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes_max: 64 << 20, tail_bytes_max: 16 << 20, direct_io: true }
+        Self { segment_bytes_max: 64 << 20, cache_bytes_max: 16 << 20, direct_io: true }
     }
 }
 
@@ -119,7 +119,7 @@ impl Wal {
                 failed: None,
                 durable: state.clone(),
                 queued: state,
-                tail: Tail::new(options.tail_bytes_max),
+                cache: EntryCache::new(options.cache_bytes_max),
                 written: recovered.entries,
                 segments,
             }),
@@ -166,7 +166,7 @@ impl Wal {
         self.change(done, |state| {
             for entry in entries {
                 state.queued.last = Some(entry.position);
-                state.tail.push(entry.clone());
+                state.cache.push(entry.clone());
                 state.queue(Record::Entry(entry));
             }
         });
@@ -198,7 +198,7 @@ impl Wal {
     pub fn truncate_after(&self, last: Option<LogPosition>, done: Done) {
         self.change(done, |state| {
             state.queued.last = last.or(state.queued.purged);
-            state.tail.truncate_after(last);
+            state.cache.truncate_after(last);
             state.queue(Record::TruncateAfter(last));
         });
     }
@@ -211,7 +211,7 @@ impl Wal {
             if state.queued.last.is_none_or(|last| last.index <= upto.index) {
                 state.queued.last = Some(upto);
             }
-            state.tail.purge(upto.index);
+            state.cache.purge(upto.index);
             state.queue(Record::Purge(upto));
         });
     }
@@ -254,8 +254,8 @@ impl Wal {
                 if state.queued.last.is_none_or(|last| index > last.index) {
                     break;
                 }
-                if state.tail.first().is_some_and(|first| index >= first) {
-                    read_tail(&state.tail, index, to, bytes_max, &mut bytes, &mut entries);
+                if state.cache.first().is_some_and(|first| index >= first) {
+                    read_cache(&state.cache, index, to, bytes_max, &mut bytes, &mut entries);
                     return Ok(entries);
                 }
                 state
@@ -309,7 +309,7 @@ impl Wal {
         if state.queued.last.is_none_or(|last| index > last.index) {
             return None;
         }
-        let in_memory = state.tail.get(index).map(|entry| entry.position.term);
+        let in_memory = state.cache.get(index).map(|entry| entry.position.term);
         in_memory.or_else(|| state.written.get(index).map(|location| location.term))
     }
 
@@ -343,8 +343,8 @@ impl Drop for Wal {
     }
 }
 
-fn read_tail(
-    tail: &Tail,
+fn read_cache(
+    cache: &EntryCache,
     from: u64,
     to: u64,
     bytes_max: usize,
@@ -354,7 +354,7 @@ fn read_tail(
     const RESERVED_MAX: u64 = 1024;
     entries.reserve(to.saturating_sub(from).min(RESERVED_MAX) as usize);
     for index in from..to {
-        let Some(entry) = tail.get(index) else { return };
+        let Some(entry) = cache.get(index) else { return };
         if *bytes >= bytes_max && !entries.is_empty() {
             return;
         }

@@ -7,7 +7,7 @@ use super::reader::Reader;
 
 const FLAG: &str = "memory-budget";
 /// The default budget is this fraction of the memory (1/12). The rest is for the state in memory,
-/// the database's cache, the tail of the log, and memory that the allocator has not returned.
+/// the database's cache, the log's entry cache, and memory that the allocator has not returned.
 const PART: u64 = 12;
 /// The smallest budget in bytes.
 const BYTES_MIN: usize = 16 << 20;

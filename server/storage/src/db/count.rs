@@ -1,6 +1,6 @@
 //! The block index, which counts the keys of a range without reading all of its rows.
 //!
-//! `latest` is divided into blocks of consecutive rows. The index has for each block its first key,
+//! `latest` is split into blocks of consecutive rows. The index has for each block its first key,
 //! the number of keys that exist in it and the number of its rows, which include tombstones. The
 //! count over a range sums whole blocks and reads only rows of the blocks at its two ends.
 
@@ -14,11 +14,11 @@ use super::error::fault;
 use super::row::LatestRow;
 use super::tables::{COUNT, LATEST};
 
-/// A block with more rows is divided.
+/// A block with more rows is split.
 const BLOCK_ROWS_MAX: u32 = 512;
-/// Rows of each block after a division, except the last.
+/// Rows of each block after a split, except the last.
 const BLOCK_ROWS_NEW: u32 = 320;
-/// A block with fewer rows is joined with the next one, if both have at most [`BLOCK_ROWS_NEW`].
+/// A block with fewer rows is merged with the next one, if both have at most [`BLOCK_ROWS_NEW`].
 const BLOCK_ROWS_MIN: u32 = 128;
 
 const _: () = assert!(BLOCK_ROWS_NEW < BLOCK_ROWS_MAX && BLOCK_ROWS_MIN * 2 < BLOCK_ROWS_NEW);
@@ -115,7 +115,7 @@ impl CountChanges {
         change.1 += rows;
     }
 
-    /// Writes the changed blocks, divides blocks that are too large and joins blocks that are too
+    /// Writes the changed blocks, splits blocks that are too large and merges blocks that are too
     /// small.
     pub(super) fn write(self, txn: &WriteTransaction) -> Result<(), Fault> {
         if self.0.is_empty() {
@@ -130,9 +130,11 @@ impl CountChanges {
         }
         for first in self.0.keys() {
             match read(&table, first)? {
-                Some(block) if block.rows > BLOCK_ROWS_MAX => divide(&mut table, &latest, first)?,
-                Some(block) if block.rows < BLOCK_ROWS_MIN => join(&mut table, first, block)?,
-                // The size is right, or this loop has just joined the block with the one before.
+                Some(block) if block.rows > BLOCK_ROWS_MAX => split(&mut table, &latest, first)?,
+                Some(block) if block.rows < BLOCK_ROWS_MIN => {
+                    merge_with_next(&mut table, first, block)?
+                }
+                // The size is right, or this loop has just merged the block with the one before.
                 Some(_) | None => {}
             }
         }
@@ -169,7 +171,7 @@ fn next_first(table: &CountTable<'_>, first: &[u8]) -> Result<Option<Bytes>, Fau
 }
 
 /// Replaces a block by smaller ones. Reads the rows of the block to count them.
-fn divide(
+fn split(
     table: &mut CountTable<'_>,
     latest: &impl ReadableTable<&'static [u8], &'static [u8]>,
     first: &[u8],
@@ -194,14 +196,14 @@ fn divide(
     write(table, &at, block)
 }
 
-/// Joins a block with the next one, unless the result would be too large.
-fn join(table: &mut CountTable<'_>, first: &[u8], block: Block) -> Result<(), Fault> {
+/// Merges a block with the next one, unless the result would be too large.
+fn merge_with_next(table: &mut CountTable<'_>, first: &[u8], block: Block) -> Result<(), Fault> {
     let Some(next) = next_first(table, first)? else { return Ok(()) };
-    let behind = read(table, &next)?.unwrap_or_default();
-    if block.rows + behind.rows > BLOCK_ROWS_NEW {
+    let next_block = read(table, &next)?.unwrap_or_default();
+    if block.rows + next_block.rows > BLOCK_ROWS_NEW {
         return Ok(());
     }
     table.remove(next.as_ref()).map_err(fault)?;
-    let joined = Block { keys: block.keys + behind.keys, rows: block.rows + behind.rows };
-    write(table, first, joined)
+    let merged = Block { keys: block.keys + next_block.keys, rows: block.rows + next_block.rows };
+    write(table, first, merged)
 }

@@ -8,18 +8,18 @@ use super::record::Entry;
 
 /// Consecutive items of the log, addressed by index.
 #[derive(Debug)]
-pub(super) struct Run<T> {
+pub(super) struct IndexedRun<T> {
     first: u64,
     items: VecDeque<T>,
 }
 
-impl<T> Default for Run<T> {
+impl<T> Default for IndexedRun<T> {
     fn default() -> Self {
         Self { first: 0, items: VecDeque::new() }
     }
 }
 
-impl<T> Run<T> {
+impl<T> IndexedRun<T> {
     /// Index of the first item, if there is one.
     pub(super) fn first(&self) -> Option<u64> {
         (!self.items.is_empty()).then_some(self.first)
@@ -84,15 +84,15 @@ pub(super) struct Location {
 /// The newest entries in memory, up to a number of bytes. They share their payloads with the
 /// memtables of the store, so most of them need no extra memory.
 #[derive(Debug)]
-pub(super) struct Tail {
-    entries: Run<Entry>,
+pub(super) struct EntryCache {
+    entries: IndexedRun<Entry>,
     bytes: usize,
     bytes_max: usize,
 }
 
-impl Tail {
+impl EntryCache {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { entries: Run::default(), bytes: 0, bytes_max }
+        Self { entries: IndexedRun::default(), bytes: 0, bytes_max }
     }
 
     pub(super) fn get(&self, index: u64) -> Option<&Entry> {

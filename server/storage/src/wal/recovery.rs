@@ -14,7 +14,7 @@ use bytes::Bytes;
 use quorate_core::LogPosition;
 
 use super::error::{LogDamage, RecoveryError};
-use super::index::{Location, Run};
+use super::index::{IndexedRun, Location};
 use super::record::{FORMAT, GROUP_HEADER_LEN, GroupHeader, Record, is_zero};
 use super::segment;
 use super::torn::{Remains, Torn};
@@ -25,7 +25,7 @@ pub(super) struct Recovered {
     pub(super) vote: Option<Bytes>,
     pub(super) committed: Option<LogPosition>,
     pub(super) purged: Option<LogPosition>,
-    pub(super) entries: Run<Location>,
+    pub(super) entries: IndexedRun<Location>,
     /// The segments, each with the highest entry index in it, including removed entries.
     pub(super) segments: Vec<(u64, Option<u64>)>,
     /// The end of the last segment, where writing continues.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use quorate_core::LogPosition;
 
-use super::index::{Location, Run, Tail};
+use super::index::{EntryCache, IndexedRun, Location};
 use super::metrics::Metrics;
 use super::record::Record;
 use crate::OnFault;
@@ -68,8 +68,8 @@ pub(super) struct WalState {
     pub(super) queued: LogState,
     /// The state on disk, except that `last` is not maintained.
     pub(super) durable: LogState,
-    pub(super) tail: Tail,
-    pub(super) written: Run<Location>,
+    pub(super) cache: EntryCache,
+    pub(super) written: IndexedRun<Location>,
     pub(super) segments: BTreeMap<u64, Segment>,
 }
 

@@ -11,7 +11,8 @@ use super::*;
 const PANIC_ON_FAULT: fn(String) = |fault| panic!("{fault}");
 
 fn open(dir: &Path) -> Result<Wal, RecoveryError> {
-    let options = Options { segment_bytes_max: 64 << 10, tail_bytes_max: 4 << 10, direct_io: true };
+    let options =
+        Options { segment_bytes_max: 64 << 10, cache_bytes_max: 4 << 10, direct_io: true };
     Wal::open(dir, &options, Arc::new(PANIC_ON_FAULT))
 }
 

@@ -257,7 +257,7 @@ impl Writer {
             }
         }
         let written = state.written.last();
-        state.tail.shrink(written);
+        state.cache.shrink(written);
         let doomed = if purged { state.take_unneeded_segments(self.segment) } else { Vec::new() };
         drop(state);
         for number in doomed {
