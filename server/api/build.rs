@@ -1,112 +1,83 @@
-//! Generates the server stubs. They use a codec of this crate, which checks messages before it
-//! decodes them, shares bytes instead of copying them, and accepts encoded answers.
+//! Generates the server stubs from the table of methods. They use a codec of this crate, which
+//! checks messages before it decodes them, shares bytes instead of copying them, and accepts
+//! encoded answers.
 
-use tonic_build::manual::{Builder, Method, Service};
+use tonic_build::manual::{self, Builder, Service};
 
-/// Which sides of a method are streams of messages.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Streams {
-    Neither,
-    Answers,
-    Both,
-}
+#[allow(dead_code, reason = "the server uses more columns of the table")]
+#[path = "src/method.rs"]
+mod method;
 
-use Streams::{Answers, Both, Neither};
+use method::{METHODS, Method, MethodKind, Route};
 
-/// A method: its name in Rust and on the wire, its request type and its answer type.
-type Row<'a> = (&'a str, &'a str, &'a str, &'a str, Streams);
-
-const KV: [Row<'_>; 6] = [
-    ("range", "Range", "RangeRequest", "crate::codec::rows::EncodedRange", Neither),
-    ("range_stream", "RangeStream", "RangeRequest", "crate::codec::rows::EncodedChunk", Answers),
-    ("put", "Put", "PutRequest", "PutResponse", Neither),
-    ("delete_range", "DeleteRange", "DeleteRangeRequest", "DeleteRangeResponse", Neither),
-    ("txn", "Txn", "TxnRequest", "TxnResponse", Neither),
-    ("compact", "Compact", "CompactionRequest", "CompactionResponse", Neither),
-];
-
-const WATCH: [Row<'_>; 1] =
-    [("watch", "Watch", "WatchRequest", "crate::watch::frame::Frame", Both)];
-
-const LEASE: [Row<'_>; 5] = [
-    ("lease_grant", "LeaseGrant", "LeaseGrantRequest", "LeaseGrantResponse", Neither),
-    ("lease_revoke", "LeaseRevoke", "LeaseRevokeRequest", "LeaseRevokeResponse", Neither),
-    ("lease_keep_alive", "LeaseKeepAlive", "LeaseKeepAliveRequest", "LeaseKeepAliveResponse", Both),
-    (
-        "lease_time_to_live",
-        "LeaseTimeToLive",
-        "LeaseTimeToLiveRequest",
-        "LeaseTimeToLiveResponse",
-        Neither,
-    ),
-    ("lease_leases", "LeaseLeases", "LeaseLeasesRequest", "LeaseLeasesResponse", Neither),
-];
-
-const CLUSTER: [Row<'_>; 5] = [
-    ("member_add", "MemberAdd", "MemberAddRequest", "MemberAddResponse", Neither),
-    ("member_remove", "MemberRemove", "MemberRemoveRequest", "MemberRemoveResponse", Neither),
-    ("member_update", "MemberUpdate", "MemberUpdateRequest", "MemberUpdateResponse", Neither),
-    ("member_list", "MemberList", "MemberListRequest", "MemberListResponse", Neither),
-    ("member_promote", "MemberPromote", "MemberPromoteRequest", "MemberPromoteResponse", Neither),
-];
-
-const MAINTENANCE: [Row<'_>; 8] = [
-    ("alarm", "Alarm", "AlarmRequest", "AlarmResponse", Neither),
-    ("status", "Status", "StatusRequest", "StatusResponse", Neither),
-    ("defragment", "Defragment", "DefragmentRequest", "DefragmentResponse", Neither),
-    ("hash", "Hash", "HashRequest", "HashResponse", Neither),
-    ("hash_kv", "HashKV", "HashKvRequest", "HashKvResponse", Neither),
-    ("snapshot", "Snapshot", "SnapshotRequest", "SnapshotResponse", Answers),
-    ("move_leader", "MoveLeader", "MoveLeaderRequest", "MoveLeaderResponse", Neither),
-    ("downgrade", "Downgrade", "DowngradeRequest", "DowngradeResponse", Neither),
-];
-
-const HEALTH: [Row<'_>; 3] = [
-    ("check", "Check", "HealthCheckRequest", "HealthCheckResponse", Neither),
-    ("list", "List", "HealthListRequest", "HealthListResponse", Neither),
-    ("watch", "Watch", "HealthCheckRequest", "HealthCheckResponse", Answers),
-];
-
-/// A service of a protobuf package. Its messages are in `module` of `quorate_proto`.
-fn service(name: &str, package: &str, module: &str, rows: &[Row<'_>]) -> Service {
-    let path = |message: &str| {
-        if message.contains("::") {
-            message.to_owned()
+/// The Rust types of a method's request and answer. A name without a path is a message.
+fn types(method: &Method) -> (String, String) {
+    let named = ["Request", "Response"].map(|side| method.name.to_owned() + side);
+    let (request, answer) = match (method.route, method.name) {
+        (Route::Kv, "Range") => ("RangeRequest", "crate::grpc::codec::rows::EncodedRange"),
+        (Route::Kv, "RangeStream") => ("RangeRequest", "crate::grpc::codec::rows::EncodedChunk"),
+        (Route::Kv, "Compact") => ("CompactionRequest", "CompactionResponse"),
+        (Route::Watch, "Watch") => ("WatchRequest", "crate::watch::frame::Frame"),
+        (Route::Maintenance, "HashKV") => ("HashKvRequest", "HashKvResponse"),
+        (Route::Health, "List") => ("HealthListRequest", "HealthListResponse"),
+        (Route::Health, _) => ("HealthCheckRequest", "HealthCheckResponse"),
+        _ => (named[0].as_str(), named[1].as_str()),
+    };
+    let module = if method.route == Route::Health { "health" } else { "etcdserverpb" };
+    let path = |name: &str| {
+        if name.contains("::") {
+            name.to_owned()
         } else {
-            format!("::quorate_proto::{module}::{message}")
+            format!("::quorate_proto::{module}::{name}")
         }
     };
-    let mut service = Service::builder().name(name).package(package);
-    for (name, route, input, output, streams) in rows {
-        let mut method = Method::builder()
-            .name(*name)
-            .route_name(*route)
-            .input_type(path(input))
-            .output_type(path(output))
-            .codec_path(match streams {
-                Neither => "crate::codec::UnaryWire",
-                Answers | Both => "crate::codec::StreamWire",
-            });
-        if *streams == Both {
-            method = method.client_streaming();
+    (path(request), path(answer))
+}
+
+/// The name of a method in Rust.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    let mut ends_word = false;
+    for letter in name.chars() {
+        if letter.is_uppercase() && ends_word {
+            snake.push('_');
         }
-        if *streams != Neither {
-            method = method.server_streaming();
-        }
-        service = service.method(method.build());
+        ends_word = letter.is_lowercase();
+        snake.extend(letter.to_lowercase());
     }
-    service.build()
+    snake
+}
+
+fn stub(method: &Method) -> manual::Method {
+    let (request, answer) = types(method);
+    let codec = match method.kind {
+        MethodKind::Unary => "crate::grpc::codec::UnaryWire",
+        MethodKind::ServerStream | MethodKind::BidiStream => "crate::grpc::codec::StreamWire",
+    };
+    let mut stub = manual::Method::builder()
+        .name(snake_case(method.name))
+        .route_name(method.name)
+        .input_type(request)
+        .output_type(answer)
+        .codec_path(codec);
+    if method.kind == MethodKind::BidiStream {
+        stub = stub.client_streaming();
+    }
+    if method.kind != MethodKind::Unary {
+        stub = stub.server_streaming();
+    }
+    stub.build()
+}
+
+fn service(route: Route) -> Service {
+    let (package, name) = route.service().rsplit_once('.').expect("services have a package");
+    let service = Service::builder().name(name).package(package);
+    let methods = METHODS.iter().filter(|method| method.route == route);
+    methods.fold(service, |service, method| service.method(stub(method))).build()
 }
 
 fn main() {
-    let etcd = |name, rows| service(name, "etcdserverpb", "etcdserverpb", rows);
-    let services = [
-        etcd("KV", &KV[..]),
-        etcd("Watch", &WATCH),
-        etcd("Lease", &LEASE),
-        etcd("Cluster", &CLUSTER),
-        etcd("Maintenance", &MAINTENANCE),
-        service("Health", "grpc.health.v1", "health", &HEALTH),
-    ];
-    Builder::new().build_client(false).build_transport(false).compile(&services);
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/method.rs");
+    Builder::new().build_client(false).build_transport(false).compile(&Route::ALL.map(service));
 }

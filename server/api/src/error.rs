@@ -1,190 +1,155 @@
-//! The table of errors: maps every internal error to etcd's exact code and text.
+//! The table of errors: maps every error to the exact code and text that etcd sends.
 //!
 //! The Go client recognizes errors by their text, other clients and alerts by their code. The codes
-//! are those that etcd 3.7 sends.
+//! are those that etcd 3.7 sends. Each wire encodes them in its own way. The texts of errors of a
+//! wire itself, such as a malformed message, are grpc-go's and belong to that wire.
 
 use quorate_core::Refusal;
 use quorate_core::txn::check::Invalid;
 use quorate_raft::{MemberError, RequestError};
-use tonic::{Code, Status};
+use tonic::Code;
 
-/// An error as clients see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApiError {
+/// Makes the error type from the table: a variant, its code and its text.
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident: $code:ident, $text:literal;)*) => {
+        /// An error as clients see it.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum ApiError {
+            $($(#[$doc])* $name,)*
+            /// An error with a text of its own: the reason of a failed defragmentation, or what the
+            /// wire found wrong with a client's stream of requests.
+            Other(Code, String),
+        }
+
+        impl ApiError {
+            /// The code, which is one of gRPC's.
+            pub fn code(&self) -> Code {
+                match self {
+                    $(Self::$name => Code::$code,)*
+                    Self::Other(code, _) => *code,
+                }
+            }
+
+            /// The text.
+            pub fn text(&self) -> &str {
+                match self {
+                    $(Self::$name => $text,)*
+                    Self::Other(_, text) => text,
+                }
+            }
+        }
+    };
+}
+
+errors! {
     /// A key is missing.
-    EmptyKey,
+    EmptyKey: InvalidArgument, "etcdserver: key is not provided";
     /// A key that must exist does not. Also used for an operation that is empty.
-    KeyNotFound,
+    KeyNotFound: InvalidArgument, "etcdserver: key not found";
     /// A put with `ignore_value` has a value.
-    ValueProvided,
+    ValueProvided: InvalidArgument, "etcdserver: value is provided";
     /// A put with `ignore_lease` has a lease.
-    LeaseProvided,
+    LeaseProvided: InvalidArgument, "etcdserver: lease is provided";
     /// A transaction has too many operations.
-    TooManyOps,
+    TooManyOps: InvalidArgument, "etcdserver: too many operations in txn request";
     /// A transaction writes a key twice.
-    DuplicateKey,
+    DuplicateKey: InvalidArgument, "etcdserver: duplicate key given in txn request";
     /// The client's API version is not text.
-    InvalidClientApiVersion,
+    InvalidClientApiVersion: InvalidArgument, "etcdserver: invalid client api version";
     /// The sort option does not exist.
-    InvalidSortOption,
+    InvalidSortOption: InvalidArgument, "etcdserver: invalid sort option";
     /// The revision is compacted.
-    Compacted,
+    Compacted: OutOfRange, "etcdserver: mvcc: required revision has been compacted";
     /// The revision is in the future.
-    FutureRev,
+    FutureRev: OutOfRange, "etcdserver: mvcc: required revision is a future revision";
     /// The space quota is exceeded.
-    NoSpace,
+    NoSpace: ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     /// The lease does not exist.
-    LeaseNotFound,
+    LeaseNotFound: NotFound, "etcdserver: requested lease not found";
     /// The lease exists already.
-    LeaseExist,
+    LeaseExist: FailedPrecondition, "etcdserver: lease already exists";
     /// The TTL is too large.
-    LeaseTtlTooLarge,
+    LeaseTtlTooLarge: OutOfRange, "etcdserver: too large lease TTL";
     /// The client ended the watch stream.
-    WatchCanceled,
+    WatchCanceled: Cancelled, "etcdserver: watch canceled";
     /// The request is larger than the configured limit.
-    RequestTooLarge,
+    RequestTooLarge: InvalidArgument, "etcdserver: request is too large";
     /// Too many requests are in flight.
-    TooManyRequests,
+    // etcd declares another code for this error, but sends Unknown.
+    TooManyRequests: Unknown, "etcdserver: too many requests";
     /// There is no leader.
-    NoLeader,
+    NoLeader: Unavailable, "etcdserver: no leader";
     /// This member is not the leader.
-    NotLeader,
+    NotLeader: FailedPrecondition, "etcdserver: not leader";
     /// The leader changed while the request was in flight.
-    LeaderChanged,
+    LeaderChanged: Unavailable, "etcdserver: leader changed";
     /// The member is stopping.
-    Stopped,
+    Stopped: Unavailable, "etcdserver: server stopped";
     /// The request timed out.
-    Timeout,
+    Timeout: Unavailable, "etcdserver: request timed out";
     /// The request timed out, and a new leader was elected meanwhile.
-    TimeoutDueToLeaderFail,
+    TimeoutDueToLeaderFail: Unavailable,
+        "etcdserver: request timed out, possibly due to previous leader failure";
     /// The request timed out, and the leader was unreachable meanwhile.
-    TimeoutDueToConnectionLost,
+    TimeoutDueToConnectionLost: Unavailable,
+        "etcdserver: request timed out, possibly due to connection lost";
     /// No leader accepted the request in time.
-    DeadlineExceeded,
+    // The text of Go's error, which etcd passes on.
+    DeadlineExceeded: DeadlineExceeded, "context deadline exceeded";
     /// The CORRUPT alarm is raised.
-    Corrupt,
+    Corrupt: DataLoss, "etcdserver: corrupt cluster";
     /// The alarm type does not exist. etcd would raise an alarm of an unknown type.
-    UnknownAlarm,
+    UnknownAlarm: InvalidArgument, "etcdserver: unknown alarm type";
     /// The leadership cannot be transferred to this member.
-    BadLeaderTransferee,
+    BadLeaderTransferee: FailedPrecondition, "etcdserver: bad leader transferee";
     /// The member does not exist.
-    MemberNotFound,
+    MemberNotFound: NotFound, "etcdserver: member not found";
     /// Another member has the peer URL.
-    PeerUrlExist,
+    PeerUrlExist: FailedPrecondition, "etcdserver: Peer URLs already exists";
     /// The peer URLs are missing or invalid.
-    MemberBadUrls,
+    MemberBadUrls: InvalidArgument, "etcdserver: given member URLs are invalid";
     /// Too few members have started.
-    MemberNotEnoughStarted,
+    // etcd declares another code for this error, but sends Unknown.
+    MemberNotEnoughStarted: Unknown,
+        "etcdserver: re-configuration failed due to not enough started members";
     /// Only a learner can be promoted.
-    MemberNotLearner,
+    MemberNotLearner: FailedPrecondition, "etcdserver: can only promote a learner member";
     /// The learner lags behind.
-    LearnerNotReady,
+    LearnerNotReady: FailedPrecondition,
+        "etcdserver: can only promote a learner member which is in sync with leader";
     /// There are too many learners.
-    TooManyLearners,
+    TooManyLearners: FailedPrecondition, "etcdserver: too many learner members in cluster";
     /// Too few members are connected.
-    Unhealthy,
+    Unhealthy: Unavailable, "etcdserver: unhealthy cluster";
     /// A learner does not answer this request.
-    NotSupportedForLearner,
-}
-
-impl ApiError {
-    /// The gRPC code.
-    pub fn code(self) -> Code {
-        match self {
-            Self::EmptyKey
-            | Self::KeyNotFound
-            | Self::ValueProvided
-            | Self::LeaseProvided
-            | Self::TooManyOps
-            | Self::DuplicateKey
-            | Self::InvalidClientApiVersion
-            | Self::InvalidSortOption
-            | Self::RequestTooLarge
-            | Self::UnknownAlarm
-            | Self::MemberBadUrls => Code::InvalidArgument,
-            Self::Compacted | Self::FutureRev | Self::LeaseTtlTooLarge => Code::OutOfRange,
-            Self::NoSpace => Code::ResourceExhausted,
-            Self::LeaseNotFound | Self::MemberNotFound => Code::NotFound,
-            Self::LeaseExist
-            | Self::NotLeader
-            | Self::BadLeaderTransferee
-            | Self::PeerUrlExist
-            | Self::MemberNotLearner
-            | Self::LearnerNotReady
-            | Self::TooManyLearners
-            | Self::NotSupportedForLearner => Code::FailedPrecondition,
-            Self::WatchCanceled => Code::Cancelled,
-            // etcd declares codes for these errors, but sends them as Unknown.
-            Self::TooManyRequests | Self::MemberNotEnoughStarted => Code::Unknown,
-            Self::NoLeader
-            | Self::LeaderChanged
-            | Self::Stopped
-            | Self::Timeout
-            | Self::TimeoutDueToLeaderFail
-            | Self::TimeoutDueToConnectionLost
-            | Self::Unhealthy => Code::Unavailable,
-            Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::Corrupt => Code::DataLoss,
-        }
-    }
-
-    /// The text.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::EmptyKey => "etcdserver: key is not provided",
-            Self::KeyNotFound => "etcdserver: key not found",
-            Self::ValueProvided => "etcdserver: value is provided",
-            Self::LeaseProvided => "etcdserver: lease is provided",
-            Self::TooManyOps => "etcdserver: too many operations in txn request",
-            Self::DuplicateKey => "etcdserver: duplicate key given in txn request",
-            Self::InvalidClientApiVersion => "etcdserver: invalid client api version",
-            Self::InvalidSortOption => "etcdserver: invalid sort option",
-            Self::Compacted => "etcdserver: mvcc: required revision has been compacted",
-            Self::FutureRev => "etcdserver: mvcc: required revision is a future revision",
-            Self::NoSpace => "etcdserver: mvcc: database space exceeded",
-            Self::UnknownAlarm => "etcdserver: unknown alarm type",
-            Self::LeaseNotFound => "etcdserver: requested lease not found",
-            Self::LeaseExist => "etcdserver: lease already exists",
-            Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
-            Self::WatchCanceled => "etcdserver: watch canceled",
-            Self::RequestTooLarge => "etcdserver: request is too large",
-            Self::TooManyRequests => "etcdserver: too many requests",
-            Self::NoLeader => "etcdserver: no leader",
-            Self::NotLeader => "etcdserver: not leader",
-            Self::LeaderChanged => "etcdserver: leader changed",
-            Self::Stopped => "etcdserver: server stopped",
-            Self::Timeout => "etcdserver: request timed out",
-            Self::TimeoutDueToLeaderFail => {
-                "etcdserver: request timed out, possibly due to previous leader failure"
-            }
-            Self::TimeoutDueToConnectionLost => {
-                "etcdserver: request timed out, possibly due to connection lost"
-            }
-            // The text of Go's error, which etcd passes on.
-            Self::DeadlineExceeded => "context deadline exceeded",
-            Self::Corrupt => "etcdserver: corrupt cluster",
-            Self::BadLeaderTransferee => "etcdserver: bad leader transferee",
-            Self::MemberNotFound => "etcdserver: member not found",
-            Self::PeerUrlExist => "etcdserver: Peer URLs already exists",
-            Self::MemberBadUrls => "etcdserver: given member URLs are invalid",
-            Self::MemberNotEnoughStarted => {
-                "etcdserver: re-configuration failed due to not enough started members"
-            }
-            Self::MemberNotLearner => "etcdserver: can only promote a learner member",
-            Self::LearnerNotReady => {
-                "etcdserver: can only promote a learner member which is in sync with leader"
-            }
-            Self::TooManyLearners => "etcdserver: too many learner members in cluster",
-            Self::Unhealthy => "etcdserver: unhealthy cluster",
-            Self::NotSupportedForLearner => "etcdserver: rpc not supported for learner",
-        }
-    }
-}
-
-impl From<ApiError> for Status {
-    fn from(error: ApiError) -> Self {
-        Self::new(error.code(), error.text())
-    }
+    NotSupportedForLearner: FailedPrecondition, "etcdserver: rpc not supported for learner";
+    // etcd declares no code for the following four errors.
+    /// The range of a watcher is empty.
+    EmptyWatcherRange: Unknown, "mvcc: watcher range is empty";
+    /// Another watcher of the stream has the id.
+    DuplicateWatchId: Unknown, "mvcc: duplicate watch ID provided on the WatchStream";
+    /// This member leads no longer, so it cannot renew a lease.
+    NotPrimaryLessor: Unknown, "not a primary lessor";
+    /// The leadership was not transferred in time.
+    LeaderTransferTimeout: Unknown, "etcdserver: request timed out, leader transfer took too long";
+    /// A `RangeStream` asks for an order other than that of the keys.
+    StreamOrder: Unimplemented, "RangeStream does not support custom sort orders";
+    /// A `RangeStream` asks for keys by their revisions.
+    StreamFilters: Unimplemented, "RangeStream does not support revision filters";
+    /// The client has stopped waiting.
+    // The text of Go's error, which etcd passes on.
+    Canceled: Cancelled, "context canceled";
+    // The following texts are Quorate's own.
+    /// An answer is larger than a message can be.
+    AnswerTooLarge: ResourceExhausted, "etcdserver: an answer above 4 GiB; set a limit";
+    /// The member cannot read its own state.
+    Unreadable: Internal, "etcdserver: cannot read the store";
+    /// The state machine returned a reply that does not fit the request.
+    UnexpectedReply: Internal, "etcdserver: unexpected reply";
+    /// Snapshots are not sent over the API.
+    NoSnapshots: Unimplemented, "etcdserver: this version does not send snapshots";
+    /// There is no version to downgrade to.
+    NoDowngrade: Unimplemented, "etcdserver: this version has no earlier one to go back to";
 }
 
 impl From<Invalid> for ApiError {
@@ -249,9 +214,4 @@ impl From<MemberError> for ApiError {
             MemberError::Request(error) => error.into(),
         }
     }
-}
-
-/// The gRPC status of an error.
-pub(crate) fn status(error: impl Into<ApiError>) -> Status {
-    error.into().into()
 }

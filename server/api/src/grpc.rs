@@ -1,17 +1,21 @@
-//! The gRPC services. Each validates a request, passes it to the member, and converts the outcome
-//! into the answer that etcd's clients expect.
+//! The gRPC services. Each decodes a call, passes it to the operation of its name in
+//! [`crate::ops`], and encodes the outcome.
 
 pub(crate) mod cluster;
+pub(crate) mod codec;
 pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod maintenance;
-pub(crate) mod range;
 pub(crate) mod watch;
 
 use http::HeaderMap;
 use quorate_raft::Account;
-use tonic::Request;
+use tonic::{Request, Response};
+
+use crate::ops::Answered;
+use crate::transport::caller::Caller;
+use crate::transport::stream::keeping;
 
 /// The metadata key by which a client requires a leader.
 const HAS_LEADER: &str = "hasleader";
@@ -22,8 +26,14 @@ pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
 }
 
 /// The memory account of the request's connection.
-pub(crate) fn account_of<T>(request: &Request<T>) -> Account {
-    request.extensions().get().cloned().expect("`serve_grpc` adds it to every call")
+fn account_of<T>(request: &Request<T>) -> Account {
+    let caller = request.extensions().get::<Caller>();
+    caller.expect("`serve_grpc` adds it to every call").account.clone()
+}
+
+/// The response for an answer, whose permit is kept until the message is encoded.
+fn respond<M>(answered: Answered<M>) -> Response<M> {
+    keeping(answered.message, answered.permit)
 }
 
 /// The generated server stubs.
@@ -45,4 +55,60 @@ pub(crate) mod stubs {
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Cluster.rs"));
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Maintenance.rs"));
     include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.Health.rs"));
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use quorate_proto::health as pb;
+    use quorate_raft::Budget;
+    use tonic::codegen::Service as _;
+    use tonic::{Code, Status};
+
+    use super::stubs::health_server::{Health, HealthServer};
+    use super::*;
+
+    /// A service that answers with the certificate of its caller.
+    struct Probe;
+
+    #[tonic::async_trait]
+    impl Health for Probe {
+        type WatchStream = futures_util::stream::Empty<Result<pb::HealthCheckResponse, Status>>;
+
+        async fn check(
+            &self,
+            request: Request<pb::HealthCheckRequest>,
+        ) -> Result<Response<pb::HealthCheckResponse>, Status> {
+            let certificate = request.extensions().get::<Caller>().and_then(Caller::certificate);
+            Err(Status::unknown(String::from_utf8_lossy(certificate.unwrap())))
+        }
+
+        async fn list(
+            &self,
+            _request: Request<pb::HealthListRequest>,
+        ) -> Result<Response<pb::HealthListResponse>, Status> {
+            Err(Status::new(Code::Unimplemented, ""))
+        }
+
+        async fn watch(
+            &self,
+            _request: Request<pb::HealthCheckRequest>,
+        ) -> Result<Response<Self::WatchStream>, Status> {
+            Err(Status::new(Code::Unimplemented, ""))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_certificate_of_the_caller_reaches_the_handler() {
+        let empty_message = Full::new(Bytes::from_static(&[0; 5]));
+        let mut request = http::Request::post("/grpc.health.v1.Health/Check");
+        request = request.header("content-type", "application/grpc");
+        let mut request = request.body(empty_message).unwrap();
+        let certificate = Bytes::from_static(b"DER");
+        let caller = Caller::new(Budget::new(1).account(), Some(certificate));
+        request.extensions_mut().insert(caller);
+        let response = HealthServer::new(Probe).call(request).await.unwrap();
+        assert_eq!(response.headers()["grpc-message"], "DER");
+    }
 }

@@ -2,15 +2,27 @@
 //!
 //! [`ApiService`] answers all requests on a client port. Only this crate knows etcd's error codes,
 //! texts and headers; [`quorate_raft::Member`] does not.
+//!
+//! ```text
+//!   service --> transport   checks the headers, charges the call, counts it
+//!      |
+//!      +-----> grpc         decodes a call and encodes its outcome
+//!                |
+//!               ops         the operation, the same for every wire
+//!             /  |  \
+//!         watch scan  raft
+//! ```
 
 #![forbid(unsafe_code)]
 
-mod codec;
 mod error;
 mod grpc;
+mod header;
 mod http;
-mod ids;
+mod memory;
+mod method;
 mod metrics;
+mod ops;
 mod scan;
 mod server;
 mod service;
@@ -23,5 +35,6 @@ pub use metrics::Metrics;
 pub use server::{Options, Server};
 pub use service::ApiService;
 pub use transport::answer::ResponseBody;
+pub use transport::caller::Caller;
 pub use transport::intake::Intake;
 pub use version::{CLUSTER_VERSION, ETCD_VERSION};

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use quorate_core::mvcc::Patience;
 use quorate_raft::{Account, Permit};
-use tonic::Status;
 
-use crate::error::{ApiError, status};
-use crate::server::Server;
-use crate::transport::charge::{ANSWER_WITHIN, take};
+use self::pool::Pool;
+use crate::error::ApiError;
+use crate::memory::{ANSWER_WITHIN, take};
 
 /// Bytes of the memory budget that a scan takes before it begins, and the least that it adds.
 const STEP_BYTES: usize = 64 << 10;
@@ -74,27 +73,30 @@ pub(crate) struct Scanned<R> {
     pub(crate) kept: Permit,
 }
 
-impl Server {
+impl Pool {
     /// Runs a scan on a thread of the pool. The scan must make its views patient with the client
     /// that it is given; then it ends soon after the future is dropped.
     ///
     /// # Errors
-    /// The memory budget has no room, or the server stops.
+    /// The memory budget has no room, or the scan cannot run.
     pub(crate) async fn scan<R: Send + 'static>(
         &self,
         account: &Account,
         scan: impl FnOnce(&Arc<Client>) -> R + Send + 'static,
-    ) -> Result<Scanned<R>, Status> {
+    ) -> Result<Scanned<R>, ApiError> {
         self.scan_within(account, ANSWER_WITHIN, scan).await
     }
 
     /// Runs a scan as [`scan`](Self::scan) does, but waits up to `within` for memory.
+    ///
+    /// # Errors
+    /// Those of [`scan`](Self::scan).
     pub(crate) async fn scan_within<R: Send + 'static>(
         &self,
         account: &Account,
         within: Duration,
         scan: impl FnOnce(&Arc<Client>) -> R + Send + 'static,
-    ) -> Result<Scanned<R>, Status> {
+    ) -> Result<Scanned<R>, ApiError> {
         let permit = take(account, STEP_BYTES, within).await?;
         let client = Arc::new(Client {
             started: OnceLock::new(),
@@ -103,7 +105,7 @@ impl Server {
             kept: Mutex::new(Kept { bytes: 0, permit }),
         });
         let _gone = GoneOnDrop(client.clone());
-        let run = self.scans().run(move || {
+        let run = self.run(move || {
             client.started.get_or_init(Instant::now);
             let result = scan(&client);
             let mut kept = client.kept.lock();
@@ -114,12 +116,8 @@ impl Server {
         });
         let (result, kept, is_exhausted) = run.await.map_err(|error| {
             tracing::error!(%error, "a scan failed");
-            Status::internal("etcdserver: cannot read the store")
+            ApiError::Unreadable
         })?;
-        if is_exhausted {
-            Err(status(ApiError::TooManyRequests))
-        } else {
-            Ok(Scanned { result, kept })
-        }
+        if is_exhausted { Err(ApiError::TooManyRequests) } else { Ok(Scanned { result, kept }) }
     }
 }

@@ -9,16 +9,16 @@ use quorate_proto::etcdserverpb::ResponseHeader;
 use quorate_raft::Member;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 
-use crate::error::status;
+use crate::error::ApiError;
+use crate::header::header;
 use crate::metrics::Metrics;
 use crate::scan::pool::Pool;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
 
 /// Bytes of the largest message in addition to the largest request, as in etcd.
-pub(crate) const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
+const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
 
 /// The settings of the API.
 #[derive(Clone, Debug)]
@@ -36,10 +36,11 @@ pub struct Options {
 /// The running server that all services use. Clones share it.
 #[derive(Clone)]
 pub struct Server {
-    inner: Arc<Inner>,
+    parts: Arc<Parts>,
 }
 
-struct Inner {
+/// What the services share.
+struct Parts {
     member: Arc<Member>,
     options: Options,
     hub: Hub,
@@ -62,60 +63,61 @@ impl Server {
         let stop = CancellationToken::new();
         let scans = Pool::start()?;
         let history = History::new();
-        let inner = Inner { member, options, hub, history, scans, metrics, tasks, stop };
-        let server = Self { inner: Arc::new(inner) };
-        let hub = server.inner.hub.clone();
-        let stop = server.inner.stop.clone();
+        let parts = Parts { member, options, hub, history, scans, metrics, tasks, stop };
+        let server = Self { parts: Arc::new(parts) };
+        let hub = server.parts.hub.clone();
+        let stop = server.parts.stop.clone();
         let run = async move { stop.run_until_cancelled(hub.run()).await };
-        server.inner.tasks.spawn(run);
+        server.parts.tasks.spawn(run);
         Ok(server)
     }
 
     /// The member behind the API.
     pub fn member(&self) -> &Member {
-        &self.inner.member
+        &self.parts.member
     }
 
     /// The metrics of the API.
     pub fn metrics(&self) -> &Metrics {
-        &self.inner.metrics
+        &self.parts.metrics
     }
 
     pub(crate) fn options(&self) -> &Options {
-        &self.inner.options
+        &self.parts.options
     }
 
     pub(crate) fn hub(&self) -> &Hub {
-        &self.inner.hub
+        &self.parts.hub
     }
 
     pub(crate) fn history(&self) -> &History {
-        &self.inner.history
+        &self.parts.history
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
-        &self.inner.tasks
+        &self.parts.tasks
     }
 
     /// The token that is cancelled when the server stops.
     pub(crate) fn stopping(&self) -> &CancellationToken {
-        &self.inner.stop
+        &self.parts.stop
+    }
+
+    /// Bytes of the largest message.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.options().max_request_bytes + GRPC_OVERHEAD_BYTES
     }
 
     /// Ends all streams, and waits for their tasks.
     pub async fn stop(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        self.parts.stop.cancel();
+        self.parts.tasks.close();
+        self.parts.tasks.wait().await;
     }
 
     /// A header with this revision.
     pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
-        let identity = self.member().identity();
-        let raft_term = self.member().status_now().term;
-        let cluster_id = identity.cluster_id;
-        let member_id = identity.member_id;
-        ResponseHeader { cluster_id, member_id, revision, raft_term }
+        header(self.member(), revision)
     }
 
     /// A header with the revision of the last write.
@@ -135,21 +137,21 @@ impl Server {
 
     /// Ends the member because it cannot read its own state. Returns the error for the client,
     /// which must not look like an answer.
-    pub(crate) fn fault(&self, fault: &Fault) -> Status {
+    pub(crate) fn fault(&self, fault: &Fault) -> ApiError {
         self.member().fail(fault);
-        Status::internal("etcdserver: cannot read the store")
+        ApiError::Unreadable
     }
 
-    /// The gRPC status of a failed read.
-    pub(crate) fn read_failed(&self, error: Error) -> Status {
+    /// The error for the client of a failed read. A fault also ends the member.
+    pub(crate) fn read_failed(&self, error: Error) -> ApiError {
         match error {
-            Error::Refusal(refusal) => status(refusal),
+            Error::Refusal(refusal) => refusal.into(),
             Error::Fault(fault) => self.fault(&fault),
         }
     }
 
     /// The threads on which scans run.
     pub(crate) fn scans(&self) -> &Pool {
-        &self.inner.scans
+        &self.parts.scans
     }
 }

@@ -3,7 +3,11 @@
 
 pub(crate) mod answer;
 pub(crate) mod body;
+pub(crate) mod caller;
 pub(crate) mod charge;
+pub(crate) mod count;
+pub(crate) mod framing;
 pub(crate) mod head;
 pub(crate) mod intake;
+pub(crate) mod status;
 pub(crate) mod stream;

@@ -12,9 +12,13 @@
 //! The hub has no input queue. It reads new writes from the store, so it can neither diverge from
 //! the store nor delay writes. A watcher is synced as long as its stream keeps up; then it belongs
 //! to the hub. When the stream's outbox is full, or the watcher starts in the past, the watcher is
-//! unsynced, and the stream's own task reads history for it ([`stream`]) until it has caught up. So
-//! a slow watcher delays only its own stream. Streams take turns reading history and share what
-//! they read ([`history`]).
+//! unsynced, and the task of its stream ([`crate::ops::watch`]) reads history for it until it has
+//! caught up. So a slow watcher delays only its own stream. Streams take turns reading history and
+//! share what they read ([`history`]).
+//!
+//! The events of a message are encoded here, in protobuf's form, because many streams share them.
+//! The wire only adds the head of its message ([`frame`]). A wire of another form has to decode
+//! them.
 //!
 //! # Invariants
 //! - A watcher receives every event of its range from its start revision on, exactly once and in
@@ -27,4 +31,4 @@ pub(crate) mod frame;
 pub(crate) mod history;
 pub(crate) mod hub;
 pub(crate) mod outbox;
-pub(crate) mod stream;
+pub(crate) mod synced;

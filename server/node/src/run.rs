@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::bootstrap::identify;
 use crate::config::Config;
 use crate::dial::Dialer;
-use crate::listen::{self, Acceptor, Certificates, Connections, Places, Port, Role};
+use crate::listen::{self, Acceptor, Certificates, Connections, Http, Places, Port, Role};
 use crate::process::Process;
 use crate::version::VERSION;
 use crate::{logging, notify};
@@ -174,15 +174,12 @@ impl Running {
         let api = Arc::new(api);
         let clients = Connections::default();
         let peers = Connections::default();
-        let acceptor = |connections: &Connections| {
-            let api = api.clone();
-            let member = member.clone();
-            let tls = tls.clone();
-            let places = places.clone();
-            Acceptor::new(api, member, &config.ports, tls, places, connections.clone())
+        let http = |connections: &Connections| {
+            Http::new(api.clone(), member.clone(), &config.ports, connections.clone())
         };
-        let for_clients = acceptor(&clients);
-        let for_peers = acceptor(&peers).for_members();
+        let acceptor = |http: Http| Acceptor::new(http, tls.clone(), places.clone());
+        let for_clients = acceptor(http(&clients));
+        let for_peers = acceptor(http(&peers).for_members());
         let serve = |port: Port| {
             port.announce();
             match port.role() {

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ServerConfig, ServerConnection};
 
 use crate::config::{ClientTls, ServerTls};
 pub(crate) use files::TlsError;
@@ -105,6 +106,13 @@ impl Tls<ClientConfig> {
         let paths = [certificate, key, authorities].into_iter().flatten();
         Self::of(paths, move || client::load(&files))
     }
+}
+
+/// The certificate in DER that the other side of a connection has presented, if any. The handshake
+/// has verified it.
+pub(crate) fn shown(connection: &ServerConnection) -> Option<Bytes> {
+    let leaf = connection.peer_certificates()?.first()?;
+    Some(Bytes::copy_from_slice(leaf))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use quorate_proto::etcdserverpb::AlarmType;
 
 use super::{PLAIN, Page, Pages, not_found, page};
 use crate::error::ApiError;
-use crate::grpc::kv::internal_range;
+use crate::ops::range::internal_range;
 
 /// A check of `/livez` or `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

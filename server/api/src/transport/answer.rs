@@ -10,12 +10,14 @@ use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use quorate_raft::{Account, Permit};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::{Code, Status};
+use tonic::Status;
 
-use super::charge::{CALL_BYTES, REQUEST_BYTES, charged};
+use super::count::{Count, float};
 use super::stream::{Kept, Streamed};
-use crate::error::{ApiError, status};
-use crate::metrics::{MethodMetrics, MethodType};
+use crate::error::ApiError;
+use crate::memory::{ANSWER_BYTES, charged};
+use crate::method::MethodKind;
+use crate::metrics::MethodMetrics;
 use crate::server::Server;
 
 /// The body of an answer.
@@ -25,12 +27,9 @@ pub struct ResponseBody {
     pub(crate) metrics: Server,
 }
 
-/// A call whose end has not been counted yet.
+/// A call that is being answered.
 pub(crate) struct Call {
-    method: Arc<MethodMetrics>,
-    code: Option<Code>,
-    /// Whether a message has been counted.
-    is_sent: bool,
+    count: Count,
     deadline: Option<Pin<Box<Sleep>>>,
     charge: Option<Charge>,
 }
@@ -48,8 +47,8 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    pub(crate) fn new(account: Account, call: Permit, kind: MethodType) -> Self {
-        let is_unary = kind == MethodType::Unary;
+    pub(crate) fn new(account: Account, call: Permit, kind: MethodKind) -> Self {
+        let is_unary = kind == MethodKind::Unary;
         Self { account, call: Some(call), is_unary, kept: None, is_charged: false }
     }
 
@@ -62,7 +61,7 @@ impl Charge {
         let permit = match call {
             None => self.account.charge(data.len()),
             Some(mut call) => {
-                let beyond = data.len().saturating_sub(CALL_BYTES - REQUEST_BYTES);
+                let beyond = data.len().saturating_sub(ANSWER_BYTES);
                 if beyond > 0 {
                     call.join(self.account.charge(beyond));
                 }
@@ -83,11 +82,9 @@ impl Call {
         deadline: Option<Instant>,
         charge: Option<Charge>,
     ) -> Self {
-        // An answer without a body has its code in the headers.
-        let code =
-            response.headers().contains_key("grpc-status").then(|| code_of(response.headers()));
-        let deadline = deadline.filter(|_| code.is_none()).map(|at| Box::pin(sleep_until(at)));
-        let mut call = Self { method, code, is_sent: false, deadline, charge };
+        let count = Count::new(method, response.headers());
+        let deadline = deadline.filter(|_| !count.has_code()).map(|at| Box::pin(sleep_until(at)));
+        let mut call = Self { count, deadline, charge };
         let streamed = response.extensions_mut().remove::<Streamed>();
         if let Some(charge) = &mut call.charge {
             charge.kept = response.extensions_mut().remove::<Kept>();
@@ -99,14 +96,6 @@ impl Call {
         call
     }
 
-    /// Counts sent messages. The message of a unary call may come in several pieces of data.
-    fn sent(&mut self) {
-        let is_first = !std::mem::replace(&mut self.is_sent, true);
-        if is_first || self.method.kind != MethodType::Unary {
-            self.method.sent.inc();
-        }
-    }
-
     /// Ready at the client's deadline.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.deadline {
@@ -114,21 +103,6 @@ impl Call {
             Some(deadline) => deadline.as_mut().poll(context),
         }
     }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            // A call without a code was cancelled by the client.
-            call.method.handled(call.code.unwrap_or(Code::Cancelled));
-        }
-    }
-}
-
-/// A length as the value of a counter; exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "counters of bytes are floating-point numbers")]
-pub(crate) fn float(length: usize) -> f64 {
-    length as f64
 }
 
 impl Body for ResponseBody {
@@ -158,7 +132,7 @@ impl Body for ResponseBody {
                 Frame::data(match &mut this.call {
                     None => data,
                     Some(call) => {
-                        call.sent();
+                        call.count.sent();
                         match &mut call.charge {
                             Some(charge) => charge.charge(data),
                             None => data,
@@ -168,7 +142,7 @@ impl Body for ResponseBody {
             }
             Err(frame) => {
                 if let (Some(trailers), Some(call)) = (frame.trailers_ref(), &mut this.call) {
-                    call.code = Some(code_of(trailers));
+                    call.count.ended(trailers);
                 }
                 frame
             }
@@ -189,11 +163,6 @@ impl Body for ResponseBody {
 fn too_late() -> HeaderMap {
     let mut trailers = HeaderMap::new();
     // Cannot fail: `add_header` percent-encodes the text.
-    status(ApiError::DeadlineExceeded).add_header(&mut trailers).ok();
+    Status::from(ApiError::DeadlineExceeded).add_header(&mut trailers).ok();
     trailers
-}
-
-/// The code in the trailers of an answer.
-pub(crate) fn code_of(trailers: &HeaderMap) -> Code {
-    trailers.get("grpc-status").map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
 }

@@ -3,20 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use quorate_raft::{Account, Exhausted, Permit};
 use tokio::time::Instant;
-use tonic::Status;
 
 use super::intake::Intake;
-use crate::error::{ApiError, status};
+use crate::error::ApiError;
+use crate::memory::{CALL_BYTES, take};
 
-/// Bytes charged for every call. They include a small request and a small answer.
-pub(crate) const CALL_BYTES: usize = 4 << 10;
-/// The share of [`CALL_BYTES`] that is for the request.
-pub(crate) const REQUEST_BYTES: usize = 2 << 10;
 /// Bytes of headers that [`CALL_BYTES`] includes.
 const HEADERS_BYTES: usize = 1 << 10;
 /// Charged bytes per further byte of headers. The library keeps more than the headers themselves,
@@ -24,56 +19,18 @@ const HEADERS_BYTES: usize = 1 << 10;
 const HEADERS_TIMES: usize = 3;
 /// Time limit for a call to get memory, and for its body to get more. It is short because the bytes
 /// that a client sends meanwhile, within its window, are in no budget.
-pub(crate) const CALL_WITHIN: Duration = Duration::from_secs(1);
-/// Time limit for an answer to get memory before it begins.
-pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// Takes bytes of the budget, waiting up to `within` for them.
-///
-/// # Errors
-/// [`ApiError::TooManyRequests`] if there is no room in time.
-pub(crate) async fn take(
-    account: &Account,
-    bytes: usize,
-    within: Duration,
-) -> Result<Permit, Status> {
-    // Fast path: with room, the clock is not read.
-    if let Some(permit) = account.try_acquire(bytes) {
-        return Ok(permit);
-    }
-    account.acquire(bytes, Instant::now() + within).await.map_err(exhausted)
-}
-
-/// The error for a client when the budget has no room.
-pub(crate) fn exhausted(_: Exhausted) -> Status {
-    status(ApiError::TooManyRequests)
-}
-
-/// Bytes with a permit, which is returned when the bytes are dropped.
-struct Charged {
-    bytes: Bytes,
-    _permit: Permit,
-}
-
-impl AsRef<[u8]> for Charged {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// The same bytes, which keep `permit` until they are dropped: after the connection has written
-/// them.
-pub(crate) fn charged(bytes: Bytes, permit: Permit) -> Bytes {
-    Bytes::from_owner(Charged { bytes, _permit: permit })
-}
+const CALL_WITHIN: Duration = Duration::from_secs(1);
 
 /// Takes the memory that a call needs at its start: [`CALL_BYTES`], and more for large headers.
 /// Waits up to [`CALL_WITHIN`].
+///
+/// # Errors
+/// [`ApiError::TooManyRequests`] if there is no room in time.
 pub(crate) async fn take_call(
     account: &Account,
     intake: &Intake,
     headers: &HeaderMap,
-) -> Result<Permit, Status> {
+) -> Result<Permit, ApiError> {
     let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     let bytes = CALL_BYTES + HEADERS_TIMES * lines.sum::<usize>().saturating_sub(HEADERS_BYTES);
     if let Some(permit) = account.try_acquire(bytes) {
@@ -83,8 +40,8 @@ pub(crate) async fn take_call(
     take(account, bytes, CALL_WITHIN).await
 }
 
-/// The memory of a request beyond [`REQUEST_BYTES`]. It is charged as the body arrives, and
-/// returned when the request has been answered. Clones share it.
+/// The memory of a request beyond [`REQUEST_BYTES`](crate::memory::REQUEST_BYTES). It is charged
+/// as the body arrives, and returned when the request has been answered. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Held {
     permit: Arc<Mutex<Permit>>,

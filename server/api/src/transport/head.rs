@@ -6,6 +6,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::{Code, Status};
 
+use crate::error::ApiError;
+use crate::method::Route;
+
 /// gRPC's content type. The message encoding may follow it, after a plus or a semicolon.
 const GRPC: &str = "application/grpc";
 /// Longest timeout: eight digits and the unit.
@@ -77,8 +80,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
         return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, Status::internal(text)));
     }
     if timeout == Some(Duration::ZERO) {
-        let status = Status::deadline_exceeded("context deadline exceeded");
-        return Err(Refused(StatusCode::OK, status));
+        return Err(Refused(StatusCode::OK, ApiError::DeadlineExceeded.into()));
     }
     let encoding = text(headers, "grpc-encoding").unwrap_or_default();
     let is_gzip = match encoding.as_ref() {
@@ -124,11 +126,11 @@ fn read_timeout(timeout: &str) -> Result<Duration, String> {
 }
 
 /// The error for the path of an unknown method. As in grpc-go, `path` includes the query.
-pub(crate) fn unknown_method(path: &str, services: &[&str]) -> Status {
+pub(crate) fn unknown_method(path: &str) -> Status {
     let named = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'));
     let text = match named {
         None => format!("malformed method name: {path:?}"),
-        Some((service, method)) if services.contains(&service) => {
+        Some((service, method)) if Route::ALL.iter().any(|route| route.service() == service) => {
             format!("unknown method {method} for service {service}")
         }
         Some((service, _)) => format!("unknown service {service}"),
@@ -163,9 +165,11 @@ mod tests {
 
     #[test]
     fn unknown_methods_are_named() {
-        let error = |path| unknown_method(path, &["a.B"]).message().to_owned();
-        assert_eq!(error("/a.B/C"), "unknown method C for service a.B");
-        assert_eq!(error("/a.B/C?d=e"), "unknown method C?d=e for service a.B");
+        let error = |path| unknown_method(path).message().to_owned();
+        let known = "etcdserverpb.KV";
+        assert_eq!(error("/etcdserverpb.KV/C"), format!("unknown method C for service {known}"));
+        let query = format!("unknown method C?d=e for service {known}");
+        assert_eq!(error("/etcdserverpb.KV/C?d=e"), query);
         assert_eq!(error("//a.B/C"), "unknown service /a.B");
         assert_eq!(error("/a.B"), "malformed method name: \"/a.B\"");
     }

@@ -15,12 +15,12 @@ use futures_util::task::AtomicWaker;
 /// Bytes that are read while requests wait.
 const TAKEN_MAX: usize = 16 << 10;
 
-/// The read limit of one connection. Clones share it. Requests have it as an extension.
+/// The read limit of one connection. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Intake(Arc<Shared>);
+pub struct Intake(Arc<Demand>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Demand {
     /// Requests that wait for memory.
     waiting: AtomicUsize,
     /// Bytes read since the first of these requests began to wait.
@@ -66,9 +66,9 @@ pub(crate) struct Waits(Intake);
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        let shared = &self.0.0;
-        if shared.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
-            shared.reader.wake();
+        let demand = &self.0.0;
+        if demand.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            demand.reader.wake();
         }
     }
 }

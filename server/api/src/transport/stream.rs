@@ -12,6 +12,8 @@ use quorate_raft::Permit;
 use tonic::body::Body;
 use tonic::{Response, Status};
 
+use crate::error::ApiError;
+
 /// An extension of a response: the body that replaces the response's message.
 #[derive(Clone)]
 pub(crate) struct Streamed(Arc<Mutex<Option<Body>>>);
@@ -19,8 +21,8 @@ pub(crate) struct Streamed(Arc<Mutex<Option<Body>>>);
 impl Streamed {
     /// A body of these data, followed by the status OK. After an error the call is reset, because
     /// data that have been sent cannot be withdrawn.
-    pub(crate) fn new(data: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
-        let data = data.map(|data| data.map(Frame::data));
+    pub(crate) fn new(data: impl Stream<Item = Result<Bytes, ApiError>> + Send + 'static) -> Self {
+        let data = data.map(|data| data.map(Frame::data).map_err(Status::from));
         let mut trailers = HeaderMap::with_capacity(1);
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
         let body = StreamBody::new(data.chain(stream::iter([Ok(Frame::trailers(trailers))])));
@@ -33,10 +35,12 @@ impl Streamed {
     }
 }
 
-/// A response that keeps the permit for its message until the message is encoded.
-pub(crate) fn keeping<T>(message: T, kept: Permit) -> Response<T> {
+/// A response that keeps the permit for its message, if any, until the message is encoded.
+pub(crate) fn keeping<M>(message: M, permit: Option<Permit>) -> Response<M> {
     let mut response = Response::new(message);
-    response.extensions_mut().insert(Kept(Arc::new(kept)));
+    if let Some(permit) = permit {
+        response.extensions_mut().insert(Kept(Arc::new(permit)));
+    }
     response
 }
 

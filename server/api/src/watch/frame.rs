@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes};
-use prost::Message;
+use bytes::Bytes;
 use quorate_core::Record;
 use quorate_core::watch::event::append_event;
 use quorate_proto::etcdserverpb::{ResponseHeader, WatchResponse};
-use tonic::Status;
-use tonic::codec::EncodeBuf;
-
-use crate::codec::Encode;
 
 /// Size up to which events of several revisions are put into one message. For each stream whose
 /// client does not read, the transport buffers at least one message.
@@ -115,10 +110,19 @@ impl Events {
         self.end - self.first
     }
 
-    /// The revision in the header.
-    #[cfg(test)]
-    pub(crate) fn revision(&self) -> i64 {
-        self.header.revision
+    /// The message without its events.
+    pub(crate) fn head(&self) -> WatchResponse {
+        WatchResponse {
+            header: Some(self.header),
+            watch_id: self.watch_id,
+            fragment: self.fragment,
+            ..Default::default()
+        }
+    }
+
+    /// The events, each encoded as the field `events` of a `WatchResponse`.
+    pub(crate) fn encoded(&self) -> &[Event] {
+        &self.batch.events[self.first..self.end]
     }
 
     /// Bytes of the events.
@@ -149,27 +153,6 @@ impl Events {
             first = end;
         }
         pieces
-    }
-}
-
-impl Encode for Frame {
-    fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let events = match self {
-            Self::Control(response) => return (*response).encode_to(out),
-            Self::Events(events) => events,
-        };
-        let head = WatchResponse {
-            header: Some(events.header),
-            watch_id: events.watch_id,
-            fragment: events.fragment,
-            ..Default::default()
-        };
-        out.reserve(head.encoded_len() + events.size());
-        head.encode_raw(out);
-        for event in &events.batch.events[events.first..events.end] {
-            out.put_slice(event);
-        }
-        Ok(())
     }
 }
 

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use quorate_core::planted::{self, Mistake};
 use quorate_raft::{Account, Permit};
 use tokio::sync::Notify;
-use tonic::Status;
 
 use super::frame::{Frame, MESSAGE_BYTES};
+use crate::error::ApiError;
 use crate::metrics::WatchMetrics;
 
 /// The limits of a stream's queue.
@@ -47,7 +47,8 @@ pub(crate) struct Lagging {
     pub(crate) next: i64,
 }
 
-struct Inner {
+/// The state of an outbox.
+struct Queue {
     limits: Limits,
     frames: VecDeque<Frame>,
     bytes: usize,
@@ -56,15 +57,15 @@ struct Inner {
     lagging: Vec<Lagging>,
     /// Whether the stream's task found no room and waits for a notification that there is room.
     wants_room: bool,
-    /// The status with which the stream ends after the queued messages.
-    end: Option<Status>,
+    /// The error with which the stream ends after the queued messages.
+    end: Option<ApiError>,
     /// Whether the client is gone, or the stream has ended.
     gone: bool,
     /// The waker of the connection's task.
     reader: Option<Waker>,
 }
 
-impl Inner {
+impl Queue {
     fn new(limits: Limits, account: &Account) -> Self {
         Self {
             limits,
@@ -123,7 +124,7 @@ impl Inner {
 /// sends them. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Outbox {
-    inner: Arc<Mutex<Inner>>,
+    queue: Arc<Mutex<Queue>>,
     metrics: WatchMetrics,
     /// Notified when the stream's task may have something to do.
     changed: Arc<Notify>,
@@ -137,8 +138,8 @@ impl Outbox {
     }
 
     fn with_limits(metrics: WatchMetrics, account: &Account, limits: Limits) -> Self {
-        let inner = Arc::new(Mutex::new(Inner::new(limits, account)));
-        Self { inner, metrics, changed: Arc::default() }
+        let queue = Arc::new(Mutex::new(Queue::new(limits, account)));
+        Self { queue, metrics, changed: Arc::default() }
     }
 
     fn pending(&self, frame: &Frame) {
@@ -157,85 +158,85 @@ impl Outbox {
     /// Queues events and returns true. If the queue is full, notes that the watcher lags behind
     /// from main revision `from` on, and returns false.
     pub(crate) fn offer(&self, frames: Vec<Frame>, watch_id: i64, from: i64) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.gone {
+        let mut queue = self.queue.lock();
+        if queue.gone {
             return true;
         }
-        if !inner.finds_room(&frames) {
-            drop(inner);
+        if !queue.finds_room(&frames) {
+            drop(queue);
             self.fall_behind(watch_id, from);
             return false;
         }
         for frame in frames {
             self.pending(&frame);
-            inner.put_held(frame);
+            queue.put_held(frame);
         }
         true
     }
 
     /// Notes that a watcher lags behind from main revision `next` on.
     pub(crate) fn fall_behind(&self, watch_id: i64, next: i64) {
-        self.inner.lock().lagging.push(Lagging { watch_id, next });
+        self.queue.lock().lagging.push(Lagging { watch_id, next });
         self.changed.notify_one();
     }
 
     /// Queues a message even if the queue is full.
     pub(crate) fn push(&self, frame: Frame) {
-        let mut inner = self.inner.lock();
-        if !inner.gone {
+        let mut queue = self.queue.lock();
+        if !queue.gone {
             self.pending(&frame);
-            inner.put(frame);
+            queue.put(frame);
         }
     }
 
     /// Queues messages even if the queue is full. `room` is a permit for their bytes; bytes beyond
     /// it are charged in addition.
     pub(crate) fn push_held(&self, frames: Vec<Frame>, mut room: Permit) {
-        let mut inner = self.inner.lock();
-        if inner.gone {
+        let mut queue = self.queue.lock();
+        if queue.gone {
             return;
         }
         let bytes: usize = frames.iter().map(Frame::size).sum();
         room.shrink_to(bytes);
-        let beyond = inner.held.account().charge(bytes - room.bytes());
-        inner.held.join(room);
-        inner.held.join(beyond);
+        let beyond = queue.held.account().charge(bytes - room.bytes());
+        queue.held.join(room);
+        queue.held.join(beyond);
         for frame in frames {
             self.pending(&frame);
-            inner.put_held(frame);
+            queue.put_held(frame);
         }
     }
 
     /// The account that the bytes are charged to.
     pub(crate) fn account(&self) -> Account {
-        self.inner.lock().held.account().clone()
+        self.queue.lock().held.account().clone()
     }
 
     /// Whether the stream's task may queue events from history and answers to requests. If not,
     /// [`changed`](Self::changed) returns as soon as it may.
     pub(crate) fn has_room(&self) -> bool {
-        let mut inner = self.inner.lock();
-        inner.wants_room = !inner.is_below(inner.limits.low);
-        !inner.wants_room
+        let mut queue = self.queue.lock();
+        queue.wants_room = !queue.is_below(queue.limits.low);
+        !queue.wants_room
     }
 
     /// Takes the watchers that fell behind.
     pub(crate) fn take_lagging(&self) -> Vec<Lagging> {
-        std::mem::take(&mut self.inner.lock().lagging)
+        std::mem::take(&mut self.queue.lock().lagging)
     }
 
     /// Ends the stream after the queued messages.
-    pub(crate) fn close(&self, status: Status) {
-        let mut inner = self.inner.lock();
-        inner.end.get_or_insert(status);
-        if let Some(reader) = inner.reader.take() {
+    pub(crate) fn close(&self, error: ApiError) {
+        let mut queue = self.queue.lock();
+        queue.end.get_or_insert(error);
+        if let Some(reader) = queue.reader.take() {
             reader.wake();
         }
     }
 
     /// Whether the client is gone, or the stream has ended.
     pub(crate) fn is_gone(&self) -> bool {
-        self.inner.lock().gone
+        self.queue.lock().gone
     }
 
     /// Waits until the stream's task must look at the queue again.
@@ -251,45 +252,45 @@ impl Outbox {
 pub(crate) struct Reader(pub(crate) Outbox);
 
 impl futures_util::Stream for Reader {
-    type Item = Result<Frame, Status>;
+    type Item = Result<Frame, ApiError>;
 
     fn poll_next(
         self: std::pin::Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Self::Item>> {
-        let mut inner = self.0.inner.lock();
-        if let Some((frame, notifies)) = inner.take() {
-            drop(inner);
+        let mut queue = self.0.queue.lock();
+        if let Some((frame, notifies)) = queue.take() {
+            drop(queue);
             self.0.sent(&frame);
             if notifies {
                 self.0.changed.notify_one();
             }
             return Poll::Ready(Some(Ok(frame)));
         }
-        if inner.gone {
+        if queue.gone {
             return Poll::Ready(None);
         }
-        if let Some(status) = inner.end.take() {
-            inner.gone = true;
-            drop(inner);
+        if let Some(error) = queue.end.take() {
+            queue.gone = true;
+            drop(queue);
             self.0.changed.notify_one();
-            return Poll::Ready(Some(Err(status)));
+            return Poll::Ready(Some(Err(error)));
         }
-        inner.reader = Some(context.waker().clone());
+        queue.reader = Some(context.waker().clone());
         Poll::Pending
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut inner = self.0.inner.lock();
-        inner.gone = true;
-        for frame in inner.frames.drain(..) {
+        let mut queue = self.0.queue.lock();
+        queue.gone = true;
+        for frame in queue.frames.drain(..) {
             self.0.sent(&frame);
         }
-        inner.bytes = 0;
-        inner.held.shrink_to(0);
-        drop(inner);
+        queue.bytes = 0;
+        queue.held.shrink_to(0);
+        drop(queue);
         self.0.changed.notify_one();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_raft::{Connection, Serve};
 
-use super::serve::Acceptor;
+use super::accept::Acceptor;
 use crate::config::url::Url;
 
 /// Serves the connections that this member lends as if they came in at its peer port.

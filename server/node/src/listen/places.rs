@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Role;
+use super::role::Role;
 use crate::logging::Seldom;
 
 /// Files that the program opens itself, as in etcd. They include the connections that it opens to

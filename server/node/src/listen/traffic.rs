@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame, SizeHint};
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     /// Requests without an answer.
-    pub(super) open: AtomicUsize,
+    open: AtomicUsize,
     /// Requests without an answer that have been received completely.
     owed: AtomicUsize,
     /// Answers whose bodies have not ended.
@@ -26,6 +26,11 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
+    /// Whether a request waits for its answer.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether a complete request waits for its answer.
     pub(super) fn owes(&self) -> bool {
         self.owed.load(Ordering::Relaxed) > 0
@@ -95,9 +100,9 @@ impl Asked {
 }
 
 /// Held until a request has its answer. A drop without an answer means that there will be none.
-pub(super) struct Waiting(Arc<Asked>);
+pub(super) struct Unanswered(Arc<Asked>);
 
-impl Waiting {
+impl Unanswered {
     pub(super) fn new(asked: Arc<Asked>) -> Self {
         Self(asked)
     }
@@ -110,7 +115,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Unanswered {
     fn drop(&mut self) {
         self.0.is_answered();
     }

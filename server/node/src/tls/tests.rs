@@ -109,6 +109,27 @@ async fn only_peers_with_a_certificate_of_the_authority_are_accepted() {
 }
 
 #[tokio::test]
+async fn the_server_knows_the_certificate_of_its_client() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let authority = Authority::new(home, "ca");
+    let server = authority.issue(home, "a");
+    let client = authority.issue(home, "b");
+    let open = ServerTls { authorities: None, ..server.clone() };
+    let leaf = CertificateDer::from_pem_file(&client.certificate).unwrap();
+    for (server, expected) in [(&server, Some(&*leaf)), (&open, None)] {
+        let acceptor = TlsAcceptor::from(Tls::server(server.clone()).unwrap().current());
+        let connector = TlsConnector::from(Tls::client(as_client(&client)).unwrap().current());
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let name = ServerName::try_from("localhost").unwrap();
+        let (accepted, connected) =
+            tokio::join!(acceptor.accept(here), connector.connect(name, there));
+        connected.unwrap();
+        assert_eq!(shown(accepted.unwrap().get_ref().1).as_deref(), expected);
+    }
+}
+
+#[tokio::test]
 async fn sessions_are_never_resumed() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let home = tempfile::tempdir().unwrap();

@@ -1,30 +1,29 @@
-//! The task of a watch stream. It answers requests, and reads history for unsynced watchers: those
-//! that start in the past or fell behind.
+//! A watch stream. Its task answers requests, and reads history for unsynced watchers: those that
+//! start in the past or fell behind.
+
+mod catch_up;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_core::mvcc::View;
+use futures_util::{Stream, StreamExt as _};
+use quorate_core::KeyRange;
 use quorate_core::planted::{self, Mistake};
 use quorate_core::watch::Interest;
-use quorate_core::{Fault, KeyRange};
 use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
 use quorate_raft::{Account, Permit};
-use tonic::{Status, Streaming};
 
-use super::frame::{Batch, Events, Frame, MESSAGE_BYTES, watched_key};
-use super::history::{History, Portion, Portions, Turn, Wanted};
-use super::hub::{EVERY_WATCH, Join, StreamId};
-use super::outbox::Outbox;
-use crate::error::{ApiError, status};
-use crate::server::{GRPC_OVERHEAD_BYTES, Server};
-
-/// Most watchers of a stream that are served with one piece of history. The others wait.
-const WATCHERS_PER_TURN: usize = 64;
+use super::leader_lost;
+use crate::error::ApiError;
+use crate::server::Server;
+use crate::watch::frame::{Frame, MESSAGE_BYTES, watched_key};
+use crate::watch::history::{History, Turn};
+use crate::watch::hub::Join;
+use crate::watch::outbox::{Outbox, Reader};
+use crate::watch::synced::{EVERY_WATCH, StreamId};
 
 /// Bytes of the memory budget that a read of history takes first. A larger read takes more.
 const READING_BYTES: usize = MESSAGE_BYTES;
@@ -49,7 +48,7 @@ struct Watcher {
 }
 
 /// The task of one stream.
-pub(crate) struct WatchStream {
+struct WatchStream {
     server: Server,
     id: StreamId,
     outbox: Outbox,
@@ -65,8 +64,23 @@ pub(crate) struct WatchStream {
     reading: usize,
 }
 
+impl Server {
+    /// Opens a watch stream: takes the client's requests, and returns the messages for the client.
+    /// They are charged to the account of the client's connection. With `needs_leader`, the stream
+    /// ends when there is no leader for a while.
+    pub(crate) fn watch<R>(&self, account: &Account, requests: R, needs_leader: bool) -> Reader
+    where
+        R: Stream<Item = Result<WatchRequest, ApiError>> + Send + Unpin + 'static,
+    {
+        let outbox = Outbox::new(self.metrics().watch.clone(), account);
+        let stream = WatchStream::new(self.clone(), outbox.clone());
+        self.tasks().spawn(stream.run(requests, needs_leader));
+        Reader(outbox)
+    }
+}
+
 impl WatchStream {
-    pub(crate) fn new(server: Server, outbox: Outbox) -> Self {
+    fn new(server: Server, outbox: Outbox) -> Self {
         static STREAMS: AtomicU64 = AtomicU64::new(0);
         let id = STREAMS.fetch_add(1, Ordering::Relaxed);
         let watchers = BTreeMap::new();
@@ -76,7 +90,10 @@ impl WatchStream {
     }
 
     /// Serves the stream until the client is gone or the server stops.
-    pub(crate) async fn run(mut self, mut requests: Streaming<WatchRequest>, needs_leader: bool) {
+    async fn run<R>(mut self, mut requests: R, needs_leader: bool)
+    where
+        R: Stream<Item = Result<WatchRequest, ApiError>> + Unpin,
+    {
         self.server.metrics().watch.streams.inc();
         let end = self.serve(&mut requests, needs_leader).await;
         self.outbox.close(end);
@@ -87,11 +104,11 @@ impl WatchStream {
         self.server.metrics().watch.streams.dec();
     }
 
-    async fn serve(
-        &mut self,
-        requests: &mut Streaming<WatchRequest>,
-        needs_leader: bool,
-    ) -> Status {
+    /// Serves the stream; returns the error that it ends with.
+    async fn serve<R>(&mut self, requests: &mut R, needs_leader: bool) -> ApiError
+    where
+        R: Stream<Item = Result<WatchRequest, ApiError>> + Unpin,
+    {
         let stop = self.server.stopping().clone();
         let interval = self.progress_interval();
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
@@ -108,7 +125,7 @@ impl WatchStream {
                 }
             }
             if self.outbox.is_gone() {
-                return status(ApiError::WatchCanceled);
+                return ApiError::WatchCanceled;
             }
             let room = self.outbox.has_room();
             let reads = self.count_slow() > 0 && room;
@@ -119,12 +136,12 @@ impl WatchStream {
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return status(ApiError::Stopped),
-                () = &mut leader_lost => return status(ApiError::NoLeader),
-                request = requests.message(), if asks && room => match request {
-                    Ok(Some(request)) => self.handle(request),
-                    Ok(None) => asks = false,
-                    Err(error) => return error,
+                () = stop.cancelled() => return ApiError::Stopped,
+                () = &mut leader_lost => return ApiError::NoLeader,
+                request = requests.next(), if asks && room => match request {
+                    Some(Ok(request)) => self.handle(request),
+                    None => asks = false,
+                    Some(Err(error)) => return error,
                 },
                 () = self.outbox.changed() => {}
                 _ = ticks.tick() => self.report_progress(),
@@ -181,12 +198,12 @@ impl WatchStream {
         self.outbox.push(self.answer(revision, response));
     }
 
-    fn refuse(&self, revision: i64, reason: &str) {
+    fn refuse(&self, revision: i64, reason: &ApiError) {
         let response = WatchResponse {
             watch_id: EVERY_WATCH,
             created: true,
             canceled: true,
-            cancel_reason: reason.to_owned(),
+            cancel_reason: reason.text().to_owned(),
             ..Default::default()
         };
         self.control(revision, response);
@@ -195,15 +212,14 @@ impl WatchStream {
     fn create(&mut self, create: WatchCreateRequest) {
         let revision = self.server.member().store().revision();
         if create.start_revision < 0 {
-            return self.refuse(revision, ApiError::Compacted.text());
+            return self.refuse(revision, &ApiError::Compacted);
         }
         let range = KeyRange::from_wire(watched_key(&create.key), create.range_end.clone());
         if range.is_empty() {
-            return self.refuse(revision, "mvcc: watcher range is empty");
+            return self.refuse(revision, &ApiError::EmptyWatcherRange);
         }
         let Some(watch_id) = self.choose_id(create.watch_id) else {
-            let reason = "mvcc: duplicate watch ID provided on the WatchStream";
-            return self.refuse(revision, reason);
+            return self.refuse(revision, &ApiError::DuplicateWatchId);
         };
         let wants = |filter: FilterType| create.filters.contains(&(filter as i32));
         let interest = Interest {
@@ -220,7 +236,7 @@ impl WatchStream {
             account.try_acquire(bytes)
         };
         let Some(room) = room else {
-            return self.refuse(revision, ApiError::TooManyRequests.text());
+            return self.refuse(revision, &ApiError::TooManyRequests);
         };
         let from = if create.start_revision == 0 { revision + 1 } else { create.start_revision };
         let watcher = Watcher {
@@ -250,7 +266,7 @@ impl WatchStream {
     }
 
     fn fragment_limit(&self) -> usize {
-        self.server.options().max_request_bytes + GRPC_OVERHEAD_BYTES
+        self.server.message_bytes_max()
     }
 
     /// Moves a watcher to the hub, if it wants nothing that the hub has delivered already.
@@ -296,101 +312,6 @@ impl WatchStream {
             }
         }
     }
-
-    /// Reads one piece of history for an unsynced watcher, and serves other watchers that the piece
-    /// covers, as long as there is room.
-    async fn catch_up(&mut self, turn: Turn, mut room: Permit) -> Result<(), Fault> {
-        let reading = std::mem::replace(&mut self.reading, READING_BYTES);
-        let view = self.server.member().view();
-        self.end_compacted(&view);
-        let behind = self.next_behind();
-        let Some(Wanted { watch_id, from, .. }) = behind.first() else { return Ok(()) };
-        self.served = *watch_id;
-        if *from > view.revision() {
-            let watch_id = *watch_id;
-            let from = *from;
-            self.join(watch_id, from, None);
-            return Ok(());
-        }
-        let Portions { reached, portions } = self.server.history().read(turn, view, behind).await?;
-        let mut is_first = true;
-        for Portion { watch_id, from, batch } in portions {
-            if !self.outbox.has_room() {
-                break;
-            }
-            let frames = self.replay(watch_id, from, reached, batch);
-            let bytes: usize = frames.iter().map(Frame::size).sum();
-            let fits = bytes <= room.bytes() || room.try_grow(bytes - room.bytes());
-            if !fits && self.asks_for_more(reading, bytes, is_first) {
-                break;
-            }
-            is_first = false;
-            self.outbox.push_held(frames, room.split(bytes));
-            self.join(watch_id, reached + 1, None);
-        }
-        Ok(())
-    }
-
-    /// Whether a watcher's events that found no room must be read again later. If the watcher is
-    /// the first one of the read, the next read takes as much memory as its events need, up to a
-    /// quarter of the budget. If this read had that much already, the events are sent all the same.
-    fn asks_for_more(&mut self, had: usize, bytes: usize, is_first: bool) -> bool {
-        if is_first {
-            let most = self.server.member().budget().limit() / 4;
-            self.reading = bytes.min(most).max(READING_BYTES);
-        }
-        !is_first || self.reading > had
-    }
-
-    /// The unsynced watchers for the next turn, round robin, so that a watcher far behind does not
-    /// delay the others.
-    fn next_behind(&self) -> Vec<Wanted> {
-        let wanted = |(id, watcher): (&i64, &Watcher)| {
-            let watch_id = *id;
-            let interest = watcher.interest.clone();
-            Some(Wanted { watch_id, from: watcher.behind?, interest })
-        };
-        let before = self.watchers.range(..=self.served);
-        let after = self.watchers.range(self.served + 1..);
-        after.chain(before).filter_map(wanted).take(WATCHERS_PER_TURN).collect()
-    }
-
-    /// Ends watchers that want compacted events.
-    fn end_compacted(&mut self, view: &View) {
-        let compacted = view.compacted();
-        let doomed = self
-            .watchers
-            .iter()
-            .filter(|(_, watcher)| watcher.behind.is_some_and(|from| from < compacted));
-        let doomed: Vec<i64> = doomed.map(|(id, _)| *id).collect();
-        for watch_id in doomed {
-            self.watchers.remove(&watch_id);
-            self.ended.insert(watch_id);
-            self.server.metrics().watch.watchers.dec();
-            let response = WatchResponse {
-                watch_id,
-                canceled: true,
-                compact_revision: compacted,
-                ..Default::default()
-            };
-            self.control(0, response);
-        }
-    }
-
-    /// The messages for an unsynced watcher with the events of a piece of history, from main
-    /// revision `from` to `reached`.
-    fn replay(&self, watch_id: i64, from: i64, reached: i64, batch: Arc<Batch>) -> Vec<Frame> {
-        let Some(watcher) = self.watchers.get(&watch_id) else { return Vec::new() };
-        let first = batch.first_at(from);
-        if first == batch.len() {
-            return Vec::new();
-        }
-        // As in etcd, the header has the last revision that was read, not that of the last event.
-        let header = self.server.header(reached);
-        let events = Events::new(watch_id, header, batch, first);
-        let limit = watcher.fragment.then(|| self.fragment_limit());
-        events.frames(limit)
-    }
 }
 
 /// Waits for memory, and then for a turn to read.
@@ -403,22 +324,4 @@ async fn turn_with_room(account: Account, bytes: usize, history: History) -> (Pe
         }
     };
     (room, history.turn().await)
-}
-
-/// Returns when there has been no leader for three election timeouts; never if `needed` is false.
-pub(crate) async fn leader_lost(server: Server, needed: bool) {
-    if !needed {
-        std::future::pending::<()>().await;
-    }
-    let patience = server.member().election_timeout() * 3;
-    let mut raft = server.member().status();
-    loop {
-        if raft.wait_for(|raft| raft.leader.is_none()).await.is_err() {
-            return;
-        }
-        let found = raft.wait_for(|raft| raft.leader.is_some());
-        if !matches!(tokio::time::timeout(patience, found).await, Ok(Ok(_))) {
-            return;
-        }
-    }
 }

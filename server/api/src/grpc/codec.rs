@@ -2,6 +2,7 @@
 //! already, buffers are sized for small messages, messages that nest too deep are refused before
 //! decoding, and decoding errors have grpc-go's texts.
 
+mod frame;
 pub(crate) mod rows;
 
 use std::marker::PhantomData;
@@ -13,7 +14,7 @@ use quorate_proto::nesting::{self, FLAT, Refused, Shape, TXN, WATCH};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-use crate::error::{ApiError, status};
+use crate::error::ApiError;
 
 /// Initial size of buffers. Most messages are smaller; a larger message grows its buffer.
 const BUFFER_BYTES: usize = 512;
@@ -81,55 +82,34 @@ flat!(
     health::HealthListRequest,
 );
 
-/// The kind of a method, unary or streaming, for which grpc-go has different error texts.
-pub(crate) trait Kind: Send + Sync + 'static {
-    /// Prefix of the error for a message that cannot be decoded.
-    const UNDECODABLE: &'static str;
-}
-
-/// A unary method.
+/// The codec of all methods. `STREAM` says whether the method has a stream of requests or answers:
+/// grpc-go has another error text for it.
 #[derive(Debug)]
-pub(crate) struct Single;
-
-impl Kind for Single {
-    const UNDECODABLE: &'static str = "grpc: error unmarshalling request: proto: ";
-}
-
-/// A method with a stream of requests or answers.
-#[derive(Debug)]
-pub(crate) struct Streamed;
-
-impl Kind for Streamed {
-    const UNDECODABLE: &'static str = "grpc: failed to unmarshal the received message: proto: ";
-}
-
-/// The codec of all methods.
-#[derive(Debug)]
-pub(crate) struct Wire<E, D, K>(PhantomData<(E, D, K)>);
+pub(crate) struct Wire<E, D, const STREAM: bool>(PhantomData<(E, D)>);
 
 /// The codec of unary methods.
-pub(crate) type UnaryWire<E, D> = Wire<E, D, Single>;
+pub(crate) type UnaryWire<E, D> = Wire<E, D, false>;
 
 /// The codec of methods with a stream.
-pub(crate) type StreamWire<E, D> = Wire<E, D, Streamed>;
+pub(crate) type StreamWire<E, D> = Wire<E, D, true>;
 
-impl<E, D, K> Default for Wire<E, D, K> {
+impl<E, D, const STREAM: bool> Default for Wire<E, D, STREAM> {
     fn default() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<E: Encode, D: Decode, K: Kind> Codec for Wire<E, D, K> {
+impl<E: Encode, D: Decode, const STREAM: bool> Codec for Wire<E, D, STREAM> {
     type Encode = E;
     type Decode = D;
     type Encoder = WireEncoder<E>;
-    type Decoder = WireDecoder<D, K>;
+    type Decoder = WireDecoder<D, STREAM>;
 
     fn encoder(&mut self) -> WireEncoder<E> {
         WireEncoder(PhantomData)
     }
 
-    fn decoder(&mut self) -> WireDecoder<D, K> {
+    fn decoder(&mut self) -> WireDecoder<D, STREAM> {
         WireDecoder(PhantomData)
     }
 }
@@ -153,9 +133,9 @@ impl<E: Encode> Encoder for WireEncoder<E> {
 
 /// Checks and decodes requests.
 #[derive(Debug)]
-pub(crate) struct WireDecoder<D, K>(PhantomData<(D, K)>);
+pub(crate) struct WireDecoder<D, const STREAM: bool>(PhantomData<D>);
 
-impl<D: Decode, K: Kind> Decoder for WireDecoder<D, K> {
+impl<D: Decode, const STREAM: bool> Decoder for WireDecoder<D, STREAM> {
     type Item = D;
     type Error = Status;
 
@@ -166,11 +146,16 @@ impl<D: Decode, K: Kind> Decoder for WireDecoder<D, K> {
             .and_then(|()| D::decode(bytes).map_err(|_| Refused::Malformed));
         let reason = match decoded {
             Ok(message) => return Ok(Some(message)),
-            Err(Refused::TooManyOperations) => return Err(status(ApiError::TooManyOps)),
+            Err(Refused::TooManyOperations) => return Err(ApiError::TooManyOps.into()),
             Err(Refused::Malformed) => "cannot parse invalid wire-format data",
             Err(Refused::TooDeep) => "exceeded maximum recursion depth",
         };
-        Err(Status::internal(format!("{}{reason}", K::UNDECODABLE)))
+        let problem = if STREAM {
+            "grpc: failed to unmarshal the received message"
+        } else {
+            "grpc: error unmarshalling request"
+        };
+        Err(Status::internal(format!("{problem}: proto: {reason}")))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -1,0 +1,13 @@
+//! The header of answers and watch messages.
+
+use quorate_proto::etcdserverpb::ResponseHeader;
+use quorate_raft::Member;
+
+/// A header of this member with this revision, in the term that the member knows now.
+pub(crate) fn header(member: &Member, revision: i64) -> ResponseHeader {
+    let identity = member.identity();
+    let raft_term = member.status_now().term;
+    let cluster_id = identity.cluster_id;
+    let member_id = identity.member_id;
+    ResponseHeader { cluster_id, member_id, revision, raft_term }
+}

@@ -1,0 +1,180 @@
+//! The table of all methods. The build script makes the server stubs from it. The service takes its
+//! routes and checks from it, and the metrics their labels.
+
+use LearnerRule::{Answers, Refuses};
+use MethodKind::{BidiStream, ServerStream, Unary};
+use Permission::{Keys, Nothing, Root, User};
+use Route::{Cluster, Health, Kv, Lease, Maintenance, Watch};
+
+/// The gRPC service that a call goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Kv,
+    Watch,
+    Lease,
+    Cluster,
+    Maintenance,
+    Health,
+}
+
+impl Route {
+    pub(crate) const ALL: [Self; 6] = [Kv, Watch, Lease, Cluster, Maintenance, Health];
+
+    /// The name of the service, with its package.
+    pub(crate) fn service(self) -> &'static str {
+        match self {
+            Kv => "etcdserverpb.KV",
+            Watch => "etcdserverpb.Watch",
+            Lease => "etcdserverpb.Lease",
+            Cluster => "etcdserverpb.Cluster",
+            Maintenance => "etcdserverpb.Maintenance",
+            Health => "grpc.health.v1.Health",
+        }
+    }
+}
+
+/// Which sides of a method are streams of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MethodKind {
+    /// One message each way.
+    Unary,
+    /// One request, many answers.
+    ServerStream,
+    /// Many messages each way.
+    BidiStream,
+}
+
+impl MethodKind {
+    /// The name of the kind in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Unary => "unary",
+            ServerStream => "server_stream",
+            BidiStream => "bidi_stream",
+        }
+    }
+}
+
+/// What a learner does with calls of a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LearnerRule {
+    /// It answers them, or at least those that need no leader.
+    Answers,
+    /// It refuses them.
+    Refuses,
+}
+
+/// The least right that a call needs once authentication is on, as in etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// None: the caller may be unknown.
+    Nothing,
+    /// The caller must be a user. The operation may need more, depending on the request: raising
+    /// and disarming alarms needs the role `root`.
+    User,
+    /// The caller must have rights on the keys of the request. The operation checks them.
+    Keys,
+    /// The caller must have the role `root`.
+    Root,
+}
+
+/// A method.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Method {
+    pub(crate) route: Route,
+    /// The name without the service.
+    pub(crate) name: &'static str,
+    pub(crate) kind: MethodKind,
+    pub(crate) learners: LearnerRule,
+    #[expect(dead_code, reason = "for authentication, which is still to come")]
+    pub(crate) permission: Permission,
+}
+
+impl Method {
+    /// The path of the method's calls.
+    pub(crate) fn path(&self) -> String {
+        format!("/{}/{}", self.route.service(), self.name)
+    }
+}
+
+const fn method(
+    route: Route,
+    name: &'static str,
+    kind: MethodKind,
+    learners: LearnerRule,
+    permission: Permission,
+) -> Method {
+    Method { route, name, kind, learners, permission }
+}
+
+/// All methods.
+pub(crate) const METHODS: [Method; 28] = [
+    method(Kv, "Range", Unary, Answers, Keys),
+    method(Kv, "RangeStream", ServerStream, Refuses, Keys),
+    method(Kv, "Put", Unary, Refuses, Keys),
+    method(Kv, "DeleteRange", Unary, Refuses, Keys),
+    method(Kv, "Txn", Unary, Refuses, Keys),
+    method(Kv, "Compact", Unary, Refuses, Root),
+    method(Watch, "Watch", BidiStream, Refuses, Keys),
+    method(Lease, "LeaseGrant", Unary, Refuses, User),
+    method(Lease, "LeaseRevoke", Unary, Refuses, Keys),
+    method(Lease, "LeaseKeepAlive", BidiStream, Refuses, Keys),
+    method(Lease, "LeaseTimeToLive", Unary, Refuses, Keys),
+    method(Lease, "LeaseLeases", Unary, Refuses, Keys),
+    method(Cluster, "MemberAdd", Unary, Refuses, Root),
+    method(Cluster, "MemberRemove", Unary, Refuses, Root),
+    method(Cluster, "MemberUpdate", Unary, Refuses, Root),
+    method(Cluster, "MemberList", Unary, Refuses, User),
+    method(Cluster, "MemberPromote", Unary, Refuses, Root),
+    method(Maintenance, "Alarm", Unary, Refuses, User),
+    method(Maintenance, "Status", Unary, Answers, User),
+    method(Maintenance, "Defragment", Unary, Refuses, Root),
+    method(Maintenance, "Hash", Unary, Refuses, Root),
+    method(Maintenance, "HashKV", Unary, Refuses, Root),
+    method(Maintenance, "Snapshot", ServerStream, Answers, Root),
+    method(Maintenance, "MoveLeader", Unary, Refuses, Root),
+    method(Maintenance, "Downgrade", Unary, Refuses, Root),
+    method(Health, "Check", Unary, Refuses, Nothing),
+    method(Health, "List", Unary, Refuses, Nothing),
+    method(Health, "Watch", ServerStream, Refuses, Nothing),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+    use quorate_proto::FILE_DESCRIPTOR_SET;
+
+    use super::*;
+
+    /// The services of etcd that are not served yet.
+    const MISSING: [&str; 3] = ["etcdserverpb.Auth", "v3electionpb.Election", "v3lockpb.Lock"];
+
+    #[test]
+    fn the_table_has_the_methods_of_the_definitions() {
+        let mut defined = BTreeSet::new();
+        for file in FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file {
+            for service in &file.service {
+                let name = format!("{}.{}", file.package(), service.name());
+                if MISSING.contains(&name.as_str()) {
+                    continue;
+                }
+                defined.extend(service.method.iter().map(|method| {
+                    let kind = match (method.client_streaming(), method.server_streaming()) {
+                        (false, false) => Unary,
+                        (false, true) => ServerStream,
+                        (true, true) => BidiStream,
+                        (true, false) => panic!("{name}: no answer is streamed"),
+                    };
+                    (format!("/{name}/{}", method.name()), kind.name())
+                }));
+            }
+        }
+        let listed: Vec<_> =
+            METHODS.iter().map(|method| (method.path(), method.kind.name())).collect();
+        assert_eq!(listed.len(), METHODS.len());
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), defined);
+    }
+}

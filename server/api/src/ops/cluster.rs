@@ -1,0 +1,148 @@
+//! Members of the cluster. The headers of these answers have no revision.
+
+use http::uri::Authority;
+use quorate_proto::etcdserverpb as pb;
+use quorate_raft::MemberInfo;
+
+use crate::error::ApiError;
+use crate::server::Server;
+
+fn member_message(member: MemberInfo) -> pb::Member {
+    let MemberInfo { id, name, peer_urls, client_urls, is_learner } = member;
+    pb::Member { id, name, peer_urls, client_urls, is_learner }
+}
+
+/// A peer URL in the form that the cluster stores; `None` if the URL is invalid.
+fn peer_url(text: &str) -> Option<String> {
+    let (scheme, address) = text.trim().split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let is_good = match scheme.as_str() {
+        "unix" | "unixs" => !address.is_empty(),
+        "http" | "https" => {
+            let authority = address.parse::<Authority>();
+            authority.is_ok_and(|it| it.port_u16().is_some() && !address.contains('@'))
+        }
+        _ => false,
+    };
+    is_good.then(|| format!("{scheme}://{address}"))
+}
+
+/// Peer URLs in the form that the cluster stores, sorted. As in etcd, a URL must have a scheme, a
+/// host and a port, and nothing else.
+fn peer_urls(urls: Vec<String>) -> Result<Vec<String>, ApiError> {
+    let read: Option<Vec<String>> = urls.iter().map(|url| peer_url(url)).collect();
+    let mut urls = read.unwrap_or_default();
+    if urls.is_empty() {
+        return Err(ApiError::MemberBadUrls);
+    }
+    urls.sort();
+    Ok(urls)
+}
+
+impl Server {
+    fn members(&self) -> Vec<pb::Member> {
+        self.member().members().into_iter().map(member_message).collect()
+    }
+
+    /// Adds a member, which has not started yet.
+    ///
+    /// # Errors
+    /// A URL is invalid, or the change is refused or fails.
+    pub(crate) async fn member_add(
+        &self,
+        request: pb::MemberAddRequest,
+    ) -> Result<pb::MemberAddResponse, ApiError> {
+        let urls = peer_urls(request.peer_urls)?;
+        let added = self.member().add_member(urls, request.is_learner).await?;
+        let member = Some(member_message(added));
+        let header = Some(self.header(0));
+        let members = self.members();
+        Ok(pb::MemberAddResponse { header, member, members })
+    }
+
+    /// Removes a member.
+    ///
+    /// # Errors
+    /// The change is refused or fails.
+    pub(crate) async fn member_remove(
+        &self,
+        request: pb::MemberRemoveRequest,
+    ) -> Result<pb::MemberRemoveResponse, ApiError> {
+        let id = request.id;
+        self.member().remove_member(id).await?;
+        let header = Some(self.header(0));
+        let mut members = self.members();
+        // A member that removes itself may never apply its own removal.
+        members.retain(|member| member.id != id);
+        Ok(pb::MemberRemoveResponse { header, members })
+    }
+
+    /// Changes the peer URLs of a member.
+    ///
+    /// # Errors
+    /// A URL is invalid, or the change is refused or fails.
+    pub(crate) async fn member_update(
+        &self,
+        request: pb::MemberUpdateRequest,
+    ) -> Result<pb::MemberUpdateResponse, ApiError> {
+        let urls = peer_urls(request.peer_urls)?;
+        self.member().update_member(request.id, urls).await?;
+        let header = Some(self.header(0));
+        let members = self.members();
+        Ok(pb::MemberUpdateResponse { header, members })
+    }
+
+    /// Lists the members.
+    ///
+    /// # Errors
+    /// The list must be linearizable, and no leader confirms it.
+    pub(crate) async fn member_list(
+        &self,
+        request: pb::MemberListRequest,
+    ) -> Result<pb::MemberListResponse, ApiError> {
+        if request.linearizable {
+            self.member().linearize().await?;
+        }
+        let header = Some(self.header(0));
+        let members = self.members();
+        Ok(pb::MemberListResponse { header, members })
+    }
+
+    /// Makes a learner a voter.
+    ///
+    /// # Errors
+    /// The change is refused or fails.
+    pub(crate) async fn member_promote(
+        &self,
+        request: pb::MemberPromoteRequest,
+    ) -> Result<pb::MemberPromoteResponse, ApiError> {
+        self.member().promote_member(request.id).await?;
+        let header = Some(self.header(0));
+        let members = self.members();
+        Ok(pb::MemberPromoteResponse { header, members })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_urls_are_stored_as_in_etcd() {
+        for (text, kept) in [
+            ("http://a:2380", Some("http://a:2380")),
+            (" HTTPS://[::1]:2380 ", Some("https://[::1]:2380")),
+            ("unix://localhost:2380", Some("unix://localhost:2380")),
+            ("http://a", None),
+            ("http://a:70000", None),
+            ("http://a:2380/", None),
+            ("http://a:2380/path", None),
+            ("http://me@a:2380", None),
+            ("ftp://a:2380", None),
+            ("unix://", None),
+            ("a:2380", None),
+        ] {
+            assert_eq!(peer_url(text).as_deref(), kept, "{text}");
+        }
+    }
+}

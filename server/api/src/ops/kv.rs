@@ -1,0 +1,136 @@
+//! Writes and transactions.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use quorate_core::txn::check;
+use quorate_core::txn::{is_read_only, is_serializable};
+use quorate_core::{Command, Reply, Tally};
+use quorate_proto::etcdserverpb as pb;
+use quorate_raft::Account;
+
+use super::Answered;
+use super::propose::wrong_reply;
+use crate::error::ApiError;
+use crate::scan::{Client, Scanned};
+use crate::server::Server;
+
+impl Server {
+    /// Puts a key.
+    ///
+    /// # Errors
+    /// The request is malformed or too large, it is refused, the memory budget has no room, or the
+    /// proposal fails.
+    pub(crate) async fn put(
+        &self,
+        account: &Account,
+        request: pb::PutRequest,
+    ) -> Result<Answered<pb::PutResponse>, ApiError> {
+        let command = Command::Put(request);
+        let _claim = self.member().check_quota(&command).await?;
+        let Command::Put(put) = &command else { unreachable!("made above") };
+        check::check_put(put)?;
+        let length = put.encoded_len();
+        let permit = self.make_room(account, &command).await?;
+        match self.propose(&command, length).await? {
+            Reply::Put(mut message) => {
+                self.fill(&mut message.header);
+                Ok(Answered { message, permit })
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    /// Deletes the keys of a range.
+    ///
+    /// # Errors
+    /// Those of [`put`](Self::put).
+    pub(crate) async fn delete_range(
+        &self,
+        account: &Account,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<Answered<pb::DeleteRangeResponse>, ApiError> {
+        check::check_delete_range(&request)?;
+        let length = request.encoded_len();
+        let command = Command::DeleteRange(request);
+        let permit = self.make_room(account, &command).await?;
+        match self.propose(&command, length).await? {
+            Reply::DeleteRange(mut message) => {
+                self.fill(&mut message.header);
+                Ok(Answered { message, permit })
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    /// Runs a transaction.
+    ///
+    /// # Errors
+    /// Those of [`put`](Self::put).
+    pub(crate) async fn txn(
+        &self,
+        account: &Account,
+        request: pb::TxnRequest,
+    ) -> Result<Answered<pb::TxnResponse>, ApiError> {
+        let command = Command::Txn(request);
+        let _claim = self.member().check_quota(&command).await?;
+        let Command::Txn(txn) = command else { unreachable!("made above") };
+        check::check_txn(&txn, self.options().max_txn_ops)?;
+        if is_read_only(&txn) {
+            return self.read_txn(account, txn).await;
+        }
+        let length = txn.encoded_len();
+        let command = Command::Txn(txn);
+        let permit = self.make_room(account, &command).await?;
+        match self.propose(&command, length).await? {
+            Reply::Txn(mut message) => {
+                self.fill(&mut message.header);
+                Ok(Answered { message, permit })
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    /// Answers a read-only transaction.
+    async fn read_txn(
+        &self,
+        account: &Account,
+        request: pb::TxnRequest,
+    ) -> Result<Answered<pb::TxnResponse>, ApiError> {
+        if !is_serializable(&request) {
+            self.member().linearize().await?;
+        }
+        let reading = self.member().begin_read_txn();
+        let server = self.clone();
+        let read = move |client: &Arc<Client>| {
+            let mut tally = Tally::default();
+            let view = server.member().view().patient(client.clone());
+            let response = view.read_txn(&request, &mut tally);
+            server.member().durations().count(&tally);
+            response.map_err(|error| server.read_failed(error))
+        };
+        let scanned = self.scans().scan(account, read).await;
+        let scanned = scanned.and_then(|Scanned { result, kept }| Ok((result?, kept)));
+        let (mut message, kept) = reading.end(scanned)?;
+        self.fill(&mut message.header);
+        Ok(Answered { message, permit: Some(kept) })
+    }
+
+    /// Compacts the history.
+    ///
+    /// # Errors
+    /// The revision is refused, or the proposal fails.
+    pub(crate) async fn compact(
+        &self,
+        request: pb::CompactionRequest,
+    ) -> Result<pb::CompactionResponse, ApiError> {
+        let length = request.encoded_len();
+        let reply = self.propose(&Command::Compact(request), length).await?;
+        let Reply::Compact(mut response) = reply else { return Err(wrong_reply(&reply)) };
+        if request.physical {
+            self.member().history_deleted(request.revision).await?;
+        }
+        response.header = Some(self.header_now());
+        Ok(response)
+    }
+}

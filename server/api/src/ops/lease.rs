@@ -1,0 +1,152 @@
+//! Leases.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::{Stream, StreamExt as _, stream};
+use prost::Message as _;
+use quorate_core::{Command, Reply};
+use quorate_proto::etcdserverpb as pb;
+use quorate_raft::{Account, Renewal};
+
+use super::propose::wrong_reply;
+use super::{Answered, leader_lost};
+use crate::error::ApiError;
+use crate::scan::{Client, Scanned};
+use crate::server::Server;
+
+/// A random lease id: positive, 63 bits, from the random keys of the standard library's hash
+/// tables. A collision with an existing lease is practically impossible.
+fn random_lease_id() -> i64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let id = RandomState::new().hash_one(count) >> 1;
+    i64::try_from(id).expect("63 bits fit").max(1)
+}
+
+impl Server {
+    /// Grants a lease.
+    ///
+    /// # Errors
+    /// The lease exists, its TTL is too large, or the proposal fails.
+    pub(crate) async fn lease_grant(
+        &self,
+        mut request: pb::LeaseGrantRequest,
+    ) -> Result<pb::LeaseGrantResponse, ApiError> {
+        if request.id == 0 {
+            request.id = random_lease_id();
+        }
+        request.ttl = request.ttl.max(self.options().min_lease_ttl);
+        let command = Command::LeaseGrant(request);
+        let _claim = self.member().check_quota(&command).await?;
+        match self.propose(&command, request.encoded_len()).await? {
+            Reply::LeaseGrant(mut response) => {
+                self.fill(&mut response.header);
+                Ok(response)
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    /// Revokes a lease, and deletes its keys.
+    ///
+    /// # Errors
+    /// The lease does not exist, or the proposal fails.
+    pub(crate) async fn lease_revoke(
+        &self,
+        request: pb::LeaseRevokeRequest,
+    ) -> Result<pb::LeaseRevokeResponse, ApiError> {
+        let length = request.encoded_len();
+        match self.propose(&Command::LeaseRevoke(request), length).await? {
+            Reply::LeaseRevoke(mut response) => {
+                self.fill(&mut response.header);
+                Ok(response)
+            }
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    /// Renews the leases that a client names, one by one. The stream ends when the client's stream
+    /// does, or with the first error.
+    pub(crate) fn keep_alive<R>(
+        &self,
+        requests: R,
+        needs_leader: bool,
+    ) -> impl Stream<Item = Result<pb::LeaseKeepAliveResponse, ApiError>> + Send + use<R>
+    where
+        R: Stream<Item = Result<pb::LeaseKeepAliveRequest, ApiError>> + Send + Unpin,
+    {
+        let lost = Box::pin(leader_lost(self.clone(), needs_leader));
+        let start = Some((self.clone(), requests, lost));
+        stream::unfold(start, |state| async move {
+            let (server, mut requests, mut lost) = state?;
+            let answered = async {
+                let request = tokio::select! {
+                    request = requests.next() => request?,
+                    () = server.stopping().cancelled() => Err(ApiError::Stopped),
+                };
+                match request {
+                    Ok(request) => Some(server.renew(request.id).await),
+                    Err(error) => Some(Err(error)),
+                }
+            };
+            let answer = tokio::select! {
+                answer = answered => answer?,
+                () = &mut lost => Err(ApiError::NoLeader),
+            };
+            let go_on = answer.is_ok().then_some((server, requests, lost));
+            Some((answer, go_on))
+        })
+    }
+
+    async fn renew(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, ApiError> {
+        // The header is made before the renewal: its revision must not include a revocation that
+        // the renewal has not seen.
+        let header = Some(self.header_now());
+        let ttl = match self.member().renew_lease(id).await? {
+            Renewal::Renewed(ttl) => ttl,
+            Renewal::NotFound => 0,
+            Renewal::NotPrimary => return Err(ApiError::NotPrimaryLessor),
+        };
+        Ok(pb::LeaseKeepAliveResponse { header, id, ttl })
+    }
+
+    /// The remaining time of a lease, and its keys if the request asks for them.
+    ///
+    /// # Errors
+    /// No leader answers, the memory budget has no room, or the state cannot be read.
+    pub(crate) async fn lease_time_to_live(
+        &self,
+        account: &Account,
+        request: pb::LeaseTimeToLiveRequest,
+    ) -> Result<Answered<pb::LeaseTimeToLiveResponse>, ApiError> {
+        let time = self.member().lease_time_to_live(request.id).await?;
+        let (keys, kept) = if request.keys && time.is_some() {
+            let server = self.clone();
+            let read = move |client: &Arc<Client>| {
+                server.member().view().patient(client.clone()).lease_keys(request.id)
+            };
+            let Scanned { result, kept } = self.scans().scan(account, read).await?;
+            (result.map_err(|fault| self.fault(&fault))?, kept)
+        } else {
+            (Vec::new(), account.nothing())
+        };
+        let message = pb::LeaseTimeToLiveResponse {
+            header: Some(self.header_now()),
+            id: request.id,
+            ttl: time.map_or(-1, |time| time.remaining),
+            granted_ttl: time.map_or(0, |time| time.granted),
+            keys,
+        };
+        Ok(Answered { message, permit: Some(kept) })
+    }
+
+    /// Lists the leases.
+    pub(crate) fn lease_leases(&self) -> pb::LeaseLeasesResponse {
+        let leases = self.member().leases().into_iter();
+        let leases = leases.map(|id| pb::LeaseStatus { id }).collect();
+        let header = Some(self.header_now());
+        pb::LeaseLeasesResponse { header, leases }
+    }
+}

@@ -1,0 +1,187 @@
+//! Sends long answers to ranges piece by piece, as the connection takes them. The rows of a piece
+//! are read again when it is sent, at the same revision as before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use parking_lot::Mutex;
+use quorate_core::mvcc::range::key_range;
+use quorate_core::mvcc::{Patience as _, View};
+use quorate_proto::etcdserverpb as pb;
+use quorate_raft::{Account, Permit};
+
+use super::rows::{Form, Rows};
+use crate::error::ApiError;
+use crate::memory::take;
+use crate::scan::Client;
+use crate::server::Server;
+
+/// Bytes of a piece. A larger row is a piece of its own.
+const PIECE_BYTES: usize = 256 << 10;
+/// Time limit for a piece to get memory. It is long because the client is busy with the data sent
+/// before.
+const PIECE_WITHIN: Duration = Duration::from_secs(60);
+/// How long a long answer pins its view of the store while its client takes no data. The data in a
+/// pinned view cannot be freed.
+const IDLE_MAX: Duration = Duration::from_secs(2);
+
+/// A long answer: its beginning, the rows that follow, and what comes after the rows.
+pub(crate) struct Long<F> {
+    pub(super) kept: Rows<F>,
+    pub(super) rest: Box<Rest>,
+    pub(super) end: Vec<u8>,
+}
+
+impl<F: Form> Long<F> {
+    /// An empty answer as a placeholder, as [`Rows::nothing`] is.
+    pub(crate) fn nothing(&self) -> Rows<F> {
+        self.kept.nothing()
+    }
+
+    /// The answer in pieces. If a piece fails, the answer cannot be completed.
+    ///
+    /// # Errors
+    /// A message cannot be that long.
+    pub(crate) fn into_pieces(
+        self,
+    ) -> Result<impl Stream<Item = Result<Bytes, ApiError>> + Send + use<F>, ApiError> {
+        let Self { kept, rest, end } = self;
+        let data = kept.into_data(rest.bytes + end.len())?;
+        rest.server.tasks().spawn(rest.pinned.clone().watch(rest.server.clone()));
+        Ok(stream::try_unfold(Step::Begin(data, rest, end), Step::take::<F>))
+    }
+}
+
+/// The next step of sending a long answer.
+enum Step {
+    Begin(Bytes, Box<Rest>, Vec<u8>),
+    Rows(Box<Rest>, Vec<u8>),
+    End,
+}
+
+impl Step {
+    async fn take<F: Form>(self) -> Result<Option<(Bytes, Self)>, ApiError> {
+        match self {
+            Self::Begin(data, rest, end) => Ok(Some((data, Self::Rows(rest, end)))),
+            Self::Rows(rest, end) if rest.rows == 0 => Ok(Some((end.into(), Self::End))),
+            Self::Rows(rest, end) => {
+                let (data, rest) = rest.piece::<F>().await?;
+                Ok(Some((data, Self::Rows(rest, end))))
+            }
+            Self::End => Ok(None),
+        }
+    }
+}
+
+/// The rows of an answer that were measured but not kept.
+pub(super) struct Rest {
+    pub(super) server: Server,
+    pub(super) account: Account,
+    /// In key order: the request for the remaining rows. In another order: the original request.
+    pub(super) request: pb::RangeRequest,
+    /// In another order than key order: the keys of all rows.
+    pub(super) picked: Option<Vec<Bytes>>,
+    /// Number of the rows that have been sent.
+    pub(super) sent: usize,
+    /// Bytes of the remaining rows.
+    pub(super) bytes: usize,
+    /// Number of the remaining rows.
+    pub(super) rows: usize,
+    pub(super) pinned: Arc<Pinned>,
+    /// The permits for the keys in `picked`.
+    pub(super) kept: Vec<Permit>,
+}
+
+impl Rest {
+    /// Reads the next piece of the rows.
+    async fn piece<F: Form>(self: Box<Self>) -> Result<(Bytes, Box<Self>), ApiError> {
+        let server = self.server.clone();
+        let account = self.account.clone();
+        let mut room = account.nothing();
+        let mut rest = self;
+        loop {
+            let read =
+                move |client: &Arc<Client>| rest.read::<F>(client, room).map(|piece| (piece, rest));
+            let read = server.scans().scan_within(&account, PIECE_WITHIN, read).await?;
+            let (piece, unsent) = read.result?;
+            rest = unsent;
+            match piece.needs() {
+                0 => return Ok((piece.into_data(0)?, rest)),
+                bytes => room = take(&account, bytes, PIECE_WITHIN).await?,
+            }
+        }
+    }
+
+    fn read<F: Form>(&mut self, client: &Arc<Client>, room: Permit) -> Result<Rows<F>, ApiError> {
+        let view = self.pinned.view(&self.server).patient(client.clone());
+        let mut piece = Rows::piece(room, PIECE_BYTES, self.sent);
+        let read = match &self.picked {
+            Some(keys) => view.rows(&self.request, &keys[self.sent..], &mut piece),
+            None => {
+                self.request.limit = i64::try_from(self.rows).unwrap_or(i64::MAX);
+                view.range(&self.request, false, &mut piece).map(|_| ())
+            }
+        };
+        self.sent += piece.rows();
+        read.map_err(|error| self.server.read_failed(error))?;
+        if client.is_over() {
+            return Err(ApiError::Canceled);
+        }
+        if piece.needs() > 0 {
+            return Ok(piece);
+        }
+        if self.picked.is_none() {
+            self.request.key = key_range(&self.request).after(piece.last_key()).start;
+        }
+        // The length of the answer has been sent already, so the rows must match the measurement.
+        let left = self.bytes.checked_sub(piece.len()).zip(self.rows.checked_sub(piece.rows()));
+        let is_right =
+            |&(bytes, rows): &(usize, usize)| piece.rows() > 0 && (bytes == 0) == (rows == 0);
+        let Some((bytes, rows)) = left.filter(is_right) else {
+            let revision = self.request.revision;
+            tracing::error!(revision, "a range has changed between two reads at one revision");
+            return Err(ApiError::Unreadable);
+        };
+        (self.bytes, self.rows) = (bytes, rows);
+        Ok(piece)
+    }
+}
+
+/// The pinned view of a long answer and the time of its last use. The view is released while the
+/// client takes no data.
+pub(super) struct Pinned(Mutex<(Option<View>, Instant)>);
+
+impl Pinned {
+    pub(super) fn new(view: View) -> Arc<Self> {
+        Arc::new(Self(Mutex::new((Some(view), Instant::now()))))
+    }
+
+    /// The pinned view. If it was released, a current view is pinned: it shows the same rows at the
+    /// answer's revision until that revision is compacted.
+    fn view(&self, server: &Server) -> View {
+        let mut pinned = self.0.lock();
+        pinned.1 = Instant::now();
+        pinned.0.get_or_insert_with(|| server.member().view()).clone()
+    }
+
+    /// Releases the view whenever it is idle. Returns when the answer has ended.
+    async fn watch(self: Arc<Self>, server: Server) {
+        let pinned = Arc::downgrade(&self);
+        drop(self);
+        let idle = async {
+            while let Some(pinned) = pinned.upgrade() {
+                {
+                    let mut pinned = pinned.0.lock();
+                    if pinned.1.elapsed() >= IDLE_MAX {
+                        pinned.0 = None;
+                    }
+                }
+                drop(pinned);
+                tokio::time::sleep(IDLE_MAX).await;
+            }
+        };
+        server.stopping().run_until_cancelled(idle).await;
+    }
+}

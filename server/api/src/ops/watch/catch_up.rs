@@ -1,0 +1,112 @@
+//! Reads history for the unsynced watchers of a stream.
+
+use std::sync::Arc;
+
+use quorate_core::Fault;
+use quorate_core::mvcc::View;
+use quorate_proto::etcdserverpb::WatchResponse;
+use quorate_raft::Permit;
+
+use super::{READING_BYTES, WatchStream, Watcher};
+use crate::watch::frame::{Batch, Events, Frame};
+use crate::watch::history::{Portion, Portions, Turn, Wanted};
+
+/// Most watchers of a stream that are served with one piece of history. The others wait.
+const WATCHERS_PER_TURN: usize = 64;
+
+impl WatchStream {
+    /// Reads one piece of history for an unsynced watcher, and serves other watchers that the piece
+    /// covers, as long as there is room.
+    pub(super) async fn catch_up(&mut self, turn: Turn, mut room: Permit) -> Result<(), Fault> {
+        let reading = std::mem::replace(&mut self.reading, READING_BYTES);
+        let view = self.server.member().view();
+        self.end_compacted(&view);
+        let behind = self.next_behind();
+        let Some(Wanted { watch_id, from, .. }) = behind.first() else { return Ok(()) };
+        self.served = *watch_id;
+        if *from > view.revision() {
+            let watch_id = *watch_id;
+            let from = *from;
+            self.join(watch_id, from, None);
+            return Ok(());
+        }
+        let Portions { reached, portions } = self.server.history().read(turn, view, behind).await?;
+        let mut is_first = true;
+        for Portion { watch_id, from, batch } in portions {
+            if !self.outbox.has_room() {
+                break;
+            }
+            let frames = self.replay(watch_id, from, reached, batch);
+            let bytes: usize = frames.iter().map(Frame::size).sum();
+            let fits = bytes <= room.bytes() || room.try_grow(bytes - room.bytes());
+            if !fits && self.asks_for_more(reading, bytes, is_first) {
+                break;
+            }
+            is_first = false;
+            self.outbox.push_held(frames, room.split(bytes));
+            self.join(watch_id, reached + 1, None);
+        }
+        Ok(())
+    }
+
+    /// Whether a watcher's events that found no room must be read again later. If the watcher is
+    /// the first one of the read, the next read takes as much memory as its events need, up to a
+    /// quarter of the budget. If this read had that much already, the events are sent all the same.
+    fn asks_for_more(&mut self, had: usize, bytes: usize, is_first: bool) -> bool {
+        if is_first {
+            let most = self.server.member().budget().limit() / 4;
+            self.reading = bytes.min(most).max(READING_BYTES);
+        }
+        !is_first || self.reading > had
+    }
+
+    /// The unsynced watchers for the next turn, round robin, so that a watcher far behind does not
+    /// delay the others.
+    fn next_behind(&self) -> Vec<Wanted> {
+        let wanted = |(id, watcher): (&i64, &Watcher)| {
+            let watch_id = *id;
+            let interest = watcher.interest.clone();
+            Some(Wanted { watch_id, from: watcher.behind?, interest })
+        };
+        let before = self.watchers.range(..=self.served);
+        let after = self.watchers.range(self.served + 1..);
+        after.chain(before).filter_map(wanted).take(WATCHERS_PER_TURN).collect()
+    }
+
+    /// Ends watchers that want compacted events.
+    fn end_compacted(&mut self, view: &View) {
+        let compacted = view.compacted();
+        let doomed = self
+            .watchers
+            .iter()
+            .filter(|(_, watcher)| watcher.behind.is_some_and(|from| from < compacted));
+        let doomed: Vec<i64> = doomed.map(|(id, _)| *id).collect();
+        for watch_id in doomed {
+            self.watchers.remove(&watch_id);
+            self.ended.insert(watch_id);
+            self.server.metrics().watch.watchers.dec();
+            let response = WatchResponse {
+                watch_id,
+                canceled: true,
+                compact_revision: compacted,
+                ..Default::default()
+            };
+            self.control(0, response);
+        }
+    }
+
+    /// The messages for an unsynced watcher with the events of a piece of history, from main
+    /// revision `from` to `reached`.
+    fn replay(&self, watch_id: i64, from: i64, reached: i64, batch: Arc<Batch>) -> Vec<Frame> {
+        let Some(watcher) = self.watchers.get(&watch_id) else { return Vec::new() };
+        let first = batch.first_at(from);
+        if first == batch.len() {
+            return Vec::new();
+        }
+        // As in etcd, the header has the last revision that was read, not that of the last event.
+        let header = self.server.header(reached);
+        let events = Events::new(watch_id, header, batch, first);
+        let limit = watcher.fragment.then(|| self.fragment_limit());
+        events.frames(limit)
+    }
+}

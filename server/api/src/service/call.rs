@@ -1,0 +1,83 @@
+//! A gRPC call, from its headers to its answer: checked, charged, dispatched and counted.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body::Body;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use super::ApiService;
+use super::checks::check_call;
+use crate::error::ApiError;
+use crate::transport::answer::{Call, Charge, ResponseBody};
+use crate::transport::body::Checked;
+use crate::transport::caller::Caller;
+use crate::transport::charge::{Held, take_call};
+use crate::transport::framing::Rules;
+use crate::transport::head::{self, unknown_method};
+
+impl ApiService {
+    pub(super) async fn serve_grpc<B>(
+        &self,
+        request: Request<B>,
+        caller: Caller,
+    ) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    {
+        let head = match head::check(&request) {
+            Ok(head) => head,
+            Err(refused) => return self.answer(refused.into_response(), None),
+        };
+        let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+        let Some(counters) = self.server.metrics().method(path).cloned() else {
+            return self.answer(unknown_method(path).into_http(), None);
+        };
+        counters.begun();
+        let method = counters.method;
+        let permit = match check_call(&self.server, method, request.headers()) {
+            Ok(()) => take_call(&caller.account, &caller.intake, request.headers()).await,
+            Err(refused) => Err(refused),
+        };
+        let deadline = head.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut charge = None;
+        let mut response = match permit {
+            Err(refused) => Status::from(refused).into_http(),
+            Ok(permit) => {
+                charge = Some(Charge::new(caller.account.clone(), permit, method.kind));
+                let length_max = self.server.message_bytes_max();
+                let rules = Rules { kind: method.kind, is_gzip: head.is_gzip, length_max };
+                let held = Held::new(&caller.account, caller.intake.clone());
+                // This clone outlives the body, because the decoded request exists until it has
+                // been answered.
+                let _held = held.clone();
+                let mut request =
+                    request.map(|body| Checked::new(body, self.server.clone(), rules, held));
+                request.extensions_mut().insert(caller);
+                let answer = self.services.call(method.route, request);
+                match deadline {
+                    None => answer.await,
+                    Some(deadline) => match timeout_at(deadline, answer).await {
+                        Ok(answer) => answer,
+                        Err(_) => Status::from(ApiError::DeadlineExceeded).into_http(),
+                    },
+                }
+            }
+        };
+        response.headers_mut().insert(header::CONTENT_TYPE, head.content_type);
+        let call = Call::new(counters, &mut response, deadline, charge);
+        self.answer(response, Some(call))
+    }
+
+    fn answer(
+        &self,
+        response: Response<tonic::body::Body>,
+        call: Option<Call>,
+    ) -> Response<ResponseBody> {
+        let metrics = self.server.clone();
+        response.map(|inner| ResponseBody { inner, call, metrics })
+    }
+}

@@ -1,0 +1,34 @@
+//! What is known of the client at the other end of a connection.
+
+use bytes::Bytes;
+use quorate_raft::Account;
+
+use super::intake::Intake;
+
+/// The client of a connection. Every call of the connection has it as an extension. Clones share
+/// the account and the read limit.
+#[derive(Clone)]
+pub struct Caller {
+    pub(crate) account: Account,
+    pub(crate) intake: Intake,
+    certificate: Option<Bytes>,
+}
+
+impl Caller {
+    /// The caller of a new connection, with a memory account of its own. `certificate` is the
+    /// client's verified certificate in DER.
+    pub(crate) fn new(account: Account, certificate: Option<Bytes>) -> Self {
+        Self { account, intake: Intake::default(), certificate }
+    }
+
+    /// The read limit of the connection.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// The certificate in DER that the client has presented, if any. It was verified in the
+    /// handshake.
+    pub fn certificate(&self) -> Option<&Bytes> {
+        self.certificate.as_ref()
+    }
+}

@@ -1,0 +1,61 @@
+//! Counts a call that is being answered.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tonic::Code;
+
+use crate::method::MethodKind;
+use crate::metrics::MethodMetrics;
+
+/// The counts of a call. Its end is counted when this is dropped.
+pub(crate) struct Count {
+    method: Arc<MethodMetrics>,
+    code: Option<Code>,
+    /// Whether a message has been counted.
+    is_sent: bool,
+}
+
+impl Count {
+    /// The counts of a call whose answer begins with these headers.
+    pub(crate) fn new(method: Arc<MethodMetrics>, headers: &HeaderMap) -> Self {
+        // An answer without a body has its code in the headers.
+        let code = headers.contains_key("grpc-status").then(|| code_of(headers));
+        Self { method, code, is_sent: false }
+    }
+
+    /// Whether the call has its code.
+    pub(crate) fn has_code(&self) -> bool {
+        self.code.is_some()
+    }
+
+    /// Counts sent data. The message of a unary call may come in several pieces.
+    pub(crate) fn sent(&mut self) {
+        let is_first = !std::mem::replace(&mut self.is_sent, true);
+        if is_first || self.method.method.kind != MethodKind::Unary {
+            self.method.sent();
+        }
+    }
+
+    /// Notes the code in the trailers of the answer.
+    pub(crate) fn ended(&mut self, trailers: &HeaderMap) {
+        self.code = Some(code_of(trailers));
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        // A call without a code was cancelled by the client.
+        self.method.handled(self.code.unwrap_or(Code::Cancelled));
+    }
+}
+
+fn code_of(trailers: &HeaderMap) -> Code {
+    trailers.get("grpc-status").map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
+}
+
+/// A length as the value of a counter; exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counters of bytes are floating-point numbers")]
+pub(crate) fn float(length: usize) -> f64 {
+    length as f64
+}
