@@ -28,10 +28,10 @@ const VALUE_BYTES: usize = 256;
 const FILL_CONNECTIONS: usize = 4;
 const FILL_CLIENTS: usize = 32;
 /// A server has settled when it used less than this share of a CPU in each of the last seconds.
-const SETTLED_SHARE: f64 = 0.03;
-const SETTLED_SECONDS: u32 = 3;
+const IDLE_SHARE: f64 = 0.03;
+const IDLE_SECONDS: u32 = 3;
 /// How long to wait for a server to settle before it is measured anyway.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+const IDLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A case of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -139,14 +139,14 @@ fn count(subject: &Subject) -> Result<(i64, i64)> {
 }
 
 /// Waits until the server is idle.
-fn settle(subject: &Subject) -> Result<()> {
-    let deadline = Instant::now() + SETTLED_WITHIN;
+fn await_idle(subject: &Subject) -> Result<()> {
+    let deadline = Instant::now() + IDLE_WITHIN;
     let mut quiet_seconds = 0;
     let mut before = Usage::of(subject.pid())?;
-    while quiet_seconds < SETTLED_SECONDS && Instant::now() < deadline {
+    while quiet_seconds < IDLE_SECONDS && Instant::now() < deadline {
         std::thread::sleep(Duration::from_secs(1));
         let now = Usage::of(subject.pid())?;
-        let is_quiet = now.since(&before).cpu.as_secs_f64() < SETTLED_SHARE;
+        let is_quiet = now.since(&before).cpu.as_secs_f64() < IDLE_SHARE;
         quiet_seconds = if is_quiet { quiet_seconds + 1 } else { 0 };
         before = now;
     }

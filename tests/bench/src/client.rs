@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_status_0_is_good() {
+    fn only_status_0_is_a_success() {
         let trailers = |status: &'static str| {
             HeaderMap::from_iter([(
                 HeaderName::from_static("grpc-status"),

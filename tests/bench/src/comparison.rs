@@ -13,7 +13,7 @@ pub(crate) enum Target {
     AtLeast(f64),
     /// etcd's time divided by Quorate's is at least this.
     Faster(f64),
-    /// Quorate's figure is at most this in every round, whatever etcd's is.
+    /// Quorate's figure is at most this in every round, without regard to etcd's.
     Below(f64),
 }
 
@@ -118,7 +118,8 @@ impl Comparison {
             Some(true) => "met",
             Some(false) => "**missed**",
         };
-        let (quorate, etcd) = (self.shown(&self.quorate), self.shown(&self.etcd));
+        let quorate = self.shown(&self.quorate);
+        let etcd = self.shown(&self.etcd);
         vec![self.what.clone(), quorate, etcd, ratio, target, verdict.to_owned()]
     }
 
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_one_round() {
+    fn a_ratio_compares_figures_of_one_round() {
         let comparison = compared(&[1.0, 8.0, 3.0], &[2.0, 10.0, 10.0], Target::AtMost(0.5));
         assert_eq!(comparison.ratios(), [0.5, 0.8, 0.3]);
         assert_eq!(comparison.is_met(), Some(true));
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn faster_is_the_other_way_round() {
+    fn faster_inverts_the_ratio() {
         let comparison = compared(&[2.0], &[100.0], Target::Faster(50.0));
         assert_eq!(comparison.is_met(), Some(true));
         assert_eq!(comparison.row()[3], "50.0 times as fast");
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn large_figures_have_words() {
+    fn figures_above_a_bound_are_shown_as_words() {
         let words = &[(f64::INFINITY, "it ended"), (9.0, "over 9")];
         let comparison = compared(&[f64::INFINITY], &[9.5], Target::Below(8.0));
         let row = comparison.without_ratio().words(words).row();

@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
 fn introduction(programs: &Programs, options: &Options) -> Result<String> {
     let folder = programs.folder.path();
     let mut lines = machine::describe(folder)?;
-    let version = |program| machine::said(program, &["--version"]);
+    let version = |program| machine::output_of(program, &["--version"]);
     let line = |said: &str, name: &str| {
         let found = said.lines().find_map(|line| line.strip_prefix(name));
         found.unwrap_or("unknown").trim().to_owned()

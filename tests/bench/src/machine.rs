@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 pub(crate) fn describe(folder: &Path) -> Result<Vec<(&'static str, String)>> {
     let cores = thread::available_parallelism()?;
     Ok(vec![
-        ("Date", said("date", &["-u", "+%Y-%m-%d"])?),
+        ("Date", output_of("date", &["-u", "+%Y-%m-%d"])?),
         ("Processor", format!("{}, {cores} cores", processor()?)),
         ("Memory", memory()?),
         ("Kernel", format!("Linux {}", read("/proc/sys/kernel/osrelease")?.trim())),
@@ -21,7 +21,7 @@ pub(crate) fn describe(folder: &Path) -> Result<Vec<(&'static str, String)>> {
 }
 
 /// A program's standard output, without trailing white space.
-pub(crate) fn said(program: impl AsRef<Path>, arguments: &[&str]) -> Result<String> {
+pub(crate) fn output_of(program: impl AsRef<Path>, arguments: &[&str]) -> Result<String> {
     let program = program.as_ref();
     let output = Command::new(program).args(arguments).output();
     let output = output.with_context(|| program.display().to_string())?;
@@ -56,7 +56,9 @@ fn file_system(folder: &Path) -> Result<String> {
     let text = read("/proc/self/mounts")?;
     let mounts = text.lines().filter_map(|line| {
         let mut words = line.split(' ');
-        let (device, at, kind) = (words.next()?, words.next()?, words.next()?);
+        let device = words.next()?;
+        let at = words.next()?;
+        let kind = words.next()?;
         folder.starts_with(at).then_some((at.len(), format!("{kind} on {device}")))
     });
     // Of several mounts on the same path, the last one is visible.
@@ -73,14 +75,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_is_known() {
+    fn no_property_of_the_machine_is_empty() {
         let lines = describe(Path::new(".")).unwrap();
         assert_eq!(lines.len(), 6);
         assert!(lines.iter().all(|(_, value)| !value.is_empty()), "{lines:?}");
     }
 
     #[test]
-    fn proc_is_its_own_file_system() {
+    fn the_file_system_of_a_path_is_found() {
         assert_eq!(file_system(Path::new("/proc/sys")).unwrap(), "proc on proc");
     }
 }

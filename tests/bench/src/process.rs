@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_counted_as_in_the_manual() {
+    fn fields_of_stat_are_numbered_as_in_proc_5() {
         let stat = "42 (a b) c) S 1 2 3 4 5 6 7 8 9 10 1234 66 7 8 20 0";
         assert_eq!(ticks(stat, &[14, 15]), Some(from_ticks(1300)));
         assert_eq!(ticks(stat, &[16, 17]), Some(from_ticks(15)));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_something() {
+    fn this_process_has_a_usage_above_zero() {
         let pid = std::process::id();
         let memory = Memory::of(pid).unwrap();
         assert!(memory.total > 0 && memory.peak >= memory.total);

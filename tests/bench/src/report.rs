@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_three_digits() {
+    fn figures_are_shown_with_three_digits() {
         let shown = [0.0, 0.0123, 0.4567, 1.234, 12.34, 123.4, 1234.0].map(figure);
         assert_eq!(shown, ["0", "0.0123", "0.457", "1.23", "12.3", "123", "1234"]);
         assert_eq!(spread(&[3.0, 1.0, 2.0]), "2.00 (1.00–3.00)");
@@ -85,7 +85,8 @@ mod tests {
     fn a_report_is_markdown() {
         let mut table = Table::new(&["a", "b"]);
         table.rows.push(vec!["1".to_owned(), "2".to_owned()]);
-        let (title, text) = ("Part".to_owned(), "How.".to_owned());
+        let title = "Part".to_owned();
+        let text = "How.".to_owned();
         let section = Section { title, text, tables: vec![table] };
         let expected = "# Title\n\nText.\n\n## Part\n\nHow.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n";
         assert_eq!(markdown("Title", "Text.", &[section]), expected);

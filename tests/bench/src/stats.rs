@@ -20,7 +20,8 @@ impl Spread {
     pub(crate) fn of(figures: &[f64]) -> Option<Self> {
         let mut sorted = figures.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let min = *sorted.first()?;
+        let max = *sorted.last()?;
         let middle = sorted.len() / 2;
         let median = if sorted.len() % 2 == 1 {
             sorted[middle]
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_has_the_middle_figure() {
+    fn a_spread_contains_the_median() {
         let odd = Spread::of(&[3.0, 1.0, 9.0]).unwrap();
         assert_eq!(odd, Spread { min: 1.0, median: 3.0, max: 9.0 });
         assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 9.0]).unwrap().median, 3.0);

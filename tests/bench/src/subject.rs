@@ -71,8 +71,9 @@ impl Programs {
     /// # Errors
     /// If etcd cannot be built here.
     pub(crate) fn find() -> Result<Self> {
-        let peer = |name| program::peer("bench", name).context("there is no etcd to compare with");
-        let (etcd, benchmark) = (peer("etcd-3.7")?, peer("benchmark")?);
+        let peer = |name| program::etcd("bench", name).context("there is no etcd to compare with");
+        let etcd = peer("etcd-3.7")?;
+        let benchmark = peer("benchmark")?;
         let servers = Pair { quorate: program::quorate(), etcd };
         let target = repository().join("target");
         fs::create_dir_all(&target)?;
@@ -127,7 +128,7 @@ impl Programs {
             servers.iter().map(|server| format!("{}={}", server.name(), server.peer_url()));
         let origin = format!("--initial-cluster={}", listed.collect::<Vec<_>>().join(","));
         for server in &mut servers {
-            server.set_origin(&[&origin]);
+            server.set_initial_cluster(&[&origin]);
             server.spawn();
         }
         for server in &mut servers {

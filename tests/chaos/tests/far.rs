@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
-use quorate_test_support::proxy::Manner;
+use quorate_test_support::proxy::ProxyMode;
 
 /// The number of members.
 const SIZE: usize = 3;
@@ -30,7 +30,7 @@ fn write_everywhere(cluster: &Cluster, places: &[usize], name: &str) {
 fn members_that_are_far_apart_serve_and_elect() {
     let mut cluster = Cluster::behind_proxies(&program::quorate(), SIZE, &[], true, 1);
     cluster.start();
-    (0..SIZE).for_each(|place| cluster.proxies().set(place, Manner::Delay(WAY, WAY)));
+    (0..SIZE).for_each(|place| cluster.proxies().set(place, ProxyMode::Delay(WAY, WAY)));
     let (leader, term) = cluster.leader();
     write_everywhere(&cluster, &[0, 1, 2], "far");
     assert_eq!(cluster.leader(), (leader, term), "distance is no reason for an election");

@@ -11,7 +11,7 @@ use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::net::Net;
-use quorate_test_support::proxy::Manner;
+use quorate_test_support::proxy::ProxyMode;
 use quorate_test_support::require::Need;
 use quorate_test_support::server::Server;
 use quorate_test_support::{program, require, wait};
@@ -213,7 +213,7 @@ fn the_log_does_not_grow_behind_a_slow_follower() {
     cluster.start();
     let (leader, term) = cluster.leader();
     let slow = places_but(3, leader)[0];
-    cluster.proxies().set(slow, Manner::Slow(RATE));
+    cluster.proxies().set(slow, ProxyMode::Slow(RATE));
     fill(&cluster, leader, VALUES, VALUE);
     let log = |place: usize| {
         let dir = cluster.members[place].data_dir().join("member/wal");
@@ -225,7 +225,7 @@ fn the_log_does_not_grow_behind_a_slow_follower() {
     eprintln!("the leader's log has {} MiB", bytes >> 20);
     assert!(bytes < LOG_MAX, "the log has {} MiB", bytes >> 20);
     assert_eq!(cluster.leader(), (leader, term));
-    cluster.proxies().set(slow, Manner::Pass);
+    cluster.proxies().set(slow, ProxyMode::Pass);
     cluster.put(leader, "last", "one");
     assert_eq!(cluster.get(slow, "last").as_deref(), Some("one"));
 }
@@ -249,7 +249,7 @@ fn a_snapshot_arrives_over_a_slow_way() {
     let compact = pb::CompactionRequest { revision: 2, physical: true };
     let client = KvClient::new(cluster.channel(leader));
     cluster.retry("compact", async || client.clone().compact(compact).await);
-    cluster.proxies().set(behind, Manner::Slow(RATE));
+    cluster.proxies().set(behind, ProxyMode::Slow(RATE));
     let since = Instant::now();
     cluster.members[behind].spawn();
     let url = cluster.members[behind].url();

@@ -16,26 +16,25 @@
 //!   stop
 //! ```
 //!
-//! Each side is one member, or a cluster of three whose clients talk to a follower.
+//! Each side is one member, or a cluster of three whose clients use a follower.
 //!
-//! A command's output and exit code must be the same on both sides after [`plain::RULES`] are
+//! A command's output and exit code must be the same on both sides after [`normalize::RULES`] are
 //! applied.
 
 mod background;
+pub mod normalize;
 mod parse;
-pub mod plain;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use quorate_test_support::by_follower::ByFollower;
-use quorate_test_support::{program, wait};
+use quorate_test_support::follower_cluster::FollowerCluster;
+use quorate_test_support::{http, program, wait};
 
-use crate::pair::Pair;
-use crate::trios::Trios;
+use crate::cluster_pair::ClusterPair;
+use crate::server_pair::ServerPair;
 use background::Background;
 use parse::{Line, Variables};
 
@@ -56,8 +55,8 @@ struct Outcome {
 /// The servers under comparison.
 #[derive(Debug)]
 enum Servers {
-    Pair(Box<Pair>),
-    Trios(Box<Trios>),
+    Members(Box<ServerPair>),
+    Clusters(Box<ClusterPair>),
 }
 
 /// One side of the comparison: a server or cluster, as etcdctl addresses it.
@@ -104,24 +103,19 @@ impl Side {
     }
 
     /// The outcome after all rules; remembers the lease id if a lease was granted.
-    fn plain(&mut self, outcome: &Outcome) -> Outcome {
-        self.leases.extend(plain::granted_lease(&outcome.stdout));
-        let plain = |text: &str| plain::plain(text, &self.addresses, &self.leases);
+    fn normalized(&mut self, outcome: &Outcome) -> Outcome {
+        self.leases.extend(normalize::granted_lease(&outcome.stdout));
+        let normalized = |text: &str| normalize::normalize(text, &self.addresses, &self.leases);
         Outcome {
             code: outcome.code,
-            stdout: plain(&outcome.stdout),
-            stderr: plain(&outcome.stderr),
+            stdout: normalized(&outcome.stdout),
+            stderr: normalized(&outcome.stderr),
         }
     }
 
     /// Number of open watchers, from the server's metrics.
-    fn watchers(&self) -> Option<u64> {
-        let mut stream = TcpStream::connect(self.address()).ok()?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).ok()?;
-        let line = page.lines().find_map(|l| l.strip_prefix("etcd_debugging_mvcc_watcher_total "));
-        line?.trim().parse().ok()
+    fn watchers(&self) -> Option<f64> {
+        http::metric(self.address(), "etcd_debugging_mvcc_watcher_total")
     }
 
     fn start(&mut self, words: &[String], stdin: &str) {
@@ -129,7 +123,7 @@ impl Side {
         let stdin = self.variables().fill(stdin);
         self.background = Some(Background::start(self.command(words), &stdin));
         wait::until("the watch is registered", PRINTED_WITHIN, || {
-            (self.watchers()? > 0).then_some(())
+            (self.watchers()? > 0.0).then_some(())
         });
     }
 
@@ -154,29 +148,29 @@ impl Comparison {
     /// # Panics
     /// If a server does not start.
     pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
-        let pair = Pair::start(suite, flags)?;
+        let pair = ServerPair::start(suite, flags)?;
         let addresses = [&pair.quorate, &pair.etcd].map(|server| vec![server.address()]);
-        Self::of(suite, Servers::Pair(Box::new(pair)), addresses)
+        Self::of(suite, Servers::Members(Box::new(pair)), addresses)
     }
 
-    /// Like [`start`](Self::start), with three members on each side; clients talk to a follower. If
+    /// Like [`start`](Self::start), with three members on each side; clients use a follower. If
     /// `killed_every` is given, Quorate's other follower is killed at that interval. `None`,
     /// reported as a skip, also if networks cannot be made.
     ///
     /// # Panics
     /// If a server does not start.
-    pub fn start_trios(
+    pub fn start_clusters(
         suite: &str,
         flags: &[&str],
         killed_every: Option<Duration>,
     ) -> Option<Self> {
-        let trios = Trios::start(suite, flags, killed_every)?;
-        let addresses = [&trios.quorate, &trios.etcd].map(ByFollower::addresses);
-        Self::of(suite, Servers::Trios(Box::new(trios)), addresses)
+        let clusters = ClusterPair::start(suite, flags, killed_every)?;
+        let addresses = [&clusters.quorate, &clusters.etcd].map(FollowerCluster::addresses);
+        Self::of(suite, Servers::Clusters(Box::new(clusters)), addresses)
     }
 
     fn of(suite: &str, servers: Servers, addresses: [Vec<String>; 2]) -> Option<Self> {
-        let etcdctl = program::peer(suite, "etcdctl")?;
+        let etcdctl = program::etcd(suite, "etcdctl")?;
         let sides = addresses.map(|addresses| Side {
             etcdctl: etcdctl.clone(),
             addresses,
@@ -221,10 +215,11 @@ impl Comparison {
     /// If there was a difference, or Quorate ended or panicked.
     pub fn finish(self) {
         match self.servers {
-            Servers::Pair(mut pair) => pair.assert_sound(),
-            Servers::Trios(trios) => trios.finish(),
+            Servers::Members(mut pair) => pair.assert_sound(),
+            Servers::Clusters(clusters) => clusters.finish(),
         }
-        let (count, commands) = (self.differences.len(), self.commands);
+        let count = self.differences.len();
+        let commands = self.commands;
         assert!(commands > 0, "the script is empty");
         assert!(
             self.differences.is_empty(),
@@ -235,8 +230,10 @@ impl Comparison {
 
     fn command(&mut self, words: &[String], stdin: &str) {
         let [quorate, etcd] = {
-            let _spared = match &self.servers {
-                Servers::Trios(trios) if words.iter().any(|word| word == OF_ALL) => trios.even(),
+            let _paused = match &self.servers {
+                Servers::Clusters(clusters) if words.iter().any(|word| word == OF_ALL) => {
+                    clusters.wait_until_in_sync()
+                }
                 _ => None,
             };
             std::thread::scope(|scope| {
@@ -250,7 +247,8 @@ impl Comparison {
 
     fn compare(&mut self, what: &str, quorate: &Outcome, etcd: &Outcome) {
         let [left, right] = &mut self.sides;
-        let (quorate, etcd) = (left.plain(quorate), right.plain(etcd));
+        let quorate = left.normalized(quorate);
+        let etcd = right.normalized(etcd);
         let mut difference = String::new();
         for (which, left, right) in [
             ("code", &format!("{:?}", quorate.code), &format!("{:?}", etcd.code)),
@@ -280,9 +278,10 @@ impl Comparison {
     fn stop(&mut self) {
         let ends = self.sides.each_mut().map(|side| {
             let background = side.background.take().expect("a command was started");
-            let (address, outcome) = (side.address().to_owned(), background.stop());
+            let address = side.address().to_owned();
+            let outcome = background.stop();
             wait::until(&format!("{address}: the watch has ended"), PRINTED_WITHIN, || {
-                (side.watchers()? == 0).then_some(())
+                (side.watchers()? == 0.0).then_some(())
             });
             outcome
         });

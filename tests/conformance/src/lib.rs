@@ -4,11 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acknowledged;
+pub mod cluster_pair;
+pub mod cluster_pool;
+pub mod data_dir;
+pub mod differential;
 pub mod etcdctl;
-pub mod faults;
-pub mod lender;
-pub mod pair;
 pub mod raw;
 pub mod remote;
-pub mod rivals;
-pub mod trios;
+pub mod server_pair;

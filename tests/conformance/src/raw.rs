@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, header};
 use percent_encoding::percent_decode_str;
+use prost::Message;
+use quorate_test_support::server::Server;
+use quorate_test_support::{block_on, grpc};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -20,11 +23,18 @@ pub fn frame(message: &[u8]) -> Bytes {
 
 /// A frame with any flag and any claimed length.
 pub fn frame_with(flag: u8, claimed: usize, message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(5 + message.len());
-    frame.put_u8(flag);
-    frame.put_u32(u32::try_from(claimed).expect("claims are below 4 GiB"));
-    frame.put_slice(message);
-    frame.freeze()
+    grpc::frame_with(flag, claimed, message).into()
+}
+
+/// Calls a method over a new connection, and waits for the end.
+///
+/// # Panics
+/// If the server refuses the connection, or the connection is lost.
+pub fn call(server: &Server, path: &str, message: &impl Message) -> Answer {
+    block_on(async {
+        let connection = Connection::open(&server.address()).await;
+        connection.method(path, &[message.encode_to_vec().into()]).await
+    })
 }
 
 /// A call's answer, complete or so far.
@@ -57,12 +67,31 @@ impl Answer {
         }
     }
 
+    /// Asserts that the call succeeded.
+    ///
+    /// # Panics
+    /// If it failed, or its stream was reset.
+    #[track_caller]
+    pub fn assert_ok(&self) {
+        let Self { code, message, reset, .. } = self;
+        assert!(code.as_deref() == Some("0") && reset.is_none(), "{code:?} {message} {reset:?}");
+    }
+
+    /// Decodes the only message in the body.
+    ///
+    /// # Panics
+    /// If there is none, or it cannot be decoded.
+    pub fn decode<T: Message + Default>(&self) -> T {
+        T::decode(self.messages().remove(0)).expect("the answer can be decoded")
+    }
+
     /// The messages in the body, without their frames.
     ///
     /// # Panics
     /// If the body does not consist of whole messages.
     pub fn messages(&self) -> Vec<Bytes> {
-        let (mut rest, mut messages) = (self.body.clone().freeze(), Vec::new());
+        let mut rest = self.body.clone().freeze();
+        let mut messages = Vec::new();
         while !rest.is_empty() {
             let head = rest.split_to(5);
             let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
@@ -294,7 +323,8 @@ impl Call {
 
 /// The number of whole messages at the start of `body`, and their length in bytes with frames.
 fn whole_messages(body: &[u8]) -> (usize, usize) {
-    let (mut count, all) = (0, body.len());
+    let mut count = 0;
+    let all = body.len();
     let mut body = body;
     while let Some((head, rest)) = body.split_at_checked(5) {
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);

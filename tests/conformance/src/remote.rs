@@ -97,7 +97,7 @@ impl Target for Remote {
         status.expect("a status").header.expect("a header").member_id
     }
 
-    fn stir(&mut self) {
+    fn reorganize(&mut self) {
         self.commands += 1;
         if self.reorganised && self.commands.is_multiple_of(3) {
             let done = call(&self.runtime, self.maintenance.defragment(pb::DefragmentRequest {}));

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderValue, Method, Request};
+use quorate_test_conformance::differential::Differential;
 use quorate_test_conformance::raw::{Connection, frame, frame_with};
-use quorate_test_conformance::rivals::Rivals;
-use quorate_test_support::program;
 use quorate_test_support::server::Server;
+use quorate_test_support::{block_on, program};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 
@@ -38,18 +38,13 @@ const METHODS: [&str; 20] = [
     "/grpc.health.v1.Health/Check",
 ];
 
-/// Runs a suite on its own runtime.
-fn run(suite: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite);
-}
-
 /// An empty message, which is valid for every method.
 fn nothing() -> Bytes {
     frame(&[])
 }
 
 #[test]
-fn invalid_protobuf() {
+fn invalid_protobuf_is_answered_as_by_etcd() {
     let bad: [(&str, &[u8]); 9] = [
         ("a tag without end", &[0xff; 11]),
         ("a field with the number 0", &[0x00, 0x01]),
@@ -61,12 +56,16 @@ fn invalid_protobuf() {
         ("a number without end", &[0x18, 0xff, 0xff]),
         ("noise", b"\x8fQ#\xfa\x11\x9d\x07\xe6\xb0,\xd4\x83"),
     ];
-    run(async {
-        let Some(mut rivals) = Rivals::start("bad frames, protobuf", &[]) else { return };
+    block_on(async {
+        let Some(mut differential) = Differential::start("bad frames, protobuf", &[]) else {
+            return;
+        };
         for method in METHODS {
             for (what, bytes) in bad {
                 let what = format!("{method}: {what}");
-                rivals.same_end(&what, &Connection::request(method), &frame(bytes)).await;
+                differential
+                    .compare_status(&what, &Connection::request(method), &frame(bytes))
+                    .await;
             }
         }
         // Unknown fields are not errors.
@@ -77,19 +76,19 @@ fn invalid_protobuf() {
         ];
         for bytes in unknown {
             let what = format!("unknown fields {bytes:?}");
-            rivals.same_call(&what, &Connection::request(RANGE), &frame(bytes)).await;
+            differential.compare_call(&what, &Connection::request(RANGE), &frame(bytes)).await;
         }
         // Wire type "bytes" for the limit, which is a varint.
         let other_type = frame(&[0x0a, 0x01, b'a', 0x1a, 0x01, 0x00]);
         let why = "Go's library skips a field of the wrong type as if it were unknown";
         let said = ("13", "grpc: error unmarshalling request: proto: cannot parse");
         let call = (&Connection::request(RANGE), &other_type);
-        rivals.differs("a field of the wrong type", call, why, said).await;
+        differential.expect_difference("a field of the wrong type", call, why, said).await;
         let not_text = frame(&[0x0a, 0x02, 0xff, 0xfe]);
         let why = "Go's library names the field";
         let call = (&Connection::request("/grpc.health.v1.Health/Check"), &not_text);
-        rivals.differs("text that is none", call, why, said).await;
-        rivals.finish().await;
+        differential.expect_difference("text that is none", call, why, said).await;
+        differential.finish().await;
     });
 }
 
@@ -107,7 +106,7 @@ const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 #[test]
-fn frames() {
+fn invalid_frames_are_answered_as_by_etcd() {
     // A field that no method has.
     let message = b"\xfa\x3f\x03abc";
     let whole = frame(message);
@@ -123,12 +122,12 @@ fn frames() {
         ("a compressed claim of 4 GiB", frame_with(1, u32::MAX as usize, message)),
         ("a flag and a claim of 4 GiB", frame_with(7, u32::MAX as usize, message)),
     ];
-    run(async {
-        let Some(mut rivals) = Rivals::start("bad frames, frames", &[]) else { return };
+    block_on(async {
+        let Some(mut differential) = Differential::start("bad frames, frames", &[]) else { return };
         for method in UNARY.into_iter().chain([RANGE_STREAM, KEEP_ALIVE, WATCH]) {
             for (what, body) in &wrong {
                 let what = format!("{method}: {what}");
-                rivals.same_end(&what, &Connection::request(method), body).await;
+                differential.compare_status(&what, &Connection::request(method), body).await;
             }
         }
         for method in UNARY {
@@ -140,31 +139,37 @@ fn frames() {
                 ("a message and a bit", [whole.clone(), whole.slice(..2)].concat().into()),
                 ("a message and nonsense", [&whole[..], &[9; 30]].concat().into()),
             ] {
-                rivals.same_end(&format!("{method}: {what}"), &request, &body).await;
+                differential.compare_status(&format!("{method}: {what}"), &request, &body).await;
             }
         }
-        rivals.same_end("half a head", &Connection::request(RANGE_STREAM), &whole.slice(..3)).await;
-        rivals.same_end("half a head", &Connection::request(KEEP_ALIVE), &whole.slice(..3)).await;
+        differential
+            .compare_status("half a head", &Connection::request(RANGE_STREAM), &whole.slice(..3))
+            .await;
+        differential
+            .compare_status("half a head", &Connection::request(KEEP_ALIVE), &whole.slice(..3))
+            .await;
         let twice = [everything(), everything()].concat().into();
-        rivals
-            .differs(
+        differential
+            .expect_difference(
                 "a stream of answers to two questions",
                 (&Connection::request(RANGE_STREAM), &twice),
-                "the first question is answered when it is there; nobody waits for another",
+                "the first message is answered when it has arrived, without waiting for another",
                 ("0", ""),
             )
             .await;
-        rivals.same_call("the keys are the same", &Connection::request(RANGE), &everything()).await;
-        rivals.finish().await;
+        differential
+            .compare_call("the keys are the same", &Connection::request(RANGE), &everything())
+            .await;
+        differential.finish().await;
     });
 }
 
 /// Calls whose HEADERS frame already ends the stream. etcd never answers them, so only Quorate is
 /// tested.
 #[test]
-fn calls_without_a_body() {
+fn calls_without_a_body_are_answered() {
     let mut server = Server::start_new(&program::quorate(), &[]);
-    run(async {
+    block_on(async {
         for (methods, code, message) in [
             (&UNARY[..], "2", "EOF"),
             (&[RANGE_STREAM], "13", "cardinality violation"),
@@ -184,25 +189,27 @@ fn calls_without_a_body() {
 /// Deeply nested groups in an unknown field, up to the limit for messages. A recursive decoder
 /// would overflow its stack.
 #[test]
-fn groups_without_end() {
+fn deeply_nested_groups_are_answered_as_by_etcd() {
     let deep = |depth: usize| frame(&[vec![0x7b; depth], vec![0x7c; depth]].concat());
-    run(async {
-        let Some(mut rivals) = Rivals::start("bad frames, groups", &[]) else { return };
+    block_on(async {
+        let Some(mut differential) = Differential::start("bad frames, groups", &[]) else { return };
         let methods = METHODS.into_iter().filter(|method| *method != WATCH);
         for method in methods.clone() {
             let request = Connection::request(method);
             for depth in [1, 60, 20_000, 700_000] {
-                rivals.same_end(&format!("{method}: {depth}"), &request, &deep(depth)).await;
+                differential
+                    .compare_status(&format!("{method}: {depth}"), &request, &deep(depth))
+                    .await;
             }
             let why = "no message of the protocol has a group: a few are taken, not 10 000";
             let said = ("13", "grpc: ");
-            rivals.differs(method, (&request, &deep(1000)), why, said).await;
+            differential.expect_difference(method, (&request, &deep(1000)), why, said).await;
         }
         for depth in [20_000, 700_000] {
             let what = format!("Watch: {depth}");
-            rivals.same_end(&what, &Connection::request(WATCH), &deep(depth)).await;
+            differential.compare_status(&what, &Connection::request(WATCH), &deep(depth)).await;
         }
-        rivals.finish().await;
+        differential.finish().await;
     });
 }
 
@@ -218,33 +225,39 @@ fn with(name: &'static str, value: &'static [u8]) -> Request<()> {
 }
 
 #[test]
-fn headers() {
-    run(async {
-        let Some(mut rivals) = Rivals::start("bad frames, headers", &[]) else { return };
+fn unusual_headers_are_answered_as_by_etcd() {
+    block_on(async {
+        let Some(mut differential) = Differential::start("bad frames, headers", &[]) else {
+            return;
+        };
         for value in ["application/grpc+proto", "application/grpc+json", "application/grpc;a=b"] {
             let request = with("content-type", value.as_bytes());
-            rivals.same_end(value, &request, &everything()).await;
+            differential.compare_status(value, &request, &everything()).await;
         }
         for value in ["", "text/plain", "application/json", "application/grpc-web", "APPLICATION"] {
             let request = with("content-type", value.as_bytes());
-            rivals.same_end(&format!("content type {value:?}"), &request, &everything()).await;
+            differential
+                .compare_status(&format!("content type {value:?}"), &request, &everything())
+                .await;
         }
         let mut request = Connection::request(RANGE);
         request.headers_mut().remove("content-type");
-        rivals.same_end("no content type", &request, &everything()).await;
+        differential.compare_status("no content type", &request, &everything()).await;
         let mut request = Connection::request(RANGE);
         request.headers_mut().remove("te");
-        rivals.same_end("no TE", &request, &everything()).await;
+        differential.compare_status("no TE", &request, &everything()).await;
         for value in ["", "1", "S", "abc", "1X", "-1S", "123456789S", "0S", "99999999H"] {
             let request = with("grpc-timeout", value.as_bytes());
-            rivals.same_end(&format!("timeout {value:?}"), &request, &everything()).await;
+            differential
+                .compare_status(&format!("timeout {value:?}"), &request, &everything())
+                .await;
         }
         let why = "a client ends a call itself when its time is over";
         let call = (&with("grpc-timeout", b"1n"), &everything());
-        rivals.differs("a timeout of a nanosecond", call, why, ("0", "")).await;
-        let why = "nobody reads metadata that the protocol does not have";
+        differential.expect_difference("a timeout of a nanosecond", call, why, ("0", "")).await;
+        let why = "metadata that the protocol does not have is not read";
         let call = (&with("x-bin", b"not base64!"), &everything());
-        rivals.differs("binary metadata that is none", call, why, ("0", "")).await;
+        differential.expect_difference("binary metadata that is none", call, why, ("0", "")).await;
         for (name, value) in [
             ("client-api-version", &b"\xff\xfe"[..]),
             ("client-api-version", b""),
@@ -255,49 +268,53 @@ fn headers() {
             ("authorization", b"Bearer nonsense"),
         ] {
             let what = format!("{name}: {value:?}");
-            rivals.same_end(&what, &with(name, value), &everything()).await;
+            differential.compare_status(&what, &with(name, value), &everything()).await;
         }
-        rivals.finish().await;
+        differential.finish().await;
     });
 }
 
 #[test]
-fn compressed_messages() {
+fn compressed_messages_are_answered_as_by_etcd() {
     let gzip = |bytes: &[u8]| {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     };
     let compressed = |bytes: &[u8]| frame_with(1, bytes.len(), bytes);
-    run(async {
-        let Some(mut rivals) = Rivals::start("bad frames, compression", &[]) else { return };
+    block_on(async {
+        let Some(mut differential) = Differential::start("bad frames, compression", &[]) else {
+            return;
+        };
         for value in ["gzip", "identity", "deflate", "nonsense"] {
             let request = with("grpc-encoding", value.as_bytes());
             let what = format!("{value}, not compressed");
-            rivals.same_end(&what, &request, &everything()).await;
+            differential.compare_status(&what, &request, &everything()).await;
         }
         for value in ["identity", "deflate", "nonsense"] {
             let request = with("grpc-encoding", value.as_bytes());
             let what = format!("{value}, compressed");
-            rivals.same_end(&what, &request, &compressed(b"xyz")).await;
+            differential.compare_status(&what, &request, &compressed(b"xyz")).await;
         }
         let request = with("grpc-encoding", b"gzip");
-        rivals.same_end("gzip", &request, &compressed(&gzip(&everything()[5..]))).await;
+        differential.compare_status("gzip", &request, &compressed(&gzip(&everything()[5..]))).await;
         let why = "the reason is that of another library";
         let cut = compressed(&gzip(&everything()[5..])[..12]);
         let said = ("13", "Error decompressing: ");
-        rivals.differs("gzip, cut short", (&request, &cut), why, said).await;
+        differential.expect_difference("gzip, cut short", (&request, &cut), why, said).await;
         let bomb = compressed(&gzip(&vec![0; 64 << 20]));
         let said = ("8", "Error decompressing: size limit, of 2097152 bytes");
-        rivals.differs("64 MiB in 64 KiB", (&request, &bomb), why, said).await;
-        rivals.finish().await;
+        differential.expect_difference("64 MiB in 64 KiB", (&request, &bomb), why, said).await;
+        differential.finish().await;
     });
 }
 
 #[test]
-fn methods() {
-    run(async {
-        let Some(mut rivals) = Rivals::start("bad frames, methods", &[]) else { return };
+fn unknown_methods_are_answered_as_by_etcd() {
+    block_on(async {
+        let Some(mut differential) = Differential::start("bad frames, methods", &[]) else {
+            return;
+        };
         for path in [
             "/",
             "/etcdserverpb.KV",
@@ -315,13 +332,13 @@ fn methods() {
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/grpc.health.v1.Health/Nothing",
         ] {
-            rivals.same_call(path, &Connection::request(path), &nothing()).await;
+            differential.compare_call(path, &Connection::request(path), &nothing()).await;
         }
         for method in [Method::GET, Method::PUT, Method::HEAD, Method::OPTIONS] {
             let mut request = Connection::request(RANGE);
             *request.method_mut() = method.clone();
-            rivals.same_end(method.as_ref(), &request, &everything()).await;
+            differential.compare_status(method.as_ref(), &request, &everything()).await;
         }
-        rivals.finish().await;
+        differential.finish().await;
     });
 }

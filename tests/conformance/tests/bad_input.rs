@@ -8,11 +8,11 @@ use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::compare::TargetUnion;
 use quorate_proto::etcdserverpb::request_op::Request as Op;
+use quorate_test_conformance::cluster_pair::ClusterPair;
+use quorate_test_conformance::differential::Differential;
 use quorate_test_conformance::raw::{Connection, frame};
-use quorate_test_conformance::rivals::Rivals;
-use quorate_test_conformance::trios::Trios;
-use quorate_test_support::program;
 use quorate_test_support::server::Server;
+use quorate_test_support::{block_on, program};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
@@ -34,13 +34,9 @@ const KILLED_EVERY: Duration = Duration::from_secs(2);
 /// A lease that exists on both servers.
 const LEASE: i64 = 7;
 
-/// Runs a suite on its own runtime.
-fn run(suite: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite);
-}
-
 fn range(key: &'static str, range_end: &'static str) -> pb::RangeRequest {
-    let (key, range_end) = (key.into(), range_end.into());
+    let key = key.into();
+    let range_end = range_end.into();
     pb::RangeRequest { key, range_end, ..Default::default() }
 }
 
@@ -49,7 +45,8 @@ fn put(key: &'static str, value: &'static str) -> pb::PutRequest {
 }
 
 fn delete(key: &'static str, range_end: &'static str) -> pb::DeleteRangeRequest {
-    let (key, range_end) = (key.into(), range_end.into());
+    let key = key.into();
+    let range_end = range_end.into();
     pb::DeleteRangeRequest { key, range_end, ..Default::default() }
 }
 
@@ -69,57 +66,58 @@ fn puts(count: usize) -> Vec<pb::RequestOp> {
 }
 
 /// Starts both servers with the same few keys; see [`prepare`].
-async fn prepared(suite: &str, flags: &[&str]) -> Option<Rivals> {
-    let mut rivals = Rivals::start(suite, flags)?;
-    prepare(&mut rivals).await;
-    Some(rivals)
+async fn prepared(suite: &str, flags: &[&str]) -> Option<Differential> {
+    let mut differential = Differential::start(suite, flags)?;
+    prepare(&mut differential).await;
+    Some(differential)
 }
 
 /// Writes a few keys, up to revision 6; compacts at revision 4; grants [`LEASE`].
-async fn prepare(rivals: &mut Rivals) {
+async fn prepare(differential: &mut Differential) {
     for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("a", "3")] {
-        rivals.same("prepare", PUT, &put(key, value)).await;
+        differential.compare("prepare", PUT, &put(key, value)).await;
     }
     let compact = pb::CompactionRequest { revision: 4, physical: false };
-    rivals.same("prepare", COMPACT, &compact).await;
-    rivals.same("prepare", GRANT, &pb::LeaseGrantRequest { ttl: 1000, id: LEASE }).await;
+    differential.compare("prepare", COMPACT, &compact).await;
+    differential.compare("prepare", GRANT, &pb::LeaseGrantRequest { ttl: 1000, id: LEASE }).await;
 }
 
 /// Runs a suite against single-member clusters.
-fn of_one(suite: &str, calls: impl AsyncFn(&mut Rivals)) {
-    run(async {
-        let Some(mut rivals) = prepared(suite, &[]).await else { return };
-        calls(&mut rivals).await;
-        rivals.finish().await;
+fn of_one(suite: &str, calls: impl AsyncFn(&mut Differential)) {
+    block_on(async {
+        let Some(mut differential) = prepared(suite, &[]).await else { return };
+        calls(&mut differential).await;
+        differential.finish().await;
     });
 }
 
 #[test]
-fn a_follower_answers_as_one_of_etcd_while_another_is_killed() {
+fn a_follower_answers_as_one_of_etcd_while_the_other_is_killed() {
     let suite = "bad input, by a follower";
-    let Some(trios) = Trios::start(suite, &[], Some(KILLED_EVERY)) else { return };
-    let [quorate, etcd] = [&trios.quorate, &trios.etcd].map(|trio| trio.addresses().remove(0));
-    run(async {
-        let mut rivals = Rivals::at(quorate, etcd);
-        prepare(&mut rivals).await;
-        bad_reads(&mut rivals).await;
-        bad_writes(&mut rivals).await;
-        bad_transactions(&mut rivals).await;
-        bad_leases(&mut rivals).await;
-        rivals.finish().await;
+    let Some(clusters) = ClusterPair::start(suite, &[], Some(KILLED_EVERY)) else { return };
+    let [quorate, etcd] =
+        [&clusters.quorate, &clusters.etcd].map(|cluster| cluster.addresses().remove(0));
+    block_on(async {
+        let mut differential = Differential::at(quorate, etcd);
+        prepare(&mut differential).await;
+        bad_reads(&mut differential).await;
+        bad_writes(&mut differential).await;
+        bad_transactions(&mut differential).await;
+        bad_leases(&mut differential).await;
+        differential.finish().await;
     });
-    trios.finish();
+    clusters.finish();
 }
 
 #[test]
-fn ranges() {
-    of_one("bad input, ranges", async |rivals| bad_reads(rivals).await);
+fn bad_ranges_are_answered_as_by_etcd() {
+    of_one("bad input, ranges", async |differential| bad_reads(differential).await);
 }
 
-async fn bad_reads(rivals: &mut Rivals) {
+async fn bad_reads(differential: &mut Differential) {
     for path in [RANGE, RANGE_STREAM] {
         for bad in bad_ranges() {
-            rivals.same(&format!("{path} {bad:?}"), path, &bad).await;
+            differential.compare(&format!("{path} {bad:?}"), path, &bad).await;
         }
     }
 }
@@ -163,11 +161,11 @@ fn bad_ranges() -> Vec<pb::RangeRequest> {
 }
 
 #[test]
-fn writes() {
-    of_one("bad input, writes", async |rivals| bad_writes(rivals).await);
+fn bad_writes_are_answered_as_by_etcd() {
+    of_one("bad input, writes", async |differential| bad_writes(differential).await);
 }
 
-async fn bad_writes(rivals: &mut Rivals) {
+async fn bad_writes(differential: &mut Differential) {
     let bad_puts = [
         put("", ""),
         put("", "x"),
@@ -184,32 +182,32 @@ async fn bad_writes(rivals: &mut Rivals) {
         pb::PutRequest { ignore_value: true, ignore_lease: true, ..put("a", "") },
     ];
     for bad in bad_puts {
-        rivals.same(&format!("{bad:?}"), PUT, &bad).await;
+        differential.compare(&format!("{bad:?}"), PUT, &bad).await;
     }
     for (key, end) in [("", ""), ("", "z"), ("z", "a"), ("b", "b"), ("x", "\0"), ("nil", "")] {
         let bad = pb::DeleteRangeRequest { prev_kv: true, ..delete(key, end) };
-        rivals.same(&format!("{bad:?}"), DELETE, &bad).await;
+        differential.compare(&format!("{bad:?}"), DELETE, &bad).await;
     }
     for revision in [i64::MIN, -1, 0, 1, 3, 4, 99, i64::MAX, 5] {
         for physical in [false, true] {
             let bad = pb::CompactionRequest { revision, physical };
-            rivals.same(&format!("{bad:?}"), COMPACT, &bad).await;
+            differential.compare(&format!("{bad:?}"), COMPACT, &bad).await;
         }
     }
-    rivals.same("the keys are the same", RANGE, &range("\0", "\0")).await;
+    differential.compare("the keys are the same", RANGE, &range("\0", "\0")).await;
 }
 
 #[test]
-fn transactions() {
-    of_one("bad input, transactions", async |rivals| bad_transactions(rivals).await);
+fn bad_transactions_are_answered_as_by_etcd() {
+    of_one("bad input, transactions", async |differential| bad_transactions(differential).await);
 }
 
-async fn bad_transactions(rivals: &mut Rivals) {
+async fn bad_transactions(differential: &mut Differential) {
     for bad in bad_txns() {
         let what = format!("{:.400}", format!("{bad:?}"));
-        rivals.same(&what, TXN, &bad).await;
+        differential.compare(&what, TXN, &bad).await;
     }
-    rivals.same("the keys are the same", RANGE, &range("\0", "\0")).await;
+    differential.compare("the keys are the same", RANGE, &range("\0", "\0")).await;
 }
 
 fn bad_txns() -> Vec<pb::TxnRequest> {
@@ -314,22 +312,22 @@ fn nested(depth: usize) -> Vec<u8> {
 }
 
 #[test]
-fn nesting_without_end() {
-    run(async {
-        let Some(mut rivals) = prepared("bad input, nesting", &[]).await else { return };
+fn deeply_nested_transactions_are_answered_as_by_etcd() {
+    block_on(async {
+        let Some(mut differential) = prepared("bad input, nesting", &[]).await else { return };
         let request = Connection::request(TXN);
         for depth in [2, 100, 128, 129, 130, 1000, 4999, 5000, 5001, 10_000, 100_000] {
             let body = frame(&nested(depth));
-            rivals.same_call(&format!("{depth} levels"), &request, &body).await;
+            differential.compare_call(&format!("{depth} levels"), &request, &body).await;
         }
-        rivals.finish().await;
+        differential.finish().await;
     });
 }
 
 #[test]
-fn oversized_requests() {
-    run(async {
-        let Some(mut rivals) = prepared("bad input, sizes", &[]).await else { return };
+fn oversized_requests_are_answered_as_by_etcd() {
+    block_on(async {
+        let Some(mut differential) = prepared("bad input, sizes", &[]).await else { return };
         let large = |length: usize| pb::PutRequest {
             key: "large".into(),
             value: vec![b'x'; length].into(),
@@ -338,63 +336,63 @@ fn oversized_requests() {
         // Around the limit of 1.5 MiB for requests and that of 2 MiB for messages, byte by byte.
         let mib = 1 << 20;
         for length in (3 * mib / 2 - 40..3 * mib / 2 + 2).chain(2 * mib - 20..2 * mib + 2) {
-            rivals.same(&format!("a value of {length} bytes"), PUT, &large(length)).await;
+            differential.compare(&format!("a value of {length} bytes"), PUT, &large(length)).await;
         }
         for length in [4 * mib, 64 * mib] {
-            rivals.same(&format!("a value of {length} bytes"), PUT, &large(length)).await;
+            differential.compare(&format!("a value of {length} bytes"), PUT, &large(length)).await;
         }
         let key = |length: usize| vec![b'k'; length];
         let put = |length| pb::PutRequest { key: key(length).into(), ..Default::default() };
-        rivals.same("a key of 1 MiB", PUT, &put(mib)).await;
-        rivals.same("a key of 1.6 MiB", PUT, &put(8 * mib / 5)).await;
+        differential.compare("a key of 1 MiB", PUT, &put(mib)).await;
+        differential.compare("a key of 1.6 MiB", PUT, &put(8 * mib / 5)).await;
         let read = |length| pb::RangeRequest { key: key(length).into(), ..Default::default() };
-        rivals.same("a read of 1.6 MiB", RANGE, &read(8 * mib / 5)).await;
-        rivals.same("a read of 3 MiB", RANGE, &read(3 * mib)).await;
+        differential.compare("a read of 1.6 MiB", RANGE, &read(8 * mib / 5)).await;
+        differential.compare("a read of 3 MiB", RANGE, &read(3 * mib)).await;
         let delete = pb::DeleteRangeRequest { key: key(8 * mib / 5).into(), ..Default::default() };
-        rivals.same("a deletion of 1.6 MiB", DELETE, &delete).await;
+        differential.compare("a deletion of 1.6 MiB", DELETE, &delete).await;
         let reads = vec![op(Op::RequestRange(read(mib))), op(Op::RequestRange(read(mib * 7 / 10)))];
-        rivals.same("a transaction of 1.7 MiB that reads", TXN, &success(reads)).await;
+        differential.compare("a transaction of 1.7 MiB that reads", TXN, &success(reads)).await;
         let puts = vec![op(Op::RequestPut(put(mib))), op(Op::RequestPut(large(mib * 7 / 10)))];
-        rivals.same("a transaction of 1.7 MiB that writes", TXN, &success(puts)).await;
-        rivals.finish().await;
+        differential.compare("a transaction of 1.7 MiB that writes", TXN, &success(puts)).await;
+        differential.finish().await;
     });
 }
 
 #[test]
-fn leases() {
-    of_one("bad input, leases", async |rivals| bad_leases(rivals).await);
+fn bad_lease_requests_are_answered_as_by_etcd() {
+    of_one("bad input, leases", async |differential| bad_leases(differential).await);
 }
 
-async fn bad_leases(rivals: &mut Rivals) {
+async fn bad_leases(differential: &mut Differential) {
     let limit = 9_000_000_000;
     for ttl in [i64::MIN, -1, 0, 1, 2, 3, limit, limit + 1, i64::MAX] {
         let id = 1000 + ttl % 1000;
         let grant = pb::LeaseGrantRequest { ttl, id };
-        rivals.same(&format!("{grant:?}"), GRANT, &grant).await;
-        rivals.same(&format!("again {grant:?}"), GRANT, &grant).await;
+        differential.compare(&format!("{grant:?}"), GRANT, &grant).await;
+        differential.compare(&format!("again {grant:?}"), GRANT, &grant).await;
     }
     for id in [i64::MIN, -1, LEASE] {
         let grant = pb::LeaseGrantRequest { ttl: 500, id };
-        rivals.same(&format!("{grant:?}"), GRANT, &grant).await;
+        differential.compare(&format!("{grant:?}"), GRANT, &grant).await;
     }
     for id in [0, -2, 99, i64::MAX] {
-        rivals.same(&format!("revoke {id}"), REVOKE, &pb::LeaseRevokeRequest { id }).await;
+        differential.compare(&format!("revoke {id}"), REVOKE, &pb::LeaseRevokeRequest { id }).await;
         for keys in [false, true] {
             let ask = pb::LeaseTimeToLiveRequest { id, keys };
-            rivals.same(&format!("{ask:?}"), TIME_TO_LIVE, &ask).await;
+            differential.compare(&format!("{ask:?}"), TIME_TO_LIVE, &ask).await;
         }
         let renew = pb::LeaseKeepAliveRequest { id };
-        rivals.same(&format!("renew {id}"), KEEP_ALIVE, &renew).await;
+        differential.compare(&format!("renew {id}"), KEEP_ALIVE, &renew).await;
     }
 }
 
 #[test]
-fn maintenance() {
-    run(async {
-        let Some(mut rivals) = prepared("bad input, maintenance", &[]).await else { return };
+fn bad_maintenance_requests_are_answered_as_by_etcd() {
+    block_on(async {
+        let Some(mut differential) = prepared("bad input, maintenance", &[]).await else { return };
         for revision in [i64::MIN, -1, 1, 3, 5, 6, 7, i64::MAX] {
             let hash = pb::HashKvRequest { revision };
-            rivals.same(&format!("{hash:?}"), HASH_KV, &hash).await;
+            differential.compare(&format!("{hash:?}"), HASH_KV, &hash).await;
         }
         for alarm in [i32::MIN, -1, 3, 99, i32::MAX] {
             // Without activation: etcd stores every unknown alarm for good, and each one makes it
@@ -402,32 +400,32 @@ fn maintenance() {
             for action in [0, 2] {
                 for member_id in [0, 99] {
                     let bad = pb::AlarmRequest { action, member_id, alarm };
-                    rivals.same(&format!("{bad:?}"), ALARM, &bad).await;
+                    differential.compare(&format!("{bad:?}"), ALARM, &bad).await;
                 }
             }
             let list = pb::AlarmRequest::default();
-            rivals.same("the alarms are the same", ALARM, &list).await;
+            differential.compare("the alarms are the same", ALARM, &list).await;
         }
         for target_id in [0, 1, u64::MAX] {
             let bad = pb::MoveLeaderRequest { target_id };
-            rivals.same(&format!("{bad:?}"), MOVE_LEADER, &bad).await;
+            differential.compare(&format!("{bad:?}"), MOVE_LEADER, &bad).await;
         }
-        rivals.finish().await;
+        differential.finish().await;
     });
 }
 
 /// An unknown action crashes etcd, which dereferences an answer that it has not made. Quorate does
 /// nothing, and answers without alarms.
 #[test]
-fn unknown_alarm_actions() {
+fn unknown_alarm_actions_do_nothing() {
     let mut server = Server::start_new(&program::quorate(), &[]);
-    run(async {
+    block_on(async {
         for action in [i32::MIN, -1, 3, 99, i32::MAX] {
             let connection = Connection::open(&server.address()).await;
             let bad = pb::AlarmRequest { action, member_id: 1, alarm: 1 };
             let answer = connection.method(ALARM, &[bad.encode_to_vec().into()]).await;
-            assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
-            let alarms = pb::AlarmResponse::decode(answer.messages()[0].clone()).unwrap().alarms;
+            answer.assert_ok();
+            let alarms = answer.decode::<pb::AlarmResponse>().alarms;
             assert_eq!(alarms, []);
         }
     });

@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use quorate_test_conformance::faults::{Acknowledged, copy, files, last_words, refused};
+use quorate_test_conformance::acknowledged::Acknowledged;
+use quorate_test_conformance::data_dir::{copy, error_line, files, start_refused};
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 use rand::rngs::StdRng;
@@ -73,7 +74,7 @@ impl Original {
             return None;
         };
         assert_eq!(end.code(), Some(1), "{what}: {}", server.log());
-        Some(last_words(&server.log()))
+        Some(error_line(server))
     }
 }
 
@@ -107,14 +108,15 @@ fn cut(path: &Path, length: usize) {
 }
 
 #[test]
-fn bits_that_flip_in_the_log() {
+fn a_flipped_bit_in_the_log_is_refused_or_harmless() {
     let original = Original::new(&[(40, 300, End::Killed), (40, 300, End::Killed)]);
     let length = content_len(&segments(&original.copied())[0]);
     let mut random = StdRng::seed_from_u64(3);
     let mut refusals = 0;
     for _ in 0..60 {
         let mut server = original.copied();
-        let (at, bit) = (random.random_range(0..length), random.random_range(0..8));
+        let at = random.random_range(0..length);
+        let bit = random.random_range(0..8);
         flip(&segments(&server)[0], at, bit);
         let what = format!("bit {bit} of byte {at} of {length}");
         if let Some(said) = original.refused_or_whole(&mut server, &what) {
@@ -128,7 +130,7 @@ fn bits_that_flip_in_the_log() {
 }
 
 #[test]
-fn bits_that_flip_in_the_database() {
+fn a_flipped_bit_in_the_database_is_refused_or_harmless() {
     let original = Original::new(&[(300, 500, End::Stopped)]);
     let length = content_len(&database(&original.copied()));
     let mut random = StdRng::seed_from_u64(4);
@@ -136,7 +138,8 @@ fn bits_that_flip_in_the_database() {
     for _ in 0..60 {
         let mut server = original.copied();
         // The log may still have what the database loses; the outcome must not depend on that.
-        let (at, bit) = (random.random_range(0..length), random.random_range(0..8));
+        let at = random.random_range(0..length);
+        let bit = random.random_range(0..8);
         flip(&database(&server), at, bit);
         let what = format!("bit {bit} of byte {at} of {length}");
         if let Some(said) = original.refused_or_whole(&mut server, &what) {
@@ -148,7 +151,7 @@ fn bits_that_flip_in_the_database() {
 }
 
 #[test]
-fn files_cut_short() {
+fn a_truncated_file_is_refused_or_harmless() {
     let original = Original::new(&[(60, 1000, End::Stopped), (60, 1000, End::Killed)]);
     let log = content_len(&segments(&original.copied())[0]);
     let db = usize::try_from(fs::metadata(database(&original.copied())).unwrap().len()).unwrap();
@@ -174,7 +177,7 @@ fn files_cut_short() {
 /// A power failure leaves a part of the last write, which was not acknowledged. The server drops
 /// it.
 #[test]
-fn a_write_that_was_torn() {
+fn a_torn_last_write_is_dropped() {
     let original = Original::new(&[(30, 200, End::Killed)]);
     let before = fs::read(&segments(&original.copied())[0]).unwrap();
     let mut server = original.copied();
@@ -215,7 +218,7 @@ fn a_write_that_was_torn() {
 }
 
 #[test]
-fn segments_that_are_missing() {
+fn a_missing_segment_is_refused() {
     // More than the first segments can hold, and not flushed yet.
     let original = Original::new(&[(20, 1 << 20, End::Killed)]);
     let count = segments(&original.copied()).len();
@@ -229,33 +232,34 @@ fn segments_that_are_missing() {
     }
     let mut server = original.copied();
     cut(&segments(&server)[0], 1 << 20);
-    assert!(refused(&mut server).contains("is damaged"));
+    assert!(start_refused(&mut server).contains("is damaged"));
     let mut server = original.copied();
     let notes = server.data_dir().join("member/wal/notes.txt");
     fs::write(&notes, "mine").unwrap();
     // Already private: otherwise the server would change its mode before it refuses.
     fs::set_permissions(&notes, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(refused(&mut server).contains("notes.txt does not belong"));
+    assert!(start_refused(&mut server).contains("notes.txt does not belong"));
 }
 
 #[test]
-fn a_part_that_is_missing() {
+fn a_missing_file_is_refused_or_harmless() {
     for end in [End::Stopped, End::Killed] {
         let original = Original::new(&[(50, 100, End::Stopped), (50, 100, end)]);
         for part in ["db", "wal", "db/CURRENT"] {
             let mut server = original.copied();
             let path = server.data_dir().join("member").join(part);
-            match path.is_dir() {
-                true => fs::remove_dir_all(&path).unwrap(),
-                false => fs::remove_file(&path).unwrap(),
+            if path.is_dir() {
+                fs::remove_dir_all(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
             }
             original.refused_or_whole(&mut server, &format!("without {part}"));
         }
         let mut server = original.copied();
         fs::remove_file(database(&server)).unwrap();
-        assert!(refused(&mut server).contains("missing or empty"));
+        assert!(start_refused(&mut server).contains("missing or empty"));
         let mut server = original.copied();
         fs::write(server.data_dir().join("member/db/CURRENT"), "nonsense").unwrap();
-        assert!(refused(&mut server).contains("CURRENT"));
+        assert!(start_refused(&mut server).contains("CURRENT"));
     }
 }

@@ -6,10 +6,11 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use quorate_test_conformance::faults::{Acknowledged, refused};
+use quorate_test_conformance::acknowledged::Acknowledged;
+use quorate_test_conformance::data_dir::start_refused;
 use quorate_test_support::require::{self, Need};
 use quorate_test_support::server::Server;
-use quorate_test_support::{port, program};
+use quorate_test_support::{assert_contains, port, program};
 use tempfile::TempDir;
 
 /// A server with its folder in `home`.
@@ -31,15 +32,8 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Asserts that `said` contains each of `parts`.
-fn says(said: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(said.contains(part), "{part:?} is not in {said}");
-    }
-}
-
 #[test]
-fn a_missing_one_is_made_for_the_user_alone() {
+fn a_new_directory_is_private() {
     let home = TempDir::new().unwrap();
     let mut server = server(&home, &[]);
     server.start();
@@ -50,20 +44,23 @@ fn a_missing_one_is_made_for_the_user_alone() {
 }
 
 #[test]
-fn one_that_cannot_be_made() {
+fn a_directory_that_cannot_be_created_is_refused() {
     let home = TempDir::new().unwrap();
     let mut server = server(&home, &[]);
     fs::create_dir_all(home.path().join("server")).unwrap();
     fs::write(server.data_dir(), "a file").unwrap();
-    let said = refused(&mut server);
-    says(&said, &[&server.data_dir().display().to_string(), "not a directory"]);
+    let said = start_refused(&mut server);
+    assert_contains(&said, &[&server.data_dir().display().to_string(), "not a directory"]);
     let below = server.data_dir().join("below").display().to_string();
     let mut server = self::server(&home, &["--data-dir", &below]);
-    says(&refused(&mut server), &["cannot use the data directory", &below, "Not a directory"]);
+    assert_contains(
+        &start_refused(&mut server),
+        &["cannot use the data directory", &below, "Not a directory"],
+    );
 }
 
 #[test]
-fn one_that_others_can_write_or_read() {
+fn a_directory_of_another_user_is_refused() {
     if !require::met("data directory of another user", &[Need::Root]) {
         return;
     }
@@ -78,10 +75,13 @@ fn one_that_others_can_write_or_read() {
         (data_dir.join("member"), 0o1777),
     ] {
         set_mode(&path, mode);
-        chown(&path, Some(SOMEBODY), None).unwrap();
-        let said = refused(&mut server);
+        chown(&path, Some(OTHER_USER), None).unwrap();
+        let said = start_refused(&mut server);
         let fix = format!("chmod 700 {}", path.display());
-        says(&said, &[&format!("{:o}", mode & 0o777), &fix, &format!("to user {SOMEBODY}")]);
+        assert_contains(
+            &said,
+            &[&format!("{:o}", mode & 0o777), &fix, &format!("to user {OTHER_USER}")],
+        );
         chown(&path, Some(0), None).unwrap();
         set_mode(&path, 0o700);
     }
@@ -90,7 +90,7 @@ fn one_that_others_can_write_or_read() {
 }
 
 /// Another user's id.
-const SOMEBODY: u32 = 65_532;
+const OTHER_USER: u32 = 65_532;
 /// The `fsGroup` of a pod.
 const FS_GROUP: u32 = 2000;
 
@@ -122,7 +122,7 @@ fn assert_private(member: &Path) {
 }
 
 #[test]
-fn one_that_was_opened_to_others_is_closed_again() {
+fn a_directory_opened_to_others_is_made_private_again() {
     let home = TempDir::new().unwrap();
     let (mut server, keys) = used(&home);
     for _ in 0..2 {
@@ -141,7 +141,7 @@ fn one_that_was_opened_to_others_is_closed_again() {
 
 /// A pod whose user is not root, and owns only those files in the volume that it has created.
 #[test]
-fn one_on_a_volume_with_an_fs_group() {
+fn a_volume_with_an_fs_group_is_usable() {
     let needs = [Need::Root, Need::Program("setpriv")];
     if !require::met("volume with an fsGroup", &needs) {
         return;
@@ -155,10 +155,11 @@ fn one_on_a_volume_with_an_fs_group() {
         fs::create_dir(&volume).unwrap();
         chown(&volume, None, Some(FS_GROUP)).unwrap();
         set_mode(&volume, 0o2775);
-        let (user, group) = (format!("--reuid={SOMEBODY}"), format!("--groups={FS_GROUP}"));
-        let regid = format!("--regid={SOMEBODY}");
+        let user = format!("--reuid={OTHER_USER}");
+        let group = format!("--groups={FS_GROUP}");
+        let regid = format!("--regid={OTHER_USER}");
         let mut server = Server::in_folder(&program, &home.path().join("server"), &[])
-            .through(&["setpriv", &user, &regid, &group, "--"]);
+            .with_launcher(&["setpriv", &user, &regid, &group, "--"]);
         server.set_data_dir(&volume.join(below));
         server.start();
         let mut keys = Acknowledged::default();
@@ -175,18 +176,18 @@ fn one_on_a_volume_with_an_fs_group() {
 }
 
 #[test]
-fn one_in_use() {
+fn a_directory_in_use_is_refused() {
     let home = TempDir::new().unwrap();
     let (mut first, keys) = used(&home);
     first.start();
     let other = home.path().join("other");
     let data_dir = first.data_dir().display().to_string();
     let mut second = Server::in_folder(&program::quorate(), &other, &["--data-dir", &data_dir]);
-    // Not `refused`: the first server keeps changing the directory.
+    // Not `start_refused`: the first server keeps changing the directory.
     let end = second.start_or_end();
     assert_eq!(end.and_then(|end| end.code()), Some(1));
-    let said = quorate_test_conformance::faults::last_words(&second.log());
-    says(&said, &["in use by another process", &data_dir]);
+    let said = quorate_test_conformance::data_dir::error_line(&second);
+    assert_contains(&said, &["in use by another process", &data_dir]);
     assert_eq!(keys.missing(&first), None);
     // A killed process holds no lock.
     first.kill();
@@ -195,26 +196,29 @@ fn one_in_use() {
 }
 
 #[test]
-fn one_of_etcd() {
-    let Some(etcd) = program::peer("data directory of etcd", "etcd-3.7") else { return };
+fn a_directory_of_etcd_is_refused() {
+    let Some(etcd) = program::etcd("data directory of etcd", "etcd-3.7") else { return };
     let home = TempDir::new().unwrap();
     let mut etcd = Server::in_folder(&etcd, &home.path().join("server"), &[]);
     etcd.start();
     etcd.stop();
     let mut server = server(&home, &[]);
-    says(&refused(&mut server), &["was written by etcd", "--data-dir"]);
+    assert_contains(&start_refused(&mut server), &["was written by etcd", "--data-dir"]);
     etcd.start();
 }
 
 #[test]
-fn one_of_somebody_else() {
+fn a_directory_with_foreign_files_is_refused() {
     let home = TempDir::new().unwrap();
     let mut server = server(&home, &[]);
     let member = server.data_dir().join("member");
     fs::create_dir_all(&member).unwrap();
     set_mode(&member, 0o700);
     fs::write(member.join("thesis.txt"), "precious").unwrap();
-    says(&refused(&mut server), &["member/thesis.txt", "not Quorate's", "--data-dir"]);
+    assert_contains(
+        &start_refused(&mut server),
+        &["member/thesis.txt", "not Quorate's", "--data-dir"],
+    );
     // Other entries beside `member` are allowed, such as `lost+found` at a file system's root.
     fs::remove_dir_all(server.data_dir()).unwrap();
     fs::create_dir_all(server.data_dir().join("lost+found")).unwrap();
@@ -222,7 +226,7 @@ fn one_of_somebody_else() {
 }
 
 #[test]
-fn one_that_is_read_only() {
+fn a_read_only_directory_is_refused() {
     if !require::met("read-only data directory", &[Need::Root, Need::Program("mount")]) {
         return;
     }
@@ -230,8 +234,8 @@ fn one_that_is_read_only() {
     let (mut server, keys) = used(&home);
     let data_dir = server.data_dir();
     let mounted = Mounted::read_only(&data_dir);
-    let said = refused(&mut server);
-    says(&said, &["Read-only file system", &data_dir.display().to_string()]);
+    let said = start_refused(&mut server);
+    assert_contains(&said, &["Read-only file system", &data_dir.display().to_string()]);
     drop(mounted);
     server.start();
     assert_eq!(keys.missing(&server), None);
@@ -243,7 +247,7 @@ fn one_that_is_read_only() {
     let new = place.join("new").display().to_string();
     let other = home.path().join("other");
     let mut server = Server::in_folder(&program::quorate(), &other, &["--data-dir", &new]);
-    says(&refused(&mut server), &["Read-only file system", &new]);
+    assert_contains(&start_refused(&mut server), &["Read-only file system", &new]);
 }
 
 /// A bind mount, unmounted on drop.
@@ -271,7 +275,7 @@ impl Drop for Mounted<'_> {
 }
 
 #[test]
-fn an_identity_that_is_damaged() {
+fn a_damaged_identity_is_refused() {
     let home = TempDir::new().unwrap();
     let (mut server, keys) = used(&home);
     let path = server.data_dir().join("member/IDENTITY");
@@ -279,19 +283,19 @@ fn an_identity_that_is_damaged() {
     let flipped = [&good[..40], &[good[40] ^ 1], &good[41..]].concat();
     for bad in [&b""[..], &good[..good.len() / 2], &flipped, b"\xff\xfe"] {
         fs::write(&path, bad).unwrap();
-        let said = refused(&mut server);
-        says(&said, &["is damaged", &path.display().to_string(), "backup"]);
+        let said = start_refused(&mut server);
+        assert_contains(&said, &["is damaged", &path.display().to_string(), "backup"]);
     }
     // Without the file, the others count as foreign.
     fs::remove_file(&path).unwrap();
-    says(&refused(&mut server), &["not Quorate's"]);
+    assert_contains(&start_refused(&mut server), &["not Quorate's"]);
     fs::write(&path, &good).unwrap();
     server.start();
     assert_eq!(keys.missing(&server), None);
 }
 
 #[test]
-fn a_port_in_use() {
+fn a_port_in_use_is_refused_without_creating_the_directory() {
     let home = TempDir::new().unwrap();
     let [taken] = port::free();
     let _listener = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
@@ -303,7 +307,7 @@ fn a_port_in_use() {
         ("--listen-client-http-urls", &["--listen-client-http-urls", &url]),
     ] {
         let mut server = server(&home, flags);
-        says(&refused(&mut server), &[flag, &address, "in use"]);
+        assert_contains(&start_refused(&mut server), &[flag, &address, "in use"]);
         assert!(!server.data_dir().exists(), "it was made for nothing");
     }
 }

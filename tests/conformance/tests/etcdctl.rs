@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use quorate_test_conformance::etcdctl::Comparison;
-use quorate_test_support::by_follower::ByFollower;
 use quorate_test_support::cluster::Cluster;
+use quorate_test_support::follower_cluster::FollowerCluster;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
@@ -25,7 +25,7 @@ fn compare(name: &str, flags: &[&str], script: &str) {
 /// Runs a script against a follower of three members of each server, and compares.
 fn compare_followers(name: &str, flags: &[&str], script: &str, killed_every: Option<Duration>) {
     let suite = format!("etcdctl on a follower, {name}");
-    check(Comparison::start_trios(&suite, flags, killed_every), script);
+    check(Comparison::start_clusters(&suite, flags, killed_every), script);
 }
 
 fn check(comparison: Option<Comparison>, script: &str) {
@@ -47,7 +47,7 @@ macro_rules! scripts {
             }
         )*
 
-        mod a_follower {
+        mod on_a_follower {
             $(
                 #[test]
                 fn $name() {
@@ -57,7 +57,7 @@ macro_rules! scripts {
             )*
         }
 
-        mod a_follower_while_another_is_killed {
+        mod on_a_follower_while_the_other_is_killed {
             $(
                 #[test]
                 fn $name() {
@@ -91,17 +91,17 @@ scripts! {
 }
 
 #[test]
-fn check_perf() {
-    let Some(etcdctl) = program::peer("etcdctl, check perf", "etcdctl") else { return };
+fn check_perf_reports_on_one_member() {
+    let Some(etcdctl) = program::etcd("etcdctl, check perf", "etcdctl") else { return };
     let server = Server::start_new(&program::quorate(), &[]);
     check_performance(&etcdctl, &server.address());
 }
 
 #[test]
-fn check_perf_on_a_follower_while_another_is_killed() {
-    let Some(etcdctl) = program::peer("etcdctl, check perf", "etcdctl") else { return };
+fn check_perf_reports_on_a_follower_while_the_other_is_killed() {
+    let Some(etcdctl) = program::etcd("etcdctl, check perf", "etcdctl") else { return };
     let cluster = Cluster::start_new_in_turn(&program::quorate(), 3, &[]);
-    let cluster = ByFollower::of(cluster).killed(Some(KILLED_EVERY_IN_LONG_CHECK));
+    let cluster = FollowerCluster::new(cluster).with_kills(Some(KILLED_EVERY_IN_LONG_CHECK));
     check_performance(&etcdctl, &cluster.addresses()[0]);
     cluster.finish();
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use quorate_test_conformance::faults::{last_words, refused};
+use quorate_test_conformance::data_dir::{error_line, start_refused};
 use quorate_test_support::certs::Pki;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
@@ -55,7 +55,7 @@ const BAD: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn bad_values_are_all_told_at_once() {
+fn all_bad_values_are_reported_at_once() {
     let arguments: Vec<String> =
         BAD.iter().map(|(flag, value, _)| format!("--{flag}={value}")).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -72,7 +72,7 @@ fn bad_values_are_all_told_at_once() {
 }
 
 #[test]
-fn each_bad_value_alone_is_told() {
+fn each_bad_value_is_reported() {
     for (flag, value, part) in BAD {
         let (code, said) = run(&[&format!("--{flag}"), value], &[]);
         let switch = ["socket-reuse-port", "client-cert-auth"].contains(flag);
@@ -87,7 +87,7 @@ fn each_bad_value_alone_is_told() {
 }
 
 #[test]
-fn flags_that_contradict_each_other() {
+fn contradicting_flags_are_refused() {
     for (arguments, parts) in [
         (&["--election-timeout=400"][..], &["--election-timeout: 400 ms", "--heartbeat"][..]),
         (&["--election-timeout=60000"], &["--election-timeout: ", "at most 50000 ms"]),
@@ -108,7 +108,7 @@ fn flags_that_contradict_each_other() {
 }
 
 #[test]
-fn what_is_not_a_flag() {
+fn unknown_arguments_are_refused() {
     for arguments in [&["--nmae=x"][..], &["-x"], &["serve"], &["--name"]] {
         let (code, said) = run(arguments, &[]);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
@@ -119,7 +119,7 @@ fn what_is_not_a_flag() {
 }
 
 #[test]
-fn variables() {
+fn variables_are_checked_like_flags() {
     let (code, said) = run(&["--name=a"], &[("ETCD_NAME", "b"), ("ETCD_MAX_TXN_OPS", "many")]);
     assert_eq!(code, Some(1));
     assert!(said.contains("--name and the variable ETCD_NAME are both set"), "{said}");
@@ -137,7 +137,7 @@ fn with_tls(home: &Path, files: [&Path; 3]) -> Server {
 }
 
 #[test]
-fn bad_certificates() {
+fn bad_certificates_are_refused() {
     let home = TempDir::new().unwrap();
     let pki = Pki::new(&home.path().join("pki"));
     let other = Pki::new(&home.path().join("other"));
@@ -167,7 +167,7 @@ fn bad_certificates() {
     ];
     for (files, flag, path) in cases {
         let mut server = with_tls(&home.path().join("server"), files);
-        let said = refused(&mut server);
+        let said = start_refused(&mut server);
         assert!(said.contains(flag), "{flag}: {said}");
         assert!(said.contains(path.to_str().unwrap()), "{}: {said}", path.display());
         assert!(!server.data_dir().exists(), "it was made for nothing");
@@ -177,7 +177,7 @@ fn bad_certificates() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written() {
+fn an_unwritable_log_output_is_refused() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("none/log");
     let output = path.to_str().unwrap();
@@ -185,12 +185,12 @@ fn a_log_that_cannot_be_written() {
     let mut server = Server::in_folder(&program::quorate(), &home.path().join("server"), &flags);
     let end = server.start_or_end();
     assert_eq!(end.and_then(|end| end.code()), Some(1));
-    let said = last_words(&server.log());
+    let said = error_line(&server);
     assert!(said.contains("--log-outputs") && said.contains(output), "{said}");
 }
 
 #[test]
-fn clusters_that_cannot_be_founded() {
+fn an_invalid_initial_cluster_is_refused() {
     let home = TempDir::new().unwrap();
     for (flags, parts) in [
         (&["--initial-cluster=other=http://127.0.0.1:1"][..], &["--initial-cluster", "m1"][..]),
@@ -200,7 +200,7 @@ fn clusters_that_cannot_be_founded() {
         let mut server = Server::in_folder(&program::quorate(), &home.path().join("server"), flags);
         let end = server.start_or_end();
         assert_eq!(end.and_then(|end| end.code()), Some(1), "{flags:?}");
-        let said = last_words(&server.log());
+        let said = error_line(&server);
         server.clear_log();
         for part in parts {
             assert!(said.contains(part), "{part:?} is not in {said}");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use quorate_test_conformance::remote::Remote;
 use quorate_test_script::golden::{self, compare, compare_by, each, leases_in_order, update};
-use quorate_test_support::by_follower::ByFollower;
 use quorate_test_support::cluster::Cluster;
+use quorate_test_support::follower_cluster::FollowerCluster;
 use quorate_test_support::program;
 use quorate_test_support::repository;
 use quorate_test_support::server::Server;
@@ -47,7 +47,7 @@ fn through_a_follower(what: &str, killed_every: Option<Duration>) {
     let scripts = scripts();
     each(what, &scripts, SERVERS, |script| {
         let cluster = Cluster::start_new_in_turn(&quorate, 3, &[]);
-        let cluster = ByFollower::of(cluster).killed(killed_every);
+        let cluster = FollowerCluster::new(cluster).with_kills(killed_every);
         compare_by(script, Remote::new(&cluster.url(), true), leases_in_order)?;
         cluster.finish();
         Ok(())
@@ -60,13 +60,13 @@ fn a_follower_answers_as_etcd() {
 }
 
 #[test]
-fn a_follower_answers_as_etcd_while_another_is_killed() {
+fn a_follower_answers_as_etcd_while_the_other_is_killed() {
     through_a_follower("a follower beside one that is killed", Some(KILLED_EVERY));
 }
 
 #[test]
-fn etcd_answers_as_written() {
-    let Some(etcd) = program::peer("golden scripts", "etcd-3.7") else { return };
+fn etcd_answers_as_recorded() {
+    let Some(etcd) = program::etcd("golden scripts", "etcd-3.7") else { return };
     let scripts = scripts();
     each("etcd", &scripts, SERVERS, |script| {
         // The data need not survive a crash of the machine.

@@ -1,4 +1,4 @@
-//! Whatever arrives at the ports, the server keeps serving and uses little memory.
+//! No input at the ports stops the server or makes it use much memory.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read as _, Write as _};
@@ -8,53 +8,24 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quorate_proto::peer::DescribeRequest;
 use quorate_proto::peer::peer_client::PeerClient;
-use quorate_test_conformance::pair::Pair;
 use quorate_test_conformance::raw::{Call, Connection, frame, frame_with};
-use quorate_test_support::program;
+use quorate_test_conformance::server_pair::ServerPair;
+use quorate_test_support::http2::{self, END_HEADERS, END_STREAM, PREFACE, kind};
 use quorate_test_support::server::Server;
+use quorate_test_support::{block_on, program};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use tonic::transport::Endpoint;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 /// How long a server may take to answer or to close a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Memory limit while strangers call the peer port: only their headers may be read.
-const STRANGER_KIB_MAX: u64 = 256 << 10;
+const STRANGER_BYTES_MAX: u64 = 256 << 20;
 /// Memory limit of all attacks.
-const MEMORY_KIB_MAX: u64 = 512 << 10;
-
-/// HTTP/2's frame types.
-mod kind {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const HEADERS: u8 = 1;
-    pub(super) const RST_STREAM: u8 = 3;
-    pub(super) const SETTINGS: u8 = 4;
-    pub(super) const PING: u8 = 6;
-    pub(super) const WINDOW_UPDATE: u8 = 8;
-    pub(super) const CONTINUATION: u8 = 9;
-}
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// An HTTP/2 frame.
-fn h2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A literal header that is not added to the compression table.
-fn literal(name: &str, value: &str) -> Vec<u8> {
-    let text = |text: &str| {
-        let length = u8::try_from(text.len()).ok().filter(|length| *length < 127).unwrap();
-        [&[length], text.as_bytes()].concat()
-    };
-    [vec![0], text(name), text(value)].concat()
-}
+const MEMORY_BYTES_MAX: u64 = 512 << 20;
 
 /// The headers of a gRPC call.
 fn call_headers(path: &str) -> Vec<u8> {
@@ -66,7 +37,7 @@ fn call_headers(path: &str) -> Vec<u8> {
         ("content-type", "application/grpc"),
         ("te", "trailers"),
     ];
-    headers.map(|(name, value)| literal(name, value)).concat()
+    headers.map(|(name, value)| http2::header(name, value)).concat()
 }
 
 /// Sends `bytes` and closes the sending side. Returns the server's answer until the server closes.
@@ -92,42 +63,26 @@ fn exchange(server: &Server, bytes: &[u8], is_end: bool) -> Vec<u8> {
     reader.join().unwrap()
 }
 
-fn http2(frames: &[Vec<u8>]) -> Vec<u8> {
-    [PREFACE.to_vec(), h2_frame(kind::SETTINGS, 0, 0, &[]), frames.concat()].concat()
-}
-
-fn run<T>(suite: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite)
-}
-
 /// Asserts that the server answers a client.
 async fn serves(server: &Server) {
     let connection = Connection::open(&server.address()).await;
     let answer = connection.method(RANGE, &[Bytes::from_static(b"\x0a\x01a")]).await;
-    assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
-}
-
-/// The server's peak of resident memory, in KiB.
-fn memory_kib(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    answer.assert_ok();
 }
 
 /// Runs `attack` against a server, which must keep serving, stay within its memory and not panic.
 fn survives(flags: &[&str], attack: impl FnOnce(&Server)) {
     let mut server = Server::start_new(&program::quorate(), flags);
     attack(&server);
-    run(serves(&server));
-    let memory = memory_kib(&server);
-    assert!(memory < MEMORY_KIB_MAX, "it has taken {memory} KiB");
+    block_on(serves(&server));
+    let memory = server.usage().peak_memory;
+    assert!(memory < MEMORY_BYTES_MAX, "it has taken {memory} bytes");
     server.stop();
-    let log = server.log();
-    assert!(!log.contains("a fault of the program"), "{log}");
+    assert_eq!(server.panic_line(), None);
 }
 
 #[test]
-fn bytes_that_are_nothing() {
+fn random_bytes_do_no_harm() {
     survives(&[], |server| {
         let mut random = StdRng::seed_from_u64(1);
         for round in 0..200 {
@@ -135,10 +90,10 @@ fn bytes_that_are_nothing() {
             random.fill_bytes(&mut bytes);
             send(server, &bytes);
             // Also after a valid beginning.
-            let head = &http2(&[])[..random.random_range(0..=PREFACE.len() + 9)];
+            let head = &http2::connection(&[])[..random.random_range(0..=PREFACE.len() + 9)];
             send(server, &[head, &bytes].concat());
             if round % 50 == 0 {
-                run(serves(server));
+                block_on(serves(server));
             }
         }
         let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
@@ -147,10 +102,10 @@ fn bytes_that_are_nothing() {
 }
 
 #[test]
-fn frames_that_are_nothing() {
+fn random_frames_do_no_harm() {
     survives(&[], |server| {
         let mut random = StdRng::seed_from_u64(2);
-        let good = h2_frame(kind::HEADERS, END_HEADERS, 1, &call_headers(RANGE));
+        let good = http2::frame(kind::HEADERS, END_HEADERS, 1, &call_headers(RANGE));
         for _ in 0..300 {
             let mut frames = vec![good.clone()];
             for _ in 0..random.random_range(1..8) {
@@ -158,72 +113,73 @@ fn frames_that_are_nothing() {
                 random.fill_bytes(&mut payload);
                 let stream = *[0, 1, 1, 2, 3, 0x7fff_ffff].get(random.random_range(0..6)).unwrap();
                 let kind = random.random_range(0..12);
-                frames.push(h2_frame(kind, random.random(), stream, &payload));
+                frames.push(http2::frame(kind, random.random(), stream, &payload));
             }
-            send(server, &http2(&frames));
+            send(server, &http2::connection(&frames));
         }
         // Very small DATA frames, and window updates that overflow the window.
-        let data = h2_frame(kind::DATA, 0, 1, &[0]);
-        send(server, &http2(&[vec![good.clone()], vec![data; 20_000]].concat()));
-        let update = h2_frame(kind::WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes());
-        send(server, &http2(&[good, update.clone(), update]));
+        let data = http2::frame(kind::DATA, 0, 1, &[0]);
+        send(server, &http2::connection(&[vec![good.clone()], vec![data; 20_000]].concat()));
+        let update = http2::frame(kind::WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes());
+        send(server, &http2::connection(&[good, update.clone(), update]));
     });
 }
 
 #[test]
-fn floods() {
+fn floods_of_frames_do_no_harm() {
     survives(&[], |server| {
         let headers = call_headers(RANGE);
-        let flood = |frames: Vec<Vec<u8>>| send(server, &http2(&frames));
-        flood(vec![h2_frame(kind::PING, 0, 0, &[0; 8]); 100_000]);
-        flood(vec![h2_frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]); 100_000]);
+        let flood = |frames: Vec<Vec<u8>>| send(server, &http2::connection(&frames));
+        flood(vec![http2::frame(kind::PING, 0, 0, &[0; 8]); 100_000]);
+        flood(vec![http2::frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]); 100_000]);
         // Calls that are reset at once.
         let resets = (0..50_000).map(|number| {
             let stream = 2 * number + 1;
-            let call = h2_frame(kind::HEADERS, END_HEADERS, stream, &headers);
-            [call, h2_frame(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+            let call = http2::frame(kind::HEADERS, END_HEADERS, stream, &headers);
+            [call, http2::frame(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
         });
         flood(resets.collect());
         // Header blocks without an end.
-        let more = literal("x", &"y".repeat(100)).repeat(150);
-        let mut endless = vec![h2_frame(kind::HEADERS, 0, 1, &headers)];
-        endless.extend(vec![h2_frame(kind::CONTINUATION, 0, 1, &more); 2000]);
+        let more = http2::header("x", &"y".repeat(100)).repeat(150);
+        let mut endless = vec![http2::frame(kind::HEADERS, 0, 1, &headers)];
+        endless.extend(vec![http2::frame(kind::CONTINUATION, 0, 1, &more); 2000]);
         flood(endless);
         flood(vec![
             [
-                h2_frame(kind::HEADERS, 0, 1, &headers),
-                vec![h2_frame(kind::CONTINUATION, 0, 1, &[]); 100_000].concat(),
+                http2::frame(kind::HEADERS, 0, 1, &headers),
+                vec![http2::frame(kind::CONTINUATION, 0, 1, &[]); 100_000].concat(),
             ]
             .concat(),
         ]);
         // Many small headers.
-        let many = literal("x", "").repeat(4000);
-        let call = h2_frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[headers, many].concat());
+        let many = http2::header("x", "").repeat(4000);
+        let call =
+            http2::frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[headers, many].concat());
         flood(vec![call]);
     });
 }
 
 #[test]
-fn silent_clients() {
+fn silent_clients_do_no_harm() {
     survives(&[], |server| {
         let connect = |bytes: &[u8]| {
             let mut stream = TcpStream::connect(server.address()).unwrap();
             stream.write_all(bytes).unwrap();
             stream
         };
-        let half = http2(&[h2_frame(kind::HEADERS, 0, 1, &call_headers(RANGE))]);
+        let half = http2::connection(&[http2::frame(kind::HEADERS, 0, 1, &call_headers(RANGE))]);
         let begins: [&[u8]; 5] = [b"", b"GET /hea", &PREFACE[..5], PREFACE, &half];
         let silent: Vec<TcpStream> =
             (0..500).map(|number| connect(begins[number % begins.len()])).collect();
-        run(serves(server));
+        block_on(serves(server));
         drop(silent);
     });
 }
 
 #[test]
-fn thousands_of_streams() {
+fn thousands_of_streams_are_served() {
     survives(&[], |server| {
-        run(async {
+        block_on(async {
             let connection = Connection::open(&server.address()).await;
             let create = frame(b"\x0a\x03\x0a\x01a");
             let mut calls = Vec::new();
@@ -235,7 +191,7 @@ fn thousands_of_streams() {
                 assert!(call.wait_for_messages(1).await, "{:?}", call.so_far());
             }
             let answer = connection.method(RANGE, &[Bytes::from_static(b"\x0a\x01a")]).await;
-            assert_eq!(answer.code.as_deref(), Some("0"));
+            answer.assert_ok();
         });
     });
 }
@@ -252,7 +208,8 @@ async fn half_calls(
 ) -> (Vec<Connection>, Vec<Call>) {
     let message: Bytes = frame_with(0, HALF_BYTES, &vec![0; HALF_BYTES - 1]);
     let address = server.peer_address();
-    let (mut connections, mut calls) = (Vec::new(), Vec::new());
+    let mut connections = Vec::new();
+    let mut calls = Vec::new();
     for _ in 0..2 {
         let connection = Connection::open(&address).await;
         for _ in 0..60 {
@@ -280,15 +237,15 @@ async fn claimed(server: &Server) -> Vec<(&'static str, String)> {
 /// Calls without a claimed identity, and calls whose message is too long, are refused before the
 /// message is read.
 #[test]
-fn half_messages_of_strangers_to_members() {
+fn unfinished_peer_messages_of_strangers_are_refused_unread() {
     survives(&[], |server| {
-        run(async {
+        block_on(async {
             let claimed = claimed(server).await;
-            let nobody: &[(&str, String)] = &[];
+            let unclaimed: &[(&str, String)] = &[];
             for (headers, method, code) in [
-                (nobody, "HashKV", "3"),
-                (nobody, "Append", "3"),
-                (nobody, "Describe", "11"),
+                (unclaimed, "HashKV", "3"),
+                (unclaimed, "Append", "3"),
+                (unclaimed, "Describe", "11"),
                 (&claimed, "HashKV", "11"),
                 (&claimed, "ChangeMembers", "11"),
             ] {
@@ -297,8 +254,8 @@ fn half_messages_of_strangers_to_members() {
                     let answer = call.end().await;
                     assert_eq!(answer.code.as_deref(), Some(code), "{method}: {answer:?}");
                 }
-                let memory = memory_kib(server);
-                assert!(memory < STRANGER_KIB_MAX, "{method}: it has taken {memory} KiB");
+                let memory = server.usage().peak_memory;
+                assert!(memory < STRANGER_BYTES_MAX, "{method}: it has taken {memory} bytes");
             }
         });
     });
@@ -307,34 +264,35 @@ fn half_messages_of_strangers_to_members() {
 /// Callers that claim to be members may send large messages, but only as many at once as there is
 /// memory for.
 #[test]
-fn half_messages_of_members() {
+fn unfinished_peer_messages_use_bounded_memory() {
     survives(&[], |server| {
-        run(async {
+        block_on(async {
             let claimed = claimed(server).await;
             let _calls = half_calls(server, "Append", &claimed).await;
-            let (mut most, mut since) = (0, Instant::now());
+            let mut most = 0;
+            let mut since = Instant::now();
             let quiet = async {
                 while since.elapsed() < Duration::from_secs(1) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
-                    let now = memory_kib(server);
-                    assert!(now < MEMORY_KIB_MAX, "it has taken {now} KiB");
-                    if now > most + 1024 {
+                    let now = server.usage().peak_memory;
+                    assert!(now < MEMORY_BYTES_MAX, "it has taken {now} bytes");
+                    if now > most + (1 << 20) {
                         (most, since) = (now, Instant::now());
                     }
                 }
             };
             tokio::time::timeout(PATIENCE, quiet).await.unwrap();
-            assert!(most > (2 * HALF_BYTES as u64) >> 10, "messages were on their way: {most} KiB");
+            assert!(most > 2 * HALF_BYTES as u64, "messages were on their way: {most} bytes");
         });
     });
 }
 
 /// As in etcd, clients are told the limit; streams beyond it are refused.
 #[test]
-fn more_streams_than_allowed() {
+fn streams_above_the_limit_are_refused() {
     for (flags, limit) in [(&[][..], u32::MAX), (&["--max-concurrent-streams=8"], 8)] {
-        let Some(mut pair) = Pair::start("bad input, streams", flags) else { return };
-        run(async {
+        let Some(mut pair) = ServerPair::start("bad input, streams", flags) else { return };
+        block_on(async {
             for (name, server) in pair.both() {
                 let connection = Connection::open(&server.address()).await;
                 connection.method(RANGE, &[Bytes::new()]).await;
@@ -345,11 +303,11 @@ fn more_streams_than_allowed() {
         if limit == 8 {
             // RST_STREAM with REFUSED_STREAM for each stream after the eighth.
             let calls = (0..20).map(|number| {
-                h2_frame(kind::HEADERS, END_HEADERS, 2 * number + 1, &call_headers(WATCH))
+                http2::frame(kind::HEADERS, END_HEADERS, 2 * number + 1, &call_headers(WATCH))
             });
-            let said = send(&pair.quorate, &http2(&calls.collect::<Vec<_>>()));
+            let said = send(&pair.quorate, &http2::connection(&calls.collect::<Vec<_>>()));
             let refused = (8..20).filter(|number| {
-                let reset = h2_frame(kind::RST_STREAM, 0, 2 * number + 1, &7_u32.to_be_bytes());
+                let reset = http2::frame(kind::RST_STREAM, 0, 2 * number + 1, &7_u32.to_be_bytes());
                 said.windows(reset.len()).any(|bytes| bytes == reset)
             });
             assert_eq!(refused.count(), 12);
@@ -360,8 +318,8 @@ fn more_streams_than_allowed() {
 
 /// HTTP/1 requests get the status that etcd gives them.
 #[test]
-fn http_1() {
-    let Some(mut pair) = Pair::start("bad input, HTTP/1", &[]) else { return };
+fn http_1_is_answered_as_by_etcd() {
+    let Some(mut pair) = ServerPair::start("bad input, HTTP/1", &[]) else { return };
     let long = "x".repeat(2 << 20);
     let requests = [
         "POST /etcdserverpb.KV/Range HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n\
@@ -394,7 +352,7 @@ fn http_1() {
         assert_eq!(status(&pair.quorate, request).as_deref(), Some(expected));
         assert_eq!(status(&pair.etcd, request), None);
     }
-    run(serves(&pair.quorate));
+    block_on(serves(&pair.quorate));
     pair.assert_sound();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

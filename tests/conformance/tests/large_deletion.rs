@@ -8,7 +8,8 @@ use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
-use quorate_test_conformance::pair::Pair;
+use quorate_test_conformance::server_pair::ServerPair;
+use quorate_test_support::block_on;
 use quorate_test_support::client::channel;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -54,7 +55,7 @@ async fn watch(url: &str, start_revision: i64) -> Streaming<pb::WatchResponse> {
 }
 
 /// The deletion's message on an existing watch, and on one that starts at its revision.
-async fn told(url: &str) -> [pb::WatchResponse; 2] {
+async fn deletion_messages(url: &str) -> [pb::WatchResponse; 2] {
     let mut client = KvClient::new(channel(url));
     put_all(&mut client).await;
     let mut early = watch(url, 0).await;
@@ -72,10 +73,9 @@ async fn told(url: &str) -> [pb::WatchResponse; 2] {
 }
 
 #[test]
-fn of_many_keys_is_one_message() {
-    let Some(mut pair) = Pair::start("large deletion", &[]) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let [quorate, etcd] = pair.both().map(|(_, server)| runtime.block_on(told(&server.url())));
+fn a_large_deletion_is_one_watch_message() {
+    let Some(mut pair) = ServerPair::start("large deletion", &[]) else { return };
+    let [quorate, etcd] = pair.both().map(|(_, server)| block_on(deletion_messages(&server.url())));
     pair.assert_sound();
     for (quorate, etcd) in quorate.iter().zip(&etcd) {
         assert_eq!(quorate.events.len(), KEYS);

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 
 use bytes::Bytes;
 use prost::Message;
@@ -12,9 +10,11 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
-use quorate_test_conformance::pair::Pair;
 use quorate_test_conformance::raw::{Call, Connection, frame};
+use quorate_test_conformance::server_pair::ServerPair;
+use quorate_test_support::metrics::{Labels, Sample, samples};
 use quorate_test_support::server::Server;
+use quorate_test_support::{block_on, http};
 
 /// Metrics of etcd that Quorate lacks: the reason, and the beginnings of their names.
 const EXCEPTIONS: &[(&str, &[&str])] = &[
@@ -93,8 +93,6 @@ const SAME: &[&str] = &[
 /// Requests that the servers make themselves at their start.
 const AT_START: [&str; 2] = ["ClusterMemberAttrSet", "ClusterVersionSet"];
 
-type Labels = BTreeMap<String, String>;
-
 /// One metric of a page.
 #[derive(Debug, Default)]
 struct Family {
@@ -107,50 +105,31 @@ struct Family {
     values: BTreeMap<Labels, f64>,
 }
 
-fn get(server: &Server, path: &str) -> String {
-    let mut socket = TcpStream::connect(server.address()).unwrap();
-    write!(socket, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-    let mut page = String::new();
-    socket.read_to_string(&mut page).unwrap();
-    page
-}
-
 fn families(server: &Server) -> BTreeMap<String, Family> {
-    let page = get(server, "/metrics");
+    let page = http::get(&server.address(), "/metrics").unwrap();
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();
         let family = Family { kind: kind.to_owned(), ..Family::default() };
         assert!(families.insert(name.to_owned(), family).is_none(), "{name} is there twice");
     }
-    let (_, samples) = page.split_once("\r\n\r\n").unwrap();
-    for line in samples.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (series, value) = line.rsplit_once(' ').unwrap();
-        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    for Sample { name, mut labels, value } in samples(&page) {
         let endings = ["_bucket", "_sum", "_count"];
         let histogram = endings.iter().find_map(|end| {
             let start = name.strip_suffix(end)?;
             families.contains_key(start).then_some((start, *end))
         });
-        let (name, ending) = histogram.unwrap_or((name, ""));
+        let (name, ending) = histogram.unwrap_or((&name, ""));
         let family = families.get_mut(name).unwrap();
-        let mut labels = parse(labels);
         // The servers format equal numbers differently: 1048576 and 1.048576e+06.
         let bound = labels.remove("le").map(|bound| bound.parse::<f64>().unwrap().to_string());
         family.bounds.extend(bound);
         family.labels.extend(labels.keys().cloned());
         if ending.is_empty() || ending == "_count" {
-            family.values.insert(labels, value.parse().unwrap());
+            family.values.insert(labels, value);
         }
     }
     families
-}
-
-/// Parses `a="b",c="d"}`. No label value here contains a comma.
-fn parse(labels: &str) -> Labels {
-    let pairs = labels.trim_end_matches('}').split(',').filter(|pair| !pair.is_empty());
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap());
-    pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
 fn put(key: &str, change: impl FnOnce(&mut pb::PutRequest)) -> pb::PutRequest {
@@ -167,7 +146,8 @@ fn range(key: &str, change: impl FnOnce(&mut pb::RangeRequest)) -> pb::RangeRequ
 }
 
 fn delete(key: &str, range_end: &str, prev_kv: bool) -> pb::DeleteRangeRequest {
-    let (key, range_end) = (key.to_owned().into(), range_end.to_owned().into());
+    let key = key.to_owned().into();
+    let range_end = range_end.to_owned().into();
     pb::DeleteRangeRequest { key, range_end, prev_kv }
 }
 
@@ -300,7 +280,7 @@ async fn measure(server: &Server) -> (BTreeMap<String, Family>, Vec<String>) {
         let answer = connection.method(path, &[message.into()]).await;
         ends.push(format!("{path}: {:?} {}", answer.code, answer.message));
     }
-    assert!(get(server, "/health").contains("true"));
+    assert!(http::get(&server.address(), "/health").unwrap().contains("true"));
     let families = families(server);
     drop(watching);
     (families, ends)
@@ -340,10 +320,12 @@ fn compare(quorate: &BTreeMap<String, Family>, etcd: &BTreeMap<String, Family>) 
             ));
         }
         if ours.bounds != theirs.bounds {
-            let (ours, theirs) = (&ours.bounds, &theirs.bounds);
+            let ours = &ours.bounds;
+            let theirs = &theirs.bounds;
             differences.push(format!("{name}: bounds {ours:?}, etcd's {theirs:?}"));
         }
-        let (ours, theirs) = (counted(ours), counted(theirs));
+        let ours = counted(ours);
+        let theirs = counted(theirs);
         if SAME.contains(&name.as_str()) && ours != theirs {
             differences.push(format!("{name}:\n  quorate {ours:?}\n  etcd    {theirs:?}"));
         }
@@ -352,10 +334,9 @@ fn compare(quorate: &BTreeMap<String, Family>, etcd: &BTreeMap<String, Family>) 
 }
 
 #[test]
-fn metrics() {
-    let Some(mut pair) = Pair::start("metrics", &[]) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let [(quorate, our_ends), (etcd, their_ends)] = runtime.block_on(async {
+fn metrics_equal_those_of_etcd() {
+    let Some(mut pair) = ServerPair::start("metrics", &[]) else { return };
+    let [(quorate, our_ends), (etcd, their_ends)] = block_on(async {
         let [(_, quorate), (_, etcd)] = pair.both();
         [measure(quorate).await, measure(etcd).await]
     });

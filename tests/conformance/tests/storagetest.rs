@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
-use quorate_test_conformance::lender::lend;
-use quorate_test_support::by_follower::ByFollower;
+use quorate_test_conformance::cluster_pool::ClusterPool;
 use quorate_test_support::cluster::Cluster;
+use quorate_test_support::follower_cluster::FollowerCluster;
 use quorate_test_support::program;
 use quorate_test_support::require::{self, Need};
 use quorate_test_support::server::Server;
@@ -105,53 +105,54 @@ fn each_way_passes(url: &str) {
     }
 }
 
-fn three_members() -> ByFollower {
-    ByFollower::of(Cluster::start_new_in_turn(&program::quorate(), 3, &FLAGS))
+fn three_members() -> FollowerCluster {
+    FollowerCluster::new(Cluster::start_new_in_turn(&program::quorate(), 3, &FLAGS))
 }
 
 /// Runs each test on its own cluster of three members.
 fn each_on_three_members(killed_every: Option<Duration>) {
     let Some(_) = storagetest() else { return };
-    lend(three_members, killed_every, |address| both_ways_pass("SERVERS_FROM", address));
+    let pool = ClusterPool::new(three_members, killed_every);
+    pool.serve(|address| both_ways_pass("SERVERS_FROM", address));
 }
 
 /// Runs all tests on the same three members.
 fn all_on_three_members(killed_every: Option<Duration>) {
     let Some(_) = storagetest() else { return };
-    let cluster = three_members().killed(killed_every);
+    let cluster = three_members().with_kills(killed_every);
     each_way_passes(&cluster.url());
     cluster.finish();
 }
 
 #[test]
-fn each_on_a_server_of_its_own() {
+fn each_test_passes_on_a_server_of_its_own() {
     let Some(_) = storagetest() else { return };
     both_ways_pass("STORE_UNDER_TEST", &program::quorate().display().to_string());
 }
 
 #[test]
-fn all_on_one_server() {
+fn all_tests_pass_on_one_server() {
     let Some(_) = storagetest() else { return };
     let server = Server::start_new(&program::quorate(), &FLAGS);
     each_way_passes(&server.url());
 }
 
 #[test]
-fn each_on_a_follower_of_its_own() {
+fn each_test_passes_on_a_follower_of_its_own() {
     each_on_three_members(None);
 }
 
 #[test]
-fn each_on_a_follower_of_its_own_while_another_is_killed() {
+fn each_test_passes_on_a_follower_while_the_other_is_killed() {
     each_on_three_members(Some(KILLED_EVERY_IN_TEST));
 }
 
 #[test]
-fn all_on_a_follower() {
+fn all_tests_pass_on_a_follower() {
     all_on_three_members(None);
 }
 
 #[test]
-fn all_on_a_follower_while_another_is_killed() {
+fn all_tests_pass_on_a_follower_while_the_other_is_killed() {
     all_on_three_members(Some(KILLED_EVERY));
 }

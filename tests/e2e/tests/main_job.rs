@@ -5,7 +5,7 @@ use quorate_test_e2e::main_job;
 
 /// Sequential, because each job needs the whole machine.
 #[test]
-fn kubernetes_goes_on_after_sigkill() {
+fn kubernetes_continues_after_sigkill() {
     for members in [1, 3] {
         main_job("control-plane", members);
         main_job("nodes", members);

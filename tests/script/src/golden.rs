@@ -58,7 +58,8 @@ pub fn compare_by<T: Target>(
     plain: impl Fn(&str) -> String,
 ) -> Result<(), String> {
     let golden = read(script)?;
-    let (output, golden) = (plain(&run(script, &golden, target)?), plain(&golden));
+    let output = plain(&run(script, &golden, target)?);
+    let golden = plain(&golden);
     if output == golden { Ok(()) } else { Err(difference(script, &golden, &output)) }
 }
 
@@ -112,7 +113,8 @@ fn difference(script: &Path, golden: &str, output: &str) -> String {
         rest.map(|line| format!("{mark}{line}\n")).collect()
     };
     let before: String = expected[from..same].iter().map(|line| format!("  {line}\n")).collect();
-    let (expected, found) = (show(&expected, "- "), show(&found, "+ "));
+    let expected = show(&expected, "- ");
+    let found = show(&found, "+ ");
     format!("{} line {}:\n{before}{expected}{found}", script.display(), same + 1)
 }
 
@@ -135,15 +137,16 @@ pub fn each(
                     let outcome = catch_unwind(AssertUnwindSafe(|| run(script)));
                     let panicked = |_| Err(format!("{}: panicked, see above", script.display()));
                     if let Err(failure) = outcome.unwrap_or_else(panicked) {
-                        failures.lock().expect("nobody panics with it").push(failure);
+                        failures.lock().expect("no holder of the lock panics").push(failure);
                     }
                 }
             });
         }
     });
-    let mut failures = failures.into_inner().expect("nobody panics with it");
+    let mut failures = failures.into_inner().expect("no holder of the lock panics");
     failures.sort();
-    let (failed, all) = (failures.len(), scripts.len());
+    let failed = failures.len();
+    let all = scripts.len();
     assert!(failures.is_empty(), "{what}: {failed} of {all} scripts\n{}", failures.join("\n"));
 }
 

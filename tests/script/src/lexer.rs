@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_names_quotes_and_signs() {
+    fn tokens_are_words_names_quotes_and_signs() {
         let word = |word: &str| Token::Word(word.to_owned());
         let found = tokens(r#"mod(a-1)!=-5 end=b "\x00\"x" ?9; limit= 3"#).unwrap();
         let expected = [

@@ -197,9 +197,10 @@ impl Printer {
                 let kind = pb::AlarmType::try_from(alarm.alarm);
                 let kind =
                     kind.map_or_else(|_| alarm.alarm.to_string(), |k| k.as_str_name().to_owned());
-                match alarm.member_id == own {
-                    true => format!("{kind} self"),
-                    false => format!("{kind} {}", alarm.member_id),
+                if alarm.member_id == own {
+                    format!("{kind} self")
+                } else {
+                    format!("{kind} {}", alarm.member_id)
                 }
             })
             .collect();

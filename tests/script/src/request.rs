@@ -29,7 +29,8 @@ pub(crate) fn enumeration(text: &str, by_name: impl FnOnce(&str) -> Option<i32>)
 /// A key and a range end, from `end=`, `prefix` or `from-key`.
 pub(crate) fn key_and_end(args: &mut Args) -> Result<(Bytes, Bytes)> {
     let key = bytes(&args.word("key")?);
-    let (prefix, from_key) = (args.flag("prefix"), args.flag("from-key"));
+    let prefix = args.flag("prefix");
+    let from_key = args.flag("from-key");
     let end = args.value("end").map(|end| bytes(&end));
     let end = match (end, prefix, from_key) {
         (Some(end), false, false) => end,
@@ -55,7 +56,8 @@ fn prefix_end(prefix: &Bytes) -> Bytes {
 
 pub(crate) fn put(args: &mut Args) -> Result<PutRequest> {
     let key = bytes(&args.word("key")?);
-    let (prev_kv, ignore_value) = (args.flag("prev_kv"), args.flag("ignore_value"));
+    let prev_kv = args.flag("prev_kv");
+    let ignore_value = args.flag("ignore_value");
     let ignore_lease = args.flag("ignore_lease");
     let lease = args.number("lease")?;
     let mut value = bytes(&args.next_word().unwrap_or_default());

@@ -203,7 +203,7 @@ impl<T: Target> goldenscript::Runner for Runner<T> {
     type Command = Command;
 
     fn run(&mut self, command: &Command, context: &Context) -> Result<String, Box<dyn Error>> {
-        self.target.stir();
+        self.target.reorganize();
         let command = self.resolve(command);
         let mut out = Printer::new(self.names);
         let stream = context.prefix.as_deref().unwrap_or_default();

@@ -40,7 +40,7 @@ pub trait Target {
     fn member_id(&mut self) -> u64;
 
     /// Called before each command: the target may reorganise its data, invisibly to the script.
-    fn stir(&mut self);
+    fn reorganize(&mut self);
 
     fn range(&mut self, request: pb::RangeRequest) -> Answer<pb::RangeResponse>;
     fn put(&mut self, request: pb::PutRequest) -> Answer<pb::PutResponse>;

@@ -174,12 +174,11 @@ impl Parser {
             return Ok(None);
         }
         let text = self.text("value")?;
-        let target = match self.skip_word("as") {
-            true => {
-                let name = self.text("target")?.to_ascii_uppercase();
-                CompareTarget::from_str_name(&name).context("there is no such target")?
-            }
-            false => CompareTarget::try_from(target).unwrap_or(CompareTarget::Version),
+        let target = if self.skip_word("as") {
+            let name = self.text("target")?.to_ascii_uppercase();
+            CompareTarget::from_str_name(&name).context("there is no such target")?
+        } else {
+            CompareTarget::try_from(target).unwrap_or(CompareTarget::Version)
         };
         Ok(Some(match target {
             CompareTarget::Version => TargetUnion::Version(number(&text)?),
@@ -208,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transaction_reads_as_written() {
+    fn a_transaction_is_parsed() {
         let txn = parse(
             r#"if version(a) = 0, value(b end=c) != "x y" then put a 1 lease=7;
                txn (then range "if") else del a prefix; nothing; range k times=2"#,
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn an_invalid_transaction_is_refused() {
         for text in
             ["if mod(a) 3", "then jump a", "then put", "put a", "then range a what=1", "then ("]
         {

@@ -39,8 +39,8 @@ impl Pki {
         let issuer = Issuer::new(params, key);
         let pki = Self { folder: folder.to_path_buf() };
         pki.write("ca.crt", &authority.pem());
-        let (server, client) =
-            (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+        let server = ExtendedKeyUsagePurpose::ServerAuth;
+        let client = ExtendedKeyUsagePurpose::ClientAuth;
         let here = ["localhost", "127.0.0.1", "::1"];
         pki.issue(&issuer, ["server", "server"], server.clone(), &[&here, hosts].concat());
         pki.issue(&issuer, ["client", "client"], client, &here);

@@ -92,14 +92,14 @@ impl Cluster {
             member.set_advertised_port(proxies.port(i));
         }
         cluster.proxies = Some(proxies);
-        cluster.name_origin();
+        cluster.set_initial_clusters();
         cluster
     }
 
     /// Makes a member that has not been started advertise another peer port than its own.
     pub fn advertise(&mut self, member: usize, port: u16) {
         self.members[member].set_advertised_port(port);
-        self.name_origin();
+        self.set_initial_clusters();
     }
 
     /// Like [`new`](Self::new); the members speak to each other over TLS, with certificates of one
@@ -116,7 +116,7 @@ impl Cluster {
     /// # Panics
     /// If it does not become ready.
     pub fn start_new(program: &Path, size: usize, flags: &[&str]) -> Self {
-        Self::founded(|| Self::new(program, size, flags))
+        Self::start_with_retries(|| Self::new(program, size, flags))
     }
 
     /// Like [`start_new`](Self::start_new), with [`spawn_in_turn`](Self::spawn_in_turn).
@@ -124,7 +124,7 @@ impl Cluster {
     /// # Panics
     /// If it does not become ready.
     pub fn start_new_in_turn(program: &Path, size: usize, flags: &[&str]) -> Self {
-        Self::founded(|| {
+        Self::start_with_retries(|| {
             let mut cluster = Self::new(program, size, flags);
             cluster.spawn_in_turn();
             cluster
@@ -136,11 +136,11 @@ impl Cluster {
     /// # Panics
     /// If it does not become ready.
     pub fn start_new_with_tls(program: &Path, size: usize, flags: &[&str]) -> Self {
-        Self::founded(|| Self::new_with_tls(program, size, flags))
+        Self::start_with_retries(|| Self::new_with_tls(program, size, flags))
     }
 
     /// Starts a new cluster; retries with other ports, since another process may have taken one.
-    fn founded(make: impl Fn() -> Self) -> Self {
+    fn start_with_retries(make: impl Fn() -> Self) -> Self {
         for _ in 1..ATTEMPTS {
             let mut cluster = make();
             if cluster.try_start() {
@@ -178,15 +178,15 @@ impl Cluster {
             _folder: folder,
         };
         cluster.members = (1..=size).map(|number| cluster.member(number)).collect();
-        cluster.name_origin();
+        cluster.set_initial_clusters();
         cluster
     }
 
     /// Gives every member `--initial-cluster` with all members in it.
-    fn name_origin(&mut self) {
-        let origin = format!("--initial-cluster={}", self.listed());
+    fn set_initial_clusters(&mut self) {
+        let flag = format!("--initial-cluster={}", self.initial_cluster());
         for member in &mut self.members {
-            member.set_origin(&[&origin]);
+            member.set_initial_cluster(&[&flag]);
         }
     }
 
@@ -196,13 +196,13 @@ impl Cluster {
         let server = Server::new(&self.program, &flags).named(&format!("m{number}"));
         let server = if self.pki.is_some() { server.with_peer_tls() } else { server };
         match &self.net {
-            Some(net) => server.on_machine(&net.place(number)),
+            Some(net) => server.on_machine(&net.machine(number)),
             None => server,
         }
     }
 
-    /// The members in the form of `--initial-cluster`.
-    pub fn listed(&self) -> String {
+    /// The value of `--initial-cluster` with all members.
+    pub fn initial_cluster(&self) -> String {
         let listed = self.members.iter().map(|m| format!("{}={}", m.name(), m.peer_url()));
         listed.collect::<Vec<_>>().join(",")
     }
@@ -312,12 +312,20 @@ impl Cluster {
         self.retry("status", asked).into_inner()
     }
 
+    /// A member's id.
+    ///
+    /// # Panics
+    /// If the member does not answer.
+    pub fn member_id(&self, member: usize) -> u64 {
+        id(&self.status(member))
+    }
+
     /// The leader's index and its term, once all running members agree on them.
     ///
     /// # Panics
     /// If they do not agree in time.
     pub fn leader(&self) -> (usize, u64) {
-        wait::until("a leader whom all know", REQUEST_WITHIN, || {
+        wait::until("a leader that all members report", REQUEST_WITHIN, || {
             let running = (0..self.members.len()).filter(|place| self.members[*place].is_running());
             let said: Option<Vec<_>> =
                 running.map(|place| Some((place, self.try_status(place)?))).collect();
@@ -334,7 +342,7 @@ impl Cluster {
     /// # Panics
     /// If the leader refuses to move it.
     pub fn move_leader(&self, to: usize) {
-        let target_id = id(&self.status(to));
+        let target_id = self.member_id(to);
         let request = pb::MoveLeaderRequest { target_id };
         let client = MaintenanceClient::new(self.channel(self.leader().0));
         let asked = async { client.clone().move_leader(request).await };
@@ -366,7 +374,8 @@ impl Cluster {
     /// # Panics
     /// If it cannot be set.
     pub fn put(&self, member: usize, key: &str, value: &str) {
-        let (key, value) = (key.to_owned().into(), value.to_owned().into());
+        let key = key.to_owned().into();
+        let value = value.to_owned().into();
         let request = pb::PutRequest { key, value, ..Default::default() };
         let client = KvClient::new(self.channel(member));
         self.retry("put", async || client.clone().put(request.clone()).await);
@@ -417,7 +426,7 @@ impl Cluster {
     /// # Panics
     /// If it is not added.
     pub fn add_again(&mut self, by: usize, place: usize) {
-        self.admit(by, place, false);
+        self.add_member(by, place, false);
     }
 
     /// Like [`add_again`](Self::add_again), but adds a learner.
@@ -425,10 +434,10 @@ impl Cluster {
     /// # Panics
     /// If it is not added.
     pub fn add_learner(&mut self, by: usize, place: usize) {
-        self.admit(by, place, true);
+        self.add_member(by, place, true);
     }
 
-    fn admit(&mut self, by: usize, place: usize, is_learner: bool) {
+    fn add_member(&mut self, by: usize, place: usize, is_learner: bool) {
         let peer_urls = vec![self.members[place].peer_url()];
         let request = pb::MemberAddRequest { peer_urls, is_learner };
         let client = ClusterClient::new(self.channel(by));
@@ -443,8 +452,8 @@ impl Cluster {
         let members = self.members.iter().filter(|member| is_known(&member.peer_url()));
         let listed = members.map(|m| format!("{}={}", m.name(), m.peer_url()));
         let listed = listed.collect::<Vec<_>>().join(",");
-        let origin = format!("--initial-cluster={listed}");
-        self.members[place].set_origin(&[&origin, "--initial-cluster-state=existing"]);
+        let flag = format!("--initial-cluster={listed}");
+        self.members[place].set_initial_cluster(&[&flag, "--initial-cluster-state=existing"]);
     }
 
     /// Promotes a learner through member `by`, as soon as the cluster allows it.

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::metrics::samples;
+
 /// How long a server may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -21,11 +23,6 @@ pub fn get(address: &str, path: &str) -> Option<String> {
 
 /// The sum of a metric over all its label sets, from `/metrics` at `address`.
 pub fn metric(address: &str, name: &str) -> Option<f64> {
-    let metrics = get(address, "/metrics")?;
-    let samples = metrics.lines().filter_map(|line| {
-        let (labelled, value) = line.rsplit_once(' ')?;
-        let is_it = labelled.split('{').next() == Some(name);
-        is_it.then(|| value.parse::<f64>().ok()).flatten()
-    });
-    Some(samples.sum())
+    let samples = samples(&get(address, "/metrics")?);
+    Some(samples.iter().filter(|sample| sample.name == name).map(|sample| sample.value).sum())
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::program::search_path;
 use crate::require::{self, Need};
-use crate::server::Place;
+use crate::server::Machine;
 
 /// Linux limits interface names to 15 characters.
 const NAME_MAX: usize = 15;
@@ -74,8 +74,8 @@ impl Net {
     }
 
     /// What a server needs to run on machine `i`.
-    pub fn place(&self, i: usize) -> Place {
-        Place {
+    pub fn machine(&self, i: usize) -> Machine {
+        Machine {
             namespace: self.namespace(i),
             client_address: self.client_address(i),
             peer_address: self.peer_address(i),
@@ -154,7 +154,8 @@ impl Net {
     }
 
     fn make(&self) {
-        let (clients, peers) = (self.bridge("c"), self.peer_bridge(0));
+        let clients = self.bridge("c");
+        let peers = self.peer_bridge(0);
         for bridge in [&clients, &peers] {
             run(&["ip", "link", "add", bridge, "type", "bridge"]);
             run(&["ip", "link", "set", bridge, "up"]);
@@ -169,7 +170,8 @@ impl Net {
                 [("c", &clients, self.client_address(i)), ("p", &peers, self.peer_address(i))]
             {
                 let port = self.port(kind, i);
-                let (inner, address) = (format!("eth-{kind}"), format!("{address}/24"));
+                let inner = format!("eth-{kind}");
+                let address = format!("{address}/24");
                 run(&[
                     "ip", "link", "add", &port, "type", "veth", "peer", "name", &inner, "netns",
                     &namespace,

@@ -62,7 +62,7 @@ pub fn cache() -> PathBuf {
 ///
 /// # Panics
 /// If the build fails, or if it cannot be built here and `QUORATE_REQUIRE=all` is set.
-pub fn peer(suite: &str, name: &str) -> Option<PathBuf> {
+pub fn etcd(suite: &str, name: &str) -> Option<PathBuf> {
     static BUILT: OnceLock<()> = OnceLock::new();
     if !require::met(suite, &[Need::Program("go"), Need::Program("bash")]) {
         return None;

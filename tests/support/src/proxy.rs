@@ -15,16 +15,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Most bytes that are passed on, held or lost as one piece.
+/// Most bytes that are forwarded, held or dropped as one piece.
 const PIECE_BYTES: usize = 16 << 10;
 
 /// Most pieces queued in one direction of a connection.
 const PIECES_MAX: usize = 256;
 
-/// How a proxy treats the data that passes, in both directions.
+/// What a proxy does with the data that passes, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Manner {
-    /// Passes everything on.
+pub enum ProxyMode {
+    /// Forwards everything.
     Pass,
     /// Delays each piece by a random time between these two; pieces stay in order.
     Delay(Duration, Duration),
@@ -39,9 +39,9 @@ pub enum Manner {
 /// One proxy per target. Dropping it ends them.
 #[derive(Debug)]
 pub struct Proxies {
-    manners: Vec<watch::Sender<Manner>>,
+    modes: Vec<watch::Sender<ProxyMode>>,
     ports: Vec<u16>,
-    hindered: Arc<AtomicU64>,
+    affected: Arc<AtomicU64>,
     _runtime: Runtime,
 }
 
@@ -54,19 +54,20 @@ impl Proxies {
     pub fn new(targets: &[String], seed: u64) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
-        let (mut manners, mut ports) = (Vec::new(), Vec::new());
-        let hindered = Arc::<AtomicU64>::default();
+        let mut modes = Vec::new();
+        let mut ports = Vec::new();
+        let affected = Arc::<AtomicU64>::default();
         for (target, number) in targets.iter().zip(0..) {
-            let (manner, manner_receiver) = watch::channel(Manner::Pass);
+            let (mode, receiver) = watch::channel(ProxyMode::Pass);
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let listener = runtime.block_on(TcpListener::bind(any)).expect("a port is free");
             ports.push(listener.local_addr().expect("it is bound").port());
-            manners.push(manner);
+            modes.push(mode);
             let rng = StdRng::seed_from_u64(seed.wrapping_add(number));
-            let way = Way { manner: manner_receiver, hindered: hindered.clone() };
-            runtime.spawn(serve(listener, target.clone(), way, rng));
+            let link = Link { mode: receiver, affected: affected.clone() };
+            runtime.spawn(serve(listener, target.clone(), link, rng));
         }
-        Self { manners, ports, hindered, _runtime: runtime }
+        Self { modes, ports, affected, _runtime: runtime }
     }
 
     /// The port of the proxy for target `i`.
@@ -74,47 +75,47 @@ impl Proxies {
         self.ports[i]
     }
 
-    /// Changes the manner of the proxy for target `i`, from the next piece on.
-    pub fn set(&self, i: usize, manner: Manner) {
-        self.manners[i].send_replace(manner);
+    /// Changes the mode of the proxy for target `i`, from the next piece on.
+    pub fn set(&self, i: usize, mode: ProxyMode) {
+        self.modes[i].send_replace(mode);
     }
 
-    /// Pieces that arrived so far while the manner was not [`Manner::Pass`].
-    pub fn hindered(&self) -> u64 {
-        self.hindered.load(Ordering::SeqCst)
+    /// Pieces that arrived so far while the mode was not [`ProxyMode::Pass`].
+    pub fn affected(&self) -> u64 {
+        self.affected.load(Ordering::SeqCst)
     }
 }
 
 /// State that all connections of a proxy share.
 #[derive(Clone)]
-struct Way {
-    manner: watch::Receiver<Manner>,
-    hindered: Arc<AtomicU64>,
+struct Link {
+    mode: watch::Receiver<ProxyMode>,
+    affected: Arc<AtomicU64>,
 }
 
-impl Way {
-    /// The manner for a piece that has arrived; waits while it is [`Manner::Hold`].
-    async fn manner(&mut self) -> Option<Manner> {
-        if *self.manner.borrow() != Manner::Pass {
-            self.hindered.fetch_add(1, Ordering::SeqCst);
+impl Link {
+    /// The mode for a piece that has arrived; waits while it is [`ProxyMode::Hold`].
+    async fn mode(&mut self) -> Option<ProxyMode> {
+        if *self.mode.borrow() != ProxyMode::Pass {
+            self.affected.fetch_add(1, Ordering::SeqCst);
         }
-        let goes_on = self.manner.wait_for(|manner| *manner != Manner::Hold).await;
-        goes_on.map(|manner| *manner).ok()
+        let goes_on = self.mode.wait_for(|mode| *mode != ProxyMode::Hold).await;
+        goes_on.map(|mode| *mode).ok()
     }
 }
 
-async fn serve(listener: TcpListener, target: String, way: Way, mut rng: StdRng) {
+async fn serve(listener: TcpListener, target: String, link: Link, mut rng: StdRng) {
     // Connections end with the proxy.
     let mut connections = JoinSet::new();
     loop {
         let Ok((near, _)) = listener.accept().await else { return };
         let rngs = [(); 2].map(|()| StdRng::seed_from_u64(rng.random()));
-        connections.spawn(connect(near, target.clone(), way.clone(), rngs));
+        connections.spawn(connect(near, target.clone(), link.clone(), rngs));
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connect(near: TcpStream, target: String, way: Way, [there, back]: [StdRng; 2]) {
+async fn connect(near: TcpStream, target: String, link: Link, [there, back]: [StdRng; 2]) {
     // The target does not listen: the connection is closed, much as the system would refuse it.
     let Ok(far) = TcpStream::connect(&target).await else { return };
     let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
@@ -122,39 +123,39 @@ async fn connect(near: TcpStream, target: String, way: Way, [there, back]: [StdR
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
     // When one direction ends, the connection ends.
     tokio::select! {
-        () = pass_on(near_read, far_write, way.clone(), there) => {}
-        () = pass_on(far_read, near_write, way, back) => {}
+        () = forward(near_read, far_write, link.clone(), there) => {}
+        () = forward(far_read, near_write, link, back) => {}
     }
 }
 
-async fn pass_on(from: OwnedReadHalf, to: OwnedWriteHalf, way: Way, rng: StdRng) {
+async fn forward(from: OwnedReadHalf, to: OwnedWriteHalf, link: Link, rng: StdRng) {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     tokio::select! {
-        () = take(from, way, rng, sender) => {}
+        () = receive(from, link, rng, sender) => {}
         () = deliver(receiver, to) => {}
     }
 }
 
 /// Reads pieces and queues each with the time at which it is due.
-async fn take(
+async fn receive(
     mut from: OwnedReadHalf,
-    mut way: Way,
+    mut link: Link,
     mut rng: StdRng,
     pieces: mpsc::Sender<(Instant, Vec<u8>)>,
 ) {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let Ok(read @ 1..) = from.read(&mut piece).await else { return };
-        let Some(manner) = way.manner().await else { return };
-        let delay = match manner {
-            Manner::Lose(share) if rng.random_bool(share) => continue,
-            Manner::Delay(least, most) => rng.random_range(least..=most),
-            Manner::Slow(rate) => {
+        let Some(mode) = link.mode().await else { return };
+        let delay = match mode {
+            ProxyMode::Lose(share) if rng.random_bool(share) => continue,
+            ProxyMode::Delay(least, most) => rng.random_range(least..=most),
+            ProxyMode::Slow(rate) => {
                 // Reads nothing else meanwhile, so that the sender feels the limit.
                 tokio::time::sleep(Duration::from_secs_f64(read as f64 / f64::from(rate))).await;
                 Duration::ZERO
             }
-            Manner::Pass | Manner::Lose(_) | Manner::Hold => Duration::ZERO,
+            ProxyMode::Pass | ProxyMode::Lose(_) | ProxyMode::Hold => Duration::ZERO,
         };
         let due = Instant::now() + delay;
         if pieces.send((due, piece[..read].to_vec())).await.is_err() {

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::log_pipe::LogSwitch;
+use crate::usage::Usage;
 use crate::{port, wait};
 
 /// How long a server may take to become ready. Generous, because suites run in parallel on small
@@ -24,6 +25,8 @@ const END_WITHIN: Duration = Duration::from_secs(30);
 const READY: &str = "ready to serve client requests";
 /// Log messages of a server that serves peers: etcd's and Quorate's.
 const LISTENS: [&str; 2] = ["serving peer traffic", "\"traffic\":\"peers\""];
+/// Marks a panic in Quorate's log.
+const PANIC: &str = "a fault of the program";
 /// How many times a start is tried, each time with other ports.
 const ATTEMPTS: usize = 3;
 
@@ -32,7 +35,7 @@ const ATTEMPTS: usize = 3;
 pub struct Server {
     program: PathBuf,
     /// The launcher and its arguments; empty to start the program itself.
-    through: Vec<String>,
+    launcher: Vec<String>,
     name: String,
     flags: Vec<String>,
     scheme: &'static str,
@@ -46,7 +49,7 @@ pub struct Server {
     /// The peer port to advertise, if a proxy stands in front of the real one.
     advertised_port: Option<u16>,
     /// The flags that name its cluster's members; `None` for a cluster of this server alone.
-    origin: Option<Vec<String>>,
+    initial_cluster: Option<Vec<String>>,
     log_from: u64,
     // Removed on drop, unless the test panics.
     own_folder: Option<TempDir>,
@@ -61,7 +64,7 @@ pub struct Server {
 
 /// A machine of a [`Net`](crate::net::Net).
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Machine {
     /// Its network namespace.
     pub namespace: String,
     /// Its address for clients.
@@ -85,7 +88,7 @@ impl Server {
         let [client_port, peer_port] = port::free();
         Self {
             program: program.to_path_buf(),
-            through: Vec::new(),
+            launcher: Vec::new(),
             name: "m1".to_owned(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             scheme: "http",
@@ -96,7 +99,7 @@ impl Server {
             client_port,
             peer_port,
             advertised_port: None,
-            origin: None,
+            initial_cluster: None,
             log_from: 0,
             own_folder: None,
             folder: folder.to_path_buf(),
@@ -142,24 +145,24 @@ impl Server {
 
     /// Runs on a machine of a net, with etcd's default ports.
     #[must_use]
-    pub fn on_machine(mut self, place: &Place) -> Self {
+    pub fn on_machine(mut self, machine: &Machine) -> Self {
         (self.client_port, self.peer_port) = (2379, 2380);
-        self.client_host.clone_from(&place.client_address);
-        self.peer_host.clone_from(&place.peer_address);
-        self.peer_listen.clone_from(&place.peer_address);
-        self.through(&["ip", "netns", "exec", &place.namespace])
+        self.client_host.clone_from(&machine.client_address);
+        self.peer_host.clone_from(&machine.peer_address);
+        self.peer_listen.clone_from(&machine.peer_address);
+        self.with_launcher(&["ip", "netns", "exec", &machine.namespace])
     }
 
     /// Starts the program through a launcher, which must exec it.
     #[must_use]
-    pub fn through(mut self, launcher: &[&str]) -> Self {
+    pub fn with_launcher(mut self, launcher: &[&str]) -> Self {
         self.set_launcher(launcher);
         self
     }
 
     /// Like [`through`](Self::through), from the next start on.
     pub fn set_launcher(&mut self, launcher: &[&str]) {
-        self.through = launcher.iter().map(|&part| part.to_owned()).collect();
+        self.launcher = launcher.iter().map(|&part| part.to_owned()).collect();
     }
 
     /// Advertises another peer port than its own.
@@ -173,8 +176,8 @@ impl Server {
     }
 
     /// Sets the flags that name its cluster's members, from the next start on.
-    pub fn set_origin(&mut self, flags: &[&str]) {
-        self.origin = Some(flags.iter().map(|&flag| flag.to_owned()).collect());
+    pub fn set_initial_cluster(&mut self, flags: &[&str]) {
+        self.initial_cluster = Some(flags.iter().map(|&flag| flag.to_owned()).collect());
     }
 
     /// Uses another data directory, from the next start on.
@@ -295,7 +298,7 @@ impl Server {
         fs::create_dir_all(&self.folder).expect("the folder can be made");
         let log = self.open_log();
         self.log_from = log.metadata().expect("it is open").len();
-        let mut line = self.through.clone();
+        let mut line = self.launcher.clone();
         line.push(self.program.display().to_string());
         let mut says = OwnedFd::from(log.try_clone().expect("a handle"));
         if let Some(switch) = &self.log_switch {
@@ -329,7 +332,7 @@ impl Server {
         let mut arguments: Vec<String> =
             pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
         let alone = || vec![format!("--initial-cluster={}={peer}", self.name)];
-        arguments.extend(self.origin.clone().unwrap_or_else(alone));
+        arguments.extend(self.initial_cluster.clone().unwrap_or_else(alone));
         arguments.extend(self.flags.iter().cloned());
         arguments
     }
@@ -371,6 +374,14 @@ impl Server {
     /// If it is not running.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// The resource usage of its process.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.pid()).expect("it runs")
     }
 
     /// Its exit status, if it has ended.
@@ -431,6 +442,11 @@ impl Server {
     /// All its output so far, over all its runs.
     pub fn log(&self) -> String {
         self.log_since(0)
+    }
+
+    /// The log line of a panic, if the program has panicked in any of its runs.
+    pub fn panic_line(&self) -> Option<String> {
+        self.log().lines().find(|line| line.contains(PANIC)).map(str::to_owned)
     }
 
     /// Deletes its output so far.

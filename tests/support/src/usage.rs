@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_takes_something() {
+    fn this_process_has_a_usage_above_zero() {
         let usage = Usage::of(std::process::id()).expect("it runs");
         assert!(usage.peak_memory > 1 << 20 && usage.descriptors > 2 && usage.threads > 0);
     }

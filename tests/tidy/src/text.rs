@@ -28,7 +28,8 @@ fn foreign() -> [String; 7] {
 /// Unfinished work, names of machines and registries, trailing blanks, and Markdown files without
 /// exactly one first-level heading.
 pub fn broken(repository: &Repository) -> Vec<String> {
-    let (unfinished, foreign) = (unfinished(), foreign());
+    let unfinished = unfinished();
+    let foreign = foreign();
     let mut broken = Vec::new();
     for (path, text) in &repository.files {
         if GENERATED.iter().any(|name| path.ends_with(name)) {

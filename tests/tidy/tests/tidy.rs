@@ -26,7 +26,7 @@ fn dependencies_follow_the_arrows() {
 
 /// Plants one error at a time, and expects a violation that starts with the given text.
 #[test]
-fn every_rule_is_seen_broken() {
+fn every_rule_finds_a_violation() {
     let long_function = format!("//! x\nfn f() {{\n{}}}\n", "    g();\n".repeat(70));
     let planted = [
         ("scripts/x.sh", "true\n".to_owned(), "scripts: does not belong"),

@@ -111,7 +111,7 @@ impl Target for StateMachine {
         MEMBER_ID
     }
 
-    fn stir(&mut self) {
+    fn reorganize(&mut self) {
         if self.seed == 0 {
             return;
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use quorate_test_support::healthy::{Healthy, Puts};
+use quorate_test_support::healthy_client::{HealthyClient, Puts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::memory::mebibytes;
@@ -125,7 +125,8 @@ impl Timed {
         let micros = |share| {
             if puts.took.is_empty() { f64::INFINITY } else { latencies.micros(share) }
         };
-        let (done, failed) = (puts.took.len(), puts.failed);
+        let done = puts.took.len();
+        let failed = puts.failed;
         Self { median: micros(0.5), p99: micros(0.99), done, failed }
     }
 }
@@ -133,7 +134,8 @@ impl Timed {
 /// The section of this case.
 pub(super) fn run(bench: &Bench) -> Result<Section> {
     raise_descriptors()?;
-    let (mut rows, mut details) = (Vec::new(), table_of_details());
+    let mut rows = Vec::new();
+    let mut details = table_of_details();
     for (what, data, attack) in ATTACKS {
         let rounds = bench.alternate(what, ROUNDS, |name| measure(bench, name, attack, data))?;
         rows.extend(comparisons(what, &rounds));
@@ -167,7 +169,7 @@ fn measure(bench: &Bench, name: Name, attack: Attack, data: Data) -> Result<Foun
 
     let (alone, attacked) = if bench.is_quick { (QUICK, QUICK) } else { (ALONE, ATTACKED) };
     let mut client = healthy::Client::open(&subject.address())?;
-    let healthy = Healthy::start(alone, move || client.put());
+    let healthy = HealthyClient::start(alone, move || client.put());
     process::forget_peak(subject.pid())?;
     let before = Memory::of(subject.pid())?;
     let running = Running::start(&subject.address(), attack, data)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use quorate_proto::etcdserverpb::RangeResponse;
 
-use super::{Bench, VALUE_BYTES, count, settle};
+use super::{Bench, VALUE_BYTES, await_idle, count};
 use crate::client::closed::{self, Load};
 use crate::client::message::{self, Rpc};
 use crate::client::{self, Connection, Drivers};
@@ -50,7 +50,8 @@ pub(super) struct Lives {
 }
 
 pub(super) fn run(bench: &Bench) -> Result<Lives> {
-    let (keys, many_keys) = (bench.size(KEYS), bench.size(MANY_KEYS));
+    let keys = bench.size(KEYS);
+    let many_keys = bench.size(MANY_KEYS);
     let rounds = bench.alternate("memory and restart", ROUNDS, |name| live(bench, name, keys))?;
     eprintln!("memory and restart: Quorate with {many_keys} keys");
     let many = live(bench, Name::Quorate, many_keys)?;
@@ -62,13 +63,14 @@ fn live(bench: &Bench, name: Name, keys: u64) -> Result<Life> {
     let begun = Instant::now();
     put(&subject, keys)?;
     let load_seconds = begun.elapsed().as_secs_f64();
-    settle(&subject)?;
-    let (loaded, disk_bytes) = (Memory::of(subject.pid())?, subject.disk_bytes()?);
+    await_idle(&subject)?;
+    let loaded = Memory::of(subject.pid())?;
+    let disk_bytes = subject.disk_bytes()?;
 
     // Both servers end by raising the signal again, so the status is meaningless.
     let _status = subject.server.stop();
     let stopped_to_read = start(&mut subject)?;
-    settle(&subject)?;
+    await_idle(&subject)?;
     let restarted = Memory::of(subject.pid())?;
 
     put(&subject, keys.min(PUTS_BEFORE_KILL))?;

@@ -46,7 +46,8 @@ pub(super) fn section(lives: &Lives) -> Section {
 type Row = (&'static str, fn(&Life) -> u64);
 
 fn growth(lives: &Lives) -> Table {
-    let (few, many) = (format!("{} keys", lives.keys), format!("{} keys", lives.many_keys));
+    let few = format!("{} keys", lives.keys);
+    let many = format!("{} keys", lives.many_keys);
     let mut table = Table::new(&["Quorate", &few, &many, "ratio", ""]);
     let rows: [Row; 4] = [
         ("loaded: resident, MiB", |life| life.loaded.total),

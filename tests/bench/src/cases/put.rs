@@ -111,7 +111,8 @@ fn lean(subject: &Subject, load: Load) -> Result<Figures> {
     let puts = outcome.latencies.count();
     let (_, after) = count(subject)?;
     ensure!((after - before).cast_unsigned() == puts, "{puts} puts made {before} {after}");
-    let (median, p99) = (outcome.latencies.median(), outcome.latencies.micros(0.99));
+    let median = outcome.latencies.median();
+    let p99 = outcome.latencies.micros(0.99);
     Ok(Figures::new(puts, outcome.per_second(), median, p99, &used))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use quorate_proto::etcdserverpb::{RangeRequest, RangeResponse};
 
-use super::{Bench, VALUE_BYTES, count, fill, prose, settle};
+use super::{Bench, VALUE_BYTES, await_idle, count, fill, prose};
 use crate::client;
 use crate::client::closed::{self, Load};
 use crate::client::message::{self, Rpc};
@@ -23,7 +23,7 @@ const TIME_MIN: Duration = Duration::from_secs(2);
 
 /// Figures of one kind of request: median and server CPU per request, both in microseconds.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Measured {
     median: f64,
     server_cpu: f64,
 }
@@ -31,11 +31,11 @@ struct Asked {
 /// The figures of one server in one round.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
-    first_page: Asked,
-    any_page: Asked,
-    count: Asked,
-    get: Asked,
-    list: Asked,
+    first_page: Measured,
+    any_page: Measured,
+    count: Measured,
+    get: Measured,
+    list: Measured,
 }
 
 /// The section of this case.
@@ -45,7 +45,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         eprintln!("range: filling {}", name.shown());
         let subject = bench.programs.start(name)?;
         fill(&subject, keys)?;
-        settle(&subject)?;
+        await_idle(&subject)?;
         let (found, _) = count(&subject)?;
         ensure!(found.cast_unsigned() == keys, "{found} keys, not {keys}");
         let page: RangeResponse =
@@ -74,7 +74,7 @@ fn measure(subject: &Subject, keys: u64) -> Result<Figures> {
 }
 
 /// Makes the requests, and checks that the answers have at least `bytes_min` bytes on average.
-fn asked<F>(subject: &Subject, load: Load, bytes_min: u64, request: F) -> Result<Asked>
+fn asked<F>(subject: &Subject, load: Load, bytes_min: u64, request: F) -> Result<Measured>
 where
     F: Fn(u64) -> RangeRequest + Send + Sync + 'static,
 {
@@ -82,10 +82,11 @@ where
     let message = move |n| message::framed(&request(n));
     let outcome = closed::drive(&subject.address(), load, Rpc::Range, message)?;
     let cpu = meter.used()?.server.cpu.as_secs_f64() * 1e6;
-    let (received, count) = (outcome.received_bytes, outcome.latencies.count());
+    let received = outcome.received_bytes;
+    let count = outcome.latencies.count();
     ensure!(received >= count * bytes_min, "{count} answers have {received} bytes");
     let requests = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-    Ok(Asked { median: outcome.latencies.median(), server_cpu: cpu / requests })
+    Ok(Measured { median: outcome.latencies.median(), server_cpu: cpu / requests })
 }
 
 fn section(rounds: &[Pair<Figures>], keys: u64) -> Section {

@@ -9,7 +9,7 @@ use quorate_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DefragmentRequest, DefragmentResponse,
 };
 
-use super::{Bench, VALUE_BYTES, count, fill, prose, settle};
+use super::{Bench, VALUE_BYTES, await_idle, count, fill, prose};
 use crate::client;
 use crate::client::closed::{self, Load};
 use crate::client::message::{self, Rpc};
@@ -87,7 +87,7 @@ fn measure(bench: &Bench, name: Name) -> Result<Round> {
     fill(&subject, keys)?;
     // Overwrites half of the keys, so that there are old versions to compact.
     fill(&subject, keys / 2)?;
-    settle(&subject)?;
+    await_idle(&subject)?;
     let probe = Probe::start(bench.programs.folder.path())?;
     let steady = Steady::start(&subject.address(), WATCHED)?;
     let windows = work(&subject);

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_summary_is_understood() {
+    fn the_summary_of_etcds_benchmark_is_parsed() {
         let said = "\nSummary:\n  Total:\t2.5 secs.\n  Requests/sec:\t10226.5\n\n\
                     Latency distribution:\n  10% in 0.25 secs.\n  50% in 0.5 secs.\n  \
                     99% in 2 secs.\n  99.9% in 4 secs.\n";

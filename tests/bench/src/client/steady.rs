@@ -58,7 +58,8 @@ impl Steady {
     /// Starts to put on the server at `address`.
     pub(crate) fn start(address: &str, rate: Rate) -> Result<Self> {
         let is_stopped = Arc::new(AtomicBool::new(false));
-        let (address, stop) = (address.to_owned(), is_stopped.clone());
+        let address = address.to_owned();
+        let stop = is_stopped.clone();
         let thread = thread::Builder::new().name("puts".to_owned());
         let thread = thread.spawn(move || super::run(puts(&address, rate, &stop)))?;
         Ok(Self { is_stopped, thread: Some(thread) })
@@ -90,7 +91,8 @@ async fn puts(address: &str, rate: Rate, is_stopped: &AtomicBool) -> Result<Vec<
     let value = message::value(rate.value_bytes);
     let mut ticks = tokio::time::interval(rate.period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let (mut open, mut ended) = (JoinSet::new(), Vec::new());
+    let mut open = JoinSet::new();
+    let mut ended = Vec::new();
     for (number, connection) in (0..).zip(connections.iter().cycle()) {
         if is_stopped.load(Ordering::Relaxed) {
             break;

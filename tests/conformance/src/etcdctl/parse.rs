@@ -25,7 +25,8 @@ pub(super) struct Variables<'a> {
 impl Variables<'_> {
     /// `text` with `$leaseN` and `$xN` replaced.
     pub(super) fn fill(&self, text: &str) -> String {
-        let (mut filled, mut rest) = (String::new(), text);
+        let mut filled = String::new();
+        let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
             filled.push_str(before);
             let name_end = after.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(after.len());
@@ -87,7 +88,9 @@ fn line(text: &str) -> Line {
 
 /// Splits a line into words. Text in single quotes belongs to one word.
 fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
+    let mut words = Vec::new();
+    let mut word = None::<String>;
+    let mut quoted = false;
     for c in line.chars() {
         match c {
             '\'' => {
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_is_read() {
+    fn a_script_is_parsed() {
         let script = "
             # nothing
             put 'a b' ''

@@ -7,9 +7,9 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::server::Server;
-use quorate_test_support::{program, wait};
+use quorate_test_support::{assert_contains, program, wait};
 
-use crate::{assert_says, refusal, wipe};
+use crate::{refusal, wipe};
 
 const TOKEN: &str = "2d11f43b";
 /// How long a founder may take to log its state.
@@ -30,7 +30,7 @@ impl Meeting {
         for founder in &mut meeting.founders.members {
             // Nothing listens on the first endpoint.
             let endpoints = format!("--discovery-endpoints=http://127.0.0.1:1,{endpoint}");
-            founder.set_origin(&[&format!("--discovery-token={TOKEN}"), &endpoints]);
+            founder.set_initial_cluster(&[&format!("--discovery-token={TOKEN}"), &endpoints]);
         }
         meeting
     }
@@ -60,9 +60,9 @@ fn waits(founder: &Server) {
 fn founders_meet(service: &Path) {
     let mut meeting = Meeting::new(service, 4);
     let late = meeting.founders.members.pop().unwrap();
-    assert_says(&refusal(&mut meeting.founders.members[0]), &["discovery: size key not found"]);
+    assert_contains(&refusal(&mut meeting.founders.members[0]), &["discovery: size key not found"]);
     meeting.set_size("three");
-    assert_says(&refusal(&mut meeting.founders.members[0]), &["discovery: size key is bad"]);
+    assert_contains(&refusal(&mut meeting.founders.members[0]), &["discovery: size key is bad"]);
     meeting.set_size("3");
     // One founder is killed while it waits, and restarted.
     meeting.founders.members[0].spawn();
@@ -73,14 +73,14 @@ fn founders_meet(service: &Path) {
     assert_eq!(meeting.founders.get(2, "key"), Some("value".to_owned()));
     assert_eq!(meeting.founders.list(1).len(), 3);
     let mut expected: Vec<String> =
-        meeting.founders.listed().split(',').map(str::to_owned).collect();
+        meeting.founders.initial_cluster().split(',').map(str::to_owned).collect();
     let mut registered = meeting.registered();
     expected.sort();
     registered.sort();
     assert_eq!(registered, expected);
     // A founder that is too late is refused before it registers.
     let mut late = late;
-    assert_says(&refusal(&mut late), &["discovery: cluster is full", "needs a new token"]);
+    assert_contains(&refusal(&mut late), &["discovery: cluster is full", "needs a new token"]);
     assert_eq!(meeting.registered().len(), 3);
     // A restart does not ask the service. The other members refuse one that lost its data.
     meeting.service.stop();
@@ -91,23 +91,23 @@ fn founders_meet(service: &Path) {
     meeting.founders.members[2].kill();
     wipe(&meeting.founders.members[2]);
     let said = refusal(&mut meeting.founders.members[2]);
-    assert_says(&said, &["has already been bootstrapped"]);
+    assert_contains(&said, &["has already been bootstrapped"]);
 }
 
 #[test]
-fn founders_meet_at_quorate() {
+fn members_are_discovered_through_quorate() {
     founders_meet(&program::quorate());
 }
 
 #[test]
-fn founders_meet_at_etcd() {
-    if let Some(etcd) = program::peer("discovery at etcd", "etcd-3.7") {
+fn members_are_discovered_through_etcd() {
+    if let Some(etcd) = program::etcd("discovery at etcd", "etcd-3.7") {
         founders_meet(&etcd);
     }
 }
 
 #[test]
-fn a_founder_waits_for_its_service() {
+fn a_new_member_waits_for_the_discovery_service() {
     let mut meeting = Meeting::new(&program::quorate(), 1);
     meeting.set_size("1");
     meeting.service.stop();

@@ -1,9 +1,9 @@
 //! Joining an existing cluster.
 
 use quorate_test_support::cluster::Cluster;
-use quorate_test_support::program;
+use quorate_test_support::{assert_contains, program};
 
-use crate::{assert_says, cluster, refusal, wipe};
+use crate::{cluster, refusal, wipe};
 
 #[test]
 fn members_are_added_one_by_one() {
@@ -23,18 +23,19 @@ fn members_are_added_one_by_one() {
     cluster.members[0].kill();
     cluster.put(1, "key", "changed");
     assert_eq!(cluster.get(2, "key"), Some("changed".to_owned()));
-    // A member that has joined restarts from its data, whatever the flags say.
+    // A member that has joined restarts from its data and ignores these flags.
     cluster.members[2].stop();
-    cluster.members[2].set_origin(&[]);
+    cluster.members[2].set_initial_cluster(&[]);
     cluster.members[2].start();
     assert_eq!(cluster.get(2, "key"), Some("changed".to_owned()));
 }
 
 #[test]
-fn only_who_was_added_joins() {
+fn only_an_added_member_joins() {
     let mut cluster = cluster(1);
     let place = cluster.add(0);
-    let (m1, m2) = (cluster.members[0].peer_url(), cluster.members[place].peer_url());
+    let m1 = cluster.members[0].peer_url();
+    let m2 = cluster.members[place].peer_url();
     let existing = "--initial-cluster-state=existing";
     for (listed, text) in [
         (format!("m1={m1},m2={m2},m3=http://127.0.0.1:1"), "member count is unequal"),
@@ -44,25 +45,25 @@ fn only_who_was_added_joins() {
         (format!("m1={m2},m2={m2}"), "duplicate url"),
     ] {
         let listed = format!("--initial-cluster={listed}");
-        cluster.members[place].set_origin(&[&listed, existing]);
-        assert_says(&refusal(&mut cluster.members[place]), &[text]);
+        cluster.members[place].set_initial_cluster(&[&listed, existing]);
+        assert_contains(&refusal(&mut cluster.members[place]), &[text]);
     }
     let listed = format!("--initial-cluster=m1={m1},m2={m2}");
-    cluster.members[place].set_origin(&[&listed, existing]);
+    cluster.members[place].set_initial_cluster(&[&listed, existing]);
     cluster.members[place].start();
     // The added member has been started: without its data, it cannot join again.
     cluster.members[place].kill();
     wipe(&cluster.members[place]);
     let said = refusal(&mut cluster.members[place]);
-    assert_says(&said, &["has already been bootstrapped", "member add m2"]);
+    assert_contains(&said, &["has already been bootstrapped", "member add m2"]);
 }
 
 #[test]
-fn nobody_answers() {
+fn a_member_does_not_join_when_no_other_answers() {
     let mut cluster = Cluster::new(&program::quorate(), 2, &[]);
-    let listed = format!("--initial-cluster={}", cluster.listed());
-    cluster.members[1].set_origin(&[&listed, "--initial-cluster-state=existing"]);
+    let listed = format!("--initial-cluster={}", cluster.initial_cluster());
+    cluster.members[1].set_initial_cluster(&[&listed, "--initial-cluster-state=existing"]);
     let said = refusal(&mut cluster.members[1]);
     let url = cluster.members[0].peer_url();
-    assert_says(&said, &["cannot fetch cluster info from peer urls", &url]);
+    assert_contains(&said, &["cannot fetch cluster info from peer urls", &url]);
 }

@@ -5,10 +5,10 @@ use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::lease_client::LeaseClient;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
 use quorate_test_support::cluster::Cluster;
-use quorate_test_support::http;
+use quorate_test_support::{assert_contains, http};
 use tonic::{Code, Status};
 
-use crate::{assert_says, cluster};
+use crate::cluster;
 
 /// etcd's error text.
 const NOT_SUPPORTED: &str = "etcdserver: rpc not supported for learner";
@@ -27,7 +27,7 @@ fn assert_not_supported<T>(answer: Result<T, Status>) {
 }
 
 #[test]
-fn it_answers_nothing_but_what_it_has_at_hand() {
+fn a_learner_answers_only_serializable_reads_until_its_promotion() {
     let mut cluster = cluster(1);
     cluster.put(0, "key", "value");
     let place = cluster.new_place();
@@ -45,7 +45,7 @@ fn it_answers_nothing_but_what_it_has_at_hand() {
     assert_not_supported(cluster.block_on(WatchClient::new(channel).watch(none)));
     assert!(cluster.status(place).is_learner);
     let ready = http::get(&cluster.members[place].address(), "/readyz").unwrap();
-    assert_says(&ready, &["[-]non_learner failed: not supported for learner"]);
+    assert_contains(&ready, &["[-]non_learner failed: not supported for learner"]);
 
     cluster.promote(0, place);
     assert!(!cluster.status(place).is_learner);

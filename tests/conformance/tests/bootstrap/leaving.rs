@@ -5,17 +5,18 @@ use std::process::Command;
 
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
+use quorate_test_support::assert_contains;
 
-use crate::{assert_says, cluster};
+use crate::cluster;
 
 #[test]
-fn who_removes_itself_is_answered() {
+fn a_member_that_removes_itself_is_answered() {
     let mut cluster = cluster(3);
     let (leader, _) = cluster.leader();
     let follower = (leader + 1) % 3;
     // First a follower, then the leader of the remaining two.
     for place in [follower, leader] {
-        let id = cluster.status(place).header.unwrap().member_id;
+        let id = cluster.member_id(place);
         let client = ClusterClient::new(cluster.channel(place));
         let removed = cluster.retry("a removal", async || {
             // Refused until the members have been connected for a while.
@@ -25,7 +26,7 @@ fn who_removes_itself_is_answered() {
         assert!(removed.members.iter().all(|member| member.id != id), "{removed:?}");
         let end = cluster.members[place].wait_for_end();
         let said = cluster.members[place].log_of_run();
-        assert_says(&said, &["permanently removed from the cluster"]);
+        assert_contains(&said, &["permanently removed from the cluster"]);
         assert!(end.code().is_some(), "{end}: {said}");
     }
     let last = (0..3).find(|place| ![leader, follower].contains(place)).unwrap();
@@ -34,14 +35,15 @@ fn who_removes_itself_is_answered() {
 }
 
 #[test]
-fn an_older_copy_of_the_data_ends_the_member() {
+fn a_member_with_an_older_copy_of_its_data_stops() {
     let mut cluster = cluster(3);
     let (leader, _) = cluster.leader();
     let place = (leader + 1) % 3;
     cluster.put(place, "key", "old");
     cluster.members[place].kill();
     let folder = tempfile::tempdir().unwrap();
-    let (data, copy) = (cluster.members[place].data_dir(), folder.path().join("copy"));
+    let data = cluster.members[place].data_dir();
+    let copy = folder.path().join("copy");
     let copied = Command::new("cp").arg("-a").args([&data, &copy]).status().unwrap();
     assert!(copied.success());
     cluster.members[place].start();
@@ -56,6 +58,6 @@ fn an_older_copy_of_the_data_ends_the_member() {
     let end = cluster.members[place].wait_for_end();
     let said = cluster.members[place].log_of_run();
     assert_eq!(end.code(), Some(1), "{said}");
-    assert_says(&said, &["its data directory is an older copy", "etcdctl member remove"]);
+    assert_contains(&said, &["its data directory is an older copy", "etcdctl member remove"]);
     cluster.put(leader, "key", "newer");
 }

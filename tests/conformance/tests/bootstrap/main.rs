@@ -5,7 +5,7 @@
 mod discovery;
 mod existing;
 mod forced;
-mod founded;
+mod initial_cluster;
 mod learner;
 mod leaving;
 mod quorum;
@@ -32,12 +32,4 @@ fn refusal(server: &mut Server) -> String {
 /// Deletes a member's data directory.
 fn wipe(server: &Server) {
     std::fs::remove_dir_all(server.data_dir()).unwrap();
-}
-
-/// Asserts that `text` contains each of `parts`.
-#[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in:\n{text}");
-    }
 }

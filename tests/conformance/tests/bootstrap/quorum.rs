@@ -28,7 +28,7 @@ fn assert_unavailable(refusal: &Status, text: &str) {
 
 // All error texts are etcd's.
 #[test]
-fn one_of_three_says_that_it_is_alone() {
+fn a_member_without_quorum_answers_with_etcds_errors() {
     let mut cluster = cluster(3);
     let channel = cluster.channel(0);
     let (mut kept, mut watched) = cluster.block_on(async {
@@ -59,7 +59,8 @@ fn one_of_three_says_that_it_is_alone() {
     let put = pb::PutRequest { key: "key".into(), ..Default::default() };
     let time = pb::LeaseTimeToLiveRequest { id: 1, ..Default::default() };
     let (put, time) = cluster.block_on(async {
-        let (mut kv, mut leases) = (KvClient::new(channel.clone()), LeaseClient::new(channel));
+        let mut kv = KvClient::new(channel.clone());
+        let mut leases = LeaseClient::new(channel);
         let (put, time) = tokio::join!(kv.put(put), leases.lease_time_to_live(time));
         (put.unwrap_err(), time.unwrap_err())
     });

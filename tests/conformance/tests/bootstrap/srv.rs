@@ -14,11 +14,11 @@ use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use quorate_test_support::certs::Pki;
-use quorate_test_support::program;
 use quorate_test_support::require::{self, Need};
 use quorate_test_support::server::Server;
+use quorate_test_support::{assert_contains, program};
 
-use crate::{assert_says, refusal};
+use crate::refusal;
 
 /// Loopback address of the test's DNS server; nothing else uses it.
 const SERVER: Ipv4Addr = Ipv4Addr::new(127, 53, 53, 53);
@@ -68,7 +68,8 @@ fn answer(request: &[u8], answers: &Answers) -> Option<Vec<u8>> {
     response.metadata.message_type = MessageType::Response;
     response.metadata.authoritative = true;
     response.add_query(query.clone());
-    let (name, kind) = (query.name().to_lowercase(), query.query_type());
+    let name = query.name().to_lowercase();
+    let kind = query.query_type();
     match answers.get(&(name.clone(), kind)) {
         Some(found) => {
             let records = found
@@ -119,7 +120,7 @@ impl Nodes {
         let members = hosts.iter().enumerate().map(|(at, host)| {
             let member = in_namespace(&resolver, &flags).named(&format!("n{at}")).at_host(host);
             let mut member = if is_secure { member.with_peer_tls() } else { member };
-            member.set_origin(&[&format!("--discovery-srv={DOMAIN}")]);
+            member.set_initial_cluster(&[&format!("--discovery-srv={DOMAIN}")]);
             member
         });
         Self { members: members.collect(), folder }
@@ -159,16 +160,16 @@ fn in_namespace(resolver: &Path, flags: &[&str]) -> Server {
     let mount =
         format!("mount --bind {} /etc/resolv.conf && exec \"$0\" \"$@\"", resolver.display());
     let launcher = ["unshare", "--mount", "--", "sh", "-c", &mount];
-    Server::new(&program::quorate(), flags).through(&launcher)
+    Server::new(&program::quorate(), flags).with_launcher(&launcher)
 }
 
 #[test]
-fn founders_are_found_in_the_dns() {
+fn members_are_found_in_dns_srv_records() {
     if !is_possible() {
         return;
     }
     let without = |nodes: &mut Nodes, text: &str| {
-        assert_says(&refusal(&mut nodes.members[0]), &[DOMAIN, text]);
+        assert_contains(&refusal(&mut nodes.members[0]), &[DOMAIN, text]);
     };
     let mut plain = Nodes::new(false, &[]);
     {

@@ -6,9 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accepted;
 mod bundles;
 mod members;
-mod taken;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,8 @@ impl Table {
             }
         }
         assert_eq!(lines.next(), None);
-        let (count, all) = (differ.len(), self.cases.len());
+        let count = differ.len();
+        let all = self.cases.len();
         assert!(differ.is_empty(), "{what}: {count} of {all} differ:\n{}", differ.join("\n"));
     }
 }
@@ -115,14 +116,6 @@ fn case(line: &str) -> Case {
     let [name, client, server, rules] = fields[..] else { panic!("{line}") };
     let is_taken = [client, server].map(|word| word == "takes");
     Case { name: name.to_owned(), is_taken, is_stricter: rules == "stricter" }
-}
-
-/// Asserts that `text` contains each of `parts`.
-#[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in:\n{text}");
-    }
 }
 
 /// Writes a file to the table's folder, and returns its path.

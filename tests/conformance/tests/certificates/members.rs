@@ -16,7 +16,7 @@ fn start(table: &Table, kinds: [&str; 3]) -> [Server; 3] {
         members.each_ref().map(|member| format!("{}={}", member.name(), member.peer_url()));
     let origin = format!("--initial-cluster={}", listed.join(","));
     for member in &mut members {
-        member.set_origin(&[&origin]);
+        member.set_initial_cluster(&[&origin]);
         member.spawn();
     }
     // A member is ready once it has a leader that it can reach.
@@ -25,7 +25,7 @@ fn start(table: &Table, kinds: [&str; 3]) -> [Server; 3] {
 }
 
 #[test]
-fn members_find_a_leader_with_certificates_of_every_kind() {
+fn members_with_certificates_of_every_kind_elect_a_leader() {
     let Some(table) = Table::make("certificates between members") else { return };
     for kinds in [
         ["leaf-usage-any", "leaf-authority", "issuer-and-key-p521"],

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
-use prost::Message as _;
+use prost::Message;
 use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, PutRequest, RequestOp, StatusResponse, TxnRequest,
+    CompactionRequest, DefragmentRequest, DeleteRangeRequest, PutRequest, RequestOp, StatusRequest,
+    StatusResponse, TxnRequest,
 };
-use quorate_test_conformance::faults::files;
-use quorate_test_conformance::raw::{Answer, Connection};
+use quorate_test_conformance::data_dir::files;
+use quorate_test_conformance::raw::{self, Answer};
 use quorate_test_support::server::Server;
 use quorate_test_support::{program, wait};
 use tempfile::TempDir;
@@ -29,7 +29,7 @@ fn database_bytes(folder: &Path) -> u64 {
     files(folder, "redb").iter().map(of).sum()
 }
 
-fn txn(round: usize, first: usize) -> Bytes {
+fn txn(round: usize, first: usize) -> TxnRequest {
     let put = |key: usize| {
         let mut value = vec![b'v'; VALUE_BYTES];
         value[..8].copy_from_slice(&(round * KEYS + key).to_le_bytes());
@@ -43,7 +43,7 @@ fn txn(round: usize, first: usize) -> Bytes {
         }
     };
     let success = (first..first + PUTS_MAX).map(put).collect();
-    TxnRequest { success, ..Default::default() }.encode_to_vec().into()
+    TxnRequest { success, ..Default::default() }
 }
 
 /// Allowed beside twice the bytes in use. The server copies a file only if it has more than 48 MiB
@@ -57,8 +57,8 @@ const SMALLER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Bytes of the database that are in use.
 fn in_use(server: &Server) -> u64 {
-    let answer = call(server, "/etcdserverpb.Maintenance/Status", Bytes::new());
-    let status = StatusResponse::decode(answer.messages()[0].clone()).unwrap();
+    let answer = call(server, "/etcdserverpb.Maintenance/Status", &StatusRequest {});
+    let status = answer.decode::<StatusResponse>();
     u64::try_from(status.db_size_in_use).unwrap()
 }
 
@@ -68,7 +68,7 @@ fn write_all(server: &Server, round: usize) {
         for writer in 0..WRITERS {
             scope.spawn(move || {
                 for first in (0..MANY_KEYS).step_by(PUTS_MAX).skip(writer).step_by(WRITERS) {
-                    call(server, "/etcdserverpb.KV/Txn", txn(round, first));
+                    call(server, "/etcdserverpb.KV/Txn", &txn(round, first));
                 }
             });
         }
@@ -98,7 +98,7 @@ fn largest(folder: &Path) -> u64 {
 /// During writes, a deletion, compactions and a defragmentation: replaced data is not kept for
 /// long, and free space in the file is given back.
 #[test]
-fn the_database_stays_under_twice_what_is_in_use() {
+fn the_database_stays_below_twice_the_bytes_in_use() {
     let home = TempDir::new().unwrap();
     let flags = ["--quota-backend-bytes=2147483648"];
     let mut server = Server::in_folder(&program::quorate(), home.path(), &flags);
@@ -122,19 +122,18 @@ fn the_database_stays_under_twice_what_is_in_use() {
     }
     check("a compaction", &|| compact(&server, revision));
     let delete = DeleteRangeRequest { key: "key".into(), range_end: "l".into(), prev_kv: false };
-    let delete = Bytes::from(delete.encode_to_vec());
-    check("a deletion", &|| drop(call(&server, "/etcdserverpb.KV/DeleteRange", delete.clone())));
+    check("a deletion", &|| drop(call(&server, "/etcdserverpb.KV/DeleteRange", &delete)));
     revision += 1;
     check("a compaction of everything", &|| compact(&server, revision));
     check("a defragmentation", &|| {
-        drop(call(&server, "/etcdserverpb.Maintenance/Defragment", Bytes::new()));
+        drop(call(&server, "/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}));
     });
 }
 
 /// A compaction deletes versions all over the file. The freed pages are reusable at once; no older
 /// state of the database keeps them.
 #[test]
-fn a_compaction_does_not_make_the_database_larger() {
+fn a_compaction_does_not_grow_the_database() {
     let home = TempDir::new().unwrap();
     let flags = ["--quota-backend-bytes=1073741824"];
     let mut server = Server::in_folder(&program::quorate(), home.path(), &flags);
@@ -142,7 +141,7 @@ fn a_compaction_does_not_make_the_database_larger() {
     let folder = server.data_dir().join("member/db");
     for round in 0..ROUNDS {
         for first in (0..KEYS).step_by(PUTS_MAX) {
-            call(&server, "/etcdserverpb.KV/Txn", txn(round, first));
+            call(&server, "/etcdserverpb.KV/Txn", &txn(round, first));
         }
     }
     // Flushes everything to the database.
@@ -169,15 +168,11 @@ fn a_compaction_does_not_make_the_database_larger() {
 fn compact(server: &Server, revision: usize) {
     let revision = i64::try_from(revision).unwrap();
     let request = CompactionRequest { revision, physical: true };
-    call(server, "/etcdserverpb.KV/Compact", request.encode_to_vec().into());
+    call(server, "/etcdserverpb.KV/Compact", &request);
 }
 
-fn call(server: &Server, path: &str, message: Bytes) -> Answer {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let connection = Connection::open(&server.address()).await;
-        let answer = connection.method(path, &[message]).await;
-        assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
-        answer
-    })
+fn call(server: &Server, path: &str, message: &impl Message) -> Answer {
+    let answer = raw::call(server, path, message);
+    answer.assert_ok();
+    answer
 }

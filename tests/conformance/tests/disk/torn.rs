@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use prost::Message as _;
 use quorate_proto::etcdserverpb::{RangeRequest, RangeResponse};
-use quorate_test_conformance::faults::{Acknowledged, files};
-use quorate_test_conformance::raw::Connection;
+use quorate_test_conformance::acknowledged::Acknowledged;
+use quorate_test_conformance::data_dir::files;
+use quorate_test_conformance::raw;
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ const HEADER: usize = 32;
 
 /// A header that crosses a sector boundary, and whose first part was not written.
 #[test]
-fn a_header_whose_beginning_is_lost() {
+fn a_group_with_a_torn_header_is_dropped() {
     let home = TempDir::new().unwrap();
     let mut server = Server::in_folder(&program::quorate(), home.path(), &[]);
     server.start();
@@ -29,7 +29,8 @@ fn a_header_whose_beginning_is_lost() {
         assert_eq!(keys.write(&server, 1, 1 + round % 40 * 8), None);
         let after = fs::read(segment()).unwrap();
         let begins = (0..after.len()).find(|at| before[*at] != after[*at]).unwrap();
-        let (alignment, next) = (begins % SECTOR, begins.next_multiple_of(SECTOR));
+        let alignment = begins % SECTOR;
+        let next = begins.next_multiple_of(SECTOR);
         let crosses = alignment > SECTOR - HEADER && next > begins;
         if crosses && found.iter().all(|(known, ..)| *known != alignment) {
             let mut torn = after.clone();
@@ -54,14 +55,10 @@ fn a_header_whose_beginning_is_lost() {
 }
 
 fn count(server: &Server) -> usize {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let answer = runtime.block_on(async {
-        let connection = Connection::open(&server.address()).await;
-        let (key, range_end) = ("key/".into(), "key0".into());
-        let range = RangeRequest { key, range_end, count_only: true, ..Default::default() };
-        let message = range.encode_to_vec().into();
-        connection.method("/etcdserverpb.KV/Range", &[message]).await
-    });
-    let response = RangeResponse::decode(answer.messages()[0].clone()).unwrap();
+    let key = "key/".into();
+    let range_end = "key0".into();
+    let range = RangeRequest { key, range_end, count_only: true, ..Default::default() };
+    let answer = raw::call(server, "/etcdserverpb.KV/Range", &range);
+    let response = answer.decode::<RangeResponse>();
     usize::try_from(response.count).unwrap()
 }

@@ -21,7 +21,8 @@ impl Image {
     /// An empty disk of `mib` MiB.
     pub(super) fn new(mib: u64) -> Self {
         let folder = TempDir::new().unwrap();
-        let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+        let image = folder.path().join("image");
+        let at = folder.path().join("disk");
         fs::create_dir(&at).unwrap();
         fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
         run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), &image]);

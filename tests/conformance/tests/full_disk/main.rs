@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod image;
-mod stories;
+mod scenarios;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use prost::Message as _;
 use quorate_proto::etcdserverpb as pb;
-use quorate_test_conformance::faults::{Acknowledged, files, last_words};
-use quorate_test_conformance::raw::{Answer, Connection};
+use quorate_test_conformance::acknowledged::Acknowledged;
+use quorate_test_conformance::data_dir::{error_line, files};
+use quorate_test_conformance::raw::{Answer, Connection, call};
 use quorate_test_support::require::{self, Need};
 use quorate_test_support::server::Server;
-use quorate_test_support::{program, wait};
+use quorate_test_support::{block_on, program, wait};
 use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
@@ -75,20 +76,10 @@ fn names_the_disk(said: &str, path: &Path) {
     }
 }
 
-/// Calls a method over a new connection.
-fn call(server: &Server, path: &str, message: &impl prost::Message) -> Answer {
-    let message = message.encode_to_vec().into();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let connection = Connection::open(&server.address()).await;
-        connection.method(path, &[message]).await
-    })
-}
-
 /// Deactivates the alarm, repeatedly until the server accepts writes.
 fn disarm(server: &Server) {
     let status = call(server, "/etcdserverpb.Maintenance/Status", &pb::StatusRequest {});
-    let status = pb::StatusResponse::decode(status.messages()[0].clone()).unwrap();
+    let status = status.decode::<pb::StatusResponse>();
     let member_id = status.header.unwrap().member_id;
     let disarm = pb::AlarmRequest { action: 2, member_id, alarm: 1 };
     let put = pb::PutRequest { key: "disarmed".into(), ..Default::default() };
@@ -101,7 +92,7 @@ fn disarm(server: &Server) {
 
 /// Disks that the log and the database outgrow.
 #[test]
-fn a_disk_that_fills_up() {
+fn a_disk_that_fills_up_loses_no_write() {
     let home = TempDir::new().unwrap();
     let Some((mut server, disk)) = on_disk(&home, 40) else { return };
     server.start();
@@ -143,13 +134,12 @@ async fn write_large(address: String, writer: usize) -> (i64, Answer) {
 
 /// Many clients fill the disk faster than the server checks its free space.
 #[test]
-fn a_disk_that_is_filled_at_once() {
+fn a_disk_filled_by_many_clients_loses_no_write() {
     let home = TempDir::new().unwrap();
     let Some((mut server, _disk)) = on_disk(&home, 96) else { return };
     server.start();
     let address = server.address();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let ends = runtime.block_on(async {
+    let ends = block_on(async {
         let writers = (0..WRITERS).map(|writer| write_large(address.clone(), writer));
         writers.collect::<tokio::task::JoinSet<_>>().join_all().await
     });
@@ -166,17 +156,17 @@ fn a_disk_that_is_filled_at_once() {
         ..Default::default()
     };
     let answer = call(&server, "/etcdserverpb.KV/Range", &all);
-    let response = pb::RangeResponse::decode(answer.messages()[0].clone()).unwrap();
+    let response = answer.decode::<pb::RangeResponse>();
     assert_eq!(response.count, written, "{}", server.log_tail());
 }
 
 #[test]
-fn a_disk_that_is_full_from_the_start() {
+fn a_first_start_on_a_full_disk_is_refused() {
     let home = TempDir::new().unwrap();
     let Some((mut server, disk)) = on_disk(&home, 1) else { return };
     let end = server.start_or_end();
     assert_eq!(end.and_then(|end| end.code()), Some(1));
-    names_the_disk(&last_words(&server.log()), &server.data_dir());
+    names_the_disk(&error_line(&server), &server.data_dir());
     disk.resize(64);
     server.start();
     let mut keys = Acknowledged::default();
@@ -191,7 +181,7 @@ fn used_mib(path: &Path) -> usize {
 
 /// A defragmentation needs room for a copy. Without room it fails, and the server continues.
 #[test]
-fn a_disk_too_small_for_a_defragmentation() {
+fn a_defragmentation_without_space_fails_alone() {
     let home = TempDir::new().unwrap();
     let Some((mut server, disk)) = on_disk(&home, 128) else { return };
     server.start();
@@ -202,9 +192,10 @@ fn a_disk_too_small_for_a_defragmentation() {
     // Flushes everything to the database, so that nothing else needs the remaining room.
     let compact = pb::CompactionRequest { revision: 2, physical: true };
     let answer = call(&server, "/etcdserverpb.KV/Compact", &compact);
-    assert_eq!(answer.code.as_deref(), Some("0"), "{answer:?}");
-    let (mut used, mut looks) = (0, 0);
-    wait::until("a disk that nobody writes to", SETTLED_WITHIN, || {
+    answer.assert_ok();
+    let mut used = 0;
+    let mut looks = 0;
+    wait::until("an idle disk", SETTLED_WITHIN, || {
         let now = used_mib(&server.data_dir());
         looks = if now == used { looks + 1 } else { 0 };
         used = now;

@@ -24,7 +24,7 @@ fn with_pages_at(url: &str) -> Server {
 }
 
 #[test]
-fn every_address_is_one_of_both_families() {
+fn an_unspecified_address_serves_ipv4_and_ipv6() {
     if !has_ipv6() {
         return;
     }
@@ -40,7 +40,7 @@ fn every_address_is_one_of_both_families() {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn a_port_in_use_is_reported() {
     let taken = ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"];
     for taken in &taken[..if has_ipv6() { 4 } else { 1 }] {
         let taken = TcpListener::bind(taken).unwrap();
@@ -54,7 +54,7 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn a_socket_goes_with_its_server() {
+fn a_unix_socket_is_removed_with_its_server() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let mut server = with_pages_at(&format!("unix://{}", path.display()));
@@ -65,13 +65,13 @@ fn a_socket_goes_with_its_server() {
 }
 
 #[test]
-fn the_service_manager_is_told() {
+fn systemd_is_notified() {
     let name = format!("quorate-test-listening-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
     let manager = UnixDatagram::bind_addr(&address).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let told = format!("NOTIFY_SOCKET=@{name}");
-    let mut server = Server::new(&program::quorate(), &[]).through(&["env", &told]);
+    let mut server = Server::new(&program::quorate(), &[]).with_launcher(&["env", &told]);
     server.start();
     let mut said = [0; 64];
     let length = manager.recv(&mut said).unwrap();
@@ -79,14 +79,14 @@ fn the_service_manager_is_told() {
     server.stop();
     // A missing socket is logged and does not keep the server from serving.
     let mut server =
-        Server::new(&program::quorate(), &[]).through(&["env", "NOTIFY_SOCKET=/nowhere"]);
+        Server::new(&program::quorate(), &[]).with_launcher(&["env", "NOTIFY_SOCKET=/nowhere"]);
     server.start();
     server.stop();
     assert!(server.log_of_run().contains("cannot notify the service manager"));
 }
 
 #[test]
-fn the_gateway_says_that_it_is_not_there() {
+fn the_json_gateway_answers_unimplemented() {
     let mut server = Server::start_new(&program::quorate(), &[]);
     let request = "POST /v3/kv/range HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}";
     let answer = http1(&server.address(), request);
@@ -99,7 +99,7 @@ fn the_gateway_says_that_it_is_not_there() {
 
 /// The members change one by one: first they all get certificates, then https URLs.
 #[test]
-fn members_change_from_http_to_https_one_by_one() {
+fn members_switch_from_http_to_https_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let flags = Pki::new(folder.path()).peer_flags();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -112,7 +112,7 @@ fn members_change_from_http_to_https_one_by_one() {
     }
     for place in 0..3 {
         let url = cluster.members[place].peer_url().replace("http://", "https://");
-        let id = cluster.status(place).header.unwrap().member_id;
+        let id = cluster.member_id(place);
         let change = pb::MemberUpdateRequest { id, peer_urls: vec![url] };
         let mut client = ClusterClient::new(cluster.channel((place + 1) % 3));
         cluster.block_on(client.member_update(change)).unwrap();

@@ -4,15 +4,16 @@ use std::net::TcpStream;
 
 use quorate_test_conformance::raw::Connection;
 use quorate_test_support::server::Server;
-use quorate_test_support::{http, port, program, wait};
+use quorate_test_support::{block_on, http, port, program, wait};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::{PATIENCE, put, run};
+use crate::{PATIENCE, put};
 
 /// Starts a server with these soft and hard limits of open files.
 fn limited(soft: u32, hard: u32, flags: &[&str]) -> Server {
     let set = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"");
-    let mut server = Server::new(&program::quorate(), flags).through(&["bash", "-c", &set, "bash"]);
+    let mut server =
+        Server::new(&program::quorate(), flags).with_launcher(&["bash", "-c", &set, "bash"]);
     server.start();
     server
 }
@@ -25,21 +26,21 @@ fn limit_of(server: &Server) -> u64 {
 }
 
 #[test]
-fn the_limit_is_raised() {
+fn the_limit_of_descriptors_is_raised() {
     let mut server = limited(1024, 2000, &[]);
     assert_eq!(limit_of(&server), 2000);
     server.stop();
 }
 
 #[test]
-fn silent_connections_do_not_end_the_member() {
+fn silent_connections_do_not_exhaust_the_descriptors() {
     // This process holds the clients' ends of the connections.
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     let [metrics] = port::free();
     let metrics = format!("127.0.0.1:{metrics}");
     let mut server = limited(1024, 1024, &[&format!("--listen-metrics-urls=http://{metrics}")]);
-    run(async {
+    block_on(async {
         let client = Connection::open(&server.address()).await;
         put(&client, b"before".to_vec()).await;
         let connect = |address: String| move |_| TcpStream::connect(&address).unwrap();

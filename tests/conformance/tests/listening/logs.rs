@@ -36,7 +36,7 @@ fn piped(folder: &std::path::Path) -> (Server, File, String) {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let to_pipe = format!("exec \"$@\" 2>{}", pipe.display());
     let server =
-        Server::new(&program::quorate(), &flags).through(&["bash", "-c", &to_pipe, "bash"]);
+        Server::new(&program::quorate(), &flags).with_launcher(&["bash", "-c", &to_pipe, "bash"]);
     (server, reader, address)
 }
 
@@ -53,7 +53,7 @@ fn read_until(reader: &mut File, said: &mut String, part: &str) {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn an_unread_log_blocks_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let (mut server, mut reader, secure) = piped(folder.path());
     server.start();
@@ -73,7 +73,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn a_member_stops_although_nobody_reads_its_log() {
+fn an_unread_log_does_not_delay_the_stop() {
     let folder = tempfile::tempdir().unwrap();
     let (mut server, _reader, secure) = piped(folder.path());
     server.start();

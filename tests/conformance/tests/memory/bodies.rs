@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use quorate_test_conformance::raw::{Connection, frame_with};
 
-use super::healthy::Healthy;
-use super::{PUT, assert_bounded, fill, run, settle, start};
+use super::healthy::HealthyClient;
+use super::{PUT, assert_bounded, await_stable_memory, fill, run, start};
 
 const CONNECTIONS: usize = 60;
 const BODIES: usize = 50;
@@ -19,24 +19,25 @@ const MISSING: usize = 10;
 
 /// Many large requests whose last bytes never arrive.
 #[test]
-fn slow() {
+fn slow_bodies_use_bounded_memory() {
     attack(CONNECTIONS, BODIES, "slow bodies");
 }
 
 /// The same, with a connection for each.
 #[test]
-fn slow_over_many_connections() {
+fn slow_bodies_over_many_connections_use_bounded_memory() {
     attack(ALONE, 1, "slow bodies over many connections");
 }
 
 fn attack(connections: usize, bodies: usize, name: &str) {
     let server = start();
     run(fill(&server, KEYS, KEY_BYTES));
-    let healthy = Healthy::start(&server);
+    let healthy = HealthyClient::start(&server);
     run(async {
         let message = vec![b'x'; LENGTH - MISSING];
         let body: Bytes = frame_with(0, LENGTH, &message);
-        let (mut opened, mut calls) = (Vec::new(), Vec::new());
+        let mut opened = Vec::new();
+        let mut calls = Vec::new();
         for _ in 0..connections {
             let connection = Connection::open(&server.address()).await;
             for _ in 0..bodies {
@@ -45,7 +46,7 @@ fn attack(connections: usize, bodies: usize, name: &str) {
             }
             opened.push(connection);
         }
-        tokio::task::block_in_place(|| settle(&server));
+        tokio::task::block_in_place(|| await_stable_memory(&server));
         drop((calls, opened));
     });
     healthy.finish(name);

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use quorate_test_conformance::raw::Connection;
 
-use super::healthy::Healthy;
-use super::{PUT, assert_bounded, run, settle, start};
+use super::healthy::HealthyClient;
+use super::{PUT, assert_bounded, await_stable_memory, run, start};
 
 const CONNECTIONS: usize = 20;
 const REQUESTS: usize = 1000;
@@ -14,12 +14,13 @@ const LENGTH: usize = 60_000;
 
 /// Many requests whose bodies never arrive.
 #[test]
-fn large() {
+fn large_headers_use_bounded_memory() {
     let server = start();
-    let healthy = Healthy::start(&server);
+    let healthy = HealthyClient::start(&server);
     run(async {
         let value = HeaderValue::from_maybe_shared(Bytes::from(vec![b'x'; LENGTH])).unwrap();
-        let (mut connections, mut calls) = (Vec::new(), Vec::new());
+        let mut connections = Vec::new();
+        let mut calls = Vec::new();
         for _ in 0..CONNECTIONS {
             let connection = Connection::open(&server.address()).await;
             for _ in 0..REQUESTS {
@@ -29,7 +30,7 @@ fn large() {
             }
             connections.push(connection);
         }
-        tokio::task::block_in_place(|| settle(&server));
+        tokio::task::block_in_place(|| await_stable_memory(&server));
         drop((calls, connections));
     });
     healthy.finish("large headers");

@@ -5,26 +5,26 @@ use std::time::Duration;
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_test_conformance::raw::Connection;
-use quorate_test_support::healthy;
+use quorate_test_support::healthy_client;
 use quorate_test_support::server::Server;
 
-use super::{PUT, succeeded};
+use super::PUT;
 
 /// How long the client runs alone, before the attack.
 const ALONE: Duration = Duration::from_secs(1);
 
 /// Makes one small put after the other until it is finished.
-pub(super) struct Healthy(healthy::Healthy);
+pub(super) struct HealthyClient(healthy_client::HealthyClient);
 
-impl Healthy {
+impl HealthyClient {
     /// Starts the client, and returns after it has run alone for [`ALONE`].
     pub(super) fn start(server: &Server) -> Self {
         let runtime = super::runtime();
         let connection = runtime.block_on(Connection::open(&server.address()));
         let put = pb::PutRequest { key: "healthy".into(), ..Default::default() };
         let put = [put.encode_to_vec().into()];
-        Self(healthy::Healthy::start(ALONE, move || {
-            succeeded(&runtime.block_on(connection.method(PUT, &put)));
+        Self(healthy_client::HealthyClient::start(ALONE, move || {
+            runtime.block_on(connection.method(PUT, &put)).assert_ok();
             true
         }))
     }

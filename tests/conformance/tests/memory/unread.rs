@@ -11,8 +11,8 @@ use quorate_test_conformance::raw::frame;
 use quorate_test_support::http2::{self, Call};
 use quorate_test_support::server::Server;
 
-use super::healthy::Healthy;
-use super::{RANGE, TXN, assert_bounded, everything, fill, run, settle, start};
+use super::healthy::HealthyClient;
+use super::{RANGE, TXN, assert_bounded, await_stable_memory, everything, fill, run, start};
 
 const ANSWERS: u32 = 100;
 
@@ -30,21 +30,21 @@ fn ask(server: &Server, path: &str, message: &[u8]) -> TcpStream {
 fn is_survived(attack: &str, path: &str, message: &[u8]) {
     let server = start();
     run(fill(&server, 60, 1_000_000));
-    let healthy = Healthy::start(&server);
+    let healthy = HealthyClient::start(&server);
     let connection = ask(&server, path, message);
-    settle(&server);
+    await_stable_memory(&server);
     healthy.finish(attack);
     drop(connection);
     assert_bounded(&server, attack);
 }
 
 #[test]
-fn lists() {
+fn unread_lists_use_bounded_memory() {
     is_survived("lists not read", RANGE, &everything().encode_to_vec());
 }
 
 #[test]
-fn sorted_lists() {
+fn unread_sorted_lists_use_bounded_memory() {
     let list = pb::RangeRequest {
         sort_order: SortOrder::Descend as i32,
         sort_target: SortTarget::Key as i32,
@@ -54,13 +54,13 @@ fn sorted_lists() {
 }
 
 #[test]
-fn streams() {
+fn unread_range_streams_use_bounded_memory() {
     let list = everything().encode_to_vec();
     is_survived("streamed lists not read", "/etcdserverpb.KV/RangeStream", &list);
 }
 
 #[test]
-fn transactions() {
+fn unread_transactions_use_bounded_memory() {
     let list = pb::RequestOp { request: Some(Request::RequestRange(everything())) };
     let txn = pb::TxnRequest { success: vec![list], ..Default::default() };
     is_survived("transactions not read", TXN, &txn.encode_to_vec());
@@ -68,7 +68,7 @@ fn transactions() {
 
 /// Transactions that write and answer with all keys.
 #[test]
-fn writes() {
+fn unread_writes_use_bounded_memory() {
     let put = pb::PutRequest { key: "other".into(), value: "v".into(), ..Default::default() };
     let requests = [Request::RequestPut(put), Request::RequestRange(everything())];
     let success = requests.map(|request| pb::RequestOp { request: Some(request) }).into();
@@ -78,7 +78,7 @@ fn writes() {
 
 /// Puts that answer with large previous values.
 #[test]
-fn previous_values() {
+fn unread_previous_values_use_bounded_memory() {
     let puts = (0..60).map(|number| pb::PutRequest {
         key: format!("key/{number:08}").into(),
         prev_kv: true,

@@ -1,4 +1,4 @@
-//! Whatever a stranger sends to a peer port, members keep running and can restart.
+//! Members keep running and can restart after any message of an impostor to a peer port.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use tokio_stream::iter;
 
-use crate::stranger::{Stranger, bytes, groups, nested_txn, proposal};
+use crate::impostor::{Impostor, bytes, groups, nested_txn, proposal};
 
 /// How long to wait for a call. Many calls get no answer, because their stream stays open.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ async fn answers<T>(
     .await;
 }
 
-/// The state of a cluster, as far as a stranger can know it.
+/// The state of a cluster, as far as an impostor can know it.
 #[derive(Clone, Copy)]
 struct Known {
     from: u64,
@@ -53,7 +53,8 @@ impl Known {
     fn append(&self, kind: u32, payload: Bytes) -> pb::AppendRequest {
         let id = Some(pb::LogId { term: self.term, index: self.index + 1 });
         let entries = vec![pb::Entry { id, kind, payload }];
-        let (vote, previous) = (self.vote(), Some(self.last()));
+        let vote = self.vote();
+        let previous = Some(self.last());
         let committed = Some(pb::LogId { index: self.index + 1, ..self.last() });
         pb::AppendRequest { vote, previous, entries, committed }
     }
@@ -77,17 +78,17 @@ const RPCS: [&str; 15] = [
     "HashKV",
 ];
 
-async fn say_nonsense(stranger: &Stranger) {
+async fn send_invalid_messages(impostor: &Impostor) {
     for method in RPCS {
         for message in [Bytes::new(), Bytes::from_static(&[0xff; 40]), groups(1 << 20)] {
-            call(stranger.raw(method, message)).await;
+            call(impostor.raw(method, message)).await;
         }
     }
-    let claim = stranger.claim();
+    let claim = impostor.claim();
     let own = claim.to.clone();
     for from in [own.as_str(), "", "zz.1", "1", "0.0", "ffffffffffffffffffff.1"] {
         let mut client =
-            stranger.client_with(crate::stranger::Claim { from: from.to_owned(), ..claim.clone() });
+            impostor.client_with(crate::impostor::Claim { from: from.to_owned(), ..claim.clone() });
         call(client.renew_lease(pb::LeaseRequest { id: 1 })).await;
     }
 }
@@ -113,19 +114,19 @@ fn commands(known: Known) -> Vec<Vec<u8>> {
     ]
 }
 
-async fn propose_nonsense(stranger: &Stranger, known: Known) {
+async fn propose_invalid_commands(impostor: &Impostor, known: Known) {
     let mut proposals = vec![Bytes::new(), Bytes::from_static(b"too short")];
     proposals.push(proposal(known.to, &[1, 1]));
     proposals.extend(commands(known).iter().map(|command| proposal(known.from, command)));
     for proposal in proposals {
         for term in [0, known.term, u64::MAX] {
             let message = pb::Proposals { proposals: vec![proposal.clone()], term };
-            answers(stranger.client().propose(iter([message]))).await;
+            answers(impostor.client().propose(iter([message]))).await;
         }
     }
 }
 
-async fn lead_wrongly(stranger: &Stranger, known: Known) {
+async fn append_invalid_entries(impostor: &Impostor, known: Known) {
     let far = 1 << 62;
     let mut requests = vec![pb::AppendRequest::default()];
     for (kind, payload) in [(2, &b"\xff"[..]), (2, b""), (3, b"short"), (99, b""), (4000, b"")] {
@@ -155,13 +156,13 @@ async fn lead_wrongly(stranger: &Stranger, known: Known) {
         requests.push(pb::AppendRequest { vote, ..heartbeat.clone() });
     }
     for request in requests {
-        answers(stranger.client().append(iter([request.clone()]))).await;
-        answers(stranger.client().heartbeat(iter([request]))).await;
+        answers(impostor.client().append(iter([request.clone()]))).await;
+        answers(impostor.client().heartbeat(iter([request]))).await;
     }
 }
 
-async fn vote_wrongly(stranger: &Stranger, known: Known) {
-    let mut client = stranger.client();
+async fn send_invalid_votes(impostor: &Impostor, known: Known) {
+    let mut client = impostor.client();
     let last = Some(pb::LogId { term: known.term, index: 1 << 40 });
     for (term, member, committed) in [
         ((1 << 63) - 1, known.from, false),
@@ -185,8 +186,8 @@ async fn vote_wrongly(stranger: &Stranger, known: Known) {
     }
 }
 
-async fn send_wrong_snapshots(stranger: &Stranger, known: Known) {
-    let mut client = stranger.client();
+async fn send_invalid_snapshots(impostor: &Impostor, known: Known) {
+    let mut client = impostor.client();
     let vote = known.vote();
     let membership = Bytes::from_static(b"\xff\xff");
     let last = Some(pb::LogId { term: known.term, index: known.index + 5 });
@@ -206,8 +207,8 @@ async fn send_wrong_snapshots(stranger: &Stranger, known: Known) {
     }
 }
 
-async fn ask_wrongly(stranger: &Stranger) {
-    let mut client = stranger.client();
+async fn send_invalid_requests(impostor: &Impostor) {
+    let mut client = impostor.client();
     answers(client.read_index(iter(vec![pb::ReadIndexRequest {}; 100]))).await;
     for id in [i64::MIN, -1, 0, i64::MAX] {
         call(client.renew_lease(pb::LeaseRequest { id })).await;
@@ -235,7 +236,7 @@ async fn ask_wrongly(stranger: &Stranger) {
 }
 
 #[test]
-fn whatever_a_stranger_says_members_go_on_and_start_again() {
+fn no_message_of_an_impostor_stops_a_member_or_its_restart() {
     let mut cluster = Cluster::start_new(&program::quorate(), 3, &[]);
     cluster.put(0, "before", "good");
     let (leader, _) = cluster.leader();
@@ -243,18 +244,18 @@ fn whatever_a_stranger_says_members_go_on_and_start_again() {
     let follower = (leader + 1) % 3;
     for (target, name) in [(follower, leader), (leader, follower)] {
         let status = cluster.status(target);
-        let (to, from) =
-            (status.header.unwrap().member_id, cluster.status(name).header.unwrap().member_id);
+        let to = status.header.unwrap().member_id;
+        let from = cluster.member_id(name);
         let known = Known { from, to, term: status.raft_term, index: status.raft_index };
         let url = cluster.members[target].peer_url();
         cluster.block_on(async {
-            let stranger = Stranger::new(&url, from).await;
-            say_nonsense(&stranger).await;
-            propose_nonsense(&stranger, known).await;
-            lead_wrongly(&stranger, known).await;
-            vote_wrongly(&stranger, known).await;
-            send_wrong_snapshots(&stranger, known).await;
-            ask_wrongly(&stranger).await;
+            let impostor = Impostor::new(&url, from).await;
+            send_invalid_messages(&impostor).await;
+            propose_invalid_commands(&impostor, known).await;
+            append_invalid_entries(&impostor, known).await;
+            send_invalid_votes(&impostor, known).await;
+            send_invalid_snapshots(&impostor, known).await;
+            send_invalid_requests(&impostor).await;
         });
         for member in &mut cluster.members {
             let ended = member.exit_status();

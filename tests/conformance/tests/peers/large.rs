@@ -1,4 +1,4 @@
-//! Messages between members may be large, whatever the limits for strangers.
+//! Messages between members may be larger than messages of unknown callers.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Traffic between members: strangers at peer ports, changing addresses, connections that work in
+//! Traffic between members: impostors at peer ports, changing addresses, connections that work in
 //! one direction only.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod changed_url;
 mod hostile;
+mod impostor;
 mod large;
-mod moving;
+mod offered;
 mod one_way;
-mod stranger;
-mod taker;

@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use quorate_test_support::cluster::Cluster;
-use quorate_test_support::proxy::{Manner, Proxies};
+use quorate_test_support::proxy::{Proxies, ProxyMode};
 use quorate_test_support::{port, program, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::stranger::Stranger;
+use crate::impostor::Impostor;
 
 /// How long a put and a read together may take while the cluster is stable.
 const SERVES_WITHIN: Duration = Duration::from_secs(5);
@@ -51,14 +51,14 @@ fn serve(cluster: &Cluster, members: &[usize], what: &str, limit: Duration) {
 }
 
 /// Waits until all members but the first have logged `what`.
-fn said_by_others(cluster: &Cluster, what: &str) {
+fn await_log_of_others(cluster: &Cluster, what: &str) {
     wait::until(what, RETURNS_WITHIN, || {
         cluster.members[1..].iter().all(|member| member.log().contains(what)).then_some(())
     });
 }
 
 /// Waits until each member's metrics show connections to both others.
-fn said_to_be_connected(cluster: &Cluster) {
+fn await_connections(cluster: &Cluster) {
     for member in &cluster.members {
         wait::until("connections to both others", RETURNS_WITHIN, || {
             (quorate_test_support::http::metric(&member.address(), ACTIVE_PEERS)? == 2.0)
@@ -68,7 +68,7 @@ fn said_to_be_connected(cluster: &Cluster) {
 }
 
 /// Moves the leader, and kills and restarts members. All running members must serve throughout.
-fn prove(mut cluster: Cluster) {
+fn assert_serves(mut cluster: Cluster) {
     cluster.start();
     serve(&cluster, &[0, 1, 2], "at first", RETURNS_WITHIN);
     for leader in [1, 0, 2] {
@@ -100,27 +100,27 @@ fn a_member_whose_url_refuses_connections_serves_and_leads() {
     let mut cluster = cluster();
     let [port] = port::free();
     cluster.advertise(0, port);
-    prove(cluster);
+    assert_serves(cluster);
 }
 
 #[test]
-fn a_member_whose_url_says_nothing_serves_and_leads() {
+fn a_member_whose_url_never_answers_serves_and_leads() {
     let mut cluster = cluster();
     let (port, _listener) = silent();
     cluster.advertise(0, port);
-    prove(cluster);
+    assert_serves(cluster);
 }
 
 #[test]
-fn a_member_whose_url_loses_everything_serves_and_leads() {
+fn a_member_whose_url_drops_packets_serves_and_leads() {
     let mut cluster = cluster();
     let (port, _listener, _queue) = cluster.block_on(lost());
     cluster.advertise(0, port);
-    prove(cluster);
+    assert_serves(cluster);
 }
 
 #[test]
-fn one_of_two_members_needs_no_url() {
+fn one_of_two_members_needs_no_reachable_url() {
     let mut cluster = Cluster::new(&program::quorate(), 2, &[]);
     let [port] = port::free();
     cluster.advertise(0, port);
@@ -137,7 +137,7 @@ fn one_of_two_members_needs_no_url() {
 }
 
 #[test]
-fn a_member_that_is_added_needs_no_url() {
+fn an_added_member_needs_no_reachable_url() {
     let mut cluster = Cluster::start_new(&program::quorate(), 2, &[]);
     let [port] = port::free();
     let added = cluster.new_place();
@@ -155,7 +155,7 @@ fn a_member_that_is_added_needs_no_url() {
 }
 
 #[test]
-fn certificates_are_needed_as_for_calls() {
+fn an_offered_connection_needs_a_certificate() {
     let mut cluster = Cluster::new_with_tls(&program::quorate(), 3, &[]);
     let [port] = port::free();
     cluster.advertise(0, port);
@@ -167,7 +167,7 @@ fn certificates_are_needed_as_for_calls() {
         .map(|(flag, file)| format!("--peer-{flag}-file={}", pki.path(file).display()));
     cluster.members[0].add_flags(&elsewhere.each_ref().map(String::as_str));
     cluster.members[0].spawn();
-    said_by_others(&cluster, "rejected a connection");
+    await_log_of_others(&cluster, "rejected a connection");
     for _ in 0..ROUNDS {
         serve(&cluster, &[1, 2], "without it", SERVES_WITHIN);
     }
@@ -181,24 +181,24 @@ async fn next_word(connection: &mut TcpStream) -> Option<u8> {
 }
 
 #[test]
-fn nobody_takes_the_place_of_a_member() {
+fn an_impostor_does_not_replace_a_member() {
     let mut cluster = cluster();
     let [port] = port::free();
     cluster.advertise(0, port);
     cluster.start();
     serve(&cluster, &[0, 1, 2], "at first", RETURNS_WITHIN);
     cluster.move_leader(1);
-    let ids = [0, 2].map(|member| cluster.status(member).header.unwrap().member_id);
+    let ids = [0, 2].map(|member| cluster.member_id(member));
     let url = cluster.members[1].peer_url();
     // In the name of the unreachable member, and of another one.
     let mut offered = Vec::new();
     for id in ids {
-        let stranger = cluster.block_on(Stranger::new(&url, id));
+        let impostor = cluster.block_on(Impostor::new(&url, id));
         for number in 0..20 {
-            let claim = stranger.claim();
+            let claim = impostor.claim();
             offered.extend(cluster.block_on(claim.offer(&url, number)).unwrap());
         }
-        let wrong = crate::stranger::Claim { to: "1.1".to_owned(), ..stranger.claim() };
+        let wrong = crate::impostor::Claim { to: "1.1".to_owned(), ..impostor.claim() };
         assert_eq!(cluster.block_on(wrong.offer(&url, 1)).unwrap_err(), 403);
     }
     for round in 0..3 {
@@ -211,10 +211,10 @@ fn nobody_takes_the_place_of_a_member() {
                 }
                 asked
             });
-            assert_ne!(asked.ok(), Some(1), "a stranger is called");
+            assert_ne!(asked.ok(), Some(1), "an impostor is called");
         }
     }
-    // The member restarts after strangers have offered connections in its name.
+    // The member restarts after impostors have offered connections in its name.
     cluster.members[0].kill();
     serve(&cluster, &[1, 2], "without it", RETURNS_WITHIN);
     cluster.start();
@@ -222,18 +222,18 @@ fn nobody_takes_the_place_of_a_member() {
 }
 
 #[test]
-fn what_a_stranger_answers_ends_nobody() {
+fn no_answer_of_an_impostor_stops_a_member() {
     let mut cluster = cluster();
     let [port] = port::free();
     cluster.advertise(0, port);
     cluster.start();
-    let id = cluster.status(0).header.unwrap().member_id;
+    let id = cluster.member_id(0);
     cluster.move_leader(1);
     cluster.members[0].kill();
     let url = cluster.members[1].peer_url();
     let asked = cluster.block_on(async {
-        let stranger = Stranger::new(&url, id).await;
-        let mut connection = stranger.claim().offer(&url, 1).await.unwrap().unwrap();
+        let impostor = Impostor::new(&url, id).await;
+        let mut connection = impostor.claim().offer(&url, 1).await.unwrap().unwrap();
         while let Some(0) = next_word(&mut connection).await {
             connection.write_u8(0).await.unwrap();
         }
@@ -252,26 +252,26 @@ fn what_a_stranger_answers_ends_nobody() {
         tokio::time::timeout(Duration::from_secs(3), answered).await.ok();
         asked
     });
-    assert!(asked > 0, "nobody asked the stranger");
+    assert!(asked > 0, "no member called the impostor");
     serve(&cluster, &[1, 2], "unmoved", SERVES_WITHIN);
     cluster.start();
     serve(&cluster, &[0, 1, 2], "with it", RETURNS_WITHIN);
 }
 
 #[test]
-fn a_member_is_called_at_its_url_again_once_it_is_there() {
+fn a_member_is_called_at_its_url_once_it_is_reachable() {
     let mut cluster = cluster();
     let proxies = Proxies::new(&[cluster.members[0].peer_address()], 1);
-    proxies.set(0, Manner::Hold);
+    proxies.set(0, ProxyMode::Hold);
     cluster.advertise(0, proxies.port(0));
     cluster.start();
     serve(&cluster, &[0, 1, 2], "at first", RETURNS_WITHIN);
-    said_by_others(&cluster, "called over connections that it has opened");
-    said_to_be_connected(&cluster);
-    proxies.set(0, Manner::Pass);
-    said_by_others(&cluster, "connected to a member again");
+    await_log_of_others(&cluster, "called over connections that it has opened");
+    await_connections(&cluster);
+    proxies.set(0, ProxyMode::Pass);
+    await_log_of_others(&cluster, "connected to a member again");
     for _ in 0..ROUNDS {
         serve(&cluster, &[0, 1, 2], "at its URL", SERVES_WITHIN);
     }
-    said_to_be_connected(&cluster);
+    await_connections(&cluster);
 }

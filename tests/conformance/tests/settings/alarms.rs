@@ -5,16 +5,16 @@ use quorate_test_support::cluster::Cluster;
 use quorate_test_support::program;
 use tonic::Code;
 
-use super::{alarm, alarms, id, put};
+use super::{alarm, alarms, put};
 
 const RAISE: i32 = 1;
 const CLEAR: i32 = 2;
 
 #[test]
-fn there_are_no_more_than_members_times_kinds() {
+fn the_number_of_alarms_is_bounded() {
     let cluster = Cluster::start_new(&program::quorate(), 1, &[]);
     for kind in [i32::MIN, -1, 3, 99, i32::MAX] {
-        for member in [0, 1, id(&cluster, 0)] {
+        for member in [0, 1, cluster.member_id(0)] {
             let refused = alarm(&cluster, 0, [RAISE, kind], member).unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument, "{kind}: {refused}");
             assert_eq!(refused.message(), "etcdserver: unknown alarm type");
@@ -35,7 +35,7 @@ fn there_are_no_more_than_members_times_kinds() {
     }
     put(&cluster, 0, "k", 1).unwrap();
     // An alarm of member 0 is etcd's own, for corruption of unknown origin.
-    let raised = [(1, id(&cluster, 0)), (1, 0), (2, id(&cluster, 0)), (2, 0)];
+    let raised = [(1, cluster.member_id(0)), (1, 0), (2, cluster.member_id(0)), (2, 0)];
     for (kind, member) in raised {
         for _ in 0..2 {
             assert_eq!(alarm(&cluster, 0, [RAISE, kind], member).unwrap().len(), 1);
@@ -50,9 +50,9 @@ fn there_are_no_more_than_members_times_kinds() {
 
 /// A member's alarms are removed with the member; those of the whole cluster stay.
 #[test]
-fn they_leave_with_their_member() {
+fn alarms_of_a_removed_member_are_removed() {
     let mut cluster = Cluster::start_new(&program::quorate(), 3, &[]);
-    let leaving = id(&cluster, 2);
+    let leaving = cluster.member_id(2);
     assert_eq!(alarm(&cluster, 0, [RAISE, 1], leaving).unwrap().len(), 1);
     assert_eq!(alarm(&cluster, 0, [RAISE, 2], 0).unwrap().len(), 1);
     cluster.members[2].kill();

@@ -174,7 +174,7 @@ fn variable(name: &str) -> String {
 
 /// Runs the program with a setting, as a flag or a variable, and with another, invalid one, so that
 /// it never starts. Returns the error lines about the setting.
-fn said_of(name: &str, value: &str, as_variable: bool) -> Vec<String> {
+fn errors_about(name: &str, value: &str, as_variable: bool) -> Vec<String> {
     let home = TempDir::new().unwrap();
     let mut command = Command::new(program::quorate());
     command.arg("--log-format=impossible").current_dir(&home);
@@ -192,10 +192,11 @@ fn said_of(name: &str, value: &str, as_variable: bool) -> Vec<String> {
             return Vec::new();
         }
     }
-    match as_variable {
-        true => command.env(variable(name), value),
-        false => command.arg(format!("--{name}={value}")),
-    };
+    if as_variable {
+        command.env(variable(name), value);
+    } else {
+        command.arg(format!("--{name}={value}"));
+    }
     let Output { status, stderr, .. } = command.output().unwrap();
     let said = String::from_utf8(stderr).unwrap();
     assert!(status.code() == Some(1), "{name}={value}: {status}\n{said}");
@@ -207,7 +208,7 @@ fn said_of(name: &str, value: &str, as_variable: bool) -> Vec<String> {
 #[track_caller]
 fn assert_accepted(name: &str, value: &str) {
     for as_variable in [false, true] {
-        let said = said_of(name, value, as_variable);
+        let said = errors_about(name, value, as_variable);
         assert!(said.is_empty(), "{name}={value}: {said:?}");
     }
 }
@@ -215,7 +216,7 @@ fn assert_accepted(name: &str, value: &str) {
 #[track_caller]
 fn assert_refused(name: &str, value: &str, part: &str) {
     for as_variable in [false, true] {
-        let said = said_of(name, value, as_variable);
+        let said = errors_about(name, value, as_variable);
         let named = [format!("--{name}"), variable(name)];
         let is_named = said.iter().any(|line| named.iter().any(|name| line.contains(name)));
         assert!(is_named, "{name}={value}: {said:?}");
@@ -239,7 +240,7 @@ fn check(name: &str, is: Is) {
 }
 
 #[test]
-fn each_works_or_stops_the_start() {
+fn each_setting_works_or_prevents_the_start() {
     thread::scope(|scope| {
         for some in SETTINGS.chunks(SETTINGS.len().div_ceil(4)) {
             scope.spawn(|| some.iter().for_each(|(name, is)| check(name, *is)));
@@ -248,8 +249,8 @@ fn each_works_or_stops_the_start() {
 }
 
 #[test]
-fn they_are_all_of_etcds() {
-    let Some(etcd) = program::peer("settings of etcd", "etcd-3.7") else { return };
+fn the_table_has_every_setting_of_etcd() {
+    let Some(etcd) = program::etcd("settings of etcd", "etcd-3.7") else { return };
     let Output { stdout, .. } = Command::new(etcd).arg("--help").output().unwrap();
     let help = String::from_utf8(stdout).unwrap();
     let names = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
@@ -261,7 +262,7 @@ fn they_are_all_of_etcds() {
 }
 
 #[test]
-fn empty_variables_are_unset() {
+fn empty_variables_count_as_unset() {
     let empty: Vec<String> =
         SETTINGS.iter().map(|(name, _)| format!("{}=", variable(name))).collect();
     let launcher: Vec<&str> = ["env"].into_iter().chain(empty.iter().map(String::as_str)).collect();
@@ -287,7 +288,7 @@ fn cluster_id(server: &Server) -> String {
 
 /// Kubernetes sets variables for each service in every container; a service can be called `etcd`.
 #[test]
-fn variables_of_others_are_warned_of() {
+fn unknown_variables_are_logged_and_ignored() {
     let others = [
         "ETCD_PORT=tcp://10.0.0.1:2379",
         "ETCD_PORT_2379_TCP=tcp://10.0.0.1:2379",
@@ -317,14 +318,14 @@ trait Through {
 
 impl Through for Server {
     fn start_with(launcher: &[&str], flags: &[&str]) -> Self {
-        let mut server = Self::new(&program::quorate(), flags).through(launcher);
+        let mut server = Self::new(&program::quorate(), flags).with_launcher(launcher);
         server.start();
         server
     }
 }
 
 #[test]
-fn what_is_set_is_in_force() {
+fn settings_take_effect() {
     let gates = ["--feature-gates=InitialCorruptCheck=true,Nonsense=true"];
     let flags = ["--feature-gates", "CompactHashCheck=true", "--feature-gates=AllAlpha=false"];
     let launcher = ["env", "ETCD_QUOTA_BACKEND_BYTES=0x4000000"];
@@ -359,11 +360,11 @@ fn waits_for_the_disk(server: &Server) -> bool {
 }
 
 #[test]
-fn the_disk_is_not_waited_for() {
+fn unsafe_no_fsync_does_not_wait_for_the_disk() {
     let mut server = Server::start_new(&program::quorate(), &["--unsafe-no-fsync"]);
     assert!(server.log().contains("this member loses acknowledged writes"));
     assert!(!waits_for_the_disk(&server));
-    let mut keys = quorate_test_conformance::faults::Acknowledged::default();
+    let mut keys = quorate_test_conformance::acknowledged::Acknowledged::default();
     assert_eq!(keys.write(&server, 20, 100), None);
     server.kill();
     // A crash of the process alone loses nothing.

@@ -16,7 +16,8 @@ use tonic::Status;
 
 /// Puts a value of `bytes` bytes through a member.
 fn put(cluster: &Cluster, member: usize, key: &str, bytes: usize) -> Result<(), Status> {
-    let (key, value) = (key.to_owned().into(), vec![b'x'; bytes].into());
+    let key = key.to_owned().into();
+    let value = vec![b'x'; bytes].into();
     let put = pb::PutRequest { key, value, ..Default::default() };
     let mut client = KvClient::new(cluster.channel(member));
     cluster.block_on(async { client.put(put).await }).map(|_| ())
@@ -38,9 +39,4 @@ fn alarm(
 /// The raised alarms, as a member lists them.
 fn alarms(cluster: &Cluster, member: usize) -> Vec<pb::AlarmMember> {
     alarm(cluster, member, [0, 0], 0).unwrap()
-}
-
-/// The id of a member.
-fn id(cluster: &Cluster, member: usize) -> u64 {
-    cluster.status(member).header.unwrap().member_id
 }

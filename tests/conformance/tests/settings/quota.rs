@@ -12,7 +12,7 @@ use quorate_test_support::{program, wait};
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::{alarm, alarms, id, put};
+use super::{alarm, alarms, put};
 
 const MIB: usize = 1 << 20;
 /// The quota of the second member, in MiB; the others have etcd's default.
@@ -31,7 +31,7 @@ fn cluster(program: &Path) -> Cluster {
 
 /// Waits until the second member has raised its alarm; no other alarm may be raised.
 fn wait_for_alarm(cluster: &Cluster, after: &str) {
-    let raised = pb::AlarmMember { member_id: id(cluster, 1), alarm: 1 };
+    let raised = pb::AlarmMember { member_id: cluster.member_id(1), alarm: 1 };
     let what = format!("the second member raises its alarm after {after}");
     wait::until(&what, Duration::from_secs(30), || {
         let found = alarms(cluster, 0);
@@ -78,7 +78,7 @@ fn holds_for_all(program: &Path, most: usize) {
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     }
     // Each kind of write raises the alarm again, and is acknowledged by a member with space.
-    let member_id = id(&cluster, 1);
+    let member_id = cluster.member_id(1);
     for kind in ["put", "txn", "lease grant"] {
         assert_eq!(alarm(&cluster, 0, [2, 1], member_id).unwrap().len(), 1);
         write(&cluster, kind);
@@ -92,25 +92,26 @@ fn holds_for_all(program: &Path, most: usize) {
 }
 
 #[test]
-fn of_a_member_holds_for_all() {
+fn the_quota_of_a_member_limits_all_members() {
     holds_for_all(&program::quorate(), MOST);
 }
 
 #[test]
-fn of_a_member_holds_for_all_in_etcd() {
-    let Some(etcd) = program::peer("quota of a member", "etcd-3.7") else { return };
+fn the_quota_of_a_member_limits_all_members_of_etcd() {
+    let Some(etcd) = program::etcd("quota of a member", "etcd-3.7") else { return };
     // etcd checks the size of its file, which grows only when a batch is committed.
     holds_for_all(&etcd, 4 * MOST);
 }
 
 /// Concurrent proposals all pass the check of the receiving member, so they are checked again.
 #[test]
-fn holds_for_writes_at_the_same_time() {
+fn the_quota_holds_for_concurrent_writes() {
     let cluster = Cluster::start_new(&program::quorate(), 1, &["--quota-backend-bytes=2097152"]);
     let client = KvClient::new(cluster.channel(0)).max_decoding_message_size(usize::MAX);
     let codes = cluster.block_on(async {
         let puts = (0..64).map(|number| {
-            let (key, mut client) = (format!("k{number}"), client.clone());
+            let key = format!("k{number}");
+            let mut client = client.clone();
             let value = vec![b'x'; MIB / 8];
             let put = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
             async move { client.put(put).await.map_or_else(|e| e.code(), |_| Code::Ok) }
@@ -127,7 +128,7 @@ fn holds_for_writes_at_the_same_time() {
 
 /// Once there is space again, writes succeed without a defragmentation.
 #[test]
-fn ends_when_there_is_room_again() {
+fn writes_succeed_again_once_there_is_space() {
     let cluster = cluster(&program::quorate());
     let mut number = 0;
     while put(&cluster, 0, &format!("k{number}"), MIB).is_ok() {
@@ -141,7 +142,7 @@ fn ends_when_there_is_room_again() {
     // Answered once the second member has deleted the compacted versions.
     let compact = pb::CompactionRequest { revision, physical: true };
     cluster.block_on(async { second.compact(compact).await }).unwrap();
-    assert_eq!(alarm(&cluster, 0, [2, 1], id(&cluster, 1)).unwrap().len(), 1);
+    assert_eq!(alarm(&cluster, 0, [2, 1], cluster.member_id(1)).unwrap().len(), 1);
     for number in 0..QUOTA / 2 {
         put(&cluster, 0, &format!("k{number}"), MIB).unwrap();
     }

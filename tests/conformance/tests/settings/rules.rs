@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::http;
-
-type Labels = BTreeMap<String, String>;
+use quorate_test_support::metrics::{self, Labels, Sample};
 
 /// A metrics page.
 #[derive(Clone, Debug)]
@@ -21,10 +20,8 @@ impl Page {
     pub(crate) fn get(address: &str) -> Option<Self> {
         let text = http::get(address, "/metrics")?;
         let mut samples: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let (series, value) = line.rsplit_once(' ')?;
-            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            samples.entry(name.to_owned()).or_default().push((parse(labels), value.parse().ok()?));
+        for Sample { name, labels, value } in metrics::samples(&text) {
+            samples.entry(name).or_default().push((labels, value));
         }
         Some(Self { at: Instant::now(), samples })
     }
@@ -46,12 +43,6 @@ impl Page {
         let found = self.series(name).iter().find(|(of, _)| of == labels);
         found.map_or(0.0, |(_, value)| *value)
     }
-}
-
-/// Parses `a="b",c="d"}`. No label value here contains a comma.
-fn parse(labels: &str) -> Labels {
-    let pairs = labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
 /// A member's metrics pages at the beginning and the end of a time span.
@@ -172,21 +163,25 @@ const QUOTA: &str = "etcd_server_quota_backend_bytes";
 
 /// The size is above 95 % of the quota.
 pub(crate) fn low_space(span: &Span) -> Vec<String> {
-    let (size, quota) = (span.after.value(TOTAL), span.after.value(QUOTA));
+    let size = span.after.value(TOTAL);
+    let quota = span.after.value(QUOTA);
     (size / quota > 0.95).then(|| format!("{size} of {quota}")).into_iter().collect()
 }
 
 /// The size will exceed the quota if it grows for as long again as it did in the span. The original
 /// rule looks four hours back and four hours ahead.
 fn growth(span: &Span) -> Vec<String> {
-    let (before, after) = (span.before.value(TOTAL), span.after.value(TOTAL));
-    let (then, quota) = (after + (after - before), span.after.value(QUOTA));
+    let before = span.before.value(TOTAL);
+    let after = span.after.value(TOTAL);
+    let then = after + (after - before);
+    let quota = span.after.value(QUOTA);
     (then > quota).then(|| format!("{before}, {after}, {then} of {quota}")).into_iter().collect()
 }
 
 /// Less than half of the size is in use, and more than 100 MiB are.
 fn fragmentation(span: &Span) -> Vec<String> {
-    let (size, used) = (span.after.value(TOTAL), span.after.value(IN_USE));
+    let size = span.after.value(TOTAL);
+    let used = span.after.value(IN_USE);
     let is_wasteful = used / size < 0.5 && used > 104_857_600.0;
     is_wasteful.then(|| format!("{used} of {size}")).into_iter().collect()
 }

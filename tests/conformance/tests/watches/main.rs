@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod crowd;
 mod paused;
 mod shared;
+mod unread;
 mod waiting;
 
 use std::time::Duration;
@@ -21,10 +21,6 @@ use tokio::task::JoinSet;
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// How long a stream may be silent although messages are due.
 const STANDSTILL: Duration = Duration::from_secs(30);
-
-fn run<T>(suite: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(suite)
-}
 
 /// A framed request for a watch over all keys that start with `k`.
 fn create(change: impl FnOnce(&mut pb::WatchCreateRequest)) -> Bytes {
@@ -50,7 +46,8 @@ async fn put_all(url: &str, writers: usize, count: usize, size: usize) {
         let mut client = KvClient::new(channel(url));
         tasks.spawn(async move {
             for number in (writer..count).step_by(writers) {
-                let (key, value) = (format!("k/{number:06}").into(), vec![b'v'; size].into());
+                let key = format!("k/{number:06}").into();
+                let value = vec![b'v'; size].into();
                 let put = pb::PutRequest { key, value, ..Default::default() };
                 client.put(put).await.unwrap();
             }
@@ -63,7 +60,8 @@ async fn put_all(url: &str, writers: usize, count: usize, size: usize) {
 
 /// Reads from a stream until there were `count` events, each exactly once and in order.
 async fn read_events(call: &mut Call, count: usize) {
-    let (mut events, mut last) = (0, 0);
+    let mut events = 0;
+    let mut last = 0;
     while events < count {
         let came = tokio::time::timeout(STANDSTILL, call.wait_for_messages(1)).await;
         let answer = call.so_far();

@@ -1,18 +1,18 @@
 //! A client that pauses receives all events once it reads on.
 
 use quorate_test_conformance::raw::Connection;
-use quorate_test_support::program;
 use quorate_test_support::server::Server;
+use quorate_test_support::{block_on, program};
 
-use super::{create, put_all, read_events, run, watch};
+use super::{create, put_all, read_events, watch};
 
 /// More messages than the server keeps per stream, but far fewer bytes.
 const EVENTS: usize = 20_000;
 
 #[test]
-fn a_pause_costs_nothing_but_itself() {
+fn a_paused_client_receives_every_event() {
     let server = Server::start_new(&program::quorate(), &[]);
-    run(async {
+    block_on(async {
         // The same windows as those of gRPC for Go.
         let connection = Connection::open_with_windows(&server.address(), 65_535, 65_535).await;
         let mut call = watch(&connection, create(|_| {})).await;

@@ -8,10 +8,10 @@ use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_test_conformance::raw::Connection;
-use quorate_test_support::program;
 use quorate_test_support::server::Server;
+use quorate_test_support::{block_on, program};
 
-use super::{STANDSTILL, create, put_all, request, run, watch};
+use super::{STANDSTILL, create, put_all, request, watch};
 
 const EVENTS: usize = 3000;
 const WATCHES: i64 = 120;
@@ -67,9 +67,9 @@ impl Seen {
 }
 
 #[test]
-fn each_gets_its_own() {
+fn each_watch_of_a_shared_stream_receives_its_events() {
     let server = Server::start_new(&program::quorate(), &[]);
-    run(async {
+    block_on(async {
         put_all(&server.url(), 8, EVENTS, 300).await;
         let connection = Connection::open_with_windows(&server.address(), 65_535, 1 << 20).await;
         let progress = || request(RequestUnion::ProgressRequest(pb::WatchProgressRequest {}));
@@ -94,7 +94,8 @@ fn each_gets_its_own() {
         let url = server.url();
         let more = put_all(&url, 2, EVENTS / 10, 300);
         tokio::pin!(more);
-        let (mut is_written, last) = (false, i64::try_from(1 + EVENTS + EVENTS / 10).unwrap());
+        let mut is_written = false;
+        let last = i64::try_from(1 + EVENTS + EVENTS / 10).unwrap();
         let mut heard = Instant::now();
         while !is_written || !seen.is_done(last) || seen.reports == 0 {
             let came = tokio::time::timeout(ASK_AGAIN, call.wait_for_messages(1));

@@ -6,9 +6,9 @@ use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_test_conformance::raw::Connection;
 use quorate_test_support::server::Server;
-use quorate_test_support::{http, program, wait};
+use quorate_test_support::{block_on, http, program, wait};
 
-use super::{create, put_all, run, watch};
+use super::{create, put_all, watch};
 
 /// Number of unread streams: more than the budget has room for.
 const STREAMS: usize = 1000;
@@ -19,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A new watch is created even while many streams of its connection wait for memory.
 #[test]
-fn a_watch_is_created_beside_streams_that_wait() {
-    let mut server = Server::new(&program::quorate(), &[]).through(&["env", BUDGET]);
+fn a_watch_is_created_while_other_streams_wait_for_memory() {
+    let mut server = Server::new(&program::quorate(), &[]).with_launcher(&["env", BUDGET]);
     server.start();
-    run(async {
+    block_on(async {
         put_all(&server.url(), 4, 1000, 16 << 10).await;
         let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 30).await;
         let mut calls = Vec::new();

@@ -204,7 +204,8 @@ impl Party {
         let connection = Connection::open(&self.address, &mut drivers).await?;
         let mut open = JoinSet::new();
         for _ in 0..requests {
-            let (party, connection) = (self.clone(), connection.clone());
+            let party = self.clone();
+            let connection = connection.clone();
             let beginning = beginning.clone();
             open.spawn(async move {
                 let taken = || party.has_sent_one();

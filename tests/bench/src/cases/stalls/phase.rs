@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_writes_are_put_down_to_what_held_up_the_probe() {
+    fn a_slow_write_is_attributed_to_the_disk_or_the_cpu_by_the_probe() {
         let zero = Instant::now();
         let (puts, samples) = measured(zero);
         let ended = zero + Duration::from_millis(PUTS);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_is_woken_late_is_no_slow_server() {
+    fn a_late_wakeup_of_the_client_counts_as_cpu() {
         let zero = Instant::now();
         let (mut puts, samples) = measured(zero);
         let ended = zero + Duration::from_millis(PUTS);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_overlaps_counts() {
+    fn only_puts_that_overlap_the_window_count() {
         let zero = Instant::now();
         let (puts, samples) = measured(zero);
         let at = |millis: u64| zero + Duration::from_micros(millis * 1000 + 500);

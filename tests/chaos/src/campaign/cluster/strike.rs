@@ -10,7 +10,7 @@ use quorate_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, CompactionRequest, RangeRequest, WatchCreateRequest,
 };
 use quorate_test_support::client::channel;
-use quorate_test_support::proxy::Manner;
+use quorate_test_support::proxy::ProxyMode;
 use quorate_test_support::wait;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -458,21 +458,21 @@ impl ClusterCampaign {
 
     fn distort(&mut self, fault: ClusterFault, one: usize) {
         let proxies = self.cluster.proxies();
-        let before = proxies.hindered();
+        let before = proxies.affected();
         match fault {
             ClusterFault::Delay => {
-                let manner = Manner::Delay(Duration::from_millis(25), Duration::from_millis(125));
-                (0..self.size()).for_each(|place| proxies.set(place, manner));
+                let mode = ProxyMode::Delay(Duration::from_millis(25), Duration::from_millis(125));
+                (0..self.size()).for_each(|place| proxies.set(place, mode));
             }
             ClusterFault::Mutilate => {
-                (0..self.size()).for_each(|place| proxies.set(place, Manner::Lose(0.5)));
+                (0..self.size()).for_each(|place| proxies.set(place, ProxyMode::Lose(0.5)));
             }
-            _ => proxies.set(one, Manner::Hold),
+            _ => proxies.set(one, ProxyMode::Hold),
         }
         self.last();
         let proxies = self.cluster.proxies();
-        (0..self.size()).for_each(|place| proxies.set(place, Manner::Pass));
-        self.effect.hindered += proxies.hindered() - before;
+        (0..self.size()).for_each(|place| proxies.set(place, ProxyMode::Pass));
+        self.effect.hindered += proxies.affected() - before;
     }
 
     fn change_clocks(&mut self, fault: ClusterFault, one: usize) {

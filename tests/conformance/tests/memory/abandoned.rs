@@ -8,7 +8,7 @@ use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_test_conformance::raw::{Connection, frame};
 use quorate_test_support::wait;
 
-use super::healthy::Healthy;
+use super::healthy::HealthyClient;
 use super::{RANGE, assert_bounded, everything, fill, run, start};
 
 const CLIENTS: usize = 50;
@@ -25,10 +25,10 @@ fn sorted() -> pb::RangeRequest {
 
 /// Abandoned lists are not made.
 #[test]
-fn lists() {
+fn abandoned_lists_are_cancelled() {
     let server = start();
     run(fill(&server, 30_000, 1000));
-    let healthy = Healthy::start(&server);
+    let healthy = HealthyClient::start(&server);
     run(async {
         let list = frame(&sorted().encode_to_vec());
         for _ in 0..ROUNDS {
@@ -48,7 +48,8 @@ fn lists() {
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     };
-    let (mut since, mut ticks) = (Instant::now(), busy());
+    let mut since = Instant::now();
+    let mut ticks = busy();
     wait::until("the server rests", Duration::from_secs(5), || {
         if since.elapsed() < Duration::from_millis(300) {
             return None;
@@ -63,7 +64,7 @@ fn lists() {
 
 /// The server, too, observes the timeout of a call.
 #[test]
-fn timeouts() {
+fn the_timeout_of_a_call_is_enforced() {
     let server = start();
     run(async {
         fill(&server, 30_000, 1000).await;

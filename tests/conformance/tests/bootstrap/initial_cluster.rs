@@ -5,11 +5,11 @@ use std::time::Duration;
 use quorate_proto::etcdserverpb::Member;
 use quorate_test_support::certs::Pki;
 use quorate_test_support::cluster::Cluster;
-use quorate_test_support::{program, wait};
+use quorate_test_support::{assert_contains, http2, program, wait};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use crate::{assert_says, cluster, refusal, wipe};
+use crate::{cluster, refusal, wipe};
 
 /// How long a member without data may take to found its cluster anew.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
@@ -21,7 +21,7 @@ fn names(members: &[Member]) -> Vec<&str> {
 }
 
 #[test]
-fn members_speak_over_tls_and_to_nobody_else() {
+fn peer_tls_admits_members_only() {
     let mut cluster = Cluster::start_new_with_tls(
         &program::quorate(),
         3,
@@ -46,7 +46,7 @@ fn members_speak_over_tls_and_to_nobody_else() {
     // As in etcd, a certificate for another address is rejected after the handshake.
     shake(&url, pki, Some((pki, "elsewhere"))).unwrap_err();
     let said = cluster.members[0].log();
-    assert_says(&said, &["10.9.9.9", "rejected a connection"]);
+    assert_contains(&said, &["10.9.9.9", "rejected a connection"]);
     cluster.members[0].stop();
     cluster.members[0].add_flags(&["--peer-skip-client-san-verification"]);
     cluster.members[0].start();
@@ -54,8 +54,10 @@ fn members_speak_over_tls_and_to_nobody_else() {
     // A restart uses the data directory and ignores the flags for founding.
     cluster.stop();
     for member in &mut cluster.members {
-        member
-            .set_origin(&["--initial-cluster=x=https://127.0.0.1:1", "--initial-cluster-token=x"]);
+        member.set_initial_cluster(&[
+            "--initial-cluster=x=https://127.0.0.1:1",
+            "--initial-cluster-token=x",
+        ]);
     }
     cluster.start();
     assert_eq!(cluster.get(0, "key2"), Some("value".to_owned()));
@@ -85,41 +87,41 @@ fn shake(url: &str, trusted: &Pki, shown: Option<(&Pki, &str)>) -> Result<(), St
     let mut socket = std::net::TcpStream::connect(url.strip_prefix("https://").unwrap()).unwrap();
     let mut stream = rustls::Stream::new(&mut session, &mut socket);
     // HTTP/2 starts with the client's preface and settings; the server answers with its settings.
-    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let mut answer = [0; 9];
-    let spoken = stream.write_all(hello).and_then(|()| stream.read_exact(&mut answer));
+    let spoken =
+        stream.write_all(&http2::connection(&[])).and_then(|()| stream.read_exact(&mut answer));
     spoken.map_err(|error| error.to_string())
 }
 
 #[test]
-fn who_has_another_token_is_another_cluster() {
+fn a_member_with_another_token_is_refused() {
     let mut cluster = cluster(3);
     let stranger = &mut cluster.members[2];
     stranger.kill();
     wipe(stranger);
     stranger.add_flags(&["--initial-cluster-token=other"]);
-    assert_says(&refusal(stranger), &["cluster ID mismatch", "--initial-cluster-token"]);
+    assert_contains(&refusal(stranger), &["cluster ID mismatch", "--initial-cluster-token"]);
     assert!(!stranger.data_dir().join("member/IDENTITY").exists());
 }
 
 #[test]
-fn who_lost_its_data_comes_back_as_somebody_else() {
+fn a_member_without_its_data_returns_only_under_a_new_id() {
     let mut cluster = cluster(3);
     cluster.put(0, "key", "value");
     cluster.members[2].kill();
     wipe(&cluster.members[2]);
     let said = refusal(&mut cluster.members[2]);
     let way_out = ["member remove ", "member add m3", "--initial-cluster-state=existing"];
-    assert_says(&said, &["has already been bootstrapped"]);
-    assert_says(&said, &way_out);
+    assert_contains(&said, &["has already been bootstrapped"]);
+    assert_contains(&said, &way_out);
     // With the state `existing`, it has the same id, and is refused again.
-    let listed = format!("--initial-cluster={}", cluster.listed());
-    cluster.members[2].set_origin(&[&listed, "--initial-cluster-state=existing"]);
-    assert_says(&refusal(&mut cluster.members[2]), &["has already been bootstrapped"]);
+    let listed = format!("--initial-cluster={}", cluster.initial_cluster());
+    cluster.members[2].set_initial_cluster(&[&listed, "--initial-cluster-state=existing"]);
+    assert_contains(&refusal(&mut cluster.members[2]), &["has already been bootstrapped"]);
     // The remedy: remove the member and add it again.
     cluster.remove(0, 2);
-    cluster.members[2].set_origin(&[&listed]);
-    assert_says(&refusal(&mut cluster.members[2]), &["was removed from the cluster"]);
+    cluster.members[2].set_initial_cluster(&[&listed]);
+    assert_contains(&refusal(&mut cluster.members[2]), &["was removed from the cluster"]);
     cluster.add_again(0, 2);
     cluster.members[2].start();
     assert_eq!(cluster.get(2, "key"), Some("value".to_owned()));
@@ -127,7 +129,7 @@ fn who_lost_its_data_comes_back_as_somebody_else() {
 }
 
 #[test]
-fn who_lost_its_data_unseen_stops_when_the_others_come() {
+fn a_member_without_its_data_stops_when_the_others_start() {
     let mut cluster = cluster(3);
     cluster.stop();
     wipe(&cluster.members[2]);
@@ -139,30 +141,30 @@ fn who_lost_its_data_unseen_stops_when_the_others_come() {
     cluster.members[1].spawn();
     let status = cluster.members[2].wait_for_end();
     assert_eq!(status.code(), Some(1));
-    assert_says(&cluster.members[2].log_of_run(), &["another data directory", "add it again"]);
+    assert_contains(&cluster.members[2].log_of_run(), &["another data directory", "add it again"]);
     cluster.members[0].wait_until_ready();
     cluster.members[1].wait_until_ready();
     cluster.put(0, "key", "value");
 }
 
 #[test]
-fn who_was_removed_stops() {
+fn a_removed_member_stops() {
     let mut cluster = cluster(3);
     cluster.remove(0, 2);
     let removed = &mut cluster.members[2];
     assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
     let text = "the member has been permanently removed from the cluster";
-    assert_says(&removed.log_of_run(), &[text]);
+    assert_contains(&removed.log_of_run(), &[text]);
     // It also stops each time it is started again.
     removed.spawn();
     assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
-    assert_says(&removed.log_of_run(), &[text]);
+    assert_contains(&removed.log_of_run(), &[text]);
     cluster.put(0, "key", "value");
     assert_eq!(names(&cluster.list(1)), ["m1", "m2"]);
 }
 
 #[test]
-fn who_leads_and_is_removed_stops() {
+fn a_removed_leader_stops() {
     let mut cluster = cluster(3);
     let (leader, _) = cluster.leader();
     let by = (leader + 1) % 3;

@@ -1,4 +1,4 @@
-//! A client that speaks the peer protocol without being a member.
+//! A client that speaks the peer protocol and claims to be a member.
 
 use prost::Message;
 use prost::bytes::{BufMut as _, Bytes};
@@ -66,12 +66,12 @@ impl Claim {
 }
 
 /// A client at a member's peer port that claims to be another member.
-pub(crate) struct Stranger {
+pub(crate) struct Impostor {
     channel: Channel,
     claim: Claim,
 }
 
-impl Stranger {
+impl Impostor {
     /// Connects to the member at `url` with the identity of `from`, as that member describes it.
     pub(crate) async fn new(url: &str, from: u64) -> Self {
         let channel = Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap();
@@ -157,7 +157,8 @@ impl Decoder for Raw {
 /// Nested groups in a field that no message has; decoders recurse into them.
 pub(crate) fn groups(depth: usize) -> Bytes {
     // The tags of field 1000: start and end of a group.
-    let (start, end) = ([0xc3, 0x3e], [0xc4, 0x3e]);
+    let start = [0xc3, 0x3e];
+    let end = [0xc4, 0x3e];
     [start.repeat(depth), end.repeat(depth)].concat().into()
 }
 

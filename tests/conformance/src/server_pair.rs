@@ -14,21 +14,21 @@ const TERMINATED: i32 = 15;
 
 /// Both servers, ready, with the same member id, cluster id and raft term.
 #[derive(Debug)]
-pub struct Pair {
+pub struct ServerPair {
     /// The server under test.
     pub quorate: Server,
     /// The reference server.
     pub etcd: Server,
 }
 
-impl Pair {
+impl ServerPair {
     /// Starts both with these additional flags; `None`, reported as a skip, if etcd cannot be built
     /// here.
     ///
     /// # Panics
     /// If a server does not start.
     pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
-        let etcd = program::peer(suite, "etcd-3.7")?;
+        let etcd = program::etcd(suite, "etcd-3.7")?;
         let flags = [&SAME_IDS, flags].concat();
         let etcd = Server::start_new(&etcd, &flags);
         let mut quorate = Server::start_new(&program::quorate(), &flags);
@@ -52,8 +52,6 @@ impl Pair {
     pub fn assert_sound(&mut self) {
         let end = self.quorate.exit_status();
         assert!(end.is_none(), "quorate ended, {end:?}:\n{}", self.quorate.log_tail());
-        let log = self.quorate.log();
-        let fault = log.lines().find(|line| line.contains("a fault of the program"));
-        assert!(fault.is_none(), "quorate panicked: {fault:?}");
+        assert_eq!(self.quorate.panic_line(), None, "quorate has panicked");
     }
 }

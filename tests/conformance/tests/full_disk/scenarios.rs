@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
-use quorate_test_conformance::faults::Acknowledged;
+use quorate_test_conformance::acknowledged::Acknowledged;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::{program, require, wait};
 use rand::Rng as _;
@@ -80,7 +80,8 @@ impl Members {
     }
 
     fn put(&self, member: usize, key: &str) -> Result<(), Status> {
-        let (key, value) = (key.to_owned().into(), "v".into());
+        let key = key.to_owned().into();
+        let value = "v".into();
         let put = pb::PutRequest { key, value, ..Default::default() };
         let mut kv = self.kv(member);
         self.cluster.block_on(async { kv.put(put).await }).map(|_| ())
@@ -149,14 +150,11 @@ impl Members {
         });
     }
 
-    fn id(&self, member: usize) -> u64 {
-        self.cluster.status(member).header.unwrap().member_id
-    }
-
     /// Starts a member on a full disk: it must become ready, log that it waits for room, or end
     /// with an error that names the disk.
     fn start_on_full_disk(&mut self, member: usize) {
-        let (server, disk) = (&mut self.cluster.members[member], &self.disks[member]);
+        let server = &mut self.cluster.members[member];
+        let disk = &self.disks[member];
         server.clear_log();
         server.spawn();
         let end = wait::within(WITHIN, || match server.is_ready_now() {
@@ -173,7 +171,7 @@ impl Members {
     }
 
     /// After its disk got room: starts the member if it has ended, and waits until it is ready.
-    fn go_on(&mut self, member: usize) {
+    fn finish_start(&mut self, member: usize) {
         let server = &mut self.cluster.members[member];
         if !server.is_running() {
             server.spawn();
@@ -181,7 +179,7 @@ impl Members {
         server.wait_until_ready();
     }
 
-    fn nobody_ended(&mut self) {
+    fn assert_all_run(&mut self) {
         for member in &mut self.cluster.members {
             assert_eq!(member.exit_status(), None, "{}", member.log_tail());
         }
@@ -210,7 +208,7 @@ fn fills_up(size: usize, mib: u64, rounds: &[bool]) {
         (0..size).for_each(|member| members.compact(member));
         (0..size).for_each(|member| members.defragment(member));
         members.disarm();
-        members.nobody_ended();
+        members.assert_all_run();
         for member in &members.cluster.members {
             assert!(!member.log().contains(WAITS), "{}", member.log_tail());
         }
@@ -218,24 +216,25 @@ fn fills_up(size: usize, mib: u64, rounds: &[bool]) {
 }
 
 #[test]
-fn one_member_that_overwrites() {
+fn one_member_refuses_overwrites_before_its_disk_is_full() {
     fills_up(1, 760, &[false]);
 }
 
 #[test]
-fn three_members_that_overwrite_and_add() {
+fn three_members_refuse_writes_before_their_disks_are_full() {
     fills_up(3, 256, &[false, true]);
 }
 
 /// Another file fills the leader's disk completely.
 #[test]
-fn a_disk_that_somebody_else_fills() {
+fn a_disk_filled_by_another_program_stops_only_writes() {
     let Some(mut members) = Members::start(3, 128) else { return };
     for number in 0..100 {
         members.put(number % 3, &format!("key/{number:03}")).unwrap();
     }
     let (leader, _) = members.cluster.leader();
-    let (other, id) = ((leader + 1) % 3, members.id(leader));
+    let other = (leader + 1) % 3;
+    let id = members.cluster.member_id(leader);
     let filler = members.disks[leader].fill();
     members.wait_for_alarm(other, id);
     for member in 0..3 {
@@ -262,12 +261,12 @@ fn a_disk_that_somebody_else_fills() {
     });
     wait::until("a deletion", WITHIN, || members.delete(other, b"key/050".to_vec(), "").ok());
     assert!(members.has(leader, "key/099", true) && members.has(other, "key/099", false));
-    members.nobody_ended();
+    members.assert_all_run();
     // Killed with a full disk, the member starts or logs why it does not.
     members.cluster.members[leader].kill();
     members.start_on_full_disk(leader);
     drop(filler);
-    members.go_on(leader);
+    members.finish_start(leader);
     members.disarm();
     for member in 0..3 {
         assert!(members.has(member, "key/099", false) && !members.has(member, "key/000", false));
@@ -294,22 +293,22 @@ fn exhaust(members: &Members) -> Status {
 /// Even the log has no room. Requests that do not fit are not acknowledged. Once there is room, the
 /// member continues without a restart.
 #[test]
-fn a_log_without_room() {
+fn a_log_without_space_acknowledges_nothing_and_recovers() {
     let Some(mut members) = Members::start(1, 128) else { return };
     members.put(0, "kept").unwrap();
     let filler = members.disks[0].fill();
-    members.wait_for_alarm(0, members.id(0));
+    members.wait_for_alarm(0, members.cluster.member_id(0));
     let failed = exhaust(&members);
     assert_eq!(failed.message(), "etcdserver: request timed out", "{failed}");
     assert!(members.has(0, "kept", true) && members.has(0, "kept", false));
     assert!(members.cluster.members[0].log().contains(WAITS));
-    members.nobody_ended();
+    members.assert_all_run();
     drop(filler);
     wait::until("a deletion", WITHIN, || members.delete(0, b"other".to_vec(), "").ok());
     members.disarm();
     // A stop does not wait for room.
     let filler = members.disks[0].fill();
-    members.wait_for_alarm(0, members.id(0));
+    members.wait_for_alarm(0, members.cluster.member_id(0));
     exhaust(&members);
     let asked = Instant::now();
     members.cluster.members[0].stop();
@@ -323,13 +322,14 @@ fn a_log_without_room() {
 /// Killed at any moment on a full disk, a member starts again once there is room, and has all
 /// acknowledged writes.
 #[test]
-fn a_member_that_is_killed_on_a_full_disk() {
+fn a_member_killed_on_a_full_disk_loses_no_write() {
     let Some(mut members) = Members::start(1, 96) else { return };
     let mut rng = rand::rng();
     let mut keys = Acknowledged::default();
     for round in 0..KILLS {
         let filler = std::thread::scope(|scope| {
-            let (server, disk) = (&members.cluster.members[0], &members.disks[0]);
+            let server = &members.cluster.members[0];
+            let disk = &members.disks[0];
             let keys = &mut keys;
             // Ends at the alarm, or when the server is killed.
             let writer = scope.spawn(move || keys.write(server, 100_000, 20_000));
@@ -350,7 +350,7 @@ fn a_member_that_is_killed_on_a_full_disk() {
             members.cluster.members[0].kill();
         }
         drop(filler);
-        members.go_on(0);
+        members.finish_start(0);
         let server = &members.cluster.members[0];
         assert_eq!(keys.missing(server), None, "{}", server.log_tail());
         members.disarm();

@@ -7,35 +7,30 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_test_conformance::raw::{Call, Connection};
 use quorate_test_support::client::channel;
-use quorate_test_support::program;
 use quorate_test_support::server::Server;
+use quorate_test_support::usage::Usage;
+use quorate_test_support::{block_on, program};
 use tokio::task::JoinSet;
 
-use super::{create, put_all, read_events, run, watch};
+use super::{create, put_all, read_events, watch};
 
 /// Total size of all values.
 const DATA: usize = 60 << 20;
 /// Limit of the server's resident memory.
-const MEMORY_KIB_MAX: u64 = 512 << 10;
+const MEMORY_BYTES_MAX: u64 = 512 << 20;
 /// The budget that the server chooses with 2 GiB of memory.
 const BUDGET: &str = "ETCD_MEMORY_BUDGET=178956970";
 /// Limit of the server's threads: tokio alone would start up to 512 for blocking work.
-const THREADS_MAX: u64 = 64;
+const THREADS_MAX: usize = 64;
 /// Revision of the first value.
 const FIRST: i64 = 2;
 /// The stream window of the client, the same as that of gRPC for Go.
 const WINDOW: u32 = 65_535;
 
-fn status(server: &Server, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 fn assert_small(server: &Server, what: &str) {
-    let (memory, threads) = (status(server, "VmHWM"), status(server, "Threads"));
-    eprintln!("{what}: {} MiB, {threads} threads", memory >> 10);
-    assert!(memory < MEMORY_KIB_MAX, "{what}: it has taken {memory} KiB");
+    let Usage { peak_memory: memory, threads, .. } = server.usage();
+    eprintln!("{what}: {} MiB, {threads} threads", memory >> 20);
+    assert!(memory < MEMORY_BYTES_MAX, "{what}: it has taken {memory} bytes");
     assert!(threads < THREADS_MAX, "{what}: it has {threads} threads");
 }
 
@@ -97,9 +92,9 @@ async fn puts_take(server: &Server) -> Duration {
 
 /// Runs one attack against a server with values of `size` bytes.
 fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize; 3]) {
-    let mut server = Server::new(&program::quorate(), &[]).through(&["env", BUDGET]);
+    let mut server = Server::new(&program::quorate(), &[]).with_launcher(&["env", BUDGET]);
     server.start();
-    run(async {
+    block_on(async {
         put_all(&server.url(), 4, DATA / size, size).await;
         let before = puts_take(&server).await;
         let stalled = stall(&server, connections, streams, watches).await;
@@ -113,26 +108,25 @@ fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize
         drop(stalled);
     });
     server.stop();
-    let log = server.log();
-    assert!(!log.contains("a fault of the program"), "{log}");
+    assert_eq!(server.panic_line(), None);
 }
 
 #[test]
-fn many_streams() {
+fn many_unread_streams_use_bounded_memory() {
     costs_little("900 streams", 16 << 10, [30, 30, 1]);
 }
 
 #[test]
-fn many_connections_with_many_streams() {
+fn many_connections_with_unread_streams_use_bounded_memory() {
     costs_little("1,000 streams over 50 connections", 10 << 10, [50, 20, 1]);
 }
 
 #[test]
-fn many_watches_on_a_stream() {
+fn many_watches_on_an_unread_stream_use_bounded_memory() {
     costs_little("300 watches on a stream", 16 << 10, [1, 1, 300]);
 }
 
 #[test]
-fn large_values() {
+fn unread_large_values_use_bounded_memory() {
     costs_little("large values", 1 << 20, [4, 1, 1]);
 }

@@ -10,27 +10,27 @@ use crate::server::Server;
 /// A server that is SIGKILLed at once and then at an interval, and restarted after each kill.
 /// Dropping it stops the kills and ends the server.
 #[derive(Debug)]
-pub struct Victim {
+pub struct KilledServer {
     /// Locked by the killer from each kill until the server is ready again.
     server: Arc<Mutex<Server>>,
     stop: Option<Sender<()>>,
     killer: Option<JoinHandle<usize>>,
 }
 
-impl Victim {
+impl KilledServer {
     /// Starts to kill `server`, which must be ready.
     pub fn new(server: Server, every: Duration) -> Self {
         let server = Arc::new(Mutex::new(server));
         let (stop, stopped) = mpsc::channel();
-        let victim = server.clone();
+        let target = server.clone();
         let killer = std::thread::spawn(move || {
             let mut kills = 0;
             loop {
                 let next = Instant::now() + every;
                 {
-                    let mut victim = victim.lock().expect("only the killer panics with it");
-                    victim.kill();
-                    victim.start();
+                    let mut target = target.lock().expect("only the killer panics with it");
+                    target.kill();
+                    target.start();
                 }
                 kills += 1;
                 let left = next.saturating_duration_since(Instant::now());
@@ -43,7 +43,7 @@ impl Victim {
     }
 
     /// The server, ready. It is not killed while the returned guard lives.
-    pub fn spared(&self) -> MutexGuard<'_, Server> {
+    pub fn pause_kills(&self) -> MutexGuard<'_, Server> {
         // The killer may have panicked; `finish` reports that.
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,7 +66,7 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+impl Drop for KilledServer {
     fn drop(&mut self) {
         // Dropped without `finish` only if the test is panicking already.
         let _outcome = self.end();

@@ -4,12 +4,12 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
-use quorate_test_support::program;
+use quorate_test_support::{assert_contains, program};
 
-use crate::{Table, assert_says};
+use crate::Table;
 
 #[test]
-fn quorate_takes_of_clients_what_go_takes() {
+fn quorate_accepts_the_client_certificates_that_go_accepts() {
     let Some(table) = Table::make("certificates of clients") else { return };
     let mut server = table.server(&program::quorate());
     server.start();
@@ -32,12 +32,12 @@ fn quorate_takes_of_clients_what_go_takes() {
         let line = lines.find(|line| parts.iter().all(|part| line.contains(part)));
         assert!(line.is_some(), "no line says {parts:?}:\n{log}");
     }
-    assert_says(&log, &["refused a certificate", "\"subject\"", "\"reason\"", "\"fix\""]);
+    assert_contains(&log, &["refused a certificate", "\"subject\"", "\"reason\"", "\"fix\""]);
 }
 
 #[test]
-fn etcd_takes_of_clients_what_go_takes() {
-    let Some(etcd) = program::peer("certificates of etcd's clients", "etcd-3.7") else { return };
+fn etcd_accepts_the_client_certificates_that_go_accepts() {
+    let Some(etcd) = program::etcd("certificates of etcd's clients", "etcd-3.7") else { return };
     let Some(table) = Table::make("certificates of etcd's clients") else { return };
     let mut server = table.server(&etcd);
     server.start();
@@ -65,7 +65,7 @@ fn calls(table: &Table, program: &std::path::Path) -> String {
     }
     let mut server = table.server(program);
     listed.push(format!("{}={}", server.name(), server.peer_url()));
-    server.set_origin(&[&format!("--initial-cluster={}", listed.join(","))]);
+    server.set_initial_cluster(&[&format!("--initial-cluster={}", listed.join(","))]);
     server.spawn();
     let mut found = String::new();
     said.read_to_string(&mut found).unwrap();
@@ -75,15 +75,15 @@ fn calls(table: &Table, program: &std::path::Path) -> String {
 }
 
 #[test]
-fn quorate_takes_of_members_what_go_takes() {
+fn quorate_accepts_the_peer_certificates_that_go_accepts() {
     let Some(table) = Table::make("certificates of members") else { return };
     let said = calls(&table, &program::quorate());
     table.assert_as_in_go("calls of members", &said, 1, true);
 }
 
 #[test]
-fn etcd_takes_of_members_what_go_takes() {
-    let Some(etcd) = program::peer("certificates of etcd's members", "etcd-3.7") else { return };
+fn etcd_accepts_the_peer_certificates_that_go_accepts() {
+    let Some(etcd) = program::etcd("certificates of etcd's members", "etcd-3.7") else { return };
     let Some(table) = Table::make("certificates of etcd's members") else { return };
     let said = calls(&table, &etcd);
     table.assert_as_in_go("etcd's calls of members", &said, 1, false);

@@ -40,10 +40,10 @@ fn write(channel: Channel, writer: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_leader_whose_url_was_changed_stops_at_once_and_loses_no_write() {
+fn a_leader_with_a_changed_url_stops_at_once_and_loses_no_write() {
     let mut cluster = Cluster::start_new(&program::quorate(), 3, &[]);
     let (leader, _) = cluster.leader();
-    let id = cluster.status(leader).header.unwrap().member_id;
+    let id = cluster.member_id(leader);
     let url = cluster.members[leader].peer_url();
     // Nothing listens there.
     update(&cluster, leader, id, "http://127.0.0.1:1");

@@ -5,30 +5,30 @@ use http::Request;
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 
-use crate::pair::Pair;
 use crate::raw::{Answer, Connection, frame};
+use crate::server_pair::ServerPair;
 
 /// Both servers, and the differences found so far.
 #[derive(Debug)]
-pub struct Rivals {
+pub struct Differential {
     /// Quorate's, then etcd's.
     addresses: [String; 2],
     /// Both processes, if this value owns them.
-    pair: Option<Pair>,
+    pair: Option<ServerPair>,
     calls: usize,
     differences: Vec<String>,
 }
 
-impl Rivals {
+impl Differential {
     /// Starts both servers with these additional flags; `None`, reported as a skip, without Go.
     ///
     /// # Panics
     /// If a server does not start.
     pub fn start(suite: &str, flags: &[&str]) -> Option<Self> {
-        let pair = Pair::start(suite, flags)?;
-        let mut rivals = Self::at(pair.quorate.address(), pair.etcd.address());
-        rivals.pair = Some(pair);
-        Some(rivals)
+        let pair = ServerPair::start(suite, flags)?;
+        let mut differential = Self::at(pair.quorate.address(), pair.etcd.address());
+        differential.pair = Some(pair);
+        Some(differential)
     }
 
     /// Compares servers that already run at these addresses.
@@ -40,28 +40,28 @@ impl Rivals {
     ///
     /// # Panics
     /// If a server does not accept the connection.
-    pub async fn same(&mut self, what: &str, path: &str, message: &impl Message) {
+    pub async fn compare(&mut self, what: &str, path: &str, message: &impl Message) {
         let body = frame(&message.encode_to_vec());
-        self.same_call(what, &Connection::request(path), &body).await;
+        self.compare_call(what, &Connection::request(path), &body).await;
     }
 
     /// Makes a call with any headers and body; the answers must be equal byte for byte.
     ///
     /// # Panics
     /// If a server does not accept the connection.
-    pub async fn same_call(&mut self, what: &str, request: &Request<()>, body: &Bytes) {
+    pub async fn compare_call(&mut self, what: &str, request: &Request<()>, body: &Bytes) {
         let [quorate, etcd] = self.both(request, body).await;
         if quorate != etcd {
             self.note(what, &quorate, &etcd);
         }
     }
 
-    /// Like [`same_call`](Self::same_call), but ignores the body, for answers with values that are
-    /// specific to one server, such as sizes.
+    /// Like [`compare_call`](Self::compare_call), but ignores the body, for answers with values
+    /// that are specific to one server, such as sizes.
     ///
     /// # Panics
     /// If a server does not accept the connection.
-    pub async fn same_end(&mut self, what: &str, request: &Request<()>, body: &Bytes) {
+    pub async fn compare_status(&mut self, what: &str, request: &Request<()>, body: &Bytes) {
         let [mut quorate, mut etcd] = self.both(request, body).await;
         (quorate.body, etcd.body) = Default::default();
         if quorate != etcd {
@@ -75,7 +75,7 @@ impl Rivals {
     ///
     /// # Panics
     /// If a server does not accept the connection.
-    pub async fn differs(
+    pub async fn expect_difference(
         &mut self,
         what: &str,
         (request, body): (&Request<()>, &Bytes),
@@ -116,7 +116,8 @@ impl Rivals {
         let connection = Connection::open(&self.addresses[0]).await;
         let status = connection.method("/etcdserverpb.Maintenance/Status", &[Bytes::new()]).await;
         assert_eq!(status.code.as_deref(), Some("0"), "it does not serve any more: {status:?}");
-        let (count, calls) = (self.differences.len(), self.calls);
+        let count = self.differences.len();
+        let calls = self.calls;
         assert!(count == 0, "{count} of {calls} calls differ:\n\n{}", self.differences.join("\n"));
     }
 

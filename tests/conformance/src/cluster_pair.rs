@@ -3,8 +3,8 @@
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use quorate_test_support::by_follower::ByFollower;
 use quorate_test_support::cluster::Cluster;
+use quorate_test_support::follower_cluster::FollowerCluster;
 use quorate_test_support::net::Net;
 use quorate_test_support::server::Server;
 use quorate_test_support::{program, wait};
@@ -18,19 +18,19 @@ const ATTEMPTS: usize = 5;
 /// The storage version that all members report in the end; etcd's members start with an older one.
 const STORAGE: &str = "3.7.0";
 /// How long the members may take to report it.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+const STORAGE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Both clusters, ready, each on its own network: with the same peer URLs and therefore the same
-/// ids, and with the same leader in the same term. Clients talk to a follower.
+/// ids, and with the same leader in the same term. Clients use a follower.
 #[derive(Debug)]
-pub struct Trios {
+pub struct ClusterPair {
     /// The cluster under test.
-    pub quorate: ByFollower,
+    pub quorate: FollowerCluster,
     /// The reference cluster.
-    pub etcd: ByFollower,
+    pub etcd: FollowerCluster,
 }
 
-impl Trios {
+impl ClusterPair {
     /// Starts both with these additional flags; `None`, reported as a skip, if etcd cannot be built
     /// or networks cannot be made here. If `killed_every` is given, Quorate's other follower is
     /// killed at that interval.
@@ -38,7 +38,7 @@ impl Trios {
     /// # Panics
     /// If a cluster does not start.
     pub fn start(suite: &str, flags: &[&str], killed_every: Option<Duration>) -> Option<Self> {
-        let etcd = program::peer(suite, "etcd-3.7")?;
+        let etcd = program::etcd(suite, "etcd-3.7")?;
         if !Net::can_be_made(suite) {
             return None;
         }
@@ -46,16 +46,16 @@ impl Trios {
             let mut cluster = Cluster::on_machines(&program, 3, flags);
             cluster.spawn_in_turn();
             cluster.start();
-            settle(&cluster);
+            await_storage_version(&cluster);
             cluster
         });
         let is_same = (0..ATTEMPTS).any(|_| {
             let term = quorate.leader().1.max(etcd.leader().1) + HAND_OVERS;
-            [&quorate, &etcd].into_iter().all(|cluster| lead(cluster, LEADER, term))
+            [&quorate, &etcd].into_iter().all(|cluster| make_leader(cluster, LEADER, term))
         });
-        assert!(is_same, "they do not come to the same term");
-        let quorate = ByFollower::of(quorate).killed(killed_every);
-        Some(Self { quorate, etcd: ByFollower::of(etcd) })
+        assert!(is_same, "the clusters do not reach a common term");
+        let quorate = FollowerCluster::new(quorate).with_kills(killed_every);
+        Some(Self { quorate, etcd: FollowerCluster::new(etcd) })
     }
 
     /// Waits until the members of each cluster are at the same revision. No member is killed while
@@ -63,15 +63,15 @@ impl Trios {
     ///
     /// # Panics
     /// If they do not get there in time.
-    pub fn even(&self) -> Option<MutexGuard<'_, Server>> {
-        assert!(self.etcd.even().is_none(), "nobody kills a member of etcd");
-        self.quorate.even()
+    pub fn wait_until_in_sync(&self) -> Option<MutexGuard<'_, Server>> {
+        assert!(self.etcd.wait_until_in_sync().is_none(), "no member of etcd is killed");
+        self.quorate.wait_until_in_sync()
     }
 
     /// Checks both clusters and ends them.
     ///
     /// # Panics
-    /// If a cluster fails its final check; see [`ByFollower::finish`].
+    /// If a cluster fails its final check; see [`FollowerCluster::finish`].
     pub fn finish(self) {
         self.quorate.finish();
         self.etcd.finish();
@@ -79,16 +79,16 @@ impl Trios {
 }
 
 /// Waits until all members report the final storage version: etcd's members upgrade one by one.
-fn settle(cluster: &Cluster) {
-    wait::until("one version of the storage", SETTLED_WITHIN, || {
-        let mut said = (0..cluster.members.len()).map(|place| cluster.status(place));
-        said.all(|status| status.storage_version == STORAGE).then_some(())
+fn await_storage_version(cluster: &Cluster) {
+    wait::until("one storage version", STORAGE_WITHIN, || {
+        let mut statuses = (0..cluster.members.len()).map(|place| cluster.status(place));
+        statuses.all(|status| status.storage_version == STORAGE).then_some(())
     });
 }
 
 /// Makes the member at `place` the leader in `term`, by hand-overs that take one term each; false
 /// if one took more.
-fn lead(cluster: &Cluster, place: usize, term: u64) -> bool {
+fn make_leader(cluster: &Cluster, place: usize, term: u64) -> bool {
     loop {
         let (leader, now) = cluster.leader();
         if (leader, now) == (place, term) {

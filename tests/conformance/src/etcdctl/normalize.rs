@@ -68,7 +68,7 @@ pub const RULES: &[Rule] = &[
 
 /// `text` with placeholders for addresses and lease ids, and with all rules applied. `addresses`
 /// has one element, or all members of a cluster if a follower is asked.
-pub(super) fn plain(text: &str, addresses: &[String], leases: &[i64]) -> String {
+pub(super) fn normalize(text: &str, addresses: &[String], leases: &[i64]) -> String {
     static COMPILED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         let compile = |rule: &Rule| (Regex::new(rule.pattern).expect("it is one"), rule.becomes);
         RULES.iter().map(compile).collect()
@@ -119,7 +119,8 @@ fn in_order(text: &str, by_follower: bool) -> String {
     let [always, followers] = &*COMPILED;
     for (list, separator) in always.iter().chain(followers.iter().filter(|_| by_follower)) {
         let in_order = |found: &regex::Captures<'_>| {
-            let (whole, listed) = (&found[0], &found[1]);
+            let whole = &found[0];
+            let listed = &found[1];
             let mut each: Vec<&str> = listed.trim_end().split(separator).collect();
             each.sort_unstable();
             whole.replace(listed.trim_end(), &each.join(separator))
@@ -131,7 +132,8 @@ fn in_order(text: &str, by_follower: bool) -> String {
 
 /// `text` without repeated progress reports: how many there are depends on timing.
 fn once_each(text: &str) -> String {
-    let (mut kept, mut last) = (String::new(), "");
+    let mut kept = String::new();
+    let mut last = "";
     for line in text.split_inclusive('\n') {
         if !line.starts_with("progress notify: ") || line != last {
             kept.push_str(line);
@@ -159,34 +161,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_differ_is_taken_out() {
+    fn only_values_that_may_differ_are_replaced() {
         let status = "127.0.0.1:7, 58a8, 3.7.1, 3.7.0, 20 kB, 1.6 kB, 20%, 2.1 GB, \
                       true, false, 2, 4, 4, , , false";
         let expected = "<address 1>, 58a8, 3.7.1, 3.7.0, <size>, <size>, <percent>, 2.1 GB, \
                         true, false, 2, <index>, <index>, , , false";
-        assert_eq!(plain(status, &["127.0.0.1:7".to_owned()], &[]), expected);
+        assert_eq!(normalize(status, &["127.0.0.1:7".to_owned()], &[]), expected);
         assert_eq!(
-            plain("lease 00000000000000ff x 255", &[], &[255]),
+            normalize("lease 00000000000000ff x 255", &[], &[255]),
             "lease <lease 1> x <lease 1>"
         );
-        assert_eq!(plain("│  12.5ms │ true  │", &[], &[]), "│ <time> │ true │");
+        assert_eq!(normalize("│  12.5ms │ true  │", &[], &[]), "│ <time> │ true │");
         for (keys, sorted) in [
             ("attached keys([b a])", "attached keys([a b])"),
             (r#""keys":["Yg==","YQ=="]"#, r#""keys":["YQ==","Yg=="]"#),
             ("\"Key\" : \"b\"\n\"Key\" : \"a\"\n", "\"Key\" : \"a\"\n\"Key\" : \"b\"\n"),
         ] {
-            assert_eq!(plain(keys, &[], &[]), sorted);
+            assert_eq!(normalize(keys, &[], &[]), sorted);
         }
         let leases = "found 2 leases\n000000000000000b\n000000000000000a\n";
         let named = "found 2 leases\n<lease 2>\n<lease 1>\n";
-        assert_eq!(plain(leases, &[], &[10, 11]), named);
+        assert_eq!(normalize(leases, &[], &[10, 11]), named);
         let members = ["m:1", "m:2", "m:3"].map(str::to_owned);
         let sorted = "found 2 leases\n<lease 1>\n<lease 2>\n";
-        assert_eq!(plain(leases, &members, &[10, 11]), sorted);
+        assert_eq!(normalize(leases, &members, &[10, 11]), sorted);
         let healthy = "b is healthy: x\na is healthy: x\n";
-        assert_eq!(plain(healthy, &[], &[]), "a is healthy: x\nb is healthy: x\n");
+        assert_eq!(normalize(healthy, &[], &[]), "a is healthy: x\nb is healthy: x\n");
         let progress = "progress notify: 2\nprogress notify: 2\nprogress notify: 3\n";
-        assert_eq!(plain(progress, &[], &[]), "progress notify: 2\nprogress notify: 3\n");
+        assert_eq!(normalize(progress, &[], &[]), "progress notify: 2\nprogress notify: 3\n");
         assert_eq!(granted_lease("lease 000000000000000a granted with TTL(9s)"), Some(10));
         let json = r#"{"raft_term":2,"ID":77,"TTL":9,"Error":""}"#;
         assert_eq!(granted_lease(json), Some(77));

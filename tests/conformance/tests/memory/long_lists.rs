@@ -7,7 +7,7 @@ use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_proto::mvccpb::KeyValue;
 use quorate_test_conformance::raw::{Connection, frame};
 
-use super::{PUT, RANGE, assert_bounded, everything, fill, run, start, succeeded, value};
+use super::{PUT, RANGE, assert_bounded, everything, fill, run, start, value};
 
 const KEYS: usize = 400;
 const COUNT: i64 = 400;
@@ -15,7 +15,7 @@ const LENGTH: usize = 100_000;
 
 async fn list(connection: &Connection, request: &pb::RangeRequest) -> pb::RangeResponse {
     let answer = connection.method(RANGE, &[request.encode_to_vec().into()]).await;
-    succeeded(&answer);
+    answer.assert_ok();
     pb::RangeResponse::decode(answer.messages().remove(0)).unwrap()
 }
 
@@ -37,21 +37,23 @@ async fn in_pages(connection: &Connection, revision: i64) -> Vec<KeyValue> {
 
 /// Requests a list and overwrites some of its keys while it is being sent.
 async fn while_written(address: &str, request: &pb::RangeRequest) -> pb::RangeResponse {
-    let (reader, writer) = (Connection::open(address).await, Connection::open(address).await);
+    let reader = Connection::open(address).await;
+    let writer = Connection::open(address).await;
     let body = frame(&request.encode_to_vec());
     let call = reader.start(Connection::request(RANGE), body, true).await;
     for key in 0..KEYS / 4 {
-        let (key, value) = (format!("key/{:08}", key * 4).into(), Bytes::from_static(b"new"));
+        let key = format!("key/{:08}", key * 4).into();
+        let value = Bytes::from_static(b"new");
         let put = pb::PutRequest { key, value, ..Default::default() };
-        succeeded(&writer.method(PUT, &[put.encode_to_vec().into()]).await);
+        writer.method(PUT, &[put.encode_to_vec().into()]).await.assert_ok();
     }
     let answer = call.end().await;
-    succeeded(&answer);
+    answer.assert_ok();
     pb::RangeResponse::decode(answer.messages().remove(0)).unwrap()
 }
 
 #[test]
-fn lists() {
+fn a_long_list_shows_one_revision() {
     let server = start();
     run(async {
         fill(&server, KEYS, LENGTH).await;

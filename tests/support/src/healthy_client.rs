@@ -24,18 +24,19 @@ impl Puts {
 
 /// The running client.
 #[derive(Debug)]
-pub struct Healthy {
+pub struct HealthyClient {
     is_ended: Arc<AtomicBool>,
     puts: JoinHandle<[Puts; 2]>,
 }
 
-impl Healthy {
+impl HealthyClient {
     /// Starts the client, and returns after it has run `alone` for that long; the attack begins
     /// then. `put` makes one put and returns whether it succeeded.
     pub fn start(alone: Duration, mut put: impl FnMut() -> bool + Send + 'static) -> Self {
         let is_attacked = Arc::new(AtomicBool::new(false));
         let is_ended = Arc::new(AtomicBool::new(false));
-        let (attacked, ended) = (is_attacked.clone(), is_ended.clone());
+        let attacked = is_attacked.clone();
+        let ended = is_ended.clone();
         let puts = thread::spawn(move || {
             let mut stretches = [Puts::default(), Puts::default()];
             while !ended.load(Ordering::Relaxed) {
