@@ -164,7 +164,7 @@ impl Checker {
             match &operation.outcome {
                 Outcome::Answered(_) => tally.acknowledged += 1,
                 Outcome::Unknown(_) => tally.unknown += 1,
-                Outcome::Refused(..) | Outcome::Unheard(_) => {}
+                Outcome::Refused(..) | Outcome::NotSent(_) => {}
             }
         }
         let now = audit.until.elapsed;

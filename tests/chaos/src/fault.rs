@@ -1,97 +1,127 @@
-//! Faults of a single member, and the environments that faults need.
+//! Faults, and the environments that they need.
 
 pub mod clock;
-pub mod cluster;
 pub mod disk;
-pub mod strain;
+pub mod environment;
+pub mod limits;
+pub mod schedule;
 
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-
-/// A fault.
+/// A fault. "One" is any member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// SIGKILL.
-    Kill,
-    /// SIGTERM: an orderly stop, with requests in flight.
-    Terminate,
-    /// SIGKILL, and again as soon as the member serves.
+    /// SIGKILL to the leader.
+    KillLeader,
+    /// SIGKILL to a follower.
+    KillFollower,
+    /// SIGKILL to all but one.
+    KillMajority,
+    /// SIGKILL to all.
+    KillAll,
+    /// SIGKILL to the leader, and to its successor as soon as that one leads. A single member is
+    /// restarted and succeeds itself.
     KillTwice,
-    /// SIGKILL, and again while the member starts, several times.
+    /// SIGKILL to one, and again while it starts, several times.
     KillStarting,
-    /// SIGKILL while the member flushes and deletes compacted history.
+    /// SIGKILL to one while it deletes compacted history.
     KillCompacting,
-    /// SIGKILL while the member rewrites its database.
+    /// SIGKILL to one while it rewrites its database.
     KillDefragmenting,
-    /// A power cut, which loses everything that was not synced.
-    CutPower,
-    /// A power cut while the member flushes and deletes compacted history.
+    /// SIGKILL to a follower. When it restarts, the others no longer have the log that it needs, so
+    /// it gets a snapshot.
+    FallBehind,
+    /// A follower is isolated until the others have dropped the log that it needs and the history
+    /// that its watches have not received: it installs a snapshot while it serves.
+    FallBehindRunning,
+    /// The same as [`FallBehind`](Self::FallBehind), with SIGKILL while the member receives the
+    /// snapshot.
+    KillReceivingSnapshot,
+    /// SIGTERM to the leader: an orderly stop, with requests in flight.
+    StopLeader,
+    /// SIGSTOP to the leader, for longer than an election takes.
+    PauseLeader,
+    /// SIGSTOP to the leader, for less than an election takes.
+    PauseLeaderBriefly,
+    /// SIGSTOP to a follower.
+    PauseFollower,
+    /// The leader is isolated.
+    IsolateLeader,
+    /// A follower is isolated.
+    IsolateFollower,
+    /// Every member is isolated.
+    IsolateAll,
+    /// The leader's packets are lost; it still receives those of the others.
+    DropFromLeader,
+    /// Packets to the leader are lost; the others still receive its packets.
+    DropToLeader,
+    /// Each member receives packets from one neighbour only, in a ring.
+    OneWayRing,
+    /// One of five is isolated, and the leader reaches only one other member, without which the
+    /// rest has no majority.
+    Bridge,
+    /// The peer port of one is closed, while it still reaches the others. So many others are killed
+    /// that the rest has no majority without it.
+    ClosePeerPort,
+    /// One is isolated several times, briefly.
+    Flap,
+    /// Some packets to all members are lost.
+    LosePackets,
+    /// One is removed and loses its data; a new member replaces it.
+    ReplaceMember,
+    /// Traffic between members is delayed.
+    DelayTraffic,
+    /// Traffic between members is corrupted by missing pieces.
+    CorruptTraffic,
+    /// Traffic to one is held back while its connections stay open.
+    HoldTraffic,
+    /// A power cut of one, which loses everything that was not synced.
+    CutPowerOfOne,
+    /// A power cut of all.
+    CutPowerOfAll,
+    /// A power cut of one while it flushes and deletes compacted history.
     CutPowerCompacting,
-    /// A power cut while the member rewrites its database.
+    /// A power cut of one while it rewrites its database.
     CutPowerDefragmenting,
-    /// A power cut, and again while the member starts.
+    /// A power cut of one, and again while it starts, several times.
     CutPowerStarting,
+    /// The disk of one is full.
+    FillDisk,
+    /// The disk of the leader hangs for a while.
+    HangDisk,
+    /// The clock of one jumps by up to ten years, and back.
+    JumpClock,
+    /// The clocks of all jump back and forth.
+    StrobeClocks,
+    /// The disks of all but the leader are slow: they hang several times.
+    SlowDisks,
+    /// Clients stop reading their watches during many writes, and continue later.
+    PauseWatches,
+    /// Clients request all keys from one many times and do not read the responses.
+    UnreadRanges,
+    /// Many clients open watches of all keys at one, from the oldest revision on, and read nothing.
+    UnreadWatches,
+    /// More silent connections to client and peer ports than the member has descriptors.
+    SilentConnections,
+    /// Clients abandon slow ranges many times.
+    CancelRanges,
+    /// A follower gets little processor time.
+    SlowFollower,
+    /// The logs of all go to blocked pipes while there is much to log.
+    BlockLogs,
 }
 
 impl Fault {
-    /// Whether the fault loses unsynced data.
-    pub fn cuts_power(self) -> bool {
+    /// Whether the fault overloads members that must all keep running.
+    pub fn is_overload(self) -> bool {
         matches!(
             self,
-            Self::CutPower
-                | Self::CutPowerCompacting
-                | Self::CutPowerDefragmenting
-                | Self::CutPowerStarting
+            Self::SlowDisks
+                | Self::PauseWatches
+                | Self::UnreadRanges
+                | Self::UnreadWatches
+                | Self::SilentConnections
+                | Self::CancelRanges
+                | Self::SlowFollower
+                | Self::BlockLogs
         )
-    }
-}
-
-/// The faults of a deck of kills, with their numbers.
-const KILLS: &[(Fault, usize)] = &[
-    (Fault::Kill, 9),
-    (Fault::Terminate, 2),
-    (Fault::KillTwice, 2),
-    (Fault::KillStarting, 2),
-    (Fault::KillCompacting, 2),
-    (Fault::KillDefragmenting, 3),
-];
-/// The faults of a deck of power cuts, with their numbers.
-const POWER_LOSSES: &[(Fault, usize)] = &[
-    (Fault::CutPower, 4),
-    (Fault::CutPowerCompacting, 2),
-    (Fault::CutPowerDefragmenting, 2),
-    (Fault::CutPowerStarting, 2),
-];
-
-/// An endless series of faults: shuffled decks that hold each fault as often as its table says.
-#[derive(Debug)]
-pub struct Deck {
-    faults: &'static [(Fault, usize)],
-    rng: StdRng,
-    drawn: Vec<Fault>,
-}
-
-impl Deck {
-    /// Faults that end the process.
-    pub fn of_kills(rng: StdRng) -> Self {
-        Self { faults: KILLS, rng, drawn: Vec::new() }
-    }
-
-    /// Faults that cut the power.
-    pub fn of_power_losses(rng: StdRng) -> Self {
-        Self { faults: POWER_LOSSES, rng, drawn: Vec::new() }
-    }
-}
-
-impl Iterator for Deck {
-    type Item = Fault;
-
-    fn next(&mut self) -> Option<Fault> {
-        if self.drawn.is_empty() {
-            let all = self.faults.iter().flat_map(|(fault, times)| vec![*fault; *times]);
-            self.drawn = all.collect();
-            self.drawn.shuffle(&mut self.rng);
-        }
-        self.drawn.pop()
     }
 }

@@ -37,7 +37,8 @@ impl Clock {
     /// A clock that starts now.
     #[expect(clippy::new_without_default, reason = "it starts to run: that is to be seen")]
     pub fn new() -> Self {
-        let (moments, operations) = (AtomicU64::new(1), AtomicU64::new(1));
+        let moments = AtomicU64::new(1);
+        let operations = AtomicU64::new(1);
         Self(Arc::new(ClockState { moments, operations, start: Instant::now() }))
     }
 
@@ -70,9 +71,9 @@ pub struct Observation {
 #[derive(Clone, Debug)]
 pub enum Observed {
     /// The client created the watch, or resumed it after an interruption.
-    Asked(WatchCreateRequest),
+    Requested(WatchCreateRequest),
     /// A message from the member.
-    Told(WatchResponse),
+    Received(WatchResponse),
 }
 
 /// The reference for all checks: the events that a member reports as written.

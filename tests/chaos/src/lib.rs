@@ -1,14 +1,14 @@
 //! Fault injection under load, and a checker of the recorded client history.
 //!
 //! ```text
-//!   workload ──requests──> member <──fault── campaign
-//!      │                     │
-//!      └──> history          └── audit: everything the member has, read when it is back
-//!              └────> checker <────┘
+//!   workload ──requests──> members <──fault── campaign
+//!      │                      │
+//!      └──> history           └── audit: everything the members have, read when they are back
+//!              └────> checker <─────┘
 //! ```
 //!
 //! [`workload`] issues requests and holds watches open. [`history`] records every request with its
-//! times and its outcome. A [`fault`] strikes. When the member is back, a [`campaign`] reads
+//! times and its outcome. A [`campaign`] injects a [`fault`]. When the members are back, it reads
 //! everything that was written since the last audit, and the [`checker`] proves that both records
 //! agree: no acknowledged write is lost, every change was requested, and every response is what the
 //! store held at the revision in its header.

@@ -4,10 +4,8 @@
 //! from the first revision to the last. When the clients have stopped, an audit reads everything
 //! that each member holds, and the checker proves that it agrees with what the clients saw.
 
-mod crowd;
-mod endpoints;
-pub mod pace;
-mod roamer;
+pub mod availability;
+mod balanced_client;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,28 +13,30 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate_proto::etcdserverpb::{
-    CompactionRequest, HashKvRequest, PutRequest, RangeRequest, WatchCreateRequest,
-};
+use quorate_proto::etcdserverpb::{CompactionRequest, HashKvRequest, PutRequest, RangeRequest};
 use quorate_proto::mvccpb::Event;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::wait;
 use tokio::runtime::Runtime;
 
-use self::crowd::Crowd;
-use self::endpoints::Endpoints;
+use self::balanced_client::BalancedClient;
 use crate::campaign::events;
 use crate::checker::{Checker, Tally};
 use crate::history::{Audit, Clock, History, Moment, Operation, Request, Response};
 use crate::seed::Seed;
 use crate::workload::client::Client;
+use crate::workload::endpoints::{Address, Endpoints};
+use crate::workload::load::Load;
 use crate::workload::traffic::{FILLING, LASTING, Profile, Traffic, shared_key};
 use crate::workload::value::value;
 use crate::workload::watcher::Watcher;
-use crate::workload::watches::Watches;
+use crate::workload::watches::{Watches, lasting_interests};
 
 /// Concurrent clients.
 const CLIENTS: usize = 6;
+/// The time between two requests of one client: it bounds how many operations are kept until the
+/// next check.
+const INTERVAL: Duration = Duration::from_millis(4);
 /// The client number of the audit.
 const AUDITOR: u64 = 0;
 /// How long a member may take to start: another connection can hold its port for a while.
@@ -54,7 +54,7 @@ const VALUE_BYTES: usize = 16;
 
 /// How a member is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum AddAs {
     /// As a voter from the start, as etcd's guides once advised.
     Voter,
     /// As a learner, which is promoted when it has caught up.
@@ -75,7 +75,7 @@ pub struct LiveCluster {
     traffics: Vec<Traffic>,
     watches: Watches,
     /// The running clients, and when they started.
-    crowd: Option<(Crowd, Moment)>,
+    load: Option<(Load, Moment)>,
     /// Operations of the audit since the last check.
     asked: Vec<Operation>,
 }
@@ -87,19 +87,16 @@ impl LiveCluster {
     /// When the cluster does not become ready.
     pub fn new(program: &Path, size: usize, seed: Seed) -> Self {
         let cluster = Cluster::start_new(program, size, &[]);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("threads can be started");
-        let (clock, endpoints) = (Clock::new(), Endpoints::default());
+        let runtime = crate::workload::runtime();
+        let clock = Clock::new();
+        let endpoints = Endpoints::default();
         let numbers: BTreeMap<usize, usize> = (0..size).map(|place| (place, place + 1)).collect();
         for (place, number) in &numbers {
             endpoints.insert(*number, &cluster.members[*place].url());
         }
         let known = endpoints.clone();
         let watches = Watches::keep(runtime.handle(), move |last| known.next(last));
-        for (place, (number, interest)) in (1..).zip(interests()).enumerate() {
+        for (place, (number, interest)) in (1..).zip(lasting_interests()).enumerate() {
             // Each watch at another member, if there are enough.
             watches.add(Watcher::new(number, interest, &clock), place);
         }
@@ -114,32 +111,34 @@ impl LiveCluster {
             number: size,
             traffics: traffics.collect(),
             watches,
-            crowd: None,
+            load: None,
             asked: Vec::new(),
         }
     }
 
     /// Starts the clients.
-    pub fn begin(&mut self) {
-        self.begin_with(LASTING);
+    pub fn start_clients(&mut self) {
+        self.start_clients_with(LASTING);
     }
 
     /// Lets the clients write so much that the log no longer starts at its first entry.
     ///
     /// # Panics
     /// When the writes take too long, or on a violation.
-    pub fn fill(&mut self) {
-        self.begin_with(FILLING);
+    pub fn fill_log(&mut self) {
+        self.start_clients_with(FILLING);
         self.await_writes(FILLING_WRITES);
-        self.end();
+        self.stop_clients();
     }
 
-    fn begin_with(&mut self, profile: Profile) {
-        let traffics = std::mem::take(&mut self.traffics);
+    fn start_clients_with(&mut self, profile: Profile) {
         let since = self.clock.now();
-        let handle = self.runtime.handle();
-        let crowd = Crowd::start(handle, &self.endpoints, &self.clock, profile, traffics);
-        self.crowd = Some((crowd, since));
+        let mut load = Load::with_interval(INTERVAL);
+        for (number, traffic) in (1..).zip(std::mem::take(&mut self.traffics)) {
+            let client = BalancedClient::new(number, &self.endpoints, &self.clock);
+            load.add(self.runtime.handle(), client, traffic, profile);
+        }
+        self.load = Some((load, since));
     }
 
     /// Waits until `count` more writes were acknowledged.
@@ -147,11 +146,9 @@ impl LiveCluster {
     /// # Panics
     /// When that takes too long, or the clients do not run.
     pub fn await_writes(&self, count: usize) {
-        let (crowd, _) = self.crowd.as_ref().expect("clients are at work");
-        let before = crowd.acknowledged();
-        wait::until("writes", WRITES_WITHIN, || {
-            (crowd.acknowledged() >= before + count).then_some(())
-        });
+        let (load, _) = self.load.as_ref().expect("the clients run");
+        let before = load.written();
+        wait::until("writes", WRITES_WITHIN, || (load.written() >= before + count).then_some(()));
     }
 
     /// Stops the clients and checks their history against the members. Returns when they started,
@@ -159,12 +156,12 @@ impl LiveCluster {
     ///
     /// # Panics
     /// On a violation, with its text.
-    pub fn end(&mut self) -> (Moment, Vec<Operation>, Moment) {
-        let (crowd, since) = self.crowd.take().expect("clients are at work");
+    pub fn stop_clients(&mut self) -> (Moment, Vec<Operation>, Moment) {
+        let (load, since) = self.load.take().expect("the clients run");
         let until = self.clock.now();
-        let (operations, traffics) = self.runtime.block_on(crowd.finish());
+        let (operations, traffics) = self.runtime.block_on(load.finish());
         self.traffics = traffics;
-        self.prove(operations.clone());
+        self.check(operations.clone());
         (since, operations, until)
     }
 
@@ -190,26 +187,26 @@ impl LiveCluster {
     ///
     /// # Panics
     /// When the member does not catch up.
-    pub fn grow(&mut self, entry: Entry) {
+    pub fn add_member(&mut self, add_as: AddAs) {
         let place = self.cluster.new_place();
-        self.admit(place, entry);
+        self.add(place, add_as);
     }
 
     /// Removes a member and waits until its process has ended by itself.
     ///
     /// # Panics
     /// When the process keeps running or fails.
-    pub fn shrink(&mut self, place: usize) {
+    pub fn remove_member(&mut self, place: usize) {
         let number = self.numbers.remove(&place).expect("it is a member");
         let by = *self.numbers.keys().next().expect("another member is left");
-        self.say(&format!("removing member {number}"));
+        self.log(&format!("removing member {number}"));
         self.cluster.remove(by, place);
         let removed = Instant::now();
         let status = self.cluster.members[place].wait_for_end();
         let log = self.cluster.members[place].log_tail();
         assert!(status.success(), "a member that was removed ends in order: {status}\n{log}");
         let took = removed.elapsed();
-        self.say(&format!("member {number} was removed, and ended {took:.1?} later"));
+        self.log(&format!("member {number} was removed, and ended {took:.1?} later"));
         self.endpoints.remove(number);
     }
 
@@ -217,30 +214,30 @@ impl LiveCluster {
     ///
     /// # Panics
     /// When the old process does not end or the new member does not catch up.
-    pub fn replace(&mut self, place: usize, entry: Entry) {
-        self.shrink(place);
+    pub fn replace_member(&mut self, place: usize, add_as: AddAs) {
+        self.remove_member(place);
         let data_dir = self.cluster.members[place].data_dir();
         fs::remove_dir_all(&data_dir).expect("it can be removed");
-        self.admit(place, entry);
+        self.add(place, add_as);
     }
 
-    fn admit(&mut self, place: usize, entry: Entry) {
+    fn add(&mut self, place: usize, add_as: AddAs) {
         let by = *self.numbers.keys().next().expect("there are members");
         self.number += 1;
         let number = self.number;
-        self.say(&format!("adding member {number}, {entry:?}"));
-        match entry {
-            Entry::Voter => self.cluster.add_again(by, place),
-            Entry::Learner => self.cluster.add_learner(by, place),
+        self.log(&format!("adding member {number}, {add_as:?}"));
+        match add_as {
+            AddAs::Voter => self.cluster.add_again(by, place),
+            AddAs::Learner => self.cluster.add_learner(by, place),
         }
         self.start(place);
         self.numbers.insert(place, number);
         self.endpoints.insert(number, &self.cluster.members[place].url());
-        if entry == Entry::Learner {
+        if add_as == AddAs::Learner {
             self.cluster.promote(by, place);
         }
         self.catch_up();
-        self.say(&format!("member {number} has what the others have"));
+        self.log(&format!("member {number} has what the others have"));
     }
 
     /// Sends SIGKILL to the leader. Returns its place and a moment right before.
@@ -256,10 +253,10 @@ impl LiveCluster {
     /// # Panics
     /// When the member does not stop.
     pub fn stop(&mut self, place: usize) {
-        self.say(&format!("stopping member {}", self.numbers[&place]));
+        self.log(&format!("stopping member {}", self.numbers[&place]));
         let asked = Instant::now();
         self.cluster.members[place].stop();
-        self.say(&format!("it ended {:.1?} later", asked.elapsed()));
+        self.log(&format!("it ended {:.1?} later", asked.elapsed()));
     }
 
     /// Restarts a member and waits until it has caught up.
@@ -296,15 +293,15 @@ impl LiveCluster {
     }
 
     /// Audits every member and checks the history of the clients.
-    fn prove(&mut self, mut operations: Vec<Operation>) {
+    fn check(&mut self, mut operations: Vec<Operation>) {
         operations.append(&mut self.asked);
-        let settled = self.settle(&mut operations);
+        let settled = self.await_applied_everywhere(&mut operations);
         let since = self.clock.now();
         for number in self.numbers.values() {
             self.read(*number, settled, &mut operations);
         }
         // Leases still expire meanwhile: no response may have a later revision than `last`.
-        let last = self.settle(&mut operations);
+        let last = self.await_applied_everywhere(&mut operations);
         let proven = self.checker.model().revision();
         let mut histories: Vec<Vec<Event>> = Vec::new();
         for place in self.numbers.keys() {
@@ -322,12 +319,12 @@ impl LiveCluster {
             panic!("{violation}");
         }
         self.compact();
-        self.agree();
+        self.compare_hashes();
     }
 
     /// Waits until all members have the same compacted revision, and checks that their hashes of
     /// the last revision are equal.
-    fn agree(&self) {
+    fn compare_hashes(&self) {
         let revision = self.checker.model().revision();
         let numbers: Vec<usize> = self.numbers.values().copied().collect();
         let hashes = wait::until("members that compact the same", CATCH_UP_WITHIN, || {
@@ -348,12 +345,13 @@ impl LiveCluster {
 
     /// Waits until no earlier request can be applied any more and every member has applied all of
     /// them. Returns the last revision.
-    fn settle(&self, operations: &mut Vec<Operation>) -> i64 {
+    fn await_applied_everywhere(&self, operations: &mut Vec<Operation>) -> i64 {
         let mut last = 0;
         for number in self.numbers.values() {
             // The member forwarded all earlier requests before this one.
             let id = self.clock.operation_id();
-            let (key, value) = (shared_key(0), value(id, 0, VALUE_BYTES));
+            let key = shared_key(0);
+            let value = value(id, 0, VALUE_BYTES);
             let put = Request::Put(PutRequest { key, value, ..Default::default() });
             let operation = self.ask_as(*number, id, put);
             let revision = operation.revision();
@@ -361,10 +359,11 @@ impl LiveCluster {
             operations.push(operation);
         }
         wait::until("members that have the last revision", CATCH_UP_WITHIN, || {
-            let mut all = self.numbers.keys().map(|place| self.cluster.try_status(*place));
-            let has = |revision: i64| revision >= last;
-            all.all(|said| said.and_then(|s| s.header).is_some_and(|h| has(h.revision)))
-                .then_some(())
+            let reached = |place: &usize| {
+                let header = self.cluster.try_status(*place)?.header?;
+                (header.revision >= last).then_some(())
+            };
+            self.numbers.keys().all(|place| reached(place).is_some()).then_some(())
         });
         last
     }
@@ -372,7 +371,8 @@ impl LiveCluster {
     /// Reads the hash and all keys of a member at a revision.
     fn read(&self, number: usize, revision: i64, operations: &mut Vec<Operation>) {
         let all = Bytes::from_static(b"\0");
-        let (key, range_end) = (all.clone(), all);
+        let key = all.clone();
+        let range_end = all;
         let range =
             RangeRequest { key, range_end, revision, serializable: true, ..Default::default() };
         for request in [Request::HashKv(HashKvRequest { revision }), Request::Range(range)] {
@@ -396,33 +396,13 @@ impl LiveCluster {
     }
 
     fn ask_as(&self, number: usize, id: u64, request: Request) -> Operation {
-        let members = self.endpoints.list();
-        let (_, url) = members.iter().find(|(known, _)| *known == number).expect("it is a member");
+        let Address { url, .. } = self.endpoints.find(number).expect("it is a member");
         let _entered = self.runtime.enter();
-        let mut client = Client::new(AUDITOR, number, url, &self.clock);
+        let mut client = Client::new(AUDITOR, number, &url, &self.clock);
         self.runtime.block_on(client.ask_as(id, request))
     }
 
-    fn say(&self, what: &str) {
+    fn log(&self, what: &str) {
         eprintln!("{:.1?}: {what}", self.clock.now().elapsed);
     }
-}
-
-/// The requests of the watches: all keys with and without previous values, a few keys, one key.
-fn interests() -> [WatchCreateRequest; 4] {
-    let all = Bytes::from_static(b"\0");
-    let (first, last) = (Bytes::from_static(b"k/00"), Bytes::from_static(b"k/01"));
-    let of = |key, range_end, prev_kv| WatchCreateRequest {
-        key,
-        range_end,
-        prev_kv,
-        start_revision: 2,
-        ..Default::default()
-    };
-    [
-        of(all.clone(), all.clone(), true),
-        of(all.clone(), all, false),
-        of(first, last, true),
-        of(shared_key(1), Bytes::new(), false),
-    ]
 }

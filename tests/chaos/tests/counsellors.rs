@@ -88,7 +88,8 @@ impl Land {
     /// was lost.
     fn propose(&self, by: usize, name: &str, text: &str) -> Result<(), Status> {
         let mut client = KvClient::new(self.cluster.channel(by - 1));
-        let (key, value) = (name.to_owned(), text.to_owned().into());
+        let key = name.to_owned();
+        let value = text.to_owned().into();
         let put = pb::PutRequest { key: key.clone().into(), value, ..Default::default() };
         let is_new = pb::Compare {
             result: CompareResult::Equal as i32,
@@ -237,7 +238,8 @@ fn division(land: &mut Land, king: usize) {
     let (three, five) = others.split_at(3);
     let four: Vec<usize> = iter::once(king).chain(three.iter().copied()).collect();
     land.cluster.net().split(&[five, &four]);
-    let (here, there) = (named(five), named(&four));
+    let here = named(five);
+    let there = named(&four);
     tell!("An earthquake splits the land: {here} here; {there} there, with the king.");
     let split = Instant::now();
     land.make(five[0], "first law of the five");
@@ -265,7 +267,8 @@ fn reunion(land: &mut Land) {
     for i in &everybody {
         land.make(*i, &format!("law of the reunion, by {i}"));
     }
-    let (revision, laws) = (land.has_one_history(), land.laws.len());
+    let revision = land.has_one_history();
+    let laws = land.laws.len();
     tell!("All nine tell one history of {laws} laws, up to revision {revision}.");
     tell!("None of the four's is in it.\n");
 }

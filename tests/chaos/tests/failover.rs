@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use quorate_test_chaos::live::LiveCluster;
-use quorate_test_chaos::live::pace::{Pace, first_write_after, percentile};
+use quorate_test_chaos::live::availability::{Availability, first_write_after, percentile};
 use quorate_test_chaos::seed::{Seed, number_from_env};
 use quorate_test_support::program;
 
@@ -21,29 +21,31 @@ const FAILOVER_P99: Duration = Duration::from_secs(2);
 const WRITES: usize = 100;
 
 #[test]
-fn writes_go_on_without_the_leader() {
+fn writes_continue_after_the_leader_is_killed() {
     let kills = number_from_env(KILLS).unwrap_or(10);
     let seed = Seed::choose();
     eprintln!(
         "again: {}",
-        seed.replay(["failover", "writes_go_on_without_the_leader"], KILLS, kills)
+        seed.replay(["failover", "writes_continue_after_the_leader_is_killed"], KILLS, kills)
     );
     let mut live = LiveCluster::new(&program::quorate(), 3, seed);
-    let (mut firsts, mut slowest, mut stalls) = (Vec::new(), Vec::new(), Vec::new());
+    let mut firsts = Vec::new();
+    let mut slowest = Vec::new();
+    let mut stalls = Vec::new();
     for kill in 1..=kills {
-        live.begin();
+        live.start_clients();
         live.await_writes(WRITES);
         let (place, killed) = live.kill_leader();
         live.await_writes(WRITES);
         live.restart(place);
         live.await_writes(WRITES);
-        let (since, operations, until) = live.end();
-        let pace = Pace::of(&operations, since, until);
+        let (since, operations, until) = live.stop_clients();
+        let seen = Availability::of(&operations, since, until);
         let first = first_write_after(&operations, killed).unwrap();
-        eprintln!("kill {kill}: first write after {} ms; {pace}", first.as_millis());
+        eprintln!("kill {kill}: first write after {} ms; {seen}", first.as_millis());
         firsts.push(first);
-        slowest.push(pace.slowest);
-        stalls.push(pace.stall);
+        slowest.push(seen.slowest);
+        stalls.push(seen.stall);
     }
     firsts.sort_unstable();
     slowest.sort_unstable();

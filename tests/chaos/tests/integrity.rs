@@ -31,7 +31,8 @@ fn written(program: &Path, mistake: Option<Mistake>, flags: &[&str]) -> Cluster 
     cluster.start();
     let client = KvClient::new(cluster.channel(0));
     for number in 0..WRITES {
-        let (key, value) = (format!("key {number}").into(), "value".into());
+        let key = format!("key {number}").into();
+        let value = "value".into();
         let put = pb::PutRequest { key, value, ..Default::default() };
         let written = cluster.block_on(async { client.clone().put(put).await });
         // Once a check has found the difference, the cluster refuses writes.
@@ -67,18 +68,18 @@ fn raises_an_alarm(flags: &[&str], compact: bool) {
 }
 
 #[test]
-fn the_periodic_check_finds_what_differs() {
+fn the_periodic_check_finds_different_data() {
     raises_an_alarm(&["--corrupt-check-time=1s"], false);
 }
 
 #[test]
-fn the_check_after_a_compaction_finds_what_differs() {
+fn the_check_after_a_compaction_finds_different_data() {
     let flags = ["--feature-gates=CompactHashCheck=true", "--compact-hash-check-time=1s"];
     raises_an_alarm(&flags, true);
 }
 
 #[test]
-fn a_member_with_other_data_does_not_start() {
+fn a_member_with_different_data_does_not_start() {
     let mut cluster = written(&program::planted(), Some(Mistake::RandomApply), &[]);
     let member = &mut cluster.members[2];
     member.stop();
@@ -89,7 +90,7 @@ fn a_member_with_other_data_does_not_start() {
 }
 
 #[test]
-fn members_with_the_same_data_are_left_alone() {
+fn members_with_equal_data_raise_no_alarm() {
     let flags = ["--corrupt-check-time=100ms", AT_START];
     let mut cluster = written(&program::quorate(), None, &flags);
     for place in 0..3 {

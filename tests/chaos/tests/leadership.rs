@@ -39,7 +39,8 @@ fn fill(cluster: &Cluster, by: usize, count: usize, bytes: usize) {
             while under_way.len() >= AT_ONCE {
                 under_way.join_next().await.unwrap().unwrap();
             }
-            let (key, value) = (format!("fill/{number:07}").into(), vec![7; bytes].into());
+            let key = format!("fill/{number:07}").into();
+            let value = vec![7; bytes].into();
             let put = pb::PutRequest { key, value, ..Default::default() };
             let mut client = client.clone();
             under_way.spawn(async move {
@@ -55,7 +56,7 @@ fn fill(cluster: &Cluster, by: usize, count: usize, bytes: usize) {
 /// Four of five members run. The leader reaches only one of the others, and that one reaches all:
 /// without it there is no majority, and with it there is one.
 #[test]
-fn a_majority_elects_although_one_of_it_hears_the_old_leader() {
+fn a_majority_elects_a_leader_although_one_member_hears_the_old_one() {
     if !Net::can_be_made("a bridge") {
         return;
     }
@@ -114,7 +115,7 @@ impl Drop for SlowDisk {
 /// Each write on the disks of both followers takes 400 ms. They must still answer the leader, so
 /// that no election starts.
 #[test]
-fn slow_disks_of_followers_cost_no_leader() {
+fn slow_disks_of_followers_cause_no_election() {
     const WRITES: usize = 160;
     // A busy machine may cause one loss of the leader.
     const LOSSES_MAX: usize = 1;
@@ -146,7 +147,7 @@ fn slow_disks_of_followers_cost_no_leader() {
 /// Members with one worker thread delete many keys by one command. Reads must be served meanwhile,
 /// and the leader must stay.
 #[test]
-fn a_huge_deletion_holds_up_neither_reads_nor_heartbeats() {
+fn a_large_deletion_delays_neither_reads_nor_heartbeats() {
     const TXNS: usize = 150;
     const KEYS: usize = 4000;
     const READ_MAX: Duration = Duration::from_millis(1500);
@@ -232,7 +233,7 @@ fn the_log_does_not_grow_behind_a_slow_follower() {
 
 /// A snapshot arrives over a slow network.
 #[test]
-fn a_snapshot_arrives_over_a_slow_way() {
+fn a_snapshot_arrives_over_a_slow_link() {
     const RATE: u32 = 250_000;
     const VALUE: usize = 2 << 10;
     const VALUES: usize = 1500;

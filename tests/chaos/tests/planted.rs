@@ -11,51 +11,53 @@ use std::time::Instant;
 use std::{env, fs};
 
 use quorate_core::planted::Mistake;
-use quorate_test_chaos::campaign::cluster::ClusterCampaign;
-use quorate_test_chaos::fault::cluster::{ClusterFault as F, Ground};
-use quorate_test_chaos::fault::{disk, strain};
+use quorate_test_chaos::campaign::Campaign;
+use quorate_test_chaos::fault::Fault as F;
+use quorate_test_chaos::fault::environment::Environment;
 use quorate_test_chaos::seed::Seed;
-use quorate_test_support::net::Net;
-use quorate_test_support::{program, require};
+use quorate_test_support::program;
 
 /// The variable with the name of the only mistake to test. Unset: all mistakes, and none.
 const ONLY: &str = "QUORATE_PLANTED_ONLY";
 /// The variable that chooses a mistake, as a program contains it if it can make mistakes.
 const SWITCH: &[u8] = b"QUORATE_PLANTED";
 /// The name of the test of all mistakes.
-const TEST: &str = "mistakes_are_caught_and_nothing_else";
+const TEST: &str = "planted_mistakes_are_found_and_nothing_else";
 /// The name of the control without a mistake.
 const NONE: &str = "none";
 /// The most rounds until a mistake must be found.
 const ROUNDS_MAX: usize = 30;
 /// The faults for members without a mistake: all those that reveal mistakes.
-const CONTROLS: [(Ground, &[F]); 5] = [
+const CONTROLS: [(Environment, &[F]); 5] = [
     (
-        Ground::Processes,
+        Environment::Processes,
         &[
             F::KillAll,
             F::StopLeader,
             F::KillLeader,
             F::KillTwice,
-            F::KillOther,
+            F::KillFollower,
             F::KillCompacting,
-            F::Outdate,
-            F::Replace,
+            F::FallBehind,
+            F::ReplaceMember,
         ],
     ),
-    (Ground::Network, &[F::IsolateLeader, F::PauseLeader, F::OutdateAlive, F::IsolateLeader]),
-    (Ground::Disks, &[F::CutPowerOfAll, F::CutPowerOfAll, F::SlowDisks, F::FillDisk]),
-    (Ground::FiveMachines, &[F::BridgeLeader]),
     (
-        Ground::Strains,
-        &[F::PauseReaders, F::BlockLogs, F::SilentConnections, F::CancelRanges, F::IgnoreAnswers],
+        Environment::Network,
+        &[F::IsolateLeader, F::PauseLeader, F::FallBehindRunning, F::IsolateLeader],
+    ),
+    (Environment::Disks, &[F::CutPowerOfAll, F::CutPowerOfAll, F::SlowDisks, F::FillDisk]),
+    (Environment::FiveMachines, &[F::Bridge]),
+    (
+        Environment::Overload,
+        &[F::PauseWatches, F::BlockLogs, F::SilentConnections, F::CancelRanges, F::UnreadRanges],
     ),
 ];
 
 /// How to find a mistake.
 #[derive(Clone, Copy)]
 struct Plan {
-    ground: Ground,
+    environment: Environment,
     /// The faults, which are repeated in this order.
     faults: &'static [F],
     /// The texts that the campaign may fail with; any other failure is another mistake.
@@ -111,15 +113,15 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::GrantStaleVote => (&[F::KillTwice, F::KillAll], LOST),
         // Terms start again, and then perhaps no member can be elected.
         Mistake::LoseVote => (&[F::KillLeader, F::KillAll], &["a term moved back", "MovedBack"]),
-        Mistake::StaleReadAtFollower => (&[F::KillOther], &["StaleRead"]),
+        Mistake::StaleReadAtFollower => (&[F::KillFollower], &["StaleRead"]),
         Mistake::UnconfirmedLeaderRead => (&[F::IsolateLeader, F::PauseLeader], &["StaleRead"]),
         Mistake::DropEvent | Mistake::RepeatEvent | Mistake::WrongPrevious => {
-            (&[F::KillOther], &["WrongWatch"])
+            (&[F::KillFollower], &["WrongWatch"])
         }
         // Entries that are applied twice take new revisions.
         Mistake::AppliedOutside => (&[F::StopLeader], LOST),
-        Mistake::RandomApply => (&[F::KillOther], &["BrokenEvents", "WrongAnswer", "WrongHash"]),
-        Mistake::ReuseMemberId => (&[F::Replace], &["WrongIdentity"]),
+        Mistake::RandomApply => (&[F::KillFollower], &["BrokenEvents", "WrongAnswer", "WrongHash"]),
+        Mistake::ReuseMemberId => (&[F::ReplaceMember], &["WrongIdentity"]),
         Mistake::LoseLeaseTime => (&[F::KillLeader], &["WrongLease"]),
         // The second application is refused, has another effect, or takes a revision that was not
         // acknowledged.
@@ -129,21 +131,21 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::CompactTooMuch => {
             (&[F::KillCompacting, F::StopLeader], &["BrokenEvents", "WrongAnswer", "WrongHash"])
         }
-        Mistake::LoseWakeUp => (&[F::PauseReaders], &["watches that catch up", "no end of events"]),
+        Mistake::LoseWakeUp => (&[F::PauseWatches], &["watches that catch up", "no end of events"]),
         Mistake::BlockOnLog => (&[F::BlockLogs], &["no write by way of", "does not end"]),
         // Either memory or threads may run out first.
-        Mistake::ReadAtOnce => (&[F::Herd], &["takes too much", "no write by way of"]),
-        Mistake::ForgetBudget => (&[F::IgnoreAnswers], &["takes too much"]),
-        Mistake::LeakBudget => (&[F::IgnoreAnswers], EXHAUSTED),
+        Mistake::ReadAtOnce => (&[F::UnreadWatches], &["takes too much", "no write by way of"]),
+        Mistake::ForgetBudget => (&[F::UnreadRanges], &["takes too much"]),
+        Mistake::LeakBudget => (&[F::UnreadRanges], EXHAUSTED),
         Mistake::IgnoreRoom => (&[F::FillDisk], &["the alarm of a full disk"]),
         Mistake::KeepLog => (&[F::SilentConnections], &["takes too much"]),
-        Mistake::BeatAlone => (&[F::BridgeLeader], &["another leader: not within"]),
-        Mistake::HideGap => (&[F::OutdateAlive], &["WrongWatch", "watches that catch up"]),
+        Mistake::BeatAlone => (&[F::Bridge], &["another leader: not within"]),
+        Mistake::HideGap => (&[F::FallBehindRunning], &["WrongWatch", "watches that catch up"]),
         // The missing rows are absent from events and responses, however long a client waits;
         // commands on them have another effect; and a member that finds a gap in its history ends
         // itself.
         Mistake::IncompleteSnapshot => (
-            &[F::Outdate],
+            &[F::FallBehind],
             &[
                 "BrokenEvents",
                 "MisplacedWrite",
@@ -156,29 +158,19 @@ fn plan(mistake: Mistake) -> Plan {
             ],
         ),
     };
-    let ground = match mistake {
-        Mistake::SkipSync | Mistake::IgnoreRoom => Ground::Disks,
-        Mistake::BeatAlone => Ground::FiveMachines,
+    let environment = match mistake {
+        Mistake::SkipSync | Mistake::IgnoreRoom => Environment::Disks,
+        Mistake::BeatAlone => Environment::FiveMachines,
         Mistake::LoseWakeUp
         | Mistake::BlockOnLog
         | Mistake::ReadAtOnce
         | Mistake::ForgetBudget
         | Mistake::LeakBudget
-        | Mistake::KeepLog => Ground::Strains,
-        Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Ground::Network,
-        _ => Ground::Processes,
+        | Mistake::KeepLog => Environment::Overload,
+        Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Environment::Network,
+        _ => Environment::Processes,
     };
-    Plan { ground, faults, signs }
-}
-
-/// Whether the machine meets the needs of a ground; otherwise reports that it is skipped.
-fn is_possible(ground: Ground, name: &str) -> bool {
-    match ground {
-        Ground::Disks => require::met(name, &disk::NEEDS),
-        Ground::Network | Ground::FiveMachines => Net::can_be_made(name),
-        Ground::Strains => require::met(name, &strain::NEEDS),
-        Ground::Processes | Ground::Proxies | Ground::Clocks => true,
-    }
+    Plan { environment, faults, signs }
 }
 
 /// A script that runs the planted program with a mistake, or without one.
@@ -204,7 +196,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 /// A failure of the campaign that is not among the signs.
 fn find(
     mistake: Mistake,
-    Plan { ground, faults, signs }: Plan,
+    Plan { environment, faults, signs }: Plan,
     folder: &Path,
 ) -> Result<Option<String>, String> {
     let seed = Seed::choose();
@@ -214,13 +206,14 @@ fn find(
     let mut campaign = None;
     let faults = faults.iter().copied().cycle().take(ROUNDS_MAX);
     let played = catch_unwind(AssertUnwindSafe(|| {
-        campaign.insert(ClusterCampaign::new(&program, ground, seed)).run(faults);
+        campaign.insert(Campaign::new(&program, environment, seed)).run(faults);
     }));
-    let rounds = campaign.map_or(0, |campaign| campaign.effects().total().struck);
+    let rounds = campaign.map_or(0, |campaign| campaign.effects().total().injected);
     let Err(panic) = played else { return Ok(None) };
     let said = message(&*panic);
     let first = said.lines().next().unwrap_or_default();
-    let (name, seconds) = (mistake.name(), started.elapsed().as_secs_f64());
+    let name = mistake.name();
+    let seconds = started.elapsed().as_secs_f64();
     match signs.iter().find(|sign| said.contains(*sign)) {
         Some(sign) => {
             let rounds = rounds + 1;
@@ -236,12 +229,12 @@ fn is_chosen(name: &str) -> bool {
 
 // A single test: otherwise a program could be started while another thread writes one.
 #[test]
-fn mistakes_are_caught_and_nothing_else() {
+fn planted_mistakes_are_found_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let mut failed = Vec::new();
     for mistake in Mistake::ALL.into_iter().filter(|mistake| is_chosen(mistake.name())) {
         for plan in plans(mistake) {
-            if !is_possible(plan.ground, mistake.name()) {
+            if !plan.environment.is_possible(mistake.name()) {
                 continue;
             }
             // The machine or chance may have hidden the mistake: try once more.
@@ -260,20 +253,20 @@ fn mistakes_are_caught_and_nothing_else() {
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
-    for (ground, faults) in CONTROLS {
-        if is_chosen(NONE) && is_possible(ground, NONE) {
+    for (environment, faults) in CONTROLS {
+        if is_chosen(NONE) && environment.is_possible(NONE) {
             let program = planted(folder.path(), None);
             let seed = Seed::choose();
             eprintln!("again: {}", seed.replay(["planted", TEST], ONLY, NONE));
-            let mut campaign = ClusterCampaign::new(&program, ground, seed);
+            let mut campaign = Campaign::new(&program, environment, seed);
             campaign.run(faults.iter().copied());
-            eprintln!("{NONE}, {ground:?}: {}", campaign.tally());
+            eprintln!("{NONE}, {environment:?}: {}", campaign.tally());
         }
     }
 }
 
 #[test]
-fn a_program_for_use_can_make_no_mistakes() {
+fn the_release_program_contains_no_planted_mistakes() {
     let has_the_switch = |program: PathBuf| {
         let program = fs::read(program).unwrap();
         program.windows(SWITCH.len()).any(|part| part == SWITCH)

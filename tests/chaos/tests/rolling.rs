@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use quorate_test_chaos::live::pace::Pace;
-use quorate_test_chaos::live::{Entry, LiveCluster};
+use quorate_test_chaos::live::availability::Availability;
+use quorate_test_chaos::live::{AddAs, LiveCluster};
 use quorate_test_chaos::seed::{Seed, is_measured, number_from_env};
 use quorate_test_support::program;
 
@@ -29,20 +29,20 @@ fn a_cluster_grows_and_shrinks() {
 }
 
 #[test]
-fn each_of_three_is_replaced() {
-    roll("each_of_three_is_replaced", 3, &[replace]);
+fn each_of_three_members_is_replaced() {
+    roll("each_of_three_members_is_replaced", 3, &[replace]);
 }
 
 #[test]
-fn each_of_three_is_restarted() {
-    roll("each_of_three_is_restarted", 3, &[restart]);
+fn each_of_three_members_is_restarted() {
+    roll("each_of_three_members_is_restarted", 3, &[restart]);
 }
 
 /// Grows a cluster to nine members, as voters and as learners.
 fn grow(live: &mut LiveCluster) {
-    let entries = [Entry::Voter, Entry::Learner, Entry::Learner, Entry::Voter];
-    for entry in entries.into_iter().cycle().take(SIZE_MAX - 1) {
-        live.grow(entry);
+    let ways = [AddAs::Voter, AddAs::Learner, AddAs::Learner, AddAs::Voter];
+    for add_as in ways.into_iter().cycle().take(SIZE_MAX - 1) {
+        live.add_member(add_as);
         live.await_writes(WRITES);
     }
 }
@@ -54,14 +54,14 @@ fn shrink(live: &mut LiveCluster) {
         let leader = live.leader();
         let leads = live.places().len() % 2 == 1;
         let goes = live.places().into_iter().find(|place| (*place == leader) == leads);
-        live.shrink(goes.expect("one of several leads"));
+        live.remove_member(goes.expect("one of several leads"));
         live.await_writes(WRITES);
     }
 }
 
 fn replace(live: &mut LiveCluster) {
     for place in live.places() {
-        live.replace(place, Entry::Learner);
+        live.replace_member(place, AddAs::Learner);
         live.await_writes(WRITES);
     }
 }
@@ -83,15 +83,15 @@ fn roll(test: &str, size: usize, changes: &[Change]) {
     eprintln!("{test}, again: {}", seed.replay(["rolling", test], ROLLS, rolls));
     for number in 0..rolls {
         let mut live = LiveCluster::new(&program::quorate(), size, seed.derive(number));
-        live.fill();
+        live.fill_log();
         for change in changes {
-            live.begin();
+            live.start_clients();
             live.await_writes(WRITES);
             change(&mut live);
-            let (since, operations, until) = live.end();
-            let pace = Pace::of(&operations, since, until);
-            eprintln!("{test}: {pace}");
-            assert!(pace.stall < stall_max, "writes stalled for {:?}", pace.stall);
+            let (since, operations, until) = live.stop_clients();
+            let seen = Availability::of(&operations, since, until);
+            eprintln!("{test}: {seen}");
+            assert!(seen.stall < stall_max, "writes stalled for {:?}", seen.stall);
         }
         eprintln!("{test}: {}", live.tally());
     }

@@ -179,7 +179,8 @@ impl Run<'_> {
     }
 
     fn write(&mut self, key: Bytes, put: Option<(Bytes, i64)>) {
-        let (before, revision) = (self.get(&key), self.base + 1);
+        let before = self.get(&key);
+        let revision = self.base + 1;
         let after = match put {
             Some((value, lease)) => Version::put(before.as_ref(), revision, value, lease),
             None => Version::tombstone(revision),

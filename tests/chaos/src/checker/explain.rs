@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::evaluate::evaluate;
 use super::leases::Leases;
 use super::model::{Change, Model};
-use super::order::{Floor, Told};
+use super::order::{Floor, Reported};
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Operation, Outcome, Request};
 use crate::workload::value::writer;
@@ -41,7 +41,7 @@ pub(super) fn explain(
     after: i64,
     model: &Model,
     leases: &Leases,
-    (floors, told): (&[Floor], &Told),
+    (floors, told): (&[Floor], &Reported),
 ) -> Result<Explained, Violation> {
     let operations = &history.operations;
     let mut acknowledged = acknowledged(operations, after, model.revision())?;
@@ -106,9 +106,10 @@ fn has_effect(operation: &Operation, revision: i64, model: &Model) -> Result<(),
     }
     let found = labelled(model.changes(revision));
     let other = found.is_some_and(|id| id != operation.id);
-    let (rule, what) = match other {
-        true => (Rule::LostWrite, "something else stands there"),
-        false => (Rule::WrongEffect, "that does something else than what stands there"),
+    let (rule, what) = if other {
+        (Rule::LostWrite, "something else stands there")
+    } else {
+        (Rule::WrongEffect, "that does something else than what stands there")
     };
     let changes = shown(model.changes(revision));
     let what = format!("revision {revision} was acknowledged, but {what}: {changes}; {operation}");
@@ -150,7 +151,7 @@ fn candidate(
 ) -> Result<usize, Violation> {
     let Some(place) = by_id.get(&id).copied() else {
         let changes = shown(model.changes(revision));
-        let what = format!("nobody asked for what stands at revision {revision}: {changes}");
+        let what = format!("no operation requested revision {revision}: {changes}");
         return Err(Violation::new(Rule::NeverRequested, what));
     };
     let operation = &operations[place];
@@ -179,7 +180,7 @@ fn unlabelled(
                 let revocation = matches!(operation.request, Request::LeaseRevoke(_));
                 revocation && operation.revision() == Some(revision)
             }
-            Outcome::Refused(..) | Outcome::Unheard(_) => false,
+            Outcome::Refused(..) | Outcome::NotSent(_) => false,
         };
         possible && revision > floors[*place].revision && does(&operation.request, revision, model)
     });
@@ -224,16 +225,22 @@ fn find_owner(
 }
 
 /// The lease whose expiry wrote a revision.
-fn expired(revision: i64, model: &Model, leases: &Leases, told: &Told) -> Result<i64, Violation> {
+fn expired(
+    revision: i64,
+    model: &Model,
+    leases: &Leases,
+    told: &Reported,
+) -> Result<i64, Violation> {
     let changes = model.changes(revision);
     let lease = changes.first().and_then(|change| change.before.as_ref()).map_or(0, |v| v.lease);
     let mut keys: Vec<_> = changes.iter().map(|change| change.key.clone()).collect();
     keys.sort_unstable();
     let ended = changes.iter().all(|change| change.after.is_tombstone());
     let whole = lease != 0 && ended && keys == model.attached(lease, revision - 1);
-    let (text, twice) = (shown(changes), labelled(changes).is_some());
+    let text = shown(changes);
+    let twice = labelled(changes).is_some();
     ensure(whole && !twice, Rule::NeverRequested, || {
-        let often = if twice { "for the second time" } else { "that nobody asked for" };
+        let often = if twice { "for the second time" } else { "that no operation requested" };
         format!("at revision {revision} something was done {often}: {text}")
     })?;
     leases.may_expire(lease, told.written_by(revision))?;

@@ -123,7 +123,7 @@ pub(super) struct Leases {
 impl Leases {
     /// Records all lease requests. Must run before every check.
     pub(super) fn learn(&mut self, operations: &[Operation]) {
-        let heard = operations.iter().filter(|o| !matches!(o.outcome, Outcome::Unheard(_)));
+        let heard = operations.iter().filter(|o| !matches!(o.outcome, Outcome::NotSent(_)));
         let mut by_moment: Vec<&Operation> = heard.collect();
         by_moment.sort_by_key(|operation| operation.invoked);
         for operation in by_moment {
@@ -199,7 +199,7 @@ impl Leases {
         for (place, operation) in history.operations.iter().enumerate() {
             self.check_operation(operation, &floors[place], model, patience)?;
         }
-        self.settle(history, patience);
+        self.resolve_unknown(history, patience);
         Ok(())
     }
 
@@ -231,7 +231,8 @@ impl Leases {
             let lease = self.leases.get(&id);
             Violation::new(Rule::WrongLease, format!("{what}: {lease:?}; {operation}"))
         };
-        let (from, to) = (operation.invoked, operation.returned);
+        let from = operation.invoked;
+        let to = operation.returned;
         let is_there = || self.leases.get(&id).is_some_and(|lease| lease.is_there(from, to));
         let over = |lease: &Lease| lease.is_overdue(operation, floor.reign, patience);
         let is_gone = || self.leases.get(&id).is_none_or(|l| l.is_gone(from) || over(l));
@@ -247,9 +248,10 @@ impl Leases {
                 Err(wrong("a lease that is gone was found"))
             }
             (Request::LeaseGrant(grant), Outcome::Answered(Response::LeaseGrant(answer))) => {
-                match answer.id == grant.id && answer.ttl == grant.ttl && answer.error.is_empty() {
-                    true => Ok(()),
-                    false => Err(wrong("another lease was granted than asked for")),
+                if answer.id == grant.id && answer.ttl == grant.ttl && answer.error.is_empty() {
+                    Ok(())
+                } else {
+                    Err(wrong("another lease was granted than asked for"))
                 }
             }
             (_, Outcome::Answered(Response::LeaseKeepAlive(answer))) => match answer.ttl {
@@ -301,9 +303,10 @@ impl Leases {
         // header.
         let read = answer.header.as_ref().map_or(0, |header| header.revision);
         let from = floor.max(model.compacted());
-        match (from..=read).any(|revision| keys == model.attached(answer.id, revision)) {
-            true => Ok(()),
-            false => Err("a lease has other keys than were attached"),
+        if (from..=read).any(|revision| keys == model.attached(answer.id, revision)) {
+            Ok(())
+        } else {
+            Err("a lease has other keys than were attached")
         }
     }
 
@@ -327,7 +330,7 @@ impl Leases {
 
     /// Resolves unknown grants and ends by the last lease list of the audit, except for requests so
     /// recent that they may still be applied.
-    fn settle(&mut self, history: &History, patience: Duration) {
+    fn resolve_unknown(&mut self, history: &History, patience: Duration) {
         let now = history.audit.until.elapsed;
         let may_yet = |asked: Moment| asked.elapsed + patience > now;
         let lists = history.operations.iter().filter_map(|operation| match operation.response() {

@@ -68,7 +68,7 @@ impl Maintenance {
                 compared += usize::from(self.check_hash(hash, operation)?);
             }
         }
-        self.settle(history);
+        self.learn_compaction(history);
         Ok(compared)
     }
 
@@ -84,7 +84,7 @@ impl Maintenance {
 
     fn possibly_compacted(&self, asked: &[(i64, &Operation)], before: &Operation) -> i64 {
         let begun = asked.iter().filter(|(_, compaction)| {
-            let never = matches!(compaction.outcome, Outcome::Refused(..) | Outcome::Unheard(_));
+            let never = matches!(compaction.outcome, Outcome::Refused(..) | Outcome::NotSent(_));
             !never && compaction.invoked < before.returned && compaction.id != before.id
         });
         begun.map(|(revision, _)| *revision).max().unwrap_or(0).max(self.compacted)
@@ -101,7 +101,7 @@ impl Maintenance {
     }
 
     /// Takes the compacted revision from the hashes of the audit.
-    fn settle(&mut self, history: &History) {
+    fn learn_compaction(&mut self, history: &History) {
         let since = history.audit.since;
         let audited = history.operations.iter().filter(|operation| operation.invoked > since);
         for operation in audited {

@@ -187,7 +187,8 @@ impl Model {
     pub fn extend(&mut self, events: &[Event]) -> Result<(), Violation> {
         let revision_of = |event: &Event| event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
         for written in events.chunk_by(|a, b| revision_of(a) == revision_of(b)) {
-            let (found, next) = (revision_of(&written[0]), self.revision + 1);
+            let found = revision_of(&written[0]);
+            let next = self.revision + 1;
             ensure(found == next, Rule::BrokenEvents, || {
                 format!("revision {next} is due, but the next event is of {found}")
             })?;

@@ -65,14 +65,14 @@ impl Floor {
 
 /// When each revision was first reported.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct Reported {
     /// Ascending in both.
     revisions: Vec<(i64, Moment)>,
     /// The end of the audit: every revision was known by then.
     until: Moment,
 }
 
-impl Told {
+impl Reported {
     /// A moment by which a revision had been written.
     pub(super) fn written_by(&self, revision: i64) -> Moment {
         let place = self.revisions.partition_point(|(told, _)| *told < revision);
@@ -91,9 +91,9 @@ enum Step {
 impl Order {
     /// The floor of each operation, by place, and when revisions were first reported. Takes in
     /// everything that the history reports.
-    pub(super) fn floors(&mut self, history: &History) -> (Vec<Floor>, Told) {
+    pub(super) fn floors(&mut self, history: &History) -> (Vec<Floor>, Reported) {
         let mut floors = vec![Floor::default(); history.operations.len()];
-        let mut told = Told { revisions: Vec::new(), until: history.audit.until };
+        let mut told = Reported { revisions: Vec::new(), until: history.audit.until };
         for (at, step) in steps(history) {
             match step {
                 Step::Invoke(place) => {
@@ -134,12 +134,12 @@ fn steps(history: &History) -> Vec<(Moment, Step)> {
     let mut steps: Vec<(Moment, Step)> = Vec::new();
     for (place, operation) in history.operations.iter().enumerate() {
         steps.push((operation.invoked, Step::Invoke(place)));
-        if let Some(said) = said_by(operation) {
+        if let Some(said) = heights_of(operation) {
             steps.push((operation.returned, Step::Heard(operation.member, said)));
         }
     }
     for observation in &history.observations {
-        if let Observed::Told(told) = &observation.what {
+        if let Observed::Received(told) = &observation.what {
             let last = told.events.last().and_then(|event| event.kv.as_ref());
             let last = last.map_or(0, |kv| kv.mod_revision);
             // Every watch message names a revision: events, progress and creation.
@@ -153,11 +153,12 @@ fn steps(history: &History) -> Vec<(Moment, Step)> {
 }
 
 /// What a response reports about its member.
-fn said_by(operation: &Operation) -> Option<Heights> {
+fn heights_of(operation: &Operation) -> Option<Heights> {
     let response = operation.response()?;
     let header = response.header()?;
     let ids = (header.cluster_id, header.member_id);
-    let (revision, term) = (header.revision, header.raft_term);
+    let revision = header.revision;
+    let term = header.raft_term;
     let mut said = Heights { ids, revision, term, ..Heights::default() };
     if let Response::Status(status) = response {
         (said.index, said.applied) = (status.raft_index, status.raft_applied_index);
@@ -181,7 +182,7 @@ pub(super) fn check(
         if !matches!(operation.outcome, Outcome::Answered(_)) {
             continue;
         }
-        let Some(said) = said_by(operation) else { continue };
+        let Some(said) = heights_of(operation) else { continue };
         let stale = !operation.request.is_local() && said.revision < floor.revision;
         ensure(!stale, Rule::StaleRead, || {
             format!("revision {} was known before {operation}", floor.revision)

@@ -30,7 +30,8 @@ pub(super) fn check(
         }
         let Some(evaluated) = evaluate(model, &operation.request, base) else { continue };
         replayed += 1;
-        let (due, found) = (evaluated.response, without_headers(response));
+        let due = evaluated.response;
+        let found = without_headers(response);
         ensure(due == found, Rule::WrongAnswer, || {
             let difference = difference(&format!("{due:?}"), &format!("{found:?}"));
             format!("at revision {base} the store held something else, {difference}; {operation}")

@@ -53,7 +53,7 @@ fn sound(script: &mut Script) -> Checker {
 }
 
 #[test]
-fn a_sound_history_passes() {
+fn a_correct_history_passes() {
     let mut script = rich();
     let mut checker = sound(&mut script);
     let tally = checker.tally();
@@ -71,7 +71,7 @@ fn a_sound_history_passes() {
 }
 
 #[test]
-fn what_was_lost_before_may_not_happen_later() {
+fn an_unknown_write_may_not_be_applied_after_the_audit() {
     let mut script = rich();
     let late = script.lose(put("e", 0), false);
     let mut checker = sound(&mut script);
@@ -80,7 +80,7 @@ fn what_was_lost_before_may_not_happen_later() {
 }
 
 #[test]
-fn what_was_lost_may_happen_later_for_as_long_as_is_said() {
+fn a_patient_checker_accepts_late_writes_for_a_while() {
     for (waited, expected) in [(10, None), (30, Some(Rule::NeverRequested))] {
         let mut script = rich();
         let late = script.lose(script::delete("a", ""), false);
@@ -96,7 +96,7 @@ fn what_was_lost_may_happen_later_for_as_long_as_is_said() {
 }
 
 #[test]
-fn a_history_that_changes_is_found_when_it_is_read_again() {
+fn a_changed_history_is_found_by_a_reread() {
     let mut script = rich();
     let checker = sound(&mut script);
     let events = script.everything();
@@ -109,7 +109,7 @@ fn a_history_that_changes_is_found_when_it_is_read_again() {
 }
 
 #[test]
-fn nothing_happens_twice() {
+fn a_write_that_is_applied_twice_is_found() {
     let mut script = rich();
     let acknowledged = script.ask(put("a", 0));
     let again = script.operations[acknowledged].clone();
@@ -124,7 +124,7 @@ fn nothing_happens_twice() {
 }
 
 #[test]
-fn operations_that_look_alike_are_told_apart() {
+fn similar_operations_of_unknown_outcome_are_told_apart() {
     // The first deletion can be either lost one, the second only the wider one.
     let mut script = Script::new();
     script.ask(put("a", 0));
@@ -147,7 +147,7 @@ fn operations_that_look_alike_are_told_apart() {
 }
 
 #[test]
-fn leases_expire_in_their_time_and_not_before() {
+fn a_lease_that_expires_too_early_is_found() {
     for (ttl, expected) in [(0, None), (3600, Some(Rule::WrongLease))] {
         let mut script = Script::new();
         script.ask(Request::LeaseGrant(LeaseGrantRequest { id: 9, ttl }));
@@ -160,7 +160,7 @@ fn leases_expire_in_their_time_and_not_before() {
 }
 
 #[test]
-fn a_lease_ends_with_all_its_keys() {
+fn an_expiry_that_keeps_a_key_is_found() {
     let mut script = Script::new();
     script.ask(Request::LeaseGrant(LeaseGrantRequest { id: 9, ttl: 0 }));
     script.ask(put("l", 9));
@@ -177,7 +177,7 @@ fn a_lease_ends_with_all_its_keys() {
 }
 
 #[test]
-fn revoked_leases_stay_gone() {
+fn a_revoked_lease_that_returns_is_found() {
     let mut script = rich();
     script.ask(Request::LeaseRevoke(LeaseRevokeRequest { id: 7 }));
     script.ask(put("l", 7));
@@ -190,7 +190,7 @@ fn revoked_leases_stay_gone() {
 }
 
 #[test]
-fn refusals_need_a_reason() {
+fn a_refusal_without_a_reason_is_found() {
     let refusals = [
         (put("a", 0), script::COMPACTED),
         (put("l", 7), script::LEASE_NOT_FOUND),
@@ -207,7 +207,7 @@ fn refusals_need_a_reason() {
 }
 
 #[test]
-fn full_disks_refuse_what_adds_data() {
+fn full_disks_refuse_only_requests_that_add_data() {
     let refused = |request| {
         let mut script = rich();
         script.refuse(request, script::NO_SPACE);
@@ -219,7 +219,7 @@ fn full_disks_refuse_what_adds_data() {
 }
 
 #[test]
-fn compactions_last() {
+fn a_compaction_that_is_lost_is_found() {
     let compact = || Request::Compact(CompactionRequest { revision: 5, physical: true });
     let past = || Request::Range(RangeRequest { revision: 4, ..script::range() });
     let mut script = rich();
@@ -237,7 +237,7 @@ fn compactions_last() {
 }
 
 #[test]
-fn a_compaction_that_was_lost_may_happen_later() {
+fn a_patient_checker_accepts_late_compactions() {
     for (patience, expected) in [(20, None), (0, Some(Rule::WrongCompaction))] {
         let mut script = rich();
         script.lose(Request::Compact(CompactionRequest { revision: 5, physical: true }), false);
@@ -250,7 +250,7 @@ fn a_compaction_that_was_lost_may_happen_later() {
 }
 
 #[test]
-fn only_a_member_that_lags_behind_may_take_what_was_written_for_the_future() {
+fn only_a_lagging_member_may_call_a_written_revision_a_future_one() {
     let future = (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
     // The other member has not reported any revision yet.
     for (serializable, other, expected) in [
@@ -268,19 +268,19 @@ fn only_a_member_that_lags_behind_may_take_what_was_written_for_the_future() {
 }
 
 #[test]
-fn a_watch_is_told_nothing_that_it_does_not_want() {
+fn an_event_that_a_watch_filters_is_found() {
     let filters = [(FilterType::Noput, EventType::Put), (FilterType::Nodelete, EventType::Delete)];
     for (filter, unwanted) in filters {
         for told in [true, false] {
             let mut history = rich().audit();
-            if let Observed::Asked(create) = &mut history.observations[0].what {
+            if let Observed::Requested(create) = &mut history.observations[0].what {
                 create.filters.push(filter as i32);
             }
             history.observations.retain(|observation| match &observation.what {
-                Observed::Told(message) => {
+                Observed::Received(message) => {
                     told || message.events.first().is_none_or(|event| event.r#type() != unwanted)
                 }
-                Observed::Asked(_) => true,
+                Observed::Requested(_) => true,
             });
             let found = Checker::default().check(history).err().map(|violation| violation.rule);
             assert_eq!(found, told.then_some(Rule::WrongWatch), "{filter:?}");
@@ -289,7 +289,7 @@ fn a_watch_is_told_nothing_that_it_does_not_want() {
 }
 
 #[test]
-fn hashes_of_the_same_revisions_are_equal() {
+fn a_different_hash_of_equal_revisions_is_found() {
     let mut script = rich();
     let mut checker = sound(&mut script);
     let last = script.ask(Request::HashKv(HashKvRequest { revision: 0 }));
@@ -300,7 +300,7 @@ fn hashes_of_the_same_revisions_are_equal() {
 }
 
 #[test]
-fn watches_are_cancelled_by_compactions_alone() {
+fn a_watch_is_cancelled_only_by_a_compaction() {
     let compact = |revision| Request::Compact(CompactionRequest { revision, physical: false });
     // The requested compaction, the last received revision, the compacted revision in the
     // cancellation, and whether that is correct.
@@ -321,13 +321,13 @@ fn watches_are_cancelled_by_compactions_alone() {
         let (told, _) = missed.into_iter().partition::<Vec<_>, _>(|told| last_told(told) <= seen);
         let mut cancel = later[0].clone();
         cancel.at = history.audit.since;
-        cancel.what = Observed::Told(WatchResponse {
+        cancel.what = Observed::Received(WatchResponse {
             canceled: true,
             compact_revision: said,
             ..Default::default()
         });
         let mut again = history.observations[0].clone();
-        if let Observed::Asked(interest) = &mut again.what {
+        if let Observed::Requested(interest) = &mut again.what {
             interest.start_revision = said;
         }
         history.observations.extend(told);
@@ -340,7 +340,7 @@ fn watches_are_cancelled_by_compactions_alone() {
 }
 
 #[test]
-fn what_a_compaction_kept_may_lack_what_was_before() {
+fn the_first_event_after_a_compaction_may_lack_its_previous_value() {
     for (revision, is_right) in [(4, true), (5, false)] {
         let mut script = Script::new();
         script.watch();
@@ -353,7 +353,7 @@ fn what_a_compaction_kept_may_lack_what_was_before() {
         for observation in &mut history.observations[1..] {
             observation.at = history.audit.since;
             let last = last_told(observation);
-            if let Observed::Told(told) = &mut observation.what
+            if let Observed::Received(told) = &mut observation.what
                 && last == revision
             {
                 told.events[0].prev_kv = None;
@@ -365,6 +365,6 @@ fn what_a_compaction_kept_may_lack_what_was_before() {
 }
 
 fn last_told(observation: &Observation) -> i64 {
-    let Observed::Told(told) = &observation.what else { return 0 };
+    let Observed::Received(told) = &observation.what else { return 0 };
     told.events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision)
 }

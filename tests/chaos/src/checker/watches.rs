@@ -80,7 +80,7 @@ impl Watches {
     fn take(&mut self, observation: Observation, model: &Model) -> Result<usize, Violation> {
         let Observation { watch: number, at, what, .. } = observation;
         match what {
-            Observed::Asked(interest) => {
+            Observed::Requested(interest) => {
                 let start = interest.start_revision;
                 let new = Watch { interest, next: start, reached: 0 };
                 let watch = self.watches.entry(number).or_insert(new);
@@ -90,7 +90,7 @@ impl Watches {
                 })?;
                 Ok(0)
             }
-            Observed::Told(told) => {
+            Observed::Received(told) => {
                 let watch = self.watches.get_mut(&number).expect("it was asked for");
                 let compacts = |revision: i64| {
                     self.compactions.get(&revision).is_some_and(|asked| *asked < at)
@@ -109,12 +109,12 @@ impl Watches {
 /// The highest revision of an observation: that of an event or of progress.
 fn highest(observation: &Observation) -> i64 {
     match &observation.what {
-        Observed::Told(told) if told.created || told.canceled => 0,
-        Observed::Told(told) => match told.events.iter().map(revision_of).max() {
+        Observed::Received(told) if told.created || told.canceled => 0,
+        Observed::Received(told) => match told.events.iter().map(revision_of).max() {
             Some(last) => last,
             None => told.header.as_ref().map_or(0, |header| header.revision),
         },
-        Observed::Asked(_) => 0,
+        Observed::Requested(_) => 0,
     }
 }
 

@@ -105,7 +105,8 @@ impl Disk {
     /// Cuts the power: a random part of the unsynced data is kept and the rest is lost. Until
     /// [`Disk::restore`], nothing can be read or written.
     pub fn cut_power(&mut self, rng: &mut StdRng) {
-        let (mount, disk) = (self.outer.at.display(), self.inner.image.display());
+        let mount = self.outer.at.display();
+        let disk = self.inner.image.display();
         let seed = rng.random::<u32>().to_string();
         run("python3", &["-c", CUT_POWER, &mount.to_string(), &disk.to_string(), &seed]);
         self.off = true;
@@ -211,8 +212,9 @@ fn run(program: &str, args: &[&str]) -> String {
 fn try_run(program: &str, args: &[&str]) -> Result<String, String> {
     let path = find(program).ok_or("it is not on the PATH")?;
     let output = Command::new(path).args(args).output().map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 }

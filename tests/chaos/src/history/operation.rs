@@ -65,7 +65,7 @@ pub enum Outcome {
     Unknown(String),
     /// The connection was refused, so no member got the request: it was not applied and never will
     /// be.
-    Unheard(String),
+    NotSent(String),
 }
 
 /// One operation of a client.
@@ -178,7 +178,7 @@ impl Operation {
     pub fn response(&self) -> Option<&Response> {
         match &self.outcome {
             Outcome::Answered(response) => Some(response),
-            Outcome::Refused(..) | Outcome::Unknown(_) | Outcome::Unheard(_) => None,
+            Outcome::Refused(..) | Outcome::Unknown(_) | Outcome::NotSent(_) => None,
         }
     }
 
@@ -194,7 +194,7 @@ impl Operation {
 
     /// Whether no member reported the outcome.
     pub fn is_unanswered(&self) -> bool {
-        matches!(self.outcome, Outcome::Unknown(_) | Outcome::Unheard(_))
+        matches!(self.outcome, Outcome::Unknown(_) | Outcome::NotSent(_))
     }
 }
 
@@ -212,7 +212,8 @@ impl Display for Operation {
         if !self.is_unanswered() {
             write!(f, ", returned at {}", self.returned.order)?;
         }
-        let (request, outcome) = (format!("{:?}", self.request), format!("{:?}", self.outcome));
+        let request = format!("{:?}", self.request);
+        let outcome = format!("{:?}", self.outcome);
         write!(f, ":\n  {}\n  {}", cut(request), cut(outcome))
     }
 }

@@ -76,7 +76,9 @@ impl Client {
             Ok(Err(status)) => outcome_of(&status),
             Err(_) => Outcome::Unknown(format!("no answer in {:?}", self.patience)),
         };
-        let (client, member, returned) = (self.id, self.member, self.clock.now());
+        let client = self.id;
+        let member = self.member;
+        let returned = self.clock.now();
         Operation { id, client, member, invoked, returned, request, outcome }
     }
 
@@ -151,8 +153,8 @@ impl Client {
 /// An error of the member or a refused connection means that nothing was applied. After any other
 /// error, the outcome is unknown.
 fn outcome_of(status: &Status) -> Outcome {
-    if was_not_heard(status) {
-        return Outcome::Unheard(format!("{:?}: {}", status.code(), status.message()));
+    if was_not_sent(status) {
+        return Outcome::NotSent(format!("{:?}: {}", status.code(), status.message()));
     }
     let refused = matches!(
         status.code(),
@@ -162,14 +164,15 @@ fn outcome_of(status: &Status) -> Outcome {
             | Code::OutOfRange
             | Code::ResourceExhausted
     );
-    match refused && status.message().starts_with(REFUSAL) {
-        true => Outcome::Refused(status.code(), status.message().to_owned()),
-        false => Outcome::Unknown(format!("{:?}: {}", status.code(), status.message())),
+    if refused && status.message().starts_with(REFUSAL) {
+        Outcome::Refused(status.code(), status.message().to_owned())
+    } else {
+        Outcome::Unknown(format!("{:?}: {}", status.code(), status.message()))
     }
 }
 
 /// Whether the connection was refused, which happens only before anything is sent.
-fn was_not_heard(status: &Status) -> bool {
+fn was_not_sent(status: &Status) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = status.source();
     while let Some(error) = cause {
         let error_of_io = error.downcast_ref::<io::Error>();
@@ -204,8 +207,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_refused_connection_says_that_nothing_was_heard() {
-        assert!(matches!(ask(false).await, Outcome::Unheard(_)), "nobody listens");
+    async fn only_a_refused_connection_means_not_sent() {
+        assert!(matches!(ask(false).await, Outcome::NotSent(_)), "the port is closed");
         assert!(matches!(ask(true).await, Outcome::Unknown(_)), "it was accepted");
     }
 }

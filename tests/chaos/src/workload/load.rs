@@ -1,4 +1,4 @@
-//! Concurrent clients, which work until they are stopped or get no answer.
+//! Concurrent clients, which work until they are stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,22 +7,32 @@ use std::time::Duration;
 use quorate_test_support::wait;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::roamer::Roamer;
 use super::traffic::{Profile, Traffic};
-use crate::history::{Clock, Operation, Request, Response};
+use crate::history::{Operation, Request, Response};
 
 /// How long the first responses may take, on a busy machine.
 const TRAFFIC_WITHIN: Duration = Duration::from_secs(60);
 
+/// A client of a cluster, with one request in flight at a time.
+pub trait Requester: Send + 'static {
+    /// Sends the request that `make` makes for a new operation id.
+    fn ask(
+        &mut self,
+        make: impl FnOnce(u64) -> Request + Send,
+    ) -> impl Future<Output = Operation> + Send;
+}
+
 /// A group of concurrent clients.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Load {
     clients: JoinSet<Done>,
     stop: CancellationToken,
-    clock: Clock,
+    /// The time between two requests of one client, if it is limited.
+    interval: Option<Duration>,
     progress: Arc<Progress>,
 }
 
@@ -48,15 +58,19 @@ impl Progress {
 #[derive(Debug)]
 struct Done {
     operations: Vec<Operation>,
-    /// The traffic, with the place of the client.
+    /// The traffic, with the position of the client.
     traffic: Option<(usize, Traffic)>,
 }
 
 impl Load {
-    /// A load without clients.
-    pub fn new(clock: &Clock) -> Self {
-        let (clients, stop) = (JoinSet::new(), CancellationToken::new());
-        Self { clients, stop, clock: clock.clone(), progress: Arc::default() }
+    /// A load without clients. Each client sends at most one request per `interval`.
+    pub fn with_interval(interval: Duration) -> Self {
+        Self { interval: Some(interval), ..Self::default() }
+    }
+
+    /// The number of acknowledged writes so far.
+    pub fn written(&self) -> usize {
+        self.progress.writes.load(Ordering::SeqCst)
     }
 
     /// Waits until `writes` writes were acknowledged and `reads` ranges answered.
@@ -64,64 +78,41 @@ impl Load {
     /// # Panics
     /// When that takes too long.
     pub fn await_traffic(&self, writes: usize, reads: usize) {
-        let Progress { writes: written, reads: read } = &*self.progress;
         wait::until("traffic before the fault", TRAFFIC_WITHIN, || {
-            let enough =
-                written.load(Ordering::SeqCst) >= writes && read.load(Ordering::SeqCst) >= reads;
-            enough.then_some(())
+            let read = self.progress.reads.load(Ordering::SeqCst);
+            (self.written() >= writes && read >= reads).then_some(())
         });
     }
 
-    /// Starts a client, which stops when it gets no answer.
+    /// Starts a client.
     pub fn add(
         &mut self,
         runtime: &Handle,
-        mut client: Client,
-        traffic: Traffic,
+        mut client: impl Requester,
+        mut traffic: Traffic,
         profile: Profile,
     ) {
-        let (stop, clock, place) = (self.stop.clone(), self.clock.clone(), self.clients.len());
+        let stop = self.stop.clone();
+        let position = self.clients.len();
         let progress = self.progress.clone();
+        let interval = self.interval;
         let work = async move {
-            let mut traffic = traffic;
+            let mut ticks = interval.map(|interval| {
+                let mut ticks = tokio::time::interval(interval);
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                ticks
+            });
             let mut operations = Vec::new();
             while !stop.is_cancelled() && operations.len() < profile.operations_max {
-                let id = clock.operation_id();
-                let request = traffic.next(id, &profile);
-                let operation = client.ask_as(id, request).await;
-                traffic.learn(&operation);
-                progress.note(&operation);
-                let lost = operation.is_unanswered();
-                operations.push(operation);
-                if lost {
-                    break;
+                if let Some(ticks) = &mut ticks {
+                    ticks.tick().await;
                 }
-            }
-            Done { operations, traffic: Some((place, traffic)) }
-        };
-        self.clients.spawn_on(work, runtime);
-    }
-
-    /// Starts a client that continues at another member when one does not answer.
-    pub fn add_roaming(
-        &mut self,
-        runtime: &Handle,
-        mut roamer: Roamer,
-        traffic: Traffic,
-        profile: Profile,
-    ) {
-        let (stop, place) = (self.stop.clone(), self.clients.len());
-        let progress = self.progress.clone();
-        let work = async move {
-            let mut traffic = traffic;
-            let mut operations = Vec::new();
-            while !stop.is_cancelled() && operations.len() < profile.operations_max {
-                let operation = roamer.ask(|id| traffic.next(id, &profile)).await;
+                let operation = client.ask(|id| traffic.next(id, &profile)).await;
                 traffic.learn(&operation);
                 progress.note(&operation);
                 operations.push(operation);
             }
-            Done { operations, traffic: Some((place, traffic)) }
+            Done { operations, traffic: Some((position, traffic)) }
         };
         self.clients.spawn_on(work, runtime);
     }
@@ -143,13 +134,14 @@ impl Load {
     /// Waits until every client has sent all requests of its profile. Returns the same as
     /// [`finish`](Self::finish).
     pub async fn run(mut self) -> (Vec<Operation>, Vec<Traffic>) {
-        let (mut operations, mut traffics) = (Vec::new(), Vec::new());
+        let mut operations = Vec::new();
+        let mut traffics = Vec::new();
         while let Some(done) = self.clients.join_next().await {
             let done = done.expect("a client does not panic");
             operations.extend(done.operations);
             traffics.extend(done.traffic);
         }
-        traffics.sort_by_key(|(place, _)| *place);
+        traffics.sort_by_key(|(position, _)| *position);
         (operations, traffics.into_iter().map(|(_, traffic)| traffic).collect())
     }
 }

@@ -289,7 +289,8 @@ impl Traffic {
                 let first = self.rng.random_range(0..SHARED_KEYS);
                 let end = first + self.rng.random_range(1..5);
                 let prev_kv = self.rng.random();
-                let (key, range_end) = (shared_key(first), shared_key(end));
+                let key = shared_key(first);
+                let range_end = shared_key(end);
                 Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv })
             }
             Action::PutLeased => self.put_leased(id, length),
@@ -335,7 +336,8 @@ impl Traffic {
     }
 
     fn put(&mut self, id: u64, length: RangeInclusive<usize>) -> PutRequest {
-        let (key, prev_kv) = (self.key(), self.rng.random_bool(0.2));
+        let key = self.key();
+        let prev_kv = self.rng.random_bool(0.2);
         let value = value(id, 0, self.rng.random_range(length));
         PutRequest { key, value, prev_kv, ..Default::default() }
     }

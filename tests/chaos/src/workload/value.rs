@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_names_its_writer() {
+    fn a_value_contains_the_id_of_its_operation() {
         for length in [0, 3, 8, 9, 100, 4096] {
             let made = value(7_000_000, 2, length);
             assert_eq!(writer(&made), Some(7_000_000));

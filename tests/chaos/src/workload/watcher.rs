@@ -68,14 +68,14 @@ impl Part {
 
 #[derive(Debug, Default)]
 struct State {
-    told: Mutex<Vec<Observation>>,
+    received: Mutex<Vec<Observation>>,
     /// No message is read while this is set.
     is_paused: AtomicBool,
 }
 
 impl State {
     fn take(&self, observation: Observation) {
-        self.told.lock().expect("nobody panics with it").push(observation);
+        self.received.lock().expect("no holder of the lock panics").push(observation);
     }
 }
 
@@ -114,7 +114,9 @@ impl Watcher {
     /// When they are open already.
     pub fn resume(&mut self, runtime: &Handle, member: usize, url: &str) {
         assert!(self.session.is_none(), "two sessions would be told everything twice");
-        let (parts, clock, state) = (self.parts.clone(), self.clock.clone(), self.state.clone());
+        let parts = self.parts.clone();
+        let clock = self.clock.clone();
+        let state = self.state.clone();
         let _entered = runtime.enter();
         let is_quiet = self.is_quiet;
         let channel = if is_quiet { narrow_channel(url) } else { channel(url) };
@@ -156,7 +158,7 @@ impl Watcher {
 
     /// Takes the observations since the last call that were made before `until`.
     pub fn take(&self, until: Moment) -> Vec<Observation> {
-        let mut told = self.state.told.lock().expect("nobody panics with it");
+        let mut told = self.state.received.lock().expect("no holder of the lock panics");
         let end = told.iter().position(|observation| observation.at > until);
         let end = end.unwrap_or(told.len());
         told.drain(..end).collect()
@@ -171,7 +173,7 @@ impl fmt::Display for Watcher {
             let Part { number, interest, .. } = part;
             writeln!(f, "watch {number}, {state}, has seen {}: {interest:?}", part.seen())?;
         }
-        let told = self.state.told.lock().expect("nobody panics with it");
+        let told = self.state.received.lock().expect("no holder of the lock panics");
         told.iter().rev().take(LAST_SHOWN).rev().try_for_each(|told| writeln!(f, "  {told:?}"))
     }
 }
@@ -199,7 +201,7 @@ impl Session {
         for part in &self.parts {
             let next = part.next();
             let create = RequestUnion::CreateRequest(next.clone());
-            self.observe(part, Observed::Asked(next));
+            self.observe(part, Observed::Requested(next));
             requests.try_send(request(create)).expect("the queue is empty");
         }
         let mut answers = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
@@ -212,7 +214,7 @@ impl Session {
                 answer = answers.message() => match answer? {
                     Some(answer) => {
                         let ends = answer.canceled;
-                        self.told(answer);
+                        self.receive(answer);
                         if ends {
                             return Ok(());
                         }
@@ -228,7 +230,7 @@ impl Session {
     }
 
     /// Records a message for its watch, or for all watches.
-    fn told(&self, response: WatchResponse) {
+    fn receive(&self, response: WatchResponse) {
         // The server numbers the watches of a stream in the order of their requests.
         let whose = usize::try_from(response.watch_id).ok().and_then(|id| self.parts.get(id));
         let parts = whose.map_or(self.parts.as_slice(), std::slice::from_ref);
@@ -241,14 +243,16 @@ impl Session {
             None => 0,
         };
         for part in parts {
-            self.observe(part, Observed::Told(response.clone()));
+            self.observe(part, Observed::Received(response.clone()));
             // After the observation, so that a reader of `seen` also finds the observation.
             part.seen.fetch_max(seen, Ordering::SeqCst);
         }
     }
 
     fn observe(&self, part: &Part, what: Observed) {
-        let (watch, member, at) = (part.number, self.member, self.clock.now());
+        let watch = part.number;
+        let member = self.member;
+        let at = self.clock.now();
         self.state.take(Observation { watch, member, at, what });
     }
 }

@@ -3,16 +3,21 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
+use quorate_proto::etcdserverpb::WatchCreateRequest;
 use quorate_test_support::wait;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::roamer::Address;
+use super::endpoints::Address;
+use super::traffic::shared_key;
 use super::watcher::Watcher;
 use crate::history::{Moment, Observation};
 
 /// The interval between two looks for ended watches.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The number of [`lasting_interests`].
+pub const LASTING_WATCHES: usize = 4;
 /// How long watches may take to receive what was written.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -35,12 +40,13 @@ impl Watches {
     /// the last member of the watch.
     pub fn keep(runtime: &Handle, mut next: impl FnMut(usize) -> Address + Send + 'static) -> Self {
         let kept: Arc<Mutex<Vec<Kept>>> = Arc::default();
-        let (held, handle) = (kept.clone(), runtime.clone());
+        let held = kept.clone();
+        let handle = runtime.clone();
         let keeper = runtime.spawn(async move {
             let mut ticks = tokio::time::interval(LOOK_EVERY);
             loop {
                 ticks.tick().await;
-                let mut kept = held.lock().expect("nobody panics with it");
+                let mut kept = held.lock().expect("no holder of the lock panics");
                 for Kept { watcher, member } in kept.iter_mut() {
                     if !watcher.is_open() {
                         let Address { member: number, url } = next(*member);
@@ -85,7 +91,7 @@ impl Watches {
         assert!(
             caught_up.is_some(),
             "{}",
-            laggards(kept.iter().map(|kept| &kept.watcher), revision)
+            lagging(kept.iter().map(|kept| &kept.watcher), revision)
         );
     }
 
@@ -95,7 +101,7 @@ impl Watches {
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().expect("nobody panics with it")
+        self.kept.lock().expect("no holder of the lock panics")
     }
 }
 
@@ -105,8 +111,29 @@ impl Drop for Watches {
     }
 }
 
+/// The requests of watches that last for a whole campaign, from the first revision on: all keys, a
+/// few keys, and single keys with and without previous values.
+pub fn lasting_interests() -> [WatchCreateRequest; LASTING_WATCHES] {
+    let all = Bytes::from_static(b"\0");
+    let first = Bytes::from_static(b"k/00");
+    let last = Bytes::from_static(b"k/01");
+    let interest = |key, range_end, prev_kv| WatchCreateRequest {
+        key,
+        range_end,
+        prev_kv,
+        start_revision: 2,
+        ..Default::default()
+    };
+    [
+        interest(all.clone(), all, true),
+        interest(first, last, false),
+        interest(shared_key(0), Bytes::new(), true),
+        interest(shared_key(1), Bytes::new(), false),
+    ]
+}
+
 /// An error text with the watches that have not reached `revision`.
-pub fn laggards<'a>(watchers: impl Iterator<Item = &'a Watcher>, revision: i64) -> String {
+fn lagging<'a>(watchers: impl Iterator<Item = &'a Watcher>, revision: i64) -> String {
     let behind = watchers.filter(|watcher| watcher.seen() < revision);
     let behind: Vec<String> = behind.map(|watcher| format!("\n{watcher}")).collect();
     format!(

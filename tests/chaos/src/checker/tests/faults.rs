@@ -63,13 +63,13 @@ const WRITES: &[Fault] = &[
         history.operations[LOST_C_8].outcome =
             Outcome::Refused(tonic::Code::NotFound, "etcdserver: no".to_owned());
     }),
-    ("a write that nobody heard of happened", Rule::MisplacedWrite, |history| {
-        history.operations[LOST_C_8].outcome = Outcome::Unheard("refused".to_owned());
+    ("a write that was not sent was applied", Rule::MisplacedWrite, |history| {
+        history.operations[LOST_C_8].outcome = Outcome::NotSent("refused".to_owned());
     }),
-    ("a deletion that nobody heard of happened", Rule::NeverRequested, |history| {
-        history.operations[LOST_DELETE_A_9].outcome = Outcome::Unheard("refused".to_owned());
+    ("a deletion that was not sent was applied", Rule::NeverRequested, |history| {
+        history.operations[LOST_DELETE_A_9].outcome = Outcome::NotSent("refused".to_owned());
     }),
-    ("nobody asked for it", Rule::NeverRequested, |history| {
+    ("no operation requested it", Rule::NeverRequested, |history| {
         history.operations.remove(LOST_C_8);
     }),
     ("two were acknowledged with one revision", Rule::SharedRevision, |history| {
@@ -198,7 +198,7 @@ const LEASES: &[Fault] = &[
             time.keys.clear();
         }
     }),
-    ("nobody granted the lease", Rule::WrongLease, |history| {
+    ("the lease was never granted", Rule::WrongLease, |history| {
         history.operations.remove(GRANT);
     }),
     ("an acknowledged grant was never there", Rule::WrongLease, |history| {
@@ -249,21 +249,21 @@ const WATCHES: &[Fault] = &[
     }),
     ("it was resumed somewhere else", Rule::WrongWatch, |history| {
         let mut again = history.observations[0].clone();
-        if let Observed::Asked(create) = &mut again.what {
+        if let Observed::Requested(create) = &mut again.what {
             create.start_revision = 5;
         }
         history.observations.push(again);
     }),
     ("it was cancelled", Rule::WrongWatch, |history| {
-        if let Observed::Told(response) = &mut history.observations[2].what {
+        if let Observed::Received(response) = &mut history.observations[2].what {
             response.canceled = true;
         }
     }),
     ("a read came after progress and missed it", Rule::StaleRead, |history| {
         // Only the progress of the watch names revision 10.
         history.observations.retain(|observation| match &observation.what {
-            Observed::Told(response) => response.events.is_empty(),
-            Observed::Asked(_) => true,
+            Observed::Received(response) => response.events.is_empty(),
+            Observed::Requested(_) => true,
         });
         leave_a_late_read(history);
     }),
@@ -287,7 +287,7 @@ fn every_fault_is_found() {
 fn progress_again(history: &mut History, revision: i64) {
     let mut again = history.observations.last().unwrap().clone();
     again.at = history.audit.since;
-    if let Observed::Told(response) = &mut again.what {
+    if let Observed::Received(response) = &mut again.what {
         response.header.as_mut().unwrap().revision = revision;
         response.events.clear();
     }
@@ -335,7 +335,7 @@ fn range_of(operation: &mut Operation) -> &mut quorate_proto::etcdserverpb::Rang
 
 fn told(history: &mut History, place: usize) -> &mut Event {
     match &mut history.observations[place].what {
-        Observed::Told(response) => &mut response.events[0],
-        Observed::Asked(_) => panic!("that is the request"),
+        Observed::Received(response) => &mut response.events[0],
+        Observed::Requested(_) => panic!("that is the request"),
     }
 }

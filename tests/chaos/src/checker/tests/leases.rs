@@ -20,7 +20,7 @@ fn broken(mut script: Script) -> Option<Rule> {
 }
 
 #[test]
-fn a_lease_that_ends_early_is_found_however_late_the_audit_is() {
+fn an_early_expiry_is_found_by_a_late_audit() {
     for (before, after, expected) in [(0, 5, Some(Rule::WrongLease)), (5, 0, None)] {
         let mut script = Script::new();
         script.ask(grant(9, 3));
@@ -35,7 +35,7 @@ fn a_lease_that_ends_early_is_found_however_late_the_audit_is() {
 }
 
 /// Grants leases of 60 s; 20 s later, a response says that lease `id` has `ttl` seconds left.
-fn told(id: i64, ttl: i64) -> Script {
+fn with_remaining_ttl(id: i64, ttl: i64) -> Script {
     let mut script = Script::new();
     script.ask(grant(9, 60));
     script.ask(grant(8, 60));
@@ -50,18 +50,18 @@ fn told(id: i64, ttl: i64) -> Script {
 }
 
 #[test]
-fn the_time_that_is_left_lies_between_what_has_passed_and_what_was_given() {
+fn a_remaining_ttl_out_of_bounds_is_found() {
     for ttl in [39, 40, 60, 61] {
-        assert_eq!(broken(told(9, ttl)), None, "{ttl}");
+        assert_eq!(broken(with_remaining_ttl(9, ttl)), None, "{ttl}");
     }
     for ttl in [0, 38, 62, 999_999] {
-        assert_eq!(broken(told(9, ttl)), Some(Rule::WrongLease), "{ttl}");
+        assert_eq!(broken(with_remaining_ttl(9, ttl)), Some(Rule::WrongLease), "{ttl}");
     }
-    assert_eq!(broken(told(8, 40)), Some(Rule::WrongLease));
+    assert_eq!(broken(with_remaining_ttl(8, 40)), Some(Rule::WrongLease));
 }
 
 #[test]
-fn a_renewal_is_of_the_lease_and_the_time_that_was_asked_for() {
+fn a_keep_alive_with_another_lease_or_ttl_is_found() {
     for ((id, ttl), expected) in
         [((9, 60), None), ((8, 60), Some(Rule::WrongLease)), ((9, 1), Some(Rule::WrongLease))]
     {
@@ -78,7 +78,7 @@ fn a_renewal_is_of_the_lease_and_the_time_that_was_asked_for() {
 }
 
 #[test]
-fn a_renewal_gives_all_of_the_time_again() {
+fn a_keep_alive_that_does_not_renew_is_found() {
     let mut script = Script::new();
     script.ask(grant(9, 60));
     script.wait(50);
@@ -95,7 +95,7 @@ fn a_renewal_gives_all_of_the_time_again() {
 }
 
 #[test]
-fn no_lease_lives_for_ever() {
+fn a_lease_that_outlives_its_ttl_is_found() {
     for request in [time_to_live(9), keep_alive(9), put("l", 9)] {
         for (leader_is_new, expected) in [(true, None), (false, Some(Rule::WrongLease))] {
             let mut script = Script::new();

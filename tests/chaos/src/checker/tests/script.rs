@@ -61,7 +61,8 @@ pub(super) fn get(key: &'static str) -> Request {
 }
 
 pub(super) fn delete(key: &'static str, range_end: &'static str) -> Request {
-    let (key, range_end) = (key.into(), range_end.into());
+    let key = key.into();
+    let range_end = range_end.into();
     Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv: true })
 }
 
@@ -171,7 +172,7 @@ impl Script {
     pub(super) fn watch(&mut self) {
         self.watching = true;
         let all = Bytes::from_static(b"\0");
-        self.observe(Observed::Asked(WatchCreateRequest {
+        self.observe(Observed::Requested(WatchCreateRequest {
             key: all.clone(),
             range_end: all,
             start_revision: 2,
@@ -283,7 +284,8 @@ impl Script {
             Request::LeaseGrant(grant) => {
                 self.leases.insert(grant.id);
                 self.granted = grant.ttl;
-                let (id, ttl) = (grant.id, grant.ttl);
+                let id = grant.id;
+                let ttl = grant.ttl;
                 Response::LeaseGrant(LeaseGrantResponse { header, id, ttl, ..Default::default() })
             }
             Request::LeaseKeepAlive(keep_alive) => {
@@ -324,7 +326,11 @@ impl Script {
     fn tell(&mut self, events: Vec<Event>) {
         if self.watching {
             let header = self.header();
-            self.observe(Observed::Told(WatchResponse { header, events, ..Default::default() }));
+            self.observe(Observed::Received(WatchResponse {
+                header,
+                events,
+                ..Default::default()
+            }));
         }
     }
 

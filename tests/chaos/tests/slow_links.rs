@@ -1,4 +1,4 @@
-//! Members that are far apart: a round trip takes longer than the heartbeat interval.
+//! Members with slow links: a round trip takes longer than the heartbeat interval.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use quorate_test_support::proxy::ProxyMode;
 const SIZE: usize = 3;
 /// The one-way delay between members: a round trip takes longer than the heartbeat interval of 100
 /// ms.
-const WAY: Duration = Duration::from_millis(75);
+const DELAY: Duration = Duration::from_millis(75);
 /// Writes through each member.
 const WRITES: usize = 4;
 
@@ -27,18 +27,18 @@ fn write_everywhere(cluster: &Cluster, places: &[usize], name: &str) {
 }
 
 #[test]
-fn members_that_are_far_apart_serve_and_elect() {
+fn members_with_slow_links_serve_and_elect() {
     let mut cluster = Cluster::behind_proxies(&program::quorate(), SIZE, &[], true, 1);
     cluster.start();
-    (0..SIZE).for_each(|place| cluster.proxies().set(place, ProxyMode::Delay(WAY, WAY)));
+    (0..SIZE).for_each(|place| cluster.proxies().set(place, ProxyMode::Delay(DELAY, DELAY)));
     let (leader, term) = cluster.leader();
-    write_everywhere(&cluster, &[0, 1, 2], "far");
-    assert_eq!(cluster.leader(), (leader, term), "distance is no reason for an election");
+    write_everywhere(&cluster, &[0, 1, 2], "first");
+    assert_eq!(cluster.leader(), (leader, term), "slow links must not cause an election");
     cluster.members[leader].kill();
     let others: Vec<usize> = (0..SIZE).filter(|place| *place != leader).collect();
     write_everywhere(&cluster, &others, "later");
-    let (heir, later) = cluster.leader();
-    assert!(heir != leader && later > term);
+    let (successor, later) = cluster.leader();
+    assert!(successor != leader && later > term);
     write_everywhere(&cluster, &others, "last");
-    assert_eq!(cluster.leader(), (heir, later));
+    assert_eq!(cluster.leader(), (successor, later));
 }

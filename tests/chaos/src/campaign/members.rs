@@ -1,7 +1,8 @@
 //! Starts, ends and queries members.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
 
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_proto::etcdserverpb::{StatusRequest, StatusResponse};
@@ -10,7 +11,7 @@ use quorate_test_support::server::Server;
 use quorate_test_support::{http, wait};
 use rustix::process::Signal;
 
-use super::ClusterCampaign;
+use super::Campaign;
 
 /// How long members may take to start: another connection can hold a port for a while.
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -18,6 +19,8 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const ELECT_WITHIN: Duration = Duration::from_secs(30);
 /// How long a member may take to answer a status request.
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
+/// The number of SIGTERM.
+const SIGTERM: i32 = 15;
 /// The log message of a member that sees a leader in a term.
 const ELECTED: &str = "\"msg\":\"leader elected\"";
 /// The term in that message.
@@ -27,22 +30,15 @@ const SNAPSHOTS: &str = "etcd_network_snapshot_receive_success";
 
 /// The leader's place and its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reign {
+pub(super) struct Leadership {
     pub(super) leader: usize,
-    term: u64,
-}
-
-impl Reign {
-    /// The term.
-    pub(super) fn term(self) -> u64 {
-        self.term
-    }
+    pub(super) term: u64,
 }
 
 /// The number of received snapshots, by process.
 pub(super) type Snapshots = BTreeMap<u32, usize>;
 
-impl ClusterCampaign {
+impl Campaign {
     /// Sends SIGKILL to the member in a place, if it runs.
     pub(super) fn kill(&mut self, place: usize) {
         let member = &mut self.cluster.members[place];
@@ -55,8 +51,31 @@ impl ClusterCampaign {
         self.effect.kills += 1;
     }
 
+    /// Sends SIGTERM to the member in a place and waits until it has stopped in order.
+    pub(super) fn stop(&mut self, place: usize) {
+        let member = &mut self.cluster.members[place];
+        let status = member.stop();
+        let is_orderly = status.success() || status.signal() == Some(SIGTERM);
+        assert!(is_orderly, "it was to stop: {status}\n{}", member.log_tail());
+    }
+
+    /// Spawns the member in a place, and ends it after a random part of its start time: by a power
+    /// cut if it has a disk of its own, otherwise by SIGKILL.
+    pub(super) fn interrupt_start(&mut self, place: usize) {
+        self.cluster.members[place].spawn();
+        self.sleep_within(self.timing.start);
+        if self.disks.is_empty() {
+            self.kill(place);
+        } else {
+            self.cut_power(&[place]);
+            self.restore_power();
+        }
+    }
+
     /// Starts the members that do not run and waits until all are ready.
     pub(super) fn start_all(&mut self) {
+        let started = Instant::now();
+        let is_any_started = self.cluster.members.iter().any(|member| !member.is_running());
         for member in self.cluster.members.iter_mut().filter(|member| !member.is_running()) {
             member.spawn();
         }
@@ -69,7 +88,10 @@ impl ClusterCampaign {
         self.cluster.members.iter().for_each(assert_terms_rise);
         // A member that has ended goes first: the others may be waiting for it.
         let first = ended.flatten().unwrap_or(0);
-        (0..self.size()).for_each(|turn| self.finish_to_start((first + turn) % self.size()));
+        (0..self.size()).for_each(|turn| self.finish_start((first + turn) % self.size()));
+        if is_any_started {
+            self.timing.start = started.elapsed();
+        }
     }
 
     /// Sends SIGSTOP to the member in a place.
@@ -102,18 +124,18 @@ impl ClusterCampaign {
     }
 
     /// The member that reports itself as the leader in the latest term.
-    pub(super) fn reign_now(&self) -> Option<Reign> {
+    pub(super) fn leadership_now(&self) -> Option<Leadership> {
         let leading = (0..self.size()).filter_map(|place| {
             let status = self.status(place)?;
             let leads = status.leader == status.header.as_ref()?.member_id;
-            leads.then_some(Reign { leader: place, term: status.raft_term })
+            leads.then_some(Leadership { leader: place, term: status.raft_term })
         });
-        leading.max_by_key(|reign| reign.term)
+        leading.max_by_key(|leadership| leadership.term)
     }
 
-    /// Like [`reign_now`](Self::reign_now), but waits for a leader.
-    pub(super) fn reign(&self) -> Reign {
-        wait::until("a leader", ELECT_WITHIN, || self.reign_now())
+    /// Like [`leadership_now`](Self::leadership_now), but waits for a leader.
+    pub(super) fn leadership(&self) -> Leadership {
+        wait::until("a leader", ELECT_WITHIN, || self.leadership_now())
     }
 
     pub(super) fn snapshots(&self) -> Snapshots {
@@ -137,7 +159,7 @@ impl ClusterCampaign {
     }
 
     /// Waits until a started member is ready.
-    pub(super) fn finish_to_start(&mut self, place: usize) {
+    pub(super) fn finish_start(&mut self, place: usize) {
         let member = &mut self.cluster.members[place];
         let ready = wait::within(START_WITHIN, || {
             if !member.is_running() {

@@ -1,4 +1,4 @@
-//! The progress of writes while a cluster changed.
+//! The availability of a cluster for writes while it changed.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::history::{Moment, Operation, Response};
 
 /// What clients saw between two moments.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct Availability {
     /// Acknowledged writes of all clients.
     pub acknowledged: usize,
     /// Requests without an answer.
@@ -16,15 +16,16 @@ pub struct Pace {
     pub stall: Duration,
     /// The beginning of that time, since the clock was created.
     pub stalled_at: Duration,
-    /// The longest duration of a request, whatever its outcome.
+    /// The longest duration of a request with any outcome.
     pub slowest: Duration,
 }
 
-impl Pace {
-    /// The pace of `operations` between `from` and `to`.
+impl Availability {
+    /// The availability during `operations` between `from` and `to`.
     pub fn of(operations: &[Operation], from: Moment, to: Moment) -> Self {
         let mut moments: Vec<Duration> = vec![from.elapsed, to.elapsed];
-        let (mut unknown, mut slowest) = (0, Duration::ZERO);
+        let mut unknown = 0;
+        let mut slowest = Duration::ZERO;
         for operation in operations {
             if is_written(operation) {
                 moments.push(operation.returned.elapsed);
@@ -40,10 +41,11 @@ impl Pace {
     }
 }
 
-impl Display for Pace {
+impl Display for Availability {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { acknowledged, unknown, stalled_at, .. } = self;
-        let (stall, slowest) = (self.stall.as_millis(), self.slowest.as_millis());
+        let stall = self.stall.as_millis();
+        let slowest = self.slowest.as_millis();
         write!(
             f,
             "{acknowledged} writes, {unknown} requests of unknown outcome; at most {stall} ms \
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_were_measured() {
+    fn a_percentile_is_a_measured_value() {
         let all: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
         assert_eq!(percentile(&all, 50), all[49]);
         assert_eq!(percentile(&all, 99), all[98]);

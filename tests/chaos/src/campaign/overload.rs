@@ -11,32 +11,30 @@ use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_proto::etcdserverpb::{PutRequest, RangeRequest, WatchCreateRequest, WatchRequest};
 use quorate_test_support::log_pipe::LogSwitch;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
-use super::ClusterCampaign;
-use crate::fault::cluster::ClusterFault;
-use crate::fault::strain::LAUNCHER;
+use super::Campaign;
+use crate::fault::Fault;
+use crate::fault::limits::LAUNCHER;
 use crate::history::{Operation, Request};
-use crate::workload::ignorer::{Ignorer, RANGE, WATCH};
 use crate::workload::load::Load;
 use crate::workload::traffic::{BULK, FLOOD, Profile, Traffic};
+use crate::workload::unread::{RANGE, UnreadConnection, WATCH};
 use crate::workload::value::value;
 
 /// Descriptors of this process: enough to open more connections than a member can.
 const DESCRIPTORS: u64 = 8192;
 /// The number and the bytes of values that make a range of all keys large.
-const BALLAST: (usize, usize) = (64, 256 << 10);
-/// Clients that write while a member is strained.
+const LARGE_VALUES: (usize, usize) = (64, 256 << 10);
+/// Clients that write while a member is overloaded.
 const WRITERS: usize = 8;
 /// What each of them writes: more messages than a watch may queue, or more bytes than the first log
 /// segments hold.
 const SMALL_WRITES: Profile = FLOOD.up_to(2000);
 const LARGE_WRITES: Profile = BULK.up_to(12);
 /// Connections that read nothing, and requests over each.
-const IGNORING: (usize, usize) = (8, 16);
-const HERD: (usize, usize) = (40, 10);
+const UNREAD_RANGES: (usize, usize) = (8, 16);
+const UNREAD_WATCHES: (usize, usize) = (40, 10);
 /// Silent connections to the client port and to the peer port.
 const SILENT: (usize, usize) = (1100, 200);
 /// How long such a connection may take to open.
@@ -58,9 +56,9 @@ const TERMS_MAX: u64 = 2;
 /// Invalid handshakes with each member: together they log more lines than a pipe holds.
 const BAD_HELLOS: usize = 400;
 
-impl ClusterCampaign {
+impl Campaign {
     /// Limits members: few descriptors, one worker thread, a log that can be blocked.
-    pub(super) fn tighten(&mut self) {
+    pub(super) fn limit_members(&mut self) {
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         let current = Some(maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS)));
         setrlimit(Resource::Nofile, Rlimit { current, maximum }).expect("it is below the maximum");
@@ -73,11 +71,12 @@ impl ClusterCampaign {
     }
 
     /// Writes the values that make a range of all keys large.
-    pub(super) fn lay_ballast(&mut self) {
-        let (count, length) = BALLAST;
+    pub(super) fn write_large_values(&mut self) {
+        let (count, length) = LARGE_VALUES;
         for number in 0..count {
             let id = self.clock.operation_id();
-            let (key, value) = (format!("z/{number:03}").into(), value(id, 0, length));
+            let key = format!("z/{number:03}").into();
+            let value = value(id, 0, length);
             let put = Request::Put(PutRequest { key, value, ..Default::default() });
             let mut client = self.client(number % self.size());
             let operation = self.runtime.block_on(client.ask_as(id, put));
@@ -85,52 +84,52 @@ impl ClusterCampaign {
         }
     }
 
-    /// Strains members while clients write through all of them, and ends the strain.
-    pub(super) fn strain(&mut self, fault: ClusterFault, leader: usize, other: usize) {
+    /// Overloads members while clients write through all of them, and ends the overload.
+    pub(super) fn overload(&mut self, fault: Fault, leader: usize, follower: usize) {
         let one = self.any_place();
         match fault {
-            ClusterFault::PauseReaders => self.pause_readers(),
-            ClusterFault::IgnoreAnswers => self.ignore_answers(one, IGNORING, RANGE, &everything()),
-            ClusterFault::Herd => {
+            Fault::PauseWatches => self.pause_watches(),
+            Fault::UnreadRanges => self.leave_unread(one, UNREAD_RANGES, RANGE, &everything()),
+            Fault::UnreadWatches => {
                 let start = self.checker.model().compacted() + 1;
-                self.ignore_answers(one, HERD, WATCH, &watch_from(start));
+                self.leave_unread(one, UNREAD_WATCHES, WATCH, &watch_from(start));
             }
-            ClusterFault::SilentConnections => self.connect_in_silence(one),
-            ClusterFault::CancelRanges => self.cancel_ranges(one),
-            ClusterFault::SlowFollower => self.slow_down(other),
-            ClusterFault::SlowDisks => self.slow_disks(leader),
-            _ => self.block_logs(other),
+            Fault::SilentConnections => self.connect_silently(one),
+            Fault::CancelRanges => self.cancel_ranges(one),
+            Fault::SlowFollower => self.slow_down(follower),
+            Fault::SlowDisks => self.slow_disks(leader),
+            _ => self.block_logs(follower),
         }
     }
 
     /// Writes through all members but the one in place `without`.
     fn write_much(&mut self, profile: Profile, without: Option<usize>) {
         let places: Vec<usize> = (0..self.size()).filter(|place| Some(*place) != without).collect();
-        let mut load = Load::new(&self.clock);
+        let mut load = Load::default();
         for number in 0..WRITERS {
-            let rng = StdRng::seed_from_u64(rand::Rng::random(&mut self.rng));
-            let roamer = self.roamer(places[number % places.len()]);
-            load.add_roaming(self.runtime.handle(), roamer, Traffic::new(rng), profile);
+            let rng = self.client_rng();
+            let client = self.failover_client(places[number % places.len()]);
+            load.add(self.runtime.handle(), client, Traffic::new(rng), profile);
         }
         let (written, _) = self.runtime.block_on(load.run());
         self.pending.extend(written);
     }
 
     /// Checks that writes through every member still succeed.
-    fn write_by_all(&mut self) {
-        let written = self.seal();
+    fn write_meanwhile(&mut self) {
+        let written = self.write_through_all();
         self.pending.extend(written);
     }
 
-    fn pause_readers(&mut self) {
+    fn pause_watches(&mut self) {
         self.watches.set_paused(true);
         self.write_much(SMALL_WRITES, None);
-        self.write_by_all();
+        self.write_meanwhile();
         self.watches.set_paused(false);
-        self.effect.strained += 1;
+        self.effect.overloads += 1;
     }
 
-    fn ignore_answers(
+    fn leave_unread(
         &mut self,
         place: usize,
         (connections, streams): (usize, usize),
@@ -138,24 +137,27 @@ impl ClusterCampaign {
         message: &[u8],
     ) {
         let address = self.cluster.members[place].address();
-        let (ignorers, asked) = self.runtime.block_on(async {
-            let (mut ignorers, mut asked) = (Vec::new(), 0);
+        let (opened, asked) = self.runtime.block_on(async {
+            let mut opened = Vec::new();
+            let mut asked = 0;
             for _ in 0..connections {
-                let Some(mut ignorer) = Ignorer::connect(&address).await else { continue };
+                let Some(mut connection) = UnreadConnection::connect(&address).await else {
+                    continue;
+                };
                 for _ in 0..streams {
-                    asked += usize::from(ignorer.ask(path, message).await);
+                    asked += usize::from(connection.ask(path, message).await);
                 }
-                ignorers.push(ignorer);
+                opened.push(connection);
             }
-            (ignorers, asked)
+            (opened, asked)
         });
-        self.effect.strained += asked;
-        self.last();
-        self.write_by_all();
-        drop(ignorers);
+        self.effect.overloads += asked;
+        self.sleep_in_fault();
+        self.write_meanwhile();
+        drop(opened);
     }
 
-    fn connect_in_silence(&mut self, place: usize) {
+    fn connect_silently(&mut self, place: usize) {
         let member = &self.cluster.members[place];
         let connect = |address: &str, count| {
             let address: SocketAddr = address.parse().expect("it is one");
@@ -166,11 +168,11 @@ impl ClusterCampaign {
         let clients = connect(&member.address(), SILENT.0);
         let silent: Vec<TcpStream> =
             clients.chain(connect(&member.peer_address(), SILENT.1)).collect();
-        self.effect.strained += silent.len();
+        self.effect.overloads += silent.len();
         // More than one log segment: the next one needs a descriptor.
         self.write_much(LARGE_WRITES, Some(place));
         drop(silent);
-        self.write_by_all();
+        self.write_meanwhile();
     }
 
     fn cancel_ranges(&mut self, place: usize) {
@@ -190,50 +192,50 @@ impl ClusterCampaign {
                 })
             })
             .collect();
-        self.write_by_all();
+        self.write_meanwhile();
         for task in asking {
             let asked = self.runtime.block_on(task).expect("a client does not panic");
             let unanswered = asked.iter().filter(|operation| operation.is_unanswered()).count();
-            self.effect.strained += unanswered;
+            self.effect.overloads += unanswered;
             self.pending.extend(asked);
         }
     }
 
     fn slow_down(&mut self, place: usize) {
-        let before = self.reign().term();
+        let before = self.leadership().term;
         for _ in 0..PULSES {
             self.cluster.members[place].signal(Signal::STOP);
             thread::sleep(RUNS.1);
             self.cluster.members[place].signal(Signal::CONT);
             thread::sleep(RUNS.0);
-            self.effect.strained += 1;
+            self.effect.overloads += 1;
         }
-        self.write_by_all();
+        self.write_meanwhile();
         self.assert_steady(before);
     }
 
     /// Makes the disks of all members but the leader hang several times.
     fn slow_disks(&mut self, leader: usize) {
-        let before = self.reign().term();
+        let before = self.leadership().term;
         for _ in 0..HANGS {
             let slow = (0..self.size()).filter(|place| *place != leader);
             let hanging: Vec<_> = slow.map(|place| self.disks[place].hang()).collect();
             thread::sleep(WORKS.1);
             drop(hanging);
             thread::sleep(WORKS.0);
-            self.effect.strained += 1;
+            self.effect.overloads += 1;
         }
-        self.write_by_all();
+        self.write_meanwhile();
         self.assert_steady(before);
     }
 
     /// Slow members must not cause elections.
     fn assert_steady(&self, before: u64) {
-        let passed = self.reign().term() - before;
+        let passed = self.leadership().term - before;
         assert!(passed <= TERMS_MAX, "{passed} terms have passed while some members were slow");
     }
 
-    fn block_logs(&mut self, other: usize) {
+    fn block_logs(&mut self, place: usize) {
         self.switches.iter().for_each(|switch| switch.set_blocked(true));
         for member in &self.cluster.members {
             let address: SocketAddr = member.peer_address().parse().expect("it is one");
@@ -241,13 +243,13 @@ impl ClusterCampaign {
                 let stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN);
                 let said =
                     stream.and_then(|mut stream| stream.write_all(b"GET / HTTP/1.1\r\n\r\n"));
-                self.effect.strained += usize::from(said.is_ok());
+                self.effect.overloads += usize::from(said.is_ok());
             }
         }
-        self.write_by_all();
+        self.write_meanwhile();
         let asked = Instant::now();
-        self.cluster.members[other].stop();
-        eprintln!("a member that nobody listens to stopped in {:?}", asked.elapsed());
+        self.stop(place);
+        eprintln!("a member whose log is blocked stopped in {:?}", asked.elapsed());
         self.switches.iter().for_each(|switch| switch.set_blocked(false));
     }
 }

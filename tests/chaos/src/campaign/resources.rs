@@ -4,15 +4,15 @@ use std::fmt::{self, Display, Formatter};
 
 use quorate_test_support::usage::{Usage, folder_bytes};
 
-use super::ClusterCampaign;
+use super::Campaign;
 
 /// Peak resident memory of a member, in bytes. The limit is wide: the allocator keeps memory for
-/// each thread, and one strain follows the other. The suites `memory` and `watches` hold single
-/// strains to less.
+/// each thread, and one overload follows the other. The suites `memory` and `watches` hold single
+/// overloads to less.
 const MEMORY_MAX: u64 = 1280 << 20;
 /// Open descriptors of a member when no client is connected.
 const DESCRIPTORS_MAX: usize = 320;
-/// Threads of a member under strain. On other grounds, a member that catches up applies large
+/// Threads of an overloaded member. In other environments, a member that catches up applies large
 /// commands on blocking threads, briefly as many as its runtime has.
 const THREADS_MAX: usize = 96;
 const RUNTIME_THREADS_MAX: usize = 560;
@@ -32,14 +32,14 @@ pub struct Resources {
     in_use: u64,
 }
 
-impl ClusterCampaign {
+impl Campaign {
     /// Measures all running members and checks the limits.
     ///
     /// # Panics
     /// When a member exceeds a limit.
     pub(super) fn measure_resources(&mut self) {
-        let is_strained = !self.switches.is_empty();
-        let threads_max = if is_strained { THREADS_MAX } else { RUNTIME_THREADS_MAX };
+        let is_overloaded = !self.switches.is_empty();
+        let threads_max = if is_overloaded { THREADS_MAX } else { RUNTIME_THREADS_MAX };
         for place in 0..self.size() {
             let member = &self.cluster.members[place];
             let Some(usage) = Usage::of(member.pid()) else { continue };

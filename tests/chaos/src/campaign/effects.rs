@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use crate::fault::cluster::ClusterFault;
+use crate::fault::Fault;
 use crate::history::{Moment, Observation, Observed, Operation, Outcome};
 
-/// How often a fault must have struck before it can count as toothless.
-const STRUCK_MIN: usize = 2;
+/// How often a fault must have been injected before it can count as ineffective.
+const INJECTED_MIN: usize = 2;
 /// A gap between writes that only a fault explains.
 const STALL: Duration = Duration::from_millis(500);
 /// The longest gap between writes with a healthy majority, on a busy machine.
@@ -19,13 +19,13 @@ const MEASURED_STALL_MAX: Duration = Duration::from_secs(2);
 const MEASURED_ELECTION_MAX: Duration = Duration::from_secs(5);
 
 /// The last columns of the table of effects.
-const LATER_COLUMNS: [&str; 5] = ["snapshots", "cancelled", "hindered", "torn", "strained"];
+const LATER_COLUMNS: [&str; 5] = ["snapshots", "cancelled", "affected", "interrupted", "overloads"];
 
 /// The effects of one fault, or of several of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
     /// The number of faults.
-    pub struck: usize,
+    pub injected: usize,
     /// Processes that got a SIGKILL.
     pub kills: usize,
     /// Processes that ended by themselves.
@@ -46,12 +46,12 @@ pub struct Effect {
     pub wrong_times: usize,
     /// Packets that the network lost, pieces that a proxy lost, delayed or held back, and full
     /// disks.
-    pub hindered: u64,
+    pub affected: u64,
     /// Snapshots whose receiver was killed during the transfer.
-    pub torn: usize,
-    /// Strains on members: unread connections, ranges and watches, abandoned ranges, pauses, log
+    pub interrupted: usize,
+    /// Loads on members: unread connections, ranges and watches, abandoned ranges, pauses, log
     /// lines.
-    pub strained: usize,
+    pub overloads: usize,
 }
 
 impl Effect {
@@ -65,9 +65,10 @@ impl Effect {
     ) {
         let unknown = operations.clone().filter(|operation| operation.is_unknown());
         for operation in unknown {
-            match operation.request.may_write() {
-                true => self.lost_writes += 1,
-                false => self.lost_reads += 1,
+            if operation.request.may_write() {
+                self.lost_writes += 1;
+            } else {
+                self.lost_reads += 1;
             }
         }
         let writes = operations.filter(|operation| {
@@ -84,13 +85,13 @@ impl Effect {
     /// Adds the cancellations of watches.
     pub fn note_watches(&mut self, observations: &[Observation]) {
         let cancelled = observations.iter().filter(
-            |observation| matches!(&observation.what, Observed::Told(told) if told.canceled),
+            |observation| matches!(&observation.what, Observed::Received(told) if told.canceled),
         );
         self.cancelled += cancelled.count();
     }
 
     fn add(&mut self, other: Self) {
-        self.struck += other.struck;
+        self.injected += other.injected;
         self.kills += other.kills;
         self.ended += other.ended;
         self.elections += other.elections;
@@ -100,9 +101,9 @@ impl Effect {
         self.snapshots += other.snapshots;
         self.cancelled += other.cancelled;
         self.wrong_times += other.wrong_times;
-        self.hindered += other.hindered;
-        self.torn += other.torn;
-        self.strained += other.strained;
+        self.affected += other.affected;
+        self.interrupted += other.interrupted;
+        self.overloads += other.overloads;
     }
 
     fn unknown(&self) -> usize {
@@ -110,8 +111,8 @@ impl Effect {
     }
 
     /// Whether the effects include what one such fault must cause every time.
-    pub fn shows(&self, fault: ClusterFault) -> bool {
-        use ClusterFault as F;
+    pub fn shows(&self, fault: Fault) -> bool {
+        use Fault as F;
         match fault {
             F::KillLeader
             | F::KillTwice
@@ -119,56 +120,64 @@ impl Effect {
             | F::PauseLeader
             | F::IsolateLeader
             | F::HangDisk => self.elections > 0,
-            F::MuteLeader | F::DeafenLeader => self.elections > 0 && self.hindered > 0,
-            F::Scatter => self.stall >= STALL,
-            F::Ring => self.stall >= STALL && self.hindered > 0,
-            F::LosePackets | F::Delay | F::Mutilate | F::Hold => self.hindered > 0,
-            F::KillReceiving => self.snapshots > 0 && self.torn > 0,
-            F::Outdate => self.snapshots > 0,
-            F::OutdateAlive => self.snapshots > 0 && self.cancelled > 0,
-            F::FillDisk => self.hindered > 0,
-            F::Replace => self.ended > 0,
+            F::DropFromLeader | F::DropToLeader => self.elections > 0 && self.affected > 0,
+            F::IsolateAll => self.stall >= STALL,
+            F::OneWayRing => self.stall >= STALL && self.affected > 0,
+            F::LosePackets | F::DelayTraffic | F::CorruptTraffic | F::HoldTraffic => {
+                self.affected > 0
+            }
+            F::KillReceivingSnapshot => self.snapshots > 0 && self.interrupted > 0,
+            F::FallBehind => self.snapshots > 0,
+            F::FallBehindRunning => self.snapshots > 0 && self.cancelled > 0,
+            F::FillDisk => self.affected > 0,
+            F::ReplaceMember => self.ended > 0,
             F::JumpClock | F::StrobeClocks => self.wrong_times > 0,
-            F::BridgeLeader => self.elections > 0,
-            F::ClosePort => self.kills > 0 && self.hindered > 0,
-            strain if strain.is_strain() => self.strained > 0,
+            F::Bridge => self.elections > 0,
+            F::ClosePeerPort => self.kills > 0 && self.affected > 0,
+            overload if overload.is_overload() => self.overloads > 0,
             _ => true,
         }
     }
 
-    /// Whether the effects include what such a fault must cause when it strikes often.
-    fn bites(&self, fault: ClusterFault) -> bool {
-        use ClusterFault as F;
+    /// Whether the effects include what such a fault must cause when it is injected often.
+    fn shows_when_repeated(&self, fault: Fault) -> bool {
+        use Fault as F;
         match fault {
             F::KillLeader | F::KillTwice | F::KillAll | F::CutPowerOfAll => {
                 self.kills > 0 && self.elections > 0
             }
             F::KillMajority => self.stall >= STALL,
-            F::KillOther | F::KillStarting | F::KillCompacting | F::KillDefragmenting => {
+            F::KillFollower | F::KillStarting | F::KillCompacting | F::KillDefragmenting => {
                 self.kills > 0 && self.unknown() > 0
             }
-            F::CutPowerOfOne | F::IsolateOther | F::PauseOther => self.unknown() > 0,
-            F::Flap | F::Mutilate => self.elections > 0 || self.unknown() > 0,
-            F::PauseBriefly => self.unknown() > 0 || self.stall >= STALL / 5,
-            shown_each_time => self.shows(shown_each_time),
+            F::CutPowerOfOne
+            | F::CutPowerCompacting
+            | F::CutPowerDefragmenting
+            | F::CutPowerStarting
+            | F::IsolateFollower
+            | F::PauseFollower => self.unknown() > 0,
+            F::Flap | F::CorruptTraffic => self.elections > 0 || self.unknown() > 0,
+            F::PauseLeaderBriefly => self.unknown() > 0 || self.stall >= STALL / 5,
+            each_time => self.shows(each_time),
         }
     }
 }
 
-/// The longest allowed time without an acknowledged write. `None` for faults that leave no healthy
-/// majority. The limit is tighter when times are measured, and tightest when the fault struck
-/// another member than the leader (`leader_stayed`).
+/// The longest allowed time without an acknowledged write in a cluster of `size` members. `None`
+/// for faults that leave no healthy majority. The limit is tighter when times are measured, and
+/// tightest when the fault hit another member than the leader (`leader_stayed`).
 pub(super) fn stall_max(
-    fault: ClusterFault,
+    fault: Fault,
+    size: usize,
     leader_stayed: bool,
-    measured: bool,
+    is_measured: bool,
 ) -> Option<Duration> {
-    use ClusterFault as F;
+    use Fault as F;
     let leaves_a_majority = matches!(
         fault,
-        F::KillOther
-            | F::PauseOther
-            | F::IsolateOther
+        F::KillFollower
+            | F::PauseFollower
+            | F::IsolateFollower
             | F::CutPowerOfOne
             | F::FillDisk
             | F::KillLeader
@@ -176,24 +185,27 @@ pub(super) fn stall_max(
             | F::PauseLeader
             | F::IsolateLeader
             | F::HangDisk
-            | F::BridgeLeader
-            | F::ClosePort
-    ) || fault.is_strain();
-    let bound = match (measured, leader_stayed) {
-        (false, _) => STALL_MAX,
-        (true, true) => MEASURED_STALL_MAX,
-        (true, false) => MEASURED_ELECTION_MAX,
-    };
-    leaves_a_majority.then_some(bound)
+            | F::Bridge
+            | F::ClosePeerPort
+    ) || fault.is_overload();
+    if !leaves_a_majority || size == 1 {
+        None
+    } else if !is_measured {
+        Some(STALL_MAX)
+    } else if leader_stayed {
+        Some(MEASURED_STALL_MAX)
+    } else {
+        Some(MEASURED_ELECTION_MAX)
+    }
 }
 
 /// The effects of all faults, by kind.
 #[derive(Clone, Debug, Default)]
-pub struct Effects(BTreeMap<ClusterFault, Effect>);
+pub struct Effects(BTreeMap<Fault, Effect>);
 
 impl Effects {
     /// Adds the effects of one fault.
-    pub fn add(&mut self, fault: ClusterFault, effect: Effect) {
+    pub fn add(&mut self, fault: Fault, effect: Effect) {
         self.0.entry(fault).or_default().add(effect);
     }
 
@@ -204,28 +216,35 @@ impl Effects {
         total
     }
 
-    /// The faults that struck often and never had their expected effects.
-    pub fn toothless(&self) -> Vec<ClusterFault> {
-        let often = self.0.iter().filter(|(_, effect)| effect.struck >= STRUCK_MIN);
-        often.filter(|(fault, effect)| !effect.bites(**fault)).map(|(fault, _)| *fault).collect()
+    /// The faults that were injected often and never had their expected effects.
+    pub fn ineffective(&self) -> Vec<Fault> {
+        let often = self.0.iter().filter(|(_, effect)| effect.injected >= INJECTED_MIN);
+        often
+            .filter(|(fault, effect)| !effect.shows_when_repeated(**fault))
+            .map(|(fault, _)| *fault)
+            .collect()
     }
 }
 
 impl Display for Effects {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let columns = ["struck", "kills", "elections", "lost writes", "lost reads", "stall"];
-        write!(f, "{:>18}", "fault")?;
+        let columns = ["injected", "kills", "elections", "lost writes", "lost reads", "stall"];
+        write!(f, "{:>22}", "fault")?;
         for column in columns.into_iter().chain(LATER_COLUMNS) {
             write!(f, " {column:>11}")?;
         }
         let all = self.0.iter().map(|(fault, effect)| (format!("{fault:?}"), *effect));
         for (name, effect) in all.chain([("all".to_owned(), self.total())]) {
-            let Effect { struck, kills, elections, lost_writes, lost_reads, .. } = effect;
-            write!(f, "\n{name:>18} {struck:>11} {kills:>11} {elections:>11}")?;
+            let Effect { injected, kills, elections, lost_writes, lost_reads, .. } = effect;
+            write!(f, "\n{name:>22} {injected:>11} {kills:>11} {elections:>11}")?;
             let stall = format!("{:.2} s", effect.stall.as_secs_f64());
             write!(f, " {lost_writes:>11} {lost_reads:>11} {stall:>11}")?;
             write!(f, " {:>11} {:>11}", effect.snapshots, effect.cancelled)?;
-            write!(f, " {:>11} {:>11} {:>11}", effect.hindered, effect.torn, effect.strained)?;
+            write!(
+                f,
+                " {:>11} {:>11} {:>11}",
+                effect.affected, effect.interrupted, effect.overloads
+            )?;
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Connections that send many requests and read nothing.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Error, SendStream};
 use http::Request;
+use quorate_test_support::grpc;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -16,14 +17,14 @@ pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// A connection that does not read responses: the member can send no more than the initial HTTP/2
 /// windows. It ends when it is dropped.
 #[derive(Debug)]
-pub struct Ignorer {
+pub struct UnreadConnection {
     sender: SendRequest<Bytes>,
     connection: JoinHandle<Result<(), Error>>,
     /// Keeps the streams open.
     streams: Vec<(ResponseFuture, SendStream<Bytes>)>,
 }
 
-impl Ignorer {
+impl UnreadConnection {
     /// Connects to `address` (`host:port`); `None` when the connection is refused.
     pub async fn connect(address: &str) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
@@ -42,20 +43,15 @@ impl Ignorer {
             .expect("it is well formed");
         let Ok(mut sender) = self.sender.clone().ready().await else { return false };
         let Ok((response, mut body)) = sender.send_request(request, false) else { return false };
-        let length = u32::try_from(message.len()).expect("it is short");
-        let mut frame = BytesMut::with_capacity(message.len() + 5);
-        frame.put_u8(0);
-        frame.put_u32(length);
-        frame.put_slice(message);
         // The end of the stream would also end a watch.
         let is_last = path == RANGE;
-        let is_sent = body.send_data(frame.freeze(), is_last).is_ok();
+        let is_sent = body.send_data(grpc::frame(message).into(), is_last).is_ok();
         self.streams.push((response, body));
         is_sent
     }
 }
 
-impl Drop for Ignorer {
+impl Drop for UnreadConnection {
     fn drop(&mut self) {
         self.connection.abort();
     }

@@ -1,4 +1,4 @@
-//! The audit of a round once all members are back.
+//! The check of a round once all members are back.
 
 use std::thread;
 use std::time::Duration;
@@ -7,29 +7,35 @@ use quorate_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest};
 use quorate_proto::mvccpb::Event;
 use quorate_test_support::wait;
 
-use super::ClusterCampaign;
+use super::Campaign;
+use super::auditor::{self, Auditor};
 use super::members::ELECT_WITHIN;
-use crate::campaign::audit::{self, Auditor};
-use crate::campaign::{EXPIRE_PAUSE, EXPIRE_WITHIN, FUTURE_REVISIONS, LASTING_WATCHES};
 use crate::history::{Audit, History, Operation, Outcome, Request, Response};
 use crate::workload::traffic::{random_interest, shared_key};
 use crate::workload::value::value;
+use crate::workload::watches::LASTING_WATCHES;
 
 /// How long a first write through a member may take after recovery, on a busy machine.
-const SEALED_WITHIN: Duration = Duration::from_secs(10);
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 /// How long to wait for the exit of a member that did not answer.
 const END_WITHIN: Duration = Duration::from_secs(2);
 /// The report on a member that ended without a signal from the campaign.
 const ENDED: &str = "it has ended by itself";
-/// The length of the values that [`seal`](ClusterCampaign::seal) writes.
-const SEAL_BYTES: usize = 16;
+/// The length of the values that [`write_through_all`](Campaign::write_through_all) writes.
+const VALUE_BYTES: usize = 16;
+/// How many revisions in the future a watch may start.
+const FUTURE_REVISIONS: i64 = 40;
+/// How long leases may take to expire at the end of a campaign.
+const EXPIRE_WITHIN: Duration = Duration::from_secs(60);
+/// Pause between two lease lists meanwhile.
+const EXPIRE_PAUSE: Duration = Duration::from_millis(200);
 
-impl ClusterCampaign {
+impl Campaign {
     /// Audits all members and checks the history of all clients since the last audit. Afterwards
     /// every watch has received all events.
-    pub(super) fn prove(&mut self, mut operations: Vec<Operation>) {
+    pub(super) fn check(&mut self, mut operations: Vec<Operation>) {
         operations.append(&mut self.pending);
-        operations.extend(self.seal());
+        operations.extend(self.write_through_all());
         let since = self.clock.now();
         for place in 0..self.size() {
             operations.extend(self.inspect(place));
@@ -38,7 +44,7 @@ impl ClusterCampaign {
         let client = self.client(place);
         let url = self.cluster.members[place].url();
         let mut auditor = Auditor::new(client, &url, &self.checker);
-        let known = self.known();
+        let known = self.known_revision();
         let (new, asked) = self.runtime.block_on(auditor.audit(since, known));
         operations.extend(asked);
         let mut events = std::mem::take(&mut self.saved);
@@ -58,13 +64,14 @@ impl ClusterCampaign {
 
     /// Writes through every member. Earlier requests of unknown outcome took the same ways, so they
     /// have ended when these writes are acknowledged.
-    pub(super) fn seal(&mut self) -> Vec<Operation> {
+    pub(super) fn write_through_all(&mut self) -> Vec<Operation> {
         let mut asked = Vec::new();
         for place in 0..self.size() {
-            let written = wait::within(SEALED_WITHIN, || {
+            let written = wait::within(WRITTEN_WITHIN, || {
                 let mut client = self.client(place);
                 let id = self.clock.operation_id();
-                let (key, value) = (shared_key(0), value(id, 0, SEAL_BYTES));
+                let key = shared_key(0);
+                let value = value(id, 0, VALUE_BYTES);
                 let put = Request::Put(PutRequest { key, value, ..Default::default() });
                 let operation = self.runtime.block_on(client.ask_as(id, put));
                 let done = matches!(operation.outcome, Outcome::Answered(_));
@@ -75,24 +82,24 @@ impl ClusterCampaign {
             let name = self.cluster.members[place].name();
             assert!(
                 written.is_some(),
-                "no write by way of {name} within {SEALED_WITHIN:?}: {last}"
+                "no write by way of {name} within {WRITTEN_WITHIN:?}: {last}"
             );
         }
         asked
     }
 
     /// The last revision whose events have been read.
-    pub(super) fn known(&self) -> i64 {
+    pub(super) fn known_revision(&self) -> i64 {
         last_of(&self.saved).unwrap_or_else(|| self.checker.model().revision())
     }
 
     /// Reads the events of this round so far from a member, before their compaction.
     pub(super) fn save_events(&mut self, place: usize) {
-        let known = self.known();
+        let known = self.known_revision();
         let status = wait::until("a member that answers", ELECT_WITHIN, || self.status(place));
         let last = status.header.expect("every answer has a header").revision;
         let url = self.cluster.members[place].url();
-        let events = self.runtime.block_on(audit::events(&url, known + 1, last));
+        let events = self.runtime.block_on(auditor::events(&url, known + 1, last));
         self.saved.extend(events);
     }
 
@@ -105,7 +112,7 @@ impl ClusterCampaign {
             Request::Status,
             Request::Range(all),
             Request::HashKv(HashKvRequest { revision: 0 }),
-            Request::HashKv(HashKvRequest { revision: self.known() }),
+            Request::HashKv(HashKvRequest { revision: self.known_revision() }),
         ];
         let asked = requests.map(|request| self.runtime.block_on(client.ask(request)));
         let unanswered = asked.iter().find(|operation| operation.is_unanswered());
@@ -124,7 +131,8 @@ impl ClusterCampaign {
     fn replace_watcher(&mut self) {
         self.watches.truncate(LASTING_WATCHES);
         let model = self.checker.model();
-        let (oldest, last) = (model.compacted() + 1, model.revision());
+        let oldest = model.compacted() + 1;
+        let last = model.revision();
         let interest = random_interest(&mut self.rng, oldest..=last + FUTURE_REVISIONS);
         let start = interest.start_revision;
         let beside = random_interest(&mut self.rng, start..=start);
@@ -132,18 +140,20 @@ impl ClusterCampaign {
     }
 
     /// Rereads the whole history from every member and compares it with the model.
-    pub(super) fn read_again(&self) {
+    pub(super) fn reread(&self) {
         let model = self.checker.model();
-        let (from, to) = (model.compacted() + 1, model.revision());
+        let from = model.compacted() + 1;
+        let to = model.revision();
         for member in &self.cluster.members {
-            let events = self.runtime.block_on(audit::events(&member.url(), from, to));
+            let events = self.runtime.block_on(auditor::events(&member.url(), from, to));
             if let Err(violation) = self.checker.check_again(&events) {
                 panic!("{}: {violation}", member.name());
             }
         }
     }
 
-    /// Waits until only leases exist that need not expire, then runs an audit.
+    /// Waits until only leases exist that need not expire, then restarts all members in order and
+    /// runs a check.
     pub(super) fn let_leases_expire(&mut self) {
         let place = self.any_place();
         let mut client = self.client(place);
@@ -153,19 +163,21 @@ impl ClusterCampaign {
             let Some(Response::LeaseLeases(list)) = operation.response() else {
                 panic!("no list of leases: {operation}");
             };
-            let lasts = |id| self.checker.may_last(id, operation.invoked);
-            let over = list.leases.iter().all(|lease| lasts(lease.id));
+            let may_last = |id| self.checker.may_last(id, operation.invoked);
+            let is_over = list.leases.iter().all(|lease| may_last(lease.id));
             asked.push(operation);
-            if !over {
+            if !is_over {
                 thread::sleep(EXPIRE_PAUSE);
             }
-            over.then_some(())
+            is_over.then_some(())
         });
-        self.prove(asked);
+        (0..self.size()).for_each(|place| self.stop(place));
+        self.start_all();
+        self.check(asked);
     }
 
     /// Checks that all members have the same hash at the last revision.
-    pub(super) fn agree(&mut self) {
+    pub(super) fn compare_hashes(&mut self) {
         let revision = self.checker.model().revision();
         let hashes: Vec<(u32, i64)> = (0..self.size())
             .map(|place| {

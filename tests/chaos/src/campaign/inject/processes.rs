@@ -1,0 +1,93 @@
+//! Processes that are killed, paused or replaced.
+
+use std::fs;
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb::RangeRequest;
+use quorate_test_support::wait;
+use rand::Rng;
+
+use super::NOTICE_WITHIN;
+use crate::campaign::Campaign;
+use crate::history::Request;
+use crate::workload::client::Client;
+use crate::workload::load::Load;
+use crate::workload::traffic::{SHARED_KEYS, shared_key};
+
+/// Clients that ask a paused leader, and the longest time between two of them.
+const READERS: usize = 16;
+const READER_PAUSE_MAX: Duration = Duration::from_millis(40);
+/// How often a start is interrupted at most.
+const INTERRUPTIONS_MAX: u32 = 3;
+
+impl Campaign {
+    pub(super) fn kill_for_a_while(&mut self, places: &[usize]) {
+        for place in places {
+            self.kill(*place);
+        }
+        // Sometimes the members are back before the others notice.
+        if self.rng.random() {
+            self.sleep_in_fault();
+        }
+    }
+
+    pub(super) fn kill_twice(&mut self, leader: usize) {
+        self.kill(leader);
+        if self.size() == 1 {
+            self.start_all();
+        }
+        let next = wait::until("a new leader", NOTICE_WITHIN, || self.leadership_now()).leader;
+        self.kill(next);
+    }
+
+    /// Starts a member several times, and interrupts each start.
+    pub(super) fn interrupt_starts(&mut self, place: usize) {
+        for _ in 0..self.rng.random_range(1..=INTERRUPTIONS_MAX) {
+            self.interrupt_start(place);
+        }
+    }
+
+    /// Pauses the leader until another member leads, then queues reads of keys that have changed
+    /// meanwhile. A resumed leader must not answer them from its old state.
+    pub(super) fn pause_leader(&mut self, leader: usize, load: &mut Load) {
+        // These connect before the pause: over a new connection, the leader would first learn of
+        // its successor.
+        let clients: Vec<Client> = (0..READERS).map(|_| self.connected_client(leader)).collect();
+        self.pause(leader);
+        self.sleep_in_fault();
+        self.await_another(leader);
+        for client in clients {
+            let key = shared_key(self.rng.random_range(0..SHARED_KEYS));
+            let get = Request::Range(RangeRequest { key, ..Default::default() });
+            load.ask(self.runtime.handle(), client, get);
+            self.sleep_between(Duration::ZERO, READER_PAUSE_MAX);
+        }
+    }
+
+    fn connected_client(&mut self, place: usize) -> Client {
+        let mut client = self.client(place);
+        self.pending.push(self.runtime.block_on(client.ask(Request::Status)));
+        client
+    }
+
+    pub(super) fn pause_for(&mut self, place: usize, (least, most): (Duration, Duration)) {
+        self.pause(place);
+        self.sleep_between(least, most);
+        self.resume_paused();
+    }
+
+    /// Removes a member, whose process must end by itself, and adds a new one in its place.
+    pub(super) fn replace_member(&mut self, place: usize) {
+        let by = (place + 1) % self.size();
+        self.cluster.remove(by, place);
+        self.cluster.members[place].wait_for_end();
+        self.effect.ended += 1;
+        let data_dir = self.cluster.members[place].data_dir();
+        fs::remove_dir_all(data_dir).expect("the folder is ours");
+        self.cluster.add_again(by, place);
+        let number = self.numbers.iter().max().expect("there are members") + 1;
+        self.endpoints.remove(self.numbers[place]);
+        self.endpoints.insert(number, &self.cluster.members[place].url());
+        self.numbers[place] = number;
+    }
+}
