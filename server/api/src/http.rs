@@ -4,7 +4,6 @@ mod health;
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri, header};
-use http_body_util::Full;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tonic::Code;
 
@@ -17,12 +16,12 @@ pub(crate) struct Pages {
     registry: Registry,
 }
 
-type Page = Response<Full<Bytes>>;
+type Page = Response<Bytes>;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 fn page(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Page {
-    let mut response = Response::new(Full::new(text.into()));
+    let mut response = Response::new(text.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
@@ -43,6 +42,11 @@ fn no_gateway() -> Page {
         "details": [],
     });
     page(StatusCode::NOT_IMPLEMENTED, "application/json", error.to_string())
+}
+
+/// The answer when the memory budget has no room for a page.
+pub(crate) fn exhausted() -> Page {
+    page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "the memory budget is used up\n")
 }
 
 fn method_not_allowed() -> Page {

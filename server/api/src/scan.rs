@@ -3,9 +3,9 @@
 
 pub(crate) mod pool;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quorate_core::mvcc::Patience;
@@ -18,13 +18,8 @@ use crate::memory::{ANSWER_WITHIN, take};
 /// Bytes of the memory budget that a scan takes before it begins, and the least that it adds.
 const STEP_BYTES: usize = 64 << 10;
 
-/// Time that a scan runs at normal priority.
-const BRIEF: Duration = Duration::from_millis(2);
-
 /// The client of a scan. The scan polls it to learn whether it must end.
 pub(crate) struct Client {
-    /// Start of the scan.
-    started: OnceLock<Instant>,
     /// The client has stopped waiting.
     is_gone: AtomicBool,
     /// The memory budget has no room for what the scan keeps.
@@ -41,9 +36,7 @@ struct Kept {
 impl Patience for Client {
     fn is_over(&self) -> bool {
         // Scans ask often.
-        if self.started.get().is_some_and(|started| started.elapsed() > BRIEF) {
-            pool::step_back();
-        }
+        pool::make_way();
         std::thread::yield_now();
         self.is_gone.load(Ordering::Relaxed) || self.is_exhausted.load(Ordering::Relaxed)
     }
@@ -99,14 +92,12 @@ impl Pool {
     ) -> Result<Scanned<R>, ApiError> {
         let permit = take(account, STEP_BYTES, within).await?;
         let client = Arc::new(Client {
-            started: OnceLock::new(),
             is_gone: AtomicBool::new(false),
             is_exhausted: AtomicBool::new(false),
             kept: Mutex::new(Kept { bytes: 0, permit }),
         });
         let _gone = GoneOnDrop(client.clone());
-        let run = self.run(move || {
-            client.started.get_or_init(Instant::now);
+        let run = self.run(account.scans(), move || {
             let result = scan(&client);
             let mut kept = client.kept.lock();
             let bytes = kept.bytes;

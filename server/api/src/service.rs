@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response, Uri, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
+use quorate_raft::Account;
 
 use self::dispatch::Services;
-use crate::http::{Pages, not_found};
+use crate::http::{self as pages, Pages, not_found};
+use crate::memory::{ANSWER_WITHIN, CALL_BYTES, charged, take};
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::transport::answer::ResponseBody;
@@ -53,7 +55,7 @@ impl ApiService {
         }
         let method = request.method().clone();
         let uri = request.uri().clone();
-        self.page(self.pages.serve(&method, &uri).await)
+        self.serve_page(&method, &uri, &caller).await
     }
 
     /// Answers a request at a port that serves only gRPC.
@@ -69,13 +71,18 @@ impl ApiService {
         if self.is_grpc(&request) {
             self.serve_grpc(request, caller).await
         } else {
-            self.page(not_found())
+            self.page(not_found(), &caller.account).await
         }
     }
 
     /// Answers a request at a port that serves only HTTP pages.
-    pub async fn serve_page(&self, method: &Method, uri: &Uri) -> Response<ResponseBody> {
-        self.page(self.pages.serve(method, uri).await)
+    pub async fn serve_page(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        caller: &Caller,
+    ) -> Response<ResponseBody> {
+        self.page(self.pages.serve(method, uri).await, &caller.account).await
     }
 
     /// The metrics of the API.
@@ -91,10 +98,18 @@ impl ApiService {
         request.version() == Version::HTTP_2 && is_call
     }
 
-    fn page(&self, response: Response<Full<Bytes>>) -> Response<ResponseBody> {
+    /// A page for the connection. Its bytes are charged to the memory budget until the connection
+    /// has written them.
+    async fn page(&self, page: Response<Bytes>, account: &Account) -> Response<ResponseBody> {
         let metrics = self.server.clone();
-        response.map(|body| {
-            let inner = tonic::body::Body::new(body.map_err(|never| match never {}));
+        let bytes = CALL_BYTES + page.body().len();
+        let page = match take(account, bytes, ANSWER_WITHIN).await {
+            Ok(permit) => page.map(|bytes| charged(bytes, permit)),
+            Err(_) => pages::exhausted(),
+        };
+        page.map(|bytes| {
+            let body = Full::new(bytes).map_err(|never| match never {});
+            let inner = tonic::body::Body::new(body);
             ResponseBody { inner, call: None, metrics }
         })
     }

@@ -21,6 +21,7 @@ mod places;
 mod role;
 mod tls;
 mod traffic;
+mod unsent;
 
 pub(crate) use self::accept::{Acceptor, keepalive};
 pub(crate) use self::bind::{Port, bind};

@@ -258,7 +258,7 @@ async fn publish(member: &Member, config: &Config) -> Result<(), StartError> {
     let mut status = member.status();
     loop {
         status.wait_for(|status| status.leader.is_some()).await?;
-        match member.propose(&command).await {
+        match member.propose(&command, None).await {
             Ok(_) => return Ok(()),
             Err(RequestError::Stopped) => {
                 // An exclusion stops the member too. The pause lets the caller see it first.

@@ -25,7 +25,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge};
 use quorate_core::planted::{self, Mistake};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 /// Bytes that an account may hold, as a multiple of the bytes left.
@@ -36,6 +36,8 @@ const SHARE: usize = 2;
 const LITTLE: usize = 16 << 10;
 const LITTLE_PART: usize = 4096;
 const LITTLE_SUM_PART: usize = 8;
+/// Most scans of one account that have begun and not ended.
+const SCANS: usize = 16;
 /// Maximum number of waiting acquisitions; more are refused.
 const WAITING_MAX: usize = 4096;
 
@@ -74,13 +76,13 @@ struct Waiter {
     granted: oneshot::Sender<Permit>,
 }
 
-#[derive(Default)]
 struct Holder {
     used: AtomicUsize,
     /// Number of this holder's waiters in the queue.
     waiting: AtomicUsize,
     /// The last walk over the queue that found no room for this holder.
     blocked: AtomicU64,
+    scans: Arc<Semaphore>,
 }
 
 impl Budget {
@@ -100,7 +102,13 @@ impl Budget {
     /// A new, empty account. Each connection has one, and each other purpose that competes with
     /// connections.
     pub fn account(&self) -> Account {
-        Account { shared: self.0.clone(), holder: Arc::default() }
+        let holder = Holder {
+            used: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            blocked: AtomicU64::new(0),
+            scans: Arc::new(Semaphore::new(SCANS)),
+        };
+        Account { shared: self.0.clone(), holder: Arc::new(holder) }
     }
 
     /// The size of the budget in bytes.
@@ -156,6 +164,11 @@ impl Account {
     /// A permit for 0 bytes, to grow later.
     pub fn nothing(&self) -> Permit {
         self.permit(0)
+    }
+
+    /// A permit for each scan that may have begun and not ended.
+    pub fn scans(&self) -> &Arc<Semaphore> {
+        &self.holder.scans
     }
 
     /// The bytes that this account holds now.
@@ -311,10 +324,12 @@ impl Permit {
         Ok(())
     }
 
-    /// Takes more bytes as in [`Account::try_acquire`]; returns whether it did.
+    /// Takes more bytes if there is room; returns whether it did. Acquisitions of this account that
+    /// wait do not come first, because work in progress frees bytes when it ends.
     pub fn try_grow(&mut self, bytes: usize) -> bool {
-        let more = self.account.try_acquire(bytes);
-        more.map(|more| self.join(more)).is_some()
+        let is_taken = self.account.shared.take(&self.account.holder, bytes);
+        self.bytes += if is_taken { bytes } else { 0 };
+        is_taken
     }
 
     /// Takes over the bytes of another permit of the same account.

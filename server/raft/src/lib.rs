@@ -35,7 +35,7 @@ pub use disk::quota::Quota;
 pub use disk::reservations::Reservation;
 pub use ground::checks::IntegrityChecks;
 pub use ground::connection::{Connection, Dial, Serve};
-pub use ground::consensus::{Answer, BoxFuture, Consensus, RaftStatus, Unavailable};
+pub use ground::consensus::{Answer, BoxFuture, Consensus, Holding, RaftStatus, Unavailable};
 pub use ground::exclusion::Exclusion;
 pub use ground::member::{MemberInfo, Peer};
 pub use ground::progress::Progress;

@@ -142,13 +142,13 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::ground::consensus::{Answer, BoxFuture, RaftStatus};
+    use crate::ground::consensus::{Answer, BoxFuture, Holding, RaftStatus};
 
     /// A member without a leader.
     struct Alone;
 
     impl Consensus for Alone {
-        fn propose(&self, _: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
+        fn propose(&self, _: Bytes, _: Holding) -> BoxFuture<'_, Result<Answer, Unavailable>> {
             Box::pin(std::future::pending())
         }
 

@@ -92,6 +92,14 @@ impl Call<'_> {
     }
 }
 
+/// The frames of a GET request as the connection's request `number`, counted from 0.
+pub fn get(path: &str, number: u32) -> Vec<u8> {
+    let headers =
+        [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "server")];
+    let headers: Vec<u8> = headers.iter().flat_map(header).collect();
+    frame(HEADERS, END_HEADERS | END_STREAM, stream(number), &headers)
+}
+
 /// Cancels call `number` of a connection.
 pub fn cancellation(number: u32) -> Vec<u8> {
     frame(kind::RST_STREAM, 0, stream(number), &CANCEL.to_be_bytes())

@@ -27,12 +27,12 @@ impl Server {
         request: pb::PutRequest,
     ) -> Result<Answered<pb::PutResponse>, ApiError> {
         let command = Command::Put(request);
-        let _claim = self.member().check_quota(&command).await?;
+        let reserved = self.member().check_quota(&command).await?;
         let Command::Put(put) = &command else { unreachable!("made above") };
         check::check_put(put)?;
         let length = put.encoded_len();
         let permit = self.make_room(account, &command).await?;
-        match self.propose(&command, length).await? {
+        match self.propose(&command, length, reserved).await? {
             Reply::Put(mut message) => {
                 self.fill(&mut message.header);
                 Ok(Answered { message, permit })
@@ -54,7 +54,7 @@ impl Server {
         let length = request.encoded_len();
         let command = Command::DeleteRange(request);
         let permit = self.make_room(account, &command).await?;
-        match self.propose(&command, length).await? {
+        match self.propose(&command, length, None).await? {
             Reply::DeleteRange(mut message) => {
                 self.fill(&mut message.header);
                 Ok(Answered { message, permit })
@@ -73,7 +73,7 @@ impl Server {
         request: pb::TxnRequest,
     ) -> Result<Answered<pb::TxnResponse>, ApiError> {
         let command = Command::Txn(request);
-        let _claim = self.member().check_quota(&command).await?;
+        let reserved = self.member().check_quota(&command).await?;
         let Command::Txn(txn) = command else { unreachable!("made above") };
         check::check_txn(&txn, self.options().max_txn_ops)?;
         if is_read_only(&txn) {
@@ -82,7 +82,7 @@ impl Server {
         let length = txn.encoded_len();
         let command = Command::Txn(txn);
         let permit = self.make_room(account, &command).await?;
-        match self.propose(&command, length).await? {
+        match self.propose(&command, length, reserved).await? {
             Reply::Txn(mut message) => {
                 self.fill(&mut message.header);
                 Ok(Answered { message, permit })
@@ -125,7 +125,7 @@ impl Server {
         request: pb::CompactionRequest,
     ) -> Result<pb::CompactionResponse, ApiError> {
         let length = request.encoded_len();
-        let reply = self.propose(&Command::Compact(request), length).await?;
+        let reply = self.propose(&Command::Compact(request), length, None).await?;
         let Reply::Compact(mut response) = reply else { return Err(wrong_reply(&reply)) };
         if request.physical {
             self.member().history_deleted(request.revision).await?;

@@ -39,8 +39,8 @@ impl Server {
         }
         request.ttl = request.ttl.max(self.options().min_lease_ttl);
         let command = Command::LeaseGrant(request);
-        let _claim = self.member().check_quota(&command).await?;
-        match self.propose(&command, request.encoded_len()).await? {
+        let reserved = self.member().check_quota(&command).await?;
+        match self.propose(&command, request.encoded_len(), reserved).await? {
             Reply::LeaseGrant(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -58,7 +58,7 @@ impl Server {
         request: pb::LeaseRevokeRequest,
     ) -> Result<pb::LeaseRevokeResponse, ApiError> {
         let length = request.encoded_len();
-        match self.propose(&Command::LeaseRevoke(request), length).await? {
+        match self.propose(&Command::LeaseRevoke(request), length, None).await? {
             Reply::LeaseRevoke(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)

@@ -63,7 +63,7 @@ impl Server {
         request: pb::AlarmRequest,
     ) -> Result<pb::AlarmResponse, ApiError> {
         let length = request.encoded_len();
-        match self.propose(&Command::Alarm(request), length).await? {
+        match self.propose(&Command::Alarm(request), length, None).await? {
             Reply::Alarm(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_core::{Command, Error, Reply};
-use quorate_raft::{Account, Permit};
+use quorate_raft::{Account, Permit, Reservation};
 
 use crate::error::ApiError;
 use crate::memory::{ANSWER_WITHIN, CALL_BYTES, take};
@@ -11,7 +11,8 @@ use crate::scan::{Client, Scanned};
 use crate::server::Server;
 
 impl Server {
-    /// Proposes a client's command. `length` is the encoded length of the client's request.
+    /// Proposes a client's command. `length` is the encoded length of the client's request, and
+    /// `reserved` the disk space for it.
     ///
     /// # Errors
     /// The request is too large, or the proposal fails.
@@ -19,12 +20,13 @@ impl Server {
         &self,
         command: &Command,
         length: usize,
+        reserved: Option<Reservation>,
     ) -> Result<Reply, ApiError> {
         if self.replicated_len(length) > self.options().max_request_bytes {
             self.member().durations().refused(command.kind());
             return Err(ApiError::RequestTooLarge);
         }
-        Ok(self.member().propose(command).await?)
+        Ok(self.member().propose(command, reserved).await?)
     }
 
     /// The length that the request would have in etcd's log, to which etcd applies its limit: a

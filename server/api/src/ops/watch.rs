@@ -31,8 +31,10 @@ const READING_BYTES: usize = MESSAGE_BYTES;
 const ROOM_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after a failed attempt, which can also fail at once because too many streams wait.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of the key and range end of a watcher that are not charged to the budget.
-const KEYS_UNCOUNTED: usize = 4 << 10;
+/// Bytes of a watcher in addition to its keys, here and in the hub.
+const WATCHER_BYTES: usize = 512;
+/// Bytes of a stream's watchers that the permit of the call includes.
+const WATCHERS_FREE: usize = 4 << 10;
 
 /// A watcher of the stream, synced or unsynced.
 struct Watcher {
@@ -43,8 +45,10 @@ struct Watcher {
     progress: bool,
     /// If the watcher is unsynced: the first main revision that it has not been sent.
     behind: Option<i64>,
-    /// The permit for its keys.
+    /// The permit for its memory.
     _room: Permit,
+    /// Bytes of its memory that need no permit.
+    free: usize,
 }
 
 /// The task of one stream.
@@ -62,6 +66,8 @@ struct WatchStream {
     served: i64,
     /// Bytes of the memory budget that the next read of history takes first.
     reading: usize,
+    /// Bytes of watchers without a permit; at most [`WATCHERS_FREE`].
+    free: usize,
 }
 
 impl Server {
@@ -83,10 +89,18 @@ impl WatchStream {
     fn new(server: Server, outbox: Outbox) -> Self {
         static STREAMS: AtomicU64 = AtomicU64::new(0);
         let id = STREAMS.fetch_add(1, Ordering::Relaxed);
-        let watchers = BTreeMap::new();
-        let ended = BTreeSet::new();
-        let reading = READING_BYTES;
-        Self { server, id, outbox, watchers, ended, next_id: 0, slow: 0, served: 0, reading }
+        Self {
+            server,
+            id,
+            outbox,
+            watchers: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            next_id: 0,
+            slow: 0,
+            served: 0,
+            reading: READING_BYTES,
+            free: 0,
+        }
     }
 
     /// Serves the stream until the client is gone or the server stops.
@@ -134,8 +148,9 @@ impl WatchStream {
                 let history = self.server.history().clone();
                 turn = Some(Box::pin(turn_with_room(account, self.reading, history)));
             }
+            // In no fixed order: a client that sends requests without a pause must not keep a turn
+            // from being used, because other streams wait for it.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return ApiError::Stopped,
                 () = &mut leader_lost => return ApiError::NoLeader,
                 request = requests.next(), if asks && room => match request {
@@ -229,13 +244,9 @@ impl WatchStream {
             prev_kv: create.prev_kv,
         };
         let account = self.outbox.account();
-        let bytes = create.key.len() + create.range_end.len();
-        let room = if bytes <= KEYS_UNCOUNTED {
-            Some(account.nothing())
-        } else {
-            account.try_acquire(bytes)
-        };
-        let Some(room) = room else {
+        let bytes = WATCHER_BYTES + create.key.len() + create.range_end.len();
+        let free = if self.free + bytes <= WATCHERS_FREE { bytes } else { 0 };
+        let Some(room) = account.try_acquire(bytes - free) else {
             return self.refuse(revision, &ApiError::TooManyRequests);
         };
         let from = if create.start_revision == 0 { revision + 1 } else { create.start_revision };
@@ -246,7 +257,9 @@ impl WatchStream {
             progress: create.progress_notify,
             behind: Some(from),
             _room: room,
+            free,
         };
+        self.free += free;
         self.watchers.insert(watch_id, watcher);
         self.server.metrics().watch.watchers.inc();
         let created = WatchResponse { watch_id, created: true, ..Default::default() };
@@ -286,8 +299,15 @@ impl WatchStream {
         watcher.behind = self.server.hub().join(join).err().map(|join| join.from);
     }
 
+    /// Removes a watcher; returns whether it existed.
+    fn remove(&mut self, watch_id: i64) -> bool {
+        let removed = self.watchers.remove(&watch_id);
+        self.free -= removed.as_ref().map_or(0, |watcher| watcher.free);
+        removed.is_some()
+    }
+
     fn cancel(&mut self, watch_id: i64) {
-        let known = self.watchers.remove(&watch_id).is_some();
+        let known = self.remove(watch_id);
         if known {
             self.server.hub().leave(self.id, watch_id);
             self.server.metrics().watch.watchers.dec();

@@ -1,45 +1,66 @@
 //! The threads on which scans run.
 //!
-//! There are few, and a long scan lowers the priority of its thread. A write passes through several
-//! threads. While scans take all processors, it would wait at each for the end of a time slice.
-//! A thread without privileges cannot raise its priority again, so it ends after such a scan, and a
+//! A write passes through several threads. While scans take all processors, it would wait at each
+//! for the end of a time slice. So few scans run at normal priority. A scan that takes longer than
+//! a moment steps back: it lowers the priority of its thread, and makes way for a scan that has yet
+//! to begin. Few long scans run at once; the others pause, and all take turns. So a short scan
+//! never waits for the end of a long one, and a long one only for its turn.
+//!
+//! A thread without privileges cannot raise its priority again, so it ends after a long scan, and a
 //! new thread replaces it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Most threads. There is one for each processor, but at least [`THREADS_MIN`].
-const THREADS_MAX: usize = 8;
-const THREADS_MIN: usize = 2;
+/// Most scans of each kind, short and long, that run at once. There is one for each processor, but
+/// at least [`RUNNING_MIN`].
+const RUNNING_MAX: usize = 8;
+const RUNNING_MIN: usize = 2;
+/// Most scans that have begun, with those that pause. Each has a thread.
+const BEGUN_MAX: usize = 64;
+/// Time that a scan runs at normal priority.
+const MOMENT: Duration = Duration::from_millis(2);
+/// Time that a long scan runs before it makes way for another one.
+const TURN: Duration = Duration::from_millis(20);
 /// The niceness of a long scan. Beside a busy thread of normal priority, the scan gets about a
 /// tenth of a processor.
 const NICENESS: i32 = 10;
 
-/// A scan and its slot.
+/// A scan and the slots that it runs in.
 struct Job {
     scan: Box<dyn FnOnce() + Send>,
-    slot: OwnedSemaphorePermit,
+    short: OwnedSemaphorePermit,
+    /// Its part of [`BEGUN_MAX`] and of its connection's limit.
+    begun: [OwnedSemaphorePermit; 2],
 }
 
-/// Runs scans. A scan without a free thread waits.
+/// Runs scans. A scan without a slot waits.
 pub(crate) struct Pool {
     jobs: mpsc::Sender<Job>,
-    /// One for each thread.
-    slots: Arc<Semaphore>,
+    begun: Arc<Semaphore>,
+    /// A slot for each thread that waits for jobs.
+    short: Arc<Semaphore>,
     threads: Arc<Threads>,
 }
 
 /// The state that the threads share.
 struct Threads {
     jobs: Mutex<mpsc::Receiver<Job>>,
-    /// Number of ended threads that are not replaced yet.
+    /// Number of threads that have stepped back and are not replaced yet.
     missing: AtomicUsize,
+    /// The slots of long scans.
+    long: Arc<Semaphore>,
+    /// Number of scans that wait for a slot in `long`.
+    paused: AtomicUsize,
+    runtime: Handle,
 }
 
 /// Why a scan has no result.
@@ -52,23 +73,30 @@ pub(super) enum Failed {
 }
 
 impl Pool {
-    /// Starts the threads. They end with the pool.
+    /// Starts the threads. They end with the pool. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The system has no thread.
     pub(crate) fn start() -> io::Result<Self> {
-        let processors = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
-        let count = processors.clamp(THREADS_MIN, THREADS_MAX);
+        let processors = std::thread::available_parallelism().map_or(RUNNING_MIN, usize::from);
+        let count = processors.clamp(RUNNING_MIN, RUNNING_MAX);
         let (jobs, receiver) = mpsc::channel();
-        let threads = Threads { jobs: Mutex::new(receiver), missing: AtomicUsize::new(count) };
-        let threads = Arc::new(threads);
+        let threads = Arc::new(Threads {
+            jobs: Mutex::new(receiver),
+            missing: AtomicUsize::new(count),
+            long: Arc::new(Semaphore::new(count)),
+            paused: AtomicUsize::new(0),
+            runtime: Handle::current(),
+        });
         for _ in 0..count {
             threads.replace_one()?;
         }
-        Ok(Self { jobs, slots: Arc::new(Semaphore::new(count)), threads })
+        let begun = Arc::new(Semaphore::new(BEGUN_MAX));
+        Ok(Self { jobs, begun, short: Arc::new(Semaphore::new(count)), threads })
     }
 
-    /// Runs a scan as soon as a thread is free.
+    /// Runs a scan as soon as there is a slot for it. `of_connection` limits the scans of its
+    /// connection that have begun, so that no connection takes all of [`BEGUN_MAX`].
     ///
     /// # Errors
     /// The scan panics, or the system has no thread for it.
@@ -77,23 +105,29 @@ impl Pool {
     /// If the future is dropped, a running scan still runs to its end.
     pub(super) async fn run<R: Send + 'static>(
         &self,
+        of_connection: &Arc<Semaphore>,
         scan: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Failed> {
-        let slot = self.slots.clone().acquire_owned().await.map_err(|_| Failed::Panicked)?;
+        let begun = [slot(of_connection).await?, slot(&self.begun).await?];
+        let short = slot(&self.short).await?;
         self.threads.replace_one()?;
         let (sender, receiver) = oneshot::channel();
         let scan = Box::new(move || {
             // The future may be dropped by now.
             sender.send(catch_unwind(AssertUnwindSafe(scan))).ok();
         });
-        self.jobs.send(Job { scan, slot }).map_err(|_| Failed::Panicked)?;
+        self.jobs.send(Job { scan, short, begun }).map_err(|_| Failed::Panicked)?;
         receiver.await.ok().and_then(Result::ok).ok_or(Failed::Panicked)
     }
 }
 
+async fn slot(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failed> {
+    slots.clone().acquire_owned().await.map_err(|_| Failed::Panicked)
+}
+
 impl Threads {
-    /// Replaces one ended thread, if there is one. An ending thread cannot start its replacement: a
-    /// new thread inherits the priority of the thread that starts it.
+    /// Replaces one thread that has stepped back, if there is one. Such a thread cannot start its
+    /// replacement: a new thread inherits the priority of the thread that starts it.
     fn replace_one(self: &Arc<Self>) -> io::Result<()> {
         let less = |missing: usize| missing.checked_sub(1);
         if self.missing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err() {
@@ -110,40 +144,85 @@ impl Threads {
         }
     }
 
-    fn work(&self) {
-        BEHIND.set(Some(false));
+    fn work(self: &Arc<Self>) {
         loop {
             let job = self.jobs.lock().recv();
-            let Ok(Job { scan, slot }) = job else { return };
+            let Ok(Job { scan, short, begun }) = job else { return };
+            let run =
+                Run { threads: self.clone(), started: Instant::now(), slot: short, is_long: false };
+            RUN.set(Some(run));
             scan();
-            let is_behind = BEHIND.get() == Some(true);
-            if is_behind {
-                self.missing.fetch_add(1, Ordering::SeqCst);
-            }
-            // The next owner of the slot finds a free thread, or starts one.
-            drop(slot);
-            if is_behind {
+            let is_long = RUN.take().is_some_and(|run| run.is_long);
+            drop(begun);
+            if is_long {
                 return;
             }
         }
     }
 }
 
-thread_local! {
-    /// Whether this thread has lowered its priority; `None` outside the pool.
-    static BEHIND: Cell<Option<bool>> = const { Cell::new(None) };
+/// The scan that runs on a thread of the pool.
+struct Run {
+    threads: Arc<Threads>,
+    /// Start of the scan; of its turn, once it is long.
+    started: Instant,
+    /// Of the short scans; of the long ones, once it is long.
+    slot: OwnedSemaphorePermit,
+    is_long: bool,
 }
 
-/// Lowers the priority of this thread of the pool until its scan ends. Has no effect outside the
-/// pool.
-pub(super) fn step_back() {
-    if BEHIND.get() != Some(false) {
-        return;
+impl Run {
+    /// Makes way for other scans if it is time for that. Returns when this one may go on.
+    fn make_way(self) -> Self {
+        let elapsed = self.started.elapsed();
+        if !self.is_long && elapsed > MOMENT {
+            self.step_back()
+        } else if self.is_long && elapsed > TURN && self.threads.is_awaited() {
+            self.pause()
+        } else {
+            self
+        }
     }
-    BEHIND.set(Some(true));
-    // On Linux this is the niceness of the thread alone.
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "a long scan has the same priority as everything else");
+
+    /// Lowers the priority of this thread until the scan ends, and frees its slot: the next scan
+    /// starts a thread.
+    fn step_back(self) -> Self {
+        // On Linux this is the niceness of the thread alone.
+        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            tracing::debug!(%error, "a long scan has the same priority as everything else");
+        }
+        self.threads.missing.fetch_add(1, Ordering::SeqCst);
+        self.pause()
+    }
+
+    /// Gives the slot back, and waits for a slot of the long scans.
+    fn pause(self) -> Self {
+        let Self { threads, slot, .. } = self;
+        drop(slot);
+        threads.paused.fetch_add(1, Ordering::SeqCst);
+        let slot = threads.runtime.block_on(threads.long.clone().acquire_owned());
+        threads.paused.fetch_sub(1, Ordering::SeqCst);
+        let slot = slot.expect("the semaphore is never closed");
+        Self { threads, started: Instant::now(), slot, is_long: true }
+    }
+}
+
+impl Threads {
+    /// Whether a long scan waits for its turn.
+    fn is_awaited(&self) -> bool {
+        self.paused.load(Ordering::Relaxed) > 0
+    }
+}
+
+thread_local! {
+    /// The scan of this thread; `None` outside the pool.
+    static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
+}
+
+/// Lets a scan that has run for long make way for others. Has no effect outside the pool.
+pub(super) fn make_way() {
+    if let Some(run) = RUN.take() {
+        RUN.set(Some(run.make_way()));
     }
 }
 
@@ -151,29 +230,77 @@ pub(super) fn step_back() {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn threads_outlive_scans_that_panic() {
-        let pool = Pool::start().unwrap();
-        for _ in 0..2 * THREADS_MAX {
-            assert!(pool.run(|| panic!("as it should")).await.is_err());
+    fn any() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(BEGUN_MAX))
+    }
+
+    /// Runs until it is long, and then until `goes_on` says no.
+    fn run_for_long(goes_on: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while begun.elapsed() < 2 * MOMENT || goes_on() {
+            make_way();
+            std::thread::yield_now();
         }
-        assert_eq!(pool.run(|| 7).await.unwrap(), 7);
     }
 
     #[tokio::test]
-    async fn the_next_scan_is_not_behind() {
+    async fn threads_outlive_scans_that_panic() {
+        let pool = Pool::start().unwrap();
+        for _ in 0..2 * RUNNING_MAX {
+            assert!(pool.run(&any(), || panic!("as it should")).await.is_err());
+        }
+        assert_eq!(pool.run(&any(), || 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn the_next_scan_has_normal_priority() {
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let before = niceness();
         let pool = Pool::start().unwrap();
-        for _ in 0..2 * THREADS_MAX {
-            assert_eq!(pool.run(niceness).await.unwrap(), before);
-            let behind = move || {
-                step_back();
+        for _ in 0..2 * RUNNING_MAX {
+            assert_eq!(pool.run(&any(), niceness).await.unwrap(), before);
+            let long = move || {
+                run_for_long(|| false);
                 niceness()
             };
-            assert_eq!(pool.run(behind).await.unwrap(), before.max(NICENESS));
+            assert_eq!(pool.run(&any(), long).await.unwrap(), before.max(NICENESS));
         }
-        step_back();
+        run_for_long(|| false);
         assert_eq!(niceness(), before);
+    }
+
+    #[tokio::test]
+    async fn scans_end_although_more_of_them_run_for_ever_than_there_are_slots() {
+        let pool = Arc::new(Pool::start().unwrap());
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let begun = Arc::new(AtomicUsize::new(0));
+        let mut endless = tokio::task::JoinSet::new();
+        for _ in 0..2 * RUNNING_MAX {
+            let (pool, stop, begun) = (pool.clone(), stop.clone(), begun.clone());
+            endless.spawn(async move {
+                let scan = move || {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    run_for_long(|| !stop.load(Ordering::SeqCst));
+                };
+                pool.run(&any(), scan).await.unwrap();
+            });
+        }
+        assert_eq!(pool.run(&any(), || 7).await.unwrap(), 7);
+        pool.run(&any(), || run_for_long(|| false)).await.unwrap();
+        while begun.load(Ordering::SeqCst) < 2 * RUNNING_MAX {
+            tokio::task::yield_now().await;
+        }
+        stop.store(true, Ordering::SeqCst);
+        endless.join_all().await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_takes_only_its_part() {
+        let pool = Pool::start().unwrap();
+        let mine = Arc::new(Semaphore::new(1));
+        let _other = mine.clone().try_acquire_owned().unwrap();
+        let mut waiting = Box::pin(pool.run(&mine, || ()));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        assert_eq!(pool.run(&any(), || 7).await.unwrap(), 7);
     }
 }

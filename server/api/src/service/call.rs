@@ -38,11 +38,14 @@ impl ApiService {
         };
         counters.begun();
         let method = counters.method;
+        let deadline = head.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let permit = match check_call(&self.server, method, request.headers()) {
-            Ok(()) => take_call(&caller.account, &caller.intake, request.headers()).await,
+            Ok(()) => {
+                let taken = take_call(&caller.account, &caller.intake, request.headers());
+                in_time(deadline, taken).await.flatten()
+            }
             Err(refused) => Err(refused),
         };
-        let deadline = head.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut charge = None;
         let mut response = match permit {
             Err(refused) => Status::from(refused).into_http(),
@@ -57,14 +60,8 @@ impl ApiService {
                 let mut request =
                     request.map(|body| Checked::new(body, self.server.clone(), rules, held));
                 request.extensions_mut().insert(caller);
-                let answer = self.services.call(method.route, request);
-                match deadline {
-                    None => answer.await,
-                    Some(deadline) => match timeout_at(deadline, answer).await {
-                        Ok(answer) => answer,
-                        Err(_) => Status::from(ApiError::DeadlineExceeded).into_http(),
-                    },
-                }
+                let answer = in_time(deadline, self.services.call(method.route, request)).await;
+                answer.unwrap_or_else(|late| Status::from(late).into_http())
             }
         };
         response.headers_mut().insert(header::CONTENT_TYPE, head.content_type);
@@ -79,5 +76,15 @@ impl ApiService {
     ) -> Response<ResponseBody> {
         let metrics = self.server.clone();
         response.map(|inner| ResponseBody { inner, call, metrics })
+    }
+}
+
+/// Waits until the client's deadline at most.
+async fn in_time<F: Future>(deadline: Option<Instant>, answer: F) -> Result<F::Output, ApiError> {
+    match deadline {
+        None => Ok(answer.await),
+        Some(deadline) => {
+            timeout_at(deadline, answer).await.map_err(|_| ApiError::DeadlineExceeded)
+        }
     }
 }

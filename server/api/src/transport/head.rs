@@ -13,6 +13,9 @@ use crate::method::Route;
 const GRPC: &str = "application/grpc";
 /// Longest timeout: eight digits and the unit.
 const TIMEOUT_LEN_MAX: usize = 9;
+/// Most characters of a client's header or path in an error. The answer to a refused call is in no
+/// memory budget.
+const ECHOED_MAX: usize = 256;
 
 /// The parsed headers of a call.
 #[derive(Clone, Debug)]
@@ -42,6 +45,12 @@ fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<Cow<'_, 
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
 
+/// The beginning of a client's text, for an error.
+fn echoed(text: &str) -> &str {
+    let end = text.char_indices().nth(ECHOED_MAX).map_or(text.len(), |(at, _)| at);
+    &text[..end]
+}
+
 /// Whether a request has gRPC's content type.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = text(headers, header::CONTENT_TYPE);
@@ -65,7 +74,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
     let headers = request.headers();
     let content_type = text(headers, header::CONTENT_TYPE).unwrap_or_default();
     let Some(answer_type) = answer_type(&content_type) else {
-        let text = format!("invalid gRPC request content-type {content_type:?}");
+        let text = format!("invalid gRPC request content-type {:?}", echoed(&content_type));
         let status = Status::invalid_argument(text);
         return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, status));
     };
@@ -75,7 +84,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
         Refused(StatusCode::BAD_REQUEST, Status::internal(text))
     })?;
     if request.method() != Method::POST {
-        let method = request.method().as_str();
+        let method = echoed(request.method().as_str());
         let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
         return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, Status::internal(text)));
     }
@@ -87,6 +96,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
         "" | "identity" => false,
         "gzip" => true,
         _ => {
+            let encoding = echoed(&encoding);
             let text =
                 format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
             return Err(Refused(StatusCode::OK, Status::unimplemented(text)));
@@ -101,6 +111,7 @@ fn read_timeout(timeout: &str) -> Result<Duration, String> {
         return Err(format!("transport: timeout string is too short: {timeout:?}"));
     }
     if timeout.len() > TIMEOUT_LEN_MAX {
+        let timeout = echoed(timeout);
         return Err(format!("transport: timeout string is too long: {timeout:?}"));
     }
     let unit = timeout.split_at_checked(timeout.len() - 1).and_then(|(amount, unit)| {
@@ -129,11 +140,11 @@ fn read_timeout(timeout: &str) -> Result<Duration, String> {
 pub(crate) fn unknown_method(path: &str) -> Status {
     let named = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'));
     let text = match named {
-        None => format!("malformed method name: {path:?}"),
+        None => format!("malformed method name: {:?}", echoed(path)),
         Some((service, method)) if Route::ALL.iter().any(|route| route.service() == service) => {
-            format!("unknown method {method} for service {service}")
+            format!("unknown method {} for service {service}", echoed(method))
         }
-        Some((service, _)) => format!("unknown service {service}"),
+        Some((service, _)) => format!("unknown service {}", echoed(service)),
     };
     Status::new(Code::Unimplemented, text)
 }
@@ -151,6 +162,31 @@ mod tests {
         for other in ["", "application/grpc-web", "application/grpcx", "text/plain"] {
             assert_eq!(answer(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn errors_show_only_the_beginning_of_long_texts() {
+        let long = "\u{fffd}".repeat(60_000);
+        let most = 9 * 3 * ECHOED_MAX;
+        let request = |name, value: &str| {
+            let request = Request::post("/a.B/C").header("content-type", GRPC);
+            request.header(name, value.as_bytes()).body(()).unwrap()
+        };
+        let mut other = request("x", "");
+        other.headers_mut().insert("content-type", long.as_bytes().try_into().unwrap());
+        let requests = [other, request("grpc-encoding", &long), request("grpc-timeout", &long)];
+        for request in requests {
+            let Refused(_, status) = check(&request).unwrap_err();
+            assert!(status.message().len() < most, "{}", status.message().len());
+        }
+        for path in [format!("/{long}/x"), format!("/etcdserverpb.KV/{long}"), long] {
+            assert!(unknown_method(&path).message().len() < most);
+        }
+        let method = Method::from_bytes(&[b'X'; 10_000]).unwrap();
+        let (mut parts, ()) = request("x", "").into_parts();
+        parts.method = method;
+        let Refused(_, status) = check(&Request::from_parts(parts, ())).unwrap_err();
+        assert!(status.message().len() < most);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Http {
                     Role::Clients => api.serve(request, caller).await,
                     Role::ClientsWithoutPages => api.serve_grpc_alone(request, caller).await,
                     Role::Pages | Role::Metrics => {
-                        api.serve_page(request.method(), request.uri()).await
+                        api.serve_page(request.method(), request.uri(), &caller).await
                     }
                     Role::Peers => {
                         let answer = peers.call(request).await;

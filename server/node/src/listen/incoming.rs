@@ -12,6 +12,7 @@ use quorate_api::Intake;
 
 use super::frames::Frames;
 use super::traffic::Traffic;
+use super::unsent::Unsent;
 
 /// The first bytes of every HTTP/2 client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -68,6 +69,7 @@ pub(super) struct Incoming<I> {
     ready: BytesMut,
     traffic: Arc<Traffic>,
     intake: Intake,
+    unsent: Unsent,
 }
 
 impl<I> Incoming<I> {
@@ -84,7 +86,8 @@ impl<I> Incoming<I> {
             held = said.split_off(PREFACE.len().min(said.len()));
             frames = Some(Frames::default());
         }
-        Self { io, frames, held, ready: said, traffic, intake }
+        let unsent = Unsent::default();
+        Self { io, frames, held, ready: said, traffic, intake, unsent }
     }
 
     /// The connection below. `None` if received bytes have not been read.
@@ -115,6 +118,7 @@ impl<I: AsyncRead + Unpin> Incoming<I> {
         let length = fresh.len();
         self.traffic.count(length);
         self.intake.count(length);
+        self.unsent.read(length);
         let passed = match &mut self.frames {
             Some(frames) => frames.pass(fresh),
             None => length,
@@ -136,6 +140,7 @@ impl<I: AsyncRead + Unpin> Incoming<I> {
         let more = more.filled();
         self.traffic.count(more.len());
         self.intake.count(more.len());
+        self.unsent.read(more.len());
         self.held.extend_from_slice(more);
         if more.is_empty() {
             // The last frame stays incomplete; it is passed on as it is.
@@ -186,6 +191,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Incoming<I> {
             return Poll::Pending;
         }
         ready!(this.intake.poll_open(cx));
+        ready!(this.unsent.poll_read(cx));
         this.poll_fill(cx, out)
     }
 }
@@ -196,7 +202,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Incoming<I> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes)?;
+        self.unsent.wrote(written);
+        let written = ready!(written);
         self.traffic.count(written);
         Poll::Ready(Ok(written))
     }
@@ -206,7 +214,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Incoming<I> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, parts))?;
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, parts)?;
+        self.unsent.wrote(written);
+        let written = ready!(written);
         self.traffic.count(written);
         Poll::Ready(Ok(written))
     }
@@ -216,7 +226,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Incoming<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
+        self.unsent.flushed(flushed);
+        flushed.map(Ok)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

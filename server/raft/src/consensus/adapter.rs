@@ -22,7 +22,7 @@ use super::follower::Follower;
 use super::heard::Heard;
 use super::start::{Settings, start_raft};
 use super::state_machine::StateMachine;
-use crate::ground::consensus::{Answer, BoxFuture, Consensus, RaftStatus, Unavailable};
+use crate::ground::consensus::{Answer, BoxFuture, Consensus, Holding, RaftStatus, Unavailable};
 use crate::ground::member::{Peer, Peers};
 use crate::ground::waiters::Lost;
 use crate::log::types::{Payload, ReplyTo, TypeConfig};
@@ -112,9 +112,15 @@ impl OpenRaft {
 
     /// Proposes to this member's own log in `term`. After [`Unavailable::NotLeader`], nothing was
     /// proposed.
-    async fn propose_here(&self, term: u64, command: Bytes) -> Result<Answer, Unavailable> {
+    async fn propose_here(
+        &self,
+        term: u64,
+        command: Bytes,
+        held: Holding,
+    ) -> Result<Answer, Unavailable> {
         let (sender, receiver) = oneshot::channel();
-        let write = self.raft.write(Payload::local(command)).responder(ReplyTo::Here(sender));
+        let reply_to = ReplyTo::Here { sender, held };
+        let write = self.raft.write(Payload::local(command)).responder(reply_to);
         // openraft batches only proposals with the same expected leader, so every proposal names
         // it.
         let sent = write.with_leader(CommittedLeaderId::new(term)).await;
@@ -173,18 +179,18 @@ impl OpenRaft {
         }
     }
 
-    async fn propose_anywhere(&self, command: Bytes) -> Result<Answer, Unavailable> {
+    async fn propose_anywhere(&self, command: Bytes, held: Holding) -> Result<Answer, Unavailable> {
         let mut status = self.status.clone();
         loop {
             let RaftStatus { term, leader } = *status.borrow_and_update();
             match leader {
                 Some(leader) if leader == self.me() => {
-                    match self.propose_here(term, command.clone()).await {
+                    match self.propose_here(term, command.clone(), held.clone()).await {
                         Err(Unavailable::NotLeader { .. }) => {}
                         other => return other,
                     }
                 }
-                Some(leader) => match self.forwarder.propose(leader, term, &command).await {
+                Some(leader) => match self.forwarder.propose(leader, term, &command, &held).await {
                     Ok(Some(answer)) => return Ok(answer),
                     Ok(None) => {}
                     Err(Lost) if self.links.notice().is_posted() => {
@@ -210,12 +216,12 @@ impl OpenRaft {
 }
 
 impl Consensus for OpenRaft {
-    fn propose(&self, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
-        Box::pin(self.propose_anywhere(payload))
+    fn propose(&self, payload: Bytes, held: Holding) -> BoxFuture<'_, Result<Answer, Unavailable>> {
+        Box::pin(self.propose_anywhere(payload, held))
     }
 
     fn propose_in(&self, term: u64, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>> {
-        Box::pin(self.propose_here(term, payload))
+        Box::pin(self.propose_here(term, payload, Holding::default()))
     }
 
     fn read_index(&self) -> BoxFuture<'_, Result<u64, Unavailable>> {

@@ -18,7 +18,7 @@ use quorate_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use tokio::sync::Notify;
 
 use super::reservations::{Reservation, Reservations};
-use crate::ground::consensus::Consensus;
+use crate::ground::consensus::{Consensus, Holding};
 
 /// Quota when none is configured, as in etcd.
 const DEFAULT_BYTES: u64 = 2 << 30;
@@ -177,7 +177,7 @@ impl Quota {
 
 /// Proposes the alarm; true if it was applied within this time.
 async fn propose(member_id: u64, consensus: &dyn Consensus, within: Duration) -> bool {
-    let raised = consensus.propose(alarm(member_id).encode());
+    let raised = consensus.propose(alarm(member_id).encode(), Holding::default());
     match tokio::time::timeout(within, raised).await {
         Ok(Ok(_)) => return true,
         Ok(Err(error)) => tracing::warn!(%error, "the alarm is not raised yet"),

@@ -4,6 +4,7 @@
 //! proposed, from an allowance that the last check granted. If that is used up, the write waits for
 //! the next check.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -18,14 +19,12 @@ const ALLOWED_PART: u64 = 8;
 /// short.
 const MARGIN_PART: u64 = 8;
 
-/// Claimed bytes, and the allowance.
+/// Reserved bytes, and the allowance.
 #[derive(Debug, Default)]
 pub(crate) struct Reservations {
     state: Mutex<State>,
     /// Signalled when a check is needed.
     wanted: Notify,
-    /// Signalled after each check, and when a reservation ends while others wait.
-    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +35,10 @@ struct State {
     reserved: u64,
     /// Bytes written since the last check began.
     written: u64,
-    /// Number of waiting reservations.
-    waiting: usize,
+    /// The waiting reservations, in order of arrival. Signalled when it may be their turn.
+    waiting: BTreeMap<u64, Arc<Notify>>,
+    /// The number of the next reservation that waits.
+    next: u64,
 }
 
 impl State {
@@ -45,9 +46,26 @@ impl State {
         self.reserved.saturating_add(self.written)
     }
 
-    /// A reservation above the allowance is admitted alone.
+    /// Whether it is the turn of a reservation: of the first one that waits, or of any if none
+    /// waits. So small reservations do not pass a large one for ever.
+    fn is_turn(&self, number: Option<u64>) -> bool {
+        self.waiting.keys().next().copied() == number
+    }
+
+    /// Lets the first waiting reservation try again.
+    fn wake_first(&self) {
+        if let Some(turn) = self.waiting.values().next() {
+            turn.notify_one();
+        }
+    }
+
+    /// A reservation above the allowance is admitted beside no other. It does not wait until nothing
+    /// is written, because other members' writes may never pause.
     fn admits(&self, bytes: u64) -> bool {
-        self.taken() == 0 || self.taken().saturating_add(bytes) <= self.allowed
+        if bytes > self.allowed {
+            return self.reserved == 0 && self.written <= self.allowed;
+        }
+        self.taken().saturating_add(bytes) <= self.allowed
     }
 }
 
@@ -62,24 +80,24 @@ impl Reservations {
     /// # Cancel safety
     /// Nothing is reserved when the future is dropped.
     pub(crate) async fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
+        if let Some(reservation) = self.try_reserve(bytes, None) {
+            return reservation;
+        }
+        let waits = self.wait();
         loop {
-            if let Some(reservation) = self.try_reserve(bytes) {
+            if let Some(reservation) = self.try_reserve(bytes, Some(waits.number)) {
                 return reservation;
             }
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let _waits = self.wait();
-            // A check or another reservation may have ended just before.
-            if let Some(reservation) = self.try_reserve(bytes) {
-                return reservation;
-            }
-            changed.await;
+            waits.turn.notified().await;
         }
     }
 
-    fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+    /// Reserves bytes if there is room. `number` is that of a reservation that waits.
+    fn try_reserve(self: &Arc<Self>, bytes: u64, number: Option<u64>) -> Option<Reservation> {
         let mut state = self.state.lock();
+        if !state.is_turn(number) {
+            return None;
+        }
         if state.admits(bytes) {
             state.reserved += bytes;
             return Some(Reservation { reservations: self.clone(), bytes });
@@ -92,8 +110,12 @@ impl Reservations {
     }
 
     fn wait(&self) -> Waits<'_> {
-        self.state.lock().waiting += 1;
-        Waits(self)
+        let mut state = self.state.lock();
+        let number = state.next;
+        state.next += 1;
+        let turn = Arc::new(Notify::new());
+        state.waiting.insert(number, turn.clone());
+        Waits { reservations: self, number, turn }
     }
 
     /// Notes bytes that were written, reserved here or not: many come from other members.
@@ -121,17 +143,22 @@ impl Reservations {
         let mut state = self.state.lock();
         state.allowed = allowed;
         state.written -= written;
-        drop(state);
-        self.changed.notify_waiters();
+        state.wake_first();
     }
 }
 
-/// Counts a waiting reservation until it is dropped.
-struct Waits<'a>(&'a Reservations);
+/// A reservation that waits, until this is dropped.
+struct Waits<'a> {
+    reservations: &'a Reservations,
+    number: u64,
+    turn: Arc<Notify>,
+}
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().waiting -= 1;
+        let mut state = self.reservations.state.lock();
+        state.waiting.remove(&self.number);
+        state.wake_first();
     }
 }
 
@@ -148,11 +175,7 @@ impl Drop for Reservation {
         let mut state = self.reservations.state.lock();
         state.reserved -= self.bytes;
         state.written += self.bytes;
-        let is_awaited = state.waiting > 0;
-        drop(state);
-        if is_awaited {
-            self.reservations.changed.notify_waiters();
-        }
+        state.wake_first();
     }
 }
 
@@ -202,8 +225,40 @@ mod tests {
         assert!(now(&reservations, 1).is_some());
     }
 
+    #[tokio::test]
+    async fn small_reservations_do_not_pass_a_large_one() {
+        let reservations = limited(100);
+        let first = now(&reservations, 60).unwrap();
+        let mut large = pin!(reservations.reserve(500));
+        assert!(futures_util::poll!(large.as_mut()).is_pending());
+        let mut small = pin!(reservations.reserve(1));
+        assert!(futures_util::poll!(small.as_mut()).is_pending(), "it waits behind the large one");
+        drop(first);
+        reservations.checked(reservations.written(), 100);
+        reservations.note(30);
+        let large = large.await;
+        assert!(futures_util::poll!(small.as_mut()).is_pending());
+        drop(large);
+        reservations.checked(reservations.written(), 100);
+        drop(small.await);
+        assert!(now(&reservations, 1).is_some());
+    }
+
+    #[tokio::test]
+    async fn the_next_reservation_follows_one_that_is_given_up() {
+        let reservations = limited(100);
+        let _first = now(&reservations, 60).unwrap();
+        let mut small = pin!(reservations.reserve(1));
+        {
+            let mut large = pin!(reservations.reserve(500));
+            assert!(futures_util::poll!(large.as_mut()).is_pending());
+            assert!(futures_util::poll!(small.as_mut()).is_pending());
+        }
+        assert_eq!(small.await.bytes, 1);
+    }
+
     #[test]
-    fn before_the_first_check_one_is_admitted() {
+    fn before_the_first_look_one_is_admitted() {
         let reservations = Arc::new(Reservations::default());
         let first = now(&reservations, 1 << 40).unwrap();
         assert!(now(&reservations, 1).is_none());
@@ -214,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_is_wanted_when_it_helps() {
+    async fn a_look_is_wanted_when_it_helps() {
         let reservations = limited(100);
         reservations.note(100);
         assert!(reservations.wanted().now_or_never().is_none());
@@ -224,18 +279,18 @@ mod tests {
         let under_way = now(&reservations, 100).unwrap();
         let mut waiting = pin!(reservations.reserve(50));
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        assert!(reservations.wanted().now_or_never().is_none(), "a check would see nothing new");
+        assert!(reservations.wanted().now_or_never().is_none(), "a look would see nothing new");
         drop(under_way);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         reservations.wanted().await;
         reservations.checked(reservations.written(), 100);
         assert_eq!(waiting.await.bytes, 50);
         let state = reservations.state.lock();
-        assert_eq!((state.reserved, state.waiting), (0, 0));
+        assert_eq!((state.reserved, state.waiting.len()), (0, 0));
     }
 
     #[test]
-    fn the_allowance_shrinks_with_the_free_space() {
+    fn the_allowance_shrinks_with_what_is_free() {
         let allowed = [1000, 100, 50].map(|free| allowance(free << 20, 100 << 20, 32 << 20) >> 20);
         assert_eq!(allowed, [116, 4, 4]);
     }

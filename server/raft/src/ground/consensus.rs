@@ -1,8 +1,10 @@
 //! The interface of consensus for the rest of the server.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_core::{Refusal, Reply};
@@ -13,6 +15,25 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The state machine's answer to a log entry; `None` for entries that are not commands.
 pub type Answer = Option<Result<Reply, Refusal>>;
+
+/// What a proposal holds until it is applied or given up, for example its part of a limit. It
+/// outlives the client's wait, because a proposal whose client is gone stays queued. Clones share
+/// it.
+#[derive(Clone, Default)]
+pub struct Holding(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Holding {
+    /// Keeps `held` until the last clone is dropped.
+    pub(crate) fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(held)))
+    }
+}
+
+impl Debug for Holding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Holding").field(&self.0.is_some()).finish()
+    }
+}
 
 /// Why a call to consensus failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,8 +66,8 @@ pub struct RaftStatus {
 pub trait Consensus: Send + Sync {
     /// Proposes an encoded command, through the leader if another member leads, and waits until it
     /// is applied here. Waits while there is no leader. After an error or a dropped future, the
-    /// command may still be applied.
-    fn propose(&self, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>>;
+    /// command may still be applied; `held` is kept until it is, or never will be.
+    fn propose(&self, payload: Bytes, held: Holding) -> BoxFuture<'_, Result<Answer, Unavailable>>;
 
     /// Proposes an encoded command only if this member leads in `term`.
     fn propose_in(&self, term: u64, payload: Bytes) -> BoxFuture<'_, Result<Answer, Unavailable>>;

@@ -10,7 +10,7 @@ use quorate_core::{Command, Refusal};
 use quorate_proto::etcdserverpb::CompactionRequest;
 use tokio::time::Instant;
 
-use crate::ground::consensus::Consensus;
+use crate::ground::consensus::{Consensus, Holding};
 
 /// Interval of checks for a retention by number of revisions.
 const REVISIONS_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -122,7 +122,7 @@ impl Compactor {
 
     async fn compact(&mut self, revision: i64) {
         let command = Command::Compact(CompactionRequest { revision, physical: false });
-        match self.consensus.propose(command.encode()).await {
+        match self.consensus.propose(command.encode(), Holding::default()).await {
             Ok(None | Some(Ok(_) | Err(Refusal::Compacted))) => {
                 tracing::info!(revision, "compacted by schedule");
                 self.schedule.done(revision, Instant::now());

@@ -18,7 +18,7 @@ use quorate_proto::peer as pb;
 
 use super::hashes::hash_here;
 use crate::ground::checks::IntegrityChecks;
-use crate::ground::consensus::Consensus;
+use crate::ground::consensus::{Consensus, Holding};
 use crate::network::links::Links;
 use crate::read::ReadBarrier;
 
@@ -238,7 +238,8 @@ impl Integrity {
             member_id: member,
             alarm: AlarmType::Corrupt as i32,
         };
-        if let Err(error) = self.consensus.propose(Command::Alarm(alarm).encode()).await {
+        let alarm = Command::Alarm(alarm).encode();
+        if let Err(error) = self.consensus.propose(alarm, Holding::default()).await {
             tracing::error!(%error, "cannot raise the alarm");
         }
     }

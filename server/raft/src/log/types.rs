@@ -8,9 +8,9 @@ use openraft::impls::{BoxedErrorSource, leader_id_std};
 use openraft::raft::responder::Responder;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use quorate_core::LogPosition;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::ground::consensus::Answer;
+use crate::ground::consensus::{Answer, Holding};
 use crate::ground::member::Peer;
 use crate::ground::waiters::ProposalId;
 
@@ -70,13 +70,19 @@ impl fmt::Display for Payload {
 /// Where the result of a proposal goes. The receiver may have stopped waiting.
 pub(crate) enum ReplyTo<T> {
     /// A client of this member.
-    Here(oneshot::Sender<T>),
+    Here {
+        sender: oneshot::Sender<T>,
+        /// Released with the result.
+        held: Holding,
+    },
     /// Another member, which waits for the outcome of a proposal.
     Elsewhere {
         /// The other member's sequence number of the proposal.
         sequence: u64,
         /// Has room for all proposals in flight.
         replies: mpsc::Sender<(u64, T)>,
+        /// The proposal's part of the bytes in flight on its stream.
+        bytes: OwnedSemaphorePermit,
     },
 }
 
@@ -84,8 +90,14 @@ impl<T: Send + 'static> Responder<TypeConfig, T> for ReplyTo<T> {
     fn on_complete(self, result: T) {
         // It is no error if the receiver has stopped waiting.
         match self {
-            Self::Here(sender) => drop(sender.send(result)),
-            Self::Elsewhere { sequence, replies } => drop(replies.try_send((sequence, result))),
+            Self::Here { sender, held } => {
+                drop(held);
+                drop(sender.send(result));
+            }
+            Self::Elsewhere { sequence, replies, bytes } => {
+                drop(bytes);
+                drop(replies.try_send((sequence, result)));
+            }
         }
     }
 }

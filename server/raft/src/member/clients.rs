@@ -9,21 +9,26 @@ use crate::ground::request::{MemberError, RequestError};
 use crate::leader::lessor::{Renewal, TimeToLive};
 
 impl Member {
-    /// Proposes a command and waits for its answer.
+    /// Proposes a command and waits for its answer. `reserved` is from [`Self::check_quota`].
     ///
     /// # Errors
     /// The state machine's refusal, or why there is no answer.
     ///
     /// # Cancel safety
-    /// A command whose future is dropped may still be applied.
-    pub async fn propose(&self, command: &Command) -> Result<Reply, RequestError> {
-        self.requests.propose(command).await
+    /// A command whose future is dropped may still be applied. Until then, it counts as in flight
+    /// and keeps its reservation.
+    pub async fn propose(
+        &self,
+        command: &Command,
+        reserved: Option<Reservation>,
+    ) -> Result<Reply, RequestError> {
+        self.requests.propose(command, reserved).await
     }
 
     /// Checks a command that adds data against the quota and the free disk space, and raises the
     /// alarm if it does not fit. While the alarm is raised, such a command is refused here: it
-    /// would be refused when applied, and the log needs its space. Keep the returned reservation of
-    /// disk space until the command is answered; `None` for a command that adds nothing.
+    /// would be refused when applied, and the log needs its space. The returned reservation of
+    /// disk space is for the proposal; `None` for a command that adds nothing.
     ///
     /// # Errors
     /// [`Refusal::NoSpace`](quorate_core::Refusal::NoSpace) if the command does not fit.

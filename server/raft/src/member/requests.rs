@@ -12,7 +12,7 @@ use super::admission::Admission;
 use crate::consensus::heard::Heard;
 use crate::disk::quota::{self, Quota};
 use crate::disk::reservations::Reservation;
-use crate::ground::consensus::Consensus;
+use crate::ground::consensus::{Consensus, Holding};
 use crate::ground::request::RequestError;
 use crate::metrics::Metrics;
 use crate::read::ReadBarrier;
@@ -34,17 +34,22 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Proposes a command and waits for its answer.
+    /// Proposes a command and waits for its answer. `reserved` is its disk space.
     ///
     /// # Cancel safety
-    /// A command whose future is dropped may still be applied.
-    pub(super) async fn propose(&self, command: &Command) -> Result<Reply, RequestError> {
+    /// A command whose future is dropped may still be applied. Until then, it counts as in flight
+    /// and keeps its reservation.
+    pub(super) async fn propose(
+        &self,
+        command: &Command,
+        reserved: Option<Reservation>,
+    ) -> Result<Reply, RequestError> {
         let payload = command.encode();
-        let _permit = self.admission.admit(payload.len())?;
+        let held = Holding::new((self.admission.admit(payload.len())?, reserved));
         let proposal = Proposal::new(&self.metrics, command.kind());
         let started = proposal.started();
         let until = started + self.request_timeout;
-        let answer = tokio::time::timeout_at(until, self.consensus.propose(payload)).await;
+        let answer = tokio::time::timeout_at(until, self.consensus.propose(payload, held)).await;
         let unanswered = |_| self.heard.reigns.unanswered(started, self.election_timeout);
         let answer = answer.map_err(unanswered)??;
         proposal.answered();
@@ -57,7 +62,7 @@ impl Requests {
     /// Checks a command that adds data against the quota and the free disk space, and raises the
     /// alarm if it does not fit. While the alarm is raised, such a command is refused here: it
     /// would be refused when applied, and the log needs its space. The returned reservation of disk
-    /// space is to be kept until the command is answered; `None` for a command that adds nothing.
+    /// space is for the proposal; `None` for a command that adds nothing.
     pub(super) async fn check_quota(
         &self,
         command: &Command,
@@ -74,7 +79,7 @@ impl Requests {
             // The alarm may have been disarmed through another member.
             let stands = is_mine() && self.linearize().await.is_ok() && is_mine();
             // As in etcd, the client gets the same error whether or not the alarm could be raised.
-            if !stands && let Err(error) = self.propose(&quota::alarm(me)).await {
+            if !stands && let Err(error) = self.propose(&quota::alarm(me), None).await {
                 tracing::warn!(%error, "the alarm is not raised yet");
             }
             return Err(Refusal::NoSpace.into());

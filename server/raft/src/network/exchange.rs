@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
+use crate::ground::consensus::Holding;
+
 /// Most proposals in one message.
 const BATCH: usize = 256;
 /// Most bytes of proposals in one message, unless a single proposal is larger.
@@ -32,7 +34,25 @@ pub(super) enum Fate {
 pub(super) struct Item {
     pub(super) sequence: u64,
     pub(super) bytes: Bytes,
-    pub(super) fate: oneshot::Sender<Fate>,
+    pub(super) undecided: Undecided,
+}
+
+/// A proposal whose outcome is not known yet.
+pub(super) struct Undecided {
+    fate: oneshot::Sender<Fate>,
+    /// Kept until the outcome is known, even if the client has gone: the proposal stays queued.
+    _held: Holding,
+}
+
+impl Undecided {
+    pub(super) fn new(fate: oneshot::Sender<Fate>, held: Holding) -> Self {
+        Self { fate, _held: held }
+    }
+
+    pub(super) fn tell(self, fate: Fate) {
+        // A client that has its answer no longer listens.
+        self.fate.send(fate).ok();
+    }
 }
 
 /// Counts the messages that were sent, numbered from 0. A closed gate lets no message pass.
@@ -67,7 +87,7 @@ pub(super) struct Exchange {
     /// Not in a message yet.
     waiting: VecDeque<Item>,
     /// In a message: by sequence number, with the number of the message.
-    pending: BTreeMap<u64, (u64, oneshot::Sender<Fate>)>,
+    pending: BTreeMap<u64, (u64, Undecided)>,
     /// Number of messages made so far.
     messages: u64,
 }
@@ -133,7 +153,7 @@ impl Exchange {
                 self.waiting.push_front(item);
                 break;
             }
-            self.pending.insert(item.sequence, (self.messages, item.fate));
+            self.pending.insert(item.sequence, (self.messages, item.undecided));
             proposals.push(item.bytes);
         }
         self.messages += 1;
@@ -147,15 +167,15 @@ impl Exchange {
                 Outcome::NotLeader => Fate::Refused,
                 Outcome::Unknown => Fate::Unknown,
             };
-            if let Some((_, waiting)) = self.pending.remove(&reply.sequence) {
-                tell(waiting, fate);
+            if let Some((_, undecided)) = self.pending.remove(&reply.sequence) {
+                undecided.tell(fate);
             }
         }
     }
 
     fn refuse_waiting(&mut self) {
         for item in self.waiting.drain(..) {
-            tell(item.fate, Fate::Refused);
+            item.undecided.tell(Fate::Refused);
         }
     }
 
@@ -163,8 +183,8 @@ impl Exchange {
     /// can go to another leader. The outcome of the others is unknown.
     pub(super) fn end(mut self, left: u64) {
         self.refuse_waiting();
-        for (message, waiting) in self.pending.into_values() {
-            tell(waiting, if message < left { Fate::Unknown } else { Fate::Refused });
+        for (message, undecided) in self.pending.into_values() {
+            undecided.tell(if message < left { Fate::Unknown } else { Fate::Refused });
         }
     }
 }
@@ -172,11 +192,6 @@ impl Exchange {
 /// The error for a leader that owes a reply for too long.
 pub(super) fn stalled() -> Status {
     Status::deadline_exceeded("no reply to proposals")
-}
-
-pub(super) fn tell(waiting: oneshot::Sender<Fate>, fate: Fate) {
-    // A client that has its answer no longer listens.
-    waiting.send(fate).ok();
 }
 
 #[cfg(test)]
@@ -190,7 +205,8 @@ mod tests {
         let mut fates = Vec::new();
         for (sequence, size) in (0..).zip(sizes) {
             let (fate, told) = oneshot::channel();
-            exchange.waiting.push_back(Item { sequence, bytes: vec![0; size].into(), fate });
+            let undecided = Undecided::new(fate, Holding::default());
+            exchange.waiting.push_back(Item { sequence, bytes: vec![0; size].into(), undecided });
             fates.push(told);
         }
         let counts = [(); 3].map(|()| exchange.next_message().len());

@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 
-use super::exchange::{Exchange, Fate, Gate, Item, stalled, tell};
+use super::exchange::{Exchange, Fate, Gate, Item, Undecided, stalled};
 use super::link::Link;
 use super::links::Links;
-use crate::ground::consensus::Answer;
+use crate::ground::consensus::{Answer, Holding};
 use crate::ground::waiters::{Lost, ProposalId, Waiters};
 use crate::log::types::Payload;
 
@@ -75,19 +75,22 @@ impl Forwarder {
     /// [`Lost`]: it is not known whether the command was or will be applied.
     ///
     /// # Cancel safety
-    /// The command may still be applied after the future is dropped.
+    /// The command may still be applied after the future is dropped. `held` is kept until the
+    /// leader has told the outcome.
     pub(crate) async fn propose(
         &self,
         leader: u64,
         term: u64,
         command: &[u8],
+        held: &Holding,
     ) -> Result<Option<Answer>, Lost> {
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
         let origin = ProposalId { member: self.links.identity().member_id, sequence };
         let (sender, mut answer) = oneshot::channel();
         let Some(_place) = self.waiters.wait(sequence, term, sender) else { return Ok(None) };
         let (fate, mut told) = oneshot::channel();
-        let item = Item { sequence, bytes: Payload::forwarded_bytes(origin, command), fate };
+        let undecided = Undecided::new(fate, held.clone());
+        let item = Item { sequence, bytes: Payload::forwarded_bytes(origin, command), undecided };
         let Some(items) = self.way(leader, term) else { return Ok(None) };
         if items.send(item).await.is_err() {
             return Ok(None);
@@ -168,6 +171,6 @@ async fn run(
     items.close();
     exchange.end(gate.close());
     while let Some(item) = items.recv().await {
-        tell(item.fate, Fate::Refused);
+        item.undecided.tell(Fate::Refused);
     }
 }

@@ -7,7 +7,7 @@ use futures_util::{Stream, stream};
 use openraft::errors::ClientWriteError;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::proposal_reply::Outcome;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
@@ -21,6 +21,8 @@ use crate::log::types::ReplyTo;
 
 /// Most proposals in flight on one stream.
 const PROPOSALS_MAX: usize = 16 << 10;
+/// Most bytes of proposals in flight on one stream. A larger proposal goes alone.
+const BYTES_MAX: u32 = 256 << 20;
 /// Most replies in one message.
 const REPLIES: usize = 512;
 
@@ -58,18 +60,19 @@ impl Proposals {
         room: Arc<Semaphore>,
     ) {
         let parting = &self.parting;
+        let space = Arc::new(Semaphore::new(BYTES_MAX as usize));
         while let Some(Ok(Some(message))) = parting.run_until_cancelled(messages.message()).await {
             for bytes in message.proposals {
+                let length = u32::try_from(bytes.len()).unwrap_or(BYTES_MAX).min(BYTES_MAX);
                 let payload = match self.claims.proposal(from, bytes) {
                     Ok(payload) => payload,
                     Err(refusal) => return self.guard.log(&refusal),
                 };
                 let Some(id) = payload.proposal_id() else { return };
-                if !makes_room(&room, &replies, parting).await {
-                    return;
-                }
-                let reply_to =
-                    ReplyTo::Elsewhere { sequence: id.sequence, replies: replies.clone() };
+                let taken = take_room(&room, &space, length);
+                let Some(bytes) = unless_over(taken, &replies, parting).await else { return };
+                let replies = replies.clone();
+                let reply_to = ReplyTo::Elsewhere { sequence: id.sequence, replies, bytes };
                 let proposed = self.consensus.propose_for(payload, message.term, reply_to).await;
                 if proposed.is_err() {
                     return;
@@ -79,20 +82,30 @@ impl Proposals {
     }
 }
 
-/// Waits for room for another proposal; false if there will be none, because the replies are no
-/// longer read or the member stops.
-async fn makes_room<T>(
+/// Waits for room for another proposal: a place, which its reply gives back, and bytes.
+async fn take_room(
     room: &Semaphore,
+    space: &Arc<Semaphore>,
+    bytes: u32,
+) -> Option<OwnedSemaphorePermit> {
+    let bytes = space.clone().acquire_many_owned(bytes).await.ok()?;
+    room.acquire().await.map(SemaphorePermit::forget).ok()?;
+    Some(bytes)
+}
+
+/// Waits for room; `None` if there will be none, because the replies are no longer read or the
+/// member stops.
+async fn unless_over<T, R>(
+    room: impl Future<Output = Option<R>>,
     replies: &mpsc::Sender<T>,
     stop: &CancellationToken,
-) -> bool {
-    let permit = tokio::select! {
+) -> Option<R> {
+    tokio::select! {
         biased;
-        permit = room.acquire() => permit.ok(),
+        room = room => room,
         () = replies.closed() => None,
         () = stop.cancelled() => None,
-    };
-    permit.map(SemaphorePermit::forget).is_some()
+    }
 }
 
 /// Yields the outcomes of proposals, many in one message if many are ready. Ends with a refusal if
@@ -136,17 +149,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_proposal_does_not_wait_for_a_stream_that_is_gone() {
-        let (room, stop) = (Semaphore::new(1), CancellationToken::new());
+        let (room, stop) = (Semaphore::new(3), CancellationToken::new());
+        let space = Arc::new(Semaphore::new(10));
         let (replies, settled) = mpsc::channel::<()>(1);
-        assert!(makes_room(&room, &replies, &stop).await);
-        let mut waiting = pin!(makes_room(&room, &replies, &stop));
-        assert!(futures_util::poll!(&mut waiting).is_pending(), "there is no room");
+        let take = || take_room(&room, &space, 6);
+        let first = unless_over(take(), &replies, &stop).await.expect("there is room");
+        let mut waiting = pin!(unless_over(take(), &replies, &stop));
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "too many bytes are in flight");
         drop(settled);
-        assert!(!waiting.await, "nobody takes replies any more");
+        assert!(waiting.await.is_none(), "the replies are no longer read");
+        drop(first);
         let (replies, _settled) = mpsc::channel::<()>(1);
-        let mut waiting = pin!(makes_room(&room, &replies, &stop));
-        assert!(futures_util::poll!(&mut waiting).is_pending(), "there is no room");
+        for _ in 0..2 {
+            assert!(unless_over(take(), &replies, &stop).await.is_some());
+        }
+        let mut waiting = pin!(unless_over(take(), &replies, &stop));
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "too many are in flight");
         stop.cancel();
-        assert!(!waiting.await, "the member stops");
+        assert!(waiting.await.is_none(), "the member stops");
     }
 }

@@ -7,7 +7,9 @@ mod bodies;
 mod headers;
 mod healthy;
 mod long_lists;
+mod proposals;
 mod unread;
+mod watchers;
 
 use std::time::{Duration, Instant};
 

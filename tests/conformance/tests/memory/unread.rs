@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
@@ -15,6 +16,10 @@ use super::healthy::HealthyClient;
 use super::{RANGE, TXN, assert_bounded, await_stable_memory, everything, fill, run, start};
 
 const ANSWERS: u32 = 100;
+/// Requests for small answers.
+const SMALL_ANSWERS: u32 = 1_000_000;
+/// A server that has read nothing for this long will read nothing more.
+const UNREAD: Duration = Duration::from_secs(2);
 
 /// Makes the same call many times on a connection that is never read, although its flow-control
 /// windows are as large as possible.
@@ -36,6 +41,37 @@ fn is_survived(attack: &str, path: &str, message: &[u8]) {
     healthy.finish(attack);
     drop(connection);
     assert_bounded(&server, attack);
+}
+
+/// Sends requests without reading answers, until the server stops reading or all are sent.
+fn flood(attack: &str, request: impl Fn(u32) -> Vec<u8>) {
+    let server = start();
+    let healthy = Healthy::start(&server);
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_write_timeout(Some(UNREAD)).unwrap();
+    stream.write_all(&http2::greeting()).unwrap();
+    let batch = |first: u32| (first..first + 100).flat_map(&request).collect::<Vec<u8>>();
+    let all_sent =
+        (0..SMALL_ANSWERS).step_by(100).all(|first| stream.write_all(&batch(first)).is_ok());
+    eprintln!("{attack}: all sent: {all_sent}");
+    settle(&server);
+    healthy.finish(attack);
+    drop(stream);
+    assert_bounded(&server, attack);
+}
+
+/// Answers that have only headers.
+#[test]
+fn errors() {
+    flood("errors not read", |number| {
+        let path = "/etcdserverpb.KV/Unknown";
+        Call { path, metadata: &[], body: &frame(&[]), is_ended: true }.bytes(number)
+    });
+}
+
+#[test]
+fn pages() {
+    flood("pages not read", |number| http2::get("/metrics", number));
 }
 
 #[test]

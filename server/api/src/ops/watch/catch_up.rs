@@ -82,7 +82,7 @@ impl WatchStream {
             .filter(|(_, watcher)| watcher.behind.is_some_and(|from| from < compacted));
         let doomed: Vec<i64> = doomed.map(|(id, _)| *id).collect();
         for watch_id in doomed {
-            self.watchers.remove(&watch_id);
+            self.remove(watch_id);
             self.ended.insert(watch_id);
             self.server.metrics().watch.watchers.dec();
             let response = WatchResponse {
