@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 const RUNNING_MAX: usize = 8;
 const RUNNING_MIN: usize = 2;
 /// Most scans that have begun, with those that pause. Each has a thread.
-const BEGUN_MAX: usize = 64;
+const BEGUN_MAX: usize = 32;
 /// Time that a scan runs at normal priority.
 const MOMENT: Duration = Duration::from_millis(2);
 /// Time that a long scan runs before it makes way for another one.

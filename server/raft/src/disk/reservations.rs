@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_look_one_is_admitted() {
+    fn before_the_first_check_one_is_admitted() {
         let reservations = Arc::new(Reservations::default());
         let first = now(&reservations, 1 << 40).unwrap();
         assert!(now(&reservations, 1).is_none());
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_is_wanted_when_it_helps() {
+    async fn a_check_is_wanted_when_it_helps() {
         let reservations = limited(100);
         reservations.note(100);
         assert!(reservations.wanted().now_or_never().is_none());
@@ -279,7 +279,7 @@ mod tests {
         let under_way = now(&reservations, 100).unwrap();
         let mut waiting = pin!(reservations.reserve(50));
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        assert!(reservations.wanted().now_or_never().is_none(), "a look would see nothing new");
+        assert!(reservations.wanted().now_or_never().is_none(), "a check would see nothing new");
         drop(under_way);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         reservations.wanted().await;
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_allowance_shrinks_with_what_is_free() {
+    fn the_allowance_shrinks_with_the_free_space() {
         let allowed = [1000, 100, 50].map(|free| allowance(free << 20, 100 << 20, 32 << 20) >> 20);
         assert_eq!(allowed, [116, 4, 4]);
     }

@@ -16,8 +16,9 @@ use super::healthy::HealthyClient;
 use super::{RANGE, TXN, assert_bounded, await_stable_memory, everything, fill, run, start};
 
 const ANSWERS: u32 = 100;
-/// Requests for small answers.
-const SMALL_ANSWERS: u32 = 1_000_000;
+/// Requests for answers without data, and for pages.
+const ERRORS: u32 = 1_000_000;
+const PAGES: u32 = 20_000;
 /// A server that has read nothing for this long will read nothing more.
 const UNREAD: Duration = Duration::from_secs(2);
 
@@ -44,15 +45,14 @@ fn is_survived(attack: &str, path: &str, message: &[u8]) {
 }
 
 /// Sends requests without reading answers, until the server stops reading or all are sent.
-fn flood(attack: &str, request: impl Fn(u32) -> Vec<u8>) {
+fn flood(attack: &str, count: u32, request: impl Fn(u32) -> Vec<u8>) {
     let server = start();
     let healthy = Healthy::start(&server);
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_write_timeout(Some(UNREAD)).unwrap();
     stream.write_all(&http2::greeting()).unwrap();
     let batch = |first: u32| (first..first + 100).flat_map(&request).collect::<Vec<u8>>();
-    let all_sent =
-        (0..SMALL_ANSWERS).step_by(100).all(|first| stream.write_all(&batch(first)).is_ok());
+    let all_sent = (0..count).step_by(100).all(|first| stream.write_all(&batch(first)).is_ok());
     eprintln!("{attack}: all sent: {all_sent}");
     settle(&server);
     healthy.finish(attack);
@@ -63,7 +63,7 @@ fn flood(attack: &str, request: impl Fn(u32) -> Vec<u8>) {
 /// Answers that have only headers.
 #[test]
 fn errors() {
-    flood("errors not read", |number| {
+    flood("errors not read", ERRORS, |number| {
         let path = "/etcdserverpb.KV/Unknown";
         Call { path, metadata: &[], body: &frame(&[]), is_ended: true }.bytes(number)
     });
@@ -71,7 +71,7 @@ fn errors() {
 
 #[test]
 fn pages() {
-    flood("pages not read", |number| http2::get("/metrics", number));
+    flood("pages not read", PAGES, |number| http2::get("/metrics", number));
 }
 
 #[test]

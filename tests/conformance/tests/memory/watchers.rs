@@ -8,7 +8,7 @@ use quorate_test_conformance::raw::{Connection, frame};
 use super::healthy::Healthy;
 use super::{assert_bounded, run, start};
 
-const WATCHERS: usize = 200_000;
+const WATCHERS: usize = 100_000;
 /// How many watchers are created before their answers are read.
 const AT_ONCE: usize = 500;
 const KEY_BYTES: usize = 4000;
