@@ -96,8 +96,8 @@ impl Call<'_> {
 pub fn get(path: &str, number: u32) -> Vec<u8> {
     let headers =
         [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "server")];
-    let headers: Vec<u8> = headers.iter().flat_map(header).collect();
-    frame(HEADERS, END_HEADERS | END_STREAM, stream(number), &headers)
+    let headers: Vec<u8> = headers.iter().flat_map(|(name, value)| header(name, value)).collect();
+    frame(kind::HEADERS, END_HEADERS | END_STREAM, stream(number), &headers)
 }
 
 /// Cancels call `number` of a connection.

@@ -47,14 +47,14 @@ fn is_survived(attack: &str, path: &str, message: &[u8]) {
 /// Sends requests without reading answers, until the server stops reading or all are sent.
 fn flood(attack: &str, count: u32, request: impl Fn(u32) -> Vec<u8>) {
     let server = start();
-    let healthy = Healthy::start(&server);
+    let healthy = HealthyClient::start(&server);
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_write_timeout(Some(UNREAD)).unwrap();
     stream.write_all(&http2::greeting()).unwrap();
     let batch = |first: u32| (first..first + 100).flat_map(&request).collect::<Vec<u8>>();
     let all_sent = (0..count).step_by(100).all(|first| stream.write_all(&batch(first)).is_ok());
     eprintln!("{attack}: all sent: {all_sent}");
-    settle(&server);
+    await_stable_memory(&server);
     healthy.finish(attack);
     drop(stream);
     assert_bounded(&server, attack);

@@ -5,7 +5,7 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_test_conformance::raw::{Connection, frame};
 
-use super::healthy::Healthy;
+use super::healthy::HealthyClient;
 use super::{assert_bounded, run, start};
 
 const WATCHERS: usize = 100_000;
@@ -16,7 +16,7 @@ const KEY_BYTES: usize = 4000;
 #[test]
 fn with_long_keys() {
     let server = start();
-    let healthy = Healthy::start(&server);
+    let healthy = HealthyClient::start(&server);
     run(async {
         let connection = Connection::open(&server.address()).await;
         let create = |number: usize| {
