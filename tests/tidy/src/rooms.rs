@@ -54,7 +54,10 @@ const API: Plan = Plan {
         ("transport", &["error", "memory", "method", "metrics", "server"]),
         ("grpc", &["error", "ops", "server", "transport", "watch"]),
         ("http", &["error", "ops", "server", "version"]),
-        ("service", &["error", "grpc", "http", "method", "metrics", "server", "transport"]),
+        (
+            "service",
+            &["error", "grpc", "http", "memory", "method", "metrics", "server", "transport"],
+        ),
     ],
 };
 

@@ -59,8 +59,8 @@ impl State {
         }
     }
 
-    /// A reservation above the allowance is admitted beside no other. It does not wait until nothing
-    /// is written, because other members' writes may never pause.
+    /// A reservation above the allowance is admitted beside no other. It does not wait until
+    /// nothing is written, because other members' writes may never pause.
     fn admits(&self, bytes: u64) -> bool {
         if bytes > self.allowed {
             return self.reserved == 0 && self.written <= self.allowed;
