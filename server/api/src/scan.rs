@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quorate_core::mvcc::Patience;
+use quorate_core::mvcc::ReadContext;
 use quorate_raft::{Account, Permit};
 
 use self::pool::Pool;
@@ -38,8 +38,8 @@ struct Kept {
     permit: Permit,
 }
 
-impl Patience for Client {
-    fn is_over(&self) -> bool {
+impl ReadContext for Client {
+    fn is_cancelled(&self) -> bool {
         // Scans ask often.
         if self.started.get().is_some_and(|started| started.elapsed() > BRIEF) {
             pool::step_back();
