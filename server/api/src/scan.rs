@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quorate_core::mvcc::Patience;
+use quorate_core::mvcc::ReadContext;
 use quorate_raft::{Account, Permit};
 
 use self::pool::Pool;
@@ -33,8 +33,8 @@ struct Kept {
     permit: Permit,
 }
 
-impl Patience for Client {
-    fn is_over(&self) -> bool {
+impl ReadContext for Client {
+    fn is_cancelled(&self) -> bool {
         // Scans ask often.
         pool::make_way();
         std::thread::yield_now();

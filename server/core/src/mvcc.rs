@@ -13,17 +13,17 @@
 //! version it superseded, so a read at an old revision follows a key back through history instead
 //! of searching for it.
 
+mod context;
 mod counted;
 pub mod hash;
 pub mod memtable;
 mod merge;
-mod patience;
 pub mod range;
 mod stack;
 mod view;
 
-pub(crate) use patience::Limit;
-pub use patience::Patience;
+pub(crate) use context::OptionalContext;
+pub use context::ReadContext;
 pub(crate) use stack::Stack;
-pub use stack::{Portion, SharedMemtable};
+pub use stack::{ChunkLimit, SharedMemtable};
 pub use view::View;

@@ -100,9 +100,9 @@ impl Store {
         self.batch.as_ref().expect("commands are applied in batches")
     }
 
-    /// Continues from the state that [`Shared::replace`] installed: the next entry to apply is the
-    /// one after `restored.applied`.
-    pub fn take_over(&mut self, restored: RestoredState) {
+    /// Continues from the state that [`Shared::install_snapshot`] installed: the next entry to
+    /// apply is the one after `restored.applied`.
+    pub fn continue_from(&mut self, restored: RestoredState) {
         self.begin_batch();
         self.revision = restored.revision_or_first();
         self.compacted = restored.compacted_or_none();
@@ -147,7 +147,8 @@ impl Store {
     }
 
     /// Freezes the active memtable and opens a new one over it. `None` while an earlier frozen
-    /// memtable waits to be flushed, and between [`Shared::replace`] and [`Store::take_over`].
+    /// memtable waits to be flushed, and between
+    /// [`Shared::install_snapshot`] and [`Store::continue_from`].
     pub fn freeze(&mut self) -> Option<FrozenMemtable> {
         let mut stack = self.shared.stack.write();
         let is_mine = Arc::ptr_eq(&stack.active, &self.active);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_core::base::memory::MemoryBase;
-use quorate_core::mvcc::{Portion, View};
+use quorate_core::mvcc::{ChunkLimit, View};
 use quorate_core::store::RestoredState;
 use quorate_core::{Command, KeyRange, LogPosition, Record, Refusal, Reply, Revision, Store};
 use quorate_proto::etcdserverpb::request_op::Request;
@@ -120,10 +120,10 @@ impl Machine {
             tables: shared.tables(Clone::clone),
         };
         let shared = self.store.shared().clone();
-        shared.replace(Arc::new(from.base.clone()), &restored);
+        shared.install_snapshot(Arc::new(from.base.clone()), &restored);
         assert_eq!(shared.view().revision(), from.view().revision());
         assert!(self.store.freeze().is_none(), "a replaced memtable must not be flushed");
-        self.store.take_over(restored);
+        self.store.continue_from(restored);
         if let Some(frozen) = self.frozen.take() {
             assert!(!shared.is_frozen(&frozen.memtable), "an older memtable must not be flushed");
         }
@@ -294,15 +294,15 @@ fn rows(view: &View, range: &KeyRange, at: i64) -> Vec<Row> {
     rows
 }
 
-/// The whole history from a main revision on, read in pieces of varying size.
-fn history_in_pieces(view: &View, from: i64) -> Vec<Record> {
+/// The whole history from a main revision on, read in chunks of varying size.
+fn history_in_chunks(view: &View, from: i64) -> Vec<Record> {
     let mut history = Vec::<Record>::new();
     let mut next = Revision::start_of(from);
     loop {
-        let portion = Portion { versions: 1 + history.len() % 4, bytes: 1 + history.len() % 20 };
-        let (piece, is_full) = view.history_piece(next, i64::MAX, portion).unwrap();
-        assert!(piece.len() <= portion.versions && (!piece.is_empty() || !is_full));
-        history.extend(piece);
+        let limit = ChunkLimit { versions: 1 + history.len() % 4, bytes: 1 + history.len() % 20 };
+        let (chunk, is_full) = view.history_chunk(next, i64::MAX, limit).unwrap();
+        assert!(chunk.len() <= limit.versions && (!chunk.is_empty() || !is_full));
+        history.extend(chunk);
         let Some(last) = history.last().filter(|_| is_full) else { return history };
         next = Revision::new(last.revision.main, last.revision.sub + 1);
     }
@@ -328,7 +328,7 @@ fn compare(view: &View, model: &Model) {
     let from = model.compacted.max(1);
     let changes: Vec<(i64, Bytes)> =
         model.versions.iter().filter(|v| v.0 >= from).map(|v| (v.0, v.1.clone())).collect();
-    let history = history_in_pieces(view, from);
+    let history = history_in_chunks(view, from);
     let found: Vec<_> = history.iter().map(|r| (r.revision.main, r.key.clone())).collect();
     assert_eq!(found, changes);
     for record in &history {

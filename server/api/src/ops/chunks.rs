@@ -84,7 +84,7 @@ impl Chunks {
     }
 
     fn read<F: Form>(&mut self, client: &Arc<Client>, room: Permit) -> Result<Rows<F>, ApiError> {
-        let view = self.server.member().view().patient(client.clone());
+        let view = self.server.member().view().with_context(client.clone());
         // `next_limit` keeps chunks below this size, unless rows are much larger than those of the
         // chunk before.
         let bytes_max = self.server.options().max_request_bytes.saturating_mul(4);

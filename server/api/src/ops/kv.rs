@@ -104,7 +104,7 @@ impl Server {
         let server = self.clone();
         let read = move |client: &Arc<Client>| {
             let mut tally = Tally::default();
-            let view = server.member().view().patient(client.clone());
+            let view = server.member().view().with_context(client.clone());
             let response = view.read_txn(&request, &mut tally);
             server.member().durations().count(&tally);
             response.map_err(|error| server.read_failed(error))

@@ -125,7 +125,7 @@ impl Server {
         let (keys, kept) = if request.keys && time.is_some() {
             let server = self.clone();
             let read = move |client: &Arc<Client>| {
-                server.member().view().patient(client.clone()).lease_keys(request.id)
+                server.member().view().with_context(client.clone()).lease_keys(request.id)
             };
             let Scanned { result, kept } = self.scans().scan(account, read).await?;
             (result.map_err(|fault| self.fault(&fault))?, kept)

@@ -91,7 +91,7 @@ impl Server {
         let server = self.clone();
         let hash = move |client: &Arc<Client>| {
             let started = Instant::now();
-            let view = server.member().view().patient(client.clone());
+            let view = server.member().view().with_context(client.clone());
             let keys = view.hash_kv(0).map_err(|error| server.read_failed(error))?;
             let tables = server.member().store().tables(|tables| tables.checksum(keys.hash));
             server.metrics().hash.observe(started.elapsed().as_secs_f64());
@@ -115,7 +115,7 @@ impl Server {
         let server = self.clone();
         let hash = move |client: &Arc<Client>| {
             let started = Instant::now();
-            let view = server.member().view().patient(client.clone());
+            let view = server.member().view().with_context(client.clone());
             let hash = view.hash_kv(request.revision).map_err(|error| server.read_failed(error))?;
             server.metrics().hash_rev.observe(started.elapsed().as_secs_f64());
             Ok::<_, ApiError>((hash, view.revision()))

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use parking_lot::Mutex;
 use quorate_core::mvcc::range::key_range;
-use quorate_core::mvcc::{Patience as _, View};
+use quorate_core::mvcc::{ReadContext as _, View};
 use quorate_proto::etcdserverpb as pb;
 use quorate_raft::{Account, Permit};
 
@@ -115,7 +115,7 @@ impl Rest {
     }
 
     fn read<F: Form>(&mut self, client: &Arc<Client>, room: Permit) -> Result<Rows<F>, ApiError> {
-        let view = self.pinned.view(&self.server).patient(client.clone());
+        let view = self.pinned.view(&self.server).with_context(client.clone());
         let mut piece = Rows::piece(room, PIECE_BYTES, self.sent);
         let read = match &self.picked {
             Some(keys) => view.rows(&self.request, &keys[self.sent..], &mut piece),
@@ -126,7 +126,7 @@ impl Rest {
         };
         self.sent += piece.rows();
         read.map_err(|error| self.server.read_failed(error))?;
-        if client.is_over() {
+        if client.is_cancelled() {
             return Err(ApiError::Canceled);
         }
         if piece.needs() > 0 {

@@ -54,7 +54,7 @@ impl Server {
             let server = self.clone();
             let command = command.clone();
             let measure = move |client: &Arc<Client>| {
-                server.member().view().patient(client.clone()).measure(&command)
+                server.member().view().with_context(client.clone()).measure(&command)
             };
             let Scanned { result, kept } = self.scans().scan(account, measure).await?;
             match result {

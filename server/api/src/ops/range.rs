@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_core::Error;
 use quorate_core::mvcc::View;
 use quorate_core::mvcc::range::{
-    Picked, RangeSummary, has_revision_filters, is_in_key_order, key_range,
+    RangeSummary, SortedKeys, has_revision_filters, is_in_key_order, key_range,
 };
 use quorate_core::txn::check;
 use quorate_proto::etcdserverpb as pb;
@@ -90,7 +90,7 @@ impl Server {
     ) -> Result<RangeAnswer<F>, ApiError> {
         let pinned = self.member().view();
         let view = match client {
-            Some(client) => pinned.clone().patient(client.clone()),
+            Some(client) => pinned.clone().with_context(client.clone()),
             None => pinned.clone(),
         };
         let header = self.header(view.revision());
@@ -136,7 +136,7 @@ fn read<F: Form>(
     if request.count_only || is_in_key_order(request) {
         return Ok((view.range(request, true, range)?, None));
     }
-    let Picked { keys, summary } = view.pick(request, true)?;
+    let SortedKeys { keys, summary } = view.sorted_keys(request, true)?;
     view.rows(request, &keys, range)?;
     Ok((summary, Some(keys)))
 }

@@ -19,7 +19,7 @@ use super::frame::{Batch, Event, MESSAGE_BYTES, encode};
 /// Streams that read history at the same time.
 const TURNS: usize = 2;
 /// Size limit of a piece. A piece can exceed it, because a main revision is never divided.
-const PORTION: mvcc::Portion = mvcc::Portion { versions: 1000, bytes: MESSAGE_BYTES };
+const HISTORY_CHUNK: mvcc::ChunkLimit = mvcc::ChunkLimit { versions: 1000, bytes: MESSAGE_BYTES };
 /// Most cached pieces.
 const KEPT: usize = 16;
 /// Largest cached piece in bytes.
@@ -152,7 +152,7 @@ impl Piece {
         let mut records: Vec<Record> = Vec::new();
         let mut next = Revision::start_of(from);
         let reached = loop {
-            let (more, is_full) = view.history_piece(next, view.revision(), PORTION)?;
+            let (more, is_full) = view.history_chunk(next, view.revision(), HISTORY_CHUNK)?;
             records.extend(more);
             let Some(last) = records.last().map(|last| last.revision).filter(|_| is_full) else {
                 break view.revision();

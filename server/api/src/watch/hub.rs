@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quorate_core::mvcc::{Portion, View};
+use quorate_core::mvcc::{ChunkLimit, View};
 use quorate_core::planted::{self, Mistake};
 use quorate_core::watch::Interest;
 use quorate_core::watch::matcher::EntryId;
@@ -18,7 +18,7 @@ use super::synced::{EVERY_WATCH, ProgressRequest, StreamId, Synced, Watcher};
 use crate::header::header;
 
 /// Size limit of the history that is delivered under one acquisition of the lock.
-const PORTION: Portion = Portion { versions: 512, bytes: 1 << 20 };
+const HISTORY_CHUNK: ChunkLimit = ChunkLimit { versions: 512, bytes: 1 << 20 };
 
 /// A delivery in progress: a part of history.
 struct Telling {
@@ -168,7 +168,7 @@ impl Hub {
     fn tell(&self, telling: &mut Telling) -> Result<bool, Fault> {
         let Telling { next, to, view, batches } = telling;
         let begun = next.main;
-        let (records, is_full) = view.history_piece(*next, *to, PORTION)?;
+        let (records, is_full) = view.history_chunk(*next, *to, HISTORY_CHUNK)?;
         let last = records.last().filter(|_| is_full);
         let goes_on = last.map(|last| last.revision);
         let mut synced = self.synced.lock();

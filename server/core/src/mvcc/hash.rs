@@ -73,7 +73,7 @@ impl View {
         let up_to = if self.keeps_any(at)? { at } else { self.compacted };
         self.each_version(up_to, &mut |record| {
             if record.previous.main > 0 && record.previous.main <= self.compacted {
-                self.patience.keep(SUPERSEDED_BYTES);
+                self.context.keep(SUPERSEDED_BYTES);
                 gone.insert(record.previous);
             }
         })?;
@@ -95,7 +95,7 @@ impl View {
 
     fn each_version(&self, to: i64, visit: &mut dyn FnMut(&Record)) -> Result<(), Fault> {
         let mut from = 1;
-        while !self.patience.is_over() {
+        while !self.context.is_cancelled() {
             let chunk = self.stack.history(from, to, CHUNK)?;
             let Some(last) = chunk.last() else { return Ok(()) };
             from = last.revision.main + 1;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::patience::{Limit, Steps};
+use super::context::{OptionalContext, Steps};
 use super::stack::{SharedMemtable, Stack};
 use crate::base::Cursor;
 use crate::limits::MEMTABLE_SCAN_CHUNK;
@@ -71,13 +71,13 @@ impl<'a> MergeCursor<'a> {
         range: &KeyRange,
         main: i64,
         values: bool,
-        patience: &Limit,
+        context: &OptionalContext,
     ) -> Result<Self, Fault> {
         let scan = |memtable: &SharedMemtable| MemtableScan::new(memtable.clone(), range);
         let memtables = stack.memtables().map(scan).collect();
         let mut base = stack.base.scan(range, values)?;
         let base_ready = base.advance()?;
-        let steps = patience.steps();
+        let steps = context.steps();
         Ok(Self { stack, main, memtables, base, base_ready, current: None, steps })
     }
 
@@ -86,7 +86,7 @@ impl<'a> MergeCursor<'a> {
         if let Some(Current::InBase) = self.current.take() {
             self.base_ready = self.base.advance()?;
         }
-        while self.steps.go_on() {
+        while self.steps.continues() {
             let main = self.main;
             let mut lowest: Option<Bytes> = None;
             for memtable in &mut self.memtables {
@@ -142,7 +142,7 @@ impl<'a> MergeCursor<'a> {
 
     /// Steps to the next existing key in the base, when the memtables have no more keys.
     fn advance_in_base(&mut self) -> Result<bool, Fault> {
-        while self.base_ready && self.steps.go_on() {
+        while self.base_ready && self.steps.continues() {
             if self.take_base_record()? {
                 return Ok(true);
             }

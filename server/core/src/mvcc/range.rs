@@ -68,7 +68,7 @@ pub fn is_in_key_order(request: &RangeRequest) -> bool {
 
 /// The keys of a range in the order of its answer.
 #[derive(Clone, Debug, Default)]
-pub struct Picked {
+pub struct SortedKeys {
     /// The keys.
     pub keys: Vec<Bytes>,
     /// The result, except the rows.
@@ -101,13 +101,13 @@ impl View {
         if is_in_key_order(request) {
             return self.range_in_key_order(request, &range, at, with_count, sink);
         }
-        let picked = self.pick(request, with_count)?;
-        self.rows(request, &picked.keys, sink)?;
-        Ok(picked.summary)
+        let sorted = self.sorted_keys(request, with_count)?;
+        self.rows(request, &sorted.keys, sink)?;
+        Ok(sorted.summary)
     }
 
-    /// Passes the rows of `keys` to `sink` until it breaks. The keys are from [`View::pick`] with
-    /// the same request.
+    /// Passes the rows of `keys` to `sink` until it breaks. The keys are from [`View::sorted_keys`]
+    /// with the same request.
     ///
     /// # Errors
     /// The revision is compacted or in the future, or the database cannot be read.
@@ -118,14 +118,14 @@ impl View {
         sink: &mut dyn RowSink,
     ) -> Result<(), Error> {
         let at = self.resolve(request.revision)?;
-        let mut steps = self.patience.steps();
+        let mut steps = self.context.steps();
         for key in keys {
             let Some(record) = self.get(key, at)? else { continue };
             let mut row = record.as_ref();
             if request.keys_only {
                 row = key_alone(request, row);
             }
-            if sink.row(row).is_break() || !steps.go_on() {
+            if sink.row(row).is_break() || !steps.continues() {
                 break;
             }
         }
@@ -137,7 +137,11 @@ impl View {
     ///
     /// # Errors
     /// The revision is compacted or in the future, or the database cannot be read.
-    pub fn pick(&self, request: &RangeRequest, with_count: bool) -> Result<Picked, Error> {
+    pub fn sorted_keys(
+        &self,
+        request: &RangeRequest,
+        with_count: bool,
+    ) -> Result<SortedKeys, Error> {
         let at = self.resolve(request.revision)?;
         let range = key_range(request);
         let filters = has_revision_filters(request);
@@ -146,7 +150,7 @@ impl View {
         let walk_limit = usize::try_from(walk_limit).unwrap_or(0);
         let limit = usize::try_from(request.limit).unwrap_or(0);
         let values = request.sort_target == SortTarget::Value as i32;
-        let mut picks: Vec<Pick> = Vec::new();
+        let mut keys: Vec<SortKey> = Vec::new();
         let mut seen = 0;
         let mut passed = 0;
         self.walk(&range, at, values, &mut |row| {
@@ -156,13 +160,13 @@ impl View {
             seen += 1;
             if passes_filters(request, row) {
                 passed += 1;
-                let pick = Pick::new(request, row);
-                self.patience.keep(pick.bytes());
-                picks.push(pick);
-                // Drop picks that can no longer be within the limit.
-                if limit > 0 && picks.len() >= limit.saturating_mul(2).max(PRUNED_FROM) {
-                    sort(request, &mut picks);
-                    picks.truncate(limit);
+                let key = SortKey::new(request, row);
+                self.context.keep(key.bytes());
+                keys.push(key);
+                // Drop keys that can no longer be within the limit.
+                if limit > 0 && keys.len() >= limit.saturating_mul(2).max(PRUNED_FROM) {
+                    sort(request, &mut keys);
+                    keys.truncate(limit);
                 }
             }
             ControlFlow::Continue(())
@@ -172,13 +176,13 @@ impl View {
         } else {
             i64::try_from(seen).expect("fewer rows than i64::MAX")
         };
-        sort(request, &mut picks);
+        sort(request, &mut keys);
         let more = limit > 0 && passed > limit;
         if more {
-            picks.truncate(limit);
+            keys.truncate(limit);
         }
-        let keys = picks.into_iter().map(|pick| pick.key).collect();
-        Ok(Picked { keys, summary: RangeSummary { more, count } })
+        let keys = keys.into_iter().map(|sorted| sorted.key).collect();
+        Ok(SortedKeys { keys, summary: RangeSummary { more, count } })
     }
 
     fn range_in_key_order(
@@ -225,7 +229,7 @@ impl View {
             }
             return Ok(());
         }
-        let mut walk = self.stack.scan(range, at, values, &self.patience)?;
+        let mut walk = self.stack.scan(range, at, values, &self.context)?;
         while walk.advance()? {
             if visit(walk.record()).is_break() {
                 break;
@@ -251,13 +255,13 @@ fn passes_filters(request: &RangeRequest, row: RecordRef<'_>) -> bool {
 }
 
 /// A key and its sort field.
-struct Pick {
+struct SortKey {
     key: Bytes,
     number: i64,
     value: Bytes,
 }
 
-impl Pick {
+impl SortKey {
     fn new(request: &RangeRequest, row: RecordRef<'_>) -> Self {
         let number = match request.sort_target() {
             SortTarget::Version => row.version,
@@ -279,8 +283,8 @@ impl Pick {
 }
 
 /// Sorts by the request's target. Rows with equal sort fields stay in key order.
-fn sort(request: &RangeRequest, picks: &mut [Pick]) {
-    let by: fn(&Pick, &Pick) -> Ordering = match request.sort_target() {
+fn sort(request: &RangeRequest, keys: &mut [SortKey]) {
+    let by: fn(&SortKey, &SortKey) -> Ordering = match request.sort_target() {
         SortTarget::Key => |a, b| a.key.cmp(&b.key),
         SortTarget::Value => |a, b| a.value.cmp(&b.value),
         SortTarget::Version | SortTarget::Create | SortTarget::Mod => {
@@ -288,9 +292,9 @@ fn sort(request: &RangeRequest, picks: &mut [Pick]) {
         }
     };
     match request.sort_order() {
-        SortOrder::Descend => picks.sort_by(|a, b| by(b, a)),
-        SortOrder::Ascend => picks.sort_by(by),
-        SortOrder::None if request.sort_target() != SortTarget::Key => picks.sort_by(by),
+        SortOrder::Descend => keys.sort_by(|a, b| by(b, a)),
+        SortOrder::Ascend => keys.sort_by(by),
+        SortOrder::None if request.sort_target() != SortTarget::Key => keys.sort_by(by),
         SortOrder::None => {}
     }
 }

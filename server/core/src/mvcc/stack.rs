@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use super::context::OptionalContext;
 use super::memtable::Memtable;
 use super::merge::MergeCursor;
-use super::patience::Limit;
 use crate::base::{Base, RecordHeader};
 use crate::{Fault, KeyRange, Record, Revision};
 
@@ -16,7 +16,7 @@ pub type SharedMemtable = Arc<RwLock<Memtable>>;
 
 /// How much of history to read at once. A read returns at least one version.
 #[derive(Clone, Copy, Debug)]
-pub struct Portion {
+pub struct ChunkLimit {
     /// Most versions.
     pub versions: usize,
     /// Bytes of keys and values at which the read ends.
@@ -108,9 +108,9 @@ impl Stack {
         range: &KeyRange,
         main: i64,
         values: bool,
-        patience: &Limit,
+        context: &OptionalContext,
     ) -> Result<MergeCursor<'a>, Fault> {
-        MergeCursor::new(self, range, main, values, patience)
+        MergeCursor::new(self, range, main, values, context)
     }
 
     /// The first `limit` versions from main revision `from` up to `to`, ascending. Returns all
@@ -120,13 +120,13 @@ impl Stack {
         self.history_until(Revision::start_of(from), to, is_full)
     }
 
-    /// The versions from `from` up to main revision `to`, ascending, until they fill `portion`. The
+    /// The versions from `from` up to main revision `to`, ascending, until they fill `limit`. The
     /// flag is true if they fill it, so that more may follow.
-    pub(crate) fn history_piece(
+    pub(crate) fn history_chunk(
         &self,
         from: Revision,
         to: i64,
-        portion: Portion,
+        limit: ChunkLimit,
     ) -> Result<(Vec<Record>, bool), Fault> {
         let mut counted = 0;
         let mut bytes = 0;
@@ -134,7 +134,7 @@ impl Stack {
         let found = self.history_until(from, to, |found, _| {
             bytes += found[counted..].iter().map(Record::weight).sum::<usize>();
             counted = found.len();
-            is_full = counted >= portion.versions || bytes >= portion.bytes;
+            is_full = counted >= limit.versions || bytes >= limit.bytes;
             is_full
         })?;
         Ok((found, is_full))
@@ -199,7 +199,7 @@ impl Stack {
         &self,
         lease: i64,
         main: i64,
-        patience: &Limit,
+        context: &OptionalContext,
     ) -> Result<Vec<(Bytes, Revision)>, Fault> {
         let mut candidates = self.base.lease_keys(lease, usize::MAX)?;
         for memtable in self.memtables() {
@@ -211,15 +211,15 @@ impl Stack {
         candidates.sort_unstable();
         candidates.dedup();
         let mut attached = Vec::with_capacity(candidates.len());
-        let mut steps = patience.steps();
+        let mut steps = context.steps();
         for key in candidates {
-            if !steps.go_on() {
+            if !steps.continues() {
                 break;
             }
             if let Some(header) = self.header_at(&key, main)?
                 && header.lease == lease
             {
-                patience.keep(size_of::<Bytes>() + 2 * key.len());
+                context.keep(size_of::<Bytes>() + 2 * key.len());
                 attached.push((key, header.revision));
             }
         }

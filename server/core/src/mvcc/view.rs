@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::patience::{Limit, Patience};
-use super::stack::{Portion, Stack};
+use super::context::{OptionalContext, ReadContext};
+use super::stack::{ChunkLimit, Stack};
 use crate::{Error, Fault, KeyRange, Record, Refusal, Revision};
 
 /// Changes read at once to compute a count at an earlier revision.
@@ -20,25 +20,25 @@ pub struct View {
     pub(crate) revision: i64,
     /// The compacted revision; -1 before the first compaction.
     pub(crate) compacted: i64,
-    pub(super) patience: Limit,
+    pub(super) context: OptionalContext,
 }
 
 impl View {
     pub(crate) fn new(stack: Stack, revision: i64, compacted: i64) -> Self {
-        Self { stack, revision, compacted, patience: Limit::default() }
+        Self { stack, revision, compacted, context: OptionalContext::default() }
     }
 
     /// The same view for a reader that may give up. Reads end early, without an error, when
-    /// `patience` is over: the caller must ask `patience` before it uses an answer.
+    /// `context` is cancelled: the caller must ask `context` before it uses an answer.
     #[must_use]
-    pub fn patient(mut self, patience: Arc<dyn Patience>) -> Self {
-        self.patience = Limit::new(patience);
+    pub fn with_context(mut self, context: Arc<dyn ReadContext>) -> Self {
+        self.context = OptionalContext::new(context);
         self
     }
 
     /// Records that `bytes` more bytes stay in memory until the read is answered.
     pub(crate) fn keep(&self, bytes: usize) {
-        self.patience.keep(bytes);
+        self.context.keep(bytes);
     }
 
     /// The flushed part of the store.
@@ -95,12 +95,12 @@ impl View {
         }
         let mut count = latest;
         let mut from = Revision::start_of(at + 1);
-        while from <= newest && !self.patience.is_over() {
+        while from <= newest && !self.context.is_cancelled() {
             // Read the changes in portions: one command may have changed a million keys, and a read
             // holds the lock of a memtable.
             let versions = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
-            let portion = Portion { versions, bytes: usize::MAX };
-            let (changes, _) = self.stack.history_piece(from, newest.main, portion)?;
+            let limit = ChunkLimit { versions, bytes: usize::MAX };
+            let (changes, _) = self.stack.history_chunk(from, newest.main, limit)?;
             let Some(last) = changes.last() else { break };
             from = last.revision.next();
             let counted = changes.iter().filter(|change| change.revision <= newest);
@@ -119,18 +119,18 @@ impl View {
         self.stack.history(from, to.min(self.revision), limit)
     }
 
-    /// The versions from `from` up to main revision `to`, ascending, until they fill `portion`. The
+    /// The versions from `from` up to main revision `to`, ascending, until they fill `limit`. The
     /// flag is true if they fill it, so that more may follow.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn history_piece(
+    pub fn history_chunk(
         &self,
         from: Revision,
         to: i64,
-        portion: Portion,
+        limit: ChunkLimit,
     ) -> Result<(Vec<Record>, bool), Fault> {
-        self.stack.history_piece(from, to.min(self.revision), portion)
+        self.stack.history_chunk(from, to.min(self.revision), limit)
     }
 
     /// The version of the key before the transaction that wrote `record`. `None` if the key did not
@@ -161,12 +161,12 @@ impl View {
     /// # Errors
     /// The database cannot be read.
     pub fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, Fault> {
-        let attached = self.stack.leased(lease, self.revision, &self.patience)?;
+        let attached = self.stack.leased(lease, self.revision, &self.context)?;
         Ok(attached.into_iter().map(|(key, _)| key).collect())
     }
 
     fn count_by_walk(&self, range: &KeyRange, at: i64) -> Result<i64, Fault> {
-        let mut walk = self.stack.scan(range, at, false, &self.patience)?;
+        let mut walk = self.stack.scan(range, at, false, &self.context)?;
         let mut count = 0;
         while walk.advance()? {
             count += 1;

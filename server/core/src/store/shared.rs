@@ -81,16 +81,16 @@ impl Shared {
     }
 
     /// Whether `memtable` still waits to be flushed. A memtable that was frozen before
-    /// [`Shared::replace`] does not.
+    /// [`Shared::install_snapshot`] does not.
     pub fn is_frozen(&self, memtable: &SharedMemtable) -> bool {
         self.stack.read().frozen.as_ref().is_some_and(|frozen| Arc::ptr_eq(frozen, memtable))
     }
 
     /// Replaces the whole state with another member's later state, which includes the versions in
     /// the memtables. New views show the new state at once; existing views do not change. The owner
-    /// of the [`Store`](crate::Store) must call [`Store::take_over`](crate::Store::take_over)
-    /// before it applies the next entry.
-    pub fn replace(&self, base: Arc<dyn Base>, restored: &RestoredState) {
+    /// of the [`Store`](crate::Store) must call
+    /// [`Store::continue_from`](crate::Store::continue_from) before it applies the next entry.
+    pub fn install_snapshot(&self, base: Arc<dyn Base>, restored: &RestoredState) {
         let mut stack = self.stack.write();
         let old = std::mem::replace(&mut *stack, Stack::new(base));
         *self.tables.write() = restored.tables.clone();

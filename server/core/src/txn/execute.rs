@@ -13,7 +13,7 @@ use quorate_proto::mvccpb::KeyValue;
 
 use super::decide;
 use crate::mvcc::range::RowSink;
-use crate::mvcc::{Limit, View};
+use crate::mvcc::{OptionalContext, View};
 use crate::store::{Changes, Store};
 use crate::{Error, Fault, KeyRange, RecordRef, Refusal, Tally};
 
@@ -227,7 +227,7 @@ impl Store {
 
     /// Deletes the keys attached to a lease, in one revision.
     pub(crate) fn delete_leased(&mut self, changes: &mut Changes, lease: i64) -> Result<(), Fault> {
-        for (key, revision) in self.stack().leased(lease, i64::MAX, &Limit::default())? {
+        for (key, revision) in self.stack().leased(lease, i64::MAX, &OptionalContext::default())? {
             self.tally.delete();
             self.write_delete(changes, key, revision);
         }

@@ -39,8 +39,9 @@ impl RowSink for Measured<'_> {
 
 impl View {
     /// Approximate memory of the answer to a write if it was executed now, in bytes; 0 for an
-    /// answer without rows. Reports the bytes to the view's [`Patience`](crate::mvcc::Patience) as
-    /// it finds them, and ends early if the reader has given up.
+    /// answer without rows. Reports the bytes to the view's
+    /// [`ReadContext`](crate::mvcc::ReadContext) as it finds them, and ends early if the reader has
+    /// given up.
     ///
     /// # Errors
     /// The write would be refused, so its answer has no rows, or the database cannot be read.

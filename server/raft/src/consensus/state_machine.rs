@@ -336,7 +336,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let text = format!("a snapshot cannot be installed: {error}");
             self.fail(&Fault::storage(io::Error::other(text)))
         })?;
-        self.store.take_over(restored);
+        self.store.continue_from(restored);
         self.store.end_batch();
         tell_changes(self.membership.membership(), meta.last_membership.membership());
         self.membership = meta.last_membership.clone();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_core::mvcc::hash::KeyValueHash;
-use quorate_core::mvcc::{Patience, View};
+use quorate_core::mvcc::{ReadContext, View};
 use quorate_core::store::Shared;
 use quorate_core::{Error, Refusal};
 use quorate_proto::peer as pb;
@@ -20,8 +20,8 @@ struct Caller {
     is_gone: AtomicBool,
 }
 
-impl Patience for Caller {
-    fn is_over(&self) -> bool {
+impl ReadContext for Caller {
+    fn is_cancelled(&self) -> bool {
         self.is_gone.load(Ordering::Relaxed)
     }
 
@@ -44,7 +44,7 @@ impl Drop for GoneOnDrop {
 /// When the future is dropped, the hash ends soon.
 async fn hash(view: View, revision: i64) -> Option<Result<KeyValueHash, Error>> {
     let caller = Arc::new(Caller::default());
-    let view = view.patient(caller.clone());
+    let view = view.with_context(caller.clone());
     let _gone = GoneOnDrop(caller);
     tokio::task::spawn_blocking(move || view.hash_kv(revision)).await.ok()
 }

@@ -140,8 +140,8 @@ impl Engine {
 
     /// Replaces the database and the whole store with a received later state, before all queued
     /// jobs. When `done` is called, the state is durable and readers see it, and the caller must
-    /// call `Store::take_over`. Nothing may be applied before that. Memtables of the old state are
-    /// no longer flushed, and a running defragmentation fails.
+    /// call `Store::continue_from`. Nothing may be applied before that. Memtables of the old state
+    /// are no longer flushed, and a running defragmentation fails.
     pub fn install(&self, received: ReceivedSnapshot, done: InstallDone) {
         let job = Job::Install(Box::new(received), done);
         self.shared.state.lock().jobs.push_front(job);

@@ -317,7 +317,7 @@ impl Worker {
             state.number = self.number;
             std::mem::replace(&mut state.base, base.clone())
         };
-        self.shared.store.replace(base, &restored);
+        self.shared.store.install_snapshot(base, &restored);
         drop(replaced);
         self.publish_sizes().map_err(fault)?;
         self.shared.directory.remove(old).map_err(fault)?;

@@ -82,7 +82,7 @@ impl Machine {
     /// Installs the state that `leader` had at its last flush.
     fn follow(&mut self, leader: &Self, received: ReceivedSnapshot) {
         let restored = install(self.engine(), received).unwrap();
-        self.store.take_over(restored);
+        self.store.continue_from(restored);
         assert_eq!(self.store.applied().map(|at| at.index), Some(leader.index));
         let tables = |machine: &Self| machine.store.shared().tables(Clone::clone);
         assert_eq!(tables(self), tables(leader));
@@ -261,7 +261,7 @@ impl Machine {
         let received = incoming.finish().unwrap();
         assert_eq!(received.applied(), image.applied());
         let restored = install(self.engine(), received).unwrap();
-        self.store.take_over(restored);
+        self.store.continue_from(restored);
         assert_eq!(self.store.applied(), image.applied());
     }
 }
@@ -472,7 +472,7 @@ fn queued_work_does_not_change_an_installed_state() {
             .queue()
             .flush(frozen, Box::new(move |result| flushed.send(result).unwrap()));
         let restored = install(lagging.engine(), received).unwrap();
-        lagging.store.take_over(restored);
+        lagging.store.continue_from(restored);
         // The flush and the copy may end before the installation, or be dropped or fail after it.
         let _ended = (flushing.recv(), copying.recv().unwrap());
         lagging.twin = leader.twin.clone();
