@@ -52,7 +52,7 @@ pub use metrics::Metrics;
 pub use record::Entry;
 use record::Record;
 pub use state::{Done, LogState};
-use state::{QueueItem, Segment, Shared, WalState};
+use state::{QueueItem, Segment, WalShared, WalState};
 
 /// Whether `dir` has a log.
 pub(crate) fn exists(dir: &Path) -> bool {
@@ -82,7 +82,7 @@ impl Default for Options {
 
 /// The log. Dropping it writes the queue and stops the writing thread.
 pub struct Wal {
-    shared: Arc<Shared>,
+    shared: Arc<WalShared>,
     dir: PathBuf,
     thread: Option<JoinHandle<()>>,
 }
@@ -110,7 +110,7 @@ impl Wal {
             let segment = Segment { file: Arc::new(file), last_index: *last_index };
             segments.insert(*number, segment);
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WalShared {
             state: Mutex::new(WalState {
                 queue: VecDeque::new(),
                 writing_since: None,
