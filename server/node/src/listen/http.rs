@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::batch::Batched;
 use super::connections::{Connections, HANDSHAKE_TIMEOUT};
-use super::incoming::{Incoming, Protocol, hear};
+use super::incoming::{Incoming, Protocol, read_first};
 use super::lending::{Slot, is_offer};
 use super::role::Role;
 use super::traffic::{Asked, Received, Traffic, Unanswered};
@@ -133,8 +133,8 @@ impl Http {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Remote { address, certificate } = remote;
-        let (protocol, said) = match self.connections.in_time(hear(&mut io)).await {
-            Some(Ok(heard)) => heard,
+        let (protocol, first) = match self.connections.in_time(read_first(&mut io)).await {
+            Some(Ok(first)) => first,
             Some(Err(error)) => return tracing::debug!(%error, "a connection ended"),
             None => {
                 let remote = address;
@@ -144,7 +144,7 @@ impl Http {
         let is_proven = certificate.is_some();
         let caller = self.api.caller(certificate);
         let traffic = Arc::new(Traffic::default());
-        let io = Incoming::new(io, protocol, said, traffic.clone(), caller.intake().clone());
+        let io = Incoming::new(io, protocol, first, traffic.clone(), caller.intake().clone());
         let io = TokioIo::new(io);
         let lent = Slot::default();
         let peers = self.peers.for_connection();
