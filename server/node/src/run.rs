@@ -160,7 +160,7 @@ impl Running {
         let places = Places::new();
         let mut data_dir = DataDir::open(&config.data_dir)?;
         let dial: Arc<dyn Dial> = Arc::new(dialer);
-        let (identity, origin) = identify(&mut data_dir, &config.founding, dial.clone()).await?;
+        let (identity, origin) = identify(&mut data_dir, &config.initial_cluster, dial.clone()).await?;
         tracing::info!(
             member_id = format!("{:x}", identity.member_id),
             cluster_id = format!("{:x}", identity.cluster_id),

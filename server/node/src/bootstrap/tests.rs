@@ -15,10 +15,10 @@ impl Dial for Alone {
     }
 }
 
-fn founding(name: &str, listed: &[(&str, &str)], peer_urls: &[&str]) -> Founding {
+fn founding(name: &str, listed: &[(&str, &str)], peer_urls: &[&str]) -> InitialCluster {
     let url = |text: &&str| Url::parse(text).unwrap();
     let listed = listed.iter().map(|(name, text)| ((*name).to_owned(), url(text)));
-    Founding {
+    InitialCluster {
         name: name.to_owned(),
         peer_urls: peer_urls.iter().map(url).collect(),
         source: Source::Listed(listed.collect()),
@@ -30,7 +30,7 @@ fn founding(name: &str, listed: &[(&str, &str)], peer_urls: &[&str]) -> Founding
 
 async fn identified(
     dir: &mut DataDir,
-    founding: &Founding,
+    cluster: &InitialCluster,
 ) -> Result<(Identity, Origin), BootstrapError> {
     identify(dir, founding, Arc::new(Alone)).await
 }
@@ -61,7 +61,7 @@ async fn contradictions_are_named() {
     let mut alone = founding("x", &[("x", a)], &[a]);
     alone.is_existing = true;
     let alone = identified(&mut dir, &alone).await;
-    assert!(matches!(alone, Err(BootstrapError::NobodyToAsk)));
+    assert!(matches!(alone, Err(BootstrapError::NoOtherMember)));
     assert_eq!(dir.identity(), None);
 }
 

@@ -21,7 +21,7 @@ fn defaults_are_those_of_etcd() {
     assert_eq!(config.ports.ping_interval, Some(Duration::from_secs(7200)));
     assert_eq!(config.ports.max_concurrent_streams, u32::MAX);
     assert_eq!(config.tls, None);
-    let Source::Listed(founders) = &config.founding.source else { panic!("{config:?}") };
+    let Source::Listed(founders) = &config.initial_cluster.source else { panic!("{config:?}") };
     assert_eq!(founders.len(), 1);
     assert_eq!((&config.peer_tls.server, &config.peer_tls.client.shown), (&None, &None));
     assert!(config.warnings.is_empty());
@@ -168,21 +168,21 @@ fn only_one_flag_names_the_founders() {
     let endpoints = "--discovery-endpoints=a:1,https://b:1";
     assert!(problems(&[endpoints])[0].starts_with("--discovery-token"));
     assert!(problems(&["--discovery-fallback=proxy"])[0].starts_with("--discovery-fallback"));
-    let registry = |more: &[&'static str]| {
+    let discovery = |more: &[&'static str]| {
         let flags = [&["--discovery-token=t", endpoints][..], more].concat();
-        match Config::new(&settings(&flags)).unwrap().founding {
-            Founding { source: Source::Registry(registry), token, .. } => {
+        match Config::new(&settings(&flags)).unwrap().initial_cluster {
+            InitialCluster { source: Source::Discovery(discovery), token, .. } => {
                 assert_eq!(token, "t");
-                registry
+                discovery
             }
             other => panic!("{other:?}"),
         }
     };
-    let urls = |registry: &Registry| {
-        registry.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>()
+    let urls = |discovery: &Discovery| {
+        discovery.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(urls(&registry(&[])), ["http://a:1", "https://b:1"]);
-    let secret = registry(&["--discovery-cacert=a", "--discovery-user=me:secret"]);
+    assert_eq!(urls(&discovery(&[])), ["http://a:1", "https://b:1"]);
+    let secret = discovery(&["--discovery-cacert=a", "--discovery-user=me:secret"]);
     assert_eq!(urls(&secret), ["https://a:1", "https://b:1"]);
     assert_eq!(secret.user, Some(("me".to_owned(), "secret".to_owned())));
     assert!(!format!("{secret:?}").contains("secret"));

@@ -29,7 +29,7 @@ fn a_member_that_ran_before_is_not_founded_again() {
     // The answer of a member that does not know any members yet.
     assert!(judged(Vec::new()).is_ok());
     let ran = judged(vec![member(1, a, 5), member(2, b, 6)]).unwrap_err();
-    assert!(matches!(ran, BootstrapError::AlreadyRan { member_id: 2, .. }));
+    assert!(matches!(ran, BootstrapError::AlreadyBootstrapped { member_id: 2, .. }));
     let text = ran.to_string();
     for part in ["already been bootstrapped", "member remove 2", "member add m2", b, "existing"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -47,7 +47,7 @@ async fn an_added_member_is_found_by_its_urls() {
     let find = async |members| find_me(a, &cluster(members), &flags, "y").await;
     assert_eq!(find(vec![member(1, a, 5), member(2, b, 0)]).await.unwrap(), 2);
     let ran = find(vec![member(1, a, 5), member(2, b, 6)]).await;
-    assert!(matches!(ran, Err(BootstrapError::AlreadyRan { member_id: 2, .. })));
+    assert!(matches!(ran, Err(BootstrapError::AlreadyBootstrapped { member_id: 2, .. })));
     for (members, text) in [
         (vec![member(1, a, 5)], "member count is unequal"),
         (vec![member(1, a, 5), member(2, "http://127.0.0.1:3", 0)], "no match found"),

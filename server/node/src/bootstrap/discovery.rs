@@ -12,36 +12,22 @@
 //! The first members to register found the cluster. The keys and the rules are etcd's.
 
 mod client;
-mod roll;
+pub(super) mod error;
+mod registrations;
 
 use std::time::Duration;
 
-use super::BootstrapError;
-use crate::config::Registry;
+use super::error::BootstrapError;
+use crate::config::Discovery;
 use crate::config::url::Url;
 use client::Client;
-use roll::Roll;
+use error::DiscoveryError;
+use registrations::Registrations;
 
 /// Prefix of the keys of all clusters.
 const PREFIX: &str = "/_etcd/registry";
 /// Limit of the pause between retries, which doubles with each failure: 2^8 seconds.
 const DOUBLINGS_MAX: u32 = 8;
-
-/// The discovery service has no cluster for this member.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RegistryError {
-    #[error("discovery: size key not found; put the number of founders into {key}")]
-    SizeNotFound { key: String },
-    #[error("discovery: size key is bad: {key} has {value:?}; put the number of founders into it")]
-    BadSize { key: String, value: String },
-    #[error(
-        "discovery: cluster is full: {size} other members have registered before; a new cluster \
-         needs a new token"
-    )]
-    Full { size: usize },
-    #[error("discovery: invalid peer URL: {problem}")]
-    InvalidUrl { problem: String },
-}
 
 /// The keys of one cluster.
 struct Keys {
@@ -91,14 +77,14 @@ struct Founder<'a> {
 /// # Errors
 /// The registrations are invalid, or the cluster is full: waiting would not help.
 pub(super) async fn join(
-    registry: &Registry,
+    service: &Discovery,
     id: u64,
     name: &str,
     peer_urls: &[Url],
 ) -> Result<Vec<Vec<Url>>, BootstrapError> {
     let members: Vec<String> = peer_urls.iter().map(|url| format!("{name}={url}")).collect();
-    let client = Client::new(registry)?;
-    let mut founder = Founder { client, keys: Keys::new(&registry.token), id };
+    let client = Client::new(service)?;
+    let mut founder = Founder { client, keys: Keys::new(&service.token), id };
     // A member that is too late must not even register.
     founder.check().await?;
     founder.register(&members.join(",")).await;
@@ -107,16 +93,16 @@ pub(super) async fn join(
 
 impl Founder<'_> {
     /// The founders so far, the number of founders of the cluster, and the revision of the read.
-    async fn check(&mut self) -> Result<(Roll, usize, i64), RegistryError> {
+    async fn check(&mut self) -> Result<(Registrations, usize, i64), DiscoveryError> {
         let mut backoff = Backoff::default();
         loop {
             match self.look().await {
-                Ok((size, roll, revision)) => {
+                Ok((size, registrations, revision)) => {
                     let size = self.read_size(size)?;
-                    return if roll.has_room(&self.keys.member(self.id), size) {
-                        Ok((roll, size, revision))
+                    return if registrations.has_room(&self.keys.member(self.id), size) {
+                        Ok((registrations, size, revision))
                     } else {
-                        Err(RegistryError::Full { size })
+                        Err(DiscoveryError::Full { size })
                     };
                 }
                 Err(failed) => backoff.wait(&failed).await,
@@ -125,24 +111,24 @@ impl Founder<'_> {
     }
 
     /// Reads the unparsed size, the registrations and the revision.
-    async fn look(&mut self) -> Result<(Option<String>, Roll, i64), tonic::Status> {
+    async fn look(&mut self) -> Result<(Option<String>, Registrations, i64), tonic::Status> {
         let size = self.client.get(&self.keys.size, false).await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let size = size.kvs.first().map(|kv| text(&kv.value));
         let members = self.client.get(&self.keys.members, true).await?;
-        let mut roll = Roll::new();
+        let mut registrations = Registrations::default();
         for kv in &members.kvs {
-            roll.add(&text(&kv.key), &text(&kv.value), kv.create_revision);
+            registrations.add(&text(&kv.key), &text(&kv.value), kv.create_revision);
         }
-        Ok((size, roll, members.header.map_or(0, |header| header.revision)))
+        Ok((size, registrations, members.header.map_or(0, |header| header.revision)))
     }
 
-    fn read_size(&self, size: Option<String>) -> Result<usize, RegistryError> {
+    fn read_size(&self, size: Option<String>) -> Result<usize, DiscoveryError> {
         let key = self.keys.size.clone();
-        let value = size.ok_or_else(|| RegistryError::SizeNotFound { key: key.clone() })?;
+        let value = size.ok_or_else(|| DiscoveryError::SizeNotFound { key: key.clone() })?;
         match value.parse() {
             Ok(size) if size > 0 => Ok(size),
-            _ => Err(RegistryError::BadSize { key, value }),
+            _ => Err(DiscoveryError::BadSize { key, value }),
         }
     }
 
@@ -155,36 +141,36 @@ impl Founder<'_> {
         tracing::info!(key, members, "registered at the discovery service");
     }
 
-    async fn wait(&mut self) -> Result<Vec<Vec<Url>>, RegistryError> {
+    async fn wait(&mut self) -> Result<Vec<Vec<Url>>, DiscoveryError> {
         let mut backoff = Backoff::default();
         loop {
-            let (mut roll, size, revision) = self.check().await?;
-            tracing::info!(size, found = roll.len(), "waiting for founders");
-            if let Err(failed) = self.follow(&mut roll, size, revision).await {
+            let (mut registrations, size, revision) = self.check().await?;
+            tracing::info!(size, found = registrations.len(), "waiting for founders");
+            if let Err(failed) = self.follow(&mut registrations, size, revision).await {
                 backoff.wait(&failed).await;
                 continue;
             }
             tracing::info!(size, "found all founders");
-            return roll.founders(size);
+            return registrations.founders(size);
         }
     }
 
     /// Watches for registrations after `revision` and adds them until there are enough.
     async fn follow(
         &mut self,
-        roll: &mut Roll,
+        registrations: &mut Registrations,
         size: usize,
         revision: i64,
     ) -> Result<(), tonic::Status> {
-        if roll.len() >= size {
+        if registrations.len() >= size {
             return Ok(());
         }
         let mut watch = self.client.watch(&self.keys.members, revision + 1).await?;
-        while roll.len() < size {
+        while registrations.len() < size {
             for event in watch.next().await? {
                 let Some(kv) = event.kv else { continue };
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                roll.add(&text(&kv.key), &text(&kv.value), kv.create_revision);
+                registrations.add(&text(&kv.key), &text(&kv.value), kv.create_revision);
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::config::Registry;
+use crate::config::Discovery;
 use crate::config::url::Url;
 use crate::dial::Dialer;
 use crate::tls::TlsError;
@@ -62,7 +62,7 @@ pub(super) fn reason(status: &Status) -> String {
 
 /// A client that switches to the next endpoint when one fails.
 pub(super) struct Client<'a> {
-    registry: &'a Registry,
+    service: &'a Discovery,
     channels: Vec<Channel>,
     /// Index of the endpoint in use.
     at: usize,
@@ -75,22 +75,22 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// A certificate file cannot be read or used.
-    pub(super) fn new(registry: &'a Registry) -> Result<Self, TlsError> {
-        let dialer = Dialer::new(registry.tls.clone())?;
-        let channels = registry.endpoints.iter().map(|url| {
+    pub(super) fn new(service: &'a Discovery) -> Result<Self, TlsError> {
+        let dialer = Dialer::new(service.tls.clone())?;
+        let channels = service.endpoints.iter().map(|url| {
             let connector = Connector { dialer: dialer.clone(), url: url.clone() };
             // The connector knows the address; this URL only sets the `:authority` header.
             let authority = format!("http://{}", url.authority());
             let endpoint = Endpoint::from_shared(authority)
                 .unwrap_or_else(|_| Endpoint::from_static("http://localhost"));
             endpoint
-                .connect_timeout(registry.dial_timeout)
-                .http2_keep_alive_interval(registry.ping_interval)
-                .keep_alive_timeout(registry.ping_timeout)
+                .connect_timeout(service.dial_timeout)
+                .http2_keep_alive_interval(service.ping_interval)
+                .keep_alive_timeout(service.ping_timeout)
                 .connect_with_connector_lazy(connector)
         });
         let channels = channels.collect();
-        Ok(Self { registry, channels, at: 0, token: None })
+        Ok(Self { service, channels, at: 0, token: None })
     }
 
     /// Reads a key, or all keys with this prefix. The read is linearizable.
@@ -175,7 +175,7 @@ impl<'a> Client<'a> {
     }
 
     async fn in_time<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        let within = self.registry.request_timeout;
+        let within = self.service.request_timeout;
         let late = |_| Status::deadline_exceeded(format!("no answer within {within:?}"));
         tokio::time::timeout(within, call).await.map_err(late)?
     }
@@ -184,7 +184,7 @@ impl<'a> Client<'a> {
     /// no token.
     async fn signed<T>(&mut self, request: T) -> Result<Request<T>, Status> {
         let mut request = Request::new(request);
-        let Some((name, password)) = &self.registry.user else { return Ok(request) };
+        let Some((name, password)) = &self.service.user else { return Ok(request) };
         let token = match &self.token {
             Some(token) => token.clone(),
             None => {

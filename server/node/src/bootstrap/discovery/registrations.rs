@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::RegistryError;
+use super::error::DiscoveryError;
 use crate::config::parse_members;
 use crate::config::url::Url;
 
 /// The registered members' names and URLs, by create revision and key.
 #[derive(Debug, Default)]
-pub(super) struct Roll(BTreeMap<(i64, String), String>);
+pub(super) struct Registrations(BTreeMap<(i64, String), String>);
 
-impl Roll {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
+impl Registrations {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -37,16 +33,15 @@ impl Roll {
     }
 
     /// The URLs of each of the first `size` members, in order of registration.
-    pub(super) fn founders(&self, size: usize) -> Result<Vec<Vec<Url>>, RegistryError> {
-        let first = self.0.values().take(size);
-        first.map(|members| urls_of(members)).collect()
+    pub(super) fn founders(&self, size: usize) -> Result<Vec<Vec<Url>>, DiscoveryError> {
+        self.0.values().take(size).map(|members| urls_of(members)).collect()
     }
 }
 
 /// The URLs that one member has registered. The names in a registration are ignored, because two
 /// members may have the same name.
-fn urls_of(members: &str) -> Result<Vec<Url>, RegistryError> {
-    let invalid = |problem: String| RegistryError::InvalidUrl { problem };
+fn urls_of(members: &str) -> Result<Vec<Url>, DiscoveryError> {
+    let invalid = |problem: String| DiscoveryError::InvalidUrl { problem };
     let parsed = parse_members(members).map_err(|problems| invalid(problems.join("; ")))?;
     let mut urls: Vec<Url> = parsed.into_iter().map(|(_, url)| url).collect();
     urls.sort();
@@ -59,24 +54,24 @@ mod tests {
 
     #[test]
     fn the_first_members_found_the_cluster() {
-        let mut roll = Roll::new();
-        roll.add("m/c", "c=http://c:1", 9);
-        roll.add("m/a", "a=http://z:1,a=http://a:1", 5);
-        roll.add("m/b", "nothing", 2);
-        roll.add("m/a", "a=http://other:1", 10);
-        assert_eq!(roll.len(), 2);
+        let mut registrations = Registrations::default();
+        registrations.add("m/c", "c=http://c:1", 9);
+        registrations.add("m/a", "a=http://z:1,a=http://a:1", 5);
+        registrations.add("m/b", "nothing", 2);
+        registrations.add("m/a", "a=http://other:1", 10);
+        assert_eq!(registrations.len(), 2);
         // With two of three registered, another member has room; after the third, it has none.
-        assert!(roll.has_room("m/d", 3));
-        roll.add("m/b", "a=http://b:1", 7);
-        assert!(roll.has_room("m/c", 3) && !roll.has_room("m/d", 3));
-        assert!(!roll.has_room("m/c", 2));
-        let founders = roll.founders(2).unwrap();
+        assert!(registrations.has_room("m/d", 3));
+        registrations.add("m/b", "a=http://b:1", 7);
+        assert!(registrations.has_room("m/c", 3) && !registrations.has_room("m/d", 3));
+        assert!(!registrations.has_room("m/c", 2));
+        let founders = registrations.founders(2).unwrap();
         let founders: Vec<Vec<String>> = founders
             .into_iter()
             .map(|urls| urls.iter().map(ToString::to_string).collect())
             .collect();
         assert_eq!(founders, [vec!["http://a:1", "http://z:1"], vec!["http://b:1"]]);
-        roll.add("m/x", "x=ftp://x", 1);
-        assert!(matches!(roll.founders(1), Err(RegistryError::InvalidUrl { .. })));
+        registrations.add("m/x", "x=ftp://x", 1);
+        assert!(matches!(registrations.founders(1), Err(DiscoveryError::InvalidUrl { .. })));
     }
 }
