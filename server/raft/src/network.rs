@@ -58,4 +58,6 @@ pub(crate) mod header {
     pub(crate) const TO: &str = "quorate-to";
     /// Only in a request that lends a connection: the number of the lending process.
     pub(crate) const LENDER: &str = "quorate-lender";
+    /// Only in a response that refuses a call because the cluster has excluded the caller: why.
+    pub(crate) const EXCLUSION: &str = "quorate-exclusion";
 }

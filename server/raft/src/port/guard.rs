@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::ground::exclusion::Exclusion;
 use crate::ground::member::Peers;
 use crate::ground::progress::Progress;
 use crate::network::header;
-use crate::network::refusal::{OTHER_DATA, REMOVED};
+use crate::network::refusal::refusal;
 
 /// Most refusals that are remembered, so that each is logged once.
 const LOGGED_MAX: usize = 256;
@@ -109,8 +110,8 @@ fn admit(
     if id == me.member_id {
         return Err(Status::invalid_argument("this member does not call itself"));
     }
-    if let Some(refusal) = removed(id, store, peers) {
-        return Err(refusal);
+    if let Some(removed) = removed(id, store, peers) {
+        return Err(removed);
     }
     let (to, meant) = pair(text(header::TO)?)?;
     if to != me.member_id {
@@ -125,8 +126,7 @@ fn admit(
     let known =
         store.tables(|tables| tables.members.get(&id).map_or(0, |member| member.incarnation));
     if known != 0 && known != incarnation && generation(known) >= generation(incarnation) {
-        let text = format!("member {id:x} {OTHER_DATA}; remove the member and add it again");
-        return Err(Status::failed_precondition(text));
+        return Err(refusal(id, Exclusion::OtherData));
     }
     Ok(id)
 }
@@ -135,8 +135,8 @@ fn admit(
 /// and not know of its addition yet. But it remembers removed members forever.
 fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
     let is_removed = store.tables(|tables| tables.removed.contains(&id));
-    (is_removed && !peers.borrow().contains_key(&id))
-        .then(|| Status::permission_denied(format!("member {id:x} {REMOVED}")))
+    let is_excluded = is_removed && !peers.borrow().contains_key(&id);
+    is_excluded.then(|| refusal(id, Exclusion::Removed))
 }
 
 /// Parses an id and an incarnation.
