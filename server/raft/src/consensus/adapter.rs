@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use quorate_core::planted::{self, Mistake};
 use quorate_proto::peer as pb;
 use quorate_storage::wal::Wal;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
@@ -22,6 +22,7 @@ use super::follower::Follower;
 use super::heard::Heard;
 use super::start::{Settings, start_raft};
 use super::state_machine::StateMachine;
+use crate::ground::completion::{Stopped, completion};
 use crate::ground::consensus::{Answer, BoxFuture, Consensus, RaftStatus, Unavailable};
 use crate::ground::member::{Peer, Peers};
 use crate::ground::waiters::Lost;
@@ -113,19 +114,19 @@ impl OpenRaft {
     /// Proposes to this member's own log in `term`. After [`Unavailable::NotLeader`], nothing was
     /// proposed.
     async fn propose_here(&self, term: u64, command: Bytes) -> Result<Answer, Unavailable> {
-        let (sender, receiver) = oneshot::channel();
-        let write = self.raft.write(Payload::local(command)).responder(ReplyTo::Here(sender));
+        let (completer, written) = completion();
+        let write = self.raft.write(Payload::local(command)).responder(ReplyTo::Local(completer));
         // openraft batches only proposals with the same expected leader, so every proposal names
         // it.
         let sent = write.with_leader(CommittedLeaderId::new(term)).await;
         sent.map_err(|_| Unavailable::Stopped)?;
-        match receiver.await {
+        match written.await {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
                 Err(Unavailable::NotLeader { leader: forward.leader_id })
             }
             Ok(Err(_)) => Err(Unavailable::LeaderChanged),
-            Err(_) => Err(Unavailable::Stopped),
+            Err(Stopped) => Err(Unavailable::Stopped),
         }
     }
 

@@ -9,10 +9,10 @@ use futures_util::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use quorate_core::planted::{self, Mistake};
 use quorate_storage::wal::{Done, Wal};
-use tokio::sync::oneshot;
 
 use super::encoding::{decode_vote, encode_vote, from_wal, to_wal};
 use super::types::{Entry, LogId, TypeConfig, Vote, log_id, position};
+use crate::ground::completion::completion;
 
 /// Most bytes of entries in one read for a follower.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -161,9 +161,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 /// Makes a call and waits until its effect is durable.
 async fn wait(call: impl FnOnce(Done)) -> io::Result<()> {
-    let (sender, receiver) = oneshot::channel();
-    call(Box::new(move |result| {
-        sender.send(result).ok();
-    }));
-    receiver.await.map_err(|_| io::Error::other("the log was closed"))?
+    let (completer, done) = completion();
+    call(completer.callback());
+    done.await.map_err(io::Error::other)?
 }

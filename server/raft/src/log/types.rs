@@ -8,8 +8,9 @@ use openraft::impls::{BoxedErrorSource, leader_id_std};
 use openraft::raft::responder::Responder;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use quorate_core::LogPosition;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use crate::ground::completion::Completer;
 use crate::ground::consensus::Answer;
 use crate::ground::member::Peer;
 use crate::ground::waiters::ProposalId;
@@ -70,9 +71,9 @@ impl fmt::Display for Payload {
 /// Where the result of a proposal goes. The receiver may have stopped waiting.
 pub(crate) enum ReplyTo<T> {
     /// A client of this member.
-    Here(oneshot::Sender<T>),
+    Local(Completer<T>),
     /// Another member, which waits for the outcome of a proposal.
-    Elsewhere {
+    Remote {
         /// The other member's sequence number of the proposal.
         sequence: u64,
         /// Has room for all proposals in flight.
@@ -82,10 +83,10 @@ pub(crate) enum ReplyTo<T> {
 
 impl<T: Send + 'static> Responder<TypeConfig, T> for ReplyTo<T> {
     fn on_complete(self, result: T) {
-        // It is no error if the receiver has stopped waiting.
         match self {
-            Self::Here(sender) => drop(sender.send(result)),
-            Self::Elsewhere { sequence, replies } => drop(replies.try_send((sequence, result))),
+            Self::Local(completer) => completer.complete(result),
+            // It is no error if the other member no longer reads the replies.
+            Self::Remote { sequence, replies } => drop(replies.try_send((sequence, result))),
         }
     }
 }

@@ -11,6 +11,7 @@ use quorate_storage::wal::{self, LogState, Wal};
 
 use super::options::{Options, StartError};
 use crate::disk::flusher::Flusher;
+use crate::ground::completion::completion;
 use crate::log::encoding::decode_membership;
 use crate::log::types::StoredMembership;
 
@@ -62,12 +63,10 @@ fn forget_outlived(wal: &Wal, applied: Option<LogPosition>) {
 
 /// Changes the log and waits until the change is durable.
 pub(super) async fn durable(change: impl FnOnce(wal::Done)) -> Result<(), StartError> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    change(Box::new(move |result: std::io::Result<()>| {
-        sender.send(result.map_err(|error| error.to_string())).ok();
-    }));
-    let written = receiver.await.unwrap_or_else(|_| Err("the log was closed".to_owned()));
-    written.map_err(StartError::Raft)
+    let (completer, written) = completion();
+    change(completer.callback());
+    let written = written.await.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped)));
+    written.map_err(|error| StartError::Raft(error.to_string()))
 }
 
 #[cfg(test)]

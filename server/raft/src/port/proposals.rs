@@ -69,7 +69,7 @@ impl Proposals {
                     return;
                 }
                 let reply_to =
-                    ReplyTo::Elsewhere { sequence: id.sequence, replies: replies.clone() };
+                    ReplyTo::Remote { sequence: id.sequence, replies: replies.clone() };
                 let proposed = self.consensus.propose_for(payload, message.term, reply_to).await;
                 if proposed.is_err() {
                     return;
