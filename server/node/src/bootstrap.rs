@@ -24,7 +24,7 @@ mod srv;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_raft::{Dial, Origin, Peer};
+use quorate_raft::{Dial, Peer, StartMode};
 use quorate_storage::data_dir::{DataDir, Founders, Identity, generation, incarnation};
 
 use crate::config::url::Url;
@@ -33,7 +33,7 @@ use error::BootstrapError;
 use founders::{ByName, cluster_id, founder_id};
 
 /// Determines the identity of this member. A data directory that was used before contains it, and
-/// the flags are ignored; otherwise the identity is written to the directory. The returned origin
+/// the flags are ignored; otherwise the identity is written to the directory. The returned mode
 /// has an effect only until the raft log exists, unless this member is forced to be the only one.
 ///
 /// # Errors
@@ -43,18 +43,21 @@ pub(crate) async fn identify(
     data_dir: &mut DataDir,
     cluster: &InitialCluster,
     dial: Arc<dyn Dial>,
-) -> Result<(Identity, Origin), BootstrapError> {
+) -> Result<(Identity, StartMode), BootstrapError> {
     if let Some(identity) = data_dir.identity() {
         return restart(data_dir, identity, cluster);
     }
     if cluster.is_forced {
         tracing::warn!("--force-new-cluster is ignored: the data directory is empty");
     }
-    let Determined { cluster_id, member_id, founders, others } =
-        if cluster.is_existing { join(cluster, &dial).await? } else { found(cluster, &dial).await? };
+    let Determined { cluster_id, member_id, founders, others } = if cluster.is_existing {
+        join(cluster, &dial).await?
+    } else {
+        found(cluster, &dial).await?
+    };
     let identity = Identity { cluster_id, member_id, incarnation: incarnation(0, rand::random()) };
     data_dir.set_identity(identity, founders)?;
-    Ok((identity, origin(data_dir.founders(), others)))
+    Ok((identity, mode(data_dir.founders(), others)))
 }
 
 /// The identity of a member that restarts with its data directory.
@@ -62,7 +65,7 @@ fn restart(
     data_dir: &mut DataDir,
     mut identity: Identity,
     cluster: &InitialCluster,
-) -> Result<(Identity, Origin), BootstrapError> {
+) -> Result<(Identity, StartMode), BootstrapError> {
     if matches!(cluster.source, Source::Discovery(_)) {
         tracing::warn!("--discovery-endpoints is ignored: this member already has its cluster");
     }
@@ -72,25 +75,25 @@ fn restart(
             Source::Listed(listed) => listed.iter().map(|(_, url)| url.clone()).collect(),
             Source::Srv { .. } | Source::Discovery(_) => Vec::new(),
         };
-        return Ok((identity, origin(data_dir.founders(), others)));
+        return Ok((identity, mode(data_dir.founders(), others)));
     }
     // A new generation tells the former members that this one has left them.
     let generation = generation(identity.incarnation) + 1;
     identity.incarnation = incarnation(generation, rand::random());
     data_dir.set_identity(identity, Founders::new())?;
-    Ok((identity, Origin::Forced(founders::texts(&cluster.peer_urls))))
+    Ok((identity, StartMode::ForceNewCluster(founders::texts(&cluster.peer_urls))))
 }
 
-/// The origin of a member: a founder, if `founders` has any, or one that joined. `others` are URLs
-/// of other members, if known.
-fn origin(founders: &Founders, others: Vec<Url>) -> Origin {
+/// The start mode of a member: it founds the cluster if `founders` has any, and otherwise joins.
+/// `others` are URLs of other members, if known.
+fn mode(founders: &Founders, others: Vec<Url>) -> StartMode {
     if founders.is_empty() {
-        return Origin::Joined(founders::texts(&others));
+        return StartMode::Join(founders::texts(&others));
     }
     let peer = |urls: &Vec<String>| Peer { peer_urls: urls.clone(), is_learner: false };
     let founders: BTreeMap<u64, Peer> =
         founders.iter().map(|(id, urls)| (*id, peer(urls))).collect();
-    Origin::Founded(founders)
+    StartMode::NewCluster(founders)
 }
 
 /// The members from the flags or the DNS, by name. This member must be one of them.
@@ -121,7 +124,10 @@ struct Determined {
 }
 
 /// Joins a cluster that exists.
-async fn join(cluster: &InitialCluster, dial: &Arc<dyn Dial>) -> Result<Determined, BootstrapError> {
+async fn join(
+    cluster: &InitialCluster,
+    dial: &Arc<dyn Dial>,
+) -> Result<Determined, BootstrapError> {
     let mut members = listed(cluster).await?;
     let (cluster_id, member_id) = ask::find_existing(dial, &members, &cluster.name).await?;
     members.remove(&cluster.name);
@@ -130,7 +136,10 @@ async fn join(cluster: &InitialCluster, dial: &Arc<dyn Dial>) -> Result<Determin
 }
 
 /// Founds a cluster.
-async fn found(cluster: &InitialCluster, dial: &Arc<dyn Dial>) -> Result<Determined, BootstrapError> {
+async fn found(
+    cluster: &InitialCluster,
+    dial: &Arc<dyn Dial>,
+) -> Result<Determined, BootstrapError> {
     let InitialCluster { name, peer_urls, token, .. } = cluster;
     let (own, members): (Vec<Url>, Vec<Vec<Url>>) = match &cluster.source {
         Source::Discovery(service) => {

@@ -5,6 +5,7 @@ pub(crate) mod completion;
 pub(crate) mod connection;
 pub(crate) mod consensus;
 pub(crate) mod exclusion;
+pub(crate) mod float;
 pub(crate) mod member;
 pub(crate) mod progress;
 pub(crate) mod request;

@@ -303,6 +303,15 @@ impl Wal {
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// Index of the first entry, or of the next one to append if the log is empty.
+    pub fn first(&self) -> u64 {
+        let state = self.shared.state.lock();
+        let next = |position: Option<LogPosition>| position.map_or(0, |it| it.index + 1);
+        // `written` lags behind: it may have entries that a queued purge removes.
+        let first = state.written.first().into_iter().chain(state.cache.first()).min();
+        first.unwrap_or_else(|| next(state.queued.last)).max(next(state.queued.purged))
+    }
+
     /// The term of the entry at `index`, if it is in the log.
     pub fn term(&self, index: u64) -> Option<u64> {
         let state = self.shared.state.lock();

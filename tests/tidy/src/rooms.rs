@@ -51,7 +51,7 @@ const RAFT: Plan = Plan {
     src: "server/raft/src/",
     rooms: &[
         ("ground", &[]),
-        ("budget", &[]),
+        ("budget", &["ground"]),
         ("metrics", &["ground"]),
         ("log", &["ground"]),
         ("disk", &["ground", "log"]),

@@ -17,6 +17,8 @@ mod registrations;
 
 use std::time::Duration;
 
+use quorate_raft::root_cause;
+
 use super::error::BootstrapError;
 use crate::config::Discovery;
 use crate::config::url::Url;
@@ -58,7 +60,7 @@ impl Backoff {
     async fn wait(&mut self, failed: &tonic::Status) {
         self.0 = (self.0 + 1).min(DOUBLINGS_MAX);
         let pause = Duration::from_secs(1 << self.0);
-        let error = client::reason(failed);
+        let error = root_cause(failed);
         tracing::warn!(error, ?pause, "the discovery service does not answer");
         tokio::time::sleep(pause).await;
     }

@@ -45,11 +45,11 @@ pub(super) fn read(reader: &mut Reader<'_>, versions: TlsVersions) -> Option<Dis
     let is_plain = reader.switch("discovery-insecure-transport");
     let verifies = !reader.switch("discovery-insecure-skip-tls-verify");
     let flags = &FLAGS;
-    let shown = read_pair(reader, flags);
+    let pair = read_pair(reader, flags);
     let authorities = reader.path("discovery-cacert");
     let user = read_user(reader);
     let token = reader.text("discovery-token");
-    let scheme = if is_plain && verifies && shown.is_none() && authorities.is_none() {
+    let scheme = if is_plain && verifies && pair.is_none() && authorities.is_none() {
         "http"
     } else {
         "https"
@@ -66,7 +66,7 @@ pub(super) fn read(reader: &mut Reader<'_>, versions: TlsVersions) -> Option<Dis
         (false, false) => {}
     }
     let tls = ClientTls {
-        shown,
+        pair,
         authorities,
         allowed: None,
         server_name: None,

@@ -104,13 +104,13 @@ pub(super) fn read_peers(
             None
         }
     };
-    let skips_origin = reader.switch("peer-skip-client-san-verification");
-    let verifies_origin = authorities.is_some() && !skips_origin;
-    let shown = read_pair(reader, flags);
+    let skips_san = reader.switch("peer-skip-client-san-verification");
+    let verifies_san = authorities.is_some() && !skips_san;
+    let pair = read_pair(reader, flags);
     let is_half = reader.path("peer-cert-file").is_some() != reader.path("peer-key-file").is_some();
     let secure = ports.peers.iter().find(|url| url.scheme.is_secure());
     if let Some(url) = secure
-        && shown.is_none()
+        && pair.is_none()
         && !is_half
     {
         let text = format!("required, with --peer-key-file, to serve {url}");
@@ -123,21 +123,21 @@ pub(super) fn read_peers(
                     the certificates of calling members are not checked";
         reader.warn(text);
     }
-    warn_of_plain(reader, ports, cluster, shown.is_some());
-    let server = shown.clone().map(|(certificate, key)| {
+    warn_of_plain(reader, ports, cluster, pair.is_some());
+    let server = pair.clone().map(|(certificate, key)| {
         let authorities = authorities.clone();
         let allowed = allowed.clone();
         ServerTls { certificate, key, authorities, allowed, versions, flags }
     });
     // As in etcd: with a CA file, a member's certificate must be for the host in its URL. With the
-    // system's CAs, which issue certificates to anybody, it must be for the domain.
+    // system's CAs, which issue certificates to any applicant, it must be for the domain.
     let server_name = match &cluster.source {
         Source::Srv { domain, .. } if authorities.is_none() => Some(domain.clone()),
         _ => None,
     };
     let client =
-        ClientTls { shown, authorities, allowed, server_name, verifies: true, versions, flags };
-    PeerTls { server, verifies_origin, client }
+        ClientTls { pair, authorities, allowed, server_name, verifies: true, versions, flags };
+    PeerTls { server, verifies_san, client }
 }
 
 /// Warns of peer URLs without TLS.

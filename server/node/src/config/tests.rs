@@ -23,7 +23,7 @@ fn defaults_are_those_of_etcd() {
     assert_eq!(config.tls, None);
     let Source::Listed(founders) = &config.initial_cluster.source else { panic!("{config:?}") };
     assert_eq!(founders.len(), 1);
-    assert_eq!((&config.peer_tls.server, &config.peer_tls.client.shown), (&None, &None));
+    assert_eq!((&config.peer_tls.server, &config.peer_tls.client.pair), (&None, &None));
     assert!(config.warnings.is_empty());
 }
 
@@ -123,7 +123,7 @@ fn tls_between_members_needs_all_its_files() {
     assert!(half.len() == 1 && half[0].starts_with("--peer-key-file"), "{half:?}");
     let files = ["--peer-cert-file=c", "--peer-key-file=k"];
     let config = Config::new(&settings(&with(&files))).unwrap();
-    assert!(!config.peer_tls.verifies_origin);
+    assert!(!config.peer_tls.verifies_san);
     assert_eq!(config.peer_tls.server.unwrap().authorities, None);
     let names = ["--peer-client-cert-auth", "--peer-cert-allowed-cn=x"];
     let found = problems(&with(&[files, names].concat()));
@@ -131,11 +131,11 @@ fn tls_between_members_needs_all_its_files() {
     assert!(found.iter().all(|problem| problem.contains("requires --peer-trusted-ca-file")));
     let authority = [&names[..], &files, &["--peer-trusted-ca-file=a"]].concat();
     let config = Config::new(&settings(&with(&authority))).unwrap();
-    assert!(config.peer_tls.verifies_origin);
+    assert!(config.peer_tls.verifies_san);
     let server = config.peer_tls.server.unwrap();
     assert_eq!(server.allowed, Some(Allowed::CommonNames(vec!["x".to_owned()])));
     let skips = [&authority[..], &["--peer-skip-client-san-verification"]].concat();
-    assert!(!Config::new(&settings(&with(&skips))).unwrap().peer_tls.verifies_origin);
+    assert!(!Config::new(&settings(&with(&skips))).unwrap().peer_tls.verifies_san);
     let both = [&authority[..], &["--peer-cert-allowed-hostname=b"]].concat();
     assert!(problems(&with(&both))[0].starts_with("--peer-cert-allowed-hostname"));
     // During a migration from http to https, the files are configured before the URLs change.

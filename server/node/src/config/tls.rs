@@ -51,7 +51,7 @@ pub(crate) struct ServerTls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientTls {
     /// The client certificate and its key.
-    pub(crate) shown: Option<(PathBuf, PathBuf)>,
+    pub(crate) pair: Option<(PathBuf, PathBuf)>,
     /// The CA that must have issued the servers' certificates; `None` for the system's CAs.
     pub(crate) authorities: Option<PathBuf>,
     pub(crate) allowed: Option<Allowed>,
@@ -69,7 +69,7 @@ pub(crate) struct PeerTls {
     /// For inbound connections; `None` if no certificate is given.
     pub(crate) server: Option<ServerTls>,
     /// Whether a peer's certificate must be for the address that the peer connects from.
-    pub(crate) verifies_origin: bool,
+    pub(crate) verifies_san: bool,
     /// For outbound connections.
     pub(crate) client: ClientTls,
 }

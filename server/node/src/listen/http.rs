@@ -25,7 +25,7 @@ use super::lending::{Slot, is_offer};
 use super::role::Role;
 use super::traffic::{Asked, Received, Traffic, Unanswered};
 use crate::config::Ports;
-use crate::logging::Seldom;
+use crate::logging::RateLimit;
 
 /// HTTP/2 windows: bytes that a client may send on a stream and on a connection before the member
 /// has read any. Unread bytes are not in the memory budget, because they wait for room in it.
@@ -56,7 +56,7 @@ const STOP_TICKS_MAX: u32 = 3;
 /// Shortest time between two log lines about refused connections.
 const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 
-static BROKEN: Seldom = Seldom::new(BROKEN_PAUSE);
+static BROKEN: RateLimit = RateLimit::new(BROKEN_PAUSE);
 
 /// Spawns the HTTP/2 library's tasks on the tracker, so that shutdown can wait for them.
 #[derive(Clone)]

@@ -90,7 +90,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
         R: RangeBounds<u64> + Clone + Debug + Send,
     {
         let (start, end) = bounds(&range);
-        self.read(start, end, usize::MAX)
+        // openraft wants the existing entries of a range that begins before the log. The other
+        // methods keep the start: replication and the state machine need the very first entry.
+        self.read(start.max(self.wal.first()), end, usize::MAX)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -146,6 +148,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let last = last.map(|id| position(&id));
+        let end = self.wal.state().last;
+        if last.is_some_and(|last| end.is_none_or(|end| end.index <= last.index)) {
+            // No entry comes after `last`.
+            return Ok(());
+        }
         wait(|done| self.wal.truncate_after(last, done)).await
     }
 

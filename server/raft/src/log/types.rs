@@ -49,16 +49,14 @@ impl Payload {
     pub(crate) fn proposal_id(&self) -> Option<ProposalId> {
         let (member, rest) = self.bytes.split_first_chunk().filter(|_| self.is_forwarded)?;
         let sequence = rest.first_chunk()?;
-        let (member, sequence) = (u64::from_le_bytes(*member), u64::from_le_bytes(*sequence));
+        let member = u64::from_le_bytes(*member);
+        let sequence = u64::from_le_bytes(*sequence);
         Some(ProposalId { member, sequence })
     }
 
     /// The command.
     pub(crate) fn command(&self) -> Bytes {
-        match self.is_forwarded {
-            true => self.bytes.slice(ProposalId::LEN..),
-            false => self.bytes.clone(),
-        }
+        if self.is_forwarded { self.bytes.slice(ProposalId::LEN..) } else { self.bytes.clone() }
     }
 }
 

@@ -71,7 +71,9 @@ impl State {
         };
         tokio::select! {
             () = self.flush(consensus) => {}
-            () = no_room => tracing::warn!("the disk has no room for what is in memory"),
+            () = no_room => {
+                tracing::warn!("the disk has no room for the data in memory; the log has them too");
+            }
         }
         self.flusher.stop_waiting_for_space();
     }

@@ -55,7 +55,7 @@ fn exclusion_in_text(status: &Status) -> Option<Exclusion> {
 }
 
 /// Posts to `notice` if the status excludes this member.
-pub(crate) fn heed(notice: &Notice, status: &Status) {
+pub(crate) fn note_exclusion(notice: &Notice, status: &Status) {
     if let Some(exclusion) = exclusion_in(status) {
         notice.post(exclusion);
     }
@@ -102,11 +102,11 @@ mod tests {
     #[tokio::test]
     async fn an_exclusion_wakes_the_waiting_tasks() {
         let notice = Notice::new();
-        heed(&notice, &Status::permission_denied("go away"));
+        note_exclusion(&notice, &Status::permission_denied("go away"));
         assert_eq!(notice.posted_now(), None);
         let waiting = notice.clone();
         let (posted, ()) = tokio::join!(waiting.posted(), async {
-            heed(&notice, &refusal(1, Exclusion::Removed));
+            note_exclusion(&notice, &refusal(1, Exclusion::Removed));
         });
         assert_eq!(posted, Exclusion::Removed);
     }

@@ -73,7 +73,8 @@ impl Guard {
 
     /// Waits until `member` is removed; returns its refusal.
     pub(super) async fn removal(self: Arc<Self>, member: u64, progress: Progress) -> Status {
-        let (mut peers, mut applied) = (self.peers.clone(), progress.subscribe());
+        let mut peers = self.peers.clone();
+        let mut applied = progress.subscribe();
         loop {
             // The removal is first in the log, and final when it is applied.
             let gone = peers.wait_for(|peers| !peers.contains_key(&member)).await.is_ok();
@@ -98,7 +99,7 @@ fn admit(
 ) -> Result<u64, Status> {
     let text = |name| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.ok_or_else(|| Status::invalid_argument(format!("there is no header {name}")))
+        value.ok_or_else(|| Status::invalid_argument(format!("the header is missing: {name}")))
     };
     let cluster = number(text(header::CLUSTER)?)?;
     if cluster != me.cluster_id {
@@ -108,7 +109,7 @@ fn admit(
     }
     let (id, incarnation) = pair(text(header::FROM)?)?;
     if id == me.member_id {
-        return Err(Status::invalid_argument("this member does not call itself"));
+        return Err(Status::invalid_argument("the caller has the id of this member"));
     }
     if let Some(removed) = removed(id, store, peers) {
         return Err(removed);
@@ -143,11 +144,11 @@ fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<St
 fn pair(text: &str) -> Result<(u64, u64), Status> {
     let (id, incarnation) = text
         .split_once('.')
-        .ok_or_else(|| Status::invalid_argument(format!("{text:?} names no incarnation")))?;
+        .ok_or_else(|| Status::invalid_argument(format!("{text:?} has no incarnation")))?;
     Ok((number(id)?, number(incarnation)?))
 }
 
 fn number(text: &str) -> Result<u64, Status> {
     u64::from_str_radix(text, 16)
-        .map_err(|_| Status::invalid_argument(format!("{text:?} is no hexadecimal number")))
+        .map_err(|_| Status::invalid_argument(format!("{text:?} is not a hexadecimal number")))
 }

@@ -22,8 +22,9 @@ fn given(list: &[(&str, &str)]) -> ByName {
 }
 
 #[test]
-fn a_member_that_ran_before_is_not_founded_again() {
-    let (a, b) = ("http://a:1", "http://b:1");
+fn a_bootstrapped_member_is_not_founded_again() {
+    let a = "http://a:1";
+    let b = "http://b:1";
     let judged = |members| refuse(a, &cluster(members), CLUSTER, 2);
     assert!(judged(vec![member(1, a, 5), member(2, b, 0)]).is_ok());
     // The answer of a member that does not know any members yet.
@@ -42,7 +43,8 @@ fn a_member_that_ran_before_is_not_founded_again() {
 
 #[tokio::test]
 async fn an_added_member_is_found_by_its_urls() {
-    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+    let a = "http://127.0.0.1:1";
+    let b = "http://127.0.0.1:2";
     let flags = given(&[("x", "http://localhost:1"), ("y", b)]);
     let find = async |members| find_me(a, &cluster(members), &flags, "y").await;
     assert_eq!(find(vec![member(1, a, 5), member(2, b, 0)]).await.unwrap(), 2);

@@ -1,6 +1,5 @@
 //! A minimal etcd client for the discovery service: get, put and watch.
 
-use std::error::Error as _;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -47,17 +46,6 @@ impl tower_service::Service<Uri> for Connector {
         let Self { dialer, url } = self.clone();
         Box::pin(async move { dialer.connect(&url).await.map(TokioIo::new) })
     }
-}
-
-/// The innermost cause of a failure. tonic's own message is only "transport error".
-pub(super) fn reason(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    text
 }
 
 /// A client that switches to the next endpoint when one fails.

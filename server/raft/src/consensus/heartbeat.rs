@@ -67,7 +67,7 @@ impl Unanswered {
 /// another leader together with members that do not. `flow` holds back everything that asserts its
 /// leadership. openraft can hold back heartbeats only by time; then every leader that was paused
 /// for half an election timeout would lose its leadership.
-pub(crate) async fn beat(
+pub(crate) async fn send_heartbeats(
     raft: Raft<TypeConfig, StateMachine>,
     election_timeout: Duration,
     interval: Duration,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leader_that_nobody_answers_is_silent_by_turns() {
+    fn a_leader_without_a_quorum_sends_and_pauses_in_turn() {
         let periods = Periods::new(Duration::from_secs(1), Duration::from_millis(100));
         assert_eq!((periods.patience, periods.silence), (5, 15));
         let mut unanswered = Unanswered::default();

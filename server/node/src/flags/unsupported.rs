@@ -6,7 +6,7 @@
 use clap::{Arg, ArgAction};
 
 /// A setting that only etcd has.
-pub(super) struct Elsewhere {
+pub(super) struct Unsupported {
     pub(super) name: &'static str,
     /// Whether the flag means `true` if no value follows.
     pub(super) is_switch: bool,
@@ -23,16 +23,16 @@ enum Accepts {
     Any,
 }
 
-const fn value(name: &'static str, accepted: &'static [&'static str]) -> Elsewhere {
-    Elsewhere { name, is_switch: false, accepts: Accepts::Values(accepted) }
+const fn value(name: &'static str, accepted: &'static [&'static str]) -> Unsupported {
+    Unsupported { name, is_switch: false, accepts: Accepts::Values(accepted) }
 }
 
-const fn switch(name: &'static str) -> Elsewhere {
-    Elsewhere { name, is_switch: true, accepts: Accepts::Values(OFF) }
+const fn switch(name: &'static str) -> Unsupported {
+    Unsupported { name, is_switch: true, accepts: Accepts::Values(OFF) }
 }
 
-const fn ignored(name: &'static str) -> Elsewhere {
-    Elsewhere { name, is_switch: true, accepts: Accepts::Any }
+const fn ignored(name: &'static str) -> Unsupported {
+    Unsupported { name, is_switch: true, accepts: Accepts::Any }
 }
 
 const EMPTY: &[&str] = &[""];
@@ -42,7 +42,7 @@ const ROTATION: &str = "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \
                         \"localtime\": false, \"compress\": false}";
 
 /// All settings that only etcd has.
-pub(super) const FLAGS: &[Elsewhere] = &[
+pub(super) const FLAGS: &[Unsupported] = &[
     value("config-file", EMPTY),
     value("wal-dir", EMPTY),
     value("max-snapshots", &["5"]),
@@ -56,7 +56,7 @@ pub(super) const FLAGS: &[Elsewhere] = &[
     value("raft-write-timeout", &["5s"]),
     value("discovery", EMPTY),
     value("discovery-proxy", EMPTY),
-    Elsewhere {
+    Unsupported {
         name: "v2-deprecation",
         is_switch: false,
         accepts: Accepts::Idle(&[
@@ -113,7 +113,7 @@ pub(super) const FLAGS: &[Elsewhere] = &[
     ignored("test.outputdir"),
 ];
 
-impl Elsewhere {
+impl Unsupported {
     /// The argument for the command line. The help text does not show it.
     pub(super) fn arg(&self) -> Arg {
         let arg = Arg::new(self.name).long(self.name).hide(true).action(ArgAction::Set);

@@ -14,12 +14,13 @@ pub(crate) fn peers_of(stored: &StoredMembership) -> Peers {
 }
 
 /// Logs the members that were added, removed, promoted or given other peer URLs.
-pub(crate) fn tell_changes(before: &Membership, now: &Membership) {
+pub(crate) fn log_member_changes(before: &Membership, now: &Membership) {
     let known = |of: &Membership, id: u64| -> Option<Peer> {
         of.nodes().find(|(other, _)| **other == id).map(|(_, peer)| peer.clone())
     };
     for (id, peer) in now.nodes() {
-        let (member, peer_urls) = (format!("{id:x}"), peer.peer_urls.join(","));
+        let member = format!("{id:x}");
+        let peer_urls = peer.peer_urls.join(",");
         let Some(old) = known(before, *id) else {
             let learner = peer.is_learner;
             tracing::info!(member, peer_urls, learner, "a member was added");
@@ -34,7 +35,8 @@ pub(crate) fn tell_changes(before: &Membership, now: &Membership) {
     }
     for (id, peer) in before.nodes() {
         if known(now, *id).is_none() {
-            let (member, peer_urls) = (format!("{id:x}"), peer.peer_urls.join(","));
+            let member = format!("{id:x}");
+            let peer_urls = peer.peer_urls.join(",");
             tracing::info!(member, peer_urls, "a member was removed");
         }
     }

@@ -6,7 +6,7 @@ use quorate_proto::peer as pb;
 use quorate_storage::db::part::PartPosition;
 use tonic::{Status, Streaming};
 
-use super::claims::{self, Claims};
+use super::validator::{self, Validator};
 use crate::consensus::adapter::OpenRaft;
 use crate::disk::flusher::Flusher;
 use crate::log::encoding::decode_membership;
@@ -16,19 +16,19 @@ use crate::metrics::Metrics;
 use crate::network::codec;
 
 /// Receives snapshots.
-pub(crate) struct Snapshots {
+pub(crate) struct SnapshotHandler {
     pub(crate) consensus: Arc<OpenRaft>,
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) validator: Arc<Validator>,
     pub(crate) flusher: Flusher,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Snapshots {
+impl SnapshotHandler {
     /// The vote by which the sender leads.
     fn vote_of(&self, from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
         let vote = codec::vote_from_wire(head.vote);
         let vote = vote.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        self.claims.check_leader(from, &vote)?;
+        self.validator.check_leader(from, &vote)?;
         Ok(vote)
     }
 
@@ -38,15 +38,14 @@ impl Snapshots {
         codec::id_from_wire(pb::LogId { term: last.term, index: last.index })
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let is_other =
-            self.consensus.committed_at().is_some_and(|here| claims::contradicts(here, last));
+            self.consensus.committed_at().is_some_and(|here| validator::contradicts(here, last));
         let behind = meta.last_membership.log_id().as_ref().is_some_and(|id| position(id) > last);
-        let nobody = meta.last_membership.membership().voter_ids().next().is_none();
-        match is_other || behind || nobody || last.term > vote.leader_id.term {
-            true => {
-                Err(Status::invalid_argument(format!("no state of this cluster ends at {last:?}")))
-            }
-            false => Ok(()),
+        let has_no_voter = meta.last_membership.membership().voter_ids().next().is_none();
+        if is_other || behind || has_no_voter || last.term > vote.leader_id.term {
+            let text = format!("no state of this cluster ends at {last:?}");
+            return Err(Status::invalid_argument(text));
         }
+        Ok(())
     }
 
     /// The vote of this member if the sender no longer leads. Then nothing is received: it would
@@ -81,17 +80,18 @@ impl Snapshots {
     ) -> Result<pb::SnapshotReply, Status> {
         let mut next = parts.message().await?;
         let head = next.as_mut().and_then(|part| part.head.take());
-        let head = head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+        let head = head.ok_or_else(|| Status::invalid_argument("the snapshot has no head"))?;
         let vote = self.vote_of(from, &head)?;
         if let Some(higher) = self.higher(&vote) {
             return Ok(pb::SnapshotReply { vote: Some(higher) });
         }
         let transfer = self.metrics.peers.begin_receiving(from);
-        let (engine, id) = (self.flusher.clone(), head.id.clone());
+        let engine = self.flusher.clone();
+        let id = head.id.clone();
         let mut incoming = blocking(move || engine.engine().receive(&id)).await?;
         let mut is_complete = false;
         while let Some(part) = next {
-            self.consensus.heard().note(from, &vote);
+            self.consensus.leader_contact().note(from, &vote);
             is_complete = part.is_last;
             if !part.content.is_empty() {
                 incoming = blocking(move || incoming.add(&part.content).map(|()| incoming)).await?;
@@ -99,7 +99,7 @@ impl Snapshots {
             next = parts.message().await?;
         }
         if !is_complete {
-            return Err(Status::aborted("the snapshot ended before its end"));
+            return Err(Status::aborted("the stream ended before the end of the snapshot"));
         }
         let received = blocking(move || incoming.finish()).await?;
         let last_membership = decode_membership(received.membership()).map_err(Status::internal)?;
@@ -110,7 +110,7 @@ impl Snapshots {
             "installing a snapshot"
         );
         let snapshot = Snapshot { meta, snapshot: SnapshotHandle::Received(Box::new(received)) };
-        let response = self.consensus.install(vote, snapshot).await;
+        let response = self.consensus.install_snapshot(vote, snapshot).await;
         let response = response.map_err(|error| Status::unavailable(error.to_string()))?;
         transfer.arrived();
         Ok(pb::SnapshotReply { vote: Some(codec::vote_to_wire(&response.vote)) })

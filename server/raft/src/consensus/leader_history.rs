@@ -8,36 +8,41 @@ use tokio::time::Instant;
 use crate::ground::request::RequestError;
 
 /// When leaders appeared and disappeared.
-pub(crate) struct Reigns(Mutex<Reign>);
+pub(crate) struct LeaderHistory(Mutex<LastLeader>);
 
-struct Reign {
-    /// The last leader seen, and its term.
-    last: Option<(u64, u64)>,
-    /// When `last` was first seen.
+/// The last leader seen.
+struct LastLeader {
+    /// Its id and term; `None` before the first one.
+    leader: Option<(u64, u64)>,
+    /// When it was first seen.
     elected: Option<Instant>,
-    /// When `last` was seen again after an absence.
+    /// When it was seen again after an absence.
     returned: Option<Instant>,
     /// Start of the time without a leader, if there is none now.
     absent: Option<Instant>,
 }
 
-impl Reigns {
+impl LeaderHistory {
     /// A record without a leader.
     pub(super) fn new(now: Instant) -> Self {
         let absent = Some(now);
-        Self(Mutex::new(Reign { last: None, elected: None, returned: None, absent }))
+        Self(Mutex::new(LastLeader { leader: None, elected: None, returned: None, absent }))
     }
 
     /// Records that a leader is seen. Call it before the leader is published, and so before any
     /// request can use it.
     pub(super) fn seen(&self, leader: u64, term: u64, now: Instant) {
-        let mut reign = self.0.lock();
+        let mut known = self.0.lock();
         let now = Some(now);
-        if reign.last != Some((leader, term)) {
-            *reign =
-                Reign { last: Some((leader, term)), elected: now, returned: None, absent: None };
-        } else if reign.absent.take().is_some() {
-            reign.returned = now;
+        if known.leader != Some((leader, term)) {
+            *known = LastLeader {
+                leader: Some((leader, term)),
+                elected: now,
+                returned: None,
+                absent: None,
+            };
+        } else if known.absent.take().is_some() {
+            known.returned = now;
         }
     }
 
@@ -49,15 +54,15 @@ impl Reigns {
 
     /// Why a proposal made at `started` has no answer now, by etcd's rules.
     pub(crate) fn unanswered(&self, started: Instant, election_timeout: Duration) -> RequestError {
-        let reign = self.0.lock();
+        let known = self.0.lock();
         let before = |time: Option<Instant>| time.is_some_and(|time| started < time);
-        if reign.absent.is_some_and(|since| since <= started) {
+        if known.absent.is_some_and(|since| since <= started) {
             RequestError::NotTaken
-        } else if before(reign.elected)
-            && reign.elected.is_some_and(|at| at - started < 2 * election_timeout)
+        } else if before(known.elected)
+            && known.elected.is_some_and(|at| at - started < 2 * election_timeout)
         {
             RequestError::LeaderFailed
-        } else if reign.absent.is_none() && before(reign.returned) {
+        } else if known.absent.is_none() && before(known.returned) {
             RequestError::ConnectionLost
         } else {
             RequestError::Timeout
@@ -75,7 +80,7 @@ mod tests {
     type Line = (u64, Seen, &'static [(u64, RequestError)]);
 
     #[test]
-    fn why_there_is_no_answer() {
+    fn a_missing_answer_has_the_reason_of_etcd() {
         use RequestError::{ConnectionLost, LeaderFailed, NotTaken, Timeout};
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -89,15 +94,15 @@ mod tests {
             // After two election timeouts, the election is not the cause.
             (30, Some((4, 3)), &[(8, Timeout), (10, Timeout), (11, LeaderFailed)]),
         ];
-        let reigns = Reigns::new(start);
-        assert_eq!(reigns.unanswered(at(1), timeout), NotTaken);
+        let history = LeaderHistory::new(start);
+        assert_eq!(history.unanswered(at(1), timeout), NotTaken);
         for (when, seen, proposals) in script {
             match seen {
-                Some((leader, term)) => reigns.seen(leader, term, at(when)),
-                None => reigns.unseen(at(when)),
+                Some((leader, term)) => history.seen(leader, term, at(when)),
+                None => history.unseen(at(when)),
             }
             for (made, why) in proposals {
-                assert_eq!(reigns.unanswered(at(*made), timeout), *why, "{made} s, at {when} s");
+                assert_eq!(history.unanswered(at(*made), timeout), *why, "{made} s, at {when} s");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Checks what a peer's message claims against what this member knows.
 //!
 //! Messages that do not decode are refused earlier (`codec`). These checks refuse well-formed
-//! messages that no member sends: anyone can call a port without TLS, and openraft trusts its
+//! messages that no member sends: any program can call a port without TLS, and openraft trusts its
 //! input.
 
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use tonic::{Request, Status};
 use crate::consensus::adapter::OpenRaft;
 use crate::log::types::{LogId, Payload, TypeConfig, Vote, position};
 use crate::network::codec::{self, TERMS_AHEAD_MAX};
-use crate::network::link::Link;
-use crate::network::links::Links;
+use crate::network::peer_channels::PeerChannels;
+use crate::network::peer_pool::PeerPool;
 
 /// Most peer URLs of one member, and most bytes of one URL.
 const URLS_MAX: usize = 256;
@@ -31,26 +31,27 @@ fn wrong(what: impl Into<String>) -> Status {
 }
 
 /// Checks what members claim.
-pub(crate) struct Claims {
+pub(crate) struct Validator {
     pub(crate) me: u64,
     pub(crate) consensus: Arc<OpenRaft>,
     pub(crate) store: Arc<Shared>,
-    pub(crate) links: Arc<Links>,
+    pub(crate) pool: Arc<PeerPool>,
 }
 
-impl Claims {
+impl Validator {
     fn check_term(&self, term: u64) -> Result<(), Status> {
         let mine = self.consensus.vote_given().leader_id.term;
-        match term.saturating_sub(mine) > TERMS_AHEAD_MAX {
-            true => Err(wrong(format!("term {term} is too far ahead of this member's, {mine}"))),
-            false => Ok(()),
+        if term.saturating_sub(mine) > TERMS_AHEAD_MAX {
+            Err(wrong(format!("term {term} is too far ahead of this member's, {mine}")))
+        } else {
+            Ok(())
         }
     }
 
     /// Refuses a message of a leader if `from` does not lead by `vote`.
     pub(crate) fn check_leader(&self, from: u64, vote: &Vote) -> Result<(), Status> {
         if !vote.committed || vote.leader_id.voted_for != from {
-            return Err(wrong("another member leads in this term"));
+            return Err(wrong("the caller does not lead in this term"));
         }
         self.check_term(vote.leader_id.term)
     }
@@ -58,7 +59,7 @@ impl Claims {
     /// Refuses a request for votes if `from` is not the candidate.
     pub(crate) fn check_candidate(&self, from: u64, vote: &Vote) -> Result<(), Status> {
         if vote.committed || vote.leader_id.voted_for != from {
-            return Err(wrong("a candidate asks for its own election only"));
+            return Err(wrong("the caller is not the candidate"));
         }
         self.check_term(vote.leader_id.term)
     }
@@ -70,9 +71,10 @@ impl Claims {
         request: &TransferLeaderRequest<TypeConfig>,
     ) -> Result<(), Status> {
         self.check_leader(from, request.from_leader())?;
-        match *request.to_node_id() == self.me {
-            true => Ok(()),
-            false => Err(wrong("leadership is handed to another member")),
+        if *request.to_node_id() == self.me {
+            Ok(())
+        } else {
+            Err(wrong("the leadership is transferred to another member"))
         }
     }
 
@@ -98,7 +100,9 @@ impl Claims {
         let entries = request.entries.iter().map(|entry| &entry.log_id);
         let mut claimed = request.prev_log_id.iter().chain(entries);
         match claimed.find(|id: &&LogId| contradicts(committed, position(id))) {
-            Some(id) => Err(wrong(format!("{id} is not what is committed here, {committed:?}"))),
+            Some(id) => {
+                Err(wrong(format!("{id} contradicts the entry committed here, {committed:?}")))
+            }
             None => Ok(()),
         }
     }
@@ -109,12 +113,12 @@ impl Claims {
         from: u64,
         bytes: prost::bytes::Bytes,
     ) -> Result<Payload, Status> {
-        let payload = Payload::forwarded(bytes).ok_or_else(|| wrong("a proposal is cut short"))?;
+        let payload = Payload::forwarded(bytes).ok_or_else(|| wrong("a proposal is too short"))?;
         if payload.proposal_id().is_none_or(|origin| origin.member != from) {
-            return Err(wrong("a proposal is another member's than the caller's"));
+            return Err(wrong("a proposal is not the caller's own"));
         }
         let command = codec::command_of(&payload).map_err(|error| wrong(error.to_string()))?;
-        command.check().map_err(|invalid| wrong(format!("a proposal cannot be: {invalid}")))?;
+        command.check().map_err(|invalid| wrong(format!("a proposal is invalid: {invalid}")))?;
         if let Command::MemberPublish(publish) = &command {
             let known = |id| {
                 let tables = |tables: &quorate_core::tables::Tables| {
@@ -125,7 +129,7 @@ impl Claims {
             // Another incarnation would make the cluster refuse the member that has the data.
             let is_own = publish.id == from && [0, publish.incarnation].contains(&known(from));
             if !is_own {
-                return Err(wrong("a member publishes itself, with the data directory it has"));
+                return Err(wrong("a member may publish only itself, with its own incarnation"));
             }
         }
         Ok(payload)
@@ -139,10 +143,12 @@ impl Claims {
     }
 
     /// Whether the leader itself says that this member has acknowledged the log up to `index`. Asks
-    /// only over a proven link: anyone may have sent the heartbeat.
+    /// only over proven channels: any program may have sent the heartbeat.
     pub(crate) async fn confirmed(&self, leader: u64, vote: &Vote, index: u64) -> bool {
-        let Some(link) = self.links.to(leader).filter(Link::is_proven) else { return false };
-        let mut client = link.control;
+        let Some(peer) = self.pool.peer(leader).filter(PeerChannels::is_proven) else {
+            return false;
+        };
+        let mut client = peer.control;
         let vote = Some(codec::vote_to_wire(vote));
         let asked = client.acknowledged(Request::new(pb::AcknowledgedRequest { vote }));
         match tokio::time::timeout(CONFIRM_WITHIN, asked).await {
@@ -175,9 +181,10 @@ pub(crate) fn check_change(change: &Change) -> Result<(), Status> {
             && url.contains("://")
             && !url.contains(|c: char| c.is_whitespace() || c.is_control())
     };
-    match !urls.is_empty() && urls.len() <= URLS_MAX && urls.iter().all(is_good) {
-        true => Ok(()),
-        false => Err(wrong("a member is to be reached at what is no URL")),
+    if !urls.is_empty() && urls.len() <= URLS_MAX && urls.iter().all(is_good) {
+        Ok(())
+    } else {
+        Err(wrong("a peer URL is invalid"))
     }
 }
 
@@ -186,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terms_grow_along_one_log() {
+    fn terms_never_decrease_along_a_log() {
         let at = |term, index| LogPosition { term, index };
         let committed = at(3, 10);
         for good in [at(1, 2), at(3, 9), at(3, 10), at(3, 11), at(4, 11)] {

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// Allows one event, and then none until `pause` has passed.
-pub(crate) struct Seldom {
+pub(crate) struct RateLimit {
     pause: Duration,
     /// Time of the last allowed event, and the number of suppressed ones since.
     state: Mutex<(Option<Instant>, u64)>,
 }
 
-impl Seldom {
+impl RateLimit {
     pub(crate) const fn new(pause: Duration) -> Self {
         Self { pause, state: Mutex::new((None, 0)) }
     }
@@ -35,9 +35,9 @@ mod tests {
 
     #[test]
     fn suppressed_events_are_counted() {
-        let never_again = Seldom::new(Duration::MAX);
+        let never_again = RateLimit::new(Duration::MAX);
         assert_eq!([(); 3].map(|()| never_again.allows()), [Some(0), None, None]);
-        let always = Seldom::new(Duration::ZERO);
+        let always = RateLimit::new(Duration::ZERO);
         assert_eq!([(); 2].map(|()| always.allows()), [Some(0), Some(0)]);
     }
 }

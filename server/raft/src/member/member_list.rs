@@ -9,16 +9,16 @@ use tokio::sync::watch;
 use crate::ground::member::{MemberInfo, Peer, Peers};
 
 /// The members of the cluster.
-pub(crate) struct Roster {
+pub(crate) struct MemberList {
     pub(crate) me: u64,
     pub(crate) store: Arc<Shared>,
     /// As of the last membership in the log, committed or not: this member must talk to these.
     pub(crate) peers: watch::Receiver<Peers>,
-    /// As of the last applied entry: clients are told of these.
+    /// As of the last applied entry: listings for clients show these.
     pub(crate) members: watch::Receiver<Peers>,
 }
 
-impl Roster {
+impl MemberList {
     /// The members as of the last applied entry, by ascending id.
     pub(super) fn members(&self) -> Vec<MemberInfo> {
         let peers = self.members.borrow().clone();
@@ -50,7 +50,7 @@ impl Roster {
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub(super) async fn counted_in(&self) {
+    pub(super) async fn wait_for_vote(&self) {
         let waits = |(peer, is_without_vote): &(Peer, bool)| *is_without_vote && !peer.is_learner;
         let mut peers = self.peers.clone();
         // An error means that the member has stopped.

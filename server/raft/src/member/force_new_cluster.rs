@@ -3,8 +3,8 @@
 use quorate_core::LogPosition;
 use quorate_storage::wal::Wal;
 
+use super::error::StartError;
 use super::open::durable;
-use super::options::StartError;
 use crate::ground::member::Peer;
 use crate::log::encoding::{decode_vote, encode_vote, membership_in, only_member};
 use crate::log::types::{Membership, StoredMembership, Vote};
@@ -15,8 +15,8 @@ const READ_BYTES_MAX: usize = 4 << 20;
 /// membership does not contain `id`.
 ///
 /// The log keeps all its entries: the lost members may have acknowledged them, even if this one was
-/// never told that they are committed.
-pub(super) async fn force(
+/// never learned that they are committed.
+pub(super) async fn force_new_cluster(
     wal: &Wal,
     stored: &StoredMembership,
     applied: Option<LogPosition>,
@@ -41,7 +41,7 @@ pub(super) async fn force(
     tracing::warn!(
         index = at.index,
         peer_urls = peer.peer_urls.join(","),
-        "this member is from now on the only one of its cluster"
+        "this member is now the only member of its cluster"
     );
     let vote = encode_vote(&Vote::new(term, id));
     durable(|done| wal.save_vote(vote, done)).await?;

@@ -14,17 +14,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::activity::Activity;
-use super::heard::Heard;
+use super::leader_contact::LeaderContact;
 use super::state_machine::StateMachine;
 use crate::ground::consensus::RaftStatus;
 use crate::ground::member::Peers;
-use crate::log::roster::peers_of;
+use crate::log::members::peers_of;
 use crate::log::types::TypeConfig;
 
 /// Publishes openraft's metrics as a status until the raft stops.
-pub(crate) struct Follower {
+pub(crate) struct StatusPublisher {
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) leader_contact: Arc<LeaderContact>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) heartbeat: Duration,
     pub(crate) election_timeout: Duration,
@@ -32,7 +32,7 @@ pub(crate) struct Follower {
     pub(crate) peers: watch::Sender<Peers>,
 }
 
-impl Follower {
+impl StatusPublisher {
     /// Publishes changes until the raft stops.
     pub(crate) async fn run(self) {
         // These metrics change only with the leader and the membership, not with every entry.
@@ -50,11 +50,11 @@ impl Follower {
             }
             let now = self.now();
             if let Some(leader) = now.leader {
-                self.heard.reigns.seen(leader, now.term, Instant::now());
+                self.leader_contact.history.seen(leader, now.term, Instant::now());
             }
             self.status.send_if_modified(|old| std::mem::replace(old, now) != now);
             if now.leader.is_none() {
-                self.heard.reigns.unseen(Instant::now());
+                self.leader_contact.history.unseen(Instant::now());
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
@@ -70,7 +70,7 @@ impl Follower {
         let voters = metrics.membership_config.membership().voter_ids().count();
         let leader = match metrics.current_leader {
             Some(leader) if leader != metrics.id => {
-                (self.heard.silence() < self.election_timeout).then_some(leader)
+                (self.leader_contact.silence() < self.election_timeout).then_some(leader)
             }
             Some(leader) => {
                 self.note_activity(metrics.id, term, metrics.heartbeat.as_ref());
@@ -95,7 +95,7 @@ impl Follower {
             let answers = acked.as_ref().is_some_and(|at| at.elapsed() < self.election_timeout);
             (*id, answers)
         });
-        let (answering, patience) = (answering.collect(), self.election_timeout);
-        self.activity.note(term, &answering, patience, Instant::now());
+        let answering = answering.collect();
+        self.activity.note(term, &answering, self.election_timeout, Instant::now());
     }
 }

@@ -11,7 +11,7 @@ use quorate_proto::peer::member_change_reply::Refusal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::roster::Roster;
+use super::member_list::MemberList;
 use crate::ground::consensus::RaftStatus;
 use crate::ground::exclusion::Exclusion;
 use crate::ground::member::MemberInfo;
@@ -21,7 +21,7 @@ use crate::leader::leases::Leases;
 use crate::leader::lessor::{Renewal, TimeToLive};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
-use crate::network::links::Links;
+use crate::network::peer_pool::PeerPool;
 use crate::read::ReadBarrier;
 
 /// Pause before the leader is asked again.
@@ -32,13 +32,13 @@ const LEASE_WITHIN: Duration = Duration::from_secs(1);
 const ELECTIONS: u32 = 3;
 
 /// Asks the leader, which may be this member.
-pub(crate) struct Asking {
+pub(crate) struct LeaderClient {
     pub(crate) me: u64,
-    pub(crate) links: Arc<Links>,
+    pub(crate) pool: Arc<PeerPool>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) barrier: Arc<ReadBarrier>,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) member_list: Arc<MemberList>,
     pub(crate) progress: Progress,
     pub(crate) status: watch::Receiver<RaftStatus>,
     pub(crate) metrics: Arc<Metrics>,
@@ -48,10 +48,10 @@ pub(crate) struct Asking {
     pub(crate) election_timeout: Duration,
 }
 
-impl Asking {
+impl LeaderClient {
     /// Renews a lease to its full TTL.
     pub(super) async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
-        let renewal = self.in_time(async {
+        let renewal = self.with_timeout(async {
             loop {
                 match self.leader() {
                     Some(leader) if leader == self.me => {
@@ -85,7 +85,7 @@ impl Asking {
         &self,
         id: i64,
     ) -> Result<Option<TimeToLive>, RequestError> {
-        let time = self.in_time(async {
+        let time = self.with_timeout(async {
             self.barrier.pass().await?;
             loop {
                 match self.leader() {
@@ -116,28 +116,25 @@ impl Asking {
 
     /// Waits for an answer until the request times out or the cluster continues without this
     /// member.
-    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, RequestError> {
+    async fn with_timeout<T>(&self, answer: impl Future<Output = T>) -> Result<T, RequestError> {
         tokio::select! {
             answer = tokio::time::timeout(self.request_timeout, answer) => {
                 answer.map_err(|_| self.no_answer())
             }
-            _ = self.links.notice().posted() => Err(RequestError::Stopped),
+            _ = self.pool.notice().posted() => Err(RequestError::Stopped),
         }
     }
 
     async fn ask_lease(&self, leader: u64, id: i64, renew: bool) -> Option<pb::LeaseReply> {
-        let mut client = self.links.to(leader)?.control;
+        let mut client = self.pool.peer(leader)?.control;
         let request = pb::LeaseRequest { id };
         let asked = async {
-            match renew {
-                true => client.renew_lease(request).await,
-                false => client.lease_time(request).await,
-            }
+            if renew { client.renew_lease(request).await } else { client.lease_time(request).await }
         };
         match tokio::time::timeout(LEASE_WITHIN, asked).await {
             Ok(reply) => Some(reply.ok()?.into_inner()),
             Err(_) => {
-                self.links.renew(leader);
+                self.pool.renew(leader);
                 None
             }
         }
@@ -160,8 +157,7 @@ impl Asking {
         match self.change_members(Change::Remove(Remove { id })).await {
             // The removal is done: that is why this member got no answer.
             Err(MemberError::Request(RequestError::Stopped | RequestError::LeaderChanged))
-                if id == self.me
-                    && self.links.notice().posted_now() == Some(Exclusion::Removed) =>
+                if id == self.me && self.pool.notice().posted_now() == Some(Exclusion::Removed) =>
             {
                 Ok(())
             }
@@ -185,16 +181,16 @@ impl Asking {
 
     /// Asks the leader for a change, and waits until it is applied here too.
     async fn change_members(&self, change: Change) -> Result<pb::MemberChangeReply, MemberError> {
-        let changed = self.in_time(async {
+        let changed = self.with_timeout(async {
             let begun = Instant::now();
             loop {
                 // As in etcd, which checks the connections before it looks for a leader.
-                let is_known = self.leader().is_some() || begun.elapsed() < self.patience();
+                let is_known = self.leader().is_some() || begun.elapsed() < self.quorum_timeout();
                 if matches!(change, Change::Add(_)) && self.is_strict() && !is_known {
                     return Err(MemberError::Unhealthy);
                 }
                 if let Some(reply) = self.ask_change(&change).await {
-                    let reply = refused(reply)?;
+                    let reply = check_refusal(reply)?;
                     self.progress.reach(reply.index).await;
                     return Ok(reply);
                 }
@@ -210,7 +206,7 @@ impl Asking {
         let reply = if leader == self.me {
             self.membership.change_here(change.clone()).await
         } else {
-            let mut client = self.links.to(leader)?.control;
+            let mut client = self.pool.peer(leader)?.control;
             let request = pb::MemberChange { change: Some(change.clone()) };
             match client.change_members(request).await {
                 Ok(reply) => reply.into_inner(),
@@ -223,19 +219,19 @@ impl Asking {
         (reply.refusal() != Refusal::NotLeader).then_some(reply)
     }
 
-    /// Hands the leadership to another voter, and waits until it leads. This member must lead.
+    /// Transfers the leadership to another voter, and waits until it leads. This member must lead.
     pub(super) async fn move_leader(&self, to: u64) -> Result<(), MemberError> {
         if self.leader() != Some(self.me) {
             return Err(MemberError::NotLeader);
         }
-        if !self.roster.is_voter(to) {
+        if !self.member_list.is_voter(to) {
             return Err(MemberError::CannotLead);
         }
         if to == self.me {
             return Ok(());
         }
         let mut status = self.status.clone();
-        if self.membership.hand_over_to(to).await.is_err() {
+        if self.membership.transfer_leadership_to(to).await.is_err() {
             return Err(RequestError::Stopped.into());
         }
         let moved = status.wait_for(|status| status.leader == Some(to));
@@ -246,8 +242,8 @@ impl Asking {
         }
     }
 
-    /// How long an election may take before the quorum counts as lost.
-    fn patience(&self) -> Duration {
+    /// Time without a leader after which the quorum counts as lost.
+    fn quorum_timeout(&self) -> Duration {
         self.election_timeout * ELECTIONS
     }
 
@@ -268,7 +264,7 @@ impl Asking {
     }
 }
 
-fn refused(reply: pb::MemberChangeReply) -> Result<pb::MemberChangeReply, MemberError> {
+fn check_refusal(reply: pb::MemberChangeReply) -> Result<pb::MemberChangeReply, MemberError> {
     Err(match reply.refusal() {
         Refusal::None => return Ok(reply),
         Refusal::NotLeader => MemberError::NotLeader,

@@ -5,41 +5,41 @@ use std::io;
 use parking_lot::Mutex;
 use tonic::Status;
 
-/// What was last logged about the way to one member.
-pub(crate) struct Reach {
+/// What was last logged about the connections to one member.
+pub(crate) struct ReachLog {
     member: String,
-    said: Mutex<Said>,
+    logged: Mutex<Logged>,
 }
 
 #[derive(Default)]
-struct Said {
+struct Logged {
     /// Why there is no connection.
     cause: Option<String>,
     /// Why the member refuses calls.
     refusal: Option<String>,
-    /// Whether the member is called over connections that it lends.
-    is_lent: bool,
+    /// Whether the member is called over reverse connections.
+    is_reversed: bool,
 }
 
-impl Reach {
+impl ReachLog {
     /// Nothing has been logged yet.
     pub(crate) fn new(member: u64) -> Self {
-        Self { member: format!("{member:x}"), said: Mutex::default() }
+        Self { member: format!("{member:x}"), logged: Mutex::default() }
     }
 
     /// Notes that a connection to a URL is open, or that the member answers there.
     pub(crate) fn connected(&self) {
-        let mut said = self.said.lock();
-        let was_lent = std::mem::take(&mut said.is_lent);
-        if said.cause.take().is_some() || was_lent {
+        let mut logged = self.logged.lock();
+        let was_reversed = std::mem::take(&mut logged.is_reversed);
+        if logged.cause.take().is_some() || was_reversed {
             tracing::info!(member = self.member, "connected to a member again");
         }
     }
 
-    /// Notes that a lent connection is in use.
-    pub(crate) fn lent(&self) {
-        let mut said = self.said.lock();
-        if !std::mem::replace(&mut said.is_lent, true) {
+    /// Notes that a reverse connection is in use.
+    pub(crate) fn reversed(&self) {
+        let mut logged = self.logged.lock();
+        if !std::mem::replace(&mut logged.is_reversed, true) {
             let member = self.member.as_str();
             tracing::info!(member, "a member is called over connections that it has opened");
         }
@@ -51,15 +51,15 @@ impl Reach {
     }
 
     /// Notes that a connection is open, but the server does not answer as the member.
-    pub(crate) fn misled(&self) {
-        self.fails("who is at its URL does not answer as this member".to_owned());
+    pub(crate) fn unanswered(&self) {
+        self.fails("the server at its URL does not answer as this member".to_owned());
     }
 
     fn fails(&self, cause: String) {
-        let mut said = self.said.lock();
-        if said.cause.as_ref() != Some(&cause) {
+        let mut logged = self.logged.lock();
+        if logged.cause.as_ref() != Some(&cause) {
             tracing::warn!(member = self.member, cause, "cannot connect to a member");
-            said.cause = Some(cause);
+            logged.cause = Some(cause);
         }
     }
 
@@ -70,13 +70,13 @@ impl Reach {
             matches!(status.code(), tonic::Code::FailedPrecondition | tonic::Code::PermissionDenied)
         });
         let refusal = refusal.map(Status::message);
-        let mut said = self.said.lock();
-        if said.refusal.as_deref() == refusal {
+        let mut logged = self.logged.lock();
+        if logged.refusal.as_deref() == refusal {
             return;
         }
         if let Some(cause) = refusal {
             tracing::warn!(member = self.member, cause, "a member refuses calls");
         }
-        said.refusal = refusal.map(str::to_owned);
+        logged.refusal = refusal.map(str::to_owned);
     }
 }

@@ -6,27 +6,27 @@ use tonic::{Response, Status, Streaming};
 
 /// A streaming call. The first request opens it, and the next request after a failure opens it
 /// again. So a request costs one message each way, a fraction of a unary call.
-pub(crate) struct Standing<Q, A>(Option<Call<Q, A>>);
+pub(crate) struct PersistentCall<Q, A>(Option<Call<Q, A>>);
 
 struct Call<Q, A> {
-    questions: mpsc::Sender<Q>,
-    answers: Streaming<A>,
+    requests: mpsc::Sender<Q>,
+    replies: Streaming<A>,
 }
 
 impl<Q, A> Call<Q, A> {
-    async fn ask(&mut self, question: Q) -> Result<A, Status> {
+    async fn ask(&mut self, request: Q) -> Result<A, Status> {
         // If the call has ended, the replies say why.
-        self.questions.try_send(question).ok();
-        self.answer().await
+        self.requests.try_send(request).ok();
+        self.reply().await
     }
 
-    async fn answer(&mut self) -> Result<A, Status> {
-        let answer = self.answers.message().await?;
-        answer.ok_or_else(|| Status::unavailable("the other member has ended the call"))
+    async fn reply(&mut self) -> Result<A, Status> {
+        let reply = self.replies.message().await?;
+        reply.ok_or_else(|| Status::unavailable("the other member ended the call"))
     }
 }
 
-impl<Q: Clone, A> Standing<Q, A> {
+impl<Q: Clone, A> PersistentCall<Q, A> {
     /// A call that is not open yet.
     pub(crate) const fn new() -> Self {
         Self(None)
@@ -41,21 +41,21 @@ impl<Q: Clone, A> Standing<Q, A> {
     pub(crate) async fn ask(
         &mut self,
         open: impl AsyncFnOnce(ReceiverStream<Q>) -> Result<Response<Streaming<A>>, Status>,
-        question: Q,
+        request: Q,
     ) -> Result<A, Status> {
         if let Some(mut call) = self.0.take()
-            && let Ok(answer) = call.ask(question.clone()).await
+            && let Ok(reply) = call.ask(request.clone()).await
         {
             self.0 = Some(call);
-            return Ok(answer);
+            return Ok(reply);
         }
-        let (questions, receiver) = mpsc::channel(1);
+        let (requests, receiver) = mpsc::channel(1);
         // Queued first, so that it goes out before the response headers arrive.
-        questions.try_send(question).ok();
-        let answers = open(ReceiverStream::new(receiver)).await?.into_inner();
-        let mut call = Call { questions, answers };
-        let answer = call.answer().await?;
+        requests.try_send(request).ok();
+        let replies = open(ReceiverStream::new(receiver)).await?.into_inner();
+        let mut call = Call { requests, replies };
+        let reply = call.reply().await?;
         self.0 = Some(call);
-        Ok(answer)
+        Ok(reply)
     }
 }

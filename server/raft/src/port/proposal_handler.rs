@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 
-use super::claims::Claims;
 use super::guard::Guard;
+use super::validator::Validator;
 use crate::consensus::adapter::OpenRaft;
 use crate::consensus::protocol::Written;
 use crate::ground::progress::Progress;
@@ -26,17 +26,17 @@ const REPLIES: usize = 512;
 
 /// Proposes what other members forward.
 #[derive(Clone)]
-pub(crate) struct Proposals {
+pub(crate) struct ProposalHandler {
     pub(crate) consensus: Arc<OpenRaft>,
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) validator: Arc<Validator>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) progress: Progress,
     pub(crate) tasks: TaskTracker,
     /// When this is cancelled, no more proposals are taken.
-    pub(crate) parting: CancellationToken,
+    pub(crate) closing_streams: CancellationToken,
 }
 
-impl Proposals {
+impl ProposalHandler {
     /// Proposes the commands of a stream, and yields their outcomes.
     pub(super) fn answer(
         &self,
@@ -46,30 +46,31 @@ impl Proposals {
         let (replies, settled) = mpsc::channel(PROPOSALS_MAX);
         let room = Arc::new(Semaphore::new(PROPOSALS_MAX));
         let removal = self.guard.clone().removal(from, self.progress.clone());
-        self.tasks.spawn(self.clone().take_in(from, messages, replies, room.clone()));
+        self.tasks.spawn(self.clone().receive(from, messages, replies, room.clone()));
         replies_of(settled, room, removal)
     }
 
-    async fn take_in(
+    async fn receive(
         self,
         from: u64,
         mut messages: Streaming<pb::Proposals>,
         replies: mpsc::Sender<(u64, Written)>,
         room: Arc<Semaphore>,
     ) {
-        let parting = &self.parting;
-        while let Some(Ok(Some(message))) = parting.run_until_cancelled(messages.message()).await {
+        let closing_streams = &self.closing_streams;
+        while let Some(Ok(Some(message))) =
+            closing_streams.run_until_cancelled(messages.message()).await
+        {
             for bytes in message.proposals {
-                let payload = match self.claims.proposal(from, bytes) {
+                let payload = match self.validator.proposal(from, bytes) {
                     Ok(payload) => payload,
                     Err(refusal) => return self.guard.log(&refusal),
                 };
                 let Some(id) = payload.proposal_id() else { return };
-                if !makes_room(&room, &replies, parting).await {
+                if !makes_room(&room, &replies, closing_streams).await {
                     return;
                 }
-                let reply_to =
-                    ReplyTo::Remote { sequence: id.sequence, replies: replies.clone() };
+                let reply_to = ReplyTo::Remote { sequence: id.sequence, replies: replies.clone() };
                 let proposed = self.consensus.propose_for(payload, message.term, reply_to).await;
                 if proposed.is_err() {
                     return;
@@ -135,14 +136,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_proposal_does_not_wait_for_a_stream_that_is_gone() {
-        let (room, stop) = (Semaphore::new(1), CancellationToken::new());
+    async fn a_proposal_does_not_wait_for_an_ended_stream() {
+        let room = Semaphore::new(1);
+        let stop = CancellationToken::new();
         let (replies, settled) = mpsc::channel::<()>(1);
         assert!(makes_room(&room, &replies, &stop).await);
         let mut waiting = pin!(makes_room(&room, &replies, &stop));
         assert!(futures_util::poll!(&mut waiting).is_pending(), "there is no room");
         drop(settled);
-        assert!(!waiting.await, "nobody takes replies any more");
+        assert!(!waiting.await, "the replies are not read any more");
         let (replies, _settled) = mpsc::channel::<()>(1);
         let mut waiting = pin!(makes_room(&room, &replies, &stop));
         assert!(futures_util::poll!(&mut waiting).is_pending(), "there is no room");

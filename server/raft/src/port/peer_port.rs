@@ -1,6 +1,6 @@
-//! The entrance for calls of other members: checks the caller before it reads anything else.
+//! The port for calls of other members: checks the caller before it reads anything else.
 //!
-//! tonic reads the message of a unary call before it calls the service. Anyone can call a port
+//! tonic reads the message of a unary call before it calls the service. Any program can call a port
 //! without TLS, so the headers are checked first, and messages are limited (`body`).
 
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use quorate_proto::peer::peer_server::PeerServer;
 use tonic::metadata::MetadataMap;
 use tower_service::Service;
 
-use super::body::{Bounded, Rules};
+use super::body::{Bounded, MessageLimits};
 use super::guard::Guard;
-use super::service::{Answers, PeerService};
+use super::service::{PeerHandlers, PeerService};
 use crate::budget::{Account, Budget};
 use crate::network::MESSAGE_BYTES_MAX;
 
 /// Path prefix of all methods.
 const SERVICE: &str = "/quorate.peer.v1.Peer/";
-/// The only method that anyone may call.
+/// The only method that any program may call.
 const OPEN: &str = "Describe";
 /// Budget in bytes for messages in flight from members. It is not the budget of clients: client
 /// requests wait for these messages, which therefore must not wait for client requests.
@@ -36,8 +36,9 @@ pub struct PeerPort {
 }
 
 impl PeerPort {
-    pub(crate) fn new(answers: &Arc<Answers>) -> Self {
-        let (guard, service) = (answers.guard.clone(), PeerService::mount(answers.clone()));
+    pub(crate) fn new(handlers: &Arc<PeerHandlers>) -> Self {
+        let guard = handlers.guard.clone();
+        let service = PeerService::mount(handlers.clone());
         let budget = Budget::new(MESSAGES_BYTES);
         let account = budget.account();
         Self { guard, service, budget, account }
@@ -62,8 +63,8 @@ impl PeerPort {
                 return refusal.into_http();
             }
         }
-        let rules = Rules::of(method.unwrap_or_default());
-        let request = request.map(|body| Bounded::new(body, rules, self.account));
+        let limits = MessageLimits::of(method.unwrap_or_default());
+        let request = request.map(|body| Bounded::new(body, limits, self.account));
         match self.service.call(request).await {
             Ok(answer) => answer,
             Err(never) => match never {},

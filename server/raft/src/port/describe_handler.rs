@@ -11,7 +11,7 @@ use crate::ground::consensus::RaftStatus;
 use crate::ground::member::Peers;
 
 /// Describes this member to others.
-pub(crate) struct Introduction {
+pub(crate) struct DescribeHandler {
     pub(crate) identity: Identity,
     /// The version of etcd that this member is compatible with.
     pub(crate) version: String,
@@ -20,7 +20,7 @@ pub(crate) struct Introduction {
     pub(crate) status: watch::Receiver<RaftStatus>,
 }
 
-impl Introduction {
+impl DescribeHandler {
     /// The identity of this member, and the members that it knows.
     pub(crate) fn describe(&self) -> pb::Description {
         let peers = self.peers.borrow().clone();

@@ -20,7 +20,7 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Outcome of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ProposalOutcome {
     /// It is committed; the state machine will answer.
     Committed,
     /// It is not in the log and never will be.
@@ -29,10 +29,11 @@ pub(super) enum Fate {
     Unknown,
 }
 
-pub(super) struct Item {
+/// A proposal that is to be sent.
+pub(super) struct OutgoingProposal {
     pub(super) sequence: u64,
     pub(super) bytes: Bytes,
-    pub(super) fate: oneshot::Sender<Fate>,
+    pub(super) outcome: oneshot::Sender<ProposalOutcome>,
 }
 
 /// Counts the messages that were sent, numbered from 0. A closed gate lets no message pass.
@@ -63,35 +64,40 @@ impl Gate {
 
 /// Proposals to one leader without an outcome.
 #[derive(Default)]
-pub(super) struct Exchange {
+pub(super) struct ProposalStream {
     /// Not in a message yet.
-    waiting: VecDeque<Item>,
+    waiting: VecDeque<OutgoingProposal>,
     /// In a message: by sequence number, with the number of the message.
-    pending: BTreeMap<u64, (u64, oneshot::Sender<Fate>)>,
+    pending: BTreeMap<u64, (u64, oneshot::Sender<ProposalOutcome>)>,
     /// Number of messages made so far.
     messages: u64,
 }
 
-impl Exchange {
+impl ProposalStream {
+    /// Sends the proposals in messages, and resolves them by the replies. Ends when all senders of
+    /// `proposals` are dropped and every proposal is resolved, or when the call ends.
+    ///
+    /// # Errors
+    /// The call fails, or a reply takes longer than `reply_timeout`.
     pub(super) async fn run(
         &mut self,
-        items: &mut mpsc::Receiver<Item>,
+        proposals: &mut mpsc::Receiver<OutgoingProposal>,
         term: u64,
         messages: mpsc::Sender<pb::Proposals>,
         mut replies: Streaming<pb::ProposalReplies>,
-        stall: Duration,
+        reply_timeout: Duration,
     ) -> Result<(), Status> {
-        let mut heard = Instant::now();
+        let mut last_reply = Instant::now();
         let mut batch = Vec::with_capacity(BATCH);
         let mut is_open = true;
         while is_open || !self.is_idle() {
             tokio::select! {
-                count = items.recv_many(&mut batch, BATCH),
+                count = proposals.recv_many(&mut batch, BATCH),
                     if is_open && self.waiting.is_empty() =>
                 {
                     is_open = count > 0;
                     if self.is_idle() {
-                        heard = Instant::now();
+                        last_reply = Instant::now();
                     }
                     self.waiting.extend(batch.drain(..));
                 }
@@ -104,13 +110,13 @@ impl Exchange {
                     }
                 },
                 reply = replies.message() => {
-                    heard = Instant::now();
+                    last_reply = Instant::now();
                     match reply? {
                         Some(message) => self.settle(message),
                         None => return Ok(()),
                     }
                 }
-                () = tokio::time::sleep_until(heard + stall), if !self.is_idle() => {
+                () = tokio::time::sleep_until(last_reply + reply_timeout), if !self.is_idle() => {
                     return Err(stalled());
                 }
             }
@@ -127,14 +133,14 @@ impl Exchange {
     fn next_message(&mut self) -> Vec<Bytes> {
         let mut proposals = Vec::new();
         let mut bytes = 0;
-        while let Some(item) = self.waiting.pop_front() {
-            bytes += item.bytes.len();
+        while let Some(proposal) = self.waiting.pop_front() {
+            bytes += proposal.bytes.len();
             if !proposals.is_empty() && bytes > BATCH_BYTES {
-                self.waiting.push_front(item);
+                self.waiting.push_front(proposal);
                 break;
             }
-            self.pending.insert(item.sequence, (self.messages, item.fate));
-            proposals.push(item.bytes);
+            self.pending.insert(proposal.sequence, (self.messages, proposal.outcome));
+            proposals.push(proposal.bytes);
         }
         self.messages += 1;
         proposals
@@ -142,29 +148,32 @@ impl Exchange {
 
     fn settle(&mut self, message: pb::ProposalReplies) {
         for reply in message.replies {
-            let fate = match reply.outcome() {
-                Outcome::Committed => Fate::Committed,
-                Outcome::NotLeader => Fate::Refused,
-                Outcome::Unknown => Fate::Unknown,
+            let outcome = match reply.outcome() {
+                Outcome::Committed => ProposalOutcome::Committed,
+                Outcome::NotLeader => ProposalOutcome::Refused,
+                Outcome::Unknown => ProposalOutcome::Unknown,
             };
             if let Some((_, waiting)) = self.pending.remove(&reply.sequence) {
-                tell(waiting, fate);
+                resolve(waiting, outcome);
             }
         }
     }
 
     fn refuse_waiting(&mut self) {
-        for item in self.waiting.drain(..) {
-            tell(item.fate, Fate::Refused);
+        for proposal in self.waiting.drain(..) {
+            resolve(proposal.outcome, ProposalOutcome::Refused);
         }
     }
 
-    /// Ends the exchange, of which `left` messages were sent. Unsent proposals are refused: they
+    /// Ends the stream, of which `sent` messages have left. Unsent proposals are refused: they
     /// can go to another leader. The outcome of the others is unknown.
-    pub(super) fn end(mut self, left: u64) {
+    pub(super) fn end(mut self, sent: u64) {
         self.refuse_waiting();
         for (message, waiting) in self.pending.into_values() {
-            tell(waiting, if message < left { Fate::Unknown } else { Fate::Refused });
+            let was_sent = message < sent;
+            let outcome =
+                if was_sent { ProposalOutcome::Unknown } else { ProposalOutcome::Refused };
+            resolve(waiting, outcome);
         }
     }
 }
@@ -174,9 +183,10 @@ pub(super) fn stalled() -> Status {
     Status::deadline_exceeded("no reply to proposals")
 }
 
-pub(super) fn tell(waiting: oneshot::Sender<Fate>, fate: Fate) {
+/// Reports the outcome of a proposal.
+pub(super) fn resolve(waiting: oneshot::Sender<ProposalOutcome>, outcome: ProposalOutcome) {
     // A client that has its answer no longer listens.
-    waiting.send(fate).ok();
+    waiting.send(outcome).ok();
 }
 
 #[cfg(test)]
@@ -184,25 +194,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_message_holds_is_bounded_by_bytes_and_what_never_left_is_refused() {
-        let mut exchange = Exchange::default();
+    fn messages_are_bounded_and_unsent_proposals_are_refused() {
+        let mut stream = ProposalStream::default();
         let sizes = [BATCH_BYTES / 2, BATCH_BYTES / 2, 1, 3 * BATCH_BYTES, 1, 1];
-        let mut fates = Vec::new();
+        let mut outcomes = Vec::new();
         for (sequence, size) in (0..).zip(sizes) {
-            let (fate, told) = oneshot::channel();
-            exchange.waiting.push_back(Item { sequence, bytes: vec![0; size].into(), fate });
-            fates.push(told);
+            let (outcome, resolved) = oneshot::channel();
+            stream.waiting.push_back(OutgoingProposal {
+                sequence,
+                bytes: vec![0; size].into(),
+                outcome,
+            });
+            outcomes.push(resolved);
         }
-        let counts = [(); 3].map(|()| exchange.next_message().len());
+        let counts = [(); 3].map(|()| stream.next_message().len());
         assert_eq!(counts, [2, 1, 1], "one that is too large goes alone");
         let gate = Gate::default();
         assert!(gate.pass() && gate.pass());
-        let left = gate.close();
+        let sent = gate.close();
         assert!(!gate.pass(), "nothing leaves any more");
-        exchange.end(left);
-        let fates = fates.into_iter().map(|mut told| told.try_recv().unwrap());
-        let (unknown, refused) = (Fate::Unknown, Fate::Refused);
+        stream.end(sent);
+        let outcomes = outcomes.into_iter().map(|mut resolved| resolved.try_recv().unwrap());
+        let unknown = ProposalOutcome::Unknown;
+        let refused = ProposalOutcome::Refused;
         let expected = [unknown, unknown, unknown, refused, refused, refused];
-        assert_eq!(fates.collect::<Vec<_>>(), expected);
+        assert_eq!(outcomes.collect::<Vec<_>>(), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to the other members.
+//! The connections to the other members.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -18,11 +18,12 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 
 use super::MESSAGE_BYTES_MAX;
-use super::calls::{Heeding, Identify};
+use super::calls::{IdentityHeaders, ObservedCalls};
+use super::channel_state::ChannelState;
 use super::connector::{Connector, DIAL_WITHIN, Urls, endpoint};
 use super::flow::Flow;
-use super::link::Link;
-use super::way::{Line, Way, misled};
+use super::peer_channels::PeerChannels;
+use super::route::Route;
 use crate::budget::Budget;
 use crate::ground::connection::Dial;
 use crate::ground::exclusion::Notice;
@@ -31,49 +32,49 @@ use crate::metrics::Metrics;
 
 /// Longest silence of the snapshot connection: on a slow network, a keep-alive ping waits behind a
 /// full window of rows.
-const BULK_PATIENCE: Duration = Duration::from_secs(20);
+const BULK_SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Age in election timeouts at which connections are replaced if the member does not answer.
-const PATIENCE_RENEW: u32 = 3;
+const RENEW_AGE: u32 = 3;
 /// Time limit in election timeouts for replies that a member should send at once.
-const PATIENCE_STALL: u32 = 3;
+const REPLY_TIMEOUTS: u32 = 3;
 
 /// Intervals and timeouts of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     /// Interval between heartbeats.
     pub(crate) heartbeat: Duration,
-    /// Longest silence of a connection before it is closed: the election timeout.
-    pub(crate) patience: Duration,
+    /// Also the longest silence of a connection before it is closed.
+    pub(crate) election_timeout: Duration,
 }
 
 /// A member that does not answer at its URLs.
-pub(crate) struct Closed {
+pub(crate) struct UnreachablePeer {
     pub(crate) member: u64,
-    pub(crate) way: Arc<Way>,
+    pub(crate) route: Arc<Route>,
     pub(crate) urls: Vec<String>,
 }
 
 /// This member's connections to all others.
-pub(crate) struct Links {
+pub(crate) struct PeerPool {
     identity: Identity,
     dial: Arc<dyn Dial>,
     /// Interval between heartbeats.
     heartbeat: Duration,
-    /// Longest silence of a connection before it is closed: the election timeout.
-    patience: Duration,
+    /// Also the longest silence of a connection before it is closed.
+    election_timeout: Duration,
     store: Arc<Shared>,
     peers: watch::Receiver<Peers>,
     notice: Notice,
     metrics: Arc<Metrics>,
     budget: Budget,
-    links: Mutex<BTreeMap<u64, Link>>,
+    channels: Mutex<BTreeMap<u64, PeerChannels>>,
     flow: watch::Sender<Flow>,
-    /// The ways to the members; a way outlives its links.
-    ways: Mutex<BTreeMap<u64, Arc<Way>>>,
+    /// The routes to the members; a route outlives its channels.
+    routes: Mutex<BTreeMap<u64, Arc<Route>>>,
 }
 
-/// What [`Links`] needs from the rest of the member.
-pub(crate) struct Around {
+/// What [`PeerPool`] needs from the rest of the member.
+pub(crate) struct PoolContext {
     pub(crate) store: Arc<Shared>,
     pub(crate) peers: watch::Receiver<Peers>,
     pub(crate) metrics: Arc<Metrics>,
@@ -81,36 +82,36 @@ pub(crate) struct Around {
     pub(crate) budget: Budget,
 }
 
-impl Links {
+impl PeerPool {
     /// Connections to the current members in `peers`.
     pub(crate) fn new(
         identity: Identity,
         dial: Arc<dyn Dial>,
         times: Times,
-        around: Around,
+        context: PoolContext,
     ) -> Self {
-        let Times { heartbeat, patience } = times;
-        let Around { store, peers, metrics, budget } = around;
+        let Times { heartbeat, election_timeout } = times;
+        let PoolContext { store, peers, metrics, budget } = context;
         Self {
             identity,
             dial,
             heartbeat,
-            patience,
+            election_timeout,
             store,
             peers,
             notice: Notice::new(),
             metrics,
             budget,
-            links: Mutex::default(),
+            channels: Mutex::default(),
             flow: watch::Sender::new(Flow::default()),
-            ways: Mutex::default(),
+            routes: Mutex::default(),
         }
     }
 
     /// The headers of every call to `member`.
     pub(crate) fn headers(&self, member: u64) -> http::HeaderMap {
-        let mut identify = Identify::new(&self.identity, member, self.store.clone());
-        let request = identify.call(Request::new(())).expect("it refuses nothing");
+        let mut headers = IdentityHeaders::new(&self.identity, member, self.store.clone());
+        let request = headers.call(Request::new(())).expect("the interceptor refuses no request");
         request.into_parts().0.into_headers()
     }
 
@@ -119,18 +120,23 @@ impl Links {
         &self.budget
     }
 
-    /// Opens connections outside of links.
+    /// Opens connections outside of the pool.
     pub(crate) fn dialer(&self) -> &Arc<dyn Dial> {
         &self.dial
     }
 
-    /// Longest silence of a connection, and the time limit for a connection attempt.
-    pub(crate) fn patience(&self) -> (Duration, Duration) {
-        (self.patience, self.patience + DIAL_WITHIN)
+    /// Also the longest silence of a connection.
+    pub(crate) fn election_timeout(&self) -> Duration {
+        self.election_timeout
+    }
+
+    /// Time limit for a connection attempt.
+    pub(crate) fn dial_timeout(&self) -> Duration {
+        self.election_timeout + DIAL_WITHIN
     }
 
     /// The members in this member's log.
-    pub(crate) fn peers(&self) -> watch::Receiver<Peers> {
+    pub(crate) fn members(&self) -> watch::Receiver<Peers> {
         self.peers.clone()
     }
 
@@ -160,11 +166,11 @@ impl Links {
             && self.store.tables(|tables| tables.removed.contains(&me))
     }
 
-    /// Links to all other members.
-    pub(crate) fn to_all(&self) -> Vec<Link> {
+    /// The channels to all other members.
+    pub(crate) fn all(&self) -> Vec<PeerChannels> {
         let others: Vec<u64> = self.peers.borrow().keys().copied().collect();
         let others = others.into_iter().filter(|id| *id != self.identity.member_id);
-        others.filter_map(|id| self.to(id)).collect()
+        others.filter_map(|id| self.peer(id)).collect()
     }
 
     /// This member's identity.
@@ -172,110 +178,112 @@ impl Links {
         &self.identity
     }
 
-    /// The link to `member`; `None` if it is not a member.
-    pub(crate) fn to(&self, member: u64) -> Option<Link> {
+    /// The channels to `member`; `None` if it is not a member.
+    pub(crate) fn peer(&self, member: u64) -> Option<PeerChannels> {
         let peers = self.peers.borrow();
         let urls = &peers.get(&member)?.0.peer_urls;
-        let mut links = self.links.lock();
-        match links.get(&member) {
-            Some(link) if link.lender == link.way.lender() => {
-                link.urls.learn(urls);
-                return Some(link.clone());
+        let mut channels = self.channels.lock();
+        match channels.get(&member) {
+            Some(peer) if peer.initiator == peer.route.initiator() => {
+                peer.urls.learn(urls);
+                return Some(peer.clone());
             }
-            Some(link) => link.outdated.cancel(),
+            Some(peer) => peer.outdated.cancel(),
             None => {}
         }
-        links.retain(|id, _| peers.contains_key(id));
-        let link = self.connect(member, urls);
-        links.insert(member, link.clone());
-        Some(link)
+        channels.retain(|id, _| peers.contains_key(id));
+        let peer = self.connect(member, urls);
+        channels.insert(member, peer.clone());
+        Some(peer)
     }
 
-    /// The way to `member`; `None` if it is not a member.
-    pub(crate) fn way(&self, member: u64) -> Option<Arc<Way>> {
+    /// The route to `member`; `None` if it is not a member.
+    pub(crate) fn route(&self, member: u64) -> Option<Arc<Route>> {
         let peers = self.peers.borrow();
-        self.ways.lock().retain(|id, _| peers.contains_key(id));
-        peers.contains_key(&member).then(|| self.way_to(member))
+        self.routes.lock().retain(|id, _| peers.contains_key(id));
+        peers.contains_key(&member).then(|| self.route_to(member))
     }
 
-    fn way_to(&self, member: u64) -> Arc<Way> {
-        let mut ways = self.ways.lock();
-        let way = ways.entry(member);
-        way.or_insert_with(|| Arc::new(Way::new(member, &self.metrics.peers))).clone()
+    fn route_to(&self, member: u64) -> Arc<Route> {
+        let mut routes = self.routes.lock();
+        let route = routes.entry(member);
+        route.or_insert_with(|| Arc::new(Route::new(member, &self.metrics.peers))).clone()
     }
 
     /// The members that do not answer at their URLs.
-    pub(crate) fn closed(&self) -> Vec<Closed> {
+    pub(crate) fn unreachable(&self) -> Vec<UnreachablePeer> {
         let peers = self.peers.borrow();
-        let ways = self.ways.lock();
-        let closed = ways.iter().filter(|(_, way)| !way.is_open());
-        let closed = closed.filter_map(|(member, way)| {
+        let routes = self.routes.lock();
+        let unreachable = routes.iter().filter(|(_, route)| !route.is_direct());
+        let unreachable = unreachable.filter_map(|(member, route)| {
             let urls = peers.get(member)?.0.peer_urls.clone();
-            Some(Closed { member: *member, way: way.clone(), urls })
+            Some(UnreachablePeer { member: *member, route: route.clone(), urls })
         });
-        closed.collect()
+        unreachable.collect()
     }
 
     /// Drops the connections to a member that seems reachable but does not answer: the network may
     /// have lost a part of what was sent, and the rest waits for it forever. Keeps young
     /// connections: an absent member must not be called all the time.
     pub(crate) fn renew(&self, member: u64) {
-        let mut links = self.links.lock();
-        let is_old = |link: &Link| link.since.elapsed() >= self.patience * PATIENCE_RENEW;
-        if let Some(link) = links.get(&member).filter(|link| is_old(link)) {
-            if !link.spoken.load(Ordering::Relaxed) {
-                misled(&link.way, link.lender);
+        let mut channels = self.channels.lock();
+        let age_min = self.election_timeout * RENEW_AGE;
+        if let Some(peer) = channels.get(&member).filter(|peer| peer.since.elapsed() >= age_min) {
+            if !peer.has_answered.load(Ordering::Relaxed) {
+                peer.route.abandon(peer.initiator);
             }
-            links.remove(&member);
+            channels.remove(&member);
         }
     }
 
     /// A heartbeat is late this long after the one before: twice the interval, as in etcd.
-    pub(crate) fn lateness(&self) -> Duration {
+    pub(crate) fn heartbeat_late_after(&self) -> Duration {
         self.heartbeat * 2
     }
 
     /// Time limit for replies that a member should send at once if it answers heartbeats.
-    pub(crate) fn stall(&self) -> Duration {
-        self.patience * PATIENCE_STALL
+    pub(crate) fn reply_timeout(&self) -> Duration {
+        self.election_timeout * REPLY_TIMEOUTS
     }
 
-    fn connect(&self, member: u64, urls: &[String]) -> Link {
+    fn connect(&self, member: u64, urls: &[String]) -> PeerChannels {
         let urls = Urls::new(urls);
-        let identify = Identify::new(&self.identity, member, self.store.clone());
-        let way = self.way_to(member);
-        let metrics = &way.metrics;
-        let (lender, spoken) = (way.lender(), Arc::new(AtomicBool::new(false)));
-        let is_proven = lender.is_none_or(|lender| lender.is_proven);
+        let headers = IdentityHeaders::new(&self.identity, member, self.store.clone());
+        let route = self.route_to(member);
+        let metrics = &route.metrics;
+        let initiator = route.initiator();
+        let has_answered = Arc::new(AtomicBool::new(false));
+        let is_proven = initiator.is_none_or(|initiator| initiator.is_proven);
         let notice = is_proven.then(|| self.notice.clone());
         let outdated = CancellationToken::new();
-        let client = |patience, outdated: &CancellationToken| {
-            let line = Arc::new(Line::new(way.clone(), lender, spoken.clone()));
+        let client = |silence_max, outdated: &CancellationToken| {
+            let state = ChannelState::new(route.clone(), initiator, has_answered.clone());
+            let state = Arc::new(state);
             let connector = Connector {
                 dial: self.dial.clone(),
                 urls: urls.clone(),
-                patience: self.patience,
+                election_timeout: self.election_timeout,
                 metrics: metrics.clone(),
-                line: Some(line.clone()),
+                state: Some(state.clone()),
                 outdated: outdated.clone(),
             };
-            let channel = endpoint(patience).connect_with_connector_lazy(connector);
-            let calls = InterceptedService::new(channel, identify.clone());
-            PeerClient::new(Heeding { calls, notice: notice.clone(), line })
+            let channel = endpoint(silence_max).connect_with_connector_lazy(connector);
+            let calls = InterceptedService::new(channel, headers.clone());
+            PeerClient::new(ObservedCalls { calls, notice: notice.clone(), state })
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         };
-        Link {
-            log: client(self.patience, &outdated),
-            control: client(self.patience, &outdated),
+        PeerChannels {
+            log: client(self.election_timeout, &outdated),
+            control: client(self.election_timeout, &outdated),
             // Never cancelled: a snapshot in flight is sent to its end.
-            bulk: client(self.patience.max(BULK_PATIENCE), &CancellationToken::new()),
-            requests: client(self.patience, &outdated),
+            bulk: client(self.election_timeout.max(BULK_SILENCE_MAX), &CancellationToken::new()),
+            requests: client(self.election_timeout, &outdated),
             urls: urls.clone(),
             metrics: metrics.clone(),
-            lender,
-            way: way.clone(),
-            spoken: spoken.clone(),
+            initiator,
+            route: route.clone(),
+            has_answered: has_answered.clone(),
             notice: notice.clone(),
             since: Instant::now(),
             outdated,

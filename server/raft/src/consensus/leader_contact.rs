@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::reigns::Reigns;
+use super::leader_history::LeaderHistory;
 use crate::log::types::Vote;
 
 /// The leaders that this member has seen, and when it last heard from one.
-pub(crate) struct Heard {
-    pub(crate) reigns: Reigns,
+pub(crate) struct LeaderContact {
+    pub(crate) history: LeaderHistory,
     start: Instant,
     /// Milliseconds since `start`; `NEVER` after a start, as the leader that the log names may be
     /// gone.
@@ -20,11 +20,11 @@ pub(crate) struct Heard {
 /// The value of `at` before the first message.
 const NEVER: u64 = u64::MAX;
 
-impl Heard {
+impl LeaderContact {
     /// A record without messages.
     pub(crate) fn new() -> Self {
         Self {
-            reigns: Reigns::new(Instant::now()),
+            history: LeaderHistory::new(Instant::now()),
             start: Instant::now(),
             at: AtomicU64::new(NEVER),
         }

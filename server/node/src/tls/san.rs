@@ -17,13 +17,13 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The certificate is not accepted from the peer's address.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OriginError {
+pub(crate) enum SanError {
     /// The certificate is malformed.
     #[error("cannot read the names of the peer's certificate: {0}")]
     Unreadable(&'static str),
     /// The certificate is for other addresses.
     #[error("the certificate is for {names}, not for {remote}, the peer's address{problems}")]
-    Elsewhere { remote: IpAddr, names: String, problems: String },
+    OtherAddress { remote: IpAddr, names: String, problems: String },
 }
 
 /// The addresses and hosts that a certificate is for.
@@ -35,8 +35,8 @@ struct Names {
 }
 
 impl Names {
-    fn of(certificate: &CertificateDer<'_>) -> Result<Self, OriginError> {
-        let parsed = Certificate::parse(certificate).map_err(OriginError::Unreadable)?;
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, SanError> {
+        let parsed = Certificate::parse(certificate).map_err(SanError::Unreadable)?;
         let names = parsed.extensions.names;
         Ok(Self {
             addresses: names.addresses.iter().map(IpAddr::to_canonical).collect(),
@@ -129,7 +129,7 @@ async fn is_at(names: &Names, remote: IpAddr, problems: &mut Vec<String>) -> boo
 pub(crate) async fn verify(
     chain: Option<&[CertificateDer<'_>]>,
     remote: IpAddr,
-) -> Result<(), OriginError> {
+) -> Result<(), SanError> {
     let Some(shown) = chain.and_then(<[_]>::first) else { return Ok(()) };
     let names = Names::of(shown)?;
     // A dual-stack socket reports IPv4 addresses as IPv4-mapped IPv6 ones.
@@ -149,7 +149,7 @@ pub(crate) async fn verify(
     let names = addresses.chain(names.hosts).collect::<Vec<_>>().join(", ");
     let problems =
         if problems.is_empty() { String::new() } else { format!(" ({})", problems.join("; ")) };
-    Err(OriginError::Elsewhere { remote, names, problems })
+    Err(SanError::OtherAddress { remote, names, problems })
 }
 
 #[cfg(test)]
