@@ -2,27 +2,31 @@
 //! and checked. All problems are found before the start touches anything.
 
 mod cluster;
+mod discovery;
 mod duration;
 mod integrity;
+mod logging;
 mod memory;
 mod number;
+mod ports;
 mod reader;
 mod security;
+mod tls;
 pub(crate) mod url;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_raft::{AutoCompaction, FlushOptions, MembershipRules, REQUEST_BYTES_MAX};
-use tracing::Level;
 
 use crate::flags::Settings;
-pub(crate) use cluster::{Founding, Registry, Source, parse_members};
+pub(crate) use cluster::{InitialCluster, Source, parse_members};
+pub(crate) use discovery::Discovery;
+pub(crate) use logging::{LogOutput, Logging};
+pub(crate) use ports::Ports;
 pub(crate) use reader::Problem;
 use reader::Reader;
-pub(crate) use security::{
-    Allowed, ClientTls, PeerTls, ServerTls, TlsFlags, TlsVersion, TlsVersions,
-};
+pub(crate) use tls::{Allowed, ClientTls, PeerTls, ServerTls, TlsFlags, TlsVersion, TlsVersions};
 use url::Url;
 
 /// The longest election timeout, as in etcd.
@@ -32,37 +36,6 @@ const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
 /// Time limit of a request in addition to two election timeouts, as in etcd.
 const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
 
-/// The URLs to serve, and the settings of their connections.
-#[derive(Clone, Debug)]
-pub(crate) struct Ports {
-    pub(crate) clients: Vec<Url>,
-    /// URLs of the HTTP pages for clients; empty if the client ports serve the pages.
-    pub(crate) pages: Vec<Url>,
-    pub(crate) metrics: Vec<Url>,
-    pub(crate) peers: Vec<Url>,
-    pub(crate) reuse_port: bool,
-    pub(crate) max_concurrent_streams: u32,
-    /// Idle time after which a client is pinged; `None` for never.
-    pub(crate) ping_interval: Option<Duration>,
-    pub(crate) ping_timeout: Duration,
-}
-
-/// An output of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LogOutput {
-    Stderr,
-    Stdout,
-    File(PathBuf),
-}
-
-/// The settings of the log.
-#[derive(Clone, Debug)]
-pub(crate) struct Logging {
-    pub(crate) level: Level,
-    pub(crate) is_json: bool,
-    pub(crate) outputs: Vec<LogOutput>,
-}
-
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -70,7 +43,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) ports: Ports,
     pub(crate) advertised_client_urls: Vec<Url>,
-    pub(crate) founding: Founding,
+    pub(crate) initial_cluster: InitialCluster,
     pub(crate) tls: Option<ServerTls>,
     pub(crate) peer_tls: PeerTls,
     pub(crate) logging: Logging,
@@ -90,10 +63,10 @@ impl Config {
     pub(crate) fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(settings);
         let name = reader.text("name");
-        let ports = read_ports(&mut reader);
+        let ports = ports::read(&mut reader);
         let advertised_client_urls = read_advertised(&mut reader);
-        let versions = security::read_versions(&mut reader);
-        let founding = cluster::read(&mut reader, &name, versions);
+        let versions = tls::read_versions(&mut reader);
+        let initial_cluster = cluster::read(&mut reader, &name, versions);
         let mut raft = read_raft(&mut reader);
         let api = read_api(&mut reader, raft.election_timeout);
         raft.memory_budget = memory::read(&mut reader, api.max_request_bytes);
@@ -102,9 +75,9 @@ impl Config {
             data_dir: reader.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
             advertised_client_urls,
             tls: security::read_clients(&mut reader, &ports, versions),
-            peer_tls: security::read_peers(&mut reader, &ports, &founding, versions),
-            founding,
-            logging: read_logging(&mut reader),
+            peer_tls: security::read_peers(&mut reader, &ports, &initial_cluster, versions),
+            initial_cluster,
+            logging: logging::read(&mut reader),
             api,
             raft,
             is_durable,
@@ -116,66 +89,12 @@ impl Config {
     }
 }
 
-fn read_ports(reader: &mut Reader<'_>) -> Ports {
-    let interval = reader.duration("grpc-keepalive-interval");
-    reader.duration("grpc-keepalive-min-time");
-    // Only checked: addresses are always reused.
-    reader.switch("socket-reuse-address");
-    Ports {
-        clients: reader.bindable("listen-client-urls", false),
-        pages: reader.bindable("listen-client-http-urls", true),
-        metrics: reader.bindable("listen-metrics-urls", true),
-        peers: reader.bindable("listen-peer-urls", false),
-        reuse_port: reader.switch("socket-reuse-port"),
-        max_concurrent_streams: reader.count("max-concurrent-streams"),
-        ping_interval: (!interval.is_zero()).then_some(interval),
-        ping_timeout: reader.duration("grpc-keepalive-timeout"),
-    }
-}
-
 fn read_advertised(reader: &mut Reader<'_>) -> Vec<Url> {
     let flag = "advertise-client-urls";
     if reader.settings.is_given("listen-client-urls") && !reader.settings.is_given(flag) {
         reader.problem(flag, "required when --listen-client-urls is set");
     }
     reader.urls(flag, false)
-}
-
-fn read_logging(reader: &mut Reader<'_>) -> Logging {
-    reader.choice("logger", &[("zap", ())]);
-    let outputs = reader.text("log-outputs");
-    let outputs = outputs.split(',').map(|output| match output.trim() {
-        // systemd forwards the standard error to the journal.
-        "default" | "stderr" | "systemd/journal" => LogOutput::Stderr,
-        "stdout" => LogOutput::Stdout,
-        path => LogOutput::File(path.into()),
-    });
-    let outputs: Vec<LogOutput> = outputs.collect();
-    if outputs.contains(&LogOutput::File(PathBuf::new())) {
-        let text = "an output is empty; each must be default, stderr, stdout or a file";
-        reader.problem("log-outputs", text);
-    }
-    Logging {
-        level: read_level(reader),
-        is_json: reader.choice("log-format", &[("json", true), ("console", false)]),
-        outputs,
-    }
-}
-
-/// The log level. All names that etcd's logger accepts are accepted, in any case.
-fn read_level(reader: &mut Reader<'_>) -> Level {
-    let text = reader.text("log-level");
-    match text.to_ascii_lowercase().as_str() {
-        "debug" => Level::DEBUG,
-        "info" | "" => Level::INFO,
-        "warn" | "warning" => Level::WARN,
-        "error" | "dpanic" | "panic" | "fatal" => Level::ERROR,
-        _ => {
-            let names = "debug, info, warn, error, dpanic, panic, fatal";
-            reader.problem("log-level", format!("{text:?} is none of {names}"));
-            Level::INFO
-        }
-    }
 }
 
 fn read_durability(reader: &mut Reader<'_>) -> bool {

@@ -22,31 +22,44 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens connections, with TLS where the URL's scheme asks for it. Clones share the TLS state.
 #[derive(Clone)]
-pub(crate) struct Dialer(Arc<Inner>);
-
-struct Inner {
-    files: ClientTls,
+pub(crate) struct Dialer {
+    files: Arc<ClientTls>,
     /// Loaded at the first secure connection if no trusted CA file is given.
-    tls: Mutex<Option<Arc<Tls<ClientConfig>>>>,
+    tls: Arc<Mutex<Option<Arc<Tls<ClientConfig>>>>>,
 }
 
-impl Inner {
+impl Dialer {
+    /// A dialer that uses these files for TLS.
+    ///
+    /// # Errors
+    /// A file cannot be read or used.
+    pub(crate) fn new(files: ClientTls) -> Result<Self, TlsError> {
+        // Few clusters use the system's CA certificates, so they are loaded only when needed.
+        let tls = files.authorities.is_some().then(|| Tls::client(files.clone())).transpose()?;
+        let tls = Arc::new(Mutex::new(tls.map(Arc::new)));
+        Ok(Self { files: Arc::new(files), tls })
+    }
+
     fn tls(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let mut tls = self.tls.lock();
         let made = match tls.take() {
             Some(made) => made,
-            None => Arc::new(Tls::client(self.files.clone())?),
+            None => Arc::new(Tls::client((*self.files).clone())?),
         };
         *tls = Some(made.clone());
         Ok(made.current())
     }
 
-    async fn connect(&self, url: &Url) -> io::Result<Box<dyn Connection>> {
+    /// Opens a connection to the URL.
+    ///
+    /// # Errors
+    /// The connection or its TLS handshake fails, or the handshake takes too long.
+    pub(crate) async fn connect(&self, url: &Url) -> io::Result<Box<dyn Connection>> {
         let stream: Box<dyn Connection> = match url.scheme {
             Scheme::Http | Scheme::Https => {
                 let stream = TcpStream::connect(url.authority()).await?;
                 stream.set_nodelay(true)?;
-                // A connection that is lent carries calls from the other member, which may vanish
+                // A reverse connection carries calls from the other member, which may vanish
                 // without closing it; keepalive detects that.
                 SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
                 Box::new(stream)
@@ -64,26 +77,6 @@ impl Inner {
             io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake takes too long")
         })?;
         Ok(Box::new(stream?))
-    }
-}
-
-impl Dialer {
-    /// A dialer that uses these files for TLS.
-    ///
-    /// # Errors
-    /// A file cannot be read or used.
-    pub(crate) fn new(files: ClientTls) -> Result<Self, TlsError> {
-        // Few clusters use the system's CA certificates, so they are loaded only when needed.
-        let tls = files.authorities.is_some().then(|| Tls::client(files.clone())).transpose()?;
-        Ok(Self(Arc::new(Inner { files, tls: Mutex::new(tls.map(Arc::new)) })))
-    }
-
-    /// Opens a connection to the URL.
-    ///
-    /// # Errors
-    /// The connection or its TLS handshake fails, or the handshake takes too long.
-    pub(crate) async fn connect(&self, url: &Url) -> io::Result<Box<dyn Connection>> {
-        self.0.connect(url).await
     }
 }
 

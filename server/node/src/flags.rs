@@ -4,9 +4,9 @@
 //! [`crate::config`] parses them.
 
 mod cluster;
-mod elsewhere;
 mod flag;
 mod security;
+mod unsupported;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -160,24 +160,25 @@ const UNSAFE: &[Flag] = &[switch(
      for tests only",
 )];
 
-/// The origin of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Default,
-    Given,
+/// The value of a flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Value {
+    text: String,
+    /// Whether it is set on the command line or by its variable; otherwise it is the default.
+    is_given: bool,
 }
 
 /// The values of all flags.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    values: BTreeMap<&'static str, (String, Origin)>,
+    values: BTreeMap<&'static str, Value>,
     /// Warnings to log. They do not prevent the start.
     pub(crate) warnings: Vec<String>,
 }
 
 /// The outcome of parsing the command line.
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub(crate) enum Invocation {
     /// Run with these settings.
     Run(Settings),
     /// Show the version.
@@ -189,12 +190,12 @@ pub(crate) enum Asked {
 impl Settings {
     /// The value of a flag, which must exist.
     pub(crate) fn get(&self, name: &str) -> &str {
-        &self.values[name].0
+        &self.values[name].text
     }
 
     /// Whether the flag is set on the command line or by its variable.
     pub(crate) fn is_given(&self, name: &str) -> bool {
-        self.values[name].1 == Origin::Given
+        self.values[name].is_given
     }
 }
 
@@ -223,7 +224,7 @@ fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
 fn takes_value(name: &str) -> bool {
     let mut flags = FLAGS.iter().flat_map(|(_, flags)| *flags);
     flags.any(|flag| flag.name == name && flag.takes != Takes::Bool)
-        || elsewhere::FLAGS.iter().any(|flag| flag.name == name && !flag.is_switch)
+        || unsupported::FLAGS.iter().any(|flag| flag.name == name && !flag.is_switch)
 }
 
 fn env_name(flag: &str) -> String {
@@ -255,7 +256,7 @@ fn command() -> Command {
             command = command.arg(arg.hide_possible_values(true));
         }
     }
-    command.args(elsewhere::FLAGS.iter().map(elsewhere::Elsewhere::arg))
+    command.args(unsupported::FLAGS.iter().map(unsupported::Unsupported::arg))
 }
 
 /// The sources of the values: the command line and the environment.
@@ -297,13 +298,13 @@ impl Sources {
 pub(crate) fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Asked, Vec<String>> {
+) -> Result<Invocation, Vec<String>> {
     let matches = match command().try_get_matches_from(with_two_dashes(arguments)) {
         Ok(matches) => matches,
-        Err(error) => return Ok(Asked::Print(error.render(), error.exit_code())),
+        Err(error) => return Ok(Invocation::Print(error.render(), error.exit_code())),
     };
     if matches.get_flag("version") {
-        return Ok(Asked::Version);
+        return Ok(Invocation::Version);
     }
     let variables = environment.into_iter().filter(|(name, value)| {
         name.starts_with(ENV_PREFIX) && name != ENV_IGNORED && !value.is_empty()
@@ -313,12 +314,12 @@ pub(crate) fn read(
     let mut warnings = Vec::new();
     for flag in FLAGS.iter().flat_map(|(_, flags)| *flags) {
         let value = match sources.take(flag.name) {
-            Some((value, _)) => (value, Origin::Given),
-            None => (flag.default.to_owned(), Origin::Default),
+            Some((text, _)) => Value { text, is_given: true },
+            None => Value { text: flag.default.to_owned(), is_given: false },
         };
         values.insert(flag.name, value);
     }
-    for flag in elsewhere::FLAGS {
+    for flag in unsupported::FLAGS {
         if let Some((value, place)) = sources.take(flag.name) {
             match flag.check(&value) {
                 Ok(warning) => warnings.extend(warning.map(|warning| format!("{place} {warning}"))),
@@ -329,7 +330,7 @@ pub(crate) fn read(
     let unknown = sources.variables.keys();
     warnings.extend(unknown.map(|name| format!("the variable {name} is unknown and ignored")));
     if sources.problems.is_empty() {
-        Ok(Asked::Run(Settings { values, warnings }))
+        Ok(Invocation::Run(Settings { values, warnings }))
     } else {
         Err(sources.problems)
     }
@@ -342,12 +343,15 @@ pub(crate) mod tests {
     /// Settings from a command line without the program's name.
     pub(crate) fn settings(arguments: &[&str]) -> Settings {
         match read_line(arguments, &[]) {
-            Ok(Asked::Run(settings)) => settings,
+            Ok(Invocation::Run(settings)) => settings,
             other => panic!("{other:?}"),
         }
     }
 
-    fn read_line(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Asked, Vec<String>> {
+    fn read_line(
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Invocation, Vec<String>> {
         let arguments = ["quorate"].iter().chain(arguments).map(OsString::from);
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         read(arguments, environment)
@@ -373,7 +377,7 @@ pub(crate) mod tests {
 
     #[test]
     fn variables_set_flags_but_not_twice() {
-        let Ok(Asked::Run(settings)) =
+        let Ok(Invocation::Run(settings)) =
             read_line(&[], &[("ETCD_MAX_TXN_OPS", "7"), ("ETCD_PROXY", "off"), ("HOME", "/")])
         else {
             panic!("the flags must be accepted")
@@ -390,12 +394,14 @@ pub(crate) mod tests {
     #[test]
     fn empty_variables_are_unset() {
         let variables = FLAGS.iter().flat_map(|(_, flags)| *flags).map(|flag| env_name(flag.name));
-        let elsewhere = elsewhere::FLAGS.iter().map(|flag| env_name(flag.name));
-        let empty: Vec<String> = variables.chain(elsewhere).collect();
+        let others = unsupported::FLAGS.iter().map(|flag| env_name(flag.name));
+        let empty: Vec<String> = variables.chain(others).collect();
         let empty: Vec<(&str, &str)> = empty.iter().map(|name| (name.as_str(), "")).collect();
-        let Ok(Asked::Run(read)) = read_line(&["--name=b"], &empty) else { panic!("accepted") };
+        let Ok(Invocation::Run(read)) = read_line(&["--name=b"], &empty) else {
+            panic!("accepted")
+        };
         let mut expected = settings(&[]);
-        expected.values.insert("name", ("b".to_owned(), Origin::Given));
+        expected.values.insert("name", Value { text: "b".to_owned(), is_given: true });
         assert_eq!((read.values, read.warnings.len()), (expected.values, 0));
     }
 
@@ -426,11 +432,11 @@ pub(crate) mod tests {
     fn unknown_arguments_are_refused() {
         for line in [&["--nmae=x"][..], &["serve"], &["--name"]] {
             match read_line(line, &[]) {
-                Ok(Asked::Print(_, 2)) => {}
+                Ok(Invocation::Print(_, 2)) => {}
                 other => panic!("{line:?}: {other:?}"),
             }
         }
-        assert!(matches!(read_line(&["--help"], &[]), Ok(Asked::Print(_, 0))));
-        assert!(matches!(read_line(&["--version"], &[]), Ok(Asked::Version)));
+        assert!(matches!(read_line(&["--help"], &[]), Ok(Invocation::Print(_, 0))));
+        assert!(matches!(read_line(&["--version"], &[]), Ok(Invocation::Version)));
     }
 }

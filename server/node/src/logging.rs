@@ -3,8 +3,8 @@
 mod line;
 mod output;
 mod outputs;
+mod rate_limit;
 mod refusals;
-mod seldom;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::Logging;
 use line::Line;
 use outputs::Outputs;
+pub(crate) use rate_limit::RateLimit;
 use refusals::Refusals;
-pub(crate) use seldom::Seldom;
 
 /// Prefix of this program's log targets. Of other targets, only errors are logged by default.
 const OUR_TARGETS: &str = "quorate";

@@ -25,7 +25,7 @@ use std::time::Duration;
 use clap::builder::StyledStr;
 
 use config::Config;
-use flags::Asked;
+use flags::Invocation;
 use run::End;
 
 /// How long an idle thread is kept. It is short because the allocator keeps memory per thread.
@@ -40,16 +40,16 @@ fn main() -> ExitCode {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, lossy(value))));
     let settings = match flags::read(std::env::args_os(), environment) {
-        Ok(Asked::Run(settings)) => settings,
-        Ok(Asked::Version) => {
+        Ok(Invocation::Run(settings)) => settings,
+        Ok(Invocation::Version) => {
             print!("{}", version::version());
             return ExitCode::SUCCESS;
         }
-        Ok(Asked::Print(text, 0)) => {
+        Ok(Invocation::Print(text, 0)) => {
             print!("{}", styled(&text, std::io::stdout().is_terminal()));
             return ExitCode::SUCCESS;
         }
-        Ok(Asked::Print(text, code)) => {
+        Ok(Invocation::Print(text, code)) => {
             eprint!("{}", styled(&text, std::io::stderr().is_terminal()));
             return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }

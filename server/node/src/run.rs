@@ -110,7 +110,7 @@ pub(crate) async fn run(config: Config) -> Result<End, StartError> {
     }
 }
 
-/// The outcome for an excluded member. A removal is somebody's decision, so the process ends
+/// The outcome for an excluded member. A removal is a decision of the operator, so the process ends
 /// successfully, as in etcd.
 fn ended(exclusion: Exclusion) -> Result<End, StartError> {
     match exclusion {
@@ -160,14 +160,15 @@ impl Running {
         let places = Places::new();
         let mut data_dir = DataDir::open(&config.data_dir)?;
         let dial: Arc<dyn Dial> = Arc::new(dialer);
-        let (identity, origin) = identify(&mut data_dir, &config.founding, dial.clone()).await?;
+        let (identity, mode) =
+            identify(&mut data_dir, &config.initial_cluster, dial.clone()).await?;
         tracing::info!(
             member_id = format!("{:x}", identity.member_id),
             cluster_id = format!("{:x}", identity.cluster_id),
             "opening the data directory"
         );
         let options = config.raft.clone();
-        let member = Member::start(data_dir, identity, origin, options, dial, on_fault()).await?;
+        let member = Member::start(data_dir, identity, mode, options, dial, on_fault()).await?;
         let member = Arc::new(member);
         let server = Server::new(member.clone(), config.api.clone())?;
         let api = ApiService::new(server.clone(), registry(&member, &server)?);
@@ -193,7 +194,7 @@ impl Running {
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         early.into_iter().for_each(serve);
         let is_plain = config.ports.peers.iter().any(|url| !url.scheme.is_secure());
-        member.lend(for_peers.lender(is_plain));
+        member.offer_reverse_connections(for_peers.lender(is_plain));
         tokio::select! {
             // The exclusion is checked first: it makes the announcement fail too, and that failure
             // would hide the cause.
@@ -211,15 +212,15 @@ impl Running {
         Ok(Started::Serving(Self { member, server, clients, peers }))
     }
 
-    /// Stops the member: hands over the leadership, refuses new connections and requests, ends
+    /// Stops the member: transfers the leadership, refuses new connections and requests, ends
     /// streams, answers the requests in flight, and then closes the state.
     async fn stop(self) {
         notify::stopping();
-        self.member.withdraw().await;
+        self.member.prepare_shutdown().await;
         self.clients.close();
         self.server.stop().await;
         self.clients.drain(self.member.request_timeout()).await;
-        self.member.part();
+        self.member.close_peer_streams();
         self.peers.close();
         self.peers.drain(self.member.request_timeout()).await;
         self.member.stop().await;
@@ -242,7 +243,7 @@ fn registry(member: &Member, server: &Server) -> prometheus::Result<Registry> {
 async fn announce(member: &Member, config: &Config) -> Result<(), StartError> {
     member.check_start().await?;
     publish(member, config).await?;
-    member.counted_in().await;
+    member.wait_for_vote().await;
     Ok(())
 }
 

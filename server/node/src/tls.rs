@@ -8,8 +8,8 @@ mod der;
 mod files;
 mod hosts;
 mod names;
-pub(crate) mod origin;
 mod protocols;
+pub(crate) mod san;
 mod server;
 mod signature;
 mod verifier;
@@ -101,8 +101,8 @@ impl Tls<ClientConfig> {
     /// # Errors
     /// A file cannot be read or used.
     pub(crate) fn client(files: ClientTls) -> Result<Self, TlsError> {
-        let ClientTls { shown, authorities, .. } = files.clone();
-        let (certificate, key) = shown.unzip();
+        let ClientTls { pair, authorities, .. } = files.clone();
+        let (certificate, key) = pair.unzip();
         let paths = [certificate, key, authorities].into_iter().flatten();
         Self::of(paths, move || client::load(&files))
     }

@@ -28,6 +28,8 @@ use quorate_core::planted::{self, Mistake};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
+use crate::ground::float::float;
+
 /// Bytes that an account may hold, as a multiple of the bytes left.
 const SHARE: usize = 2;
 /// Bytes that an account may hold even without room, so that a connection with a small request is
@@ -143,8 +145,8 @@ impl Account {
         if let Some(permit) = self.try_acquire(bytes) {
             return Ok(permit);
         }
-        let waiting = self.enqueue(bytes)?;
-        waiting.granted(deadline).await.inspect_err(|_| self.refused())
+        let queued = self.enqueue(bytes)?;
+        queued.granted(deadline).await.inspect_err(|_| self.refused())
     }
 
     /// Takes bytes if there is room and no earlier acquisition of this account waits.
@@ -185,7 +187,7 @@ impl Account {
         Permit { account: self.clone(), bytes }
     }
 
-    fn enqueue(&self, bytes: usize) -> Result<Waiting, Exhausted> {
+    fn enqueue(&self, bytes: usize) -> Result<Queued, Exhausted> {
         let (granted, receiver) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
         // A request that would not fit even into an empty budget does not wait.
@@ -202,7 +204,7 @@ impl Account {
         self.shared.waiting.fetch_add(1, Ordering::SeqCst);
         // Bytes may have come back before the waiter was visible.
         self.shared.grant(&mut queue);
-        Ok(Waiting { account: self.clone(), id, receiver })
+        Ok(Queued { account: self.clone(), id, receiver })
     }
 }
 
@@ -269,20 +271,20 @@ impl Shared {
 }
 
 /// A place in the queue. Dropping it leaves the queue.
-struct Waiting {
+struct Queued {
     account: Account,
     id: u64,
     receiver: oneshot::Receiver<Permit>,
 }
 
-impl Waiting {
+impl Queued {
     async fn granted(mut self, deadline: Instant) -> Result<Permit, Exhausted> {
         let granted = tokio::time::timeout_at(deadline, &mut self.receiver).await;
         granted.map_err(|_| Exhausted)?.map_err(|_| Exhausted)
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Queued {
     fn drop(&mut self) {
         // A permit granted meanwhile is dropped with the receiver, after the lock is released.
         self.receiver.close();
@@ -315,6 +317,9 @@ impl Permit {
     }
 
     /// Takes more bytes, waiting until `deadline` as in [`Account::acquire`].
+    ///
+    /// # Errors
+    /// As for [`Account::acquire`].
     ///
     /// # Cancel safety
     /// If the future is dropped, the permit is unchanged.
@@ -407,12 +412,6 @@ impl BudgetMetrics {
     fn parts(&self) -> [&dyn Collector; 5] {
         [&self.limit, &self.used, &self.waiting, &self.waited, &self.refused]
     }
-}
-
-/// Converts a number exactly up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
-fn float(number: u64) -> f64 {
-    number as f64
 }
 
 impl Collector for BudgetMetrics {

@@ -1,7 +1,7 @@
 //! openraft's types, and their encoding in the log.
 
 pub(crate) mod encoding;
-pub(crate) mod roster;
+pub(crate) mod members;
 pub(crate) mod snapshot;
 pub(crate) mod store;
 pub(crate) mod types;

@@ -1,18 +1,20 @@
 //! A running member: consensus, state, log and database together.
 
 mod admission;
-mod ask;
 mod clients;
 mod duties;
-mod force;
+pub(crate) mod error;
+mod force_new_cluster;
+mod leader_client;
 mod lifetime;
 mod measure;
+mod member_list;
 mod open;
 pub(crate) mod options;
 mod parts;
 mod requests;
-mod roster;
 mod start;
+pub(crate) mod start_mode;
 mod state;
 
 use std::sync::Arc;
@@ -31,26 +33,28 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::Budget;
 use crate::consensus::adapter::OpenRaft;
 use crate::disk::quota::Quota;
-use crate::ground::connection::{Dial, Serve};
+use crate::ground::connection::{Dial, ServeReverse};
 use crate::ground::consensus::{Consensus, RaftStatus};
 use crate::ground::exclusion::Exclusion;
 use crate::ground::member::MemberInfo;
 use crate::ground::progress::Progress;
 use crate::ground::request::RequestError;
 use crate::leader::integrity::{Inconsistent, Integrity};
-use crate::member::ask::Asking;
+use crate::member::error::StartError;
+use crate::member::leader_client::LeaderClient;
 use crate::member::lifetime::Lifetime;
-use crate::member::options::{Options, Origin, StartError};
+use crate::member::member_list::MemberList;
+use crate::member::options::Options;
 use crate::member::requests::Requests;
-use crate::member::roster::Roster;
 use crate::member::start::{Assembled, assemble};
+use crate::member::start_mode::StartMode;
 use crate::member::state::State;
 use crate::metrics::Metrics;
-use crate::network::lend::lend;
-use crate::network::links::Links;
-use crate::port::entrance::PeerPort;
-use crate::port::loan::Loan;
-use crate::port::service::Answers;
+use crate::network::peer_pool::PeerPool;
+use crate::network::reverse_offer::offer_connections;
+use crate::port::peer_port::PeerPort;
+use crate::port::reverse_connection::ReverseConnection;
+use crate::port::service::PeerHandlers;
 use crate::read::ReadBarrier;
 
 /// A running member. End it with [`Member::stop`].
@@ -60,14 +64,14 @@ pub struct Member {
     state: State,
     consensus: Arc<OpenRaft>,
     requests: Requests,
-    asking: Asking,
-    roster: Arc<Roster>,
-    links: Arc<Links>,
-    answers: Arc<Answers>,
+    leader_client: LeaderClient,
+    member_list: Arc<MemberList>,
+    pool: Arc<PeerPool>,
+    handlers: Arc<PeerHandlers>,
     metrics: Arc<Metrics>,
     lifetime: Lifetime,
     /// Peer URLs to find the members at, until this member is in its own log.
-    acquaintances: Vec<String>,
+    known_urls: Vec<String>,
 }
 
 impl Member {
@@ -79,37 +83,39 @@ impl Member {
     pub async fn start(
         data_dir: DataDir,
         identity: Identity,
-        origin: Origin,
+        mode: StartMode,
         options: Options,
         dial: Arc<dyn Dial>,
         on_fault: OnFault,
     ) -> Result<Self, StartError> {
-        let acquaintances = match &origin {
-            Origin::Joined(urls) => urls.clone(),
-            Origin::Founded(_) | Origin::Forced(_) => Vec::new(),
+        let known_urls = match &mode {
+            StartMode::Join(urls) => urls.clone(),
+            StartMode::NewCluster(_) | StartMode::ForceNewCluster(_) => Vec::new(),
         };
         let fault = on_fault.clone();
-        let parts = assemble(&data_dir, identity, origin, &options, dial, fault).await?;
+        let parts = assemble(&data_dir, identity, mode, &options, dial, fault).await?;
         let barrier = Arc::new(ReadBarrier::new());
         let requests = parts.requests(&options, barrier.clone());
-        let asking = parts.asking(&options, barrier);
-        let answers = parts.answers(&options, &asking, on_fault.clone());
-        let Assembled { state, metrics, roster, links, consensus, tasks, parting, .. } = parts;
+        let leader_client = parts.leader_client(&options, barrier);
+        let handlers = parts.handlers(&options, &leader_client, on_fault.clone());
+        let Assembled {
+            state, metrics, member_list, pool, consensus, tasks, closing_streams, ..
+        } = parts;
         let stopping = CancellationToken::new();
-        let lifetime = Lifetime { tasks, parting, stopping, on_fault, _data_dir: data_dir };
+        let lifetime = Lifetime { tasks, closing_streams, stopping, on_fault, _data_dir: data_dir };
         let member = Self {
             identity,
             options,
             state,
             consensus,
             requests,
-            asking,
-            roster,
-            links,
-            answers,
+            leader_client,
+            member_list,
+            pool,
+            handlers,
             metrics,
             lifetime,
-            acquaintances,
+            known_urls,
         };
         member.spawn_duties();
         Ok(member)
@@ -117,29 +123,36 @@ impl Member {
 
     /// The service for other members, to be served at this member's peer URLs.
     pub fn peer_port(&self) -> PeerPort {
-        PeerPort::new(&self.answers)
+        PeerPort::new(&self.handlers)
     }
 
-    /// Lends connections to the other members and serves them with `serve`, until [`Member::part`].
-    pub fn lend(&self, serve: Arc<dyn Serve>) {
-        let (links, tasks) = (self.links.clone(), self.lifetime.tasks.clone());
-        self.lifetime.run_until_parting(lend(links, serve, self.acquaintances.clone(), tasks));
+    /// Offers reverse connections to the other members and serves them with `server`, until
+    /// [`Member::close_peer_streams`].
+    pub fn offer_reverse_connections(&self, server: Arc<dyn ServeReverse>) {
+        let known_urls = self.known_urls.clone();
+        let tasks = self.lifetime.tasks.clone();
+        let offers = offer_connections(self.pool.clone(), server, known_urls, tasks);
+        self.lifetime.run_until_streams_close(offers);
     }
 
-    /// Accepts a member's offer to lend a connection, by the headers of its request. `is_proven`
+    /// Accepts a member's offer of a reverse connection, by the headers of its request. `is_proven`
     /// tells whether it has presented a certificate, which decides how far answers over the
     /// connection are trusted.
     ///
     /// # Errors
     /// The reason for the refusal, as for a call.
-    pub fn borrow(&self, headers: http::HeaderMap, is_proven: bool) -> Result<Loan, String> {
-        let loan = Loan::new(&self.answers, &self.links, headers, is_proven);
-        loan.map_err(|refusal| refusal.message().to_owned())
+    pub fn accept_reverse_connection(
+        &self,
+        headers: http::HeaderMap,
+        is_proven: bool,
+    ) -> Result<ReverseConnection, String> {
+        let accepted = ReverseConnection::new(&self.handlers, &self.pool, headers, is_proven);
+        accepted.map_err(|refusal| refusal.message().to_owned())
     }
 
     /// The memory budget for data in flight.
     pub fn budget(&self) -> &Budget {
-        self.links.budget()
+        self.pool.budget()
     }
 
     /// Waits until this member learns that the cluster continues without it. It must then stop.
@@ -147,7 +160,7 @@ impl Member {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn excluded(&self) -> Exclusion {
-        self.links.notice().posted().await
+        self.pool.notice().posted().await
     }
 
     /// The ids of this member and its cluster.
@@ -159,7 +172,7 @@ impl Member {
         Integrity {
             store: self.state.store.clone(),
             barrier: self.requests.barrier.clone(),
-            links: self.links.clone(),
+            pool: self.pool.clone(),
             consensus: self.consensus.clone(),
         }
     }
@@ -169,10 +182,7 @@ impl Member {
     /// # Errors
     /// The data differ: this member must not serve.
     pub async fn check_start(&self) -> Result<(), Inconsistent> {
-        match self.options.integrity.at_start {
-            true => self.integrity().check_start().await,
-            false => Ok(()),
-        }
+        if self.options.integrity.at_start { self.integrity().check_start().await } else { Ok(()) }
     }
 
     /// The current state of the store, for one request.
@@ -227,12 +237,12 @@ impl Member {
 
     /// The members of the cluster as of the last applied entry, by ascending id.
     pub fn members(&self) -> Vec<MemberInfo> {
-        self.roster.members()
+        self.member_list.members()
     }
 
     /// Whether this member is a learner. A learner has no vote and does not serve every request.
     pub fn is_learner(&self) -> bool {
-        self.roster.is_learner()
+        self.member_list.is_learner()
     }
 
     /// Waits until this member has its vote, unless it is a learner. From then on the other members
@@ -240,13 +250,13 @@ impl Member {
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub async fn counted_in(&self) {
-        self.roster.counted_in().await;
+    pub async fn wait_for_vote(&self) {
+        self.member_list.wait_for_vote().await;
     }
 
     /// Ids of all leases. On the leader, the earliest to expire come first.
     pub fn leases(&self) -> Vec<i64> {
-        self.asking.leases.lessor.leases()
+        self.leader_client.leases.lessor.leases()
     }
 
     /// Waits until the history that a compaction at `revision` removes is deleted.
@@ -275,24 +285,24 @@ impl Member {
         (self.lifetime.on_fault)(fault.to_string());
     }
 
-    /// Withdraws from consensus, before the requests end. A leader hands over its leadership, so
-    /// that the others need not detect its loss. A member that the cluster continues without gets
-    /// no decisions any more, so it stops consensus at once and no request waits.
-    pub async fn withdraw(&self) {
+    /// Prepares the stop, before the requests end. A leader transfers its leadership, so that the
+    /// others need not detect its loss. An excluded member gets no decisions any more, so it stops
+    /// consensus at once and no request waits.
+    pub async fn prepare_shutdown(&self) {
         if self.state.flusher.waits_for_space() {
             // No request may wait for a full disk. The writes that fail were not acknowledged.
             self.state.flusher.stop_waiting_for_space();
         }
-        if self.links.notice().is_posted() {
+        if self.pool.notice().is_posted() {
             self.consensus.shutdown().await;
         } else if self.status_now().leader == Some(self.identity.member_id) {
-            self.asking.membership.hand_over().await;
+            self.leader_client.membership.transfer_leadership().await;
         }
     }
 
     /// Cancels inbound and outbound peer streams. Call it when no client request is left.
-    pub fn part(&self) {
-        self.lifetime.parting.cancel();
+    pub fn close_peer_streams(&self) {
+        self.lifetime.closing_streams.cancel();
     }
 
     /// Stops the member. Flushes what is applied, so that the next start has nothing to replay.

@@ -14,18 +14,18 @@ use quorate_core::store::Shared;
 use quorate_proto::peer as pb;
 use quorate_proto::peer::member_change::Change;
 use quorate_proto::peer::member_change_reply::Refusal;
-use rules::{MembershipRules, Situation, Step, decide, reason};
+use rules::{MembershipFacts, MembershipRules, Step, decide, reason};
 use tokio::time::Instant;
 
 use crate::consensus::adapter::OpenRaft;
-use crate::consensus::members::Roll;
+use crate::consensus::members::MembershipStatus;
 use crate::ground::consensus::Unavailable;
 use crate::metrics::Metrics;
 
 /// How long a member must have been connected to count as healthy for a change, as in etcd.
 const HEALTHY_FOR: Duration = Duration::from_secs(5);
 /// Timeout for another member to take over the leadership.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause before the activity of the members is checked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -37,7 +37,7 @@ pub(crate) struct Membership {
     rules: MembershipRules,
     metrics: Arc<Metrics>,
     /// Held during a change, so that each change is decided on the result of the one before it.
-    one_at_a_time: tokio::sync::Mutex<()>,
+    change_lock: tokio::sync::Mutex<()>,
 }
 
 impl Membership {
@@ -49,12 +49,12 @@ impl Membership {
         rules: MembershipRules,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { me, consensus, store, rules, metrics, one_at_a_time: tokio::sync::Mutex::default() }
+        Self { me, consensus, store, rules, metrics, change_lock: tokio::sync::Mutex::default() }
     }
 
     /// Makes a change if this member leads. Otherwise the reply's refusal is `NotLeader`.
     pub(crate) async fn change_here(&self, change: Change) -> pb::MemberChangeReply {
-        let _one = self.one_at_a_time.lock().await;
+        let _one = self.change_lock.lock().await;
         match self.change(change).await {
             Ok((added, index)) => pb::MemberChangeReply { refusal: 0, added, index },
             Err(refusal) => pb::MemberChangeReply { refusal: refusal as i32, ..Default::default() },
@@ -62,13 +62,13 @@ impl Membership {
     }
 
     async fn change(&self, change: Change) -> Result<(u64, u64), Refusal> {
-        self.know_activity().await?;
+        self.wait_for_activity().await?;
         let (is_add, is_promotion) =
             (matches!(change, Change::Add(_)), matches!(change, Change::Promote(_)));
-        let (roll, situation) = self.situation();
-        let fresh = self.fresh_id(&situation);
-        let made = match decide(&situation, self.rules, change, fresh) {
-            Ok(step) => self.carry_out(&roll, step).await,
+        let (status, facts) = self.facts();
+        let fresh = self.fresh_id(&facts);
+        let made = match decide(&facts, self.rules, change, fresh) {
+            Ok(step) => self.carry_out(&status, step).await,
             Err(refusal) => Err(refusal),
         };
         if is_promotion && made != Err(Refusal::NotLeader) {
@@ -79,27 +79,27 @@ impl Membership {
     }
 
     /// Carries out a step. Returns the index of its last entry.
-    async fn carry_out(&self, roll: &Roll, step: Step) -> Result<u64, Refusal> {
+    async fn carry_out(&self, status: &MembershipStatus, step: Step) -> Result<u64, Refusal> {
         match step {
             Step::Write { voters, peers } => {
-                self.consensus.write_members(roll, voters, peers).await
+                self.consensus.write_members(status, voters, peers).await
             }
             Step::Set { id, peer } => self.consensus.set_peer(id, peer).await,
             Step::Promote { id, peer } => {
                 let promoted = self.consensus.set_peer(id, peer).await?;
-                let (roll, now) = self.situation();
+                let (status, now) = self.facts();
                 if !now.is_close(id) {
                     return Ok(promoted);
                 }
-                // If this fails, `complete` gives the vote later: the member is no longer a
+                // If this fails, `grant_due_vote` gives the vote later: the member is no longer a
                 // learner.
                 let (voters, peers) = now.with_vote(id);
-                let voted = self.consensus.write_members(&roll, voters, peers).await;
+                let voted = self.consensus.write_members(&status, voters, peers).await;
                 Ok(voted.unwrap_or(promoted))
             }
-            Step::HandOver => {
+            Step::TransferLeadership => {
                 // The requester asks the new leader next, which removes this member.
-                self.hand_over().await;
+                self.transfer_leadership().await;
                 Err(Refusal::NotLeader)
             }
         }
@@ -110,11 +110,11 @@ impl Membership {
         self.rules.is_strict
     }
 
-    /// Waits until this leader knows of every member whether it answers. A new leader cannot tell
-    /// before that whether a change could cost the quorum.
-    async fn know_activity(&self) -> Result<(), Refusal> {
+    /// Waits until this leader knows of every member whether it answers. Before that, a new leader
+    /// cannot determine whether a change could cost the quorum.
+    async fn wait_for_activity(&self) -> Result<(), Refusal> {
         loop {
-            let Roll { leader, term, voters, .. } = self.consensus.roll();
+            let MembershipStatus { leader, term, voters, .. } = self.consensus.membership_status();
             if leader != Some(self.me) {
                 return Err(Refusal::NotLeader);
             }
@@ -126,64 +126,65 @@ impl Membership {
     }
 
     /// The current state of the members.
-    fn situation(&self) -> (Roll, Situation) {
-        let (roll, now) = (self.consensus.roll(), Instant::now());
+    fn facts(&self) -> (MembershipStatus, MembershipFacts) {
+        let status = self.consensus.membership_status();
+        let now = Instant::now();
         let activity = self.consensus.activity();
         // A member publishes its name when it first runs.
         let started = self.store.tables(|tables| {
             let named = tables.members.iter().filter(|(_, member)| !member.name.is_empty());
             named.map(|(id, _)| *id).collect()
         });
-        let situation = Situation {
+        let facts = MembershipFacts {
             me: self.me,
-            voters: roll.voters.clone(),
-            peers: roll.peers.clone(),
+            voters: status.voters.clone(),
+            peers: status.peers.clone(),
             started,
             active: activity.active_for(Duration::ZERO, now),
             healthy: activity.active_for(HEALTHY_FOR, now),
-            matched: roll.matched.clone(),
-            last: roll.last,
+            matched: status.matched.clone(),
+            last: status.last,
         };
-        (roll, situation)
+        (status, facts)
     }
 
     /// Gives a member its vote if one waits for it and its log is close enough. Call this regularly
     /// while this member leads.
-    pub(crate) async fn complete(&self) {
-        if self.situation().1.due().is_none() {
+    pub(crate) async fn grant_due_vote(&self) {
+        if self.facts().1.due_vote().is_none() {
             return;
         }
-        let _one = self.one_at_a_time.lock().await;
-        let (roll, situation) = self.situation();
-        let Some(id) = situation.due() else { return };
-        let (voters, peers) = situation.with_vote(id);
-        match self.consensus.write_members(&roll, voters, peers).await {
-            Ok(_) => tracing::info!(member = format!("{id:x}"), "a member has its vote now"),
-            Err(refusal) => tracing::debug!(?refusal, "no vote for a new member yet"),
+        let _one = self.change_lock.lock().await;
+        let (status, facts) = self.facts();
+        let Some(id) = facts.due_vote() else { return };
+        let (voters, peers) = facts.with_vote(id);
+        match self.consensus.write_members(&status, voters, peers).await {
+            Ok(_) => tracing::info!(member = format!("{id:x}"), "a member got its vote"),
+            Err(refusal) => tracing::debug!(?refusal, "cannot give a new member its vote yet"),
         }
     }
 
-    /// Hands the leadership to another voter that answers, if there is one. Waits for a limited
+    /// Transfers the leadership to another voter that answers, if there is one. Waits for a limited
     /// time until openraft no longer names this member as leader.
-    pub(crate) async fn hand_over(&self) {
-        let Some(to) = self.situation().1.successor() else { return };
-        tracing::info!(to = format!("{to:x}"), "handing leadership over");
+    pub(crate) async fn transfer_leadership(&self) {
+        let Some(to) = self.facts().1.successor() else { return };
+        tracing::info!(to = format!("{to:x}"), "transferring the leadership");
         // An error means that the raft has stopped, so it no longer leads.
-        self.consensus.transfer_to(to).await.ok();
+        self.consensus.transfer_leadership_to(to).await.ok();
         // After the timeout, the successor will not take over, and an election follows.
-        tokio::time::timeout(HAND_OVER_WITHIN, self.consensus.leads_no_more()).await.ok();
+        tokio::time::timeout(TRANSFER_TIMEOUT, self.consensus.leadership_lost()).await.ok();
     }
 
-    /// Hands the leadership to `to`, which must be a voter. Does not wait for it.
+    /// Transfers the leadership to `to`, which must be a voter. Does not wait for it.
     ///
     /// # Errors
     /// The member has stopped.
-    pub(crate) async fn hand_over_to(&self, to: u64) -> Result<(), Unavailable> {
-        self.consensus.transfer_to(to).await
+    pub(crate) async fn transfer_leadership_to(&self, to: u64) -> Result<(), Unavailable> {
+        self.consensus.transfer_leadership_to(to).await
     }
 
     /// A random id that no member has or had.
-    fn fresh_id(&self, situation: &Situation) -> u64 {
+    fn fresh_id(&self, facts: &MembershipFacts) -> u64 {
         if planted::has(Mistake::ReuseMemberId)
             && let Some(id) = self.store.tables(|tables| tables.removed.first().copied())
         {
@@ -192,7 +193,7 @@ impl Membership {
         loop {
             let id = rand::random::<u64>();
             let was_used = self.store.tables(|tables| tables.removed.contains(&id));
-            if id != 0 && !was_used && !situation.peers.contains_key(&id) {
+            if id != 0 && !was_used && !facts.peers.contains_key(&id) {
                 return id;
             }
         }

@@ -1,13 +1,13 @@
 //! Communication between members: the receiving side.
 
-pub(crate) mod appends;
+pub(crate) mod append_handler;
 pub(crate) mod body;
-pub(crate) mod claims;
-pub(crate) mod entrance;
+pub(crate) mod describe_handler;
 pub(crate) mod failures;
 pub(crate) mod guard;
-pub(crate) mod introduction;
-pub(crate) mod loan;
-pub(crate) mod proposals;
-pub(crate) mod receive;
+pub(crate) mod peer_port;
+pub(crate) mod proposal_handler;
+pub(crate) mod reverse_connection;
 pub(crate) mod service;
+pub(crate) mod snapshot_handler;
+pub(crate) mod validator;

@@ -186,9 +186,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reads_that_were_given_up_are_forgotten_and_there_is_a_limit() {
-        let (barrier, stop) = (Arc::new(ReadBarrier::new()), CancellationToken::new());
-        let (runs, stops) = (barrier.clone(), stop.clone());
+    async fn abandoned_reads_are_dropped_and_waiting_reads_are_limited() {
+        let barrier = Arc::new(ReadBarrier::new());
+        let stop = CancellationToken::new();
+        let runs = barrier.clone();
+        let stops = stop.clone();
         let tasks = TaskTracker::new();
         let running = tasks.spawn(async move {
             runs.run(Arc::new(Alone), Progress::new(0), Notice::new(), stops).await;

@@ -52,7 +52,7 @@ pub use metrics::Metrics;
 pub use record::Entry;
 use record::Record;
 pub use state::{Done, LogState};
-use state::{QueueItem, Segment, Shared, WalState};
+use state::{QueueItem, Segment, WalShared, WalState};
 
 /// Whether `dir` has a log.
 pub(crate) fn exists(dir: &Path) -> bool {
@@ -82,7 +82,7 @@ impl Default for Options {
 
 /// The log. Dropping it writes the queue and stops the writing thread.
 pub struct Wal {
-    shared: Arc<Shared>,
+    shared: Arc<WalShared>,
     dir: PathBuf,
     thread: Option<JoinHandle<()>>,
 }
@@ -110,7 +110,7 @@ impl Wal {
             let segment = Segment { file: Arc::new(file), last_index: *last_index };
             segments.insert(*number, segment);
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WalShared {
             state: Mutex::new(WalState {
                 queue: VecDeque::new(),
                 writing_since: None,
@@ -301,6 +301,15 @@ impl Wal {
     pub fn stalled_for(&self) -> Duration {
         let since = self.shared.state.lock().writing_since;
         since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Index of the first entry, or of the next one to append if the log is empty.
+    pub fn first(&self) -> u64 {
+        let state = self.shared.state.lock();
+        let next = |position: Option<LogPosition>| position.map_or(0, |it| it.index + 1);
+        // `written` lags behind: it may have entries that a queued purge removes.
+        let first = state.written.first().into_iter().chain(state.cache.first()).min();
+        first.unwrap_or_else(|| next(state.queued.last)).max(next(state.queued.purged))
     }
 
     /// The term of the entry at `index`, if it is in the log.

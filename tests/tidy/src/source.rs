@@ -28,7 +28,7 @@ const RESERVED: [Reserved; 4] = [
             "server/api/",
             "server/raft/src/network",
             "server/raft/src/port",
-            "server/node/src/bootstrap/registry",
+            "server/node/src/bootstrap/discovery",
             "tests/",
         ],
     },

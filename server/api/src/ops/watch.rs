@@ -160,11 +160,10 @@ impl WatchStream {
                 },
                 () = self.outbox.changed() => {}
                 _ = ticks.tick() => self.report_progress(),
-                mine = async { Some(turn.as_mut()?.await) }, if turn.is_some() => {
+                granted = async { Some(turn.as_mut()?.await) }, if turn.is_some() => {
                     turn = None;
-                    let Some(mine) = mine.filter(|_| reads) else { continue };
-                    let (room, mine) = mine;
-                    if let Err(fault) = self.catch_up(mine, room).await {
+                    let Some((room, granted)) = granted.filter(|_| reads) else { continue };
+                    if let Err(fault) = self.catch_up(granted, room).await {
                         return self.server.fault(&fault);
                     }
                 }

@@ -21,7 +21,7 @@ use crate::header::header;
 const HISTORY_CHUNK: ChunkLimit = ChunkLimit { versions: 512, bytes: 1 << 20 };
 
 /// A delivery in progress: a part of history.
-struct Telling {
+struct Delivery {
     /// The next version to read.
     next: Revision,
     /// The last main revision.
@@ -63,9 +63,9 @@ impl Hub {
     pub(crate) async fn run(&self) {
         let mut applied = self.member.progress().subscribe();
         loop {
-            while let Some(mut telling) = self.begin() {
+            while let Some(mut delivery) = self.begin() {
                 loop {
-                    match self.tell(&mut telling) {
+                    match self.deliver(&mut delivery) {
                         Ok(true) => tokio::task::yield_now().await,
                         Ok(false) => break,
                         Err(fault) => return self.member.fail(&fault),
@@ -86,7 +86,7 @@ impl Hub {
         if let Some(created) = join.created.take() {
             join.outbox.push(created);
         }
-        if join.from <= synced.telling {
+        if join.from <= synced.delivering {
             synced.forget_requests(join.stream);
             return Err(Box::new(join));
         }
@@ -140,7 +140,7 @@ impl Hub {
     }
 
     /// Begins a delivery of the new history; `None` if everything applied has been delivered.
-    fn begin(&self) -> Option<Telling> {
+    fn begin(&self) -> Option<Delivery> {
         let mut synced = self.synced.lock();
         // The view is made under the lock, so that a watcher that joins meanwhile does not miss its
         // events.
@@ -150,7 +150,7 @@ impl Hub {
         if from > to {
             return None;
         }
-        synced.telling = to;
+        synced.delivering = to;
         if from < view.compacted() && !planted::has(Mistake::HideGap) {
             synced.give_back(from, view.compacted());
         }
@@ -159,22 +159,22 @@ impl Hub {
             self.answer_requests(&mut synced);
             return None;
         }
-        Some(Telling { next: Revision::start_of(from), to, view, batches: BTreeMap::new() })
+        Some(Delivery { next: Revision::start_of(from), to, view, batches: BTreeMap::new() })
     }
 
     /// Delivers one piece of history; returns false after the last piece. The lock is released
     /// between pieces, so that streams can come and go: one transaction can have any number of
     /// events.
-    fn tell(&self, telling: &mut Telling) -> Result<bool, Fault> {
-        let Telling { next, to, view, batches } = telling;
+    fn deliver(&self, delivery: &mut Delivery) -> Result<bool, Fault> {
+        let Delivery { next, to, view, batches } = delivery;
         let begun = next.main;
         let (records, is_full) = view.history_chunk(*next, *to, HISTORY_CHUNK)?;
         let last = records.last().filter(|_| is_full);
-        let goes_on = last.map(|last| last.revision);
+        let cut_at = last.map(|last| last.revision);
         let mut synced = self.synced.lock();
         for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
             let main = revision[0].revision.main;
-            if main != begun && goes_on.is_some_and(|last| last.main == main) {
+            if main != begun && cut_at.is_some_and(|last| last.main == main) {
                 // The next piece may have more events of this revision. Those of earlier revisions
                 // are sent without them.
                 self.send_all(&mut synced, batches, 0);
@@ -189,11 +189,11 @@ impl Hub {
                     synced.collect(view, record, batches)?;
                 }
             }
-            if goes_on.is_none_or(|last| last.main != main) {
+            if cut_at.is_none_or(|last| last.main != main) {
                 self.send_all(&mut synced, batches, MESSAGE_BYTES);
             }
         }
-        match goes_on {
+        match cut_at {
             Some(last) => *next = Revision::new(last.main, last.sub + 1),
             None => {
                 self.send_all(&mut synced, batches, 0);
@@ -201,7 +201,7 @@ impl Hub {
             }
         }
         self.answer_requests(&mut synced);
-        Ok(goes_on.is_some())
+        Ok(cut_at.is_some())
     }
 
     /// Sends the batches of at least `bytes_min` bytes.

@@ -53,7 +53,7 @@ pub(super) struct Synced {
     pub(super) revision: i64,
     /// The last main revision of the delivery in progress. A watcher that joins now gets only later
     /// events.
-    pub(super) telling: i64,
+    pub(super) delivering: i64,
     groups: BTreeMap<EntryId, Group>,
     by_interest: BTreeMap<Interest, EntryId>,
     matcher: Matcher,
@@ -66,7 +66,7 @@ pub(super) struct Synced {
 impl Synced {
     /// Watchers that are synced up to this main revision.
     pub(super) fn up_to(revision: i64) -> Self {
-        Self { revision, telling: revision, ..Self::default() }
+        Self { revision, delivering: revision, ..Self::default() }
     }
 
     /// Whether there is no watcher.

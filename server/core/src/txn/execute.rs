@@ -23,12 +23,12 @@ pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
 }
 
 /// Collects rows in memory until the whole transaction is answered.
-struct Kept<'a> {
+struct ChargedRows<'a> {
     view: &'a View,
     rows: Vec<KeyValue>,
 }
 
-impl RowSink for Kept<'_> {
+impl RowSink for ChargedRows<'_> {
     fn row(&mut self, row: RecordRef<'_>) -> ControlFlow<()> {
         // Twice the bytes: while the answer is encoded, memory holds the rows and the encoding.
         self.view.keep(size_of::<KeyValue>() + 2 * (row.key.len() + row.value.len()));
@@ -38,11 +38,11 @@ impl RowSink for Kept<'_> {
 
 /// Executes a range inside a transaction.
 fn range(view: &View, request: &RangeRequest) -> Result<RangeResponse, Error> {
-    let mut kept = Kept { view, rows: Vec::new() };
-    let summary = view.range(request, true, &mut kept)?;
+    let mut charged = ChargedRows { view, rows: Vec::new() };
+    let summary = view.range(request, true, &mut charged)?;
     Ok(RangeResponse {
         header: header(view.revision),
-        kvs: kept.rows,
+        kvs: charged.rows,
         more: summary.more,
         count: summary.count,
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use quorate_raft::{Description, Dial, describe};
 
-use super::BootstrapError;
+use super::error::BootstrapError;
 use super::founders::ByName;
 use super::resolve::are_same;
 use crate::config::url::Url;
@@ -67,7 +67,7 @@ fn refuse(
     match description.member(member_id) {
         Some(me) if me.incarnation != 0 => {
             let peer_urls = me.peer_urls.join(",");
-            Err(BootstrapError::AlreadyRan { member_id, name: me.name.clone(), peer_urls })
+            Err(BootstrapError::AlreadyBootstrapped { member_id, name: me.name.clone(), peer_urls })
         }
         None if !description.members.is_empty() => {
             Err(BootstrapError::Removed { member_id, url: url.to_owned() })
@@ -89,7 +89,7 @@ pub(super) async fn find_existing(
     let others = given.iter().filter(|(other, _)| *other != name);
     let urls: Vec<Url> = others.flat_map(|(_, urls)| urls.clone()).collect();
     if urls.is_empty() {
-        return Err(BootstrapError::NobodyToAsk);
+        return Err(BootstrapError::NoOtherMember);
     }
     let since = tokio::time::Instant::now();
     loop {
@@ -105,11 +105,11 @@ pub(super) async fn find_existing(
                 },
                 Err(problem) => {
                     tracing::warn!(url, problem, "a member of the cluster does not answer");
-                    BootstrapError::Silence { url, problem }
+                    BootstrapError::Unreachable { url, problem }
                 }
             };
             // A refusal says more than a missing answer, so it replaces one.
-            if matches!(refused, None | Some(BootstrapError::Silence { .. })) {
+            if matches!(refused, None | Some(BootstrapError::Unreachable { .. })) {
                 refused = Some(refusal);
             }
         }
@@ -127,7 +127,7 @@ async fn find_me(
     given: &ByName,
     name: &str,
 ) -> Result<u64, BootstrapError> {
-    let differs = |problem: String| BootstrapError::NotTheSame { url: url.to_owned(), problem };
+    let differs = |problem: String| BootstrapError::MembersDiffer { url: url.to_owned(), problem };
     if description.members.len() != given.len() {
         let known = description.members.len();
         let given = given.len();
@@ -158,7 +158,7 @@ async fn find_me(
     let me = found.ok_or_else(|| differs("two members have the same peer URLs".to_owned()))?;
     match me.incarnation {
         0 => Ok(me.id),
-        _ => Err(BootstrapError::AlreadyRan {
+        _ => Err(BootstrapError::AlreadyBootstrapped {
             member_id: me.id,
             name: me.name.clone(),
             peer_urls: me.peer_urls.join(","),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use quorate_storage::data_dir::Founders;
 use sha1::{Digest, Sha1};
 
-use super::BootstrapError;
+use super::error::BootstrapError;
 use crate::config::url::Url;
 
 /// Members by name, each with its URLs, sorted.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::RData;
 
-use super::BootstrapError;
+use super::error::BootstrapError;
 use super::resolve::addresses;
 use crate::config::url::{Scheme, Url};
 

@@ -15,10 +15,10 @@ impl Dial for Alone {
     }
 }
 
-fn founding(name: &str, listed: &[(&str, &str)], peer_urls: &[&str]) -> Founding {
+fn initial_cluster(name: &str, listed: &[(&str, &str)], peer_urls: &[&str]) -> InitialCluster {
     let url = |text: &&str| Url::parse(text).unwrap();
     let listed = listed.iter().map(|(name, text)| ((*name).to_owned(), url(text)));
-    Founding {
+    InitialCluster {
         name: name.to_owned(),
         peer_urls: peer_urls.iter().map(url).collect(),
         source: Source::Listed(listed.collect()),
@@ -30,19 +30,20 @@ fn founding(name: &str, listed: &[(&str, &str)], peer_urls: &[&str]) -> Founding
 
 async fn identified(
     dir: &mut DataDir,
-    founding: &Founding,
-) -> Result<(Identity, Origin), BootstrapError> {
-    identify(dir, founding, Arc::new(Alone)).await
+    cluster: &InitialCluster,
+) -> Result<(Identity, StartMode), BootstrapError> {
+    identify(dir, cluster, Arc::new(Alone)).await
 }
 
 #[tokio::test]
 async fn a_cluster_is_founded_before_the_other_founders_answer() {
     let home = tempfile::tempdir().unwrap();
     let mut dir = DataDir::open(home.path()).unwrap();
-    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.2:1");
-    let flags = founding("x", &[("x", a), ("y", b)], &[a]);
-    let (identity, origin) = identified(&mut dir, &flags).await.unwrap();
-    let Origin::Founded(founders) = origin else { panic!("{origin:?}") };
+    let a = "http://127.0.0.1:1";
+    let b = "http://127.0.0.2:1";
+    let flags = initial_cluster("x", &[("x", a), ("y", b)], &[a]);
+    let (identity, mode) = identified(&mut dir, &flags).await.unwrap();
+    let StartMode::NewCluster(founders) = mode else { panic!("{mode:?}") };
     assert_eq!(founders.len(), 2);
     assert_eq!(founders[&identity.member_id].peer_urls, [a]);
 }
@@ -51,38 +52,41 @@ async fn a_cluster_is_founded_before_the_other_founders_answer() {
 async fn contradictions_are_named() {
     let home = tempfile::tempdir().unwrap();
     let mut dir = DataDir::open(home.path()).unwrap();
-    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.2:1");
-    let missing = identified(&mut dir, &founding("x", &[("y", a)], &[a])).await;
+    let a = "http://127.0.0.1:1";
+    let b = "http://127.0.0.2:1";
+    let missing = identified(&mut dir, &initial_cluster("x", &[("y", a)], &[a])).await;
     assert!(matches!(missing, Err(BootstrapError::Missing { .. })));
-    let mismatch = identified(&mut dir, &founding("x", &[("x", a)], &[b])).await;
+    let mismatch = identified(&mut dir, &initial_cluster("x", &[("x", a)], &[b])).await;
     assert!(matches!(mismatch, Err(BootstrapError::Mismatch { .. })));
-    let twice = identified(&mut dir, &founding("x", &[("x", a), ("y", a)], &[a])).await;
+    let twice = identified(&mut dir, &initial_cluster("x", &[("x", a), ("y", a)], &[a])).await;
     assert!(matches!(twice, Err(BootstrapError::Duplicate { .. })));
-    let mut alone = founding("x", &[("x", a)], &[a]);
+    let mut alone = initial_cluster("x", &[("x", a)], &[a]);
     alone.is_existing = true;
     let alone = identified(&mut dir, &alone).await;
-    assert!(matches!(alone, Err(BootstrapError::NobodyToAsk)));
+    assert!(matches!(alone, Err(BootstrapError::NoOtherMember)));
     assert_eq!(dir.identity(), None);
 }
 
 #[tokio::test]
 async fn a_used_directory_contains_the_identity() {
     let home = tempfile::tempdir().unwrap();
-    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.2:1");
+    let a = "http://127.0.0.1:1";
+    let b = "http://127.0.0.2:1";
     let mut dir = DataDir::open(home.path()).unwrap();
-    let (first, origin) = identified(&mut dir, &founding("x", &[("x", a)], &[a])).await.unwrap();
+    let (first, mode) =
+        identified(&mut dir, &initial_cluster("x", &[("x", a)], &[a])).await.unwrap();
     drop(dir);
     let mut dir = DataDir::open(home.path()).unwrap();
-    for flags in [founding("x", &[("x", b)], &[b]), founding("x", &[], &[b])] {
+    for flags in [initial_cluster("x", &[("x", b)], &[b]), initial_cluster("x", &[], &[b])] {
         let again = identified(&mut dir, &flags).await.unwrap();
-        assert_eq!(again, (first, origin.clone()));
+        assert_eq!(again, (first, mode.clone()));
     }
-    let mut forced = founding("x", &[("x", a), ("y", b)], &[a]);
+    let mut forced = initial_cluster("x", &[("x", a), ("y", b)], &[a]);
     forced.is_forced = true;
-    let (alone, origin) = identified(&mut dir, &forced).await.unwrap();
+    let (alone, mode) = identified(&mut dir, &forced).await.unwrap();
     assert_eq!((alone.cluster_id, alone.member_id), (first.cluster_id, first.member_id));
     // The former members must see a difference to the member that they knew.
     assert_ne!(alone.incarnation, first.incarnation);
-    assert_eq!(origin, Origin::Forced(vec![a.to_owned()]));
+    assert_eq!(mode, StartMode::ForceNewCluster(vec![a.to_owned()]));
     assert_eq!(dir.identity(), Some(alone));
 }

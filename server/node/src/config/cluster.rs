@@ -1,10 +1,8 @@
 //! Reads the flags for founding and joining a cluster.
 
-use std::fmt;
-use std::time::Duration;
-
+use super::discovery::{self, Discovery};
 use super::reader::Reader;
-use super::security::{self, ClientTls, TlsVersions};
+use super::tls::TlsVersions;
 use super::url::Url;
 
 /// The flags that name the founders of a cluster. At most one of them may be set.
@@ -13,7 +11,7 @@ const SOURCES: [&str; 3] = ["initial-cluster", "discovery-srv", "discovery-endpo
 /// How this member founds or joins its cluster. Used only at the first start, except for
 /// `is_forced`.
 #[derive(Clone, Debug)]
-pub(crate) struct Founding {
+pub(crate) struct InitialCluster {
     /// Name of this member.
     pub(crate) name: String,
     /// This member's advertised peer URLs.
@@ -40,33 +38,10 @@ pub(crate) enum Source {
         suffix: String,
     },
     /// A discovery service, at which the members register themselves.
-    Registry(Box<Registry>),
+    Discovery(Box<Discovery>),
 }
 
-/// A discovery service: an etcd or Quorate cluster where the founders of another cluster register.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Registry {
-    pub(crate) token: String,
-    pub(crate) endpoints: Vec<Url>,
-    pub(crate) dial_timeout: Duration,
-    pub(crate) request_timeout: Duration,
-    pub(crate) ping_interval: Duration,
-    pub(crate) ping_timeout: Duration,
-    pub(crate) tls: ClientTls,
-    /// Name and password.
-    pub(crate) user: Option<(String, String)>,
-}
-
-impl fmt::Debug for Registry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The password must not be shown.
-        let mut shown = f.debug_struct("Registry");
-        shown.field("token", &self.token).field("endpoints", &self.endpoints);
-        shown.finish_non_exhaustive()
-    }
-}
-
-pub(super) fn read(reader: &mut Reader<'_>, name: &str, versions: TlsVersions) -> Founding {
+pub(super) fn read(reader: &mut Reader<'_>, name: &str, versions: TlsVersions) -> InitialCluster {
     let peer_urls = reader.urls("initial-advertise-peer-urls", false);
     let is_existing = reader.choice("initial-cluster-state", &[("new", false), ("existing", true)]);
     let given: Vec<&'static str> =
@@ -76,11 +51,11 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, versions: TlsVersions) -
         reader.problem(other, format!("only one of {all} can name the founders of the cluster"));
     }
     // All sources are read, so that all their problems are reported at once.
-    let registry = read_registry(reader, versions);
+    let service = discovery::read(reader, versions);
     let srv = read_srv(reader);
     let listed = read_listed(reader);
-    let source = match (registry, srv) {
-        (Some(registry), _) => Source::Registry(Box::new(registry)),
+    let source = match (service, srv) {
+        (Some(service), _) => Source::Discovery(Box::new(service)),
         (None, Some(srv)) => srv,
         (None, None) if given.is_empty() => {
             Source::Listed(peer_urls.iter().map(|url| (name.to_owned(), url.clone())).collect())
@@ -88,11 +63,11 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, versions: TlsVersions) -
         (None, None) => Source::Listed(listed),
     };
     let token = match &source {
-        Source::Registry(registry) => registry.token.clone(),
+        Source::Discovery(service) => service.token.clone(),
         _ => reader.text("initial-cluster-token"),
     };
     let is_forced = reader.switch("force-new-cluster");
-    Founding { name: name.to_owned(), peer_urls, source, token, is_existing, is_forced }
+    InitialCluster { name: name.to_owned(), peer_urls, source, token, is_existing, is_forced }
 }
 
 fn read_listed(reader: &mut Reader<'_>) -> Vec<(String, Url)> {
@@ -130,96 +105,4 @@ fn read_srv(reader: &mut Reader<'_>) -> Option<Source> {
         return None;
     }
     Some(Source::Srv { domain, suffix })
-}
-
-fn read_registry(reader: &mut Reader<'_>, versions: TlsVersions) -> Option<Registry> {
-    reader.choice("discovery-fallback", &[("exit", ())]);
-    let dial_timeout = reader.duration("discovery-dial-timeout");
-    let request_timeout = reader.duration("discovery-request-timeout");
-    let ping_interval = reader.duration("discovery-keepalive-time");
-    let ping_timeout = reader.duration("discovery-keepalive-timeout");
-    let is_plain = reader.switch("discovery-insecure-transport");
-    let verifies = !reader.switch("discovery-insecure-skip-tls-verify");
-    let flags = &security::DISCOVERY;
-    let shown = security::read_pair(reader, flags);
-    let authorities = reader.path("discovery-cacert");
-    let user = read_user(reader);
-    let token = reader.text("discovery-token");
-    let scheme = if is_plain && verifies && shown.is_none() && authorities.is_none() {
-        "http"
-    } else {
-        "https"
-    };
-    let endpoints = read_endpoints(reader, scheme);
-    match (token.is_empty(), endpoints.is_empty()) {
-        (true, true) => return None,
-        (true, false) => {
-            reader.problem("discovery-token", "required when --discovery-endpoints is set");
-        }
-        (false, true) => {
-            reader.problem("discovery-endpoints", "required when --discovery-token is set");
-        }
-        (false, false) => {}
-    }
-    let tls = ClientTls {
-        shown,
-        authorities,
-        allowed: None,
-        server_name: None,
-        verifies,
-        versions,
-        flags,
-    };
-    Some(Registry {
-        token,
-        endpoints,
-        dial_timeout,
-        request_timeout,
-        ping_interval,
-        ping_timeout,
-        tls,
-        user,
-    })
-}
-
-/// Reads the endpoints. `scheme` is for those without one.
-fn read_endpoints(reader: &mut Reader<'_>, scheme: &str) -> Vec<Url> {
-    let text = reader.text("discovery-endpoints");
-    if text.is_empty() {
-        return Vec::new();
-    }
-    let mut endpoints = Vec::new();
-    for part in text.split(',').map(str::trim) {
-        let url = if part.contains("://") {
-            Url::parse(part)
-        } else {
-            Url::parse(&format!("{scheme}://{part}"))
-        };
-        match url {
-            Ok(url) => endpoints.push(url),
-            Err(problem) => reader.problem("discovery-endpoints", problem),
-        }
-    }
-    endpoints
-}
-
-fn read_user(reader: &mut Reader<'_>) -> Option<(String, String)> {
-    let user = reader.text("discovery-user");
-    let password = reader.text("discovery-password");
-    match (user.is_empty(), password.is_empty()) {
-        (true, true) => None,
-        (true, false) => {
-            reader.problem("discovery-user", "required when --discovery-password is set");
-            None
-        }
-        (false, false) => Some((user, password)),
-        (false, true) => match user.split_once(':') {
-            Some((user, password)) => Some((user.to_owned(), password.to_owned())),
-            None => {
-                let text = "must be USER:PASSWORD, or --discovery-password must be set";
-                reader.problem("discovery-user", text);
-                None
-            }
-        },
-    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_raft::IntegrityChecks;
 
-use super::reader::{Reader, truth};
+use super::reader::{Reader, parse_bool};
 
 const GATES: &str = "feature-gates";
 /// Feature gates of etcd 3.7 that have no effect here: they choose between implementations of a
@@ -27,7 +27,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> IntegrityChecks {
     let gates = reader.text(GATES);
     for gate in gates.split(',').filter(|gate| !gate.is_empty()) {
         let (name, value) = gate.split_once('=').unwrap_or((gate, ""));
-        let Some(value) = truth(value.trim()) else {
+        let Some(value) = parse_bool(value.trim()) else {
             reader.problem(GATES, format!("{gate:?} is not NAME=true or NAME=false"));
             continue;
         };

@@ -21,7 +21,7 @@ impl std::fmt::Display for Problem {
 }
 
 /// Parses a boolean in Go's syntax.
-pub(super) fn truth(text: &str) -> Option<bool> {
+pub(super) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "true" | "1" | "t" | "T" | "TRUE" | "True" => Some(true),
         "false" | "0" | "f" | "F" | "FALSE" | "False" => Some(false),
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn switch(&mut self, flag: &'static str) -> bool {
         let text = self.settings.get(flag);
-        truth(text).unwrap_or_else(|| {
+        parse_bool(text).unwrap_or_else(|| {
             self.problem(flag, format!("{text:?} is neither true nor false"));
             false
         })

@@ -2,31 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::cluster::{InitialCluster, Source};
+use super::ports::Ports;
 use super::reader::Reader;
+use super::tls::{Allowed, ClientTls, PeerTls, ServerTls, TlsFlags, TlsVersions, read_pair};
 use super::url::Url;
-use super::{Founding, Ports, Source};
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum TlsVersion {
-    V12,
-    V13,
-}
-
-/// The range of TLS versions that are accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TlsVersions {
-    pub(crate) oldest: TlsVersion,
-    pub(crate) newest: TlsVersion,
-}
-
-/// The names of the flags for the files, for error messages.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TlsFlags {
-    pub(crate) certificate: &'static str,
-    pub(crate) key: &'static str,
-    pub(crate) authorities: &'static str,
-}
 
 const CLIENTS: TlsFlags =
     TlsFlags { certificate: "cert-file", key: "key-file", authorities: "trusted-ca-file" };
@@ -35,92 +15,6 @@ const PEERS: TlsFlags = TlsFlags {
     key: "peer-key-file",
     authorities: "peer-trusted-ca-file",
 };
-pub(super) const DISCOVERY: TlsFlags = TlsFlags {
-    certificate: "discovery-cert",
-    key: "discovery-key",
-    authorities: "discovery-cacert",
-};
-
-/// Which verified certificates are accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Allowed {
-    /// Certificates with one of these common names.
-    CommonNames(Vec<String>),
-    /// Certificates for one of these hosts.
-    Hostnames(Vec<String>),
-}
-
-/// The server side of TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServerTls {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-    /// The CA that must have issued the clients' certificates; `None` if clients need none.
-    pub(crate) authorities: Option<PathBuf>,
-    pub(crate) allowed: Option<Allowed>,
-    pub(crate) versions: TlsVersions,
-    pub(crate) flags: &'static TlsFlags,
-}
-
-/// The client side of TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ClientTls {
-    /// The client certificate and its key.
-    pub(crate) shown: Option<(PathBuf, PathBuf)>,
-    /// The CA that must have issued the servers' certificates; `None` for the system's CAs.
-    pub(crate) authorities: Option<PathBuf>,
-    pub(crate) allowed: Option<Allowed>,
-    /// The name that server certificates must be for, if it is not the host in the URL.
-    pub(crate) server_name: Option<String>,
-    /// Whether server certificates are verified.
-    pub(crate) verifies: bool,
-    pub(crate) versions: TlsVersions,
-    pub(crate) flags: &'static TlsFlags,
-}
-
-/// TLS between members.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PeerTls {
-    /// For inbound connections; `None` if no certificate is given.
-    pub(crate) server: Option<ServerTls>,
-    /// Whether a peer's certificate must be for the address that the peer connects from.
-    pub(crate) verifies_origin: bool,
-    /// For outbound connections.
-    pub(crate) client: ClientTls,
-}
-
-pub(super) fn read_versions(reader: &mut Reader<'_>) -> TlsVersions {
-    let versions = [("TLS1.2", TlsVersion::V12), ("TLS1.3", TlsVersion::V13)];
-    let oldest = reader.choice("tls-min-version", &versions);
-    let newest = match reader.settings.get("tls-max-version") {
-        "" => TlsVersion::V13,
-        _ => reader.choice("tls-max-version", &versions),
-    };
-    if oldest > newest {
-        reader.problem("tls-max-version", "must not be older than --tls-min-version");
-    }
-    TlsVersions { oldest, newest }
-}
-
-/// Reads the paths of a certificate and its key. One without the other is a problem.
-pub(super) fn read_pair(
-    reader: &mut Reader<'_>,
-    flags: &'static TlsFlags,
-) -> Option<(PathBuf, PathBuf)> {
-    let TlsFlags { certificate, key, .. } = flags;
-    match (reader.path(certificate), reader.path(key)) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (Some(_), None) => {
-            reader.problem(key, format!("required when --{certificate} is set"));
-            None
-        }
-        (None, Some(_)) => {
-            reader.problem(certificate, format!("required when --{key} is set"));
-            None
-        }
-        (None, None) => None,
-    }
-}
 
 /// Reads the CA file for inbound connections. If it is given, clients must present a certificate.
 /// `required` is the flag that requires client certificates and therefore the file.
@@ -193,7 +87,7 @@ pub(super) fn read_clients(
 pub(super) fn read_peers(
     reader: &mut Reader<'_>,
     ports: &Ports,
-    founding: &Founding,
+    cluster: &InitialCluster,
     versions: TlsVersions,
 ) -> PeerTls {
     let flags = &PEERS;
@@ -210,13 +104,13 @@ pub(super) fn read_peers(
             None
         }
     };
-    let skips_origin = reader.switch("peer-skip-client-san-verification");
-    let verifies_origin = authorities.is_some() && !skips_origin;
-    let shown = read_pair(reader, flags);
+    let skips_san = reader.switch("peer-skip-client-san-verification");
+    let verifies_san = authorities.is_some() && !skips_san;
+    let pair = read_pair(reader, flags);
     let is_half = reader.path("peer-cert-file").is_some() != reader.path("peer-key-file").is_some();
     let secure = ports.peers.iter().find(|url| url.scheme.is_secure());
     if let Some(url) = secure
-        && shown.is_none()
+        && pair.is_none()
         && !is_half
     {
         let text = format!("required, with --peer-key-file, to serve {url}");
@@ -229,25 +123,25 @@ pub(super) fn read_peers(
                     the certificates of calling members are not checked";
         reader.warn(text);
     }
-    warn_of_plain(reader, ports, founding, shown.is_some());
-    let server = shown.clone().map(|(certificate, key)| {
+    warn_of_plain(reader, ports, cluster, pair.is_some());
+    let server = pair.clone().map(|(certificate, key)| {
         let authorities = authorities.clone();
         let allowed = allowed.clone();
         ServerTls { certificate, key, authorities, allowed, versions, flags }
     });
     // As in etcd: with a CA file, a member's certificate must be for the host in its URL. With the
-    // system's CAs, which issue certificates to anybody, it must be for the domain.
-    let server_name = match &founding.source {
+    // system's CAs, which issue certificates to any applicant, it must be for the domain.
+    let server_name = match &cluster.source {
         Source::Srv { domain, .. } if authorities.is_none() => Some(domain.clone()),
         _ => None,
     };
     let client =
-        ClientTls { shown, authorities, allowed, server_name, verifies: true, versions, flags };
-    PeerTls { server, verifies_origin, client }
+        ClientTls { pair, authorities, allowed, server_name, verifies: true, versions, flags };
+    PeerTls { server, verifies_san, client }
 }
 
 /// Warns of peer URLs without TLS.
-fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, founding: &Founding, has_pair: bool) {
+fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, cluster: &InitialCluster, has_pair: bool) {
     let plain = names(ports.peers.iter().filter(|url| !url.scheme.is_secure()));
     if has_pair && !plain.is_empty() {
         reader.warn(format!("peer certificates are given, but {plain} serves peers without TLS"));
@@ -260,8 +154,8 @@ fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, founding: &Founding, ha
              change all data: use https with --peer-client-cert-auth, or a firewall"
         ));
     }
-    let mut reached: Vec<&Url> = founding.peer_urls.iter().collect();
-    if let Source::Listed(founders) = &founding.source {
+    let mut reached: Vec<&Url> = cluster.peer_urls.iter().collect();
+    if let Source::Listed(founders) = &cluster.source {
         reached.extend(founders.iter().map(|(_, url)| url));
     }
     let (secure, plain): (Vec<&Url>, Vec<&Url>) =

@@ -21,9 +21,9 @@ fn defaults_are_those_of_etcd() {
     assert_eq!(config.ports.ping_interval, Some(Duration::from_secs(7200)));
     assert_eq!(config.ports.max_concurrent_streams, u32::MAX);
     assert_eq!(config.tls, None);
-    let Source::Listed(founders) = &config.founding.source else { panic!("{config:?}") };
+    let Source::Listed(founders) = &config.initial_cluster.source else { panic!("{config:?}") };
     assert_eq!(founders.len(), 1);
-    assert_eq!((&config.peer_tls.server, &config.peer_tls.client.shown), (&None, &None));
+    assert_eq!((&config.peer_tls.server, &config.peer_tls.client.pair), (&None, &None));
     assert!(config.warnings.is_empty());
 }
 
@@ -123,7 +123,7 @@ fn tls_between_members_needs_all_its_files() {
     assert!(half.len() == 1 && half[0].starts_with("--peer-key-file"), "{half:?}");
     let files = ["--peer-cert-file=c", "--peer-key-file=k"];
     let config = Config::new(&settings(&with(&files))).unwrap();
-    assert!(!config.peer_tls.verifies_origin);
+    assert!(!config.peer_tls.verifies_san);
     assert_eq!(config.peer_tls.server.unwrap().authorities, None);
     let names = ["--peer-client-cert-auth", "--peer-cert-allowed-cn=x"];
     let found = problems(&with(&[files, names].concat()));
@@ -131,11 +131,11 @@ fn tls_between_members_needs_all_its_files() {
     assert!(found.iter().all(|problem| problem.contains("requires --peer-trusted-ca-file")));
     let authority = [&names[..], &files, &["--peer-trusted-ca-file=a"]].concat();
     let config = Config::new(&settings(&with(&authority))).unwrap();
-    assert!(config.peer_tls.verifies_origin);
+    assert!(config.peer_tls.verifies_san);
     let server = config.peer_tls.server.unwrap();
     assert_eq!(server.allowed, Some(Allowed::CommonNames(vec!["x".to_owned()])));
     let skips = [&authority[..], &["--peer-skip-client-san-verification"]].concat();
-    assert!(!Config::new(&settings(&with(&skips))).unwrap().peer_tls.verifies_origin);
+    assert!(!Config::new(&settings(&with(&skips))).unwrap().peer_tls.verifies_san);
     let both = [&authority[..], &["--peer-cert-allowed-hostname=b"]].concat();
     assert!(problems(&with(&both))[0].starts_with("--peer-cert-allowed-hostname"));
     // During a migration from http to https, the files are configured before the URLs change.
@@ -168,21 +168,21 @@ fn only_one_flag_names_the_founders() {
     let endpoints = "--discovery-endpoints=a:1,https://b:1";
     assert!(problems(&[endpoints])[0].starts_with("--discovery-token"));
     assert!(problems(&["--discovery-fallback=proxy"])[0].starts_with("--discovery-fallback"));
-    let registry = |more: &[&'static str]| {
+    let discovery = |more: &[&'static str]| {
         let flags = [&["--discovery-token=t", endpoints][..], more].concat();
-        match Config::new(&settings(&flags)).unwrap().founding {
-            Founding { source: Source::Registry(registry), token, .. } => {
+        match Config::new(&settings(&flags)).unwrap().initial_cluster {
+            InitialCluster { source: Source::Discovery(discovery), token, .. } => {
                 assert_eq!(token, "t");
-                registry
+                discovery
             }
             other => panic!("{other:?}"),
         }
     };
-    let urls = |registry: &Registry| {
-        registry.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>()
+    let urls = |discovery: &Discovery| {
+        discovery.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(urls(&registry(&[])), ["http://a:1", "https://b:1"]);
-    let secret = registry(&["--discovery-cacert=a", "--discovery-user=me:secret"]);
+    assert_eq!(urls(&discovery(&[])), ["http://a:1", "https://b:1"]);
+    let secret = discovery(&["--discovery-cacert=a", "--discovery-user=me:secret"]);
     assert_eq!(urls(&secret), ["https://a:1", "https://b:1"]);
     assert_eq!(secret.user, Some(("me".to_owned(), "secret".to_owned())));
     assert!(!format!("{secret:?}").contains("secret"));

@@ -17,8 +17,8 @@ use super::http::{Http, Remote};
 use super::places::Places;
 use super::role::Role;
 use super::tls::Certificates;
-use crate::logging::Seldom;
-use crate::tls::{origin, shown};
+use crate::logging::RateLimit;
+use crate::tls::{san, shown};
 
 /// Idle time before the first TCP keepalive probe, and time between probes, as in etcd.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// Shortest time between two log lines about failed accepts.
 const NOT_ACCEPTED_PAUSE: Duration = Duration::from_secs(1);
 
-static NOT_ACCEPTED: Seldom = Seldom::new(NOT_ACCEPTED_PAUSE);
+static NOT_ACCEPTED: RateLimit = RateLimit::new(NOT_ACCEPTED_PAUSE);
 
 /// The TCP keepalive settings, by which the system detects dead connections.
 pub(crate) fn keepalive() -> TcpKeepalive {
@@ -133,10 +133,10 @@ impl Acceptor {
             None => return reject(address, role, &"the TLS handshake took too long"),
         };
         if let Some(address) = address
-            && self.tls.verifies_origin_at(role)
+            && self.tls.verifies_san_at(role)
         {
             let presented = io.get_ref().1.peer_certificates();
-            if let Err(error) = origin::verify(presented, address).await {
+            if let Err(error) = san::verify(presented, address).await {
                 return reject(Some(address), role, &error);
             }
         }

@@ -20,12 +20,12 @@ use tokio_util::task::TaskTracker;
 
 use super::batch::Batched;
 use super::connections::{Connections, HANDSHAKE_TIMEOUT};
-use super::incoming::{Incoming, Protocol, hear};
+use super::incoming::{Incoming, Protocol, read_first};
 use super::lending::{Slot, is_offer};
 use super::role::Role;
 use super::traffic::{Asked, Received, Traffic, Unanswered};
 use crate::config::Ports;
-use crate::logging::Seldom;
+use crate::logging::RateLimit;
 
 /// HTTP/2 windows: bytes that a client may send on a stream and on a connection before the member
 /// has read any. Unread bytes are not in the memory budget, because they wait for room in it.
@@ -56,7 +56,7 @@ const STOP_TICKS_MAX: u32 = 3;
 /// Shortest time between two log lines about refused connections.
 const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 
-static BROKEN: Seldom = Seldom::new(BROKEN_PAUSE);
+static BROKEN: RateLimit = RateLimit::new(BROKEN_PAUSE);
 
 /// Spawns the HTTP/2 library's tasks on the tracker, so that shutdown can wait for them.
 #[derive(Clone)]
@@ -133,8 +133,8 @@ impl Http {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Remote { address, certificate } = remote;
-        let (protocol, said) = match self.connections.in_time(hear(&mut io)).await {
-            Some(Ok(heard)) => heard,
+        let (protocol, first) = match self.connections.in_time(read_first(&mut io)).await {
+            Some(Ok(first)) => first,
             Some(Err(error)) => return tracing::debug!(%error, "a connection ended"),
             None => {
                 let remote = address;
@@ -144,7 +144,7 @@ impl Http {
         let is_proven = certificate.is_some();
         let caller = self.api.caller(certificate);
         let traffic = Arc::new(Traffic::default());
-        let io = Incoming::new(io, protocol, said, traffic.clone(), caller.intake().clone());
+        let io = Incoming::new(io, protocol, first, traffic.clone(), caller.intake().clone());
         let io = TokioIo::new(io);
         let lent = Slot::default();
         let peers = self.peers.for_connection();

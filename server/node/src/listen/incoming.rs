@@ -33,28 +33,30 @@ pub(super) enum Protocol {
 
 /// Reads the first bytes of a client and returns its protocol and the bytes. A client that closes
 /// the connection without sending anything counts as HTTP/1.
-pub(super) async fn hear<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<(Protocol, BytesMut)> {
-    let mut said = BytesMut::new();
-    while said.len() < PREFACE.len() {
-        if !hear_more(io, &mut said, PREFACE.len()).await? || !PREFACE.starts_with(&said) {
-            return Ok((Protocol::Http1, said));
+pub(super) async fn read_first<I: AsyncRead + Unpin>(
+    io: &mut I,
+) -> io::Result<(Protocol, BytesMut)> {
+    let mut first = BytesMut::new();
+    while first.len() < PREFACE.len() {
+        if !read_more(io, &mut first, PREFACE.len()).await? || !PREFACE.starts_with(&first) {
+            return Ok((Protocol::Http1, first));
         }
     }
     // The preface alone is not enough: a client must send its first frame right after it.
     let length = PREFACE.len() + FRAME_HEAD;
-    while said.len() < length && hear_more(io, &mut said, length).await? {}
-    Ok((Protocol::Http2, said))
+    while first.len() < length && read_more(io, &mut first, length).await? {}
+    Ok((Protocol::Http2, first))
 }
 
-/// Reads until `said` has at most `length` bytes, in one read. Returns false at the end of input.
-async fn hear_more<I: AsyncRead + Unpin>(
+/// Reads until `first` has at most `length` bytes, in one read. Returns false at the end of input.
+async fn read_more<I: AsyncRead + Unpin>(
     io: &mut I,
-    said: &mut BytesMut,
+    first: &mut BytesMut,
     length: usize,
 ) -> io::Result<bool> {
     let mut more = [0; PREFACE.len() + FRAME_HEAD];
-    let read = io.read(&mut more[..length - said.len()]).await?;
-    said.extend_from_slice(&more[..read]);
+    let read = io.read(&mut more[..length - first.len()]).await?;
+    first.extend_from_slice(&more[..read]);
     Ok(read > 0)
 }
 
@@ -76,18 +78,18 @@ impl<I> Incoming<I> {
     pub(super) fn new(
         io: I,
         protocol: Protocol,
-        mut said: BytesMut,
+        mut first: BytesMut,
         traffic: Arc<Traffic>,
         intake: Intake,
     ) -> Self {
         let mut held = BytesMut::new();
         let mut frames = None;
         if protocol == Protocol::Http2 {
-            held = said.split_off(PREFACE.len().min(said.len()));
+            held = first.split_off(PREFACE.len().min(first.len()));
             frames = Some(Frames::default());
         }
         let unsent = Unsent::default();
-        Self { io, frames, held, ready: said, traffic, intake, unsent }
+        Self { io, frames, held, ready: first, traffic, intake, unsent }
     }
 
     /// The connection below. `None` if received bytes have not been read.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use quorate_raft::{Connection, Serve};
+use quorate_raft::{Connection, ServeReverse};
 
 use super::accept::Acceptor;
 use crate::config::url::Url;
@@ -15,7 +15,7 @@ pub(crate) struct Lender {
     pub(super) is_plain: bool,
 }
 
-impl Serve for Lender {
+impl ServeReverse for Lender {
     fn serve(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
         self.acceptor.serve_lent(connection, held);
     }

@@ -4,19 +4,19 @@ use hyper::body::Incoming as Body;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use quorate_raft::{Connection, LENDING, Loan, Member};
+use quorate_raft::{Connection, Member, REVERSE_PROTOCOL, ReverseConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::incoming::Incoming;
 
 /// The loan that a connection serves after its HTTP upgrade, if any.
 #[derive(Default)]
-pub(super) struct Slot(Mutex<Option<(OnUpgrade, Loan)>>);
+pub(super) struct Slot(Mutex<Option<(OnUpgrade, ReverseConnection)>>);
 
 /// Whether a request offers to lend its connection.
 pub(super) fn is_offer(request: &hyper::Request<Body>) -> bool {
     let upgrade = request.headers().get(http::header::UPGRADE);
-    let asks = upgrade.is_some_and(|upgrade| upgrade == LENDING);
+    let asks = upgrade.is_some_and(|upgrade| upgrade == REVERSE_PROTOCOL);
     asks && request.version() == http::Version::HTTP_11
 }
 
@@ -30,15 +30,16 @@ impl Slot {
         is_proven: bool,
     ) -> hyper::Response<tonic::body::Body> {
         let headers = std::mem::take(request.headers_mut());
-        match member.borrow(headers, is_proven) {
+        match member.accept_reverse_connection(headers, is_proven) {
             Ok(loan) => {
                 *self.0.lock() = Some((hyper::upgrade::on(request), loan));
                 let mut answer = hyper::Response::new(tonic::body::Body::empty());
                 *answer.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
                 let headers = answer.headers_mut();
-                for (name, value) in
-                    [(http::header::CONNECTION, "upgrade"), (http::header::UPGRADE, LENDING)]
-                {
+                for (name, value) in [
+                    (http::header::CONNECTION, "upgrade"),
+                    (http::header::UPGRADE, REVERSE_PROTOCOL),
+                ] {
                     headers.insert(name, http::HeaderValue::from_static(value));
                 }
                 answer
@@ -60,7 +61,7 @@ impl Slot {
         let Some((upgrade, loan)) = self.0.lock().take() else { return };
         let Ok(upgraded) = upgrade.await else { return };
         if let Some(connection) = bare::<I>(upgraded) {
-            loan.keep(connection).await;
+            loan.hold(connection).await;
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::role::Role;
-use crate::logging::Seldom;
+use crate::logging::RateLimit;
 
 /// Files that the program opens itself, as in etcd. They include the connections that it opens to
 /// other members and lends to them.
@@ -57,13 +57,13 @@ pub(crate) struct Places {
 struct Share {
     places: Arc<Semaphore>,
     /// Limits the log lines about used-up permits.
-    full: Seldom,
+    full: RateLimit,
 }
 
 impl Share {
     fn new(places: u64) -> Arc<Self> {
         let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS);
-        let full = Seldom::new(FULL_PAUSE);
+        let full = RateLimit::new(FULL_PAUSE);
         Arc::new(Self { places: Arc::new(Semaphore::new(places)), full })
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Certificates {
     pub(crate) clients: Option<Arc<Tls<ServerConfig>>>,
     pub(crate) peers: Option<Arc<Tls<ServerConfig>>>,
     /// Whether a peer's certificate must be for the address that the peer connects from.
-    pub(crate) verifies_origin: bool,
+    pub(crate) verifies_san: bool,
 }
 
 impl Certificates {
@@ -26,7 +26,7 @@ impl Certificates {
         let read = |files: Option<ServerTls>| files.map(Tls::server).transpose();
         let clients = read(config.tls.clone())?.map(Arc::new);
         let peers = read(config.peer_tls.server.clone())?.map(Arc::new);
-        Ok(Self { clients, peers, verifies_origin: config.peer_tls.verifies_origin })
+        Ok(Self { clients, peers, verifies_san: config.peer_tls.verifies_san })
     }
 
     pub(super) fn of(&self, role: Role) -> Option<&Tls<ServerConfig>> {
@@ -36,7 +36,7 @@ impl Certificates {
         }
     }
 
-    pub(super) fn verifies_origin_at(&self, role: Role) -> bool {
-        role == Role::Peers && self.verifies_origin
+    pub(super) fn verifies_san_at(&self, role: Role) -> bool {
+        role == Role::Peers && self.verifies_san
     }
 }

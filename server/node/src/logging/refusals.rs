@@ -9,7 +9,7 @@ use tracing_subscriber::layer::Context;
 
 use super::line::{Fields, Line};
 use super::outputs::Outputs;
-use super::seldom::Seldom;
+use super::rate_limit::RateLimit;
 
 /// Log targets of the library's events about refusals.
 const TARGETS: [&str; 3] =
@@ -23,12 +23,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Refusals {
     pub(super) is_json: bool,
     outputs: Outputs,
-    seldom: Seldom,
+    limit: RateLimit,
 }
 
 impl Refusals {
     pub(super) fn new(is_json: bool, outputs: Outputs) -> Self {
-        Self { is_json, outputs, seldom: Seldom::new(PAUSE) }
+        Self { is_json, outputs, limit: RateLimit::new(PAUSE) }
     }
 
     /// Whether an event with this metadata can be about a refusal.
@@ -44,7 +44,7 @@ impl<S: Subscriber> Layer<S> for Refusals {
         event.record(&mut recorded);
         let reason = BEGINNINGS.iter().find_map(|begin| recorded.message.strip_prefix(begin));
         let Some(reason) = reason else { return };
-        let Some(others) = self.seldom.allows() else { return };
+        let Some(others) = self.limit.allows() else { return };
         let mut fields = Fields { message: "refused a request".to_owned(), ..Fields::default() };
         fields.fields.insert("reason".to_owned(), reason.into());
         fields.fields.insert("others".to_owned(), others.into());

@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 
 use super::files::{self, TlsError};
 use super::protocols::protocols;
-use super::verifier::{Anybody, Verifier};
+use super::verifier::{AcceptAny, Verifier};
 use crate::config::ClientTls;
 
 pub(super) fn load(files: &ClientTls) -> Result<ClientConfig, TlsError> {
@@ -24,7 +24,7 @@ pub(super) fn load(files: &ClientTls) -> Result<ClientConfig, TlsError> {
     let builder = builder.with_protocol_versions(&protocols(files.versions)).map_err(unusable)?;
     // The verifier follows etcd's rules, or accepts every certificate if verification is off.
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier(files, &provider)?);
-    let mut config = match &files.shown {
+    let mut config = match &files.pair {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let pair = files::pair(certificate, key, files.flags, &provider)?;
@@ -42,7 +42,7 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     if !files.verifies {
-        return Ok(Arc::new(Anybody::new(provider.clone())));
+        return Ok(Arc::new(AcceptAny::new(provider.clone())));
     }
     let trusted = match &files.authorities {
         Some(path) => files::authorities(path, files.flags)?,

@@ -66,7 +66,7 @@ impl Authority {
 /// The same files for the client side.
 fn as_client(files: &ServerTls) -> ClientTls {
     ClientTls {
-        shown: Some((files.certificate.clone(), files.key.clone())),
+        pair: Some((files.certificate.clone(), files.key.clone())),
         authorities: files.authorities.clone(),
         allowed: files.allowed.clone(),
         server_name: None,
@@ -98,7 +98,7 @@ async fn only_peers_with_a_certificate_of_the_authority_are_accepted() {
     assert_eq!(shake(&a, &as_client(&b)).await, Ok(()));
     // A client without a certificate, and one with a certificate of another CA.
     let stranger = Authority::new(home, "other").issue(home, "stranger");
-    let anonymous = ClientTls { shown: None, ..as_client(&b) };
+    let anonymous = ClientTls { pair: None, ..as_client(&b) };
     for client in [anonymous, as_client(&stranger)] {
         assert!(shake(&a, &client).await.unwrap_err().starts_with("server: "));
     }
@@ -219,7 +219,7 @@ async fn a_certificate_must_be_for_the_address_of_its_peer() {
     let verify = async |hosts: &[&str], remote: &str| {
         let path = authority.issue_for(home, "a", hosts).certificate;
         let shown = CertificateDer::from_pem_file(path).unwrap();
-        let verified = origin::verify(Some(&[shown]), remote.parse().unwrap()).await;
+        let verified = san::verify(Some(&[shown]), remote.parse().unwrap()).await;
         verified.map_err(|error| error.to_string())
     };
     assert_eq!(verify(&["127.0.0.1"], "127.0.0.1").await, Ok(()));
@@ -230,7 +230,7 @@ async fn a_certificate_must_be_for_the_address_of_its_peer() {
     assert!(refused.contains("10.9.9.9, not for 127.0.0.1"), "{refused}");
     // The hosts file has this name.
     assert_eq!(verify(&["10.9.9.9", "localhost"], "127.0.0.1").await, Ok(()));
-    assert!(origin::verify(None, "127.0.0.1".parse().unwrap()).await.is_ok());
+    assert!(san::verify(None, "127.0.0.1".parse().unwrap()).await.is_ok());
 }
 
 #[test]

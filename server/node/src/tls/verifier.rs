@@ -218,15 +218,15 @@ impl ServerCertVerifier for Verifier {
 
 /// Accepts any certificate, if the server has its private key.
 #[derive(Debug)]
-pub(super) struct Anybody(Arc<CryptoProvider>);
+pub(super) struct AcceptAny(Arc<CryptoProvider>);
 
-impl Anybody {
+impl AcceptAny {
     pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
         Self(provider)
     }
 }
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -25,7 +25,8 @@ async fn settle() {
 #[test]
 fn one_connection_gets_most_and_leaves_room_for_others() {
     let budget = Budget::new(900);
-    let (first, second) = (budget.account(), budget.account());
+    let first = budget.account();
+    let second = budget.account();
     let mut held = first.try_acquire(600).unwrap();
     assert!(first.try_acquire(1).is_none());
     assert!(!held.try_grow(1));
@@ -43,7 +44,7 @@ fn one_connection_gets_most_and_leaves_room_for_others() {
 }
 
 #[test]
-fn what_exists_already_counts_although_there_is_no_room() {
+fn memory_in_use_is_charged_without_room() {
     let budget = Budget::new(100);
     let account = budget.account();
     let held = account.charge(1000);
@@ -54,7 +55,7 @@ fn what_exists_already_counts_although_there_is_no_room() {
 }
 
 #[test]
-fn who_holds_nothing_finds_a_little_whatever_others_hold() {
+fn an_empty_account_always_gets_a_little() {
     let budget = Budget::new(64 << 20);
     let all = budget.account().charge(66 << 20);
     let newcomer = budget.account();
@@ -66,9 +67,10 @@ fn who_holds_nothing_finds_a_little_whatever_others_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_of_an_account_come_in_turn_and_others_pass_them() {
+async fn acquisitions_of_one_account_keep_their_order() {
     let budget = Budget::new(900);
-    let (greedy, modest) = (budget.account(), budget.account());
+    let greedy = budget.account();
+    let modest = budget.account();
     let held = greedy.acquire(600, later()).await.unwrap();
     let large = waits(&greedy, 500);
     settle().await;
@@ -86,7 +88,7 @@ async fn those_of_an_account_come_in_turn_and_others_pass_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_ends_at_the_deadline_and_leaves_nothing_behind() {
+async fn a_wait_ends_at_the_deadline_and_holds_no_bytes() {
     let budget = Budget::new(900);
     let account = budget.account();
     let held = account.acquire(600, later()).await.unwrap();
@@ -97,7 +99,8 @@ async fn waiting_ends_at_the_deadline_and_leaves_nothing_behind() {
     assert_eq!(account.acquire(601, later()).await.unwrap_err(), Exhausted);
     assert_eq!(begun.elapsed(), Duration::from_secs(10));
     // A dropped waiter does not hold up later waiters.
-    let (first, second) = (waits(&account, 300), waits(&account, 200));
+    let first = waits(&account, 300);
+    let second = waits(&account, 200);
     settle().await;
     first.abort();
     settle().await;
@@ -108,7 +111,7 @@ async fn waiting_ends_at_the_deadline_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_nobody_takes_is_given_back() {
+async fn an_untaken_grant_is_given_back() {
     let budget = Budget::new(900);
     let account = budget.account();
     let held = account.charge(900);
@@ -125,7 +128,7 @@ fn the_queue_has_a_limit() {
     let budget = Budget::new(9);
     let account = budget.account();
     let held = account.charge(9);
-    let queue: Vec<Waiting> = (0..WAITING_MAX).map(|_| account.enqueue(1).unwrap()).collect();
+    let queue: Vec<Queued> = (0..WAITING_MAX).map(|_| account.enqueue(1).unwrap()).collect();
     assert!(account.enqueue(1).is_err());
     drop(queue);
     drop(held);
@@ -133,8 +136,9 @@ fn the_queue_has_a_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_lost_when_many_take_and_give_at_once() {
-    let (budget, tracker) = (Budget::new(1000), TaskTracker::new());
+async fn concurrent_acquisitions_lose_no_bytes() {
+    let budget = Budget::new(1000);
+    let tracker = TaskTracker::new();
     let tasks: Vec<_> = (1..=16)
         .map(|n: usize| {
             let account = budget.account();

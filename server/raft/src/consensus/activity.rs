@@ -46,14 +46,14 @@ impl Activity {
         answers.is_complete && answers.term.is_some_and(|(known, _)| known == term)
     }
 
-    /// Records which members answer in a term. A new leader waits for `patience` before it takes a
-    /// member's silence for a failure: a member that answers until then counts as having always
-    /// answered.
+    /// Records which members answer in a term. A new leader waits for an election timeout before it
+    /// takes a member's silence for a failure: a member that answers until then counts as having
+    /// always answered.
     pub(super) fn note(
         &self,
         term: u64,
         answering: &BTreeMap<u64, bool>,
-        patience: Duration,
+        election_timeout: Duration,
         now: Instant,
     ) {
         let mut noted = self.0.lock();
@@ -61,7 +61,7 @@ impl Activity {
             *noted = Answers { term: Some((term, now)), ..Answers::default() };
         }
         let lasted = |since| now.saturating_duration_since(since);
-        let is_new = noted.term.is_some_and(|(_, since)| lasted(since) < patience);
+        let is_new = noted.term.is_some_and(|(_, since)| lasted(since) < election_timeout);
         let members = &mut noted.members;
         members.retain(|id, _| answering.contains_key(id));
         for (id, answers) in answering {
@@ -72,9 +72,10 @@ impl Activity {
             let known = members.entry(*id).or_insert(Answering { answers: *answers, since: None });
             if known.answers != *answers || !is_known && !answers {
                 let member = format!("{id:x}");
-                match answers {
-                    true => tracing::info!(member, "a member answers again"),
-                    false => tracing::warn!(member, "a member does not answer"),
+                if *answers {
+                    tracing::info!(member, "a member answers again")
+                } else {
+                    tracing::warn!(member, "a member does not answer")
                 }
                 *known = Answering { answers: *answers, since: Some(now) };
             }
@@ -93,8 +94,10 @@ mod tests {
 
     #[test]
     fn a_new_leader_gives_others_time_to_answer() {
-        let (activity, start) = (Activity::default(), Instant::now());
-        let (patience, long) = (Duration::from_secs(1), Duration::from_secs(5));
+        let activity = Activity::default();
+        let start = Instant::now();
+        let election_timeout = Duration::from_secs(1);
+        let long = Duration::from_secs(5);
         let script: [Line; 9] = [
             // Member 3 is still unknown.
             (0, 1, [true, false], false, &[2], &[2]),
@@ -108,12 +111,12 @@ mod tests {
             (8000, 1, [true, true], true, &[2, 3], &[2, 3]),
             // In a new term, member 2 is unknown again.
             (9000, 2, [false, true], false, &[3], &[3]),
-            // The patience with member 2 is over.
+            // The election timeout is over, so member 2 counts as silent.
             (10_000, 2, [false, true], true, &[3], &[3]),
         ];
         for (at, term, [two, three], is_complete, active, healthy) in script {
             let now = start + Duration::from_millis(at);
-            activity.note(term, &BTreeMap::from([(2, two), (3, three)]), patience, now);
+            activity.note(term, &BTreeMap::from([(2, two), (3, three)]), election_timeout, now);
             assert_eq!(activity.is_complete(term), is_complete, "at {at}");
             assert!(!activity.is_complete(term + 1), "at {at}");
             let active_for = |time| activity.active_for(time, now).into_iter().collect::<Vec<_>>();

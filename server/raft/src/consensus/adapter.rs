@@ -13,22 +13,23 @@ use parking_lot::Mutex;
 use quorate_core::planted::{self, Mistake};
 use quorate_proto::peer as pb;
 use quorate_storage::wal::Wal;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
-use super::beat::beat;
-use super::follower::Follower;
-use super::heard::Heard;
+use super::heartbeat::send_heartbeats;
+use super::leader_contact::LeaderContact;
 use super::start::{Settings, start_raft};
 use super::state_machine::StateMachine;
+use super::status::StatusPublisher;
+use crate::ground::completion::{Stopped, completion};
 use crate::ground::consensus::{Answer, BoxFuture, Consensus, Holding, RaftStatus, Unavailable};
 use crate::ground::member::{Peer, Peers};
-use crate::ground::waiters::Lost;
+use crate::ground::waiters::UnknownOutcome;
 use crate::log::types::{Payload, ReplyTo, TypeConfig};
 use crate::network::forward::Forwarder;
-use crate::network::links::Links;
-use crate::network::standing::Standing;
+use crate::network::peer_pool::PeerPool;
+use crate::network::persistent_call::PersistentCall;
 
 /// Pause before a leader that could not confirm its leadership is asked again, and before a
 /// proposal that was not accepted is repeated.
@@ -44,7 +45,7 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) wal: Arc<Wal>,
     pub(crate) machine: StateMachine,
-    pub(crate) links: Arc<Links>,
+    pub(crate) pool: Arc<PeerPool>,
     pub(crate) forwarder: Forwarder,
     /// Receives the members named by the log.
     pub(crate) peers: watch::Sender<Peers>,
@@ -54,16 +55,16 @@ pub(crate) struct Parts {
 /// Consensus by openraft. Only `consensus` holds openraft's handle.
 pub(crate) struct OpenRaft {
     pub(super) raft: Raft<TypeConfig, StateMachine>,
-    links: Arc<Links>,
+    pool: Arc<PeerPool>,
     forwarder: Forwarder,
     status: watch::Receiver<RaftStatus>,
-    heard: Arc<Heard>,
+    leader_contact: Arc<LeaderContact>,
     activity: Arc<Activity>,
     /// The open call for read indexes, with the leader it goes to.
     reads: Mutex<Option<(u64, Reads)>>,
 }
 
-type Reads = Standing<pb::ReadIndexRequest, pb::ReadIndexReply>;
+type Reads = PersistentCall<pb::ReadIndexRequest, pb::ReadIndexReply>;
 
 impl OpenRaft {
     /// Starts the raft protocol.
@@ -71,28 +72,29 @@ impl OpenRaft {
     /// # Errors
     /// The reason as text for the operator.
     pub(crate) async fn start(parts: Parts) -> Result<Self, String> {
-        let Parts { me, founders, settings, wal, machine, links, forwarder, peers, tasks } = parts;
-        let raft = start_raft(me, founders, settings, wal, machine, links.clone()).await?;
+        let Parts { me, founders, settings, wal, machine, pool, forwarder, peers, tasks } = parts;
+        let raft = start_raft(me, founders, settings, wal, machine, pool.clone()).await?;
         let (status, receiver) = watch::channel(RaftStatus::default());
-        let (heard, activity) = (Arc::new(Heard::new()), Arc::new(Activity::default()));
+        let leader_contact = Arc::new(LeaderContact::new());
+        let activity = Arc::new(Activity::default());
         let Settings { heartbeat, election_timeout, .. } = settings;
-        let follower = Follower {
+        let publisher = StatusPublisher {
             raft: raft.clone(),
-            heard: heard.clone(),
+            leader_contact: leader_contact.clone(),
             activity: activity.clone(),
             heartbeat,
             election_timeout,
             status,
             peers,
         };
-        tasks.spawn(follower.run());
+        tasks.spawn(publisher.run());
         let reads = Mutex::default();
-        Ok(Self { raft, links, forwarder, status: receiver, heard, activity, reads })
+        Ok(Self { raft, pool, forwarder, status: receiver, leader_contact, activity, reads })
     }
 
     /// When this member last heard from a leader, and which leaders it has seen.
-    pub(crate) fn heard(&self) -> &Arc<Heard> {
-        &self.heard
+    pub(crate) fn leader_contact(&self) -> &Arc<LeaderContact> {
+        &self.leader_contact
     }
 
     /// The members that answer this one while it leads.
@@ -101,13 +103,13 @@ impl OpenRaft {
     }
 
     /// Sends heartbeats while this member leads, until the raft stops.
-    pub(crate) async fn beat(&self, settings: Settings) {
+    pub(crate) async fn send_heartbeats(&self, settings: Settings) {
         let Settings { heartbeat, election_timeout, .. } = settings;
-        beat(self.raft.clone(), election_timeout, heartbeat, self.links.flow()).await;
+        send_heartbeats(self.raft.clone(), election_timeout, heartbeat, self.pool.flow()).await;
     }
 
     pub(super) fn me(&self) -> u64 {
-        self.links.identity().member_id
+        self.pool.identity().member_id
     }
 
     /// Proposes to this member's own log in `term`. After [`Unavailable::NotLeader`], nothing was
@@ -118,43 +120,43 @@ impl OpenRaft {
         command: Bytes,
         held: Holding,
     ) -> Result<Answer, Unavailable> {
-        let (sender, receiver) = oneshot::channel();
-        let reply_to = ReplyTo::Here { sender, held };
+        let (completer, written) = completion();
+        let reply_to = ReplyTo::Local { completer, held };
         let write = self.raft.write(Payload::local(command)).responder(reply_to);
         // openraft batches only proposals with the same expected leader, so every proposal names
         // it.
         let sent = write.with_leader(CommittedLeaderId::new(term)).await;
         sent.map_err(|_| Unavailable::Stopped)?;
-        match receiver.await {
+        match written.await {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
                 Err(Unavailable::NotLeader { leader: forward.leader_id })
             }
             Ok(Err(_)) => Err(Unavailable::LeaderChanged),
-            Err(_) => Err(Unavailable::Stopped),
+            Err(Stopped) => Err(Unavailable::Stopped),
         }
     }
 
     /// The committed index without confirming leadership; only for planted mistakes.
-    fn unasked(&self) -> Option<u64> {
+    fn unconfirmed_index(&self) -> Option<u64> {
         let leads = || self.raft.metrics().borrow_watched().current_leader == Some(self.me());
-        let follower = planted::has(Mistake::StaleReadAtFollower) && !leads();
-        let leader = planted::has(Mistake::UnconfirmedLeaderRead) && leads();
-        (follower || leader).then(|| self.committed())
+        let at_follower = planted::has(Mistake::StaleReadAtFollower) && !leads();
+        let at_leader = planted::has(Mistake::UnconfirmedLeaderRead) && leads();
+        (at_follower || at_leader).then(|| self.committed())
     }
 
     /// Asks `leader` for a read index; `None` if it does not answer or no longer leads.
-    async fn read_index_of(&self, leader: u64) -> Option<u64> {
-        let link = self.links.to(leader)?;
-        let mut client = link.control.clone();
+    async fn ask_read_index(&self, leader: u64) -> Option<u64> {
+        let peer = self.pool.peer(leader)?;
+        let mut client = peer.control.clone();
         let reads = self.reads.lock().take().filter(|(to, _)| *to == leader);
-        let mut reads = reads.map_or_else(Standing::new, |(_, reads)| reads);
+        let mut reads = reads.map_or_else(PersistentCall::new, |(_, reads)| reads);
         let open = async move |requests| client.read_index(requests).await;
         let asked = reads.ask(open, pb::ReadIndexRequest {});
         let reply = match tokio::time::timeout(READ_INDEX_WITHIN, asked).await {
-            Ok(reply) => reply.inspect_err(|error| link.heed(error)).ok()?,
+            Ok(reply) => reply.inspect_err(|error| peer.note_exclusion(error)).ok()?,
             Err(_) => {
-                self.links.renew(leader);
+                self.pool.renew(leader);
                 return None;
             }
         };
@@ -193,21 +195,21 @@ impl OpenRaft {
                 Some(leader) => match self.forwarder.propose(leader, term, &command, &held).await {
                     Ok(Some(answer)) => return Ok(answer),
                     Ok(None) => {}
-                    Err(Lost) if self.links.notice().is_posted() => {
+                    Err(UnknownOutcome) if self.pool.notice().is_posted() => {
                         return Err(Unavailable::Stopped);
                     }
-                    Err(Lost) => return Err(Unavailable::LeaderChanged),
+                    Err(UnknownOutcome) => return Err(Unavailable::LeaderChanged),
                 },
                 None => {
                     let changed = tokio::select! {
                         changed = status.changed() => changed,
-                        _ = self.links.notice().posted() => return Err(Unavailable::Stopped),
+                        _ = self.pool.notice().posted() => return Err(Unavailable::Stopped),
                     };
                     changed.map_err(|_| Unavailable::Stopped)?;
                     continue;
                 }
             }
-            if self.links.notice().is_posted() {
+            if self.pool.notice().is_posted() {
                 return Err(Unavailable::Stopped);
             }
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -226,13 +228,14 @@ impl Consensus for OpenRaft {
 
     fn read_index(&self) -> BoxFuture<'_, Result<u64, Unavailable>> {
         Box::pin(async move {
-            if let Some(index) = self.unasked() {
+            if let Some(index) = self.unconfirmed_index() {
                 return Ok(index);
             }
             let leader = self.status_now().leader;
-            let not_leader = match self.links.notice().is_posted() {
-                true => Unavailable::Stopped,
-                false => Unavailable::NotLeader { leader },
+            let not_leader = if self.pool.notice().is_posted() {
+                Unavailable::Stopped
+            } else {
+                Unavailable::NotLeader { leader }
             };
             match leader {
                 None => Err(not_leader),
@@ -241,7 +244,7 @@ impl Consensus for OpenRaft {
                     let asked = tokio::time::timeout(READ_INDEX_WITHIN, asked).await;
                     asked.unwrap_or(Err(not_leader))
                 }
-                Some(leader) => self.read_index_of(leader).await.ok_or(not_leader),
+                Some(leader) => self.ask_read_index(leader).await.ok_or(not_leader),
             }
         })
     }
@@ -267,7 +270,7 @@ impl Consensus for OpenRaft {
                 Box::pin(std::future::ready(()))
             });
             if let Err(error) = frozen.await {
-                tracing::debug!(%error, "no flush: the member has stopped");
+                tracing::debug!(%error, "cannot flush: the member has stopped");
             }
         })
     }
@@ -283,13 +286,13 @@ impl Consensus for OpenRaft {
                 (done, _) => done,
             };
             if let Err(error) = trimmed {
-                tracing::debug!(%error, "the log is not trimmed: the member has stopped");
+                tracing::debug!(%error, "cannot trim the log: the member has stopped");
             }
             // openraft keeps all entries that it is sending to a lagging member. Below the floor,
             // that member gets a snapshot instead.
             if let (Some(beyond), Some(snapshot)) = (beyond, snapshot) {
                 let floor = beyond.min(snapshot.index());
-                self.links.flow().send_if_modified(|flow| {
+                self.pool.flow().send_if_modified(|flow| {
                     let is_higher = floor > flow.floor;
                     flow.floor = flow.floor.max(floor);
                     is_higher
@@ -301,7 +304,7 @@ impl Consensus for OpenRaft {
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Err(error) = self.raft.shutdown().await {
-                tracing::error!(%error, "the raft task ended badly");
+                tracing::error!(%error, "the raft task failed");
             }
         })
     }

@@ -22,7 +22,7 @@ type Written =
     Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
 /// The members and the replication progress of each.
-pub(crate) struct Roll {
+pub(crate) struct MembershipStatus {
     /// The leader according to openraft, confirmed or not.
     pub(crate) leader: Option<u64>,
     pub(crate) term: u64,
@@ -38,12 +38,12 @@ pub(crate) struct Roll {
 
 impl OpenRaft {
     /// The current members.
-    pub(crate) fn roll(&self) -> Roll {
+    pub(crate) fn membership_status(&self) -> MembershipStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         let replication = metrics.replication.iter().flatten();
-        Roll {
+        MembershipStatus {
             leader: metrics.current_leader,
             term: metrics.vote.leader_id.term,
             voters: membership.voter_ids().collect(),
@@ -61,12 +61,12 @@ impl OpenRaft {
     /// `NotLeader` also if the members have changed since `before`.
     pub(crate) async fn write_members(
         &self,
-        before: &Roll,
+        before: &MembershipStatus,
         voters: BTreeSet<u64>,
         peers: BTreeMap<u64, Peer>,
     ) -> Result<u64, Refusal> {
         let members = Membership::new(vec![voters], peers).map_err(|error| {
-            tracing::error!(%error, "a membership that cannot be");
+            tracing::error!(%error, "openraft refuses a membership");
             Refusal::Unknown
         })?;
         loop {
@@ -95,12 +95,12 @@ impl OpenRaft {
     ///
     /// # Errors
     /// The member has stopped.
-    pub(crate) async fn transfer_to(&self, to: u64) -> Result<(), Unavailable> {
+    pub(crate) async fn transfer_leadership_to(&self, to: u64) -> Result<(), Unavailable> {
         self.raft.trigger().transfer_leader(to).await.map_err(|_| Unavailable::Stopped)
     }
 
     /// Waits until openraft no longer names this member as leader.
-    pub(crate) async fn leads_no_more(&self) {
+    pub(crate) async fn leadership_lost(&self) {
         let mut changes = self.raft.server_metrics();
         while changes.borrow_watched().current_leader == Some(self.me()) {
             if changes.changed().await.is_err() {
@@ -120,7 +120,7 @@ fn outcome(written: Written) -> Option<Result<u64, Refusal>> {
             ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
         ))) => return None,
         Err(error) => {
-            tracing::warn!(%error, "a change of the members failed");
+            tracing::warn!(%error, "a membership change failed");
             Refusal::Unknown
         }
     };

@@ -52,7 +52,7 @@ impl OpenRaft {
     }
 
     /// Appends a leader's entries.
-    pub(crate) fn take_entries<S>(
+    pub(crate) fn append_entries<S>(
         &self,
         requests: S,
     ) -> BoxStream<'static, Alive<StreamAppendResult<TypeConfig>>>
@@ -63,7 +63,7 @@ impl OpenRaft {
     }
 
     /// Processes a leader's heartbeat.
-    pub(crate) async fn take_heartbeat(
+    pub(crate) async fn heartbeat(
         &self,
         request: AppendEntriesRequest<TypeConfig>,
     ) -> Answered<AppendEntriesResponse<TypeConfig>> {
@@ -77,7 +77,7 @@ impl OpenRaft {
     }
 
     /// Answers a vote request.
-    pub(crate) async fn answer_candidate(
+    pub(crate) async fn vote(
         &self,
         request: VoteRequest<TypeConfig>,
     ) -> Answered<VoteResponse<TypeConfig>> {
@@ -85,7 +85,7 @@ impl OpenRaft {
     }
 
     /// Answers a pre-vote request.
-    pub(crate) async fn answer_pre_candidate(
+    pub(crate) async fn pre_vote(
         &self,
         request: VoteRequest<TypeConfig>,
     ) -> Answered<VoteResponse<TypeConfig>> {
@@ -93,7 +93,7 @@ impl OpenRaft {
     }
 
     /// Takes over the leadership at the leader's request.
-    pub(crate) async fn take_over(
+    pub(crate) async fn accept_leadership(
         &self,
         request: TransferLeaderRequest<TypeConfig>,
     ) -> Alive<TransferLeaderResponse<TypeConfig>> {
@@ -101,7 +101,7 @@ impl OpenRaft {
     }
 
     /// Installs a leader's snapshot.
-    pub(crate) async fn install(
+    pub(crate) async fn install_snapshot(
         &self,
         vote: Vote,
         snapshot: Snapshot,

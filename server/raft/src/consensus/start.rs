@@ -13,7 +13,7 @@ use crate::ground::member::Peer;
 use crate::log::store::LogStore;
 use crate::log::types::TypeConfig;
 use crate::network::client::Factory;
-use crate::network::links::Links;
+use crate::network::peer_pool::PeerPool;
 
 /// Timeout of a snapshot transfer. A transfer ends earlier if its connection ends.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
@@ -44,12 +44,12 @@ pub(super) async fn start_raft(
     settings: Settings,
     wal: Arc<Wal>,
     machine: StateMachine,
-    links: Arc<Links>,
+    pool: Arc<PeerPool>,
 ) -> Result<Raft<TypeConfig, StateMachine>, String> {
     let error = |error: &dyn std::fmt::Display| error.to_string();
     let config = raft_config(settings).map_err(|e| error(&e))?;
     let store = LogStore::new(wal);
-    let raft = Raft::new(id, Arc::new(config), Factory(links), store, machine).await;
+    let raft = Raft::new(id, Arc::new(config), Factory(pool), store, machine).await;
     let raft = raft.map_err(|e| error(&e))?;
     if raft.is_initialized().await.map_err(|e| error(&e))? {
         if raft.voter_ids().eq([id]) {
@@ -73,7 +73,7 @@ fn raft_config(settings: Settings) -> Result<Config, openraft::ConfigError> {
     let half = millis(settings.election_timeout) / 2;
     Config {
         cluster_name: "quorate".to_owned(),
-        // The timeout of a heartbeat: later replies do not count. `consensus::beat` sends
+        // The timeout of a heartbeat: later replies do not count. `consensus::heartbeat` sends
         // heartbeats more often than that.
         heartbeat_interval: half * 6 / 10,
         enable_heartbeat: false,

@@ -1,5 +1,8 @@
 //! openraft's state machine over the store.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +26,7 @@ use crate::ground::progress::Progress;
 use crate::ground::waiters::{Waiter, Waiters};
 use crate::leader::lessor::Lessor;
 use crate::log::encoding::encode_membership;
-use crate::log::roster::{peers_of, tell_changes};
+use crate::log::members::{log_member_changes, peers_of};
 use crate::log::snapshot::{Snapshot, SnapshotHandle, SnapshotMeta};
 use crate::log::types::{Entry, LogId, Membership, StoredMembership, TypeConfig, log_id, position};
 use crate::metrics::Metrics;
@@ -35,12 +38,12 @@ const SHORTAGE_MEMTABLES: usize = 4;
 /// How long entries are applied before other tasks get a turn.
 const TURN: Duration = Duration::from_millis(5);
 
-/// Commands that may touch more keys run aside. So many keys take some milliseconds.
+/// Commands that may touch more keys run as blocking work. So many keys take some milliseconds.
 const KEYS_MAX: usize = 1000;
 
 /// Runs work that may take seconds. Other tasks, such as heartbeats and reads, move to other
 /// threads meanwhile. That costs too much for short work.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
+fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
         // A runtime with one thread has no other thread.
@@ -50,7 +53,7 @@ fn aside<T>(work: impl FnOnce() -> T) -> T {
 
 /// Answers that are sent together once the whole batch is applied, so that answers to one
 /// connection are written together.
-type Answers = Vec<(ApplyResponder<TypeConfig>, Answer)>;
+type PendingAnswers = Vec<(ApplyResponder<TypeConfig>, Answer)>;
 
 /// The state machine's reply to a command.
 type Reply = Result<quorate_core::Reply, Refusal>;
@@ -75,7 +78,7 @@ pub(crate) struct StateMachine {
     /// Bytes that the quota counts, without the active memtable.
     settled: u64,
     /// Empty between batches, as is `forwarded`; kept to reuse the memory.
-    answers: Answers,
+    answers: PendingAnswers,
     forwarded: Vec<(Waiter, Answer)>,
     /// Empty between batches.
     batch: Batch,
@@ -113,7 +116,7 @@ impl StateMachine {
             me: parts.me,
             waiters: parts.waiters,
             settled: 0,
-            answers: Answers::new(),
+            answers: PendingAnswers::new(),
             forwarded: Vec::new(),
             batch: Batch::default(),
         }
@@ -132,7 +135,7 @@ impl StateMachine {
     }
 
     /// Starts a flush if one is due, and waits while the memtables take as much memory as they may.
-    async fn make_room(&mut self) {
+    async fn limit_memtables(&mut self) {
         let limit = self.flusher.memtable_bytes_max();
         let entries_max = self.flusher.options().entries_max;
         let applied = self.store.applied().map_or(0, |at| at.index);
@@ -142,7 +145,9 @@ impl StateMachine {
             return;
         }
         self.freeze();
-        while self.store.active_bytes() >= self.most() && self.store.shared().has_frozen() {
+        while self.store.active_bytes() >= self.active_bytes_max()
+            && self.store.shared().has_frozen()
+        {
             self.flusher.idle_if_there_is_space().await;
             self.freeze();
         }
@@ -152,9 +157,9 @@ impl StateMachine {
     /// long when the disk is full, so the limit is higher then: the alarm, and the commands that
     /// end the shortage, must still be applied. From the alarm on, commands that add data are
     /// refused.
-    fn most(&self) -> usize {
-        let most = self.flusher.options().memtable_bytes_max;
-        if self.flusher.waits_for_space() { most * SHORTAGE_MEMTABLES } else { most }
+    fn active_bytes_max(&self) -> usize {
+        let bytes = self.flusher.options().memtable_bytes_max;
+        if self.flusher.waits_for_space() { bytes * SHORTAGE_MEMTABLES } else { bytes }
     }
 
     /// Applies an entry and queues the answer for its client.
@@ -170,8 +175,9 @@ impl StateMachine {
             EntryPayload::Blank => self.store.apply_blank(at),
             EntryPayload::Membership(membership) => {
                 let ids = |membership: &Membership| membership.nodes().map(|(id, _)| *id).collect();
-                let (before, now) = (ids(self.membership.membership()), ids(&membership));
-                tell_changes(self.membership.membership(), &membership);
+                let before = ids(self.membership.membership());
+                let now = ids(&membership);
+                log_member_changes(self.membership.membership(), &membership);
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 self.members.send_replace(peers_of(&self.membership));
                 let stored = encode_membership(&self.membership);
@@ -179,8 +185,8 @@ impl StateMachine {
             }
             EntryPayload::Normal(payload) => {
                 let (reply, fits) = self.apply_command(at, &payload.command())?;
-                let origin = payload.proposal_id().filter(|origin| origin.member == self.me);
-                forwarded = origin.and_then(|origin| self.waiters.take(origin.sequence));
+                let id = payload.proposal_id().filter(|id| id.member == self.me);
+                forwarded = id.and_then(|id| self.waiters.take(id.sequence));
                 if !fits {
                     self.hold(responder, forwarded, reply);
                     return Ok(());
@@ -224,10 +230,10 @@ impl StateMachine {
         let command =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
         let kind = command.kind();
-        let Applied { mut reply, effects, cost } = match self.store.is_small(&command, KEYS_MAX)? {
-            true => self.store.apply_decoded(at, command)?,
-            false => aside(|| self.store.apply_decoded(at, command))?,
-        };
+        let is_small = self.store.is_small(&command, KEYS_MAX)?;
+        let apply = || self.store.apply_decoded(at, command);
+        let Applied { mut reply, effects, cost } =
+            if is_small { apply()? } else { run_blocking(apply)? };
         for effect in effects {
             match effect {
                 Effect::LeaseGranted { id, ttl } => {
@@ -255,7 +261,8 @@ impl StateMachine {
     /// between is briefly left out, and never counted twice.
     fn measure(&mut self) {
         let in_use = self.flusher.engine().sizes().in_use;
-        let (active, memtables) = (self.store.active_bytes(), self.store.shared().memtable_bytes());
+        let active = self.store.active_bytes();
+        let memtables = self.store.shared().memtable_bytes();
         self.settled = in_use + memtables.saturating_sub(active) as u64;
         self.quota.measure(self.settled + active as u64);
     }
@@ -281,7 +288,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + Send,
     {
         let started = Instant::now();
-        self.make_room().await;
+        self.limit_memtables().await;
         self.store.begin_batch();
         self.measure();
         let mut turn = Instant::now();
@@ -327,7 +334,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         snapshot: SnapshotHandle,
     ) -> io::Result<()> {
         let SnapshotHandle::Received(received) = snapshot else {
-            return Err(io::Error::other("a snapshot of this member is in use already"));
+            let text = "a snapshot of this member's own state cannot be installed";
+            return Err(io::Error::other(text));
         };
         self.metrics.cluster.installing(true);
         let restored = self.flusher.install(*received).await;
@@ -338,7 +346,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         })?;
         self.store.continue_from(restored);
         self.store.end_batch();
-        tell_changes(self.membership.membership(), meta.last_membership.membership());
+        log_member_changes(self.membership.membership(), meta.last_membership.membership());
         self.membership = meta.last_membership.clone();
         self.members.send_replace(peers_of(&self.membership));
         self.frozen_index = self.store.applied().map_or(0, |at| at.index);

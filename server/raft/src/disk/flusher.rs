@@ -14,8 +14,9 @@ use quorate_storage::db::engine::Engine;
 use quorate_storage::db::image::Image;
 use quorate_storage::db::receive::ReceivedSnapshot;
 use quorate_storage::wal::Wal;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
+use crate::ground::completion::completion;
 use crate::log::encoding::decode_membership;
 use crate::log::types::StoredMembership;
 
@@ -194,12 +195,9 @@ impl Flusher {
         &self,
         received: ReceivedSnapshot,
     ) -> Result<RestoredState, JobError> {
-        let (sender, receiver) = oneshot::channel();
-        let done = Box::new(move |restored| {
-            sender.send(restored).ok();
-        });
-        self.common.engine.install(received, done);
-        let restored = receiver.await.unwrap_or(Err(JobError::Stopped))?;
+        let (completer, restored) = completion();
+        self.common.engine.install(received, completer.callback());
+        let restored = restored.await.unwrap_or(Err(JobError::Stopped))?;
         self.common.outcome.flushed.notify_waiters();
         Ok(restored)
     }

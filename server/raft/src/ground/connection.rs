@@ -18,12 +18,13 @@ pub trait Dial: Send + Sync + 'static {
     fn dial(&self, url: String) -> BoxFuture<'static, io::Result<Box<dyn Connection>>>;
 }
 
-/// Serves calls on connections that this member has opened and lends to other members.
-pub trait Serve: Send + Sync + 'static {
+/// Serves calls on reverse connections: connections that this member has opened, for the calls of
+/// other members.
+pub trait ServeReverse: Send + Sync + 'static {
     /// Starts serving the connection. Drops `held` when the connection has ended.
     fn serve(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>);
 
-    /// Whether the server at this URL may call this member over lent connections. Only the URL
+    /// Whether the server at this URL may call this member over reverse connections. Only the URL
     /// vouches for it: on a connection that this member opened, the server presents no client
     /// certificate.
     fn admits(&self, url: &str) -> bool;

@@ -46,7 +46,7 @@ pub enum Unavailable {
     },
     /// Another leader took over while the proposal was in flight. It is unknown whether the command
     /// was or will be applied.
-    #[error("the leader changed while the proposal was under way")]
+    #[error("the leader changed while the proposal was in flight")]
     LeaderChanged,
     /// The member is stopping, or has stopped because of a fault.
     #[error("the member has stopped")]

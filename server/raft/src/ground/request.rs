@@ -13,7 +13,7 @@ pub enum RequestError {
     #[error(transparent)]
     Refusal(#[from] Refusal),
     /// Too many requests are in flight.
-    #[error("too many requests are under way")]
+    #[error("too many requests are in flight")]
     TooManyRequests,
     /// There is no leader.
     #[error("no leader")]
@@ -25,14 +25,14 @@ pub enum RequestError {
     #[error("the request timed out")]
     Timeout,
     /// There was no leader from the start of the request on: it was not and will not be applied.
-    #[error("nobody led who could have taken the request")]
+    #[error("there was no leader to accept the request")]
     NotTaken,
     /// The request timed out after an election; it is unknown whether it was or will be applied.
     #[error("the request timed out when the leader changed")]
     LeaderFailed,
     /// The request timed out after the leader had been unreachable; it is unknown whether it was or
     /// will be applied.
-    #[error("the request timed out while the leader was out of reach")]
+    #[error("the request timed out while the leader was unreachable")]
     ConnectionLost,
     /// The member is stopping, or the cluster continues without it; it is unknown whether the
     /// request was or will be applied.
@@ -60,7 +60,7 @@ pub enum MemberError {
     #[error("another member has this peer URL")]
     UrlExists,
     /// The member is not a learner.
-    #[error("the member is no learner")]
+    #[error("the member is not a learner")]
     NotLearner,
     /// The learner's log lags too far behind for a promotion.
     #[error("the learner lags too far behind")]
@@ -75,7 +75,7 @@ pub enum MemberError {
     #[error("too few members are connected")]
     Unhealthy,
     /// The target of the leadership transfer has no vote.
-    #[error("the member cannot lead")]
+    #[error("the member has no vote, so it cannot lead")]
     CannotLead,
     /// This member does not lead.
     #[error("this member does not lead")]

@@ -23,11 +23,11 @@ impl ProposalId {
 
 /// It is unknown whether the command was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lost;
+pub(crate) struct UnknownOutcome;
 
 /// Receives the answer to a forwarded command. Dropped unsent: the command was not and never will
 /// be applied.
-pub(crate) type Waiter = oneshot::Sender<Result<Answer, Lost>>;
+pub(crate) type Waiter = oneshot::Sender<Result<Answer, UnknownOutcome>>;
 
 /// The waiters for forwarded commands.
 #[derive(Default)]
@@ -58,34 +58,39 @@ impl Waiters {
     }
 
     /// Records that a snapshot replaced the state, its last entry being of `term`. It does not say
-    /// which forwarded commands it includes, so every waiter gets [`Lost`].
+    /// which forwarded commands it includes, so every waiter gets [`UnknownOutcome`].
     pub(crate) fn replaced(&self, term: u64) {
         let mut waiting = self.0.lock();
         waiting.term = waiting.term.max(term);
         for (_, waiter) in std::mem::take(&mut waiting.all).into_values() {
             // The client may have stopped waiting.
-            waiter.send(Err(Lost)).ok();
+            waiter.send(Err(UnknownOutcome)).ok();
         }
     }
 
     /// Registers a waiter; `None` when a later term than `term` was applied already.
-    pub(crate) fn wait(&self, sequence: u64, term: u64, waiter: Waiter) -> Option<Place<'_>> {
+    pub(crate) fn register(
+        &self,
+        sequence: u64,
+        term: u64,
+        waiter: Waiter,
+    ) -> Option<WaiterGuard<'_>> {
         let mut waiting = self.0.lock();
         if waiting.term > term {
             return None;
         }
         waiting.all.insert(sequence, (term, waiter));
-        Some(Place { waiters: self, sequence })
+        Some(WaiterGuard { waiters: self, sequence })
     }
 }
 
 /// A registered waiter. Dropping it removes the waiter.
-pub(crate) struct Place<'a> {
+pub(crate) struct WaiterGuard<'a> {
     waiters: &'a Waiters,
     sequence: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.waiters.take(self.sequence);
     }
@@ -98,23 +103,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_learns_what_became_of_its_command() {
+    fn waiters_learn_the_outcome_of_their_commands() {
         let waiters = Waiters::default();
         let wait = |sequence, term| {
             let (sender, receiver) = oneshot::channel();
-            waiters.wait(sequence, term, sender).map(|place| (place, receiver))
+            waiters.register(sequence, term, sender).map(|guard| (guard, receiver))
         };
         let (_first, mut first) = wait(1, 4).expect("it is early enough");
         let (_second, mut second) = wait(2, 5).expect("it is early enough");
         waiters.applied(4);
-        assert_eq!(first.try_recv(), Err(TryRecvError::Empty), "it may yet come");
+        assert_eq!(first.try_recv(), Err(TryRecvError::Empty), "it may still be applied");
         waiters.applied(5);
-        assert_eq!(first.try_recv(), Err(TryRecvError::Closed), "it never will");
-        assert_eq!(second.try_recv(), Err(TryRecvError::Empty), "it may yet come");
+        assert_eq!(first.try_recv(), Err(TryRecvError::Closed), "it will never be applied");
+        assert_eq!(second.try_recv(), Err(TryRecvError::Empty), "it may still be applied");
         assert!(wait(3, 4).is_none(), "it is too late");
         waiters.replaced(6);
-        assert_eq!(second.try_recv(), Ok(Err(Lost)), "nobody knows");
-        assert!(wait(4, 5).is_none(), "what the state was replaced by is later");
+        assert_eq!(second.try_recv(), Ok(Err(UnknownOutcome)), "the outcome is unknown");
+        assert!(wait(4, 5).is_none(), "the snapshot is of a later term");
         assert!(waiters.take(2).is_none());
     }
 }

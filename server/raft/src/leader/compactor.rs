@@ -124,13 +124,13 @@ impl Compactor {
         let command = Command::Compact(CompactionRequest { revision, physical: false });
         match self.consensus.propose(command.encode(), Holding::default()).await {
             Ok(None | Some(Ok(_) | Err(Refusal::Compacted))) => {
-                tracing::info!(revision, "compacted by schedule");
+                tracing::info!(revision, "compacted automatically");
                 self.schedule.done(revision, Instant::now());
             }
             Ok(Some(Err(error))) => {
-                tracing::warn!(revision, %error, "cannot compact by schedule");
+                tracing::warn!(revision, %error, "cannot compact automatically");
             }
-            Err(error) => tracing::warn!(revision, %error, "cannot compact by schedule"),
+            Err(error) => tracing::warn!(revision, %error, "cannot compact automatically"),
         }
     }
 }
@@ -144,7 +144,8 @@ mod tests {
     fn compactions(kept: AutoCompaction, minutes: u64) -> Vec<(u64, i64)> {
         let start = Instant::now();
         let mut schedule = Schedule::new(kept, start);
-        let (mut now, mut found) = (start, Vec::new());
+        let mut now = start;
+        let mut found = Vec::new();
         let minute = |now: Instant| (now - start).as_secs() / 60;
         while minute(now) < minutes {
             schedule.sample(minute(now).cast_signed() + 1);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_kept() {
+    fn history_of_a_period_is_kept() {
         let hours = |hours: u64| AutoCompaction::Periodic(Duration::from_secs(3600 * hours));
         assert_eq!(compactions(hours(1), 190), [(60, 1), (120, 55), (180, 115)]);
         assert_eq!(compactions(hours(3), 310), [(180, 1), (240, 55), (300, 115)]);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn revisions_are_kept() {
+    fn a_number_of_revisions_is_kept() {
         let found = compactions(AutoCompaction::Revisions(7), 20);
         assert_eq!(found, [(10, 4), (15, 9), (20, 14)]);
     }

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 /// Pause before a log that is still too long is trimmed again.
 const TRIM_AGAIN: Duration = Duration::from_secs(2);
 /// How long a partly received snapshot is kept without progress: longer than its sender retries.
-const HALF_KEPT: Duration = Duration::from_secs(120);
+const PARTIAL_AGE_MAX: Duration = Duration::from_secs(120);
 /// Pause after a failed proposal, so that a member without a leader does not spin.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -32,7 +32,8 @@ impl Duties {
     /// Runs the clock of the leases while this member leads, and logs changes of the leader.
     pub(crate) async fn follow_leadership(&self) {
         let mut status = self.consensus.status();
-        let (mut leader, mut term) = (None, 0);
+        let mut leader = None;
+        let mut term = 0;
         loop {
             let now = *status.borrow_and_update();
             if (now.leader, now.term) != (leader, term) {
@@ -65,7 +66,7 @@ impl Duties {
             let command = Command::LeaseExpire(LeaseExpire { ids });
             // Only in the term in which they expired: a later leader has extended the leases.
             if let Err(error) = self.consensus.propose_in(term, command.encode()).await {
-                tracing::warn!(%error, "expired leases are not ended yet");
+                tracing::warn!(%error, "cannot end expired leases yet");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
@@ -84,7 +85,7 @@ impl Duties {
                 // The receiver of a snapshot needs the entries that follow it.
                 Ok(None) if self.metrics.peers.is_sending() => {}
                 Ok(beyond) => self.consensus.trim_log(beyond).await,
-                Err(error) => tracing::warn!(%error, "cannot tell how long the log is"),
+                Err(error) => tracing::warn!(%error, "cannot determine the length of the log"),
             }
             // A purge reaches only the snapshot that openraft knew at the trim before, and without
             // further writes no flush would start another trim.
@@ -94,12 +95,12 @@ impl Duties {
     }
 
     /// Drops partly received snapshots whose sender has given up.
-    pub(crate) async fn drop_halves(&self) {
+    pub(crate) async fn drop_partial_snapshots(&self) {
         loop {
-            tokio::time::sleep(HALF_KEPT / 2).await;
+            tokio::time::sleep(PARTIAL_AGE_MAX / 2).await;
             let flusher = self.flusher.clone();
             // This may block while it removes a large file.
-            let drop_old = move || flusher.engine().stop_receiving(HALF_KEPT);
+            let drop_old = move || flusher.engine().stop_receiving(PARTIAL_AGE_MAX);
             tokio::task::spawn_blocking(drop_old).await.ok();
         }
     }

@@ -19,7 +19,7 @@ use quorate_proto::peer as pb;
 use super::hashes::hash_here;
 use crate::ground::checks::IntegrityChecks;
 use crate::ground::consensus::{Consensus, Holding};
-use crate::network::links::Links;
+use crate::network::peer_pool::PeerPool;
 use crate::read::ReadBarrier;
 
 /// Timeout for another member to compute a hash.
@@ -39,7 +39,7 @@ pub struct Inconsistent {
 }
 
 /// Another member's hash; `None` if it gave none.
-struct Found {
+struct PeerHash {
     member: u64,
     hash: Option<pb::HashReply>,
 }
@@ -61,9 +61,9 @@ impl Comparison {
 
     /// Adds other members' hashes, as far as they have the same compaction. Returns whether more
     /// members are compared now.
-    fn note(&mut self, mine: &KeyValueHash, found: Vec<Found>) -> bool {
+    fn note(&mut self, mine: &KeyValueHash, found: Vec<PeerHash>) -> bool {
         let before = self.compared.len();
-        for Found { member, hash } in found {
+        for PeerHash { member, hash } in found {
             let same = |hash: &pb::HashReply| hash.compacted == mine.compact_revision;
             if let Some(hash) = hash.filter(same) {
                 self.compared.insert(member, hash.hash != mine.hash);
@@ -77,10 +77,7 @@ impl Comparison {
         let differing = self.compared.iter().filter(|(_, differs)| **differs);
         let differing: Vec<u64> = differing.map(|(member, _)| *member).collect();
         // If most members differ from this one, this one is wrong.
-        match differing.len() > others.div_ceil(2) {
-            true => vec![me],
-            false => differing,
-        }
+        if differing.len() > others.div_ceil(2) { vec![me] } else { differing }
     }
 }
 
@@ -88,7 +85,7 @@ impl Comparison {
 pub(crate) struct Integrity {
     pub(crate) store: Arc<Shared>,
     pub(crate) barrier: Arc<ReadBarrier>,
-    pub(crate) links: Arc<Links>,
+    pub(crate) pool: Arc<PeerPool>,
     pub(crate) consensus: Arc<dyn Consensus>,
 }
 
@@ -99,13 +96,13 @@ impl Integrity {
     /// The data differ from another member's.
     pub(crate) async fn check_start(&self) -> Result<(), Inconsistent> {
         let Some(mine) = hash_here(&self.store, 0).await else { return Ok(()) };
-        let differing = |found: &Found| {
+        let differing = |found: &PeerHash| {
             found.hash.as_ref().is_some_and(|hash| {
                 hash.compacted == mine.compact_revision && hash.hash != mine.hash
             })
         };
-        // An answer over an unproven lent connection must not stop this member: it may be forged.
-        let is_proven = |id: &u64| self.links.to(*id).is_some_and(|link| link.is_proven());
+        // An answer over unproven channels must not stop this member: it may be forged.
+        let is_proven = |id: &u64| self.pool.peer(*id).is_some_and(|peer| peer.is_proven());
         let others = self.others().into_iter().filter(is_proven).collect();
         let found = self.hash_elsewhere(mine.revision, others).await;
         let members: Vec<String> = found
@@ -113,9 +110,10 @@ impl Integrity {
             .filter(|found| differing(found))
             .map(|found| format!("{:x}", found.member))
             .collect();
-        match members.is_empty() {
-            true => Ok(()),
-            false => Err(Inconsistent { members: members.join(", "), revision: mine.revision }),
+        if members.is_empty() {
+            Ok(())
+        } else {
+            Err(Inconsistent { members: members.join(", "), revision: mine.revision })
         }
     }
 
@@ -161,7 +159,7 @@ impl Integrity {
             return self.raise(self.me()).await;
         }
         let newest = self.store.view();
-        for Found { member, hash } in found {
+        for PeerHash { member, hash } in found {
             let Some(hash) = hash else { continue };
             let is_ahead = hash.compacted > newest.compacted() || hash.newest > newest.revision();
             if is_ahead || (hash.compacted == before.compact_revision && hash.hash != before.hash) {
@@ -196,7 +194,7 @@ impl Integrity {
     }
 
     fn me(&self) -> u64 {
-        self.links.identity().member_id
+        self.pool.identity().member_id
     }
 
     fn leads(&self) -> bool {
@@ -205,23 +203,24 @@ impl Integrity {
 
     fn others(&self) -> Vec<u64> {
         let me = self.me();
-        self.links.peers().borrow().keys().copied().filter(|id| *id != me).collect()
+        self.pool.members().borrow().keys().copied().filter(|id| *id != me).collect()
     }
 
-    async fn hash_elsewhere(&self, revision: i64, others: Vec<u64>) -> Vec<Found> {
+    async fn hash_elsewhere(&self, revision: i64, others: Vec<u64>) -> Vec<PeerHash> {
         let mut found = Vec::with_capacity(others.len());
         for member in others {
             let hash = self.ask(member, revision).await;
             if hash.is_none() {
-                tracing::warn!(member = format!("{member:x}"), revision, "no hash to compare");
+                let member = format!("{member:x}");
+                tracing::warn!(member, revision, "a member sent no hash to compare");
             }
-            found.push(Found { member, hash });
+            found.push(PeerHash { member, hash });
         }
         found
     }
 
     async fn ask(&self, member: u64, revision: i64) -> Option<pb::HashReply> {
-        let mut client = self.links.to(member)?.control;
+        let mut client = self.pool.peer(member)?.control;
         let asked = client.hash_kv(pb::HashRequest { revision });
         let reply = tokio::time::timeout(HASH_WITHIN, asked).await.ok()?.ok()?.into_inner();
         reply.refusal.is_empty().then_some(reply)
@@ -232,7 +231,10 @@ impl Integrity {
         if self.store.tables(|tables| tables.alarms.contains(&raised)) {
             return;
         }
-        tracing::error!(member = format!("{member:x}"), "the data of a member are corrupt");
+        tracing::error!(
+            member = format!("{member:x}"),
+            "a member's data differ from those of the other members"
+        );
         let alarm = AlarmRequest {
             action: AlarmAction::Activate as i32,
             member_id: member,
@@ -250,14 +252,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_compared_is_remembered() {
+    fn compared_members_are_remembered() {
         let mine = KeyValueHash { hash: 1, compact_revision: 5, revision: 5 };
-        let found = |member, hash, compacted| Found {
+        let found = |member, hash, compacted| PeerHash {
             member,
             hash: Some(pb::HashReply { hash, compacted, ..Default::default() }),
         };
         let mut comparison = Comparison::at(5);
-        let silent = Found { member: 4, hash: None };
+        let silent = PeerHash { member: 4, hash: None };
         assert!(comparison.note(&mine, vec![found(2, 1, 5), found(3, 2, 5), silent]));
         assert_eq!(comparison.wrong(1, 3), [3]);
         assert!(!comparison.note(&mine, vec![found(4, 2, 4)]), "it has another compaction");

@@ -45,29 +45,29 @@ pub struct TimeToLive {
 }
 
 /// A lease whose time the leader measures.
-struct Running {
+struct TimedLease {
     ttl: i64,
     deadline: Instant,
     /// Whether its end was proposed.
     ending: bool,
     /// Keep-alives that came too late and wait for the end of the lease.
-    late: Vec<oneshot::Sender<()>>,
+    late_renewals: Vec<oneshot::Sender<()>>,
 }
 
 #[derive(Default)]
-struct Watch {
+struct LeaseClock {
     /// The term in which this member leads.
     term: u64,
-    leases: BTreeMap<i64, Running>,
+    leases: BTreeMap<i64, TimedLease>,
     deadlines: BTreeSet<(Instant, i64)>,
     /// Since when this member is not visible as leader; no client can renew a lease then.
-    unseen: Option<Instant>,
+    hidden_since: Option<Instant>,
 }
 
-impl Watch {
+impl LeaseClock {
     fn set(&mut self, id: i64, ttl: i64, deadline: Instant) {
-        let running = Running { ttl, deadline, ending: false, late: Vec::new() };
-        if let Some(old) = self.leases.insert(id, running) {
+        let timed = TimedLease { ttl, deadline, ending: false, late_renewals: Vec::new() };
+        if let Some(old) = self.leases.insert(id, timed) {
             self.deadlines.remove(&(old.deadline, id));
         }
         self.deadlines.insert((deadline, id));
@@ -75,12 +75,12 @@ impl Watch {
 
     /// Resumes the clock after a time in which no lease could be renewed. That time does not count.
     fn resume(&mut self, now: Instant) {
-        let Some(unseen) = self.unseen.take() else { return };
-        let lost = now - unseen;
-        for running in self.leases.values_mut() {
-            running.deadline += lost;
+        let Some(hidden_since) = self.hidden_since.take() else { return };
+        let lost = now - hidden_since;
+        for timed in self.leases.values_mut() {
+            timed.deadline += lost;
         }
-        let deadlines = self.leases.iter().map(|(id, running)| (running.deadline, *id));
+        let deadlines = self.leases.iter().map(|(id, timed)| (timed.deadline, *id));
         self.deadlines = deadlines.collect();
     }
 }
@@ -89,7 +89,7 @@ impl Watch {
 pub(crate) struct Lessor {
     store: Arc<Shared>,
     /// `None` on a member that does not lead.
-    primary: Mutex<Option<Watch>>,
+    primary: Mutex<Option<LeaseClock>>,
     earlier: Notify,
 }
 
@@ -104,21 +104,22 @@ impl Lessor {
         let now = Instant::now();
         // Grants and revocations wait for the lock meanwhile.
         let mut primary = self.primary.lock();
-        if let Some(watch) = primary.as_mut().filter(|watch| watch.term == term) {
-            watch.resume(now);
+        if let Some(clock) = primary.as_mut().filter(|clock| clock.term == term) {
+            clock.resume(now);
             drop(primary);
             self.earlier.notify_one();
             return;
         }
-        let watch = primary.insert(Watch { term, ..Watch::default() });
+        let clock = primary.insert(LeaseClock { term, ..LeaseClock::default() });
         self.store.tables(|tables| {
             for (id, lease) in &tables.leases {
                 let ttl = if lease.remaining_ttl > 0 { lease.remaining_ttl } else { lease.ttl };
-                let left = match planted::has(Mistake::LoseLeaseTime) {
-                    true => Duration::ZERO,
-                    false => seconds(ttl) + extension,
+                let left = if planted::has(Mistake::LoseLeaseTime) {
+                    Duration::ZERO
+                } else {
+                    seconds(ttl) + extension
                 };
-                watch.set(*id, lease.ttl, now + left);
+                clock.set(*id, lease.ttl, now + left);
             }
         });
         drop(primary);
@@ -134,9 +135,9 @@ impl Lessor {
     /// then no lease ends and none can be renewed.
     pub(crate) fn suspend(&self, term: u64) {
         let mut primary = self.primary.lock();
-        primary.take_if(|watch| watch.term != term);
-        if let Some(watch) = primary.as_mut() {
-            watch.unseen.get_or_insert_with(Instant::now);
+        primary.take_if(|clock| clock.term != term);
+        if let Some(clock) = primary.as_mut() {
+            clock.hidden_since.get_or_insert_with(Instant::now);
         }
     }
 
@@ -147,21 +148,21 @@ impl Lessor {
 
     /// Starts the clock of a granted lease.
     pub(crate) fn granted(&self, id: i64, ttl: i64) {
-        if let Some(watch) = self.primary.lock().as_mut() {
+        if let Some(clock) = self.primary.lock().as_mut() {
             // While this member is not visible as leader, this lease's time does not pass either.
-            let from = watch.unseen.unwrap_or_else(Instant::now);
-            watch.set(id, ttl, from + seconds(ttl));
+            let from = clock.hidden_since.unwrap_or_else(Instant::now);
+            clock.set(id, ttl, from + seconds(ttl));
             self.earlier.notify_one();
         }
     }
 
     /// Removes an ended lease and answers its late keep-alives.
     pub(crate) fn revoked(&self, id: i64) {
-        if let Some(watch) = self.primary.lock().as_mut()
-            && let Some(running) = watch.leases.remove(&id)
+        if let Some(clock) = self.primary.lock().as_mut()
+            && let Some(timed) = clock.leases.remove(&id)
         {
-            watch.deadlines.remove(&(running.deadline, id));
-            for late in running.late {
+            clock.deadlines.remove(&(timed.deadline, id));
+            for late in timed.late_renewals {
                 late.send(()).ok();
             }
         }
@@ -175,22 +176,23 @@ impl Lessor {
     pub(crate) async fn renew(&self, id: i64) -> Renewal {
         let ended = {
             let mut primary = self.primary.lock();
-            let watch = primary.as_mut().filter(|watch| watch.unseen.is_none());
-            let Some(watch) = watch else { return Renewal::NotPrimary };
+            let clock = primary.as_mut().filter(|clock| clock.hidden_since.is_none());
+            let Some(clock) = clock else { return Renewal::NotPrimary };
             let now = Instant::now();
-            let Some(running) = watch.leases.get_mut(&id) else { return Renewal::NotFound };
-            if running.ending || running.deadline <= now {
+            let Some(timed) = clock.leases.get_mut(&id) else { return Renewal::NotFound };
+            if timed.ending || timed.deadline <= now {
                 let (sender, receiver) = oneshot::channel();
                 // Some callers may have given up.
-                running.late.retain(|late| !late.is_closed());
-                running.late.push(sender);
+                timed.late_renewals.retain(|late| !late.is_closed());
+                timed.late_renewals.push(sender);
                 receiver
             } else {
-                let (ttl, old) = (running.ttl, running.deadline);
-                running.deadline = now + seconds(ttl);
-                let new = running.deadline;
-                watch.deadlines.remove(&(old, id));
-                watch.deadlines.insert((new, id));
+                let ttl = timed.ttl;
+                let old = timed.deadline;
+                timed.deadline = now + seconds(ttl);
+                let new = timed.deadline;
+                clock.deadlines.remove(&(old, id));
+                clock.deadlines.insert((new, id));
                 return Renewal::Renewed(ttl);
             }
         };
@@ -207,15 +209,15 @@ impl Lessor {
         // Locked before the table is read: the lease must not end in between.
         let primary = self.primary.lock();
         let lease = self.store.tables(|tables| tables.leases.get(&id).copied());
-        let watch = primary.as_ref().filter(|watch| watch.unseen.is_none())?;
-        let running = watch.leases.get(&id);
+        let clock = primary.as_ref().filter(|clock| clock.hidden_since.is_none())?;
+        let timed = clock.leases.get(&id);
         let Some(granted) = lease.map(|lease| lease.ttl) else { return Some(None) };
         // A lease granted just now has its full TTL.
-        let remaining = running.map_or(granted, |running| {
-            if running.ending {
+        let remaining = timed.map_or(granted, |timed| {
+            if timed.ending {
                 return 0;
             }
-            let left = running.deadline.saturating_duration_since(Instant::now());
+            let left = timed.deadline.saturating_duration_since(Instant::now());
             i64::try_from(left.as_secs()).unwrap_or(i64::MAX)
         });
         Some(Some(TimeToLive { remaining, granted }))
@@ -224,8 +226,8 @@ impl Lessor {
     /// Ids of all leases. On the leader, the earliest to expire come first.
     pub(crate) fn leases(&self) -> Vec<i64> {
         let mut ids = self.store.tables(|tables| tables.leases.keys().copied().collect::<Vec<_>>());
-        if let Some(watch) = self.primary.lock().as_ref() {
-            ids.sort_by_key(|id| watch.leases.get(id).map(|running| running.deadline));
+        if let Some(clock) = self.primary.lock().as_ref() {
+            ids.sort_by_key(|id| clock.leases.get(id).map(|timed| timed.deadline));
         }
         ids
     }
@@ -257,24 +259,24 @@ impl Lessor {
     /// The expired leases, or the time at which the next one expires.
     fn take_expired(&self) -> Result<(u64, Vec<i64>), Option<Instant>> {
         let mut primary = self.primary.lock();
-        let watch = primary.as_mut().filter(|watch| watch.unseen.is_none());
-        let Some(watch) = watch else { return Err(None) };
+        let clock = primary.as_mut().filter(|clock| clock.hidden_since.is_none());
+        let Some(clock) = clock else { return Err(None) };
         let now = Instant::now();
-        let due = watch.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        let due = clock.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
         let due: Vec<(Instant, i64)> = due.take(EXPIRE_BATCH).copied().collect();
         if due.is_empty() {
-            return Err(watch.deadlines.first().map(|(deadline, _)| *deadline));
+            return Err(clock.deadlines.first().map(|(deadline, _)| *deadline));
         }
         for (deadline, id) in &due {
             // The lease stays until its end is applied. If that fails, the end is proposed again.
-            watch.deadlines.remove(&(*deadline, *id));
-            watch.deadlines.insert((now + RETRY, *id));
-            if let Some(running) = watch.leases.get_mut(id) {
-                running.ending = true;
-                running.deadline = now + RETRY;
+            clock.deadlines.remove(&(*deadline, *id));
+            clock.deadlines.insert((now + RETRY, *id));
+            if let Some(timed) = clock.leases.get_mut(id) {
+                timed.ending = true;
+                timed.deadline = now + RETRY;
             }
         }
-        Ok((watch.term, due.into_iter().map(|(_, id)| id).collect()))
+        Ok((clock.term, due.into_iter().map(|(_, id)| id).collect()))
     }
 }
 
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn leases_end_in_time_unless_renewed() {
+    async fn leases_expire_unless_renewed() {
         let lessor = lessor(&[(1, 10), (2, 20), (3, 10)]);
         assert_eq!(lessor.renew(1).await, Renewal::NotPrimary);
         lessor.promote(4, Duration::from_secs(1));
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_keep_alive_that_comes_too_late_waits_for_the_end() {
+    async fn a_late_keep_alive_waits_for_the_end_of_the_lease() {
         let lessor = Arc::new(lessor(&[(1, 10)]));
         lessor.promote(4, Duration::ZERO);
         assert_eq!(lessor.expired().await, (4, vec![1]));
@@ -340,16 +342,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_in_which_the_leader_is_not_seen_does_not_count() {
+    async fn time_without_a_visible_leader_does_not_count() {
         let lessor = lessor(&[(1, 10)]);
-        assert_eq!(lessor.time_to_live(1), None, "who does not lead does not know");
+        assert_eq!(lessor.time_to_live(1), None, "only the leader knows");
         let remaining = || lessor.time_to_live(1).map(|time| time.unwrap().remaining);
         lessor.promote(4, Duration::ZERO);
         tokio::time::sleep(Duration::from_secs(6)).await;
         lessor.suspend(4);
         assert_eq!(lessor.renew(1).await, Renewal::NotPrimary);
         let ends = tokio::time::timeout(Duration::from_secs(60), lessor.expired());
-        assert!(ends.await.is_err(), "nobody could renew it");
+        assert!(ends.await.is_err(), "no client could renew it");
         lessor.granted(2, 10);
         lessor.promote(4, Duration::ZERO);
         assert_eq!(remaining(), Some(4));

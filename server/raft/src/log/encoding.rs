@@ -93,9 +93,10 @@ pub(crate) fn encode_vote(vote: &Vote) -> Bytes {
 pub(crate) fn decode_vote(bytes: &Bytes) -> Result<Vote, String> {
     let message = VoteMessage::decode(bytes.clone())
         .map_err(|error| format!("the vote in the log does not decode: {error}"))?;
-    let vote = match message.committed {
-        true => Vote::new_committed(message.term, message.node),
-        false => Vote::new(message.term, message.node),
+    let vote = if message.committed {
+        Vote::new_committed(message.term, message.node)
+    } else {
+        Vote::new(message.term, message.node)
     };
     Ok(vote)
 }
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn votes_and_memberships_survive_storage() {
+    fn votes_and_memberships_decode_as_they_were() {
         for vote in [Vote::new(3, u64::MAX), Vote::new_committed(0, 1)] {
             assert_eq!(decode_vote(&encode_vote(&vote)), Ok(vote));
         }

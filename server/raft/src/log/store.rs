@@ -9,10 +9,10 @@ use futures_util::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use quorate_core::planted::{self, Mistake};
 use quorate_storage::wal::{Done, Wal};
-use tokio::sync::oneshot;
 
 use super::encoding::{decode_vote, encode_vote, from_wal, to_wal};
 use super::types::{Entry, LogId, TypeConfig, Vote, log_id, position};
+use crate::ground::completion::completion;
 
 /// Most bytes of entries in one read for a follower.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -90,7 +90,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
         R: RangeBounds<u64> + Clone + Debug + Send,
     {
         let (start, end) = bounds(&range);
-        self.read(start, end, usize::MAX)
+        // openraft wants the existing entries of a range that begins before the log. The other
+        // methods keep the start: replication and the state machine need the very first entry.
+        self.read(start.max(self.wal.first()), end, usize::MAX)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -146,6 +148,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let last = last.map(|id| position(&id));
+        let end = self.wal.state().last;
+        if last.is_some_and(|last| end.is_none_or(|end| end.index <= last.index)) {
+            // No entry comes after `last`.
+            return Ok(());
+        }
         wait(|done| self.wal.truncate_after(last, done)).await
     }
 
@@ -161,9 +168,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 /// Makes a call and waits until its effect is durable.
 async fn wait(call: impl FnOnce(Done)) -> io::Result<()> {
-    let (sender, receiver) = oneshot::channel();
-    call(Box::new(move |result| {
-        sender.send(result).ok();
-    }));
-    receiver.await.map_err(|_| io::Error::other("the log was closed"))?
+    let (completer, done) = completion();
+    call(completer.callback());
+    done.await.map_err(io::Error::other)?
 }

@@ -8,8 +8,9 @@ use openraft::impls::{BoxedErrorSource, leader_id_std};
 use openraft::raft::responder::Responder;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use quorate_core::LogPosition;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::ground::completion::Completer;
 use crate::ground::consensus::{Answer, Holding};
 use crate::ground::member::Peer;
 use crate::ground::waiters::ProposalId;
@@ -48,16 +49,14 @@ impl Payload {
     pub(crate) fn proposal_id(&self) -> Option<ProposalId> {
         let (member, rest) = self.bytes.split_first_chunk().filter(|_| self.is_forwarded)?;
         let sequence = rest.first_chunk()?;
-        let (member, sequence) = (u64::from_le_bytes(*member), u64::from_le_bytes(*sequence));
+        let member = u64::from_le_bytes(*member);
+        let sequence = u64::from_le_bytes(*sequence);
         Some(ProposalId { member, sequence })
     }
 
     /// The command.
     pub(crate) fn command(&self) -> Bytes {
-        match self.is_forwarded {
-            true => self.bytes.slice(ProposalId::LEN..),
-            false => self.bytes.clone(),
-        }
+        if self.is_forwarded { self.bytes.slice(ProposalId::LEN..) } else { self.bytes.clone() }
     }
 }
 
@@ -70,13 +69,13 @@ impl fmt::Display for Payload {
 /// Where the result of a proposal goes. The receiver may have stopped waiting.
 pub(crate) enum ReplyTo<T> {
     /// A client of this member.
-    Here {
-        sender: oneshot::Sender<T>,
+    Local {
+        completer: Completer<T>,
         /// Released with the result.
         held: Holding,
     },
     /// Another member, which waits for the outcome of a proposal.
-    Elsewhere {
+    Remote {
         /// The other member's sequence number of the proposal.
         sequence: u64,
         /// Has room for all proposals in flight.
@@ -88,14 +87,14 @@ pub(crate) enum ReplyTo<T> {
 
 impl<T: Send + 'static> Responder<TypeConfig, T> for ReplyTo<T> {
     fn on_complete(self, result: T) {
-        // It is no error if the receiver has stopped waiting.
         match self {
-            Self::Here { sender, held } => {
+            Self::Local { completer, held } => {
                 drop(held);
-                drop(sender.send(result));
+                completer.complete(result);
             }
-            Self::Elsewhere { sequence, replies, bytes } => {
+            Self::Remote { sequence, replies, bytes } => {
                 drop(bytes);
+                // It is no error if the other member no longer reads the replies.
                 drop(replies.try_send((sequence, result)));
             }
         }

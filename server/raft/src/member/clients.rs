@@ -31,7 +31,8 @@ impl Member {
     /// disk space is for the proposal; `None` for a command that adds nothing.
     ///
     /// # Errors
-    /// [`Refusal::NoSpace`](quorate_core::Refusal::NoSpace) if the command does not fit.
+    /// [`Refusal::NoSpace`](quorate_core::Refusal::NoSpace) if the command does not fit. If it is
+    /// not clear whether the alarm is still raised, why a read cannot be linearized.
     pub async fn check_quota(
         &self,
         command: &Command,
@@ -41,27 +42,43 @@ impl Member {
 
     /// Waits until a read sees every write acknowledged before this call.
     ///
+    /// # Errors
+    /// `Timeout`, `TooManyRequests` if too many reads wait, or `Stopped`.
+    ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn linearize(&self) -> Result<(), RequestError> {
         self.requests.linearize().await
     }
 
-    /// Renews a lease to its full TTL.
+    /// Renews a lease to its full TTL, at the leader.
+    ///
+    /// # Errors
+    /// `NoLeader` or `Timeout` if no leader answers in time, or `Stopped`.
     ///
     /// # Cancel safety
     /// If the future is dropped, the lease may still be renewed.
     pub async fn renew_lease(&self, id: i64) -> Result<Renewal, RequestError> {
-        self.asking.renew_lease(id).await
+        self.leader_client.renew_lease(id).await
     }
 
     /// The remaining time of a lease; `None` if it does not exist. This member has then applied
     /// every write acknowledged before the call.
+    ///
+    /// # Errors
+    /// `NoLeader` or `Timeout` if no leader answers in time, or `Stopped`.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
     pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<TimeToLive>, RequestError> {
-        self.asking.lease_time_to_live(id).await
+        self.leader_client.lease_time_to_live(id).await
     }
 
     /// Adds a member and returns it.
+    ///
+    /// # Errors
+    /// The rule that forbids the change, or why the leader did not answer. After
+    /// [`RequestError::LeaderChanged`] and a timeout, the change may still be made.
     ///
     /// # Cancel safety
     /// If the future is dropped, the change may still be made. The same holds for the other changes
@@ -71,26 +88,41 @@ impl Member {
         peer_urls: Vec<String>,
         is_learner: bool,
     ) -> Result<MemberInfo, MemberError> {
-        self.asking.add_member(peer_urls, is_learner).await
+        self.leader_client.add_member(peer_urls, is_learner).await
     }
 
     /// Removes a member, which then stops.
+    ///
+    /// # Errors
+    /// As for [`add_member`](Self::add_member).
     pub async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
-        self.asking.remove_member(id).await
+        self.leader_client.remove_member(id).await
     }
 
     /// Changes a member's peer URLs.
+    ///
+    /// # Errors
+    /// As for [`add_member`](Self::add_member).
     pub async fn update_member(&self, id: u64, peer_urls: Vec<String>) -> Result<(), MemberError> {
-        self.asking.update_member(id, peer_urls).await
+        self.leader_client.update_member(id, peer_urls).await
     }
 
     /// Promotes a learner to a voter.
+    ///
+    /// # Errors
+    /// As for [`add_member`](Self::add_member).
     pub async fn promote_member(&self, id: u64) -> Result<(), MemberError> {
-        self.asking.promote_member(id).await
+        self.leader_client.promote_member(id).await
     }
 
-    /// Hands the leadership to another voter, and waits until it leads. This member must lead.
+    /// Transfers the leadership to another voter, and waits until it leads. This member must lead.
+    ///
+    /// # Errors
+    /// `NotLeader`; `CannotLead` if the target has no vote; `Timeout`; or `Stopped`.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the leadership may still be transferred.
     pub async fn move_leader(&self, to: u64) -> Result<(), MemberError> {
-        self.asking.move_leader(to).await
+        self.leader_client.move_leader(to).await
     }
 }

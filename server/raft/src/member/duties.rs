@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::Member;
 use super::options::Options;
-use super::requests::Requests;
 use super::start::settings;
 use super::state::State;
 use crate::disk::flusher::Flusher;
@@ -15,24 +14,25 @@ use crate::ground::consensus::Consensus;
 use crate::leader::compactor::Compactor;
 use crate::leader::duties::Duties;
 use crate::membership::Membership;
-use crate::network::exclusion::ask_around;
+use crate::network::exclusion::poll_for_exclusion;
 use crate::network::probe::probe;
 
 impl Member {
     pub(super) fn spawn_duties(&self) {
-        let Requests { barrier, .. } = &self.requests;
-        let (barrier, consensus) = (barrier.clone(), self.consensus.clone());
-        let (notice, progress) = (self.links.notice().clone(), self.state.progress.clone());
+        let barrier = self.requests.barrier.clone();
+        let consensus = self.consensus.clone();
+        let progress = self.state.progress.clone();
+        let notice = self.pool.notice().clone();
         let stop = self.lifetime.stopping.clone();
         let reads = async move { barrier.run(consensus, progress, notice, stop).await };
         self.lifetime.tasks.spawn(reads);
         self.spawn_state_duties();
         self.spawn_leader_duties();
-        let patience = self.options.election_timeout;
-        let (consensus, settings) = (self.consensus.clone(), settings(&self.options));
-        self.run(async move { consensus.beat(settings).await });
-        self.run(ask_around(self.links.clone(), self.status()));
-        self.run(probe(self.links.clone(), patience));
+        let consensus = self.consensus.clone();
+        let settings = settings(&self.options);
+        self.run(async move { consensus.send_heartbeats(settings).await });
+        self.run(poll_for_exclusion(self.pool.clone(), self.status()));
+        self.run(probe(self.pool.clone(), self.options.election_timeout));
     }
 
     /// Runs a task until the member stops.
@@ -44,13 +44,17 @@ impl Member {
     /// Starts the tasks for the quota and the disk.
     fn spawn_state_duties(&self) {
         let Options { election_timeout, request_timeout, .. } = self.options;
-        let (me, consensus) = (self.identity.member_id, self.consensus.clone());
+        let me = self.identity.member_id;
         let State { store, flusher, quota, .. } = &self.state;
-        let (looks, flushes) = (quota.clone(), consensus.clone());
-        self.run(space::watch(flusher.clone(), store.clone(), looks, flushes));
-        let (quota, store) = (quota.clone(), store.clone());
+        let watch =
+            space::watch(flusher.clone(), store.clone(), quota.clone(), self.consensus.clone());
+        self.run(watch);
+        let quota = quota.clone();
+        let store = store.clone();
+        let consensus = self.consensus.clone();
         self.run(async move { quota.raise(me, &store, &*consensus, request_timeout).await });
-        let (consensus, membership) = (self.consensus.clone(), self.asking.membership.clone());
+        let consensus = self.consensus.clone();
+        let membership = self.leader_client.membership.clone();
         let flusher = flusher.clone();
         self.run(async move {
             watch_disk(me, &*consensus, &membership, &flusher, election_timeout).await;
@@ -64,54 +68,59 @@ impl Member {
         let duties = Arc::new(Duties {
             member_id: me,
             consensus: self.consensus.clone(),
-            lessor: self.asking.leases.lessor.clone(),
+            lessor: self.leader_client.leases.lessor.clone(),
             flusher: self.state.flusher.clone(),
             metrics: self.metrics.clone(),
             lease_extension: self.options.election_timeout,
         });
         if let Some(kept) = self.options.auto_compaction {
-            let (consensus, store) = (self.consensus.clone(), self.state.store.clone());
-            self.run(Compactor::new(me, consensus, store, kept).run());
+            let store = self.state.store.clone();
+            self.run(Compactor::new(me, self.consensus.clone(), store, kept).run());
         }
-        let (lead, expire, trim) = (duties.clone(), duties.clone(), duties.clone());
-        let halves = duties.clone();
-        self.run(async move { halves.drop_halves().await });
-        self.run(async move { lead.follow_leadership().await });
-        self.run(async move { expire.expire_leases().await });
-        self.run(async move { trim.trim_log().await });
+        let each = || duties.clone();
+        let snapshots = each();
+        let leadership = each();
+        let leases = each();
+        let log = each();
+        self.run(async move { snapshots.drop_partial_snapshots().await });
+        self.run(async move { leadership.follow_leadership().await });
+        self.run(async move { leases.expire_leases().await });
+        self.run(async move { log.trim_log().await });
         self.run(async move { duties.flush_old().await });
-        let (consensus, membership) = (self.consensus.clone(), self.asking.membership.clone());
+        let consensus = self.consensus.clone();
+        let membership = self.leader_client.membership.clone();
         let heartbeat = self.options.heartbeat;
-        self.run(async move { complete_members(me, &*consensus, &membership, heartbeat).await });
-        let (integrity, checks) = (self.integrity(), self.options.integrity);
+        self.run(async move { grant_due_votes(me, &*consensus, &membership, heartbeat).await });
+        let integrity = self.integrity();
+        let checks = self.options.integrity;
         self.run(async move { integrity.run(checks).await });
     }
 }
 
-/// Hands over the leadership when the disk hangs. A leader can continue for a while on the other
+/// Transfers the leadership when the disk hangs. A leader can continue for a while on the other
 /// members' disks, but not forever, and it could not vote.
 async fn watch_disk(
     me: u64,
     consensus: &dyn Consensus,
     membership: &Membership,
     flusher: &Flusher,
-    patience: Duration,
+    election_timeout: Duration,
 ) {
-    let mut ticks = tokio::time::interval(patience);
+    let mut ticks = tokio::time::interval(election_timeout);
     loop {
         ticks.tick().await;
         let stalled = flusher.wal().stalled_for();
-        if stalled > patience {
-            tracing::warn!(seconds = stalled.as_secs(), "the disk does not finish a write");
+        if stalled > election_timeout {
+            tracing::warn!(seconds = stalled.as_secs(), "the disk has not finished a write");
             if consensus.status_now().leader == Some(me) {
-                membership.hand_over().await;
+                membership.transfer_leadership().await;
             }
         }
     }
 }
 
 /// Gives waiting members their vote while this member leads.
-async fn complete_members(
+async fn grant_due_votes(
     me: u64,
     consensus: &dyn Consensus,
     membership: &Membership,
@@ -121,7 +130,7 @@ async fn complete_members(
     loop {
         ticks.tick().await;
         if consensus.status_now().leader == Some(me) {
-            membership.complete().await;
+            membership.grant_due_vote().await;
         }
     }
 }

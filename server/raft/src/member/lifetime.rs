@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Lifetime {
     pub(super) tasks: TaskTracker,
     /// Cancels inbound and outbound peer streams.
-    pub(super) parting: CancellationToken,
+    pub(super) closing_streams: CancellationToken,
     /// Cancels the member's background tasks.
     pub(super) stopping: CancellationToken,
     /// Called when the member cannot continue.
@@ -21,15 +21,15 @@ pub(super) struct Lifetime {
 
 impl Lifetime {
     /// Runs `work` until the peer streams are cancelled.
-    pub(super) fn run_until_parting(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let parting = self.parting.clone();
-        self.tasks.spawn(async move { parting.run_until_cancelled(work).await });
+    pub(super) fn run_until_streams_close(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let closing_streams = self.closing_streams.clone();
+        self.tasks.spawn(async move { closing_streams.run_until_cancelled(work).await });
     }
 
     /// Cancels all background tasks and peer streams, and closes the tracker so that it can be
     /// awaited.
     pub(super) fn stop(&self) {
-        self.parting.cancel();
+        self.closing_streams.cancel();
         self.stopping.cancel();
         self.tasks.close();
     }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Member;
 use crate::budget::BudgetMetrics;
 use crate::ground::consensus::Consensus;
+use crate::ground::float::float;
 use crate::ground::request::RequestError;
 use crate::metrics::Metrics;
 use crate::metrics::durations::{Durations, Read, Reading};
@@ -14,6 +15,9 @@ use crate::metrics::durations::{Durations, Read, Reading};
 impl Member {
     /// Starts a measured range. Unless it is serializable, waits like
     /// [`linearize`](Self::linearize).
+    ///
+    /// # Errors
+    /// As for [`linearize`](Self::linearize).
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -76,16 +80,13 @@ impl Member {
     }
 
     /// Registers the metrics of the member, its log and its database.
+    ///
+    /// # Errors
+    /// A metric of the same name is registered already.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> prometheus::Result<()> {
         self.metrics.register(registry)?;
-        registry.register(Box::new(BudgetMetrics::new(self.links.budget().clone())))?;
+        registry.register(Box::new(BudgetMetrics::new(self.pool.budget().clone())))?;
         self.state.flusher.wal().metrics().register(registry)?;
         self.state.flusher.engine().metrics().register(registry)
     }
-}
-
-/// Converts a number for a gauge. Above 2^53 it is rounded.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
-fn float(number: u64) -> f64 {
-    number as f64
 }

@@ -9,8 +9,10 @@ use quorate_storage::db::engine::Engine;
 use quorate_storage::db::open::OpenedDatabase;
 use quorate_storage::wal::{self, LogState, Wal};
 
-use super::options::{Options, StartError};
+use super::error::StartError;
+use super::options::Options;
 use crate::disk::flusher::Flusher;
+use crate::ground::completion::completion;
 use crate::log::encoding::decode_membership;
 use crate::log::types::StoredMembership;
 
@@ -33,7 +35,7 @@ pub(super) fn open(
     let opened = OpenedDatabase::open(&data_dir.db(), options.database.clone(), is_new)?;
     let restored = opened.restored().clone();
     let membership = decode_membership(&restored.membership).map_err(StartError::Damaged)?;
-    forget_outlived(&wal, restored.applied);
+    purge_stale_log(&wal, restored.applied);
     let store = Store::new(opened.base(), restored);
     let shared = store.shared().clone();
     let engine = Engine::start(opened, shared.clone(), on_fault.clone())
@@ -46,7 +48,7 @@ pub(super) fn open(
 /// Purges a log that differs from the database: the member ended after it had installed a snapshot
 /// and before it had purged the log. Such entries were never committed, whatever their term: a
 /// leader without followers may have had a higher term than the last entry in the snapshot.
-fn forget_outlived(wal: &Wal, applied: Option<LogPosition>) {
+fn purge_stale_log(wal: &Wal, applied: Option<LogPosition>) {
     let Some(applied) = applied else { return };
     let LogState { purged, last, .. } = wal.state();
     let is_kept = purged.is_some_and(|purged| purged.index >= applied.index)
@@ -54,7 +56,10 @@ fn forget_outlived(wal: &Wal, applied: Option<LogPosition>) {
     if is_kept || last.is_none() {
         return;
     }
-    tracing::info!(index = applied.index, "the log is taken on to where the database is");
+    tracing::info!(
+        index = applied.index,
+        "purged the log up to the database: it ended or differed before it"
+    );
     // It need not be durable: the next start would repeat it.
     wal.truncate_after(purged, Box::new(drop));
     wal.purge(applied, Box::new(drop));
@@ -62,12 +67,10 @@ fn forget_outlived(wal: &Wal, applied: Option<LogPosition>) {
 
 /// Changes the log and waits until the change is durable.
 pub(super) async fn durable(change: impl FnOnce(wal::Done)) -> Result<(), StartError> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    change(Box::new(move |result: std::io::Result<()>| {
-        sender.send(result.map_err(|error| error.to_string())).ok();
-    }));
-    let written = receiver.await.unwrap_or_else(|_| Err("the log was closed".to_owned()));
-    written.map_err(StartError::Raft)
+    let (completer, written) = completion();
+    change(completer.callback());
+    let written = written.await.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped)));
+    written.map_err(|error| StartError::Raft(error.to_string()))
 }
 
 #[cfg(test)]
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_a_snapshot_outlived_leaves_the_log() {
+    async fn a_log_that_contradicts_the_database_is_purged() {
         let at = |term, index| LogPosition { term, index };
         let cases = [
             (at(4, 10), at(4, 10), "a tail of a higher term that ends before the snapshot"),
@@ -93,7 +96,7 @@ mod tests {
                 payload: Vec::new().into(),
             });
             durable(|done| log.append(entries, done)).await.unwrap();
-            forget_outlived(&log, Some(applied));
+            purge_stale_log(&log, Some(applied));
             assert_eq!(log.state().last, Some(last), "{case}");
             // Nothing else may be written after it.
             durable(|done| log.sync(done)).await.unwrap();

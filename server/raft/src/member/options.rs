@@ -1,6 +1,5 @@
 //! The settings for starting a member.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use quorate_storage::wal;
 
 use crate::disk::flusher::FlushOptions;
 use crate::ground::checks::IntegrityChecks;
-use crate::ground::member::Peer;
 use crate::leader::compactor::AutoCompaction;
 use crate::membership::rules::MembershipRules;
 
@@ -42,44 +40,4 @@ pub struct Options {
     pub wal: wal::Options,
     /// Settings of the database.
     pub database: engine::Options,
-}
-
-/// Why a member cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The log cannot be used.
-    #[error("the write-ahead log cannot be used: {0}")]
-    Wal(#[from] wal::RecoveryError),
-    /// The database cannot be used.
-    #[error(transparent)]
-    Database(#[from] quorate_storage::db::DatabaseError),
-    /// The stored data contradict each other.
-    #[error("the data directory is damaged: {0}")]
-    Damaged(String),
-    /// The raft protocol cannot start.
-    #[error("cannot start the raft protocol: {0}")]
-    Raft(String),
-}
-
-/// How a member gets into its cluster. Only [`Origin::Forced`] has an effect after the first start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// It founds the cluster with these members, which are all started with the same list.
-    Founded(BTreeMap<u64, Peer>),
-    /// It was added to an existing cluster and waits for a call from the leader. Other members may
-    /// be at these peer URLs.
-    Joined(Vec<String>),
-    /// It becomes the only member, whatever members the data directory names. These are its peer
-    /// URLs if the data directory contains none.
-    Forced(Vec<String>),
-}
-
-impl Origin {
-    /// The members of a new cluster.
-    pub(super) fn founders(self) -> Option<BTreeMap<u64, Peer>> {
-        match self {
-            Self::Founded(founders) => Some(founders),
-            Self::Joined(_) | Self::Forced(_) => None,
-        }
-    }
 }

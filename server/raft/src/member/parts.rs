@@ -5,20 +5,20 @@ use std::sync::Arc;
 use quorate_storage::OnFault;
 
 use super::admission::Admission;
-use super::ask::Asking;
+use super::leader_client::LeaderClient;
 use super::options::Options;
 use super::requests::Requests;
 use super::start::Assembled;
 use crate::ground::consensus::Consensus;
 use crate::leader::leases::Leases;
 use crate::membership::Membership;
-use crate::port::appends::Appends;
-use crate::port::claims::Claims;
+use crate::port::append_handler::AppendHandler;
+use crate::port::describe_handler::DescribeHandler;
 use crate::port::guard::Guard;
-use crate::port::introduction::Introduction;
-use crate::port::proposals::Proposals;
-use crate::port::receive::Snapshots;
-use crate::port::service::Answers;
+use crate::port::proposal_handler::ProposalHandler;
+use crate::port::service::PeerHandlers;
+use crate::port::snapshot_handler::SnapshotHandler;
+use crate::port::validator::Validator;
 use crate::read::ReadBarrier;
 
 impl Assembled {
@@ -28,33 +28,42 @@ impl Assembled {
             me: self.identity.member_id,
             consensus: self.consensus.clone(),
             barrier,
-            heard: self.consensus.heard().clone(),
+            leader_contact: self.consensus.leader_contact().clone(),
             store: self.state.store.clone(),
             quota: self.state.quota.clone(),
             metrics: self.metrics.clone(),
             request_timeout: options.request_timeout,
             election_timeout: options.election_timeout,
-            admission: Admission::new(self.links.budget().account()),
+            admission: Admission::new(self.pool.budget().account()),
         }
     }
 
     /// The part that asks the leader, which may be this member.
-    pub(super) fn asking(&self, options: &Options, barrier: Arc<ReadBarrier>) -> Asking {
+    pub(super) fn leader_client(
+        &self,
+        options: &Options,
+        barrier: Arc<ReadBarrier>,
+    ) -> LeaderClient {
         let me = self.identity.member_id;
-        let (consensus, store) = (self.consensus.clone(), self.state.store.clone());
-        let (rules, metrics) = (options.membership, self.metrics.clone());
-        Asking {
+        let membership = Membership::new(
             me,
-            links: self.links.clone(),
+            self.consensus.clone(),
+            self.state.store.clone(),
+            options.membership,
+            self.metrics.clone(),
+        );
+        LeaderClient {
+            me,
+            pool: self.pool.clone(),
             leases: Arc::new(Leases {
                 me,
                 status: self.consensus.status(),
                 barrier: barrier.clone(),
                 lessor: self.lessor.clone(),
             }),
-            membership: Arc::new(Membership::new(me, consensus, store, rules, metrics)),
+            membership: Arc::new(membership),
             barrier,
-            roster: self.roster.clone(),
+            member_list: self.member_list.clone(),
             progress: self.state.progress.clone(),
             status: self.consensus.status(),
             metrics: self.metrics.clone(),
@@ -63,55 +72,57 @@ impl Assembled {
         }
     }
 
-    /// The part that answers other members.
-    pub(super) fn answers(
+    /// The handlers of other members' calls.
+    pub(super) fn handlers(
         &self,
         options: &Options,
-        asking: &Asking,
+        leader_client: &LeaderClient,
         on_fault: OnFault,
-    ) -> Arc<Answers> {
-        let (consensus, metrics) = (self.consensus.clone(), self.metrics.clone());
-        let (store, peers) = (self.state.store.clone(), self.roster.peers.clone());
+    ) -> Arc<PeerHandlers> {
+        let consensus = self.consensus.clone();
+        let metrics = self.metrics.clone();
+        let store = self.state.store.clone();
+        let peers = self.member_list.peers.clone();
         let guard = Arc::new(Guard::new(self.identity, store.clone(), peers.clone()));
-        let claims = Arc::new(Claims {
+        let validator = Arc::new(Validator {
             me: self.identity.member_id,
             consensus: consensus.clone(),
             store: store.clone(),
-            links: self.links.clone(),
+            pool: self.pool.clone(),
         });
-        Arc::new(Answers {
-            appends: Arc::new(Appends {
+        Arc::new(PeerHandlers {
+            appends: Arc::new(AppendHandler {
                 consensus: consensus.clone(),
-                claims: claims.clone(),
+                validator: validator.clone(),
                 metrics: metrics.clone(),
                 on_fault,
             }),
-            snapshots: Snapshots {
+            snapshots: SnapshotHandler {
                 consensus: consensus.clone(),
-                claims: claims.clone(),
+                validator: validator.clone(),
                 flusher: self.state.flusher.clone(),
                 metrics,
             },
-            proposals: Proposals {
+            proposals: ProposalHandler {
                 consensus: consensus.clone(),
-                claims: claims.clone(),
+                validator: validator.clone(),
                 guard: guard.clone(),
                 progress: self.state.progress.clone(),
                 tasks: self.tasks.clone(),
-                parting: self.parting.clone(),
+                closing_streams: self.closing_streams.clone(),
             },
-            introduction: Introduction {
+            describe: DescribeHandler {
                 identity: self.identity,
                 version: options.version.clone(),
                 store: store.clone(),
                 peers,
                 status: consensus.status(),
             },
-            leases: asking.leases.clone(),
-            membership: asking.membership.clone(),
-            parting: self.parting.clone(),
+            leases: leader_client.leases.clone(),
+            membership: leader_client.membership.clone(),
+            closing_streams: self.closing_streams.clone(),
             guard,
-            claims,
+            validator,
             consensus,
             store,
         })

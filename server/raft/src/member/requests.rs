@@ -9,7 +9,7 @@ use quorate_proto::etcdserverpb::AlarmType;
 use tokio::time::Instant;
 
 use super::admission::Admission;
-use crate::consensus::heard::Heard;
+use crate::consensus::leader_contact::LeaderContact;
 use crate::disk::quota::{self, Quota};
 use crate::disk::reservations::Reservation;
 use crate::ground::consensus::{Consensus, Holding};
@@ -22,7 +22,7 @@ pub(crate) struct Requests {
     pub(crate) me: u64,
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) barrier: Arc<ReadBarrier>,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) leader_contact: Arc<LeaderContact>,
     pub(crate) store: Arc<Shared>,
     pub(crate) quota: Arc<Quota>,
     pub(crate) metrics: Arc<Metrics>,
@@ -50,7 +50,7 @@ impl Requests {
         let started = proposal.started();
         let until = started + self.request_timeout;
         let answer = tokio::time::timeout_at(until, self.consensus.propose(payload, held)).await;
-        let unanswered = |_| self.heard.reigns.unanswered(started, self.election_timeout);
+        let unanswered = |_| self.leader_contact.history.unanswered(started, self.election_timeout);
         let answer = answer.map_err(unanswered)??;
         proposal.answered();
         match answer {
@@ -67,7 +67,8 @@ impl Requests {
         &self,
         command: &Command,
     ) -> Result<Option<Reservation>, RequestError> {
-        let (cost, me) = (costs::cost(command), self.me);
+        let me = self.me;
+        let cost = costs::cost(command);
         if cost == 0 {
             return Ok(None);
         }
@@ -80,7 +81,7 @@ impl Requests {
             let stands = is_mine() && self.linearize().await.is_ok() && is_mine();
             // As in etcd, the client gets the same error whether or not the alarm could be raised.
             if !stands && let Err(error) = self.propose(&quota::alarm(me), None).await {
-                tracing::warn!(%error, "the alarm is not raised yet");
+                tracing::warn!(%error, "cannot raise the NOSPACE alarm yet");
             }
             return Err(Refusal::NoSpace.into());
         }

@@ -9,10 +9,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::force::force;
+use super::error::StartError;
+use super::force_new_cluster::force_new_cluster;
+use super::member_list::MemberList;
 use super::open::{Opened, open};
-use super::options::{Options, Origin, StartError};
-use super::roster::Roster;
+use super::options::Options;
+use super::start_mode::StartMode;
 use super::state::State;
 use crate::budget::Budget;
 use crate::consensus::adapter::{self, OpenRaft};
@@ -24,10 +26,10 @@ use crate::ground::member::Peers;
 use crate::ground::progress::Progress;
 use crate::ground::waiters::Waiters;
 use crate::leader::lessor::Lessor;
-use crate::log::roster::peers_of;
+use crate::log::members::peers_of;
 use crate::metrics::Metrics;
 use crate::network::forward::Forwarder;
-use crate::network::links::{Around, Links, Times};
+use crate::network::peer_pool::{PeerPool, PoolContext, Times};
 
 /// An assembled member whose background tasks are not started yet.
 pub(super) struct Assembled {
@@ -35,26 +37,26 @@ pub(super) struct Assembled {
     pub(super) state: State,
     pub(super) lessor: Arc<Lessor>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) roster: Arc<Roster>,
-    pub(super) links: Arc<Links>,
+    pub(super) member_list: Arc<MemberList>,
+    pub(super) pool: Arc<PeerPool>,
     pub(super) consensus: Arc<OpenRaft>,
     pub(super) tasks: TaskTracker,
     /// Cancels inbound and outbound peer streams.
-    pub(super) parting: CancellationToken,
+    pub(super) closing_streams: CancellationToken,
 }
 
 /// Opens the data directory and starts the raft protocol on it.
 pub(super) async fn assemble(
     data_dir: &DataDir,
     identity: Identity,
-    origin: Origin,
+    mode: StartMode,
     options: &Options,
     dial: Arc<dyn Dial>,
     on_fault: OnFault,
 ) -> Result<Assembled, StartError> {
     let me = identity.member_id;
     let Opened { wal, store, membership, flusher } =
-        open_as(&origin, me, data_dir, options, &on_fault).await?;
+        open_as(&mode, me, data_dir, options, &on_fault).await?;
     let shared = store.shared().clone();
     let progress = Progress::new(store.applied().map_or(0, |at| at.index));
     let quota = Arc::new(Quota::new(options.quota_bytes));
@@ -62,9 +64,9 @@ pub(super) async fn assemble(
     let metrics = metrics(me, options, &shared);
     let (peers, peers_receiver) = watch::channel(Peers::new());
     let (members, members_receiver) = watch::channel(peers_of(&membership));
-    let around = around(options, &shared, &peers_receiver, &metrics);
-    let times = Times { heartbeat: options.heartbeat, patience: options.election_timeout };
-    let links = Arc::new(Links::new(identity, dial, times, around));
+    let context = pool_context(options, &shared, &peers_receiver, &metrics);
+    let times = Times { heartbeat: options.heartbeat, election_timeout: options.election_timeout };
+    let pool = Arc::new(PeerPool::new(identity, dial, times, context));
     let waiters: Arc<Waiters> = Arc::default();
     let machine = StateMachine::new(state_machine::Parts {
         me,
@@ -79,50 +81,65 @@ pub(super) async fn assemble(
         metrics: metrics.clone(),
         on_fault,
     });
-    let (tasks, parting) = (TaskTracker::new(), CancellationToken::new());
-    let (first, stop) = (rand::random(), parting.clone());
+    let tasks = TaskTracker::new();
+    let closing_streams = CancellationToken::new();
+    let stop = closing_streams.clone();
     let parts = adapter::Parts {
         me,
-        founders: origin.founders(),
+        founders: mode.founders(),
         settings: settings(options),
         wal,
         machine,
-        links: links.clone(),
-        forwarder: Forwarder::new(links.clone(), waiters, first, tasks.clone(), stop),
+        pool: pool.clone(),
+        forwarder: Forwarder::new(pool.clone(), waiters, rand::random(), tasks.clone(), stop),
         peers,
         tasks: tasks.clone(),
     };
     let consensus = Arc::new(OpenRaft::start(parts).await.map_err(StartError::Raft)?);
-    let (peers, members) = (peers_receiver, members_receiver);
-    let roster = Arc::new(Roster { me, store: shared.clone(), peers, members });
+    let member_list = Arc::new(MemberList {
+        me,
+        store: shared.clone(),
+        peers: peers_receiver,
+        members: members_receiver,
+    });
     let state = State { store: shared, progress, flusher, quota };
-    Ok(Assembled { identity, state, lessor, metrics, roster, links, consensus, tasks, parting })
+    Ok(Assembled {
+        identity,
+        state,
+        lessor,
+        metrics,
+        member_list,
+        pool,
+        consensus,
+        tasks,
+        closing_streams,
+    })
 }
 
-/// Opens the data directory, and makes `me` the only member if `origin` demands it.
+/// Opens the data directory, and makes `me` the only member if `mode` demands it.
 async fn open_as(
-    origin: &Origin,
+    mode: &StartMode,
     me: u64,
     data_dir: &DataDir,
     options: &Options,
     on_fault: &OnFault,
 ) -> Result<Opened, StartError> {
     let opened = open(data_dir, options, on_fault)?;
-    if let Origin::Forced(peer_urls) = origin {
-        let (wal, applied) = (&opened.wal, opened.store.applied());
-        force(wal, &opened.membership, applied, me, peer_urls).await?;
+    if let StartMode::ForceNewCluster(peer_urls) = mode {
+        let applied = opened.store.applied();
+        force_new_cluster(&opened.wal, &opened.membership, applied, me, peer_urls).await?;
     }
     Ok(opened)
 }
 
 /// The context of connections to members, with the memory budget of this process.
-fn around(
+fn pool_context(
     options: &Options,
     store: &Arc<Shared>,
     peers: &watch::Receiver<Peers>,
     metrics: &Arc<Metrics>,
-) -> Around {
-    Around {
+) -> PoolContext {
+    PoolContext {
         store: store.clone(),
         peers: peers.clone(),
         metrics: metrics.clone(),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use quorate_core::store::Shared;
 use quorate_storage::db::JobError;
 use quorate_storage::db::engine::Sizes;
-use tokio::sync::oneshot;
 
 use crate::disk::flusher::Flusher;
 use crate::disk::quota::Quota;
+use crate::ground::completion::{Stopped, completion};
 use crate::ground::consensus::Consensus;
 use crate::ground::progress::Progress;
 use crate::ground::request::RequestError;
@@ -40,25 +40,19 @@ impl State {
         consensus: &dyn Consensus,
     ) -> Result<(), RequestError> {
         self.flush(consensus).await;
-        let (sender, receiver) = oneshot::channel();
-        let done = Box::new(move |result| {
-            sender.send(result).ok();
-        });
-        self.flusher.engine().when_deleted(revision, done);
-        match receiver.await {
+        let (completer, deleted) = completion();
+        self.flusher.engine().when_deleted(revision, completer.callback());
+        match deleted.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(RequestError::Stopped),
+            Ok(Err(_)) | Err(Stopped) => Err(RequestError::Stopped),
         }
     }
 
     /// Rewrites the database without its free space.
     pub(super) async fn defragment(&self) -> Result<(), JobError> {
-        let (sender, receiver) = oneshot::channel();
-        let done = Box::new(move |result| {
-            sender.send(result).ok();
-        });
-        self.flusher.engine().defragment(done);
-        receiver.await.unwrap_or(Err(JobError::Stopped))
+        let (completer, defragmented) = completion();
+        self.flusher.engine().defragment(completer.callback());
+        defragmented.await.unwrap_or(Err(JobError::Stopped))
     }
 
     /// Flushes everything applied and waits for the end of the flush.
@@ -77,7 +71,9 @@ impl State {
         };
         tokio::select! {
             () = self.flush(consensus) => {}
-            () = no_room => tracing::warn!("the disk has no room for what is in memory"),
+            () = no_room => {
+                tracing::warn!("the disk has no room for the data in memory; the log has them too");
+            }
         }
         self.flusher.stop_waiting_for_space();
     }

@@ -27,7 +27,7 @@ pub struct MembershipRules {
 
 /// What the leader knows about the members.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Situation {
+pub(super) struct MembershipFacts {
     /// The leader.
     pub(super) me: u64,
     /// Members with a vote.
@@ -54,8 +54,8 @@ pub(super) enum Step {
     Set { id: u64, peer: Peer },
     /// The same, and give the member its vote if its log is close enough.
     Promote { id: u64, peer: Peer },
-    /// Hand the leadership to another member, which then makes the change.
-    HandOver,
+    /// Transfer the leadership to another member, which then makes the change.
+    TransferLeadership,
 }
 
 /// Decides on a change. An added member gets the id `fresh`.
@@ -63,20 +63,20 @@ pub(super) enum Step {
 /// # Errors
 /// The rule that forbids the change.
 pub(super) fn decide(
-    situation: &Situation,
+    facts: &MembershipFacts,
     rules: MembershipRules,
     change: Change,
     fresh: u64,
 ) -> Result<Step, Refusal> {
     match change {
-        Change::Add(add) => situation.add(rules, add, fresh),
-        Change::Remove(remove) => situation.remove(rules, remove.id),
-        Change::Update(update) => situation.update(update),
-        Change::Promote(promote) => situation.promote(rules, promote.id),
+        Change::Add(add) => facts.add(rules, add, fresh),
+        Change::Remove(remove) => facts.remove(rules, remove.id),
+        Change::Update(update) => facts.update(update),
+        Change::Promote(promote) => facts.promote(rules, promote.id),
     }
 }
 
-impl Situation {
+impl MembershipFacts {
     fn add(&self, rules: MembershipRules, add: Add, id: u64) -> Result<Step, Refusal> {
         if rules.is_strict {
             self.check_add(add.is_learner)?;
@@ -97,9 +97,10 @@ impl Situation {
             self.check_remove(id)?;
         }
         if id == self.me && self.voters.len() > 1 {
-            return Ok(Step::HandOver);
+            return Ok(Step::TransferLeadership);
         }
-        let (mut voters, mut peers) = (self.voters.clone(), self.peers.clone());
+        let mut voters = self.voters.clone();
+        let mut peers = self.peers.clone();
         voters.remove(&id);
         peers.remove(&id);
         Ok(Step::Write { voters, peers })
@@ -139,7 +140,7 @@ impl Situation {
     ///
     /// It must have started, and so have published the id of its data directory. Otherwise its
     /// acknowledgements could come from another data directory than the one that gets the vote.
-    pub(super) fn due(&self) -> Option<u64> {
+    pub(super) fn due_vote(&self) -> Option<u64> {
         let mut lacking = self.full_members().filter(|id| !self.voters.contains(id));
         lacking
             .find(|id| self.is_close(*id) && self.active.contains(id) && self.started.contains(id))
@@ -151,7 +152,7 @@ impl Situation {
         matched.is_some_and(|matched| self.last.saturating_sub(matched) <= CLOSE_ENTRIES)
     }
 
-    /// The member to hand the leadership to: of the other voters that answer, the one with the
+    /// The member to transfer the leadership to: of the other voters that answer, the one with the
     /// longest log.
     pub(super) fn successor(&self) -> Option<u64> {
         let others = self.matched.iter().filter(|(id, _)| {
@@ -209,19 +210,17 @@ impl Situation {
     /// The learner itself counts as started: it has the log.
     fn check_promote(&self) -> Result<(), Refusal> {
         let members = self.full_members().count();
-        match self.started(self.full_members()) + 1 < quorum(members + 1) {
-            true => Err(Refusal::NotEnoughStarted),
-            false => Ok(()),
+        if self.started(self.full_members()) + 1 < quorum(members + 1) {
+            Err(Refusal::NotEnoughStarted)
+        } else {
+            Ok(())
         }
     }
 
     fn check_urls(&self, urls: &[String], of: Option<u64>) -> Result<(), Refusal> {
         let others = self.peers.iter().filter(|(id, _)| Some(**id) != of);
         let used: BTreeSet<&String> = others.flat_map(|(_, peer)| &peer.peer_urls).collect();
-        match urls.iter().any(|url| used.contains(url)) {
-            true => Err(Refusal::UrlExists),
-            false => Ok(()),
-        }
+        if urls.iter().any(|url| used.contains(url)) { Err(Refusal::UrlExists) } else { Ok(()) }
     }
 }
 

@@ -172,6 +172,9 @@ impl Durations {
     }
 
     /// Runs and measures a range read that is part of a larger answer.
+    ///
+    /// # Errors
+    /// The error of `read`.
     pub fn range<T, E>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let started = Instant::now();
         let result = read();
@@ -219,7 +222,10 @@ impl Reading<'_> {
         self.ready = Some(since.max(self.started));
     }
 
-    /// Ends the read with its result.
+    /// Ends the read with its result, which it returns.
+    ///
+    /// # Errors
+    /// The error in `result`.
     pub fn end<T, E>(mut self, result: Result<T, E>) -> Result<T, E> {
         self.success = result.is_ok();
         result

@@ -128,7 +128,9 @@ impl Drop for Transfer {
 impl PeerMetrics {
     /// The metrics of the member `member_id`.
     pub(crate) fn new(member_id: u64) -> Self {
-        let (ends, to, from) = (&["Local", "Remote"], &["To"], &["From"]);
+        let ends = &["Local", "Remote"];
+        let to = &["To"];
+        let from = &["From"];
         Self {
             local: format!("{member_id:x}"),
             active: gauges("active_peers", "Members that this one is connected to.", ends),
@@ -167,10 +169,10 @@ impl PeerMetrics {
     }
 
     /// The metrics of the connections to one member; their labels are looked up only once.
-    pub(crate) fn link(&self, member: u64) -> Arc<LinkMetrics> {
+    pub(crate) fn connections(&self, member: u64) -> Arc<ConnectionMetrics> {
         let remote = format!("{member:x}");
         let ends = [self.local.as_str(), remote.as_str()];
-        Arc::new(LinkMetrics {
+        Arc::new(ConnectionMetrics {
             open: AtomicUsize::new(0),
             active: self.active.with_label_values(&ends),
             disconnected: self.disconnected.with_label_values(&ends),
@@ -203,7 +205,7 @@ impl PeerMetrics {
 }
 
 /// Metrics of the connections to one member.
-pub(crate) struct LinkMetrics {
+pub(crate) struct ConnectionMetrics {
     /// Number of open connections.
     open: AtomicUsize,
     active: Gauge,
@@ -214,7 +216,7 @@ pub(crate) struct LinkMetrics {
     pub(crate) round_trip: Histogram,
 }
 
-impl LinkMetrics {
+impl ConnectionMetrics {
     /// Counts a new connection.
     pub(crate) fn opened(&self) {
         if self.open.fetch_add(1, Ordering::Relaxed) == 0 {

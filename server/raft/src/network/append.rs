@@ -30,52 +30,66 @@ const APPENDS_MAX: usize = 3;
 /// Sends append requests as openraft makes them, and yields the result of each.
 ///
 /// Calls the member only after the first request: openraft delays that one as its backoff for an
-/// unreachable member. The stream fails if a reply takes longer than `stall`. It sends nothing
-/// while `flow` is silent. It also ends if the member's log is behind the floor of `flow`: openraft
-/// purges no entry that a stream is sending, so only then can it purge the log and send a snapshot.
+/// unreachable member. The stream fails if a reply takes longer than `reply_timeout`. It sends
+/// nothing while `flow` is silent. It also ends if the member's log is behind the floor of `flow`:
+/// openraft purges no entry that a stream is sending, so only then can it purge the log and send a
+/// snapshot.
 ///
 /// # Errors
-/// The call fails, or is not answered within `stall`.
+/// The call fails, or is not answered within `reply_timeout`.
 pub(crate) async fn append<S>(
     mut client: Client,
     requests: S,
-    stall: Duration,
+    reply_timeout: Duration,
     mut flow: watch::Receiver<Flow>,
 ) -> Result<impl Stream<Item = Appended> + Send, Error>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
-    let mut requests = begun(requests).await;
+    let mut requests = await_first(requests).await;
     let Some(first) = unless_silent(&mut requests, &mut flow).await else {
         return Ok(stream::empty().left_stream());
     };
-    let (mine, reached) = (first.vote, first.prev_log_id.map_or(0, |id| id.index()));
+    let mine = first.vote;
+    let reached = first.prev_log_id.map_or(0, |id| id.index());
     let (sender, outgoing) = mpsc::channel(APPENDS_MAX);
-    let (sent, mut owed) = (codec::last_of(&first), Owed::default());
-    owed.ask(&first);
+    let sent = codec::last_of(&first);
+    let mut pending = PendingRequests::default();
+    pending.add(&first);
     sender.try_send(to_wire(first)).expect("the queue is empty");
-    let called = tokio::time::timeout(stall, client.append(ReceiverStream::new(outgoing))).await;
+    let called =
+        tokio::time::timeout(reply_timeout, client.append(ReceiverStream::new(outgoing))).await;
     let late = |_| Err(Status::deadline_exceeded("no reply to a stream of entries"));
     let replies = called.unwrap_or_else(late).map_err(|status| failed(&status))?.into_inner();
-    let (sender, heard) = (Some(sender), Instant::now());
-    let exchange = Exchange { requests, flow, reached, sender, replies, owed, sent, heard, stall };
-    let appended = stream::unfold(Some(exchange), move |exchange| async move {
-        let mut exchange = exchange?;
+    let stream = ReplicationStream {
+        requests,
+        flow,
+        reached,
+        sender: Some(sender),
+        replies,
+        pending,
+        sent,
+        last_reply: Instant::now(),
+        reply_timeout,
+    };
+    let appended = stream::unfold(Some(stream), move |stream| async move {
+        let mut stream = stream?;
         loop {
-            let reply = match exchange.next().await? {
+            let reply = match stream.next().await? {
                 Ok(reply) => codec::reply_from_wire(reply),
                 Err(status) => return Some((Err(failed(&status)), None)),
             };
-            let asked = exchange.owed.answered();
+            let asked = stream.pending.answered();
             return match reply {
-                Ok(Ok(durable)) if durable > exchange.sent => {
-                    let status = Status::invalid_argument("more is durable than was sent");
+                Ok(Ok(durable)) if durable > stream.sent => {
+                    let text = "the member reports entries as durable that were not sent to it";
+                    let status = Status::invalid_argument(text);
                     Some((Err(failed(&status)), None))
                 }
                 Ok(Ok(durable)) => {
-                    exchange.reached = durable.map_or(exchange.reached, |id| id.index());
-                    match exchange.owed.tell(durable, asked) {
-                        Some(durable) => Some((Ok(Ok(durable)), Some(exchange))),
+                    stream.reached = durable.map_or(stream.reached, |id| id.index());
+                    match stream.pending.report(durable, asked) {
+                        Some(durable) => Some((Ok(Ok(durable)), Some(stream))),
                         None => continue,
                     }
                 }
@@ -86,7 +100,7 @@ where
                         }
                         _ => Ok(reply),
                     });
-                    Some((reply.map_err(|error| malformed(&error)), Some(exchange)))
+                    Some((reply.map_err(|error| malformed(&error)), Some(stream)))
                 }
             };
         }
@@ -97,7 +111,7 @@ where
 /// Waits for the first item or the end, and returns the same items as a fused stream: openraft's
 /// streams must not be polled after their end, and they end without an item if the leader has
 /// changed.
-async fn begun<S: Stream + Unpin>(items: S) -> impl Stream<Item = S::Item> + use<S> + Unpin {
+async fn await_first<S: Stream + Unpin>(items: S) -> impl Stream<Item = S::Item> + use<S> + Unpin {
     let mut items = items.fuse();
     let first = stream::iter(items.next().await);
     first.chain(items)
@@ -118,7 +132,7 @@ async fn unless_silent<S: Stream + Unpin>(
 
 /// The part of the log that a request covers: after `previous`, up to `last`.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct RequestRange {
     previous: Option<LogId>,
     last: Option<LogId>,
 }
@@ -131,31 +145,32 @@ struct Asked {
 /// reply for that to a request from after the pause, which the other member, by then following a
 /// later leader, had never received.
 #[derive(Debug, Default)]
-struct Owed(VecDeque<Asked>);
+struct PendingRequests(VecDeque<RequestRange>);
 
-impl Owed {
-    fn ask(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
-        let (previous, last) = (request.prev_log_id, codec::last_of(request));
-        self.0.push_back(Asked { previous, last });
+impl PendingRequests {
+    fn add(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
+        let previous = request.prev_log_id;
+        let last = codec::last_of(request);
+        self.0.push_back(RequestRange { previous, last });
     }
 
     /// Removes the oldest request, which the next reply answers.
-    fn answered(&mut self) -> Option<Asked> {
+    fn answered(&mut self) -> Option<RequestRange> {
         self.0.pop_front()
     }
 
     /// What to report to openraft for the reply to `asked`, in which the log is durable up to
     /// `durable`. It is capped at the end of `asked`. `None` if openraft would also take it for the
     /// reply to a later request: that request's own reply repeats it.
-    fn tell(&self, durable: Option<LogId>, asked: Option<Asked>) -> Option<Option<LogId>> {
+    fn report(&self, durable: Option<LogId>, asked: Option<RequestRange>) -> Option<Option<LogId>> {
         let durable = asked.map_or(durable, |asked| durable.min(asked.last));
-        let passes = |later: &Asked| later.last <= durable || later.previous < durable;
+        let passes = |later: &RequestRange| later.last <= durable || later.previous < durable;
         (!self.0.iter().any(passes)).then_some(durable)
     }
 }
 
 /// A replication stream in progress.
-struct Exchange<S> {
+struct ReplicationStream<S> {
     requests: S,
     flow: watch::Receiver<Flow>,
     /// The member is known to have the log up to this index.
@@ -163,33 +178,35 @@ struct Exchange<S> {
     /// Queue of the outgoing stream; `None` after the last request.
     sender: Option<mpsc::Sender<pb::AppendRequest>>,
     replies: Streaming<pb::AppendReply>,
-    owed: Owed,
+    pending: PendingRequests,
     /// End of the last request: the member cannot have durable entries after it.
     sent: Option<LogId>,
     /// When the wait for the next reply, or for the end of the replies, began.
-    heard: Instant,
-    stall: Duration,
+    last_reply: Instant,
+    reply_timeout: Duration,
 }
 
-impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
+impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> ReplicationStream<S> {
     /// Waits for the next reply and sends requests meanwhile. Takes a request from openraft as late
     /// as possible: a request that is made later has newer entries.
     async fn next(&mut self) -> Option<Result<pb::AppendReply, Status>> {
         loop {
-            let takes_requests = self.sender.is_some() && self.owed.0.len() < APPENDS_MAX;
-            let is_owed = !self.owed.0.is_empty() || self.sender.is_none();
-            let (mut floor, reached) = (self.flow.clone(), self.reached);
+            let takes_requests = self.sender.is_some() && self.pending.0.len() < APPENDS_MAX;
+            let is_owed = !self.pending.0.is_empty() || self.sender.is_none();
+            let mut floor = self.flow.clone();
+            let reached = self.reached;
             tokio::select! {
                 reply = self.replies.message() => {
-                    self.heard = Instant::now();
+                    self.last_reply = Instant::now();
                     return reply.transpose();
                 }
                 Ok(_) = floor.wait_for(|flow| flow.floor > reached) => {
-                    return Some(Err(Status::unavailable("it is to have a snapshot instead")));
+                    let text = "the member lags too far behind; it needs a snapshot";
+                    return Some(Err(Status::unavailable(text)));
                 }
                 request = unless_silent(&mut self.requests, &mut self.flow),
                     if takes_requests => self.send(request),
-                () = tokio::time::sleep_until(self.heard + self.stall), if is_owed => {
+                () = tokio::time::sleep_until(self.last_reply + self.reply_timeout), if is_owed => {
                     return Some(Err(Status::deadline_exceeded("no reply to entries")));
                 }
             }
@@ -197,17 +214,17 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
     }
 
     fn send(&mut self, request: Option<AppendEntriesRequest<TypeConfig>>) {
-        if self.owed.0.is_empty() {
-            self.heard = Instant::now();
+        if self.pending.0.is_empty() {
+            self.last_reply = Instant::now();
         }
         let Some(request) = request else {
             self.sender = None;
             return;
         };
-        self.owed.ask(&request);
+        self.pending.add(&request);
         self.sent = codec::last_of(&request).max(self.sent);
         if let Some(sender) = &self.sender {
-            // The queue has room for all owed requests. If it is closed, the call has ended.
+            // The queue has room for all pending requests. If it is closed, the call has ended.
             sender.try_send(to_wire(request)).ok();
         }
     }
@@ -216,9 +233,10 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<S> {
 fn to_wire(request: AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
     let message = codec::append_to_wire(request);
     if message.encoded_len() > MESSAGE_BYTES_MAX {
-        let (bytes, limit) = (message.encoded_len(), MESSAGE_BYTES_MAX);
+        let bytes = message.encoded_len();
+        let limit = MESSAGE_BYTES_MAX;
         let first = message.entries.first().and_then(|entry| entry.id).map_or(0, |id| id.index);
-        tracing::warn!(first, bytes, limit, "entries are too large for a message to a member");
+        tracing::warn!(first, bytes, limit, "the entries are too large for a message to a member");
     }
     message
 }
@@ -245,37 +263,41 @@ mod tests {
     use crate::log::types::log_id;
 
     #[test]
-    fn a_reply_passes_for_no_other_request() {
+    fn a_reply_counts_for_no_other_request() {
         let id = |index| (index > 0).then(|| log_id(LogPosition { term: 1, index }));
-        let owed = |ranges: &[(u64, u64)]| {
+        let pending = |ranges: &[(u64, u64)]| {
             let asked =
-                ranges.iter().map(|(from, to)| Asked { previous: id(*from), last: id(*to) });
-            Owed(asked.collect())
+                ranges.iter().map(|(from, to)| RequestRange { previous: id(*from), last: id(*to) });
+            PendingRequests(asked.collect())
         };
-        let told = |durable, ranges: &[(u64, u64)]| {
-            let mut owed = owed(ranges);
-            let asked = owed.answered();
-            owed.tell(id(durable), asked)
+        let reported = |durable, ranges: &[(u64, u64)]| {
+            let mut pending = pending(ranges);
+            let asked = pending.answered();
+            pending.report(id(durable), asked)
         };
-        assert_eq!(told(5, &[(2, 5)]), Some(id(5)));
-        assert_eq!(told(5, &[(2, 5), (5, 9)]), Some(id(5)), "what follows is not answered by it");
-        assert_eq!(told(4, &[(2, 5), (5, 9)]), Some(id(4)), "a part");
-        assert_eq!(told(7, &[(2, 5), (5, 9)]), Some(id(5)), "no more than was asked");
-        assert_eq!(told(5, &[(2, 5), (5, 5)]), None, "one without entries is not answered yet");
-        assert_eq!(told(5, &[(5, 5)]), Some(id(5)));
-        assert_eq!(told(5, &[(2, 5), (5, 7), (7, 7)]), Some(id(5)));
-        assert_eq!(told(5, &[(2, 5), (3, 8)]), None, "one that begins before");
-        assert_eq!(told(0, &[(0, 0), (0, 0)]), None);
-        assert_eq!(told(0, &[(0, 0), (0, 4)]), Some(None));
+        assert_eq!(reported(5, &[(2, 5)]), Some(id(5)));
+        assert_eq!(
+            reported(5, &[(2, 5), (5, 9)]),
+            Some(id(5)),
+            "what follows is not answered by it"
+        );
+        assert_eq!(reported(4, &[(2, 5), (5, 9)]), Some(id(4)), "a part");
+        assert_eq!(reported(7, &[(2, 5), (5, 9)]), Some(id(5)), "no more than was asked");
+        assert_eq!(reported(5, &[(2, 5), (5, 5)]), None, "one without entries is not answered yet");
+        assert_eq!(reported(5, &[(5, 5)]), Some(id(5)));
+        assert_eq!(reported(5, &[(2, 5), (5, 7), (7, 7)]), Some(id(5)));
+        assert_eq!(reported(5, &[(2, 5), (3, 8)]), None, "one that begins before");
+        assert_eq!(reported(0, &[(0, 0), (0, 0)]), None);
+        assert_eq!(reported(0, &[(0, 0), (0, 4)]), Some(None));
     }
 
     #[tokio::test]
-    async fn what_has_ended_is_not_asked_again() {
+    async fn an_ended_stream_is_not_polled_again() {
         for count in 0..3 {
             // `unfold` panics if it is polled after its end.
             let items = stream::unfold(0, |n| async move { (n < count).then_some((n, n + 1)) });
-            let begun = begun(Box::pin(items)).await;
-            assert_eq!(begun.collect::<Vec<_>>().await, (0..count).collect::<Vec<_>>());
+            let await_first = await_first(Box::pin(items)).await;
+            assert_eq!(await_first.collect::<Vec<_>>().await, (0..count).collect::<Vec<_>>());
         }
     }
 }

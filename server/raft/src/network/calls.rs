@@ -12,25 +12,25 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use super::channel_state::ChannelState;
 use super::header;
-use super::refusal::heed;
-use super::way::Line;
+use super::refusal::note_exclusion;
 use crate::ground::consensus::BoxFuture;
 use crate::ground::exclusion::Notice;
 
 /// A client of another member.
-pub(crate) type Client = PeerClient<Heeding>;
+pub(crate) type Client = PeerClient<ObservedCalls>;
 
 /// Adds the ids of the cluster, the caller and the receiver to each call.
 #[derive(Clone)]
-pub(crate) struct Identify {
+pub(crate) struct IdentityHeaders {
     cluster: MetadataValue<Ascii>,
     from: MetadataValue<Ascii>,
     to: u64,
     store: Arc<Shared>,
 }
 
-impl Identify {
+impl IdentityHeaders {
     pub(super) fn new(identity: &Identity, to: u64, store: Arc<Shared>) -> Self {
         Self {
             cluster: value(format!("{:x}", identity.cluster_id)),
@@ -45,7 +45,7 @@ fn value(text: String) -> MetadataValue<Ascii> {
     text.parse().expect("digits and dots are a header's value")
 }
 
-impl Interceptor for Identify {
+impl Interceptor for IdentityHeaders {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let headers = request.metadata_mut();
         headers.insert(header::CLUSTER, self.cluster.clone());
@@ -62,17 +62,17 @@ impl Interceptor for Identify {
 /// Learns from each response whether the member is reachable, and whether the cluster has excluded
 /// this member.
 #[derive(Clone)]
-pub(crate) struct Heeding {
-    pub(super) calls: InterceptedService<Channel, Identify>,
-    /// `None` if the lender of the connection is not proven: anyone may answer there.
+pub(crate) struct ObservedCalls {
+    pub(super) calls: InterceptedService<Channel, IdentityHeaders>,
+    /// `None` if the channel is not proven: any program may answer there.
     pub(super) notice: Option<Notice>,
-    pub(super) line: Arc<Line>,
+    pub(super) state: Arc<ChannelState>,
 }
 
 type Call = http::Request<tonic::body::Body>;
-type Calls = InterceptedService<Channel, Identify>;
+type Calls = InterceptedService<Channel, IdentityHeaders>;
 
-impl tower_service::Service<Call> for Heeding {
+impl tower_service::Service<Call> for ObservedCalls {
     type Response = <Calls as tower_service::Service<Call>>::Response;
     type Error = <Calls as tower_service::Service<Call>>::Error;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
@@ -82,15 +82,16 @@ impl tower_service::Service<Call> for Heeding {
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let (answered, notice) = (self.calls.call(call), self.notice.clone());
-        let line = self.line.clone();
+        let answered = self.calls.call(call);
+        let notice = self.notice.clone();
+        let state = self.state.clone();
         Box::pin(async move {
-            let answer = answered.await.inspect_err(|_| line.broken())?;
+            let answer = answered.await.inspect_err(|_| state.broken())?;
             // A refused call has its gRPC status in the response headers.
             let status = Status::from_header_map(answer.headers());
-            line.answered(status.as_ref(), answer.status().is_success());
+            state.answered(status.as_ref(), answer.status().is_success());
             if let (Some(notice), Some(status)) = (notice, status) {
-                heed(&notice, &status);
+                note_exclusion(&notice, &status);
             }
             Ok(answer)
         })

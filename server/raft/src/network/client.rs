@@ -20,56 +20,60 @@ use tonic::{Response, Status};
 
 use super::append::{Appended, Error, append, failed, malformed};
 use super::codec;
-use super::link::Link;
-use super::links::Links;
-use super::standing::Standing;
+use super::peer_channels::PeerChannels;
+use super::peer_pool::PeerPool;
+use super::persistent_call::PersistentCall;
 use crate::ground::member::Peer;
 use crate::log::snapshot::SnapshotHandle;
 use crate::log::types::{TypeConfig, Vote};
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
 /// Creates openraft's clients.
-pub(crate) struct Factory(pub(crate) Arc<Links>);
+pub(crate) struct Factory(pub(crate) Arc<PeerPool>);
 
 impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, _node: &Peer) -> Network {
-        Network { route: Route { links: self.0.clone(), target }, beats: None, beaten: None }
+        Network {
+            target: Target { pool: self.0.clone(), member: target },
+            call: None,
+            last_heartbeat: None,
+        }
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _node: &Peer) -> Network {
-        let route = Route { links: self.0.clone(), target };
-        Network { route, beats: Some(Standing::new()), beaten: None }
+        let target = Target { pool: self.0.clone(), member: target };
+        Network { target, call: Some(PersistentCall::new()), last_heartbeat: None }
     }
 }
 
-/// openraft's client for one member. The connections belong to [`Links`], which has one for each
+/// openraft's client for one member. The connections belong to [`PeerPool`], which has one for each
 /// kind of message; all clients share them.
 pub(crate) struct Network {
-    route: Route,
-    /// The heartbeat stream; `None` in the client for replication.
-    beats: Option<Standing<pb::AppendRequest, pb::AppendReply>>,
+    target: Target,
+    /// The call for heartbeats; `None` in the client for replication.
+    call: Option<PersistentCall<pb::AppendRequest, pb::AppendReply>>,
     /// Send time of the last heartbeat, if it was answered.
-    beaten: Option<Instant>,
+    last_heartbeat: Option<Instant>,
 }
 
 /// Makes calls to one member.
-struct Route {
-    links: Arc<Links>,
-    target: u64,
+struct Target {
+    pool: Arc<PeerPool>,
+    member: u64,
 }
 
-impl Route {
-    fn link(&self) -> Result<Link, Error> {
-        self.links.to(self.target).ok_or_else(|| {
-            let error = AnyError::error(format!("{:x} is no member", self.target));
+impl Target {
+    fn peer(&self) -> Result<PeerChannels, Error> {
+        self.pool.peer(self.member).ok_or_else(|| {
+            let error = AnyError::error(format!("{:x} is not a member", self.member));
             RPCError::Unreachable(Unreachable::new(&error))
         })
     }
 
-    /// Awaits a call for at most `within`. A failure is counted; after a timeout, [`Links::renew`]
-    /// may replace the connections.
+    /// Awaits a call for at most `within`. A failure is counted; after a timeout,
+    /// [`PeerPool::renew`] may replace the connections.
     async fn call<T>(
         &self,
         action: RPCTypes,
@@ -81,16 +85,16 @@ impl Route {
             Ok(Err(status)) => failed(&status),
             Err(_) => RPCError::Timeout(Timeout {
                 action,
-                id: self.links.identity().member_id,
-                target: self.target,
+                id: self.pool.identity().member_id,
+                target: self.member,
                 timeout: within,
             }),
         };
-        if let Some(link) = self.links.to(self.target) {
-            link.metrics.sent_failures.inc();
+        if let Some(peer) = self.pool.peer(self.member) {
+            peer.metrics.sent_failures.inc();
         }
         if matches!(failure, RPCError::Timeout(_)) {
-            self.links.renew(self.target);
+            self.pool.renew(self.member);
         }
         Err(failure)
     }
@@ -104,25 +108,26 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, Error> {
-        if self.route.links.flow().borrow().is_silent {
-            let error = AnyError::error("no quorum answers: another leader may be elected");
+        if self.target.pool.flow().borrow().is_silent {
+            let error = AnyError::error("no quorum answers this leader, so it sends no heartbeat");
             return Err(RPCError::Unreachable(Unreachable::new(&error)));
         }
-        let (mine, last) = (request.vote, codec::last_of(&request));
-        let Link { mut control, metrics, .. } = self.route.link()?;
+        let mine = request.vote;
+        let last = codec::last_of(&request);
+        let PeerChannels { mut control, metrics, .. } = self.target.peer()?;
         let started = Instant::now();
         // As in etcd, a late heartbeat means that this member is overloaded.
-        if self.beaten.take().is_some_and(|last| last.elapsed() > self.route.links.lateness()) {
-            self.route.links.metrics().heartbeat_late();
+        let late_after = self.target.pool.heartbeat_late_after();
+        if self.last_heartbeat.take().is_some_and(|last| last.elapsed() > late_after) {
+            self.target.pool.metrics().heartbeat_late();
         }
-        let beats = self.beats.get_or_insert_with(Standing::new);
-        let call = beats.ask(
+        let call = self.call.get_or_insert_with(PersistentCall::new);
+        let call = call.ask(
             async move |requests| control.heartbeat(requests).await,
             codec::append_to_wire(request),
         );
-        let reply = self.route.call(RPCTypes::AppendEntries, option.hard_ttl(), call).await;
-        let reply = reply?;
-        self.beaten = Some(started);
+        let reply = self.target.call(RPCTypes::AppendEntries, option.hard_ttl(), call).await?;
+        self.last_heartbeat = Some(started);
         metrics.round_trip.observe(started.elapsed().as_secs_f64());
         let response = codec::response_from_wire(reply, last).map_err(|e| malformed(&e))?;
         if let AppendEntriesResponse::HigherVote(vote) = &response {
@@ -139,17 +144,18 @@ impl RaftNetworkV2<TypeConfig> for Network {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
-        if self.beats.is_some() {
+        if self.call.is_some() {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
-            let client = self.route.link()?.log;
-            let flow = self.route.links.flow().subscribe();
-            let replies = append(client, input, self.route.links.stall(), flow).await?;
-            let (links, target) = (self.route.links.clone(), self.route.target);
+            let client = self.target.peer()?.log;
+            let flow = self.target.pool.flow().subscribe();
+            let replies = append(client, input, self.target.pool.reply_timeout(), flow).await?;
+            let pool = self.target.pool.clone();
+            let member = self.target.member;
             let replies = replies.inspect(move |reply| {
                 if matches!(reply, Err(RPCError::Network(_))) {
-                    links.renew(target);
+                    pool.renew(member);
                 }
             });
             let replies: openraft::base::BoxStream<'s, _> = Box::pin(replies);
@@ -162,9 +168,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
-        let mut client = self.route.link()?.control;
+        let mut client = self.target.peer()?.control;
         let call = client.vote(codec::vote_request_to_wire(&request)).map_ok(Response::into_inner);
-        let reply = self.route.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
+        let reply = self.target.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
         voted(reply, &request.vote)
     }
 
@@ -173,10 +179,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
-        let mut client = self.route.link()?.control;
+        let mut client = self.target.peer()?.control;
         let call =
             client.pre_vote(codec::vote_request_to_wire(&request)).map_ok(Response::into_inner);
-        let reply = self.route.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
+        let reply = self.target.call(RPCTypes::Vote, option.hard_ttl(), call).await?;
         voted(reply, &request.vote)
     }
 
@@ -188,17 +194,17 @@ impl RaftNetworkV2<TypeConfig> for Network {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let started = Instant::now();
-        let client = self.route.link().map_err(streaming)?.bulk;
-        let transfer = self.route.links.metrics().peers.begin_sending(self.route.target);
-        let account = self.route.links.budget().account();
+        let client = self.target.peer().map_err(streaming)?.bulk;
+        let transfer = self.target.pool.metrics().peers.begin_sending(self.target.member);
+        let account = self.target.pool.budget().account();
         let sent = super::transfer::send(client, vote, snapshot, account, cancel).await;
-        let sent = sent.inspect_err(|_| self.route.links.renew(self.route.target))?;
+        let sent = sent.inspect_err(|_| self.target.pool.renew(self.target.member))?;
         codec::check_term(&sent.vote, &vote).map_err(|e| streaming(malformed(&e)))?;
         // Another vote means that the receiver follows a later leader.
         if sent.vote == vote {
             transfer.arrived();
             let took = started.elapsed().as_secs_f64();
-            self.route.links.metrics().cluster.snapshot_durations.observe(took);
+            self.target.pool.metrics().cluster.snapshot_durations.observe(took);
         }
         Ok(sent)
     }
@@ -208,10 +214,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, Error> {
-        let mut client = self.route.link()?.control;
+        let mut client = self.target.peer()?.control;
         let call =
             client.transfer_leader(codec::transfer_to_wire(&request)).map_ok(Response::into_inner);
-        let reply = self.route.call(RPCTypes::TransferLeader, option.hard_ttl(), call).await?;
+        let reply = self.target.call(RPCTypes::TransferLeader, option.hard_ttl(), call).await?;
         codec::transferred_from_wire(reply, &request).map_err(|error| malformed(&error))
     }
 }

@@ -17,7 +17,7 @@ use crate::log::types::{LogId, Payload, TypeConfig, Vote, log_id, position};
 
 /// Why a message is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a peer's message is wrong: {0}")]
+#[error("a message of a peer is malformed: {0}")]
 pub(crate) struct Malformed(String);
 
 /// How far a received term may be ahead. No cluster holds so many elections while one member is
@@ -39,9 +39,10 @@ pub(crate) fn id_to_wire(id: &LogId) -> pb::LogId {
 
 pub(crate) fn id_from_wire(id: pb::LogId) -> Result<LogId, Malformed> {
     let pb::LogId { term, index } = id;
-    match term.max(index) < COUNT_MAX {
-        true => Ok(log_id(LogPosition { term, index })),
-        false => Err(Malformed(format!("there is no entry {index} of term {term}"))),
+    if term.max(index) < COUNT_MAX {
+        Ok(log_id(LogPosition { term, index }))
+    } else {
+        Err(Malformed(format!("there is no entry {index} of term {term}")))
     }
 }
 
@@ -58,9 +59,10 @@ pub(crate) fn vote_from_wire(vote: Option<pb::Vote>) -> Result<Vote, Malformed> 
     if vote.term >= COUNT_MAX {
         return Err(Malformed(format!("there is no term {}", vote.term)));
     }
-    Ok(match vote.committed {
-        true => Vote::new_committed(vote.term, vote.member),
-        false => Vote::new(vote.term, vote.member),
+    Ok(if vote.committed {
+        Vote::new_committed(vote.term, vote.member)
+    } else {
+        Vote::new(vote.term, vote.member)
     })
 }
 
@@ -109,7 +111,7 @@ pub(crate) fn append_from_wire(
         match &entry.payload {
             EntryPayload::Normal(payload) => drop(command_of(payload)?),
             EntryPayload::Membership(members) if members.voter_ids().next().is_none() => {
-                return Err(Malformed(format!("entry {index} leaves nobody a vote")));
+                return Err(Malformed(format!("entry {index} leaves no voter")));
             }
             EntryPayload::Membership(_) | EntryPayload::Blank => {}
         }
@@ -172,10 +174,12 @@ pub(crate) fn reply_from_wire(
 
 /// Refuses a vote in a reply if its term is further ahead than [`TERMS_AHEAD_MAX`].
 pub(crate) fn check_term(vote: &Vote, mine: &Vote) -> Result<(), Malformed> {
-    let (term, mine) = (vote.leader_id.term, mine.leader_id.term);
-    match term.saturating_sub(mine) > TERMS_AHEAD_MAX {
-        true => Err(Malformed(format!("term {term} is too far ahead of {mine}"))),
-        false => Ok(()),
+    let term = vote.leader_id.term;
+    let mine = mine.leader_id.term;
+    if term.saturating_sub(mine) > TERMS_AHEAD_MAX {
+        Err(Malformed(format!("term {term} is too far ahead of {mine}")))
+    } else {
+        Ok(())
     }
 }
 
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_survive_the_wire() {
+    fn requests_decode_as_they_were() {
         let command = Command::Put(Default::default()).encode();
         let payload = EntryPayload::Normal(Payload::local(command));
         let entry = Entry { log_id: at(2, 8), payload };
@@ -357,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_survive_the_wire() {
+    fn outcomes_decode_as_they_were() {
         let outcomes = [
             Ok(Some(at(2, 8))),
             Ok(None),
@@ -367,7 +371,8 @@ mod tests {
         for outcome in outcomes {
             assert_eq!(reply_from_wire(reply_to_wire(outcome.clone())), Ok(outcome));
         }
-        let (previous, last) = (Some(at(1, 7)), Some(at(2, 8)));
+        let previous = Some(at(1, 7));
+        let last = Some(at(2, 8));
         let responses = [
             AppendEntriesResponse::Success,
             AppendEntriesResponse::PartialSuccess(previous),

@@ -12,11 +12,11 @@ use quorate_proto::peer::peer_client::PeerClient;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use super::channel_state::ChannelState;
 use super::counted::Counted;
-use super::way::{Line, outwaited};
 use crate::ground::connection::{Connection, Dial};
 use crate::ground::consensus::BoxFuture;
-use crate::metrics::peers::{LinkMetrics, PeerMetrics};
+use crate::metrics::peers::{ConnectionMetrics, PeerMetrics};
 
 /// HTTP/2 flow-control windows of a stream and a connection, in bytes: about what a fast network
 /// holds during a round trip.
@@ -62,17 +62,17 @@ impl Urls {
     }
 }
 
-/// Connects to a member: tries its URLs in turn, or takes a connection that it lends.
+/// Connects to a member: tries its URLs in turn, or takes a reverse connection.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) urls: Urls,
-    pub(super) patience: Duration,
-    pub(super) metrics: Arc<LinkMetrics>,
-    /// `None` in a client made by [`stranger`].
-    pub(super) line: Option<Arc<Line>>,
-    /// Cancelled when calls must go another way. A lent connection then ends after `patience`,
-    /// which is the time that calls have to move.
+    pub(super) election_timeout: Duration,
+    pub(super) metrics: Arc<ConnectionMetrics>,
+    /// `None` in a client made by [`client_at`].
+    pub(super) state: Option<Arc<ChannelState>>,
+    /// Cancelled when calls must go another way. A reverse connection then ends after an election
+    /// timeout, which is the time that calls have to move.
     pub(super) outdated: CancellationToken,
 }
 
@@ -80,10 +80,10 @@ impl Connector {
     /// Connects to the first URL that accepts a connection. Tries current URLs before former ones,
     /// and the last used URL first among them.
     async fn dial(&self) -> io::Result<Box<dyn Connection>> {
-        let last = self.line.as_ref().and_then(|line| line.way.url());
+        let last = self.state.as_ref().and_then(|state| state.route.url());
         let mut candidates = self.urls.candidates();
         candidates.sort_by_key(|(url, is_former)| (*is_former, Some(url) != last.as_ref()));
-        let within = self.patience + DIAL_WITHIN;
+        let within = self.election_timeout + DIAL_WITHIN;
         let mut failed = io::Error::other("the member has no peer URL");
         for (url, is_former) in candidates {
             match tokio::time::timeout(within, self.dial.dial(url.clone())).await {
@@ -91,7 +91,7 @@ impl Connector {
                     if !is_former {
                         self.urls.has_moved();
                     }
-                    self.line.iter().for_each(|line| line.connected(Some(&url)));
+                    self.state.iter().for_each(|state| state.connected(Some(&url)));
                     return Ok(connection);
                 }
                 Ok(Err(error)) => {
@@ -105,36 +105,37 @@ impl Connector {
 
     async fn connect(&self) -> io::Result<Counted> {
         let counted = |connection| Counted::new(connection, self.metrics.clone());
-        let Some(line) = &self.line else { return self.dial().await.map(counted) };
-        line.connecting();
-        let connected = match line.lender {
+        let Some(state) = &self.state else { return self.dial().await.map(counted) };
+        state.connecting();
+        let connected = match state.initiator {
             None => tokio::select! {
                 biased;
                 dialled = self.dial() => dialled.map(counted),
-                () = outwaited(&line.way, self.patience) => {
-                    Err(late(format!("no connection within {:?}", self.patience)))
+                () = state.route.alternative(self.election_timeout) => {
+                    Err(late(format!("no connection within {:?}", self.election_timeout)))
                 }
             },
             Some(_) if self.outdated.is_cancelled() => {
                 return Err(late("the member is called at its URL again".to_owned()));
             }
-            Some(lender) => {
-                let within = self.patience + DIAL_WITHIN;
-                match tokio::time::timeout(within, line.way.loans.take(lender)).await {
+            Some(initiator) => {
+                let within = self.election_timeout + DIAL_WITHIN;
+                match tokio::time::timeout(within, state.route.reverse.take(initiator)).await {
                     Ok(Some(taken)) => {
-                        line.connected(None);
-                        let (outdated, patience) = (self.outdated.clone(), self.patience);
+                        state.connected(None);
+                        let outdated = self.outdated.clone();
+                        let delay = self.election_timeout;
                         let until = Box::pin(async move {
                             outdated.cancelled().await;
-                            tokio::time::sleep(patience).await;
+                            tokio::time::sleep(delay).await;
                         });
-                        Ok(Counted::lent(taken, until, self.metrics.clone()))
+                        Ok(Counted::reverse(taken, until, self.metrics.clone()))
                     }
-                    _ => Err(late("the member lends no connections any more".to_owned())),
+                    _ => Err(late("the member offers no reverse connection".to_owned())),
                 }
             }
         };
-        connected.inspect_err(|error| line.not_connected(error))
+        connected.inspect_err(|error| state.connect_failed(error))
     }
 }
 
@@ -157,22 +158,25 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// A client for a server of which only the URL is known, as before joining a cluster.
-pub(super) fn stranger(dial: Arc<dyn Dial>, url: &str, patience: Duration) -> PeerClient<Channel> {
+/// A client for a server of which only the URL is known, as before joining a cluster. Connections
+/// are given up after `timeout`.
+pub(super) fn client_at(dial: Arc<dyn Dial>, url: &str, timeout: Duration) -> PeerClient<Channel> {
     // These metrics are not exported.
-    let metrics = PeerMetrics::new(0).link(0);
+    let metrics = PeerMetrics::new(0).connections(0);
     let urls = Urls::new(&[url.to_owned()]);
     let outdated = CancellationToken::new();
-    let connector = Connector { dial, urls, patience, metrics, line: None, outdated };
-    PeerClient::new(endpoint(patience).connect_with_connector_lazy(connector))
+    let connector =
+        Connector { dial, urls, election_timeout: timeout, metrics, state: None, outdated };
+    PeerClient::new(endpoint(timeout).connect_with_connector_lazy(connector))
 }
 
-pub(super) fn endpoint(patience: Duration) -> Endpoint {
+/// An endpoint whose connections end after a silence of `silence_max`.
+pub(super) fn endpoint(silence_max: Duration) -> Endpoint {
     // The connector knows the address; the authority is a placeholder.
     Endpoint::from_static("http://member.invalid")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(patience)
-        .keep_alive_timeout(patience)
+        .http2_keep_alive_interval(silence_max)
+        .keep_alive_timeout(silence_max)
         .keep_alive_while_idle(true)
 }

@@ -8,27 +8,28 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::loans::Taken;
+use super::reverse_pool::TakenConnection;
 use crate::ground::connection::Connection;
 use crate::ground::consensus::BoxFuture;
-use crate::metrics::peers::LinkMetrics;
+use crate::ground::float::float;
+use crate::metrics::peers::ConnectionMetrics;
 
 /// A connection to another member. Counts its bytes, and is counted as open until it is dropped.
 pub(crate) struct Counted {
     inner: Box<dyn Connection>,
-    metrics: Arc<LinkMetrics>,
-    lent: Option<Lent>,
+    metrics: Arc<ConnectionMetrics>,
+    reverse: Option<Reverse>,
 }
 
-/// State of a lent connection.
-struct Lent {
-    /// Dropped with the connection: then [`Loans::keep`](super::loans::Loans::keep) ends.
+/// State of a reverse connection.
+struct Reverse {
+    /// Dropped with the connection; `ReversePool::hold` waits for that.
     _held: oneshot::Sender<()>,
     /// The connection ends when this completes; `None` afterwards.
     until: Option<BoxFuture<'static, ()>>,
 }
 
-impl Lent {
+impl Reverse {
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         if let Some(until) = &mut self.until
             && until.as_mut().poll(context).is_ready()
@@ -41,19 +42,19 @@ impl Lent {
 
 impl Counted {
     /// Counts a new connection.
-    pub(crate) fn new(inner: Box<dyn Connection>, metrics: Arc<LinkMetrics>) -> Self {
+    pub(crate) fn new(inner: Box<dyn Connection>, metrics: Arc<ConnectionMetrics>) -> Self {
         metrics.opened();
-        Self { inner, metrics, lent: None }
+        Self { inner, metrics, reverse: None }
     }
 
-    /// Counts a connection that another member has lent. It ends when `until` completes.
-    pub(crate) fn lent(
-        taken: Taken,
+    /// Counts a reverse connection. It ends when `until` completes.
+    pub(crate) fn reverse(
+        taken: TakenConnection,
         until: BoxFuture<'static, ()>,
-        metrics: Arc<LinkMetrics>,
+        metrics: Arc<ConnectionMetrics>,
     ) -> Self {
         let mut counted = Self::new(taken.connection, metrics);
-        counted.lent = Some(Lent { _held: taken.held, until: Some(until) });
+        counted.reverse = Some(Reverse { _held: taken.held, until: Some(until) });
         counted
     }
 }
@@ -64,25 +65,19 @@ impl Drop for Counted {
     }
 }
 
-/// A number of bytes as a counter value.
-#[expect(clippy::cast_precision_loss, reason = "counters are floating-point numbers")]
-pub(crate) fn float(bytes: usize) -> f64 {
-    bytes as f64
-}
-
 impl AsyncRead for Counted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.lent.as_mut().is_some_and(|lent| lent.is_over(context)) {
+        if self.reverse.as_mut().is_some_and(|reverse| reverse.is_over(context)) {
             // Reads as if the other member had closed the connection.
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
-        self.metrics.received_bytes.inc_by(float(buffer.filled().len() - before));
+        self.metrics.received_bytes.inc_by(float((buffer.filled().len() - before) as u64));
         read
     }
 }
@@ -95,7 +90,7 @@ impl AsyncWrite for Counted {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
         if let Poll::Ready(Ok(length)) = &written {
-            self.metrics.sent_bytes.inc_by(float(*length));
+            self.metrics.sent_bytes.inc_by(float(*length as u64));
         }
         written
     }
@@ -107,7 +102,7 @@ impl AsyncWrite for Counted {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, parts);
         if let Poll::Ready(Ok(length)) = &written {
-            self.metrics.sent_bytes.inc_by(float(*length));
+            self.metrics.sent_bytes.inc_by(float(*length as u64));
         }
         written
     }

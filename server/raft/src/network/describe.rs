@@ -8,7 +8,7 @@ use std::time::Duration;
 use quorate_proto::peer as pb;
 use tonic::Status;
 
-use super::connector::stranger;
+use super::connector::client_at;
 use crate::ground::connection::Dial;
 
 /// A member's description of itself and its cluster.
@@ -53,11 +53,11 @@ pub async fn describe(
     url: &str,
     within: Duration,
 ) -> Result<Description, String> {
-    let mut client = stranger(dial, url, within);
+    let mut client = client_at(dial, url, within);
     let asked = tokio::time::timeout(within, client.describe(pb::DescribeRequest {}));
     let reply = match asked.await {
         Ok(Ok(reply)) => reply.into_inner(),
-        Ok(Err(status)) => return Err(reason(&status)),
+        Ok(Err(status)) => return Err(root_cause(&status)),
         Err(_) => return Err(format!("no answer within {within:?}")),
     };
     let leads = reply.leader == reply.member_id;
@@ -67,12 +67,13 @@ pub async fn describe(
         peer_urls: member.peer_urls,
         incarnation: member.incarnation,
     });
-    let (cluster_id, member_id) = (reply.cluster_id, reply.member_id);
+    let cluster_id = reply.cluster_id;
+    let member_id = reply.member_id;
     Ok(Description { cluster_id, member_id, leads, members: members.collect() })
 }
 
-/// The root cause of a failure: tonic itself only says "transport error".
-fn reason(status: &Status) -> String {
+/// The root cause of a failed call, as text. tonic's own message is only "transport error".
+pub fn root_cause(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = status.source();
     while let Some(error) = cause {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::links::Links;
+use super::peer_pool::PeerPool;
 use crate::ground::consensus::RaftStatus;
 use crate::ground::exclusion::Exclusion;
 
@@ -22,19 +22,22 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Calls the other members periodically while there is no leader. If they refuse this member for
 /// good, the client posts that to the notice. Returns when the member stops or knows of its
 /// removal.
-pub(crate) async fn ask_around(links: Arc<Links>, mut status: watch::Receiver<RaftStatus>) {
+pub(crate) async fn poll_for_exclusion(
+    pool: Arc<PeerPool>,
+    mut status: watch::Receiver<RaftStatus>,
+) {
     let mut ticks = tokio::time::interval(ASK_EVERY);
     loop {
         ticks.tick().await;
         if status.wait_for(|status| status.leader.is_none()).await.is_err() {
             return;
         }
-        if links.is_removed() {
-            links.notice().post(Exclusion::Removed);
+        if pool.is_removed() {
+            pool.notice().post(Exclusion::Removed);
             return;
         }
-        let asked = links.to_all().into_iter().map(|link| async move {
-            let mut client = link.control;
+        let asked = pool.all().into_iter().map(|peer| async move {
+            let mut client = peer.control;
             // Only the response status matters, and the client evaluates it.
             let asked = client.read_index(tokio_stream::empty());
             tokio::time::timeout(ANSWER_WITHIN, asked).await.ok();

@@ -21,11 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 
-use super::exchange::{Exchange, Fate, Gate, Item, Undecided, stalled};
-use super::link::Link;
-use super::links::Links;
+use super::peer_channels::PeerChannels;
+use super::peer_pool::PeerPool;
+use super::proposal_stream::{
+    Gate, OutgoingProposal, ProposalOutcome, ProposalStream, Unresolved, stalled,
+};
 use crate::ground::consensus::{Answer, Holding};
-use crate::ground::waiters::{Lost, ProposalId, Waiters};
+use crate::ground::waiters::{ProposalId, UnknownOutcome, Waiters};
 use crate::log::types::Payload;
 
 /// Proposals queued for one leader; more wait for room.
@@ -35,21 +37,21 @@ const MESSAGES: usize = 8;
 
 /// Forwards commands to the leader.
 pub(crate) struct Forwarder {
-    links: Arc<Links>,
+    pool: Arc<PeerPool>,
     waiters: Arc<Waiters>,
     /// The next sequence number. Starts at a random number, so that entries from an earlier run of
     /// this member match no waiting request.
     next: AtomicU64,
-    way: Mutex<Option<Way>>,
+    stream: Mutex<Option<LeaderStream>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 /// A stream to the leader of one term.
-struct Way {
+struct LeaderStream {
     leader: u64,
     term: u64,
-    items: mpsc::Sender<Item>,
+    proposals: mpsc::Sender<OutgoingProposal>,
     /// Cancelled when the leader must be called over other connections.
     outdated: CancellationToken,
 }
@@ -58,21 +60,21 @@ impl Forwarder {
     /// A forwarder whose sequence numbers begin at `first`, which should be random. It forwards
     /// nothing after `stop`.
     pub(crate) fn new(
-        links: Arc<Links>,
+        pool: Arc<PeerPool>,
         waiters: Arc<Waiters>,
         first: u64,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let next = AtomicU64::new(first);
-        Self { links, waiters, next, way: Mutex::default(), tasks, stop }
+        Self { pool, waiters, next, stream: Mutex::default(), tasks, stop }
     }
 
     /// Forwards a command to the leader of `term` and waits for the answer of this member's state
     /// machine. `None` means that the command is not in the log and never will be.
     ///
     /// # Errors
-    /// [`Lost`]: it is not known whether the command was or will be applied.
+    /// [`UnknownOutcome`]: it is not known whether the command was or will be applied.
     ///
     /// # Cancel safety
     /// The command may still be applied after the future is dropped. `held` is kept until the
@@ -83,24 +85,26 @@ impl Forwarder {
         term: u64,
         command: &[u8],
         held: &Holding,
-    ) -> Result<Option<Answer>, Lost> {
+    ) -> Result<Option<Answer>, UnknownOutcome> {
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
-        let origin = ProposalId { member: self.links.identity().member_id, sequence };
+        let id = ProposalId { member: self.pool.identity().member_id, sequence };
         let (sender, mut answer) = oneshot::channel();
-        let Some(_place) = self.waiters.wait(sequence, term, sender) else { return Ok(None) };
-        let (fate, mut told) = oneshot::channel();
-        let undecided = Undecided::new(fate, held.clone());
-        let item = Item { sequence, bytes: Payload::forwarded_bytes(origin, command), undecided };
-        let Some(items) = self.way(leader, term) else { return Ok(None) };
-        if items.send(item).await.is_err() {
+        let Some(_guard) = self.waiters.register(sequence, term, sender) else { return Ok(None) };
+        let (outcome, mut resolved) = oneshot::channel();
+        let bytes = Payload::forwarded_bytes(id, command);
+        let unresolved = Unresolved::new(outcome, held.clone());
+        let proposal = OutgoingProposal { sequence, bytes, unresolved };
+        let Some(stream) = self.stream_to(leader, term) else { return Ok(None) };
+        if stream.send(proposal).await.is_err() {
             return Ok(None);
         }
         tokio::select! {
             biased;
             answer = &mut answer => return answer.ok().transpose(),
-            fate = &mut told => {
-                let again = fate == Ok(Fate::Unknown) && planted::has(Mistake::ProposeTwice);
-                if fate == Ok(Fate::Refused) || again {
+            outcome = &mut resolved => {
+                let is_unknown = outcome == Ok(ProposalOutcome::Unknown);
+                let again = is_unknown && planted::has(Mistake::ProposeTwice);
+                if outcome == Ok(ProposalOutcome::Refused) || again {
                     return Ok(None);
                 }
             }
@@ -108,29 +112,30 @@ impl Forwarder {
         tokio::select! {
             answer = answer => answer.ok().transpose(),
             // Only other members apply what this one proposed before it was removed.
-            _ = self.links.notice().posted() => Err(Lost),
+            _ = self.pool.notice().posted() => Err(UnknownOutcome),
         }
     }
 
     /// The queue to the leader of `term`; `None` if it is not a member.
-    fn way(&self, leader: u64, term: u64) -> Option<mpsc::Sender<Item>> {
-        let mut way = self.way.lock();
-        let same = |way: &&Way| {
-            let is_usable = !way.items.is_closed() && !way.outdated.is_cancelled();
-            (way.leader, way.term) == (leader, term) && is_usable
+    fn stream_to(&self, leader: u64, term: u64) -> Option<mpsc::Sender<OutgoingProposal>> {
+        let mut stream = self.stream.lock();
+        let is_usable = |stream: &&LeaderStream| {
+            let is_open = !stream.proposals.is_closed() && !stream.outdated.is_cancelled();
+            (stream.leader, stream.term) == (leader, term) && is_open
         };
-        if let Some(way) = way.as_ref().filter(same) {
-            return Some(way.items.clone());
+        if let Some(stream) = stream.as_ref().filter(is_usable) {
+            return Some(stream.proposals.clone());
         }
         // The previous stream ends when its last sender is dropped.
-        *way = None;
-        let link = self.links.to(leader)?;
-        let outdated = link.outdated.clone();
-        let (items, receiver) = mpsc::channel(QUEUE);
-        let (links, stop) = (self.links.clone(), self.stop.clone());
-        self.tasks.spawn(run(link, Leader { id: leader, term }, receiver, links, stop));
-        *way = Some(Way { leader, term, items: items.clone(), outdated });
-        Some(items)
+        *stream = None;
+        let peer = self.pool.peer(leader)?;
+        let outdated = peer.outdated.clone();
+        let (proposals, receiver) = mpsc::channel(QUEUE);
+        let pool = self.pool.clone();
+        let stop = self.stop.clone();
+        self.tasks.spawn(run(peer, Leader { id: leader, term }, receiver, pool, stop));
+        *stream = Some(LeaderStream { leader, term, proposals: proposals.clone(), outdated });
+        Some(proposals)
     }
 }
 
@@ -144,33 +149,34 @@ struct Leader {
 /// Sends proposals until the connection fails, all senders are dropped, or `stop`. Then every
 /// proposal without an outcome gets one.
 async fn run(
-    link: Link,
+    peer: PeerChannels,
     to: Leader,
-    mut items: mpsc::Receiver<Item>,
-    links: Arc<Links>,
+    mut proposals: mpsc::Receiver<OutgoingProposal>,
+    pool: Arc<PeerPool>,
     stop: CancellationToken,
 ) {
     let (messages, outgoing) = mpsc::channel(MESSAGES);
     let gate = Gate::default();
     let passing = gate.clone();
     let outgoing = ReceiverStream::new(outgoing).take_while(move |_| passing.pass());
-    let mut exchange = Exchange::default();
-    let (stall, mut client) = (links.stall(), link.requests.clone());
-    let exchanged = async {
-        let called = tokio::time::timeout(stall, client.propose(outgoing));
+    let mut stream = ProposalStream::default();
+    let reply_timeout = pool.reply_timeout();
+    let mut client = peer.requests.clone();
+    let sent = async {
+        let called = tokio::time::timeout(reply_timeout, client.propose(outgoing));
         let replies = called.await.unwrap_or_else(|_| Err(stalled()))?.into_inner();
-        exchange.run(&mut items, to.term, messages, replies, stall).await
+        stream.run(&mut proposals, to.term, messages, replies, reply_timeout).await
     };
-    if let Some(Err(error)) = stop.run_until_cancelled(exchanged).await {
-        tracing::debug!(%error, "the way to the leader is lost");
-        link.heed(&error);
+    if let Some(Err(error)) = stop.run_until_cancelled(sent).await {
+        tracing::debug!(%error, "the stream of proposals to the leader failed");
+        peer.note_exclusion(&error);
         if error.code() == Code::DeadlineExceeded {
-            links.renew(to.id);
+            pool.renew(to.id);
         }
     }
-    items.close();
-    exchange.end(gate.close());
-    while let Some(item) = items.recv().await {
-        item.undecided.tell(Fate::Refused);
+    proposals.close();
+    stream.end(gate.close());
+    while let Some(proposal) = proposals.recv().await {
+        proposal.unresolved.resolve(ProposalOutcome::Refused);
     }
 }

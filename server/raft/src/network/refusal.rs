@@ -1,24 +1,63 @@
-//! How a member tells a caller that the cluster has excluded it.
+//! The refusal by which a member tells a caller that the cluster has excluded it.
+//!
+//! Its reason is a code in the header [`header::EXCLUSION`]. Members of earlier versions send no
+//! code and read none: they recognise the refusal by its text. So the text still has the words that
+//! they look for, and a refusal without a code is read by its text.
 
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use super::header;
 use crate::ground::exclusion::{Exclusion, Notice};
 
-/// Part of the refusal of a removed member, which stops when it reads this.
-pub(crate) const REMOVED: &str = "was removed from the cluster";
-/// Part of the refusal of a member with another data directory, which stops as well.
-pub(crate) const OTHER_DATA: &str = "has another data directory than the one the cluster knows";
+/// The words that members of earlier versions look for in a message.
+const REMOVED: &str = "was removed from the cluster";
+const OTHER_DATA: &str = "has another data directory than the one the cluster knows";
+
+/// The code of an exclusion. Members of other versions read it, so it never changes its meaning.
+fn code(exclusion: Exclusion) -> &'static str {
+    match exclusion {
+        Exclusion::Removed => "removed",
+        Exclusion::OtherData => "other-data",
+    }
+}
+
+/// The refusal of a call by `member`.
+pub(crate) fn refusal(member: u64, exclusion: Exclusion) -> Status {
+    let mut status = match exclusion {
+        Exclusion::Removed => Status::permission_denied(format!("member {member:x} {REMOVED}")),
+        Exclusion::OtherData => Status::failed_precondition(format!(
+            "member {member:x} {OTHER_DATA}; remove the member and add it again"
+        )),
+    };
+    let code = MetadataValue::from_static(code(exclusion));
+    status.metadata_mut().insert(header::EXCLUSION, code);
+    status
+}
+
+/// The exclusion that a status reports; `None` for any other status, and for an unknown code.
+fn exclusion_in(status: &Status) -> Option<Exclusion> {
+    let Some(sent) = status.metadata().get(header::EXCLUSION) else {
+        return exclusion_in_text(status);
+    };
+    let all = [Exclusion::Removed, Exclusion::OtherData];
+    all.into_iter().find(|known| *sent == *code(*known))
+}
+
+/// The exclusion that a member of an earlier version reports.
+fn exclusion_in_text(status: &Status) -> Option<Exclusion> {
+    let has = |words| status.message().contains(words);
+    match status.code() {
+        Code::PermissionDenied if has(REMOVED) => Some(Exclusion::Removed),
+        Code::FailedPrecondition if has(OTHER_DATA) => Some(Exclusion::OtherData),
+        _ => None,
+    }
+}
 
 /// Posts to `notice` if the status excludes this member.
-pub(crate) fn heed(notice: &Notice, status: &Status) {
-    match status.code() {
-        Code::PermissionDenied if status.message().contains(REMOVED) => {
-            notice.post(Exclusion::Removed);
-        }
-        Code::FailedPrecondition if status.message().contains(OTHER_DATA) => {
-            notice.post(Exclusion::OtherData);
-        }
-        _ => {}
+pub(crate) fn note_exclusion(notice: &Notice, status: &Status) {
+    if let Some(exclusion) = exclusion_in(status) {
+        notice.post(exclusion);
     }
 }
 
@@ -26,19 +65,48 @@ pub(crate) fn heed(notice: &Notice, status: &Status) {
 mod tests {
     use super::*;
 
+    /// A refusal as it arrives, by way of the headers of a response.
+    fn received(status: &Status) -> Status {
+        Status::from_header_map(status.clone().into_http::<()>().headers()).unwrap()
+    }
+
+    #[test]
+    fn members_of_all_versions_understand_a_refusal() {
+        for exclusion in [Exclusion::Removed, Exclusion::OtherData] {
+            let refusal = received(&refusal(1, exclusion));
+            assert_eq!(exclusion_in(&refusal), Some(exclusion));
+            // An earlier version looks at the text and the gRPC code, and sends nothing else.
+            let earlier = Status::new(refusal.code(), refusal.message());
+            assert_eq!(exclusion_in(&received(&earlier)), Some(exclusion));
+            // The code alone decides where there is one.
+            let mut reworded = Status::unknown("a later version has other words");
+            *reworded.metadata_mut() = refusal.metadata().clone();
+            assert_eq!(exclusion_in(&received(&reworded)), Some(exclusion));
+        }
+    }
+
+    #[test]
+    fn other_refusals_exclude_no_member() {
+        let mut unknown = Status::permission_denied(format!("member 1 {REMOVED}"));
+        unknown.metadata_mut().insert(header::EXCLUSION, MetadataValue::from_static("paused"));
+        for status in [
+            Status::permission_denied("go away"),
+            Status::unavailable(format!("member 1 {REMOVED}")),
+            Status::failed_precondition("cluster ID mismatch"),
+            unknown,
+        ] {
+            assert_eq!(exclusion_in(&received(&status)), None, "{status}");
+        }
+    }
+
     #[tokio::test]
-    async fn only_the_answers_that_mean_it_exclude() {
+    async fn an_exclusion_wakes_the_waiting_tasks() {
         let notice = Notice::new();
-        heed(&notice, &Status::permission_denied("go away"));
-        heed(&notice, &Status::unavailable(format!("member 1 {}", REMOVED)));
-        heed(&notice, &Status::failed_precondition("cluster ID mismatch"));
+        note_exclusion(&notice, &Status::permission_denied("go away"));
         assert_eq!(notice.posted_now(), None);
-        heed(&notice, &Status::failed_precondition(format!("member 1 {}", OTHER_DATA)));
-        assert_eq!(notice.posted().await, Exclusion::OtherData);
-        let notice = Notice::new();
         let waiting = notice.clone();
         let (posted, ()) = tokio::join!(waiting.posted(), async {
-            heed(&notice, &Status::permission_denied(format!("member 1 {}", REMOVED)));
+            note_exclusion(&notice, &refusal(1, Exclusion::Removed));
         });
         assert_eq!(posted, Exclusion::Removed);
     }

@@ -31,14 +31,14 @@ type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type SendError = StreamingError<TypeConfig>;
 
 /// Most bytes of a snapshot per second: the log needs bandwidth too.
-const RATE: u64 = 100 << 20;
+const BYTES_PER_SECOND_MAX: u64 = 100 << 20;
 /// Most parts that are read and wait to be sent.
-const AHEAD: usize = 4;
+const PARTS_AHEAD_MAX: usize = 4;
 /// How long to retry without progress once the receiver was reached. It keeps its parts meanwhile,
 /// and the sender keeps the image as long as the transfer lasts.
-const PATIENCE: Duration = Duration::from_secs(30);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// Time limit for the receiver to read more, and in the end to install the snapshot.
-const STALL: Duration = Duration::from_secs(60);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 /// First and longest pause before a retry; the pause doubles each time.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
@@ -56,12 +56,12 @@ pub(crate) async fn send(
     cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
 ) -> Result<SnapshotResponse<TypeConfig>, SendError> {
     let SnapshotHandle::Image(image) = snapshot.snapshot else {
-        return Err(failed(&AnyError::error("a snapshot that was received is not sent on")));
+        return Err(failed(&AnyError::error("a received snapshot cannot be sent")));
     };
     let head = head_of(&vote, &snapshot.meta, &image);
     tokio::select! {
         closed = cancel => Err(StreamingError::Closed(closed)),
-        sent = persist(client, head, image, account) => sent,
+        sent = send_with_retries(client, head, image, account) => sent,
     }
 }
 
@@ -79,7 +79,7 @@ fn head_of(vote: &Vote, meta: &SnapshotMeta, image: &Image) -> pb::SnapshotHead 
 }
 
 /// State of the attempts to send one snapshot.
-struct Tries {
+struct Attempts {
     /// Most parts that the receiver had; `None` before it was reached.
     reached: Option<u64>,
     /// First failure since the last progress.
@@ -87,7 +87,7 @@ struct Tries {
     pause: Duration,
 }
 
-impl Tries {
+impl Attempts {
     fn new() -> Self {
         Self { reached: None, failing: None, pause: RETRY_PAUSE }
     }
@@ -101,29 +101,30 @@ impl Tries {
     /// Notes a failure. Returns the pause before the next attempt; `None` means to give up.
     fn failed(&mut self) -> Option<Duration> {
         let since = *self.failing.get_or_insert_with(Instant::now);
-        let goes_on = self.reached.is_some() && since.elapsed() < PATIENCE;
+        let may_retry = self.reached.is_some() && since.elapsed() < GIVE_UP_AFTER;
         let next = (2 * self.pause).min(RETRY_PAUSE_MAX);
-        goes_on.then(|| std::mem::replace(&mut self.pause, next))
+        may_retry.then(|| std::mem::replace(&mut self.pause, next))
     }
 }
 
 /// Sends until the snapshot has arrived, over several connections if necessary.
-async fn persist(
+async fn send_with_retries(
     mut client: Client,
     head: pb::SnapshotHead,
     image: Image,
     account: Account,
 ) -> Result<SnapshotResponse<TypeConfig>, SendError> {
-    let mut tries = Tries::new();
+    let mut attempts = Attempts::new();
     loop {
-        let error = match attempt(&mut client, &head, &image, &account, &mut tries).await {
+        let error = match attempt(&mut client, &head, &image, &account, &mut attempts).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        let Some(pause) = tries.failed() else {
+        let Some(pause) = attempts.failed() else {
             return Err(StreamingError::Unreachable(Unreachable::new(&error)));
         };
-        tracing::info!(%error, parts = tries.reached, "a snapshot was interrupted");
+        let parts = attempts.reached;
+        tracing::info!(%error, parts, "the transfer of a snapshot was interrupted");
         tokio::time::sleep(pause).await;
     }
 }
@@ -134,30 +135,32 @@ async fn attempt(
     head: &pb::SnapshotHead,
     image: &Image,
     account: &Account,
-    tries: &mut Tries,
+    attempts: &mut Attempts,
 ) -> Result<SnapshotResponse<TypeConfig>, AnyError> {
-    let found = in_time(client.find_snapshot(head.clone())).await?;
+    let found = with_timeout(client.find_snapshot(head.clone())).await?;
     let pb::SnapshotPosition { parts, table, key, higher } = found.into_inner();
     if higher.is_some() {
         let vote = codec::vote_from_wire(higher).map_err(|e| AnyError::new(&e))?;
         return Ok(SnapshotResponse::new(vote));
     }
-    tries.reached(parts);
+    attempts.reached(parts);
     let parts = image.parts(PartPosition { parts, table, key });
-    let parts = parts.ok_or_else(|| AnyError::error("the receiver has parts of something else"))?;
-    let (sender, receiver) = mpsc::channel(AHEAD);
+    let parts =
+        parts.ok_or_else(|| AnyError::error("the receiver has parts of another snapshot"))?;
+    let (sender, receiver) = mpsc::channel(PARTS_AHEAD_MAX);
     // Reading blocks a thread. The reader stops when the channel is closed.
-    let (head, account) = (head.clone(), account.clone());
+    let head = head.clone();
+    let account = account.clone();
     tokio::task::spawn_blocking(move || read(parts, head, &account, &sender));
     let progress = Arc::new(AtomicU64::new(0));
     let sent = client.send_snapshot(paced(receiver, progress.clone()));
     tokio::pin!(sent);
     let mut before = u64::MAX;
     let sent = loop {
-        match tokio::time::timeout(STALL, &mut sent).await {
+        match tokio::time::timeout(REPLY_TIMEOUT, &mut sent).await {
             Ok(sent) => break sent.map_err(|e| AnyError::new(&e))?,
             Err(_) if progress.load(Ordering::Relaxed) == before => {
-                return Err(AnyError::error("the receiver does not go on"));
+                return Err(AnyError::error("the receiver makes no progress"));
             }
             Err(_) => before = progress.load(Ordering::Relaxed),
         }
@@ -175,7 +178,7 @@ fn read(parts: Parts, head: pb::SnapshotHead, account: &Account, sender: &mpsc::
         let part = match part {
             Ok(part) => part,
             Err(error) => {
-                tracing::error!(%error, "a snapshot cannot be read");
+                tracing::error!(%error, "cannot read a snapshot");
                 return;
             }
         };
@@ -198,15 +201,15 @@ fn read(parts: Parts, head: pb::SnapshotHead, account: &Account, sender: &mpsc::
     }
 }
 
-async fn in_time<T>(
+async fn with_timeout<T>(
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<tonic::Response<T>, AnyError> {
-    let called = tokio::time::timeout(STALL, call).await;
+    let called = tokio::time::timeout(REPLY_TIMEOUT, call).await;
     called.map_err(|late| AnyError::new(&late))?.map_err(|status| AnyError::new(&status))
 }
 
-/// Yields parts at no more than [`RATE`], and counts their bytes in `progress`. Each part keeps its
-/// permit until the next one is polled.
+/// Yields parts at no more than [`BYTES_PER_SECOND_MAX`], and counts their bytes in `progress`.
+/// Each part keeps its permit until the next one is polled.
 fn paced(
     parts: mpsc::Receiver<Sent>,
     progress: Arc<AtomicU64>,
@@ -217,7 +220,8 @@ fn paced(
         drop(before);
         let (part, permit) = parts.recv().await?;
         let sent = progress.load(Ordering::Relaxed);
-        tokio::time::sleep_until(start + Duration::from_millis(sent * 1000 / RATE)).await;
+        tokio::time::sleep_until(start + Duration::from_millis(sent * 1000 / BYTES_PER_SECOND_MAX))
+            .await;
         progress.fetch_add(part.content.len() as u64, Ordering::Relaxed);
         Some((part, (parts, progress, Some(permit))))
     })
@@ -230,10 +234,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_part_is_in_the_budget_until_the_next_one_is_sent() {
+    async fn a_part_is_charged_until_the_next_one_is_sent() {
         let budget = crate::budget::Budget::new(1 << 20);
         let account = budget.account();
-        let (sender, receiver) = mpsc::channel(AHEAD);
+        let (sender, receiver) = mpsc::channel(PARTS_AHEAD_MAX);
         for length in [100, 10] {
             let content = vec![0; length].into();
             let part = pb::SnapshotPart { content, ..Default::default() };
@@ -249,24 +253,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_receiver_that_had_begun_is_waited_for() {
-        let mut tries = Tries::new();
-        assert_eq!(tries.failed(), None, "it was never there");
-        tries.reached(0);
-        let waited = |tries: &mut Tries| {
-            let pauses = std::iter::from_fn(|| tries.failed());
+    async fn a_receiver_that_was_reached_is_waited_for() {
+        let mut attempts = Attempts::new();
+        assert_eq!(attempts.failed(), None, "it was never there");
+        attempts.reached(0);
+        let waited = |attempts: &mut Attempts| {
+            let pauses = std::iter::from_fn(|| attempts.failed());
             pauses.take(5).collect::<Vec<_>>()
         };
         let millis = [200, 400, 800, 1600, 3000].map(Duration::from_millis);
-        assert_eq!(waited(&mut tries), millis);
-        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
-        tries.reached(0);
-        assert_eq!(tries.failed(), Some(RETRY_PAUSE_MAX));
-        tries.reached(7);
-        tokio::time::sleep(PATIENCE).await;
-        assert_eq!(waited(&mut tries), millis, "it had come further");
-        tokio::time::sleep(PATIENCE).await;
-        tries.reached(7);
-        assert_eq!(tries.failed(), None);
+        assert_eq!(waited(&mut attempts), millis);
+        tokio::time::sleep(GIVE_UP_AFTER - Duration::from_secs(1)).await;
+        attempts.reached(0);
+        assert_eq!(attempts.failed(), Some(RETRY_PAUSE_MAX));
+        attempts.reached(7);
+        tokio::time::sleep(GIVE_UP_AFTER).await;
+        assert_eq!(waited(&mut attempts), millis, "it had come further");
+        tokio::time::sleep(GIVE_UP_AFTER).await;
+        attempts.reached(7);
+        assert_eq!(attempts.failed(), None);
     }
 }

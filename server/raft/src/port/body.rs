@@ -22,9 +22,9 @@ use crate::network::MESSAGE_BYTES_MAX;
 /// Time limit for a message to arrive, and for its wait for memory.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(60);
 /// Messages up to this size in bytes are not charged. Also the size limit of most methods.
-const SMALL: usize = 4 << 10;
+const SMALL_BYTES_MAX: usize = 4 << 10;
 /// Size limit in bytes for methods whose messages contain URLs of members.
-const MEMBERS: usize = 4 << 20;
+const MEMBERS_BYTES_MAX: usize = 4 << 20;
 /// Length of a message's head in bytes.
 const HEAD_LEN: usize = 5;
 
@@ -32,21 +32,21 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Limits of the messages of a call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
+pub(super) struct MessageLimits {
     /// Size limit of a message in bytes.
     length_max: usize,
     /// Whether the call is a stream: many messages, with any time between them.
     is_stream: bool,
 }
 
-impl Rules {
+impl MessageLimits {
     /// The limits of a method; they depend on what its messages contain.
     pub(super) fn of(method: &str) -> Self {
         let (length_max, is_stream) = match method {
             "Append" | "Propose" | "SendSnapshot" => (MESSAGE_BYTES_MAX, true),
-            "Heartbeat" | "ReadIndex" => (SMALL, true),
-            "FindSnapshot" | "ChangeMembers" => (MEMBERS, false),
-            _ => (SMALL, false),
+            "Heartbeat" | "ReadIndex" => (SMALL_BYTES_MAX, true),
+            "FindSnapshot" | "ChangeMembers" => (MEMBERS_BYTES_MAX, false),
+            _ => (SMALL_BYTES_MAX, false),
         };
         Self { length_max, is_stream }
     }
@@ -98,43 +98,45 @@ impl Messages {
 }
 
 /// Data that waits for memory.
-struct Waiting {
+struct Deferred {
     data: Bytes,
     room: Pin<Box<dyn Future<Output = Result<Permit, Exhausted>> + Send>>,
 }
 
-/// The body of a call, within the limits of [`Rules`].
+/// The body of a call, within the limits of [`MessageLimits`].
 ///
 /// A message is charged in full when it begins. So of two incomplete messages, neither waits for
 /// memory of the other.
 pub(super) struct Bounded<B> {
     inner: B,
-    rules: Rules,
+    limits: MessageLimits,
     messages: Messages,
     account: Account,
     /// Memory of the message in flight.
     held: Option<Permit>,
-    waiting: Option<Waiting>,
+    deferred: Option<Deferred>,
     /// When the message must have arrived; set when it has to be waited for.
     deadline: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
 
 impl<B> Bounded<B> {
-    pub(super) fn new(inner: B, rules: Rules, account: Account) -> Self {
+    pub(super) fn new(inner: B, limits: MessageLimits, account: Account) -> Self {
         let messages = Messages::default();
-        let (held, waiting, deadline) = (None, None, None);
-        Self { inner, rules, messages, account, held, waiting, deadline, ended: false }
+        let held = None;
+        let deferred = None;
+        let deadline = None;
+        Self { inner, limits, messages, account, held, deferred, deadline, ended: false }
     }
 
     /// Begins a message; the previous one has gone to its reader. Returns `data`, or `None` if it
     /// must wait for memory.
     fn begin(&mut self, length: usize, data: Bytes) -> Option<Bytes> {
         self.held = None;
-        if self.rules.is_stream {
+        if self.limits.is_stream {
             self.deadline = None;
         }
-        if length <= SMALL {
+        if length <= SMALL_BYTES_MAX {
             return Some(data);
         }
         self.held = self.account.try_acquire(length);
@@ -144,13 +146,13 @@ impl<B> Bounded<B> {
         let account = self.account.clone();
         let until = Instant::now() + MESSAGE_WITHIN;
         let room = Box::pin(async move { account.acquire(length, until).await });
-        self.waiting = Some(Waiting { data, room });
+        self.deferred = Some(Deferred { data, room });
         None
     }
 
     /// Ready if a message takes too long to arrive. Between messages of a stream there is no limit.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.rules.is_stream && !self.messages.is_under_way() {
+        if self.limits.is_stream && !self.messages.is_under_way() {
             return Poll::Pending;
         }
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(MESSAGE_WITHIN)));
@@ -177,9 +179,9 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         while !self.ended {
-            if let Some(waiting) = &mut self.waiting {
-                let room = ready!(waiting.room.as_mut().poll(context));
-                let data = self.waiting.take().map(|waiting| waiting.data).unwrap_or_default();
+            if let Some(deferred) = &mut self.deferred {
+                let room = ready!(deferred.room.as_mut().poll(context));
+                let data = self.deferred.take().map(|deferred| deferred.data).unwrap_or_default();
                 match room {
                     Ok(permit) => self.held = Some(permit),
                     Err(_) => {
@@ -189,7 +191,7 @@ where
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
-            if self.rules.is_stream && !self.messages.is_under_way() {
+            if self.limits.is_stream && !self.messages.is_under_way() {
                 (self.held, self.deadline) = (None, None);
             }
             let frame = match Pin::new(&mut self.inner).poll_frame(context) {
@@ -209,7 +211,7 @@ where
                 Ok(data) => data,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
-            let length_max = self.rules.length_max;
+            let length_max = self.limits.length_max;
             let data = match self.messages.take(&data, length_max) {
                 Ok(Some(length)) => self.begin(length, data),
                 Ok(None) => Some(data),

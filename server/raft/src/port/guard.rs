@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::ground::exclusion::Exclusion;
 use crate::ground::member::Peers;
 use crate::ground::progress::Progress;
 use crate::network::header;
-use crate::network::refusal::{OTHER_DATA, REMOVED};
+use crate::network::refusal::refusal;
 
 /// Most refusals that are remembered, so that each is logged once.
 const LOGGED_MAX: usize = 256;
@@ -72,7 +73,8 @@ impl Guard {
 
     /// Waits until `member` is removed; returns its refusal.
     pub(super) async fn removal(self: Arc<Self>, member: u64, progress: Progress) -> Status {
-        let (mut peers, mut applied) = (self.peers.clone(), progress.subscribe());
+        let mut peers = self.peers.clone();
+        let mut applied = progress.subscribe();
         loop {
             // The removal is first in the log, and final when it is applied.
             let gone = peers.wait_for(|peers| !peers.contains_key(&member)).await.is_ok();
@@ -97,7 +99,7 @@ fn admit(
 ) -> Result<u64, Status> {
     let text = |name| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.ok_or_else(|| Status::invalid_argument(format!("there is no header {name}")))
+        value.ok_or_else(|| Status::invalid_argument(format!("the header is missing: {name}")))
     };
     let cluster = number(text(header::CLUSTER)?)?;
     if cluster != me.cluster_id {
@@ -107,10 +109,10 @@ fn admit(
     }
     let (id, incarnation) = pair(text(header::FROM)?)?;
     if id == me.member_id {
-        return Err(Status::invalid_argument("this member does not call itself"));
+        return Err(Status::invalid_argument("the caller has the id of this member"));
     }
-    if let Some(refusal) = removed(id, store, peers) {
-        return Err(refusal);
+    if let Some(removed) = removed(id, store, peers) {
+        return Err(removed);
     }
     let (to, meant) = pair(text(header::TO)?)?;
     if to != me.member_id {
@@ -125,8 +127,7 @@ fn admit(
     let known =
         store.tables(|tables| tables.members.get(&id).map_or(0, |member| member.incarnation));
     if known != 0 && known != incarnation && generation(known) >= generation(incarnation) {
-        let text = format!("member {id:x} {OTHER_DATA}; remove the member and add it again");
-        return Err(Status::failed_precondition(text));
+        return Err(refusal(id, Exclusion::OtherData));
     }
     Ok(id)
 }
@@ -135,19 +136,19 @@ fn admit(
 /// and not know of its addition yet. But it remembers removed members forever.
 fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
     let is_removed = store.tables(|tables| tables.removed.contains(&id));
-    (is_removed && !peers.borrow().contains_key(&id))
-        .then(|| Status::permission_denied(format!("member {id:x} {REMOVED}")))
+    let is_excluded = is_removed && !peers.borrow().contains_key(&id);
+    is_excluded.then(|| refusal(id, Exclusion::Removed))
 }
 
 /// Parses an id and an incarnation.
 fn pair(text: &str) -> Result<(u64, u64), Status> {
     let (id, incarnation) = text
         .split_once('.')
-        .ok_or_else(|| Status::invalid_argument(format!("{text:?} names no incarnation")))?;
+        .ok_or_else(|| Status::invalid_argument(format!("{text:?} has no incarnation")))?;
     Ok((number(id)?, number(incarnation)?))
 }
 
 fn number(text: &str) -> Result<u64, Status> {
     u64::from_str_radix(text, 16)
-        .map_err(|_| Status::invalid_argument(format!("{text:?} is no hexadecimal number")))
+        .map_err(|_| Status::invalid_argument(format!("{text:?} is not a hexadecimal number")))
 }

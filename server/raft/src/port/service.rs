@@ -13,13 +13,13 @@ use quorate_proto::peer::peer_server::{Peer, PeerServer};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::appends::Appends;
-use super::claims::{self, Claims};
+use super::append_handler::AppendHandler;
+use super::describe_handler::DescribeHandler;
 use super::failures::{failed, fatal, malformed};
 use super::guard::Guard;
-use super::introduction::Introduction;
-use super::proposals::Proposals;
-use super::receive::Snapshots;
+use super::proposal_handler::ProposalHandler;
+use super::snapshot_handler::SnapshotHandler;
+use super::validator::{self, Validator};
 use crate::consensus::adapter::OpenRaft;
 use crate::ground::consensus::Unavailable;
 use crate::leader::hashes::hash_reply;
@@ -29,31 +29,31 @@ use crate::log::types::{TypeConfig, log_id};
 use crate::membership::Membership;
 use crate::network::{MESSAGE_BYTES_MAX, codec};
 
-type Stream_<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The parts that answer other members, one for each kind of call.
-pub(crate) struct Answers {
+pub(crate) struct PeerHandlers {
     pub(crate) guard: Arc<Guard>,
-    pub(crate) claims: Arc<Claims>,
-    pub(crate) appends: Arc<Appends>,
-    pub(crate) snapshots: Snapshots,
-    pub(crate) proposals: Proposals,
+    pub(crate) validator: Arc<Validator>,
+    pub(crate) appends: Arc<AppendHandler>,
+    pub(crate) snapshots: SnapshotHandler,
+    pub(crate) proposals: ProposalHandler,
     pub(crate) consensus: Arc<OpenRaft>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) membership: Arc<Membership>,
-    pub(crate) introduction: Introduction,
+    pub(crate) describe: DescribeHandler,
     pub(crate) store: Arc<Shared>,
     /// When this is cancelled, the streams that other members keep open here end.
-    pub(crate) parting: CancellationToken,
+    pub(crate) closing_streams: CancellationToken,
 }
 
 /// The gRPC service for other members.
-pub(crate) struct PeerService(Arc<Answers>);
+pub(crate) struct PeerService(Arc<PeerHandlers>);
 
 impl PeerService {
     /// The service with its message size limits.
-    pub(crate) fn mount(answers: Arc<Answers>) -> PeerServer<Self> {
-        PeerServer::new(Self(answers))
+    pub(crate) fn mount(handlers: Arc<PeerHandlers>) -> PeerServer<Self> {
+        PeerServer::new(Self(handlers))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -64,11 +64,11 @@ impl PeerService {
         self.0.guard.admit(request.metadata())
     }
 
-    fn until_parting<T: Send + 'static>(
+    fn until_streams_close<T: Send + 'static>(
         &self,
         request: Request<Streaming<T>>,
     ) -> impl Stream<Item = Result<T, Status>> + Send + use<T> {
-        request.into_inner().take_until(self.0.parting.clone().cancelled_owned())
+        request.into_inner().take_until(self.0.closing_streams.clone().cancelled_owned())
     }
 }
 
@@ -85,17 +85,17 @@ fn vote_request(request: pb::VoteRequest) -> Result<VoteRequest<TypeConfig>, Sta
 
 #[tonic::async_trait]
 impl Peer for PeerService {
-    type AppendStream = Stream_<pb::AppendReply>;
-    type HeartbeatStream = Stream_<pb::AppendReply>;
-    type ProposeStream = Stream_<pb::ProposalReplies>;
-    type ReadIndexStream = Stream_<pb::ReadIndexReply>;
+    type AppendStream = ReplyStream<pb::AppendReply>;
+    type HeartbeatStream = ReplyStream<pb::AppendReply>;
+    type ProposeStream = ReplyStream<pb::ProposalReplies>;
+    type ReadIndexStream = ReplyStream<pb::ReadIndexReply>;
 
     async fn append(
         &self,
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let from = self.admit(&request)?;
-        let replies = self.0.appends.clone().entries(from, self.until_parting(request));
+        let replies = self.0.appends.clone().entries(from, self.until_streams_close(request));
         Ok(Response::new(Box::pin(replies)))
     }
 
@@ -105,9 +105,9 @@ impl Peer for PeerService {
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let from = self.admit(&request)?;
         let appends = self.0.appends.clone();
-        let replies = self.until_parting(request).then(move |request| {
+        let replies = self.until_streams_close(request).then(move |request| {
             let appends = appends.clone();
-            async move { appends.beat(from, request?).await }
+            async move { appends.heartbeat(from, request?).await }
         });
         Ok(Response::new(Box::pin(replies)))
     }
@@ -118,8 +118,8 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::VoteReply>, Status> {
         let from = self.admit(&request)?;
         let request = vote_request(request.into_inner())?;
-        self.0.claims.check_candidate(from, &request.vote)?;
-        let response = self.0.consensus.answer_candidate(request).await.map_err(|e| failed(&e))?;
+        self.0.validator.check_candidate(from, &request.vote)?;
+        let response = self.0.consensus.vote(request).await.map_err(|e| failed(&e))?;
         Ok(Response::new(codec::vote_response_to_wire(&response)))
     }
 
@@ -129,9 +129,8 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::VoteReply>, Status> {
         let from = self.admit(&request)?;
         let request = vote_request(request.into_inner())?;
-        self.0.claims.check_candidate(from, &request.vote)?;
-        let response =
-            self.0.consensus.answer_pre_candidate(request).await.map_err(|e| failed(&e))?;
+        self.0.validator.check_candidate(from, &request.vote)?;
+        let response = self.0.consensus.pre_vote(request).await.map_err(|e| failed(&e))?;
         Ok(Response::new(codec::vote_response_to_wire(&response)))
     }
 
@@ -141,8 +140,8 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::TransferReply>, Status> {
         let from = self.admit(&request)?;
         let request = codec::transfer_from_wire(request.into_inner()).map_err(malformed)?;
-        self.0.claims.check_transfer(from, &request)?;
-        let response = self.0.consensus.take_over(request).await.map_err(|e| fatal(&e))?;
+        self.0.validator.check_transfer(from, &request)?;
+        let response = self.0.consensus.accept_leadership(request).await.map_err(|e| fatal(&e))?;
         Ok(Response::new(codec::transferred_to_wire(response)))
     }
 
@@ -176,12 +175,12 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::ReadIndexRequest>>,
     ) -> Result<Response<Self::ReadIndexStream>, Status> {
         let from = self.admit(&request)?;
-        let answers = self.0.clone();
-        let replies = self.until_parting(request).then(move |request| {
-            let answers = answers.clone();
+        let handlers = self.0.clone();
+        let replies = self.until_streams_close(request).then(move |request| {
+            let handlers = handlers.clone();
             async move {
                 request?;
-                read_index(&answers, from).await
+                read_index(&handlers, from).await
             }
         });
         Ok(Response::new(Box::pin(replies)))
@@ -225,8 +224,8 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::MemberChangeReply>, Status> {
         self.admit(&request)?;
         let change = request.into_inner().change;
-        let change = change.ok_or_else(|| Status::invalid_argument("there is no change"))?;
-        claims::check_change(&change)?;
+        let change = change.ok_or_else(|| Status::invalid_argument("the message has no change"))?;
+        validator::check_change(&change)?;
         Ok(Response::new(self.0.membership.change_here(change).await))
     }
 
@@ -236,14 +235,14 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::AcknowledgedReply>, Status> {
         let from = self.admit(&request)?;
         let vote = request.into_inner().vote;
-        Ok(Response::new(self.0.claims.acknowledged(from, vote)))
+        Ok(Response::new(self.0.validator.acknowledged(from, vote)))
     }
 
     async fn describe(
         &self,
         _request: Request<pb::DescribeRequest>,
     ) -> Result<Response<pb::Description>, Status> {
-        Ok(Response::new(self.0.introduction.describe()))
+        Ok(Response::new(self.0.describe.describe()))
     }
 
     async fn hash_kv(
@@ -261,12 +260,12 @@ fn lease_outcome(outcome: pb::lease_reply::Outcome) -> pb::LeaseReply {
 }
 
 /// Answers one request for the index of a read.
-async fn read_index(answers: &Answers, from: u64) -> Result<pb::ReadIndexReply, Status> {
+async fn read_index(handlers: &PeerHandlers, from: u64) -> Result<pb::ReadIndexReply, Status> {
     // The caller may have been removed since it opened the stream.
-    if let Some(refusal) = answers.guard.removed(from) {
+    if let Some(refusal) = handlers.guard.removed(from) {
         return Err(refusal);
     }
-    match answers.consensus.read_index_here().await {
+    match handlers.consensus.read_index_here().await {
         Ok(index) => Ok(pb::ReadIndexReply { leads: true, index }),
         Err(Unavailable::Stopped) => Err(Status::unavailable("the member is stopping")),
         Err(Unavailable::NotLeader { .. } | Unavailable::LeaderChanged) => {

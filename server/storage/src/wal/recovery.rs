@@ -21,7 +21,7 @@ use super::torn::{Remains, Torn};
 
 /// The content of the log.
 #[derive(Default)]
-pub(super) struct Recovered {
+pub(super) struct RecoveredLog {
     pub(super) vote: Option<Bytes>,
     pub(super) committed: Option<LogPosition>,
     pub(super) purged: Option<LogPosition>,
@@ -46,7 +46,7 @@ pub(super) struct SegmentEnd {
     pub(super) length: u64,
 }
 
-impl Recovered {
+impl RecoveredLog {
     /// The position of the last entry; without entries, the last purged position.
     pub(super) fn last(&self) -> Option<LogPosition> {
         let entry = self.entries.last().and_then(|index| {
@@ -96,10 +96,10 @@ impl Recovered {
 }
 
 /// Reads every segment in `dir` and cuts off a torn group at the end of the last one.
-pub(super) fn recover(dir: &Path) -> Result<Recovered, RecoveryError> {
+pub(super) fn recover(dir: &Path) -> Result<RecoveredLog, RecoveryError> {
     let io_error = |source| RecoveryError::Io { path: dir.to_owned(), source };
     let numbers = segment::list(dir).map_err(io_error)?;
-    let mut recovered = Recovered::default();
+    let mut recovered = RecoveredLog::default();
     for (position, number) in numbers.iter().enumerate() {
         let is_last = position + 1 == numbers.len();
         if position > 0 && numbers[position - 1] + 1 != *number {
@@ -123,7 +123,7 @@ fn read_segment(
     dir: &Path,
     number: u64,
     is_last: bool,
-    recovered: &mut Recovered,
+    recovered: &mut RecoveredLog,
 ) -> Result<(), RecoveryError> {
     let path = segment::path_of(dir, number);
     let io_error = |source| RecoveryError::Io { path: path.clone(), source };

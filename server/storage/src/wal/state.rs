@@ -106,7 +106,7 @@ impl WalState {
 }
 
 /// The state and the parts that the log and its writing thread share.
-pub(super) struct Shared {
+pub(super) struct WalShared {
     pub(super) state: Mutex<WalState>,
     pub(super) wake: Condvar,
     pub(super) on_fault: OnFault,

@@ -17,7 +17,7 @@ use super::preparation::{Preparation, SHORTEST_BYTES, reserve};
 use super::record::{FORMAT, GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
 use super::recovery::SegmentEnd;
 use super::segment::{self, AlignedBuffer, BLOCK, SegmentFile, WriteMode};
-use super::state::{Done, QueueItem, Shared, WalState};
+use super::state::{Done, QueueItem, WalShared, WalState};
 use crate::{retry, space};
 
 /// Most bytes of records in a group, unless one record is larger. It bounds the time of a sync.
@@ -34,7 +34,7 @@ const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// The state of the writing thread.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<WalShared>,
     dir: PathBuf,
     mode: WriteMode,
     segment_bytes_max: u64,
@@ -54,7 +54,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<WalShared>,
         dir: PathBuf,
         direct_io: bool,
         segment_bytes_max: u64,

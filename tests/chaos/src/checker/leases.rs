@@ -14,7 +14,7 @@ use tonic::Code;
 
 use super::explain::Explained;
 use super::model::Model;
-use super::order::{Floor, Reign};
+use super::order::{Floor, LastTerm};
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{History, Moment, Operation, Outcome, Request, Response};
 use crate::workload::traffic::SHORT_TTL;
@@ -74,9 +74,10 @@ impl Lease {
     }
 
     /// Whether the TTL ended long before an operation, however late a leader started to count it.
-    fn is_overdue(&self, operation: &Operation, reign: Reign, patience: Duration) -> bool {
+    fn is_overdue(&self, operation: &Operation, last_term: LastTerm, patience: Duration) -> bool {
         let header = operation.response().and_then(Response::header);
-        let Some(since) = reign.since.filter(|_| header.is_some_and(|h| h.raft_term <= reign.term))
+        let Some(since) =
+            last_term.since.filter(|_| header.is_some_and(|h| h.raft_term <= last_term.term))
         else {
             // A new leader may just have restarted the TTL.
             return false;
@@ -234,7 +235,7 @@ impl Leases {
         let from = operation.invoked;
         let to = operation.returned;
         let is_there = || self.leases.get(&id).is_some_and(|lease| lease.is_there(from, to));
-        let over = |lease: &Lease| lease.is_overdue(operation, floor.reign, patience);
+        let over = |lease: &Lease| lease.is_overdue(operation, floor.last_term, patience);
         let is_gone = || self.leases.get(&id).is_none_or(|l| l.is_gone(from) || over(l));
         match (&operation.request, &operation.outcome) {
             (_, Outcome::Refused(Code::NotFound, _)) if id != 0 && is_there() => {

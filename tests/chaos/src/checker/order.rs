@@ -35,12 +35,12 @@ impl Heights {
 pub(super) struct Order {
     revision: i64,
     members: BTreeMap<usize, Heights>,
-    reign: Reign,
+    last_term: LastTerm,
 }
 
 /// The largest term reported so far, and when it was first reported.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Reign {
+pub(super) struct LastTerm {
     pub(super) term: u64,
     pub(super) since: Option<Moment>,
 }
@@ -50,8 +50,8 @@ pub(super) struct Reign {
 pub(super) struct Floor {
     /// The largest revision reported by any member.
     pub(super) revision: i64,
-    /// The last reign reported by any member.
-    pub(super) reign: Reign,
+    /// The last term reported by any member.
+    pub(super) last_term: LastTerm,
     /// What the operation's member had reported.
     member: Heights,
 }
@@ -99,15 +99,16 @@ impl Order {
                 Step::Invoke(place) => {
                     let member = history.operations[place].member;
                     let member = self.members.get(&member).copied().unwrap_or_default();
-                    floors[place] = Floor { revision: self.revision, reign: self.reign, member };
+                    floors[place] =
+                        Floor { revision: self.revision, last_term: self.last_term, member };
                 }
                 Step::Heard(member, said) => {
                     if said.revision > self.revision {
                         self.revision = said.revision;
                         told.revisions.push((said.revision, at));
                     }
-                    if said.term > self.reign.term {
-                        self.reign = Reign { term: said.term, since: Some(at) };
+                    if said.term > self.last_term.term {
+                        self.last_term = LastTerm { term: said.term, since: Some(at) };
                     }
                     self.members.entry(member).or_default().raise(said);
                 }

@@ -134,3 +134,38 @@ impl Iterator for Schedule {
         self.deck.pop()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn schedule(only: Option<&str>) -> Schedule {
+        Schedule::new(Environment::Processes, StdRng::seed_from_u64(1), only)
+    }
+
+    #[test]
+    fn each_deck_holds_every_fault_as_often_as_the_table_says() {
+        let size = PROCESSES.iter().map(|(_, times)| times).sum();
+        let mut schedule = schedule(None);
+        for _ in 0..2 {
+            let deck: Vec<Fault> = schedule.by_ref().take(size).collect();
+            for (fault, times) in PROCESSES {
+                assert_eq!(deck.iter().filter(|drawn| *drawn == fault).count(), *times);
+            }
+        }
+    }
+
+    #[test]
+    fn a_schedule_can_be_limited_to_one_fault() {
+        let mut faults = schedule(Some("KillAll")).take(10);
+        assert!(faults.all(|fault| fault == Fault::KillAll));
+    }
+
+    #[test]
+    #[should_panic(expected = "Processes has no fault")]
+    fn a_fault_of_another_environment_is_refused() {
+        schedule(Some("FillDisk"));
+    }
+}

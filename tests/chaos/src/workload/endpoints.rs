@@ -75,3 +75,24 @@ impl Endpoints {
 fn address((number, url): (&usize, &String)) -> Address {
     Address { member: *number, url: url.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn members_come_in_turn_and_at_random() {
+        let endpoints = Endpoints::default();
+        endpoints.insert(2, "http://two");
+        let mut rng = StdRng::seed_from_u64(1);
+        assert_eq!(endpoints.choose_other(2, &mut rng).member, 2);
+        endpoints.insert(5, "http://five");
+        assert_eq!(endpoints.next(2).member, 5);
+        assert_eq!(endpoints.next(5).member, 2);
+        assert_eq!(endpoints.choose_other(2, &mut rng).url, "http://five");
+        endpoints.remove(5);
+        assert_eq!(endpoints.find(5), None);
+    }
+}

@@ -244,7 +244,8 @@ fn no_answer_of_an_impostor_stops_a_member() {
                 let refusal = http::Response::builder()
                     .header("content-type", "application/grpc")
                     .header("grpc-status", "7")
-                    .header("grpc-message", "member 1 was removed from the cluster");
+                    .header("grpc-message", "member 1 was removed from the cluster")
+                    .header("quorate-exclusion", "removed");
                 answer.send_response(refusal.body(()).unwrap(), true).unwrap();
                 asked += 1;
             }

@@ -56,7 +56,7 @@ struct World {
     reader_woken: Arc<Woken>,
     step: Step,
     /// The last revision of the hub.
-    told: i64,
+    delivered: i64,
     /// Whether the watcher is synced: with the hub.
     keeps_up: bool,
     /// If the watcher is unsynced: the first revision that it has not been sent.
@@ -94,7 +94,7 @@ impl World {
             outbox,
             reader_woken: Arc::new(Woken(AtomicBool::new(true))),
             step: Step::TakeLagging,
-            told: 0,
+            delivered: 0,
             keeps_up: true,
             behind: None,
             seen: 0,
@@ -106,17 +106,17 @@ impl World {
     /// Takes a turn; returns false if the actor had nothing to do.
     fn turn(&mut self, actor: Actor) -> bool {
         match actor {
-            Actor::Hub => self.tell(),
+            Actor::Hub => self.deliver(),
             Actor::Reader => self.read(),
             Actor::Task => self.work(),
         }
     }
 
-    fn tell(&mut self) -> bool {
-        self.told += 1;
+    fn deliver(&mut self) -> bool {
+        self.delivered += 1;
         if self.keeps_up {
-            let frames = vec![frame(self.told, self.size)];
-            self.keeps_up = self.outbox.offer(frames, WATCH, self.told);
+            let frames = vec![frame(self.delivered, self.size)];
+            self.keeps_up = self.outbox.offer(frames, WATCH, self.delivered);
         }
         true
     }
@@ -151,13 +151,13 @@ impl World {
             Step::LookForRoom => Step::Wait,
             Step::CatchUp => {
                 let from = self.behind.expect("only unsynced watchers catch up");
-                let reached = self.told.min(from + self.piece - 1);
+                let reached = self.delivered.min(from + self.piece - 1);
                 (from..=reached).for_each(|r| self.outbox.push(frame(r, self.size)));
                 self.behind = Some(from.max(reached + 1));
                 Step::Join
             }
             Step::Join => {
-                if self.behind.is_some_and(|from| from > self.told) {
+                if self.behind.is_some_and(|from| from > self.delivered) {
                     self.behind = None;
                     self.keeps_up = true;
                 }
@@ -187,7 +187,7 @@ fn all_orders(limits: Limits, size: usize, piece: i64) {
             world.turn(*actor);
         }
         while world.turn(Actor::Reader) | world.turn(Actor::Task) {}
-        assert_eq!(world.seen, world.told, "the stream is stuck after {turns:?}");
+        assert_eq!(world.seen, world.delivered, "the stream is stuck after {turns:?}");
         let held = world.outbox.queue.lock().held.bytes();
         assert_eq!(held, 0, "an empty outbox holds memory after {turns:?}");
     }

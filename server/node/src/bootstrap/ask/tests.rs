@@ -22,14 +22,15 @@ fn given(list: &[(&str, &str)]) -> ByName {
 }
 
 #[test]
-fn a_member_that_ran_before_is_not_founded_again() {
-    let (a, b) = ("http://a:1", "http://b:1");
+fn a_bootstrapped_member_is_not_founded_again() {
+    let a = "http://a:1";
+    let b = "http://b:1";
     let judged = |members| refuse(a, &cluster(members), CLUSTER, 2);
     assert!(judged(vec![member(1, a, 5), member(2, b, 0)]).is_ok());
     // The answer of a member that does not know any members yet.
     assert!(judged(Vec::new()).is_ok());
     let ran = judged(vec![member(1, a, 5), member(2, b, 6)]).unwrap_err();
-    assert!(matches!(ran, BootstrapError::AlreadyRan { member_id: 2, .. }));
+    assert!(matches!(ran, BootstrapError::AlreadyBootstrapped { member_id: 2, .. }));
     let text = ran.to_string();
     for part in ["already been bootstrapped", "member remove 2", "member add m2", b, "existing"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -42,12 +43,13 @@ fn a_member_that_ran_before_is_not_founded_again() {
 
 #[tokio::test]
 async fn an_added_member_is_found_by_its_urls() {
-    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+    let a = "http://127.0.0.1:1";
+    let b = "http://127.0.0.1:2";
     let flags = given(&[("x", "http://localhost:1"), ("y", b)]);
     let find = async |members| find_me(a, &cluster(members), &flags, "y").await;
     assert_eq!(find(vec![member(1, a, 5), member(2, b, 0)]).await.unwrap(), 2);
     let ran = find(vec![member(1, a, 5), member(2, b, 6)]).await;
-    assert!(matches!(ran, Err(BootstrapError::AlreadyRan { member_id: 2, .. })));
+    assert!(matches!(ran, Err(BootstrapError::AlreadyBootstrapped { member_id: 2, .. })));
     for (members, text) in [
         (vec![member(1, a, 5)], "member count is unequal"),
         (vec![member(1, a, 5), member(2, "http://127.0.0.1:3", 0)], "no match found"),

@@ -11,29 +11,29 @@ use super::*;
 
 const FRESH: u64 = 9;
 
-/// The situation with these members.
-fn situation(members: &str) -> Situation {
-    let mut situation = Situation { me: 1, last: 1000, ..Situation::default() };
+/// The facts with these members.
+fn facts(members: &str) -> MembershipFacts {
+    let mut facts = MembershipFacts { me: 1, last: 1000, ..MembershipFacts::default() };
     for member in members.split(' ') {
         let (known, matched) = member.split_once('@').unwrap_or((member, ""));
         let (id, flags) = known.split_at(1);
         let id = id.parse().unwrap();
         let is = |flag| flags.contains(flag);
         let peer = Peer { peer_urls: vec![format!("http://{id}")], is_learner: is('l') };
-        situation.peers.insert(id, peer);
-        situation.matched.insert(id, matched.parse().ok());
+        facts.peers.insert(id, peer);
+        facts.matched.insert(id, matched.parse().ok());
         for (flag, set) in [
-            ('v', &mut situation.voters),
-            ('s', &mut situation.started),
-            ('a', &mut situation.active),
-            ('h', &mut situation.healthy),
+            ('v', &mut facts.voters),
+            ('s', &mut facts.started),
+            ('a', &mut facts.active),
+            ('h', &mut facts.healthy),
         ] {
             if is(flag) {
                 set.insert(id);
             }
         }
     }
-    situation
+    facts
 }
 
 fn change(words: &str) -> Change {
@@ -57,7 +57,7 @@ fn written(outcome: Result<Step, Refusal>) -> String {
         }
         Ok(Step::Set { id, peer }) => format!("{id} at {}", peer.peer_urls.join(",")),
         Ok(Step::Promote { id, .. }) => format!("{id} is promoted"),
-        Ok(Step::HandOver) => "another leads first".to_owned(),
+        Ok(Step::TransferLeadership) => "another leads first".to_owned(),
         Err(refusal) => format!("{refusal:?}"),
     }
 }
@@ -110,17 +110,17 @@ const LAX: [(&str, &str, &str); 6] = [
 ];
 
 #[test]
-fn changes_come_to_what_is_written() {
+fn changes_are_decided_as_written() {
     let strict = STRICT.iter().map(|line| (true, line));
     for (is_strict, (members, words, expected)) in strict.chain(LAX.iter().map(|l| (false, l))) {
         let rules = MembershipRules { is_strict, learners_max: 1 };
-        let outcome = decide(&situation(members), rules, change(words), FRESH);
+        let outcome = decide(&facts(members), rules, change(words), FRESH);
         assert_eq!(written(outcome), *expected, "{words}, of {members}");
     }
 }
 
 #[test]
-fn a_vote_goes_to_who_is_close_and_answers() {
+fn a_vote_goes_to_a_started_member_whose_log_is_close() {
     let script = [
         ("1vs 2sa@500", Some(2)),
         ("1vs 2sa@499", None),
@@ -131,19 +131,19 @@ fn a_vote_goes_to_who_is_close_and_answers() {
         ("1vs 2vsa@1000 3sa@1000", Some(3)),
     ];
     for (members, due) in script {
-        assert_eq!(situation(members).due(), due, "{members}");
+        assert_eq!(facts(members).due_vote(), due, "{members}");
     }
-    assert_eq!(situation("1vs 2vsah 3sah").with_vote(3).0, BTreeSet::from([1, 2, 3]));
+    assert_eq!(facts("1vs 2vsah 3sah").with_vote(3).0, BTreeSet::from([1, 2, 3]));
 }
 
 #[test]
-fn leadership_goes_to_the_longest_log() {
+fn the_successor_is_the_active_voter_with_the_longest_log() {
     let script = [
         ("1vs 2vsa@10 3vsa@20 4sa@30 5vs@40", Some(3)),
         ("1vsa@99 2vsa", Some(2)),
         ("1vsa@99 2vs@99", None),
     ];
     for (members, successor) in script {
-        assert_eq!(situation(members).successor(), successor, "{members}");
+        assert_eq!(facts(members).successor(), successor, "{members}");
     }
 }

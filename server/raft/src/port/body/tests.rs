@@ -34,7 +34,7 @@ fn message(length: usize, there: usize) -> Vec<u8> {
 
 fn body(method: &str, bytes: &[u8], piece: usize, budget: &Budget) -> Bounded<Pieces> {
     let pieces = Pieces(bytes.chunks(piece).map(Bytes::copy_from_slice).collect());
-    Bounded::new(pieces, Rules::of(method), budget.account())
+    Bounded::new(pieces, MessageLimits::of(method), budget.account())
 }
 
 async fn next(body: &mut Bounded<Pieces>) -> Result<Bytes, Status> {
@@ -55,9 +55,10 @@ async fn all(body: &mut Bounded<Pieces>) -> Result<Vec<u8>, Status> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_on_its_way_is_counted_until_it_is_there() {
+async fn an_incomplete_message_is_charged() {
     let budget = Budget::new(1 << 20);
-    let (large, half) = (message(10_000, 10_000), message(20_000, 19_999));
+    let large = message(10_000, 10_000);
+    let half = message(20_000, 19_999);
     let bytes = [message(0, 0), message(9, 9), large, half].concat();
     for piece in [1, 3, 5, 7, 4096, bytes.len()] {
         let mut stream = body("Propose", &bytes, piece, &budget);
@@ -70,12 +71,12 @@ async fn what_is_on_its_way_is_counted_until_it_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_too_long_is_refused_by_its_head() {
+async fn a_too_long_message_is_refused_by_its_head() {
     let budget = Budget::new(1 << 30);
     for (method, limit) in [
-        ("HashKV", SMALL),
-        ("Heartbeat", SMALL),
-        ("ChangeMembers", MEMBERS),
+        ("HashKV", SMALL_BYTES_MAX),
+        ("Heartbeat", SMALL_BYTES_MAX),
+        ("ChangeMembers", MEMBERS_BYTES_MAX),
         ("Append", MESSAGE_BYTES_MAX),
     ] {
         for piece in [1, 5] {
@@ -88,7 +89,7 @@ async fn a_message_that_is_too_long_is_refused_by_its_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_has_begun_has_to_come() {
+async fn a_message_must_arrive_in_time() {
     let budget = Budget::new(1 << 20);
     for (method, bytes) in [
         ("Append", message(10_000, 9_999)),

@@ -1,0 +1,50 @@
+//! When this member last heard from a leader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::leader_history::LeaderHistory;
+use crate::log::types::Vote;
+
+/// The leaders that this member has seen, and when it last heard from one.
+pub(crate) struct LeaderContact {
+    pub(crate) history: LeaderHistory,
+    start: Instant,
+    /// Milliseconds since `start`; `NEVER` after a start, as the leader that the log names may be
+    /// gone.
+    at: AtomicU64,
+}
+
+/// The value of `at` before the first message.
+const NEVER: u64 = u64::MAX;
+
+impl LeaderContact {
+    /// A record without messages.
+    pub(crate) fn new() -> Self {
+        Self {
+            history: LeaderHistory::new(Instant::now()),
+            start: Instant::now(),
+            at: AtomicU64::new(NEVER),
+        }
+    }
+
+    /// Records a message from `from`, if `vote` says that it is the leader.
+    pub(crate) fn note(&self, from: u64, vote: &Vote) {
+        if vote.committed && vote.leader_id.voted_for == from {
+            self.at.store(millis(self.start.elapsed()), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn silence(&self) -> Duration {
+        match self.at.load(Ordering::Relaxed) {
+            NEVER => Duration::MAX,
+            heard => self.start.elapsed().saturating_sub(Duration::from_millis(heard)),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
