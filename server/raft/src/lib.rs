@@ -15,6 +15,7 @@
 //! No other crate uses openraft.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
 mod budget;
 mod consensus;

@@ -2,6 +2,7 @@
 //! directory that holds both. The code is synchronous; background work has its own threads.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
 pub mod data_dir;
 pub mod db;
