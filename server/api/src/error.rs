@@ -4,6 +4,8 @@
 //! are those that etcd 3.7 sends. Each wire encodes them in its own way. The texts of errors of a
 //! wire itself, such as a malformed message, are grpc-go's and belong to that wire.
 
+use std::fmt::Display;
+
 use quorate_core::Refusal;
 use quorate_core::txn::check::Invalid;
 use quorate_raft::{MemberError, RequestError};
@@ -150,6 +152,13 @@ errors! {
     NoSnapshots: Unimplemented, "etcdserver: this version does not send snapshots";
     /// There is no version to downgrade to.
     NoDowngrade: Unimplemented, "etcdserver: this version has no earlier one to go back to";
+}
+
+impl ApiError {
+    /// An error for which etcd declares no code, with the text of its cause.
+    pub(crate) fn unknown(cause: impl Display) -> Self {
+        Self::Other(Code::Unknown, cause.to_string())
+    }
 }
 
 impl From<Invalid> for ApiError {

@@ -194,7 +194,7 @@ impl Running {
             ports.into_iter().partition(|port| matches!(port.role(), Role::Metrics | Role::Peers));
         early.into_iter().for_each(serve);
         let is_plain = config.ports.peers.iter().any(|url| !url.scheme.is_secure());
-        member.offer_reverse_connections(for_peers.lender(is_plain));
+        member.offer_reverse_connections(for_peers.reverse_server(is_plain));
         tokio::select! {
             // The exclusion is checked first: it makes the announcement fail too, and that failure
             // would hide the cause.

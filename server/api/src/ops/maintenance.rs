@@ -7,7 +7,6 @@ use prost::Message as _;
 use quorate_core::{Command, Reply};
 use quorate_proto::etcdserverpb as pb;
 use quorate_raft::{Account, MemberError, RequestError};
-use tonic::Code;
 
 use super::propose::wrong_reply;
 use crate::error::ApiError;
@@ -79,7 +78,7 @@ impl Server {
     pub(crate) async fn defragment(&self) -> Result<pb::DefragmentResponse, ApiError> {
         self.member().flush().await;
         let done = self.member().defragment().await;
-        done.map_err(|reason| ApiError::Other(Code::Unknown, reason.to_string()))?;
+        done.map_err(ApiError::unknown)?;
         Ok(pb::DefragmentResponse { header: None })
     }
 

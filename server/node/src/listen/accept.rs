@@ -144,10 +144,10 @@ impl Acceptor {
         self.http.serve(io, Remote { address, certificate }, role).await;
     }
 
-    /// Serves another member on a connection that this member has opened and lent. It takes no
-    /// permit, because inbound connections must not prevent lending. `held` is dropped when the
-    /// connection ends.
-    pub(super) fn serve_lent(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
+    /// Serves another member on a reverse connection. It takes no permit, because inbound
+    /// connections must not prevent reverse connections. `held` is dropped when the connection
+    /// ends.
+    pub(super) fn serve_reverse(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
         let http = self.http.clone();
         let remote = Remote { address: None, certificate: None };
         self.connections.tasks.spawn(async move {

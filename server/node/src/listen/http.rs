@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::batch::Batched;
 use super::connections::{Connections, HANDSHAKE_TIMEOUT};
 use super::incoming::{Incoming, Protocol, read_first};
-use super::lending::{Slot, is_offer};
+use super::reverse_offer::{Slot, is_offer};
 use super::role::Role;
 use super::traffic::{Asked, Received, Traffic, Unanswered};
 use crate::config::Ports;
@@ -146,7 +146,7 @@ impl Http {
         let traffic = Arc::new(Traffic::default());
         let io = Incoming::new(io, protocol, first, traffic.clone(), caller.intake().clone());
         let io = TokioIo::new(io);
-        let lent = Slot::default();
+        let reverse = Slot::default();
         let peers = self.peers.for_connection();
         let service = service_fn(|request: hyper::Request<Body>| {
             let api = self.api.clone();
@@ -155,7 +155,7 @@ impl Http {
             let asked = Asked::new(&traffic);
             let unanswered = Unanswered::new(asked.clone());
             let request = if role == Role::Peers && is_offer(&request) {
-                Err(lent.answer(&self.member, request, is_proven))
+                Err(reverse.answer(&self.member, request, is_proven))
             } else {
                 Ok(request.map(|body| Received::new(body, asked)))
             };
@@ -192,7 +192,7 @@ impl Http {
         };
         match ended {
             Ok(()) => {
-                self.connections.stop.run_until_cancelled(lent.keep::<I>()).await;
+                self.connections.stop.run_until_cancelled(reverse.hold::<I>()).await;
             }
             Err(error) => broken(address, role, &error),
         }

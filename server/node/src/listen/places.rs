@@ -11,7 +11,7 @@ use super::role::Role;
 use crate::logging::RateLimit;
 
 /// Files that the program opens itself, as in etcd. They include the connections that it opens to
-/// other members and lends to them.
+/// other members, reverse connections among them.
 const OWN: u64 = 150;
 /// Connections for monitoring.
 const WATCHERS: u64 = 32;

@@ -1,4 +1,4 @@
-//! Borrowed connections: another member opened and lends them, and this member calls over them.
+//! Reverse connections that other members offer: they opened them, and this member calls over them.
 
 use hyper::body::Incoming as Body;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::incoming::Incoming;
 
-/// The loan that a connection serves after its HTTP upgrade, if any.
+/// The reverse connection that a connection becomes after its HTTP upgrade, if any.
 #[derive(Default)]
 pub(super) struct Slot(Mutex<Option<(OnUpgrade, ReverseConnection)>>);
 
-/// Whether a request offers to lend its connection.
+/// Whether a request offers its connection as a reverse connection.
 pub(super) fn is_offer(request: &hyper::Request<Body>) -> bool {
     let upgrade = request.headers().get(http::header::UPGRADE);
     let asks = upgrade.is_some_and(|upgrade| upgrade == REVERSE_PROTOCOL);
@@ -21,7 +21,7 @@ pub(super) fn is_offer(request: &hyper::Request<Body>) -> bool {
 }
 
 impl Slot {
-    /// Answers an offer: `101 Switching Protocols` if the member takes the loan, else `403` with
+    /// Answers an offer: `101 Switching Protocols` if the member accepts it, else `403` with
     /// the reason.
     pub(super) fn answer(
         &self,
@@ -31,8 +31,8 @@ impl Slot {
     ) -> hyper::Response<tonic::body::Body> {
         let headers = std::mem::take(request.headers_mut());
         match member.accept_reverse_connection(headers, is_proven) {
-            Ok(loan) => {
-                *self.0.lock() = Some((hyper::upgrade::on(request), loan));
+            Ok(accepted) => {
+                *self.0.lock() = Some((hyper::upgrade::on(request), accepted));
                 let mut answer = hyper::Response::new(tonic::body::Body::empty());
                 *answer.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
                 let headers = answer.headers_mut();
@@ -53,20 +53,20 @@ impl Slot {
         }
     }
 
-    /// Keeps a borrowed connection until it ends. Returns at once if there is no loan.
-    pub(super) async fn keep<I>(&self)
+    /// Holds a reverse connection until it ends. Returns at once if there is none.
+    pub(super) async fn hold<I>(&self)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some((upgrade, loan)) = self.0.lock().take() else { return };
+        let Some((upgrade, accepted)) = self.0.lock().take() else { return };
         let Ok(upgraded) = upgrade.await else { return };
         if let Some(connection) = bare::<I>(upgraded) {
-            loan.hold(connection).await;
+            accepted.hold(connection).await;
         }
     }
 }
 
-/// The connection below HTTP. `None` if bytes have already arrived on it: a lender must wait.
+/// The connection below HTTP. `None` if bytes have already arrived on it: the initiator must wait.
 fn bare<I>(upgraded: Upgraded) -> Option<Box<dyn Connection>>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,

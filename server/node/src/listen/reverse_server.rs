@@ -1,4 +1,4 @@
-//! Lent connections: this member opened them and serves what other members call over them.
+//! Reverse connections of this member: it opened them, and serves the calls of other members.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use quorate_raft::{Connection, ServeReverse};
 use super::accept::Acceptor;
 use crate::config::url::Url;
 
-/// Serves the connections that this member lends as if they came in at its peer port.
-pub(crate) struct Lender {
+/// Serves the reverse connections of this member as if they came in at its peer port.
+pub(crate) struct ReverseServer {
     pub(super) acceptor: Acceptor,
     /// Whether this member's peer port takes connections without TLS.
     pub(super) is_plain: bool,
 }
 
-impl ServeReverse for Lender {
+impl ServeReverse for ReverseServer {
     fn serve(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
-        self.acceptor.serve_lent(connection, held);
+        self.acceptor.serve_reverse(connection, held);
     }
 
     fn admits(&self, url: &str) -> bool {
@@ -26,8 +26,8 @@ impl ServeReverse for Lender {
 }
 
 impl Acceptor {
-    /// The server for the connections that this member lends.
-    pub(crate) fn lender(&self, is_plain: bool) -> Arc<Lender> {
-        Arc::new(Lender { acceptor: self.clone(), is_plain })
+    /// The server for the reverse connections of this member.
+    pub(crate) fn reverse_server(&self, is_plain: bool) -> Arc<ReverseServer> {
+        Arc::new(ReverseServer { acceptor: self.clone(), is_plain })
     }
 }
