@@ -160,7 +160,7 @@ impl Server {
         self
     }
 
-    /// Like [`through`](Self::through), from the next start on.
+    /// Like [`with_launcher`](Self::with_launcher), from the next start on.
     pub fn set_launcher(&mut self, launcher: &[&str]) {
         self.launcher = launcher.iter().map(|&part| part.to_owned()).collect();
     }
