@@ -55,6 +55,7 @@ macro_rules! package {
         #[allow(
             missing_docs,
             clippy::allow_attributes_without_reason,
+            clippy::missing_errors_doc,
             reason = "generated code; comments in the definitions do not repeat the names"
         )]
         pub mod $module {

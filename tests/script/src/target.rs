@@ -34,7 +34,11 @@ pub type Answer<T> = Result<T, Failure>;
 
 /// A store that answers requests one after the other. For a request that it does not support, it
 /// returns [`Failure::unsupported`].
-#[allow(missing_docs, reason = "each is the call of that name, and says what the call says")]
+#[allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "each is the call of that name, and says what the call says"
+)]
 pub trait Target {
     /// The id of the answering member.
     fn member_id(&mut self) -> u64;
