@@ -33,7 +33,7 @@ pub enum DecodeError {
     #[error("a {kind:?} command does not decode: {source}")]
     Message {
         /// Kind of the command.
-        kind: Kind,
+        kind: CommandKind,
         /// Why it does not decode.
         source: prost::DecodeError,
     },
@@ -93,7 +93,7 @@ pub enum Command {
 /// Numbers of the commands in the log. A number is never reused.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CommandKind {
     /// [`Command::Put`].
     Put = 1,
     /// [`Command::DeleteRange`].
@@ -114,7 +114,7 @@ pub enum Kind {
     MemberPublish = 9,
 }
 
-impl Kind {
+impl CommandKind {
     /// Every kind, ascending by number.
     pub const ALL: [Self; 9] = [
         Self::Put,
@@ -154,15 +154,15 @@ impl Command {
     /// Encodes the payload of a log entry into a new allocation.
     pub fn encode(&self) -> Bytes {
         match self {
-            Self::Put(m) => encode(Kind::Put, m),
-            Self::DeleteRange(m) => encode(Kind::DeleteRange, m),
-            Self::Txn(m) => encode(Kind::Txn, m),
-            Self::Compact(m) => encode(Kind::Compact, m),
-            Self::LeaseGrant(m) => encode(Kind::LeaseGrant, m),
-            Self::LeaseRevoke(m) => encode(Kind::LeaseRevoke, m),
-            Self::LeaseExpire(m) => encode(Kind::LeaseExpire, m),
-            Self::Alarm(m) => encode(Kind::Alarm, m),
-            Self::MemberPublish(m) => encode(Kind::MemberPublish, m),
+            Self::Put(m) => encode(CommandKind::Put, m),
+            Self::DeleteRange(m) => encode(CommandKind::DeleteRange, m),
+            Self::Txn(m) => encode(CommandKind::Txn, m),
+            Self::Compact(m) => encode(CommandKind::Compact, m),
+            Self::LeaseGrant(m) => encode(CommandKind::LeaseGrant, m),
+            Self::LeaseRevoke(m) => encode(CommandKind::LeaseRevoke, m),
+            Self::LeaseExpire(m) => encode(CommandKind::LeaseExpire, m),
+            Self::Alarm(m) => encode(CommandKind::Alarm, m),
+            Self::MemberPublish(m) => encode(CommandKind::MemberPublish, m),
         }
     }
 
@@ -178,20 +178,20 @@ impl Command {
         if format != FORMAT {
             return Err(DecodeError::Format(format));
         }
-        let Some(kind) = Kind::of(payload) else {
+        let Some(kind) = CommandKind::of(payload) else {
             return Err(DecodeError::Kind(kind));
         };
         let message = payload.slice(2..);
         let command = match kind {
-            Kind::Put => PutRequest::decode(message).map(Self::Put),
-            Kind::DeleteRange => DeleteRangeRequest::decode(message).map(Self::DeleteRange),
-            Kind::Txn => TxnRequest::decode(message).map(Self::Txn),
-            Kind::Compact => CompactionRequest::decode(message).map(Self::Compact),
-            Kind::LeaseGrant => LeaseGrantRequest::decode(message).map(Self::LeaseGrant),
-            Kind::LeaseRevoke => LeaseRevokeRequest::decode(message).map(Self::LeaseRevoke),
-            Kind::LeaseExpire => LeaseExpire::decode(message).map(Self::LeaseExpire),
-            Kind::Alarm => AlarmRequest::decode(message).map(Self::Alarm),
-            Kind::MemberPublish => MemberPublish::decode(message).map(Self::MemberPublish),
+            CommandKind::Put => PutRequest::decode(message).map(Self::Put),
+            CommandKind::DeleteRange => DeleteRangeRequest::decode(message).map(Self::DeleteRange),
+            CommandKind::Txn => TxnRequest::decode(message).map(Self::Txn),
+            CommandKind::Compact => CompactionRequest::decode(message).map(Self::Compact),
+            CommandKind::LeaseGrant => LeaseGrantRequest::decode(message).map(Self::LeaseGrant),
+            CommandKind::LeaseRevoke => LeaseRevokeRequest::decode(message).map(Self::LeaseRevoke),
+            CommandKind::LeaseExpire => LeaseExpire::decode(message).map(Self::LeaseExpire),
+            CommandKind::Alarm => AlarmRequest::decode(message).map(Self::Alarm),
+            CommandKind::MemberPublish => MemberPublish::decode(message).map(Self::MemberPublish),
         };
         command.map_err(|source| DecodeError::Message { kind, source })
     }
@@ -202,7 +202,7 @@ impl Command {
     /// # Errors
     /// The payload nests too deep or cannot be decoded. A member that applied it would stop.
     pub fn decode_foreign(payload: &Bytes) -> Result<Self, DecodeError> {
-        let shape = if Kind::of(payload) == Some(Kind::Txn) { &TXN } else { &FLAT };
+        let shape = if CommandKind::of(payload) == Some(CommandKind::Txn) { &TXN } else { &FLAT };
         let message = payload.get(2..).unwrap_or_default();
         nesting::check(message, shape).map_err(DecodeError::Nesting)?;
         Self::decode(payload)
@@ -223,22 +223,22 @@ impl Command {
     }
 
     /// The kind of the command.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> CommandKind {
         match self {
-            Self::Put(_) => Kind::Put,
-            Self::DeleteRange(_) => Kind::DeleteRange,
-            Self::Txn(_) => Kind::Txn,
-            Self::Compact(_) => Kind::Compact,
-            Self::LeaseGrant(_) => Kind::LeaseGrant,
-            Self::LeaseRevoke(_) => Kind::LeaseRevoke,
-            Self::LeaseExpire(_) => Kind::LeaseExpire,
-            Self::Alarm(_) => Kind::Alarm,
-            Self::MemberPublish(_) => Kind::MemberPublish,
+            Self::Put(_) => CommandKind::Put,
+            Self::DeleteRange(_) => CommandKind::DeleteRange,
+            Self::Txn(_) => CommandKind::Txn,
+            Self::Compact(_) => CommandKind::Compact,
+            Self::LeaseGrant(_) => CommandKind::LeaseGrant,
+            Self::LeaseRevoke(_) => CommandKind::LeaseRevoke,
+            Self::LeaseExpire(_) => CommandKind::LeaseExpire,
+            Self::Alarm(_) => CommandKind::Alarm,
+            Self::MemberPublish(_) => CommandKind::MemberPublish,
         }
     }
 }
 
-fn encode(kind: Kind, message: &impl Message) -> Bytes {
+fn encode(kind: CommandKind, message: &impl Message) -> Bytes {
     let mut payload = BytesMut::with_capacity(2 + message.encoded_len());
     payload.put_u8(FORMAT);
     payload.put_u8(kind as u8);

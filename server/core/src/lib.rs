@@ -34,7 +34,7 @@ pub mod txn;
 pub mod watch;
 
 pub use apply::{Applied, Effect, Reply};
-pub use command::{Command, DecodeError, Kind, LeaseExpire, MemberPublish};
+pub use command::{Command, CommandKind, DecodeError, LeaseExpire, MemberPublish};
 pub use error::{Error, Fault, Refusal};
 pub use key::{End, KeyRange};
 pub use record::{Record, RecordRef};

@@ -13,7 +13,7 @@ use super::types::{Entry, Membership, Payload, StoredMembership, Vote, log_id, p
 use crate::ground::member::Peer;
 
 /// Kinds of log entries. The numbers are on disk and are never reused.
-mod flavour {
+mod kind {
     pub(super) const BLANK: u8 = 0;
     pub(super) const COMMAND: u8 = 1;
     pub(super) const MEMBERSHIP: u8 = 2;
@@ -145,28 +145,28 @@ pub(crate) fn decode_membership(bytes: &Bytes) -> Result<StoredMembership, Strin
 /// Encodes an entry for the log.
 pub(crate) fn to_wal(entry: Entry) -> wal::Entry {
     let position = position(&entry.log_id);
-    let (flavour, payload) = match entry.payload {
-        EntryPayload::Blank => (flavour::BLANK, Bytes::new()),
-        EntryPayload::Normal(Payload { is_forwarded: false, bytes }) => (flavour::COMMAND, bytes),
-        EntryPayload::Normal(Payload { is_forwarded: true, bytes }) => (flavour::FORWARDED, bytes),
+    let (kind, payload) = match entry.payload {
+        EntryPayload::Blank => (kind::BLANK, Bytes::new()),
+        EntryPayload::Normal(Payload { is_forwarded: false, bytes }) => (kind::COMMAND, bytes),
+        EntryPayload::Normal(Payload { is_forwarded: true, bytes }) => (kind::FORWARDED, bytes),
         EntryPayload::Membership(membership) => {
-            (flavour::MEMBERSHIP, membership_message(&membership).encode_to_vec().into())
+            (kind::MEMBERSHIP, membership_message(&membership).encode_to_vec().into())
         }
     };
-    wal::Entry { position, flavour, payload }
+    wal::Entry { position, kind, payload }
 }
 
 /// Decodes [`to_wal`].
 pub(crate) fn from_wal(entry: wal::Entry) -> Result<Entry, String> {
-    let wal::Entry { position, flavour, payload } = entry;
-    let payload = match flavour {
-        flavour::BLANK => EntryPayload::Blank,
-        flavour::COMMAND => EntryPayload::Normal(Payload::local(payload)),
-        flavour::FORWARDED => match Payload::forwarded(payload) {
+    let wal::Entry { position, kind, payload } = entry;
+    let payload = match kind {
+        kind::BLANK => EntryPayload::Blank,
+        kind::COMMAND => EntryPayload::Normal(Payload::local(payload)),
+        kind::FORWARDED => match Payload::forwarded(payload) {
             Some(payload) => EntryPayload::Normal(payload),
             None => return Err(format!("log entry {} is cut short", position.index)),
         },
-        flavour::MEMBERSHIP => {
+        kind::MEMBERSHIP => {
             let message = MembershipMessage::read(&payload).map_err(|error| {
                 format!("the membership in log entry {} does not decode: {error}", position.index)
             })?;
@@ -193,7 +193,7 @@ pub(crate) fn only_member(at: LogPosition, id: u64, peer: &Peer) -> wal::Entry {
         ..Default::default()
     };
     let payload = message.encode_to_vec().into();
-    wal::Entry { position: at, flavour: flavour::MEMBERSHIP, payload }
+    wal::Entry { position: at, kind: kind::MEMBERSHIP, payload }
 }
 
 #[cfg(test)]

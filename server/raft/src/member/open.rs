@@ -92,7 +92,7 @@ mod tests {
             let log = open();
             let entries = (0..4).map(|index| wal::Entry {
                 position: at(5, index),
-                flavour: 0,
+                kind: 0,
                 payload: Vec::new().into(),
             });
             durable(|done| log.append(entries, done)).await.unwrap();
@@ -103,11 +103,8 @@ mod tests {
             drop(log);
             let log = open();
             assert_eq!(log.state().last, Some(last), "{case}");
-            let next = wal::Entry {
-                position: at(6, last.index + 1),
-                flavour: 0,
-                payload: Vec::new().into(),
-            };
+            let next =
+                wal::Entry { position: at(6, last.index + 1), kind: 0, payload: Vec::new().into() };
             durable(|done| log.append([next], done)).await.unwrap();
             assert_eq!(log.state().last, Some(at(6, last.index + 1)), "{case}");
         }

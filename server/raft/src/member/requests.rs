@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::store::Shared;
-use quorate_core::{Command, Kind, Refusal, Reply, quota as costs};
+use quorate_core::{Command, CommandKind, Refusal, Reply, quota as costs};
 use quorate_proto::etcdserverpb::AlarmType;
 use tokio::time::Instant;
 
@@ -128,13 +128,13 @@ impl Requests {
 /// failed.
 struct Proposal<'a> {
     metrics: &'a Metrics,
-    kind: Kind,
+    kind: CommandKind,
     started: Instant,
     open: bool,
 }
 
 impl<'a> Proposal<'a> {
-    fn new(metrics: &'a Metrics, kind: Kind) -> Self {
+    fn new(metrics: &'a Metrics, kind: CommandKind) -> Self {
         Self { metrics, kind, started: Instant::now(), open: true }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, Registry, exponential_buckets,
 };
-use quorate_core::{Kind, Refusal, Tally};
+use quorate_core::{CommandKind, Refusal, Tally};
 use tokio::time::Instant;
 
 use super::mark::Mark;
@@ -19,7 +19,7 @@ use super::operations::Operations;
 /// A batch or read that takes longer is slow; etcd's default.
 const SLOW: Duration = Duration::from_millis(100);
 /// Kinds of requests: those of commands, and two that only read.
-const REQUESTS: usize = Kind::ALL.len() + 2;
+const REQUESTS: usize = CommandKind::ALL.len() + 2;
 
 /// A request that only reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +55,19 @@ impl<const N: usize> Series<N> {
     }
 }
 
-fn index(kind: Kind) -> usize {
+fn index(kind: CommandKind) -> usize {
     kind as usize - 1
 }
 
 /// Numbers of failed and successful commands in a batch, by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    counts: [[u32; 2]; Kind::ALL.len()],
+    counts: [[u32; 2]; CommandKind::ALL.len()],
 }
 
 impl Batch {
     /// Counts a command. As in etcd, one refused because of a compaction counts as successful.
-    pub(crate) fn note<R>(&mut self, kind: Kind, reply: &Result<R, Refusal>) {
+    pub(crate) fn note<R>(&mut self, kind: CommandKind, reply: &Result<R, Refusal>) {
         let success = matches!(reply, Ok(_) | Err(Refusal::Compacted));
         self.counts[index(kind)][usize::from(success)] += 1;
     }
@@ -77,7 +77,7 @@ impl Batch {
 #[derive(Debug)]
 pub struct Durations {
     requests: Series<REQUESTS>,
-    applies: Series<{ Kind::ALL.len() }>,
+    applies: Series<{ CommandKind::ALL.len() }>,
     ranges: Series<1>,
     slow: IntCounter,
     /// When the last batch was applied.
@@ -134,7 +134,7 @@ impl Durations {
             return;
         }
         let part = took.as_secs_f64() / f64::from(total);
-        for (kind, counts) in Kind::ALL.into_iter().zip(counts) {
+        for (kind, counts) in CommandKind::ALL.into_iter().zip(counts) {
             for (success, count) in [false, true].into_iter().zip(counts) {
                 if count > 0 {
                     let labels = ["v3", kind.name()];
@@ -147,21 +147,21 @@ impl Durations {
 
     /// Records a request that was refused before it was proposed. As in etcd, any refusal counts as
     /// success: the request was answered.
-    pub fn refused(&self, kind: Kind) {
+    pub fn refused(&self, kind: CommandKind) {
         self.request(kind, true, Duration::ZERO);
     }
 
     /// Records a proposal made at `started` and answered when the last batch was applied.
-    pub(crate) fn answered(&self, kind: Kind, started: Instant) {
+    pub(crate) fn answered(&self, kind: CommandKind, started: Instant) {
         self.request(kind, true, self.applied.get().saturating_duration_since(started));
     }
 
     /// Records a proposal made at `started` that got no answer.
-    pub(crate) fn unanswered(&self, kind: Kind, started: Instant) {
+    pub(crate) fn unanswered(&self, kind: CommandKind, started: Instant) {
         self.request(kind, false, started.elapsed());
     }
 
-    fn request(&self, kind: Kind, success: bool, took: Duration) {
+    fn request(&self, kind: CommandKind, success: bool, took: Duration) {
         let histogram = self.requests.get(index(kind), &[kind.name()], success);
         histogram.observe(took.as_secs_f64());
     }
@@ -238,8 +238,8 @@ impl Drop for Reading<'_> {
         let now = Instant::now();
         let took = now - started;
         let (kind, name) = match kind {
-            Read::Range => (Kind::ALL.len(), "Range"),
-            Read::Txn => (Kind::ALL.len() + 1, "ReadonlyTxn"),
+            Read::Range => (CommandKind::ALL.len(), "Range"),
+            Read::Txn => (CommandKind::ALL.len() + 1, "ReadonlyTxn"),
         };
         durations.requests.get(kind, &[name], success).observe(took.as_secs_f64());
         if let Some(ready) = ready {

@@ -68,9 +68,9 @@ pub(crate) fn vote_from_wire(vote: Option<pb::Vote>) -> Result<Vote, Malformed> 
 
 pub(crate) fn append_to_wire(request: AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
     let entries = request.entries.into_iter().map(|entry| {
-        let wal::Entry { position, flavour, payload } = to_wal(entry);
+        let wal::Entry { position, kind, payload } = to_wal(entry);
         let id = pb::LogId { term: position.term, index: position.index };
-        pb::Entry { id: Some(id), kind: u32::from(flavour), payload }
+        pb::Entry { id: Some(id), kind: u32::from(kind), payload }
     });
     pb::AppendRequest {
         vote: Some(vote_to_wire(&request.vote)),
@@ -103,10 +103,10 @@ pub(crate) fn append_from_wire(
             )));
         }
         (term, next) = (of, index + 1);
-        let flavour = u8::try_from(entry.kind)
+        let kind = u8::try_from(entry.kind)
             .map_err(|_| Malformed(format!("an entry has kind {}", entry.kind)))?;
         let position = LogPosition { term, index };
-        let entry = from_wal(wal::Entry { position, flavour, payload: entry.payload });
+        let entry = from_wal(wal::Entry { position, kind, payload: entry.payload });
         let entry = entry.map_err(Malformed)?;
         match &entry.payload {
             EntryPayload::Normal(payload) => drop(command_of(payload)?),

@@ -5,7 +5,7 @@
 //! ```text
 //!   group    magic u32 | crc u32 | segment u64 | number u64 | length u32 | sectors u32
 //!            | bitmap, one bit for each 512-byte sector the group touches | records | padding to 8
-//!   record   length u32 | crc u32 | kind u8 | flavour u8 | 0 u16 | term u64 | index u64 | payload
+//!   record   length u32 | crc u32 | kind u8 | entry kind u8 | 0 u16 | term u64 | index u64 | payload
 //! ```
 //!
 //! The `crc` of a group covers the rest of its header and the bitmap; the `crc` of a record covers
@@ -38,7 +38,7 @@ pub struct Entry {
     /// Position in the log.
     pub position: LogPosition,
     /// Kind of the entry, opaque here.
-    pub flavour: u8,
+    pub kind: u8,
     /// Content of the entry, opaque here.
     pub payload: Bytes,
 }
@@ -84,7 +84,7 @@ impl Record {
                 let payload = [&version.to_le_bytes()[..], &length.to_le_bytes()].concat();
                 put_record(out, kind::SEGMENT, 0, none, &payload);
             }
-            Self::Entry(e) => put_record(out, kind::ENTRY, e.flavour, e.position, &e.payload),
+            Self::Entry(e) => put_record(out, kind::ENTRY, e.kind, e.position, &e.payload),
             Self::Vote(vote) => put_record(out, kind::VOTE, 0, none, vote),
             Self::Committed(at) => put_record(out, kind::COMMITTED, 0, *at, &[]),
             Self::TruncateAfter(Some(at)) => put_record(out, kind::TRUNCATE_AFTER, 0, *at, &[]),
@@ -123,7 +123,7 @@ impl Record {
             }
             kind::ENTRY => {
                 let payload = Bytes::copy_from_slice(payload);
-                Self::Entry(Entry { position, flavour: header[9], payload })
+                Self::Entry(Entry { position, kind: header[9], payload })
             }
             kind::VOTE => Self::Vote(Bytes::copy_from_slice(payload)),
             kind::COMMITTED => Self::Committed(position),
@@ -137,12 +137,12 @@ impl Record {
     }
 }
 
-fn put_record(out: &mut Vec<u8>, kind: u8, flavour: u8, at: LogPosition, payload: &[u8]) {
+fn put_record(out: &mut Vec<u8>, kind: u8, entry_kind: u8, at: LogPosition, payload: &[u8]) {
     let start = out.len();
     let length = u32::try_from(payload.len()).expect("payloads are far below 4 GiB");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&[kind, flavour, 0, 0]);
+    out.extend_from_slice(&[kind, entry_kind, 0, 0]);
     out.extend_from_slice(&at.term.to_le_bytes());
     out.extend_from_slice(&at.index.to_le_bytes());
     out.extend_from_slice(payload);

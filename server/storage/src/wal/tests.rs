@@ -22,7 +22,7 @@ fn at(term: u64, index: u64) -> LogPosition {
 
 fn entry(term: u64, index: u64, size: usize) -> Entry {
     let fill = u8::try_from(index % 251).unwrap();
-    Entry { position: at(term, index), flavour: 2, payload: Bytes::from(vec![fill; size]) }
+    Entry { position: at(term, index), kind: 2, payload: Bytes::from(vec![fill; size]) }
 }
 
 /// Makes a call and waits until it is durable.
