@@ -14,7 +14,6 @@
 //! ```
 
 #![forbid(unsafe_code)]
-#![warn(clippy::missing_errors_doc)]
 
 mod error;
 mod grpc;

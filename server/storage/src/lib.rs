@@ -2,7 +2,6 @@
 //! directory that holds both. The code is synchronous; background work has its own threads.
 
 #![forbid(unsafe_code)]
-#![warn(clippy::missing_errors_doc)]
 
 pub mod data_dir;
 pub mod db;
