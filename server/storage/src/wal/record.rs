@@ -5,7 +5,8 @@
 //! ```text
 //!   group    magic u32 | crc u32 | segment u64 | number u64 | length u32 | sectors u32
 //!            | bitmap, one bit for each 512-byte sector the group touches | records | padding to 8
-//!   record   length u32 | crc u32 | kind u8 | entry kind u8 | 0 u16 | term u64 | index u64 | payload
+//!   record   length u32 | crc u32 | kind u8 | entry kind u8 | 0 u16 | term u64 | index u64
+//!            | payload
 //! ```
 //!
 //! The `crc` of a group covers the rest of its header and the bitmap; the `crc` of a record covers
