@@ -35,7 +35,7 @@ const RESERVED: [Reserved; 4] = [
             "server/raft/src/network",
             "server/raft/src/port",
             "server/node/src/bootstrap/discovery",
-            "server/node/src/listen/lending.rs",
+            "server/node/src/listen/reverse_offer.rs",
             "tests/",
         ],
     },
