@@ -130,7 +130,7 @@ errors! {
     EmptyWatcherRange: Unknown, "mvcc: watcher range is empty";
     /// Another watcher of the stream has the id.
     DuplicateWatchId: Unknown, "mvcc: duplicate watch ID provided on the WatchStream";
-    /// This member leads no longer, so it cannot renew a lease.
+    /// This member no longer leads, so it cannot renew a lease.
     NotPrimaryLessor: Unknown, "not a primary lessor";
     /// The leadership was not transferred in time.
     LeaderTransferTimeout: Unknown, "etcdserver: request timed out, leader transfer took too long";
