@@ -108,7 +108,7 @@ pub(super) async fn find_existing(
                     BootstrapError::Unreachable { url, problem }
                 }
             };
-            // A refusal says more than a missing answer, so it replaces one.
+            // A refusal says more than a missing answer, so it replaces the latter.
             if matches!(refused, None | Some(BootstrapError::Unreachable { .. })) {
                 refused = Some(refusal);
             }
