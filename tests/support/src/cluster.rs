@@ -74,7 +74,7 @@ impl Cluster {
     }
 
     /// Members that reach each other through proxies, with or without TLS, not started yet. `seed`
-    /// decides what the proxies do at random.
+    /// determines the proxies' random choices.
     ///
     /// # Panics
     /// If a folder or the proxies cannot be made.
