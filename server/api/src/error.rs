@@ -18,8 +18,8 @@ macro_rules! errors {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum ApiError {
             $($(#[$doc])* $name,)*
-            /// An error with a text of its own: the reason of a failed defragmentation, or what the
-            /// wire found wrong with a client's stream of requests.
+            /// An error with a text of its own: the reason of a failed defragmentation, or the
+            /// wire's error on a client's stream of requests.
             Other(Code, String),
         }
 
