@@ -18,8 +18,8 @@ macro_rules! errors {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum ApiError {
             $($(#[$doc])* $name,)*
-            /// An error with a text of its own: the reason of a failed defragmentation, or what the
-            /// wire found wrong with a client's stream of requests.
+            /// An error with a text of its own: the reason of a failed defragmentation, or the
+            /// wire's error on a client's stream of requests.
             Other(Code, String),
         }
 
@@ -130,7 +130,7 @@ errors! {
     EmptyWatcherRange: Unknown, "mvcc: watcher range is empty";
     /// Another watcher of the stream has the id.
     DuplicateWatchId: Unknown, "mvcc: duplicate watch ID provided on the WatchStream";
-    /// This member leads no longer, so it cannot renew a lease.
+    /// This member no longer leads, so it cannot renew a lease.
     NotPrimaryLessor: Unknown, "not a primary lessor";
     /// The leadership was not transferred in time.
     LeaderTransferTimeout: Unknown, "etcdserver: request timed out, leader transfer took too long";

@@ -55,7 +55,7 @@ impl MethodKind {
     }
 }
 
-/// What a learner does with calls of a method.
+/// How a learner treats calls of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LearnerRule {
     /// It answers them, or at least those that need no leader.
@@ -67,7 +67,7 @@ pub(crate) enum LearnerRule {
 /// The least right that a call needs once authentication is on, as in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
-    /// None: the caller may be unknown.
+    /// No right: the caller may be unknown.
     Nothing,
     /// The caller must be a user. The operation may need more, depending on the request: raising
     /// and disarming alarms needs the role `root`.

@@ -35,7 +35,7 @@ struct Kept {
 
 impl ReadContext for Client {
     fn is_cancelled(&self) -> bool {
-        // Scans ask often.
+        // Scans call this often, so it is also the place where they give way to others.
         pool::make_way();
         std::thread::yield_now();
         self.is_gone.load(Ordering::Relaxed) || self.is_exhausted.load(Ordering::Relaxed)

@@ -39,7 +39,7 @@ pub struct Server {
     parts: Arc<Parts>,
 }
 
-/// What the services share.
+/// The state that the services share.
 struct Parts {
     member: Arc<Member>,
     options: Options,

@@ -38,8 +38,8 @@ impl ApiService {
         Self { server, pages, services }
     }
 
-    /// The client of a new connection, which all requests of the connection are served for.
-    /// `certificate` is the client's verified certificate in DER.
+    /// The caller of a new connection, for all its requests. `certificate` is the client's verified
+    /// certificate in DER.
     pub fn caller(&self, certificate: Option<Bytes>) -> Caller {
         Caller::new(self.server.member().budget().account(), certificate)
     }

@@ -1,5 +1,5 @@
-//! The layer between HTTP/2 and the services. It checks the headers of a call and the frames of its
-//! body as grpc-go does, with grpc-go's codes and texts, and charges the call to the memory budget.
+//! Connects HTTP/2 with the services: checks the headers of a call and the frames of its body as
+//! grpc-go does, with grpc-go's codes and texts, and charges the call to the memory budget.
 
 pub(crate) mod answer;
 pub(crate) mod body;

@@ -165,7 +165,7 @@ async fn found(
     Ok(Determined { cluster_id, member_id, founders, others })
 }
 
-/// Refuses advertised URLs that lead to other addresses than the given ones.
+/// Refuses advertised URLs that lead to addresses other than the given ones.
 async fn check_advertised(
     name: &str,
     given: &[Url],

@@ -36,7 +36,7 @@ fn stamp(path: &Path) -> Stamp {
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
-/// The configuration from the files' last read, and the stamps of the files then.
+/// The configuration from the last read of the files, and the files' stamps at that time.
 struct Loaded<C> {
     stamps: Vec<Stamp>,
     config: Arc<C>,

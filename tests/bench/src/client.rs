@@ -86,8 +86,8 @@ impl Connection {
         check(&body.trailers().await?.context("an answer without trailers")?)
     }
 
-    /// Sends the beginning of a message, never its rest, and waits for an answer nevertheless.
-    /// Calls `taken` once the beginning is handed to the connection.
+    /// Sends only the beginning of a message, and waits for an answer. Calls `taken` once the
+    /// beginning is handed to the connection.
     ///
     /// # Errors
     /// If the connection is lost or the server resets the stream.

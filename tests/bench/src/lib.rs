@@ -1,4 +1,4 @@
-//! Speed, memory and disk use, as ratios to etcd in the same run, and what attacks cost both.
+//! Speed, memory and disk use, as ratios to etcd in the same run, and the cost of attacks for both.
 //!
 //! ```text
 //! cargo run --release -p quorate-test-bench -- \
@@ -8,7 +8,7 @@
 //! Both servers run on this machine, with the same flags and with fsync, and take turns: each round
 //! measures one, then the other, and gives one ratio. The report, in Markdown, has the median and
 //! the range of the ratios. Figures of one machine say nothing about another, and little if other
-//! programs use the machine meanwhile; the report has how much they did.
+//! programs use the machine meanwhile; the report states how much they used it.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What a server and all other processes use during a measurement.
+//! Resources that a server and all other processes use during a measurement.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ pub(crate) struct Meter {
     begun: Instant,
 }
 
-/// What was used during a measurement.
+/// Resources used during a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
     pub(crate) server: Usage,
@@ -43,7 +43,7 @@ impl Meter {
         })
     }
 
-    /// What was used since the start.
+    /// Resources used since the start.
     pub(crate) fn used(&self) -> Result<Used> {
         let server = usage(&self.pids)?.since(&self.server);
         let client_cpu = process::own_cpu()?.saturating_sub(self.own_cpu);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// What a process has used since its start.
+/// Resources that a process has used since its start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// CPU time of all its threads, in user and kernel mode, with a resolution of 10 ms.
@@ -29,7 +29,7 @@ impl Usage {
         Self { cpu: self.cpu + other.cpu, written_bytes: self.written_bytes + other.written_bytes }
     }
 
-    /// What was used since `earlier`.
+    /// The usage since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {
             cpu: self.cpu.saturating_sub(earlier.cpu),

@@ -51,8 +51,8 @@ const LOAD_MAX: Duration = Duration::from_millis(400);
 /// How long a client waits for a response: longer than the request timeout of a member, so that an
 /// unanswered request has ended there.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Additional clients that only read. A writing client hangs at a leader without followers, and so
-/// misses how that leader answers reads.
+/// Additional clients that only read. A client that also writes waits long for a leader without
+/// followers, so it would hardly test how that leader answers reads.
 const READERS: usize = 3;
 /// How long a reader waits for a response.
 const READER_PATIENCE: Duration = Duration::from_millis(300);
@@ -406,7 +406,7 @@ impl Campaign {
         Watcher::new(self.watch_count, interest, &self.clock)
     }
 
-    /// Keeps a watch open, at another member than a random one.
+    /// Keeps a watch open. It opens at a member other than a randomly chosen one.
     fn open(&mut self, watcher: Watcher) {
         let place = self.any_place();
         self.watches.add(watcher, self.numbers[place]);

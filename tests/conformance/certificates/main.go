@@ -1,9 +1,10 @@
-// Command certificates makes a table of certificates, good ones and bad ones, says which of them
-// Go's crypto/tls takes, and shows them to a server under test.
+// Command certificates makes a table of valid and invalid certificates, reports which of them Go's
+// crypto/tls accepts, and presents them to a server under test.
 //
 //	certificates make FOLDER           makes the table; prints a line for each case
-//	certificates show FOLDER ADDRESS   shows each to a server as a client; prints what it does
-//	certificates serve FOLDER          shows each to clients that call; prints where, then what they do
+//	certificates show FOLDER ADDRESS   presents each to a server; prints the server's reactions
+//	certificates serve FOLDER          presents each to a client; prints the ports, then the
+//	                                   clients' reactions
 //
 // tests/conformance/tests/certificates compares Quorate and etcd with what `make` prints.
 package main
@@ -23,10 +24,10 @@ import (
 	"time"
 )
 
-// host is where servers are, and what a good server's certificate is for.
+// host is the address of the servers. A good server certificate is for this address.
 const host = "127.0.0.1"
 
-// patience is for a server or a client that says nothing.
+// patience is how long a server or a client may be silent.
 const patience = 60 * time.Second
 
 func main() {
@@ -47,8 +48,8 @@ func main() {
 	}
 }
 
-// makeTable writes all certificates and keys, and prints for each case whether crypto/x509 takes it
-// of a client and of a server, as crypto/tls asks it.
+// makeTable writes all certificates and keys. For each case it prints whether crypto/x509, called
+// as crypto/tls calls it, accepts the certificate of a client and of a server.
 func makeTable(folder string) error {
 	table := newTable()
 	roots := x509.NewCertPool()
@@ -93,7 +94,7 @@ func makeTable(folder string) error {
 	return os.WriteFile(filepath.Join(folder, "cases"), []byte(list.String()), 0o600)
 }
 
-// verify asks crypto/x509 as crypto/tls does.
+// verify calls crypto/x509 as crypto/tls does.
 func verify(chain [][]byte, roots *x509.CertPool, usage x509.ExtKeyUsage, name string) error {
 	options := x509.VerifyOptions{
 		Roots:         roots,
@@ -148,7 +149,7 @@ func load(folder string) ([]string, []tls.Certificate, error) {
 	return names, pairs, nil
 }
 
-// pairOf reads a certificate that need not be good; tls.LoadX509KeyPair would look at it.
+// pairOf reads a certificate that may be invalid; tls.LoadX509KeyPair would refuse some of these.
 func pairOf(path string) (tls.Certificate, error) {
 	var pair tls.Certificate
 	rest, err := os.ReadFile(path + ".crt")
@@ -197,8 +198,8 @@ func show(folder, address string) error {
 	return nil
 }
 
-// call says whether a server speaks HTTP/2 with somebody who shows a certificate. In TLS 1.3, a
-// client hears only after the handshake that it is refused.
+// call returns nil if the server speaks HTTP/2 with a client that presents this certificate. In TLS
+// 1.3, a client learns only after the handshake that it is refused.
 func call(address string, pair tls.Certificate, version uint16) error {
 	dialer := &net.Dialer{Timeout: patience}
 	connection, err := tls.DialWithDialer(dialer, "tcp", address, &tls.Config{
@@ -226,8 +227,9 @@ func call(address string, pair tls.Certificate, version uint16) error {
 	return err
 }
 
-// serve listens at a port for each case; it prints the ports and an empty line, and then what the
-// first client did that said whether it takes the certificate.
+// serve listens at a port for each case. It prints the ports and an empty line, and then whether
+// the clients accept the certificates. For each port, the first client decides that completes the
+// handshake or sends a TLS alert.
 func serve(folder string) error {
 	names, pairs, err := load(folder)
 	if err != nil {

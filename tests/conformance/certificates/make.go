@@ -19,16 +19,16 @@ import (
 type holder struct {
 	raw []byte
 	key crypto.Signer
-	// template is what the certificate was made of, as far as those below it need it.
+	// template has the fields of the certificate that matter for those it issues.
 	template *x509.Certificate
 }
 
-// A chain that is shown by whoever has a key.
+// An entry is a case: a chain, and the key of its first certificate.
 type entry struct {
 	name  string
 	chain [][]byte
 	key   crypto.Signer
-	// stricter is whether Quorate refuses it although etcd does not.
+	// stricter is whether Quorate refuses the chain although etcd accepts it.
 	stricter bool
 }
 
@@ -36,7 +36,7 @@ type table struct {
 	cases   []entry
 	trusted [][]byte
 	serial  int64
-	// strict is whether what is added is refused by Quorate alone.
+	// strict is whether the cases that are added next are stricter.
 	strict bool
 }
 
@@ -57,7 +57,7 @@ func ed() crypto.Signer {
 	return must(key, err)
 }
 
-// make makes a certificate by an issuer, or by itself. The changes come last.
+// make makes a certificate by an issuer, or a self-signed one. The changes are applied last.
 func (t *table) make(issuer *holder, key crypto.Signer, template *x509.Certificate, changes ...change) *holder {
 	t.serial++
 	template.SerialNumber = big.NewInt(t.serial)
@@ -70,17 +70,18 @@ func (t *table) make(issuer *holder, key crypto.Signer, template *x509.Certifica
 	if issuer != nil {
 		signer, parent = issuer.key, issuer.template
 	}
-	// An issuer's choice of a hash is its own; so it is in the template of whom it issues for.
+	// The signature algorithm that an issuer uses comes from the template of the certificate that it
+	// issues.
 	raw := must(x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer))
 	parsed, err := x509.ParseCertificate(raw)
 	if err != nil {
-		// What cannot be parsed issues nothing.
+		// A certificate that cannot be parsed issues no others.
 		parsed = template
 	}
 	return &holder{raw: raw, key: key, template: parsed}
 }
 
-// authority makes a certificate that can issue others, unless it is changed.
+// authority makes a certificate that can issue others, unless the changes prevent it.
 func (t *table) authority(issuer *holder, name string, key crypto.Signer, changes ...change) *holder {
 	return t.make(issuer, key, &x509.Certificate{
 		Subject:               pkix.Name{CommonName: name},
@@ -110,7 +111,7 @@ func (t *table) leaf(issuer *holder, name string, key crypto.Signer, changes ...
 	}, changes...)
 }
 
-// add adds a case: what is shown, the holder of the key first.
+// add adds a case: the chain to present, whose first certificate is the leaf.
 func (t *table) add(name string, shown ...*holder) {
 	one := entry{name: name, key: shown[0].key, stricter: t.strict}
 	for _, holder := range shown {
@@ -119,7 +120,7 @@ func (t *table) add(name string, shown ...*holder) {
 	t.cases = append(t.cases, one)
 }
 
-// The parts of a certificate, to be put together otherwise than crypto/x509 would.
+// body has the parts of a certificate, for certificates that crypto/x509 would not make.
 type body struct {
 	Version    int `asn1:"optional,explicit,default:0,tag:0"`
 	Serial     *big.Int
@@ -137,8 +138,8 @@ type signed struct {
 	Signature asn1.BitString
 }
 
-// remake changes a certificate in ways that crypto/x509 would not, and has its issuer, whose key is
-// one for ECDSA, sign it again.
+// remake changes a certificate in ways that crypto/x509 would not. The issuer, whose key must be an
+// ECDSA key, signs it again.
 func remake(one, issuer *holder, hash crypto.Hash, edit func(*signed)) *holder {
 	var parts signed
 	must(asn1.Unmarshal(one.raw, &parts))
@@ -154,10 +155,10 @@ func remake(one, issuer *holder, hash crypto.Hash, edit func(*signed)) *holder {
 	return made
 }
 
-// toVersion1 leaves nothing that came with later versions.
+// toVersion1 makes a certificate of version 1, which has no extensions.
 func toVersion1(parts *signed) { parts.Body.Version, parts.Body.Extensions = 0, nil }
 
-// extension is one that crypto/x509 would not write.
+// extension adds an extension that crypto/x509 would not write.
 func extension(critical bool, value []byte, id ...int) change {
 	return func(template *x509.Certificate) {
 		template.ExtraExtensions = append(template.ExtraExtensions,
@@ -165,12 +166,12 @@ func extension(critical bool, value []byte, id ...int) change {
 	}
 }
 
-// general is a name of the kind that its tag says.
+// general is a general name of the kind that its tag determines.
 func general(tag int, text string) asn1.RawValue {
 	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: tag == 4, Bytes: []byte(text)}
 }
 
-// alternatives are the names of a certificate, written out.
+// alternatives sets the subject alternative names of a certificate, encoded by hand.
 func alternatives(names ...asn1.RawValue) change {
 	return func(template *x509.Certificate) {
 		template.IPAddresses = nil

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// newTable makes all cases. Each has authorities of its own, so that all of them can be trusted at
-// once.
+// newTable makes all cases. Each case has its own authorities, so that all of these can be trusted
+// at once.
 func newTable() *table {
 	t := &table{}
 	for _, part := range []func(*table){leaves, keys, roots, intermediates, extensions, constraints, names} {
@@ -50,17 +50,17 @@ func keyUsage(usage x509.KeyUsage) change {
 	return func(c *x509.Certificate) { c.KeyUsage = usage }
 }
 
-// single adds a case of one certificate below a good authority.
+// single adds a case with a changed leaf certificate, issued by a good authority.
 func (t *table) single(name string, changes ...change) {
 	t.add(name, t.leaf(t.root(name, p256()), name, p256(), changes...))
 }
 
-// below adds a case of a good certificate below a trusted one that is changed.
+// below adds a case with a good leaf certificate, issued by a changed root.
 func (t *table) below(name string, changes ...change) {
 	t.add(name, t.leaf(t.root(name, p256(), changes...), name, p256()))
 }
 
-// between adds a case of a good certificate below one that is changed and shown with it.
+// between adds a case with a good leaf certificate, issued by a changed intermediate certificate.
 func (t *table) between(name string, changes ...change) {
 	middle := t.authority(t.root(name, p256()), name+" middle", p256(), changes...)
 	t.add(name, t.leaf(middle, name, p256()), middle)
@@ -162,11 +162,11 @@ func roots(t *table) {
 	t.trust(made)
 	t.add("root-version-1", t.leaf(made, "root-version-1", p256()))
 
-	// The same authority, of which an old certificate is trusted too.
+	// The same authority, whose expired certificate is trusted, too.
 	key := p256()
 	t.root("root-renewed", key, expired)
 	t.add("root-renewed", t.leaf(t.root("root-renewed", key), "root-renewed", p256()))
-	// Another authority of the same name.
+	// Another authority with the same name.
 	t.root("root-namesake", p256())
 	t.add("root-namesake", t.leaf(t.root("root-namesake", p256()), "root-namesake", p256()))
 	unknown := t.authority(nil, "root-unknown root", p256())
@@ -208,7 +208,7 @@ func intermediates(t *table) {
 	below = t.authority(middle, "middle-order below", p256())
 	stranger := t.leaf(nil, "stranger", p256())
 	t.add("middle-order", t.leaf(below, "middle-order", p256()), stranger, middle, below, middle)
-	// Two authorities that vouch for each other, and one of them for the certificate.
+	// Two authorities that issue certificates for each other. One of them issued the leaf.
 	a, b := p256(), p256()
 	first := t.authority(nil, "middle-loop a", a)
 	second := t.authority(first, "middle-loop b", b)
@@ -261,7 +261,7 @@ func hosts(names ...string) change {
 }
 
 func constraints(t *table) {
-	// constrained adds a case of a certificate below an authority that is constrained.
+	// constrained adds a case with a leaf issued by an authority with name constraints.
 	constrained := func(name string, constrain, named change) {
 		t.add(name, t.leaf(t.root(name, p256(), constrain), name, p256(), named))
 	}
@@ -346,7 +346,8 @@ func names(t *table) {
 	t.single("subject-none", func(c *x509.Certificate) { c.Subject = pkix.Name{} })
 }
 
-// stricter adds what Quorate refuses on purpose; the reasons are in server/node/src/tls/chain.rs.
+// stricter adds the chains that Quorate refuses on purpose; for the reasons, see
+// server/node/src/tls/chain.rs.
 func stricter(t *table) {
 	t.add("rsa-1024", t.leaf(t.root("rsa-1024", p256()), "rsa-1024", rsaKey(1024)))
 	t.add("issuer-rsa-1024", t.leaf(t.root("issuer-rsa-1024", rsaKey(1024)), "issuer-rsa-1024", p256()))

@@ -50,8 +50,8 @@ func main() {
 }
 
 // stripFile removes the options: they carry HTTP paths, the versions that introduced a field, and
-// settings of code generators, none of which is on the wire. The imports only these needed stay
-// listed in dependency, without the files themselves.
+// settings of code generators, and none of these is on the wire. Imports that only the options need
+// stay listed in dependency, but their files are left out.
 func stripFile(file *descriptorpb.FileDescriptorProto) {
 	file.Options = nil
 	for _, message := range file.MessageType {

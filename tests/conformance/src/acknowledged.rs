@@ -61,8 +61,8 @@ impl Acknowledged {
         })
     }
 
-    /// Checks that `server` has all keys with their values: `None` if so, else what is wrong. Other
-    /// keys, from unacknowledged writes, are ignored.
+    /// Checks that `server` has all keys with their values. Returns `None` if so, else a
+    /// description of the difference. Other keys, from unacknowledged writes, are ignored.
     pub fn missing(&self, server: &Server) -> Option<String> {
         let address = server.address();
         let mut has = BTreeMap::new();

@@ -182,7 +182,7 @@ fn a_torn_last_write_is_dropped() {
     let before = fs::read(&segments(&original.copied())[0]).unwrap();
     let mut server = original.copied();
     server.start();
-    // One more write, of which only some sectors reach the disk.
+    // One more write. Below, only some of its sectors reach the disk.
     let mut more = Acknowledged::default();
     assert_eq!(more.write(&server, 1, 64 << 10), None);
     server.kill();

@@ -105,7 +105,7 @@ fn tree(path: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// What a kubelet does to a volume before each start of a pod with an `fsGroup`.
+/// Changes a volume as a kubelet does before each start of a pod with an `fsGroup`.
 fn give_to_group(path: &Path, group: Option<u32>) {
     for path in tree(path) {
         chown(&path, None, group).unwrap();

@@ -22,7 +22,7 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 /// How long a server may take to answer or to close a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Memory limit while strangers call the peer port: only their headers may be read.
+/// Memory limit while unknown clients call the peer port: only their headers may be read.
 const STRANGER_BYTES_MAX: u64 = 256 << 20;
 /// Memory limit of all attacks.
 const MEMORY_BYTES_MAX: u64 = 512 << 20;
@@ -287,7 +287,7 @@ fn unfinished_peer_messages_use_bounded_memory() {
     });
 }
 
-/// As in etcd, clients are told the limit; streams beyond it are refused.
+/// As in etcd, the server announces the limit and refuses further streams.
 #[test]
 fn streams_above_the_limit_are_refused() {
     for (flags, limit) in [(&[][..], u32::MAX), (&["--max-concurrent-streams=8"], 8)] {

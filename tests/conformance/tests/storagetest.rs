@@ -1,8 +1,8 @@
-//! The API server's storage contract, tested against Quorate by Kubernetes' own tests: with a new
-//! server for each test, and on one shared server. The same on a follower of three members, also
-//! while the other follower is killed repeatedly.
+//! The API server's storage contract: Kubernetes' own tests, run against Quorate. Each test runs on
+//! a new server of its own, and all tests run on one shared server. The same on a follower of three
+//! members, with and without repeated kills of the other follower.
 //!
-//! The tests are run by a program of `tests/conformance/storagetest`.
+//! The program in `tests/conformance/storagetest` runs the tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -21,11 +21,12 @@ const WAYS: [&str; 2] = ["pages", "RangeStream"];
 const TESTS: usize = 53;
 /// A test that needs a server without any history, and skips itself otherwise.
 const NEEDS_NEW_SERVER: &str = "WatchSemantics";
-/// The tests of progress need this interval.
+/// The tests of progress notifications need this interval.
 const FLAGS: [&str; 1] = ["--watch-progress-notify-interval=1s"];
-/// Interval of the kills in the cluster that all tests share, for half a minute.
+/// Interval of the kills in the cluster that all tests share. The tests take half a minute.
 const KILLED_EVERY: Duration = Duration::from_secs(5);
-/// Interval of the kills if each short test has its own cluster: the first kill is at its start.
+/// Interval of the kills if each test has its own cluster. The tests are short; the first kill is
+/// at their start.
 const KILLED_EVERY_IN_TEST: Duration = Duration::from_secs(1);
 /// Lines of output shown before and after a failure.
 const CONTEXT_LINES: usize = 15;
@@ -85,7 +86,8 @@ fn passes(way: &str, mut command: Command, left_out: &[&str]) {
     assert!(left_out.iter().all(|name| !outcomes.contains_key(*name)));
 }
 
-/// Runs both ways concurrently, each with this environment variable. The tests mostly wait.
+/// Runs the tests of both ways of reading concurrently, with this environment variable. The tests
+/// mostly wait.
 fn both_ways_pass(variable: &str, value: &str) {
     std::thread::scope(|scope| {
         for way in WAYS {

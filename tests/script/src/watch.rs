@@ -1,8 +1,8 @@
 //! Messages of watch streams, in an order that does not depend on timing.
 //!
-//! Servers split events into messages as they like, and serve watchers in any order. What counts is
-//! what each watcher receives. So each watcher's messages are joined, except for fragments, whose
-//! boundaries are part of the answer.
+//! Servers split events into messages as they like, and serve watchers in any order. Only the order
+//! of each watcher's events matters. So each watcher's messages are joined, except for fragments,
+//! whose boundaries are part of the answer.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -154,7 +154,7 @@ impl Stream<'_> {
     }
 }
 
-/// Prints messages by watcher, those of each watcher in the order of arrival.
+/// Prints messages grouped by watcher; the messages of one watcher stay in the order of arrival.
 fn print(mut messages: Vec<WatchResponse>, printer: &mut Printer) {
     messages.sort_by_key(|message| message.watch_id);
     let mut joined: Vec<WatchResponse> = Vec::new();

@@ -74,7 +74,7 @@ impl Cluster {
     }
 
     /// Members that reach each other through proxies, with or without TLS, not started yet. `seed`
-    /// decides what the proxies do at random.
+    /// determines the proxies' random choices.
     ///
     /// # Panics
     /// If a folder or the proxies cannot be made.
@@ -96,7 +96,7 @@ impl Cluster {
         cluster
     }
 
-    /// Makes a member that has not been started advertise another peer port than its own.
+    /// Makes a member that has not been started advertise a peer port other than its own.
     pub fn advertise(&mut self, member: usize, port: u16) {
         self.members[member].set_advertised_port(port);
         self.set_initial_clusters();

@@ -73,7 +73,7 @@ impl Net {
         format!("{}-{i}", self.prefix)
     }
 
-    /// What a server needs to run on machine `i`.
+    /// The namespace and the addresses for a server on machine `i`.
     pub fn machine(&self, i: usize) -> Machine {
         Machine {
             namespace: self.namespace(i),
@@ -119,7 +119,7 @@ impl Net {
         self.inside(to, &["iptables", "-A", "INPUT", "-s", &source, "-j", "DROP"]);
     }
 
-    /// Drops what other machines send to the peer port of `to` from now on: `to` can open
+    /// Drops packets from other machines to the peer port of `to` from now on: `to` can open
     /// connections, but none can be opened to it.
     pub fn close_port(&self, to: usize) {
         let network = format!("{PEERS}.0/24");

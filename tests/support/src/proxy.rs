@@ -36,7 +36,7 @@ pub enum ProxyMode {
     Hold,
 }
 
-/// One proxy per target. Dropping it ends them.
+/// One proxy for each target. Dropping this value stops them.
 #[derive(Debug)]
 pub struct Proxies {
     modes: Vec<watch::Sender<ProxyMode>>,
@@ -47,7 +47,7 @@ pub struct Proxies {
 
 impl Proxies {
     /// Proxies on the loopback interface for `targets`, each a `host:port`. `seed` and the order of
-    /// connections decide what they do at random.
+    /// connections determine their random choices.
     ///
     /// # Panics
     /// If a thread or a port is not available.
@@ -116,7 +116,8 @@ async fn serve(listener: TcpListener, target: String, link: Link, mut rng: StdRn
 }
 
 async fn connect(near: TcpStream, target: String, link: Link, [there, back]: [StdRng; 2]) {
-    // The target does not listen: the connection is closed, much as the system would refuse it.
+    // If the target does not listen, the connection is closed, which resembles the refusal by the
+    // system.
     let Ok(far) = TcpStream::connect(&target).await else { return };
     let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
     one.and(other).expect("it is a connection");

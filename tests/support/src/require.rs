@@ -1,14 +1,14 @@
 //! Skipping: reported loudly, and a failure when everything is required.
 //!
-//! A suite that needs more than Rust asks here first. What is missing is reported on standard error
-//! even if the test runner captures output. With `QUORATE_REQUIRE=all` in the environment, as in
-//! CI, it is a failure.
+//! A suite that needs more than Rust asks here first. Missing requirements are reported on standard
+//! error even if the test runner captures output. With `QUORATE_REQUIRE=all` in the environment, as
+//! in CI, they are a failure.
 
 use std::env;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-/// What a suite may need from the machine.
+/// A requirement of a suite on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// A program on the `PATH`.

@@ -165,7 +165,7 @@ impl Server {
         self.launcher = launcher.iter().map(|&part| part.to_owned()).collect();
     }
 
-    /// Advertises another peer port than its own.
+    /// Advertises a peer port other than its own.
     pub fn set_advertised_port(&mut self, port: u16) {
         self.advertised_port = Some(port);
     }

@@ -25,7 +25,7 @@ const RESERVED: [Reserved; 4] = [
         name: "tonic::",
         homes: &[
             "proto/src/peer_codec",
-            // The wire of the API. Its operations know none.
+            // The gRPC wire of the API. The API's operations must not depend on it.
             "server/api/src/error.rs",
             "server/api/src/grpc",
             "server/api/src/http.rs",

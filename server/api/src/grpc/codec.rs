@@ -18,7 +18,7 @@ use crate::error::ApiError;
 
 /// Initial size of buffers. Most messages are smaller; a larger message grows its buffer.
 const BUFFER_BYTES: usize = 512;
-/// Buffered bytes from which on they are passed to the transport.
+/// Once this many bytes are buffered, they are passed to the transport.
 const YIELD_BYTES: usize = 32 << 10;
 
 /// An answer that can be encoded.

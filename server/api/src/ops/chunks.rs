@@ -21,8 +21,8 @@ impl Server {
     /// Answers a range request as a stream of messages.
     ///
     /// # Errors
-    /// The request is malformed or asks for more than a stream can give, or a linearizable read has
-    /// no leader. Other errors end the stream.
+    /// The request is malformed, or asks for a sort order or a filter that a stream does not
+    /// support; or no leader confirms a linearizable read. Other errors end the stream.
     pub(crate) async fn range_stream<F: Form>(
         &self,
         account: Account,
@@ -95,7 +95,7 @@ impl Chunks {
         if chunk.needs() > 0 {
             return Ok(chunk);
         }
-        // A full chunk ended before a row, so there are more.
+        // A full chunk left out at least one row.
         summary.more |= chunk.is_full();
         if self.header_revision == 0 {
             self.header_revision = view.revision();
@@ -128,8 +128,9 @@ impl Chunks {
         Ok(chunk)
     }
 
-    /// The number of keys for the next chunk. The target size is that of the largest request: the
-    /// number doubles after a chunk below half of it, and halves after a chunk above twice of it.
+    /// The number of keys for the next chunk. The target is the size of the largest request: after
+    /// a chunk of less than half the target, the number doubles; after one of more than twice the
+    /// target, it halves.
     fn next_limit(&self, length: usize) -> i64 {
         let target = self.server.options().max_request_bytes;
         let limit = self.request.limit;

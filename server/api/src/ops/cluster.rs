@@ -44,7 +44,7 @@ impl Server {
         self.member().members().into_iter().map(member_message).collect()
     }
 
-    /// Adds a member, which has not started yet.
+    /// Adds a member. Its process starts later.
     ///
     /// # Errors
     /// A URL is invalid, or the change is refused or fails.

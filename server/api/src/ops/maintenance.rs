@@ -131,7 +131,7 @@ impl Server {
     /// Transfers the leadership.
     ///
     /// # Errors
-    /// This member does not lead, or the other member cannot lead or does not in time.
+    /// This member does not lead, the other member cannot lead, or the transfer takes too long.
     pub(crate) async fn move_leader(
         &self,
         request: pb::MoveLeaderRequest,

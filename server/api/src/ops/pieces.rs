@@ -27,7 +27,7 @@ const PIECE_WITHIN: Duration = Duration::from_secs(60);
 /// pinned view cannot be freed.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 
-/// A long answer: its beginning, the rows that follow, and what comes after the rows.
+/// A long answer: its beginning, the rows that follow, and the end of the message.
 pub(crate) struct Long<F> {
     pub(super) kept: Rows<F>,
     pub(super) rest: Box<Rest>,
@@ -79,9 +79,9 @@ impl Step {
 pub(super) struct Rest {
     pub(super) server: Server,
     pub(super) account: Account,
-    /// In key order: the request for the remaining rows. In another order: the original request.
+    /// The request for the remaining rows; if the rows are not in key order, the original request.
     pub(super) request: pb::RangeRequest,
-    /// In another order than key order: the keys of all rows.
+    /// If the rows are not in key order: the keys of all rows.
     pub(super) picked: Option<Vec<Bytes>>,
     /// Number of the rows that have been sent.
     pub(super) sent: usize,

@@ -29,8 +29,8 @@ impl Server {
         Ok(self.member().propose(command, reserved).await?)
     }
 
-    /// The length that the request would have in etcd's log, to which etcd applies its limit: a
-    /// header with the request id, and the request as a field.
+    /// The length that the request would have in etcd's log. etcd applies its limit to this length:
+    /// a header with the request id, and the request as a field.
     fn replicated_len(&self, length: usize) -> usize {
         // etcd's request ids begin with the lower 16 bits of the member id. The highest of these
         // bits decides the length of the id as a varint.
@@ -39,9 +39,9 @@ impl Server {
         header + 1 + prost::encoding::encoded_len_varint(length as u64) + length
     }
 
-    /// Takes memory for the answer to a write, whose size is measured against the current state.
-    /// This happens before the proposal, because a write that has been applied must be answered.
-    /// `None` if the call's own memory is enough.
+    /// Takes memory for the answer to a write, before the write is proposed: once applied, it must
+    /// be answered. The size of the answer is measured against the current state. `None` if the
+    /// call's own memory is enough.
     ///
     /// # Errors
     /// The memory budget has no room, or the state cannot be read.

@@ -27,7 +27,7 @@ const KEPT_BYTES_MAX: usize = 8 << 20;
 pub(crate) enum RangeAnswer<F> {
     /// A complete answer.
     Whole(Rows<F>),
-    /// An answer of which only the beginning is kept.
+    /// A long answer, whose beginning alone is kept.
     Long(Long<F>),
 }
 

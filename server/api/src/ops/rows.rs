@@ -25,7 +25,7 @@ pub(crate) trait Form: Send + 'static {
     /// A message cannot be that long.
     fn put_prefix(prefix: &mut [u8], length: usize) -> Result<(), ApiError>;
 
-    /// Appends what comes before the rows.
+    /// Appends the beginning of the message, before the rows.
     fn begin(header: Option<&ResponseHeader>, out: &mut Vec<u8>);
 
     /// Bytes of a row alone.
@@ -38,11 +38,11 @@ pub(crate) trait Form: Send + 'static {
     /// Appends a row with everything around it: [`framed_len`](Self::framed_len) bytes.
     fn put_row(row: RecordRef<'_>, length: usize, at: usize, out: &mut Vec<u8>);
 
-    /// Appends what comes after the rows, of which the message has `rows`.
+    /// Appends the end of a message that has `rows` rows.
     fn end(header: Option<&ResponseHeader>, summary: RangeSummary, rows: usize, out: &mut Vec<u8>);
 }
 
-/// What happens to rows for which there is no room.
+/// The treatment of rows for which there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
     /// They are only measured, and read again when they are sent.

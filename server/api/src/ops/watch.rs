@@ -25,15 +25,15 @@ use crate::watch::hub::Join;
 use crate::watch::outbox::{Outbox, Reader};
 use crate::watch::synced::{EVERY_WATCH, StreamId};
 
-/// Bytes of the memory budget that a read of history takes first. A larger read takes more.
+/// Bytes of the memory budget that a read of history begins with. It takes more for more events.
 const READING_BYTES: usize = MESSAGE_BYTES;
 /// Time limit of one attempt to get memory for a read. Attempts are repeated.
 const ROOM_WITHIN: Duration = Duration::from_secs(10);
-/// Pause after a failed attempt, which can also fail at once because too many streams wait.
+/// Pause after a failed attempt. An attempt can fail at once, because too many streams wait.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a watcher in addition to its keys, here and in the hub.
 const WATCHER_BYTES: usize = 512;
-/// Bytes of a stream's watchers that the permit of the call includes.
+/// Bytes of a stream's watchers that need no permit, because the permit of the call includes them.
 const WATCHERS_FREE: usize = 4 << 10;
 
 /// A watcher of the stream, synced or unsynced.
@@ -47,7 +47,7 @@ struct Watcher {
     behind: Option<i64>,
     /// The permit for its memory.
     _room: Permit,
-    /// Bytes of its memory that need no permit.
+    /// Bytes of its memory that count towards [`WATCHERS_FREE`].
     free: usize,
 }
 
@@ -64,16 +64,16 @@ struct WatchStream {
     slow: i64,
     /// The watcher for which history was read last. The next read is for a watcher after it.
     served: i64,
-    /// Bytes of the memory budget that the next read of history takes first.
+    /// Bytes of the memory budget that the next read of history begins with.
     reading: usize,
-    /// Bytes of watchers without a permit; at most [`WATCHERS_FREE`].
+    /// Sum of the watchers' `free`; at most [`WATCHERS_FREE`].
     free: usize,
 }
 
 impl Server {
     /// Opens a watch stream: takes the client's requests, and returns the messages for the client.
-    /// They are charged to the account of the client's connection. With `needs_leader`, the stream
-    /// ends when there is no leader for a while.
+    /// The messages are charged to the account of the client's connection. With `needs_leader`, the
+    /// stream ends once there has been no leader for a while.
     pub(crate) fn watch<R>(&self, account: &Account, requests: R, needs_leader: bool) -> Reader
     where
         R: Stream<Item = Result<WatchRequest, ApiError>> + Send + Unpin + 'static,
@@ -130,7 +130,7 @@ impl WatchStream {
         tokio::pin!(leader_lost);
         // False once the client has closed its side of the stream. It may still receive events.
         let mut asks = true;
-        // Kept across iterations, because a new call would go to the end of the queue.
+        // Kept across iterations, because dropping it would lose its place in the queue.
         let mut turn = None;
         loop {
             for lagging in self.outbox.take_lagging() {
@@ -148,8 +148,8 @@ impl WatchStream {
                 let history = self.server.history().clone();
                 turn = Some(Box::pin(turn_with_room(account, self.reading, history)));
             }
-            // In no fixed order: a client that sends requests without a pause must not keep a turn
-            // from being used, because other streams wait for it.
+            // Not `biased`: other streams wait for the granted turn, so a client that sends
+            // requests without a pause must not delay its use.
             tokio::select! {
                 () = stop.cancelled() => return ApiError::Stopped,
                 () = &mut leader_lost => return ApiError::NoLeader,
@@ -281,7 +281,7 @@ impl WatchStream {
         self.server.message_bytes_max()
     }
 
-    /// Moves a watcher to the hub, if it wants nothing that the hub has delivered already.
+    /// Hands a watcher over to the hub, unless the hub has begun to deliver events that it wants.
     fn join(&mut self, watch_id: i64, from: i64, created: Option<Frame>) {
         let limit = self.fragment_limit();
         let Some(watcher) = self.watchers.get_mut(&watch_id) else { return };

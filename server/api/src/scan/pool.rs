@@ -164,9 +164,9 @@ impl Threads {
 /// The scan that runs on a thread of the pool.
 struct Run {
     threads: Arc<Threads>,
-    /// Start of the scan; of its turn, once it is long.
+    /// Start of the scan; once it is long, start of its turn.
     started: Instant,
-    /// Of the short scans; of the long ones, once it is long.
+    /// A slot of the short scans; of the long ones, once the scan is long.
     slot: OwnedSemaphorePermit,
     is_long: bool,
 }

@@ -1,4 +1,4 @@
-//! What is known of the client at the other end of a connection.
+//! The client at the other end of a connection, as far as the member knows it.
 
 use bytes::Bytes;
 use quorate_raft::Account;

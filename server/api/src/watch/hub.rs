@@ -79,8 +79,8 @@ impl Hub {
         }
     }
 
-    /// Adds a watcher if all events that it wants are still to come; returns it otherwise. The
-    /// answer to its creation is queued in both cases.
+    /// Adds a watcher if no delivery of events that it wants has begun; otherwise returns the
+    /// watcher. The answer to its creation is queued in both cases.
     pub(crate) fn join(&self, mut join: Join) -> Result<(), Box<Join>> {
         let mut synced = self.synced.lock();
         if let Some(created) = join.created.take() {
@@ -106,8 +106,9 @@ impl Hub {
         self.synced.lock().remove_all(stream);
     }
 
-    /// Sends a progress notification to a watcher, or one to all `expected` watchers of a stream,
-    /// once the hub has delivered everything that the store has now. Unsynced watchers get none.
+    /// Sends a progress notification once the hub has delivered everything that the store has now:
+    /// to one watcher, or for [`EVERY_WATCH`] a single one for all `expected` watchers of the
+    /// stream. Sends none for unsynced watchers.
     pub(crate) fn request_progress(
         &self,
         stream: StreamId,
@@ -175,8 +176,8 @@ impl Hub {
         for revision in records.chunk_by(|a, b| a.revision.main == b.revision.main) {
             let main = revision[0].revision.main;
             if main != begun && cut_at.is_some_and(|last| last.main == main) {
-                // The next piece may have more events of this revision. Those of earlier revisions
-                // are sent without them.
+                // The next piece may have more events of this revision. The events of earlier
+                // revisions are sent now.
                 self.send_all(&mut synced, batches, 0);
                 synced.revision = synced.revision.max(main - 1);
             }

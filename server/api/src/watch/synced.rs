@@ -1,5 +1,5 @@
-//! The synced watchers: grouped by what they want, so that an event is matched and encoded once for
-//! all watchers with the same interest. All of it is under the hub's lock.
+//! The synced watchers, grouped by interest: an event is matched and encoded once for all watchers
+//! with the same interest. The hub's lock guards all of it.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +23,9 @@ pub(super) type WatcherKey = (StreamId, i64);
 /// A synced watcher.
 pub(super) struct Watcher {
     pub(super) outbox: Outbox,
-    /// The watcher gets only events from this main revision on.
+    /// Main revision of the first event that the watcher may get.
     pub(super) from: i64,
-    /// Messages from this size on are split; `None` if they must not be.
+    /// Messages of this many bytes or more are split; `None` if they must not be.
     pub(super) fragment: Option<usize>,
     /// Whether an event was sent since the last call of [`Synced::was_active`].
     pub(super) active: bool,
@@ -124,8 +124,8 @@ impl Synced {
         self.requests.push(request);
     }
 
-    /// Takes the progress requests that can be answered at the delivered revision. Those of
-    /// watchers that do not keep up are dropped.
+    /// Takes the progress requests that can be answered at the delivered revision. Requests for
+    /// watchers that are unsynced, or that start after this revision, are dropped.
     pub(super) fn take_due(&mut self) -> Vec<ProgressRequest> {
         if self.requests.is_empty() {
             return Vec::new();
@@ -143,8 +143,8 @@ impl Synced {
         due
     }
 
-    /// Returns the watchers that still want compacted events, from main revision `from` on, to
-    /// their streams, which end them. Events can be compacted before their delivery: by a snapshot
+    /// Returns watchers to their streams if they want compacted events at or after main revision
+    /// `from`; the streams end them. Events can be compacted before their delivery: by a snapshot
     /// of a state that is far ahead, or while this hub was slow.
     pub(super) fn give_back(&mut self, from: i64, compacted: i64) {
         let mut behind = Vec::new();

@@ -11,9 +11,8 @@ use super::founders::ByName;
 use super::resolve::are_same;
 use crate::config::url::Url;
 
-/// Time limit for the answer of a founder. It is longer than etcd's second: if the answer of a
-/// running member is missed, this member founds a cluster beside the running one and cannot do
-/// anything there.
+/// Time limit for the answer of a founder. It is longer than etcd's second: without the answer of a
+/// running member, this member would found a second cluster, in which it could do nothing.
 const FOUNDER_WITHIN: Duration = Duration::from_secs(3);
 /// Time limit for the answer of a member of an existing cluster, as in etcd.
 const MEMBER_WITHIN: Duration = Duration::from_secs(10);
@@ -108,7 +107,7 @@ pub(super) async fn find_existing(
                     BootstrapError::Unreachable { url, problem }
                 }
             };
-            // A refusal says more than a missing answer, so it replaces one.
+            // A refusal says more than a missing answer, so it replaces the latter.
             if matches!(refused, None | Some(BootstrapError::Unreachable { .. })) {
                 refused = Some(refusal);
             }

@@ -31,8 +31,8 @@ fn read_authorities(
     authorities
 }
 
-/// Reads the names of which a certificate must have one. Without a CA file no certificate would be
-/// checked, so that is a problem.
+/// Reads the allowed names: a certificate must have one of them. Names without a CA file are a
+/// problem, because no certificate would be checked.
 fn read_allowed(
     reader: &mut Reader<'_>,
     flag: &'static str,

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 /// Time limit for the TLS handshake and for a client's first bytes, as in etcd.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a client still has for them when the program begins to stop.
+/// Time limit for the same once the program has begun to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(250);
 
 /// A group of connections that are closed together. Clones share it.

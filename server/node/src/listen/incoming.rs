@@ -92,7 +92,7 @@ impl<I> Incoming<I> {
         Self { io, frames, held, ready: first, traffic, intake, unsent }
     }
 
-    /// The connection below. `None` if received bytes have not been read.
+    /// The underlying connection. `None` if received bytes have not been read.
     pub(super) fn into_bare(self) -> Option<I> {
         (self.ready.is_empty() && self.held.is_empty()).then_some(self.io)
     }

@@ -1,6 +1,6 @@
-//! What a port is for.
+//! The purposes of ports.
 
-/// What a port serves.
+/// The purpose of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// gRPC and HTTP pages for clients.

@@ -21,7 +21,8 @@ mod oid {
     pub(super) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 }
 
-/// Characters of a name that the log shows. The length is limited because strangers choose it.
+/// Characters of a name that the log shows. The length is limited because unknown clients choose
+/// it.
 const TEXT: usize = 200;
 
 /// The extended key usages of a certificate. A certificate without any is valid for every purpose.

@@ -1,10 +1,10 @@
-//! The versions of TLS that are spoken.
+//! The enabled versions of TLS.
 
 use rustls::{SupportedProtocolVersion, version};
 
 use crate::config::{TlsVersion, TlsVersions};
 
-/// Those between the oldest and the newest that are wanted.
+/// The versions from the oldest to the newest configured one.
 pub(super) fn protocols(versions: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {
     match (versions.oldest, versions.newest) {
         (TlsVersion::V13, _) => vec![&version::TLS13],

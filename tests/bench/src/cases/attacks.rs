@@ -1,4 +1,4 @@
-//! What an attacking client costs: the server's memory, and the latency of another client.
+//! The cost of attacking clients: the server's memory, and the latency of another client.
 
 mod clients;
 mod healthy;
@@ -99,7 +99,7 @@ const ATTACKS: [(&str, Data, Attack); 8] = [
     ),
 ];
 
-/// What one attack did to one server.
+/// The effects of one attack on one server.
 #[derive(Clone, Debug)]
 struct Found {
     before_mib: f64,

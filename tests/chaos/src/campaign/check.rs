@@ -194,7 +194,7 @@ impl Campaign {
         assert!(same, "hash and compacted revision of the members differ: {hashes:?}");
     }
 
-    /// The number of log lines with another date than the first line.
+    /// The number of log lines with a date other than that of the first line.
     pub(super) fn wrong_times(&self, places: &[usize]) -> usize {
         let day =
             |line: &str| line.split("\"ts\":\"").nth(1).map(|ts| ts.chars().take(10).collect());

@@ -165,7 +165,7 @@ impl Effect {
 
 /// The longest allowed time without an acknowledged write in a cluster of `size` members. `None`
 /// for faults that leave no healthy majority. The limit is tighter when times are measured, and
-/// tightest when the fault hit another member than the leader (`leader_stayed`).
+/// tightest when the fault did not hit the leader (`leader_stayed`).
 pub(super) fn stall_max(
     fault: Fault,
     size: usize,

@@ -16,7 +16,7 @@ const DESCRIPTORS_MAX: usize = 320;
 /// commands on blocking threads, briefly as many as its runtime has.
 const THREADS_MAX: usize = 96;
 const RUNTIME_THREADS_MAX: usize = 560;
-/// Bytes of the log: twice what is kept behind the database, and two segments.
+/// Bytes of the log: twice the size that is kept behind the database, and two segments.
 const LOG_BYTES_MAX: u64 = (2 * 128 + 2 * 64) << 20;
 /// Bytes of the database files beyond twice the peak in use: free space that is not worth a copy
 /// yet, and such a copy in progress.

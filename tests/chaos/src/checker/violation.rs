@@ -11,8 +11,7 @@ pub enum Rule {
     SharedRevision,
     /// A write was never requested, or was applied twice.
     NeverRequested,
-    /// A write is at another revision than it was acknowledged with, or was refused and still
-    /// applied.
+    /// A write is at a revision other than the acknowledged one, or was refused and still applied.
     MisplacedWrite,
     /// The changes at a revision are not those of its operation.
     WrongEffect,
@@ -30,7 +29,7 @@ pub enum Rule {
     WrongAnswer,
     /// A request was refused without reason.
     WrongRefusal,
-    /// A watch got other events than were written: missing, repeated, reordered or different.
+    /// A watch got events other than the written ones: missing, repeated, reordered or different.
     WrongWatch,
     /// A lease is missing that must exist, or exists although it must not.
     WrongLease,

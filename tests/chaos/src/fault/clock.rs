@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use quorate_test_support::require::Need;
 
-/// What the machine needs for fake clocks.
+/// The requirements of fake clocks on the machine.
 pub const NEEDS: [Need; 1] = [Need::Program("faketime")];
 
 /// The library in Debian's package; the `faketime` program only launches it.

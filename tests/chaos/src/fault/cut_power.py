@@ -1,8 +1,8 @@
-"""Takes the power from a disk: python3 cut_power.py MOUNT DISK SEED
+"""Cuts the power of a disk: python3 cut_power.py MOUNT DISK SEED
 
-DISK is a file in the ext4 file system that is mounted at MOUNT. A random part of what was written
-to it and not synced reaches it, as it would from the cache of a real disk; the rest is lost, for
-the file system is shut down as it is.
+DISK is a file in the ext4 file system that is mounted at MOUNT. A random part of the unsynced data
+still reaches the disk, as from the cache of a real disk. The rest is lost, because the file system
+is shut down without a sync.
 """
 
 import ctypes
@@ -12,10 +12,10 @@ import random
 import struct
 import sys
 
-# _IOR('X', 125, __u32), and what it takes to leave the journal as it is.
+# _IOR('X', 125, __u32), and the flag that leaves the journal as it is.
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
-# Wait for what is being written, write the rest, wait for that.
+# Wait for writes in progress, write the remaining data, and wait for these writes.
 WRITE_AND_WAIT = 1 | 2 | 4
 
 mount, disk, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])

@@ -23,7 +23,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
 
-/// What the machine needs for such disks.
+/// The requirements of such disks on the machine.
 pub const NEEDS: [Need; 3] = [Need::Root, Need::LoopDevices, Need::Program("python3")];
 
 /// Size of the disk.

@@ -1,4 +1,4 @@
-//! What is removed from etcdctl's output before the comparison, and why.
+//! The parts of etcdctl's output that are replaced before the comparison, each with the reason.
 
 use std::sync::LazyLock;
 

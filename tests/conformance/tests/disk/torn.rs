@@ -1,4 +1,4 @@
-//! The last write to a log, of which only a part reached the disk.
+//! A log whose last write reached the disk only in part.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ const SECTOR: usize = 512;
 /// Bytes of a group's header without its bitmap.
 const HEADER: usize = 32;
 
-/// A header that crosses a sector boundary, and whose first part was not written.
+/// A header that crosses a sector boundary. Its first part was not written.
 #[test]
 fn a_group_with_a_torn_header_is_dropped() {
     let home = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! Ports: which clients are served, and what misbehaving ones can do to the others.
+//! Ports: which clients are served, and the effects of misbehaving clients on the others.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -11,9 +11,9 @@ use quorate_test_support::usage::Usage;
 
 /// Additional descriptors that the member may use.
 const MORE_MAX: usize = 40;
-/// With this many connections, there is evidently no bound.
+/// This many connections show that there is no bound.
 const ACCEPTED_MAX: usize = 200;
-/// Once no connection came for this long, all of them are closed.
+/// After this long without another connection, all of them are closed.
 const NO_MORE: Duration = Duration::from_millis(500);
 /// How many times all connections are closed.
 const ROUNDS: usize = 2;

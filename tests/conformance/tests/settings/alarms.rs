@@ -34,7 +34,7 @@ fn the_number_of_alarms_is_bounded() {
         assert_eq!(alarm(&cluster, 0, [CLEAR, 1], member).unwrap().len(), 1);
     }
     put(&cluster, 0, "k", 1).unwrap();
-    // An alarm of member 0 is etcd's own, for corruption of unknown origin.
+    // etcd itself raises alarms of member 0, for corruption whose place is unknown.
     let raised = [(1, cluster.member_id(0)), (1, 0), (2, cluster.member_id(0)), (2, 0)];
     for (kind, member) in raised {
         for _ in 0..2 {

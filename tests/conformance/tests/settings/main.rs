@@ -1,4 +1,4 @@
-//! What operators configure and observe: settings, limits, alarms, metrics.
+//! Settings, limits, alarms and metrics, which operators configure and observe.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

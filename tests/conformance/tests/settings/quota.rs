@@ -17,8 +17,8 @@ use super::{alarm, alarms, put};
 const MIB: usize = 1 << 20;
 /// The quota of the second member, in MiB; the others have etcd's default.
 const QUOTA: usize = 10;
-/// Most MiB that may be acknowledged. At least half of the quota must be: etcd's quota counts its
-/// file, which grows by more than the values.
+/// Most MiB of values that may be acknowledged. The least is half of the quota, because etcd's
+/// quota counts its file, which grows by more than the values.
 const MOST: usize = QUOTA + 3;
 
 /// A cluster whose second member has a lower quota.
@@ -57,7 +57,8 @@ fn write(cluster: &Cluster, kind: &str) {
     written.unwrap_or_else(|refused| panic!("{kind}: {refused}"));
 }
 
-/// Writes until the quota is enforced, at the latest after `most` MiB.
+/// Writes through the first member until a write is refused, which must be after at most `most`
+/// MiB. Then checks which writes each member accepts.
 fn holds_for_all(program: &Path, most: usize) {
     let cluster = cluster(program);
     let mut written = 0;
@@ -103,7 +104,8 @@ fn the_quota_of_a_member_limits_all_members_of_etcd() {
     holds_for_all(&etcd, 4 * MOST);
 }
 
-/// Concurrent proposals all pass the check of the receiving member, so they are checked again.
+/// Concurrent writes can all pass the check before the proposal, so each is checked again when it
+/// is applied.
 #[test]
 fn the_quota_holds_for_concurrent_writes() {
     let cluster = Cluster::start_new(&program::quorate(), 1, &["--quota-backend-bytes=2097152"]);

@@ -57,7 +57,7 @@ struct World {
     step: Step,
     /// The last revision of the hub.
     delivered: i64,
-    /// Whether the watcher is synced: with the hub.
+    /// Whether the watcher is synced, so that the hub serves it.
     keeps_up: bool,
     /// If the watcher is unsynced: the first revision that it has not been sent.
     behind: Option<i64>,

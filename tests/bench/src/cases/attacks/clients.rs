@@ -28,7 +28,7 @@ const BODY_BYTES: usize = 1_400_000;
 /// Bytes of a large header.
 const HEADER_BYTES: usize = 60_000;
 
-/// What the clients of an attack do.
+/// The behaviour of the clients of an attack.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Attack {
     /// On each of many connections: asks for a list and cancels the request, again and again.
@@ -105,7 +105,7 @@ impl Running {
     }
 }
 
-/// What all connections of an attack share.
+/// State that all connections of an attack share.
 #[derive(Clone)]
 struct Party {
     address: Arc<str>,

@@ -42,7 +42,7 @@ pub(super) struct Found {
     pub(super) late_worst: f64,
 }
 
-/// What explains a slow put.
+/// The cause of a slow put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Disk,
@@ -63,7 +63,7 @@ impl Span {
     }
 }
 
-/// What can delay puts beside the server. Each list is in order of time.
+/// Causes of delays other than the server. Each list is in order of time.
 pub(super) struct Beside {
     /// Writes of the probe to the disk.
     disk: Vec<Span>,
