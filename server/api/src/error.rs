@@ -143,7 +143,7 @@ errors! {
     Canceled: Cancelled, "context canceled";
     // The following texts are Quorate's own.
     /// An answer is larger than a message can be.
-    AnswerTooLarge: ResourceExhausted, "etcdserver: an answer above 4 GiB; set a limit";
+    AnswerTooLarge: ResourceExhausted, "etcdserver: the answer exceeds 4 GiB; set a limit";
     /// The member cannot read its own state.
     Unreadable: Internal, "etcdserver: cannot read the store";
     /// The state machine returned a reply that does not fit the request.
@@ -151,7 +151,7 @@ errors! {
     /// Snapshots are not sent over the API.
     NoSnapshots: Unimplemented, "etcdserver: this version does not send snapshots";
     /// There is no version to downgrade to.
-    NoDowngrade: Unimplemented, "etcdserver: this version has no earlier one to go back to";
+    NoDowngrade: Unimplemented, "etcdserver: there is no earlier version to downgrade to";
 }
 
 impl ApiError {

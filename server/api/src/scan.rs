@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quorate_core::mvcc::ReadContext;
 use quorate_raft::{Account, Permit};
+use tokio::sync::Notify;
 
 use self::pool::Pool;
 use crate::error::ApiError;
@@ -22,6 +23,8 @@ const STEP_BYTES: usize = 64 << 10;
 pub(crate) struct Client {
     /// The client has stopped waiting.
     is_gone: AtomicBool,
+    /// Signalled when the client stops waiting.
+    gone: Notify,
     /// The memory budget has no room for what the scan keeps.
     is_exhausted: AtomicBool,
     kept: Mutex<Kept>,
@@ -35,8 +38,11 @@ struct Kept {
 
 impl ReadContext for Client {
     fn is_cancelled(&self) -> bool {
+        if self.is_gone.load(Ordering::Relaxed) {
+            return true;
+        }
         // Scans call this often, so it is also the place where they give way to others.
-        pool::make_way();
+        pool::make_way(&self.gone);
         std::thread::yield_now();
         self.is_gone.load(Ordering::Relaxed) || self.is_exhausted.load(Ordering::Relaxed)
     }
@@ -57,6 +63,7 @@ struct GoneOnDrop(Arc<Client>);
 impl Drop for GoneOnDrop {
     fn drop(&mut self) {
         self.0.is_gone.store(true, Ordering::Relaxed);
+        self.0.gone.notify_one();
     }
 }
 
@@ -93,6 +100,7 @@ impl Pool {
         let permit = take(account, STEP_BYTES, within).await?;
         let client = Arc::new(Client {
             is_gone: AtomicBool::new(false),
+            gone: Notify::new(),
             is_exhausted: AtomicBool::new(false),
             kept: Mutex::new(Kept { bytes: 0, permit }),
         });

@@ -63,7 +63,7 @@ pub(crate) fn start(logging: &Logging) -> Result<(), String> {
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         let reason = panic.payload_as_str().unwrap_or("no reason given");
-        tracing::error!(at, "a fault of the program: {reason}");
+        tracing::error!(at, "panic: {reason}");
         flush();
     }));
     Ok(())

@@ -97,7 +97,7 @@ fn start(config: Config) -> ExitCode {
     // A connection that does not end must not keep the process alive.
     runtime.shutdown_background();
     if let Err(error) = &outcome {
-        tracing::error!("cannot go on: {error}");
+        tracing::error!("cannot continue: {error}");
     }
     logging::flush();
     match outcome {

@@ -128,7 +128,7 @@ fn on_fault() -> OnFault {
     let is_ending = AtomicBool::new(false);
     Arc::new(move |what| {
         if !is_ending.swap(true, Ordering::Relaxed) {
-            tracing::error!("cannot go on: {what}");
+            tracing::error!("cannot continue: {what}");
             logging::flush();
             std::process::exit(1);
         }

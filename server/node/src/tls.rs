@@ -74,7 +74,7 @@ impl<C> Tls<C> {
                     loaded.config = Arc::new(config);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "cannot reload certificates, the old ones stay in use");
+                    tracing::error!(%error, "cannot reload certificates; the old ones stay in use");
                 }
             }
             loaded.stamps = stamps;

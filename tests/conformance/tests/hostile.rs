@@ -76,7 +76,7 @@ fn survives(flags: &[&str], attack: impl FnOnce(&Server)) {
     attack(&server);
     block_on(serves(&server));
     let memory = server.usage().peak_memory;
-    assert!(memory < MEMORY_BYTES_MAX, "it has taken {memory} bytes");
+    assert!(memory < MEMORY_BYTES_MAX, "it used {memory} bytes");
     server.stop();
     assert_eq!(server.panic_line(), None);
 }
@@ -255,7 +255,7 @@ fn unfinished_peer_messages_of_strangers_are_refused_unread() {
                     assert_eq!(answer.code.as_deref(), Some(code), "{method}: {answer:?}");
                 }
                 let memory = server.usage().peak_memory;
-                assert!(memory < STRANGER_BYTES_MAX, "{method}: it has taken {memory} bytes");
+                assert!(memory < STRANGER_BYTES_MAX, "{method}: it used {memory} bytes");
             }
         });
     });
@@ -275,7 +275,7 @@ fn unfinished_peer_messages_use_bounded_memory() {
                 while since.elapsed() < Duration::from_secs(1) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     let now = server.usage().peak_memory;
-                    assert!(now < MEMORY_BYTES_MAX, "it has taken {now} bytes");
+                    assert!(now < MEMORY_BYTES_MAX, "it used {now} bytes");
                     if now > most + (1 << 20) {
                         (most, since) = (now, Instant::now());
                     }

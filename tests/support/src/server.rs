@@ -26,7 +26,7 @@ const READY: &str = "ready to serve client requests";
 /// Log messages of a server that serves peers: etcd's and Quorate's.
 const LISTENS: [&str; 2] = ["serving peer traffic", "\"traffic\":\"peers\""];
 /// Marks a panic in Quorate's log.
-const PANIC: &str = "a fault of the program";
+const PANIC: &str = "panic";
 /// How many times a start is tried, each time with other ports.
 const ATTEMPTS: usize = 3;
 

@@ -245,7 +245,8 @@ impl WatchStream {
         let account = self.outbox.account();
         let bytes = WATCHER_BYTES + create.key.len() + create.range_end.len();
         let free = if self.free + bytes <= WATCHERS_FREE { bytes } else { 0 };
-        let Some(room) = account.try_acquire(bytes - free) else {
+        let mut room = account.nothing();
+        if !room.try_grow(bytes - free) {
             return self.refuse(revision, &ApiError::TooManyRequests);
         };
         let from = if create.start_revision == 0 { revision + 1 } else { create.start_revision };

@@ -66,9 +66,9 @@ struct Threads {
 /// Why a scan has no result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
-    #[error("it panicked")]
+    #[error("the scan panicked")]
     Panicked,
-    #[error("no thread for it: {0}")]
+    #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
 }
 
@@ -189,7 +189,7 @@ impl Run {
     fn step_back(self) -> Self {
         // On Linux this is the niceness of the thread alone.
         if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-            tracing::debug!(%error, "a long scan has the same priority as everything else");
+            tracing::debug!(%error, "cannot lower the priority of a long scan");
         }
         self.threads.missing.fetch_add(1, Ordering::SeqCst);
         self.pause()

@@ -162,7 +162,7 @@ fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, cluster: &InitialCluste
         reached.into_iter().partition(|url| url.scheme.is_secure());
     if !secure.is_empty() && !plain.is_empty() {
         reader.warn(format!(
-            "some members use TLS and others do not: {} beside {}",
+            "some members use TLS and others do not: {} and {}",
             names(plain.into_iter()),
             names(secure.into_iter())
         ));

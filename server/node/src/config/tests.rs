@@ -152,7 +152,7 @@ fn a_mix_of_members_with_and_without_tls_causes_a_warning() {
     let flags = [&PEERS[..], &files, &[mixed]].concat();
     let config = Config::new(&settings(&flags)).unwrap();
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
-    assert!(config.warnings[0].contains("http://b:1 beside https://a:1"));
+    assert!(config.warnings[0].contains("http://b:1 and https://a:1"));
     let unused = Config::new(&settings(&files)).unwrap();
     assert_eq!(unused.warnings.len(), 1, "{:?}", unused.warnings);
     let without = Config::new(&settings(&["--pre-vote=false"])).unwrap();

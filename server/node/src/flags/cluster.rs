@@ -145,7 +145,7 @@ pub(super) const DISCOVERY: &[Flag] = &[
     value("discovery-password", "PASSWORD", "", "Password of that user"),
     value(
         "discovery-fallback",
-        "WHAT",
+        "ACTION",
         "exit",
         "What to do when discovery fails; only exit, as in etcd",
     ),

@@ -138,7 +138,7 @@ impl Http {
             Some(Err(error)) => return tracing::debug!(%error, "a connection ended"),
             None => {
                 let remote = address;
-                return tracing::debug!(?remote, port = ?role, "a client sends nothing");
+                return tracing::debug!(?remote, port = ?role, "a client sent nothing in time");
             }
         };
         let is_proven = certificate.is_some();

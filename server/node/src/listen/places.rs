@@ -73,7 +73,7 @@ impl Places {
     pub(crate) fn new() -> Self {
         let files = raise_limit();
         let (members, clients) = shares(files);
-        tracing::info!(files, clients, members, "connections at most, by the limit of open files");
+        tracing::info!(files, clients, members, "connection limits, from the limit of open files");
         Self {
             clients: Share::new(clients),
             members: Share::new(members),

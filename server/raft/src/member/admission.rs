@@ -4,20 +4,19 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::budget::{self, Account};
 use crate::ground::request::RequestError;
 
 /// Maximum number of proposals in flight; more are refused, not queued.
 const PROPOSALS_MAX: usize = 16 << 10;
 /// Maximum bytes of proposals in flight.
 const BYTES_MAX: usize = 256 << 20;
-/// Smaller proposals are not charged to the memory budget: all in flight take few bytes.
-const CHARGED_FROM: usize = 2 << 10;
 
-/// Counts the proposals in flight, and charges large ones to the memory budget.
+/// Counts the proposals in flight: those that are not applied yet, even if their clients have given
+/// up.
+#[derive(Debug)]
 pub(crate) struct Admission {
     in_flight: Arc<InFlight>,
-    account: Account,
+    bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -27,8 +26,10 @@ struct InFlight {
 }
 
 impl Admission {
-    pub(crate) fn new(account: Account) -> Self {
-        Self { in_flight: Arc::default(), account }
+    /// `memory_budget` is the size of the memory budget in bytes. The requests of waiting clients
+    /// fit into it, so no proposal is refused for its bytes unless clients have given up others.
+    pub(crate) fn new(memory_budget: usize) -> Self {
+        Self { in_flight: Arc::default(), bytes_max: BYTES_MAX.min(memory_budget) }
     }
 
     /// Admits a proposal of `bytes` bytes. It is in flight until the permit is dropped.
@@ -38,13 +39,10 @@ impl Admission {
     pub(super) fn admit(&self, bytes: usize) -> Result<Permit, RequestError> {
         let count = self.in_flight.count.fetch_add(1, Ordering::Relaxed);
         let before = self.in_flight.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let mut permit = Permit { in_flight: self.in_flight.clone(), bytes, _memory: None };
+        let permit = Permit { in_flight: self.in_flight.clone(), bytes };
         // A single proposal is admitted whatever its size.
-        if count >= PROPOSALS_MAX || (before > 0 && before + bytes > BYTES_MAX) {
+        if count >= PROPOSALS_MAX || (before > 0 && before + bytes > self.bytes_max) {
             return Err(RequestError::TooManyRequests);
-        }
-        if bytes >= CHARGED_FROM {
-            permit._memory = Some(self.account.charge(bytes));
         }
         Ok(permit)
     }
@@ -56,16 +54,37 @@ impl Admission {
 }
 
 /// A proposal in flight.
+#[derive(Debug)]
 pub(super) struct Permit {
     in_flight: Arc<InFlight>,
     bytes: usize,
-    /// Its bytes in the memory budget.
-    _memory: Option<budget::Permit>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.in_flight.count.fetch_sub(1, Ordering::Relaxed);
         self.in_flight.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proposals_in_flight_have_limits() {
+        let admission = Admission::new(1000);
+        let large = admission.admit(5000).unwrap();
+        assert!(admission.admit(1).is_err(), "a proposal above the limit is alone");
+        drop(large);
+        let first = admission.admit(600).unwrap();
+        assert!(admission.admit(401).is_err());
+        let second = admission.admit(400).unwrap();
+        assert_eq!(admission.count(), 2);
+        drop((first, second));
+        let many: Vec<_> = (0..PROPOSALS_MAX).map(|_| admission.admit(0).unwrap()).collect();
+        assert!(admission.admit(0).is_err());
+        drop(many);
+        assert_eq!(admission.count(), 0);
     }
 }

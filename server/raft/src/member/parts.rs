@@ -34,7 +34,7 @@ impl Assembled {
             metrics: self.metrics.clone(),
             request_timeout: options.request_timeout,
             election_timeout: options.election_timeout,
-            admission: Admission::new(self.pool.budget().account()),
+            admission: Admission::new(options.memory_budget),
         }
     }
 

@@ -98,7 +98,7 @@ impl Durations {
             ),
             applies: Series::new(
                 "etcd_server_apply_duration_seconds",
-                "The time it took to apply a request: its part of its batch's.",
+                "The time it took to apply a request: its share of the batch's time.",
                 0.0001,
                 20,
                 &["version", "op", "success"],

@@ -252,20 +252,22 @@ impl Leases {
                 if answer.id == grant.id && answer.ttl == grant.ttl && answer.error.is_empty() {
                     Ok(())
                 } else {
-                    Err(wrong("another lease was granted than asked for"))
+                    Err(wrong("a lease other than the requested one was granted"))
                 }
             }
             (_, Outcome::Answered(Response::LeaseKeepAlive(answer))) => match answer.ttl {
-                _ if answer.id != id => Err(wrong("another lease was renewed than asked for")),
+                _ if answer.id != id => {
+                    Err(wrong("a lease other than the requested one was renewed"))
+                }
                 1.. if is_gone() => Err(wrong("a lease that is gone was renewed")),
                 1.. if self.leases.get(&id).is_some_and(|lease| lease.ttl != answer.ttl) => {
-                    Err(wrong("a lease was renewed for another time than was granted"))
+                    Err(wrong("a lease was renewed for a TTL other than the granted one"))
                 }
                 ..=0 if is_there() => Err(wrong("a lease that exists was not renewed")),
                 _ => Ok(()),
             },
             (_, Outcome::Answered(Response::LeaseTimeToLive(answer))) => match answer.ttl {
-                _ if answer.id != id => Err(wrong("the time of another lease was told")),
+                _ if answer.id != id => Err(wrong("the time of another lease was reported")),
                 0.. if is_gone() => Err(wrong("a lease that is gone has a time to live")),
                 ..0 if is_there() => Err(wrong("a lease that exists has no time to live")),
                 _ => self.check_time(answer, operation, floor.revision, model).map_err(wrong),
@@ -288,7 +290,7 @@ impl Leases {
             return Ok(());
         };
         if answer.granted_ttl != lease.ttl {
-            return Err("a lease has another TTL than was granted");
+            return Err("a lease has a TTL other than the granted one");
         }
         if answer.ttl > lease.ttl + EXTENSION {
             return Err("a lease has more time left than it can have been given");

@@ -65,7 +65,7 @@ impl Watches {
             let unknown = highest(&observation) > model.revision();
             ensure(!unknown || observation.at > since, Rule::LostWrite, || {
                 let last = model.revision();
-                format!("the last revision is {last}, but a watch was told {observation:?}")
+                format!("the last revision is {last}, but a watch received {observation:?}")
             })?;
             if unknown || later {
                 early.push(observation);
@@ -86,7 +86,7 @@ impl Watches {
                 let watch = self.watches.entry(number).or_insert(new);
                 watch.reached = 0;
                 ensure(watch.next == start, Rule::WrongWatch, || {
-                    format!("watch {number} was told up to {}, not {start}", watch.next)
+                    format!("watch {number} received events up to {}, not {start}", watch.next)
                 })?;
                 Ok(0)
             }
@@ -143,7 +143,7 @@ impl Watch {
             return Ok(0);
         };
         if header < last {
-            return Err(wrong(format!("was told of {last} under a header of {header}")));
+            return Err(wrong(format!("received {last} under a header of {header}")));
         }
         let mut due: Vec<Event> = self.due(last, model);
         for (due, told) in due.iter_mut().zip(&told.events) {
@@ -155,7 +155,7 @@ impl Watch {
         if due != told.events {
             let at = due.iter().zip(&told.events).take_while(|(a, b)| a == b).count();
             return Err(wrong(format!(
-                "was due {} events of {}..={last}, was told {}; they differ at number {at}: \
+                "was due {} events of {}..={last}, received {}; they differ at number {at}: \
                  due {}, told {}",
                 due.len(),
                 self.next,
@@ -188,14 +188,14 @@ impl Watch {
     fn take_progress(&mut self, revision: i64, model: &Model) -> Result<(), String> {
         let reached = self.reached;
         if revision < reached {
-            return Err(format!("was told progress {revision} behind {reached}"));
+            return Err(format!("received progress {revision} behind {reached}"));
         }
         self.reached = revision;
         if revision < self.next {
             return Ok(());
         }
         if let Some(left) = self.due(revision, model).first() {
-            return Err(format!("was told progress {revision}, but not {}", shown(Some(left))));
+            return Err(format!("received progress {revision}, but not {}", shown(Some(left))));
         }
         self.next = revision + 1;
         Ok(())

@@ -91,7 +91,7 @@ fn await_stable_memory(server: &Server) {
 fn assert_bounded(server: &Server, attack: &str) {
     let most = server.usage().peak_memory;
     eprintln!("{attack}: at most {} MiB", most >> 20);
-    assert!(most < MEMORY_BYTES_MAX, "{attack}: the server has taken {} MiB", most >> 20);
+    assert!(most < MEMORY_BYTES_MAX, "{attack}: the server used {} MiB", most >> 20);
     wait::until("nothing is in flight", PATIENCE, || {
         let bytes = http::metric(&server.address(), "quorate_memory_in_flight_bytes")?;
         (bytes < 1.0).then_some(())

@@ -135,7 +135,7 @@ fn the_size_metric_is_what_the_quota_counts() {
     }
     let file =
         Page::get(&cluster.members[0].address()).unwrap().value("quorate_db_file_size_in_bytes");
-    println!("a file of {file} bytes beside a quota of {QUOTA}");
+    println!("a file of {file} bytes with a quota of {QUOTA}");
     let mut number = 0;
     while low().is_empty() {
         put(&cluster, 0, &format!("k{number}"), MIB / 4).unwrap();

@@ -69,7 +69,7 @@ fn holds_for_all(program: &Path, most: usize) {
         }
         assert!(written < 2 * most, "{written} MiB were written");
     };
-    println!("{}: {written} MiB beside a quota of {QUOTA} MiB", program.display());
+    println!("{}: {written} MiB with a quota of {QUOTA} MiB", program.display());
     assert!((QUOTA / 2..=most).contains(&written), "{written} MiB were written");
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert_eq!(refused.message(), "etcdserver: mvcc: database space exceeded");
@@ -121,7 +121,7 @@ fn the_quota_holds_for_concurrent_writes() {
         puts.collect::<JoinSet<_>>().join_all().await
     });
     let taken = codes.iter().filter(|code| **code == Code::Ok).count();
-    println!("{taken} of 64 puts of 128 KiB beside a quota of 2 MiB");
+    println!("{taken} of 64 puts of 128 KiB with a quota of 2 MiB");
     assert!((8..=16).contains(&taken), "{taken} were taken");
     let refused = codes.iter().filter(|code| **code == Code::ResourceExhausted).count();
     assert_eq!(taken + refused, codes.len(), "{codes:?}");

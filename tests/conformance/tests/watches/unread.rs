@@ -30,7 +30,7 @@ const WINDOW: u32 = 65_535;
 fn assert_small(server: &Server, what: &str) {
     let Usage { peak_memory: memory, threads, .. } = server.usage();
     eprintln!("{what}: {} MiB, {threads} threads", memory >> 20);
-    assert!(memory < MEMORY_BYTES_MAX, "{what}: it has taken {memory} bytes");
+    assert!(memory < MEMORY_BYTES_MAX, "{what}: it used {memory} bytes");
     assert!(threads < THREADS_MAX, "{what}: it has {threads} threads");
 }
 

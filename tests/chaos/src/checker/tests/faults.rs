@@ -215,7 +215,7 @@ const WATCHES: &[Fault] = &[
     ("an event is missing", Rule::WrongWatch, |history| {
         history.observations.remove(4);
     }),
-    ("an event was told twice", Rule::WrongWatch, |history| {
+    ("an event was sent twice", Rule::WrongWatch, |history| {
         let again = history.observations[4].clone();
         history.observations.insert(5, again);
     }),
@@ -230,7 +230,7 @@ const WATCHES: &[Fault] = &[
     ("an event lacks the value before", Rule::WrongWatch, |history| {
         told(history, 3).prev_kv = None;
     }),
-    ("an event was told that never was", Rule::LostWrite, |history| {
+    ("an event was sent that never was", Rule::LostWrite, |history| {
         forget_from(history, 10);
         // Only the watch knows revision 10.
         history.operations.truncate(PUT_A_10);
