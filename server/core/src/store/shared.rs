@@ -66,8 +66,8 @@ impl Shared {
         size
     }
 
-    /// Replaces the base with a new image. `flushed` means that the image contains the frozen
-    /// memtable, which is then dropped. Existing views do not change.
+    /// Replaces the base. `flushed` means that the new base contains the frozen memtable, which is
+    /// then dropped. Existing views do not change.
     pub fn install_base(&self, base: Arc<dyn Base>, flushed: bool) {
         let mut stack = self.stack.write();
         let old = stack.clone();
