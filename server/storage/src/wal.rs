@@ -14,7 +14,7 @@
 //! - Entries have consecutive indexes. `read` finds an entry as soon as `append` has returned.
 //! - A [`Done`] is called with `Ok` only when everything queued before it is durable.
 //! - After a failed write, the log writes nothing more, and calls every [`Done`] with an error.
-//! - A write that finds the disk full waits for space; no [`Done`] is called meanwhile.
+//! - A write that finds the disk full waits for space; until then no [`Done`] is called.
 
 mod error;
 mod index;

@@ -167,7 +167,7 @@ impl Engine {
     }
 
     /// Copies the database into a new file without free space, and calls `done` at the end. Reads
-    /// and writes continue meanwhile.
+    /// and writes continue during the copy.
     pub fn defragment(&self, done: JobDone) {
         defragment(&self.shared, Some(done));
     }
