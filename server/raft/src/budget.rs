@@ -286,7 +286,8 @@ impl Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        // A permit granted meanwhile is dropped with the receiver, after the lock is released.
+        // A permit that was granted before this is dropped with the receiver, after the lock is
+        // released.
         self.receiver.close();
         let shared = &self.account.shared;
         let mut queue = shared.queue.lock();

@@ -267,7 +267,7 @@ impl Member {
         self.state.history_deleted(revision, &*self.consensus).await
     }
 
-    /// Rewrites the database without its free space. Reads and writes continue meanwhile.
+    /// Rewrites the database without its free space. Reads and writes continue during that.
     ///
     /// # Errors
     /// The database could not be copied, for example because the disk is full.

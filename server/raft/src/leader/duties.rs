@@ -77,7 +77,7 @@ impl Duties {
         loop {
             let flushed = self.flusher.flushed();
             tokio::pin!(flushed);
-            // Enabled before the work, so that a flush that ends meanwhile is not missed.
+            // Enabled before the work, so that a flush that ends during the work is not missed.
             flushed.as_mut().enable();
             let beyond = self.flusher.wal().last_beyond(self.flusher.log_kept());
             let is_long = matches!(beyond, Ok(Some(_)));

@@ -15,8 +15,8 @@ use super::route::Route;
 use crate::ground::exclusion::Notice;
 use crate::metrics::peers::ConnectionMetrics;
 
-/// The channels to one member, one for each kind of call. Each has a connection of its own, which
-/// it opens on first use.
+/// The channels to one member, one for each kind of call. Each has its own connection, which it
+/// opens on first use.
 #[derive(Clone)]
 pub(crate) struct PeerChannels {
     pub(super) urls: Urls,
