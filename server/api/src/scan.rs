@@ -74,8 +74,8 @@ pub(crate) struct Scanned<R> {
 }
 
 impl Pool {
-    /// Runs a scan on a thread of the pool. The scan must make its views patient with the client
-    /// that it is given; then it ends soon after the future is dropped.
+    /// Runs a scan on a thread of the pool. The scan must give its views the client as their
+    /// context; then it ends soon after the future is dropped.
     ///
     /// # Errors
     /// The memory budget has no room, or the scan cannot run.

@@ -27,7 +27,7 @@ pub enum Reply {
     DeleteRange(DeleteRangeResponse),
     /// Answer to [`Command::Txn`].
     Txn(TxnResponse),
-    /// Answer to [`Command::Compact`]: history below the revision cannot be read any more, but its
+    /// Answer to [`Command::Compact`]: history below the revision can no longer be read, but its
     /// space is not freed yet.
     Compact(CompactionResponse),
     /// Answer to [`Command::LeaseGrant`].
@@ -269,8 +269,8 @@ impl Store {
     }
 
     /// Refuses alarms of an unknown type, and bounds the number of raised alarms. As in etcd, an
-    /// alarm can be raised for a member that does not exist, but no more than
-    /// [`STRANGERS_ALARMS_MAX`] of these; id 0 means the whole cluster.
+    /// alarm can be raised for a member that does not exist, but at most [`STRANGERS_ALARMS_MAX`]
+    /// such alarms; id 0 means the whole cluster.
     fn check_alarm(&self, request: &AlarmRequest) -> Result<(), Refusal> {
         if AlarmType::try_from(request.alarm).is_err() {
             return Err(Refusal::UnknownAlarm);

@@ -1,6 +1,6 @@
 //! The flushed part of the state, below the memtables.
 //!
-//! A [`Base`] is an immutable image of the store at one revision. Apply never writes to it; a flush
+//! A [`Base`] is the immutable flushed state at one revision. Apply never writes to it; a flush
 //! makes a new base from the old base and a frozen memtable. `server/storage` implements it over
 //! redb and [`memory::MemoryBase`] over ordered maps; a test compares the two.
 //!
@@ -56,13 +56,13 @@ pub trait Cursor {
     fn record(&self) -> RecordRef<'_>;
 }
 
-/// An image of the store at one revision.
+/// The flushed state at one revision.
 ///
 /// Invariants: `latest` holds one record for every key that exists at [`Base::revision`], and the
 /// tombstone of a deleted key until it is compacted. History holds every version above the
 /// compacted revision, and of each key the newest version at or below it.
 pub trait Base: Send + Sync {
-    /// The last main revision in the image.
+    /// The last main revision in the base.
     fn revision(&self) -> i64;
 
     /// The newest version of `key` without its value.

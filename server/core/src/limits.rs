@@ -4,11 +4,11 @@
 /// copying.
 pub const MEMTABLE_LOG_CHUNK: usize = 1024;
 
-/// Keys in one block of a counted map: few enough that an insertion moves little, and so many that
-/// a memtable has only a few thousand blocks.
+/// Keys in one block of a counted map: few enough that an insertion moves little, but enough that a
+/// memtable has only a few thousand blocks.
 pub const COUNTED_BLOCK_ENTRIES_MAX: usize = 128;
 
-/// Keys that a range scan copies out of a memtable at once. It holds the memtable's lock meanwhile.
+/// Keys that a range scan copies out of a memtable at once, under the memtable's lock.
 pub const MEMTABLE_SCAN_CHUNK: usize = 256;
 
 /// Bytes that a version takes in a memtable in addition to its key and value.
@@ -17,7 +17,7 @@ pub const RECORD_OVERHEAD_BYTES: usize = 192;
 /// The longest TTL a lease can have, in seconds.
 pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
 
-/// Most alarms that may be raised for ids of no member. etcd takes any id, without a bound.
+/// Most alarms that may be raised for ids that no member has. etcd has no such bound.
 pub const STRANGERS_ALARMS_MAX: usize = 16;
 
 /// Watch ranges that the matcher keeps unsorted before it rebuilds its index.

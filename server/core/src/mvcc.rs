@@ -8,10 +8,10 @@
 //!        generation of a     [ 1      2     -     x ]   [ 1 ...        version, x = tombstone
 //! ```
 //!
-//! Versions are in [`memtable::Memtable`]s over a [`crate::base::Base`]. A stack reads them as
-//! one store, a [`View`] reads a stack at one revision. Each version has the revision of the
-//! version it superseded, so a read at an old revision follows a key back through history instead
-//! of searching for it.
+//! Versions are in [`memtable::Memtable`]s over a [`crate::base::Base`]. A stack reads them as one
+//! store; a [`View`] reads a stack at one revision. Each version has the revision of the version it
+//! superseded, so a read at an old revision follows a key back through history instead of searching
+//! for it.
 
 mod context;
 mod counted;

@@ -3,7 +3,7 @@
 //! This is for tests only. A server makes mistakes only if it is built with the feature `planted`,
 //! and only the one mistake that `$QUORATE_PLANTED` names. Without the feature, [`has`] and the
 //! other functions are constant `false` and the compiler removes the calls. The correct code calls
-//! them at the place where it would go wrong.
+//! them where it would make the mistake.
 //!
 //! The profile `planted` has debug assertions in this package and the profile `release` has none,
 //! so a release build with the feature fails.
@@ -172,8 +172,8 @@ mod answers {
         has(mistake) && ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(times)
     }
 
-    /// Whether this process makes the mistake at `place`: one place in 200, which depends on the
-    /// process id.
+    /// Whether this process makes the mistake at `place`: one place in 200, chosen by the process
+    /// id.
     pub fn in_this_process(mistake: Mistake, place: i64) -> bool {
         has(mistake) && (place + i64::from(std::process::id())) % 200 == 0
     }

@@ -30,9 +30,9 @@ pub(crate) struct Changes {
 /// The state machine. One task owns it and applies committed commands to it in log order.
 pub struct Store {
     shared: Arc<Shared>,
-    /// The stack that the running batch reads and writes; `None` between batches. A stack kept
-    /// while no command arrives would keep the database from reusing pages of the old base, however
-    /// many pages a compaction rewrites.
+    /// The stack that the running batch reads and writes; `None` between batches. If it were kept
+    /// between batches, the database could not reuse the pages of the old base, and a compaction
+    /// that rewrites pages would make the file grow.
     batch: Option<Stack>,
     active: SharedMemtable,
     pub(crate) revision: i64,

@@ -20,7 +20,8 @@ pub struct MemberAttributes {
     pub name: String,
     /// URLs for clients.
     pub client_urls: Vec<String>,
-    /// Incarnation of the data directory. A directory that was lost and made again has another one.
+    /// Incarnation of the data directory. A directory that was lost and made again has a different
+    /// one.
     pub incarnation: u64,
 }
 

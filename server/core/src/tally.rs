@@ -12,7 +12,7 @@ pub struct Tally {
     pub put_bytes: u64,
     /// Ranges deleted, even if they had no keys.
     pub deletes: u64,
-    /// Steps of more than one of these operations.
+    /// Steps with more than one of these operations.
     pub txns: u64,
     /// Operations in the current step.
     open: u64,

@@ -109,7 +109,7 @@ impl Machine {
         self.flush();
     }
 
-    /// Installs another member's state, all of which must be flushed.
+    /// Installs another member's state, which must be completely flushed.
     fn install(&mut self, from: &Self) {
         let shared = from.store.shared();
         let restored = RestoredState {

@@ -33,8 +33,8 @@ use crate::ground::float::float;
 /// Bytes that an account may hold, as a multiple of the bytes left.
 const SHARE: usize = 2;
 /// Bytes that an account may hold even without room, so that a connection with a small request is
-/// served whatever others hold. An account gets at most `LITTLE` and at most one `LITTLE_PART`th of
-/// the budget; with all of it, the budget is exceeded by at most one `LITTLE_SUM_PART`th.
+/// served although others hold everything. No more than one `LITTLE_PART`th of the budget for each
+/// account, and only while the budget is exceeded by at most one `LITTLE_SUM_PART`th of it.
 const LITTLE: usize = 16 << 10;
 const LITTLE_PART: usize = 4096;
 const LITTLE_SUM_PART: usize = 8;
@@ -286,7 +286,8 @@ impl Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        // A permit granted meanwhile is dropped with the receiver, after the lock is released.
+        // A permit that was granted before this is dropped with the receiver, after the lock is
+        // released.
         self.receiver.close();
         let shared = &self.account.shared;
         let mut queue = shared.queue.lock();

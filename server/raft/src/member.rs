@@ -70,7 +70,7 @@ pub struct Member {
     handlers: Arc<PeerHandlers>,
     metrics: Arc<Metrics>,
     lifetime: Lifetime,
-    /// Peer URLs to find the members at, until this member is in its own log.
+    /// Peer URLs at which to find the members, until this member is in its own log.
     known_urls: Vec<String>,
 }
 
@@ -136,8 +136,8 @@ impl Member {
     }
 
     /// Accepts a member's offer of a reverse connection, by the headers of its request. `is_proven`
-    /// tells whether it has presented a certificate, which decides how far answers over the
-    /// connection are trusted.
+    /// is true if it has presented a certificate: answers over the connection are then trusted
+    /// more.
     ///
     /// # Errors
     /// The reason for the refusal, as for a call.
@@ -267,7 +267,7 @@ impl Member {
         self.state.history_deleted(revision, &*self.consensus).await
     }
 
-    /// Rewrites the database without its free space. Reads and writes continue meanwhile.
+    /// Rewrites the database without its free space. Reads and writes continue during that.
     ///
     /// # Errors
     /// The database could not be copied, for example because the disk is full.
@@ -286,8 +286,8 @@ impl Member {
     }
 
     /// Prepares the stop, before the requests end. A leader transfers its leadership, so that the
-    /// others need not detect its loss. An excluded member gets no decisions any more, so it stops
-    /// consensus at once and no request waits.
+    /// others need not detect its loss. An excluded member learns of no further decisions, so it
+    /// stops consensus at once, and no request waits.
     pub async fn prepare_shutdown(&self) {
         if self.state.flusher.waits_for_space() {
             // No request may wait for a full disk. The writes that fail were not acknowledged.
@@ -305,7 +305,7 @@ impl Member {
         self.lifetime.closing_streams.cancel();
     }
 
-    /// Stops the member. Flushes what is applied, so that the next start has nothing to replay.
+    /// Stops the member. Flushes everything applied, so that the next start has nothing to replay.
     /// Later requests are refused.
     pub async fn stop(&self) {
         self.state.flush_at_the_end(&*self.consensus).await;

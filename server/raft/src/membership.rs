@@ -110,7 +110,7 @@ impl Membership {
         self.rules.is_strict
     }
 
-    /// Waits until this leader knows of every member whether it answers. Before that, a new leader
+    /// Waits until this leader knows for every member whether it answers. Before that, a new leader
     /// cannot determine whether a change could cost the quorum.
     async fn wait_for_activity(&self) -> Result<(), Refusal> {
         loop {

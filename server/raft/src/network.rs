@@ -61,6 +61,7 @@ pub(crate) mod header {
     pub(crate) const TO: &str = "quorate-to";
     /// Only in a request that offers a reverse connection: the number of the initiator.
     pub(crate) const INITIATOR: &str = "quorate-lender";
-    /// Only in a response that refuses a call because the cluster has excluded the caller: why.
+    /// Only in a response that refuses a call because the cluster has excluded the caller: the
+    /// reason.
     pub(crate) const EXCLUSION: &str = "quorate-exclusion";
 }

@@ -106,7 +106,7 @@ impl ReadBarrier {
     }
 
     /// Never returns. Drops abandoned reads at intervals: without a quorum a round does not end,
-    /// and meanwhile clients give up and retry.
+    /// while clients give up and retry.
     async fn sweep(&self, begun: &mut Readers) {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -118,7 +118,7 @@ impl ReadBarrier {
     }
 
     /// Confirms leadership once; false if the member has stopped. Each attempt gets a new read
-    /// index, so that it covers everything acknowledged meanwhile.
+    /// index, which covers everything acknowledged before the attempt.
     async fn round(&self, consensus: &dyn Consensus, progress: &Progress) -> bool {
         loop {
             match consensus.read_index().await {

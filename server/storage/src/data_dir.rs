@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Only the user may read `member` and everything in it. Every start removes permissions of other
-//! users that were added since, for instance by a kubelet that gives a volume to a pod's group.
+//! users that were added since the last start, for instance by a kubelet that gives a volume to a
+//! pod's group.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -112,8 +113,9 @@ pub struct Identity {
 const RANDOM_BITS: u32 = 48;
 
 /// A value that differs between all data directories that a member ever had. The generation counts
-/// how often the member was forced to be the only one and kept its data: a member that knows only
-/// an earlier generation lags behind. Within one generation, another incarnation means other data.
+/// how often the member became the only one by `--force-new-cluster`, which keeps its data. So a
+/// member that knows only an earlier generation lags behind. In the same generation, a different
+/// incarnation means different data.
 pub fn incarnation(generation: u64, random: u64) -> u64 {
     // 0 means unknown.
     generation << RANDOM_BITS | (random >> (u64::BITS - RANDOM_BITS)).max(1)
@@ -220,7 +222,8 @@ impl DataDir {
     }
 }
 
-/// The permissions to set on a directory that has `forbidden` ones; `None` if it has none of them.
+/// The permissions that a directory with `forbidden` permissions should have; `None` if it has none
+/// of them.
 ///
 /// # Errors
 /// The directory has forbidden permissions and belongs to another user.

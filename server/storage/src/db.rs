@@ -14,7 +14,7 @@
 //! `read_txn::ReadTxn` for one request.
 //!
 //! A member that lags behind the log gets a snapshot: one commit of the database, an
-//! [`image::Image`], in [`part::Part`]s. The receiver writes them to a new file beside its own
+//! [`image::Image`], in [`part::Part`]s. The receiver writes them to a new file next to its own
 //! ([`receive::SnapshotReceiver`]) and switches to that file.
 //!
 //! Every row has a checksum, because redb verifies its pages only when it repairs a file. A row

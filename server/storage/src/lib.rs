@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Called with the reason when the log or the database cannot be written. The process must stop: it
-/// does not know the content of the disk any more, so it must not acknowledge anything.
+/// no longer knows the content of the disk, so it must not acknowledge anything.
 pub type OnFault = Arc<dyn Fn(String) + Send + Sync>;
 
-/// Waits for the end of a thread that was told to stop. Does not wait if it runs on that thread: a
-/// callback there may drop the last reference to the thread's owner, and the thread then ends soon.
+/// Waits for the end of a thread that is stopping. Returns at once on that thread itself: one of
+/// its callbacks may have dropped the last reference to its owner, and the thread then ends soon.
 pub(crate) fn join(thread: Option<JoinHandle<()>>, does: &str) {
     let Some(thread) = thread else { return };
     let is_this_one = thread.thread().id() == std::thread::current().id();

@@ -38,7 +38,7 @@ impl Disk {
         Ok(Self { free: bytes(disk.f_bavail), total: bytes(disk.f_blocks) })
     }
 
-    /// Space that only the log uses, as far as it can be avoided.
+    /// Space that is left to the log as long as possible.
     pub fn margin(&self) -> u64 {
         (self.total / MARGIN_PART).clamp(MARGIN_BYTES_MIN, MARGIN_BYTES_MAX)
     }
@@ -91,7 +91,7 @@ impl FullDiskRetry {
         self.wake.notify_all();
     }
 
-    /// Whether a full disk is an error, either still or again.
+    /// Whether a full disk is an error: before [`Self::enable`], and after [`Self::disable`].
     pub(crate) fn is_disabled(&self) -> bool {
         !self.state.lock().is_enabled
     }

@@ -8,13 +8,13 @@
 //!
 //! All records go through one queue in order, so that an entry never becomes durable before a vote
 //! that was saved earlier. `record` describes the format; `recovery` describes how a log is read
-//! whose last write was interrupted by a crash.
+//! after a crash interrupted its last write.
 //!
 //! # Invariants
 //! - Entries have consecutive indexes. `read` finds an entry as soon as `append` has returned.
 //! - A [`Done`] is called with `Ok` only when everything queued before it is durable.
-//! - After a failed write nothing is written any more, and every [`Done`] is called with an error.
-//! - A write that finds the disk full waits for space; no [`Done`] is called meanwhile.
+//! - After a failed write, the log writes nothing more, and calls every [`Done`] with an error.
+//! - A write that finds the disk full waits for space; until then no [`Done`] is called.
 
 mod error;
 mod index;
@@ -238,8 +238,9 @@ impl Wal {
         self.change(done, |_| {});
     }
 
-    /// The existing entries in `from..to`. Ends once it has `bytes_max` bytes of payloads, but
-    /// returns at least one entry if there is one.
+    /// The consecutive entries in `from..to`, beginning with entry `from`; none if the log does not
+    /// have that entry. Ends once it has `bytes_max` bytes of payloads, but returns at least one
+    /// entry if there is one.
     ///
     /// # Errors
     /// An entry cannot be read from disk, or fails its checksum.

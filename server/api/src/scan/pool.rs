@@ -3,8 +3,8 @@
 //! A write passes through several threads. While scans take all processors, it would wait at each
 //! for the end of a time slice. So few scans run at normal priority. A scan that takes longer than
 //! a moment steps back: it lowers the priority of its thread, and makes way for a scan that has yet
-//! to begin. Few long scans run at once; the others pause, and all take turns. So a short scan
-//! never waits for the end of a long one, and a long one only for its turn.
+//! to begin. Few long scans run at once; the others pause, and all take turns. So a scan waits for
+//! the end of others only when [`BEGUN_MAX`] have begun.
 //!
 //! A thread without privileges cannot raise its priority again, so it ends after a long scan, and a
 //! new thread replaces it.
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Most scans of each kind, short and long, that run at once. There is one for each processor, but
 /// at least [`RUNNING_MIN`].
@@ -148,9 +148,12 @@ impl Threads {
         loop {
             let job = self.jobs.lock().recv();
             let Ok(Job { scan, short, begun }) = job else { return };
-            let run =
-                Run { threads: self.clone(), started: Instant::now(), slot: short, is_long: false };
-            RUN.set(Some(run));
+            RUN.set(Some(Run {
+                threads: self.clone(),
+                started: Instant::now(),
+                slot: Some(short),
+                is_long: false,
+            }));
             scan();
             let is_long = RUN.take().is_some_and(|run| run.is_long);
             drop(begun);
@@ -166,19 +169,21 @@ struct Run {
     threads: Arc<Threads>,
     /// Start of the scan; once it is long, start of its turn.
     started: Instant,
-    /// A slot of the short scans; of the long ones, once the scan is long.
-    slot: OwnedSemaphorePermit,
+    /// A slot of the short scans; of the long ones, once the scan is long. `None` for a long scan
+    /// whose client is gone.
+    slot: Option<OwnedSemaphorePermit>,
     is_long: bool,
 }
 
 impl Run {
-    /// Makes way for other scans if it is time for that. Returns when this one may go on.
-    fn make_way(self) -> Self {
+    /// Makes way for other scans if it is time for that. Returns when this one may continue, or
+    /// when its client is gone.
+    fn make_way(self, gone: &Notify) -> Self {
         let elapsed = self.started.elapsed();
         if !self.is_long && elapsed > MOMENT {
-            self.step_back()
+            self.step_back(gone)
         } else if self.is_long && elapsed > TURN && self.threads.is_awaited() {
-            self.pause()
+            self.pause(gone)
         } else {
             self
         }
@@ -186,23 +191,27 @@ impl Run {
 
     /// Lowers the priority of this thread until the scan ends, and frees its slot: the next scan
     /// starts a thread.
-    fn step_back(self) -> Self {
+    fn step_back(self, gone: &Notify) -> Self {
         // On Linux this is the niceness of the thread alone.
         if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
             tracing::debug!(%error, "cannot lower the priority of a long scan");
         }
         self.threads.missing.fetch_add(1, Ordering::SeqCst);
-        self.pause()
+        self.pause(gone)
     }
 
     /// Gives the slot back, and waits for a slot of the long scans.
-    fn pause(self) -> Self {
+    fn pause(self, gone: &Notify) -> Self {
         let Self { threads, slot, .. } = self;
         drop(slot);
         threads.paused.fetch_add(1, Ordering::SeqCst);
-        let slot = threads.runtime.block_on(threads.long.clone().acquire_owned());
+        let slot = threads.runtime.block_on(async {
+            tokio::select! {
+                slot = threads.long.clone().acquire_owned() => slot.ok(),
+                () = gone.notified() => None,
+            }
+        });
         threads.paused.fetch_sub(1, Ordering::SeqCst);
-        let slot = slot.expect("the semaphore is never closed");
         Self { threads, started: Instant::now(), slot, is_long: true }
     }
 }
@@ -219,10 +228,11 @@ thread_local! {
     static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
 }
 
-/// Lets a scan that has run for long make way for others. Has no effect outside the pool.
-pub(super) fn make_way() {
+/// Lets a scan that has run for long make way for others, until its client is `gone`. Has no effect
+/// outside the pool.
+pub(super) fn make_way(gone: &Notify) {
     if let Some(run) = RUN.take() {
-        RUN.set(Some(run.make_way()));
+        RUN.set(Some(run.make_way(gone)));
     }
 }
 
@@ -237,10 +247,13 @@ mod tests {
     /// Runs until it is long, and then until `goes_on` says no.
     fn run_for_long(goes_on: impl Fn() -> bool) {
         let begun = Instant::now();
+        let gone = Notify::new();
         while begun.elapsed() < 2 * MOMENT || goes_on() {
-            make_way();
+            make_way(&gone);
             std::thread::yield_now();
         }
+        // However late the thread was.
+        make_way(&gone);
     }
 
     #[tokio::test]
@@ -290,6 +303,48 @@ mod tests {
         while begun.load(Ordering::SeqCst) < 2 * RUNNING_MAX {
             tokio::task::yield_now().await;
         }
+        stop.store(true, Ordering::SeqCst);
+        endless.join_all().await;
+    }
+
+    #[tokio::test]
+    async fn a_paused_scan_ends_with_its_client() {
+        let pool = Arc::new(Pool::start().unwrap());
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let mut endless = tokio::task::JoinSet::new();
+        let slots = pool.threads.long.clone();
+        for _ in 0..slots.available_permits() {
+            let (pool, stop) = (pool.clone(), stop.clone());
+            let scan = move || {
+                let gone = Notify::new();
+                while !stop.load(Ordering::SeqCst) {
+                    // Without a turn that ends, because no other scan is seen to wait.
+                    if RUN.with_borrow(|run| run.as_ref().is_some_and(|run| !run.is_long)) {
+                        make_way(&gone);
+                    }
+                    std::thread::yield_now();
+                }
+            };
+            endless.spawn(async move { pool.run(&any(), scan).await.unwrap() });
+        }
+        while slots.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let gone = Arc::new(Notify::new());
+        let seen = gone.clone();
+        let connection = any();
+        let paused = pool.run(&connection, move || {
+            while RUN.with_borrow(|run| run.as_ref().is_some_and(|run| !run.is_long)) {
+                make_way(&seen);
+            }
+        });
+        tokio::pin!(paused);
+        while pool.threads.paused.load(Ordering::SeqCst) == 0 {
+            assert!(futures_util::poll!(paused.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+        gone.notify_one();
+        paused.await.unwrap();
         stop.store(true, Ordering::SeqCst);
         endless.join_all().await;
     }

@@ -1,4 +1,4 @@
-//! A base in ordered maps: for tests, and the model to which the base on disk is compared.
+//! A base in ordered maps, for tests. The base on disk is compared with it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{Base, Cursor, RecordHeader};
 use crate::mvcc::memtable::Memtable;
 use crate::{End, Fault, KeyRange, Record, RecordRef, Revision};
 
-/// An image of the store in memory.
+/// A base in memory.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryBase {
     revision: i64,
@@ -17,7 +17,7 @@ pub struct MemoryBase {
 }
 
 impl MemoryBase {
-    /// A new image: this one with the versions of `memtable`.
+    /// A new base: this one with the versions of `memtable`.
     #[must_use]
     pub fn merge(&self, memtable: &Memtable, revision: i64) -> Self {
         let mut next = self.clone();
@@ -29,8 +29,8 @@ impl MemoryBase {
         next
     }
 
-    /// A new image without the history that a compaction at `compacted` removes. Versions at
-    /// exactly that revision stay until the next compaction: a watch may still start there.
+    /// A new base without the history that a compaction at `compacted` removes. Versions at exactly
+    /// that revision stay until the next compaction: a watch may still start there.
     #[must_use]
     pub fn compact(&self, compacted: i64) -> Self {
         let mut next = self.clone();

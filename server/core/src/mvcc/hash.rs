@@ -2,7 +2,8 @@
 //!
 //! The hash is a CRC-32C over the name of etcd's bucket and then, ascending by revision, over each
 //! version's key in that bucket and its message. It leaves out versions that a compaction removes,
-//! even if they are not deleted yet, so that members agree whatever they have flushed and deleted.
+//! even if they are not deleted yet, so that members agree although they flush and delete at
+//! different times.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,9 +63,9 @@ impl View {
         Ok(KeyValueHash { hash: crc, compact_revision, revision: at })
     }
 
-    /// Versions at or below the compacted revision that a later version superseded. By etcd's rule,
-    /// that later version is at or below `at`, or, if etcd keeps no key at `at`, at or below the
-    /// compacted revision.
+    /// Versions at or below the compacted revision that have a successor. By etcd's rule, only
+    /// successors up to `at` count. If etcd keeps no key at `at`, only those up to the compacted
+    /// revision count.
     fn superseded(&self, at: i64) -> Result<BTreeSet<Revision>, Fault> {
         let mut gone = BTreeSet::new();
         if self.compacted <= 0 {

@@ -23,8 +23,9 @@ pub struct ChunkLimit {
     pub bytes: usize,
 }
 
-/// The active memtable over the frozen memtable over the base. A clone shares them: freezes and
-/// flushes do not change its history, but it shows later writes to its active memtable.
+/// The active memtable over the frozen memtable over the base. A clone reads the same memtables and
+/// base: later freezes and flushes do not affect it, but it shows later writes to its active
+/// memtable.
 #[derive(Clone)]
 pub(crate) struct Stack {
     pub(crate) active: SharedMemtable,
@@ -170,8 +171,8 @@ impl Stack {
         Ok(found)
     }
 
-    /// Number of existing keys in `range`, and the revision of the last write that it includes.
-    /// Writes continue while a reader counts, so only this revision fits the number.
+    /// Number of existing keys in `range`, and the revision of the last write counted. Writes
+    /// continue during the count, so the number is right only at that revision.
     pub(crate) fn count_latest(&self, range: &KeyRange) -> Result<(i64, Revision), Fault> {
         let (mut count, newest) = {
             let active = self.active.read();
@@ -226,8 +227,8 @@ impl Stack {
         Ok(attached)
     }
 
-    /// Approximate number of keys attached to `lease`: includes keys that were attached recently,
-    /// and stops counting at about `limit`.
+    /// Approximate number of keys attached to `lease`. Includes keys that were attached recently
+    /// but no longer are, and stops counting at about `limit`.
     pub(crate) fn leased_about(&self, lease: i64, limit: usize) -> Result<usize, Fault> {
         let mut count = self.base.lease_keys(lease, limit)?.len();
         for memtable in self.memtables() {
@@ -248,7 +249,7 @@ impl Stack {
     }
 }
 
-/// Whether `found` has at least `limit` versions and `next` is of another main revision than the
+/// Whether `found` has at least `limit` versions and `next` has a different main revision from the
 /// last of them.
 fn is_complete(found: &[Record], next: Revision, limit: usize) -> bool {
     found.len() >= limit && found.last().is_some_and(|last| last.revision.main != next.main)

@@ -11,8 +11,8 @@ use crate::{Error, Fault, KeyRange, Record, Refusal, Revision};
 /// Changes read at once to compute a count at an earlier revision.
 const COUNT_CHANGES_CHUNK: i64 = 1024;
 
-/// A consistent image of the store for one request. It keeps a snapshot of the database open, so it
-/// must not outlive the request.
+/// The store at one revision, for one request. It keeps a read transaction of the database open, so
+/// it must not outlive the request.
 #[derive(Clone)]
 pub struct View {
     pub(crate) stack: Stack,
@@ -96,7 +96,7 @@ impl View {
         let mut count = latest;
         let mut from = Revision::start_of(at + 1);
         while from <= newest && !self.context.is_cancelled() {
-            // Read the changes in portions: one command may have changed a million keys, and a read
+            // Read the changes in chunks: one command may have changed a million keys, and a read
             // holds the lock of a memtable.
             let versions = usize::try_from(COUNT_CHANGES_CHUNK).expect("small");
             let limit = ChunkLimit { versions, bytes: usize::MAX };

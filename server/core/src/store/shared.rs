@@ -22,8 +22,8 @@ impl Shared {
     /// A view of the store at the current revision, for one request.
     pub fn view(&self) -> View {
         let stack = self.stack.read();
-        // Read the revision under the lock: no freeze can happen meanwhile, so `stack` has every
-        // write up to this revision.
+        // Read the revision under the lock, which excludes a freeze: `stack` then has every write
+        // up to this revision.
         let revision = self.revision.load(Ordering::Acquire);
         let compacted = self.compacted.load(Ordering::Acquire);
         View::new(stack.clone(), revision, compacted)
@@ -66,8 +66,8 @@ impl Shared {
         size
     }
 
-    /// Replaces the base with a new image. `flushed` means that the image contains the frozen
-    /// memtable, which is then dropped. Existing views do not change.
+    /// Replaces the base. `flushed` means that the new base contains the frozen memtable, which is
+    /// then dropped. Existing views do not change.
     pub fn install_base(&self, base: Arc<dyn Base>, flushed: bool) {
         let mut stack = self.stack.write();
         let old = stack.clone();

@@ -9,7 +9,7 @@ use quorate_proto::etcdserverpb::{
     DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
 
-/// A request that no state of the store could answer.
+/// Why a request is invalid: no state of the store could answer it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// A key is empty.
@@ -74,8 +74,8 @@ pub fn check_delete_range(request: &DeleteRangeRequest) -> Result<(), Invalid> {
 }
 
 /// Checks a Txn request and everything nested in it. Its comparisons and each branch may have
-/// `operations_max` entries. A nested transaction may have only as many entries as the longest list
-/// of the transaction around it left unused, which also bounds the nesting.
+/// `operations_max` entries. The limit of a nested transaction is the limit of the enclosing one
+/// minus the length of its longest list, which also bounds the nesting.
 ///
 /// # Errors
 /// An operation is invalid, there are too many, or a branch writes a key twice.
@@ -179,8 +179,8 @@ impl Writes {
         self.deletes.insert(delete.key.clone(), end);
     }
 
-    /// Adds a put. `exclusive` has the puts of the other branch of the same transaction, which
-    /// cannot run together with it.
+    /// Adds a put. `exclusive` has the puts of the other branch of its transaction: only one of the
+    /// two branches runs.
     fn put(&mut self, key: &Bytes, exclusive: Option<&BTreeSet<Bytes>>) -> Result<(), Invalid> {
         let excluded = exclusive.is_some_and(|puts| puts.contains(key));
         if (self.puts.contains(key) && !excluded) || self.deletes.contains(key) {

@@ -177,7 +177,7 @@ impl Store {
             let view = self.view(*changes);
             previous = view.get(&put.key, view.revision)?;
         }
-        // `previous` is `None` if the same transaction deleted the key before. The put then has no
+        // `previous` is `None` if the same transaction has deleted the key. The put then has no
         // value or lease to keep.
         let kept = previous.as_ref();
         let value = if put.ignore_value {
@@ -205,8 +205,8 @@ impl Store {
             self.tally.range();
         }
         self.tally.delete();
-        // The scan gives the newest version of each key, so none is looked up again: all other
-        // writes wait while a command deletes, for instance, a million keys.
+        // The scan gives the newest version of each key. A second look-up would be slow, and all
+        // other writes wait while a command deletes, for instance, a million keys.
         let mut doomed = Vec::new();
         let mut prev_kvs = Vec::new();
         view.walk(&range, view.revision, request.prev_kv, &mut |row| {

@@ -1,5 +1,5 @@
 //! Measures the answer to a write before it is proposed. The API reserves memory for the answer
-//! first, because a write that was applied cannot be refused any more.
+//! first, because an applied write can no longer be refused.
 
 use std::ops::ControlFlow;
 
@@ -18,7 +18,7 @@ use crate::{Error, KeyRange, RecordRef, Tally};
 struct Measured<'a> {
     view: &'a View,
     bytes: usize,
-    /// Bytes put before in the same transaction. Every later range may return all of them.
+    /// Bytes that the transaction has put so far. Every later range may return all of them.
     written: usize,
 }
 
@@ -38,13 +38,13 @@ impl RowSink for Measured<'_> {
 }
 
 impl View {
-    /// Approximate memory of the answer to a write if it was executed now, in bytes; 0 for an
+    /// Approximate memory of the answer to a write if it were executed now, in bytes; 0 for an
     /// answer without rows. Reports the bytes to the view's
     /// [`ReadContext`](crate::mvcc::ReadContext) as it finds them, and ends early if the reader has
     /// given up.
     ///
     /// # Errors
-    /// The write would be refused, so its answer has no rows, or the database cannot be read.
+    /// The write would be refused (its answer then has no rows), or the database cannot be read.
     pub fn measure(&self, command: &Command) -> Result<usize, Error> {
         let mut measured = Measured { view: self, bytes: 0, written: 0 };
         match command {

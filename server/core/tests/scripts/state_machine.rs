@@ -1,4 +1,4 @@
-//! The state machine alone, with those parts of the API on which answers depend.
+//! The state machine alone, with the parts of the API that answers depend on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct StateMachine {
 }
 
 impl StateMachine {
-    /// An empty state machine that reorganises its data at random by `seed`; 0 means never.
+    /// An empty state machine. `seed` decides when it freezes, flushes and compacts; 0 means never.
     pub(crate) fn new(seed: u64) -> Self {
         let base = MemoryBase::default();
         let store = Store::new(Arc::new(base.clone()), RestoredState::default());

@@ -1,4 +1,4 @@
-//! The code and the text with which etcd refuses a request, which the API adds in a server.
+//! etcd's code and text for each refusal. In a server, the API adds them.
 
 use quorate_core::Refusal;
 use quorate_core::txn::check::Invalid;

@@ -120,7 +120,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{BufRead as _, BufReader, Read as _};
     use std::time::Duration;
 
     use super::*;
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_blocked_output_does_not_block_its_writers() {
-        let (mut reader, writer) = io::pipe().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
         let output = Output::new(Box::new(writer), |lines| format!("{lines} lost\n")).unwrap();
         let line = [b'a'; 1023].iter().chain(b"\n").copied().collect::<Vec<u8>>();
         // More than a queue, a write in progress and a pipe can hold.
@@ -142,18 +142,20 @@ mod tests {
         // Nothing has been read yet, and the flush still returns at its deadline.
         output.flush(Instant::now() + Duration::from_millis(1));
         let reading = std::thread::spawn(move || {
-            let mut all = Vec::new();
-            while !all.ends_with(b"lost\n") {
-                let mut some = [0; 4096];
-                let length = reader.read(&mut some).unwrap();
-                all.extend_from_slice(&some[..length]);
+            let (mut whole, mut lost) = (0, 0);
+            let mut lines = BufReader::new(reader).lines();
+            // Lost lines may be reported in several parts.
+            while whole + lost < pushed {
+                let line = lines.next().unwrap().unwrap();
+                match line.strip_suffix(" lost") {
+                    Some(count) => lost += count.parse::<usize>().unwrap(),
+                    None => whole += usize::from(line.len() == 1023),
+                }
             }
-            (String::from_utf8(all).unwrap(), reader)
+            (whole, lost)
         });
         output.flush(soon());
-        let (text, _reader) = reading.join().unwrap();
-        let whole = text.lines().filter(|line| line.len() == 1023).count();
-        let lost: usize = text.lines().last().unwrap().split(' ').next().unwrap().parse().unwrap();
+        let (whole, lost) = reading.join().unwrap();
         assert!(lost > 0);
         assert_eq!(whole + lost, pushed, "every line is written or counted");
     }

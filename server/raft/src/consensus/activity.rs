@@ -13,7 +13,7 @@ pub(crate) struct Activity(Mutex<Answers>);
 
 #[derive(Default)]
 struct Answers {
-    /// The term in which this member leads, and when it was first seen to.
+    /// The term in which this member leads, and the time when that was first noted.
     term: Option<(u64, Instant)>,
     /// By member. A member that has not had time to answer is absent.
     members: BTreeMap<u64, Answering>,
@@ -40,14 +40,14 @@ impl Activity {
         active.map(|(id, _)| *id).collect()
     }
 
-    /// Whether this member leads in `term` and knows of every member whether it answers.
+    /// Whether this member leads in `term`, and it is known for every member whether it answers.
     pub(crate) fn is_complete(&self, term: u64) -> bool {
         let answers = self.0.lock();
         answers.is_complete && answers.term.is_some_and(|(known, _)| known == term)
     }
 
     /// Records which members answer in a term. A new leader waits for an election timeout before it
-    /// takes a member's silence for a failure: a member that answers until then counts as having
+    /// takes a member's silence for a failure: a member that answers by then counts as having
     /// always answered.
     pub(super) fn note(
         &self,

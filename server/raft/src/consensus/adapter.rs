@@ -31,8 +31,8 @@ use crate::network::forward::Forwarder;
 use crate::network::peer_pool::PeerPool;
 use crate::network::persistent_call::PersistentCall;
 
-/// Pause before a leader that could not confirm its leadership is asked again, and before a
-/// proposal that was not accepted is repeated.
+/// Pause before the next try if a leader could not confirm its leadership, or did not accept a
+/// proposal.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// Timeout for confirming leadership, here or on another member.
 const READ_INDEX_WITHIN: Duration = Duration::from_millis(500);
@@ -124,7 +124,7 @@ impl OpenRaft {
         let reply_to = ReplyTo::Local { completer, held };
         let write = self.raft.write(Payload::local(command)).responder(reply_to);
         // openraft batches only proposals with the same expected leader, so every proposal names
-        // it.
+        // the leader.
         let sent = write.with_leader(CommittedLeaderId::new(term)).await;
         sent.map_err(|_| Unavailable::Stopped)?;
         match written.await {
@@ -175,7 +175,7 @@ impl OpenRaft {
                 {
                     return Err(Unavailable::NotLeader { leader: forward.leader_id });
                 }
-                // Leadership is not confirmed yet, or was not recently: ask again.
+                // No quorum has confirmed the leadership: ask again.
                 Err(RaftError::APIError(_)) => tokio::time::sleep(RETRY_PAUSE).await,
             }
         }

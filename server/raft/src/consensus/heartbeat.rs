@@ -20,13 +20,14 @@ type Acked = openraft::alias::SerdeInstantOf<TypeConfig>;
 struct Periods {
     /// Unanswered heartbeats before the leader falls silent.
     patience: u32,
-    /// Heartbeats then held back, before as many are sent again.
+    /// Heartbeats that it then holds back. After these it sends as many, and so on by turns.
     silence: u32,
 }
 
 impl Periods {
     /// Patience is half an election timeout: that is how long followers rely on a leader. Silence
-    /// is three halves: after one, followers rely on no leader; after two, they start an election.
+    /// is three such halves: after the first, followers rely on no leader; after the second, they
+    /// start an election.
     fn new(election_timeout: Duration, interval: Duration) -> Self {
         let half = (election_timeout / 2).as_millis().div_ceil(interval.as_millis().max(1));
         let half = u32::try_from(half).unwrap_or(u32::MAX / 4).max(1);
@@ -59,7 +60,7 @@ impl Unanswered {
     }
 }
 
-/// Sends the leader's heartbeats until the raft stops. openraft's own timer is of no use: its
+/// Sends the leader's heartbeats until the raft stops. openraft's own timer is not used: its
 /// interval is also the timeout of a reply, and a reply may take longer than one heartbeat
 /// interval.
 ///

@@ -12,8 +12,8 @@ use crate::log::types::Vote;
 pub(crate) struct LeaderContact {
     pub(crate) history: LeaderHistory,
     start: Instant,
-    /// Milliseconds since `start`; `NEVER` after a start, as the leader that the log names may be
-    /// gone.
+    /// Time of the last message in milliseconds since `start`. `NEVER` until the first one: the
+    /// leader that the log names may be gone.
     at: AtomicU64,
 }
 

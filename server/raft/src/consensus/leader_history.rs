@@ -46,8 +46,8 @@ impl LeaderHistory {
         }
     }
 
-    /// Records that there is no leader. Call it after this is published, so that no later request
-    /// uses the lost one.
+    /// Records that there is no leader. Call it after the loss is published, so that no later
+    /// request uses the lost leader.
     pub(super) fn unseen(&self, now: Instant) {
         self.0.lock().absent.get_or_insert(now);
     }
@@ -76,7 +76,8 @@ mod tests {
 
     /// The leader seen, with its term, or none.
     type Seen = Option<(u64, u64)>;
-    /// A time, what was seen then, and the expected errors now of proposals made at other times.
+    /// A time, the leader seen then, and the errors expected at that time, by the time of the
+    /// proposal.
     type Line = (u64, Seen, &'static [(u64, RequestError)]);
 
     #[test]

@@ -71,7 +71,7 @@ impl OpenRaft {
     }
 
     /// Whether this member follows the leader with this vote. Answered after openraft has processed
-    /// everything sent to it before.
+    /// everything sent to it earlier.
     pub(crate) async fn follows(&self, vote: Vote) -> Alive<bool> {
         self.raft.with_raft_state(move |state| *state.vote_ref() == vote).await
     }

@@ -18,9 +18,9 @@ use crate::network::peer_pool::PeerPool;
 /// Timeout of a snapshot transfer. A transfer ends earlier if its connection ends.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
 
-/// Apply orders that may queue for the state machine. When the queue is full, openraft blocks until
-/// an order is done and answers no heartbeats meanwhile. An order is only a range of the log, so it
-/// is small.
+/// Apply orders that may queue for the state machine. When the queue is full, openraft blocks, and
+/// answers no heartbeats until an order is done. An order is only a range of the log, so it is
+/// small.
 const APPLIES_MAX: u64 = 1 << 20;
 
 /// The settings of the raft protocol.

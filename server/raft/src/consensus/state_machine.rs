@@ -32,17 +32,19 @@ use crate::log::types::{Entry, LogId, Membership, StoredMembership, TypeConfig, 
 use crate::metrics::Metrics;
 use crate::metrics::durations::Batch;
 
-/// Maximum size of the active memtable while a flush waits for disk space, in full memtables.
+/// Maximum size of the active memtable while a flush waits for disk space, as a number of full
+/// memtables.
 const SHORTAGE_MEMTABLES: usize = 4;
 
 /// How long entries are applied before other tasks get a turn.
 const TURN: Duration = Duration::from_millis(5);
 
-/// Commands that may touch more keys run as blocking work. So many keys take some milliseconds.
+/// Commands that may touch more keys than this run as blocking work. This many keys take a few
+/// milliseconds.
 const KEYS_MAX: usize = 1000;
 
 /// Runs work that may take seconds. Other tasks, such as heartbeats and reads, move to other
-/// threads meanwhile. That costs too much for short work.
+/// threads during the work. That costs too much for short work.
 fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
@@ -257,8 +259,8 @@ impl StateMachine {
         Ok((reply, fits))
     }
 
-    /// Updates the bytes that the quota counts. The sizes are read first: a flush that ends in
-    /// between is briefly left out, and never counted twice.
+    /// Updates the bytes that the quota counts. The sizes of the database are read first: if a
+    /// flush ends in between, its memtable is briefly not counted, but never counted twice.
     fn measure(&mut self) {
         let in_use = self.flusher.engine().sizes().in_use;
         let active = self.store.active_bytes();

@@ -25,7 +25,7 @@ use crate::log::types::StoredMembership;
 const LOG_KEEP_BYTES: u64 = 128 << 20;
 /// On a small disk, at most `1 / LOG_KEEP_PART` of it.
 const LOG_KEEP_PART: u64 = 8;
-/// Interval of checks whether a flush waits for disk space.
+/// Interval between checks for a flush that waits for disk space.
 const SPACE_CHECK_PAUSE: Duration = Duration::from_millis(500);
 
 /// When to flush.

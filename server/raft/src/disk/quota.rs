@@ -38,7 +38,7 @@ pub struct Quota {
     /// In bytes; 0 means no quota.
     limit: u64,
     used: AtomicU64,
-    /// Whether a disk is short of space, whatever the quota is.
+    /// Whether a disk is short of space. The quota does not matter for that.
     is_short: AtomicBool,
     /// Disk space for writes in progress.
     reservations: Arc<Reservations>,

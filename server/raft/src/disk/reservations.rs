@@ -46,8 +46,8 @@ impl State {
         self.reserved.saturating_add(self.written)
     }
 
-    /// Whether it is the turn of a reservation: of the first one that waits, or of any if none
-    /// waits. So small reservations do not pass a large one for ever.
+    /// Whether a reservation may be tried now: the first one that waits, or any one if none waits.
+    /// So small reservations cannot pass a large one forever.
     fn is_turn(&self, number: Option<u64>) -> bool {
         self.waiting.keys().next().copied() == number
     }
@@ -59,8 +59,8 @@ impl State {
         }
     }
 
-    /// A reservation above the allowance is admitted beside no other. It does not wait until
-    /// nothing is written, because other members' writes may never pause.
+    /// A reservation above the allowance is admitted while nothing else is reserved. It does not
+    /// wait until nothing is written, because other members' writes may never pause.
     fn admits(&self, bytes: u64) -> bool {
         if bytes > self.allowed {
             return self.reserved == 0 && self.written <= self.allowed;
@@ -118,7 +118,7 @@ impl Reservations {
         Waits { reservations: self, number, turn }
     }
 
-    /// Notes bytes that were written, reserved here or not: many come from other members.
+    /// Notes written bytes, whether reserved here or not: many come from other members.
     pub(crate) fn note(&self, bytes: u64) {
         let mut state = self.state.lock();
         state.written += bytes;
@@ -147,7 +147,7 @@ impl Reservations {
     }
 }
 
-/// A reservation that waits, until this is dropped.
+/// A place among the waiting reservations, until it is dropped.
 struct Waits<'a> {
     reservations: &'a Reservations,
     number: u64,

@@ -106,7 +106,7 @@ pub(crate) async fn watch(
         }
         if (is_short || flusher.is_log_long()) && flushed.elapsed() > FLUSH_PAUSE {
             flushed = Instant::now();
-            // The flush waits behind a command that is being applied, which may wait itself.
+            // The flush waits for the command that is being applied, which may itself wait.
             tokio::time::timeout(CHECK_EVERY, consensus.flush()).await.ok();
         }
         if was_short && !is_short {

@@ -14,7 +14,7 @@ pub(crate) struct Stopped;
 /// dropped first.
 ///
 /// # Cancel safety
-/// Dropping it drops the result. The work behind it goes on.
+/// Dropping it drops the result. The work continues.
 #[must_use]
 pub(crate) struct Completion<T>(oneshot::Receiver<T>);
 

@@ -16,9 +16,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The state machine's answer to a log entry; `None` for entries that are not commands.
 pub type Answer = Option<Result<Reply, Refusal>>;
 
-/// What a proposal holds until it is applied or given up, for example its part of a limit. It
-/// outlives the client's wait, because a proposal whose client is gone stays queued. Clones share
-/// it.
+/// The resources that a proposal holds until it is applied or given up, for example its part of a
+/// limit. They outlive the client's wait, because a proposal stays queued when its client is gone.
+/// Clones share them.
 #[derive(Clone, Default)]
 pub struct Holding(Option<Arc<dyn Any + Send + Sync>>);
 
@@ -89,7 +89,7 @@ pub trait Consensus: Send + Sync {
     fn flush(&self) -> BoxFuture<'_, ()>;
 
     /// Purges log entries that the last flush made redundant, except the newest ones, which lagging
-    /// members may need. Entries up to index `beyond` are purged even so.
+    /// members may need. Entries up to index `beyond` are purged in any case.
     fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()>;
 
     /// Stops the raft protocol on this member.

@@ -24,7 +24,7 @@ pub enum RequestError {
     /// The request timed out; it is unknown whether it was or will be applied.
     #[error("the request timed out")]
     Timeout,
-    /// There was no leader from the start of the request on: it was not and will not be applied.
+    /// There has been no leader since the request began: it was not and will not be applied.
     #[error("there was no leader to accept the request")]
     NotTaken,
     /// The request timed out after an election; it is unknown whether it was or will be applied.

@@ -13,7 +13,7 @@ use super::consensus::Answer;
 pub(crate) struct ProposalId {
     /// The member whose client waits for the answer.
     pub(crate) member: u64,
-    /// A number that this member chose.
+    /// A number that the member chose.
     pub(crate) sequence: u64,
 }
 
@@ -57,8 +57,8 @@ impl Waiters {
         }
     }
 
-    /// Records that a snapshot replaced the state, its last entry being of `term`. It does not say
-    /// which forwarded commands it includes, so every waiter gets [`UnknownOutcome`].
+    /// Records that a snapshot, which ends with an entry of `term`, replaced the state. It does not
+    /// show which forwarded commands it includes, so every waiter gets [`UnknownOutcome`].
     pub(crate) fn replaced(&self, term: u64) {
         let mut waiting = self.0.lock();
         waiting.term = waiting.term.max(term);
@@ -68,7 +68,7 @@ impl Waiters {
         }
     }
 
-    /// Registers a waiter; `None` when a later term than `term` was applied already.
+    /// Registers a waiter; `None` if an entry of a later term than `term` is applied already.
     pub(crate) fn register(
         &self,
         sequence: u64,

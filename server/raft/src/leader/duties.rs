@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 
 /// Pause before a log that is still too long is trimmed again.
 const TRIM_AGAIN: Duration = Duration::from_secs(2);
-/// How long a partly received snapshot is kept without progress: longer than its sender retries.
+/// How long a partial snapshot is kept without progress: longer than its sender retries.
 const PARTIAL_AGE_MAX: Duration = Duration::from_secs(120);
 /// Pause after a failed proposal, so that a member without a leader does not spin.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -77,7 +77,7 @@ impl Duties {
         loop {
             let flushed = self.flusher.flushed();
             tokio::pin!(flushed);
-            // Enabled before the work, so that a flush that ends meanwhile is not missed.
+            // Enabled before the work, so that a flush that ends during the work is not missed.
             flushed.as_mut().enable();
             let beyond = self.flusher.wal().last_beyond(self.flusher.log_kept());
             let is_long = matches!(beyond, Ok(Some(_)));
@@ -87,14 +87,14 @@ impl Duties {
                 Ok(beyond) => self.consensus.trim_log(beyond).await,
                 Err(error) => tracing::warn!(%error, "cannot determine the length of the log"),
             }
-            // A purge reaches only the snapshot that openraft knew at the trim before, and without
-            // further writes no flush would start another trim.
+            // A purge reaches only the snapshot that openraft knew at the previous trim. Without
+            // further writes, no flush would start another trim.
             let again = if is_long { TRIM_AGAIN } else { Duration::MAX };
             tokio::time::timeout(again, flushed).await.ok();
         }
     }
 
-    /// Drops partly received snapshots whose sender has given up.
+    /// Drops partial snapshots whose sender has given up.
     pub(crate) async fn drop_partial_snapshots(&self) {
         loop {
             tokio::time::sleep(PARTIAL_AGE_MAX / 2).await;

@@ -37,8 +37,8 @@ impl Drop for GoneOnDrop {
     }
 }
 
-/// Hashes all keys on a thread of its own, because that takes too long for a thread with other
-/// tasks. `None` if the program stops.
+/// Hashes all keys on a separate thread, because that takes too long for a thread with other tasks.
+/// `None` if the program stops.
 ///
 /// # Cancel safety
 /// When the future is dropped, the hash ends soon.

@@ -59,8 +59,8 @@ impl Comparison {
         Self { revision, ..Self::default() }
     }
 
-    /// Adds other members' hashes, as far as they have the same compaction. Returns whether more
-    /// members are compared now.
+    /// Adds the hashes of other members that have the same compaction. Returns whether this adds a
+    /// member to the comparison.
     fn note(&mut self, mine: &KeyValueHash, found: Vec<PeerHash>) -> bool {
         let before = self.compared.len();
         for PeerHash { member, hash } in found {
@@ -72,7 +72,8 @@ impl Comparison {
         self.compared.len() > before
     }
 
-    /// The members with wrong data, out of this member, `me`, and `others` other members.
+    /// The members with wrong data. `me` is this member, and `others` is the number of other
+    /// members.
     fn wrong(&self, me: u64, others: usize) -> Vec<u64> {
         let differing = self.compared.iter().filter(|(_, differs)| **differs);
         let differing: Vec<u64> = differing.map(|(member, _)| *member).collect();
@@ -178,7 +179,7 @@ impl Integrity {
             comparison.mine = hash_here(&self.store, comparison.revision).await;
         }
         let Some(mine) = comparison.mine else {
-            // The data at this revision cannot be hashed any more.
+            // The data at this revision can no longer be hashed.
             comparison.is_over = true;
             return;
         };

@@ -2,8 +2,8 @@
 //!
 //! The replicated state contains the leases and their TTLs. Only the leader measures their time, by
 //! a monotonic clock. A new leader gives every lease its full TTL again plus an election timeout: a
-//! lease may live longer than granted, but never shorter. Expired leases are ended by proposals,
-//! many leases in one. Once its end is proposed, a lease cannot be renewed.
+//! lease may live longer than granted, but never shorter. The leader ends expired leases by
+//! proposals, many leases in one. Once its end is proposed, a lease cannot be renewed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -60,7 +60,8 @@ struct LeaseClock {
     term: u64,
     leases: BTreeMap<i64, TimedLease>,
     deadlines: BTreeSet<(Instant, i64)>,
-    /// Since when this member is not visible as leader; no client can renew a lease then.
+    /// Start of the time in which this member is not visible as leader, and no client can renew a
+    /// lease.
     hidden_since: Option<Instant>,
 }
 
@@ -102,7 +103,7 @@ impl Lessor {
     /// term and was only not visible as leader, the clock resumes where it stopped.
     pub(crate) fn promote(&self, term: u64, extension: Duration) {
         let now = Instant::now();
-        // Grants and revocations wait for the lock meanwhile.
+        // Grants and revocations wait for this lock.
         let mut primary = self.primary.lock();
         if let Some(clock) = primary.as_mut().filter(|clock| clock.term == term) {
             clock.resume(now);
@@ -168,8 +169,8 @@ impl Lessor {
         }
     }
 
-    /// Renews a lease to its full TTL. If the lease is ending, waits for the end, so that the
-    /// answer cannot claim that it lives.
+    /// Renews a lease to its full TTL. If the lease is ending, waits for the end, so that no answer
+    /// says that the lease exists.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the lease.

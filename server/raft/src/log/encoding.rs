@@ -1,4 +1,4 @@
-//! Encoding of openraft's types in the log and beside the state.
+//! Encoding of openraft's types in the log and in the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,7 +123,7 @@ fn membership_of(message: MembershipMessage) -> Result<Membership, String> {
     Membership::new(voters, members).map_err(|error| format!("a membership is wrong: {error}"))
 }
 
-/// Encodes a membership to be stored beside the state.
+/// Encodes a membership to be stored in the database.
 pub(crate) fn encode_membership(stored: &StoredMembership) -> Bytes {
     let mut message = membership_message(stored.membership());
     if let Some(id) = stored.log_id() {

@@ -90,8 +90,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
         R: RangeBounds<u64> + Clone + Debug + Send,
     {
         let (start, end) = bounds(&range);
-        // openraft wants the existing entries of a range that begins before the log. The other
-        // methods keep the start: replication and the state machine need the very first entry.
+        // If the range begins before the log, openraft wants the entries that exist. The other
+        // methods do not skip missing entries: replication and the state machine need the first
+        // one.
         self.read(start.max(self.wal.first()), end, usize::MAX)
     }
 
@@ -158,7 +159,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         // Not awaited: openraft would do nothing else until the purge is durable, and not even
-        // answer heartbeats. After a crash, the log only has more entries.
+        // answer heartbeats. If a crash undoes the purge, the log only has more entries.
         if !planted::has(Mistake::KeepLog) {
             self.wal.purge(position(&upto), Box::new(drop));
         }

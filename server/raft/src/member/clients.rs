@@ -15,8 +15,8 @@ impl Member {
     /// The state machine's refusal, or why there is no answer.
     ///
     /// # Cancel safety
-    /// A command whose future is dropped may still be applied. Until then, it counts as in flight
-    /// and keeps its reservation.
+    /// If the future is dropped, the command may still be applied. Until that is decided, it counts
+    /// as in flight and keeps its reservation.
     pub async fn propose(
         &self,
         command: &Command,
@@ -31,8 +31,9 @@ impl Member {
     /// disk space is for the proposal; `None` for a command that adds nothing.
     ///
     /// # Errors
-    /// [`Refusal::NoSpace`](quorate_core::Refusal::NoSpace) if the command does not fit. If it is
-    /// not clear whether the alarm is still raised, why a read cannot be linearized.
+    /// [`Refusal::NoSpace`](quorate_core::Refusal::NoSpace) if the command does not fit. `Timeout`
+    /// if the disk space is not checked in time. As for [`linearize`](Self::linearize) if this
+    /// member cannot find out whether the alarm is still raised.
     pub async fn check_quota(
         &self,
         command: &Command,

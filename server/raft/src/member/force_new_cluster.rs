@@ -14,7 +14,7 @@ const READ_BYTES_MAX: usize = 4 << 20;
 /// Makes `id` the only member, by an entry after all others. `peer_urls` are used if the last
 /// membership does not contain `id`.
 ///
-/// The log keeps all its entries: the lost members may have acknowledged them, even if this one was
+/// The log keeps all its entries: the lost members may have acknowledged them, even if this one
 /// never learned that they are committed.
 pub(super) async fn force_new_cluster(
     wal: &Wal,

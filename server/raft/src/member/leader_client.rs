@@ -26,7 +26,7 @@ use crate::read::ReadBarrier;
 
 /// Pause before the leader is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Timeout of the leader's answer about a lease.
+/// Timeout for the leader's answer about a lease.
 const LEASE_WITHIN: Duration = Duration::from_secs(1);
 /// Election timeouts without a leader after which the quorum counts as lost.
 const ELECTIONS: u32 = 3;
@@ -184,7 +184,7 @@ impl LeaderClient {
         let changed = self.with_timeout(async {
             let begun = Instant::now();
             loop {
-                // As in etcd, which checks the connections before it looks for a leader.
+                // As in etcd: it checks the connections before it looks for a leader.
                 let is_known = self.leader().is_some() || begun.elapsed() < self.quorum_timeout();
                 if matches!(change, Change::Add(_)) && self.is_strict() && !is_known {
                     return Err(MemberError::Unhealthy);

@@ -7,7 +7,7 @@ use quorate_storage::data_dir::DataDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What lives as long as a member.
+/// The tasks of a member, the ways to end them, and its data directory.
 pub(super) struct Lifetime {
     pub(super) tasks: TaskTracker,
     /// Cancels inbound and outbound peer streams.

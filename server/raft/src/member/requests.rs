@@ -37,8 +37,8 @@ impl Requests {
     /// Proposes a command and waits for its answer. `reserved` is its disk space.
     ///
     /// # Cancel safety
-    /// A command whose future is dropped may still be applied. Until then, it counts as in flight
-    /// and keeps its reservation.
+    /// If the future is dropped, the command may still be applied. Until that is decided, it counts
+    /// as in flight and keeps its reservation.
     pub(super) async fn propose(
         &self,
         command: &Command,

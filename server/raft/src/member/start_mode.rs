@@ -14,8 +14,8 @@ pub enum StartMode {
     /// It was added to an existing cluster and waits for a call from the leader. Other members may
     /// be at these peer URLs.
     Join(Vec<String>),
-    /// It becomes the only member, whatever members the data directory names. These are its peer
-    /// URLs if the data directory contains none.
+    /// It becomes the only member, although the data directory may name others. The strings are its
+    /// peer URLs, used if the data directory contains none.
     ForceNewCluster(Vec<String>),
 }
 

@@ -1,4 +1,4 @@
-//! The rules for membership changes: decisions as a pure function of what the leader knows.
+//! The rules for membership changes: decisions as a pure function of facts about the members.
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +25,7 @@ pub struct MembershipRules {
     pub learners_max: usize,
 }
 
-/// What the leader knows about the members.
+/// The facts about the members that the leader knows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MembershipFacts {
     /// The leader.
@@ -138,8 +138,8 @@ impl MembershipFacts {
 
     /// A member that waits for its vote and can get it now.
     ///
-    /// It must have started, and so have published the id of its data directory. Otherwise its
-    /// acknowledgements could come from another data directory than the one that gets the vote.
+    /// It must have started, and so have published its incarnation. Otherwise its acknowledgements
+    /// could come from a data directory other than the one that gets the vote.
     pub(super) fn due_vote(&self) -> Option<u64> {
         let mut lacking = self.full_members().filter(|id| !self.voters.contains(id));
         lacking

@@ -32,8 +32,8 @@ const APPENDS_MAX: usize = 3;
 /// Calls the member only after the first request: openraft delays that one as its backoff for an
 /// unreachable member. The stream fails if a reply takes longer than `reply_timeout`. It sends
 /// nothing while `flow` is silent. It also ends if the member's log is behind the floor of `flow`:
-/// openraft purges no entry that a stream is sending, so only then can it purge the log and send a
-/// snapshot.
+/// openraft purges no entry that a stream is sending, so it can purge the log and send a snapshot
+/// only after the end of the stream.
 ///
 /// # Errors
 /// The call fails, or is not answered within `reply_timeout`.
@@ -141,9 +141,9 @@ struct RequestRange {
 ///
 /// openraft takes a reply as the reply to every request that ends at the same entry, and as proof
 /// that this member led when the last of them was made. A request without entries ends where the
-/// request before it ends. So a reply from before a pause made openraft confirm reads: it took the
-/// reply for that to a request from after the pause, which the other member, by then following a
-/// later leader, had never received.
+/// request before it ends. So openraft once confirmed reads by a reply from before a pause: it took
+/// it for the reply to a request from after the pause. The other member followed a later leader by
+/// then, and had never received that request.
 #[derive(Debug, Default)]
 struct PendingRequests(VecDeque<RequestRange>);
 
@@ -159,9 +159,9 @@ impl PendingRequests {
         self.0.pop_front()
     }
 
-    /// What to report to openraft for the reply to `asked`, in which the log is durable up to
-    /// `durable`. It is capped at the end of `asked`. `None` if openraft would also take it for the
-    /// reply to a later request: that request's own reply repeats it.
+    /// The position to report to openraft for the reply to `asked`: `durable`, the position in the
+    /// reply, but at most the end of `asked`. `None` if openraft would also take it for the reply
+    /// to a later request: that request's own reply repeats it.
     fn report(&self, durable: Option<LogId>, asked: Option<RequestRange>) -> Option<Option<LogId>> {
         let durable = asked.map_or(durable, |asked| durable.min(asked.last));
         let passes = |later: &RequestRange| later.last <= durable || later.previous < durable;
@@ -187,8 +187,8 @@ struct ReplicationStream<S> {
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> ReplicationStream<S> {
-    /// Waits for the next reply and sends requests meanwhile. Takes a request from openraft as late
-    /// as possible: a request that is made later has newer entries.
+    /// Waits for the next reply, and sends requests during the wait. Takes a request from openraft
+    /// as late as possible: a request that is made later has newer entries.
     async fn next(&mut self) -> Option<Result<pb::AppendReply, Status>> {
         loop {
             let takes_requests = self.sender.is_some() && self.pending.0.len() < APPENDS_MAX;

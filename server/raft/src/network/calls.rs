@@ -1,4 +1,4 @@
-//! The headers of every call to a member, and what its response reveals.
+//! The headers of every call to a member, and the conclusions from its response.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

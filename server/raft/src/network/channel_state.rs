@@ -1,4 +1,4 @@
-//! What the connections of one channel say about the route.
+//! Reports the connections of one channel to the member's route.
 
 use std::io;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl ChannelState {
     }
 
     /// Records that a connection attempt begins. If the last connection never had an answer,
-    /// another way is tried.
+    /// another route is tried.
     pub(crate) fn connecting(&self) {
         if self.connection.swap(DOWN, Ordering::Relaxed) == UP {
             self.abandon();
@@ -56,7 +56,7 @@ impl ChannelState {
     pub(crate) fn connect_failed(&self, error: &io::Error) {
         match self.initiator {
             None => self.route.connect_failed(error),
-            // The initiator has no connection any more.
+            // The initiator has no connection left.
             Some(initiator) => self.route.reverse.drop_initiator(initiator),
         }
     }

@@ -71,8 +71,8 @@ pub(super) struct Connector {
     pub(super) metrics: Arc<ConnectionMetrics>,
     /// `None` in a client made by [`client_at`].
     pub(super) state: Option<Arc<ChannelState>>,
-    /// Cancelled when calls must go another way. A reverse connection then ends after an election
-    /// timeout, which is the time that calls have to move.
+    /// Cancelled when calls must take another route. A reverse connection then ends an election
+    /// timeout later, so that calls have time to move.
     pub(super) outdated: CancellationToken,
 }
 
@@ -158,7 +158,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// A client for a server of which only the URL is known, as before joining a cluster. Connections
+/// A client for a server that is known only by its URL, as before joining a cluster. Connections
 /// are given up after `timeout`.
 pub(super) fn client_at(dial: Arc<dyn Dial>, url: &str, timeout: Duration) -> PeerClient<Channel> {
     // These metrics are not exported.

@@ -1,8 +1,8 @@
 //! Detects that the cluster has excluded this member.
 //!
-//! No member sends anything to a removed member, so it does not hear of its removal. It learns of
-//! it when it calls the others, which remember removed members forever. The same goes for a member
-//! whose data directory is not the one that the cluster knows.
+//! A removed member gets no messages from the others, so it must ask. The others remember removed
+//! members forever, and refuse its calls with the reason. The same applies to a member whose data
+//! directory is not the one that the cluster knows.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Limits on what is sent to other members.
+//! Limits on the entries and heartbeats that are sent to other members.
 
 use std::fmt::Debug;
 

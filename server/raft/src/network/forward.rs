@@ -5,8 +5,9 @@
 //! writes here as soon as they are acknowledged.
 //!
 //! A proposal may enter the log only in the term in which it was forwarded. If the leader is lost
-//! meanwhile, the outcome is known when the first entry of a later term is applied here: all
-//! entries of the earlier term come before it. Until then the client waits for a new leader.
+//! before it reports the outcome, the outcome is known when the first entry of a later term is
+//! applied here: all entries of the earlier term come before it. Until then the client waits for a
+//! new leader.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -78,7 +79,7 @@ impl Forwarder {
     ///
     /// # Cancel safety
     /// The command may still be applied after the future is dropped. `held` is kept until the
-    /// leader has told the outcome.
+    /// outcome is known.
     pub(crate) async fn propose(
         &self,
         leader: u64,
@@ -111,7 +112,7 @@ impl Forwarder {
         }
         tokio::select! {
             answer = answer => answer.ok().transpose(),
-            // Only other members apply what this one proposed before it was removed.
+            // Only the other members apply the proposals of a removed member.
             _ = self.pool.notice().posted() => Err(UnknownOutcome),
         }
     }

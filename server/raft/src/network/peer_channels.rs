@@ -15,8 +15,8 @@ use super::route::Route;
 use crate::ground::exclusion::Notice;
 use crate::metrics::peers::ConnectionMetrics;
 
-/// The channels to one member, one for each kind of call. Each has a connection of its own, which
-/// it opens on first use.
+/// The channels to one member, one for each kind of call. Each has its own connection, which it
+/// opens on first use.
 #[derive(Clone)]
 pub(crate) struct PeerChannels {
     pub(super) urls: Urls,
@@ -44,8 +44,8 @@ pub(crate) struct PeerChannels {
 }
 
 impl PeerChannels {
-    /// Whether it is the member that answers. Its URLs count as proof; without a certificate, any
-    /// program can open reverse connections in its name.
+    /// Whether answers certainly come from the member. Answers at its URLs count as proven; without
+    /// a certificate, any program can open reverse connections in its name.
     pub(crate) fn is_proven(&self) -> bool {
         self.initiator.is_none_or(|initiator| initiator.is_proven)
     }

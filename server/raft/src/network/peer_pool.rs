@@ -73,7 +73,7 @@ pub(crate) struct PeerPool {
     routes: Mutex<BTreeMap<u64, Arc<Route>>>,
 }
 
-/// What [`PeerPool`] needs from the rest of the member.
+/// The parts of the member that [`PeerPool`] needs.
 pub(crate) struct PoolContext {
     pub(crate) store: Arc<Shared>,
     pub(crate) peers: watch::Receiver<Peers>,
@@ -155,7 +155,7 @@ impl PeerPool {
         &self.notice
     }
 
-    /// Whether this member's own state says that it was removed.
+    /// Whether this member was removed, according to its own state.
     pub(crate) fn is_removed(&self) -> bool {
         let me = self.identity.member_id;
         let peers = self.peers.borrow();
@@ -223,8 +223,8 @@ impl PeerPool {
     }
 
     /// Drops the connections to a member that seems reachable but does not answer: the network may
-    /// have lost a part of what was sent, and the rest waits for it forever. Keeps young
-    /// connections: an absent member must not be called all the time.
+    /// have lost a part of the data, and the rest waits for it forever. Keeps young connections: an
+    /// absent member must not be called all the time.
     pub(crate) fn renew(&self, member: u64) {
         let mut channels = self.channels.lock();
         let age_min = self.election_timeout * RENEW_AGE;

@@ -186,8 +186,8 @@ impl ProposalStream {
         }
     }
 
-    /// Ends the stream, of which `sent` messages have left. Unsent proposals are refused: they
-    /// can go to another leader. The outcome of the others is unknown.
+    /// Ends the stream after its first `sent` messages were sent. Unsent proposals are refused:
+    /// they can go to another leader. The outcome of the others is unknown.
     pub(super) fn end(mut self, sent: u64) {
         self.refuse_waiting();
         for (message, waiting) in self.pending.into_values() {
@@ -199,7 +199,7 @@ impl ProposalStream {
     }
 }
 
-/// The error for a leader that owes a reply for too long.
+/// The error for a leader whose reply is overdue.
 pub(super) fn stalled() -> Status {
     Status::deadline_exceeded("no reply to proposals")
 }

@@ -5,7 +5,7 @@ use std::io;
 use parking_lot::Mutex;
 use tonic::Status;
 
-/// What was last logged about the connections to one member.
+/// The last logged state of the connections to one member.
 pub(crate) struct ReachLog {
     member: String,
     logged: Mutex<Logged>,

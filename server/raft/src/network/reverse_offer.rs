@@ -252,7 +252,7 @@ async fn permit(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     permits.clone().acquire_owned().await.expect("this semaphore is never closed")
 }
 
-/// Awaits `wanted` and polls `driver` meanwhile, which may end first.
+/// Awaits `wanted` while it polls `driver`, which may end first.
 async fn driven<T>(driver: &mut Driver, wanted: impl Future<Output = T>) -> T {
     let mut wanted = pin!(wanted);
     tokio::select! {

@@ -44,7 +44,7 @@ type Want = oneshot::Sender<TakenConnection>;
 
 struct Known {
     initiator: Initiator,
-    /// The number in its headers, the same as long as its process runs.
+    /// The number in its headers, which is constant while its process runs.
     number: u64,
     /// Number of its connections, idle or in use.
     open: usize,
@@ -85,7 +85,8 @@ impl ReversePool {
         while self.initiator().is_none() && changed.changed().await.is_ok() {}
     }
 
-    /// Drops an initiator that does not answer as the member. If it comes back, it is the last one.
+    /// Drops an initiator that does not answer as the member. If it comes back, it is the last in
+    /// order.
     pub(crate) fn drop_initiator(&self, initiator: Initiator) {
         self.known.lock().retain(|known| known.initiator != initiator);
         // Wakes calls of `take` that wait for this initiator.
@@ -190,7 +191,7 @@ impl ReversePool {
         let want = loop {
             tokio::select! {
                 want = &mut wanted => break want,
-                // The initiator must not send anything but answers.
+                // The initiator may send only answers.
                 _ = connection.read_u8() => return,
                 () = tokio::time::sleep(PING_INTERVAL) => {}
             }

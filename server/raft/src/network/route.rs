@@ -100,8 +100,8 @@ impl Route {
         self.log.connected();
     }
 
-    /// Gives up a way on which the member never answers, so that another one is tried: the reverse
-    /// connections of this initiator, or the URLs for `None`.
+    /// Gives up connections on which the member never answers, so that another route is tried: the
+    /// reverse connections of this initiator, or the URLs for `None`.
     pub(crate) fn abandon(&self, initiator: Option<Initiator>) {
         if let Some(initiator) = initiator {
             self.reverse.drop_initiator(initiator);

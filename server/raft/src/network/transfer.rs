@@ -2,7 +2,7 @@
 //!
 //! The sender reads parts of one image of its database, which later writes do not change. After a
 //! broken connection it asks which parts the receiver has, and continues there. The receiver builds
-//! a database beside the current one, and switches to it when it is complete.
+//! a database next to the current one, and switches to it when it is complete.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ type SendError = StreamingError<TypeConfig>;
 const BYTES_PER_SECOND_MAX: u64 = 100 << 20;
 /// Most parts that are read and wait to be sent.
 const PARTS_AHEAD_MAX: usize = 4;
-/// How long to retry without progress once the receiver was reached. It keeps its parts meanwhile,
-/// and the sender keeps the image as long as the transfer lasts.
+/// How long to retry without progress once the receiver was reached. The receiver keeps its parts
+/// during that time, and the sender keeps the image for the whole transfer.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// Time limit for the receiver to read more, and in the end to install the snapshot.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);

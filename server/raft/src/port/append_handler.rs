@@ -89,7 +89,7 @@ impl AppendHandler {
     /// But the reply tells the leader nothing about the log. It says that when the leader sent the
     /// heartbeat, this member followed no later leader. openraft processes messages in order, so
     /// this is certain once it has processed the heartbeat and still follows that leader. The vote
-    /// need not be on disk: the reply promises nothing but the past.
+    /// need not be on disk: the reply is a statement about the past only.
     async fn heartbeat_reply(
         &self,
         request: AppendEntriesRequest<TypeConfig>,

@@ -105,8 +105,8 @@ struct Deferred {
 
 /// The body of a call, within the limits of [`MessageLimits`].
 ///
-/// A message is charged in full when it begins. So of two incomplete messages, neither waits for
-/// memory of the other.
+/// A message is charged in full when it begins. So no incomplete message waits for memory that
+/// another incomplete message holds.
 pub(super) struct Bounded<B> {
     inner: B,
     limits: MessageLimits,

@@ -44,7 +44,7 @@ impl PeerPort {
         Self { guard, service, budget, account }
     }
 
-    /// The same service for another connection, with an account of its own.
+    /// The same service for another connection, with its own account.
     #[must_use]
     pub fn for_connection(&self) -> Self {
         Self { account: self.budget.account(), ..self.clone() }

@@ -26,7 +26,7 @@ const BYTES_MAX: u32 = 256 << 20;
 /// Most replies in one message.
 const REPLIES: usize = 512;
 
-/// Proposes what other members forward.
+/// Proposes the commands that other members forward.
 #[derive(Clone)]
 pub(crate) struct ProposalHandler {
     pub(crate) consensus: Arc<OpenRaft>,

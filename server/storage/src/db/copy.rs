@@ -82,8 +82,8 @@ impl DatabaseCopy {
         Ok(())
     }
 
-    /// Makes the copy complete and durable. `source` must have the last flush, and nothing may be
-    /// flushed meanwhile.
+    /// Makes the copy complete and durable. `source` must include the last flush, and no flush may
+    /// run during the call.
     pub(super) fn finish(mut self, source: &ReadTxn) -> Result<(Arc<Database>, NewFile), Fault> {
         self.catch_up(source)?;
         let last = source.meta();

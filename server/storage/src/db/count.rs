@@ -30,7 +30,7 @@ pub(super) struct Block {
     pub(super) rows: u32,
 }
 
-/// The index of one snapshot.
+/// The index at one commit.
 #[derive(Debug)]
 pub(super) struct CountIndex {
     firsts: Vec<Bytes>,

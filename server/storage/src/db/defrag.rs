@@ -1,9 +1,9 @@
 //! Defragmentation: copying the rows into a new file and switching to that file.
 //!
-//! The copy is made from one commit while flushes continue into the old file. Then versions flushed
-//! meanwhile are merged into the copy, repeatedly, until few are left. The writing thread merges
-//! the last ones and switches the files. Compacted history is not deleted while a copy is being
-//! made: the copy could have a version whose deletion it never sees.
+//! The copy is made from one commit while flushes continue into the old file. Then the versions
+//! flushed since are merged into the copy, repeatedly, until few are left. The writing thread
+//! merges the last ones and switches the files. Compacted history is not deleted while a copy is
+//! being made: the copy could have a version whose deletion it never sees.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::space::Disk;
 /// The writing thread finishes a copy that lags behind by at most this many revisions.
 const DEFRAG_LAG_MAX: i64 = 20_000;
 
-/// Free space to leave in addition to a copy, for the log and for flushes meanwhile.
+/// Free space to leave in addition to a copy, for the log and for flushes during the copy.
 const SPARE_BYTES: u64 = 16 << 20;
 
 /// Fails if the disk of `directory` has no space for a copy of the database that `meta` describes:
@@ -60,8 +60,8 @@ pub(super) fn defragment(shared: &Arc<EngineShared>, done: Option<JobDone>) {
     }
 }
 
-/// Copies file `number`, of which `base` is a commit, and hands the copy to the writing thread for
-/// the last step.
+/// Copies file `number` from its commit `base`, and hands the copy to the writing thread for the
+/// last step.
 fn copy(shared: &EngineShared, base: Arc<ReadTxn>, number: u64) -> Result<(), Fault> {
     let last = || -> Result<Arc<ReadTxn>, Fault> {
         let state = shared.state.lock();

@@ -96,7 +96,7 @@ impl Engine {
         self.shared.directory.path()
     }
 
-    /// Whether a flush waits for disk space, or may not wait because the member stops.
+    /// Whether a flush waits for disk space, or no flush may wait because the member is stopping.
     pub fn waits_for_space(&self) -> bool {
         let full_disk = &self.shared.directory.full_disk;
         full_disk.is_waiting() || full_disk.is_disabled() || self.shared.state.lock().is_short
@@ -119,13 +119,13 @@ impl Engine {
         Image::new(self.shared.state.lock().base.clone())
     }
 
-    /// Starts to receive another member's state, or continues where an earlier stream ended. `id`
-    /// is [`Image::id`] of the sender's image. Only one state is received at a time, by one stream:
-    /// this call drops a partly received state with another id, and an earlier [`SnapshotReceiver`]
-    /// then refuses every call.
+    /// Starts to receive another member's snapshot, or continues where an earlier stream ended.
+    /// `id` is [`Image::id`] of the sender's image. Only one snapshot is received at a time, by one
+    /// stream: this call drops a partial snapshot with another id, and an earlier
+    /// [`SnapshotReceiver`] then refuses every call.
     ///
     /// # Errors
-    /// A new file for the state cannot be made.
+    /// A new file for the snapshot cannot be made.
     pub fn receive(&self, id: &str) -> Result<SnapshotReceiver, ReceiveError> {
         let shared = &self.shared;
         ReceiveState::open(&shared.receiving, id, || {
@@ -133,15 +133,15 @@ impl Engine {
         })
     }
 
-    /// Drops a partly received state and frees its space, if no part has arrived for `age`.
+    /// Drops a partial snapshot and frees its space, if no part has arrived for `age`.
     pub fn stop_receiving(&self, age: Duration) {
         self.shared.receiving.lock().drop_old(age);
     }
 
-    /// Replaces the database and the whole store with a received later state, before all queued
-    /// jobs. When `done` is called, the state is durable and readers see it, and the caller must
-    /// call `Store::continue_from`. Nothing may be applied before that. Memtables of the old state
-    /// are no longer flushed, and a running defragmentation fails.
+    /// Replaces the database and the whole store with a received snapshot of a later state, before
+    /// all queued jobs. When `done` is called, the new state is durable and readers see it, and the
+    /// caller must call `Store::continue_from`. Nothing may be applied before that. Memtables of
+    /// the old state are no longer flushed, and a running defragmentation fails.
     pub fn install(&self, received: ReceivedSnapshot, done: InstallDone) {
         let job = Job::Install(Box::new(received), done);
         self.shared.state.lock().jobs.push_front(job);
@@ -167,7 +167,7 @@ impl Engine {
     }
 
     /// Copies the database into a new file without free space, and calls `done` at the end. Reads
-    /// and writes continue meanwhile.
+    /// and writes continue during the copy.
     pub fn defragment(&self, done: JobDone) {
         defragment(&self.shared, Some(done));
     }
@@ -179,8 +179,8 @@ pub struct FlushQueue(Arc<EngineShared>);
 
 impl FlushQueue {
     /// Queues the merge of a frozen memtable into the database. All of its versions must be durable
-    /// in the log. If an installed state has replaced the memtable meanwhile, it is not merged and
-    /// `done` is dropped.
+    /// in the log. If an installed snapshot has replaced the memtable, the memtable is not merged
+    /// and `done` is dropped.
     pub fn flush(&self, frozen: FrozenMemtable, done: JobDone) {
         self.0.state.lock().jobs.push_back(Job::Flush(Box::new(frozen), done));
         self.0.wake.notify_one();

@@ -61,10 +61,10 @@ pub enum JobError {
     /// The system refused a thread or a file.
     #[error(transparent)]
     Io(Arc<io::Error>),
-    /// A received state is not later than the state of the database.
+    /// A received snapshot is not later than the state of the database.
     #[error("the received state ends at {received:?}, the database at {applied:?}")]
     NotLater {
-        /// The last log entry in the received state.
+        /// The last log entry in the received snapshot.
         received: Option<LogPosition>,
         /// The last log entry in the database.
         applied: Option<LogPosition>,

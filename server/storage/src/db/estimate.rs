@@ -68,7 +68,8 @@ impl FileUsage {
         (latest + history).max(self.latest.bytes + self.history.bytes)
     }
 
-    /// Free bytes in the file, at least: assumes that pages of trees are only two thirds full.
+    /// Lower bound of the free bytes in the file: assumes that pages of trees are only two thirds
+    /// full.
     fn slack(&self) -> u64 {
         self.allocated.saturating_sub(self.packed() / 2 * 3)
     }

@@ -138,7 +138,7 @@ pub(super) struct Directory {
     path: PathBuf,
     /// The number of the next new file.
     next: AtomicU64,
-    /// Seconds of each sync of a file in the directory.
+    /// Duration in seconds of each sync of a file in the directory.
     syncs: Histogram,
     /// Lets writes to the file in use wait for disk space.
     pub(super) full_disk: Arc<FullDiskRetry>,

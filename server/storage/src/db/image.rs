@@ -18,7 +18,7 @@ use super::tables::{self, SENT_TABLES, Visitor, fits};
 ///
 /// Taking an image costs nothing, and later writes do not change it. But while an image exists, the
 /// database cannot reuse the pages of its commit: the file grows by all pages that flushes and
-/// compactions write meanwhile. Reading an image also evicts other pages from the cache.
+/// compactions write until it is dropped. Reading an image also evicts other pages from the cache.
 #[derive(Clone)]
 pub struct Image(Arc<ReadTxn>);
 
@@ -33,7 +33,7 @@ impl Image {
         self.0.sent().id()
     }
 
-    /// The last log entry in the image; `None` if it has none.
+    /// The last log entry in the image, if it has one.
     pub fn applied(&self) -> Option<LogPosition> {
         self.0.meta().applied
     }

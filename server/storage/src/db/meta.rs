@@ -1,4 +1,5 @@
-//! The description of the database as a whole, above all the log position it is complete up to.
+//! The description of the database as a whole: above all, the log position up to which it is
+//! complete.
 
 use bytes::Bytes;
 use crc32c::crc32c;
@@ -40,8 +41,9 @@ pub(super) struct Meta {
     pub(super) applied: Option<LogPosition>,
     /// Main revision up to which `history` is complete.
     pub(super) history_revision: i64,
-    /// Main revision up to which `latest` is complete. Always `history_revision` now. The field
-    /// exists so that a later version can flush history more often than it merges `latest`.
+    /// Main revision up to which `latest` is complete. Currently always equal to
+    /// `history_revision`. The field exists so that a later version can flush history more often
+    /// than it merges `latest`.
     pub(super) latest_revision: i64,
     /// The compacted revision; -1 for none.
     pub(super) compacted: i64,
@@ -76,7 +78,7 @@ impl Default for Meta {
     }
 }
 
-/// No store reaches this revision, so a received state must be below it.
+/// No store reaches this revision, so a received snapshot must be below it.
 const REVISION_MAX: i64 = i64::MAX / 2;
 
 const FIXED_LEN: usize = 4 + 4 + 1 + 7 * 8 + Revision::ENCODED_LEN + 2 * 8;

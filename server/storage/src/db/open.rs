@@ -44,7 +44,7 @@ impl OpenedDatabase {
         let directory = Directory::open(path, metrics.commit.clone())?;
         let current = directory.current()?;
         if current.is_none() && !is_new {
-            // Change nothing: a file here may be the database, if only `CURRENT` is lost.
+            // Change nothing: if only `CURRENT` is lost, a file here may be the database.
             return Err(directory.without_current());
         }
         directory.remove_others(current).map_err(|e| directory.io_error(e))?;

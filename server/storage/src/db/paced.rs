@@ -41,7 +41,7 @@ pub(super) struct FullDiskPolicy {
 }
 
 impl FullDiskPolicy {
-    /// For a file that is not in use yet.
+    /// The policy of a file that is not in use yet.
     pub(super) fn new(shared: Arc<FullDiskRetry>) -> Self {
         Self { shared, is_in_use: Arc::default() }
     }
@@ -77,11 +77,11 @@ pub(super) struct PacedFile {
     pace_bytes: u64,
     /// Bytes written since the last sync.
     unsynced: AtomicU64,
-    /// Seconds of each sync.
+    /// Duration in seconds of each sync.
     syncs: Histogram,
     full_disk: FullDiskPolicy,
     kept: Mutex<Blocks>,
-    /// Whether `kept` has blocks, so that calls need not lock it if it has none.
+    /// Whether `kept` has blocks. Calls need not lock an empty `kept`.
     has_kept: AtomicBool,
 }
 

@@ -1,4 +1,4 @@
-//! The format in which a member sends its state to another: a sequence of parts.
+//! The format of a snapshot between members: a sequence of parts.
 //!
 //! ```text
 //!   part      checksum | format | number | rows | (in the last) trailer
@@ -8,7 +8,7 @@
 //!
 //! Numbers are little endian and of fixed width. The checksum of a part continues the checksum of
 //! the part before it; the first one continues from the image's id. So a part fails its checksum if
-//! it is damaged, is not the next part, or is of another image, and the checksum of the last part
+//! it is damaged, is not the next part, or belongs to another image. The checksum of the last part
 //! covers everything.
 
 use std::ops::Range;
@@ -33,7 +33,7 @@ const TABLES: usize = (*SENT_TABLES.end() - *SENT_TABLES.start() + 1) as usize;
 
 const HEADER_LEN: usize = 4 + 4 + 8;
 
-/// Why a part of another member's state is refused.
+/// Why a part of a snapshot is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
     /// The part has no header.
@@ -50,7 +50,7 @@ pub enum PartError {
         /// Number of the next part.
         expected: u64,
     },
-    /// The part is damaged, or belongs to another state.
+    /// The part is damaged, or belongs to another snapshot.
     #[error("it is damaged or does not follow the part before")]
     Checksum,
     /// A row reaches beyond the end of the part.
@@ -77,10 +77,10 @@ pub enum PartError {
     /// A row fails its checksum.
     #[error(transparent)]
     Row(Fault),
-    /// The state was complete before.
+    /// The snapshot was complete before this part.
     #[error("it comes after the last part")]
     AfterLast,
-    /// The stream ended, but the state has more parts than these.
+    /// The stream ended, but the snapshot has more parts than these.
     #[error("the state has more than {0} parts")]
     MissingParts(u64),
 }
@@ -108,7 +108,7 @@ impl PartPosition {
     }
 }
 
-/// A part of the state.
+/// A part of a snapshot.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Number of the part, from 0.

@@ -1,4 +1,4 @@
-//! A partly received state of another member, in a new database file.
+//! A partial snapshot: the parts received so far, in a new database file.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ use super::tables::{
 /// commit in a list, which this bounds to a few megabytes of memory.
 const DURABLE_BYTES: u64 = 256 << 20;
 
-/// Why a part or a whole state was not received.
+/// Why a part or a whole snapshot was not received.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// The part is damaged or is not the next one. The parts received before are kept.
     #[error("refused a part of the state: {0}")]
     Refused(#[from] PartError),
-    /// The parts do not make up the whole state. They were dropped.
+    /// The parts do not make up the whole snapshot. They were dropped.
     #[error(
         "the received state is incomplete and must be sent again: table {table} has {found} of \
          {expected} rows"
@@ -46,15 +46,15 @@ pub enum ReceiveError {
         /// Number of rows that it should have.
         expected: u64,
     },
-    /// Another stream receives this state or another one, or the state was dropped.
+    /// Another stream receives this snapshot or another one, or the snapshot was dropped.
     #[error("another stream has taken over")]
     TakenOver,
-    /// The state cannot be stored. The parts were dropped.
+    /// The snapshot cannot be stored. The parts were dropped.
     #[error("cannot store the received state: {0}")]
     Storage(#[from] Fault),
 }
 
-/// A partly received state.
+/// A partial snapshot.
 pub(super) struct PartialSnapshot {
     /// Id of the sender's image.
     pub(super) id: String,
@@ -134,7 +134,7 @@ impl PartialSnapshot {
         Ok(())
     }
 
-    /// Makes the state complete and durable. Its last part must have been added.
+    /// Makes the snapshot complete and durable. Its last part must have been added.
     pub(super) fn finish(self) -> Result<ReceivedSnapshot, ReceiveError> {
         let Trailer { rows, tables, meta } = self.trailer.expect("the caller checked it");
         let txn = begin(&self.database)?;
@@ -231,8 +231,7 @@ impl Visitor for Count<'_> {
     }
 }
 
-/// Another member's complete and durable state, which is not in use yet. Dropping it removes its
-/// file.
+/// A complete and durable snapshot that is not in use yet. Dropping it removes its file.
 pub struct ReceivedSnapshot {
     pub(super) base: Arc<ReadTxn>,
     pub(super) restored: RestoredState,
@@ -241,7 +240,7 @@ pub struct ReceivedSnapshot {
 }
 
 impl ReceivedSnapshot {
-    /// The last log entry in the state.
+    /// The last log entry in the snapshot.
     pub fn applied(&self) -> Option<LogPosition> {
         self.restored.applied
     }

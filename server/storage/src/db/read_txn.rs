@@ -22,15 +22,15 @@ use super::tables::{
     ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, META, META_KEY, REMOVED, RevisionKey,
 };
 
-/// An open read transaction with its tables. The database cannot reuse pages of its commit
-/// meanwhile, so nothing may hold it for long.
+/// An open read transaction with its tables. While it exists, the database cannot reuse the pages
+/// of its commit, so nothing may hold it for long.
 pub(super) struct ReadTxn {
     latest: ReadOnlyTable<&'static [u8], &'static [u8]>,
     history: ReadOnlyTable<&'static RevisionKey, &'static [u8]>,
     lease_keys: ReadOnlyTable<&'static [u8], ()>,
     counts: CountIndex,
     meta: Meta,
-    /// The parts that were made of this commit for other members.
+    /// The parts that were made from this commit for other members.
     sent: SentParts,
     txn: ReadTransaction,
     /// The last field, so that it is dropped last: closing a database fails its readers.

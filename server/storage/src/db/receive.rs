@@ -1,4 +1,4 @@
-//! Receiving another member's state into a new database file beside the one in use.
+//! Receiving another member's snapshot into a new database file, next to the one in use.
 //!
 //! ```text
 //!   receive ---> add, add, ... ---> finish ---> ReceivedSnapshot ---> Engine::install
@@ -6,8 +6,8 @@
 //!      +------------+  the next stream continues where it ended
 //! ```
 //!
-//! A partly received state outlives its stream, but not the process: a start removes its file. So
-//! receiving needs no bookkeeping on disk and little memory.
+//! A partial snapshot outlives its stream, but not the process: a start removes its file. So
+//! receiving needs little memory and no records on disk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use super::part::{PartError, PartPosition};
 use super::partial::PartialSnapshot;
 pub use super::partial::{ReceiveError, ReceivedSnapshot};
 
-/// The state that is being received, if any.
+/// The snapshot that is being received, if any.
 #[derive(Default)]
 pub(super) struct ReceiveState {
     /// Number of the stream that may add parts.
@@ -30,8 +30,8 @@ pub(super) struct ReceiveState {
 }
 
 impl ReceiveState {
-    /// Gives the partly received state `id` to a new stream. Any other state is dropped and a new
-    /// one is started with `begin`.
+    /// Gives the partial snapshot `id` to a new stream. Drops any other partial snapshot, and
+    /// starts a new one with `begin`.
     pub(super) fn open(
         receiving: &Arc<Mutex<Self>>,
         id: &str,
@@ -47,7 +47,7 @@ impl ReceiveState {
         Ok(SnapshotReceiver { receiving: receiving.clone(), stream: state.stream })
     }
 
-    /// Drops the partly received state if no stream has used it for `age`.
+    /// Drops the partial snapshot if no stream has used it for `age`.
     pub(super) fn drop_old(&mut self, age: Duration) {
         if self.partial.is_some() && self.used.is_none_or(|used| used.elapsed() >= age) {
             tracing::info!("dropped a partly received snapshot");
@@ -55,7 +55,7 @@ impl ReceiveState {
         }
     }
 
-    /// Drops the partly received state.
+    /// Drops the partial snapshot.
     pub(super) fn drop_partial(&mut self) {
         self.stream += 1;
         self.partial = None;
@@ -70,7 +70,7 @@ impl ReceiveState {
     }
 }
 
-/// A stream's access to the state that is being received. Dropping it keeps the received parts.
+/// A stream's access to the snapshot that is being received. Dropping it keeps the received parts.
 pub struct SnapshotReceiver {
     receiving: Arc<Mutex<ReceiveState>>,
     stream: u64,
@@ -98,10 +98,11 @@ impl SnapshotReceiver {
         added
     }
 
-    /// Makes the state complete and durable, after the last part was added. It is not in use yet.
+    /// Makes the snapshot complete and durable, after the last part was added. It is not in use
+    /// yet.
     ///
     /// # Errors
-    /// Another stream has taken over, parts are missing, or the state cannot be stored.
+    /// Another stream has taken over, parts are missing, or the snapshot cannot be stored.
     pub fn finish(self) -> Result<ReceivedSnapshot, ReceiveError> {
         let mut receiving = self.receiving.lock();
         let partial = receiving.partial(self.stream)?;

@@ -1,5 +1,4 @@
-//! The ends of the parts that were sent of a commit, so that a sender can continue after any of
-//! them.
+//! The ends of the parts that were made from a commit. A sender can continue after any of them.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -17,7 +16,7 @@ pub(super) struct PartEnd {
     pub(super) is_last: bool,
 }
 
-/// The ends of all parts that were made of a commit: a few bytes for each megabyte of the
+/// The ends of all parts that were made from a commit: a few bytes for each megabyte of the
 /// database.
 pub(super) struct SentParts {
     /// Identifies the commit while the process runs.

@@ -21,7 +21,8 @@ use crate::OnFault;
 /// Called once when a job is done or has failed.
 pub type JobDone = Box<dyn FnOnce(Result<(), JobError>) + Send>;
 
-/// Called once when a received state is installed, with the state for the store, or has failed.
+/// Called once: with the state for the store when a received snapshot is installed, or with the
+/// error.
 pub type InstallDone = Box<dyn FnOnce(Result<RestoredState, JobError>) + Send>;
 
 /// Options of the database.

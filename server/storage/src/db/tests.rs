@@ -1,5 +1,5 @@
 //! Compares the database with its twin in memory: after any flushes, compactions, defragmentations
-//! and restarts, both must show the same.
+//! and restarts, both must return the same data.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};

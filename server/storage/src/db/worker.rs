@@ -21,9 +21,9 @@ use super::state::{EngineShared, InstallDone, Job, JobDone, Sizes};
 use super::{compact, estimate};
 use crate::space::{CHECK_PAUSE, Disk, is_full};
 
-/// Pause between two checks whether readers still hold flushed memtables and replaced commits.
+/// Pause between checks for readers that still hold flushed memtables or replaced commits.
 const UNUSED_PAUSE: Duration = Duration::from_millis(100);
-/// Pause between two checks whether the file is too large for its rows.
+/// Pause between checks for a file that is too large for its rows.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest pause between two copies that make the file smaller.
 const SHRINK_PAUSE: Duration = Duration::from_secs(10);
@@ -93,8 +93,8 @@ impl Worker {
                 Next::Stop => return,
             };
             if let Err(error) = result {
-                // If the member stops and gave up waiting for space, the error is no fault: the log
-                // has everything that is not flushed.
+                // A member that is stopping does not wait for disk space, so this error is no
+                // fault: the log has everything that is not flushed.
                 if self.is_stopping() {
                     tracing::warn!(%error, "the last memtables are not flushed; the log has them");
                 } else {
@@ -105,7 +105,7 @@ impl Worker {
         }
     }
 
-    /// Frees flushed memtables and replaced read transactions that no reader holds any more.
+    /// Frees flushed memtables and replaced read transactions that no reader holds.
     fn free_unused(&mut self) {
         self.flushed.retain(|memtable| Arc::strong_count(memtable) > 1);
         self.replaced.retain(|base| Arc::strong_count(base) > 1);
@@ -113,7 +113,7 @@ impl Worker {
         self.shared.metrics.readers.set(readers);
     }
 
-    /// Whether the member stops, so that nothing may wait for disk space any more.
+    /// Whether the member is stopping. Nothing may wait for disk space then.
     fn is_stopping(&self) -> bool {
         self.shared.directory.full_disk.is_disabled()
     }
@@ -292,7 +292,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Installs a received state in place of the database and the store.
+    /// Installs a received snapshot in place of the database and the store.
     fn install_snapshot(
         &mut self,
         received: ReceivedSnapshot,

@@ -1,9 +1,9 @@
-//! Preparing the next segment on a thread of its own, while the log is written.
+//! Preparing the next segment on a separate thread, while the log is written.
 //!
-//! No write waits for the preparation while the current segment has room, so errors are retried. It
-//! leaves free space on the disk and makes the segment shorter if it must. A reserve file keeps
-//! space for one more segment: other programs can fill the disk, too, and the log must then still
-//! take the deletions, compactions and votes that end the shortage.
+//! No write waits for the preparation while the current segment has room, so errors are retried.
+//! The preparation leaves free space on the disk, and makes the segment shorter if it must. A
+//! reserve file keeps space for one more segment: other programs can fill the disk, too, and the
+//! log must then still take the deletions, compactions and votes that end the shortage.
 
 use std::io;
 use std::ops::RangeInclusive;

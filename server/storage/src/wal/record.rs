@@ -207,8 +207,8 @@ impl GroupHeader {
     }
 }
 
-/// Writes the header and bitmap of a group and pads its end. `out` has the bytes of the segment
-/// from a multiple of the sector size on. The group is at the end of `out`, from `start` on: space
+/// Writes the header and bitmap of a group and pads its end. `out` has bytes of the segment,
+/// beginning at a multiple of the sector size. The group fills `out` from `start` to the end: space
 /// for the header and for a bitmap of `bitmap_len` bytes (see [`bitmap_len`]), then the records.
 pub(super) fn seal_group(
     out: &mut Vec<u8>,

@@ -2,8 +2,8 @@
 //!
 //! A crash can leave a torn group at the end of the last segment. It was never acknowledged, so it
 //! is cut off. Any other group that fails its checksum was durable and is damaged, and the member
-//! must not start. [`super::record`] and [`super::torn`] explain how to tell the two apart; besides,
-//! any group behind an unreadable one proves that the unreadable one was synced.
+//! must not start. [`super::record`] and [`super::torn`] explain how to distinguish the two. Also,
+//! any group after an unreadable one proves that the unreadable one was synced.
 
 use std::fs::File;
 use std::io::{self, Read};

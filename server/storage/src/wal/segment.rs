@@ -11,7 +11,7 @@ use rustix::fs::{FallocateFlags, OFlags};
 
 use crate::sync;
 
-/// Writes have whole blocks at multiples of this size, because direct IO requires it.
+/// A write consists of whole blocks of this size, at a multiple of it: direct IO requires that.
 pub(super) const BLOCK: usize = 4096;
 /// Extension of a segment.
 const EXTENSION: &str = "wal";
@@ -42,7 +42,7 @@ impl AlignedBuffer {
         &self.memory[self.start..self.start + length]
     }
 
-    /// Copies `content` to the start, pads it with zeros to whole blocks and returns these.
+    /// Copies `content` to the start, pads it with zeros to whole blocks and returns the blocks.
     pub(super) fn fill(&mut self, content: &[u8]) -> &[u8] {
         let whole = content.len().next_multiple_of(BLOCK);
         if self.memory.len() < whole + BLOCK {

@@ -60,7 +60,7 @@ pub(super) struct WalState {
     /// Whether a call waits for a queued item to be durable.
     pub(super) must_write: bool,
     pub(super) closed: bool,
-    /// Why the log cannot be written any more.
+    /// Why the log can no longer be written.
     pub(super) failed: Option<String>,
     /// Start of the write in progress.
     pub(super) writing_since: Option<Instant>,

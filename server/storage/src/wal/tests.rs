@@ -192,7 +192,7 @@ fn three_groups(dir: &Path, last: Vec<Entry>) -> (Vec<u8>, Vec<u8>) {
 #[test]
 fn a_torn_group_is_cut_off_whichever_sectors_were_written() {
     let template = tempfile::tempdir().unwrap();
-    // The second entry has whole sectors of zeros: that one of these is zero proves nothing.
+    // The second entry has whole sectors of zeros: a zero sector there proves nothing.
     let zeros = Entry { payload: Bytes::from(vec![0; 1500]), ..entry(1, 4, 0) };
     let last = vec![entry(1, 3, 600), zeros, entry(1, 5, 300)];
     let (before, after) = three_groups(template.path(), last);

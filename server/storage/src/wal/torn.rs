@@ -7,11 +7,11 @@
 //!
 //! - A header begins with the magic number. If the part of the header in its first sector is zero,
 //!   that sector was not written. A disk that later loses this whole sector cannot go unnoticed: a
-//!   header that extends into a second sector begins behind another group, so the loss also damages
-//!   the end of that group. That group is then the first unreadable one, and the remains behind it
+//!   header that extends into a second sector begins after another group, so the loss also damages
+//!   the end of that group. That group is then the first unreadable one, and the remains after it
 //!   prove that it was synced.
-//! - The part of the header behind its first sector has the length, the segment or the first byte
-//!   of the bitmap, none of which is zero.
+//! - The part of the header after its first sector has the length, the segment or the first byte of
+//!   the bitmap. All of these are nonzero.
 //! - A sector that has only bits of the bitmap is zero only if all sectors that it describes are
 //!   zero.
 //!
@@ -36,8 +36,8 @@ pub(super) struct Remains<'a> {
 /// A torn group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Torn {
-    /// End of the group, if its header still tells the length. Nothing was written behind it,
-    /// because the log writes the next group only after the sync of this one.
+    /// End of the group, if its header still has the length. Nothing was written after it, because
+    /// the log writes the next group only after the sync of this one.
     pub(super) end: Option<usize>,
 }
 
@@ -57,7 +57,8 @@ impl<'a> Remains<'a> {
             return (!first_is_zero && self.agrees(self.at, second)).then_some(Torn { end: None });
         }
         if first_is_zero {
-            // A header within its first sector would have left no trace: the caller handles that.
+            // A header entirely in its first sector would be all zeros: the caller has handled
+            // that.
             let is_ours = second < fixed_end && self.agrees(second, fixed_end);
             return is_ours.then(|| Torn { end: Some(self.end()) });
         }
@@ -80,7 +81,7 @@ impl<'a> Remains<'a> {
             && field(24, 8, self.sectors() == bitmap_len(self.length()))
     }
 
-    /// Whether a sector after the header's first one, which has only bits of the bitmap, was not
+    /// Whether a sector that has only bits of the bitmap, after the header's first sector, was not
     /// written.
     fn lacks_bitmap(&self) -> bool {
         let bitmap = self.at + GROUP_HEADER_LEN;
@@ -112,15 +113,15 @@ impl<'a> Remains<'a> {
         while at < end {
             match Record::decode(self.bytes(at, self.image.len())) {
                 Some((_, size)) => at += size,
-                // The length may be the damaged field, within the range that the length of the
-                // bitmap leaves open.
+                // The damaged field may be the length, in the range that has bitmaps of the same
+                // length.
                 None => return at > first && end - at < LENGTH_UNSURE && self.ends_at(at),
             }
         }
         true
     }
 
-    /// Whether the records end at `at`, because there are only zeros.
+    /// Whether the records end at `at`: the next record's header is zero.
     fn ends_at(&self, at: usize) -> bool {
         is_zero(self.bytes(at, at + RECORD_HEADER_LEN))
     }

@@ -48,7 +48,7 @@ pub(super) struct Writer {
     content: Vec<u8>,
     blocks: AlignedBuffer,
     preparation: Option<Preparation>,
-    /// When the preparing thread could not be started.
+    /// Time of the last failure to start the preparing thread.
     not_started: Option<Instant>,
 }
 
@@ -84,7 +84,8 @@ impl Writer {
             writer.origin = end.origin;
             writer.content = end.head;
             if writer.groups == 0 {
-                // The process ended after it made the segment and before it wrote the first group.
+                // An earlier process ended after it made the segment and before it wrote the first
+                // group.
                 writer.begin()?;
             }
         } else {
@@ -357,8 +358,7 @@ impl Writer {
     }
 }
 
-/// The records that begin a segment. They have the durable state at its begin; queued changes
-/// follow in order.
+/// The first records of a segment: the durable state at its start. Queued changes follow in order.
 fn segment_header(state: &WalState, length: u64) -> Vec<Record> {
     let mut records = vec![Record::Segment { version: FORMAT, length }];
     records.extend(state.durable.vote.clone().map(Record::Vote));

@@ -125,8 +125,8 @@ macro_rules! cases {
 }
 
 // All cases but two. `last_applied_state` applies entry 5 after entry 3, but a log has no gap, and
-// the store stops the member at one. `get_initial_state_log_ids` purges entries of which none is
-// applied, and then expects a snapshot. A member purges only what its database contains.
+// the store stops the member at one. `get_initial_state_log_ids` purges entries that were never
+// applied, and then expects a snapshot. A member purges only entries that its database contains.
 cases! {
     last_membership_in_log_initial
     last_membership_in_log

@@ -1,4 +1,4 @@
-//! Scripts: what the leader knows, a change, and the decision.
+//! Scripts: facts about the members, a change, and the decision.
 //!
 //! Members are written as `2vsah@950`: member 2 has a vote (`v`), is a learner (`l`), or with
 //! neither waits for its vote; it has started (`s`), answers (`a`), has answered for long (`h`),

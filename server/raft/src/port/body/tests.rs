@@ -26,7 +26,7 @@ impl Body for Pieces {
     }
 }
 
-/// A message of `length` bytes of which `there` have arrived.
+/// The head and the first `there` bytes of a message of `length` bytes.
 fn message(length: usize, there: usize) -> Vec<u8> {
     let head = u32::try_from(length).unwrap().to_be_bytes();
     [&[0][..], &head, &vec![7; there]].concat()

@@ -3,8 +3,8 @@
 use super::*;
 use crate::db::image::Image;
 
-/// The file may have this many bytes more than twice the most bytes in use, because not all of its
-/// pages are full, and pages that a flush replaces are free only later.
+/// Bytes by which the file may exceed twice the most bytes in use: not all of its pages are full,
+/// and pages that a flush replaces become free only later.
 const BESIDE: u64 = 12 << 20;
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
-//! Sending and installing the whole state: the receiver must then show the same as the sender, no
-//! matter where the stream broke and what the receiver did before.
+//! Sending and installing the whole state: the receiver must then have the sender's data, wherever
+//! the stream broke and whatever the receiver had applied before.
 
 use std::fs;
 use std::path::PathBuf;
@@ -47,7 +47,8 @@ fn install(engine: &Engine, received: ReceivedSnapshot) -> Result<RestoredState,
     receiver.recv().unwrap()
 }
 
-/// Compares all that readers see of a machine, whose memtables must be flushed, with a twin.
+/// Compares everything that readers see of a machine with a twin. The memtables of the machine must
+/// be flushed.
 fn assert_same(machine: &Machine, twin: &MemoryBase, probes: &[(u16, u16)]) {
     compare(machine.store.shared().view().base().as_ref(), twin, probes);
 }
@@ -501,7 +502,7 @@ fn an_earlier_state_is_not_installed() {
     assert_same(&machine, &machine.twin, &[(0, 900)]);
 }
 
-/// A database between two steps of deleting history, as a member finds it that was killed there.
+/// A database as a member finds it after it was killed between two steps of deleting history.
 fn half_deleted() -> (tempfile::TempDir, Arc<redb::Database>, MemoryBase, u64) {
     let mut leader = Machine::filled();
     fill(&mut leader, 0, 900, 10);

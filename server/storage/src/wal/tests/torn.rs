@@ -101,7 +101,7 @@ fn a_torn_group_is_cut_off_wherever_it_begins() {
     }
 }
 
-/// A header with the bitmap of a large group fills sectors of its own.
+/// A header with the bitmap of a large group fills whole sectors.
 #[test]
 fn a_torn_group_with_a_long_header_is_cut_off() {
     for (alignment, fill, mib) in [(0, 7, 5), (61, 7, 2), (62, 0, 5)] {
