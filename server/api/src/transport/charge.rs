@@ -33,7 +33,9 @@ pub(crate) async fn take_call(
 ) -> Result<Permit, ApiError> {
     let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     let bytes = CALL_BYTES + HEADERS_TIMES * lines.sum::<usize>().saturating_sub(HEADERS_BYTES);
-    if let Some(permit) = account.try_acquire(bytes) {
+    // A call does not wait behind streams of its connection that wait for much more.
+    let mut permit = account.nothing();
+    if permit.try_grow(bytes) {
         return Ok(permit);
     }
     let _waits = intake.wait();
