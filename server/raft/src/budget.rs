@@ -405,7 +405,7 @@ impl BudgetMetrics {
             ),
             refused: counter(
                 "quorate_memory_refused_total",
-                "Pieces of work that were refused for want of memory.",
+                "Pieces of work that were refused for lack of memory.",
             ),
         }
     }

@@ -91,18 +91,18 @@ fn introduction(programs: &Programs, options: &Options) -> Result<String> {
     };
     lines.push(("Quorate", line(&version(&programs.servers.quorate)?, "Quorate Version:")));
     lines.push(("etcd", line(&version(&programs.servers.etcd)?, "etcd Version:")));
-    lines.push(("Flags of both, beside addresses and data directory", FLAGS.join(" ")));
+    lines.push(("Flags of both, besides addresses and data directory", FLAGS.join(" ")));
     lines.push(("Disk before everything", disk(programs)?));
     let list: String = lines.iter().map(|(name, value)| format!("- {name}: {value}\n")).collect();
     let quick = if options.quick {
-        "**Made with `--quick`: these figures are of no use.**\n\n"
+        "**Made with `--quick`: these figures are meaningless.**\n\n"
     } else {
         ""
     };
     let intro = "Made by `tests/bench`. Clients and servers share the machine; both servers have \
                  fsync on. Each round measures Quorate, then etcd, and gives a ratio of Quorate's \
-                 figure to etcd's; shown are the middle of all rounds and, in brackets, the least \
-                 and the greatest.";
+                 figure to etcd's; the tables show the median of all rounds and, in brackets, the \
+                 least and the greatest.";
     Ok(format!("{quick}{intro}\n\n{list}"))
 }
 

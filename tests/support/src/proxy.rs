@@ -120,7 +120,7 @@ async fn connect(near: TcpStream, target: String, link: Link, [there, back]: [St
     // system.
     let Ok(far) = TcpStream::connect(&target).await else { return };
     let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
-    one.and(other).expect("it is a connection");
+    one.and(other).expect("a socket accepts TCP_NODELAY");
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
     // When one direction ends, the connection ends.
     tokio::select! {

@@ -50,7 +50,7 @@ impl ReceiveState {
     /// Drops the partial snapshot if no stream has used it for `age`.
     pub(super) fn drop_old(&mut self, age: Duration) {
         if self.partial.is_some() && self.used.is_none_or(|used| used.elapsed() >= age) {
-            tracing::info!("dropped a partly received snapshot");
+            tracing::info!("dropped a partial snapshot");
             self.drop_partial();
         }
     }

@@ -71,8 +71,8 @@ impl Steady {
     /// If the server could not be reached or the last answers did not arrive.
     pub(crate) fn stop(mut self) -> Result<Vec<Put>> {
         self.is_stopped.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().context("it is stopped once")?;
-        thread.join().map_err(|_| anyhow!("the thread of the puts has panicked"))?
+        let thread = self.thread.take().context("the puts are stopped already")?;
+        thread.join().map_err(|_| anyhow!("the thread that makes the puts panicked"))?
     }
 }
 
@@ -106,7 +106,7 @@ async fn puts(address: &str, rate: Rate, is_stopped: &AtomicBool) -> Result<Vec<
         }
     }
     let last = tokio::time::timeout(ANSWERS_WITHIN, open.join_all()).await;
-    ended.extend(last.context("the last puts are not answered")?);
+    ended.extend(last.context("the last puts were not answered in time")?);
     Ok(ended)
 }
 
