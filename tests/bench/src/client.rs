@@ -1,7 +1,7 @@
 //! A lean gRPC client: HTTP/2 by `h2`, messages framed in advance, one thread, answers discarded
 //! unless the caller reads them.
 //!
-//! On a machine with two cores, CPU time of the client is lost to the server, and makes two servers
+//! On a machine with two cores, the client takes CPU time from the server, which makes two servers
 //! look alike.
 
 pub(crate) mod closed;

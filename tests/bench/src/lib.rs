@@ -1,4 +1,5 @@
-//! Speed, memory and disk use, as ratios to etcd in the same run, and the cost of attacks for both.
+//! Compares Quorate with etcd in the same run: speed, memory and disk use, as ratios, and the cost
+//! of attacks for both.
 //!
 //! ```text
 //! cargo run --release -p quorate-test-bench -- \
@@ -8,7 +9,7 @@
 //! Both servers run on this machine, with the same flags and with fsync, and take turns: each round
 //! measures one, then the other, and gives one ratio. The report, in Markdown, has the median and
 //! the range of the ratios. Figures of one machine say nothing about another, and little if other
-//! programs use the machine meanwhile; the report states how much they used it.
+//! programs used the machine during the run; the report says how much they used it.
 
 #![forbid(unsafe_code)]
 
@@ -48,13 +49,13 @@ pub struct Options {
     /// Only these cases.
     #[arg(long, value_delimiter = ',', value_name = "CASE,..")]
     pub only: Vec<Case>,
-    /// Rounds of each case, instead of five where a round is short and three where it is long.
+    /// Rounds of each case; by default five if a round is short, and three if it is long.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
     /// A twentieth of the keys and two rounds: to see that everything works, not how fast.
     #[arg(long)]
     pub quick: bool,
-    /// Where the report goes, instead of standard output.
+    /// The file for the report, instead of standard output.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }

@@ -6,8 +6,8 @@
 //!      +------------+  the next stream continues where it ended
 //! ```
 //!
-//! A partial snapshot outlives its stream, but not the process: a start removes its file. So
-//! receiving needs little memory and no records on disk.
+//! A partial snapshot outlives its stream, but not the process: the next start removes its file.
+//! So receiving needs little memory and no records on disk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

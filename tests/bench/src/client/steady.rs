@@ -1,7 +1,8 @@
 //! Open-loop puts at a steady rate: each is sent when it is due, even if earlier ones are
 //! unanswered.
 //!
-//! So every put that is due during a stall measures the stall, not just one.
+//! So a stall shows in the latency of every put that is due while it lasts. A closed-loop client
+//! would measure it once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +56,7 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
-    /// Starts to put on the server at `address`.
+    /// Starts sending puts to the server at `address`.
     pub(crate) fn start(address: &str, rate: Rate) -> Result<Self> {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let address = address.to_owned();
