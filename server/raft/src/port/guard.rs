@@ -16,7 +16,7 @@ use crate::ground::progress::Progress;
 use crate::network::header;
 use crate::network::refusal::refusal;
 
-/// Most refusals that are remembered, so that each is logged once.
+/// Maximum number of refusals that are remembered, so that each is logged once.
 const LOGGED_MAX: usize = 256;
 
 /// Logs refusals of callers: each once, not with every heartbeat.
