@@ -5,14 +5,14 @@
 //! recursion and refuses messages that nest too deep. etcd refuses such a transaction too, because
 //! every level uses at least one of the operations that the transaction may have.
 
-/// Most levels of nested transactions. etcd's default limit of 128 operations allows no deeper
-/// nesting, because every level except the innermost uses one operation. Recursion of this depth
-/// needs only a small part of a stack.
+/// Maximum number of levels of nested transactions. etcd's default limit of 128 operations allows
+/// no deeper nesting, because every level except the innermost uses one operation. Recursion of
+/// this depth needs only a small part of a stack.
 pub const TXN_NESTING_MAX: usize = 129;
-/// Most levels of nested groups in unknown fields. etcd allows 10 000, but no version of its
-/// protocol has a group.
+/// Maximum number of levels of nested groups in unknown fields. etcd allows 10 000, but no version
+/// of its protocol has a group.
 const GROUPS_MAX: usize = 64;
-/// Most levels of nested messages, as in Go's protobuf library.
+/// Maximum number of levels of nested messages, as in Go's protobuf library.
 const MESSAGES_MAX: usize = 10_000;
 
 /// Why a message must not be decoded.

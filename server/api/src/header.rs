@@ -3,7 +3,7 @@
 use quorate_proto::etcdserverpb::ResponseHeader;
 use quorate_raft::Member;
 
-/// A header of this member with this revision, in the term that the member knows now.
+/// A header with this member's ids, the given revision, and the current term.
 pub(crate) fn header(member: &Member, revision: i64) -> ResponseHeader {
     let identity = member.identity();
     let raft_term = member.status_now().term;

@@ -131,7 +131,7 @@ impl Metrics {
 /// Gauges that are always 1 and carry information in their labels.
 fn constants(member_id: u64) -> Vec<GaugeVec> {
     let id = format!("{member_id:x}");
-    // As in etcd, this metric has no patch version.
+    // As in etcd, `etcd_cluster_version` has no patch version.
     let cluster_version = CLUSTER_VERSION.rsplit_once('.').map_or("", |(minor, _)| minor);
     let facts = [
         ("etcd_server_version", "server_version", ETCD_VERSION),

@@ -16,16 +16,17 @@ use self::pool::Pool;
 use crate::error::ApiError;
 use crate::memory::{ANSWER_WITHIN, take};
 
-/// Bytes of the memory budget that a scan takes before it begins, and the least that it adds.
+/// Bytes of the memory budget that a scan takes before it begins. Whenever it needs more, it takes
+/// at least as many again.
 const STEP_BYTES: usize = 64 << 10;
 
-/// The client of a scan. The scan polls it to learn whether it must end.
+/// The client of a scan, which the scan polls to learn whether to end.
 pub(crate) struct Client {
-    /// The client has stopped waiting.
+    /// Whether the client has stopped waiting.
     is_gone: AtomicBool,
     /// Signalled when the client stops waiting.
     gone: Notify,
-    /// The memory budget has no room for what the scan keeps.
+    /// Whether the memory budget lacks room for the memory that the scan keeps.
     is_exhausted: AtomicBool,
     kept: Mutex<Kept>,
 }
@@ -41,7 +42,7 @@ impl ReadContext for Client {
         if self.is_gone.load(Ordering::Relaxed) {
             return true;
         }
-        // Scans call this often, so it is also the place where they give way to others.
+        // Scans call this often, so it is also the place where they make way for others.
         pool::make_way(&self.gone);
         std::thread::yield_now();
         self.is_gone.load(Ordering::Relaxed) || self.is_exhausted.load(Ordering::Relaxed)
@@ -74,8 +75,8 @@ pub(crate) struct Scanned<R> {
 }
 
 impl Pool {
-    /// Runs a scan on a thread of the pool. The scan must give its views the client as their
-    /// context; then it ends soon after the future is dropped.
+    /// Runs a scan on a thread of the pool. The scan must make the client the context of its
+    /// views, so that it ends soon after the future is dropped.
     ///
     /// # Errors
     /// The memory budget has no room, or the scan cannot run.

@@ -25,7 +25,7 @@ const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
 pub struct Options {
     /// Largest size of a request in bytes.
     pub max_request_bytes: usize,
-    /// Most operations in a transaction.
+    /// Maximum number of operations in a transaction.
     pub max_txn_ops: usize,
     /// Shortest TTL of a lease in seconds.
     pub min_lease_ttl: i64,

@@ -17,7 +17,7 @@ pub const RECORD_OVERHEAD_BYTES: usize = 192;
 /// The longest TTL a lease can have, in seconds.
 pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
 
-/// Most alarms that may be raised for ids that no member has. etcd has no such bound.
+/// Maximum number of alarms that may be raised for ids that no member has. etcd has no such bound.
 pub const STRANGERS_ALARMS_MAX: usize = 16;
 
 /// Watch ranges that the matcher keeps unsorted before it rebuilds its index.

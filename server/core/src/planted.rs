@@ -9,7 +9,9 @@
 //! so a release build with the feature fails.
 
 #[cfg(all(feature = "planted", not(debug_assertions)))]
-compile_error!("the feature `planted` needs the profile `planted`: a release must not have it");
+compile_error!(
+    "the feature `planted` needs the profile `planted`: a release build must not have it"
+);
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

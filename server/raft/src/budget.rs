@@ -38,7 +38,7 @@ const SHARE: usize = 2;
 const LITTLE: usize = 16 << 10;
 const LITTLE_PART: usize = 4096;
 const LITTLE_SUM_PART: usize = 8;
-/// Most scans of one account that have begun and not ended.
+/// Maximum number of scans of one account that have begun and not ended.
 const SCANS: usize = 8;
 /// Maximum number of waiting acquisitions; more are refused.
 const WAITING_MAX: usize = 4096;
@@ -405,7 +405,7 @@ impl BudgetMetrics {
             ),
             refused: counter(
                 "quorate_memory_refused_total",
-                "Pieces of work that were refused for want of memory.",
+                "Pieces of work that were refused for lack of memory.",
             ),
         }
     }

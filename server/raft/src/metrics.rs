@@ -60,7 +60,7 @@ fn sizes() -> [Gauge; 3] {
         gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the rows in the database."),
         gauge(
             "quorate_db_file_size_in_bytes",
-            "Bytes that the database takes on disk; what is free in it is used again.",
+            "Bytes that the database takes on disk; free space in it is reused.",
         ),
     ]
 }

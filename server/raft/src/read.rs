@@ -16,7 +16,7 @@ use crate::metrics::mark::Mark;
 
 /// Pause before the next attempt while there is no leader.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Most reads that wait for the next round; more are refused.
+/// Maximum number of reads that wait for the next round; more are refused.
 const READS_MAX: usize = 64 << 10;
 /// Interval at which abandoned reads are dropped during a long round.
 const SWEEP: Duration = Duration::from_millis(200);

@@ -68,7 +68,7 @@ pub(crate) fn exists(dir: &Path) -> bool {
 pub struct Options {
     /// Size of a segment in bytes; the first segments are smaller.
     pub segment_bytes_max: u64,
-    /// Most bytes of written entries to keep in memory.
+    /// Maximum bytes of written entries to keep in memory.
     pub cache_bytes_max: usize,
     /// Whether to bypass the page cache where the file system allows it.
     pub direct_io: bool,

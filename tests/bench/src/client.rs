@@ -1,7 +1,7 @@
 //! A lean gRPC client: HTTP/2 by `h2`, messages framed in advance, one thread, answers discarded
 //! unless the caller reads them.
 //!
-//! On a machine with two cores, CPU time of the client is lost to the server, and makes two servers
+//! On a machine with two cores, the client takes CPU time from the server, which makes two servers
 //! look alike.
 
 pub(crate) mod closed;
@@ -83,7 +83,7 @@ impl Connection {
             release(&mut body, data.len())?;
             piece(data);
         }
-        check(&body.trailers().await?.context("an answer without trailers")?)
+        check(&body.trailers().await?.context("the answer has no trailers")?)
     }
 
     /// Sends only the beginning of a message, and waits for an answer. Calls `taken` once the
@@ -116,7 +116,7 @@ impl Connection {
     ) -> Result<Answer> {
         let mut body = BytesMut::new();
         self.call(rpc, message::framed(message), |piece| body.extend_from_slice(&piece)).await?;
-        ensure!(body.len() >= PREFIX_BYTES, "an answer of {} bytes", body.len());
+        ensure!(body.len() >= PREFIX_BYTES, "the answer has only {} bytes", body.len());
         body.advance(PREFIX_BYTES);
         Ok(Answer::decode(body)?)
     }
@@ -142,7 +142,7 @@ fn release(body: &mut RecvStream, bytes: usize) -> Result<()> {
 
 /// An error unless `grpc-status` is 0.
 fn check(trailers: &HeaderMap) -> Result<()> {
-    let status = trailers.get("grpc-status").context("an answer without a status")?;
+    let status = trailers.get("grpc-status").context("the answer has no status")?;
     if status != "0" {
         let text = trailers.get("grpc-message").map_or("", |text| text.to_str().unwrap_or(""));
         bail!("refused: status {}, {text}", status.to_str()?);

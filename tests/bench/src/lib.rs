@@ -1,4 +1,5 @@
-//! Speed, memory and disk use, as ratios to etcd in the same run, and the cost of attacks for both.
+//! Compares Quorate with etcd in the same run: speed, memory and disk use, as ratios, and the cost
+//! of attacks for both.
 //!
 //! ```text
 //! cargo run --release -p quorate-test-bench -- \
@@ -8,7 +9,7 @@
 //! Both servers run on this machine, with the same flags and with fsync, and take turns: each round
 //! measures one, then the other, and gives one ratio. The report, in Markdown, has the median and
 //! the range of the ratios. Figures of one machine say nothing about another, and little if other
-//! programs use the machine meanwhile; the report states how much they used it.
+//! programs used the machine during the run; the report says how much they used it.
 
 #![forbid(unsafe_code)]
 
@@ -48,13 +49,13 @@ pub struct Options {
     /// Only these cases.
     #[arg(long, value_delimiter = ',', value_name = "CASE,..")]
     pub only: Vec<Case>,
-    /// Rounds of each case, instead of five where a round is short and three where it is long.
+    /// Rounds of each case; by default five if a round is short, and three if it is long.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
     /// A twentieth of the keys and two rounds: to see that everything works, not how fast.
     #[arg(long)]
     pub quick: bool,
-    /// Where the report goes, instead of standard output.
+    /// The file for the report, instead of standard output.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
@@ -91,18 +92,18 @@ fn introduction(programs: &Programs, options: &Options) -> Result<String> {
     };
     lines.push(("Quorate", line(&version(&programs.servers.quorate)?, "Quorate Version:")));
     lines.push(("etcd", line(&version(&programs.servers.etcd)?, "etcd Version:")));
-    lines.push(("Flags of both, beside addresses and data directory", FLAGS.join(" ")));
+    lines.push(("Flags of both, besides addresses and data directory", FLAGS.join(" ")));
     lines.push(("Disk before everything", disk(programs)?));
     let list: String = lines.iter().map(|(name, value)| format!("- {name}: {value}\n")).collect();
     let quick = if options.quick {
-        "**Made with `--quick`: these figures are of no use.**\n\n"
+        "**Made with `--quick`: these figures are meaningless.**\n\n"
     } else {
         ""
     };
     let intro = "Made by `tests/bench`. Clients and servers share the machine; both servers have \
                  fsync on. Each round measures Quorate, then etcd, and gives a ratio of Quorate's \
-                 figure to etcd's; shown are the middle of all rounds and, in brackets, the least \
-                 and the greatest.";
+                 figure to etcd's; the tables show the median of all rounds and, in brackets, the \
+                 least and the greatest.";
     Ok(format!("{quick}{intro}\n\n{list}"))
 }
 

@@ -61,7 +61,7 @@ impl Probe {
     /// Stops the probe, and returns all its writes in order.
     pub(crate) fn stop(mut self) -> Result<Vec<Sample>> {
         self.is_stopped.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().context("it is stopped once")?;
+        let thread = self.thread.take().context("the probe is stopped already")?;
         thread.join().map_err(|_| anyhow!("the thread of the probe has panicked"))?
     }
 }

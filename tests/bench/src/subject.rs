@@ -14,7 +14,7 @@ use crate::client::{self};
 
 /// The flags of both servers, besides addresses and data directory.
 pub(crate) const FLAGS: [&str; 1] = ["--quota-backend-bytes=8589934592"];
-/// How many times a start is tried, each time with other ports.
+/// Maximum number of attempts to start a server, each with new ports.
 const ATTEMPTS: usize = 3;
 
 /// One of the two servers.

@@ -1,6 +1,6 @@
-//! The API server's storage contract: Kubernetes' own tests, run against Quorate. Each test runs on
-//! a new server of its own, and all tests run on one shared server. The same on a follower of three
-//! members, with and without repeated kills of the other follower.
+//! Runs Kubernetes' own tests of the storage contract of its API server against Quorate: each test
+//! on a new server, and all tests on one shared server; then the same on a follower in a cluster of
+//! three members, with and without repeated kills of the other follower.
 //!
 //! The program in `tests/conformance/storagetest` runs the tests.
 
@@ -86,8 +86,8 @@ fn passes(way: &str, mut command: Command, left_out: &[&str]) {
     assert!(left_out.iter().all(|name| !outcomes.contains_key(*name)));
 }
 
-/// Runs the tests of both ways of reading concurrently, with this environment variable. The tests
-/// mostly wait.
+/// Runs the tests of both ways of reading, with this environment variable. They run concurrently,
+/// because they mostly wait.
 fn both_ways_pass(variable: &str, value: &str) {
     std::thread::scope(|scope| {
         for way in WAYS {
@@ -98,7 +98,7 @@ fn both_ways_pass(variable: &str, value: &str) {
     });
 }
 
-/// Runs one way after the other on the server at `url`.
+/// Runs the tests of one way of reading after those of the other, on the server at `url`.
 fn each_way_passes(url: &str) {
     for way in WAYS {
         let mut command = storagetest().expect("it was there a moment ago");

@@ -69,7 +69,8 @@ impl Args {
         self.value(key).map_or(Ok(0), |value| number(&value))
     }
 
-    /// The value of `times=`; `None` if it is missing: once, with the key as it is.
+    /// The value of `times=`: how often to repeat the operation, with numbered keys. If it is
+    /// missing, `None`: the operation is done once, with its key as it is.
     pub(crate) fn times(&mut self) -> Result<Option<usize>> {
         let times = self.value("times").map(|value| number(&value)).transpose()?;
         Ok(times.map(usize::try_from).transpose()?)
@@ -90,8 +91,8 @@ pub(crate) fn number(text: &str) -> Result<i64> {
     text.parse().with_context(|| format!("'{text}' is not a number"))
 }
 
-/// The bytes of a text in a script: a character below 256 is the byte of that value, others are
-/// UTF-8.
+/// The bytes of a text in a script: a character below 256 stands for the byte of that value, others
+/// are encoded as UTF-8.
 pub(crate) fn bytes(text: &str) -> Bytes {
     let mut bytes = Vec::with_capacity(text.len());
     for c in text.chars() {

@@ -33,7 +33,8 @@ impl Parser {
     }
 
     fn next(&mut self, what: &str) -> Result<Token> {
-        let token = self.peek().cloned().with_context(|| format!("the end, and no {what}"))?;
+        let token =
+            self.peek().cloned().with_context(|| format!("the text ends instead of {what}"))?;
         self.at += 1;
         Ok(token)
     }
@@ -91,7 +92,7 @@ impl Parser {
     fn operation(&mut self, ops: &mut Vec<RequestOp>) -> Result<()> {
         let kind = self.text("operation")?;
         if kind == "txn" {
-            ensure!(self.skip_sign("("), "a transaction in a transaction stands in brackets");
+            ensure!(self.skip_sign("("), "a nested transaction needs brackets");
             let request = Some(Request::RequestTxn(self.txn()?));
             ensure!(self.skip_sign(")"), "a bracket is not closed");
             ops.push(RequestOp { request });
@@ -104,7 +105,7 @@ impl Parser {
             "put" => Some(Request::RequestPut(request::put(&mut args)?)),
             "range" => Some(Request::RequestRange(request::range(&mut args)?)),
             "del" => Some(Request::RequestDeleteRange(request::delete(&mut args)?)),
-            other => bail!("there is no operation '{other}'"),
+            other => bail!("unknown operation '{other}'"),
         };
         args.finish()?;
         match times {
@@ -138,7 +139,7 @@ impl Parser {
     fn compare(&mut self, compares: &mut Vec<Compare>) -> Result<()> {
         let by_name = |n: &str| CompareTarget::from_str_name(n).map(Into::into);
         let target = request::enumeration(&self.text("target")?, by_name)?;
-        ensure!(self.skip_sign("("), "a target's key stands in brackets");
+        ensure!(self.skip_sign("("), "the key of a target needs brackets");
         let mut args = self.args()?;
         ensure!(self.skip_sign(")"), "a bracket is not closed");
         let times = args.times()?;
@@ -164,7 +165,7 @@ impl Parser {
             Token::Sign(">") => Ok(CompareResult::Greater as i32),
             Token::Sign("<") => Ok(CompareResult::Less as i32),
             Token::Sign("?") => Ok(i32::try_from(number(&self.text("number")?)?)?),
-            token => bail!("{token:?} is no comparison"),
+            token => bail!("{token:?} is not a comparison"),
         }
     }
 
@@ -176,7 +177,7 @@ impl Parser {
         let text = self.text("value")?;
         let target = if self.skip_word("as") {
             let name = self.text("target")?.to_ascii_uppercase();
-            CompareTarget::from_str_name(&name).context("there is no such target")?
+            CompareTarget::from_str_name(&name).context("unknown target")?
         } else {
             CompareTarget::try_from(target).unwrap_or(CompareTarget::Version)
         };

@@ -1,15 +1,16 @@
 //! A well-behaved client, for tests in which other clients misbehave: it makes one small put after
-//! the other.
+//! another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The puts of one phase.
+/// The puts before the attack, or those during it.
 #[derive(Clone, Debug, Default)]
 pub struct Puts {
-    /// How long each successful put took, in ascending order. Includes the put cut off by the end.
+    /// How long each successful put took, in ascending order. Includes the put during which
+    /// [`HealthyClient::end`] was called, even if it failed.
     pub took: Vec<Duration>,
     /// How many puts failed; these are not in `took`.
     pub failed: usize,
@@ -30,8 +31,8 @@ pub struct HealthyClient {
 }
 
 impl HealthyClient {
-    /// Starts the client, and returns after it has run `alone` for that long; the attack begins
-    /// then. `put` makes one put and returns whether it succeeded.
+    /// Starts the client, lets it run for the duration `alone`, and returns: the attack may begin.
+    /// `put` makes one put and returns whether it succeeded.
     pub fn start(alone: Duration, mut put: impl FnMut() -> bool + Send + 'static) -> Self {
         let is_attacked = Arc::new(AtomicBool::new(false));
         let is_ended = Arc::new(AtomicBool::new(false));
@@ -58,8 +59,8 @@ impl HealthyClient {
         Self { is_ended, puts }
     }
 
-    /// Stops after the put in progress. If the server fails that put from now on, it counts as
-    /// done.
+    /// Stops after the put in progress. If that put fails after this call, it counts as a
+    /// success.
     pub fn end(&self) {
         self.is_ended.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Proxies in front of the members' peer ports that can delay, hold or lose data.
+//! Proxies that can delay, hold or lose data, in front of the members' peer ports.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Most bytes that are forwarded, held or dropped as one piece.
+/// Maximum number of bytes that are forwarded, held or dropped as one piece.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Most pieces queued in one direction of a connection.
+/// Maximum number of pieces queued in one direction of a connection.
 const PIECES_MAX: usize = 256;
 
-/// What a proxy does with the data that passes, in both directions.
+/// How a proxy treats the data in both directions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ProxyMode {
     /// Forwards everything.
@@ -30,7 +30,7 @@ pub enum ProxyMode {
     Delay(Duration, Duration),
     /// Limits each direction of a connection to this many bytes per second.
     Slow(u32),
-    /// Leaves out this share of the pieces, which corrupts the byte stream.
+    /// Drops this share of the pieces, which corrupts the byte stream.
     Lose(f64),
     /// Holds everything back; connections stay open.
     Hold,
@@ -47,7 +47,7 @@ pub struct Proxies {
 
 impl Proxies {
     /// Proxies on the loopback interface for `targets`, each a `host:port`. `seed` and the order of
-    /// connections determine their random choices.
+    /// connections determine the random choices of the proxies.
     ///
     /// # Panics
     /// If a thread or a port is not available.
@@ -116,11 +116,11 @@ async fn serve(listener: TcpListener, target: String, link: Link, mut rng: StdRn
 }
 
 async fn connect(near: TcpStream, target: String, link: Link, [there, back]: [StdRng; 2]) {
-    // If the target does not listen, the connection is closed, which resembles the refusal by the
-    // system.
+    // If the target does not listen, the connection is closed: the nearest thing to a connection
+    // that the system refuses.
     let Ok(far) = TcpStream::connect(&target).await else { return };
     let [one, other] = [&near, &far].map(|stream| stream.set_nodelay(true));
-    one.and(other).expect("it is a connection");
+    one.and(other).expect("a socket accepts TCP_NODELAY");
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
     // When one direction ends, the connection ends.
     tokio::select! {
@@ -152,7 +152,7 @@ async fn receive(
             ProxyMode::Lose(share) if rng.random_bool(share) => continue,
             ProxyMode::Delay(least, most) => rng.random_range(least..=most),
             ProxyMode::Slow(rate) => {
-                // Reads nothing else meanwhile, so that the sender feels the limit.
+                // Reads nothing else until then, so that the limit slows the sender down.
                 tokio::time::sleep(Duration::from_secs_f64(read as f64 / f64::from(rate))).await;
                 Duration::ZERO
             }

@@ -15,7 +15,7 @@ pub mod text;
 
 pub use repository::Repository;
 
-/// All violations of the rules on texts and their places.
+/// All violations of the rules that the files alone show. [`arrows`] also needs cargo's metadata.
 pub fn broken(repository: &Repository) -> Vec<String> {
     let rules: [fn(&Repository) -> Vec<String>; 5] =
         [layout::broken, text::broken, source::broken, rooms::broken, references::broken];

@@ -1,4 +1,4 @@
-//! The codec of messages. It differs from tonic's codec in four points: answers may be encoded
+//! The codec of messages. It differs from tonic's codec in four ways: answers may be encoded
 //! already, buffers are sized for small messages, messages that nest too deep are refused before
 //! decoding, and decoding errors have grpc-go's texts.
 
@@ -29,7 +29,7 @@ pub(crate) trait Encode: Send + 'static {
 
 impl<M: Message + 'static> Encode for M {
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        // Without this, the buffer of a large message could grow to twice its size.
+        // Without this, the buffer of a large message could grow to twice the message's size.
         out.reserve(self.encoded_len());
         self.encode_raw(out);
         Ok(())
@@ -83,7 +83,7 @@ flat!(
 );
 
 /// The codec of all methods. `STREAM` says whether the method has a stream of requests or answers:
-/// grpc-go has another error text for it.
+/// grpc-go's error text for such methods is different.
 #[derive(Debug)]
 pub(crate) struct Wire<E, D, const STREAM: bool>(PhantomData<(E, D)>);
 

@@ -13,7 +13,8 @@ use crate::ops::range::RangeAnswer;
 use crate::server::Server;
 use crate::transport::stream::Streamed;
 
-/// Shorter answers to ranges pass through the codec, as all other messages do.
+/// Length from which an answer to a range is streamed. Shorter answers pass through the codec, as
+/// all other messages do.
 const STREAMED_FROM: usize = 32 << 10;
 
 /// The KV service of a server.
@@ -21,7 +22,7 @@ pub(crate) struct KvService(pub(crate) Server);
 
 type ChunkStream = Pin<Box<dyn Stream<Item = Result<EncodedChunk, Status>> + Send>>;
 
-/// The response for the connection. A long answer becomes a stream of pieces.
+/// The response to a range request. A long answer becomes a stream of pieces.
 fn range_response(answer: RangeAnswer<Protobuf>) -> Result<Response<EncodedRange>, Status> {
     let (streamed, nothing) = match answer {
         RangeAnswer::Whole(range) if range.len() < STREAMED_FROM => {

@@ -30,7 +30,7 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// The counters of one method, looked up once because a lookup per call is slow.
+/// The counters of one method. To look them up by their labels at each call would be slow.
 pub(crate) struct MethodMetrics {
     pub(crate) method: &'static Method,
     started: IntCounter,

@@ -11,7 +11,7 @@ use super::series::counters;
 pub(crate) const NO_VERSION: &str = "unknown";
 /// The label of requests whose API version has no series of its own.
 const OTHER_VERSIONS: &str = "other";
-/// Most API versions with a series of their own.
+/// Maximum number of API versions with a series of their own.
 const VERSIONS_MAX: usize = 32;
 /// Longest API version with a series of its own, in bytes.
 const VERSION_LENGTH_MAX: usize = 32;

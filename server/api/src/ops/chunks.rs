@@ -49,7 +49,7 @@ struct Chunks {
     server: Server,
     account: Account,
     request: pb::RangeRequest,
-    /// Most keys to send: the client's limit, or `i64::MAX` if there is none.
+    /// Maximum number of keys to send: the client's limit, or `i64::MAX` if there is none.
     limit: i64,
     sent: i64,
     header_revision: i64,

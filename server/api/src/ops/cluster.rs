@@ -1,4 +1,5 @@
-//! Members of the cluster. The headers of these answers have no revision.
+//! Operations on the members of the cluster. As in etcd, the headers of their answers have no
+//! revision.
 
 use http::uri::Authority;
 use quorate_proto::etcdserverpb as pb;
@@ -95,7 +96,7 @@ impl Server {
     /// Lists the members.
     ///
     /// # Errors
-    /// The list must be linearizable, and no leader confirms it.
+    /// The client wants a linearizable list, and no leader confirms it.
     pub(crate) async fn member_list(
         &self,
         request: pb::MemberListRequest,

@@ -20,7 +20,7 @@ use crate::error::ApiError;
 use crate::scan::Client;
 use crate::server::Server;
 
-/// Most bytes of an answer that are kept while the rest is measured.
+/// Maximum bytes of an answer that are kept while the rest is measured.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// An answer to a range request.

@@ -25,11 +25,11 @@ use crate::watch::hub::Join;
 use crate::watch::outbox::{Outbox, Reader};
 use crate::watch::synced::{EVERY_WATCH, StreamId};
 
-/// Bytes of the memory budget that a read of history begins with. It takes more for more events.
+/// Bytes of the memory budget that a read of history begins with. A read of more events takes more.
 const READING_BYTES: usize = MESSAGE_BYTES;
 /// Time limit of one attempt to get memory for a read. Attempts are repeated.
 const ROOM_WITHIN: Duration = Duration::from_secs(10);
-/// Pause after a failed attempt. An attempt can fail at once, because too many streams wait.
+/// Pause after a failed attempt. An attempt fails at once if too many others wait.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a watcher in addition to its keys, here and in the hub.
 const WATCHER_BYTES: usize = 512;
@@ -43,7 +43,7 @@ struct Watcher {
     start: i64,
     fragment: bool,
     progress: bool,
-    /// If the watcher is unsynced: the first main revision that it has not been sent.
+    /// If the watcher is unsynced: the first main revision whose events it has not been sent.
     behind: Option<i64>,
     /// The permit for its memory.
     _room: Permit,
@@ -148,8 +148,8 @@ impl WatchStream {
                 let history = self.server.history().clone();
                 turn = Some(Box::pin(turn_with_room(account, self.reading, history)));
             }
-            // Not `biased`: other streams wait for the granted turn, so a client that sends
-            // requests without a pause must not delay its use.
+            // Not `biased`: other streams wait while this one holds a turn, so a client that sends
+            // requests without a pause must not delay the read.
             tokio::select! {
                 () = stop.cancelled() => return ApiError::Stopped,
                 () = &mut leader_lost => return ApiError::NoLeader,
@@ -282,7 +282,8 @@ impl WatchStream {
         self.server.message_bytes_max()
     }
 
-    /// Hands a watcher over to the hub, unless the hub has begun to deliver events that it wants.
+    /// Hands a watcher over to the hub, unless the hub already delivers events that the watcher
+    /// needs.
     fn join(&mut self, watch_id: i64, from: i64, created: Option<Frame>) {
         let limit = self.fragment_limit();
         let Some(watcher) = self.watchers.get_mut(&watch_id) else { return };

@@ -1,10 +1,11 @@
 //! The threads on which scans run.
 //!
-//! A write passes through several threads. While scans take all processors, it would wait at each
-//! for the end of a time slice. So few scans run at normal priority. A scan that takes longer than
-//! a moment steps back: it lowers the priority of its thread, and makes way for a scan that has yet
-//! to begin. Few long scans run at once; the others pause, and all take turns. So a scan waits for
-//! the end of others only when [`BEGUN_MAX`] have begun.
+//! A write passes through several threads. If scans took all processors, the write would wait at
+//! each thread for the end of a time slice. So only a few scans run at normal priority. A scan that
+//! runs for longer than [`MOMENT`] steps back: it lowers the priority of its thread, and frees its
+//! slot for the next scan. From then on it is long. Only a few long scans run at once; the others
+//! pause, and all take turns. So a new scan waits for the end of another one only when
+//! [`BEGUN_MAX`] scans, or too many of its connection, have begun.
 //!
 //! A thread without privileges cannot raise its priority again, so it ends after a long scan, and a
 //! new thread replaces it.
@@ -20,11 +21,11 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Most scans of each kind, short and long, that run at once. There is one for each processor, but
-/// at least [`RUNNING_MIN`].
+/// Maximum number of scans of each kind, short and long, that run at once. On machines with fewer
+/// processors, it is the number of processors, but at least [`RUNNING_MIN`].
 const RUNNING_MAX: usize = 8;
 const RUNNING_MIN: usize = 2;
-/// Most scans that have begun, with those that pause. Each has a thread.
+/// Maximum number of scans that have begun, including those that pause. Each has a thread.
 const BEGUN_MAX: usize = 32;
 /// Time that a scan runs at normal priority.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -38,7 +39,7 @@ const NICENESS: i32 = 10;
 struct Job {
     scan: Box<dyn FnOnce() + Send>,
     short: OwnedSemaphorePermit,
-    /// Its part of [`BEGUN_MAX`] and of its connection's limit.
+    /// Its slots under its connection's limit and under [`BEGUN_MAX`].
     begun: [OwnedSemaphorePermit; 2],
 }
 
@@ -46,7 +47,7 @@ struct Job {
 pub(crate) struct Pool {
     jobs: mpsc::Sender<Job>,
     begun: Arc<Semaphore>,
-    /// A slot for each thread that waits for jobs.
+    /// The slots of short scans, one for each thread that has not stepped back.
     short: Arc<Semaphore>,
     threads: Arc<Threads>,
 }
@@ -76,7 +77,7 @@ impl Pool {
     /// Starts the threads. They end with the pool. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The system has no thread.
+    /// The system cannot start a thread.
     pub(crate) fn start() -> io::Result<Self> {
         let processors = std::thread::available_parallelism().map_or(RUNNING_MIN, usize::from);
         let count = processors.clamp(RUNNING_MIN, RUNNING_MAX);
@@ -99,7 +100,7 @@ impl Pool {
     /// connection that have begun, so that no connection takes all of [`BEGUN_MAX`].
     ///
     /// # Errors
-    /// The scan panics, or the system has no thread for it.
+    /// The scan panics, or the system cannot start a thread for it.
     ///
     /// # Cancel safety
     /// If the future is dropped, a running scan still runs to its end.
@@ -176,8 +177,8 @@ struct Run {
 }
 
 impl Run {
-    /// Makes way for other scans if it is time for that. Returns when this one may continue, or
-    /// when its client is gone.
+    /// Makes way for other scans if the time of this one is over. Returns when this one may
+    /// continue, or when its client is gone.
     fn make_way(self, gone: &Notify) -> Self {
         let elapsed = self.started.elapsed();
         if !self.is_long && elapsed > MOMENT {
@@ -189,8 +190,8 @@ impl Run {
         }
     }
 
-    /// Lowers the priority of this thread until the scan ends, and frees its slot: the next scan
-    /// starts a thread.
+    /// Lowers the priority of this thread for good, and gives the slot of the short scans back. The
+    /// next scan starts a thread that replaces this one.
     fn step_back(self, gone: &Notify) -> Self {
         // On Linux this is the niceness of the thread alone.
         if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
@@ -200,7 +201,7 @@ impl Run {
         self.pause(gone)
     }
 
-    /// Gives the slot back, and waits for a slot of the long scans.
+    /// Gives the slot back, and waits for a slot of the long scans until the client is gone.
     fn pause(self, gone: &Notify) -> Self {
         let Self { threads, slot, .. } = self;
         drop(slot);
@@ -228,8 +229,8 @@ thread_local! {
     static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
 }
 
-/// Lets a scan that has run for long make way for others, until its client is `gone`. Has no effect
-/// outside the pool.
+/// Makes way for other scans if the scan of this thread has run for long. Returns when it may
+/// continue, or when its client is `gone`. Has no effect outside the pool.
 pub(super) fn make_way(gone: &Notify) {
     if let Some(run) = RUN.take() {
         RUN.set(Some(run.make_way(gone)));
@@ -244,7 +245,7 @@ mod tests {
         Arc::new(Semaphore::new(BEGUN_MAX))
     }
 
-    /// Runs until it is long, and then until `goes_on` says no.
+    /// Runs until the scan is long, and then as long as `goes_on` returns true.
     fn run_for_long(goes_on: impl Fn() -> bool) {
         let begun = Instant::now();
         let gone = Notify::new();
@@ -252,7 +253,7 @@ mod tests {
             make_way(&gone);
             std::thread::yield_now();
         }
-        // However late the thread was.
+        // If the thread was suspended in the loop, only this call notices that the scan is long.
         make_way(&gone);
     }
 
@@ -318,7 +319,7 @@ mod tests {
             let scan = move || {
                 let gone = Notify::new();
                 while !stop.load(Ordering::SeqCst) {
-                    // Without a turn that ends, because no other scan is seen to wait.
+                    // Once long, the scan no longer calls `make_way`, so it keeps its slot.
                     if RUN.with_borrow(|run| run.as_ref().is_some_and(|run| !run.is_long)) {
                         make_way(&gone);
                     }

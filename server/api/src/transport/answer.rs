@@ -34,10 +34,10 @@ pub(crate) struct Call {
     charge: Option<Charge>,
 }
 
-/// The share of a call in the memory budget.
+/// A call's share of the memory budget.
 pub(crate) struct Charge {
     account: Account,
-    /// The permit that every call takes. In a unary call, the data of its message take it over.
+    /// The permit that every call takes. In a unary call, it passes to the data of the answer.
     call: Option<Permit>,
     is_unary: bool,
     /// The permit for the message until it is encoded.
@@ -52,7 +52,7 @@ impl Charge {
         Self { account, call: Some(call), is_unary, kept: None, is_charged: false }
     }
 
-    /// Charges data to the budget even if it has no room, because the data exist already.
+    /// Charges data to the budget even if the budget has no room, because the data exist already.
     fn charge(&mut self, data: Bytes) -> Bytes {
         if self.is_charged {
             return data;

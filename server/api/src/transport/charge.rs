@@ -14,11 +14,11 @@ use crate::memory::{CALL_BYTES, take};
 
 /// Bytes of headers that [`CALL_BYTES`] includes.
 const HEADERS_BYTES: usize = 1 << 10;
-/// Charged bytes per further byte of headers. The library keeps more than the headers themselves,
-/// for example the frames in which they arrived.
+/// Charged bytes per further byte of headers. The HTTP/2 library keeps more than the headers
+/// themselves, for example the frames in which they arrived.
 const HEADERS_TIMES: usize = 3;
-/// Time limit for a call to get memory, and for its body to get more. It is short because the bytes
-/// that a client sends meanwhile, within its window, are in no budget.
+/// Time limit for a call to get memory, and for its body to get more. It is short because the
+/// budget does not count the bytes that a client sends meanwhile, within its window.
 const CALL_WITHIN: Duration = Duration::from_secs(1);
 
 /// Takes the memory that a call needs at its start: [`CALL_BYTES`], and more for large headers.
@@ -69,7 +69,7 @@ impl Held {
         Ok(())
     }
 
-    /// Returns all bytes.
+    /// Returns all bytes to the budget.
     pub(crate) fn release(&self) {
         self.permit.lock().shrink_to(0);
     }

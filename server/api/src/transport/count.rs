@@ -24,7 +24,7 @@ impl Count {
         Self { method, code, is_sent: false }
     }
 
-    /// Whether the call has its code.
+    /// Whether the status code of the call is known.
     pub(crate) fn has_code(&self) -> bool {
         self.code.is_some()
     }

@@ -11,10 +11,10 @@ use crate::method::Route;
 
 /// gRPC's content type. The message encoding may follow it, after a plus or a semicolon.
 const GRPC: &str = "application/grpc";
-/// Longest timeout: eight digits and the unit.
+/// Maximum length of a timeout's text: eight digits and the unit.
 const TIMEOUT_LEN_MAX: usize = 9;
-/// Most characters of a client's header or path in an error. The answer to a refused call is in no
-/// memory budget.
+/// Maximum number of characters of a client's header or path that an error repeats. The memory
+/// budget does not count the answer to a refused call.
 const ECHOED_MAX: usize = 256;
 
 /// The parsed headers of a call.
@@ -57,8 +57,8 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|content_type| answer_type(&content_type).is_some())
 }
 
-/// The content type of the answer to a request with this content type; `None` if the latter is not
-/// gRPC's.
+/// The content type of the answer to a request with this content type; `None` if the request is not
+/// gRPC.
 fn answer_type(content_type: &str) -> Option<HeaderValue> {
     let content_type = content_type.to_ascii_lowercase();
     let encoding = content_type.strip_prefix(GRPC)?;

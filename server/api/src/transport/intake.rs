@@ -1,10 +1,10 @@
 //! Limits how much is read from a connection while its requests wait for memory.
 //!
-//! Bytes that a client has sent and no request has read are in no budget, and the HTTP/2 windows
-//! admit many of them. Smaller windows would end connections with thousands of streams, because the
-//! HTTP/2 library derives its limit of small DATA frames from the window. So a connection that goes
-//! on sending while its requests wait is not read any further. The requests wait at most a second.
-//! A few bytes are always read, because the client's acknowledgements free memory for others.
+//! The budget does not count bytes that a client has sent and no request has read, and the HTTP/2
+//! windows admit many of them. Smaller windows would end connections with thousands of streams,
+//! because the HTTP/2 library derives its limit of small DATA frames from the window. So only a few
+//! bytes are read from a connection while its requests wait, which they do for at most a second.
+//! These few are read because the client's acknowledgements free memory for others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-/// Bytes that are read while requests wait.
+/// Once this many bytes have been read while requests wait, no more are read until none waits.
 const TAKEN_MAX: usize = 16 << 10;
 
 /// The read limit of one connection. Clones share it.

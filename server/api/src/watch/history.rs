@@ -20,11 +20,11 @@ use super::frame::{Batch, Event, MESSAGE_BYTES, encode};
 const TURNS: usize = 2;
 /// Size limit of a piece. A piece can exceed it, because a main revision is never divided.
 const HISTORY_CHUNK: mvcc::ChunkLimit = mvcc::ChunkLimit { versions: 1000, bytes: MESSAGE_BYTES };
-/// Most cached pieces.
+/// Maximum number of cached pieces.
 const KEPT: usize = 16;
 /// Largest cached piece in bytes.
 const KEPT_BYTES: usize = 4 * MESSAGE_BYTES;
-/// Most cached batches of a piece. Each serves all watchers with the same interest.
+/// Maximum number of cached batches of a piece. Each serves all watchers with the same interest.
 const BATCHES_KEPT: usize = 16;
 
 /// The history reader of all streams. Clones share it.

@@ -17,7 +17,7 @@ pub type SharedMemtable = Arc<RwLock<Memtable>>;
 /// How much of history to read at once. A read returns at least one version.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkLimit {
-    /// Most versions.
+    /// Maximum number of versions.
     pub versions: usize,
     /// Bytes of keys and values at which the read ends.
     pub bytes: usize,

@@ -165,7 +165,7 @@ fn remove_dead_socket(path: &Path) -> io::Result<()> {
 }
 
 impl Port {
-    /// What the port serves.
+    /// The purpose of the port.
     pub(crate) fn role(&self) -> Role {
         self.role
     }

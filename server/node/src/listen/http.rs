@@ -51,7 +51,7 @@ const MEMBER_HEADERS_MAX: u32 = 8 << 10;
 const STOP_TICK: Duration = Duration::from_millis(250);
 /// Ticks without a byte after which a client that does not take its answer is given up.
 const SILENT_TICKS_MAX: u32 = 4;
-/// Most ticks for a connection that has no answer under way.
+/// Maximum number of ticks for a connection that has no answer under way.
 const STOP_TICKS_MAX: u32 = 3;
 /// Shortest time between two log lines about refused connections.
 const BROKEN_PAUSE: Duration = Duration::from_secs(1);

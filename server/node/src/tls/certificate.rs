@@ -37,7 +37,7 @@ pub(super) struct Usages {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Basic {
     pub(super) is_authority: bool,
-    /// Most CA certificates that may be between this one and the leaf certificate.
+    /// Maximum number of CA certificates that may be between this one and the leaf certificate.
     pub(super) path_length: Option<u64>,
 }
 

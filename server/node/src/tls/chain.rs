@@ -41,8 +41,8 @@ use rustls::pki_types::UnixTime;
 use super::certificate::Certificate;
 use super::signature;
 
-/// Most candidate issuers that are tried for one leaf certificate. This bounds the work that an
-/// unknown client can cause.
+/// Maximum number of candidate issuers that are tried for one leaf certificate. This bounds the
+/// work that an unknown client can cause.
 const SIGNATURES: usize = 100;
 
 /// The reason why a certificate is refused, and the fix.

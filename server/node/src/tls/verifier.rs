@@ -15,7 +15,7 @@ use super::chain::{self, Purpose, Refusal, Rules};
 use super::{hosts, signature};
 use crate::config::Allowed;
 
-/// Most names of a certificate that an error shows.
+/// Maximum number of names of a certificate that an error shows.
 const NAMES: usize = 10;
 
 /// The certificate is valid, but its name is not allowed.

@@ -181,7 +181,7 @@ async fn propose(member_id: u64, consensus: &dyn Consensus, within: Duration) ->
     match tokio::time::timeout(within, raised).await {
         Ok(Ok(_)) => return true,
         Ok(Err(error)) => tracing::warn!(%error, "the alarm is not raised yet"),
-        Err(_) => tracing::warn!("the alarm is not raised in time"),
+        Err(_) => tracing::warn!("the alarm was not raised in time"),
     }
     false
 }

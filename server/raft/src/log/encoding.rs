@@ -120,7 +120,7 @@ fn membership_of(message: MembershipMessage) -> Result<Membership, String> {
     if voters.is_empty() && members.is_empty() {
         return Ok(Membership::default());
     }
-    Membership::new(voters, members).map_err(|error| format!("a membership is wrong: {error}"))
+    Membership::new(voters, members).map_err(|error| format!("invalid membership: {error}"))
 }
 
 /// Encodes a membership to be stored in the database.

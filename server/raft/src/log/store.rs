@@ -14,9 +14,9 @@ use super::encoding::{decode_vote, encode_vote, from_wal, to_wal};
 use super::types::{Entry, LogId, TypeConfig, Vote, log_id, position};
 use crate::ground::completion::completion;
 
-/// Most bytes of entries in one read for a follower.
+/// Maximum bytes of entries in one read for a follower.
 const READ_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of entries in one read for the state machine.
+/// Maximum bytes of entries in one read for the state machine.
 const APPLY_BYTES_MAX: usize = 4 << 20;
 
 /// The log as openraft sees it. Clones share it.

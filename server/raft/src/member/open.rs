@@ -58,7 +58,7 @@ fn purge_stale_log(wal: &Wal, applied: Option<LogPosition>) {
     }
     tracing::info!(
         index = applied.index,
-        "purged the log up to the database: it ended or differed before it"
+        "purged the log up to the database's position: it ended before that or differed there"
     );
     // It need not be durable: the next start would repeat it.
     wal.truncate_after(purged, Box::new(drop));

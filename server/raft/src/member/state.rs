@@ -72,7 +72,7 @@ impl State {
         tokio::select! {
             () = self.flush(consensus) => {}
             () = no_room => {
-                tracing::warn!("the disk has no room for the data in memory; the log has them too");
+                tracing::warn!("no disk space for the last flush; the log has the data");
             }
         }
         self.flusher.stop_waiting_for_space();

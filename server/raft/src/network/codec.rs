@@ -42,7 +42,7 @@ pub(crate) fn id_from_wire(id: pb::LogId) -> Result<LogId, Malformed> {
     if term.max(index) < COUNT_MAX {
         Ok(log_id(LogPosition { term, index }))
     } else {
-        Err(Malformed(format!("there is no entry {index} of term {term}")))
+        Err(Malformed(format!("entry {index} of term {term} is impossible")))
     }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn vote_to_wire(vote: &Vote) -> pb::Vote {
 pub(crate) fn vote_from_wire(vote: Option<pb::Vote>) -> Result<Vote, Malformed> {
     let vote = vote.ok_or_else(|| missing("vote"))?;
     if vote.term >= COUNT_MAX {
-        return Err(Malformed(format!("there is no term {}", vote.term)));
+        return Err(Malformed(format!("term {} is out of range", vote.term)));
     }
     Ok(if vote.committed {
         Vote::new_committed(vote.term, vote.member)
@@ -98,13 +98,12 @@ pub(crate) fn append_from_wire(
         // Any other entry is fatal to the log and stops the member.
         if index != next || of < term {
             return Err(Malformed(format!(
-                "entry {index} of term {of} does not follow: entry {next} of term {term} or later \
-                 should"
+                "found entry {index} of term {of}, expected entry {next} of term {term} or later"
             )));
         }
         (term, next) = (of, index + 1);
         let kind = u8::try_from(entry.kind)
-            .map_err(|_| Malformed(format!("an entry has kind {}", entry.kind)))?;
+            .map_err(|_| Malformed(format!("unknown entry kind {}", entry.kind)))?;
         let position = LogPosition { term, index };
         let entry = from_wal(wal::Entry { position, kind, payload: entry.payload });
         let entry = entry.map_err(Malformed)?;
@@ -120,7 +119,7 @@ pub(crate) fn append_from_wire(
     let entries = entries.collect::<Result<_, _>>()?;
     if term > vote.leader_id.term {
         return Err(Malformed(format!(
-            "a leader of term {} has no term {term}",
+            "a leader of term {} cannot have an entry of term {term}",
             vote.leader_id.term
         )));
     }

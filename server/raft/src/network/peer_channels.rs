@@ -35,7 +35,7 @@ pub(crate) struct PeerChannels {
     /// The initiator of the reverse connections; `None` if the channels go to the member's URLs.
     pub(super) initiator: Option<Initiator>,
     pub(super) route: Arc<Route>,
-    /// Whether the member has answered on one of them.
+    /// Whether the member has answered on one of these channels.
     pub(super) has_answered: Arc<AtomicBool>,
     /// Exclusions of this member are posted here; `None` if the channels are not proven: any
     /// program may answer there.

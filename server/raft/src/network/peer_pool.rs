@@ -33,9 +33,9 @@ use crate::metrics::Metrics;
 /// Longest silence of the snapshot connection: on a slow network, a keep-alive ping waits behind a
 /// full window of rows.
 const BULK_SILENCE_MAX: Duration = Duration::from_secs(20);
-/// Age in election timeouts at which connections are replaced if the member does not answer.
+/// Age, in election timeouts, at which connections are replaced if the member does not answer.
 const RENEW_AGE: u32 = 3;
-/// Time limit in election timeouts for replies that a member should send at once.
+/// Time limit, in election timeouts, for replies that a member should send at once.
 const REPLY_TIMEOUTS: u32 = 3;
 
 /// Intervals and timeouts of connections.
@@ -159,8 +159,8 @@ impl PeerPool {
     pub(crate) fn is_removed(&self) -> bool {
         let me = self.identity.member_id;
         let peers = self.peers.borrow();
-        // At first no members are known. A removed member that was made the only one is a member
-        // again.
+        // `peers` is empty until the members are known, and `--force-new-cluster` makes a removed
+        // member a member again.
         !peers.is_empty()
             && !peers.contains_key(&me)
             && self.store.tables(|tables| tables.removed.contains(&me))
@@ -223,8 +223,8 @@ impl PeerPool {
     }
 
     /// Drops the connections to a member that seems reachable but does not answer: the network may
-    /// have lost a part of the data, and the rest waits for it forever. Keeps young connections: an
-    /// absent member must not be called all the time.
+    /// have lost a part of the data, and the rest waits for it forever. Keeps young connections, so
+    /// that a member that is down is not called all the time.
     pub(crate) fn renew(&self, member: u64) {
         let mut channels = self.channels.lock();
         let age_min = self.election_timeout * RENEW_AGE;
@@ -236,7 +236,7 @@ impl PeerPool {
         }
     }
 
-    /// A heartbeat is late this long after the one before: twice the interval, as in etcd.
+    /// Time after a heartbeat at which the next one is late: twice the interval, as in etcd.
     pub(crate) fn heartbeat_late_after(&self) -> Duration {
         self.heartbeat * 2
     }

@@ -15,9 +15,9 @@ use tonic::{Status, Streaming};
 
 use crate::ground::consensus::Holding;
 
-/// Most proposals in one message.
+/// Maximum number of proposals in one message.
 const BATCH: usize = 256;
-/// Most bytes of proposals in one message, unless a single proposal is larger.
+/// Maximum bytes of proposals in one message, unless a single proposal is larger.
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Outcome of a proposal.

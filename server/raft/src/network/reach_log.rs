@@ -41,7 +41,7 @@ impl ReachLog {
         let mut logged = self.logged.lock();
         if !std::mem::replace(&mut logged.is_reversed, true) {
             let member = self.member.as_str();
-            tracing::info!(member, "a member is called over connections that it has opened");
+            tracing::info!(member, "a member is called over its reverse connections");
         }
     }
 

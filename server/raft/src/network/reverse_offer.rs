@@ -30,11 +30,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Pause if no server at the URLs knows the protocol, as in an earlier build.
 const PAUSE_UNKNOWN: Duration = Duration::from_secs(30);
-/// Most connections offered to one member at a time. It needs one for each kind of call. A
-/// connection that broke unnoticed counts until the operating system reports it.
+/// Maximum number of connections offered to one member at a time. It needs one for each kind of
+/// call. A connection that broke unnoticed counts until the operating system reports it.
 const OFFERED_MAX: usize = 12;
-/// Most connections offered to all members: they are among the files that the program keeps for
-/// itself.
+/// Maximum number of connections offered to all members: they are among the files that the program
+/// keeps for itself.
 const ALL_OFFERED_MAX: usize = 64;
 /// A member gets at most `OFFERED_MAX` connections in this time, however fast it ends them.
 const RATE_WINDOW: Duration = Duration::from_secs(4);

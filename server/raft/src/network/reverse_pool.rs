@@ -27,7 +27,8 @@ pub(crate) const PONG_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shortest interval between two probes of a member's URLs that new initiators cause, and the time
 /// limit of each probe.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// Most idle connections of one initiator, and most initiators in the name of one member.
+/// Maximum number of idle connections of one initiator, and of initiators in the name of one
+/// member.
 const IDLE_MAX: usize = 2;
 const INITIATORS_MAX: usize = 8;
 

@@ -30,9 +30,9 @@ type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotHandle>;
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type SendError = StreamingError<TypeConfig>;
 
-/// Most bytes of a snapshot per second: the log needs bandwidth too.
+/// Maximum bytes of a snapshot per second: the log needs bandwidth too.
 const BYTES_PER_SECOND_MAX: u64 = 100 << 20;
-/// Most parts that are read and wait to be sent.
+/// Maximum number of parts that are read and wait to be sent.
 const PARTS_AHEAD_MAX: usize = 4;
 /// How long to retry without progress once the receiver was reached. The receiver keeps its parts
 /// during that time, and the sender keeps the image for the whole transfer.
@@ -80,7 +80,7 @@ fn head_of(vote: &Vote, meta: &SnapshotMeta, image: &Image) -> pb::SnapshotHead 
 
 /// State of the attempts to send one snapshot.
 struct Attempts {
-    /// Most parts that the receiver had; `None` before it was reached.
+    /// Highest number of parts that the receiver had; `None` before it was reached.
     reached: Option<u64>,
     /// First failure since the last progress.
     failing: Option<Instant>,

@@ -131,8 +131,8 @@ impl AppendHandler {
     fn stop_without(&self, acknowledged: u64) {
         let id = self.validator.me;
         (self.on_fault)(format!(
-            "this member had acknowledged the log up to index {acknowledged} and does not have \
-             it any more: its data directory is an older copy, or has lost writes. Remove the \
+            "this member had acknowledged the log up to index {acknowledged} and no longer has \
+             it: its data directory is an older copy, or has lost writes. Remove the \
              member (etcdctl member remove {id:x}) and add it again with an empty data directory"
         ));
     }

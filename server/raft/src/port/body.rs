@@ -86,7 +86,7 @@ impl Messages {
                 let length = u32::from_be_bytes(length) as usize;
                 if length > length_max {
                     let text = format!(
-                        "a message of {length} bytes: this method takes {length_max} at most"
+                        "a message of {length} bytes exceeds this method's limit of {length_max}"
                     );
                     return Err(Status::out_of_range(text));
                 }
@@ -203,7 +203,7 @@ where
                 }
                 Poll::Pending => {
                     ready!(self.poll_deadline(context));
-                    let text = format!("a message did not come within {MESSAGE_WITHIN:?}");
+                    let text = format!("a message did not arrive within {MESSAGE_WITHIN:?}");
                     return self.end(Status::deadline_exceeded(text));
                 }
             };

@@ -16,7 +16,7 @@ use crate::ground::progress::Progress;
 use crate::network::header;
 use crate::network::refusal::refusal;
 
-/// Most refusals that are remembered, so that each is logged once.
+/// Maximum number of refusals that are remembered, so that each is logged once.
 const LOGGED_MAX: usize = 256;
 
 /// Logs refusals of callers: each once, not with every heartbeat.
@@ -116,12 +116,12 @@ fn admit(
     }
     let (to, meant) = pair(text(header::TO)?)?;
     if to != me.member_id {
-        let text = format!("this is member {:x}, the caller means {to:x}", me.member_id);
+        let text = format!("this is member {:x}, but the call is for member {to:x}", me.member_id);
         return Err(Status::failed_precondition(text));
     }
     // A lagging caller may not know the later generation of this member yet.
     if meant != 0 && meant != me.incarnation && generation(meant) >= generation(me.incarnation) {
-        let text = format!("member {to:x} has lost the data directory that the caller means");
+        let text = format!("member {to:x} no longer has the data directory that the call is for");
         return Err(Status::failed_precondition(text));
     }
     let known =

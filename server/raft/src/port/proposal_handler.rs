@@ -19,11 +19,11 @@ use crate::consensus::protocol::Written;
 use crate::ground::progress::Progress;
 use crate::log::types::ReplyTo;
 
-/// Most proposals in flight on one stream.
+/// Maximum number of proposals in flight on one stream.
 const PROPOSALS_MAX: usize = 16 << 10;
-/// Most bytes of proposals in flight on one stream. A larger proposal goes alone.
+/// Maximum bytes of proposals in flight on one stream. A larger proposal goes alone.
 const BYTES_MAX: u32 = 256 << 20;
-/// Most replies in one message.
+/// Maximum number of replies in one message.
 const REPLIES: usize = 512;
 
 /// Proposes the commands that other members forward.

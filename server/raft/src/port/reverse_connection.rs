@@ -37,7 +37,7 @@ impl ReverseConnection {
         let member = handlers.guard.admit(&headers)?;
         let number = headers.get(header::INITIATOR).and_then(|value| value.to_str().ok());
         let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
-        let missing = || Status::invalid_argument("the offer has no number of its initiator");
+        let missing = || Status::invalid_argument("the offer lacks the initiator's number");
         let number = number.ok_or_else(missing)?;
         match pool.route(member) {
             Some(route) if !handlers.closing_streams.is_cancelled() => {

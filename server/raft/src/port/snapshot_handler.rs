@@ -42,7 +42,7 @@ impl SnapshotHandler {
         let behind = meta.last_membership.log_id().as_ref().is_some_and(|id| position(id) > last);
         let has_no_voter = meta.last_membership.membership().voter_ids().next().is_none();
         if is_other || behind || has_no_voter || last.term > vote.leader_id.term {
-            let text = format!("no state of this cluster ends at {last:?}");
+            let text = format!("a snapshot of this cluster cannot end at {last:?}");
             return Err(Status::invalid_argument(text));
         }
         Ok(())

@@ -20,7 +20,7 @@ use crate::network::codec::{self, TERMS_AHEAD_MAX};
 use crate::network::peer_channels::PeerChannels;
 use crate::network::peer_pool::PeerPool;
 
-/// Most peer URLs of one member, and most bytes of one URL.
+/// Maximum number of peer URLs of one member, and of bytes of one URL.
 const URLS_MAX: usize = 256;
 const URL_BYTES_MAX: usize = 4096;
 /// Time limit for a leader to say what this member has acknowledged.

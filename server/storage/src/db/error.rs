@@ -62,7 +62,7 @@ pub enum JobError {
     #[error(transparent)]
     Io(Arc<io::Error>),
     /// A received snapshot is not later than the state of the database.
-    #[error("the received state ends at {received:?}, the database at {applied:?}")]
+    #[error("the received snapshot ends at {received:?}, the database at {applied:?}")]
     NotLater {
         /// The last log entry in the received snapshot.
         received: Option<LogPosition>,

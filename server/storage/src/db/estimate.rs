@@ -11,7 +11,7 @@ use crate::space::Disk;
 
 /// Bytes of a page.
 const PAGE_BYTES: u64 = 4096;
-/// Most bytes that a transaction takes in addition to its rows.
+/// Maximum bytes that a transaction takes in addition to its rows.
 const TRANSACTION_BYTES: u64 = 2 << 20;
 /// Versions read by one step of deleting compacted history.
 const COMPACT_ROWS: usize = 4096;

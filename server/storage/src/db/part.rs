@@ -81,7 +81,7 @@ pub enum PartError {
     #[error("it comes after the last part")]
     AfterLast,
     /// The stream ended, but the snapshot has more parts than these.
-    #[error("the state has more than {0} parts")]
+    #[error("the snapshot has more than {0} parts")]
     MissingParts(u64),
 }
 

@@ -31,11 +31,11 @@ const DURABLE_BYTES: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// The part is damaged or is not the next one. The parts received before are kept.
-    #[error("refused a part of the state: {0}")]
+    #[error("refused a part of the snapshot: {0}")]
     Refused(#[from] PartError),
     /// The parts do not make up the whole snapshot. They were dropped.
     #[error(
-        "the received state is incomplete and must be sent again: table {table} has {found} of \
+        "the received snapshot is incomplete and must be sent again: table {table} has {found} of \
          {expected} rows"
     )]
     Incomplete {
@@ -50,7 +50,7 @@ pub enum ReceiveError {
     #[error("another stream has taken over")]
     TakenOver,
     /// The snapshot cannot be stored. The parts were dropped.
-    #[error("cannot store the received state: {0}")]
+    #[error("cannot store the received snapshot: {0}")]
     Storage(#[from] Fault),
 }
 

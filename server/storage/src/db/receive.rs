@@ -6,8 +6,8 @@
 //!      +------------+  the next stream continues where it ended
 //! ```
 //!
-//! A partial snapshot outlives its stream, but not the process: a start removes its file. So
-//! receiving needs little memory and no records on disk.
+//! A partial snapshot outlives its stream, but not the process: the next start removes its file.
+//! So receiving needs little memory and no records on disk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ impl ReceiveState {
     /// Drops the partial snapshot if no stream has used it for `age`.
     pub(super) fn drop_old(&mut self, age: Duration) {
         if self.partial.is_some() && self.used.is_none_or(|used| used.elapsed() >= age) {
-            tracing::info!("dropped a partly received snapshot");
+            tracing::info!("dropped a partial snapshot");
             self.drop_partial();
         }
     }

@@ -35,7 +35,7 @@ pub enum LogDamage {
     #[error("format {0} is unknown; only {FORMAT} is supported")]
     Format(u32),
     /// The file is shorter or longer than it was made.
-    #[error("the file has {found} of its {length} bytes")]
+    #[error("the file has {found} bytes instead of {length}")]
     Length {
         /// Bytes of the file.
         found: usize,
@@ -82,7 +82,7 @@ pub enum LogDamage {
         later: usize,
     },
     /// A group belongs elsewhere.
-    #[error("group {number} of segment {segment} where {expected} was expected")]
+    #[error("found group {number} of segment {segment}, expected group {expected}")]
     Misplaced {
         /// Number of the group.
         number: u64,

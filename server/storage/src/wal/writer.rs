@@ -20,7 +20,7 @@ use super::segment::{self, AlignedBuffer, BLOCK, SegmentFile, WriteMode};
 use super::state::{Done, QueueItem, WalShared, WalState};
 use crate::{retry, space};
 
-/// Most bytes of records in a group, unless one record is larger. It bounds the time of a sync.
+/// Maximum bytes of records in a group, unless one record is larger. It bounds the time of a sync.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Size of the first segment. Each later segment is twice as large, up to the configured size, so
 /// that a small store stays small.
@@ -367,7 +367,7 @@ fn segment_header(state: &WalState, length: u64) -> Vec<Record> {
     records
 }
 
-/// Most bytes that a group of these records can take.
+/// Maximum bytes that a group of these records can take.
 fn group_size(records: &[Record]) -> usize {
     let sizes: usize = records.iter().map(Record::encoded_len).sum();
     GROUP_HEADER_LEN + bitmap_len(sizes) + sizes + 8

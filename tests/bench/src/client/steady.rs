@@ -1,7 +1,8 @@
 //! Open-loop puts at a steady rate: each is sent when it is due, even if earlier ones are
 //! unanswered.
 //!
-//! So every put that is due during a stall measures the stall, not just one.
+//! So a stall shows in the latency of every put that is due while it lasts. A closed-loop client
+//! would measure it once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +56,7 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
-    /// Starts to put on the server at `address`.
+    /// Starts sending puts to the server at `address`.
     pub(crate) fn start(address: &str, rate: Rate) -> Result<Self> {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let address = address.to_owned();
@@ -71,8 +72,8 @@ impl Steady {
     /// If the server could not be reached or the last answers did not arrive.
     pub(crate) fn stop(mut self) -> Result<Vec<Put>> {
         self.is_stopped.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().context("it is stopped once")?;
-        thread.join().map_err(|_| anyhow!("the thread of the puts has panicked"))?
+        let thread = self.thread.take().context("the puts are stopped already")?;
+        thread.join().map_err(|_| anyhow!("the thread that makes the puts panicked"))?
     }
 }
 
@@ -106,7 +107,7 @@ async fn puts(address: &str, rate: Rate, is_stopped: &AtomicBool) -> Result<Vec<
         }
     }
     let last = tokio::time::timeout(ANSWERS_WITHIN, open.join_all()).await;
-    ended.extend(last.context("the last puts are not answered")?);
+    ended.extend(last.context("the last puts were not answered in time")?);
     Ok(ended)
 }
 

@@ -267,7 +267,7 @@ fn a_member_is_called_at_its_url_once_it_is_reachable() {
     cluster.advertise(0, proxies.port(0));
     cluster.start();
     serve(&cluster, &[0, 1, 2], "at first", RETURNS_WITHIN);
-    await_log_of_others(&cluster, "called over connections that it has opened");
+    await_log_of_others(&cluster, "called over its reverse connections");
     await_connections(&cluster);
     proxies.set(0, ProxyMode::Pass);
     await_log_of_others(&cluster, "connected to a member again");

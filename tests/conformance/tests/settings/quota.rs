@@ -17,7 +17,7 @@ use super::{alarm, alarms, put};
 const MIB: usize = 1 << 20;
 /// The quota of the second member, in MiB; the others have etcd's default.
 const QUOTA: usize = 10;
-/// Most MiB of values that may be acknowledged. The least is half of the quota, because etcd's
+/// Maximum MiB of values that may be acknowledged. The minimum is half of the quota, because etcd's
 /// quota counts its file, which grows by more than the values.
 const MOST: usize = QUOTA + 3;
 

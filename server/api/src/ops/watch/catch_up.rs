@@ -11,7 +11,7 @@ use super::{READING_BYTES, WatchStream, Watcher};
 use crate::watch::frame::{Batch, Events, Frame};
 use crate::watch::history::{Portion, Portions, Turn, Wanted};
 
-/// Most watchers of a stream that one piece of history serves. The others wait.
+/// Maximum number of a stream's watchers that one piece of history serves. The others wait.
 const WATCHERS_PER_TURN: usize = 64;
 
 impl WatchStream {
@@ -50,9 +50,9 @@ impl WatchStream {
     }
 
     /// Called when the memory budget has no room for the events of a watcher. Returns whether the
-    /// events must be read again later. For the first watcher of a read, the next read takes as
-    /// much memory as its events need, up to a quarter of the budget. If this read had that much
-    /// already, the events are sent without room.
+    /// events must be read again later. If the watcher is the first of a read, the next read takes
+    /// as much memory as these events need, up to a quarter of the budget. If this read already had
+    /// that much, the events are sent although the budget has no room for them.
     fn asks_for_more(&mut self, had: usize, bytes: usize, is_first: bool) -> bool {
         if is_first {
             let most = self.server.member().budget().limit() / 4;

@@ -53,7 +53,7 @@ impl Last {
         units.filter(|(_, (before, after))| before != after).map(|(unit, _)| unit).collect()
     }
 
-    /// The segment as it is if only these units of the last group were written.
+    /// The segment if only these units of the last group were written.
     fn with(&self, size: usize, written: impl IntoIterator<Item = usize>) -> Vec<u8> {
         let mut torn = self.before.clone();
         for unit in written {
@@ -144,7 +144,8 @@ fn damage_is_no_torn_group_wherever_it_begins() {
     }
 }
 
-/// Zeros in a value give zeros in the bitmap, which do not prove that a sector was not written.
+/// The bitmap has zeros for the sectors of a value of zeros. So a sector of the bitmap can be zero
+/// although it was written.
 #[test]
 fn a_damaged_header_over_zeros_is_no_torn_group() {
     let last = last_group(LARGE, 62, vec![0; 5 << 20]);
