@@ -22,6 +22,10 @@ use crate::transport::answer::ResponseBody;
 use crate::transport::caller::Caller;
 use crate::transport::head;
 
+/// A connection that holds fewer bytes of the memory budget gets a page even if the budget is used
+/// up, so that health and metrics can be seen whatever clients do.
+const PAGES_BYTES: usize = 64 << 10;
+
 /// All services of a client port. Clones share them.
 #[derive(Clone)]
 pub struct ApiService {
@@ -102,10 +106,9 @@ impl ApiService {
     /// has written them.
     async fn page(&self, page: Response<Bytes>, account: &Account) -> Response<ResponseBody> {
         let metrics = self.server.clone();
-        let bytes = page.body().len();
-        // Health is told whatever clients hold.
-        let permit = if bytes <= CALL_BYTES {
-            Ok(account.charge(CALL_BYTES))
+        let bytes = CALL_BYTES + page.body().len();
+        let permit = if account.used() < PAGES_BYTES {
+            Ok(account.charge(bytes))
         } else {
             take(account, bytes, ANSWER_WITHIN).await
         };
