@@ -39,7 +39,7 @@ const LITTLE: usize = 16 << 10;
 const LITTLE_PART: usize = 4096;
 const LITTLE_SUM_PART: usize = 8;
 /// Maximum number of scans of one account that have begun and not ended.
-const SCANS: usize = 8;
+const SCANS: usize = 3;
 /// Maximum number of waiting acquisitions; more are refused.
 const WAITING_MAX: usize = 4096;
 

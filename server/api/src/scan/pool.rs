@@ -5,7 +5,7 @@
 //! runs for longer than [`MOMENT`] steps back: it lowers the priority of its thread, and frees its
 //! slot for the next scan. From then on it is long. Only a few long scans run at once; the others
 //! pause, and all take turns. So a new scan waits for the end of another one only when
-//! [`BEGUN_MAX`] scans, or too many of its connection, have begun.
+//! too many ([`BEGUN_TIMES`]), or too many of its connection, have begun.
 //!
 //! A thread without privileges cannot raise its priority again, so it ends after a long scan, and a
 //! new thread replaces it.
@@ -25,8 +25,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 /// processors, it is the number of processors, but at least [`RUNNING_MIN`].
 const RUNNING_MAX: usize = 8;
 const RUNNING_MIN: usize = 2;
-/// Maximum number of scans that have begun, including those that pause. Each has a thread.
-const BEGUN_MAX: usize = 32;
+/// Maximum number of scans that have begun, including those that pause, as a multiple of the scans
+/// that run at once. Each has a thread, and holds memory.
+const BEGUN_TIMES: usize = 4;
 /// Time that a scan runs at normal priority.
 const MOMENT: Duration = Duration::from_millis(2);
 /// Time that a long scan runs before it makes way for another one.
@@ -39,7 +40,7 @@ const NICENESS: i32 = 10;
 struct Job {
     scan: Box<dyn FnOnce() + Send>,
     short: OwnedSemaphorePermit,
-    /// Its slots under its connection's limit and under [`BEGUN_MAX`].
+    /// Its slots under its connection's limit and under that of all scans.
     begun: [OwnedSemaphorePermit; 2],
 }
 
@@ -92,12 +93,12 @@ impl Pool {
         for _ in 0..count {
             threads.replace_one()?;
         }
-        let begun = Arc::new(Semaphore::new(BEGUN_MAX));
+        let begun = Arc::new(Semaphore::new(BEGUN_TIMES * count));
         Ok(Self { jobs, begun, short: Arc::new(Semaphore::new(count)), threads })
     }
 
     /// Runs a scan as soon as there is a slot for it. `of_connection` limits the scans of its
-    /// connection that have begun, so that no connection takes all of [`BEGUN_MAX`].
+    /// connection that have begun, so that no connection takes all slots.
     ///
     /// # Errors
     /// The scan panics, or the system cannot start a thread for it.
@@ -242,7 +243,7 @@ mod tests {
     use super::*;
 
     fn any() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(BEGUN_MAX))
+        Arc::new(Semaphore::new(1))
     }
 
     /// Runs until the scan is long, and then as long as `goes_on` returns true.
@@ -289,7 +290,8 @@ mod tests {
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let begun = Arc::new(AtomicUsize::new(0));
         let mut endless = tokio::task::JoinSet::new();
-        for _ in 0..2 * RUNNING_MAX {
+        let count = pool.begun.available_permits() - 1;
+        for _ in 0..count {
             let (pool, stop, begun) = (pool.clone(), stop.clone(), begun.clone());
             endless.spawn(async move {
                 let scan = move || {
@@ -301,7 +303,7 @@ mod tests {
         }
         assert_eq!(pool.run(&any(), || 7).await.unwrap(), 7);
         pool.run(&any(), || run_for_long(|| false)).await.unwrap();
-        while begun.load(Ordering::SeqCst) < 2 * RUNNING_MAX {
+        while begun.load(Ordering::SeqCst) < count {
             tokio::task::yield_now().await;
         }
         stop.store(true, Ordering::SeqCst);
