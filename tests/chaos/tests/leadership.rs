@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -12,8 +11,8 @@ use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::net::Net;
 use quorate_test_support::proxy::ProxyMode;
-use quorate_test_support::require::Need;
 use quorate_test_support::server::Server;
+use quorate_test_support::slow_disk::{self, SlowDisk};
 use quorate_test_support::{program, require, wait};
 
 /// How long a write may take while a majority is connected, on a busy machine.
@@ -84,42 +83,15 @@ fn a_majority_elects_a_leader_although_one_member_hears_the_old_one() {
     assert_eq!(cluster.get(leader, "later").as_deref(), Some("3"));
 }
 
-/// Delays every disk write of a process until it is dropped.
-struct SlowDisk(Child);
-
-impl SlowDisk {
-    fn of(pid: u32) -> Self {
-        let slow = "inject=pwrite64,fdatasync:delay_enter=400000";
-        let tracer = Command::new(require::find("strace").unwrap())
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync", "-e", slow])
-            .args(["-p", &pid.to_string()])
-            .stdin(Stdio::null())
-            .spawn();
-        let status = format!("/proc/{pid}/status");
-        wait::until("the process is traced", STUCK, || {
-            let status = std::fs::read_to_string(&status).ok()?;
-            (!status.contains("TracerPid:\t0")).then_some(())
-        });
-        Self(tracer.unwrap())
-    }
-}
-
-impl Drop for SlowDisk {
-    fn drop(&mut self) {
-        // A killed tracer also lets the process continue at full speed.
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
 /// Each write on the disks of both followers takes 400 ms. They must still answer the leader, so
 /// that no election starts.
 #[test]
 fn slow_disks_of_followers_cause_no_election() {
+    const SLOW: Duration = Duration::from_millis(400);
     const WRITES: usize = 160;
     // A busy machine may cause one loss of the leader.
     const LOSSES_MAX: usize = 1;
-    if !require::met("slow disks", &[Need::Root, Need::Program("strace")]) {
+    if !require::met("slow disks", &slow_disk::NEEDS) {
         return;
     }
     let _alone = alone();
@@ -134,7 +106,7 @@ fn slow_disks_of_followers_cause_no_election() {
     let before = losses();
     {
         let pids = places_but(3, leader).into_iter().map(|place| cluster.members[place].pid());
-        let _slow: Vec<SlowDisk> = pids.map(SlowDisk::of).collect();
+        let _slow: Vec<SlowDisk> = pids.map(|pid| SlowDisk::of(pid, SLOW)).collect();
         // Without a pause, so that there are always entries that are not on disk yet.
         fill(&cluster, leader, WRITES, 8);
     }

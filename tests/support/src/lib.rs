@@ -22,6 +22,7 @@ pub mod program;
 pub mod proxy;
 pub mod require;
 pub mod server;
+pub mod slow_disk;
 pub mod usage;
 pub mod wait;
 

@@ -1,47 +1,20 @@
 //! Writes whose clients give up while the disk is slow. They are still queued, and still count.
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_test_conformance::raw::{Connection, frame};
-use quorate_test_support::require::{self, Need};
-use quorate_test_support::server::Server;
-use quorate_test_support::wait;
+use quorate_test_support::require;
+use quorate_test_support::slow_disk::{NEEDS, SlowDisk};
 use tokio::task::JoinSet;
 
-use super::{PATIENCE, PUT, assert_bounded, fill, run, start, value};
+use super::{PUT, assert_bounded, fill, run, start, value};
 
 const CLIENTS: usize = 16;
 const ATTACK: Duration = Duration::from_secs(8);
-
-/// Delays every disk write of the server until it is dropped.
-struct SlowDisk(Child);
-
-impl SlowDisk {
-    fn of(server: &Server) -> Self {
-        let slow = "inject=pwrite64,fdatasync:delay_enter=300000";
-        let tracer = Command::new(require::find("strace").unwrap())
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync", "-e", slow])
-            .args(["-p", &server.pid().to_string()])
-            .stdin(Stdio::null())
-            .spawn();
-        let status = format!("/proc/{}/status", server.pid());
-        wait::until("the server is traced", PATIENCE, || {
-            let status = std::fs::read_to_string(&status).ok()?;
-            (!status.contains("TracerPid:\t0")).then_some(())
-        });
-        Self(tracer.unwrap())
-    }
-}
-
-impl Drop for SlowDisk {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
+/// Delay of every disk write.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// Puts a large value again and again, each time with a short timeout.
 async fn put_impatiently(address: String, client: usize) {
@@ -62,13 +35,13 @@ async fn put_impatiently(address: String, client: usize) {
 
 #[test]
 fn puts() {
-    if !require::met("puts given up on a slow disk", &[Need::Root, Need::Program("strace")]) {
+    if !require::met("puts given up on a slow disk", &NEEDS) {
         return;
     }
     let server = start();
     run(async {
         fill(&server, 60, 1_000_000).await;
-        let slow = SlowDisk::of(&server);
+        let slow = SlowDisk::of(server.pid(), SLOW);
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
             clients.spawn(put_impatiently(server.address(), client));
