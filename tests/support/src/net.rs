@@ -40,7 +40,10 @@ pub struct Net {
 impl Net {
     /// Whether this machine can make a net; if not, reports that `suite` is skipped.
     pub fn can_be_made(suite: &str) -> bool {
-        require::met(suite, &[Need::Root, Need::Program("ip"), Need::Program("iptables")])
+        require::met(
+            suite,
+            &[Need::Root, Need::Program("ip"), Need::Program("nsenter"), Need::Program("iptables")],
+        )
     }
 
     /// A network of `machines`, numbered from 1, all connected.
@@ -68,7 +71,7 @@ impl Net {
         format!("{PEERS}.{i}")
     }
 
-    /// The network namespace of machine `i`, for `ip netns exec`.
+    /// The name of the network namespace of machine `i`.
     pub fn namespace(&self, i: usize) -> String {
         format!("{}-{i}", self.prefix)
     }

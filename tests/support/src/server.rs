@@ -150,7 +150,10 @@ impl Server {
         self.client_host.clone_from(&machine.client_address);
         self.peer_host.clone_from(&machine.peer_address);
         self.peer_listen.clone_from(&machine.peer_address);
-        self.with_launcher(&["ip", "netns", "exec", &machine.namespace])
+        // Unlike `ip netns exec`, `nsenter` keeps the mounts: a copy of them would hold the disks
+        // of other tests until this server ends.
+        let namespace = format!("--net=/run/netns/{}", machine.namespace);
+        self.with_launcher(&["nsenter", &namespace])
     }
 
     /// Starts the program through a launcher, which must exec it.
