@@ -3,9 +3,11 @@
 //! A write passes through several threads. If scans took all processors, the write would wait at
 //! each thread for the end of a time slice. So only a few scans run at normal priority. A scan that
 //! runs for longer than [`MOMENT`] steps back: it lowers the priority of its thread, and frees its
-//! slot for the next scan. From then on it is long. Only a few long scans run at once; the others
-//! pause, and all take turns. So a new scan waits for the end of another one only when
-//! too many ([`BEGUN_TIMES`]), or too many of its connection, have begun.
+//! slot for the next scan. From then on it is long. Long scans leave one processor to others: if
+//! they took all, every write would share its processor with one of them, and a lower priority
+//! alone does not prevent that it waits for the end of a time slice. The other long scans pause,
+//! and all take turns. So a new scan waits for the end of another one only when too many
+//! ([`BEGUN_TIMES`]), or too many of its connection, have begun.
 //!
 //! A thread without privileges cannot raise its priority again, so it ends after a long scan, and a
 //! new thread replaces it.
@@ -21,8 +23,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Maximum number of scans of each kind, short and long, that run at once. On machines with fewer
-/// processors, it is the number of processors, but at least [`RUNNING_MIN`].
+/// Maximum number of short scans that run at once. On machines with fewer processors, it is the
+/// number of processors, but at least [`RUNNING_MIN`]. Long scans: one less.
 const RUNNING_MAX: usize = 8;
 const RUNNING_MIN: usize = 2;
 /// Maximum number of scans that have begun, including those that pause, as a multiple of the scans
@@ -86,7 +88,7 @@ impl Pool {
         let threads = Arc::new(Threads {
             jobs: Mutex::new(receiver),
             missing: AtomicUsize::new(count),
-            long: Arc::new(Semaphore::new(count)),
+            long: Arc::new(Semaphore::new(count - 1)),
             paused: AtomicUsize::new(0),
             runtime: Handle::current(),
         });
