@@ -9,7 +9,7 @@ use cargo_metadata::Metadata;
 
 /// The workspace crates that each crate and its tests may depend on. A new crate or dependency must
 /// be added here: it is a decision.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("quorate-proto", &[]),
     ("quorate-core", &["quorate-proto", "quorate-test-script"]),
     ("quorate-storage", &["quorate-core", "quorate-proto"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
         "quorate-node",
         &["quorate-api", "quorate-core", "quorate-proto", "quorate-raft", "quorate-storage"],
     ),
+    ("quorate-crd", &[]),
     ("quorate-test-script", &["quorate-proto"]),
     ("quorate-test-support", &["quorate-proto"]),
     ("quorate-test-tidy", &[]),
@@ -32,9 +33,10 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries that some crates must not depend on, directly or indirectly.
-const UNREACHABLE: [(&str, &[&str]); 2] = [
+const UNREACHABLE: [(&str, &[&str]); 3] = [
     ("quorate-core", &["tokio", "tonic", "openraft", "redb", "kube"]),
     ("quorate-storage", &["tokio", "tonic", "openraft", "kube"]),
+    ("quorate-crd", &["tokio", "tonic", "hyper", "kube-client"]),
 ];
 
 /// Libraries whose versions must be exact.
