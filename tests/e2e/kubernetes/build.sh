@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# build.sh [control-plane|nodes]: everything these scripts run, into the tests' cache (see ../../support/peers/cache.sh).
+# build.sh [helm|control-plane|nodes]: everything these scripts run, into the tests' cache (see
+# ../../support/peers/cache.sh).
 #
-#   control-plane   etcd and its tools, Kubernetes 1.37 as one multi-call binary (kube-apiserver, kube-controller-manager,
-#                   kube-scheduler, kube-proxy, kubelet, kubectl), the workload
+#   helm            helm 4
+#   control-plane   also etcd and its tools, Kubernetes 1.37 as one multi-call binary (kube-apiserver,
+#                   kube-controller-manager, kube-scheduler, kube-proxy, kubelet, kubectl), the workload
 #   nodes           (default) also cluster DNS, two images, and Debian's containerd, runc and CNI plugins, unpacked
 #
-# Guarantees that all of it is there and made from these sources; does nothing when it is. Twelve minutes on two cores
-# from nothing, eight of them Kubernetes. `nodes` installs Debian's iptables and nftables when the machine lacks them
+# Guarantees that all of it is there and made from these sources; does nothing when it is. A quarter of an hour on two
+# cores from nothing, eight minutes of it Kubernetes. `nodes` installs Debian's iptables and nftables when the machine lacks them
 # (kube-proxy and the portmap plugin run them), which takes root.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -61,8 +63,10 @@ install_packet_filters() {
 }
 
 what=${1:-nodes}
-case $what in control-plane | nodes) ;; *) echo "usage: build.sh [control-plane|nodes]" >&2; exit 2 ;; esac
+case $what in helm | control-plane | nodes) ;; *) echo "usage: build.sh [helm|control-plane|nodes]" >&2; exit 2 ;; esac
 
+go_binary helm "$here/helm" .
+[ "$what" != helm ] || exit 0
 "$here/../../support/peers/build.sh"
 go_binary kube "$here" ./kube "$(kube_ldflags)"
 link_components

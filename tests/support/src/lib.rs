@@ -8,6 +8,7 @@
 pub mod certs;
 pub mod client;
 pub mod cluster;
+pub mod control_plane;
 pub mod follower_cluster;
 pub mod grpc;
 pub mod healthy_client;

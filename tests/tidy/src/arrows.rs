@@ -9,7 +9,7 @@ use cargo_metadata::Metadata;
 
 /// The workspace crates that each crate and its tests may depend on. A new crate or dependency must
 /// be added here: it is a decision.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("quorate-proto", &[]),
     ("quorate-core", &["quorate-proto", "quorate-test-script"]),
     ("quorate-storage", &["quorate-core", "quorate-proto"]),
@@ -25,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("quorate-test-tidy", &[]),
     ("quorate-test-bench", &["quorate-proto", "quorate-test-support"]),
     ("quorate-test-chaos", &["quorate-core", "quorate-proto", "quorate-test-support"]),
+    ("quorate-test-charts", &["quorate-test-support"]),
     ("quorate-test-e2e", &["quorate-test-support"]),
     (
         "quorate-test-conformance",
