@@ -37,7 +37,8 @@ pub(crate) fn resources_schema(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 16,
         "additionalProperties": { "type": "string", "maxLength": 32 },
         "x-kubernetes-validations": [{
-            "rule": "self.all(name, isQuantity(self[name]) && quantity(self[name]).sign() >= 0)",
+            "rule": "self.all(name, isQuantity(self[name]) \
+                && !quantity(self[name]).isLessThan(quantity('0')))",
             "message": "must be amounts of resources, as in cpu: 200m and memory: 512Mi",
         }],
     })

@@ -61,7 +61,7 @@ use serde::{Deserialize, Serialize};
         description = "The time since the resource was created."
     ),
     validation = Rule::new(
-        "self.metadata.name == self.spec.cluster + '-' + string(self.spec.number)"
+        "self.metadata.name == '%s-%d'.format([self.spec.cluster, self.spec.number])"
     )
     .message("metadata.name must be the name of the cluster, '-', and the number, as in main-1")
 )]
