@@ -26,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("quorate-test-bench", &["quorate-proto", "quorate-test-support"]),
     ("quorate-test-chaos", &["quorate-core", "quorate-proto", "quorate-test-support"]),
     ("quorate-test-charts", &["quorate-test-support"]),
-    ("quorate-test-e2e", &["quorate-test-support"]),
+    ("quorate-test-e2e", &["quorate-crd", "quorate-test-support"]),
     (
         "quorate-test-conformance",
         &["quorate-core", "quorate-proto", "quorate-test-script", "quorate-test-support"],
