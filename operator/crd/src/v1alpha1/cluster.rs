@@ -77,6 +77,11 @@ use crate::duration::Span;
         json_path = ".metadata.creationTimestamp",
         description = "The time since the resource was created."
     ),
+    validation = Rule::new("!has(oldSelf.status) || has(self.status)")
+        .message(
+            "status cannot be removed: it holds the cluster's id and the next member's number"
+        )
+        .reason(Reason::FieldValueForbidden),
     validation = Rule::new(
         "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z][-a-z0-9]*$')"
     )
@@ -103,13 +108,13 @@ use crate::duration::Span;
         "!has(self.settings.quota) || !isQuantity(self.settings.quota) \
          || !isQuantity(self.storage.size) \
          || quantity(self.settings.quota).add(quantity(self.settings.quota))\
-         .compareTo(quantity(self.storage.size)) <= 0"
+         .add(quantity('512Mi')).compareTo(quantity(self.storage.size)) <= 0"
     )
-        .message(
-            "settings.quota must be at most half of storage.size, because defragmentation and a \
-             received snapshot need room for a second copy: lower the quota or raise the size"
-        )
-        .field_path(".settings.quota")
+    .message(
+        "settings.quota must leave room in storage.size for a second copy of the data and for \
+         512Mi of logs: lower the quota or raise the size"
+    )
+    .field_path(".settings.quota")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct QuorateClusterSpec {

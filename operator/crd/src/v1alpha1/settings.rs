@@ -34,8 +34,9 @@ pub const FLAGS: [&str; 17] = [
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
-    /// How much data the store takes before it refuses writes, as in 4Gi. At most half of
-    /// storage.size. The default is about 45 % of the volume less 512Mi.
+    /// How much data the store takes before it refuses writes, as in 4Gi. The volume must have room
+    /// for twice as much and 512Mi of logs. The default is 45 % of the volume less 512Mi, and at
+    /// least an eighth of the volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(
         validation = Rule::new(

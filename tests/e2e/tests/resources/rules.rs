@@ -210,7 +210,7 @@ fn settings_cases() -> Vec<Case> {
     let flag = |name: &str| json!({ "settings": { "flags": { name: "1" } } });
     let storage = |size: &str| json!({ "storage": { "size": size } });
     vec![
-        spec("spec", "settings.quota must be at most half", sized("5Gi"), sized("6Gi")),
+        spec("spec", "settings.quota must leave room", sized("4864Mi"), sized("4865Mi")),
         spec("spec.settings.quota", "must be an amount of bytes", sized("500M"), sized("1.5Gi")),
         spec(
             "spec.settings.quota",
@@ -299,6 +299,12 @@ fn change_cases() -> Vec<Case> {
             "spec.storage",
             "storage.className cannot be changed",
             [of_class("fast"), sized("20Gi"), of_class("slow")],
+        ),
+        change(
+            CLUSTER,
+            "",
+            "status cannot be removed",
+            [known("1f"), next(1), json!({ "status": null })],
         ),
         change(
             CLUSTER,
