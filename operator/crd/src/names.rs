@@ -104,3 +104,29 @@ pub fn client_url(cluster: &str, member: &str, namespace: &str) -> String {
 pub fn endpoint(cluster: &str, namespace: &str) -> String {
     format!("https://{}.{namespace}.svc:{PORT_CLIENT}", client_service(cluster))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The API server admits cluster names of up to 40 characters, and a label of a host name has up
+    /// to 63.
+    #[test]
+    fn names_of_the_longest_cluster_are_host_names() {
+        let cluster = "a".repeat(40);
+        let member = member(&cluster, i64::MAX);
+        for name in [member, peer_service(&cluster), client_service(&cluster)] {
+            assert!(name.len() <= 63, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_client_has_no_secret_of_the_operator() {
+        let own = [client_ca("main"), peer_ca("main"), operator_client("main"), member("main", 1)];
+        for client in ["app", "peer", "operator", "peer-ca", "1"] {
+            assert!(!own.contains(&client_secret("main", client)), "{client}");
+        }
+        // The API server refuses this name.
+        assert_eq!(client_secret("main", "ca"), client_ca("main"));
+    }
+}
