@@ -24,7 +24,10 @@ pub enum DecodeError {
     #[error("{0} bytes are too few for a command")]
     TooShort(usize),
     /// Another version of Quorate wrote the payload.
-    #[error("format {0} is unknown; only {FORMAT} is supported")]
+    #[error(
+        "it has command format {0}, but this version of Quorate reads only command format \
+         {FORMAT}; run the version of Quorate that wrote it, or a later one"
+    )]
     Format(u8),
     /// No command has this number.
     #[error("command kind {0} is unknown")]

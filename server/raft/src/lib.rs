@@ -54,3 +54,4 @@ pub use network::describe::{DescribedMember, Description, describe, root_cause};
 pub use network::{REQUEST_BYTES_MAX, REVERSE_PROTOCOL};
 pub use port::peer_port::PeerPort;
 pub use port::reverse_connection::ReverseConnection;
+pub use quorate_storage::DATA_FORMAT;

@@ -1,14 +1,17 @@
 //! The member's metrics, under etcd's names.
 
 pub(crate) mod cluster;
+pub(crate) mod disk;
 pub(crate) mod durations;
 pub(crate) mod features;
 pub(crate) mod make;
 pub(crate) mod mark;
 pub(crate) mod operations;
 pub(crate) mod peers;
+pub(crate) mod receipt;
 
 use cluster::ClusterMetrics;
+use disk::DiskMetrics;
 use durations::Durations;
 use make::{counter, gauge, int_gauge};
 use operations::Operations;
@@ -19,6 +22,7 @@ use prometheus::{
 };
 use quorate_core::store::Shared;
 use quorate_proto::etcdserverpb::AlarmType;
+use receipt::ReceiptMetrics;
 
 use crate::ground::checks::IntegrityChecks;
 
@@ -49,6 +53,8 @@ pub struct Metrics {
     pub(crate) durations: Durations,
     pub(crate) cluster: ClusterMetrics,
     pub(crate) peers: PeerMetrics,
+    pub(crate) receipt: ReceiptMetrics,
+    pub(crate) disk: DiskMetrics,
     alarms: GaugeVec,
     features: IntGaugeVec,
 }
@@ -139,6 +145,8 @@ impl Metrics {
             operations,
             cluster: ClusterMetrics::new(),
             peers: PeerMetrics::new(member_id),
+            receipt: ReceiptMetrics::new(),
+            disk: DiskMetrics::new(),
             alarms: alarms(),
             features: features::enabled(checks),
         }
@@ -183,6 +191,8 @@ impl Metrics {
         self.durations.register(registry)?;
         self.cluster.register(registry)?;
         self.peers.register(registry)?;
+        self.receipt.register(registry)?;
+        self.disk.register(registry)?;
         registry.register(Box::new(self.lease_ttl.clone()))?;
         registry.register(Box::new(self.features.clone()))?;
         registry.register(Box::new(self.alarms.clone()))

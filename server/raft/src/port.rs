@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod describe_handler;
 pub(crate) mod failures;
 pub(crate) mod guard;
+mod logged;
 pub(crate) mod peer_port;
 pub(crate) mod proposal_handler;
 pub(crate) mod reverse_connection;

@@ -7,6 +7,8 @@
 //!   <data-dir>/member/db/         the database
 //! ```
 //!
+//! `IDENTITY` also has the data format of the directory.
+//!
 //! Only the user may read `member` and everything in it. Every start removes permissions of other
 //! users that were added since the last start, for instance by a kubelet that gives a volume to a
 //! pod's group.
@@ -19,10 +21,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use crate::format::{DATA_FORMAT, OtherFormat};
 use crate::{db, sync, wal};
 
-/// Version of the directory's layout.
-const FORMAT: u32 = 1;
 const TITLE: &str = "quorate data directory";
 
 /// Why a data directory cannot be used. Each text names the directory and the fix.
@@ -87,6 +88,14 @@ pub enum DataDirError {
     LogMissing {
         /// Path of the missing log.
         path: PathBuf,
+    },
+    /// Another version of Quorate wrote the directory.
+    #[error("cannot use the data directory {path}: {format}")]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        format: OtherFormat,
     },
     /// The identity cannot be read.
     #[error("{path} is damaged ({what}); restore the data directory from a backup")]
@@ -173,7 +182,7 @@ impl DataDir {
             }
             Err(error) => return Err(io_error(&lock_path)(error.into())),
         }
-        let (identity, founders) = read_identity(&member.join("IDENTITY"))?.unzip();
+        let (identity, founders) = read_identity(path, &member.join("IDENTITY"))?.unzip();
         let founders = founders.unwrap_or_default();
         let dir = Self { member, identity, founders, _lock: lock };
         // A start makes the log before the database: see `Member::start`.
@@ -317,7 +326,7 @@ fn write_identity(
 ) -> io::Result<()> {
     let Identity { cluster_id, member_id, incarnation } = identity;
     let mut text = format!(
-        "{TITLE}\nformat {FORMAT}\ncluster {cluster_id:x}\nmember {member_id:x}\n\
+        "{TITLE}\nformat {DATA_FORMAT}\ncluster {cluster_id:x}\nmember {member_id:x}\n\
          incarnation {incarnation:x}\n"
     );
     for (id, peer_urls) in founders {
@@ -335,7 +344,7 @@ fn write_identity(
     sync::dir(dir)
 }
 
-fn read_identity(path: &Path) -> Result<Option<(Identity, Founders)>, DataDirError> {
+fn read_identity(dir: &Path, path: &Path) -> Result<Option<(Identity, Founders)>, DataDirError> {
     let damaged = |what| DataDirError::Damaged { path: path.to_owned(), what };
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -351,10 +360,10 @@ fn read_identity(path: &Path) -> Result<Option<(Identity, Founders)>, DataDirErr
         body.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' '))
     };
     let field = |name| fields(name).next();
-    let format = field("format").and_then(|format| format.parse::<u32>().ok());
-    if format != Some(FORMAT) {
-        return Err(damaged("it was written by another version of Quorate"));
-    }
+    let format = field("format").and_then(|format| format.parse().ok());
+    let format = format.ok_or_else(|| damaged("it has no data format"))?;
+    OtherFormat::check(format)
+        .map_err(|format| DataDirError::Format { path: dir.to_owned(), format })?;
     let number = |id| u64::from_str_radix(id, 16).ok();
     let mut founders = Founders::new();
     for founder in fields("founder") {
@@ -430,6 +439,22 @@ mod tests {
         std::fs::create_dir_all(home.path().join("other/member/data")).unwrap();
         let found = DataDir::open(&home.path().join("other"));
         assert!(matches!(found, Err(DataDirError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_directory_of_another_format_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        drop(DataDir::open(home.path()).unwrap());
+        let later = DATA_FORMAT + 1;
+        let body = format!("{TITLE}\nformat {later}\nunknown to this version\n");
+        let sealed = format!("{body}crc {:08x}\n", crc32c::crc32c(body.as_bytes()));
+        std::fs::write(home.path().join("member/IDENTITY"), sealed).unwrap();
+        let refused = DataDir::open(home.path()).unwrap_err();
+        assert!(matches!(refused, DataDirError::Format { .. }), "{refused:?}");
+        let text = refused.to_string();
+        for part in [format!("format {later},"), format!("format {DATA_FORMAT};")] {
+            assert!(text.contains(&part) && text.contains("a later one"), "{text}");
+        }
     }
 
     #[test]

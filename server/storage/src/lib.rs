@@ -5,6 +5,7 @@
 
 pub mod data_dir;
 pub mod db;
+mod format;
 mod retry;
 pub mod space;
 pub mod sync;
@@ -12,6 +13,8 @@ pub mod wal;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+pub use format::{DATA_FORMAT, OtherFormat};
 
 /// Called with the reason when the log or the database cannot be written. The process must stop: it
 /// no longer knows the content of the disk, so it must not acknowledge anything.

@@ -13,7 +13,7 @@ use quorate_test_support::net::Net;
 use quorate_test_support::proxy::ProxyMode;
 use quorate_test_support::server::Server;
 use quorate_test_support::slow_disk::{self, SlowDisk};
-use quorate_test_support::{program, require, wait};
+use quorate_test_support::{http, port, program, require, wait};
 
 /// How long a write may take while a majority is connected, on a busy machine.
 const STUCK: Duration = Duration::from_secs(6);
@@ -224,7 +224,18 @@ fn a_snapshot_arrives_over_a_slow_link() {
     cluster.retry("compact", async || client.clone().compact(compact).await);
     cluster.proxies().set(behind, ProxyMode::Slow(RATE));
     let since = Instant::now();
+    // A member serves clients only when it has the snapshot.
+    let [port] = port::free();
+    let pages = format!("127.0.0.1:{port}");
+    cluster.members[behind].add_flags(&[&format!("--listen-metrics-urls=http://{pages}")]);
     cluster.members[behind].spawn();
+    let names = ["quorate_snapshot_received_bytes", "quorate_snapshot_expected_bytes"];
+    let expected = wait::until("a part of the snapshot", ARRIVAL_MAX, || {
+        let [received, expected] = names.map(|name| http::metric(&pages, name));
+        (received? > 0.0 && received < expected).then_some(expected?)
+    });
+    let written = f64::from(u32::try_from(VALUES * VALUE).unwrap());
+    assert!(written < expected && expected < 2.0 * written, "{expected} bytes expected");
     let url = cluster.members[behind].url();
     let last = format!("fill/{:07}", VALUES - 1);
     wait::until("the snapshot has arrived", ARRIVAL_MAX, || {
@@ -237,4 +248,5 @@ fn a_snapshot_arrives_over_a_slow_link() {
     eprintln!("{url} has everything after {} ms", since.elapsed().as_millis());
     let said = cluster.members[behind].log_of_run();
     assert!(said.contains("installing a snapshot"), "the log was enough");
+    assert_eq!(http::metric(&pages, names[0]), Some(0.0), "the transfer is over");
 }

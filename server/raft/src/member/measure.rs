@@ -63,6 +63,9 @@ impl Member {
         metrics.db_total_size.set(float(sizes.in_use));
         metrics.db_file_size.set(float(sizes.allocated));
         metrics.db_in_use.set(float(sizes.in_use));
+        let flusher = &self.state.flusher;
+        metrics.disk.set("db", flusher.engine().disk());
+        metrics.disk.set("wal", flusher.wal().disk());
         metrics.current_revision.set(float(self.state.store.revision().unsigned_abs()));
         metrics.compact_revision.set(float(self.state.store.compacted().max(0).unsigned_abs()));
         match self.count_keys() {

@@ -97,12 +97,12 @@ impl Assembled {
                 metrics: metrics.clone(),
                 on_fault,
             }),
-            snapshots: SnapshotHandler {
-                consensus: consensus.clone(),
-                validator: validator.clone(),
-                flusher: self.state.flusher.clone(),
+            snapshots: SnapshotHandler::new(
+                consensus.clone(),
+                validator.clone(),
+                self.state.flusher.clone(),
                 metrics,
-            },
+            ),
             proposals: ProposalHandler {
                 consensus: consensus.clone(),
                 validator: validator.clone(),

@@ -75,6 +75,7 @@ fn head_of(vote: &Vote, meta: &SnapshotMeta, image: &Image) -> pb::SnapshotHead 
         last: meta.last_log_id.as_ref().map(codec::id_to_wire),
         membership: encode_membership(&meta.last_membership),
         id: image.id(),
+        bytes: image.bytes().unwrap_or(0),
     }
 }
 

@@ -1,40 +1,19 @@
 //! Decides which callers are accepted.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use quorate_core::store::Shared;
 use quorate_storage::data_dir::{Identity, generation};
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use super::logged::Logged;
 use crate::ground::exclusion::Exclusion;
 use crate::ground::member::Peers;
 use crate::ground::progress::Progress;
 use crate::network::header;
 use crate::network::refusal::refusal;
-
-/// Maximum number of refusals that are remembered, so that each is logged once.
-const LOGGED_MAX: usize = 256;
-
-/// Logs refusals of callers: each once, not with every heartbeat.
-#[derive(Default)]
-struct Refusals(Mutex<BTreeSet<String>>);
-
-impl Refusals {
-    /// Logs a refusal that was not logged yet.
-    fn log(&self, refusal: &Status) {
-        let mut logged = self.0.lock();
-        if logged.len() >= LOGGED_MAX {
-            logged.clear();
-        }
-        if logged.insert(refusal.message().to_owned()) {
-            tracing::warn!(reason = refusal.message(), "refusing the calls of a peer");
-        }
-    }
-}
 
 /// Checks callers.
 pub(crate) struct Guard {
@@ -42,7 +21,7 @@ pub(crate) struct Guard {
     store: Arc<Shared>,
     /// The members in the log, committed or not: this member must talk to them.
     peers: watch::Receiver<Peers>,
-    refusals: Refusals,
+    logged: Logged,
 }
 
 impl Guard {
@@ -52,7 +31,7 @@ impl Guard {
         store: Arc<Shared>,
         peers: watch::Receiver<Peers>,
     ) -> Self {
-        Self { identity, store, peers, refusals: Refusals::default() }
+        Self { identity, store, peers, logged: Logged::default() }
     }
 
     /// Checks the headers of a call and returns the caller's id. Logs a refusal.
@@ -63,7 +42,9 @@ impl Guard {
 
     /// Logs a refusal, once.
     pub(super) fn log(&self, refusal: &Status) {
-        self.refusals.log(refusal);
+        if self.logged.is_new(refusal.message()) {
+            tracing::warn!(reason = refusal.message(), "refusing the calls of a peer");
+        }
     }
 
     /// The refusal of `member` if it was removed.

@@ -6,6 +6,7 @@ use quorate_proto::peer as pb;
 use quorate_storage::db::part::PartPosition;
 use tonic::{Status, Streaming};
 
+use super::logged::Logged;
 use super::validator::{self, Validator};
 use crate::consensus::adapter::OpenRaft;
 use crate::disk::flusher::Flusher;
@@ -17,13 +18,24 @@ use crate::network::codec;
 
 /// Receives snapshots.
 pub(crate) struct SnapshotHandler {
-    pub(crate) consensus: Arc<OpenRaft>,
-    pub(crate) validator: Arc<Validator>,
-    pub(crate) flusher: Flusher,
-    pub(crate) metrics: Arc<Metrics>,
+    consensus: Arc<OpenRaft>,
+    validator: Arc<Validator>,
+    flusher: Flusher,
+    metrics: Arc<Metrics>,
+    /// Parts that this member did not take: the sender repeats them.
+    logged: Logged,
 }
 
 impl SnapshotHandler {
+    pub(crate) fn new(
+        consensus: Arc<OpenRaft>,
+        validator: Arc<Validator>,
+        flusher: Flusher,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { consensus, validator, flusher, metrics, logged: Logged::default() }
+    }
+
     /// The vote by which the sender leads.
     fn vote_of(&self, from: u64, head: &pb::SnapshotHead) -> Result<Vote, Status> {
         let vote = codec::vote_from_wire(head.vote);
@@ -56,6 +68,15 @@ impl SnapshotHandler {
         (!is_as_high).then(|| codec::vote_to_wire(&mine))
     }
 
+    /// Logs, once, why this member did not take a part of a snapshot.
+    fn log(&self, from: u64, status: &Status) {
+        let reason = status.message();
+        if self.logged.is_new(reason) {
+            let member = format!("{from:x}");
+            tracing::warn!(member, reason, "cannot receive a snapshot");
+        }
+    }
+
     /// Which parts of a snapshot this member has.
     pub(super) async fn find(
         &self,
@@ -86,15 +107,23 @@ impl SnapshotHandler {
             return Ok(pb::SnapshotReply { vote: Some(higher) });
         }
         let transfer = self.metrics.peers.begin_receiving(from);
+        let progress = self.metrics.receipt.begin(from, head.bytes);
         let engine = self.flusher.clone();
-        let id = head.id.clone();
-        let mut incoming = blocking(move || engine.engine().receive(&id)).await?;
+        let (mut incoming, mut bytes) = blocking(move || {
+            let incoming = engine.engine().receive(&head.id)?;
+            incoming.bytes().map(|bytes| (incoming, bytes))
+        })
+        .await?;
+        progress.received(bytes);
         let mut is_complete = false;
         while let Some(part) = next {
             self.consensus.leader_contact().note(from, &vote);
             is_complete = part.is_last;
             if !part.content.is_empty() {
-                incoming = blocking(move || incoming.add(&part.content).map(|()| incoming)).await?;
+                let added =
+                    blocking(move || incoming.add(&part.content).map(|bytes| (incoming, bytes)));
+                (incoming, bytes) = added.await.inspect_err(|status| self.log(from, status))?;
+                progress.received(bytes);
             }
             next = parts.message().await?;
         }

@@ -86,9 +86,17 @@ impl Engine {
     /// # Errors
     /// `Unsupported` if the file system does not report its size.
     pub fn space_need(&self, memtables: MemtableSize) -> std::io::Result<SpaceNeed> {
-        let disk = Disk::of(self.shared.directory.path())?;
+        let disk = self.disk()?;
         let state = self.shared.state.lock();
         Ok(estimate::wanted(disk, &state.usage, memtables))
+    }
+
+    /// The size of the database's disk.
+    ///
+    /// # Errors
+    /// `Unsupported` if the file system does not report its size.
+    pub fn disk(&self) -> std::io::Result<Disk> {
+        Disk::of(self.path())
     }
 
     /// The directory of the database.

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use quorate_core::{Fault, LogPosition, Revision};
 
+use super::meta::MetaError;
+use crate::format::OtherFormat;
+
 /// Why the database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -25,6 +28,14 @@ pub enum DatabaseError {
         /// The error of redb.
         source: redb::DatabaseError,
     },
+    /// Another version of Quorate wrote the database.
+    #[error("cannot use the database {path}: {format}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: OtherFormat,
+    },
     /// The database is damaged.
     #[error("the database {path} is damaged: {damage}; restore the data directory from a backup")]
     Damaged {
@@ -33,6 +44,20 @@ pub enum DatabaseError {
         /// The damage.
         damage: Damage,
     },
+}
+
+impl DatabaseError {
+    /// The error for a file whose content cannot be read.
+    pub(super) fn content(path: PathBuf, fault: Fault) -> Self {
+        let found = match &fault {
+            Fault::Storage(cause) => cause.downcast_ref(),
+            _ => None,
+        };
+        match found {
+            Some(MetaError::Format(format)) => Self::Format { path, format: *format },
+            _ => Self::Damaged { path, damage: fault.into() },
+        }
+    }
 }
 
 /// How a database is damaged.

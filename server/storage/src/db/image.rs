@@ -9,7 +9,10 @@ use quorate_core::{Fault, LogPosition};
 use redb::{Key, ReadOnlyTable, ReadableTableMetadata, TableDefinition, Value};
 
 use super::error::{Problem, fault};
-use super::part::{PART_BYTES, Part, PartPosition, PartWriter, Trailer, first_checksum};
+use super::estimate::TableSize;
+use super::part::{
+    PART_BYTES, Part, PartPosition, PartWriter, ROW_HEADER_LEN, Trailer, first_checksum,
+};
 use super::read_txn::ReadTxn;
 use super::row::{HistoryRow, LatestRow};
 use super::tables::{self, SENT_TABLES, Visitor, fits};
@@ -41,6 +44,14 @@ impl Image {
     /// The Raft membership at that entry, opaque here.
     pub fn membership(&self) -> &Bytes {
         &self.0.meta().membership
+    }
+
+    /// About how many bytes the contents of all parts have together; `None` if the database cannot
+    /// be read. Small tables do not count.
+    pub fn bytes(&self) -> Option<u64> {
+        let (latest, history) = self.0.rows().ok()?;
+        let sent = |table: TableSize| table.bytes + table.count * ROW_HEADER_LEN;
+        Some(sent(latest) + sent(history))
     }
 
     /// The parts after `after`, the position of a receiver of this image. The default position

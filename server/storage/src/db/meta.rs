@@ -5,6 +5,8 @@ use bytes::Bytes;
 use crc32c::crc32c;
 use quorate_core::{LogPosition, Revision};
 
+use crate::format::{DATA_FORMAT, OtherFormat};
+
 /// Why a description cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetaError {
@@ -12,8 +14,8 @@ pub enum MetaError {
     #[error("the meta row fails its checksum")]
     Checksum,
     /// Another version of Quorate wrote it.
-    #[error("format {0} is unknown; only {FORMAT} is supported")]
-    Format(u32),
+    #[error(transparent)]
+    Format(#[from] OtherFormat),
     /// No store can have these revisions.
     #[error(
         "impossible revisions: history {history}, latest {latest}, compacted {compacted}, \
@@ -30,9 +32,6 @@ pub enum MetaError {
         deleted: i64,
     },
 }
-
-/// Version of the layout of all tables.
-const FORMAT: u32 = 1;
 
 /// The description of the database. Each transaction writes it together with the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +87,7 @@ impl Meta {
     pub(super) fn encode(&self) -> Vec<u8> {
         let applied = self.applied.unwrap_or_default();
         let mut out = vec![0; 4];
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&DATA_FORMAT.to_le_bytes());
         out.push(u8::from(self.applied.is_some()));
         for number in [applied.term, applied.index] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -137,10 +136,7 @@ impl Meta {
             return Err(MetaError::Checksum);
         }
         let mut rest = &bytes[4..];
-        let format = u32::from_le_bytes(take(&mut rest));
-        if format != FORMAT {
-            return Err(MetaError::Format(format));
-        }
+        OtherFormat::check(u32::from_le_bytes(take(&mut rest)))?;
         let has_applied = u8::from_le_bytes(take(&mut rest)) != 0;
         let term = u64::from_le_bytes(take(&mut rest));
         let index = u64::from_le_bytes(take(&mut rest));
@@ -168,7 +164,23 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use quorate_core::Fault;
+
     use super::*;
+    use crate::db::DatabaseError;
+
+    #[test]
+    fn another_format_is_no_damage() {
+        let mut row = Meta::default().encode();
+        let later = OtherFormat(DATA_FORMAT + 1);
+        row[4..8].copy_from_slice(&later.0.to_le_bytes());
+        let crc = crc32c(&row[4..]);
+        row[..4].copy_from_slice(&crc.to_le_bytes());
+        let found = Meta::decode(&row).unwrap_err();
+        assert_eq!(found, MetaError::Format(later));
+        let error = DatabaseError::content("db".into(), Fault::storage(found));
+        assert_eq!(error.to_string(), format!("cannot use the database db: {later}"));
+    }
 
     #[test]
     fn round_trips_and_notices_damage() {

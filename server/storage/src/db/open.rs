@@ -59,8 +59,7 @@ impl OpenedDatabase {
         let full_disk = FullDiskPolicy::new(directory.full_disk.clone());
         let policy = full_disk.clone();
         let database = open_database(&path, options.cache_bytes, verified, syncs, policy)?;
-        let damaged =
-            |fault: Fault| DatabaseError::Damaged { path: path.clone(), damage: fault.into() };
+        let damaged = |fault: Fault| DatabaseError::content(path.clone(), fault);
         if current.is_none() {
             create(&database).map_err(damaged)?;
             directory.set_current(number).map_err(|e| directory.io_error(e))?;

@@ -1,7 +1,7 @@
 //! The format of a snapshot between members: a sequence of parts.
 //!
 //! ```text
-//!   part      checksum | format | number | rows | (in the last) trailer
+//!   part      checksum | data format | number | rows | (in the last) trailer
 //!   row       table | key length | value length | key | value
 //!   trailer   255 | rows in each table | alarms | members | removed | description
 //! ```
@@ -20,9 +20,8 @@ use quorate_core::tables::{MemberAttributes, Tables};
 
 use super::meta::{Meta, MetaError};
 use super::tables::SENT_TABLES;
+use crate::format::{DATA_FORMAT, OtherFormat};
 
-/// Version of the format above.
-const FORMAT: u32 = 1;
 /// A part ends with the first row that makes it this long or longer. A part takes about a
 /// millisecond of work on either side.
 pub const PART_BYTES: usize = 1 << 20;
@@ -32,6 +31,8 @@ const TRAILER: u8 = u8::MAX;
 const TABLES: usize = (*SENT_TABLES.end() - *SENT_TABLES.start() + 1) as usize;
 
 const HEADER_LEN: usize = 4 + 4 + 8;
+/// Bytes of a row's table and lengths.
+pub(super) const ROW_HEADER_LEN: u64 = 1 + 4 + 4;
 
 /// Why a part of a snapshot is refused.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +41,8 @@ pub enum PartError {
     #[error("it is too short")]
     TooShort,
     /// Another version of Quorate made the part.
-    #[error("format {0} is unknown; only {FORMAT} is supported")]
-    Format(u32),
+    #[error(transparent)]
+    Format(#[from] OtherFormat),
     /// The part is not the next one.
     #[error("it is part {found}, but the next part is {expected}")]
     Number {
@@ -142,7 +143,7 @@ impl PartWriter {
     pub(super) fn new(number: u64, bytes: usize) -> Self {
         let mut out = Vec::with_capacity(bytes + bytes / 8);
         out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&DATA_FORMAT.to_le_bytes());
         out.extend_from_slice(&number.to_le_bytes());
         Self { out, bytes, last: None }
     }
@@ -241,9 +242,7 @@ impl<'a> PartReader<'a> {
         let checksum = word();
         let format = word();
         let found = u64::from_le_bytes(take(&mut fields).expect("the header has it"));
-        if format != FORMAT {
-            return Err(PartError::Format(format));
-        }
+        OtherFormat::check(format)?;
         if found != number {
             return Err(PartError::Number { found, expected: number });
         }
@@ -378,6 +377,17 @@ mod tests {
         assert_eq!(reader.row().unwrap(), Some(Row { table: 2, key: b"k", value: b"" }));
         assert_eq!(reader.row().unwrap(), None);
         assert_eq!(reader.trailer().unwrap(), Some(trailer()));
+    }
+
+    #[test]
+    fn a_part_of_another_format_is_refused() {
+        let [(first, _), _] = parts();
+        let mut later = first.to_vec();
+        later[4..8].copy_from_slice(&(DATA_FORMAT + 1).to_le_bytes());
+        let checksum = crc32c_append(0, &later[4..]);
+        later[..4].copy_from_slice(&checksum.to_le_bytes());
+        let refused = PartReader::open(&later, 0, 0).unwrap_err();
+        assert!(matches!(refused, PartError::Format(_)), "{refused}");
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub(super) struct PartialSnapshot {
     cache_bytes: usize,
     pub(super) position: PartPosition,
     checksum: u32,
-    bytes: u64,
+    /// Bytes of the parts.
+    pub(super) bytes: u64,
     /// The end of the last part, once that was added.
     trailer: Option<Trailer>,
 }

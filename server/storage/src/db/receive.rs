@@ -85,13 +85,23 @@ impl SnapshotReceiver {
         Ok(self.receiving.lock().partial(self.stream)?.position.clone())
     }
 
-    /// Adds the next part. Blocks while it writes to disk.
+    /// Bytes of the parts received so far.
+    ///
+    /// # Errors
+    /// [`ReceiveError::TakenOver`].
+    pub fn bytes(&self) -> Result<u64, ReceiveError> {
+        Ok(self.receiving.lock().partial(self.stream)?.bytes)
+    }
+
+    /// Adds the next part. Returns the bytes of all parts received so far. Blocks while it writes
+    /// to disk.
     ///
     /// # Errors
     /// Another stream has taken over, the part is refused, or it cannot be stored.
-    pub fn add(&mut self, content: &[u8]) -> Result<(), ReceiveError> {
+    pub fn add(&mut self, content: &[u8]) -> Result<u64, ReceiveError> {
         let mut receiving = self.receiving.lock();
-        let added = receiving.partial(self.stream)?.add(content);
+        let partial = receiving.partial(self.stream)?;
+        let added = partial.add(content).map(|()| partial.bytes);
         if matches!(added, Err(ReceiveError::Storage(_))) {
             receiving.drop_partial();
         }

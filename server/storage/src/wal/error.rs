@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::record::FORMAT;
+use crate::format::OtherFormat;
 
 /// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,14 @@ pub enum RecoveryError {
         path: PathBuf,
         /// The error of the system.
         source: io::Error,
+    },
+    /// Another version of Quorate wrote the segment.
+    #[error("cannot use {path}: {format}")]
+    Format {
+        /// The segment.
+        path: PathBuf,
+        /// Its format.
+        format: OtherFormat,
     },
     /// A durable part of the log is damaged or missing.
     #[error("{path} is damaged at offset {offset}: {damage}")]
@@ -31,9 +39,6 @@ pub enum RecoveryError {
 /// How the log is damaged.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogDamage {
-    /// Another version of Quorate wrote the segment.
-    #[error("format {0} is unknown; only {FORMAT} is supported")]
-    Format(u32),
     /// The file is shorter or longer than it was made.
     #[error("the file has {found} bytes instead of {length}")]
     Length {

@@ -20,8 +20,6 @@ use bytes::Bytes;
 use crc32c::crc32c;
 use quorate_core::LogPosition;
 
-/// Version of the format above.
-pub(super) const FORMAT: u32 = 1;
 /// First bytes of every group.
 pub(super) const MAGIC: u32 = 0x5057_4751;
 /// Bytes of a group's header without the bitmap.
@@ -47,8 +45,8 @@ pub struct Entry {
 /// A change of the log. Records are in the order of the changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// First record of every segment: the version of the format and the length of the file.
-    Segment { version: u32, length: u64 },
+    /// First record of every segment: the data format and the length of the file.
+    Segment { format: u32, length: u64 },
     /// An entry was appended.
     Entry(Entry),
     /// A vote was saved.
@@ -81,8 +79,8 @@ impl Record {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let none = LogPosition::default();
         match self {
-            Self::Segment { version, length } => {
-                let payload = [&version.to_le_bytes()[..], &length.to_le_bytes()].concat();
+            Self::Segment { format, length } => {
+                let payload = [&format.to_le_bytes()[..], &length.to_le_bytes()].concat();
                 put_record(out, kind::SEGMENT, 0, none, &payload);
             }
             Self::Entry(e) => put_record(out, kind::ENTRY, e.kind, e.position, &e.payload),
@@ -120,7 +118,7 @@ impl Record {
         let decoded = match header[8] {
             kind::SEGMENT => {
                 let payload = payload.get(..12)?;
-                Self::Segment { version: u32_at(payload, 0), length: u64_at(payload, 4) }
+                Self::Segment { format: u32_at(payload, 0), length: u64_at(payload, 4) }
             }
             kind::ENTRY => {
                 let payload = Bytes::copy_from_slice(payload);

@@ -15,9 +15,10 @@ use quorate_core::LogPosition;
 
 use super::error::{LogDamage, RecoveryError};
 use super::index::{IndexedRun, Location};
-use super::record::{FORMAT, GROUP_HEADER_LEN, GroupHeader, Record, is_zero};
+use super::record::{GROUP_HEADER_LEN, GroupHeader, Record, is_zero};
 use super::segment;
 use super::torn::{Remains, Torn};
+use crate::format::OtherFormat;
 
 /// The content of the log.
 #[derive(Default)]
@@ -63,9 +64,6 @@ impl RecoveredLog {
         image: &[u8],
     ) -> Result<(), LogDamage> {
         match record {
-            Record::Segment { version, .. } if version != FORMAT => {
-                return Err(LogDamage::Format(version));
-            }
             Record::Segment { length, .. } if length != image.len() as u64 => {
                 return Err(LogDamage::Length { found: image.len(), length });
             }
@@ -146,6 +144,7 @@ fn read_segment(
             Group::Whole { records, length } => {
                 for (offset, size) in records {
                     let record = Record::decode(&image[offset..]).expect("decoded before").0;
+                    check_format(&record, &path)?;
                     let place = place(number, offset, size);
                     let taken = recovered.take(record, place, &mut last_index, &image);
                     if let Err(damage) = taken {
@@ -184,6 +183,13 @@ fn read_segment(
         });
     }
     Ok(())
+}
+
+/// Refuses a segment of a format that this version does not read.
+fn check_format(record: &Record, path: &Path) -> Result<(), RecoveryError> {
+    let Record::Segment { format, .. } = *record else { return Ok(()) };
+    OtherFormat::check(format)
+        .map_err(|format| RecoveryError::Format { path: path.to_owned(), format })
 }
 
 /// The location of a record of `size` bytes; the caller sets the term.

@@ -251,6 +251,22 @@ fn a_flipped_bit_is_never_read_as_truth() {
 }
 
 #[test]
+fn a_segment_of_another_format_is_refused_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let length = 64 << 10;
+    let mut content = Vec::new();
+    let first = Record::Segment { format: crate::DATA_FORMAT + 1, length: length as u64 };
+    torn::push_group(&mut content, 0, &[first, Record::Entry(entry(1, 0, 100))]);
+    // A group of a form that this version does not know.
+    content.extend_from_slice(b"group of a later format");
+    content.resize(length, 0);
+    std::fs::write(segment::path_of(dir.path(), 1), &content).unwrap();
+    let Err(refused) = open(dir.path()) else { panic!("it was opened") };
+    assert!(matches!(refused, RecoveryError::Format { .. }), "{refused}");
+    assert_eq!(image(dir.path()), content);
+}
+
+#[test]
 fn damage_in_an_earlier_segment_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let wal = open(dir.path()).unwrap();

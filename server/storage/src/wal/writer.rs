@@ -14,10 +14,11 @@ use quorate_core::planted::{self, Mistake};
 
 use super::index::Location;
 use super::preparation::{Preparation, SHORTEST_BYTES, reserve};
-use super::record::{FORMAT, GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
+use super::record::{GROUP_HEADER_LEN, Record, bitmap_len, seal_group};
 use super::recovery::SegmentEnd;
 use super::segment::{self, AlignedBuffer, BLOCK, SegmentFile, WriteMode};
 use super::state::{Done, QueueItem, WalShared, WalState};
+use crate::format::DATA_FORMAT;
 use crate::{retry, space};
 
 /// Maximum bytes of records in a group, unless one record is larger. It bounds the time of a sync.
@@ -360,7 +361,7 @@ impl Writer {
 
 /// The first records of a segment: the durable state at its start. Queued changes follow in order.
 fn segment_header(state: &WalState, length: u64) -> Vec<Record> {
-    let mut records = vec![Record::Segment { version: FORMAT, length }];
+    let mut records = vec![Record::Segment { format: DATA_FORMAT, length }];
     records.extend(state.durable.vote.clone().map(Record::Vote));
     records.extend(state.durable.purged.map(Record::Purge));
     records.extend(state.durable.committed.map(Record::Committed));

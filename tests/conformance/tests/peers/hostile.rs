@@ -192,8 +192,9 @@ async fn send_invalid_snapshots(impostor: &Impostor, known: Known) {
     let membership = Bytes::from_static(b"\xff\xff");
     let last = Some(pb::LogId { term: known.term, index: known.index + 5 });
     for id in ["", "../../../x", "\0"] {
-        let head =
-            pb::SnapshotHead { vote, last, membership: membership.clone(), id: id.to_owned() };
+        let membership = membership.clone();
+        let id = id.to_owned();
+        let head = pb::SnapshotHead { vote, last, membership, id, bytes: u64::MAX };
         call(client.find_snapshot(head.clone())).await;
         for content in [Bytes::new(), Bytes::from_static(&[0; 64]), bytes(&head)] {
             let part = |head, is_last| {

@@ -1,5 +1,5 @@
 //! Traffic between members: impostors at peer ports, changing addresses, connections that work in
-//! one direction only.
+//! one direction only, snapshots that are not taken.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,3 +9,4 @@ mod impostor;
 mod large;
 mod offered;
 mod one_way;
+mod snapshots;

@@ -224,6 +224,25 @@ fn parts_are_bounded_and_do_not_change() {
 }
 
 #[test]
+fn the_progress_is_known_in_bytes() {
+    let leader = Machine::filled();
+    let image = leader.engine().image();
+    let all = parts(&image, PartPosition::default());
+    let sum: usize = all.iter().map(|part| part.content.len()).sum();
+    let sum = sum as u64;
+    let expected = image.bytes().unwrap();
+    assert!(sum.abs_diff(expected) < sum / 20, "{expected} bytes expected, {sum} sent");
+    let lagging = Machine::new();
+    let mut incoming = lagging.engine().receive(&image.id()).unwrap();
+    assert_eq!(incoming.bytes().unwrap(), 0);
+    let half: u64 = all[..9].iter().map(|part| incoming.add(&part.content).unwrap()).max().unwrap();
+    let mut incoming = lagging.engine().receive(&image.id()).unwrap();
+    assert_eq!(incoming.bytes().unwrap(), half, "the parts of an earlier stream count");
+    let received = all[9..].iter().map(|part| incoming.add(&part.content).unwrap());
+    assert_eq!(received.last(), Some(sum));
+}
+
+#[test]
 fn parts_out_of_order_are_refused() {
     let mut leader = Machine::filled();
     let image = leader.engine().image();
@@ -274,7 +293,7 @@ fn forge(image: &Image, mut change: impl FnMut(u32, &[u8], &[u8]) -> Vec<(u32, V
     let mut incoming = lagging.engine().receive("forged").unwrap();
     let mut genuine = first_checksum(&image.id());
     let mut forged = first_checksum("forged");
-    let mut answer = Ok(());
+    let mut answer = Ok(0);
     for part in parts(image, PartPosition::default()) {
         let mut reader = PartReader::open(&part.content, part.number, genuine).unwrap();
         genuine = reader.checksum;
@@ -289,9 +308,9 @@ fn forge(image: &Image, mut change: impl FnMut(u32, &[u8], &[u8]) -> Vec<(u32, V
         }
         let (content, checksum) = writer.finish(forged);
         forged = checksum;
-        answer = answer.and_then(|()| incoming.add(&content));
+        answer = answer.and_then(|_| incoming.add(&content));
     }
-    let answer = answer.and_then(|()| incoming.finish().map(|_| ()));
+    let answer = answer.and_then(|_| incoming.finish().map(|_| ()));
     let refused = matches!(answer, Err(ReceiveError::Refused(_) | ReceiveError::Incomplete { .. }));
     assert!(refused, "{answer:?}");
     let begun = lagging.engine().receive("another").unwrap().position().unwrap();

@@ -2,6 +2,7 @@
 
 use super::record::SECTOR;
 use super::*;
+use crate::format::DATA_FORMAT;
 
 /// Number of positions in a sector where a group can begin.
 const ALIGNMENTS: usize = SECTOR / 8;
@@ -18,7 +19,7 @@ struct Last {
 }
 
 /// Appends a group to `content`.
-fn push_group(content: &mut Vec<u8>, number: u64, records: &[Record]) {
+pub(super) fn push_group(content: &mut Vec<u8>, number: u64, records: &[Record]) {
     let start = content.len();
     let bitmap = record::bitmap_len(records.iter().map(Record::encoded_len).sum());
     content.resize(start + record::GROUP_HEADER_LEN + bitmap, 0);
@@ -29,7 +30,7 @@ fn push_group(content: &mut Vec<u8>, number: u64, records: &[Record]) {
 /// A segment of `length` bytes with three groups. The last group has entry 2 and begins
 /// `alignment` times 8 bytes after the start of a sector.
 fn last_group(length: usize, alignment: usize, payload: Vec<u8>) -> Last {
-    let first = Record::Segment { version: record::FORMAT, length: length as u64 };
+    let first = Record::Segment { format: DATA_FORMAT, length: length as u64 };
     let mut after = Vec::new();
     push_group(&mut after, 0, &[first, Record::Entry(entry(1, 0, 100))]);
     let used = after.len();

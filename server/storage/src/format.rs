@@ -1,0 +1,23 @@
+//! The data format: the version of everything that a member stores or sends in a snapshot.
+//!
+//! A version of Quorate that stores something which earlier versions cannot read raises the number.
+//! It writes the new number to `IDENTITY` before it changes anything else in the directory: a start
+//! reads `IDENTITY` first, so an earlier version refuses the directory and leaves it as it is.
+
+/// The data format that this version writes, and the only one that it reads.
+pub const DATA_FORMAT: u32 = 1;
+
+/// Data of a format that this version does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it has data format {0}, but this version of Quorate reads only data format {DATA_FORMAT}; run \
+     the version of Quorate that wrote it, or a later one"
+)]
+pub struct OtherFormat(pub u32);
+
+impl OtherFormat {
+    /// Accepts the format that this version reads.
+    pub(crate) fn check(format: u32) -> Result<(), Self> {
+        if format == DATA_FORMAT { Ok(()) } else { Err(Self(format)) }
+    }
+}
