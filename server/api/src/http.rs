@@ -1,19 +1,26 @@
-//! The HTTP pages: health, version and metrics.
+//! The HTTP pages: health, version, metrics and certificates.
 
+pub(crate) mod certificate_page;
+mod certificates;
 mod health;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri, header};
 use prometheus::{Encoder, Registry, TextEncoder};
+use quorate_raft::DATA_FORMAT;
 use tonic::Code;
 
+use self::certificate_page::CertificatePage;
 use crate::server::Server;
-use crate::version::{CLUSTER_VERSION, ETCD_VERSION};
+use crate::version::{CLUSTER_VERSION, ETCD_VERSION, VERSION};
 
 /// The HTTP pages of a server.
 pub(crate) struct Pages {
     server: Server,
     registry: Registry,
+    certificates: Arc<dyn CertificatePage>,
 }
 
 type Page = Response<Bytes>;
@@ -49,15 +56,19 @@ pub(crate) fn exhausted() -> Page {
     page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "the memory budget is used up\n")
 }
 
-fn method_not_allowed() -> Page {
+fn method_not_allowed(allowed: &'static str) -> Page {
     let mut response = page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Method Not Allowed\n");
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
     response
 }
 
 impl Pages {
-    pub(crate) fn new(server: Server, registry: Registry) -> Self {
-        Self { server, registry }
+    pub(crate) fn new(
+        server: Server,
+        registry: Registry,
+        certificates: Arc<dyn CertificatePage>,
+    ) -> Self {
+        Self { server, registry, certificates }
     }
 
     /// Answers a request for an HTTP page.
@@ -68,18 +79,22 @@ impl Pages {
         if path.starts_with("/v3/") {
             return no_gateway();
         }
-        let known = is_check || matches!(path, "/health" | "/version" | "/metrics");
+        let known = is_check
+            || matches!(path, "/health" | "/version" | "/metrics" | "/tls" | "/tls/reload");
         if !known {
             return not_found();
         }
+        let allowed = if path == "/tls/reload" { "POST" } else { "GET" };
         // As in etcd, /metrics accepts every method.
-        if method != Method::GET && path != "/metrics" {
-            return method_not_allowed();
+        if method.as_str() != allowed && path != "/metrics" {
+            return method_not_allowed(allowed);
         }
         match path {
             "/health" => self.health(uri).await,
             "/version" => version(),
             "/metrics" => self.metrics(),
+            "/tls" => self.certificates(),
+            "/tls/reload" => self.reread_certificates(),
             _ => self.checks(uri).await,
         }
     }
@@ -95,11 +110,14 @@ impl Pages {
     }
 }
 
+/// etcd's keys, which clients parse, and Quorate's own version and data format.
 fn version() -> Page {
     let version = serde_json::json!({
         "etcdserver": ETCD_VERSION,
         "etcdcluster": CLUSTER_VERSION,
         "storage": CLUSTER_VERSION,
+        "quorate": VERSION,
+        "dataFormat": DATA_FORMAT,
     });
     page(StatusCode::OK, "application/json", version.to_string())
 }

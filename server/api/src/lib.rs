@@ -31,10 +31,11 @@ mod version;
 mod watch;
 
 pub use error::ApiError;
+pub use http::certificate_page::CertificatePage;
 pub use metrics::Metrics;
 pub use server::{Options, Server};
 pub use service::ApiService;
 pub use transport::answer::ResponseBody;
 pub use transport::caller::Caller;
 pub use transport::intake::Intake;
-pub use version::{CLUSTER_VERSION, ETCD_VERSION};
+pub use version::{CLUSTER_VERSION, ETCD_VERSION, VERSION};

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use quorate_raft::Account;
 
 use self::dispatch::Services;
+use crate::http::certificate_page::CertificatePage;
 use crate::http::{self as pages, Pages, not_found};
 use crate::memory::{ANSWER_WITHIN, CALL_BYTES, charged, take};
 use crate::metrics::Metrics;
@@ -35,9 +36,13 @@ pub struct ApiService {
 }
 
 impl ApiService {
-    /// The services of `server`. `/metrics` shows `registry`.
-    pub fn new(server: Server, registry: prometheus::Registry) -> Self {
-        let pages = Arc::new(Pages::new(server.clone(), registry));
+    /// The services of `server`. `/metrics` shows `registry`, and `/tls` shows `certificates`.
+    pub fn new(
+        server: Server,
+        registry: prometheus::Registry,
+        certificates: Arc<dyn CertificatePage>,
+    ) -> Self {
+        let pages = Arc::new(Pages::new(server.clone(), registry, certificates));
         let services = Services::new(&server);
         Self { server, pages, services }
     }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use crate::config::ClientTls;
 use crate::config::url::{Scheme, Url};
 use crate::listen::keepalive;
-use crate::tls::{Tls, TlsError};
+use crate::tls::{Material, Tls, TlsError};
 
 /// Time limit for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,6 +48,13 @@ impl Dialer {
         };
         *tls = Some(made.clone());
         Ok(made.current())
+    }
+
+    /// The certificates for the next connection with TLS; `None` if no connection has used TLS yet.
+    /// See [`Tls::material`].
+    pub(crate) fn material(&self, rereads: bool) -> Option<Material> {
+        let tls = self.tls.lock().clone();
+        tls.map(|tls| tls.material(rereads))
     }
 
     /// Opens a connection to the URL.

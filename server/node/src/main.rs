@@ -15,6 +15,7 @@ mod notify;
 mod process;
 mod run;
 mod tls;
+mod tls_page;
 mod version;
 
 use std::ffi::OsString;

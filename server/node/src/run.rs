@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::Registry;
-use quorate_api::{ApiService, ETCD_VERSION, Server};
+use quorate_api::{ApiService, ETCD_VERSION, Server, VERSION};
 use quorate_core::{Command, MemberPublish};
 use quorate_raft::{Dial, Exclusion, Member, RequestError};
 use quorate_storage::OnFault;
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::dial::Dialer;
 use crate::listen::{self, Acceptor, Certificates, Connections, Http, Places, Port, Role};
 use crate::process::Process;
-use crate::version::VERSION;
+use crate::tls_page::{TlsMetrics, TlsPage};
 use crate::{logging, notify};
 
 /// Pause before the member proposes its name and client URLs again after a failed attempt.
@@ -159,6 +159,7 @@ impl Running {
     ) -> Result<Started, StartError> {
         let places = Places::new();
         let mut data_dir = DataDir::open(&config.data_dir)?;
+        let tls_page = Arc::new(TlsPage::new(tls.clone(), dialer.clone()));
         let dial: Arc<dyn Dial> = Arc::new(dialer);
         let (identity, mode) =
             identify(&mut data_dir, &config.initial_cluster, dial.clone()).await?;
@@ -171,8 +172,8 @@ impl Running {
         let member = Member::start(data_dir, identity, mode, options, dial, on_fault()).await?;
         let member = Arc::new(member);
         let server = Server::new(member.clone(), config.api.clone())?;
-        let api = ApiService::new(server.clone(), registry(&member, &server)?);
-        let api = Arc::new(api);
+        let registry = registry(&member, &server, tls_page.clone())?;
+        let api = Arc::new(ApiService::new(server.clone(), registry, tls_page));
         let clients = Connections::default();
         let peers = Connections::default();
         let http = |connections: &Connections| {
@@ -227,13 +228,18 @@ impl Running {
     }
 }
 
-fn registry(member: &Member, server: &Server) -> prometheus::Result<Registry> {
+fn registry(
+    member: &Member,
+    server: &Server,
+    tls_page: Arc<TlsPage>,
+) -> prometheus::Result<Registry> {
     let registry = Registry::new();
     member.register_metrics(&registry)?;
     server.metrics().register(&registry)?;
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process))?;
     registry.register(Box::new(Process::new()?))?;
+    registry.register(Box::new(TlsMetrics::new(tls_page)))?;
     Ok(registry)
 }
 

@@ -7,6 +7,7 @@ mod constraints;
 mod der;
 mod files;
 mod hosts;
+mod material;
 mod names;
 mod protocols;
 pub(crate) mod san;
@@ -20,11 +21,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustls::{ClientConfig, ServerConfig, ServerConnection};
 
 use crate::config::{ClientTls, ServerTls};
 pub(crate) use files::TlsError;
+pub(crate) use material::{Material, Shown};
 
 /// Identifies the version of a file: modification time, length and inode. `None` if the file cannot
 /// be read.
@@ -40,46 +42,62 @@ fn stamp(path: &Path) -> Stamp {
 struct Loaded<C> {
     stamps: Vec<Stamp>,
     config: Arc<C>,
+    material: Material,
 }
+
+/// Reads the files of one side of TLS.
+type Load<C> = Box<dyn Fn() -> Result<(C, Material), TlsError> + Send + Sync>;
 
 /// The configuration of one side of TLS, reloaded when its files change.
 pub(crate) struct Tls<C> {
     paths: Vec<PathBuf>,
-    load: Box<dyn Fn() -> Result<C, TlsError> + Send + Sync>,
+    load: Load<C>,
     loaded: Mutex<Loaded<C>>,
 }
 
 impl<C> Tls<C> {
-    fn of(
-        paths: impl IntoIterator<Item = PathBuf>,
-        load: impl Fn() -> Result<C, TlsError> + Send + Sync + 'static,
-    ) -> Result<Self, TlsError> {
+    fn of(paths: impl IntoIterator<Item = PathBuf>, load: Load<C>) -> Result<Self, TlsError> {
         let paths: Vec<PathBuf> = paths.into_iter().collect();
         let stamps = paths.iter().map(|path| stamp(path)).collect();
-        let config = Arc::new(load()?);
-        Ok(Self { paths, load: Box::new(load), loaded: Mutex::new(Loaded { stamps, config }) })
+        let (config, material) = load()?;
+        let loaded = Loaded { stamps, config: Arc::new(config), material };
+        Ok(Self { paths, load, loaded: Mutex::new(loaded) })
     }
 
     /// The configuration for the next connection. Reloads the files if they have changed. If the
     /// new files cannot be used, the old configuration stays in use.
     pub(crate) fn current(&self) -> Arc<C> {
+        self.refreshed(false).config.clone()
+    }
+
+    /// The certificates for the next connection. If it `rereads`, reads the files even if they look
+    /// unchanged.
+    pub(crate) fn material(&self, rereads: bool) -> Material {
+        self.refreshed(rereads).material.clone()
+    }
+
+    fn refreshed(&self, rereads: bool) -> MutexGuard<'_, Loaded<C>> {
         let stamps: Vec<Stamp> = self.paths.iter().map(|path| stamp(path)).collect();
         let mut loaded = self.loaded.lock();
-        if loaded.stamps != stamps {
+        if rereads || loaded.stamps != stamps {
             let files = self.paths.iter().map(|path| path.display().to_string());
             let files = files.collect::<Vec<_>>().join(",");
             match (self.load)() {
-                Ok(config) => {
-                    tracing::info!(files, "certificates changed and were reloaded");
+                Ok((config, material)) => {
+                    if loaded.material != material || loaded.stamps != stamps {
+                        tracing::info!(files, "certificates changed and were reloaded");
+                    }
                     loaded.config = Arc::new(config);
+                    loaded.material = material;
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot reload certificates; the old ones stay in use");
+                    loaded.material.problem = Some(error.file());
                 }
             }
             loaded.stamps = stamps;
         }
-        loaded.config.clone()
+        loaded
     }
 }
 
@@ -91,7 +109,7 @@ impl Tls<ServerConfig> {
     pub(crate) fn server(files: ServerTls) -> Result<Self, TlsError> {
         let ServerTls { certificate, key, authorities, .. } = files.clone();
         let paths = [Some(certificate), Some(key), authorities].into_iter().flatten();
-        Self::of(paths, move || server::load(&files))
+        Self::of(paths, Box::new(move || server::load(&files)))
     }
 }
 
@@ -104,7 +122,7 @@ impl Tls<ClientConfig> {
         let ClientTls { pair, authorities, .. } = files.clone();
         let (certificate, key) = pair.unzip();
         let paths = [certificate, key, authorities].into_iter().flatten();
-        Self::of(paths, move || client::load(&files))
+        Self::of(paths, Box::new(move || client::load(&files)))
     }
 }
 

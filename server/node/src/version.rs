@@ -1,9 +1,6 @@
 //! The text of `--version`.
 
-use quorate_api::ETCD_VERSION;
-
-/// Quorate's own version.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+use quorate_api::{ETCD_VERSION, VERSION};
 
 /// Lines in etcd's format, because deployment tools parse them, followed by Quorate's own version.
 pub(crate) fn version() -> String {

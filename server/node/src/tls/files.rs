@@ -25,6 +25,18 @@ pub(crate) enum TlsError {
     System { flag: &'static str, reason: String },
 }
 
+impl TlsError {
+    /// The file, without the reason, which may quote a line of a key.
+    pub(super) fn file(&self) -> String {
+        match self {
+            Self::Read { flag, path, .. }
+            | Self::Empty { flag, path, .. }
+            | Self::Unusable { flag, path, .. } => format!("--{flag}: {}", path.display()),
+            Self::System { flag, .. } => format!("--{flag}: the system's CA certificates"),
+        }
+    }
+}
+
 fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = |source| TlsError::Read { flag, path: path.to_owned(), source };
     let pem = CertificateDer::pem_file_iter(path).map_err(read)?;
@@ -36,13 +48,14 @@ fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     }
 }
 
-/// Reads a certificate chain and its private key, and checks that they belong together.
+/// Reads a certificate chain and its private key, and checks that they belong together. Also
+/// returns the leaf certificate.
 pub(super) fn pair(
     certificate: &Path,
     key: &Path,
     flags: &TlsFlags,
     provider: &CryptoProvider,
-) -> Result<Arc<SingleCertAndKey>, TlsError> {
+) -> Result<(Arc<SingleCertAndKey>, Certificate), TlsError> {
     let unusable = |flag, path: &Path, reason: String| TlsError::Unusable {
         flag,
         path: path.to_owned(),
@@ -64,7 +77,7 @@ pub(super) fn pair(
             format!("it does not belong to the key in {} (--{})", key.display(), flags.key);
         return Err(unusable(flags.certificate, certificate, reason));
     }
-    Ok(Arc::new(CertifiedKey::new(chain, private).into()))
+    Ok((Arc::new(CertifiedKey::new(chain, private).into()), parsed))
 }
 
 /// Reads all CA certificates in the file. One unreadable certificate fails the whole file: if it

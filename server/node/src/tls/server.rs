@@ -6,6 +6,7 @@ use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 
 use super::files::{self, TlsError};
+use super::material::{Material, Shown};
 use super::protocols::protocols;
 use super::verifier::Verifier;
 use crate::config::ServerTls;
@@ -14,9 +15,10 @@ use crate::config::ServerTls;
 /// that offer only HTTP/1.1.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-pub(super) fn load(files: &ServerTls) -> Result<ServerConfig, TlsError> {
+pub(super) fn load(files: &ServerTls) -> Result<(ServerConfig, Material), TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let pair = files::pair(&files.certificate, &files.key, files.flags, &provider)?;
+    let (pair, leaf) = files::pair(&files.certificate, &files.key, files.flags, &provider)?;
+    let mut material = Material { leaf: Some(Shown::of(&leaf)), ..Material::default() };
     let builder = ServerConfig::builder_with_provider(provider.clone());
     let builder = builder.with_protocol_versions(&protocols(files.versions)).map_err(|error| {
         TlsError::Unusable {
@@ -31,6 +33,7 @@ pub(super) fn load(files: &ServerTls) -> Result<ServerConfig, TlsError> {
             let flag = files.flags.authorities;
             let allowed = files.allowed.clone();
             let trusted = files::authorities(path, files.flags)?;
+            material.trust = trusted.iter().map(Shown::of).collect();
             builder.with_client_cert_verifier(Arc::new(Verifier::new(
                 trusted, flag, allowed, provider,
             )))
@@ -43,5 +46,5 @@ pub(super) fn load(files: &ServerTls) -> Result<ServerConfig, TlsError> {
         config.send_tls13_tickets = 0;
     }
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-    Ok(config)
+    Ok((config, material))
 }

@@ -252,6 +252,55 @@ fn changed_files_are_reloaded_if_they_can_be_used() {
 }
 
 #[test]
+fn the_certificates_in_use_are_described_without_secrets() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let files = Authority::new(home, "ca").issue(home, "a");
+    let tls = Tls::server(files.clone()).unwrap();
+    let before = tls.material(false);
+    let [leaf, trusted] = [before.leaf.clone().unwrap(), before.trust[0].clone()];
+    assert_eq!((leaf.subject.as_str(), trusted.subject.as_str()), ("CN=a", "CN=ca"));
+    assert_eq!((leaf.fingerprint.len(), before.trust.len(), &before.problem), (64, 1, &None));
+    assert_eq!(Tls::client(as_client(&files)).unwrap().material(false), before);
+    // rustls quotes this line when it refuses it.
+    fs::write(&files.key, "-----BEGIN SECRET").unwrap();
+    for rereads in [false, true] {
+        let Material { leaf: kept, problem, .. } = tls.material(rereads);
+        assert_eq!(kept, Some(leaf.clone()));
+        assert_eq!(problem, Some(format!("--key-file: {}", files.key.display())));
+    }
+    Authority::new(home, "ca").issue(home, "a");
+    let after = tls.material(false);
+    assert_ne!(after.leaf, before.leaf);
+    assert_ne!(after.trust, before.trust);
+    assert_eq!(after.problem, None);
+}
+
+#[test]
+fn files_that_look_unchanged_are_read_on_demand() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let files = Authority::new(home, "ca").issue(home, "a");
+    let paths = [files.certificate.clone(), files.key.clone(), home.join("ca.crt")];
+    // Later PEM files may be shorter or longer; the padding makes them equally long.
+    let pad = |path: &PathBuf| {
+        let mut text = fs::read(path).unwrap();
+        text.resize(4096, b'\n');
+        fs::write(path, text).unwrap();
+        fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    };
+    paths.iter().for_each(pad);
+    let tls = Tls::server(files).unwrap();
+    let before = tls.material(false);
+    Authority::new(home, "ca").issue(home, "a");
+    paths.iter().for_each(pad);
+    assert_eq!(tls.material(false), before);
+    let after = tls.material(true);
+    assert_ne!(after, before);
+    assert_eq!(tls.material(false), after);
+}
+
+#[test]
 fn problems_with_files_are_named() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
