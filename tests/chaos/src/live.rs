@@ -16,7 +16,7 @@ use bytes::Bytes;
 use quorate_proto::etcdserverpb::{CompactionRequest, HashKvRequest, PutRequest, RangeRequest};
 use quorate_proto::mvccpb::Event;
 use quorate_test_support::cluster::Cluster;
-use quorate_test_support::wait;
+use quorate_test_support::{http, wait};
 use tokio::runtime::Runtime;
 
 use self::balanced_client::BalancedClient;
@@ -181,6 +181,38 @@ impl LiveCluster {
     /// When the members do not agree on a leader.
     pub fn leader(&self) -> usize {
         self.cluster.leader().0
+    }
+
+    /// Makes a member run another program, from its next start on.
+    pub fn set_program(&mut self, place: usize, program: &Path) {
+        self.cluster.members[place].set_program(program);
+    }
+
+    /// Moves the leadership to a member, unless it leads already.
+    ///
+    /// # Panics
+    /// When the leader refuses to move it.
+    pub fn lead(&self, place: usize) {
+        if self.leader() != place {
+            self.cluster.move_leader(place);
+        }
+    }
+
+    /// The body of a page of a member.
+    ///
+    /// # Panics
+    /// When the member does not answer.
+    pub fn page(&self, place: usize, path: &str) -> String {
+        let address = self.cluster.members[place].address();
+        http::get(&address, path).expect("the member answers")
+    }
+
+    /// The id of a member.
+    ///
+    /// # Panics
+    /// When the member does not answer.
+    pub fn member_id(&self, place: usize) -> u64 {
+        self.cluster.member_id(place)
     }
 
     /// Adds a member with a new data directory and waits until it has caught up.

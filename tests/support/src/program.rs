@@ -29,6 +29,20 @@ pub fn planted() -> PathBuf {
     BUILT.get_or_init(|| build("QUORATE_PLANTED_BIN", &options, "planted")).clone()
 }
 
+/// The server of an earlier commit of this repository, built little optimised. `None` if it cannot
+/// be built here, which is reported as a skip.
+///
+/// # Panics
+/// If the build fails, or if it cannot be built here and `QUORATE_REQUIRE=all` is set.
+pub fn earlier(suite: &str, commit: &'static str) -> Option<PathBuf> {
+    let needs = [Need::Program("bash"), Need::Program("git"), Need::Commit(commit)];
+    if !require::met(suite, &needs) {
+        return None;
+    }
+    run_script("tests/support/peers/earlier.sh", &[commit]);
+    Some(cache().join("bin").join(format!("quorate-{commit}")))
+}
+
 /// The program named by `variable`, or else the one that cargo builds with these options in
 /// `folder`.
 fn build(variable: &str, options: &[&str], folder: &str) -> PathBuf {

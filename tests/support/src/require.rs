@@ -7,6 +7,9 @@
 use std::env;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::repository;
 
 /// A requirement of a suite on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum Need {
     LoopDevices,
     /// IPv6's loopback address.
     Ipv6,
+    /// A commit in the history of the repository.
+    Commit(&'static str),
 }
 
 impl Need {
@@ -30,6 +35,7 @@ impl Need {
                 std::path::Path::new("/dev/loop-control").exists() && find("mkfs.ext4").is_some()
             }
             Self::Ipv6 => std::net::TcpListener::bind("[::1]:0").is_ok(),
+            Self::Commit(commit) => is_known(commit),
         }
     }
 
@@ -39,6 +45,9 @@ impl Need {
             Self::Root => "root".to_owned(),
             Self::LoopDevices => "loop devices and mkfs.ext4".to_owned(),
             Self::Ipv6 => "IPv6".to_owned(),
+            Self::Commit(commit) => {
+                format!("commit {commit} in this repository (`git fetch --unshallow` gets it)")
+            }
         }
     }
 }
@@ -59,6 +68,16 @@ pub fn met(suite: &str, needs: &[Need]) -> bool {
     writeln!(io::stderr(), "SKIPPED: {suite}: this machine has no {missing}")
         .expect("standard error is open");
     false
+}
+
+/// Whether the repository has the commit.
+fn is_known(commit: &str) -> bool {
+    let asked = Command::new("git")
+        .args(["cat-file", "-e", &format!("{commit}^{{commit}}")])
+        .current_dir(repository())
+        .stderr(Stdio::null())
+        .status();
+    asked.is_ok_and(|status| status.success())
 }
 
 /// Whether skipping is a failure.

@@ -178,6 +178,11 @@ impl Server {
         format!("{}:{}", self.peer_listen, self.peer_port)
     }
 
+    /// Runs another program, from the next start on.
+    pub fn set_program(&mut self, program: &Path) {
+        self.program = program.to_path_buf();
+    }
+
     /// Sets the flags that name its cluster's members, from the next start on.
     pub fn set_initial_cluster(&mut self, flags: &[&str]) {
         self.initial_cluster = Some(flags.iter().map(|&flag| flag.to_owned()).collect());
