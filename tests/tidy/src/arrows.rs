@@ -9,7 +9,7 @@ use cargo_metadata::Metadata;
 
 /// The workspace crates that each crate and its tests may depend on. A new crate or dependency must
 /// be added here: it is a decision.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("quorate-proto", &[]),
     ("quorate-core", &["quorate-proto", "quorate-test-script"]),
     ("quorate-storage", &["quorate-core", "quorate-proto"]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
         &["quorate-api", "quorate-core", "quorate-proto", "quorate-raft", "quorate-storage"],
     ),
     ("quorate-crd", &[]),
+    ("quorate-controller", &["quorate-crd", "quorate-proto"]),
     ("quorate-test-script", &["quorate-proto"]),
     ("quorate-test-support", &["quorate-proto"]),
     ("quorate-test-tidy", &[]),

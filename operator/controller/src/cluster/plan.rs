@@ -1,0 +1,89 @@
+//! The plan: from what a user asks for and what is observed to one safe step.
+//!
+//! The plan remembers nothing but what the status holds. Each step is safe by what was observed
+//! alone, and the order of the steps of a change is found anew each time, so that a change goes on
+//! from wherever it stopped, or goes back when the reason for it is gone.
+
+mod care;
+mod change;
+mod disruption;
+mod hibernate;
+mod leave;
+mod next;
+mod records;
+pub(crate) mod seen;
+#[cfg(test)]
+mod tests;
+pub(crate) mod view;
+
+use jiff::Timestamp;
+
+use super::observed::Observed;
+use super::step::Step;
+use super::valid::Valid;
+use view::View;
+
+/// What the operator does next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// One step. The next one is planned after it, from a new observation.
+    pub step: Step,
+}
+
+/// A part of the plan. It returns a step, or what it waits for, or nothing if all is done.
+type Task = fn(&View<'_>) -> Option<Step>;
+
+/// Plans the next step. It depends on nothing but its arguments.
+#[must_use]
+pub fn plan(valid: &Valid, observed: &Observed, now: Timestamp) -> Plan {
+    let view = View::new(valid, observed, now);
+    Plan { step: next_step(&view) }
+}
+
+fn next_step(view: &View<'_>) -> Step {
+    if view.observed.is_deleted {
+        // Owner references delete what belongs to the cluster.
+        return wait(view, "the cluster is being deleted");
+    }
+    if view.valid.is_paused {
+        return wait(view, "paused on request");
+    }
+    // A task that waits does not hold up those after it.
+    let mut waiting = None;
+    for task in tasks(view) {
+        match task(view) {
+            Some(Step::Wait { reason, .. }) => waiting = waiting.or(Some(reason)),
+            Some(step) => return step,
+            None => {}
+        }
+    }
+    wait(view, waiting.as_deref().unwrap_or("nothing is to be done"))
+}
+
+/// The tasks, the most urgent first.
+fn tasks(view: &View<'_>) -> Vec<Task> {
+    let certificates = records::certificates;
+    let objects = records::objects;
+    if view.valid.is_hibernated {
+        vec![certificates, records::records, hibernate::hibernate, objects, care::grow]
+    } else if view.is_founded() {
+        // An object that is refused, say by a policy of the namespace, must not stop repairs.
+        vec![
+            certificates,
+            records::records,
+            care::care,
+            change::change,
+            disruption::rest,
+            next::next,
+            objects,
+            care::grow,
+        ]
+    } else {
+        vec![certificates, objects, records::records, care::care, change::change, next::next]
+    }
+}
+
+/// Waits, and looks again when the time alone may change the plan.
+fn wait(view: &View<'_>, reason: impl Into<String>) -> Step {
+    Step::Wait { reason: reason.into(), until: view.next_time() }
+}

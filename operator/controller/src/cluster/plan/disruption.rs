@@ -1,0 +1,35 @@
+//! The disruption budget: how many voters must be available, so that Kubernetes may evict others.
+//!
+//! It is raised before a step makes the cluster vulnerable, and lowered after the change.
+
+use super::view::View;
+use crate::cluster::step::Step;
+
+/// The smallest number of available voters while nothing changes: one may be evicted, and only
+/// where that leaves a majority.
+pub(super) fn at_rest(voters: usize) -> usize {
+    let majority = voters / 2 + 1;
+    majority.max(voters.saturating_sub(1))
+}
+
+/// Sets the budget while nothing changes.
+pub(super) fn rest(view: &View<'_>) -> Option<Step> {
+    view.store()?;
+    let wanted = count(at_rest(view.voter_count()));
+    let is_due = match view.observed.min_available {
+        Some(now) => view.change().is_none() && now != wanted,
+        None => true,
+    };
+    is_due.then_some(Step::LimitDisruption { min_available: wanted })
+}
+
+/// Raises the budget to `voters` before a step.
+pub(super) fn raise(view: &View<'_>, voters: usize) -> Option<Step> {
+    let wanted = count(voters);
+    let is_due = view.observed.min_available.is_none_or(|now| now < wanted);
+    is_due.then_some(Step::LimitDisruption { min_available: wanted })
+}
+
+fn count(voters: usize) -> i32 {
+    i32::try_from(voters).unwrap_or(i32::MAX)
+}

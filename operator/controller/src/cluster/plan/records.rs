@@ -1,0 +1,40 @@
+//! What must be written down, or be there, before anything else is done.
+
+use super::view::View;
+use crate::cluster::step::Step;
+
+/// Issues certificates. Pods start with them.
+pub(super) fn certificates(view: &View<'_>) -> Option<Step> {
+    (!view.observed.stale_certificates.is_empty()).then_some(Step::IssueCertificates)
+}
+
+/// Applies the shared objects.
+pub(super) fn objects(view: &View<'_>) -> Option<Step> {
+    (!view.observed.stale_objects.is_empty()).then_some(Step::ApplyObjects)
+}
+
+/// Records what the store says of the cluster and of its members.
+pub(super) fn records(view: &View<'_>) -> Option<Step> {
+    let unwritten = view.members.iter().find_map(|seen| {
+        let id = seen.stored.filter(|_| seen.member.id.is_none() && !seen.member.is_deleted)?.id;
+        Some(Step::RecordId { member: seen.name.to_owned(), id })
+    });
+    unwritten.or_else(|| cluster(view)).or_else(|| lost(view))
+}
+
+fn cluster(view: &View<'_>) -> Option<Step> {
+    let has_ours = view.members.iter().any(|seen| seen.stored.is_some());
+    let is_due = !view.is_founded() && has_ours && view.foreign.is_empty();
+    let id = view.store().filter(|_| is_due)?.cluster_id;
+    Some(Step::RecordCluster { id })
+}
+
+/// The record of a member was deleted, but the member is part of the store, or its data is there.
+/// It is the same member, so it gets the same name.
+fn lost(view: &View<'_>) -> Option<Step> {
+    let joins = |name: &str| view.change().is_some_and(|change| change.member == name);
+    let mut orphans = view.observed.orphans.iter().filter(|name| !joins(name));
+    let orphan = orphans.find_map(|name| view.valid.number(name));
+    let number = view.unrecorded.first().copied().or(orphan)?;
+    Some(Step::CreateMember { member: view.valid.member(number), number, founds: false })
+}

@@ -1,0 +1,9 @@
+//! The plan in a small model of the world: golden scripts, and random events. A checker judges each
+//! step.
+
+mod checker;
+mod planted;
+mod property;
+mod run;
+mod script;
+mod world;

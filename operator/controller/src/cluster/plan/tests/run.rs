@@ -1,0 +1,90 @@
+//! Rounds of the operator in the world: observe, plan, check, write the status, carry out.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::checker::Checker;
+use super::world::World;
+use crate::cluster::plan::Plan;
+use crate::cluster::step::Step;
+
+/// After so many ticks without a step or a movement, nothing more is to come by itself.
+const QUIET_TICKS: u32 = 3;
+/// No change takes more rounds.
+const ROUNDS_MAX: u32 = 3000;
+
+/// Plans by what the world lets the operator see.
+pub(super) type Planner = fn(&World) -> Plan;
+
+/// The operator in the world.
+#[derive(Clone)]
+pub(super) struct Run {
+    pub(super) world: World,
+    checker: Checker,
+    planner: Planner,
+    /// What was done and waited for, in words.
+    pub(super) log: Vec<String>,
+}
+
+impl Run {
+    pub(super) fn new(members: i32) -> Self {
+        Self::with(members, World::plan)
+    }
+
+    /// With another plan than that of the operator.
+    pub(super) fn with(members: i32, planner: Planner) -> Self {
+        Self { world: World::new(members), checker: Checker::default(), planner, log: Vec::new() }
+    }
+
+    /// One round. After a step that waits, time passes.
+    ///
+    /// # Errors
+    /// The rule that the step breaks, or why the world refuses it.
+    pub(super) fn round(&mut self) -> Result<bool, String> {
+        let plan = (self.planner)(&self.world);
+        self.checker.check(&self.world, &plan.step)?;
+        self.world.write_status(&plan);
+        let text = plan.step.to_string();
+        let waits = matches!(plan.step, Step::Wait { .. });
+        if !waits || self.log.last() != Some(&text) {
+            self.log.push(text.clone());
+        }
+        self.world.apply(&plan.step).map_err(|refusal| format!("{text}: refused: {refusal}"))?;
+        if waits {
+            self.world.tick();
+        }
+        Ok(waits)
+    }
+
+    /// Rounds until nothing moves by itself.
+    ///
+    /// # Errors
+    /// As for a round, or if there is no end.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        let mut quiet = 0;
+        for _ in 0..ROUNDS_MAX {
+            let waits = self.round()?;
+            quiet = if waits && !self.world.moves() { quiet + 1 } else { 0 };
+            if quiet > QUIET_TICKS {
+                return Ok(());
+            }
+        }
+        let last = self.log.iter().rev().take(12).rev().cloned();
+        Err(format!("no end:\n{}", last.collect::<Vec<_>>().join("\n")))
+    }
+
+    /// Rounds until a span of time has passed.
+    ///
+    /// # Errors
+    /// As for a round, or if time does not pass.
+    pub(super) fn pass(&mut self, span: SignedDuration) -> Result<(), String> {
+        let end: Timestamp = self.world.now + span;
+        let mut steps = 0;
+        while self.world.now < end {
+            steps = if self.round()? { 0 } else { steps + 1 };
+            if steps > ROUNDS_MAX {
+                return Err(format!("steps without end: {:?}", self.log.last()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! What happens to the world without the operator.
+
+use quorate_crd::quantity::Quantity;
+use quorate_crd::v1alpha1::QuorateClusterStatus;
+
+use super::{BAD, World};
+use crate::cluster::observed::StoreMember;
+
+/// The peer URL of a member that another program added.
+const FOREIGN: &str = "http://other";
+
+/// What happens to the world without the operator. A member is named by its place among those that
+/// are there.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum Event {
+    /// The user asks for another number of members.
+    Members(i32),
+    /// The user changes the settings.
+    Settings(u8),
+    /// The user changes the settings so that no process starts.
+    BadSettings,
+    /// The user asks for a version.
+    Version(&'static str),
+    /// The user stops all members, or starts them again.
+    Hibernated(bool),
+    /// The user stops the operator's work, or lets it go on.
+    Paused(bool),
+    /// The user asks for larger volumes.
+    Volume(u8),
+    /// A pod is deleted by another program.
+    DeletePod(usize),
+    /// A pod is evicted, if the budget allows it.
+    Evict(usize),
+    /// A process hangs, or is cut off.
+    Freeze(usize),
+    /// All processes go on.
+    Thaw,
+    /// A volume is lost.
+    LoseVolume(usize),
+    /// A node is lost, with the pod on it.
+    LoseNode(usize),
+    /// The record of a member is deleted by another program.
+    Forget(usize),
+    /// A member is removed from the store by another program.
+    Expel(usize),
+    /// Another program adds a member to the store.
+    Foreign,
+    /// The foreign members are removed.
+    Clean,
+    /// The status is lost.
+    LoseStatus,
+    /// The disruption budget is deleted by another program.
+    LoseBudget,
+    /// Time passes, in ticks, and the operator is not there.
+    Absence(u8),
+}
+
+impl World {
+    /// Lets an event happen.
+    pub(in super::super) fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Members(members) => self.cluster.spec.members = *members,
+            Event::Settings(settings) => self.settings = settings.to_string(),
+            Event::BadSettings => BAD.clone_into(&mut self.settings),
+            Event::Version(version) => self.cluster.spec.version = Some((*version).to_owned()),
+            Event::Hibernated(hibernated) => self.cluster.spec.hibernated = *hibernated,
+            Event::Paused(paused) => self.cluster.spec.paused = *paused,
+            Event::Volume(size) => {
+                self.cluster.spec.storage.size = Quantity(format!("{size}Gi"));
+            }
+            Event::Thaw => self.bodies.values_mut().for_each(|body| body.is_frozen = false),
+            Event::LoseStatus => self.status = QuorateClusterStatus::default(),
+            Event::LoseBudget => self.min_available = None,
+            Event::Foreign => self.intrude(),
+            Event::Clean => {
+                if let Some(raft) = &mut self.raft {
+                    raft.members.retain(|stored| stored.peer_url != FOREIGN);
+                }
+            }
+            Event::Absence(ticks) => (0..*ticks).for_each(|_| self.tick()),
+            _ => self.happen_to_member(event),
+        }
+    }
+
+    fn intrude(&mut self) {
+        let id = 0x100 + self.next_serial();
+        let Some(raft) = self.raft.as_mut() else { return };
+        if raft.members.iter().any(|stored| stored.is_learner) {
+            return;
+        }
+        let peer_url = FOREIGN.to_owned();
+        raft.members.push(StoreMember { id, peer_url, is_learner: true, ..StoreMember::default() });
+        raft.configuration += 1;
+    }
+
+    /// The name of the member that an event is about.
+    pub(in super::super) fn member_at(&self, at: usize) -> Option<String> {
+        let recorded = self.bodies.iter().filter(|(_, body)| body.is_recorded);
+        let names: Vec<&String> = recorded.map(|(name, _)| name).collect();
+        names.get(at % names.len().max(1)).map(|name| (*name).clone())
+    }
+
+    fn happen_to_member(&mut self, event: &Event) {
+        let (Event::DeletePod(at)
+        | Event::Evict(at)
+        | Event::Freeze(at)
+        | Event::LoseVolume(at)
+        | Event::LoseNode(at)
+        | Event::Forget(at)
+        | Event::Expel(at)) = event
+        else {
+            unreachable!("{event:?} concerns no member")
+        };
+        let Some(name) = self.member_at(*at) else { return };
+        let is_refused = matches!(event, Event::Evict(_)) && !self.may_evict(&name);
+        let expelled = self.stored(&name).map(|stored| stored.id);
+        if *event == Event::Expel(*at) {
+            return self.expel(&name, expelled);
+        }
+        let Some(body) = self.bodies.get_mut(&name) else { return };
+        match event {
+            Event::Evict(_) if is_refused => {}
+            Event::DeletePod(_) | Event::Evict(_) => body.member.pod = None,
+            Event::Freeze(_) => body.is_frozen = true,
+            Event::LoseVolume(_) => {
+                if let Some(volume) = &mut body.member.volume {
+                    volume.is_lost = true;
+                    body.data = None;
+                    body.member.pod = None;
+                }
+            }
+            Event::LoseNode(_) => {
+                if let Some(pod) = &mut body.member.pod {
+                    pod.is_node_lost = true;
+                }
+            }
+            Event::Forget(_) => {
+                self.forgotten.insert(name.clone());
+                self.forget(&name);
+            }
+            _ => unreachable!("all events of members are above"),
+        }
+    }
+
+    fn expel(&mut self, name: &str, id: Option<u64>) {
+        let voters = self.voters();
+        let is_last = voters.len() == 1 && voters[0].0 == name;
+        let Some(raft) = self.raft.as_mut().filter(|_| !is_last) else { return };
+        raft.members.retain(|stored| Some(stored.id) != id);
+        raft.configuration += 1;
+    }
+
+    /// Whether the disruption budget lets a pod be evicted.
+    pub(in super::super) fn may_evict(&self, name: &str) -> bool {
+        let pod = self.bodies.get(name).and_then(|body| body.member.pod.as_ref());
+        let is_covered = pod.is_some_and(|pod| pod.is_labelled_voter);
+        !is_covered || self.evictable() > 0
+    }
+
+    /// How many pods of voters may be evicted now.
+    pub(in super::super) fn evictable(&self) -> i32 {
+        let members = self.observed().members;
+        let pods = members.values().filter_map(|member| member.pod.as_ref());
+        let available = pods.filter(|pod| pod.is_labelled_voter && pod.is_ready).count();
+        let available = i32::try_from(available).expect("few pods");
+        available - self.min_available.unwrap_or(0)
+    }
+}

@@ -1,0 +1,227 @@
+//! What is observed, put together: each member with its place in the store, and what follows.
+
+use jiff::{SignedDuration, Timestamp};
+use quorate_crd::v1alpha1::{Change, ConditionType};
+
+use super::seen::Seen;
+use crate::cluster::observed::{Observed, Store, StoreMember};
+use crate::cluster::valid::{Valid, Version};
+
+/// What is observed, put together.
+pub(crate) struct View<'a> {
+    /// What the user asks for.
+    pub(crate) valid: &'a Valid,
+    /// What there is.
+    pub(crate) observed: &'a Observed,
+    /// The time, in whole seconds, as Kubernetes writes it.
+    pub(crate) now: Timestamp,
+    /// The recorded members, by their numbers.
+    pub(crate) members: Vec<Seen<'a>>,
+    /// Members of the store that are not the operator's.
+    pub(crate) foreign: Vec<&'a StoreMember>,
+    /// Numbers of the operator's members in the store whose records are gone.
+    pub(crate) unrecorded: Vec<i64>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(valid: &'a Valid, observed: &'a Observed, now: Timestamp) -> Self {
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let mut view = Self {
+            valid,
+            observed,
+            now,
+            members: Vec::new(),
+            foreign: Vec::new(),
+            unrecorded: Vec::new(),
+        };
+        let listed = view.store().map_or(&[][..], |store| &store.members);
+        for (name, member) in &observed.members {
+            let url = valid.peer_url(name);
+            let stored = listed.iter().find(|stored| {
+                stored.peer_url == url && member.id.is_none_or(|id| id == stored.id)
+            });
+            view.members.push(Seen { name, member, stored });
+        }
+        view.members.sort_by_key(|seen| seen.member.number);
+        for stored in listed {
+            if view.members.iter().any(|seen| seen.stored == Some(stored)) {
+                continue;
+            }
+            match view.number(stored) {
+                Some(number) => view.unrecorded.push(number),
+                None => view.foreign.push(stored),
+            }
+        }
+        view
+    }
+
+    /// The number of a member of the store that the operator added, but has no record of.
+    fn number(&self, stored: &StoreMember) -> Option<i64> {
+        let host = stored.peer_url.strip_prefix("https://")?;
+        let (name, _) = host.split_once('.')?;
+        let number = self.valid.number(name)?;
+        let is_ours = self.valid.peer_url(name) == stored.peer_url;
+        (is_ours && !self.observed.members.contains_key(name)).then_some(number)
+    }
+
+    /// The store, unless it is that of another cluster.
+    pub(crate) fn store(&self) -> Option<&'a Store> {
+        self.observed.store.as_ref().filter(|_| !self.is_other_cluster())
+    }
+
+    /// The store, if the members may be changed: all of them are known, and one leads.
+    pub(crate) fn changeable(&self) -> Option<&'a Store> {
+        let is_known = self.foreign.is_empty() && self.unrecorded.is_empty();
+        self.store().filter(|store| is_known && store.leader != 0 && self.is_founded())
+    }
+
+    /// Whether the store says that it is another cluster than the recorded one.
+    pub(crate) fn is_other_cluster(&self) -> bool {
+        let recorded = self.observed.status.cluster_id.as_deref();
+        let found = self.observed.store.as_ref().map(|store| hex(store.cluster_id));
+        recorded.is_some() && found.is_some() && recorded != found.as_deref()
+    }
+
+    /// Whether the id of the cluster is recorded: nothing founds it any more.
+    pub(crate) fn is_founded(&self) -> bool {
+        self.observed.status.cluster_id.is_some()
+    }
+
+    /// The change under way.
+    pub(crate) fn change(&self) -> Option<&'a Change> {
+        self.observed.status.change.as_ref()
+    }
+
+    /// Whether the change under way has not ended by its deadline.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.change().is_some_and(|change| change.deadline.0 <= self.now)
+    }
+
+    /// The recorded member of a name.
+    pub(crate) fn seen(&self, name: &str) -> Option<&Seen<'a>> {
+        self.members.iter().find(|seen| seen.name == name)
+    }
+
+    /// The members that vote.
+    pub(crate) fn voters(&self) -> impl Iterator<Item = &Seen<'a>> {
+        self.members.iter().filter(|seen| seen.is_voter())
+    }
+
+    /// How many members vote, of whoever they are.
+    pub(crate) fn voter_count(&self) -> usize {
+        let listed = self.store().map_or(&[][..], |store| &store.members);
+        listed.iter().filter(|stored| !stored.is_learner).count()
+    }
+
+    /// How many voters serve, without the one named `without`.
+    pub(crate) fn healthy_count(&self, without: &str) -> usize {
+        self.voters().filter(|seen| seen.name != without && seen.is_healthy()).count()
+    }
+
+    /// The first voter that does not serve, without the one named `without`.
+    pub(crate) fn unhealthy(&self, without: &str) -> Option<&Seen<'a>> {
+        self.voters().find(|seen| seen.name != without && !seen.is_healthy())
+    }
+
+    /// Whether the member leads.
+    pub(crate) fn leads(&self, seen: &Seen<'_>) -> bool {
+        let leader = self.store().map_or(0, |store| store.leader);
+        seen.stored.is_some_and(|stored| stored.id == leader)
+    }
+
+    /// The member that leads.
+    pub(crate) fn leader(&self) -> Option<&Seen<'a>> {
+        self.members.iter().find(|seen| self.leads(seen))
+    }
+
+    /// The number of the next member. Neither a member nor a volume of this or an earlier cluster
+    /// has it, even if the status was lost.
+    pub(crate) fn next_number(&self) -> i64 {
+        let recorded = self.members.iter().map(|seen| seen.member.number);
+        let used = recorded.chain([self.observed.last_number, 0]).max().unwrap_or_default();
+        self.observed.status.next_member.max(used + 1)
+    }
+
+    /// The version that the pod of a member is made with, which is the one that it runs already
+    /// while the one asked for is refused.
+    pub(crate) fn version(&self, seen: &Seen<'_>) -> String {
+        if self.refused_version().is_none() {
+            return self.valid.version.to_string();
+        }
+        if let Some(pod) = &seen.member.pod {
+            return pod.version.clone();
+        }
+        let newest = || self.members.iter().filter_map(Seen::version).max();
+        seen.version().or_else(newest).map_or_else(String::new, |version| version.to_string())
+    }
+
+    /// A version that runs, and from which the version asked for must not be reached.
+    pub(crate) fn refused_version(&self) -> Option<Version> {
+        let mut running = self.members.iter().filter_map(Seen::version);
+        running.find(|version| !self.valid.version.is_reached_from(version))
+    }
+
+    /// Whether the pod of a member is to be made anew.
+    pub(crate) fn is_stale(&self, seen: &Seen<'_>) -> bool {
+        let needs_restart = seen.member.volume.as_ref().is_some_and(|volume| volume.needs_restart);
+        seen.member.pod.as_ref().is_some_and(|pod| {
+            let is_current = pod.settings == seen.member.settings
+                && pod.version == self.version(seen)
+                && !needs_restart;
+            !is_current
+        })
+    }
+
+    /// Why a new member must take the place of this one, if it must.
+    pub(crate) fn failure(&self, seen: &Seen<'_>) -> Option<String> {
+        seen.damage().or_else(|| {
+            let is_late = self.replace_at(seen).is_some_and(|at| at <= self.now);
+            is_late.then(|| format!("{} cannot be reached", seen.name))
+        })
+    }
+
+    /// When a member has been unreachable for too long, if it is unreachable. Only the time counts
+    /// in which the store served: in an outage, all members are unreachable.
+    pub(crate) fn replace_at(&self, seen: &Seen<'_>) -> Option<Timestamp> {
+        let is_ready = seen.member.pod.as_ref().is_some_and(|pod| pod.is_ready && !pod.is_deleted);
+        let since = seen.member.unreachable_since?;
+        if seen.is_healthy() || is_ready {
+            return None;
+        }
+        after(since.max(self.available_since()?), self.valid.replace_after)
+    }
+
+    /// When a member has been on a lost node for too long, if it is on one.
+    pub(crate) fn strands_at(&self, seen: &Seen<'_>) -> Option<Timestamp> {
+        let is_node_lost = seen.member.pod.as_ref().is_some_and(|pod| pod.is_node_lost);
+        let since = seen.member.unreachable_since.filter(|_| is_node_lost);
+        after(since?, self.valid.replace_after)
+    }
+
+    /// Since when the store serves, as recorded.
+    fn available_since(&self) -> Option<Timestamp> {
+        let name = format!("{:?}", ConditionType::Available);
+        let conditions = &self.observed.status.conditions;
+        let found = conditions.iter().find(|condition| condition.type_ == name)?;
+        (found.status == "True").then_some(found.last_transition_time.0)
+    }
+
+    /// The next time at which the plan changes although nothing else does.
+    pub(crate) fn next_time(&self) -> Option<Timestamp> {
+        let deadline = self.change().map(|change| change.deadline.0);
+        let late = self.voters().filter_map(|seen| self.replace_at(seen));
+        let broken = self.members.iter().filter_map(|seen| seen.broken_at());
+        let stranded = self.members.iter().filter_map(|seen| self.strands_at(seen));
+        late.chain(broken).chain(stranded).chain(deadline).filter(|at| *at > self.now).min()
+    }
+}
+
+/// A time after another one.
+pub(crate) fn after(at: Timestamp, span: SignedDuration) -> Option<Timestamp> {
+    at.checked_add(span).ok()
+}
+
+/// An id as status, logs and the store's tools write it.
+pub(crate) fn hex(id: u64) -> String {
+    format!("{id:x}")
+}

@@ -1,0 +1,141 @@
+//! The spec, checked and completed.
+//!
+//! The API server has checked each field when it was written. Here is what it cannot check, and
+//! what an object from before a rule may still have.
+
+mod refusal;
+mod version;
+
+use jiff::SignedDuration;
+use quorate_crd::duration::Span;
+use quorate_crd::names;
+use quorate_crd::v1alpha1::QuorateCluster;
+
+pub use refusal::Refusal;
+pub use version::{NotAVersion, Version};
+
+/// The sizes of a cluster that the operator works towards.
+const SIZES: [i32; 4] = [1, 3, 5, 7];
+
+/// What a user asks for, checked and completed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Valid {
+    /// The name of the cluster.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The uid of its object, which tells it from an earlier cluster of the same name.
+    pub uid: String,
+    /// The generation of the spec.
+    pub generation: i64,
+    /// How many members vote.
+    pub members: usize,
+    /// The version of the members.
+    pub version: Version,
+    /// The size of each volume, in bytes.
+    pub volume_bytes: u64,
+    /// How long a member may be unreachable before it is replaced.
+    pub replace_after: SignedDuration,
+    /// How long a change may take before it is reported as stuck.
+    pub progress_deadline: SignedDuration,
+    /// How long certificates are valid.
+    pub certificate_lifetime: SignedDuration,
+    /// Whether all members are to be stopped.
+    pub is_hibernated: bool,
+    /// Whether the operator does nothing.
+    pub is_paused: bool,
+}
+
+impl Valid {
+    /// The token of the store's cluster. No other cluster ever has it.
+    #[must_use]
+    pub fn token(&self) -> String {
+        format!("{}-{}-{}", self.namespace, self.name, self.uid)
+    }
+
+    /// The name of the member with a number.
+    #[must_use]
+    pub fn member(&self, number: i64) -> String {
+        names::member(&self.name, number)
+    }
+
+    /// The URL at which a member answers other members.
+    #[must_use]
+    pub fn peer_url(&self, member: &str) -> String {
+        names::peer_url(&self.name, member, &self.namespace)
+    }
+
+    /// The number in a member's name, if it is a name of this cluster.
+    #[must_use]
+    pub fn number(&self, member: &str) -> Option<i64> {
+        let digits = member.strip_prefix(&self.name)?.strip_prefix('-')?;
+        let number = digits.parse().ok().filter(|number| *number > 0)?;
+        (self.member(number) == member).then_some(number)
+    }
+}
+
+/// Checks and completes a spec. `operator` is the version of the operator, and the default.
+///
+/// # Errors
+/// All reasons why the spec cannot be followed.
+pub fn validate(cluster: &QuorateCluster, operator: &str) -> Result<Valid, Vec<Refusal>> {
+    let spec = &cluster.spec;
+    let mut refusals = Vec::new();
+    let mut span = |field, span: &Span| match span.duration().map(SignedDuration::try_from) {
+        Ok(Ok(span)) => span,
+        _ => {
+            refusals.push(Refusal::Span { field, text: span.0.clone() });
+            SignedDuration::ZERO
+        }
+    };
+    let replace_after = span("repair.replaceAfter", &spec.repair.replace_after);
+    let progress_deadline = span("progressDeadline", &spec.progress_deadline);
+    let certificate_lifetime = span("tls.lifetime", &spec.tls.lifetime);
+    if !SIZES.contains(&spec.members) {
+        refusals.push(Refusal::Members(spec.members));
+    }
+    let volume_bytes = spec.storage.size.bytes().unwrap_or_else(|error| {
+        refusals.push(Refusal::Size(error.0));
+        0
+    });
+    let version = version(spec.version.as_deref(), operator).unwrap_or_else(|refusal| {
+        refusals.push(refusal);
+        Version::default()
+    });
+    let metadata = &cluster.metadata;
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    let valid = Valid {
+        name: text(&metadata.name),
+        namespace: text(&metadata.namespace),
+        uid: text(&metadata.uid),
+        generation: metadata.generation.unwrap_or_default(),
+        members: usize::try_from(spec.members).unwrap_or_default(),
+        version,
+        volume_bytes,
+        replace_after,
+        progress_deadline,
+        certificate_lifetime,
+        is_hibernated: spec.hibernated,
+        is_paused: spec.paused,
+    };
+    if [&valid.name, &valid.namespace, &valid.uid].iter().any(|part| part.is_empty()) {
+        refusals.push(Refusal::Identity);
+    }
+    if refusals.is_empty() { Ok(valid) } else { Err(refusals) }
+}
+
+/// The version asked for. One that is much newer than the operator may need what it cannot give.
+fn version(asked: Option<&str>, operator: &str) -> Result<Version, Refusal> {
+    let parsed = |text: &str| text.parse::<Version>().map_err(|error| Refusal::Version(error.0));
+    let operator = parsed(operator)?;
+    let Some(asked) = asked else { return Ok(operator) };
+    let asked = parsed(asked)?;
+    if asked.is_reached_from(&operator) || asked <= operator {
+        Ok(asked)
+    } else {
+        Err(Refusal::NewerThanOperator { asked, operator })
+    }
+}
+
+#[cfg(test)]
+mod tests;
