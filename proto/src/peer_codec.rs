@@ -34,6 +34,7 @@ static HEAD: Shape = Shape::new(&[(1, &FLAT), (2, &FLAT)]);
 static POSITION: Shape = Shape::new(&[(4, &FLAT)]);
 static PART: Shape = Shape::new(&[(1, &HEAD)]);
 static REPLIES: Shape = Shape::new(&[(1, &FLAT)]);
+static CONDITIONAL: Shape = Shape::new(&[(2, &FOUR)]);
 static DESCRIPTION: Shape = Shape::new(&[(6, &FLAT)]);
 
 shapes! {
@@ -54,6 +55,7 @@ shapes! {
     LeaseRequest: &FLAT,
     LeaseReply: &FLAT,
     MemberChange: &FOUR,
+    ConditionalMemberChange: &CONDITIONAL,
     MemberChangeReply: &FLAT,
     AcknowledgedRequest: &REPLIES,
     AcknowledgedReply: &FLAT,

@@ -142,6 +142,12 @@ errors! {
     // The text of Go's error, which etcd passes on.
     Canceled: Cancelled, "context canceled";
     // The following texts are Quorate's own.
+    /// The last change of the members is not the one that the client expects.
+    ConfigurationChanged: FailedPrecondition,
+        "etcdserver: the configuration of the members is not the expected one";
+    /// The expected configuration is not a configuration index.
+    BadExpectedConfiguration: InvalidArgument,
+        "etcdserver: the expected configuration must be one decimal number";
     /// An answer is larger than a message can be.
     AnswerTooLarge: ResourceExhausted, "etcdserver: the answer exceeds 4 GiB; set a limit";
     /// The member cannot read its own state.
@@ -218,6 +224,7 @@ impl From<MemberError> for ApiError {
             MemberError::TooManyLearners => Self::TooManyLearners,
             MemberError::NotEnoughStarted => Self::MemberNotEnoughStarted,
             MemberError::Unhealthy => Self::Unhealthy,
+            MemberError::ConfigurationChanged => Self::ConfigurationChanged,
             MemberError::CannotLead => Self::BadLeaderTransferee,
             MemberError::NotLeader => Self::NotLeader,
             MemberError::Request(error) => error.into(),

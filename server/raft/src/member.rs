@@ -20,13 +20,13 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::Fault;
 use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
+use quorate_core::Fault;
 use quorate_storage::OnFault;
 use quorate_storage::data_dir::{DataDir, Identity};
-use quorate_storage::db::JobError;
 use quorate_storage::db::engine::Sizes;
+use quorate_storage::db::JobError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,7 @@ use crate::disk::quota::Quota;
 use crate::ground::connection::{Dial, ServeReverse};
 use crate::ground::consensus::{Consensus, RaftStatus};
 use crate::ground::exclusion::Exclusion;
-use crate::ground::member::MemberInfo;
+use crate::ground::member::MemberListing;
 use crate::ground::progress::Progress;
 use crate::ground::request::RequestError;
 use crate::leader::integrity::{Inconsistent, Integrity};
@@ -235,9 +235,9 @@ impl Member {
         self.state.sizes()
     }
 
-    /// The members of the cluster as of the last applied entry, by ascending id.
-    pub fn members(&self) -> Vec<MemberInfo> {
-        self.member_list.members()
+    /// The members of the cluster as of the last applied entry.
+    pub fn members(&self) -> MemberListing {
+        self.member_list.listing()
     }
 
     /// Whether this member is a learner. A learner has no vote and does not serve every request.

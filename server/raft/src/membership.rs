@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::consensus::adapter::OpenRaft;
 use crate::consensus::members::MembershipStatus;
-use crate::ground::consensus::Unavailable;
+use crate::ground::consensus::{Consensus as _, Unavailable};
 use crate::metrics::Metrics;
 
 /// How long a member must have been connected to count as healthy for a change, as in etcd.
@@ -52,20 +52,26 @@ impl Membership {
         Self { me, consensus, store, rules, metrics, change_lock: tokio::sync::Mutex::default() }
     }
 
-    /// Makes a change if this member leads. Otherwise the reply's refusal is `NotLeader`.
-    pub(crate) async fn change_here(&self, change: Change) -> pb::MemberChangeReply {
+    /// Makes a change if this member leads. Otherwise the reply's refusal is `NotLeader`. With an
+    /// `expected` configuration index, the change is made only if no other change came after it.
+    pub(crate) async fn change_here(
+        &self,
+        change: Change,
+        expected: Option<u64>,
+    ) -> pb::MemberChangeReply {
         let _one = self.change_lock.lock().await;
-        match self.change(change).await {
+        match self.change(change, expected).await {
             Ok((added, index)) => pb::MemberChangeReply { refusal: 0, added, index },
             Err(refusal) => pb::MemberChangeReply { refusal: refusal as i32, ..Default::default() },
         }
     }
 
-    async fn change(&self, change: Change) -> Result<(u64, u64), Refusal> {
+    async fn change(&self, change: Change, expected: Option<u64>) -> Result<(u64, u64), Refusal> {
         self.wait_for_activity().await?;
-        let (is_add, is_promotion) =
-            (matches!(change, Change::Add(_)), matches!(change, Change::Promote(_)));
+        let is_add = matches!(change, Change::Add(_));
+        let is_promotion = matches!(change, Change::Promote(_));
         let (status, facts) = self.facts();
+        self.check_expected(&status, expected)?;
         let fresh = self.fresh_id(&facts);
         let made = match decide(&facts, self.rules, change, fresh) {
             Ok(step) => self.carry_out(&status, step).await,
@@ -78,15 +84,37 @@ impl Membership {
         made.map(|index| (if is_add { fresh } else { 0 }, index))
     }
 
+    /// Refuses a change if the members have changed since the expected configuration.
+    ///
+    /// The step is appended only if `status` still has the last members in the leader's log. The
+    /// entries before an entry never change, so what is checked here holds wherever and whenever
+    /// the step's entry is applied.
+    ///
+    /// # Errors
+    /// `NotLeader` if the last change is not committed yet: it may be replaced, so the requester
+    /// asks again.
+    fn check_expected(
+        &self,
+        status: &MembershipStatus,
+        expected: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let last = status.index();
+        if expected.is_none() || last == expected {
+            return Ok(());
+        }
+        let is_committed = last.is_some_and(|last| last <= self.consensus.committed());
+        Err(if is_committed { Refusal::ConfigurationChanged } else { Refusal::NotLeader })
+    }
+
     /// Carries out a step. Returns the index of its last entry.
     async fn carry_out(&self, status: &MembershipStatus, step: Step) -> Result<u64, Refusal> {
         match step {
             Step::Write { voters, peers } => {
                 self.consensus.write_members(status, voters, peers).await
             }
-            Step::Set { id, peer } => self.consensus.set_peer(id, peer).await,
+            Step::Set { id, peer } => self.consensus.set_peer(status, id, peer).await,
             Step::Promote { id, peer } => {
-                let promoted = self.consensus.set_peer(id, peer).await?;
+                let promoted = self.consensus.set_peer(status, id, peer).await?;
                 let (status, now) = self.facts();
                 if !now.is_close(id) {
                     return Ok(promoted);

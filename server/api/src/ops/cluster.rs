@@ -3,7 +3,7 @@
 
 use http::uri::Authority;
 use quorate_proto::etcdserverpb as pb;
-use quorate_raft::MemberInfo;
+use quorate_raft::{MemberInfo, MemberListing};
 
 use crate::error::ApiError;
 use crate::server::Server;
@@ -40,25 +40,37 @@ fn peer_urls(urls: Vec<String>) -> Result<Vec<String>, ApiError> {
     Ok(urls)
 }
 
+/// An answer with members, and the index of their configuration.
+pub(crate) struct Listed<M> {
+    /// The answer.
+    pub(crate) message: M,
+    /// The index of the configuration that the answer has; `None` before the members are known.
+    pub(crate) configuration: Option<u64>,
+}
+
 impl Server {
-    fn members(&self) -> Vec<pb::Member> {
-        self.member().members().into_iter().map(member_message).collect()
+    /// An answer that `message` makes of the present members.
+    fn listed<M>(&self, message: impl FnOnce(Vec<pb::Member>) -> M) -> Listed<M> {
+        let MemberListing { configuration, members } = self.member().members();
+        let members = members.into_iter().map(member_message).collect();
+        Listed { message: message(members), configuration }
     }
 
-    /// Adds a member. Its process starts later.
+    /// Adds a member. Its process starts later. This and the other changes are made only if
+    /// `expected`, if given, is the configuration index.
     ///
     /// # Errors
     /// A URL is invalid, or the change is refused or fails.
     pub(crate) async fn member_add(
         &self,
         request: pb::MemberAddRequest,
-    ) -> Result<pb::MemberAddResponse, ApiError> {
+        expected: Option<u64>,
+    ) -> Result<Listed<pb::MemberAddResponse>, ApiError> {
         let urls = peer_urls(request.peer_urls)?;
-        let added = self.member().add_member(urls, request.is_learner).await?;
+        let added = self.member().add_member(urls, request.is_learner, expected).await?;
         let member = Some(member_message(added));
         let header = Some(self.header(0));
-        let members = self.members();
-        Ok(pb::MemberAddResponse { header, member, members })
+        Ok(self.listed(|members| pb::MemberAddResponse { header, member, members }))
     }
 
     /// Removes a member.
@@ -68,14 +80,16 @@ impl Server {
     pub(crate) async fn member_remove(
         &self,
         request: pb::MemberRemoveRequest,
-    ) -> Result<pb::MemberRemoveResponse, ApiError> {
+        expected: Option<u64>,
+    ) -> Result<Listed<pb::MemberRemoveResponse>, ApiError> {
         let id = request.id;
-        self.member().remove_member(id).await?;
+        self.member().remove_member(id, expected).await?;
         let header = Some(self.header(0));
-        let mut members = self.members();
-        // A member that removes itself may never apply its own removal.
-        members.retain(|member| member.id != id);
-        Ok(pb::MemberRemoveResponse { header, members })
+        Ok(self.listed(|mut members| {
+            // A member that removes itself may never apply its own removal.
+            members.retain(|member| member.id != id);
+            pb::MemberRemoveResponse { header, members }
+        }))
     }
 
     /// Changes the peer URLs of a member.
@@ -85,12 +99,12 @@ impl Server {
     pub(crate) async fn member_update(
         &self,
         request: pb::MemberUpdateRequest,
-    ) -> Result<pb::MemberUpdateResponse, ApiError> {
+        expected: Option<u64>,
+    ) -> Result<Listed<pb::MemberUpdateResponse>, ApiError> {
         let urls = peer_urls(request.peer_urls)?;
-        self.member().update_member(request.id, urls).await?;
+        self.member().update_member(request.id, urls, expected).await?;
         let header = Some(self.header(0));
-        let members = self.members();
-        Ok(pb::MemberUpdateResponse { header, members })
+        Ok(self.listed(|members| pb::MemberUpdateResponse { header, members }))
     }
 
     /// Lists the members.
@@ -100,13 +114,12 @@ impl Server {
     pub(crate) async fn member_list(
         &self,
         request: pb::MemberListRequest,
-    ) -> Result<pb::MemberListResponse, ApiError> {
+    ) -> Result<Listed<pb::MemberListResponse>, ApiError> {
         if request.linearizable {
             self.member().linearize().await?;
         }
         let header = Some(self.header(0));
-        let members = self.members();
-        Ok(pb::MemberListResponse { header, members })
+        Ok(self.listed(|members| pb::MemberListResponse { header, members }))
     }
 
     /// Makes a learner a voter.
@@ -116,11 +129,11 @@ impl Server {
     pub(crate) async fn member_promote(
         &self,
         request: pb::MemberPromoteRequest,
-    ) -> Result<pb::MemberPromoteResponse, ApiError> {
-        self.member().promote_member(request.id).await?;
+        expected: Option<u64>,
+    ) -> Result<Listed<pb::MemberPromoteResponse>, ApiError> {
+        self.member().promote_member(request.id, expected).await?;
         let header = Some(self.header(0));
-        let members = self.members();
-        Ok(pb::MemberPromoteResponse { header, members })
+        Ok(self.listed(|members| pb::MemberPromoteResponse { header, members }))
     }
 }
 

@@ -36,6 +36,18 @@ pub(crate) struct MembershipStatus {
     at: Option<LogId>,
 }
 
+impl MembershipStatus {
+    /// Log index of the entry that names these members, committed or not.
+    pub(crate) fn index(&self) -> Option<u64> {
+        self.at.map(|at| at.index())
+    }
+
+    /// The condition that the members are still these.
+    fn unchanged(&self) -> Precondition<TypeConfig> {
+        Precondition::LastMembershipLogId { last_membership_log_id: self.at }
+    }
+}
+
 impl OpenRaft {
     /// The current members.
     pub(crate) fn membership_status(&self) -> MembershipStatus {
@@ -70,9 +82,9 @@ impl OpenRaft {
             Refusal::Unknown
         })?;
         loop {
-            let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: before.at };
             let blank = EntryPayload::blank();
-            let written = self.raft.append_membership(members.clone(), blank, [unchanged]).await;
+            let conditions = [before.unchanged()];
+            let written = self.raft.append_membership(members.clone(), blank, conditions).await;
             if let Some(outcome) = outcome(written) {
                 return outcome;
             }
@@ -80,11 +92,22 @@ impl OpenRaft {
         }
     }
 
-    /// Appends the entry that changes a member's node data. Returns its index.
-    pub(crate) async fn set_peer(&self, id: u64, peer: Peer) -> Result<u64, Refusal> {
+    /// Appends the entry that changes a member's node data, unless the members have changed since
+    /// `before`. Returns its index.
+    ///
+    /// # Errors
+    /// `NotLeader` also if the members have changed since `before`.
+    pub(crate) async fn set_peer(
+        &self,
+        before: &MembershipStatus,
+        id: u64,
+        peer: Peer,
+    ) -> Result<u64, Refusal> {
         loop {
             let change = ChangeMembers::SetNodes(BTreeMap::from([(id, peer.clone())]));
-            if let Some(outcome) = outcome(self.raft.change_membership(change, true).await) {
+            let conditions = [before.unchanged()];
+            let written = self.raft.change_membership_if(change, true, conditions).await;
+            if let Some(outcome) = outcome(written) {
                 return outcome;
             }
             tokio::time::sleep(RETRY_PAUSE).await;

@@ -21,12 +21,12 @@ use super::checkpoint::{CheckpointReader, snapshot_of};
 use crate::disk::flusher::Flusher;
 use crate::disk::quota::Quota;
 use crate::ground::consensus::Answer;
-use crate::ground::member::Peers;
+use crate::ground::member::Configuration;
 use crate::ground::progress::Progress;
 use crate::ground::waiters::{Waiter, Waiters};
 use crate::leader::lessor::Lessor;
 use crate::log::encoding::encode_membership;
-use crate::log::members::{log_member_changes, peers_of};
+use crate::log::members::{configuration_of, log_member_changes};
 use crate::log::snapshot::{Snapshot, SnapshotHandle, SnapshotMeta};
 use crate::log::types::{Entry, LogId, Membership, StoredMembership, TypeConfig, log_id, position};
 use crate::metrics::Metrics;
@@ -65,7 +65,7 @@ pub(crate) struct StateMachine {
     store: Store,
     membership: StoredMembership,
     /// Receives each membership before `progress` shows its entry as applied.
-    members: watch::Sender<Peers>,
+    members: watch::Sender<Configuration>,
     flusher: Flusher,
     lessor: Arc<Lessor>,
     progress: Progress,
@@ -92,7 +92,7 @@ pub(crate) struct Parts {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) store: Store,
     pub(crate) membership: StoredMembership,
-    pub(crate) members: watch::Sender<Peers>,
+    pub(crate) members: watch::Sender<Configuration>,
     pub(crate) flusher: Flusher,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) progress: Progress,
@@ -181,7 +181,7 @@ impl StateMachine {
                 let now = ids(&membership);
                 log_member_changes(self.membership.membership(), &membership);
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                self.members.send_replace(peers_of(&self.membership));
+                self.members.send_replace(configuration_of(&self.membership));
                 let stored = encode_membership(&self.membership);
                 self.store.apply_membership(at, stored, &before, &now);
             }
@@ -350,7 +350,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.store.end_batch();
         log_member_changes(self.membership.membership(), meta.last_membership.membership());
         self.membership = meta.last_membership.clone();
-        self.members.send_replace(peers_of(&self.membership));
+        self.members.send_replace(configuration_of(&self.membership));
         self.frozen_index = self.store.applied().map_or(0, |at| at.index);
         self.measure();
         self.lessor.replaced();

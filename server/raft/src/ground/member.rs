@@ -16,6 +16,26 @@ pub struct Peer {
 /// The members in the raft membership by id; the flag is true for a member without a vote.
 pub(crate) type Peers = BTreeMap<u64, (Peer, bool)>;
 
+/// The members of the cluster at a position of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Configuration {
+    /// Log index of the entry that made these the members, the same on every member. `None` before
+    /// this member has applied such an entry.
+    pub(crate) index: Option<u64>,
+    pub(crate) peers: Peers,
+}
+
+/// The members of the cluster, as listed to clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberListing {
+    /// The configuration index: the log index of the last change of the members. Every change has a
+    /// higher one than the change before, and it is the same on every member. `None` before this
+    /// member knows the members.
+    pub configuration: Option<u64>,
+    /// The members, by ascending id.
+    pub members: Vec<MemberInfo>,
+}
+
 /// A member of the cluster, as listed to clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberInfo {

@@ -74,6 +74,9 @@ pub enum MemberError {
     /// Too few members are connected.
     #[error("too few members are connected")]
     Unhealthy,
+    /// The last change of the members is not the one that the client expects.
+    #[error("the configuration of the members is not the expected one")]
+    ConfigurationChanged,
     /// The target of the leadership transfer has no vote.
     #[error("the member has no vote, so it cannot lead")]
     CannotLead,

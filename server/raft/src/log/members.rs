@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::types::{Membership, StoredMembership};
-use crate::ground::member::{Peer, Peers};
+use crate::ground::member::{Configuration, Peer, Peers};
 
 /// The members of a membership.
 pub(crate) fn peers_of(stored: &StoredMembership) -> Peers {
@@ -11,6 +11,12 @@ pub(crate) fn peers_of(stored: &StoredMembership) -> Peers {
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
     let nodes = membership.nodes();
     nodes.map(|(id, peer)| (*id, (peer.clone(), !voters.contains(id)))).collect()
+}
+
+/// The configuration that a membership is.
+pub(crate) fn configuration_of(stored: &StoredMembership) -> Configuration {
+    let index = stored.log_id().map(|id| id.index());
+    Configuration { index, peers: peers_of(stored) }
 }
 
 /// Logs the members that were added, removed, promoted or given other peer URLs.

@@ -75,10 +75,12 @@ impl Member {
         self.leader_client.lease_time_to_live(id).await
     }
 
-    /// Adds a member and returns it.
+    /// Adds a member and returns it. With an `expected` configuration index, this and the other
+    /// changes below are made only if it is still the index of the last change of the members.
     ///
     /// # Errors
-    /// The rule that forbids the change, or why the leader did not answer. After
+    /// [`MemberError::ConfigurationChanged`]: the last change is not the expected one. Otherwise
+    /// the rule that forbids the change, or why the leader did not answer. After
     /// [`RequestError::LeaderChanged`] and a timeout, the change may still be made.
     ///
     /// # Cancel safety
@@ -88,32 +90,38 @@ impl Member {
         &self,
         peer_urls: Vec<String>,
         is_learner: bool,
+        expected: Option<u64>,
     ) -> Result<MemberInfo, MemberError> {
-        self.leader_client.add_member(peer_urls, is_learner).await
+        self.leader_client.add_member(peer_urls, is_learner, expected).await
     }
 
     /// Removes a member, which then stops.
     ///
     /// # Errors
     /// As for [`add_member`](Self::add_member).
-    pub async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
-        self.leader_client.remove_member(id).await
+    pub async fn remove_member(&self, id: u64, expected: Option<u64>) -> Result<(), MemberError> {
+        self.leader_client.remove_member(id, expected).await
     }
 
     /// Changes a member's peer URLs.
     ///
     /// # Errors
     /// As for [`add_member`](Self::add_member).
-    pub async fn update_member(&self, id: u64, peer_urls: Vec<String>) -> Result<(), MemberError> {
-        self.leader_client.update_member(id, peer_urls).await
+    pub async fn update_member(
+        &self,
+        id: u64,
+        peer_urls: Vec<String>,
+        expected: Option<u64>,
+    ) -> Result<(), MemberError> {
+        self.leader_client.update_member(id, peer_urls, expected).await
     }
 
     /// Promotes a learner to a voter.
     ///
     /// # Errors
     /// As for [`add_member`](Self::add_member).
-    pub async fn promote_member(&self, id: u64) -> Result<(), MemberError> {
-        self.leader_client.promote_member(id).await
+    pub async fn promote_member(&self, id: u64, expected: Option<u64>) -> Result<(), MemberError> {
+        self.leader_client.promote_member(id, expected).await
     }
 
     /// Transfers the leadership to another voter, and waits until it leads. This member must lead.

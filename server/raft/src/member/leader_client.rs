@@ -140,21 +140,27 @@ impl LeaderClient {
         }
     }
 
-    /// Adds a member and returns it.
+    /// Adds a member and returns it. This and the other changes are made only if `expected`, if
+    /// given, is the configuration index.
     pub(super) async fn add_member(
         &self,
         peer_urls: Vec<String>,
         is_learner: bool,
+        expected: Option<u64>,
     ) -> Result<MemberInfo, MemberError> {
         let add = Add { peer_urls: peer_urls.clone(), is_learner };
-        let reply = self.change_members(Change::Add(add)).await?;
+        let reply = self.change_members(Change::Add(add), expected).await?;
         let added = MemberInfo { id: reply.added, peer_urls, is_learner, ..Default::default() };
         Ok(added)
     }
 
     /// Removes a member, which then stops.
-    pub(super) async fn remove_member(&self, id: u64) -> Result<(), MemberError> {
-        match self.change_members(Change::Remove(Remove { id })).await {
+    pub(super) async fn remove_member(
+        &self,
+        id: u64,
+        expected: Option<u64>,
+    ) -> Result<(), MemberError> {
+        match self.change_members(Change::Remove(Remove { id }), expected).await {
             // The removal is done: that is why this member got no answer.
             Err(MemberError::Request(RequestError::Stopped | RequestError::LeaderChanged))
                 if id == self.me && self.pool.notice().posted_now() == Some(Exclusion::Removed) =>
@@ -170,17 +176,26 @@ impl LeaderClient {
         &self,
         id: u64,
         peer_urls: Vec<String>,
+        expected: Option<u64>,
     ) -> Result<(), MemberError> {
-        self.change_members(Change::Update(Update { id, peer_urls })).await.map(drop)
+        self.change_members(Change::Update(Update { id, peer_urls }), expected).await.map(drop)
     }
 
     /// Promotes a learner to a voter.
-    pub(super) async fn promote_member(&self, id: u64) -> Result<(), MemberError> {
-        self.change_members(Change::Promote(Promote { id })).await.map(drop)
+    pub(super) async fn promote_member(
+        &self,
+        id: u64,
+        expected: Option<u64>,
+    ) -> Result<(), MemberError> {
+        self.change_members(Change::Promote(Promote { id }), expected).await.map(drop)
     }
 
     /// Asks the leader for a change, and waits until it is applied here too.
-    async fn change_members(&self, change: Change) -> Result<pb::MemberChangeReply, MemberError> {
+    async fn change_members(
+        &self,
+        change: Change,
+        expected: Option<u64>,
+    ) -> Result<pb::MemberChangeReply, MemberError> {
         let changed = self.with_timeout(async {
             let begun = Instant::now();
             loop {
@@ -189,7 +204,7 @@ impl LeaderClient {
                 if matches!(change, Change::Add(_)) && self.is_strict() && !is_known {
                     return Err(MemberError::Unhealthy);
                 }
-                if let Some(reply) = self.ask_change(&change).await {
+                if let Some(reply) = self.ask_change(&change, expected).await {
                     let reply = check_refusal(reply)?;
                     self.progress.reach(reply.index).await;
                     return Ok(reply);
@@ -201,14 +216,26 @@ impl LeaderClient {
     }
 
     /// The leader's answer; `None` if there was no leader, so nothing was changed.
-    async fn ask_change(&self, change: &Change) -> Option<pb::MemberChangeReply> {
+    async fn ask_change(
+        &self,
+        change: &Change,
+        expected: Option<u64>,
+    ) -> Option<pb::MemberChangeReply> {
         let leader = self.leader()?;
         let reply = if leader == self.me {
-            self.membership.change_here(change.clone()).await
+            self.membership.change_here(change.clone(), expected).await
         } else {
             let mut client = self.pool.peer(leader)?.control;
-            let request = pb::MemberChange { change: Some(change.clone()) };
-            match client.change_members(request).await {
+            let change = pb::MemberChange { change: Some(change.clone()) };
+            let asked = match expected {
+                None => client.change_members(change).await,
+                Some(expected) => {
+                    let change = Some(change);
+                    let request = pb::ConditionalMemberChange { expected, change };
+                    client.change_members_if(request).await
+                }
+            };
+            match asked {
                 Ok(reply) => reply.into_inner(),
                 Err(status) => {
                     tracing::debug!(%status, "the leader did not answer");
@@ -276,5 +303,6 @@ fn check_refusal(reply: pb::MemberChangeReply) -> Result<pb::MemberChangeReply, 
         Refusal::TooManyLearners => MemberError::TooManyLearners,
         Refusal::NotEnoughStarted => MemberError::NotEnoughStarted,
         Refusal::Unhealthy => MemberError::Unhealthy,
+        Refusal::ConfigurationChanged => MemberError::ConfigurationChanged,
     })
 }

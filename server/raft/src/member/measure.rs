@@ -72,7 +72,7 @@ impl Member {
             Ok(keys) => metrics.keys.set(float(keys.unsigned_abs())),
             Err(fault) => self.fail(&fault),
         }
-        metrics.cluster.members_are(self.identity.member_id, &self.members());
+        metrics.cluster.members_are(self.identity.member_id, &self.members().members);
         metrics
     }
 

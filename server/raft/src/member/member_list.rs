@@ -6,7 +6,7 @@ use quorate_core::store::Shared;
 use quorate_core::tables::Tables;
 use tokio::sync::watch;
 
-use crate::ground::member::{MemberInfo, Peer, Peers};
+use crate::ground::member::{Configuration, MemberInfo, MemberListing, Peer, Peers};
 
 /// The members of the cluster.
 pub(crate) struct MemberList {
@@ -15,13 +15,13 @@ pub(crate) struct MemberList {
     /// As of the last membership in the log, committed or not: this member must talk to these.
     pub(crate) peers: watch::Receiver<Peers>,
     /// As of the last applied entry: listings for clients show these.
-    pub(crate) members: watch::Receiver<Peers>,
+    pub(crate) members: watch::Receiver<Configuration>,
 }
 
 impl MemberList {
-    /// The members as of the last applied entry, by ascending id.
-    pub(super) fn members(&self) -> Vec<MemberInfo> {
-        let peers = self.members.borrow().clone();
+    /// The members as of the last applied entry.
+    pub(super) fn listing(&self) -> MemberListing {
+        let Configuration { index, peers } = self.members.borrow().clone();
         let members = peers.into_iter().map(|(id, (peer, _))| {
             let attributes = self.store.tables(|tables: &Tables| tables.members.get(&id).cloned());
             let attributes = attributes.unwrap_or_default();
@@ -33,7 +33,7 @@ impl MemberList {
                 is_learner: peer.is_learner,
             }
         });
-        members.collect()
+        MemberListing { configuration: index, members: members.collect() }
     }
 
     /// Whether this member is a learner.

@@ -26,7 +26,7 @@ use crate::ground::member::Peers;
 use crate::ground::progress::Progress;
 use crate::ground::waiters::Waiters;
 use crate::leader::lessor::Lessor;
-use crate::log::members::peers_of;
+use crate::log::members::configuration_of;
 use crate::metrics::Metrics;
 use crate::network::forward::Forwarder;
 use crate::network::peer_pool::{PeerPool, PoolContext, Times};
@@ -63,7 +63,7 @@ pub(super) async fn assemble(
     let lessor = Arc::new(Lessor::new(shared.clone()));
     let metrics = metrics(me, options, &shared);
     let (peers, peers_receiver) = watch::channel(Peers::new());
-    let (members, members_receiver) = watch::channel(peers_of(&membership));
+    let (members, members_receiver) = watch::channel(configuration_of(&membership));
     let context = pool_context(options, &shared, &peers_receiver, &metrics);
     let times = Times { heartbeat: options.heartbeat, election_timeout: options.election_timeout };
     let pool = Arc::new(PeerPool::new(identity, dial, times, context));

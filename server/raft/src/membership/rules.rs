@@ -175,14 +175,28 @@ impl MembershipFacts {
     }
 
     fn check_add(&self, is_learner: bool) -> Result<(), Refusal> {
+        if is_learner {
+            return self.check_add_learner();
+        }
         let members = self.full_members().count();
         let started = self.started(self.full_members());
         // A cluster of one running member may grow to two, although both must then run.
         let grows_from_one = members == 1 && started == 1;
-        if !is_learner && !grows_from_one && started < quorum(members + 1) {
+        if !grows_from_one && started < quorum(members + 1) {
             return Err(Refusal::NotEnoughStarted);
         }
         if members > 1 && self.healthy() < quorum(members + 1) {
+            return Err(Refusal::Unhealthy);
+        }
+        Ok(())
+    }
+
+    /// A learner changes no quorum, so the voters' own quorum is enough. etcd counts a learner as
+    /// a member that is down, and then refuses it while one voter of three is down: just when the
+    /// operator needs it.
+    fn check_add_learner(&self) -> Result<(), Refusal> {
+        let healthy = self.voters.iter().filter(|id| **id == self.me || self.healthy.contains(id));
+        if healthy.count() < quorum(self.voters.len()) {
             return Err(Refusal::Unhealthy);
         }
         Ok(())

@@ -45,7 +45,7 @@ impl MessageLimits {
         let (length_max, is_stream) = match method {
             "Append" | "Propose" | "SendSnapshot" => (MESSAGE_BYTES_MAX, true),
             "Heartbeat" | "ReadIndex" => (SMALL_BYTES_MAX, true),
-            "FindSnapshot" | "ChangeMembers" => (MEMBERS_BYTES_MAX, false),
+            "FindSnapshot" | "ChangeMembers" | "ChangeMembersIf" => (MEMBERS_BYTES_MAX, false),
             _ => (SMALL_BYTES_MAX, false),
         };
         Self { length_max, is_stream }

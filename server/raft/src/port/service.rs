@@ -64,6 +64,17 @@ impl PeerService {
         self.0.guard.admit(request.metadata())
     }
 
+    async fn change(
+        &self,
+        message: Option<pb::MemberChange>,
+        expected: Option<u64>,
+    ) -> Result<Response<pb::MemberChangeReply>, Status> {
+        let change = message.and_then(|message| message.change);
+        let change = change.ok_or_else(|| Status::invalid_argument("the message has no change"))?;
+        validator::check_change(&change)?;
+        Ok(Response::new(self.0.membership.change_here(change, expected).await))
+    }
+
     fn until_streams_close<T: Send + 'static>(
         &self,
         request: Request<Streaming<T>>,
@@ -223,10 +234,16 @@ impl Peer for PeerService {
         request: Request<pb::MemberChange>,
     ) -> Result<Response<pb::MemberChangeReply>, Status> {
         self.admit(&request)?;
-        let change = request.into_inner().change;
-        let change = change.ok_or_else(|| Status::invalid_argument("the message has no change"))?;
-        validator::check_change(&change)?;
-        Ok(Response::new(self.0.membership.change_here(change).await))
+        self.change(Some(request.into_inner()), None).await
+    }
+
+    async fn change_members_if(
+        &self,
+        request: Request<pb::ConditionalMemberChange>,
+    ) -> Result<Response<pb::MemberChangeReply>, Status> {
+        self.admit(&request)?;
+        let pb::ConditionalMemberChange { expected, change } = request.into_inner();
+        self.change(change, Some(expected)).await
     }
 
     async fn acknowledged(

@@ -60,7 +60,7 @@ impl Known {
     }
 }
 
-const RPCS: [&str; 15] = [
+const RPCS: [&str; 16] = [
     "Append",
     "Heartbeat",
     "Vote",
@@ -73,6 +73,7 @@ const RPCS: [&str; 15] = [
     "RenewLease",
     "LeaseTime",
     "ChangeMembers",
+    "ChangeMembersIf",
     "Acknowledged",
     "Describe",
     "HashKV",
@@ -232,7 +233,10 @@ async fn send_invalid_requests(impostor: &Impostor) {
         Some(Change::Update(update)),
         Some(Change::Promote(Promote { id: u64::MAX })),
     ] {
-        call(client.change_members(pb::MemberChange { change })).await;
+        let change = pb::MemberChange { change };
+        call(client.change_members(change.clone())).await;
+        let change = Some(change);
+        call(client.change_members_if(pb::ConditionalMemberChange { expected: 0, change })).await;
     }
 }
 

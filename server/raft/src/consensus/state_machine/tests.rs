@@ -96,7 +96,7 @@ impl StoreBuilder<TypeConfig, LogStore, Tested, TempDir> for Builder {
             waiters: Arc::default(),
             store,
             membership: StoredMembership::default(),
-            members: watch::Sender::new(Peers::new()),
+            members: watch::Sender::default(),
             flusher,
             lessor: Arc::new(Lessor::new(shared)),
             progress: Progress::new(0),

@@ -63,7 +63,7 @@ fn written(outcome: Result<Step, Refusal>) -> String {
 }
 
 /// Members, a change, and the decision under strict rules.
-const STRICT: [(&str, &str, &str); 31] = [
+const STRICT: [(&str, &str, &str); 41] = [
     // A cluster of one running member may grow to two.
     ("1vs", "add http://9", "1 vote of 1 9"),
     ("1v", "add http://9", "NotEnoughStarted"),
@@ -75,6 +75,15 @@ const STRICT: [(&str, &str, &str); 31] = [
     ("1vs 2vsah", "learner http://9", "1 2 vote of 1 2 9"),
     ("1vs 2v", "learner http://9", "Unhealthy"),
     ("1vs 2vsah 3l", "learner http://9", "TooManyLearners"),
+    // A learner needs the quorum of the voters, a voter that of the voters and itself.
+    ("1vs 2vsah 3vs", "learner http://9", "1 2 3 vote of 1 2 3 9"),
+    ("1vs 2vsa 3vs", "learner http://9", "Unhealthy"),
+    ("1vs 2vs 3vs", "learner http://9", "Unhealthy"),
+    ("1vs 2vsah 3vs 4vs", "learner http://9", "Unhealthy"),
+    ("1vs 2vsah 3vsah 4vs 5vs", "learner http://9", "1 2 3 4 5 vote of 1 2 3 4 5 9"),
+    // Members that wait for their vote do not count.
+    ("1vs 2vsah 3vs 4", "learner http://9", "1 2 3 vote of 1 2 3 4 9"),
+    ("1vs 2vs 3vs 4sah 5sah", "learner http://9", "Unhealthy"),
     ("1vs 2vsah 3l", "add http://9", "1 2 vote of 1 2 3 9"),
     ("1vs", "remove 7", "NotFound"),
     ("1vs 2vsah 3vsah", "remove 3", "1 2 vote of 1 2"),
@@ -97,6 +106,10 @@ const STRICT: [(&str, &str, &str); 31] = [
     ("1vs 4l@900", "promote 1", "NotLearner"),
     ("1vs 4l@900", "promote 7", "NotFound"),
     ("1vs 2v 3v 4l@1000", "promote 4", "NotEnoughStarted"),
+    // The ways from a dead voter of three and a new learner: either change may come first.
+    ("1vs 2vsah 3vs 4lsah@1000", "remove 3", "1 2 vote of 1 2 4"),
+    ("1vs 2vsah 4lsah@1000", "promote 4", "4 is promoted"),
+    ("1vs 2vsah 3vs 4lsah@1000", "promote 4", "4 is promoted"),
 ];
 
 /// The same where changes may cost the quorum.

@@ -77,6 +77,7 @@ async fn a_too_long_message_is_refused_by_its_head() {
         ("HashKV", SMALL_BYTES_MAX),
         ("Heartbeat", SMALL_BYTES_MAX),
         ("ChangeMembers", MEMBERS_BYTES_MAX),
+        ("ChangeMembersIf", MEMBERS_BYTES_MAX),
         ("Append", MESSAGE_BYTES_MAX),
     ] {
         for piece in [1, 5] {
