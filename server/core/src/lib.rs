@@ -18,6 +18,7 @@
 mod apply;
 pub mod base;
 mod command;
+mod end_reason;
 mod error;
 mod footprint;
 mod key;
@@ -35,6 +36,7 @@ pub mod watch;
 
 pub use apply::{Applied, Effect, Reply};
 pub use command::{Command, CommandKind, DecodeError, LeaseExpire, MemberPublish};
+pub use end_reason::{EndReason, Ending};
 pub use error::{Error, Fault, Refusal};
 pub use key::{End, KeyRange};
 pub use record::{Record, RecordRef};

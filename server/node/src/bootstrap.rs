@@ -29,7 +29,7 @@ use quorate_storage::data_dir::{DataDir, Founders, Identity, generation, incarna
 
 use crate::config::url::Url;
 use crate::config::{InitialCluster, Source};
-use error::BootstrapError;
+pub(crate) use error::BootstrapError;
 use founders::{ByName, cluster_id, founder_id};
 
 /// Determines the identity of this member. A data directory that was used before contains it, and

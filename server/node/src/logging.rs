@@ -9,6 +9,7 @@ mod refusals;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use quorate_core::EndReason;
 use tracing::Level;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{Targets, filter_fn};
@@ -33,6 +34,16 @@ static STARTED: OnceLock<Outputs> = OnceLock::new();
 /// ends.
 pub(crate) fn flush() {
     if let Some(outputs) = STARTED.get() {
+        outputs.flush(FLUSH_LIMIT);
+    }
+}
+
+/// Writes the last line of the log, whatever the log level, with the reason's code in the field
+/// `reason`. Waits until all lines are written, but at most [`FLUSH_LIMIT`]. Later lines are
+/// dropped, so that programs find the reason in the last line.
+pub(crate) fn end(message: &str, reason: Option<EndReason>) {
+    if let Some(outputs) = STARTED.get() {
+        outputs.end(message, reason);
         outputs.flush(FLUSH_LIMIT);
     }
 }

@@ -8,6 +8,7 @@
 mod bootstrap;
 mod config;
 mod dial;
+mod ending;
 mod flags;
 mod listen;
 mod logging;
@@ -27,7 +28,6 @@ use clap::builder::StyledStr;
 
 use config::Config;
 use flags::Invocation;
-use run::End;
 
 /// How long an idle thread is kept. It is short because the allocator keeps memory per thread.
 const IDLE_THREAD: Duration = Duration::from_millis(500);
@@ -97,15 +97,12 @@ fn start(config: Config) -> ExitCode {
     let outcome = runtime.block_on(run::run(config));
     // A connection that does not end must not keep the process alive.
     runtime.shutdown_background();
-    if let Err(error) = &outcome {
-        tracing::error!("cannot continue: {error}");
-    }
+    let signal = match outcome {
+        Ok(signal) => signal,
+        Err(error) => ending::end(&ending::of_error(&*error)),
+    };
     logging::flush();
-    match outcome {
-        Ok(End::Signal(signal)) => end_by(signal),
-        Ok(End::Removed) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    end_by(signal)
 }
 
 /// Ends the process by the signal's default action, so that the parent process sees which signal

@@ -2,7 +2,6 @@
 //! of it in the opposite order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -19,7 +18,7 @@ use crate::dial::Dialer;
 use crate::listen::{self, Acceptor, Certificates, Connections, Http, Places, Port, Role};
 use crate::process::Process;
 use crate::tls_page::{TlsMetrics, TlsPage};
-use crate::{logging, notify};
+use crate::{ending, notify};
 
 /// Pause before the member proposes its name and client URLs again after a failed attempt.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
@@ -49,20 +48,12 @@ impl Signals {
     }
 }
 
-/// Why a member stopped in an orderly way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The process received this signal.
-    Signal(i32),
-    /// The member was removed from the cluster.
-    Removed,
-}
-
-/// Runs the member until a signal stops it, or until the cluster excludes it.
+/// Runs the member until a signal stops it, or until the cluster excludes it. Returns the number of
+/// the signal.
 ///
 /// # Errors
-/// The member cannot start, or its data are not those that the cluster knows it with.
-pub(crate) async fn run(config: Config) -> Result<End, StartError> {
+/// The member cannot start, or the [`Exclusion`].
+pub(crate) async fn run(config: Config) -> Result<i32, StartError> {
     let mut signals = Signals::new()?;
     tracing::info!(
         version = VERSION,
@@ -84,10 +75,10 @@ pub(crate) async fn run(config: Config) -> Result<End, StartError> {
             Started::Serving(running) => running,
             Started::Excluded(member, exclusion) => {
                 member.stop().await;
-                return ended(exclusion);
+                return Err(exclusion.into());
             }
         },
-        signal = signals.next() => return Ok(End::Signal(signal)),
+        signal = signals.next() => return Ok(signal),
     };
     let stopped = tokio::select! {
         signal = signals.next() => Ok(signal),
@@ -99,40 +90,16 @@ pub(crate) async fn run(config: Config) -> Result<End, StartError> {
     }
     tokio::select! {
         () = running.stop() => {}
-        signal = signals.next() => return Ok(End::Signal(signal)),
+        signal = signals.next() => return Ok(signal),
     }
-    match stopped {
-        Ok(signal) => {
-            tracing::info!("stopped");
-            Ok(End::Signal(signal))
-        }
-        Err(exclusion) => ended(exclusion),
-    }
-}
-
-/// The outcome for an excluded member. A removal is a decision of the operator, so the process ends
-/// successfully, as in etcd.
-fn ended(exclusion: Exclusion) -> Result<End, StartError> {
-    match exclusion {
-        Exclusion::Removed => {
-            tracing::error!("{exclusion}; remove its data directory, which is no longer usable");
-            Ok(End::Removed)
-        }
-        Exclusion::OtherData => Err(exclusion.into()),
-    }
+    let signal = stopped?;
+    tracing::info!("stopped");
+    Ok(signal)
 }
 
 /// Ends the process: a member that cannot write must stop answering.
 fn on_fault() -> OnFault {
-    // Only the first fault is logged; those that follow from it add nothing.
-    let is_ending = AtomicBool::new(false);
-    Arc::new(move |what| {
-        if !is_ending.swap(true, Ordering::Relaxed) {
-            tracing::error!("cannot continue: {what}");
-            logging::flush();
-            std::process::exit(1);
-        }
-    })
+    Arc::new(|ending| ending::end(&ending))
 }
 
 /// A member that serves clients.

@@ -22,11 +22,11 @@ use std::time::Duration;
 
 use quorate_core::mvcc::View;
 use quorate_core::store::Shared;
-use quorate_core::Fault;
+use quorate_core::{Ending, Fault};
 use quorate_storage::OnFault;
 use quorate_storage::data_dir::{DataDir, Identity};
 use quorate_storage::db::engine::Sizes;
-use quorate_storage::db::JobError;
+use quorate_storage::db::{JobError, end_reason};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -282,7 +282,7 @@ impl Member {
 
     /// Stops the member because its state cannot be read: further answers could be wrong.
     pub fn fail(&self, fault: &Fault) {
-        (self.lifetime.on_fault)(fault.to_string());
+        (self.lifetime.on_fault)(Ending { reason: end_reason(fault), text: fault.to_string() });
     }
 
     /// Prepares the stop, before the requests end. A leader transfers its leadership, so that the

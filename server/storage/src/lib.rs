@@ -6,6 +6,7 @@
 pub mod data_dir;
 pub mod db;
 mod format;
+mod reason;
 mod retry;
 pub mod space;
 pub mod sync;
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 pub use format::{DATA_FORMAT, OtherFormat};
+use quorate_core::Ending;
 
 /// Called with the reason when the log or the database cannot be written. The process must stop: it
 /// no longer knows the content of the disk, so it must not acknowledge anything.
-pub type OnFault = Arc<dyn Fn(String) + Send + Sync>;
+pub type OnFault = Arc<dyn Fn(Ending) + Send + Sync>;
 
 /// Waits for the end of a thread that is stopping. Returns at once on that thread itself: one of
 /// its callbacks may have dropped the last reference to its owner, and the thread then ends soon.

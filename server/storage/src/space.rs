@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use quorate_core::EndReason;
 
 /// Bounds of the margin: space that is left for the log and for the commands that end a shortage.
 const MARGIN_BYTES_MAX: u64 = 32 << 20;
@@ -47,6 +48,16 @@ impl Disk {
 /// Whether an error means that the disk, or the user's disk quota, is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The reason for which the process ends after an error of the system.
+pub(crate) fn end_reason(error: &io::Error) -> Option<EndReason> {
+    if is_full(error) {
+        return Some(EndReason::DiskFull);
+    }
+    let is_damaged =
+        matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+    is_damaged.then_some(EndReason::Damaged)
 }
 
 /// Adds to a disk-full error how many bytes are needed and free, and the remedy. Returns any other

@@ -63,6 +63,16 @@ pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
+/// The exit statuses of the reasons that the last line of a log can have.
+pub const EXIT_STATUSES: [(&str, i32); 5] =
+    [("removed", 10), ("other-data", 11), ("damaged", 12), ("disk-full", 13), ("newer-format", 14)];
+
+/// The exit status that goes with the last line of a log.
+pub fn exit_status(line: &str) -> i32 {
+    let has = |reason: &str| line.contains(&format!("\"reason\":\"{reason}\""));
+    EXIT_STATUSES.iter().find(|(reason, _)| has(reason)).map_or(1, |(_, status)| *status)
+}
+
 /// Starts a server that must refuse to start and leave its data directory unchanged; returns its
 /// error line.
 ///
@@ -80,7 +90,7 @@ pub fn start_refused(server: &mut Server) -> String {
     let log = server.log();
     let end = end.unwrap_or_else(|| panic!("it has started:\n{log}"));
     let line = error_line(server);
-    assert_eq!(end.code(), Some(1), "{end}:\n{log}");
+    assert_eq!(end.code(), Some(exit_status(&line)), "{end}:\n{log}");
     let changed = differing(&before, &now());
     assert!(changed.is_empty(), "it has changed {changed:?}");
     line

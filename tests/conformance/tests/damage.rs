@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use quorate_test_conformance::acknowledged::Acknowledged;
-use quorate_test_conformance::data_dir::{copy, error_line, files, start_refused};
+use quorate_test_conformance::data_dir::{copy, error_line, exit_status, files, start_refused};
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 use rand::rngs::StdRng;
@@ -73,8 +73,10 @@ impl Original {
             server.kill();
             return None;
         };
-        assert_eq!(end.code(), Some(1), "{what}: {}", server.log());
-        Some(error_line(server))
+        let line = error_line(server);
+        assert!(line.contains("\"reason\":\"damaged\""), "{what}: {line}");
+        assert_eq!(end.code(), Some(exit_status(&line)), "{what}: {line}");
+        Some(line)
     }
 }
 

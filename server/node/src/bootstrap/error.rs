@@ -1,5 +1,6 @@
 //! Why a member cannot found or join its cluster.
 
+use quorate_core::EndReason;
 use quorate_storage::data_dir::DataDirError;
 
 use super::discovery::error::DiscoveryError;
@@ -63,4 +64,28 @@ pub(crate) enum BootstrapError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+}
+
+impl BootstrapError {
+    /// The reason for which the process ends after this error.
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        match self {
+            Self::Removed { .. } => Some(EndReason::Removed),
+            Self::AlreadyBootstrapped { .. } | Self::OtherCluster { .. } => {
+                Some(EndReason::OtherData)
+            }
+            Self::DataDir(error) => error.end_reason(),
+            Self::Missing { .. }
+            | Self::Duplicate { .. }
+            | Self::Mismatch { .. }
+            | Self::Resolve { .. }
+            | Self::NoOtherMember
+            | Self::Unreachable { .. }
+            | Self::MembersDiffer { .. }
+            | Self::DiscoveryOfExisting
+            | Self::Srv { .. }
+            | Self::Discovery(_)
+            | Self::Tls(_) => None,
+        }
+    }
 }

@@ -22,6 +22,8 @@ struct State {
     bytes: usize,
     dropped: u64,
     is_writing: bool,
+    /// Whether the last line of the log is queued or written.
+    has_ended: bool,
 }
 
 impl State {
@@ -61,6 +63,9 @@ impl Output {
     /// Queues a line, or drops and counts it if the queue is full. Never blocks.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.0.state.lock();
+        if state.has_ended {
+            return;
+        }
         if state.bytes + line.len() > BYTES_MAX {
             state.dropped += 1;
             return;
@@ -70,6 +75,15 @@ impl Output {
         self.0.filled.notify_one();
         while planted::has(Mistake::BlockOnLog) && (state.is_writing || state.has_work()) {
             self.0.emptied.wait(&mut state);
+        }
+    }
+
+    /// Queues the last line, even if the queue is full. All lines after it are dropped.
+    pub(super) fn end(&self, line: &[u8]) {
+        let mut state = self.0.state.lock();
+        if !std::mem::replace(&mut state.has_ended, true) {
+            state.lines.push_back(line.to_vec());
+            self.0.filled.notify_one();
         }
     }
 
@@ -89,13 +103,14 @@ impl Queue {
         // Lost lines that have not been reported.
         let mut unreported = 0;
         loop {
-            let (batch, lines) = self.next();
-            if target.write_all(&batch).is_err() {
-                unreported += lines;
-            }
-            unreported += std::mem::take(&mut self.state.lock().dropped);
+            let (batch, lines, dropped) = self.next();
+            unreported += dropped;
+            // Before the batch, which may contain the last line.
             if unreported > 0 && target.write_all(drops_line(unreported).as_bytes()).is_ok() {
                 unreported = 0;
+            }
+            if target.write_all(&batch).is_err() {
+                unreported += lines;
             }
             target.flush().ok();
             let mut state = self.state.lock();
@@ -104,8 +119,9 @@ impl Queue {
         }
     }
 
-    /// Waits for lines; returns all queued ones as one batch, and their number.
-    fn next(&self) -> (Vec<u8>, u64) {
+    /// Waits for lines; returns all queued ones as one batch, their number, and how many lines were
+    /// dropped.
+    fn next(&self) -> (Vec<u8>, u64, u64) {
         let mut state = self.state.lock();
         while !state.has_work() {
             self.filled.wait(&mut state);
@@ -114,7 +130,7 @@ impl Queue {
         state.bytes = 0;
         let lines = state.lines.len() as u64;
         let batch = std::mem::take(&mut state.lines).into_iter().flatten().collect();
-        (batch, lines)
+        (batch, lines, std::mem::take(&mut state.dropped))
     }
 }
 
@@ -158,6 +174,44 @@ mod tests {
         let (whole, lost) = reading.join().unwrap();
         assert!(lost > 0);
         assert_eq!(whole + lost, pushed, "every line is written or counted");
+    }
+
+    /// A target that takes nothing while its gate is closed.
+    struct Gated {
+        gate: Arc<Mutex<()>>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _open = self.gate.lock();
+            self.written.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_follows_the_last_line() {
+        let (gate, written) = (Arc::new(Mutex::new(())), Arc::default());
+        let target = Gated { gate: gate.clone(), written: Arc::clone(&written) };
+        let output = Output::new(Box::new(target), |lines| format!("{lines} lost\n")).unwrap();
+        let closed = gate.lock();
+        // More than a queue and a write in progress can hold.
+        for _ in 0..3000 {
+            output.push(&[b'a'; 1024]);
+        }
+        output.end(b"last\n");
+        output.push(b"later\n");
+        output.end(b"last again\n");
+        drop(closed);
+        output.flush(soon());
+        let written = String::from_utf8(written.lock().clone()).unwrap();
+        assert!(written.contains(" lost\n"));
+        assert!(written.ends_with("last\n") && !written.contains("later"));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Map;
+use quorate_core::EndReason;
+use serde_json::{Map, Value};
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -17,7 +18,10 @@ use crate::config::{LogOutput, Logging};
 
 /// All outputs of the log. Clones share them.
 #[derive(Clone)]
-pub(super) struct Outputs(Arc<[Output]>);
+pub(super) struct Outputs {
+    outputs: Arc<[Output]>,
+    is_json: bool,
+}
 
 impl Outputs {
     pub(super) fn open(logging: &Logging) -> Result<Self, String> {
@@ -26,16 +30,26 @@ impl Outputs {
             Output::new(open(output)?, move |lines| drops_line(is_json, lines))
                 .map_err(|error| format!("cannot start a thread for the log: {error}"))
         };
-        Ok(Self(logging.outputs.iter().map(open).collect::<Result<_, _>>()?))
+        let outputs = logging.outputs.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { outputs, is_json })
     }
 
     pub(super) fn push(&self, line: &[u8]) {
-        self.0.iter().for_each(|output| output.push(line));
+        self.outputs.iter().for_each(|output| output.push(line));
+    }
+
+    /// Queues the last line of each output.
+    pub(super) fn end(&self, message: &str, reason: Option<EndReason>) {
+        // The reason is the only field: in both formats it comes last, and a message that shows
+        // only the end of the log still has it.
+        let code = reason.map(|reason| ("reason".to_owned(), reason.code().into()));
+        let line = own_line(self.is_json, Level::ERROR, message, Map::from_iter(code));
+        self.outputs.iter().for_each(|output| output.end(line.as_bytes()));
     }
 
     pub(super) fn flush(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
-        self.0.iter().for_each(|output| output.flush(deadline));
+        self.outputs.iter().for_each(|output| output.flush(deadline));
     }
 }
 
@@ -82,8 +96,13 @@ fn open(output: &LogOutput) -> Result<Box<dyn Write + Send>, String> {
 
 /// The line that reports how many lines were dropped.
 fn drops_line(is_json: bool, lines: u64) -> String {
-    let message = "log lines were dropped, because the output did not keep up".to_owned();
+    let message = "log lines were dropped, because the output did not keep up";
     let fields = Map::from_iter([("lines".to_owned(), lines.into())]);
-    let line = Line { is_json }.text(Level::WARN, module_path!(), Fields { message, fields });
-    line.unwrap_or_default()
+    own_line(is_json, Level::WARN, message, fields)
+}
+
+/// A line that this file writes itself.
+fn own_line(is_json: bool, level: Level, message: &str, fields: Map<String, Value>) -> String {
+    let fields = Fields { message: message.to_owned(), fields };
+    Line { is_json }.text(level, module_path!(), fields).unwrap_or_default()
 }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::entry::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
-use quorate_core::{Applied, Command, Effect, Fault, LogPosition, Refusal, Store};
-use quorate_storage::OnFault;
+use quorate_core::{Applied, Command, Effect, Ending, Fault, LogPosition, Refusal, Store};
+use quorate_storage::{OnFault, db};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -272,8 +272,13 @@ impl StateMachine {
     /// Stops the member: its state can no longer be trusted.
     fn fail(&self, fault: &Fault) -> io::Error {
         let text = format!("the state machine failed: {fault}");
-        (self.on_fault)(text.clone());
-        io::Error::other(text)
+        self.end(Ending { reason: db::end_reason(fault), text })
+    }
+
+    fn end(&self, ending: Ending) -> io::Error {
+        let error = io::Error::other(ending.text.clone());
+        (self.on_fault)(ending);
+        error
     }
 }
 
@@ -344,7 +349,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.metrics.cluster.installing(false);
         let restored = restored.map_err(|error| {
             let text = format!("a snapshot cannot be installed: {error}");
-            self.fail(&Fault::storage(io::Error::other(text)))
+            self.end(Ending { reason: error.end_reason(), text })
         })?;
         self.store.continue_from(restored);
         self.store.end_batch();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quorate_core::LogPosition;
 use quorate_core::store::{FrozenMemtable, RestoredState, Shared};
+use quorate_core::{Ending, LogPosition};
 use quorate_storage::OnFault;
 use quorate_storage::db::JobError;
 use quorate_storage::db::engine::Engine;
@@ -219,7 +219,8 @@ impl Flusher {
 impl Outcome {
     fn end(&self, result: Result<(), JobError>) {
         if let Err(error) = result {
-            (self.on_fault)(format!("cannot flush: {error}"));
+            let text = format!("cannot flush: {error}");
+            (self.on_fault)(Ending { reason: error.end_reason(), text });
             return;
         }
         self.flushed.notify_waiters();

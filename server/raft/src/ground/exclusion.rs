@@ -3,13 +3,17 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use quorate_core::EndReason;
 use tokio::sync::watch;
 
 /// Why the cluster continues without this member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exclusion {
     /// The member was removed permanently.
-    #[error("the member has been permanently removed from the cluster")]
+    #[error(
+        "the member has been permanently removed from the cluster; remove its data directory, \
+         which is no longer usable"
+    )]
     Removed,
     /// The cluster knows this member with another data directory.
     #[error(
@@ -17,6 +21,16 @@ pub enum Exclusion {
          relies on: remove the member from the cluster and add it again"
     )]
     OtherData,
+}
+
+impl Exclusion {
+    /// The reason for which the process ends.
+    pub fn end_reason(self) -> EndReason {
+        match self {
+            Self::Removed => EndReason::Removed,
+            Self::OtherData => EndReason::OtherData,
+        }
+    }
 }
 
 /// A shared flag, set once this member learns that the cluster continues without it. Clones share

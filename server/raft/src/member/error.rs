@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use quorate_core::EndReason;
 use quorate_storage::wal;
 
 /// Why a member cannot start.
@@ -19,4 +20,16 @@ pub enum StartError {
     /// The raft protocol cannot start.
     #[error("cannot start the raft protocol: {0}")]
     Raft(String),
+}
+
+impl StartError {
+    /// The reason for which the process ends after this error.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        match self {
+            Self::Wal(error) => error.end_reason(),
+            Self::Database(error) => error.end_reason(),
+            Self::Damaged(_) => Some(EndReason::Damaged),
+            Self::Raft(_) => None,
+        }
+    }
 }

@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt, stream};
 use openraft::errors::Fatal;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
 use prost::Message;
+use quorate_core::{EndReason, Ending};
 use quorate_proto::peer as pb;
 use quorate_storage::OnFault;
 use tonic::Status;
@@ -130,10 +131,11 @@ impl AppendHandler {
     /// had an acknowledged write could be elected.
     fn stop_without(&self, acknowledged: u64) {
         let id = self.validator.me;
-        (self.on_fault)(format!(
+        let text = format!(
             "this member had acknowledged the log up to index {acknowledged} and no longer has \
              it: its data directory is an older copy, or has lost writes. Remove the \
              member (etcdctl member remove {id:x}) and add it again with an empty data directory"
-        ));
+        );
+        (self.on_fault)(Ending { reason: Some(EndReason::OtherData), text });
     }
 }

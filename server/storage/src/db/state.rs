@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
-use quorate_core::Fault;
 use quorate_core::store::{FrozenMemtable, RestoredState, Shared};
+use quorate_core::{Ending, Fault};
 
 use super::copy::DatabaseCopy;
 use super::error::JobError;
@@ -15,6 +15,7 @@ use super::file::Directory;
 use super::metrics::Metrics;
 use super::partial::ReceivedSnapshot;
 use super::read_txn::ReadTxn;
+use super::reason::end_reason;
 use super::receive::ReceiveState;
 use crate::OnFault;
 
@@ -95,6 +96,7 @@ impl EngineShared {
             Fault::Storage(reason) => reason,
             other => other,
         };
-        (self.on_fault)(format!("cannot write the database in {path}: {reason}"));
+        let text = format!("cannot write the database in {path}: {reason}");
+        (self.on_fault)(Ending { reason: end_reason(error), text });
     }
 }

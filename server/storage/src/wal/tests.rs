@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PANIC_ON_FAULT: fn(String) = |fault| panic!("{fault}");
+const PANIC_ON_FAULT: fn(quorate_core::Ending) = |fault| panic!("{fault}");
 
 fn open(dir: &Path) -> Result<Wal, RecoveryError> {
     let options =

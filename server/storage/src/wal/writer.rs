@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quorate_core::Ending;
 use quorate_core::planted::{self, Mistake};
 
 use super::index::Location;
@@ -142,7 +143,7 @@ impl Writer {
         }
         // A full disk is no fault when the member stops and gives up waiting for space.
         if !(space::is_full(error) && self.shared.full_disk.is_disabled()) {
-            (self.shared.on_fault)(text);
+            (self.shared.on_fault)(Ending { reason: space::end_reason(error), text });
         }
     }
 

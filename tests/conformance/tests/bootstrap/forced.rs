@@ -3,7 +3,7 @@
 use quorate_test_support::server::Server;
 use quorate_test_support::{assert_contains, program};
 
-use crate::cluster;
+use crate::{assert_ended, cluster};
 
 const FORCED: &str = "--force-new-cluster";
 
@@ -30,7 +30,7 @@ fn one_member_continues_with_the_data() {
     }
     for place in [0, 2] {
         let lost = &mut cluster.members[place];
-        assert_eq!(lost.wait_for_end().code(), Some(0), "{}", lost.log_tail());
+        assert_ended(lost, Some("removed"));
         assert_contains(&lost.log_of_run(), &["permanently removed"]);
     }
     // The member restarts without the flag, and its cluster can grow again.

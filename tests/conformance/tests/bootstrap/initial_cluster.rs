@@ -9,7 +9,7 @@ use quorate_test_support::{assert_contains, http2, program, wait};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use crate::{cluster, refusal, wipe};
+use crate::{assert_ended, cluster, refusal, wipe};
 
 /// How long a member without data may take to found its cluster anew.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
@@ -139,8 +139,7 @@ fn a_member_without_its_data_stops_when_the_others_start() {
     wait::until("founded anew", NOTICED_WITHIN, || identity.exists().then_some(()));
     cluster.members[0].spawn();
     cluster.members[1].spawn();
-    let status = cluster.members[2].wait_for_end();
-    assert_eq!(status.code(), Some(1));
+    assert_ended(&mut cluster.members[2], Some("other-data"));
     assert_contains(&cluster.members[2].log_of_run(), &["another data directory", "add it again"]);
     cluster.members[0].wait_until_ready();
     cluster.members[1].wait_until_ready();
@@ -152,12 +151,12 @@ fn a_removed_member_stops() {
     let mut cluster = cluster(3);
     cluster.remove(0, 2);
     let removed = &mut cluster.members[2];
-    assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
+    assert_ended(removed, Some("removed"));
     let text = "the member has been permanently removed from the cluster";
     assert_contains(&removed.log_of_run(), &[text]);
     // It also stops each time it is started again.
     removed.spawn();
-    assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
+    assert_ended(removed, Some("removed"));
     assert_contains(&removed.log_of_run(), &[text]);
     cluster.put(0, "key", "value");
     assert_eq!(names(&cluster.list(1)), ["m1", "m2"]);
@@ -170,6 +169,6 @@ fn a_removed_leader_stops() {
     let by = (leader + 1) % 3;
     cluster.remove(by, leader);
     let removed = &mut cluster.members[leader];
-    assert_eq!(removed.wait_for_end().code(), Some(0), "{}", removed.log_tail());
+    assert_ended(removed, Some("removed"));
     cluster.put(by, "key", "value");
 }

@@ -7,7 +7,7 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
 use quorate_test_support::assert_contains;
 
-use crate::cluster;
+use crate::{assert_ended, cluster};
 
 #[test]
 fn a_member_that_removes_itself_is_answered() {
@@ -24,10 +24,9 @@ fn a_member_that_removes_itself_is_answered() {
             removed.map(tonic::Response::into_inner)
         });
         assert!(removed.members.iter().all(|member| member.id != id), "{removed:?}");
-        let end = cluster.members[place].wait_for_end();
+        assert_ended(&mut cluster.members[place], Some("removed"));
         let said = cluster.members[place].log_of_run();
         assert_contains(&said, &["permanently removed from the cluster"]);
-        assert!(end.code().is_some(), "{end}: {said}");
     }
     let last = (0..3).find(|place| ![leader, follower].contains(place)).unwrap();
     cluster.put(last, "key", "value");
@@ -55,9 +54,8 @@ fn a_member_with_an_older_copy_of_its_data_stops() {
     let copied = Command::new("cp").arg("-a").args([&copy, &data]).status().unwrap();
     assert!(copied.success());
     cluster.members[place].spawn();
-    let end = cluster.members[place].wait_for_end();
+    assert_ended(&mut cluster.members[place], Some("other-data"));
     let said = cluster.members[place].log_of_run();
-    assert_eq!(end.code(), Some(1), "{said}");
     assert_contains(&said, &["its data directory is an older copy", "etcdctl member remove"]);
     cluster.put(leader, "key", "newer");
 }

@@ -6,6 +6,7 @@ use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_test_conformance::acknowledged::Acknowledged;
+use quorate_test_conformance::data_dir::{error_line, exit_status};
 use quorate_test_support::cluster::Cluster;
 use quorate_test_support::{program, require, wait};
 use rand::Rng as _;
@@ -164,7 +165,9 @@ impl Members {
         });
         let Some(end) = end else { panic!("it says nothing:\n{}", server.log_tail()) };
         if let Some(end) = end {
-            assert_eq!(end.code(), Some(1), "{}", server.log_tail());
+            let line = error_line(server);
+            assert_eq!(end.code(), Some(exit_status(&line)), "{line}");
+            assert!(line.contains("\"reason\":\"disk-full\""), "{line}");
             names_the_disk(&server.log(), disk.path());
             server.kill();
         }
