@@ -58,13 +58,11 @@ fn label(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
 /// version of now. These may be what it lacks; and nothing depends on it. A voter that serves is
 /// the matter of an update.
 fn renew(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
-    let pod = seen.member.pod.as_ref().filter(|pod| !pod.is_deleted)?;
+    let pod = seen.member.pod.as_ref().filter(|pod| !pod.is_deleted && !pod.is_node_lost)?;
     let has_no_vote = seen.is_learner() || !view.is_founded();
     // One at a time: an operator that is cut off must not stop the whole cluster.
-    let is_first = !view
-        .members
-        .iter()
-        .any(|other| other.member.pod.as_ref().is_some_and(|pod| pod.is_deleted));
+    let mut pods = view.members.iter().filter_map(|other| other.member.pod.as_ref());
+    let is_first = !pods.any(|pod| pod.is_deleted && !pod.is_node_lost);
     let is_broken = seen.broken_at().is_some_and(|at| at <= view.now);
     let is_due = view.is_stale(seen) && (has_no_vote || (is_broken && is_first));
     is_due.then(|| delete_pod(seen, &pod.uid))

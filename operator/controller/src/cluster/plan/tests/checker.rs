@@ -12,9 +12,9 @@ use crate::cluster::step::Step;
 /// What the steps before have used up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checker {
-    /// The highest number that a member ever had.
+    /// The highest number that a member with a volume ever had.
     highest: i64,
-    /// The members whose records the operator deleted.
+    /// The members with a volume whose records the operator deleted.
     retired: BTreeSet<String>,
     /// The id of each peer URL that was ever in the store.
     ids: BTreeMap<String, u64>,
@@ -40,7 +40,9 @@ impl Checker {
 
     fn uses_no_name_twice(&mut self, world: &World, step: &Step) -> Option<&'static str> {
         let rule = "a name is used twice";
-        let numbers = world.bodies.values().map(|body| body.member.number);
+        // A record that had no volume yet leaves nothing that another member could meet.
+        let used = world.bodies.values().filter(|body| body.member.volume.is_some());
+        let numbers = used.map(|body| body.member.number);
         self.highest = numbers.chain([self.highest]).max().unwrap_or_default();
         for stored in world.raft.iter().flat_map(|raft| &raft.members) {
             let id = *self.ids.entry(stored.peer_url.clone()).or_insert(stored.id);
@@ -62,7 +64,9 @@ impl Checker {
                 (!is_known && self.ids.contains_key(peer_url)).then_some(rule)
             }
             Step::DeleteMember { member } => {
-                self.retired.insert(member.clone());
+                if world.bodies.get(member).is_some_and(|body| body.member.volume.is_some()) {
+                    self.retired.insert(member.clone());
+                }
                 None
             }
             _ => None,
