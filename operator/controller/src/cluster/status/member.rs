@@ -43,7 +43,7 @@ fn status(view: &View<'_>, seen: &Seen<'_>) -> QuorateMemberStatus {
 fn unreachable_since(view: &View<'_>, seen: &Seen<'_>) -> Option<Timestamp> {
     let may_vote = match view.store() {
         Some(_) => seen.is_voter(),
-        None => seen.member.id.is_some(),
+        None => seen.member.id.is_some() || seen.has_volume(),
     };
     let is_missing = if seen.is_learner() {
         seen.member.answer.is_none()
