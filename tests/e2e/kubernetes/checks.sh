@@ -2,9 +2,6 @@
 # checks.sh is sourced by job.sh: what the job expects of a cluster. A check that fails says why in $reason.
 reason=
 
-milliseconds() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
-seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
-
 api_ready() {
   [ "$(curl -s --max-time 2 --cacert pki/ca.crt --cert pki/admin.crt --key pki/admin.key \
     "$(cat kube-apiserver.url)/readyz" || true)" = ok ]

@@ -7,50 +7,20 @@ here=$(cd "$(dirname "$0")" && pwd)
 mode=$1 D=$2
 # shellcheck source=process.sh
 . "$here/process.sh"
+# shellcheck source=steps.sh
+. "$here/steps.sh"
 # shellcheck source=checks.sh
 . "$here/checks.sh"
 export PATH=$QUORATE_TEST_CACHE/bin:$PATH KUBECONFIG=$D/pki/admin.kubeconfig KUBECACHEDIR=$D/kubectl-cache
 KILLS=${KILLS:-3} CONFIGMAPS=${CONFIGMAPS:-5000} NS=e2e
 WATCHED=(configmaps events widgets deployments statefulsets pods)
 RANDOM=$SEED
-cd "$D" # the path of a socket is short
-step=
 
-finish() {
-  local status=$? name
-  trap - EXIT
+stop_watching() {
+  local name
   for name in workload "${WATCHED[@]/#/watch-}"; do end "$name" TERM 5; done
-  [ "$status" = 0 ] || [ -f failure ] || echo "$step: a command did not succeed (see the output, and $D/kubectl.log)" >failure
-  exit "$status"
 }
-trap finish EXIT
-trap 'exit 143' TERM
-
-say() {
-  step=$*
-  printf '%4d s  %s\n' "$SECONDS" "$*"
-}
-
-# fail WHAT...: ends the job.
-fail() {
-  echo "$*" >failure
-  exit 1
-}
-
-# within SECONDS WHAT COMMAND...: the command must succeed in time.
-within() {
-  local seconds=$1 what=$2
-  shift 2
-  until_true "$seconds" "$@" || fail "$what: not within $seconds s"
-}
-
-# ask SECONDS REQUEST: has the workload do something in time (see workload/main.go).
-ask() {
-  local joint='?'
-  case $2 in *\?*) joint='&' ;; esac
-  curl -s --fail-with-body --max-time $(($1 + 20)) --unix-socket workload.sock \
-    "http://workload/$2${joint}within=$1" >answer || fail "$2: $(sed -n '1p' answer) ($(wc -l <answer) reasons in $D/answer)"
-}
+at_end stop_watching
 
 # keep_watching KIND: prints what kubectl sees of it, and watches again whenever kubectl's watch has ended.
 keep_watching() {

@@ -1,27 +1,32 @@
 #!/usr/bin/env bash
-# main-job.sh control-plane|nodes DIR: the main job of a store under Kubernetes, with SIGKILL in the middle.
+# main-job.sh control-plane|nodes|volumes DIR: the jobs in a real Kubernetes.
 #
-# Builds what is missing (build.sh), starts the store with mutual TLS and a real control plane on it, with `nodes` also
-# three nodes with running pods, and lets job.sh write to it, kill a member of the store and start it again. Guarantees,
-# when it exits with 0, that nothing acknowledged was missing afterwards, that every informer and kubectl --watch
-# recovered, and that the controllers went on working. Otherwise the last line says what failed, and DIR keeps the logs.
-# Nothing it started is left running in either case. DIR must be empty or not exist; it is removed after a success.
+#   control-plane, nodes   the store under Kubernetes, with SIGKILL in the middle (job.sh)
+#   volumes                volumes of node-agent on one node: full, enlarged, removed (volumes-job.sh)
+#
+# Each builds what is missing (build.sh), starts the store with mutual TLS and a real control plane on it, but for the first
+# also N nodes with running pods, and lets the job work there. Guarantees, when it exits with 0, what the job says. Otherwise
+# the last line says what failed, and DIR keeps the logs. Nothing it started is left running in either case. DIR must be empty
+# or not exist; it is removed after a success.
 #
 #   STORE_BIN   the store: any program with etcd's flags (target/release/quorate)
 #   MEMBERS (1) of the store; of 3 the API server asks one that does not lead, and each is killed in turn
 #   KILLS (3)   CONFIGMAPS (5000)   N (3) nodes   KEEP=1 keeps DIR   SEED repeats the points in time of an earlier run
-#   PORT (16443) and STORE_PORT (12379): `control-plane` listens there on loopback, `nodes` in a network of its own
-#   PLANT=delete|overwrite|lease|rollback damages the data of the only member before they are verified: the job must fail then
+#   PORT (16443) and STORE_PORT (12379): `control-plane` listens there on loopback, the others in a network of their own
+#   PLANT=delete|overwrite|lease|rollback damages the data of the only member before they are verified: the job must fail
+#   NODE_AGENT  the program that makes the volumes (target/release/node-agent)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-usage() { echo "usage: main-job.sh control-plane|nodes DIR" >&2; exit 2; }
+usage() { echo "usage: main-job.sh control-plane|nodes|volumes DIR" >&2; exit 2; }
 [ $# = 2 ] || usage
 mode=$1 D=$(realpath -m "$2")
-case $mode in control-plane | nodes) ;; *) usage ;; esac
+case $mode in control-plane | nodes) job=job.sh ;; volumes) job=volumes-job.sh ;; *) usage ;; esac
 [ -z "$(ls -A "$D" 2>/dev/null)" ] || { echo "main-job.sh: $D is not empty" >&2; exit 2; }
 export N=${N:-3} MEMBERS=${MEMBERS:-1} PORT=${PORT:-16443} STORE_PORT=${STORE_PORT:-12379}
 export QUORATE_TEST_CACHE=${QUORATE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate}
 export SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
+release=$(realpath -m "${CARGO_TARGET_DIR:-$here/../../../target}/release")
+NODE_AGENT=${NODE_AGENT:-$release/node-agent}
 child=
 
 # run COMMAND...: in a session of its own, so that all of it can be stopped, and so that a signal to this script is not
@@ -41,7 +46,7 @@ down() {
   fi
   case $mode in
   control-plane) "$here/control-plane.sh" down "$D" ;;
-  nodes) "$here/cluster.sh" down "$D" ;;
+  *) "$here/cluster.sh" down "$D" ;;
   esac
 }
 
@@ -62,20 +67,21 @@ finish() {
 }
 
 doing="building (build.sh)"
-"$here/build.sh" "$mode"
+if [ "$mode" = control-plane ]; then "$here/build.sh" control-plane; else "$here/build.sh" nodes; fi
 mkdir -p "$D"
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+if [ "$mode" = volumes ]; then export N=1 NODE_AGENT; fi
 
 if [ "$mode" = control-plane ]; then
   doing="starting the control plane (control-plane.sh)"
   run "$here/control-plane.sh" up "$D"
-  doing="the job (job.sh)"
-  run "$here/job.sh" "$mode" "$D"
+  doing="the job ($job)"
+  run "$here/$job" "$mode" "$D"
 else
   doing="starting the cluster (cluster.sh)"
   run "$here/cluster.sh" up "$D"
-  doing="the job (job.sh)"
-  run "$here/cluster.sh" exec "$D" "$here/job.sh" "$mode" "$D"
+  doing="the job ($job)"
+  run "$here/cluster.sh" exec "$D" "$here/$job" "$mode" "$D"
 fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # node-init.sh DIR I: node I of a cluster: containerd, kubelet and kube-proxy in the namespaces it is started in (see
-# cluster-init.sh). Data and logs in DIR/nodeI. Ends when one of the three ends.
+# cluster-init.sh). Data and logs in DIR/nodeI. Ends when one of them ends. $NODE_AGENT is the program that makes volumes
+# of the storage class "disk" (see ../src/bin/node-agent), if it is to run.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 C=$1 I=$2 NAME=node$2 D=$1/node$2 IP=10.88.0.$((10 + $2))
@@ -101,4 +102,8 @@ until_true 180 api_is_ready
 start kubelet "$BIN/kubelet" --config="$D/kubelet.yaml" --kubeconfig="$C/pki/$NAME.kubeconfig" \
   --root-dir=/var/lib/kubelet --node-ip=$IP --hostname-override="$NAME"
 start kube-proxy "$BIN/kube-proxy" --config="$D/proxy.yaml"
+if [ -n "${NODE_AGENT-}" ]; then
+  export KUBECONFIG=$C/pki/admin.kubeconfig
+  start node-agent "$NODE_AGENT" "$NAME" "$D/disks"
+fi
 wait -n

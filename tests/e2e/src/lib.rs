@@ -5,22 +5,27 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::process::Command;
 
 use quorate_test_support::require::{self, Need};
 use quorate_test_support::{program, repository};
 
-/// Runs the main job on `members` members of Quorate. The mode is `control-plane`, or `nodes` with
-/// kubelets and pods, which needs root. Logs are kept if it fails.
+/// Runs a job of `kubernetes/main-job.sh` on `members` members of Quorate. All but the mode
+/// `control-plane` have kubelets and pods, which needs root. `programs` are further variables of
+/// the script. Logs are kept if it fails.
 ///
 /// # Panics
 /// If the job fails, or if it cannot run here and `QUORATE_REQUIRE=all` is set.
-pub fn main_job(mode: &str, members: usize) {
+pub fn main_job(mode: &str, members: usize, programs: &[(&str, &Path)]) {
     let mut needs =
         ["go", "bash", "curl", "openssl", "python3", "setsid"].map(Need::Program).to_vec();
-    if mode == "nodes" {
+    if mode != "control-plane" {
         needs.extend(["gcc", "ip", "unshare", "apt-get"].map(Need::Program));
         needs.push(Need::Root);
+    }
+    if mode == "volumes" {
+        needs.push(Need::LoopDevices);
     }
     if !require::met(&format!("main job, {mode}"), &needs) {
         return;
@@ -36,6 +41,7 @@ pub fn main_job(mode: &str, members: usize) {
         .arg(&folder)
         .env("STORE_BIN", program::quorate())
         .env("MEMBERS", members.to_string())
+        .envs(programs.iter().copied())
         .env("PATH", program::search_path())
         .status()
         .expect("bash runs");

@@ -4,9 +4,11 @@
 //	testpod cat FILE
 //	testpod get URL
 //	testpod lookup HOST
+//	testpod fill FILE     appends until there is no more space, and says how many bytes the file has then
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +16,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -47,7 +50,7 @@ func countStart() (int, error) {
 
 func command(args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("usage: testpod [cat FILE | get URL | lookup HOST]")
+		return fmt.Errorf("usage: testpod [cat FILE | get URL | lookup HOST | fill FILE]")
 	}
 	switch args[0] {
 	case "cat":
@@ -67,6 +70,25 @@ func command(args []string) error {
 		addresses, err := net.LookupHost(args[1])
 		fmt.Println(strings.Join(addresses, " "))
 		return err
+	case "fill":
+		return fill(args[1])
 	}
 	return fmt.Errorf("unknown command %q", args[0])
+}
+
+func fill(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	block := make([]byte, 1<<20)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	fmt.Println(size)
+	return errors.Join(err, f.Sync())
 }

@@ -1,0 +1,10 @@
+//! The volumes that tests of the operator use: they can be full and can grow.
+
+use std::path::Path;
+
+use quorate_test_e2e::main_job;
+
+#[test]
+fn volumes_are_as_large_as_their_claims() {
+    main_job("volumes", 1, &[("NODE_AGENT", Path::new(env!("CARGO_BIN_EXE_node-agent")))]);
+}
