@@ -36,6 +36,7 @@ const RESERVED: [Reserved; 4] = [
             "server/raft/src/port",
             "server/node/src/bootstrap/discovery",
             "server/node/src/listen/reverse_offer.rs",
+            "operator/controller/src/members",
             "tests/",
         ],
     },

@@ -1,0 +1,82 @@
+//! The step that issues certificates.
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Api, ResourceExt as _};
+use quorate_crd::names;
+use serde_json::json;
+
+use super::super::build::Owner;
+use super::hand::Hand;
+use crate::certificates::{self, ANNOTATION_RENEWED, Authority, Purpose, Wanted};
+use crate::error::Error;
+
+/// Issues what is missing or must be renewed, and deletes what nobody needs.
+pub(super) async fn issue(hand: &Hand<'_>) -> Result<(), Error> {
+    let seen = hand.seen;
+    let cluster = &seen.cluster;
+    let now = (hand.context.now)();
+    let members = seen.objects.members.keys().map(String::as_str);
+    let wanted = certificates::wanted(cluster, &hand.context.defaults.domain, members);
+    let name = cluster.name_any();
+    let clients = authority(hand, &wanted, &names::client_ca(&name)).await?;
+    let peers = authority(hand, &wanted, &names::peer_ca(&name)).await?;
+    for wanted in &wanted {
+        let secret = seen.objects.secrets.get(&wanted.name);
+        if let Some(secret) = secret.filter(|secret| !wanted.is_stale(secret, now)) {
+            if let Some(pod) = seen.objects.pods.get(&wanted.name) {
+                show(hand, pod, secret).await?;
+            }
+            continue;
+        }
+        let owner = match &wanted.purpose {
+            Purpose::Member { member, .. } => Owner::Member(hand.member(member)?),
+            _ => Owner::Cluster(cluster),
+        };
+        let filled = certificates::filled(cluster, wanted, owner, (&clients, &peers), now)?;
+        let Some(filled) = filled else { continue };
+        hand.apply(&filled, secret.is_some()).await?;
+    }
+    for (name, metadata) in &seen.objects.secrets {
+        if !wanted.iter().any(|wanted| wanted.name == *name) {
+            let parameters = kube::api::DeleteParams::background();
+            hand.delete_with::<Secret>(name, metadata.uid.clone(), parameters).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the kubelet look at a Secret. That is done in the round after the one that wrote it: the
+/// kubelet must have heard of it before.
+async fn show(hand: &Hand<'_>, pod: &Pod, secret: &ObjectMeta) -> Result<(), Error> {
+    if certificates::is_shown(&pod.metadata, secret) {
+        return Ok(());
+    }
+    let renewed = secret.annotations.as_ref().and_then(|all| all.get(ANNOTATION_RENEWED));
+    let annotations = json!({ ANNOTATION_RENEWED: renewed });
+    hand.patch(pod, json!({ "metadata": { "annotations": annotations } })).await
+}
+
+/// An authority. It is made once: a second one would divide the members into two camps.
+async fn authority(hand: &Hand<'_>, wanted: &[Wanted], name: &str) -> Result<Authority, Error> {
+    let cluster = &hand.seen.cluster;
+    if hand.seen.objects.secrets.contains_key(name) {
+        let secrets: Api<Secret> = hand.api();
+        let secret = secrets.get(name).await;
+        let secret = secret.map_err(Error::kubernetes(format!("get the Secret {name}")))?;
+        return Ok(Authority::try_from(&secret)?);
+    }
+    if hand.seen.observed.status.cluster_id.is_some() {
+        let text = format!("the Secret {name}, which its members trust: restore it; it");
+        return Err(Error::Missing(text));
+    }
+    let wanted = wanted.iter().find(|wanted| wanted.name == name);
+    let Some(Wanted { purpose: Purpose::Authority(common_name), .. }) = wanted else {
+        return Err(Error::Missing(format!("the Secret {name}")));
+    };
+    let wanted = wanted.expect("it was just matched");
+    let now = (hand.context.now)();
+    let secret = certificates::filled_authority(cluster, wanted, common_name, now)?;
+    hand.create(&secret).await?;
+    Ok(Authority::try_from(&secret)?)
+}

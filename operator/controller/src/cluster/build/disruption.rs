@@ -1,0 +1,21 @@
+//! The disruption budget of a cluster.
+
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt as _;
+use quorate_crd::v1alpha1::QuorateCluster;
+use serde_json::json;
+
+use super::Owner;
+
+/// The disruption budget of a cluster. It is a number: a part would be taken of a scale that
+/// Kubernetes looks up at the owner of the pods, which has none.
+#[must_use]
+pub fn budget(cluster: &QuorateCluster, min_available: i32) -> PodDisruptionBudget {
+    let name = cluster.name_any();
+    let mut budget: PodDisruptionBudget = super::object(json!({ "spec": {
+        "minAvailable": min_available,
+        "selector": { "matchLabels": super::voters(&name) },
+    }}));
+    budget.metadata = super::metadata(cluster, name, Owner::Cluster(cluster));
+    budget
+}

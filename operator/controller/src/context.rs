@@ -1,0 +1,46 @@
+//! What every round of the operator's work needs.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::Client;
+use kube::runtime::events::Recorder;
+
+use crate::cluster::Planner;
+use crate::gate::Gate;
+use crate::members::Members;
+use crate::metrics::Metrics;
+
+/// The time, in a form that tests can replace.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What every round of the operator's work needs.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The store.
+    pub members: Arc<dyn Members>,
+    /// The time.
+    pub now: Clock,
+    /// How a cluster's next step is planned.
+    pub plan: Planner,
+    /// What the user of the operator has set.
+    pub defaults: Defaults,
+    /// The publisher of events.
+    pub recorder: Recorder,
+    /// The operator's metrics.
+    pub metrics: Metrics,
+    /// Whether this process may act.
+    pub gate: Gate,
+}
+
+/// What the user of the operator has set for all clusters.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Defaults {
+    /// The image of the store, without a tag.
+    pub image: String,
+    /// The version of clusters that name none.
+    pub version: String,
+    /// The domain of the names in the Kubernetes cluster, as in `cluster.local`.
+    pub domain: String,
+}

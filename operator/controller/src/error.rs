@@ -1,0 +1,94 @@
+//! Why a round of the operator's work did not end as it should.
+
+use crate::gate::Closed;
+use crate::{certificates, members};
+
+/// Why a round of the operator's work did not end as it should. The next round begins anew.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused a request, or gave no answer.
+    #[error("{doing}")]
+    Kubernetes {
+        /// What was attempted.
+        doing: String,
+        /// The cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The store refused a change, or gave no answer.
+    #[error("{doing}")]
+    Store {
+        /// What was attempted.
+        doing: String,
+        /// The cause.
+        #[source]
+        source: members::Error,
+    },
+    /// A certificate could not be issued.
+    #[error("issue certificates")]
+    Certificate(#[from] certificates::Error),
+    /// The plan needs an object that is no longer there.
+    #[error("{0} is not there")]
+    Missing(String),
+    /// The round took too long, for one because a request had no answer.
+    #[error("the round took too long")]
+    TimedOut,
+    /// This process may not act.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+impl Error {
+    /// Names what was attempted with the API server.
+    pub fn kubernetes(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Kubernetes { doing: doing.into(), source: Box::new(source) }
+    }
+
+    /// Whether another process or person has changed an object at the same time. The next round
+    /// sees the change. An object that is in the way is no such change: it may stay.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        let Self::Kubernetes { source, .. } = self else { return false };
+        matches!(source.as_ref(), kube::Error::Api(status) if status.reason == "Conflict")
+    }
+
+    /// A short word for metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Kubernetes { .. } if self.is_conflict() => "conflict",
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Store { .. } => "store",
+            Self::Certificate(_) => "certificate",
+            Self::Missing(_) => "missing",
+            Self::TimedOut => "timeout",
+            Self::Closed(_) => "closed",
+        }
+    }
+
+    /// The error with its causes.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        text
+    }
+}
+
+/// Whether the API server refused a request because of another one's change: the object exists
+/// already, or is no longer the one that was seen.
+#[must_use]
+pub fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether the API server says that there is no such object.
+#[must_use]
+pub fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}

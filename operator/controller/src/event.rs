@@ -1,0 +1,147 @@
+//! Events: what the operator decides, for people who look at a cluster.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource as _;
+use kube::runtime::events::{Event, EventType};
+use quorate_crd::v1alpha1::QuorateCluster;
+
+use crate::cluster::step::Step;
+use crate::context::Context;
+use crate::error::Error;
+
+/// The longest text of an event.
+const NOTE_BYTES_MAX: usize = 1000;
+
+/// The name of a step, as in metrics and events.
+#[must_use]
+pub fn name(step: &Step) -> &'static str {
+    match step {
+        Step::ApplyObjects => "ApplyObjects",
+        Step::IssueCertificates => "IssueCertificates",
+        Step::LimitDisruption { .. } => "LimitDisruption",
+        Step::Begin { .. } => "Begin",
+        Step::End => "End",
+        Step::CreateMember { .. } => "CreateMember",
+        Step::CreateVolume { .. } => "CreateVolume",
+        Step::AddLearner { .. } => "AddLearner",
+        Step::RecordId { .. } => "RecordId",
+        Step::RecordCluster { .. } => "RecordCluster",
+        Step::CreatePod { .. } => "CreatePod",
+        Step::LabelVoter { .. } => "LabelVoter",
+        Step::DeletePod { .. } => "DeletePod",
+        Step::Promote { .. } => "Promote",
+        Step::MoveLeader { .. } => "MoveLeader",
+        Step::RemoveFromStore { .. } => "RemoveFromStore",
+        Step::KeepVolume { .. } => "KeepVolume",
+        Step::GrowVolume { .. } => "GrowVolume",
+        Step::DeleteMember { .. } => "DeleteMember",
+        Step::Wait { .. } => "Wait",
+    }
+}
+
+/// Tells that a step was done, or why not.
+pub async fn step(context: &Context, cluster: &QuorateCluster, step: &Step, error: Option<&Error>) {
+    let cluster_name = cluster.metadata.name.as_deref().unwrap_or_default();
+    match error {
+        None => {
+            tracing::info!(cluster = cluster_name, %step, "done");
+            publish(context, cluster, EventType::Normal, name(step), step.to_string()).await;
+        }
+        // Another process or person was faster: the next round sees what it did.
+        Some(error) if error.is_conflict() => {
+            tracing::info!(cluster = cluster_name, %step, error = error.chain(), "not done");
+        }
+        Some(error) => {
+            let error = error.chain();
+            tracing::warn!(cluster = cluster_name, %step, error, "not done");
+            let note = format!("{step}: {error}");
+            publish(context, cluster, EventType::Warning, name(step), note).await;
+        }
+    }
+}
+
+/// Tells which conditions have changed.
+pub async fn conditions(
+    context: &Context,
+    cluster: &QuorateCluster,
+    before: &[Condition],
+    after: &[Condition],
+) {
+    for condition in changed(before, after) {
+        let is_bad =
+            condition.status == if condition.type_ == "Degraded" { "True" } else { "False" };
+        let is_bad = is_bad && condition.type_ != "Progressing";
+        let kind = if is_bad { EventType::Warning } else { EventType::Normal };
+        let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
+        publish(context, cluster, kind, &condition.reason, note).await;
+    }
+}
+
+fn changed<'a>(before: &'a [Condition], after: &'a [Condition]) -> Vec<&'a Condition> {
+    let is_new = |condition: &&Condition| {
+        let mut same = before.iter().filter(|old| old.type_ == condition.type_);
+        same.next()
+            .is_none_or(|old| old.status != condition.status || old.reason != condition.reason)
+    };
+    after.iter().filter(is_new).collect()
+}
+
+/// Publishes an event. One that is lost is no reason not to go on.
+async fn publish(
+    context: &Context,
+    cluster: &QuorateCluster,
+    type_: EventType,
+    reason: &str,
+    mut note: String,
+) {
+    if context.gate.check().is_err() {
+        return;
+    }
+    note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let reference = cluster.object_ref(&());
+    if let Err(error) = context.recorder.publish(&event, &reference).await {
+        tracing::warn!(%error, reason, "an event is lost");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Condition {
+        Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        }
+    }
+
+    #[test]
+    fn a_new_text_alone_is_no_event() {
+        let before = [
+            condition("Available", "True", "QuorumHealthy", "3 of 3"),
+            condition("Degraded", "False", "AsExpected", ""),
+        ];
+        let after = [
+            condition("Available", "True", "QuorumHealthy", "2 of 3"),
+            condition("Degraded", "True", "MemberUnhealthy", "main-1"),
+            condition("Valid", "True", "AsExpected", ""),
+        ];
+        let types: Vec<&str> =
+            changed(&before, &after).iter().map(|one| one.type_.as_str()).collect();
+        assert_eq!(types, ["Degraded", "Valid"]);
+    }
+}
