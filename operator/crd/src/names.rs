@@ -109,8 +109,8 @@ pub fn endpoint(cluster: &str, namespace: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The API server admits cluster names of up to 40 characters, and a label of a host name has up
-    /// to 63.
+    /// The API server admits cluster names of up to 40 characters, and a label of a host name has
+    /// up to 63.
     #[test]
     fn names_of_the_longest_cluster_are_host_names() {
         let cluster = "a".repeat(40);
