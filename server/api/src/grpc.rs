@@ -1,5 +1,5 @@
-//! The gRPC services. Each decodes a call, passes it to the operation of its name in
-//! [`crate::ops`], and encodes the outcome.
+//! The gRPC services. Each service decodes a call, passes the call to the operation of the same
+//! name in [`crate::ops`], and encodes the outcome.
 
 pub(crate) mod cluster;
 pub(crate) mod codec;

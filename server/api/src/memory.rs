@@ -14,7 +14,7 @@ pub(crate) const CALL_BYTES: usize = 4 << 10;
 pub(crate) const REQUEST_BYTES: usize = 2 << 10;
 /// Bytes of an answer that need no permit, because the permit of the call includes them.
 pub(crate) const ANSWER_BYTES: usize = CALL_BYTES - REQUEST_BYTES;
-/// Time limit for an answer to get memory before it begins.
+/// Before an answer begins, it waits at most this long for memory.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Takes bytes of the budget, waiting up to `within` for them.
@@ -49,8 +49,8 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// The same bytes, which keep `permit` until they are dropped: after the connection has written
-/// them.
+/// Returns the same bytes. They keep `permit` until they are dropped, and the connection drops
+/// them after it has written them.
 pub(crate) fn charged(bytes: Bytes, permit: Permit) -> Bytes {
     Bytes::from_owner(Charged { bytes, _permit: permit })
 }

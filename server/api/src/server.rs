@@ -17,7 +17,7 @@ use crate::scan::pool::Pool;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
 
-/// Bytes of the largest message in addition to the largest request, as in etcd.
+/// Bytes by which the largest message exceeds the largest request, as in etcd.
 const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
 
 /// The settings of the API.
@@ -135,14 +135,14 @@ impl Server {
         });
     }
 
-    /// Ends the member because it cannot read its own state. Returns the error for the client,
-    /// which must not look like an answer.
+    /// Ends the member because it cannot read its own state. Returns the error for the client: the
+    /// error must not look like an answer.
     pub(crate) fn fault(&self, fault: &Fault) -> ApiError {
         self.member().fail(fault);
         ApiError::Unreadable
     }
 
-    /// The error for the client of a failed read. A fault also ends the member.
+    /// The error that the client gets when a read fails. A fault also ends the member.
     pub(crate) fn read_failed(&self, error: Error) -> ApiError {
         match error {
             Error::Refusal(refusal) => refusal.into(),

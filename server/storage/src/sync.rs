@@ -36,8 +36,8 @@ pub(crate) fn dir(path: &Path) -> io::Result<()> {
     if is_off() { Ok(()) } else { retry::open(|| File::open(path))?.sync_all() }
 }
 
-/// Makes a directory and its missing parents, durably, with permissions only for the user. Does not
-/// change an existing directory.
+/// Makes a directory and its missing parents, with permissions only for the user. Syncs the direct
+/// parent of the directory, but not the parents above it. Does not change an existing directory.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     if let Ok(metadata) = std::fs::metadata(path) {
         let is_dir = metadata.is_dir();

@@ -1,4 +1,4 @@
-//! Constructors of series with constant names, which cannot fail.
+//! Constructors of series. They cannot fail, because the names of the series are constants.
 
 use prometheus::{
     Counter, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,

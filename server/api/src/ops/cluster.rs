@@ -28,8 +28,8 @@ fn peer_url(text: &str) -> Option<String> {
     is_good.then(|| format!("{scheme}://{address}"))
 }
 
-/// Peer URLs in the form that the cluster stores, sorted. As in etcd, a URL must have a scheme, a
-/// host and a port, and nothing else.
+/// Peer URLs in the form that the cluster stores, sorted. As in etcd, an HTTP URL must have a
+/// scheme, a host and a port, and nothing else. A URL of a Unix socket needs no port.
 fn peer_urls(urls: Vec<String>) -> Result<Vec<String>, ApiError> {
     let read: Option<Vec<String>> = urls.iter().map(|url| peer_url(url)).collect();
     let mut urls = read.unwrap_or_default();
@@ -56,8 +56,8 @@ impl Server {
         Listed { message: message(members), configuration }
     }
 
-    /// Adds a member. Its process starts later. This and the other changes are made only if
-    /// `expected`, if given, is the configuration index.
+    /// Adds a member. The process of the new member starts later. If `expected` is given and is not
+    /// the configuration index, the change is refused. The other changes also follow this rule.
     ///
     /// # Errors
     /// A URL is invalid, or the change is refused or fails.
@@ -86,7 +86,7 @@ impl Server {
         self.member().remove_member(id, expected).await?;
         let header = Some(self.header(0));
         Ok(self.listed(|mut members| {
-            // A member that removes itself may never apply its own removal.
+            // It is possible that a member that removes itself never applies its own removal.
             members.retain(|member| member.id != id);
             pb::MemberRemoveResponse { header, members }
         }))

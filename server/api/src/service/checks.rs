@@ -14,8 +14,8 @@ const CLIENT_API_VERSION: &str = "client-api-version";
 /// Refuses a call that this member must not answer. Counts the client's API version.
 ///
 /// # Errors
-/// This member is a learner, the API version is not text, or the client requires a leader and there
-/// is none.
+/// This member is a learner and the method refuses learners, the API version is not text, or the
+/// client requires a leader and there is none.
 pub(super) fn check_call(
     server: &Server,
     method: &Method,

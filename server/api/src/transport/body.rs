@@ -38,10 +38,10 @@ pub(crate) struct Checked<B> {
     frames: Frames,
     /// The permit that the bytes are charged to.
     held: Held,
-    /// Bytes that are still free, because the permit of the call includes them.
+    /// Bytes that can still arrive without a charge, because the permit of the call includes them.
     free: usize,
     uncharged: Option<Uncharged>,
-    /// The deadline for the request to arrive; set when it is first waited for.
+    /// The deadline for the request to arrive. It is set when the body begins to wait for bytes.
     deadline: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
@@ -53,9 +53,9 @@ impl<B> Checked<B> {
         Self { inner, server, frames, held, free, uncharged: None, deadline: None, ended: false }
     }
 
-    /// Charges received data: their length, and for each of the `packed` compressed messages that
-    /// begin in them, the largest size that it can have decompressed. Returns the data if there is
-    /// room; otherwise they wait in `uncharged`.
+    /// Charges the length of received data. `packed` compressed messages begin in the data: for
+    /// each of these messages, this also charges the largest size after decompression. Returns the
+    /// data if there is room; otherwise the data wait in `uncharged`.
     fn charge(&mut self, data: Bytes, packed: usize) -> Option<Bytes> {
         let unpacked = packed.saturating_mul(self.frames.rules.length_max);
         let bytes = data.len().saturating_add(unpacked);
@@ -84,8 +84,8 @@ impl<B> Checked<B> {
         deadline.as_mut().poll(context)
     }
 
-    /// Between the messages of a bidirectional stream, releases the memory of those that have been
-    /// passed on.
+    /// Releases the memory of the messages that have been passed on. Does so only between the
+    /// messages of a bidirectional stream.
     fn forget_messages(&mut self) {
         if self.frames.rules.kind == MethodKind::BidiStream && self.frames.is_between() {
             self.free = REQUEST_BYTES;

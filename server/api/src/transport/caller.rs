@@ -5,8 +5,8 @@ use quorate_raft::Account;
 
 use super::intake::Intake;
 
-/// The client of a connection. Every call of the connection has it as an extension. Clones share
-/// the account and the read limit.
+/// The client of a connection. Every call of the connection has this `Caller` as an extension.
+/// Clones share the account and the read limit.
 #[derive(Clone)]
 pub struct Caller {
     pub(crate) account: Account,

@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::method::MethodKind;
 use crate::metrics::MethodMetrics;
 
-/// The counts of a call. Its end is counted when this is dropped.
+/// The counts of a call. The end of the call is counted when the `Count` is dropped.
 pub(crate) struct Count {
     method: Arc<MethodMetrics>,
     code: Option<Code>,

@@ -21,7 +21,7 @@ pub(crate) struct Rules {
     pub(crate) kind: MethodKind,
     /// Whether messages may be compressed.
     pub(crate) is_gzip: bool,
-    /// Largest size of a message in bytes, as it is sent.
+    /// Largest size of a message in bytes, before decompression.
     pub(crate) length_max: usize,
 }
 
@@ -76,7 +76,7 @@ impl Frames {
         }
     }
 
-    /// Whether no message is incomplete.
+    /// Whether every message that has begun is complete.
     pub(super) fn is_between(&self) -> bool {
         self.left.is_none() && self.held.is_empty()
     }

@@ -48,8 +48,8 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     }
 }
 
-/// openraft's client for one member. The connections belong to [`PeerPool`], which has one for each
-/// kind of message; all clients share them.
+/// openraft's client for one member. The connections belong to [`PeerPool`]: the pool has one
+/// connection for each member and kind of message. All clients for a member share its connections.
 pub(crate) struct Network {
     target: Target,
     /// The call for heartbeats; `None` in the client for replication.

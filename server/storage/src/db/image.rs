@@ -20,8 +20,9 @@ use super::tables::{self, SENT_TABLES, Visitor, fits};
 /// The state at one commit of the database, for another member. A clone shares it.
 ///
 /// Taking an image costs nothing, and later writes do not change it. But while an image exists, the
-/// database cannot reuse the pages of its commit: the file grows by all pages that flushes and
-/// compactions write until it is dropped. Reading an image also evicts other pages from the cache.
+/// database cannot reuse the pages of its commit: until the image is dropped, the file grows by all
+/// pages that flushes and compactions write. Reading an image also evicts other pages from the
+/// cache.
 #[derive(Clone)]
 pub struct Image(Arc<ReadTxn>);
 
@@ -46,8 +47,8 @@ impl Image {
         &self.0.meta().membership
     }
 
-    /// About how many bytes the contents of all parts have together; `None` if the database cannot
-    /// be read. Small tables do not count.
+    /// The approximate total size of all parts in bytes; `None` if the database cannot be read.
+    /// The size does not include the small tables.
     pub fn bytes(&self) -> Option<u64> {
         let (latest, history) = self.0.rows().ok()?;
         let sent = |table: TableSize| table.bytes + table.count * ROW_HEADER_LEN;
@@ -193,7 +194,8 @@ impl Visitor for Fill<'_> {
     }
 }
 
-/// Checks the checksum of a row, so that a damaged row is not sent.
+/// Checks the checksum of a row, so that a damaged row is not sent. Only the rows of the history
+/// and latest tables have a checksum.
 fn verify(table: u32, key: &[u8], row: &[u8]) -> Result<(), Fault> {
     match table {
         tables::HISTORY_NUMBER => {

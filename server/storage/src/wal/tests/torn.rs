@@ -114,7 +114,7 @@ fn a_torn_group_with_a_long_header_is_cut_off() {
                 head.iter().position(|u| u == unit).is_some_and(|bit| lost & (1 << bit) != 0)
             };
             let what = format!("alignment {alignment}, filled with {fill}: {lost:b}");
-            // The rest of the group was written, or none of it.
+            // The rest of the group was written completely, or not at all.
             for units in [&changed, &head] {
                 let torn = last.with(SECTOR, units.iter().copied().filter(|unit| !is_lost(unit)));
                 let entries = entries_of(&torn).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -124,7 +124,8 @@ fn a_torn_group_with_a_long_header_is_cut_off() {
     }
 }
 
-/// The loss of synced bytes is noticed at every alignment.
+/// Damage is noticed at every alignment: a changed bit of the header, and a lost sector that has
+/// synced bytes.
 #[test]
 fn damage_is_no_torn_group_wherever_it_begins() {
     for alignment in 0..ALIGNMENTS {
@@ -145,8 +146,8 @@ fn damage_is_no_torn_group_wherever_it_begins() {
     }
 }
 
-/// The bitmap has zeros for the sectors of a value of zeros. So a sector of the bitmap can be zero
-/// although it was written.
+/// A sector of zeros has a zero bit in the bitmap. So a whole sector of the bitmap can be zero
+/// although the group wrote that sector.
 #[test]
 fn a_damaged_header_over_zeros_is_no_torn_group() {
     let last = last_group(LARGE, 62, vec![0; 5 << 20]);
