@@ -36,16 +36,36 @@ pub(crate) fn dir(path: &Path) -> io::Result<()> {
     if is_off() { Ok(()) } else { retry::open(|| File::open(path))?.sync_all() }
 }
 
-/// Makes a directory and its missing parents, with permissions only for the user. Syncs the direct
-/// parent of the directory, but not the parents above it. Does not change an existing directory.
+/// Makes a directory and its missing parents, durably, with permissions only for the user. Does not
+/// change an existing directory.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     if let Ok(metadata) = std::fs::metadata(path) {
         let is_dir = metadata.is_dir();
         return if is_dir { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) };
     }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    // Each parent that is made needs a sync of its own parent, too.
+    create_dir(parent)?;
+    // Recursive, so that a directory that another process has made meanwhile is no error.
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => dir(parent),
-        _ => dir(Path::new(".")),
+    dir(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_parents_are_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/c");
+        create_dir(&path).unwrap();
+        create_dir(&path).unwrap();
+        create_dir(&folder.path().join("d/..")).unwrap();
+        assert!(path.is_dir());
+        std::fs::write(path.join("file"), "").unwrap();
+        let error = create_dir(&path.join("file/e")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 }
