@@ -110,7 +110,8 @@ impl Pages {
     }
 }
 
-/// etcd's keys, which clients parse, and Quorate's own version and data format.
+/// The page `/version`. It has the JSON fields of etcd's page, because clients parse them, and
+/// Quorate's own version and data format.
 fn version() -> Page {
     let version = serde_json::json!({
         "etcdserver": ETCD_VERSION,

@@ -1,5 +1,5 @@
 //! The table of all methods. The build script makes the server stubs from it. The service takes its
-//! routes and checks from it, and the metrics their labels.
+//! routes and checks from the table, and the metrics take their labels from it.
 
 use LearnerRule::{Answers, Refuses};
 use MethodKind::{BidiStream, ServerStream, Unary};
@@ -64,7 +64,7 @@ pub(crate) enum LearnerRule {
     Refuses,
 }
 
-/// The least right that a call needs once authentication is on, as in etcd.
+/// The minimum right that a call needs once authentication is on, as in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     /// No right: the caller may be unknown.

@@ -1,7 +1,7 @@
-//! The operations that clients can call, apart from any wire. Each takes a request and returns its
-//! answer or an [`ApiError`](crate::ApiError). A wire decodes the request, calls the operation, and
-//! encodes the outcome; [`crate::grpc`] is one. Ranges are generic over the form of their rows
-//! ([`rows::Form`]).
+//! The operations that clients can call. They depend on no wire. Each takes a request and returns
+//! its answer or an [`ApiError`](crate::ApiError). A wire decodes the request, calls the operation,
+//! and encodes the outcome; [`crate::grpc`] is such a wire. Ranges are generic over the form of
+//! their rows ([`rows::Form`]).
 
 pub(crate) mod chunks;
 pub(crate) mod cluster;

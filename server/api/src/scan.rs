@@ -1,5 +1,5 @@
-//! Runs reads that can take long. They run on threads of their own, end soon after their client
-//! stops waiting, and charge the memory that they keep to the memory budget.
+//! Runs reads that can take long. They run on threads of their own, and end soon after their client
+//! stops waiting. The memory budget grants them the memory that they keep.
 
 pub(crate) mod pool;
 
@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::memory::{ANSWER_WITHIN, take};
 
 /// Bytes of the memory budget that a scan takes before it begins. Whenever it needs more, it takes
-/// at least as many again.
+/// at least this number of bytes again.
 const STEP_BYTES: usize = 64 << 10;
 
 /// The client of a scan, which the scan polls to learn whether to end.
@@ -75,8 +75,8 @@ pub(crate) struct Scanned<R> {
 }
 
 impl Pool {
-    /// Runs a scan on a thread of the pool. The scan must make the client the context of its
-    /// views, so that it ends soon after the future is dropped.
+    /// Runs a scan on a thread of the pool. The scan must use the client as the context of its
+    /// views. Then the scan ends soon after the future is dropped.
     ///
     /// # Errors
     /// The memory budget has no room, or the scan cannot run.

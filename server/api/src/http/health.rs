@@ -32,7 +32,7 @@ impl Check {
     }
 }
 
-/// The decoded values of a query parameter. A parameter without a value has an empty one.
+/// The decoded values of a query parameter. A parameter without `=` has an empty value.
 fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = String> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -41,7 +41,8 @@ fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = String> {
 }
 
 impl Pages {
-    /// `/health`: whether this member can read, and no alarm of any member is raised.
+    /// `/health`: this member is healthy if it can read and no alarm of any member is raised. The
+    /// query can exclude alarms.
     pub(super) async fn health(&self, uri: &Uri) -> Page {
         let serializable = query(uri, "serializable").next().is_some_and(|value| value == "true");
         let excluded: Vec<String> = query(uri, "exclude").collect();
@@ -86,7 +87,7 @@ impl Pages {
         Some(format!("RANGE ERROR:{error}"))
     }
 
-    /// Reads one key, as a client's request would.
+    /// Reads the store as a client's request would, but with an empty key.
     async fn read(&self, serializable: bool) -> Result<(), String> {
         let member = self.server.member();
         let reading = member.begin_range(serializable).await;
@@ -118,7 +119,8 @@ impl Pages {
         }
     }
 
-    /// `/livez` and `/readyz`: runs all checks of the page, or only the one in the path.
+    /// `/livez` and `/readyz`: runs the check that the path names. If the path names none, it runs
+    /// all checks of the page that the query does not exclude.
     pub(super) async fn checks(&self, uri: &Uri) -> Page {
         let mut parts = uri.path().trim_start_matches('/').splitn(2, '/');
         let kind = parts.next().unwrap_or_default();

@@ -34,8 +34,8 @@ impl ClientRequests {
     }
 
     /// Counts a request. Clients can send any text as their version, and a series is never removed.
-    /// So only the first [`VERSIONS_MAX`] texts that look like versions get a series of their own;
-    /// all others share one.
+    /// So only the first [`VERSIONS_MAX`] texts that look like versions get a series of their own.
+    /// `NO_VERSION` has its own series too. All other texts share one series.
     pub(crate) fn count(&self, kind: &str, version: &str) {
         let shown = if self.has_series(version) { version } else { OTHER_VERSIONS };
         self.counters.with_label_values(&[kind, shown]).inc();

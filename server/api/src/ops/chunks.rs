@@ -14,7 +14,7 @@ use crate::memory::{ANSWER_WITHIN, take};
 use crate::scan::Client;
 use crate::server::Server;
 
-/// Keys in the first chunk.
+/// Maximum number of keys in the first chunk.
 const FIRST_CHUNK_KEYS: i64 = 10;
 
 impl Server {
@@ -128,9 +128,9 @@ impl Chunks {
         Ok(chunk)
     }
 
-    /// The number of keys for the next chunk. The target is the size of the largest request: after
-    /// a chunk of less than half the target, the number doubles; after one of more than twice the
-    /// target, it halves.
+    /// The number of keys for the next chunk. The target is the maximum size of a request. After a
+    /// chunk of less than half the target, the number doubles. After a chunk of more than twice the
+    /// target, the number halves.
     fn next_limit(&self, length: usize) -> i64 {
         let target = self.server.options().max_request_bytes;
         let limit = self.request.limit;

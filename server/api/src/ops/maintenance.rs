@@ -101,7 +101,7 @@ impl Server {
         Ok(pb::HashResponse { header, hash })
     }
 
-    /// etcd's hash of this member's keys at a revision.
+    /// The hash of this member's keys at a revision, computed as in etcd.
     ///
     /// # Errors
     /// The revision is compacted or in the future, the memory budget has no room, or the state

@@ -16,7 +16,7 @@ use crate::memory::{ANSWER_BYTES, charged};
 /// The form in which a wire sends the answer to a range. A message begins, has rows, and ends. The
 /// header is at its beginning or, in a stream, at the end of the last message.
 pub(crate) trait Form: Send + 'static {
-    /// Bytes before the message that depend on its length.
+    /// Length of the prefix before a message in bytes. The prefix depends on the message's length.
     const PREFIX_BYTES: usize;
 
     /// Writes the prefix of a message of `length` bytes.
@@ -31,8 +31,8 @@ pub(crate) trait Form: Send + 'static {
     /// Bytes of a row alone.
     fn row_len(row: RecordRef<'_>) -> usize;
 
-    /// Bytes of a row of `length` bytes with everything around it. `at` counts the rows before it
-    /// in the message.
+    /// Bytes of a row with everything around it. The row alone has `length` bytes. `at` is the
+    /// number of rows before it in the message.
     fn framed_len(length: usize, at: usize) -> usize;
 
     /// Appends a row with everything around it: [`framed_len`](Self::framed_len) bytes.
@@ -57,7 +57,7 @@ pub(crate) struct Rows<F> {
     /// Bytes before the message: [`Form::PREFIX_BYTES`] or 0.
     prefix: usize,
     rows: usize,
-    /// Number of the message's rows that come before these.
+    /// Number of the message's rows that come before the rows of this piece.
     before: usize,
     last_key: Vec<u8>,
     /// The permit for the bytes beyond [`ANSWER_BYTES`].
@@ -109,8 +109,8 @@ impl<F: Form> Rows<F> {
         rows
     }
 
-    /// A piece of a message, with the rows after the first `before`. It keeps as many rows as a
-    /// [`chunk`](Self::chunk).
+    /// A piece of a message. It begins after the first `before` rows of the message. It keeps as
+    /// many rows as a [`chunk`](Self::chunk).
     pub(super) fn piece(room: Permit, bytes_max: usize, before: usize) -> Self {
         let rows = Self::new(room.account(), bytes_max, Full::Stop);
         Self { permit: room, before, ..rows }
@@ -321,7 +321,7 @@ mod tests {
         let kept = whole.len();
         let data = whole.into_data(bytes).unwrap();
         assert_eq!(data[..Plain::PREFIX_BYTES], *format!("{:5}\n", kept + bytes).as_bytes());
-        // A chunk without room for one row asks for it; with the room, it keeps the row.
+        // A chunk without room for one row asks for room. With that room, it keeps the row.
         let other = account.charge(45_000);
         let mut chunk = Rows::<Plain>::piece(account.nothing(), 100, 0);
         assert!(chunk.row(row(&value)).is_break() && chunk.rows() == 0);

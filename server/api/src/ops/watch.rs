@@ -43,7 +43,7 @@ struct Watcher {
     start: i64,
     fragment: bool,
     progress: bool,
-    /// If the watcher is unsynced: the first main revision whose events it has not been sent.
+    /// If the watcher is unsynced: the first main revision whose events were not sent to it.
     behind: Option<i64>,
     /// The permit for its memory.
     _room: Permit,
@@ -62,7 +62,8 @@ struct WatchStream {
     next_id: i64,
     /// Number of unsynced watchers at the last count.
     slow: i64,
-    /// The watcher for which history was read last. The next read is for a watcher after it.
+    /// The watcher for which history was read last. The next read begins with the unsynced watcher
+    /// after it, round robin.
     served: i64,
     /// Bytes of the memory budget that the next read of history begins with.
     reading: usize,
@@ -103,7 +104,7 @@ impl WatchStream {
         }
     }
 
-    /// Serves the stream until the client is gone or the server stops.
+    /// Serves the stream until it ends, and then removes its watchers.
     async fn run<R>(mut self, mut requests: R, needs_leader: bool)
     where
         R: Stream<Item = Result<WatchRequest, ApiError>> + Unpin,
@@ -266,8 +267,8 @@ impl WatchStream {
         self.join(watch_id, from, Some(self.answer(revision, created)));
     }
 
-    /// The id of a new watcher: the requested id, or `None` if it is in use; for 0, the next free
-    /// id.
+    /// The id of a new watcher: the requested id, or `None` if that id is in use. If the client
+    /// requested 0, it is the next free id.
     fn choose_id(&mut self, asked: i64) -> Option<i64> {
         let used = |id: &i64| self.watchers.contains_key(id) || self.ended.contains(id);
         if asked != 0 {
@@ -282,8 +283,8 @@ impl WatchStream {
         self.server.message_bytes_max()
     }
 
-    /// Hands a watcher over to the hub, unless the hub already delivers events that the watcher
-    /// needs.
+    /// Hands a watcher over to the hub, unless the hub has begun to deliver events that the watcher
+    /// needs. In that case, the watcher is unsynced.
     fn join(&mut self, watch_id: i64, from: i64, created: Option<Frame>) {
         let limit = self.fragment_limit();
         let Some(watcher) = self.watchers.get_mut(&watch_id) else { return };

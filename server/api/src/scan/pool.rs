@@ -3,11 +3,12 @@
 //! A write passes through several threads. If scans took all processors, the write would wait at
 //! each thread for the end of a time slice. So only a few scans run at normal priority. A scan that
 //! runs for longer than [`MOMENT`] steps back: it lowers the priority of its thread, and frees its
-//! slot for the next scan. From then on it is long. Long scans leave one processor to others: if
-//! they took all, every write would share its processor with one of them, and a lower priority
-//! alone does not prevent that it waits for the end of a time slice. The other long scans pause,
-//! and all take turns. So a new scan waits for the end of another one only when too many
-//! ([`BEGUN_TIMES`]), or too many of its connection, have begun.
+//! slot for the next scan. From then on it is long. Long scans leave one processor to others. If
+//! they took all, every write would share its processor with a long scan. Then the write could wait
+//! for the end of a time slice, even though the scan has a lower priority. Long scans without a
+//! slot pause, and all long scans take turns. So a new scan waits for the end of another scan only
+//! in two cases: too many scans have begun ([`BEGUN_TIMES`]), or too many scans of its connection
+//! have begun.
 //!
 //! A thread without privileges cannot raise its priority again, so it ends after a long scan, and a
 //! new thread replaces it.
@@ -24,11 +25,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Maximum number of short scans that run at once. On machines with fewer processors, it is the
-/// number of processors, but at least [`RUNNING_MIN`]. Long scans: one less.
+/// number of processors, but at least [`RUNNING_MIN`]. The maximum of long scans is one less.
 const RUNNING_MAX: usize = 8;
 const RUNNING_MIN: usize = 2;
-/// Maximum number of scans that have begun, including those that pause, as a multiple of the scans
-/// that run at once. Each has a thread, and holds memory.
+/// Maximum number of scans that have begun, including those that pause, as a multiple of the
+/// maximum number of short scans. Each has a thread, and holds memory.
 const BEGUN_TIMES: usize = 4;
 /// Time that a scan runs at normal priority.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -42,7 +43,7 @@ const NICENESS: i32 = 10;
 struct Job {
     scan: Box<dyn FnOnce() + Send>,
     short: OwnedSemaphorePermit,
-    /// Its slots under its connection's limit and under that of all scans.
+    /// Two slots for a begun scan: one from its connection's limit, one from the pool's limit.
     begun: [OwnedSemaphorePermit; 2],
 }
 
@@ -99,8 +100,8 @@ impl Pool {
         Ok(Self { jobs, begun, short: Arc::new(Semaphore::new(count)), threads })
     }
 
-    /// Runs a scan as soon as there is a slot for it. `of_connection` limits the scans of its
-    /// connection that have begun, so that no connection takes all slots.
+    /// Runs a scan as soon as there is a slot for it. `of_connection` has the slots for begun scans
+    /// of the scan's connection. It limits them, so that no connection takes all slots of the pool.
     ///
     /// # Errors
     /// The scan panics, or the system cannot start a thread for it.
@@ -173,8 +174,8 @@ struct Run {
     threads: Arc<Threads>,
     /// Start of the scan; once it is long, start of its turn.
     started: Instant,
-    /// A slot of the short scans; of the long ones, once the scan is long. `None` for a long scan
-    /// whose client is gone.
+    /// A slot of the short scans. Once the scan is long, a slot of the long scans, or `None` if the
+    /// client is gone.
     slot: Option<OwnedSemaphorePermit>,
     is_long: bool,
 }
@@ -204,7 +205,8 @@ impl Run {
         self.pause(gone)
     }
 
-    /// Gives the slot back, and waits for a slot of the long scans until the client is gone.
+    /// Gives the slot back, and waits for a slot of the long scans. Stops waiting when the client
+    /// is gone.
     fn pause(self, gone: &Notify) -> Self {
         let Self { threads, slot, .. } = self;
         drop(slot);

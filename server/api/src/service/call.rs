@@ -79,7 +79,7 @@ impl ApiService {
     }
 }
 
-/// Waits until the client's deadline at most.
+/// Waits for `answer`, but not beyond the client's deadline.
 async fn in_time<F: Future>(deadline: Option<Instant>, answer: F) -> Result<F::Output, ApiError> {
     match deadline {
         None => Ok(answer.await),

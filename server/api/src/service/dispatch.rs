@@ -35,8 +35,8 @@ pub(super) struct Services {
 
 impl Services {
     pub(super) fn new(server: &Server) -> Self {
-        // The frame check limits the size of a message as it is sent. This limit is for its
-        // decompressed size.
+        // The frame check limits the size of a message before decompression. This limit is for the
+        // size after decompression.
         let limit = server.message_bytes_max();
         macro_rules! service {
             ($server:ident, $service:ident) => {

@@ -105,8 +105,8 @@ struct Deferred {
 
 /// The body of a call, within the limits of [`MessageLimits`].
 ///
-/// A message is charged in full when it begins. So no incomplete message waits for memory that
-/// another incomplete message holds.
+/// A message is charged in full when it begins. So a message that holds memory never waits for more
+/// memory, and no two messages wait for each other.
 pub(super) struct Bounded<B> {
     inner: B,
     limits: MessageLimits,
@@ -115,7 +115,7 @@ pub(super) struct Bounded<B> {
     /// Memory of the message in flight.
     held: Option<Permit>,
     deferred: Option<Deferred>,
-    /// When the message must have arrived; set when it has to be waited for.
+    /// The time by which the message must have arrived. Set once the body waits for the message.
     deadline: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
