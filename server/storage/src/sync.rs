@@ -39,9 +39,11 @@ pub(crate) fn dir(path: &Path) -> io::Result<()> {
 /// Makes a directory and its missing parents, durably, with permissions only for the user. Does not
 /// change an existing directory.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
-    if let Ok(metadata) = std::fs::metadata(path) {
-        let is_dir = metadata.is_dir();
-        return if is_dir { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) };
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or_else(|| Path::new("."));
