@@ -135,8 +135,8 @@ impl Server {
         });
     }
 
-    /// Ends the member because it cannot read its own state. Returns the error for the client: the
-    /// error must not look like an answer.
+    /// Ends the member because it cannot read its own state. Returns an error that the client
+    /// cannot mistake for the outcome of its request.
     pub(crate) fn fault(&self, fault: &Fault) -> ApiError {
         self.member().fail(fault);
         ApiError::Unreadable

@@ -21,7 +21,8 @@ pub(crate) struct Rules {
     pub(crate) kind: MethodKind,
     /// Whether messages may be compressed.
     pub(crate) is_gzip: bool,
-    /// Largest size of a message in bytes, before decompression.
+    /// Largest size of a message in bytes. It is checked here before decompression; the decoder has
+    /// the same limit for the size after decompression.
     pub(crate) length_max: usize,
 }
 
