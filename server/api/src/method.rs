@@ -72,7 +72,8 @@ pub(crate) enum Permission {
     /// The caller must be a user. The operation may need more, depending on the request: raising
     /// and disarming alarms needs the role `root`.
     User,
-    /// The caller must have rights on the keys of the request. The operation checks them.
+    /// The caller must have rights on the keys of the request, or on those attached to its leases.
+    /// The operation checks them.
     Keys,
     /// The caller must have the role `root`.
     Root,

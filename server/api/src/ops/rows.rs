@@ -16,7 +16,7 @@ use crate::memory::{ANSWER_BYTES, charged};
 /// The form in which a wire sends the answer to a range. A message begins, has rows, and ends. The
 /// header is at its beginning or, in a stream, at the end of the last message.
 pub(crate) trait Form: Send + 'static {
-    /// Length of the prefix before a message in bytes. The prefix depends on the message's length.
+    /// Length in bytes of the prefix before a message. The prefix states the message's length.
     const PREFIX_BYTES: usize;
 
     /// Writes the prefix of a message of `length` bytes.

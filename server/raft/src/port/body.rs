@@ -67,7 +67,8 @@ impl Messages {
         self.head_len > 0 || self.left > 0
     }
 
-    /// Parses bytes that have arrived. Returns the length of the last message that begins in them.
+    /// Parses bytes that have arrived. Returns the length of the last message whose head ends in
+    /// them.
     ///
     /// # Errors
     /// A message is longer than `length_max`.
