@@ -55,15 +55,14 @@ impl Need {
 /// True if the machine meets all `needs`; if not, reports that `suite` is skipped, and why.
 ///
 /// # Panics
-/// If something is missing and `QUORATE_REQUIRE=all` is set. A commit that a shallow clone lacks is
-/// the exception: the checkout is to blame, which a machine cannot mend by what it installs.
+/// If something is missing and `QUORATE_REQUIRE=all` is set. A commit that the checkout lacks is the
+/// exception: a shallow clone or an exported tree has no history, whatever the machine has.
 pub fn met(suite: &str, needs: &[Need]) -> bool {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();
     if missing.is_empty() {
         return true;
     }
-    let is_excused =
-        missing.iter().all(|need| matches!(need, Need::Commit(_))) && !has_whole_history();
+    let is_excused = missing.iter().all(|need| matches!(need, Need::Commit(_)));
     let missing = missing.into_iter().map(|need| need.name()).collect::<Vec<_>>().join(", ");
     let is_required = everything() && !is_excused;
     assert!(!is_required, "QUORATE_REQUIRE=all, but {suite} cannot run: no {missing}");
@@ -81,16 +80,6 @@ fn is_known(commit: &str) -> bool {
         .stderr(Stdio::null())
         .status();
     asked.is_ok_and(|status| status.success())
-}
-
-/// Whether the checkout has all commits of the history of the present one.
-fn has_whole_history() -> bool {
-    let asked = Command::new("git")
-        .args(["rev-parse", "--is-shallow-repository"])
-        .current_dir(repository())
-        .stderr(Stdio::null())
-        .output();
-    asked.is_ok_and(|answer| answer.stdout.starts_with(b"false"))
 }
 
 /// Whether skipping is a failure.
