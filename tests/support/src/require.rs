@@ -55,8 +55,8 @@ impl Need {
 /// True if the machine meets all `needs`; if not, reports that `suite` is skipped, and why.
 ///
 /// # Panics
-/// If something is missing and `QUORATE_REQUIRE=all` is set. A commit that the checkout lacks is the
-/// exception: a shallow clone or an exported tree has no history, whatever the machine has.
+/// If something is missing and `QUORATE_REQUIRE=all` is set. A commit that the checkout lacks is
+/// the exception: a shallow clone or an exported tree has no history, whatever the machine has.
 pub fn met(suite: &str, needs: &[Need]) -> bool {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();
     if missing.is_empty() {
