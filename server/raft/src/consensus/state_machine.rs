@@ -160,8 +160,11 @@ impl StateMachine {
     /// end the shortage, must still be applied. From the alarm on, commands that add data are
     /// refused.
     fn active_bytes_max(&self) -> usize {
-        let bytes = self.flusher.options().memtable_bytes_max;
-        if self.flusher.waits_for_space() { bytes * SHORTAGE_MEMTABLES } else { bytes }
+        if self.flusher.waits_for_space() {
+            self.flusher.options().memtable_bytes_max * SHORTAGE_MEMTABLES
+        } else {
+            self.flusher.memtable_bytes_max()
+        }
     }
 
     /// Applies an entry and queues the answer for its client.

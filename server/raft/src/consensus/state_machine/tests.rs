@@ -3,6 +3,7 @@
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use quorate_core::store::RestoredState;
+use quorate_proto::etcdserverpb::PutRequest;
 use quorate_storage::db::engine::{self, Engine};
 use quorate_storage::db::open::OpenedDatabase;
 use quorate_storage::db::part::PartPosition;
@@ -13,6 +14,9 @@ use super::*;
 use crate::disk::flusher::FlushOptions;
 use crate::ground::checks::IntegrityChecks;
 use crate::log::store::LogStore;
+use crate::log::types::Payload;
+
+const MIB: usize = 1 << 20;
 
 /// The state machine, with the steps that other parts of the member take around a snapshot.
 struct Tested(StateMachine);
@@ -175,4 +179,23 @@ cases! {
 #[tokio::test(start_paused = true)]
 async fn transfer_snapshot() {
     Cases::transfer_snapshot(&Builder).await.unwrap();
+}
+
+/// The check of the disks lowers the limit on a small one.
+#[tokio::test]
+async fn memtables_stay_small_on_a_small_disk() {
+    let (_dir, _log, Tested(mut machine)) = Builder.build().await.unwrap();
+    machine.flusher.limit_memtables(MIB as u64);
+    for index in 0..24 {
+        let put =
+            PutRequest { key: "key".into(), value: vec![7; MIB].into(), ..PutRequest::default() };
+        let payload = EntryPayload::Normal(Payload::local(Command::Put(put).encode()));
+        let entry = Entry { log_id: log_id(LogPosition { term: 1, index }), payload };
+        let entries = futures_util::stream::iter([Ok((entry, None))]);
+        machine.apply(entries).await.unwrap();
+        // Each of the two takes one value more than its limit.
+        let bytes = machine.store.shared().memtable_bytes();
+        assert!(bytes < 5 * MIB, "{bytes} bytes after {index}");
+    }
+    machine.flusher.idle().await;
 }
