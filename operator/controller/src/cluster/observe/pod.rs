@@ -9,8 +9,10 @@ use quorate_crd::names::{ANNOTATION_SETTINGS, LABEL_ROLE, ROLE_VOTER};
 use super::super::build::pod::{CONTAINER, LABEL_VERSION};
 use super::super::observed::Pod;
 
-/// What the store's last log line has in front of its reason code.
-const REASON: &str = "reason=";
+/// The exit statuses with which the store's process tells that a restart alone cannot help, and
+/// their codes. The store has the same table (`core/src/end_reason.rs`), and never changes it.
+const EXITS: [(i32, &str); 5] =
+    [(10, "removed"), (11, "other-data"), (12, "damaged"), (13, "disk-full"), (14, "newer-format")];
 
 /// Whether Kubernetes says that a pod is ready.
 pub(super) fn is_ready(pod: &v1::Pod) -> bool {
@@ -33,6 +35,7 @@ pub(super) fn pod(pod: &v1::Pod, lost_nodes: &BTreeSet<String>) -> Pod {
         is_labelled_voter: pod.labels().get(LABEL_ROLE).is_some_and(|role| role == ROLE_VOTER),
         is_ready: is_ready(pod),
         is_deleted: pod.metadata.deletion_timestamp.is_some(),
+        ends_by: pod.metadata.deletion_timestamp.as_ref().map(|at| at.0),
         has_ended,
         is_node_lost: lost_nodes.contains(&node),
         exit: container.and_then(exit),
@@ -44,14 +47,10 @@ pub(super) fn pod(pod: &v1::Pod, lost_nodes: &BTreeSet<String>) -> Pod {
 /// The reason code of the store's last exit.
 fn exit(container: &ContainerStatus) -> Option<String> {
     let states = [container.state.as_ref(), container.last_state.as_ref()];
-    let ends = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
-    let mut messages = ends.filter_map(|end| end.message.as_ref());
-    let message = messages.next()?;
-    let (_, code) = message.rsplit_once(REASON)?;
-    let is_code = |letter: char| letter.is_ascii_lowercase() || letter == '-';
-    let code: String =
-        code.trim_start_matches('"').chars().take_while(|letter| is_code(*letter)).collect();
-    (!code.is_empty()).then_some(code)
+    let mut ends = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    let status = ends.next()?.exit_code;
+    let (_, code) = EXITS.iter().find(|(known, _)| *known == status)?;
+    Some((*code).to_owned())
 }
 
 /// Why a pod does not run, for people.
@@ -73,29 +72,45 @@ fn message(status: &v1::PodStatus, container: Option<&ContainerStatus>) -> Strin
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
 
-    fn exit_of(container: serde_json::Value) -> Option<String> {
+    fn exit_of(container: &serde_json::Value) -> Option<String> {
         let mut all = json!({ "name": CONTAINER, "ready": false, "image": "", "imageID": "",
             "restartCount": 1 });
         all.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
         exit(&serde_json::from_value(all).unwrap())
     }
 
+    /// The store's own table (`core/src/end_reason.rs`), as text: the operator links nothing of it.
     #[test]
-    fn the_reason_code_is_that_of_the_last_line() {
-        let message = "ts=1 level=info msg=start reason=disk-full\n\
-                       ts=2 level=error msg=\"the member was removed\" reason=removed code=7\n";
-        let ended = json!({ "terminated": { "exitCode": 7, "message": message } });
-        assert_eq!(exit_of(json!({ "lastState": ended })).as_deref(), Some("removed"));
-        let other = json!({ "terminated": { "exitCode": 1, "message": "reason=\"other-data\"" } });
-        let both = json!({ "state": other, "lastState": ended });
-        assert_eq!(exit_of(both).as_deref(), Some("other-data"));
-        let none = json!({ "terminated": { "exitCode": 137, "message": "killed" } });
-        assert_eq!(exit_of(json!({ "lastState": none })), None);
-        assert_eq!(exit_of(json!({})), None);
+    fn the_exit_statuses_are_those_of_the_store() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = path.join("../../server/core/src/end_reason.rs");
+        let table = std::fs::read_to_string(path).unwrap();
+        for (status, code) in EXITS {
+            assert!(table.contains(&format!("(\"{code}\", {status})")), "{code}: {status}");
+        }
+    }
+
+    #[test]
+    fn the_reason_is_that_of_the_last_exit() {
+        let ended = |status: i32| json!({ "terminated": { "exitCode": status } });
+        let running = json!({ "running": {} });
+        for (code, container) in [
+            (Some("removed"), json!({ "state": running, "lastState": ended(10) })),
+            (Some("damaged"), json!({ "state": ended(12), "lastState": ended(10) })),
+            (Some("other-data"), json!({ "state": { "waiting": {} }, "lastState": ended(11) })),
+            (None, json!({ "state": ended(137), "lastState": ended(12) })),
+            (None, json!({ "lastState": ended(1) })),
+            (None, json!({ "lastState": ended(0) })),
+            (None, json!({})),
+        ] {
+            assert_eq!(exit_of(&container).as_deref(), code, "{container}");
+        }
     }
 
     #[test]
