@@ -52,6 +52,13 @@ impl Error {
         matches!(source.as_ref(), kube::Error::Api(status) if status.reason == "Conflict")
     }
 
+    /// What the store waits for, if it refused for a reason that passes by itself.
+    #[must_use]
+    pub fn passing(&self) -> Option<String> {
+        let is_passing = matches!(self, Self::Store { source: members::Error::NotYet(_), .. });
+        is_passing.then(|| self.chain())
+    }
+
     /// A short word for metrics.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -68,12 +68,18 @@ pub async fn conditions(
     after: &[Condition],
 ) {
     for condition in changed(before, after) {
-        let is_bad =
-            condition.status == if condition.type_ == "Degraded" { "True" } else { "False" };
-        let is_bad = is_bad && condition.type_ != "Progressing";
-        let kind = if is_bad { EventType::Warning } else { EventType::Normal };
+        let kind = if is_bad(condition) { EventType::Warning } else { EventType::Normal };
         let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
         publish(context, cluster, kind, &condition.reason, note).await;
+    }
+}
+
+/// Whether a person should look.
+fn is_bad(condition: &Condition) -> bool {
+    match condition.type_.as_str() {
+        "Degraded" => condition.status == "True",
+        "Progressing" => condition.reason == "DeadlineExceeded",
+        _ => condition.status == "False",
     }
 }
 
@@ -143,5 +149,20 @@ mod tests {
         let types: Vec<&str> =
             changed(&before, &after).iter().map(|one| one.type_.as_str()).collect();
         assert_eq!(types, ["Degraded", "Valid"]);
+    }
+
+    #[test]
+    fn a_change_that_is_stuck_is_a_warning() {
+        for (type_, status, reason, expected) in [
+            ("Progressing", "True", "ChangeUnderWay", false),
+            ("Progressing", "False", "AsExpected", false),
+            ("Progressing", "False", "DeadlineExceeded", true),
+            ("Degraded", "True", "MemberUnhealthy", true),
+            ("Degraded", "False", "AsExpected", false),
+            ("Available", "False", "QuorumLost", true),
+            ("Available", "Unknown", "Unreachable", false),
+        ] {
+            assert_eq!(is_bad(&condition(type_, status, reason, "")), expected, "{type_} {reason}");
+        }
     }
 }

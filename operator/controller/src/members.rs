@@ -6,6 +6,7 @@ mod http;
 use std::net::IpAddr;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 
 pub use grpc::Grpc;
 
@@ -69,6 +70,17 @@ pub struct Status {
     pub no_space: bool,
     /// Whether it has raised the alarm CORRUPT.
     pub corrupt: bool,
+    /// The certificates that it uses.
+    pub certificates: Certificates,
+}
+
+/// The certificates that a member uses for its next connections.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Certificates {
+    /// When those expire that it shows to clients and members; none if it does not tell.
+    pub expire: Vec<Timestamp>,
+    /// Why it could not use the files that it read last.
+    pub problem: Option<String>,
 }
 
 /// The member list: a linearizable answer.
@@ -132,6 +144,9 @@ pub enum Error {
     /// The member gave no answer. It may have done what it was asked for.
     #[error("no answer: {0}")]
     Unreachable(String),
+    /// The member refused for a reason that passes by itself: it can be asked again.
+    #[error("not yet: {0}")]
+    NotYet(String),
     /// The member refused.
     #[error("refused: {0}")]
     Refused(String),
@@ -158,6 +173,12 @@ pub trait Members: Send + Sync {
         identity: &'a Identity,
         at: &'a Address,
     ) -> BoxFuture<'a, Result<List, Error>>;
+
+    /// Asks a member to read its certificates again, and which ones it uses then.
+    ///
+    /// # Errors
+    /// The member gave no answer, or it was asked a moment ago.
+    fn reread<'a>(&'a self, at: &'a Address) -> BoxFuture<'a, Result<Certificates, Error>>;
 
     /// Asks a member for a change of the members.
     ///

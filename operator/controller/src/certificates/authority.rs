@@ -59,12 +59,22 @@ impl Authority {
         Ok(Self { certificate: certificate.pem(), key: Key(key.serialize_pem()) })
     }
 
+    /// Whether it can issue certificates: its own parts can be read.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.issuer().is_ok()
+    }
+
+    fn issuer(&self) -> Result<Issuer<'_, KeyPair>, Error> {
+        Ok(Issuer::from_ca_cert_pem(&self.certificate, KeyPair::from_pem(&self.key.0)?)?)
+    }
+
     /// Issues a certificate.
     ///
     /// # Errors
     /// A name cannot be part of a certificate, or the authority's own parts are damaged.
     pub fn issue(&self, leaf: &Leaf, now: Timestamp) -> Result<Issued, Error> {
-        let issuer = Issuer::from_ca_cert_pem(&self.certificate, KeyPair::from_pem(&self.key.0)?)?;
+        let issuer = self.issuer()?;
         let mut parameters = parameters(&leaf.common_name, &leaf.names, leaf.lifetime, now)?;
         parameters.is_ca = IsCa::ExplicitNoCa;
         parameters.use_authority_key_identifier_extension = true;

@@ -69,6 +69,14 @@ pub struct Validity {
     pub renewed: Timestamp,
 }
 
+impl Validity {
+    /// When they were issued. They are renewed after two thirds of their life.
+    #[must_use]
+    pub fn issued(&self) -> Timestamp {
+        self.expires - self.expires.duration_since(self.renewed) * 3
+    }
+}
+
 /// The Secrets that a cluster with these members must have, the authorities first.
 #[must_use]
 pub fn wanted<'a>(

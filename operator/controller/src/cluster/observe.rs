@@ -5,6 +5,7 @@
 
 mod objects;
 mod pod;
+mod renewal;
 mod stale;
 mod store;
 mod volume;
@@ -49,8 +50,10 @@ pub async fn observe(
     now: Timestamp,
 ) -> Result<Seen, Error> {
     let objects = Objects::read(&context.client, &cluster).await?;
-    let answers = store::ask(context, &cluster, &objects).await?;
-    let observed = observed(&cluster, &objects, &answers, &context.defaults, now);
+    let answers = store::ask(context, &cluster, &objects, now).await?;
+    let mut observed = observed(&cluster, &objects, &answers, &context.defaults, now);
+    observed.lost_authorities =
+        renewal::lost_authorities(context, &cluster, &objects, &observed).await?;
     Ok(Seen { cluster, objects, answers, observed })
 }
 
@@ -63,7 +66,12 @@ fn observed(
 ) -> Observed {
     let members = objects.members.iter().map(|(name, object)| {
         let mut member = member(cluster, objects, object, defaults);
-        member.answer = answers.members.get(name).map(store::answer);
+        let answer = answers.members.get(name);
+        let secret = objects.secrets.get(name);
+        member.certificate_fault = answer
+            .zip(secret)
+            .and_then(|(answer, secret)| renewal::fault(secret, &answer.certificates, now));
+        member.answer = answer.map(store::answer);
         (name.clone(), member)
     });
     let (stale_certificates, certificates) = certificates(cluster, objects, defaults, now);
@@ -77,6 +85,7 @@ fn observed(
         min_available: objects.budget.as_ref().and_then(stale::min_available),
         stale_objects: stale::objects(cluster, objects),
         stale_certificates,
+        lost_authorities: BTreeSet::new(),
         certificates,
     }
 }
@@ -119,6 +128,7 @@ fn member(
         volume: objects.volumes.get(&name).map(volume::volume),
         pod: objects.pods.get(&name).map(|pod| pod::pod(pod, &objects.lost_nodes)),
         answer: None,
+        certificate_fault: None,
     }
 }
 

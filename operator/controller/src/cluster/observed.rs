@@ -32,6 +32,9 @@ pub struct Observed {
     /// Certificates that are missing, or that must be renewed by now, by the name of their Secret.
     /// A recorded member has one.
     pub stale_certificates: BTreeSet<String>,
+    /// The Secrets of authorities that a founded cluster has lost. They are not made anew: clients
+    /// and members trust the lost ones.
+    pub lost_authorities: BTreeSet<String>,
     /// When the certificates expire.
     pub certificates: Certificates,
 }
@@ -60,6 +63,8 @@ pub struct Member {
     pub pod: Option<Pod>,
     /// Its own answer, if it gave one.
     pub answer: Option<Answer>,
+    /// Why it does not use its renewed certificates, once it should.
+    pub certificate_fault: Option<String>,
 }
 
 /// The claim of a member's volume.
@@ -96,6 +101,8 @@ pub struct Pod {
     pub is_ready: bool,
     /// Whether it is being deleted.
     pub is_deleted: bool,
+    /// When a pod that is being deleted should have ended.
+    pub ends_by: Option<Timestamp>,
     /// Whether it has ended for good: it failed, or it was evicted.
     pub has_ended: bool,
     /// Whether its node is gone, or does not answer Kubernetes.

@@ -11,6 +11,7 @@ mod hibernate;
 mod leave;
 mod next;
 mod records;
+mod room;
 pub(crate) mod seen;
 #[cfg(test)]
 mod tests;

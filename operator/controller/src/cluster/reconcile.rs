@@ -75,10 +75,13 @@ async fn follow(
     now: Timestamp,
 ) -> Result<Next, Error> {
     let seen = observe(context, cluster, now).await?;
-    let plan = (context.plan)(valid, &seen.observed, now);
+    let mut plan = (context.plan)(valid, &seen.observed, now);
+    let mut done = apply(context, &seen, &plan.step).await;
+    if let Some(wait) = done.as_ref().err().and_then(deferred) {
+        (plan.step, done) = (wait, Ok(()));
+    }
     let step = &plan.step;
     let is_wait = matches!(step, Step::Wait { .. });
-    let done = apply(context, &seen, step).await;
     if !is_wait {
         context.metrics.step(event::name(step), done.is_ok());
         event::step(context, &seen.cluster, step, done.as_ref().err()).await;
@@ -101,6 +104,12 @@ async fn follow(
     tell(key, context, &seen.cluster, &status).await;
     done?;
     Ok(if is_wait { next(&status, step, seen.next_renewal(), now) } else { Next::Soon })
+}
+
+/// The wait that takes the place of a step that the store refuses for now. The status tells it,
+/// and no event does: if it lasts, the change becomes stuck, which is told.
+fn deferred(error: &Error) -> Option<Step> {
+    Some(Step::Wait { reason: error.passing()?, until: None })
 }
 
 async fn refuse(
@@ -159,6 +168,19 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
+    use crate::members;
+
+    #[test]
+    fn a_refusal_that_passes_by_itself_is_waited_for() {
+        let refused = |source| Error::Store { doing: "promote main-3".to_owned(), source };
+        let text = "main-1: etcdserver: unhealthy cluster".to_owned();
+        let waits = deferred(&refused(members::Error::NotYet(text.clone()))).unwrap();
+        let reason = "wait: promote main-3: not yet: main-1: etcdserver: unhealthy cluster";
+        assert_eq!(waits.to_string(), reason);
+        assert_eq!(deferred(&refused(members::Error::Refused(text.clone()))), None);
+        assert_eq!(deferred(&refused(members::Error::Unreachable(text))), None);
+        assert_eq!(deferred(&Error::TimedOut), None);
+    }
 
     #[test]
     fn a_cluster_is_polled_by_its_state() {

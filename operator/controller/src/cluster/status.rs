@@ -156,3 +156,6 @@ fn quorum(view: &View<'_>) -> Quorum {
 fn count(members: usize) -> i32 {
     i32::try_from(members).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hyper::StatusCode;
+use jiff::Timestamp;
 use quorate_crd::names::{PORT_CLIENT, PORT_METRICS};
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::cluster_client::ClusterClient;
@@ -13,7 +14,7 @@ use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, metadata::MetadataValue};
 
-use super::{Address, Error, Identity, List, Listed, Members, Request, Status, http};
+use super::{Address, Certificates, Error, Identity, List, Listed, Members, Request, Status, http};
 
 /// Longest time to connect to a member, with the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,6 +27,17 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONFIGURATION: &str = "quorate-configuration";
 /// The metadata key by which a change names the configuration index that it expects.
 const EXPECTED_CONFIGURATION: &str = "quorate-expected-configuration";
+
+/// Refusals that pass by themselves. After each change of the members, the store refuses the next
+/// one until its members have been connected for some seconds.
+const PASSING: [&str; 6] = [
+    "etcdserver: unhealthy cluster",
+    "etcdserver: can only promote a learner member which is in sync with leader",
+    "etcdserver: the configuration of the members is not the expected one",
+    "etcdserver: leader changed",
+    "etcdserver: no leader",
+    "etcdserver: not leader",
+];
 
 /// The store, over gRPC with TLS.
 ///
@@ -49,6 +61,10 @@ impl Members for Grpc {
         at: &'a Address,
     ) -> BoxFuture<'a, Result<List, Error>> {
         list(identity, at).boxed()
+    }
+
+    fn reread<'a>(&'a self, at: &'a Address) -> BoxFuture<'a, Result<Certificates, Error>> {
+        reread(at).boxed()
     }
 
     fn change<'a>(
@@ -95,6 +111,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 fn failed(at: &Address, status: &tonic::Status) -> Error {
     let text = format!("{}: {}", at.member, status.message());
     match status.code() {
+        _ if PASSING.contains(&status.message()) => Error::NotYet(text),
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
             Error::Unreachable(text)
         }
@@ -104,10 +121,11 @@ fn failed(at: &Address, status: &tonic::Status) -> Error {
 
 async fn status(identity: &Identity, at: &Address) -> Result<Status, Error> {
     let metrics = SocketAddr::new(at.ip, PORT_METRICS);
-    let (answer, ready, version) = tokio::join!(
+    let (answer, ready, version, tls) = tokio::join!(
         maintenance_status(identity, at),
         http::get(metrics, "/readyz"),
         http::get(metrics, "/version"),
+        http::get(metrics, "/tls"),
     );
     let answer = answer?;
     let header = answer.header.unwrap_or_default();
@@ -129,7 +147,30 @@ async fn status(identity: &Identity, at: &Address) -> Result<Status, Error> {
         quota: number(answer.db_size_quota),
         no_space: alarms("NOSPACE"),
         corrupt: alarms("CORRUPT"),
+        certificates: tls.map_or_else(|_| Certificates::default(), |(_, page)| in_use(&page)),
     })
+}
+
+async fn reread(at: &Address) -> Result<Certificates, Error> {
+    let (status, page) = http::post(SocketAddr::new(at.ip, PORT_METRICS), "/tls/reload").await?;
+    if status != StatusCode::OK {
+        return Err(Error::Refused(format!("{}: reread the certificates: {status}", at.member)));
+    }
+    Ok(in_use(&page))
+}
+
+/// The certificates of the page `/tls`.
+fn in_use(page: &[u8]) -> Certificates {
+    let page: serde_json::Value = serde_json::from_slice(page).unwrap_or_default();
+    let mut certificates = Certificates::default();
+    for role in page.as_object().into_iter().flat_map(|roles| roles.values()) {
+        let expires: Option<Timestamp> =
+            role["leaf"]["notAfter"].as_str().and_then(|time| time.parse().ok());
+        certificates.expire.extend(expires);
+        let problem = || role["problem"].as_str().map(str::to_owned);
+        certificates.problem = certificates.problem.or_else(problem);
+    }
+    certificates
 }
 
 async fn maintenance_status(
@@ -213,6 +254,44 @@ mod tests {
         assert_eq!(own_version(br#"{"etcdserver":"3.7.1","quorate":"0.1.0"}"#), "0.1.0");
         assert_eq!(own_version(br#"{"etcdserver":"3.7.1"}"#), "");
         assert_eq!(own_version(b"not json"), "");
+    }
+
+    #[test]
+    fn the_certificates_in_use_are_those_of_all_roles() {
+        let page = br#"{
+            "client-server": {"leaf": {"fingerprint": "a", "notAfter": "2027-01-15T08:00:00Z"},
+                "trust": [{"notAfter": "2037-01-15T08:00:00Z"}], "problem": null},
+            "peer-client": {"leaf": null, "trust": [], "problem": "peer.key: not a key"},
+            "peer-server": {"leaf": {"notAfter": "2027-01-16T08:00:00Z"}, "trust": []}}"#;
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let expected = Certificates {
+            expire: vec![time("2027-01-15T08:00:00Z"), time("2027-01-16T08:00:00Z")],
+            problem: Some("peer.key: not a key".to_owned()),
+        };
+        assert_eq!(in_use(page), expected);
+        assert_eq!(in_use(b"404 page not found"), Certificates::default());
+    }
+
+    #[test]
+    fn a_refusal_that_passes_by_itself_is_told_from_others() {
+        let at = Address {
+            member: "main-1".to_owned(),
+            host: String::new(),
+            ip: std::net::Ipv4Addr::LOCALHOST.into(),
+        };
+        let failed = |code, text: &str| failed(&at, &tonic::Status::new(code, text)).to_string();
+        assert_eq!(
+            failed(Code::Unavailable, "etcdserver: unhealthy cluster"),
+            "not yet: main-1: etcdserver: unhealthy cluster"
+        );
+        assert_eq!(
+            failed(Code::FailedPrecondition, "etcdserver: Peer URLs already exists"),
+            "refused: main-1: etcdserver: Peer URLs already exists"
+        );
+        assert_eq!(
+            failed(Code::Unavailable, "etcdserver: request timed out"),
+            "no answer: main-1: etcdserver: request timed out"
+        );
     }
 
     #[test]

@@ -22,18 +22,30 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// # Errors
 /// There is no answer in time, or it is too large.
 pub(super) async fn get(at: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Error> {
-    let page = tokio::time::timeout(TIMEOUT, fetch(at, path)).await;
+    ask(Method::GET, at, path).await
+}
+
+/// Asks for what a page does.
+///
+/// # Errors
+/// There is no answer in time, or it is too large.
+pub(super) async fn post(at: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Error> {
+    ask(Method::POST, at, path).await
+}
+
+async fn ask(method: Method, at: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Error> {
+    let page = tokio::time::timeout(TIMEOUT, fetch(method, at, path)).await;
     let page = page.map_err(|_| Error::Unreachable(format!("{at}{path}: timed out")))?;
     page.map_err(|error| Error::Unreachable(format!("{at}{path}: {error}")))
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-async fn fetch(at: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+async fn fetch(method: Method, at: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Failure> {
     let stream = TcpStream::connect(at).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()
-        .method(Method::GET)
+        .method(method)
         .uri(path)
         .header(header::HOST, at.to_string())
         .body(Empty::<Bytes>::new())?;

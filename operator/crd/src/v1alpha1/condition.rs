@@ -13,7 +13,7 @@ pub enum ConditionType {
     Degraded,
     /// The spec can be followed as it is.
     Valid,
-    /// No certificate is close to its expiry.
+    /// No certificate is close to its expiry, and all are renewed and used.
     CertificatesValid,
     /// No member is short of space.
     SpaceSufficient,
@@ -55,6 +55,10 @@ pub enum Reason {
     VersionRefused,
     /// A certificate is close to its expiry.
     ExpiresSoon,
+    /// The Secret of an authority is lost or damaged, so that nothing can be issued.
+    AuthorityLost,
+    /// A member does not use its renewed certificates.
+    RenewalUnused,
     /// A member refuses writes for want of space.
     NoSpace,
     /// A member has found its data damaged.

@@ -106,6 +106,7 @@ fn certificates_are_renewed_after_two_thirds_of_their_life() {
     assert!(client.is_stale(&metadata, after(120)));
     let validity = validity(&metadata).unwrap();
     assert_eq!(validity, Validity { expires: after(180), renewed: after(120) });
+    assert_eq!(validity.issued(), now());
     assert!(client.is_stale(&ObjectMeta::default(), now()));
 }
 

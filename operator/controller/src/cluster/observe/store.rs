@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, ResourceExt as _};
 use quorate_crd::names;
@@ -11,7 +12,7 @@ use quorate_crd::v1alpha1::QuorateCluster;
 
 use super::super::build;
 use super::super::observed::{Answer, Store, StoreMember};
-use super::Objects;
+use super::{Objects, renewal};
 use crate::certificates;
 use crate::context::Context;
 use crate::error::Error;
@@ -38,6 +39,7 @@ pub(super) async fn ask(
     context: &Context,
     cluster: &QuorateCluster,
     objects: &Objects,
+    now: Timestamp,
 ) -> Result<Answers, Error> {
     let addresses = objects.pods.iter().filter_map(|(name, pod)| address(cluster, name, pod));
     let addresses: BTreeMap<String, Address> =
@@ -57,6 +59,16 @@ pub(super) async fn ask(
         match status {
             Ok(status) => drop(members.insert(name.clone(), status)),
             Err(error) => tracing::debug!(member = name, %error, "a member gives no answer"),
+        }
+    }
+    for (name, status) in &mut members {
+        let secret = objects.secrets.get(name);
+        if secret.is_some_and(|secret| renewal::must_ask(secret, &status.certificates, now)) {
+            context.gate.check()?;
+            match context.members.reread(&addresses[name]).await {
+                Ok(certificates) => status.certificates = certificates,
+                Err(error) => tracing::info!(member = name, %error, "certificates not reread"),
+            }
         }
     }
     let mut answers = Answers { identity: Some(identity), addresses, members, list: None };

@@ -2,6 +2,7 @@
 
 use quorate_crd::v1alpha1::Phase;
 
+use super::room;
 use super::seen::Seen;
 use super::view::View;
 use crate::cluster::step::Step;
@@ -29,6 +30,7 @@ fn create(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
         None => seen.member.id.is_some() || !seen.member.founds || view.is_founded(),
     };
     let is_due = seen.member.pod.is_none() && seen.has_volume() && (belongs || founds);
+    let is_due = is_due && !room::is_awaited(view, seen);
     is_due.then(|| Step::CreatePod {
         member: seen.name.to_owned(),
         founds,
@@ -59,7 +61,7 @@ fn label(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
 /// the matter of an update.
 fn renew(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
     let pod = seen.member.pod.as_ref().filter(|pod| !pod.is_deleted && !pod.is_node_lost)?;
-    let has_no_vote = seen.is_learner() || !view.is_founded();
+    let has_no_vote = seen.is_learner() || (!view.is_founded() && !seen.is_voter());
     // One at a time: an operator that is cut off must not stop the whole cluster.
     let mut pods = view.members.iter().filter_map(|other| other.member.pod.as_ref());
     let is_first = !pods.any(|pod| pod.is_deleted && !pod.is_node_lost);

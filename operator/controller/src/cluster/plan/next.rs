@@ -22,14 +22,18 @@ pub(super) fn next(view: &View<'_>) -> Option<Step> {
     if view.changeable().is_none() {
         return Some(wait(view, why_unchangeable(view)));
     }
-    stray(view).or_else(|| repair(view)).or_else(|| scale(view)).or_else(|| update(view))
+    let begun = stray(view).or_else(|| repair(view)).or_else(|| scale(view));
+    // What needs a new certificate was passed over.
+    let lost = || Some(wait(view, view.lost_authority()?));
+    begun.or_else(|| update(view)).or_else(lost)
 }
 
 fn found(view: &View<'_>) -> Option<Step> {
     let number = view.next_number();
     let (member, next) = match &view.members[..] {
         [] => (view.valid.member(number), number + 1),
-        [only] if only.member.founds => (only.name.to_owned(), number),
+        // A member with an id was part of a store, which may serve without answering.
+        [only] if only.member.founds && only.member.id.is_none() => (only.name.to_owned(), number),
         _ => {
             return Some(wait(
                 view,
@@ -57,7 +61,7 @@ fn stray(view: &View<'_>) -> Option<Step> {
 }
 
 fn repair(view: &View<'_>) -> Option<Step> {
-    if view.voter_count() > view.valid.members {
+    if view.voter_count() > view.valid.members || view.lost_authority().is_some() {
         return None;
     }
     let number = view.next_number();
@@ -86,6 +90,9 @@ fn scale(view: &View<'_>) -> Option<Step> {
         let surplus = surplus(view)?;
         let name = surplus.name.to_owned();
         return Some(begin(view, ChangeKind::Remove, name, None, &reason, number));
+    }
+    if view.lost_authority().is_some() {
+        return None;
     }
     if let Some(unhealthy) = view.unhealthy("") {
         let reason = format!("{} must serve before another member is added", unhealthy.name);

@@ -3,9 +3,11 @@
 use super::view::View;
 use crate::cluster::step::Step;
 
-/// Issues certificates. Pods start with them.
+/// Issues certificates. Pods start with them. Without its authorities, a cluster lives on with what
+/// it has.
 pub(super) fn certificates(view: &View<'_>) -> Option<Step> {
-    (!view.observed.stale_certificates.is_empty()).then_some(Step::IssueCertificates)
+    let is_due = !view.observed.stale_certificates.is_empty() && view.lost_authority().is_none();
+    is_due.then_some(Step::IssueCertificates)
 }
 
 /// Applies the shared objects.

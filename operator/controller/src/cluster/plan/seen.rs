@@ -71,7 +71,12 @@ impl Seen<'_> {
 
     /// The version that it runs, or ran last.
     pub(crate) fn version(&self) -> Option<Version> {
+        self.version_text().parse().ok()
+    }
+
+    /// The version as a text; empty if it is not known. An answer without one tells nothing new.
+    pub(crate) fn version_text(&self) -> &str {
         let answered = self.member.answer.as_ref().map(|answer| answer.version.as_str());
-        answered.unwrap_or(&self.member.version).parse().ok()
+        answered.filter(|version| !version.is_empty()).unwrap_or(&self.member.version)
     }
 }

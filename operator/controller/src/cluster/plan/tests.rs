@@ -2,6 +2,7 @@
 //! step.
 
 mod checker;
+mod late;
 mod planted;
 mod property;
 mod run;

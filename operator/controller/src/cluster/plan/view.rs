@@ -87,6 +87,12 @@ impl<'a> View<'a> {
         self.observed.status.cluster_id.is_some()
     }
 
+    /// The Secret of an authority that is lost, in words. No member is added without it.
+    pub(crate) fn lost_authority(&self) -> Option<String> {
+        let name = self.observed.lost_authorities.first()?;
+        Some(format!("the Secret {name} is lost or damaged: restore it"))
+    }
+
     /// The change under way.
     pub(crate) fn change(&self) -> Option<&'a Change> {
         self.observed.status.change.as_ref()

@@ -161,22 +161,29 @@ fn certificates(view: &View<'_>) -> Condition {
             after(view.now, notice).is_none_or(|then: Timestamp| expiry.0 <= then)
         })
     };
-    let found = if is_soon(&certificates.next_expiry, notice) {
-        Some("a certificate of a member or client expires soon, and is not renewed")
-    } else if is_soon(&certificates.peer_ca, AUTHORITY_NOTICE) {
-        Some("the authority for members expires soon")
-    } else if is_soon(&certificates.client_ca, AUTHORITY_NOTICE) {
-        Some("the authority for clients expires soon")
-    } else {
-        None
-    };
     let kind = ConditionType::CertificatesValid;
-    match found {
-        Some(message) => Condition::new(kind, Truth::False, Reason::ExpiresSoon, message),
-        None => {
-            Condition::new(kind, Truth::True, Reason::AsExpected, "no certificate expires soon")
-        }
+    let soon = |message: &str| Condition::new(kind, Truth::False, Reason::ExpiresSoon, message);
+    if let Some(lost) = view.lost_authority() {
+        let message = format!("{lost}; until then no certificate is issued or renewed");
+        Condition::new(kind, Truth::False, Reason::AuthorityLost, message)
+    } else if let Some((name, fault)) = certificate_fault(view) {
+        let message = format!("{name} does not use its renewed certificates: {fault}");
+        Condition::new(kind, Truth::False, Reason::RenewalUnused, message)
+    } else if is_soon(&certificates.next_expiry, notice) {
+        soon("a certificate of a member or client expires soon, and is not renewed")
+    } else if is_soon(&certificates.peer_ca, AUTHORITY_NOTICE) {
+        soon("the authority for members expires soon")
+    } else if is_soon(&certificates.client_ca, AUTHORITY_NOTICE) {
+        soon("the authority for clients expires soon")
+    } else {
+        Condition::new(kind, Truth::True, Reason::AsExpected, "no certificate expires soon")
     }
+}
+
+/// The first member that does not use its renewed certificates, and why.
+fn certificate_fault<'a>(view: &View<'a>) -> Option<(&'a str, &'a String)> {
+    let mut members = view.members.iter();
+    members.find_map(|seen| Some((seen.name, seen.member.certificate_fault.as_ref()?)))
 }
 
 fn space(view: &View<'_>) -> Condition {

@@ -25,13 +25,12 @@ pub fn member_statuses(
 
 fn status(view: &View<'_>, seen: &Seen<'_>) -> QuorateMemberStatus {
     let pod = seen.member.pod.as_ref();
-    let answered = seen.member.answer.as_ref().map(|answer| &answer.version);
     let message = pod.map_or("", |pod| &pod.message);
     QuorateMemberStatus {
         member_id: seen.member.id.map(hex),
         phase: phase(view, seen),
         role: role(view, seen).to_owned(),
-        version: answered.unwrap_or(&seen.member.version).clone(),
+        version: seen.version_text().to_owned(),
         node: pod.map_or_else(String::new, |pod| pod.node.clone()),
         unreachable_since: unreachable_since(view, seen).map(Time),
         message: view.failure(seen).unwrap_or_else(|| message.to_owned()),

@@ -33,6 +33,11 @@ pub(super) fn learner(view: &View<'_>, name: &str) -> Option<Step> {
             Some(wait(view, format!("{name} answers")))
         }
         Some(_) => None,
+        // All others were issued before.
+        None if view.observed.stale_certificates.contains(name) => {
+            let lost = view.lost_authority();
+            Some(wait(view, lost.unwrap_or_else(|| format!("{name} gets its certificates"))))
+        }
         None if view.healthy_count("") <= view.voter_count() / 2 => {
             Some(wait(view, "too few voters serve for another member"))
         }
@@ -77,10 +82,13 @@ pub(super) fn failure(view: &View<'_>, name: &str) -> Option<String> {
         let volume = seen.member.volume.as_ref();
         let is_lost = volume.is_some_and(|volume| volume.is_lost || volume.is_deleted);
         let is_lost = is_lost || (volume.is_none() && seen.member.id.is_some());
-        let volume = is_lost.then(|| format!("the volume of {name} is lost"));
+        let lost = is_lost.then(|| format!("the volume of {name} is lost"));
+        // It was given up before, and the request that added it came late.
+        let is_kept = volume.is_some_and(|volume| volume.is_kept);
+        let kept = is_kept.then(|| format!("the volume of {name} is kept"));
         // One that does not answer on a node that is there may lack what another one would lack.
         let is_stranded = view.strands_at(seen).is_some_and(|at| at <= view.now);
         let node = is_stranded.then(|| format!("the node of {name} is lost"));
-        volume.or_else(|| seen.damage()).or(node)
+        lost.or(kept).or_else(|| seen.damage()).or(node)
     })
 }

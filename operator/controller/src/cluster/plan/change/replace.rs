@@ -9,7 +9,7 @@
 
 use super::super::seen::Seen;
 use super::super::view::View;
-use super::super::{leave, next};
+use super::super::{leave, next, room};
 use super::{join, unchangeable};
 use crate::cluster::observed::Store;
 use crate::cluster::step::Step;
@@ -36,7 +36,7 @@ fn before_removal(view: &View<'_>, store: &Store, new: &str, failed: &Seen<'_>) 
     } else if view.voter_count() > view.valid.members {
         join::take_back(view, new, "it is not wanted any more")
     } else {
-        let joining = join::learner(view, new);
+        let joining = room::make(view).or_else(|| join::learner(view, new));
         joining.unwrap_or_else(|| leave::remove_voter(view, store, failed))
     }
 }

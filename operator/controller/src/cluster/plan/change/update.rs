@@ -22,8 +22,9 @@ pub(super) fn update(view: &View<'_>, name: &str) -> Option<Step> {
     if !seen.is_healthy() {
         return Some(wait(view, format!("{name} comes back")));
     }
-    // The repair of another member comes first: this one still serves.
-    if !view.is_stale(seen) || next::failed(view).is_some() {
+    // Another member comes first, a failed one or one that is missing: this one still serves.
+    let is_incomplete = view.store().is_some() && view.voter_count() < view.valid.members;
+    if !view.is_stale(seen) || next::failed(view).is_some() || is_incomplete {
         return Some(Step::End);
     }
     if view.changeable().is_none() {

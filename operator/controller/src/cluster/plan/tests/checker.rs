@@ -33,9 +33,20 @@ impl Checker {
             .or_else(|| moves_the_leader(world, step))
             .or_else(|| admits_no_eviction(world, step))
             .or_else(|| clears_only_the_removed(world, step))
+            .or_else(|| leaves_room(world, step))
             .or_else(|| self.uses_no_name_twice(world, step))
             .or_else(|| self.founds_once(world, step));
         broken.map_or(Ok(()), |rule| Err(format!("{step}: {rule}")))
+    }
+
+    /// Judges a step that arrives late. That another voter has failed meanwhile, or that the change
+    /// has moved on, was not to be known.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub(super) fn check_late(&mut self, world: &World, step: &Step) -> Result<(), String> {
+        let broken = clears_only_the_removed(world, step).or_else(|| self.founds_once(world, step));
+        broken.map_or(Ok(()), |rule| Err(format!("late: {step}: {rule}")))
     }
 
     fn uses_no_name_twice(&mut self, world: &World, step: &Step) -> Option<&'static str> {
@@ -58,7 +69,10 @@ impl Checker {
                 let is_new = number.is_none_or(|number: i64| number > self.highest);
                 (!is_there && !is_new).then_some(rule)
             }
-            Step::CreateMember { member, .. } => self.retired.contains(member).then_some(rule),
+            // A member that was added late has a kept volume at most, which nothing uses.
+            Step::CreateMember { member, .. } => {
+                (self.retired.contains(member) && world.stored(member).is_none()).then_some(rule)
+            }
             Step::AddLearner { peer_url, member, .. } => {
                 let is_known = world.stored(member).is_some() || world.forgotten.contains(member);
                 (!is_known && self.ids.contains_key(peer_url)).then_some(rule)
@@ -99,8 +113,11 @@ fn one_change(world: &World, step: &Step) -> Option<&'static str> {
                 && now.member == next.member;
             goes_on || next.kind == ChangeKind::Hibernate
         }),
-        // The record of a member of the store is made again whenever it is lost.
-        Step::CreateMember { member, .. } => touches(member) || is_stored(member),
+        // The record of a member of the store is made again whenever it is lost. So is that of a
+        // member whose volume is there: it must be marked as kept.
+        Step::CreateMember { member, .. } => {
+            touches(member) || is_stored(member) || world.orphans().contains(member)
+        }
         Step::AddLearner { member, .. }
         | Step::Promote { member, .. }
         | Step::RemoveFromStore { member, .. }
@@ -168,6 +185,18 @@ fn admits_no_eviction(world: &World, step: &Step) -> Option<&'static str> {
     };
     let is_vulnerable = is_serving(world, member) && world.evictable() > 0;
     is_vulnerable.then_some("another voter may be evicted at the same time")
+}
+
+/// A replacement is placed when the failed member no longer counts for its host. Without a majority
+/// nobody knows who is needed, and no pod waits for another one.
+fn leaves_room(world: &World, step: &Step) -> Option<&'static str> {
+    let Step::CreatePod { member, .. } = step else { return None };
+    let change = world.status.change.as_ref().filter(|change| change.member == *member)?;
+    let failed = world.bodies.get(change.replaces.as_deref()?)?;
+    let pod = failed.member.pod.as_ref()?;
+    let is_overdue = pod.ends_by.is_some_and(|at| at <= world.now);
+    let counts = world.has_quorum() && !pod.is_node_lost && !is_overdue;
+    counts.then_some("the replacement finds the host taken")
 }
 
 fn clears_only_the_removed(world: &World, step: &Step) -> Option<&'static str> {

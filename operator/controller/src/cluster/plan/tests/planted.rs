@@ -42,10 +42,24 @@ fn reuse_a_name(world: &World) -> Plan {
     plan(&world.valid(), &observed, world.now)
 }
 
-/// Grows, is updated, shrinks and grows again.
+/// Does not delete the pod of the failed member before that of the replacement is made.
+fn replace_without_room(world: &World) -> Plan {
+    let plan = world.plan();
+    let change = world.status.change.as_ref().filter(|change| change.kind == ChangeKind::Replace);
+    let (Step::DeletePod { .. }, Some(change)) = (&plan.step, change) else { return plan };
+    if world.stored(&change.member).is_none_or(|stored| !stored.is_learner) {
+        return plan;
+    }
+    let (founds, is_voter, version) = (false, false, "0.1.0".to_owned());
+    let member = change.member.clone();
+    Plan { step: Step::CreatePod { member, founds, is_voter, version } }
+}
+
+/// Grows, is updated, shrinks, grows again, and replaces a member.
 fn live(run: &mut Run) -> Result<(), String> {
     run.settle()?;
-    for event in [Event::Settings(2), Event::Members(1), Event::Members(3)] {
+    let damage = Event::Damage(2);
+    for event in [Event::Settings(2), Event::Members(1), Event::Members(3), damage] {
         run.world.happen(&event);
         run.settle()?;
     }
@@ -55,10 +69,11 @@ fn live(run: &mut Run) -> Result<(), String> {
 #[test]
 fn planted_mistakes_are_caught() {
     assert_eq!(live(&mut Run::new(3)), Ok(()));
-    let planted: [(Planner, &str); 3] = [
+    let planted: [(Planner, &str); 4] = [
         (remove_before_transfer, "the leader is touched before another one leads"),
         (two_changes_at_once, "two changes at once"),
         (reuse_a_name, "a name is used twice"),
+        (replace_without_room, "the replacement finds the host taken"),
     ];
     for (planner, rule) in planted {
         let outcome = live(&mut Run::with(3, planner));

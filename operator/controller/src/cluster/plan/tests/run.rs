@@ -19,7 +19,7 @@ pub(super) type Planner = fn(&World) -> Plan;
 #[derive(Clone)]
 pub(super) struct Run {
     pub(super) world: World,
-    checker: Checker,
+    pub(super) checker: Checker,
     planner: Planner,
     /// What was done and waited for, in words.
     pub(super) log: Vec<String>,

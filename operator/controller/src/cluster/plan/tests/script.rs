@@ -9,7 +9,9 @@ use std::path::Path;
 
 use goldenscript::{Command, Context, Runner};
 use jiff::SignedDuration;
+use quorate_crd::v1alpha1::OnDelete;
 
+use super::late::Late;
 use super::run::Run;
 use super::world::{Event, World};
 
@@ -42,6 +44,20 @@ impl Runner for Script {
                 run.pass(SignedDuration::from_mins(minutes))?;
             }
             "status" => return Ok(status(&run.world)),
+            "volumes" => return Ok(volumes(&run.world)),
+            "operator" => {
+                run.world.operator = match args.next_pos() {
+                    Some("0.2.0") => "0.2.0",
+                    _ => "0.3.0",
+                };
+            }
+            "on-delete" => run.world.cluster.spec.storage.on_delete = OnDelete::Delete,
+            // The next step arrives only after the event, and after rounds of another operator.
+            "late" => {
+                let name = args.next_pos().ok_or("what happens?")?.to_owned();
+                let event = event(&run.world, &name, args.next_pos())?;
+                run.late(&event, Late { rounds: 4, asks_late: false })?;
+            }
             name => {
                 let event = event(&run.world, name, args.next_pos())?;
                 run.world.happen(&event);
@@ -84,8 +100,24 @@ fn event(world: &World, name: &str, about: Option<&str>) -> Result<Event, Box<dy
         "clean" => Event::Clean,
         "lose-status" => Event::LoseStatus,
         "lose-budget" => Event::LoseBudget,
+        "lose-authority" => Event::LoseAuthority,
+        "restore-authority" => Event::RestoreAuthority,
+        "damage" => Event::Damage(place()?),
+        "stick" => Event::Stick(place()?),
+        "delete" => Event::Delete,
         other => return Err(format!("'{other}' is not understood").into()),
     })
+}
+
+/// The volumes, with those that are kept.
+fn volumes(world: &World) -> String {
+    let mut text = String::new();
+    for (name, body) in &world.bodies {
+        let Some(volume) = &body.member.volume else { continue };
+        let kept = if volume.is_kept { ", kept" } else { "" };
+        writeln!(text, "the volume of {name}{kept}").expect("a text takes all");
+    }
+    text
 }
 
 /// The status, without the conditions that are as they should be.

@@ -21,8 +21,6 @@ pub(super) use event::Event;
 const TICK: SignedDuration = SignedDuration::from_secs(10);
 /// How many ticks a learner needs to catch up.
 const CATCH_UP: u32 = 3;
-/// The version of the operator.
-const OPERATOR: &str = "0.1.0";
 /// Settings with this mark let no process start.
 const BAD: &str = "bad";
 
@@ -41,6 +39,10 @@ pub(super) struct Body {
     pub(super) ends_in: u32,
     /// Whether the process hangs, or is cut off.
     pub(super) is_frozen: bool,
+    /// Whether the data are damaged: no process starts with them.
+    pub(super) is_damaged: bool,
+    /// Whether the end of the pod hangs.
+    pub(super) is_stuck: bool,
 }
 
 /// The store.
@@ -59,6 +61,8 @@ pub(super) struct Raft {
 pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) cluster: QuorateCluster,
+    /// The version of the operator.
+    pub(super) operator: &'static str,
     pub(super) settings: String,
     pub(super) status: QuorateClusterStatus,
     pub(super) bodies: BTreeMap<String, Body>,
@@ -66,6 +70,8 @@ pub(super) struct World {
     pub(super) min_available: Option<i32>,
     pub(super) has_objects: bool,
     pub(super) certified: BTreeSet<String>,
+    /// Whether the Secret of an authority is lost.
+    pub(super) is_authority_lost: bool,
     /// The members whose records another program deleted. Their ids are forgotten.
     pub(super) forgotten: BTreeSet<String>,
     /// Counts what needs a unique number.
@@ -83,6 +89,7 @@ impl World {
         Self {
             now: Timestamp::UNIX_EPOCH,
             cluster,
+            operator: "0.1.0",
             settings: "1".to_owned(),
             status: QuorateClusterStatus::default(),
             bodies: BTreeMap::new(),
@@ -90,13 +97,14 @@ impl World {
             min_available: None,
             has_objects: false,
             certified: BTreeSet::new(),
+            is_authority_lost: false,
             forgotten: BTreeSet::new(),
             serial: 0,
         }
     }
 
     pub(super) fn valid(&self) -> Valid {
-        validate(&self.cluster, OPERATOR).expect("the tests ask for what can be done")
+        validate(&self.cluster, self.operator).expect("the tests ask for what can be done")
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -167,8 +175,9 @@ impl World {
         let members: BTreeMap<String, Member> =
             recorded.map(|(name, body)| (name.clone(), self.member(name, body))).collect();
         let uncertified = members.keys().filter(|name| !self.certified.contains(*name)).cloned();
+        let lost = self.is_authority_lost.then_some("main-peer-ca");
         Observed {
-            is_deleted: false,
+            is_deleted: self.cluster.metadata.deletion_timestamp.is_some(),
             status: self.status.clone(),
             last_number: self.last_number(),
             orphans: self.orphans(),
@@ -180,6 +189,7 @@ impl World {
                 BTreeSet::from(["Service/main-peer".to_owned()])
             },
             stale_certificates: uncertified.collect(),
+            lost_authorities: lost.map(str::to_owned).into_iter().collect(),
             members,
             certificates: quorate_crd::v1alpha1::Certificates::default(),
         }
@@ -192,10 +202,10 @@ impl World {
         there.map(|body| body.member.number).max().unwrap_or_default()
     }
 
-    fn orphans(&self) -> BTreeSet<String> {
+    pub(super) fn orphans(&self) -> BTreeSet<String> {
         let is_orphan = |body: &Body| {
-            let is_usable = |volume: &Volume| !volume.is_kept && !volume.is_lost;
-            !body.is_recorded && body.member.volume.as_ref().is_some_and(is_usable)
+            let volume = body.member.volume.as_ref();
+            !body.is_recorded && volume.is_some_and(|volume| !volume.is_kept)
         };
         let orphans = self.bodies.iter().filter(|(_, body)| is_orphan(body));
         orphans.map(|(name, _)| name.clone()).collect()
@@ -273,7 +283,7 @@ impl World {
         let Some(pod) = &mut body.member.pod else { return };
         if pod.is_deleted && !pod.is_node_lost {
             body.ends_in = body.ends_in.saturating_sub(1);
-            if body.ends_in == 0 {
+            if body.ends_in == 0 && !body.is_stuck {
                 body.member.pod = None;
             }
             return;
@@ -282,7 +292,10 @@ impl World {
         if pod.exit.take().is_some() {
             body.starts_in = 1;
         }
-        if body.starts_in > 0 && !pod.is_node_lost && !body.is_frozen && pod.settings != BAD {
+        let volume = body.member.volume.as_ref();
+        let has_volume = volume.is_some_and(|volume| !volume.is_lost);
+        let runs = has_volume && !pod.is_node_lost && !body.is_frozen && pod.settings != BAD;
+        if body.starts_in > 0 && runs {
             body.starts_in -= 1;
             if body.starts_in == 0 {
                 self.start(name);
@@ -298,6 +311,7 @@ impl World {
         let founds = pod.message == "founds";
         pod.message.clear();
         match (body.data, id) {
+            _ if body.is_damaged => pod.exit = Some("damaged".to_owned()),
             (None, None) if founds => self.found(name),
             (data, Some(id)) if data.is_none_or(|data| data == id) => {
                 let is_new = self.raft.as_ref().is_some_and(|raft| {
@@ -344,7 +358,9 @@ impl World {
             let Some(pod) = &body.member.pod else { return false };
             let starts =
                 body.starts_in > 0 && pod.exit.is_none() && pod.settings != BAD && !body.is_frozen;
-            (starts || pod.is_deleted) && !pod.is_node_lost
+            let ends = pod.is_deleted && !body.is_stuck;
+            let starts = starts && !body.is_damaged;
+            (starts || ends) && !pod.is_node_lost
         };
         let learns = |raft: &Raft| {
             raft.members.iter().any(|stored| {

@@ -1,5 +1,7 @@
 //! The effects of steps on the world.
 
+use jiff::SignedDuration;
+
 use super::{Body, Raft, World, new_pod, new_volume};
 use crate::cluster::observed::StoreMember;
 use crate::cluster::plan::view::hex;
@@ -7,6 +9,8 @@ use crate::cluster::step::Step;
 
 /// Ticks until a process runs, or a pod is gone.
 const DELAY: u32 = 2;
+/// How long Kubernetes lets a pod take to end.
+const GRACE: SignedDuration = SignedDuration::from_mins(1);
 
 impl World {
     /// Carries out a step, as Kubernetes and the store do.
@@ -16,6 +20,9 @@ impl World {
     pub(in super::super) fn apply(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::ApplyObjects => self.has_objects = true,
+            Step::IssueCertificates if self.is_authority_lost => {
+                return Err("the authority is lost".to_owned());
+            }
             Step::IssueCertificates => {
                 self.certified = self.bodies.keys().cloned().collect();
             }
@@ -33,13 +40,20 @@ impl World {
                 found.ok_or("not found")?.is_learner = false;
             }
             Step::RemoveFromStore { id, configuration, .. } => {
+                let stays = |name: &String| self.stored(name).is_none_or(|it| it.id != *id);
+                self.serves_with(stays)?;
                 let raft = self.configured(*configuration)?;
                 raft.members.retain(|stored| stored.id != *id);
                 if raft.leader == *id {
                     raft.leader = 0;
                 }
             }
-            Step::MoveLeader { id, .. } => {
+            Step::MoveLeader { from, to, id } => {
+                if self.leader().as_ref() != Some(from)
+                    || !self.voters().contains(&(to.clone(), true))
+                {
+                    return Err("no such leader, or no such voter".to_owned());
+                }
                 let raft = self.raft.as_mut().ok_or("no store")?;
                 raft.leader = *id;
             }
@@ -59,6 +73,14 @@ impl World {
         }
         raft.configuration += 1;
         Ok(raft)
+    }
+
+    /// The store's own rule: of the voters that stay, a majority serves.
+    fn serves_with(&self, stays: impl Fn(&String) -> bool) -> Result<(), String> {
+        let voters: Vec<(String, bool)> =
+            self.voters().into_iter().filter(|(name, _)| stays(name)).collect();
+        let alive = voters.iter().filter(|(_, is_alive)| *is_alive).count();
+        if alive > voters.len() / 2 { Ok(()) } else { Err("unhealthy cluster".to_owned()) }
     }
 
     fn add(&mut self, member: &str, configuration: u64) -> Result<(), String> {
@@ -117,12 +139,14 @@ impl World {
     }
 
     fn delete_pod(&mut self, member: &str, uid: &str, force: bool) {
+        let ends_by = self.now + GRACE;
         let body = self.body(member);
         let Some(pod) = body.member.pod.as_mut().filter(|pod| pod.uid == uid) else { return };
         if force {
             body.member.pod = None;
         } else if !pod.is_deleted {
             pod.is_deleted = true;
+            pod.ends_by = Some(ends_by);
             body.ends_in = DELAY;
         }
     }

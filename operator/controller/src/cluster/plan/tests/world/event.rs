@@ -1,7 +1,8 @@
 //! What happens to the world without the operator.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use quorate_crd::quantity::Quantity;
-use quorate_crd::v1alpha1::QuorateClusterStatus;
+use quorate_crd::v1alpha1::{OnDelete, QuorateClusterStatus};
 
 use super::{BAD, World};
 use crate::cluster::observed::StoreMember;
@@ -51,6 +52,16 @@ pub(in super::super) enum Event {
     LoseStatus,
     /// The disruption budget is deleted by another program.
     LoseBudget,
+    /// The Secret of an authority is deleted by another program.
+    LoseAuthority,
+    /// The Secret of the authority is restored.
+    RestoreAuthority,
+    /// The data of a member are damaged, so that its process ends.
+    Damage(usize),
+    /// The pod of a member does not end, once it is deleted.
+    Stick(usize),
+    /// The user deletes the cluster, and waits until its objects are gone.
+    Delete,
     /// Time passes, in ticks, and the operator is not there.
     Absence(u8),
 }
@@ -68,9 +79,15 @@ impl World {
             Event::Volume(size) => {
                 self.cluster.spec.storage.size = Quantity(format!("{size}Gi"));
             }
-            Event::Thaw => self.bodies.values_mut().for_each(|body| body.is_frozen = false),
+            Event::Thaw => self.bodies.values_mut().for_each(|body| {
+                body.is_frozen = false;
+                body.is_stuck = false;
+            }),
             Event::LoseStatus => self.status = QuorateClusterStatus::default(),
             Event::LoseBudget => self.min_available = None,
+            Event::LoseAuthority => self.is_authority_lost = true,
+            Event::RestoreAuthority => self.is_authority_lost = false,
+            Event::Delete => self.delete(),
             Event::Foreign => self.intrude(),
             Event::Clean => {
                 if let Some(raft) = &mut self.raft {
@@ -79,6 +96,16 @@ impl World {
             }
             Event::Absence(ticks) => (0..*ticks).for_each(|_| self.tick()),
             _ => self.happen_to_member(event),
+        }
+    }
+
+    /// Kubernetes deletes what the cluster owns.
+    fn delete(&mut self) {
+        self.cluster.metadata.deletion_timestamp = Some(Time(self.now));
+        let names: Vec<String> = self.bodies.keys().cloned().collect();
+        names.iter().for_each(|name| self.forget(name));
+        if self.cluster.spec.storage.on_delete == OnDelete::Delete {
+            self.bodies.clear();
         }
     }
 
@@ -104,6 +131,8 @@ impl World {
         let (Event::DeletePod(at)
         | Event::Evict(at)
         | Event::Freeze(at)
+        | Event::Damage(at)
+        | Event::Stick(at)
         | Event::LoseVolume(at)
         | Event::LoseNode(at)
         | Event::Forget(at)
@@ -122,6 +151,13 @@ impl World {
             Event::Evict(_) if is_refused => {}
             Event::DeletePod(_) | Event::Evict(_) => body.member.pod = None,
             Event::Freeze(_) => body.is_frozen = true,
+            Event::Stick(_) => body.is_stuck = true,
+            Event::Damage(_) => {
+                body.is_damaged = true;
+                if let Some(pod) = &mut body.member.pod {
+                    pod.exit = Some("damaged".to_owned());
+                }
+            }
             Event::LoseVolume(_) => {
                 if let Some(volume) = &mut body.member.volume {
                     volume.is_lost = true;
