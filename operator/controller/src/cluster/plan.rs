@@ -70,6 +70,7 @@ fn tasks(view: &View<'_>) -> Vec<Task> {
     } else if view.is_founded() {
         // An object that is refused, say by a policy of the namespace, must not stop repairs.
         vec![
+            change::prolong,
             certificates,
             records::records,
             care::care,
@@ -80,7 +81,15 @@ fn tasks(view: &View<'_>) -> Vec<Task> {
             care::grow,
         ]
     } else {
-        vec![certificates, objects, records::records, care::care, change::change, next::next]
+        vec![
+            change::prolong,
+            certificates,
+            objects,
+            records::records,
+            care::care,
+            change::change,
+            next::next,
+        ]
     }
 }
 

@@ -10,8 +10,15 @@ mod update;
 use quorate_crd::v1alpha1::ChangeKind;
 
 use super::view::View;
-use super::wait;
+use super::{next, wait};
 use crate::cluster::step::Step;
+
+/// Gives a change that is stuck its time again with a new spec, which may be what it lacked.
+pub(super) fn prolong(view: &View<'_>) -> Option<Step> {
+    let is_new = view.valid.generation != view.observed.status.observed_generation;
+    let stuck = view.change().filter(|_| view.is_stuck() && is_new);
+    stuck.map(|change| next::begin_again(view, change))
+}
 
 /// The next step of the change under way.
 pub(super) fn change(view: &View<'_>) -> Option<Step> {
@@ -40,5 +47,5 @@ fn wake(view: &View<'_>) -> Step {
 
 /// Waits because the members cannot be changed now.
 fn unchangeable(view: &View<'_>) -> Step {
-    wait(view, super::next::why_unchangeable(view))
+    wait(view, next::why_unchangeable(view))
 }

@@ -147,6 +147,16 @@ pub(super) fn begin_for_all(view: &View<'_>, kind: ChangeKind, reason: &str) -> 
     begin(view, kind, String::new(), None, reason, view.next_number())
 }
 
+/// Gives the change under way its time again.
+pub(super) fn begin_again(view: &View<'_>, change: &Change) -> Step {
+    let change = Change { started_at: Time(view.now), deadline: deadline(view), ..change.clone() };
+    Step::Begin { change, next_member: view.next_number() }
+}
+
+fn deadline(view: &View<'_>) -> Time {
+    Time(after(view.now, view.valid.progress_deadline).unwrap_or(view.now))
+}
+
 fn begin(
     view: &View<'_>,
     kind: ChangeKind,
@@ -160,14 +170,13 @@ fn begin(
         _ if member.is_empty() => format!("{kind:?}"),
         _ => format!("{kind:?} {member}"),
     };
-    let deadline = after(view.now, view.valid.progress_deadline).unwrap_or(view.now);
     let change = Change {
         kind,
         member,
         replaces: replaces.map(str::to_owned),
         reason: reason.to_owned(),
         started_at: Time(view.now),
-        deadline: Time(deadline),
+        deadline: deadline(view),
         text,
     };
     Step::Begin { change, next_member }

@@ -90,7 +90,7 @@ impl<'a> View<'a> {
     /// The Secret of an authority that is lost, in words. No member is added without it.
     pub(crate) fn lost_authority(&self) -> Option<String> {
         let name = self.observed.lost_authorities.first()?;
-        Some(format!("the Secret {name} is lost or damaged: restore it"))
+        Some(format!("the Secret {name} is lost or damaged: restore it, with its labels and owner"))
     }
 
     /// The change under way.

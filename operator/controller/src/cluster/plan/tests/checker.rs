@@ -67,7 +67,9 @@ impl Checker {
                 let number = change.member.rsplit('-').next().and_then(|it| it.parse().ok());
                 let is_there = world.bodies.get(&change.member).is_some_and(|it| it.is_recorded);
                 let is_new = number.is_none_or(|number: i64| number > self.highest);
-                (!is_there && !is_new).then_some(rule)
+                let now = world.status.change.as_ref().map(|change| &change.member);
+                let goes_on = now == Some(&change.member);
+                (!is_there && !is_new && !goes_on).then_some(rule)
             }
             // A member that was added late has a kept volume at most, which nothing uses.
             Step::CreateMember { member, .. } => {
@@ -111,7 +113,8 @@ fn one_change(world: &World, step: &Step) -> Option<&'static str> {
             let goes_on = matches!(now.kind, ChangeKind::Add | ChangeKind::Replace)
                 && matches!(next.kind, ChangeKind::Replace | ChangeKind::Remove)
                 && now.member == next.member;
-            goes_on || next.kind == ChangeKind::Hibernate
+            let is_same = (now.kind, touched(now)) == (next.kind, touched(next));
+            goes_on || is_same || next.kind == ChangeKind::Hibernate
         }),
         // The record of a member of the store is made again whenever it is lost. So is that of a
         // member whose volume is there: it must be marked as kept.

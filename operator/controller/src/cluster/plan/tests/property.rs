@@ -3,6 +3,7 @@
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
+use quorate_crd::v1alpha1::Phase;
 
 use super::late::Late;
 use super::run::Run;
@@ -88,6 +89,10 @@ fn lacks(run: &mut Run) -> Result<Option<String>, String> {
     run.world.tick();
     run.world.write_status(&plan);
     let is_idle = matches!(plan.step, Step::Wait { .. }) && before == run.world.status;
+    let wanted = if view.refused_version().is_some() { Phase::Degraded } else { Phase::Ready };
+    if before.phase != wanted {
+        return Ok(Some(format!("{:?} although all is done", before.phase)));
+    }
     Ok((!is_idle).then(|| format!("{} although all is done", plan.step)))
 }
 

@@ -69,6 +69,14 @@ pub(in super::super) enum Event {
 impl World {
     /// Lets an event happen.
     pub(in super::super) fn happen(&mut self, event: &Event) {
+        let before = (self.cluster.spec.clone(), self.settings.clone());
+        self.change(event);
+        if before != (self.cluster.spec.clone(), self.settings.clone()) {
+            *self.cluster.metadata.generation.get_or_insert_default() += 1;
+        }
+    }
+
+    fn change(&mut self, event: &Event) {
         match event {
             Event::Members(members) => self.cluster.spec.members = *members,
             Event::Settings(settings) => self.settings = settings.to_string(),
