@@ -57,7 +57,7 @@ fn after_removal(view: &View<'_>, store: &Store, new: &str, old: &str) -> Option
     if let Some(failed) = next::failed(view) {
         return Some(next::begin_replacing(view, new.to_owned(), failed, view.next_number()));
     }
-    let joining = join::learner(view, new);
+    let joining = room::make(view).or_else(|| join::learner(view, new));
     Some(joining.unwrap_or_else(|| join::promote(view, store, seen)))
 }
 
