@@ -87,7 +87,12 @@ fn phase(view: &View<'_>, plan: &Plan, is_degraded: bool) -> Phase {
         // Asleep until the change that wakes it is written.
         let is_asleep = view.observed.status.phase == Phase::Hibernated && !has_pods;
         let is_asleep = is_asleep && view.change().is_none();
-        if is_asleep { Phase::Hibernated } else { Phase::Unavailable }
+        match view.change() {
+            _ if is_asleep => Phase::Hibernated,
+            Some(_) if view.is_stopped_on_request() && view.is_stuck() => Phase::Failed,
+            Some(_) if view.is_stopped_on_request() => Phase::Changing,
+            _ => Phase::Unavailable,
+        }
     } else if view.is_stuck() {
         Phase::Failed
     } else if view.change().is_some() {

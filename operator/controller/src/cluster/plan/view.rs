@@ -1,7 +1,7 @@
 //! What is observed, put together: each member with its place in the store, and what follows.
 
 use jiff::{SignedDuration, Timestamp};
-use quorate_crd::v1alpha1::{Change, ConditionType};
+use quorate_crd::v1alpha1::{Change, ChangeKind, ConditionType};
 
 use super::seen::Seen;
 use crate::cluster::observed::{Observed, Store, StoreMember};
@@ -96,6 +96,12 @@ impl<'a> View<'a> {
     /// The change under way.
     pub(crate) fn change(&self) -> Option<&'a Change> {
         self.observed.status.change.as_ref()
+    }
+
+    /// Whether the members are being stopped or started again on request.
+    pub(crate) fn is_stopped_on_request(&self) -> bool {
+        let kind = self.change().map(|change| change.kind);
+        matches!(kind, Some(ChangeKind::Hibernate | ChangeKind::Wake))
     }
 
     /// Whether the change under way has not ended by its deadline.

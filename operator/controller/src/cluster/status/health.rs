@@ -44,6 +44,9 @@ fn available(view: &View<'_>) -> Condition {
         available(Truth::Unknown, Reason::OtherCluster, "another cluster answers at its address")
     } else if view.store().is_some() {
         available(Truth::True, Reason::QuorumHealthy, "the store serves")
+    } else if view.is_stopped_on_request() {
+        let message = "the members are being stopped, or started again, on request";
+        available(Truth::False, Reason::Hibernated, message)
     } else if !answers && ready > voters / 2 {
         // The kubelets say otherwise: it may be the operator that is cut off.
         let message = "no member answers the operator, but most of them are ready";
@@ -120,7 +123,7 @@ fn trouble(view: &View<'_>) -> Option<(Reason, String)> {
         let message = format!("{} was removed from the store, not by the operator", removed.name);
         return Some((Reason::MemberLost, message));
     }
-    if view.valid.is_hibernated || !view.is_founded() {
+    if view.valid.is_hibernated || view.is_stopped_on_request() || !view.is_founded() {
         return None;
     }
     let unhealthy = match view.store() {
