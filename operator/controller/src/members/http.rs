@@ -60,3 +60,45 @@ async fn fetch(method: Method, at: SocketAddr, path: &str) -> Result<(StatusCode
     let (page, _) = tokio::join!(exchange, connection);
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request, and returns its first line.
+    async fn answer(listener: TcpListener, page: &str) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        // The client may have read enough.
+        drop(stream.write_all(page.as_bytes()).await);
+        let request = String::from_utf8(request).unwrap();
+        request.lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_page_is_asked_for_by_its_method() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let page = "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 6\r\n\r\nlater\n";
+        let (line, answer) = tokio::join!(answer(listener, page), post(at, "/tls/reload"));
+        assert_eq!(line, "POST /tls/reload HTTP/1.1");
+        assert_eq!(answer.unwrap(), (StatusCode::TOO_MANY_REQUESTS, "later\n".into()));
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_too_large_is_no_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let body = "a".repeat(BODY_BYTES_MAX + 1);
+        let page = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (line, answer) = tokio::join!(answer(listener, &page), get(at, "/tls"));
+        assert_eq!(line, "GET /tls HTTP/1.1");
+        assert!(matches!(answer, Err(Error::Unreachable(_))), "{answer:?}");
+    }
+}

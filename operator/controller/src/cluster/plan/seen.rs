@@ -47,11 +47,16 @@ impl Seen<'_> {
         volume.is_some_and(|volume| !volume.is_lost && !volume.is_deleted && !volume.is_kept)
     }
 
+    /// The reason code of the last end of its process, unless it serves again.
+    pub(crate) fn exit(&self) -> Option<&str> {
+        let exit = self.member.pod.as_ref().and_then(|pod| pod.exit.as_deref());
+        exit.filter(|_| !self.is_healthy())
+    }
+
     /// What is lost or damaged for good, in words.
     pub(crate) fn damage(&self) -> Option<String> {
         let name = self.name;
-        let exit = self.member.pod.as_ref().and_then(|pod| pod.exit.as_deref());
-        if let Some(exit) = exit.filter(|exit| DAMAGES.contains(exit) && !self.is_healthy()) {
+        if let Some(exit) = self.exit().filter(|exit| DAMAGES.contains(exit)) {
             return Some(format!("{name} has ended for good: {exit}"));
         }
         // A claim that is not seen beside a member that serves was not found yet.

@@ -132,8 +132,11 @@ fn trouble(view: &View<'_>) -> Option<(Reason, String)> {
     };
     unhealthy.map(|seen| {
         let failure = view.failure(seen);
-        let message = failure.unwrap_or_else(|| format!("{} does not serve", seen.name));
-        (Reason::MemberUnhealthy, message)
+        let does_not_serve = || match seen.exit() {
+            Some(exit) => format!("{} does not serve: its process has ended: {exit}", seen.name),
+            None => format!("{} does not serve", seen.name),
+        };
+        (Reason::MemberUnhealthy, failure.unwrap_or_else(does_not_serve))
     })
 }
 
@@ -196,6 +199,10 @@ fn space(view: &View<'_>) -> Condition {
         .filter_map(|seen| Some((seen.name, seen.member.answer.as_ref()?)))
         .peekable();
     let kind = ConditionType::SpaceSufficient;
+    if let Some(full) = view.members.iter().find(|seen| seen.exit() == Some("disk-full")) {
+        let message = format!("{} cannot start: its volume is full", full.name);
+        return Condition::new(kind, Truth::False, Reason::NoSpace, message);
+    }
     if answers.peek().is_none() {
         return Condition::new(kind, Truth::Unknown, Reason::Unreachable, "no member answers");
     }

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use quorate_crd::v1alpha1::{Certificates, QuorateClusterSpec};
 
 use super::*;
-use crate::cluster::observed::{Answer, Member};
+use crate::cluster::observed::{Answer, Member, Pod};
 use crate::cluster::valid::validate;
 
 fn now() -> Timestamp {
@@ -132,6 +132,11 @@ fn a_member_without_space_is_told() {
     assert_eq!(told(&observed, now()).used_percent, 95);
     let observed = answering([Answer::default(), Answer::default()]);
     assert_eq!(space(&observed), ["True", "AsExpected", "all members have space"]);
+    let mut observed = observed;
+    let pod = Pod { exit: Some("disk-full".to_owned()), ..Pod::default() };
+    observed.members.get_mut("main-1").unwrap().pod = Some(pod);
+    let message = "main-1 cannot start: its volume is full";
+    assert_eq!(space(&observed), ["False", "NoSpace", message]);
     // While no member answers, the last word stands.
     let mut silent = Observed::default();
     silent.status.used_percent = 95;
