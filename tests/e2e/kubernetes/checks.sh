@@ -22,18 +22,6 @@ store_etcdctl() {
     --cert pki/store-client.crt --key pki/store-client.key "$@"
 }
 
-# journal_object STATE: a ConfigMap whose last acknowledged state is that one.
-journal_object() {
-  jq -rs --argjson state "$1" '[.[] | select(.op == "ack" and .resource == "configmaps" and (.name | startswith("cm-")))]
-    | group_by(.name) | map(max_by(.state)) | map(select(.state == $state)) | .[length / 2 | floor].name' journal
-}
-
-# journal_version NAME STATE: the resourceVersion with which that state was acknowledged.
-journal_version() {
-  jq -r --arg name "$1" --argjson state "$2" \
-    'select(.op == "ack" and .resource == "configmaps" and .name == $name and .state == $state).version' journal
-}
-
 # schema_in_force: a custom resource is accepted, and refused with a value that its schema forbids.
 schema_in_force() {
   widget 3 | kubectl apply --dry-run=server -f - >>kubectl.log &&

@@ -44,15 +44,11 @@ mkdir -p /var/lib/kubelet /var/lib/cni /opt/containerd
 
 # shellcheck disable=SC2086
 "$here/pki.sh" "$D/pki" https://$IP:6443 $NODES
-own_network() { [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
-for i in $(seq 1 "$N"); do
-  start "node$i" unshare --mount --net --uts --propagation private "$here/node-init.sh" "$D" "$i"
-  node=$(pid "node$i")
-  until_true 10 own_network "$node"
-  ip link add "veth$i" type veth peer name eth0 netns "$node"
-  ip link set "veth$i" master br0 up
-  ip route add "10.244.$i.0/24" via "10.88.0.$((10 + i))"
-done
+for i in $(seq 1 "$N"); do "$here/node.sh" start "$D" "$i"; done
+# Services are reached through the first node, and looked up as in a pod.
+ip route add 10.96.0.0/16 via 10.88.0.11
+printf 'nameserver %s\nsearch svc.cluster.local cluster.local\noptions ndots:5\n' $IP >"$D/resolv.conf"
+mount --bind "$D/resolv.conf" /etc/resolv.conf
 
 STORE_PORT=2379 BIND=$IP PORT=6443 RECONCILER=lease "$here/control-plane.sh" up "$D"
 export KUBECONFIG=$D/pki/admin.kubeconfig KUBECACHEDIR=$D/kubectl-cache

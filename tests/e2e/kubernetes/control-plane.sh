@@ -5,7 +5,8 @@
 # ready; after `down` that none of them runs. Data and logs stay in DIR.
 #
 # BIND (127.0.0.1) and PORT (16443; the two after are the other components') are the API server's; STORE_BIN and
-# STORE_PORT (12379) the store's; NODES the names of nodes that get certificates.
+# STORE_PORT (12379) the store's; NODES the names of nodes that get certificates. AUDIT names a namespace: what its service
+# accounts ask of the API server is logged in DIR/audit.log.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# = 2 ] || { echo "usage: control-plane.sh up|restart|down DIR" >&2; exit 2; }
@@ -30,7 +31,18 @@ write_apiserver_args() {
     --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$P/sa.pub" \
     --service-account-signing-key-file="$P/sa.key" --service-cluster-ip-range="$SERVICES" \
     --authorization-mode=Node,RBAC --allow-privileged=true --profiling=false >"$D/kube-apiserver.args"
+  [ -z "${AUDIT-}" ] || audit_args >>"$D/kube-apiserver.args"
   echo "https://$BIND:$PORT" >"$D/kube-apiserver.url"
+}
+
+audit_args() {
+  cat >"$D/audit.yaml" <<Y
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata, userGroups: ["system:serviceaccounts:$AUDIT"]}, {level: None}]
+Y
+  printf '%s\n' --audit-policy-file="$D/audit.yaml" --audit-log-path="$D/audit.log" --audit-log-mode=blocking
 }
 
 start_apiserver() {

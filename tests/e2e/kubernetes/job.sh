@@ -11,6 +11,8 @@ mode=$1 D=$2
 . "$here/steps.sh"
 # shellcheck source=checks.sh
 . "$here/checks.sh"
+# shellcheck source=plant.sh
+. "$here/plant.sh"
 export PATH=$QUORATE_TEST_CACHE/bin:$PATH KUBECONFIG=$D/pki/admin.kubeconfig KUBECACHEDIR=$D/kubectl-cache
 KILLS=${KILLS:-3} CONFIGMAPS=${CONFIGMAPS:-5000} NS=e2e
 WATCHED=(configmaps events widgets deployments statefulsets pods)
@@ -83,38 +85,6 @@ kill_and_start() {
     printf 'ready %s s and kube-apiserver /readyz ok %s s after its start\n' \
       "$(seconds $((served - started)))" "$(seconds $((ready - started)))"
   } | tee -a kills
-}
-
-# plant_fault: what the verifier must find. $1 is the kind.
-plant_fault() {
-  local key name version lease
-  say "planting a fault: $1"
-  case $1 in
-  delete)
-    name=$(journal_object 1)
-    store_etcdctl del "/registry/configmaps/$NS/$name" >>kubectl.log
-    ;;
-  overwrite)
-    name=$(journal_object 2)
-    version=$(journal_version "$name" 1)
-    key=/registry/configmaps/$NS/$name
-    # etcdctl ends what it prints with a newline.
-    store_etcdctl get "$key" --rev "$version" --print-value-only | head -c -1 >older-value
-    store_etcdctl put "$key" <older-value >>kubectl.log
-    ;;
-  lease)
-    # With it goes what hangs on it, as if it had run out.
-    lease=$(store_etcdctl get "/registry/events/$NS/event-0000" -w fields | sed -n 's/^"Lease" : //p')
-    store_etcdctl lease revoke "$(printf %x "$lease")" >>kubectl.log
-    ;;
-  rollback)
-    "$here/store.sh" kill "$D" >>kubectl.log
-    rm -rf store
-    cp -a store.older store
-    "$here/store.sh" start "$D"
-    ;;
-  *) fail "PLANT=$1 is unknown" ;;
-  esac
 }
 
 set_up

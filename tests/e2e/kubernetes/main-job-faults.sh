@@ -1,32 +1,44 @@
 #!/usr/bin/env bash
-# main-job-faults.sh DIR: proves that the main job can fail. Runs it once for each fault that main-job.sh can plant, with a
-# store that loses nothing by itself, and fails unless each run fails for the reason that was planted. The settings of
-# main-job.sh hold here too.
+# main-job-faults.sh control-plane|operator DIR: proves that the main job can fail. Runs it once for each fault that it can
+# plant, with a store that loses nothing by itself, and fails unless each run fails for the reason that was planted. The
+# settings of main-job.sh hold here too.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# = 1 ] || { echo "usage: main-job-faults.sh DIR" >&2; exit 2; }
-D=$(realpath -m "$1")
+usage() { echo "usage: main-job-faults.sh control-plane|operator DIR" >&2; exit 2; }
+[ $# = 2 ] || usage
+mode=$1 D=$(realpath -m "$2")
 export QUORATE_TEST_CACHE=${QUORATE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate}
 mkdir -p "$D"
 
-# expect FAULT REASON: the job finds the fault, and says REASON of an object.
+# expect FAULT REASON VARIABLE=VALUE...: the job with these settings finds the fault, and its last line has REASON.
 expect() {
-  local line
-  if PLANT=$1 "$here/main-job.sh" control-plane "$D/$1" >"$D/$1.out" 2>&1; then
-    echo "main-job-faults: FAILED: the job passed in spite of $1; its output is $D/$1.out" >&2
+  local fault=$1 reason=$2 line
+  shift 2
+  if env "$@" "$here/main-job.sh" "$mode" "$D/$fault" >"$D/$fault.out" 2>&1; then
+    echo "main-job-faults: FAILED: the job passed in spite of $fault; its output is $D/$fault.out" >&2
     exit 1
   fi
-  line=$(tail -n 1 "$D/$1.out")
-  [[ $line == *"FAILED: verify: "*"$2"* ]] || {
-    echo "main-job-faults: FAILED: with $1 the job failed for another reason: $line" >&2
+  line=$(tail -n 1 "$D/$fault.out")
+  [[ $line == *"FAILED: "*"$reason"* ]] || {
+    echo "main-job-faults: FAILED: with $fault the job failed for another reason: $line" >&2
     exit 1
   }
-  echo "$1: $line"
-  rm -rf "${D:?}/$1" "$D/$1.out"
+  echo "$fault: $line"
+  rm -rf "${D:?}/$fault" "$D/$fault.out"
 }
 
-expect delete "missing: state 1 was acknowledged"
-expect overwrite "has fallen back to state 1"
-expect rollback "the store is at revision"
-expect lease "events/event-0000: missing: state 1 was acknowledged"
+case $mode in
+control-plane)
+  expect delete "missing: state 1 was acknowledged" PLANT=delete
+  expect overwrite "has fallen back to state 1" PLANT=overwrite
+  expect rollback "the store is at revision" PLANT=rollback
+  expect lease "events/event-0000: missing: state 1 was acknowledged" PLANT=lease
+  ;;
+operator)
+  expect delete "missing: state 1 was acknowledged" PLANT=delete STEPS=members_1_to_3
+  expect overwrite "has fallen back to state 1" PLANT=overwrite STEPS=members_1_to_3
+  expect freeze "stall: in step freeze" "STEPS=members_1_to_3 freeze"
+  ;;
+*) usage ;;
+esac
 rmdir "$D"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# main-job.sh control-plane|nodes|volumes DIR: the jobs in a real Kubernetes.
+# main-job.sh control-plane|nodes|volumes|operator DIR: the jobs in a real Kubernetes.
 #
 #   control-plane, nodes   the store under Kubernetes, with SIGKILL in the middle (job.sh)
-#   volumes                volumes of node-agent on one node: full, enlarged, removed (volumes-job.sh)
+#   volumes                the volumes that the other job's members get: full, enlarged, removed (volumes-job.sh)
+#   operator               a store that the operator runs, through its whole life (operator-job.sh)
 #
 # Each builds what is missing (build.sh), starts the store with mutual TLS and a real control plane on it, but for the first
 # also N nodes with running pods, and lets the job work there. Guarantees, when it exits with 0, what the job says. Otherwise
@@ -14,19 +15,21 @@
 #   KILLS (3)   CONFIGMAPS (5000)   N (3) nodes   KEEP=1 keeps DIR   SEED repeats the points in time of an earlier run
 #   PORT (16443) and STORE_PORT (12379): `control-plane` listens there on loopback, the others in a network of their own
 #   PLANT=delete|overwrite|lease|rollback damages the data of the only member before they are verified: the job must fail
-#   NODE_AGENT  the program that makes the volumes (target/release/node-agent)
+#   then; of the operator's store it can be any but rollback
+#   NODE_AGENT, AUDIT_PROGRAM, OPERATOR_BIN: cargo's release builds by default
+#   STEPS, STALL_MS (5000), IDLE (60 s) and PACE (15 ConfigMaps a second) are the operator's job's
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-usage() { echo "usage: main-job.sh control-plane|nodes|volumes DIR" >&2; exit 2; }
+usage() { echo "usage: main-job.sh control-plane|nodes|volumes|operator DIR" >&2; exit 2; }
 [ $# = 2 ] || usage
 mode=$1 D=$(realpath -m "$2")
-case $mode in control-plane | nodes) job=job.sh ;; volumes) job=volumes-job.sh ;; *) usage ;; esac
+case $mode in control-plane | nodes) job=job.sh ;; volumes | operator) job=$mode-job.sh ;; *) usage ;; esac
 [ -z "$(ls -A "$D" 2>/dev/null)" ] || { echo "main-job.sh: $D is not empty" >&2; exit 2; }
 export N=${N:-3} MEMBERS=${MEMBERS:-1} PORT=${PORT:-16443} STORE_PORT=${STORE_PORT:-12379}
 export QUORATE_TEST_CACHE=${QUORATE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate}
 export SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
 release=$(realpath -m "${CARGO_TARGET_DIR:-$here/../../../target}/release")
-NODE_AGENT=${NODE_AGENT:-$release/node-agent}
+NODE_AGENT=${NODE_AGENT:-$release/node-agent} AUDIT_PROGRAM=${AUDIT_PROGRAM:-$release/audit}
 child=
 
 # run COMMAND...: in a session of its own, so that all of it can be stopped, and so that a signal to this script is not
@@ -66,13 +69,31 @@ finish() {
   exit "$status"
 }
 
+# make_images: of the store, of the operator, and of the same store that calls itself by the version after, to update to.
+make_images() {
+  local version store=${STORE_BIN:-$release/quorate}
+  version=$("$store" --version | sed -n 's/^Quorate Version: //p')
+  export OTHER_VERSION=${version%.*}.$((${version##*.} + 1)) OTHER_STORE_BIN=$D/quorate-other
+  sed "s/${version//./\\.}/$OTHER_VERSION/g" "$store" >"$OTHER_STORE_BIN"
+  chmod +x "$OTHER_STORE_BIN"
+  "$OTHER_STORE_BIN" --version | grep -qx "Quorate Version: $OTHER_VERSION"
+  run "$here/images.sh" "$D/images"
+}
+
 doing="building (build.sh)"
 if [ "$mode" = control-plane ]; then "$here/build.sh" control-plane; else "$here/build.sh" nodes; fi
 mkdir -p "$D"
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-if [ "$mode" = volumes ]; then export N=1 NODE_AGENT; fi
+case $mode in
+volumes) export N=1 NODE_AGENT ;;
+operator)
+  doing="building the images (images.sh)"
+  make_images
+  export N=3 NODE_AGENT AUDIT_PROGRAM AUDIT=quorate-system
+  ;;
+esac
 
 if [ "$mode" = control-plane ]; then
   doing="starting the control plane (control-plane.sh)"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # node-init.sh DIR I: node I of a cluster: containerd, kubelet and kube-proxy in the namespaces it is started in (see
-# cluster-init.sh). Data and logs in DIR/nodeI. Ends when one of them ends. $NODE_AGENT is the program that makes volumes
-# of the storage class "disk" (see ../src/bin/node-agent), if it is to run.
+# cluster-init.sh). Data and logs in DIR/nodeI. Ends when one of them ends. Images of pods are in the cache and in DIR/images;
+# $NODE_AGENT is the program that makes volumes of the storage class "disk" (see ../src/bin/node-agent), if it is to run.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 C=$1 I=$2 NAME=node$2 D=$1/node$2 IP=10.88.0.$((10 + $2))
@@ -58,7 +58,9 @@ T
 start containerd containerd --config "$D/containerd.toml"
 answers() { ctr version >/dev/null 2>&1; }
 until_true 30 answers || { say_last containerd; exit 1; }
-for image in "$QUORATE_TEST_CACHE"/images/*.tar; do ctr -n k8s.io images import "$image"; done
+for image in "$QUORATE_TEST_CACHE"/images/*.tar "$C"/images/*.tar; do
+  [ ! -f "$image" ] || ctr -n k8s.io images import "$image"
+done
 
 # The kubelet wants its cgroup in every hierarchy, and a new cpuset has neither processors nor memory nodes.
 for hierarchy in /sys/fs/cgroup/*/; do
@@ -84,6 +86,7 @@ clusterDNS: [10.88.0.1]
 resolvConf: $D/resolv.conf
 failSwapOn: false
 volumePluginDir: $D/volumeplugins
+syncFrequency: 5s # a changed Secret reaches a running pod in that time
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -24,8 +26,12 @@ pub fn main_job(mode: &str, members: usize, programs: &[(&str, &Path)]) {
         needs.extend(["gcc", "ip", "unshare", "apt-get"].map(Need::Program));
         needs.push(Need::Root);
     }
-    if mode == "volumes" {
-        needs.push(Need::LoopDevices);
+    match mode {
+        "volumes" => needs.push(Need::LoopDevices),
+        "operator" => {
+            needs.extend([Need::LoopDevices, Need::Program("buildah"), Need::Program("jq")])
+        }
+        _ => {}
     }
     if !require::met(&format!("main job, {mode}"), &needs) {
         return;

@@ -15,7 +15,20 @@ use crate::require::{self, Need};
 /// If the build fails.
 pub fn quorate() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("QUORATE_BIN", &["--release"], "release")).clone()
+    let options = ["--package", "quorate-node", "--release"];
+    BUILT.get_or_init(|| build("QUORATE_BIN", &options, "release", "quorate")).clone()
+}
+
+/// The release build of `quorate-operator`, as [`quorate`] has the store's.
+/// `$QUORATE_OPERATOR_BIN` names another program instead.
+///
+/// # Panics
+/// If the build fails.
+pub fn operator() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let options = ["--package", "quorate-controller", "--release"];
+    let name = "quorate-operator";
+    BUILT.get_or_init(|| build("QUORATE_OPERATOR_BIN", &options, "release", name)).clone()
 }
 
 /// A build of `quorate` with the planted faults of `quorate_core::planted`. `$QUORATE_PLANTED_BIN`
@@ -25,8 +38,8 @@ pub fn quorate() -> PathBuf {
 /// If the build fails.
 pub fn planted() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let options = ["--profile", "planted", "--features", "planted"];
-    BUILT.get_or_init(|| build("QUORATE_PLANTED_BIN", &options, "planted")).clone()
+    let options = ["--package", "quorate-node", "--profile", "planted", "--features", "planted"];
+    BUILT.get_or_init(|| build("QUORATE_PLANTED_BIN", &options, "planted", "quorate")).clone()
 }
 
 /// The server of an earlier commit of this repository, built little optimised. `None` if it cannot
@@ -43,23 +56,23 @@ pub fn earlier(suite: &str, commit: &'static str) -> Option<PathBuf> {
     Some(cache().join("bin").join(format!("quorate-{commit}")))
 }
 
-/// The program named by `variable`, or else the one that cargo builds with these options in
-/// `folder`.
-fn build(variable: &str, options: &[&str], folder: &str) -> PathBuf {
+/// The program named by `variable`, or else the one that cargo builds with these options as
+/// `folder`/`name`.
+fn build(variable: &str, options: &[&str], folder: &str, name: &str) -> PathBuf {
     if let Some(program) = env::var_os(variable) {
         return PathBuf::from(program);
     }
     let root = repository();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--locked", "--quiet", "--package", "quorate-node"])
+        .args(["build", "--locked", "--quiet"])
         .args(options)
         .current_dir(&root)
         .status()
         .expect("cargo runs");
-    assert!(status.success(), "quorate does not build");
+    assert!(status.success(), "{name} does not build");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    root.join(target).join(folder).join("quorate")
+    root.join(target).join(folder).join(name)
 }
 
 /// The cache of third-party programs; see `tests/support/peers/cache.sh`.

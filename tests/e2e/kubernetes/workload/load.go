@@ -15,7 +15,9 @@ type load struct {
 	configMaps, events, widgets *resource
 	journal                     *journal
 	faults                      *faults
-	objects                     int // ConfigMaps
+	objects                     int // ConfigMaps, at most
+	pace                        int // of them a second; 0 is as fast as possible
+	pauses                      *pauses
 
 	maps    []*subject
 	created atomic.Int64 // of them, acknowledged
@@ -23,6 +25,8 @@ type load struct {
 	unknown atomic.Int64 // errors after which the outcome of a write was not known
 	byRead  atomic.Int64 // writes which such an error hid and a read then showed
 	lastErr atomic.Value // string
+	next    atomic.Int64 // ConfigMap to be created
+	stopped atomic.Bool
 	done    chan struct{}
 	once    sync.Once
 	took    time.Duration
@@ -39,8 +43,9 @@ const (
 
 func (o operation) String() string { return [...]string{"create", "update", "delete"}[o] }
 
-func newLoad(run string, resources []*resource, j *journal, f *faults, objects int) *load {
-	l := &load{run: run, journal: j, faults: f, objects: objects, done: make(chan struct{})}
+func newLoad(run string, resources []*resource, j *journal, f *faults, objects, pace int) *load {
+	l := &load{run: run, journal: j, faults: f, objects: objects, pace: pace, done: make(chan struct{})}
+	l.pauses = newPauses()
 	l.configMaps, l.events, l.widgets = resources[0], resources[1], resources[2]
 	for i := range objects {
 		l.maps = append(l.maps, l.subject(l.configMaps, "cm-%04d", i))
@@ -52,12 +57,12 @@ func newLoad(run string, resources []*resource, j *journal, f *faults, objects i
 func (l *load) start(ctx context.Context, workers int) {
 	l.once.Do(func() {
 		started := time.Now()
-		var next atomic.Int64
 		var wait sync.WaitGroup
+		turns := l.turns(ctx)
 		for range workers {
 			wait.Go(func() {
-				for i := int(next.Add(1)) - 1; i < l.objects && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-					l.step(ctx, i)
+				for range turns {
+					l.step(ctx, int(l.next.Add(1))-1)
 				}
 			})
 		}
@@ -67,6 +72,34 @@ func (l *load) start(ctx context.Context, workers int) {
 			close(l.done)
 		}()
 	})
+}
+
+// turns lets a worker create a ConfigMap for each value, at the load's pace, until all are created or the load is stopped.
+func (l *load) turns(ctx context.Context) <-chan struct{} {
+	turns := make(chan struct{})
+	go func() {
+		defer close(turns)
+		pace := time.Duration(0)
+		if l.pace > 0 {
+			pace = time.Second / time.Duration(l.pace)
+		}
+		for range l.objects {
+			if ctx.Err() != nil || l.stopped.Load() {
+				return
+			}
+			turns <- struct{}{}
+			time.Sleep(pace)
+		}
+	}()
+	return turns
+}
+
+// wanted is how many ConfigMaps must be there when the load is done.
+func (l *load) wanted() int64 {
+	if l.stopped.Load() {
+		return l.next.Load()
+	}
+	return int64(l.objects)
 }
 
 // step creates the ith ConfigMap and whatever else falls to it.

@@ -3,6 +3,8 @@
 // the store. It is driven over HTTP on a unix socket:
 //
 //	/start                    begin to write
+//	/stop                     begin nothing more; what is begun is still written
+//	/pauses                   the longest a write took, and the longest pause of the machine, since they were asked for last
 //	/wait?created=N&within=S  wait until N ConfigMaps are acknowledged; without N, until all is written
 //	/probe?name=X&within=S    create an object X of each resource and see it come to the informers, and go
 //	/probe?name=X&keep=1&...  the same, but it stays
@@ -47,14 +49,15 @@ func main() {
 	journalPath := flag.String("journal", "", "file to keep what was acknowledged in; it must not exist")
 	run := flag.String("run", "", "name of this run, part of everything it writes")
 	objects := flag.Int("configmaps", 5000, "ConfigMaps to create")
+	pace := flag.Int("pace", 0, "ConfigMaps to create in a second; 0 is as many as possible")
 	workers := flag.Int("workers", 16, "concurrent writers")
 	flag.Parse()
-	if err := serve(*kubeconfig, *namespace, *endpoint, *pki, *socket, *journalPath, *run, *objects, *workers); err != nil {
+	if err := serve(*kubeconfig, *namespace, *endpoint, *pki, *socket, *journalPath, *run, *objects, *pace, *workers); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func serve(kubeconfig, namespace, endpoint, pki, socket, journalPath, run string, objects, workers int) error {
+func serve(kubeconfig, namespace, endpoint, pki, socket, journalPath, run string, objects, pace, workers int) error {
 	ctx := context.Background()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -73,7 +76,10 @@ func serve(kubeconfig, namespace, endpoint, pki, socket, journalPath, run string
 	if w.store, err = openStore(endpoint, pki); err != nil {
 		return err
 	}
-	w.load = newLoad(run, resources, j, w.faults, objects)
+	w.load = newLoad(run, resources, j, w.faults, objects, pace)
+	if pace > 0 {
+		go w.load.pauses.watchMachine(journalPath + ".canary")
+	}
 	for _, r := range resources {
 		i, err := newInformer(r, w.faults)
 		if err != nil {
@@ -97,6 +103,8 @@ func serve(kubeconfig, namespace, endpoint, pki, socket, journalPath, run string
 func (w *workload) routes(lifetime context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/start", func(http.ResponseWriter, *http.Request) { w.load.start(lifetime, w.workers) })
+	mux.HandleFunc("/stop", func(http.ResponseWriter, *http.Request) { w.load.stopped.Store(true) })
+	mux.HandleFunc("/pauses", func(out http.ResponseWriter, _ *http.Request) { w.load.pauses.report(out) })
 	mux.HandleFunc("/wait", within(func(ctx context.Context, r *http.Request) (string, []string) {
 		return w.wait(ctx, r.FormValue("created"))
 	}))
@@ -140,14 +148,14 @@ func (w *workload) wait(ctx context.Context, created string) (string, []string) 
 	for {
 		select {
 		case <-w.load.done:
-			if n := w.load.created.Load(); n < want || n < int64(w.load.objects) {
+			if n := w.load.created.Load(); n < want || n < w.load.wanted() {
 				return "", append(w.faults.all(), fmt.Sprintf("the load ended with %d ConfigMaps acknowledged", n))
 			}
 			return "", nil
 		case <-ctx.Done():
 			last, _ := w.load.lastErr.Load().(string)
 			return "", []string{fmt.Sprintf("%d of %d ConfigMaps acknowledged in time; last error: %s",
-				w.load.created.Load(), w.load.objects, last)}
+				w.load.created.Load(), w.load.wanted(), last)}
 		case <-poll.C:
 			if n := w.load.created.Load(); created != "" && n >= want {
 				return fmt.Sprintln(n), nil

@@ -18,12 +18,9 @@ import (
 // A store is the store itself, read past the API server, whose cache may know what the store has lost.
 type store struct{ *clientv3.Client }
 
-// openStore connects with the certificates that pki.sh made.
+// openStore connects with the certificates that pki.sh made, or others of the same names. The client's is read again for
+// each connection, because it may be a short-lived one.
 func openStore(endpoint, pki string) (*store, error) {
-	certificate, err := tls.LoadX509KeyPair(pki+"/store-client.crt", pki+"/store-client.key")
-	if err != nil {
-		return nil, err
-	}
 	authority, err := os.ReadFile(pki + "/store-ca.crt")
 	if err != nil {
 		return nil, err
@@ -32,7 +29,10 @@ func openStore(endpoint, pki string) (*store, error) {
 	roots.AppendCertsFromPEM(authority)
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: []string{endpoint}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
-		TLS: &tls.Config{Certificates: []tls.Certificate{certificate}, RootCAs: roots},
+		TLS: &tls.Config{RootCAs: roots, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			certificate, err := tls.LoadX509KeyPair(pki+"/store-client.crt", pki+"/store-client.key")
+			return &certificate, err
+		}},
 	})
 	return &store{client}, err
 }

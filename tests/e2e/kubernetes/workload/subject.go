@@ -63,6 +63,8 @@ func (s *subject) write(ctx context.Context, op operation, hash string, send fun
 	if s.broken || !s.record(record{Op: opTry, State: s.state + 1, Hash: hash}) {
 		return false
 	}
+	s.pauses.begin(s)
+	defer s.pauses.end(s)
 	highest := s.journal.highest.Load()
 	for ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, requestTimeout)
