@@ -4,5 +4,10 @@
 pub const ETCD_VERSION: &str = "3.7.1";
 /// The cluster version and storage version that clients see.
 pub const CLUSTER_VERSION: &str = "3.7.0";
-/// Quorate's own version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Quorate's own version. The program with planted mistakes calls itself by a later one, so that
+/// tests can update members to it.
+pub const VERSION: &str = if cfg!(feature = "planted") {
+    concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"), ".999")
+} else {
+    env!("CARGO_PKG_VERSION")
+};

@@ -6,7 +6,7 @@
 #
 # BIND (127.0.0.1) and PORT (16443; the two after are the other components') are the API server's; STORE_BIN and
 # STORE_PORT (12379) the store's; NODES the names of nodes that get certificates. AUDIT names a namespace: what its service
-# accounts ask of the API server is logged in DIR/audit.log.
+# accounts ask of the API server is logged in DIR/audit.log. NODE_GRACE is the time after which a silent node is lost.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# = 2 ] || { echo "usage: control-plane.sh up|restart|down DIR" >&2; exit 2; }
@@ -61,7 +61,8 @@ start_controllers() {
     --bind-address=127.0.0.1 --secure-port=$((PORT + 1)) "${election[@]}" \
     --use-service-account-credentials=true --root-ca-file="$P/ca.crt" \
     --service-account-private-key-file="$P/sa.key" --cluster-signing-cert-file="$P/ca.crt" \
-    --cluster-signing-key-file="$P/ca.key" --service-cluster-ip-range="$SERVICES" --flex-volume-plugin-dir="$D/flex"
+    --cluster-signing-key-file="$P/ca.key" --service-cluster-ip-range="$SERVICES" --flex-volume-plugin-dir="$D/flex" \
+    --node-monitor-grace-period="${NODE_GRACE:-50s}"
   start kube-scheduler "$BIN/kube-scheduler" --kubeconfig="$P/scheduler.kubeconfig" \
     --bind-address=127.0.0.1 --secure-port=$((PORT + 2)) "${election[@]}"
 }

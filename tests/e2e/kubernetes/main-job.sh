@@ -17,7 +17,8 @@
 #   PLANT=delete|overwrite|lease|rollback damages the data of the only member before they are verified: the job must fail
 #   then; of the operator's store it can be any but rollback
 #   NODE_AGENT, AUDIT_PROGRAM, OPERATOR_BIN: cargo's release builds by default
-#   STEPS, STALL_MS (5000), IDLE (60 s) and PACE (15 ConfigMaps a second) are the operator's job's
+#   OTHER_STORE_BIN: a store of a later version, to update to (cargo's build with the profile "planted", without a mistake)
+#   STEPS, STALL_MS (5000), IDLE (20 s), PACE (15 ConfigMaps a second) and NODE_GRACE (20s) are the operator's job's
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage() { echo "usage: main-job.sh control-plane|nodes|volumes|operator DIR" >&2; exit 2; }
@@ -69,14 +70,10 @@ finish() {
   exit "$status"
 }
 
-# make_images: of the store, of the operator, and of the same store that calls itself by the version after, to update to.
+# make_images: of the store, of the operator, and of the store in another version, to update to.
 make_images() {
-  local version store=${STORE_BIN:-$release/quorate}
-  version=$("$store" --version | sed -n 's/^Quorate Version: //p')
-  export OTHER_VERSION=${version%.*}.$((${version##*.} + 1)) OTHER_STORE_BIN=$D/quorate-other
-  sed "s/${version//./\\.}/$OTHER_VERSION/g" "$store" >"$OTHER_STORE_BIN"
-  chmod +x "$OTHER_STORE_BIN"
-  "$OTHER_STORE_BIN" --version | grep -qx "Quorate Version: $OTHER_VERSION"
+  export OTHER_STORE_BIN=${OTHER_STORE_BIN:-$release/../planted/quorate} OTHER_VERSION
+  OTHER_VERSION=$("$OTHER_STORE_BIN" --version | sed -n 's/^Quorate Version: //p')
   run "$here/images.sh" "$D/images"
 }
 
@@ -91,7 +88,7 @@ volumes) export N=1 NODE_AGENT ;;
 operator)
   doing="building the images (images.sh)"
   make_images
-  export N=3 NODE_AGENT AUDIT_PROGRAM AUDIT=quorate-system
+  export N=3 NODE_AGENT AUDIT_PROGRAM AUDIT=quorate-system NODE_GRACE=${NODE_GRACE:-20s}
   ;;
 esac
 

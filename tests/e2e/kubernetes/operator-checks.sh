@@ -47,7 +47,6 @@ voters_are() {
 members() { in_store get pod --selector quorate.dev/cluster=$CLUSTER --sort-by .metadata.creationTimestamp --output name | cut -d/ -f2; }
 node_of() { in_store get pod "$1" --output jsonpath='{.spec.nodeName}'; }
 restarts_of() { in_store get pod "$1" --output jsonpath='{.metadata.uid} {.status.containerStatuses[0].restartCount}'; }
-restarts() { for member in $(members); do restarts_of "$member"; echo; done; }
 all_pods_have() { # FLAG
   in_store get pod --selector quorate.dev/cluster=$CLUSTER --output json |
     jq --exit-status --arg flag "$1" 'all(.items[]; .spec.containers[0].args | any(startswith($flag)))' >>kubectl.log
@@ -85,17 +84,21 @@ store_etcdctl() {
     --key store-pki/store-client.key "$@"
 }
 
-# served_leaf MEMBER: the fingerprint of the certificate that it shows to clients.
-served_leaf() {
-  local address
+# served_leaf_expiry MEMBER: when the certificate ends that it shows to clients, in seconds since 1970.
+served_leaf_expiry() {
+  local address expiry
   address=$(in_store get pod "$1" --output jsonpath='{.status.podIP}')
-  openssl s_client -connect "$address:2379" -cert store-pki/store-client.crt -key store-pki/store-client.key </dev/null \
-    2>/dev/null | openssl x509 -noout -fingerprint -sha256 2>>kubectl.log
+  expiry=$(openssl s_client -connect "$address:2379" -cert store-pki/store-client.crt -key store-pki/store-client.key \
+    </dev/null 2>/dev/null | openssl x509 -noout -enddate 2>>kubectl.log)
+  date --date "${expiry#notAfter=}" +%s
 }
-leaf_has_changed() {
-  local leaf
+# leaf_is_renewed MEMBER: what it serves was issued after its process had started.
+leaf_is_renewed() {
+  local started expiry
   fetch_credentials
-  leaf=$(served_leaf "$1") && [ -n "$leaf" ] && [ "$leaf" != "$(cat "leaf.$1")" ]
+  started=$(in_store get pod "$1" --output jsonpath='{.status.containerStatuses[0].state.running.startedAt}') &&
+    [ -n "$started" ] && expiry=$(served_leaf_expiry "$1") &&
+    [ $((expiry - LIFETIME)) -gt "$(date --date "$started" +%s)" ]
 }
 certificates_are_long() {
   local expiry

@@ -18,6 +18,7 @@ mode=$1 D=$2
 . "$here/steps.sh"
 OPERATORS=quorate-system STORE=store CLUSTER=main NS=e2e
 TENANT=10.96.0.100 # the second API server
+LIFETIME=120 # of certificates, in seconds (manifests/cluster-values.yaml)
 # shellcheck source=operator-checks.sh
 . "$here/operator-checks.sh"
 # shellcheck source=operator-faults.sh
@@ -25,9 +26,9 @@ TENANT=10.96.0.100 # the second API server
 # shellcheck source=plant.sh
 . "$here/plant.sh"
 RANDOM=$SEED
-STALL_MS=${STALL_MS:-5000} IDLE=${IDLE:-60} PACE=${PACE:-15}
-STEPS=${STEPS:-members_1_to_3 members_3_to_5 members_5_to_3 settings objects upgrade kill_leader kill_follower lose_node lose_disk
-  renewal}
+STALL_MS=${STALL_MS:-5000} IDLE=${IDLE:-20} PACE=${PACE:-15}
+STEPS=${STEPS:-members_1_to_3 members_3_to_5 members_5_to_3 settings objects kill_leader kill_follower lose_disk upgrade
+  lose_node renewal}
 
 tear_down() {
   end killer TERM 5
@@ -46,10 +47,15 @@ install() {
     zone=$(tr a-y b-z <<<"$zone")
   done
   helm install quorate-operator "$root/charts/quorate-operator" --namespace $OPERATORS --create-namespace \
-    --wait --timeout 120s >>helm.log 2>&1 || fail "the operator's chart does not install (helm.log)"
+    --set test.storageClassName=disk --wait --timeout 120s >>helm.log 2>&1 || fail "the operator's chart does not install (helm.log)"
   helm install $CLUSTER "$root/charts/quorate-cluster" --namespace $STORE --create-namespace \
     --values "$here/manifests/cluster-values.yaml" >>helm.log 2>&1 || fail "the cluster's chart does not install (helm.log)"
   settle 1
+}
+
+helm_tests() {
+  helm test quorate-operator --namespace $OPERATORS --timeout 180s >>helm.log 2>&1 || fail "helm test of the operator (helm.log)"
+  helm test $CLUSTER --namespace $STORE --timeout 60s >>helm.log 2>&1 || fail "helm test of the cluster (helm.log)"
 }
 
 tenant_and_load() {
@@ -162,13 +168,10 @@ upgrade() {
   [ "$(of_status version)" = "$OTHER_VERSION" ] || fail "the status says version $(of_status version)"
 }
 
-# All leaves are renewed, and served without a restart.
+# Every member serves a certificate that was issued while it ran. The job has lasted for several lives of the first ones.
 renewal() {
-  local before member
-  before=$(restarts)
-  for member in $(members); do served_leaf "$member" >"leaf.$member"; done
-  for member in $(members); do within 150 "a renewed certificate of $member" leaf_has_changed "$member"; done
-  [ "$(restarts)" = "$before" ] || fail "a member restarted for its certificate"
+  local member
+  for member in $(members); do within $((LIFETIME + 30)) "a renewed certificate of $member" leaf_is_renewed "$member"; done
   tenant_ready || fail "the second API server lost the store"
 }
 
@@ -219,6 +222,7 @@ uninstall() {
 
 printf '%-16s %8s %12s %13s\n' step seconds 'write (ms)' 'machine (ms)' >timeline
 run_step install
+run_step helm_tests
 run_step tenant_and_load
 start killer kill_operators
 for name in $STEPS; do run_step "$name"; done

@@ -12,6 +12,7 @@ fn an_operated_store_loses_nothing_in_its_whole_life() {
         ("AUDIT_PROGRAM", Path::new(env!("CARGO_BIN_EXE_audit"))),
         ("NODE_AGENT", Path::new(env!("CARGO_BIN_EXE_node-agent"))),
         ("OPERATOR_BIN", &program::operator()),
+        ("OTHER_STORE_BIN", &program::planted()),
     ];
     main_job("operator", 1, &programs);
 }
