@@ -78,7 +78,11 @@ pub(super) fn failure(view: &View<'_>, name: &str) -> Option<String> {
     let seen = view.seen(name).filter(|seen| !seen.is_voter())?;
     let was_removed = view.store().is_some() && seen.stored.is_none() && seen.member.id.is_some();
     let removed = was_removed.then(|| format!("{name} was removed from the store"));
-    removed.or_else(|| {
+    // The request that added it came late. The store takes one learner.
+    let mut others = view.members.iter().filter(|other| other.name != name);
+    let other = others.find(|other| seen.stored.is_none() && other.is_learner());
+    let second = other.map(|other| format!("{} is a learner already", other.name));
+    removed.or(second).or_else(|| {
         let volume = seen.member.volume.as_ref();
         let is_lost = volume.is_some_and(|volume| volume.is_lost || volume.is_deleted);
         let is_lost = is_lost || (volume.is_none() && seen.member.id.is_some());

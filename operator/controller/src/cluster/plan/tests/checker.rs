@@ -190,15 +190,16 @@ fn admits_no_eviction(world: &World, step: &Step) -> Option<&'static str> {
     is_vulnerable.then_some("another voter may be evicted at the same time")
 }
 
-/// A replacement is placed when the failed member no longer counts for its host. Without a majority
-/// nobody knows who is needed, and no pod waits for another one.
+/// A replacement is placed when the failed member no longer counts for its host. Once it votes, or
+/// without a majority, it may be needed, and does not wait for another pod.
 fn leaves_room(world: &World, step: &Step) -> Option<&'static str> {
     let Step::CreatePod { member, .. } = step else { return None };
     let change = world.status.change.as_ref().filter(|change| change.member == *member)?;
     let failed = world.bodies.get(change.replaces.as_deref()?)?;
     let pod = failed.member.pod.as_ref()?;
     let is_overdue = pod.ends_by.is_some_and(|at| at <= world.now);
-    let counts = world.has_quorum() && !pod.is_node_lost && !is_overdue;
+    let is_learner = world.stored(member).is_some_and(|stored| stored.is_learner);
+    let counts = is_learner && world.has_quorum() && !pod.is_node_lost && !is_overdue;
     counts.then_some("the replacement finds the host taken")
 }
 

@@ -56,7 +56,8 @@ impl Runner for Script {
             "late" => {
                 let name = args.next_pos().ok_or("what happens?")?.to_owned();
                 let event = event(&run.world, &name, args.next_pos())?;
-                run.late(&event, Late { rounds: 4, asks_late: false })?;
+                let rounds = args.take_key("rounds").unwrap_or("4").parse()?;
+                run.late(&event, Late { rounds, asks_late: false })?;
             }
             name => {
                 let event = event(&run.world, name, args.next_pos())?;
