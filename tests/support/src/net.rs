@@ -22,6 +22,9 @@ use crate::server::Machine;
 const NAME_MAX: usize = 15;
 /// How many nets can be up at the same time.
 const BLOCKS: u32 = 100;
+/// A port on the loopback interface that nothing else uses. A socket bound to it at an address made
+/// of the block claims the block.
+const CLAIM_PORT: u16 = 2381;
 /// Prefix of the peers' addresses. All nets use the same ones; they cannot reach each other.
 const PEERS: &str = "10.19.2";
 
@@ -34,6 +37,8 @@ pub struct Net {
     /// Second octet of clients' addresses, different for each net that is up. Always three digits,
     /// so that all addresses have the same length.
     block: u8,
+    /// Bound while the net is up: no other process can take its block.
+    _claim: UdpSocket,
     machines: usize,
 }
 
@@ -55,8 +60,9 @@ impl Net {
         let number = NETS.fetch_add(1, Ordering::Relaxed);
         let blocks = (0..BLOCKS).map(|n| (process.wrapping_mul(7) + number + n) % BLOCKS);
         let mut blocks = blocks.map(|block| 100 + u8::try_from(block).expect("below 100"));
-        let block = blocks.find(|block| !is_taken(*block)).expect("not all of them are up");
-        let net = Self { prefix: format!("q{process:x}{number:x}"), block, machines };
+        let (block, claim) = blocks.find_map(claim).expect("not all of them are up");
+        let prefix = format!("q{process:x}{number:x}");
+        let net = Self { prefix, block, _claim: claim, machines };
         net.make();
         net
     }
@@ -223,9 +229,11 @@ impl Drop for Net {
     }
 }
 
-/// Whether a net with this block is up: if so, this process can bind to its own address there.
-fn is_taken(block: u8) -> bool {
-    UdpSocket::bind((Ipv4Addr::new(10, block, 1, 254), 0)).is_ok()
+/// Claims a block. `None` if another net has it: a claimed one, or one that a killed process left.
+fn claim(block: u8) -> Option<(u8, UdpSocket)> {
+    let claim = UdpSocket::bind((Ipv4Addr::new(127, 10, block, 1), CLAIM_PORT)).ok()?;
+    let is_up = UdpSocket::bind((Ipv4Addr::new(10, block, 1, 254), 0)).is_ok();
+    (!is_up).then_some((block, claim))
 }
 
 fn short(name: String) -> String {
@@ -248,4 +256,17 @@ fn run(command: &[&str]) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_claimed_once() {
+        let (block, claimed) = (100..200).find_map(claim).expect("a free block");
+        assert!(claim(block).is_none());
+        drop(claimed);
+        assert!(claim(block).is_some());
+    }
 }
