@@ -115,6 +115,9 @@ fn update(view: &View<'_>) -> Option<Step> {
         let reason = format!("{} must serve before a member restarts", unhealthy.name);
         return Some(wait(view, reason));
     }
+    if view.is_pair() {
+        return Some(wait(view, "a third member must vote before one of two restarts"));
+    }
     let old = seen.member.pod.as_ref().map_or("", |pod| &pod.version);
     let new = view.version(seen);
     let reason = if old == new {

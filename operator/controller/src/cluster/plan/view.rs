@@ -125,6 +125,11 @@ impl<'a> View<'a> {
         listed.iter().filter(|stored| !stored.is_learner).count()
     }
 
+    /// Whether two members vote: none of them can restart without a pause of the store.
+    pub(crate) fn is_pair(&self) -> bool {
+        self.voter_count() == 2
+    }
+
     /// How many voters serve, without the one named `without`.
     pub(crate) fn healthy_count(&self, without: &str) -> usize {
         self.voters().filter(|seen| seen.name != without && seen.is_healthy()).count()

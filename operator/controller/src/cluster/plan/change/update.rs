@@ -23,8 +23,7 @@ pub(super) fn update(view: &View<'_>, name: &str) -> Option<Step> {
         return Some(wait(view, format!("{name} comes back")));
     }
     // Another member comes first, a failed one or one that is missing: this one still serves.
-    let is_incomplete = view.store().is_some() && view.voter_count() < view.valid.members;
-    if !view.is_stale(seen) || next::failed(view).is_some() || is_incomplete {
+    if !view.is_stale(seen) || next::failed(view).is_some() || view.is_pair() {
         return Some(Step::End);
     }
     if view.changeable().is_none() {

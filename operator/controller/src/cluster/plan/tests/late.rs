@@ -9,11 +9,13 @@ use crate::cluster::step::Step;
 
 /// How late a round is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Late {
-    /// The rounds of another operator between its observation and its step.
-    pub(super) rounds: u8,
-    /// Whether only the objects were read before, and the members are asked after.
-    pub(super) asks_late: bool,
+pub(super) enum Late {
+    /// Its step arrives after so many rounds of another operator. It was sent before that one had
+    /// the Lease.
+    Arrives(u8),
+    /// The objects were read before, and the members are asked after. There is no other operator:
+    /// one that has lost the Lease sends nothing more.
+    Asks,
 }
 
 impl Run {
@@ -26,11 +28,13 @@ impl Run {
         let (valid, mut observed) = (self.world.valid(), self.world.observed());
         let now = self.world.now;
         self.world.happen(event);
-        for _ in 0..late.rounds {
-            self.round()?;
-        }
-        if late.asks_late {
-            take_answers(&mut observed, self.world.observed());
+        match late {
+            Late::Arrives(rounds) => {
+                for _ in 0..rounds {
+                    self.round()?;
+                }
+            }
+            Late::Asks => take_answers(&mut observed, self.world.observed()),
         }
         let step = plan(&valid, &observed, now).step;
         if !may_arrive(&self.world, &observed, &step) {

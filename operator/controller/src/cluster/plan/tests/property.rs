@@ -43,8 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// What happens after some rounds, and the round that is so late that it began before.
 fn happening() -> impl Strategy<Value = (Event, u32, Option<Late>)> {
-    let late = (0..8_u8, any::<bool>());
-    let late = late.prop_map(|(rounds, asks_late)| Late { rounds, asks_late });
+    let late = prop_oneof![(0..8_u8).prop_map(Late::Arrives), Just(Late::Asks)];
     let late = prop::option::weighted(0.2, late);
     (event(), 0..40_u32, late)
 }

@@ -57,7 +57,7 @@ impl Runner for Script {
                 let name = args.next_pos().ok_or("what happens?")?.to_owned();
                 let event = event(&run.world, &name, args.next_pos())?;
                 let rounds = args.take_key("rounds").unwrap_or("4").parse()?;
-                run.late(&event, Late { rounds, asks_late: false })?;
+                run.late(&event, Late::Arrives(rounds))?;
             }
             name => {
                 let event = event(&run.world, name, args.next_pos())?;
