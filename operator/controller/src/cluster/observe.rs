@@ -132,10 +132,12 @@ fn member(
     }
 }
 
-/// The members that have a claim in use, but whose record is gone.
+/// The members that have a claim in use, but whose record is gone. A claim that is being deleted is
+/// of no use.
 fn orphans(objects: &Objects) -> BTreeSet<String> {
     let claims = objects.volumes.iter().filter(|(name, claim)| {
-        !objects.members.contains_key(*name) && !volume::volume(claim).is_kept
+        let volume = volume::volume(claim);
+        !objects.members.contains_key(*name) && !volume.is_kept && !volume.is_deleted
     });
     claims.map(|(name, _)| name.clone()).collect()
 }

@@ -17,8 +17,8 @@ pub struct Observed {
     pub status: QuorateClusterStatus,
     /// The members by name, as the operator has recorded them.
     pub members: BTreeMap<String, Member>,
-    /// Members without a record whose volume claim is there, of this cluster by its uid, and not
-    /// kept.
+    /// Members without a record whose volume claim is there, of this cluster by its uid, and
+    /// neither kept nor being deleted.
     pub orphans: BTreeSet<String>,
     /// The highest number of a member or volume claim in the namespace that has a name of this
     /// cluster, of whatever owner; 0 if there is none. Volumes of an earlier cluster count.

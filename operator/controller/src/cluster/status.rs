@@ -76,7 +76,9 @@ pub fn refused(
 fn phase(view: &View<'_>, plan: &Plan, is_degraded: bool) -> Phase {
     let has_pods = view.members.iter().any(|seen| seen.member.pod.is_some());
     let is_idle = matches!(plan.step, Step::Wait { .. });
-    let is_complete = view.voter_count() == view.valid.members && view.unhealthy("").is_none();
+    let is_complete = view.voter_count() == view.valid.members
+        && view.unhealthy("").is_none()
+        && ready(view.observed) == view.valid.members;
     if view.valid.is_paused {
         Phase::Paused
     } else if view.valid.is_hibernated && !has_pods && view.change().is_none() {

@@ -69,14 +69,16 @@ fn repair(view: &View<'_>) -> Option<Step> {
     Some(begin_replacing(view, view.valid.member(number), failed, number + 1))
 }
 
-/// A voter that must be replaced, and can be: without it a majority serves. First those with data
-/// lost, then those that are unreachable.
+/// A voter that must be replaced, and can be: without it a majority serves. First those that do not
+/// serve, of these those with data lost, and then those that are unreachable for the longest time.
 pub(super) fn failed<'v, 'a>(view: &'v View<'a>) -> Option<&'v Seen<'a>> {
     let majority = view.voter_count() / 2 + 1;
     let replaceable = view
         .voters()
         .filter(|seen| view.failure(seen).is_some() && view.healthy_count(seen.name) >= majority);
-    replaceable.min_by_key(|seen| (seen.damage().is_none(), seen.member.unreachable_since))
+    replaceable.min_by_key(|seen| {
+        (seen.is_healthy(), seen.damage().is_none(), seen.member.unreachable_since)
+    })
 }
 
 fn scale(view: &View<'_>) -> Option<Step> {
@@ -109,7 +111,12 @@ fn surplus<'v, 'a>(view: &'v View<'a>) -> Option<&'v Seen<'a>> {
 
 /// Restarts one member with the settings and version of now, the leader last.
 fn update(view: &View<'_>) -> Option<Step> {
-    let stale = view.voters().filter(|seen| view.is_stale(seen));
+    // The repair that comes first waits for an authority.
+    if failed(view).is_some() {
+        return None;
+    }
+    // A pod is all that holds a claim which is being deleted.
+    let stale = view.voters().filter(|seen| view.is_stale(seen) && seen.damage().is_none());
     let seen = stale.min_by_key(|seen| (view.leads(seen), seen.member.number))?;
     if let Some(unhealthy) = view.unhealthy("") {
         let reason = format!("{} must serve before a member restarts", unhealthy.name);

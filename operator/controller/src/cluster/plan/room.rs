@@ -38,9 +38,10 @@ fn due<'v, 'a>(view: &'v View<'a>) -> Option<(&'v Seen<'a>, &'v Seen<'a>)> {
 }
 
 /// The pod of the failed member, if its host counts as taken. On a lost node nothing is placed. A
-/// pod that does not end in time is not waited for: a lost disk may hold it.
+/// pod that does not end in time is not waited for: a lost disk may hold it. A member whose claim
+/// is deleted may serve until it is replaced.
 fn in_the_way<'v>(view: &View<'_>, failed: &'v Seen<'_>) -> Option<&'v Pod> {
     let pod = failed.member.pod.as_ref()?;
     let is_overdue = pod.ends_by.is_some_and(|at| at <= view.now);
-    (!pod.is_node_lost && !is_overdue).then_some(pod)
+    (!pod.is_node_lost && !is_overdue && !failed.is_healthy()).then_some(pod)
 }

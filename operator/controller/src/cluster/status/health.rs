@@ -127,7 +127,10 @@ fn trouble(view: &View<'_>) -> Option<(Reason, String)> {
         return None;
     }
     let unhealthy = match view.store() {
-        Some(_) => view.unhealthy(""),
+        Some(_) => {
+            let damaged = || view.voters().find(|seen| seen.damage().is_some());
+            view.unhealthy("").or_else(damaged)
+        }
         None => view.members.iter().find(|seen| !seen.is_healthy()),
     };
     unhealthy.map(|seen| {

@@ -35,10 +35,18 @@ fn before_removal(view: &View<'_>, store: &Store, new: &str, failed: &Seen<'_>) 
         join::take_back(view, new, &format!("{} is back", failed.name))
     } else if view.voter_count() > view.valid.members {
         join::take_back(view, new, "it is not wanted any more")
+    } else if let Some(other) = more_urgent(view, failed) {
+        next::begin_replacing(view, new.to_owned(), other, view.next_number())
     } else {
         let joining = room::make(view).or_else(|| join::learner(view, new));
         joining.unwrap_or_else(|| leave::remove_voter(view, store, failed))
     }
+}
+
+/// Another voter that has failed, while this one still serves and is needed for the majority.
+fn more_urgent<'v, 'a>(view: &'v View<'a>, failed: &Seen<'_>) -> Option<&'v Seen<'a>> {
+    let is_needed = view.healthy_count(failed.name) <= view.voter_count() / 2;
+    next::failed(view).filter(|other| is_needed && other.name != failed.name)
 }
 
 fn after_removal(view: &View<'_>, store: &Store, new: &str, old: &str) -> Option<Step> {

@@ -195,11 +195,13 @@ fn admits_no_eviction(world: &World, step: &Step) -> Option<&'static str> {
 fn leaves_room(world: &World, step: &Step) -> Option<&'static str> {
     let Step::CreatePod { member, .. } = step else { return None };
     let change = world.status.change.as_ref().filter(|change| change.member == *member)?;
-    let failed = world.bodies.get(change.replaces.as_deref()?)?;
+    let replaced = change.replaces.as_deref()?;
+    let failed = world.bodies.get(replaced)?;
     let pod = failed.member.pod.as_ref()?;
     let is_overdue = pod.ends_by.is_some_and(|at| at <= world.now);
     let is_learner = world.stored(member).is_some_and(|stored| stored.is_learner);
-    let counts = is_learner && world.has_quorum() && !pod.is_node_lost && !is_overdue;
+    let serves = is_serving(world, replaced) && !pod.is_deleted;
+    let counts = is_learner && world.has_quorum() && !serves && !pod.is_node_lost && !is_overdue;
     counts.then_some("the replacement finds the host taken")
 }
 

@@ -8,6 +8,7 @@ use quorate_crd::v1alpha1::Phase;
 use super::late::Late;
 use super::run::Run;
 use super::world::{Event, World};
+use crate::cluster::observed::Volume;
 use crate::cluster::plan::view::View;
 use crate::cluster::step::Step;
 
@@ -26,6 +27,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => place.clone().prop_map(Event::Freeze),
         3 => Just(Event::Thaw),
         2 => place.clone().prop_map(Event::LoseVolume),
+        1 => place.clone().prop_map(Event::DeleteVolume),
         2 => place.clone().prop_map(Event::LoseNode),
         2 => place.clone().prop_map(Event::Damage),
         1 => place.clone().prop_map(Event::Stick),
@@ -56,7 +58,9 @@ fn can_serve(world: &World) -> bool {
             let is_node_lost = body.member.pod.as_ref().is_some_and(|pod| pod.is_node_lost);
             let volume = body.member.volume.as_ref();
             let is_readable = !is_node_lost && !body.is_damaged;
-            is_readable && volume.is_some_and(|volume| !volume.is_lost && !volume.is_kept)
+            let is_usable =
+                |volume: &Volume| !volume.is_lost && !volume.is_kept && !volume.is_deleted;
+            is_readable && volume.is_some_and(is_usable)
         })
     };
     let voters = world.voters();

@@ -94,6 +94,7 @@ fn event(world: &World, name: &str, about: Option<&str>) -> Result<Event, Box<dy
         "freeze" => Event::Freeze(place()?),
         "thaw" => Event::Thaw,
         "lose-volume" => Event::LoseVolume(place()?),
+        "delete-volume" => Event::DeleteVolume(place()?),
         "lose-node" => Event::LoseNode(place()?),
         "forget" => Event::Forget(place()?),
         "expel" => Event::Expel(place()?),

@@ -205,7 +205,7 @@ impl World {
     pub(super) fn orphans(&self) -> BTreeSet<String> {
         let is_orphan = |body: &Body| {
             let volume = body.member.volume.as_ref();
-            !body.is_recorded && volume.is_some_and(|volume| !volume.is_kept)
+            !body.is_recorded && volume.is_some_and(|volume| !volume.is_kept && !volume.is_deleted)
         };
         let orphans = self.bodies.iter().filter(|(_, body)| is_orphan(body));
         orphans.map(|(name, _)| name.clone()).collect()
@@ -279,6 +279,11 @@ impl World {
         let Some(body) = self.bodies.get_mut(name) else { return };
         if let Some(volume) = &mut body.member.volume {
             volume.size = Some(volume.asked);
+        }
+        let is_claim_deleted = body.member.volume.as_ref().is_some_and(|it| it.is_deleted);
+        if is_claim_deleted && body.member.pod.is_none() {
+            body.member.volume = None;
+            body.data = None;
         }
         let Some(pod) = &mut body.member.pod else { return };
         if pod.is_deleted && !pod.is_node_lost {

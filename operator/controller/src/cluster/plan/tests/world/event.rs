@@ -38,6 +38,8 @@ pub(in super::super) enum Event {
     Thaw,
     /// A volume is lost.
     LoseVolume(usize),
+    /// A claim is deleted by another program. It goes with the pod that uses it.
+    DeleteVolume(usize),
     /// A node is lost, with the pod on it.
     LoseNode(usize),
     /// The record of a member is deleted by another program.
@@ -142,6 +144,7 @@ impl World {
         | Event::Damage(at)
         | Event::Stick(at)
         | Event::LoseVolume(at)
+        | Event::DeleteVolume(at)
         | Event::LoseNode(at)
         | Event::Forget(at)
         | Event::Expel(at)) = event
@@ -171,6 +174,11 @@ impl World {
                     volume.is_lost = true;
                     body.data = None;
                     body.member.pod = None;
+                }
+            }
+            Event::DeleteVolume(_) => {
+                if let Some(volume) = &mut body.member.volume {
+                    volume.is_deleted = true;
                 }
             }
             Event::LoseNode(_) => {
