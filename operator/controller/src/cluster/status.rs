@@ -67,7 +67,9 @@ pub fn refused(
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let texts: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     let refusal = Condition::invalid(Reason::InvalidSpec, texts.join("; "));
-    status.conditions = condition::merged(refusal, &status.conditions, generation, now);
+    for condition in [condition::unwatched(), refusal] {
+        status.conditions = condition::merged(condition, &status.conditions, generation, now);
+    }
     status.observed_generation = generation;
     status.phase = Phase::Failed;
     status

@@ -32,6 +32,8 @@ pub struct Valid {
     pub members: usize,
     /// The version of the members.
     pub version: Version,
+    /// The version of the operator.
+    pub operator: Version,
     /// The size of each volume, in bytes.
     pub volume_bytes: u64,
     /// How long a member may be unreachable before it is replaced.
@@ -63,6 +65,13 @@ impl Valid {
     #[must_use]
     pub fn peer_url(&self, member: &str) -> String {
         names::peer_url(&self.name, member, &self.namespace)
+    }
+
+    /// Whether the version asked for is much newer than the operator: its members may need what
+    /// this operator cannot give.
+    #[must_use]
+    pub fn is_too_new(&self) -> bool {
+        !self.version.is_reached_from(&self.operator) && self.version > self.operator
     }
 
     /// The number in a member's name, if it is a name of this cluster.
@@ -98,10 +107,14 @@ pub fn validate(cluster: &QuorateCluster, operator: &str) -> Result<Valid, Vec<R
         refusals.push(Refusal::Size(error.0));
         0
     });
-    let version = version(spec.version.as_deref(), operator).unwrap_or_else(|refusal| {
-        refusals.push(refusal);
-        Version::default()
-    });
+    let mut version = |text: &str| {
+        text.parse::<Version>().unwrap_or_else(|error| {
+            refusals.push(Refusal::Version(error.0));
+            Version::default()
+        })
+    };
+    let version_asked = version(spec.version.as_deref().unwrap_or(operator));
+    let operator = version(operator);
     let metadata = &cluster.metadata;
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     let valid = Valid {
@@ -110,7 +123,8 @@ pub fn validate(cluster: &QuorateCluster, operator: &str) -> Result<Valid, Vec<R
         uid: text(&metadata.uid),
         generation: metadata.generation.unwrap_or_default(),
         members: usize::try_from(spec.members).unwrap_or_default(),
-        version,
+        version: version_asked,
+        operator,
         volume_bytes,
         replace_after,
         progress_deadline,
@@ -122,19 +136,6 @@ pub fn validate(cluster: &QuorateCluster, operator: &str) -> Result<Valid, Vec<R
         refusals.push(Refusal::Identity);
     }
     if refusals.is_empty() { Ok(valid) } else { Err(refusals) }
-}
-
-/// The version asked for. One that is much newer than the operator may need what it cannot give.
-fn version(asked: Option<&str>, operator: &str) -> Result<Version, Refusal> {
-    let parsed = |text: &str| text.parse::<Version>().map_err(|error| Refusal::Version(error.0));
-    let operator = parsed(operator)?;
-    let Some(asked) = asked else { return Ok(operator) };
-    let asked = parsed(asked)?;
-    if asked.is_reached_from(&operator) || asked <= operator {
-        Ok(asked)
-    } else {
-        Err(Refusal::NewerThanOperator { asked, operator })
-    }
 }
 
 #[cfg(test)]

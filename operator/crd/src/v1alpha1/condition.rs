@@ -50,8 +50,8 @@ pub enum Reason {
     OtherCluster,
     /// The spec asks for what cannot be done.
     InvalidSpec,
-    /// The version asked for is older than the one that runs, or newer by more than one minor
-    /// version.
+    /// The version asked for is older than the one that runs, newer by more than one minor
+    /// version, or too new for the operator.
     VersionRefused,
     /// A certificate is close to its expiry.
     ExpiresSoon,

@@ -30,12 +30,13 @@ fn create(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
         None => seen.member.id.is_some() || !seen.member.founds || view.is_founded(),
     };
     let is_due = seen.member.pod.is_none() && seen.has_volume() && (belongs || founds);
-    let is_due = is_due && !room::is_awaited(view, seen);
+    let version = view.version(seen);
+    let is_due = is_due && !version.is_empty() && !room::is_awaited(view, seen);
     is_due.then(|| Step::CreatePod {
         member: seen.name.to_owned(),
         founds,
         is_voter: seen.is_voter() && view.is_founded(),
-        version: view.version(seen),
+        version,
     })
 }
 

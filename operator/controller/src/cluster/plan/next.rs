@@ -29,6 +29,9 @@ pub(super) fn next(view: &View<'_>) -> Option<Step> {
 }
 
 fn found(view: &View<'_>) -> Option<Step> {
+    if let Some(refused) = view.refused_version() {
+        return Some(wait(view, refused));
+    }
     let number = view.next_number();
     let (member, next) = match &view.members[..] {
         [] => (view.valid.member(number), number + 1),

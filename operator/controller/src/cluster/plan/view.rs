@@ -5,7 +5,7 @@ use quorate_crd::v1alpha1::{Change, ChangeKind, ConditionType};
 
 use super::seen::Seen;
 use crate::cluster::observed::{Observed, Store, StoreMember};
-use crate::cluster::valid::{Valid, Version};
+use crate::cluster::valid::Valid;
 
 /// What is observed, put together.
 pub(crate) struct View<'a> {
@@ -160,7 +160,7 @@ impl<'a> View<'a> {
     }
 
     /// The version that the pod of a member is made with, which is the one that it runs already
-    /// while the one asked for is refused.
+    /// while the one asked for is refused. It is empty if that is not known.
     pub(crate) fn version(&self, seen: &Seen<'_>) -> String {
         if self.refused_version().is_none() {
             return self.valid.version.to_string();
@@ -172,10 +172,21 @@ impl<'a> View<'a> {
         seen.version().or_else(newest).map_or_else(String::new, |version| version.to_string())
     }
 
-    /// A version that runs, and from which the version asked for must not be reached.
-    pub(crate) fn refused_version(&self) -> Option<Version> {
+    /// Why no member may get the version asked for, in words.
+    pub(crate) fn refused_version(&self) -> Option<String> {
+        let Valid { version: asked, operator, .. } = self.valid;
+        if self.valid.is_too_new() {
+            return Some(format!(
+                "version {asked} is asked for, which is too new for the operator of version \
+                 {operator}: update the operator first"
+            ));
+        }
         let mut running = self.members.iter().filter_map(Seen::version);
-        running.find(|version| !self.valid.version.is_reached_from(version))
+        let running = running.find(|version| !asked.is_reached_from(version))?;
+        Some(format!(
+            "version {asked} is asked for, and a member runs {running}: neither an older version \
+             nor one that skips a minor version may follow"
+        ))
     }
 
     /// Whether the pod of a member is to be made anew.

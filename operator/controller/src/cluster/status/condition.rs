@@ -66,6 +66,12 @@ impl Condition {
     }
 }
 
+/// Nothing is known of a cluster whose spec cannot be followed.
+pub(super) fn unwatched() -> Condition {
+    let message = "the operator does not look at the cluster while its spec cannot be followed";
+    Condition::new(ConditionType::Available, Truth::Unknown, Reason::InvalidSpec, message)
+}
+
 /// All conditions as they are written.
 pub(super) fn written(
     conditions: Vec<Condition>,

@@ -145,14 +145,7 @@ fn trouble(view: &View<'_>) -> Option<(Reason, String)> {
 
 fn valid(view: &View<'_>) -> Condition {
     match view.refused_version() {
-        Some(running) => {
-            let message = format!(
-                "version {} is asked for, and a member runs {running}: neither an older version \
-                 nor one that skips a minor version may follow",
-                view.valid.version
-            );
-            Condition::invalid(Reason::VersionRefused, message)
-        }
+        Some(message) => Condition::invalid(Reason::VersionRefused, message),
         None => Condition::new(
             ConditionType::Valid,
             Truth::True,

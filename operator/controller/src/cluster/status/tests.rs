@@ -62,12 +62,13 @@ fn a_refused_spec_leaves_what_is_known() {
     assert_eq!(condition(&status, "Valid"), ["False", "InvalidSpec", message]);
     assert_eq!(status.phase, Phase::Failed);
     assert_eq!((status.observed_generation, status.next_member), (4, 3));
+    // Nothing is known of its members any more, and the rest stays.
+    assert_eq!(condition(&status, "Available")[..2], ["Unknown", "InvalidSpec"]);
     let mut kept = status.clone();
     kept.phase = before.phase;
-    for condition in &mut kept.conditions {
-        if condition.type_ == "Valid" {
-            let valid = before.conditions.iter().find(|one| one.type_ == "Valid");
-            condition.clone_from(valid.unwrap());
+    for (condition, old) in kept.conditions.iter_mut().zip(&before.conditions) {
+        if ["Available", "Valid"].contains(&condition.type_.as_str()) {
+            condition.clone_from(old);
         }
     }
     assert_eq!(kept, before);
@@ -81,10 +82,10 @@ fn a_refused_spec_leaves_what_is_known() {
 }
 
 #[test]
-fn a_refused_spec_that_was_never_followed_has_one_condition() {
+fn a_refused_spec_that_was_never_followed_has_two_conditions() {
     let status = refused(&cluster(), &[Refusal::Members(2)], now());
     assert_eq!(condition(&status, "Valid")[1], "InvalidSpec");
-    assert_eq!(status.conditions.len(), 1);
+    assert_eq!(status.conditions.len(), 2);
     assert_eq!(status.cluster_id, None);
 }
 

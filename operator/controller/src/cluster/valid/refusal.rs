@@ -1,7 +1,5 @@
 //! Why a spec cannot be followed.
 
-use super::Version;
-
 /// Why a spec cannot be followed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -25,12 +23,4 @@ pub enum Refusal {
     /// The version cannot be read.
     #[error("version: {0:?} is not a version: write it as in 0.1.0")]
     Version(String),
-    /// The version is too new for the operator.
-    #[error("version: {asked} is too new for the operator, which is {operator}: update it first")]
-    NewerThanOperator {
-        /// The version asked for.
-        asked: Version,
-        /// The version of the operator.
-        operator: Version,
-    },
 }

@@ -28,7 +28,7 @@ fn all_reasons_are_told_at_once() {
     let mut spec = QuorateClusterSpec { members: 4, ..QuorateClusterSpec::default() };
     spec.storage.size = Quantity::from("much");
     spec.repair.replace_after = Span::from("soon");
-    spec.version = Some("0.5.0".to_owned());
+    spec.version = Some("five".to_owned());
     let refusals = validate(&cluster(spec), "0.3.1").unwrap_err();
     let texts: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -37,9 +37,21 @@ fn all_reasons_are_told_at_once() {
             "repair.replaceAfter: \"soon\" is not a span of time: write it as in 90m or 1h30m",
             "members: must be 1, 3, 5 or 7, and not 4",
             "storage.size: \"much\" is not an amount of bytes: write it as in 10Gi",
-            "version: 0.5.0 is too new for the operator, which is 0.3.1: update it first",
+            "version: \"five\" is not a version: write it as in 0.1.0",
         ]
     );
+}
+
+#[test]
+fn a_version_is_at_most_one_minor_version_newer_than_the_operator() {
+    for (asked, is_too_new) in
+        [("0.1.0", false), ("0.3.9", false), ("0.4.0", false), ("0.5.0", true), ("1.0.0", true)]
+    {
+        let version = Some(asked.to_owned());
+        let spec = QuorateClusterSpec { version, ..QuorateClusterSpec::default() };
+        let valid = validate(&cluster(spec), "0.3.1").unwrap();
+        assert_eq!(valid.is_too_new(), is_too_new, "{asked}");
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ fn event() -> impl Strategy<Value = Event> {
         4 => prop_oneof![Just(1), Just(3), Just(5), Just(7)].prop_map(Event::Members),
         3 => any::<u8>().prop_map(Event::Settings),
         1 => Just(Event::BadSettings),
-        2 => prop_oneof![Just("0.1.0"), Just("0.1.3"), Just("0.2.0")].prop_map(Event::Version),
+        2 => prop_oneof![Just("0.1.0"), Just("0.1.3"), Just("0.2.0"), Just("0.3.0")]
+            .prop_map(Event::Version),
         1 => any::<bool>().prop_map(Event::Hibernated),
         1 => any::<bool>().prop_map(Event::Paused),
         1 => (10..20_u8).prop_map(Event::Volume),
@@ -66,7 +67,7 @@ fn can_serve(world: &World) -> bool {
     let voters = world.voters();
     if voters.is_empty() {
         // Whether a volume without a record has data is not known, and so nothing is founded.
-        let is_known = world.forgotten.is_empty();
+        let is_known = world.forgotten.is_empty() && !world.valid().is_too_new();
         return is_known && world.bodies.keys().all(|name| has_disk(name));
     }
     voters.iter().filter(|(name, _)| has_disk(name)).count() > voters.len() / 2

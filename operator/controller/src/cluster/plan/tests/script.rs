@@ -47,6 +47,7 @@ impl Runner for Script {
             "volumes" => return Ok(volumes(&run.world)),
             "operator" => {
                 run.world.operator = match args.next_pos() {
+                    Some("0.1.0") => "0.1.0",
                     Some("0.2.0") => "0.2.0",
                     _ => "0.3.0",
                 };
@@ -83,6 +84,7 @@ fn event(world: &World, name: &str, about: Option<&str>) -> Result<Event, Box<dy
         "version" => match text()? {
             "0.1.1" => Event::Version("0.1.1"),
             "0.2.0" => Event::Version("0.2.0"),
+            "0.3.0" => Event::Version("0.3.0"),
             _ => Event::Version("0.1.0"),
         },
         "hibernate" => Event::Hibernated(true),
