@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         &["quorate-api", "quorate-core", "quorate-proto", "quorate-raft", "quorate-storage"],
     ),
     ("quorate-crd", &[]),
-    ("quorate-controller", &["quorate-crd", "quorate-proto"]),
+    ("quorate-controller", &["quorate-crd", "quorate-proto", "quorate-test-support"]),
     ("quorate-test-script", &["quorate-proto"]),
     ("quorate-test-support", &["quorate-proto"]),
     ("quorate-test-tidy", &[]),
