@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod build;
+pub mod failures;
 pub mod observe;
 pub mod observed;
 pub mod plan;

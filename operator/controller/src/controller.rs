@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -45,6 +45,17 @@ struct Rounds {
     failures: Mutex<BTreeMap<Key, u32>>,
 }
 
+impl Rounds {
+    /// Forgets a cluster whose object is gone: no round is done for it any more.
+    fn forget<Q: std::error::Error>(&self, error: &controller::Error<Error, Q>) {
+        let controller::Error::ObjectNotFound(gone) = error else { return };
+        let key =
+            Key { namespace: gone.namespace.clone().unwrap_or_default(), name: gone.name.clone() };
+        self.failures.lock().remove(&key);
+        self.context.metrics.forget(&key);
+    }
+}
+
 /// Works on all clusters of these namespaces, or of all namespaces if there are none, until `stop`.
 pub async fn run(context: Arc<Context>, namespaces: &[String], stop: CancellationToken) {
     let rounds = Arc::new(Rounds { context: context.clone(), failures: Mutex::default() });
@@ -54,13 +65,15 @@ pub async fn run(context: Arc<Context>, namespaces: &[String], stop: Cancellatio
     let controllers = scopes.into_iter().map(|namespace| {
         let controller = controller(client, namespace);
         let stopped = stop.clone().cancelled_owned();
-        controller.graceful_shutdown_on(stopped).run(round, retry, rounds.clone()).for_each(
-            |ended| async move {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a round did not end as it should");
-                }
-            },
-        )
+        let rounds = rounds.clone();
+        let ends = controller.graceful_shutdown_on(stopped).run(round, retry, rounds.clone());
+        ends.for_each(move |ended| {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a round did not end as it should");
+                rounds.forget(&error);
+            }
+            std::future::ready(())
+        })
     });
     join_all(controllers).await;
 }

@@ -77,6 +77,12 @@ impl Error {
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
+        // The API server says in one sentence what the type shows in many.
+        if let Self::Kubernetes { source, .. } = self
+            && let kube::Error::Api(status) = source.as_ref()
+        {
+            return format!("{text}: {}", status.message);
+        }
         let mut next = std::error::Error::source(self);
         while let Some(cause) = next {
             text.push_str(": ");
@@ -98,4 +104,27 @@ pub fn is_conflict(error: &kube::Error) -> bool {
 #[must_use]
 pub fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_api_server_is_one_sentence() {
+        let status = Status {
+            code: 403,
+            message: "pods \"main-1\" is forbidden: exceeded quota".to_owned(),
+            reason: "Forbidden".to_owned(),
+            ..Status::default()
+        };
+        let error = Error::kubernetes("create the Pod main-1")(kube::Error::Api(Box::new(status)));
+        let text = "create the Pod main-1: pods \"main-1\" is forbidden: exceeded quota";
+        assert_eq!(error.chain(), text);
+        let source = members::Error::Refused("main-1: no".to_owned());
+        let error = Error::Store { doing: "promote main-3".to_owned(), source };
+        assert_eq!(error.chain(), "promote main-3: refused: main-1: no");
+    }
 }

@@ -51,6 +51,10 @@ pub async fn step(context: &Context, cluster: &QuorateCluster, step: &Step, erro
         Some(error) if error.is_conflict() => {
             tracing::info!(cluster = cluster_name, %step, error = error.chain(), "not done");
         }
+        // The status tells it already.
+        Some(error) if is_told(cluster, &error.chain()) => {
+            tracing::debug!(cluster = cluster_name, %step, error = error.chain(), "not done");
+        }
         Some(error) => {
             let error = error.chain();
             tracing::warn!(cluster = cluster_name, %step, error, "not done");
@@ -58,6 +62,12 @@ pub async fn step(context: &Context, cluster: &QuorateCluster, step: &Step, erro
             publish(context, cluster, EventType::Warning, name(step), note).await;
         }
     }
+}
+
+/// Whether a condition has a text.
+fn is_told(cluster: &QuorateCluster, text: &str) -> bool {
+    let mut conditions = cluster.status.iter().flat_map(|status| &status.conditions);
+    conditions.any(|condition| condition.message.contains(text))
 }
 
 /// Tells which conditions have changed.
@@ -121,6 +131,7 @@ async fn publish(
 mod tests {
     use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use quorate_crd::v1alpha1::{QuorateClusterSpec, QuorateClusterStatus};
 
     use super::*;
 
@@ -149,6 +160,18 @@ mod tests {
         let types: Vec<&str> =
             changed(&before, &after).iter().map(|one| one.type_.as_str()).collect();
         assert_eq!(types, ["Degraded", "Valid"]);
+    }
+
+    #[test]
+    fn what_the_status_tells_is_no_event_again() {
+        let mut cluster = QuorateCluster::new("main", QuorateClusterSpec::default());
+        let text = "create the Pod main-1: forbidden";
+        assert!(!is_told(&cluster, text));
+        let told = condition("Progressing", "False", "AsExpected", &format!("waits; {text}"));
+        let status = QuorateClusterStatus { conditions: vec![told], ..Default::default() };
+        cluster.status = Some(status);
+        assert!(is_told(&cluster, text));
+        assert!(!is_told(&cluster, "create the Pod main-2: forbidden"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub use objects::Objects;
 pub use store::Answers;
 
 use super::build;
+use super::failures::Failures;
 use super::observed::{Member, Observed};
 use crate::certificates;
 use crate::context::{Context, Defaults};
@@ -87,6 +88,7 @@ fn observed(
         stale_certificates,
         lost_authorities: BTreeSet::new(),
         certificates,
+        failures: Failures::default(),
     }
 }
 

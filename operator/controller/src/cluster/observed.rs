@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use quorate_crd::v1alpha1::{Certificates, QuorateClusterStatus};
 
+use super::failures::Failures;
+
 /// What the operator sees of a cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
@@ -37,6 +39,8 @@ pub struct Observed {
     pub lost_authorities: BTreeSet<String>,
     /// When the certificates expire.
     pub certificates: Certificates,
+    /// What failed already in this round.
+    pub failures: Failures,
 }
 
 /// A member, as the operator has recorded it, with its objects.

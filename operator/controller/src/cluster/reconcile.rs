@@ -7,6 +7,7 @@ use kube::Api;
 use quorate_crd::v1alpha1::{Phase, QuorateCluster, QuorateClusterStatus};
 
 use super::apply::{apply, write_status};
+use super::failures::Failures;
 use super::observe::{Answers, Objects, Seen, observe};
 use super::observed::Observed;
 use super::plan::Plan;
@@ -74,18 +75,10 @@ async fn follow(
     valid: &Valid,
     now: Timestamp,
 ) -> Result<Next, Error> {
-    let seen = observe(context, cluster, now).await?;
-    let mut plan = (context.plan)(valid, &seen.observed, now);
-    let mut done = apply(context, &seen, &plan.step).await;
-    if let Some(wait) = done.as_ref().err().and_then(deferred) {
-        (plan.step, done) = (wait, Ok(()));
-    }
+    let mut seen = observe(context, cluster, now).await?;
+    let (plan, done) = act(context, valid, &mut seen, now).await;
     let step = &plan.step;
     let is_wait = matches!(step, Step::Wait { .. });
-    if !is_wait {
-        context.metrics.step(event::name(step), done.is_ok());
-        event::step(context, &seen.cluster, step, done.as_ref().err()).await;
-    }
     // The step has changed what the status is written to: the next round writes the rest of it.
     let is_recorded = matches!(
         step,
@@ -103,7 +96,35 @@ async fn follow(
     write_status(context, &seen, &status, &members).await?;
     tell(key, context, &seen.cluster, &status).await;
     done?;
-    Ok(if is_wait { next(&status, step, seen.next_renewal(), now) } else { Next::Soon })
+    let has_failed = seen.observed.failures != Failures::default();
+    let next = next(&status, step, seen.next_renewal(), now);
+    Ok(if is_wait || has_failed { next } else { Next::Soon })
+}
+
+/// Plans and does a step. One that fails, and that others do not depend on, is passed over.
+async fn act(
+    context: &Context,
+    valid: &Valid,
+    seen: &mut Seen,
+    now: Timestamp,
+) -> (Plan, Result<(), Error>) {
+    loop {
+        let mut plan = (context.plan)(valid, &seen.observed, now);
+        let done = apply(context, seen, &plan.step).await;
+        if let Some(wait) = done.as_ref().err().and_then(deferred) {
+            plan.step = wait;
+            return (plan, Ok(()));
+        }
+        if !matches!(plan.step, Step::Wait { .. }) {
+            context.metrics.step(event::name(&plan.step), done.is_ok());
+            event::step(context, &seen.cluster, &plan.step, done.as_ref().err()).await;
+        }
+        let Err(error) = &done else { return (plan, done) };
+        let is_final = error.is_conflict() || matches!(error, Error::Closed(_));
+        if is_final || !seen.observed.failures.add(&plan.step, error.chain()) {
+            return (plan, done);
+        }
+    }
 }
 
 /// The wait that takes the place of a step that the store refuses for now. The status tells it,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use quorate_crd::names;
 use quorate_crd::v1alpha1::{Phase, QuorateCluster, QuorateClusterStatus, Quorum, Reason};
 
+use super::failures::Failures;
 use super::observed::Observed;
 use super::plan::Plan;
 use super::plan::view::View;
@@ -78,6 +79,7 @@ pub fn refused(
 fn phase(view: &View<'_>, plan: &Plan, is_degraded: bool) -> Phase {
     let has_pods = view.members.iter().any(|seen| seen.member.pod.is_some());
     let is_idle = matches!(plan.step, Step::Wait { .. });
+    let is_degraded = is_degraded || view.observed.failures != Failures::default();
     let is_complete = view.voter_count() == view.valid.members
         && view.unhealthy("").is_none()
         && ready(view.observed) == view.valid.members;

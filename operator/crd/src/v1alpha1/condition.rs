@@ -57,6 +57,8 @@ pub enum Reason {
     ExpiresSoon,
     /// The Secret of an authority is lost or damaged, so that nothing can be issued.
     AuthorityLost,
+    /// A Secret with certificates cannot be written.
+    IssueRefused,
     /// A member does not use its renewed certificates.
     RenewalUnused,
     /// A member refuses writes for want of space.

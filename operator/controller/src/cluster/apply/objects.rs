@@ -13,26 +13,28 @@ use super::hand::Hand;
 use crate::certificates::ANNOTATION_RENEWED;
 use crate::error::Error;
 
-/// Makes the shared objects as they should be.
+/// Makes the shared objects as they should be. One that is refused does not hold up the others.
 pub(super) async fn apply_shared(hand: &Hand<'_>) -> Result<(), Error> {
     let cluster = &hand.seen.cluster;
     let objects = &hand.seen.objects;
+    let mut outcome = Ok(());
     for service in [build::services::peers(cluster), build::services::clients(cluster)] {
         let is_there = objects.services.contains_key(&service.name_any());
-        hand.apply(&service, is_there).await?;
+        outcome = outcome.and(hand.apply(&service, is_there).await);
     }
-    match (build::network::policy(cluster), &objects.policy) {
-        (Some(policy), actual) => hand.apply(&policy, actual.is_some()).await?,
-        (None, Some(policy)) => hand.delete(policy).await?,
-        (None, None) => {}
-    }
+    outcome = outcome.and(match (build::network::policy(cluster), &objects.policy) {
+        (Some(policy), actual) => hand.apply(&policy, actual.is_some()).await,
+        (None, Some(policy)) => hand.delete(policy).await,
+        (None, None) => Ok(()),
+    });
     for claim in objects.volumes.values() {
         if build::volume::must_change_owner(cluster, claim) {
             let owners = build::volume::owner(cluster).references();
-            hand.patch(claim, json!({ "metadata": { "ownerReferences": owners } })).await?;
+            let change = json!({ "metadata": { "ownerReferences": owners } });
+            outcome = outcome.and(hand.patch(claim, change).await);
         }
     }
-    Ok(())
+    outcome
 }
 
 /// Rewrites the disruption budget.

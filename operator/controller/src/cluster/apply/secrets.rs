@@ -11,39 +11,54 @@ use super::hand::Hand;
 use crate::certificates::{self, ANNOTATION_RENEWED, Authority, Purpose, Wanted};
 use crate::error::Error;
 
-/// Issues what is missing or must be renewed, and deletes what nobody needs.
+/// Issues what is missing or must be renewed, and deletes what nobody needs. A Secret that is
+/// refused does not hold up the others. The members' come first.
 pub(super) async fn issue(hand: &Hand<'_>) -> Result<(), Error> {
     let seen = hand.seen;
     let cluster = &seen.cluster;
-    let now = (hand.context.now)();
     let members = seen.objects.members.keys().map(String::as_str);
-    let wanted = certificates::wanted(cluster, &hand.context.defaults.domain, members);
+    let mut wanted = certificates::wanted(cluster, &hand.context.defaults.domain, members);
     let name = cluster.name_any();
     let clients = authority(hand, &wanted, &names::client_ca(&name)).await?;
     let peers = authority(hand, &wanted, &names::peer_ca(&name)).await?;
+    let own = names::operator_client(&name);
+    wanted.sort_by_key(|wanted| wanted.name != own && matches!(wanted.purpose, Purpose::Client(_)));
+    let mut outcome = Ok(());
     for wanted in &wanted {
-        let secret = seen.objects.secrets.get(&wanted.name);
-        if let Some(secret) = secret.filter(|secret| !wanted.is_stale(secret, now)) {
-            if let Some(pod) = seen.objects.pods.get(&wanted.name) {
-                show(hand, pod, secret).await?;
-            }
-            continue;
-        }
-        let owner = match &wanted.purpose {
-            Purpose::Member { member, .. } => Owner::Member(hand.member(member)?),
-            _ => Owner::Cluster(cluster),
-        };
-        let filled = certificates::filled(cluster, wanted, owner, (&clients, &peers), now)?;
-        let Some(filled) = filled else { continue };
-        hand.apply(&filled, secret.is_some()).await?;
+        outcome = outcome.and(issue_one(hand, wanted, (&clients, &peers)).await);
     }
     for (name, metadata) in &seen.objects.secrets {
         if !wanted.iter().any(|wanted| wanted.name == *name) {
             let parameters = kube::api::DeleteParams::background();
-            hand.delete_with::<Secret>(name, metadata.uid.clone(), parameters).await?;
+            let deleted = hand.delete_with::<Secret>(name, metadata.uid.clone(), parameters).await;
+            outcome = outcome.and(deleted);
         }
     }
-    Ok(())
+    outcome
+}
+
+async fn issue_one(
+    hand: &Hand<'_>,
+    wanted: &Wanted,
+    authorities: (&Authority, &Authority),
+) -> Result<(), Error> {
+    let seen = hand.seen;
+    let now = (hand.context.now)();
+    let secret = seen.objects.secrets.get(&wanted.name);
+    if let Some(secret) = secret.filter(|secret| !wanted.is_stale(secret, now)) {
+        return match seen.objects.pods.get(&wanted.name) {
+            Some(pod) => show(hand, pod, secret).await,
+            None => Ok(()),
+        };
+    }
+    let owner = match &wanted.purpose {
+        Purpose::Member { member, .. } => Owner::Member(hand.member(member)?),
+        _ => Owner::Cluster(&seen.cluster),
+    };
+    match certificates::filled(&seen.cluster, wanted, owner, authorities, now)? {
+        Some(filled) => hand.apply(&filled, secret.is_some()).await,
+        None => Ok(()),
+    }
 }
 
 /// Makes the kubelet look at a Secret. That is done in the round after the one that wrote it: the

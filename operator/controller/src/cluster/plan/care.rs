@@ -77,6 +77,9 @@ pub(super) fn delete_pod(seen: &Seen<'_>, uid: &str) -> Step {
 
 /// Asks for larger volumes.
 pub(super) fn grow(view: &View<'_>) -> Option<Step> {
+    if view.observed.failures.volumes.is_some() {
+        return None;
+    }
     let bytes = view.valid.volume_bytes;
     let mut members = view.members.iter().filter(|seen| seen.has_volume());
     let small = members

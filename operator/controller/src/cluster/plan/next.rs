@@ -107,9 +107,13 @@ fn scale(view: &View<'_>) -> Option<Step> {
     Some(begin(view, ChangeKind::Add, name, None, &reason, number + 1))
 }
 
-/// The voter to remove next: one that does not serve, then a follower, then the newest.
+/// The voter to remove next: one that does not serve, then one that is about to lose its volume,
+/// then a follower, then the newest.
 fn surplus<'v, 'a>(view: &'v View<'a>) -> Option<&'v Seen<'a>> {
-    view.voters().max_by_key(|seen| (!seen.is_healthy(), !view.leads(seen), seen.member.number))
+    view.voters().max_by_key(|seen| {
+        let is_damaged = seen.damage().is_some();
+        (!seen.is_healthy(), is_damaged, !view.leads(seen), seen.member.number)
+    })
 }
 
 /// Restarts one member with the settings and version of now, the leader last.

@@ -7,12 +7,15 @@ use crate::cluster::step::Step;
 /// it has.
 pub(super) fn certificates(view: &View<'_>) -> Option<Step> {
     let is_due = !view.observed.stale_certificates.is_empty() && view.lost_authority().is_none();
-    is_due.then_some(Step::IssueCertificates)
+    let has_failed = view.observed.failures.certificates.is_some();
+    (is_due && !has_failed).then_some(Step::IssueCertificates)
 }
 
 /// Applies the shared objects.
 pub(super) fn objects(view: &View<'_>) -> Option<Step> {
-    (!view.observed.stale_objects.is_empty()).then_some(Step::ApplyObjects)
+    let is_due = !view.observed.stale_objects.is_empty();
+    let has_failed = view.observed.failures.objects.is_some();
+    (is_due && !has_failed).then_some(Step::ApplyObjects)
 }
 
 /// Records what the store says of the cluster and of its members.

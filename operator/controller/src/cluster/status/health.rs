@@ -63,6 +63,12 @@ fn progressing(view: &View<'_>, plan: &Plan) -> Condition {
         Step::Wait { reason, .. } => reason.clone(),
         step => step.to_string(),
     };
+    let failures = &view.observed.failures;
+    let next = match failures.text() {
+        Some(failed) if failures.step.is_some() => failed,
+        Some(failed) => format!("{next}; {failed}"),
+        None => next,
+    };
     let progressing = |truth, reason, message: String| {
         Condition::new(ConditionType::Progressing, truth, reason, message)
     };
@@ -168,6 +174,8 @@ fn certificates(view: &View<'_>) -> Condition {
     if let Some(lost) = view.lost_authority() {
         let message = format!("{lost}; until then no certificate is issued or renewed");
         Condition::new(kind, Truth::False, Reason::AuthorityLost, message)
+    } else if let Some(why) = &view.observed.failures.certificates {
+        Condition::new(kind, Truth::False, Reason::IssueRefused, why)
     } else if let Some((name, fault)) = certificate_fault(view) {
         let message = format!("{name} does not use its renewed certificates: {fault}");
         Condition::new(kind, Truth::False, Reason::RenewalUnused, message)

@@ -123,6 +123,21 @@ fn a_renewal_that_is_not_used_is_told_and_a_lost_authority_before_it() {
 }
 
 #[test]
+fn what_fails_is_told() {
+    let mut observed = Observed::default();
+    observed.status.cluster_id = Some("c1".to_owned());
+    observed.failures.add(&Step::IssueCertificates, "create the Secret a: no".to_owned());
+    let status = told(&observed, now());
+    let message = "nothing is to be done; create the Secret a: no";
+    assert_eq!(condition(&status, "Progressing")[2], message);
+    let expected = ["False", "IssueRefused", "create the Secret a: no"];
+    assert_eq!(condition(&status, "CertificatesValid"), expected);
+    observed.failures.add(&Step::End, "write the status: no".to_owned());
+    let message = "write the status: no; create the Secret a: no";
+    assert_eq!(condition(&told(&observed, now()), "Progressing")[2], message);
+}
+
+#[test]
 fn a_member_without_space_is_told() {
     let space = |observed: &Observed| condition(&told(observed, now()), "SpaceSufficient");
     assert_eq!(space(&Observed::default()), ["Unknown", "Unreachable", "no member answers"]);

@@ -40,6 +40,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::LoseBudget),
         1 => Just(Event::LoseAuthority),
         1 => Just(Event::RestoreAuthority),
+        1 => (0..3_usize).prop_map(Event::Refuse),
+        1 => Just(Event::Admit),
         1 => any::<u8>().prop_map(Event::Absence),
     ]
 }
@@ -64,13 +66,18 @@ fn can_serve(world: &World) -> bool {
             is_readable && volume.is_some_and(is_usable)
         })
     };
+    // What ran before is not known, and the version asked for is refused.
+    if world.valid().is_too_new() && !world.forgotten.is_empty() {
+        return false;
+    }
     let voters = world.voters();
     if voters.is_empty() {
         // Whether a volume without a record has data is not known, and so nothing is founded.
         let is_known = world.forgotten.is_empty() && !world.valid().is_too_new();
         return is_known && world.bodies.keys().all(|name| has_disk(name));
     }
-    voters.iter().filter(|(name, _)| has_disk(name)).count() > voters.len() / 2
+    let has_data = |name: &str| has_disk(name) && world.bodies[name].data.is_some();
+    voters.iter().filter(|(name, _)| has_data(name)).count() > voters.len() / 2
 }
 
 /// What is not as the user asks for.
@@ -123,6 +130,7 @@ proptest! {
             let mends = [
                 Event::Thaw,
                 Event::RestoreAuthority,
+                Event::Admit,
                 Event::Clean,
                 Event::Settings(255),
                 Event::Hibernated(false),

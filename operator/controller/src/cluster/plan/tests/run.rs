@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::checker::Checker;
 use super::world::World;
+use crate::cluster::failures::Failures;
 use crate::cluster::plan::Plan;
 use crate::cluster::step::Step;
 
@@ -45,7 +46,20 @@ impl Run {
     /// # Errors
     /// The rule that the step breaks, or why the world refuses it.
     pub(super) fn round(&mut self) -> Result<bool, String> {
-        let plan = (self.planner)(&self.world);
+        self.world.failures = Failures::default();
+        let mut plan = (self.planner)(&self.world);
+        while self.world.refuses(&plan.step) {
+            self.checker.check(&self.world, &plan.step)?;
+            self.world.apply(&plan.step)?;
+            let text = format!("{}: refused", plan.step);
+            if self.log.iter().rev().take(4).all(|line| *line != text) {
+                self.log.push(text.clone());
+            }
+            if !self.world.failures.add(&plan.step, text) {
+                return Err(format!("{} is planned again", plan.step));
+            }
+            plan = (self.planner)(&self.world);
+        }
         self.checker.check(&self.world, &plan.step)?;
         self.world.write_status(&plan);
         let text = plan.step.to_string();

@@ -108,6 +108,10 @@ fn event(world: &World, name: &str, about: Option<&str>) -> Result<Event, Box<dy
         "restore-authority" => Event::RestoreAuthority,
         "damage" => Event::Damage(place()?),
         "stick" => Event::Stick(place()?),
+        "refuse-secrets" => Event::Refuse(0),
+        "refuse-budget" => Event::Refuse(1),
+        "refuse-objects" => Event::Refuse(2),
+        "admit" => Event::Admit,
         "delete" => Event::Delete,
         other => return Err(format!("'{other}' is not understood").into()),
     })

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use quorate_crd::names;
 use quorate_crd::v1alpha1::{QuorateCluster, QuorateClusterSpec, QuorateClusterStatus};
 
+use crate::cluster::failures::Failures;
 use crate::cluster::observed::{Answer, Member, Observed, Pod, Store, StoreMember, Volume};
 use crate::cluster::plan::{Plan, plan};
 use crate::cluster::status::{member_statuses, status};
@@ -74,6 +75,11 @@ pub(super) struct World {
     pub(super) is_authority_lost: bool,
     /// The members whose records another program deleted. Their ids are forgotten.
     pub(super) forgotten: BTreeSet<String>,
+    /// Which of the steps that others do not depend on are refused: of certificates, of the budget,
+    /// of shared objects.
+    pub(super) refuses: [bool; 3],
+    /// What was refused in this round.
+    pub(super) failures: Failures,
     /// Counts what needs a unique number.
     pub(super) serial: u64,
 }
@@ -99,6 +105,8 @@ impl World {
             certified: BTreeSet::new(),
             is_authority_lost: false,
             forgotten: BTreeSet::new(),
+            refuses: [false; 3],
+            failures: Failures::default(),
             serial: 0,
         }
     }
@@ -175,6 +183,7 @@ impl World {
         let members: BTreeMap<String, Member> =
             recorded.map(|(name, body)| (name.clone(), self.member(name, body))).collect();
         let uncertified = members.keys().filter(|name| !self.certified.contains(*name)).cloned();
+        let client = self.refuses[0].then(|| "main-client-app".to_owned());
         let lost = self.is_authority_lost.then_some("main-peer-ca");
         Observed {
             is_deleted: self.cluster.metadata.deletion_timestamp.is_some(),
@@ -188,7 +197,8 @@ impl World {
             } else {
                 BTreeSet::from(["Service/main-peer".to_owned()])
             },
-            stale_certificates: uncertified.collect(),
+            stale_certificates: uncertified.chain(client).collect(),
+            failures: self.failures.clone(),
             lost_authorities: lost.map(str::to_owned).into_iter().collect(),
             members,
             certificates: quorate_crd::v1alpha1::Certificates::default(),

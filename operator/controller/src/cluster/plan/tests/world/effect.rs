@@ -19,13 +19,15 @@ impl World {
     /// Why it is refused.
     pub(in super::super) fn apply(&mut self, step: &Step) -> Result<(), String> {
         match step {
-            Step::ApplyObjects => self.has_objects = true,
+            Step::ApplyObjects => self.has_objects |= !self.refuses[2],
             Step::IssueCertificates if self.is_authority_lost => {
                 return Err("the authority is lost".to_owned());
             }
+            // The Secret of a client is refused. Those of members come first.
             Step::IssueCertificates => {
                 self.certified = self.bodies.keys().cloned().collect();
             }
+            Step::LimitDisruption { .. } if self.refuses[1] => {}
             Step::LimitDisruption { min_available } => self.min_available = Some(*min_available),
             Step::Begin { change, next_member } => {
                 self.status.change = Some(change.clone());
@@ -61,6 +63,16 @@ impl World {
             _ => self.apply_to_member(step),
         }
         Ok(())
+    }
+
+    /// Whether a step is refused that others do not depend on.
+    pub(in super::super) fn refuses(&self, step: &Step) -> bool {
+        match step {
+            Step::IssueCertificates => self.refuses[0],
+            Step::LimitDisruption { .. } => self.refuses[1],
+            Step::ApplyObjects => self.refuses[2] && !self.has_objects,
+            _ => false,
+        }
     }
 
     fn configured(&mut self, configuration: u64) -> Result<&mut Raft, String> {

@@ -62,6 +62,10 @@ pub(in super::super) enum Event {
     Damage(usize),
     /// The pod of a member does not end, once it is deleted.
     Stick(usize),
+    /// Steps of a kind are refused, say by a quota: see [`World::refuses`]. Shared objects go.
+    Refuse(usize),
+    /// None of them is refused any more.
+    Admit,
     /// The user deletes the cluster, and waits until its objects are gone.
     Delete,
     /// Time passes, in ticks, and the operator is not there.
@@ -97,6 +101,11 @@ impl World {
             Event::LoseBudget => self.min_available = None,
             Event::LoseAuthority => self.is_authority_lost = true,
             Event::RestoreAuthority => self.is_authority_lost = false,
+            Event::Refuse(kind) => {
+                self.refuses[*kind] = true;
+                self.has_objects &= *kind != 2;
+            }
+            Event::Admit => self.refuses = [false; 3],
             Event::Delete => self.delete(),
             Event::Foreign => self.intrude(),
             Event::Clean => {
