@@ -283,8 +283,14 @@ impl TryFrom<&Secret> for Authority {
 /// The operator's identity, of its Secret.
 ///
 /// # Errors
-/// The Secret lacks a part.
+/// The Secret lacks a part, or one cannot be read.
 pub fn identity(secret: &Secret) -> Result<Identity, Error> {
+    for key in [CA_CERTIFICATE, TLS_CERTIFICATE] {
+        if !part(secret, key)?.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(Error::Incomplete { secret: secret.name_any(), key });
+        }
+    }
+    rcgen::KeyPair::from_pem(&part(secret, TLS_KEY)?)?;
     Ok(Identity {
         authority: part(secret, CA_CERTIFICATE)?,
         certificate: part(secret, TLS_CERTIFICATE)?,

@@ -53,6 +53,9 @@ pub async fn observe(
     let objects = Objects::read(&context.client, &cluster).await?;
     let answers = store::ask(context, &cluster, &objects, now).await?;
     let mut observed = observed(&cluster, &objects, &answers, &context.defaults, now);
+    if answers.is_identity_damaged {
+        observed.stale_certificates.insert(names::operator_client(&cluster.name_any()));
+    }
     observed.lost_authorities =
         renewal::lost_authorities(context, &cluster, &objects, &observed).await?;
     Ok(Seen { cluster, objects, answers, observed })

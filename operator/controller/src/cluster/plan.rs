@@ -47,7 +47,8 @@ fn next_step(view: &View<'_>) -> Step {
         return wait(view, "the cluster is being deleted");
     }
     if view.valid.is_paused {
-        return wait(view, "paused on request");
+        let kept = records::owners(view);
+        return kept.unwrap_or_else(|| wait(view, "paused on request"));
     }
     // A task that waits does not hold up those after it.
     let mut waiting = None;

@@ -97,6 +97,21 @@ fn a_client_has_the_names_that_programs_look_for() {
 }
 
 #[test]
+fn an_identity_with_a_damaged_part_is_none() {
+    let cluster = cluster("2160h");
+    let secret = fill(&cluster, &wanted(&cluster, DOMAIN, [])[2]);
+    assert!(identity(&secret).is_ok());
+    for key in [CA_CERTIFICATE, TLS_CERTIFICATE, TLS_KEY] {
+        let mut emptied = secret.clone();
+        emptied.data.as_mut().unwrap().insert(key.to_owned(), ByteString(Vec::new()));
+        assert!(identity(&emptied).is_err(), "{key}");
+        let mut without = secret.clone();
+        without.data.as_mut().unwrap().remove(key);
+        assert!(identity(&without).is_err(), "{key}");
+    }
+}
+
+#[test]
 fn certificates_are_renewed_after_two_thirds_of_their_life() {
     let cluster = cluster("3m");
     let client = &wanted(&cluster, DOMAIN, [])[3];

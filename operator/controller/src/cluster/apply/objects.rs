@@ -13,21 +13,15 @@ use super::hand::Hand;
 use crate::certificates::ANNOTATION_RENEWED;
 use crate::error::Error;
 
-/// Makes the shared objects as they should be. One that is refused does not hold up the others.
+/// Makes the shared objects as they should be; of a paused cluster, only the owners of its claims.
+/// One that is refused does not hold up the others.
 pub(super) async fn apply_shared(hand: &Hand<'_>) -> Result<(), Error> {
     let cluster = &hand.seen.cluster;
-    let objects = &hand.seen.objects;
     let mut outcome = Ok(());
-    for service in [build::services::peers(cluster), build::services::clients(cluster)] {
-        let is_there = objects.services.contains_key(&service.name_any());
-        outcome = outcome.and(hand.apply(&service, is_there).await);
+    if !cluster.spec.paused {
+        outcome = apply_network(hand).await;
     }
-    outcome = outcome.and(match (build::network::policy(cluster), &objects.policy) {
-        (Some(policy), actual) => hand.apply(&policy, actual.is_some()).await,
-        (None, Some(policy)) => hand.delete(policy).await,
-        (None, None) => Ok(()),
-    });
-    for claim in objects.volumes.values() {
+    for claim in hand.seen.objects.volumes.values() {
         if build::volume::must_change_owner(cluster, claim) {
             let owners = build::volume::owner(cluster).references();
             let change = json!({ "metadata": { "ownerReferences": owners } });
@@ -35,6 +29,21 @@ pub(super) async fn apply_shared(hand: &Hand<'_>) -> Result<(), Error> {
         }
     }
     outcome
+}
+
+async fn apply_network(hand: &Hand<'_>) -> Result<(), Error> {
+    let cluster = &hand.seen.cluster;
+    let objects = &hand.seen.objects;
+    let mut outcome = Ok(());
+    for service in [build::services::peers(cluster), build::services::clients(cluster)] {
+        let is_there = objects.services.contains_key(&service.name_any());
+        outcome = outcome.and(hand.apply(&service, is_there).await);
+    }
+    outcome.and(match (build::network::policy(cluster), &objects.policy) {
+        (Some(policy), actual) => hand.apply(&policy, actual.is_some()).await,
+        (None, Some(policy)) => hand.delete(policy).await,
+        (None, None) => Ok(()),
+    })
 }
 
 /// Rewrites the disruption budget.

@@ -45,7 +45,11 @@ async fn issue_one(
     let seen = hand.seen;
     let now = (hand.context.now)();
     let secret = seen.objects.secrets.get(&wanted.name);
-    if let Some(secret) = secret.filter(|secret| !wanted.is_stale(secret, now)) {
+    // The operator's own may be damaged, which its metadata does not show.
+    let is_damaged = matches!(wanted.purpose, Purpose::Client(_))
+        && seen.observed.stale_certificates.contains(&wanted.name);
+    let is_good = |secret: &&ObjectMeta| !is_damaged && !wanted.is_stale(secret, now);
+    if let Some(secret) = secret.filter(is_good) {
         return match seen.objects.pods.get(&wanted.name) {
             Some(pod) => show(hand, pod, secret).await,
             None => Ok(()),

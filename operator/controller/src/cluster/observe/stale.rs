@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt as _};
-use quorate_crd::v1alpha1::QuorateCluster;
+use quorate_crd::v1alpha1::{OnDelete, QuorateCluster};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -27,7 +27,9 @@ pub(super) fn objects(cluster: &QuorateCluster, objects: &Objects) -> BTreeSet<S
         (Some(policy), _) => drop(stale.insert(name(&policy))),
         (None, Some(policy)) => drop(stale.insert(name(policy))),
     }
-    for claim in objects.volumes.values() {
+    // A pause does not delete what the user wants to keep.
+    let is_due = !cluster.spec.paused || cluster.spec.storage.on_delete == OnDelete::Retain;
+    for claim in objects.volumes.values().filter(|_| is_due) {
         if build::volume::must_change_owner(cluster, claim) {
             stale.insert(name(claim));
         }

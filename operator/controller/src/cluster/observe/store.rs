@@ -26,6 +26,8 @@ const CAUGHT_UP_PERCENT: u64 = 90;
 pub struct Answers {
     /// What the operator shows to members; none until its Secret is there.
     pub identity: Option<Identity>,
+    /// Whether its Secret is damaged, so that it is issued again.
+    pub is_identity_damaged: bool,
     /// Where members are reached, by name.
     pub addresses: BTreeMap<String, Address>,
     /// Their answers about themselves, by name.
@@ -52,7 +54,9 @@ pub(super) async fn ask(
     let secrets = Api::<Secret>::namespaced(context.client.clone(), &namespace);
     let secret = secrets.get(&secret).await;
     let secret = secret.map_err(Error::kubernetes("get the operator's own certificate"))?;
-    let identity = certificates::identity(&secret)?;
+    let Ok(identity) = certificates::identity(&secret) else {
+        return Ok(Answers { addresses, is_identity_damaged: true, ..Answers::default() });
+    };
     let statuses = join_all(addresses.values().map(|at| context.members.status(&identity, at)));
     let mut members = BTreeMap::new();
     for (name, status) in addresses.keys().zip(statuses.await) {
@@ -71,7 +75,8 @@ pub(super) async fn ask(
             }
         }
     }
-    let mut answers = Answers { identity: Some(identity), addresses, members, list: None };
+    let identity = Some(identity);
+    let mut answers = Answers { identity, addresses, members, ..Answers::default() };
     answers.list = list(context, &answers).await;
     Ok(answers)
 }

@@ -2,8 +2,6 @@
 //!
 //! It is raised before a step makes the cluster vulnerable, and lowered after the change.
 
-use quorate_crd::v1alpha1::ChangeKind;
-
 use super::view::View;
 use super::wait;
 use crate::cluster::step::Step;
@@ -27,14 +25,15 @@ pub(super) fn rest(view: &View<'_>) -> Option<Step> {
     (is_due && !has_failed).then_some(Step::LimitDisruption { min_available: wanted })
 }
 
-/// Raises the budget to `voters` before a step. If that is refused, only a replacement goes on:
-/// with a failed member, too, an eviction can do harm.
+/// Raises the budget to `voters` before a step. If that is refused, only the replacement of a
+/// member that does not serve goes on: with it, too, an eviction can do harm.
 pub(super) fn raise(view: &View<'_>, voters: usize) -> Option<Step> {
     let wanted = count(voters);
     let is_due = view.observed.min_available.is_none_or(|now| now < wanted);
     if is_due && view.observed.failures.budget.is_some() {
-        let replaces = view.change().is_some_and(|change| change.kind == ChangeKind::Replace);
-        return (!replaces).then(|| wait(view, "the disruption budget cannot be raised"));
+        let failed = view.change().and_then(|change| view.seen(change.replaces.as_deref()?));
+        let goes_on = failed.is_some_and(|failed| !failed.is_healthy());
+        return (!goes_on).then(|| wait(view, "the disruption budget cannot be raised"));
     }
     is_due.then_some(Step::LimitDisruption { min_available: wanted })
 }

@@ -18,6 +18,15 @@ pub(super) fn objects(view: &View<'_>) -> Option<Step> {
     (is_due && !has_failed).then_some(Step::ApplyObjects)
 }
 
+/// Gives claims their owner while the cluster is paused: none, with `storage.onDelete: Retain`.
+/// What the user wants to keep must not be deleted with the cluster.
+pub(super) fn owners(view: &View<'_>) -> Option<Step> {
+    let mut stale = view.observed.stale_objects.iter();
+    let is_due = stale.any(|name| name.starts_with("PersistentVolumeClaim/"));
+    let has_failed = view.observed.failures.objects.is_some();
+    (is_due && !has_failed).then_some(Step::ApplyObjects)
+}
+
 /// Records what the store says of the cluster and of its members.
 pub(super) fn records(view: &View<'_>) -> Option<Step> {
     let unwritten = view.members.iter().find_map(|seen| {

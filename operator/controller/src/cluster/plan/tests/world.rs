@@ -75,6 +75,8 @@ pub(super) struct World {
     pub(super) is_authority_lost: bool,
     /// The members whose records another program deleted. Their ids are forgotten.
     pub(super) forgotten: BTreeSet<String>,
+    /// Whether a claim has another owner than the user wants now.
+    pub(super) has_stale_owners: bool,
     /// Which of the steps that others do not depend on are refused: of certificates, of the budget,
     /// of shared objects.
     pub(super) refuses: [bool; 3],
@@ -105,6 +107,7 @@ impl World {
             certified: BTreeSet::new(),
             is_authority_lost: false,
             forgotten: BTreeSet::new(),
+            has_stale_owners: false,
             refuses: [false; 3],
             failures: Failures::default(),
             serial: 0,
@@ -183,6 +186,8 @@ impl World {
         let members: BTreeMap<String, Member> =
             recorded.map(|(name, body)| (name.clone(), self.member(name, body))).collect();
         let uncertified = members.keys().filter(|name| !self.certified.contains(*name)).cloned();
+        let objects = (!self.has_objects).then_some("Service/main-peer").into_iter();
+        let claims = self.has_stale_owners.then_some("PersistentVolumeClaim/data-main-1");
         let client = self.refuses[0].then(|| "main-client-app".to_owned());
         let lost = self.is_authority_lost.then_some("main-peer-ca");
         Observed {
@@ -192,11 +197,7 @@ impl World {
             orphans: self.orphans(),
             store: self.raft.as_ref().filter(|_| self.has_quorum()).map(|raft| self.store(raft)),
             min_available: self.min_available,
-            stale_objects: if self.has_objects {
-                BTreeSet::new()
-            } else {
-                BTreeSet::from(["Service/main-peer".to_owned()])
-            },
+            stale_objects: objects.chain(claims).map(str::to_owned).collect(),
             stale_certificates: uncertified.chain(client).collect(),
             failures: self.failures.clone(),
             lost_authorities: lost.map(str::to_owned).into_iter().collect(),

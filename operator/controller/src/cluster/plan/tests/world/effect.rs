@@ -19,7 +19,10 @@ impl World {
     /// Why it is refused.
     pub(in super::super) fn apply(&mut self, step: &Step) -> Result<(), String> {
         match step {
-            Step::ApplyObjects => self.has_objects |= !self.refuses[2],
+            Step::ApplyObjects => {
+                self.has_stale_owners = false;
+                self.has_objects |= !self.refuses[2] && !self.cluster.spec.paused;
+            }
             Step::IssueCertificates if self.is_authority_lost => {
                 return Err("the authority is lost".to_owned());
             }
