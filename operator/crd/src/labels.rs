@@ -36,10 +36,16 @@ pub(crate) fn resources_schema(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "maxProperties": 16,
         "additionalProperties": { "type": "string", "maxLength": 32 },
-        "x-kubernetes-validations": [{
-            "rule": "self.all(name, isQuantity(self[name]) \
-                && !quantity(self[name]).isLessThan(quantity('0')))",
-            "message": "must be amounts of resources, as in cpu: 200m and memory: 512Mi",
-        }],
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.all(name, isQuantity(self[name]) \
+                    && !quantity(self[name]).isLessThan(quantity('0')))",
+                "message": "must be amounts of resources, as in cpu: 200m and memory: 512Mi",
+            },
+            {
+                "rule": "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'])",
+                "message": "resources may have cpu, memory and ephemeral-storage",
+            },
+        ],
     })
 }

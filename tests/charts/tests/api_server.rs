@@ -21,6 +21,7 @@ fn an_api_server_accepts_the_charts() {
         plane.kubectl(&["create", "namespace", namespace], "").expect("kubectl create");
     }
     a_release_is_upgraded_and_rolled_back(&helm, &plane);
+    a_scaled_cluster_is_upgraded_and_rolled_back(&helm, &plane);
     value_sets_are_accepted(&helm, &plane);
     roles_reach_the_users_of_a_namespace(&plane);
     definitions_outlive_a_release(&helm, &plane);
@@ -47,6 +48,27 @@ fn a_release_is_upgraded_and_rolled_back(helm: &Helm, plane: &ControlPlane) {
     helm.run_on(plane, &["rollback", "first", "1", "--namespace", NAMESPACE])
         .expect("helm rollback");
     assert_contains(&level(), &["--log-level=info"]);
+}
+
+/// Helm leaves the number of members to `kubectl scale`.
+fn a_scaled_cluster_is_upgraded_and_rolled_back(helm: &Helm, plane: &ControlPlane) {
+    let chart = Chart::cluster().folder().display().to_string();
+    let spec = |path: &str| {
+        let path = format!("jsonpath={{.spec.{path}}}");
+        let get = ["get", "quoratecluster", "scaled", "-n", NAMESPACE, "-o", &path];
+        plane.kubectl(&get, "").expect("kubectl get")
+    };
+    helm.run_on(plane, &install("scaled", &chart, &[])).expect("helm install");
+    assert_eq!(spec("members"), "3");
+    let scale = ["scale", "quoratecluster", "scaled", "--replicas", "5", "-n", NAMESPACE];
+    plane.kubectl(&scale, "").expect("kubectl scale");
+    let debug = ["--set", "settings.flags.log-level=debug"];
+    helm.run_on(plane, &install("scaled", &chart, &debug)).expect("helm upgrade");
+    assert_eq!((spec("members"), spec("settings.flags.log-level")), ("5".into(), "debug".into()));
+    helm.run_on(plane, &["rollback", "scaled", "1", "--namespace", NAMESPACE])
+        .expect("helm rollback");
+    assert_eq!((spec("members"), spec("settings.flags.log-level")), ("5".into(), String::new()));
+    helm.run_on(plane, &["uninstall", "scaled", "--namespace", NAMESPACE]).expect("helm uninstall");
 }
 
 /// Objects that the API server would store: with all rules of their schemas, and no unknown field.

@@ -9,6 +9,13 @@ use super::{
 };
 use crate::duration::Span;
 
+/// An image as container runtimes read it: a host with a port, a path in lower case, a tag, a
+/// digest.
+const IMAGE_RULE: &str = "self.matches('^(([0-9A-Za-z.-]+|[[][0-9a-fA-F:]+[]])(:[0-9]+)?/)?\
+                          [a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*\
+                          (:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}\
+                          |(:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127})?@sha256:[0-9a-f]{64})$')";
+
 /// What is asked for. Each field has a default, so that an empty spec gives a cluster of three
 /// members.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -133,11 +140,16 @@ pub struct QuorateClusterSpec {
     /// The version of Quorate, as in 0.1.0. The default is the version of the operator. Members are
     /// updated one at a time, the leader last. The operator refuses an older version than the one
     /// that runs.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 63))]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(
-        validation = Rule::new("self.matches('^[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z.-]+)?$')")
-            .message("version must be three numbers, as in 0.1.0, without a v in front")
+        validation = Rule::new(
+            "self.matches('^[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?)?$')"
+        )
+        .message(
+            "version must be three numbers, as in 0.1.0, without a v in front; a pre-release, as \
+             in 0.2.0-rc.1, must end with a letter or digit"
+        )
     )]
     pub version: Option<String>,
     /// The image, with its tag or digest. The default is the image of the version in the registry
@@ -145,10 +157,11 @@ pub struct QuorateClusterSpec {
     #[schemars(length(max = 512))]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(
-        validation = Rule::new(
-            "self.matches('^[^[:space:]]+(:[0-9A-Za-z_][0-9A-Za-z_.-]*|@sha256:[0-9a-f]{64})$')"
-        )
-        .message("image must have a tag or a digest, as in registry.example/quorate:0.1.0")
+        validation = Rule::new(IMAGE_RULE)
+            .message(
+                "image must be a name in lower case with a tag or a digest, as in \
+                 registry.example/quorate:0.1.0, without https:// in front"
+            )
     )]
     pub image: Option<String>,
     /// The volume of each member.

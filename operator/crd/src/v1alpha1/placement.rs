@@ -9,25 +9,33 @@ use serde::{Deserialize, Serialize};
 use crate::labels::{annotations_schema, labels_schema};
 
 /// Where members run.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Placement {
     /// Whether members spread over hosts. Preferred, the default, spreads them as far as possible.
     /// With Required a member that cannot be placed apart from the others waits. With
     /// Anywhere members may run side by side.
+    #[serde(default)]
     pub hosts: Spread,
     /// Whether members spread over zones: Preferred, the default, Required or Anywhere, as for
     /// hosts.
+    #[serde(default)]
     pub zones: Spread,
     /// Labels of the nodes that members may run on.
     #[schemars(schema_with = "labels_schema")]
+    #[serde(default)]
     pub node_selector: BTreeMap<String, String>,
     /// Taints of nodes that members tolerate.
     #[schemars(length(max = 32))]
+    #[serde(default)]
     pub tolerations: Vec<Toleration>,
     /// The priority class of the pods.
     #[schemars(length(min = 1, max = 253))]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("!format.dns1123Subdomain().validate(self).hasValue()")
+            .message("placement.priorityClassName must be the name of a priority class")
+    )]
     pub priority_class_name: Option<String>,
 }
 
@@ -59,7 +67,17 @@ pub enum Spread {
         "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')"
     )
     .message("effect must be NoExecute in a toleration with tolerationSeconds")
-    .field_path(".effect")
+    .field_path(".effect"),
+    validation = Rule::new(
+        "!has(self.key) || !format.qualifiedName().validate(self.key).hasValue()"
+    )
+    .message("key must be the key of a taint, as in example.com/disk")
+    .field_path(".key"),
+    validation = Rule::new(
+        "!has(self.value) || !format.labelValue().validate(self.value).hasValue()"
+    )
+    .message("value must be at most 63 letters, digits, '-', '_' and '.'")
+    .field_path(".value")
 )]
 pub struct Toleration {
     /// The key of the taint. Without a key, and with operator Exists, all taints are tolerated.

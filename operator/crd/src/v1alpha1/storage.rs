@@ -39,6 +39,10 @@ pub struct Storage {
     /// changed.
     #[schemars(length(min = 1, max = 253))]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("!format.dns1123Subdomain().validate(self).hasValue()")
+            .message("storage.className must be the name of a storage class, as in fast-disk")
+    )]
     pub class_name: Option<String>,
     /// What becomes of the volumes when the cluster is deleted. Retain, the default, keeps them
     /// with all data, and their deletion is up to the user. Delete deletes them with all data.

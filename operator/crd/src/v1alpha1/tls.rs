@@ -17,6 +17,15 @@ pub struct Tls {
     /// How long certificates of members and clients are valid. They are renewed after two thirds of
     /// it. The default is 2160h, which is 90 days.
     #[serde(default = "ninety_days")]
+    #[x_kube(
+        validation = Rule::new(
+            "!self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') || duration(self) >= duration('2m')"
+        )
+        .message(
+            "tls.lifetime must be at least 2m: a renewed certificate reaches the members within a \
+             minute or two"
+        )
+    )]
     pub lifetime: Span,
     /// Further host names and IP addresses of the servers' certificates, for clients from outside,
     /// as in store.example.com or *.example.com.
@@ -24,8 +33,10 @@ pub struct Tls {
     #[serde(default)]
     #[x_kube(
         validation = Rule::new(
-            "self.all(name, isIP(name) || name.matches(\
-             '^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'))"
+            "self.all(name, isIP(name) || (!name.matches('(^|[.])[0-9]+$') \
+             && !format.dns1123Subdomain().validate(name.replace('*.', '', 1)).hasValue() \
+             && name.lastIndexOf('*') <= 0 \
+             && !name.matches('[^.]{64}')))"
         )
         .message("tls.extraNames must be host names in lower case, or IP addresses")
     )]

@@ -127,7 +127,7 @@ fn spec(path: &'static str, message: &'static str, accepted: Value, refused: Val
     always(CLUSTER, path, message, json!({ "spec": accepted }), json!({ "spec": refused }))
 }
 
-/// One case for each rule.
+/// One case at least for each rule.
 pub(crate) fn cases() -> Vec<Case> {
     [cluster_cases(), settings_cases(), pod_cases(), change_cases(), member_cases()]
         .into_iter()
@@ -139,6 +139,10 @@ fn cluster_cases() -> Vec<Case> {
     let named = |name: &str| json!({ "metadata": { "name": name } });
     let extra = |name: &str| json!({ "tls": { "extraNames": ["10.0.0.1", name] } });
     let client = |name: &str| json!({ "clients": [{ "name": name }] });
+    let image = |accepted: &str, refused: &str| {
+        let of = |image: &str| json!({ "version": "0.1.0", "image": image });
+        spec("spec.image", "image must be a name in lower case", of(accepted), of(refused))
+    };
     vec![
         always(
             CLUSTER,
@@ -167,11 +171,14 @@ fn cluster_cases() -> Vec<Case> {
             json!({ "version": "v0.2.0" }),
         ),
         spec(
-            "spec.image",
-            "image must have a tag or a digest",
-            json!({ "version": "0.1.0", "image": format!("a:5000/b@sha256:{}", "0".repeat(64)) }),
-            json!({ "version": "0.1.0", "image": "a:5000/b" }),
+            "spec.version",
+            "version must be three numbers",
+            json!({ "version": "10.20.30" }),
+            json!({ "version": "0.2.0-rc." }),
         ),
+        image(&format!("a:5000/b@sha256:{}", "0".repeat(64)), "a:5000/b"),
+        image("[::1]:5000/a/b__c.d:v1.2", "https://a/b:1"),
+        image("localhost/quorate:0.1.0", "localhost/Quorate:0.1.0"),
         spec(
             "spec.progressDeadline",
             "must be a span of time",
@@ -196,6 +203,30 @@ fn cluster_cases() -> Vec<Case> {
             extra("*.example.com"),
             extra("https://example.com"),
         ),
+        spec(
+            "spec.tls.extraNames",
+            "tls.extraNames must be host names",
+            extra(&format!("{}.example.com", "a".repeat(63))),
+            extra(&format!("{}.example.com", "a".repeat(64))),
+        ),
+        spec(
+            "spec.tls.extraNames",
+            "tls.extraNames must be host names",
+            extra("2001:db8::1"),
+            extra("999.1.1.1"),
+        ),
+        spec(
+            "spec.tls.extraNames",
+            "tls.extraNames must be host names",
+            extra("a-1.example.com"),
+            extra("a.*.example.com"),
+        ),
+        spec(
+            "spec.tls.lifetime",
+            "tls.lifetime must be at least 2m",
+            json!({ "tls": { "lifetime": "2m" } }),
+            json!({ "tls": { "lifetime": "1m59s" } }),
+        ),
         spec("spec.clients[].name", "a client's name must be of", client("app"), client("App")),
         spec("spec.clients[].name", "a client's name must not be ca", client("cab"), client("ca")),
     ]
@@ -207,7 +238,7 @@ fn settings_cases() -> Vec<Case> {
         let compaction = json!({ "mode": mode, "retention": retention });
         json!({ "settings": { "compaction": compaction } })
     };
-    let flag = |name: &str| json!({ "settings": { "flags": { name: "1" } } });
+    let flag = |name: &str, value: &str| json!({ "settings": { "flags": { name: value } } });
     let storage = |size: &str| json!({ "storage": { "size": size } });
     vec![
         spec("spec", "settings.quota must leave room", sized("4864Mi"), sized("4865Mi")),
@@ -230,7 +261,54 @@ fn settings_cases() -> Vec<Case> {
             keeping("Revision", "10000"),
             keeping("Revision", "5m"),
         ),
-        spec("spec.settings.flags", "settings.flags may have", flag("log-level"), flag("data-dir")),
+        spec(
+            "spec.settings.compaction",
+            "compaction.retention must be a number",
+            keeping("Revision", &"9".repeat(15)),
+            keeping("Revision", &"9".repeat(16)),
+        ),
+        spec(
+            "spec.settings.flags",
+            "settings.flags may have",
+            flag("feature-gates", "CompactHashCheck=true"),
+            flag("data-dir", "/data"),
+        ),
+        spec(
+            "spec.settings.flags",
+            "settings.flags must have a number",
+            flag("memory-budget", "4294967296"),
+            flag("memory-budget", "4Gi"),
+        ),
+        spec(
+            "spec.settings.flags",
+            "settings.flags must have a number",
+            flag("election-timeout", "2500"),
+            flag("election-timeout", "-1"),
+        ),
+        spec(
+            "spec.settings.flags",
+            "settings.flags must have a span of time",
+            flag("grpc-keepalive-interval", "1h1.5s"),
+            flag("grpc-keepalive-interval", "10"),
+        ),
+        spec(
+            "spec.settings.flags",
+            "settings.flags must have debug",
+            flag("log-level", "warn"),
+            flag("log-level", "loud"),
+        ),
+        spec(
+            "spec.settings.flags",
+            "settings.flags must have TLS1.2",
+            flag("tls-min-version", "TLS1.3"),
+            flag("tls-min-version", "1.3"),
+        ),
+        spec(
+            "spec.storage.className",
+            "storage.className must be the name",
+            json!({ "storage": { "className": "fast.example.com" } }),
+            json!({ "storage": { "className": "Fast Disk" } }),
+        ),
         spec("spec.storage.size", "must be an amount of bytes", storage("20Gi"), storage("20GB")),
         spec("spec.storage.size", "storage.size must be at least", storage("1Gi"), storage("1G")),
     ]
@@ -255,6 +333,18 @@ fn pod_cases() -> Vec<Case> {
             amounts("1G", "1G"),
             amounts("1Gi", "1G"),
         ),
+        spec(
+            "spec.resources.requests",
+            "resources may have cpu",
+            amounts("1G", "1G"),
+            json!({ "resources": { "requests": { "hugepages-2Mi": "2Mi" } } }),
+        ),
+        spec(
+            "spec.resources.limits",
+            "resources may have cpu",
+            amounts("1G", "1G"),
+            json!({ "resources": { "limits": { "example.com/gpu": "1" } } }),
+        ),
         spec("spec.resources.requests", of_amounts, amounts("1G", "1G"), amounts("1 G", "1G")),
         spec("spec.resources.limits", of_amounts, amounts("1G", "2G"), amounts("1G", "-1G")),
         spec(
@@ -274,6 +364,24 @@ fn pod_cases() -> Vec<Case> {
             "effect must be NoExecute",
             tolerated(json!({ "key": "disk", "effect": "NoExecute", "tolerationSeconds": 60 })),
             tolerated(json!({ "key": "disk", "effect": "NoSchedule", "tolerationSeconds": 60 })),
+        ),
+        spec(
+            "spec.placement.tolerations[]",
+            "key must be the key of a taint",
+            tolerated(json!({ "key": "example.com/disk", "operator": "Exists" })),
+            tolerated(json!({ "key": "a disk", "operator": "Exists" })),
+        ),
+        spec(
+            "spec.placement.tolerations[]",
+            "value must be at most",
+            tolerated(json!({ "key": "disk", "value": "very_fast" })),
+            tolerated(json!({ "key": "disk", "value": "very fast" })),
+        ),
+        spec(
+            "spec.placement.priorityClassName",
+            "placement.priorityClassName must be",
+            json!({ "placement": { "priorityClassName": "system-cluster-critical" } }),
+            json!({ "placement": { "priorityClassName": "Very High" } }),
         ),
         spec("spec.placement.nodeSelector", labels, selected("fast"), selected("very fast")),
         spec("spec.pod.labels", labels, labelled("example.com/team"), labelled("a/b/c")),
