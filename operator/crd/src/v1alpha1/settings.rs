@@ -139,7 +139,9 @@ fn flags_schema(_: &mut SchemaGenerator) -> Schema {
     validation = Rule::new(
         "self.mode != 'Periodic' || self.retention.matches('^[1-9][0-9]{0,6}(h|m|s)$')"
     )
-    .message("compaction.retention must be a span of time in one unit, as in 5m, when mode is Periodic")
+    .message(
+        "compaction.retention must be a span of time in one unit, as in 5m, when mode is Periodic"
+    )
     .field_path(".retention"),
     validation = Rule::new(
         "self.mode != 'Revision' || self.retention.matches('^[1-9][0-9]{0,14}$')"
