@@ -53,6 +53,8 @@ pub enum Reason {
     /// The version asked for is older than the one that runs, newer by more than one minor
     /// version, or too new for the operator.
     VersionRefused,
+    /// A member runs another version than the one that its image should have.
+    VersionMismatch,
     /// A certificate is close to its expiry.
     ExpiresSoon,
     /// The Secret of an authority is lost or damaged, so that nothing can be issued.

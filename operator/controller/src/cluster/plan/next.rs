@@ -124,7 +124,13 @@ fn update(view: &View<'_>) -> Option<Step> {
     }
     // A pod is all that holds a claim which is being deleted.
     let stale = view.voters().filter(|seen| view.is_stale(seen) && seen.damage().is_none());
-    let seen = stale.min_by_key(|seen| (view.leads(seen), seen.member.number))?;
+    let seen = stale
+        .min_by_key(|seen| (seen.mismatch().is_none(), view.leads(seen), seen.member.number))?;
+    // An image that is not what it should be goes no further than to one member.
+    let mut current = view.voters().filter(|other| !view.is_stale(other));
+    if let Some(mismatch) = current.find_map(Seen::mismatch) {
+        return Some(wait(view, mismatch));
+    }
     if let Some(unhealthy) = view.unhealthy("") {
         let reason = format!("{} must serve before a member restarts", unhealthy.name);
         return Some(wait(view, reason));

@@ -79,6 +79,16 @@ impl Seen<'_> {
         self.version_text().parse().ok()
     }
 
+    /// How the program differs from the version that its pod was made with, in words.
+    pub(crate) fn mismatch(&self) -> Option<String> {
+        let pod = self.member.pod.as_ref().filter(|pod| !pod.is_deleted)?;
+        let answer = self.member.answer.as_ref()?;
+        let runs: Version = answer.version.parse().ok()?;
+        let wanted: Version = pod.version.parse().ok()?;
+        let name = self.name;
+        (runs != wanted).then(|| format!("{name} runs {runs}, and its image should be {wanted}"))
+    }
+
     /// The version as a text; empty if it is not known. An answer without one tells nothing new.
     pub(crate) fn version_text(&self) -> &str {
         let answered = self.member.answer.as_ref().map(|answer| answer.version.as_str());

@@ -6,6 +6,7 @@ use quorate_crd::v1alpha1::{ConditionType, Reason};
 
 use super::condition::{Condition, Truth};
 use crate::cluster::plan::Plan;
+use crate::cluster::plan::seen::Seen;
 use crate::cluster::plan::view::{View, after};
 use crate::cluster::step::Step;
 
@@ -139,14 +140,17 @@ fn trouble(view: &View<'_>) -> Option<(Reason, String)> {
         }
         None => view.members.iter().find(|seen| !seen.is_healthy()),
     };
-    unhealthy.map(|seen| {
+    let mismatch = || view.members.iter().find_map(Seen::mismatch);
+    let mismatch = || Some((Reason::VersionMismatch, mismatch()?));
+    let unhealthy = unhealthy.map(|seen| {
         let failure = view.failure(seen);
         let does_not_serve = || match seen.exit() {
             Some(exit) => format!("{} does not serve: its process has ended: {exit}", seen.name),
             None => format!("{} does not serve", seen.name),
         };
         (Reason::MemberUnhealthy, failure.unwrap_or_else(does_not_serve))
-    })
+    });
+    unhealthy.or_else(mismatch)
 }
 
 fn valid(view: &View<'_>) -> Condition {

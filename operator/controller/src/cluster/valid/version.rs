@@ -1,13 +1,14 @@
 //! Versions of the program, and the order in which one may follow another.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 /// A version of the program.
-#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Version {
     numbers: [u64; 3],
-    /// What follows the numbers: a pre-release. It does not change what may follow what.
+    /// What follows the numbers: a pre-release, which comes before the version without it.
     rest: String,
 }
 
@@ -23,7 +24,32 @@ impl Version {
     pub fn is_reached_from(&self, old: &Self) -> bool {
         let [major, minor, _] = old.numbers;
         let is_close = self.numbers[0] == major && self.numbers[1] <= minor.saturating_add(1);
-        is_close && self.numbers >= old.numbers
+        is_close && self >= old
+    }
+
+    /// The order of pre-releases: by parts, numbers before words. A version without one is last.
+    fn pre_release(&self) -> (bool, Vec<(bool, u64, &str)>) {
+        let pre_release = self.rest.strip_prefix('-').map(|rest| rest.split('+').next());
+        let Some(Some(parts)) = pre_release else { return (true, Vec::new()) };
+        let part = |part| match str::parse(part) {
+            Ok(number) => (false, number, ""),
+            Err(_) => (true, 0, part),
+        };
+        (false, parts.split('.').map(part).collect())
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let numbers = self.numbers.cmp(&other.numbers);
+        let pre_release = numbers.then_with(|| self.pre_release().cmp(&other.pre_release()));
+        pre_release.then_with(|| self.rest.cmp(&other.rest))
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -58,6 +84,10 @@ mod tests {
             ("0.1.0", "0.1.7", true),
             ("0.1.7", "0.2.0", true),
             ("0.2.0-rc.1", "0.2.0", true),
+            ("0.2.0-rc.9", "0.2.0-rc.10", true),
+            ("0.2.0-alpha.2", "0.2.0-rc.1", true),
+            ("0.2.0", "0.2.0-rc.1", false),
+            ("0.2.0-rc.1", "0.2.0-alpha.2", false),
             ("0.1.1", "0.1.0", false),
             ("0.2.0", "0.1.9", false),
             ("0.1.0", "0.3.0", false),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_crd::v1alpha1::{Change, ChangeKind};
 
 use super::world::World;
-use crate::cluster::observed::StoreMember;
+use crate::cluster::observed::{StoreMember, Volume};
 use crate::cluster::step::Step;
 
 /// What the steps before have used up.
@@ -90,6 +90,12 @@ impl Checker {
     }
 
     fn founds_once(&mut self, world: &World, step: &Step) -> Option<&'static str> {
+        let tells = |volume: &Volume| !volume.is_deleted && !volume.is_kept;
+        let mut bodies = world.bodies.values();
+        let is_known =
+            bodies.any(|body| body.is_recorded || body.member.volume.as_ref().is_some_and(tells));
+        // Without status, records and claims there is no cluster that could be founded twice.
+        self.is_founded &= is_known;
         self.is_founded |= world.status.cluster_id.is_some();
         let founds = match step {
             Step::CreateMember { founds, .. } | Step::CreatePod { founds, .. } => *founds,

@@ -52,6 +52,8 @@ impl Runner for Script {
                     _ => "0.3.0",
                 };
             }
+            "old-images" => run.world.program = Some("0.1.0"),
+            "good-images" => run.world.program = None,
             "change-owners" => run.world.has_stale_owners = true,
             "on-delete" => run.world.cluster.spec.storage.on_delete = OnDelete::Delete,
             // The next step arrives only after the event, and after rounds of another operator.

@@ -64,6 +64,8 @@ pub(super) struct World {
     pub(super) cluster: QuorateCluster,
     /// The version of the operator.
     pub(super) operator: &'static str,
+    /// The version that all images have, if not the one that they should have.
+    pub(super) program: Option<&'static str>,
     pub(super) settings: String,
     pub(super) status: QuorateClusterStatus,
     pub(super) bodies: BTreeMap<String, Body>,
@@ -98,6 +100,7 @@ impl World {
             now: Timestamp::UNIX_EPOCH,
             cluster,
             operator: "0.1.0",
+            program: None,
             settings: "1".to_owned(),
             status: QuorateClusterStatus::default(),
             bodies: BTreeMap::new(),
@@ -245,7 +248,11 @@ impl World {
         member.settings = self.settings.clone();
         member.answer = stored.filter(|_| is_alive).map(|stored| Answer {
             id: stored.id,
-            version: member.pod.as_ref().map_or_else(String::new, |pod| pod.version.clone()),
+            version: match (self.program, &member.pod) {
+                (Some(program), _) => program.to_owned(),
+                (None, Some(pod)) => pod.version.clone(),
+                (None, None) => String::new(),
+            },
             is_serving,
             ..Answer::default()
         });
