@@ -64,19 +64,22 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), EXT4_IOC_SHUTDOWN, struct.pack('I
 }
 is_replaced() { ! in_store get quoratemember "$1" >>kubectl.log; }
 
-# lose_node: one with one member, but not the first one, which the job reaches Services by.
+# lose_node: one with one member, but not the first one, which the job reaches Services by. $lost is its number.
 lose_node() {
   local member node
   for member in $(members); do echo "$(node_of "$member") $member"; done | sort >placement
   member=$(uniq --unique --check-chars=5 placement | grep -v '^node1 ' | shuf -n 1)
   [ -n "$member" ] || fail "no node but the first one has one member: $(tr '\n' ';' <placement)"
   read -r node member <<<"$member"
-  "$here/node.sh" kill "$D" "${node#node}"
+  lost=${node#node}
+  "$here/node.sh" kill "$D" "$lost"
   within 240 "another member instead of $member on $node" is_replaced "$member"
   settle 3
   is_kept "$member" || fail "the volume of $member was not kept"
-  "$here/node.sh" start "$D" "${node#node}"
-  kubectl wait --for=condition=Ready "node/$node" --timeout=120s >>kubectl.log
+  "$here/node.sh" start "$D" "$lost"
+}
+node_comes_back() {
+  kubectl wait --for=condition=Ready "node/node$lost" --timeout=120s >>kubectl.log
   settle 3
 }
 

@@ -11,7 +11,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
-mode=$1 D=$2
+D=$2
 # shellcheck source=process.sh
 . "$here/process.sh"
 # shellcheck source=steps.sh
@@ -26,9 +26,10 @@ LIFETIME=120 # of certificates, in seconds (manifests/cluster-values.yaml)
 # shellcheck source=plant.sh
 . "$here/plant.sh"
 RANDOM=$SEED
+PAUSE=0.3 # kubectl takes a tenth of a second of a processor
 STALL_MS=${STALL_MS:-5000} IDLE=${IDLE:-20} PACE=${PACE:-15}
 STEPS=${STEPS:-members_1_to_3 members_3_to_5 members_5_to_3 settings objects kill_leader kill_follower lose_disk upgrade
-  lose_node renewal}
+  lose_node renewal node_comes_back}
 
 tear_down() {
   end killer TERM 5

@@ -43,13 +43,14 @@ end() {
   until_true 10 ended "$name"
 }
 
-# until_true SECONDS COMMAND...: tries the command until it succeeds; fails when the time is over.
+# until_true SECONDS COMMAND...: tries the command until it succeeds; fails when the time is over. $PAUSE is the time
+# between two attempts, in seconds.
 until_true() {
   local deadline=$((SECONDS + $1 + 1))
   shift
   until "$@"; do
     [ "$SECONDS" -lt "$deadline" ] || return 1
-    sleep 0.05
+    sleep "${PAUSE:-0.05}"
   done
 }
 

@@ -7,7 +7,7 @@
 
 pub mod audit;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use quorate_test_support::require::{self, Need};
@@ -15,11 +15,14 @@ use quorate_test_support::{program, repository};
 
 /// Runs a job of `kubernetes/main-job.sh` on `members` members of Quorate. All but the mode
 /// `control-plane` have kubelets and pods, which needs root. `programs` are further variables of
-/// the script. Logs are kept if it fails.
+/// the script, asked for if the job can run here. Logs are kept if it fails.
 ///
 /// # Panics
 /// If the job fails, or if it cannot run here and `QUORATE_REQUIRE=all` is set.
-pub fn main_job(mode: &str, members: usize, programs: &[(&str, &Path)]) {
+pub fn main_job<P>(mode: &str, members: usize, programs: P)
+where
+    P: FnOnce() -> Vec<(&'static str, PathBuf)>,
+{
     let mut needs =
         ["go", "bash", "curl", "openssl", "python3", "setsid"].map(Need::Program).to_vec();
     if mode != "control-plane" {
@@ -47,7 +50,7 @@ pub fn main_job(mode: &str, members: usize, programs: &[(&str, &Path)]) {
         .arg(&folder)
         .env("STORE_BIN", program::quorate())
         .env("MEMBERS", members.to_string())
-        .envs(programs.iter().copied())
+        .envs(programs())
         .env("PATH", program::search_path())
         .status()
         .expect("bash runs");

@@ -7,7 +7,7 @@ use quorate_test_e2e::main_job;
 #[test]
 fn kubernetes_continues_after_sigkill() {
     for members in [1, 3] {
-        main_job("control-plane", members, &[]);
-        main_job("nodes", members, &[]);
+        main_job("control-plane", members, Vec::new);
+        main_job("nodes", members, Vec::new);
     }
 }
