@@ -89,6 +89,8 @@ fn is_bad(condition: &Condition) -> bool {
     match condition.type_.as_str() {
         "Degraded" => condition.status == "True",
         "Progressing" => condition.reason == "DeadlineExceeded",
+        // It does not serve yet, or on request.
+        "Available" if ["Founding", "Hibernated"].contains(&condition.reason.as_str()) => false,
         _ => condition.status == "False",
     }
 }
@@ -183,6 +185,8 @@ mod tests {
             ("Degraded", "True", "MemberUnhealthy", true),
             ("Degraded", "False", "AsExpected", false),
             ("Available", "False", "QuorumLost", true),
+            ("Available", "False", "Founding", false),
+            ("Available", "False", "Hibernated", false),
             ("Available", "Unknown", "Unreachable", false),
         ] {
             assert_eq!(is_bad(&condition(type_, status, reason, "")), expected, "{type_} {reason}");
