@@ -1,7 +1,8 @@
 //! An API server whose lists lag behind.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
@@ -13,17 +14,18 @@ use crate::world::Shared;
 /// How many seconds a list may lag behind.
 const SECONDS: i64 = 10;
 
-/// The server: a list shows the objects of some time ago, and each list those of another time. All
-/// other requests have their effect on the objects of now.
-pub(crate) fn server(world: &Shared, seed: u64) -> Server {
+/// The server: while `lags` is set, a list shows the objects of some time ago, and each list those
+/// of another time. All other requests have their effect on the objects of now.
+pub(crate) fn server(world: &Shared, seed: u64, lags: &Arc<AtomicBool>) -> Server {
+    let lags = Arc::clone(lags);
     let world = Shared::clone(world);
     let past = Mutex::new(Past { random: StdRng::seed_from_u64(seed), objects: VecDeque::new() });
-    std::sync::Arc::new(move |request| {
+    Arc::new(move |request| {
         let mut world = world.lock().unwrap();
         let mut past = past.lock().unwrap();
         past.note(&world.objects);
         let answer = match request.verb {
-            Verb::List => past.list(request),
+            Verb::List if lags.load(Ordering::Relaxed) => past.list(request),
             _ => world.answer(request),
         };
         past.note(&world.objects);

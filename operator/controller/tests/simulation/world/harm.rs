@@ -27,10 +27,13 @@ impl World {
         self.frozen.clear();
     }
 
-    /// Another program deletes an object of the cluster.
+    /// Another program deletes an object of the cluster, if it is there.
     pub(crate) fn lose(&mut self, plural: &'static str, name: &str) {
-        self.objects.end(&key(plural, name), None);
-        self.observe(None);
+        let key = key(plural, name);
+        if self.objects.get(&key).is_some() {
+            self.objects.end(&key, None);
+            self.observe(None);
+        }
     }
 
     /// Another program takes an object away, until [`Self::restore`].

@@ -131,7 +131,7 @@ impl World {
             let Some(claim) = self.claim(pod) else { return };
             let process = Process {
                 member: key.name.clone(),
-                address: format!("10.0.{}.{}", self.starts / 250, self.starts % 250 + 1),
+                address: address(text(pod, "/spec/nodeName")),
                 version: pod["metadata"]["labels"]["app.kubernetes.io/version"]
                     .as_str()
                     .unwrap_or_default()
@@ -275,6 +275,13 @@ impl World {
     pub(super) fn serving(&self, process: &Process) -> Option<u64> {
         process.serves().filter(|_| !self.frozen.contains(&process.member))
     }
+}
+
+/// The address of the only pod that a node ever runs.
+fn address(node: &str) -> String {
+    let number = node.rsplit('-').next().and_then(|it| it.parse::<u32>().ok());
+    let number = number.expect("the nodes are numbered");
+    format!("10.0.{}.{}", number / 250, number % 250 + 1)
 }
 
 /// The exit status for a reason.
