@@ -67,7 +67,8 @@ fn can_serve(world: &World) -> bool {
         })
     };
     // What ran before is not known, and the version asked for is refused.
-    if world.valid().is_too_new() && !world.forgotten.is_empty() {
+    let is_unknown = world.bodies.values().any(|body| body.member.version.is_empty());
+    if world.valid().is_too_new() && (is_unknown || !world.forgotten.is_empty()) {
         return false;
     }
     let voters = world.voters();
