@@ -129,20 +129,23 @@ fn spec(path: &'static str, message: &'static str, accepted: Value, refused: Val
 
 /// One case at least for each rule.
 pub(crate) fn cases() -> Vec<Case> {
-    [cluster_cases(), settings_cases(), pod_cases(), change_cases(), member_cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let cases = [
+        cluster_cases(),
+        version_cases(),
+        tls_cases(),
+        settings_cases(),
+        flag_cases(),
+        pod_cases(),
+        placement_cases(),
+        change_cases(),
+        member_cases(),
+    ];
+    cases.into_iter().flatten().collect()
 }
 
 fn cluster_cases() -> Vec<Case> {
     let named = |name: &str| json!({ "metadata": { "name": name } });
-    let extra = |name: &str| json!({ "tls": { "extraNames": ["10.0.0.1", name] } });
     let client = |name: &str| json!({ "clients": [{ "name": name }] });
-    let image = |accepted: &str, refused: &str| {
-        let of = |image: &str| json!({ "version": "0.1.0", "image": image });
-        spec("spec.image", "image must be a name in lower case", of(accepted), of(refused))
-    };
     vec![
         always(
             CLUSTER,
@@ -165,6 +168,29 @@ fn cluster_cases() -> Vec<Case> {
             json!({ "image": "registry.example/quorate:0.1.0" }),
         ),
         spec(
+            "spec.progressDeadline",
+            "must be a span of time",
+            json!({ "progressDeadline": "1h30m" }),
+            json!({ "progressDeadline": "1.5h" }),
+        ),
+        spec(
+            "spec.repair.replaceAfter",
+            "must be a span of time",
+            json!({ "repair": { "replaceAfter": "10s" } }),
+            json!({ "repair": { "replaceAfter": "9s" } }),
+        ),
+        spec("spec.clients[].name", "a client's name must be of", client("app"), client("App")),
+        spec("spec.clients[].name", "a client's name must not be ca", client("cab"), client("ca")),
+    ]
+}
+
+fn version_cases() -> Vec<Case> {
+    let image = |accepted: &str, refused: &str| {
+        let of = |image: &str| json!({ "version": "0.1.0", "image": image });
+        spec("spec.image", "image must be a name in lower case", of(accepted), of(refused))
+    };
+    vec![
+        spec(
             "spec.version",
             "version must be three numbers",
             json!({ "version": "0.2.0-rc.1" }),
@@ -179,18 +205,12 @@ fn cluster_cases() -> Vec<Case> {
         image(&format!("a:5000/b@sha256:{}", "0".repeat(64)), "a:5000/b"),
         image("[::1]:5000/a/b__c.d:v1.2", "https://a/b:1"),
         image("localhost/quorate:0.1.0", "localhost/Quorate:0.1.0"),
-        spec(
-            "spec.progressDeadline",
-            "must be a span of time",
-            json!({ "progressDeadline": "1h30m" }),
-            json!({ "progressDeadline": "1.5h" }),
-        ),
-        spec(
-            "spec.repair.replaceAfter",
-            "must be a span of time",
-            json!({ "repair": { "replaceAfter": "10s" } }),
-            json!({ "repair": { "replaceAfter": "9s" } }),
-        ),
+    ]
+}
+
+fn tls_cases() -> Vec<Case> {
+    let extra = |name: &str| json!({ "tls": { "extraNames": ["10.0.0.1", name] } });
+    vec![
         spec(
             "spec.tls.lifetime",
             "must be a span of time",
@@ -227,8 +247,6 @@ fn cluster_cases() -> Vec<Case> {
             json!({ "tls": { "lifetime": "2m" } }),
             json!({ "tls": { "lifetime": "1m59s" } }),
         ),
-        spec("spec.clients[].name", "a client's name must be of", client("app"), client("App")),
-        spec("spec.clients[].name", "a client's name must not be ca", client("cab"), client("ca")),
     ]
 }
 
@@ -238,7 +256,6 @@ fn settings_cases() -> Vec<Case> {
         let compaction = json!({ "mode": mode, "retention": retention });
         json!({ "settings": { "compaction": compaction } })
     };
-    let flag = |name: &str, value: &str| json!({ "settings": { "flags": { name: value } } });
     let storage = |size: &str| json!({ "storage": { "size": size } });
     vec![
         spec("spec", "settings.quota must leave room", sized("4864Mi"), sized("4865Mi")),
@@ -267,6 +284,20 @@ fn settings_cases() -> Vec<Case> {
             keeping("Revision", &"9".repeat(15)),
             keeping("Revision", &"9".repeat(16)),
         ),
+        spec(
+            "spec.storage.className",
+            "storage.className must be the name",
+            json!({ "storage": { "className": "fast.example.com" } }),
+            json!({ "storage": { "className": "Fast Disk" } }),
+        ),
+        spec("spec.storage.size", "must be an amount of bytes", storage("20Gi"), storage("20GB")),
+        spec("spec.storage.size", "storage.size must be at least", storage("1Gi"), storage("1G")),
+    ]
+}
+
+fn flag_cases() -> Vec<Case> {
+    let flag = |name: &str, value: &str| json!({ "settings": { "flags": { name: value } } });
+    vec![
         spec(
             "spec.settings.flags",
             "settings.flags may have",
@@ -303,14 +334,6 @@ fn settings_cases() -> Vec<Case> {
             flag("tls-min-version", "TLS1.3"),
             flag("tls-min-version", "1.3"),
         ),
-        spec(
-            "spec.storage.className",
-            "storage.className must be the name",
-            json!({ "storage": { "className": "fast.example.com" } }),
-            json!({ "storage": { "className": "Fast Disk" } }),
-        ),
-        spec("spec.storage.size", "must be an amount of bytes", storage("20Gi"), storage("20GB")),
-        spec("spec.storage.size", "storage.size must be at least", storage("1Gi"), storage("1G")),
     ]
 }
 
@@ -319,7 +342,6 @@ fn pod_cases() -> Vec<Case> {
         let memory = |amount: &str| json!({ "memory": amount });
         json!({ "resources": { "requests": memory(requests), "limits": memory(limits) } })
     };
-    let tolerated = |toleration: Value| json!({ "placement": { "tolerations": [toleration] } });
     let selected = |value: &str| json!({ "placement": { "nodeSelector": { "a.b/disk": value } } });
     let labelled = |key: &str| json!({ "pod": { "labels": { key: "1" } } });
     let noted = |key: &str| json!({ "pod": { "annotations": { key: "any text" } } });
@@ -347,6 +369,16 @@ fn pod_cases() -> Vec<Case> {
         ),
         spec("spec.resources.requests", of_amounts, amounts("1G", "1G"), amounts("1 G", "1G")),
         spec("spec.resources.limits", of_amounts, amounts("1G", "2G"), amounts("1G", "-1G")),
+        spec("spec.placement.nodeSelector", labels, selected("fast"), selected("very fast")),
+        spec("spec.pod.labels", labels, labelled("example.com/team"), labelled("a/b/c")),
+        spec("spec.pod.annotations", "must be annotations", noted("Team"), noted("a team")),
+        spec("spec.networkPolicy.clients[]", labels, reached("api"), reached("-api")),
+    ]
+}
+
+fn placement_cases() -> Vec<Case> {
+    let tolerated = |toleration: Value| json!({ "placement": { "tolerations": [toleration] } });
+    vec![
         spec(
             "spec.placement.tolerations[]",
             "operator must be Exists",
@@ -383,10 +415,6 @@ fn pod_cases() -> Vec<Case> {
             json!({ "placement": { "priorityClassName": "system-cluster-critical" } }),
             json!({ "placement": { "priorityClassName": "Very High" } }),
         ),
-        spec("spec.placement.nodeSelector", labels, selected("fast"), selected("very fast")),
-        spec("spec.pod.labels", labels, labelled("example.com/team"), labelled("a/b/c")),
-        spec("spec.pod.annotations", "must be annotations", noted("Team"), noted("a team")),
-        spec("spec.networkPolicy.clients[]", labels, reached("api"), reached("-api")),
     ]
 }
 
