@@ -19,16 +19,17 @@ pub fn quorate() -> PathBuf {
     BUILT.get_or_init(|| build("QUORATE_BIN", &options, "release", "quorate")).clone()
 }
 
-/// The release build of `quorate-operator`, as [`quorate`] has the store's.
-/// `$QUORATE_OPERATOR_BIN` names another program instead.
+/// The build of `quorate-operator` that the test command makes anyway: it is fast enough, and a
+/// release build takes minutes. `$QUORATE_OPERATOR_BIN` names another program instead.
 ///
 /// # Panics
 /// If the build fails.
 pub fn operator() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let options = ["--package", "quorate-controller", "--release"];
     let name = "quorate-operator";
-    BUILT.get_or_init(|| build("QUORATE_OPERATOR_BIN", &options, "release", name)).clone()
+    // With the tests, so that no dependency is built again with other features.
+    let options = ["--workspace", "--tests", "--bin", name];
+    BUILT.get_or_init(|| build("QUORATE_OPERATOR_BIN", &options, "debug", name)).clone()
 }
 
 /// A build of `quorate` with the planted faults of `quorate_core::planted`. `$QUORATE_PLANTED_BIN`
