@@ -1,12 +1,12 @@
 //! Mistakes that the server makes on purpose, to prove that the tests find them.
 //!
-//! This is for tests only. A server makes mistakes only if it is built with the feature `planted`,
-//! and only the one mistake that `$QUORATE_PLANTED` names. Without the feature, [`has`] and the
-//! other functions are constant `false` and the compiler removes the calls. The correct code calls
-//! them where it would make the mistake.
+//! This is for tests only. A server that is built with the feature `planted` makes the one mistake
+//! that `$QUORATE_PLANTED` names. Without the feature, [`has`] and the other functions are constant
+//! `false`, and the compiler removes the calls. The correct code calls them at the places where it
+//! would make a mistake.
 //!
-//! The profile `planted` has debug assertions in this package and the profile `release` has none,
-//! so a release build with the feature fails.
+//! A release build with the feature does not compile. The feature needs debug assertions in this
+//! package; the profile `planted` has them, and the profile `release` does not.
 
 #[cfg(all(feature = "planted", not(debug_assertions)))]
 compile_error!(
@@ -44,11 +44,11 @@ pub enum Mistake {
     ProposeTwice,
     /// Compaction also deletes history above its revision.
     CompactTooMuch,
-    /// A snapshot for another member lacks some rows, and the receiver does not count them.
+    /// A snapshot for another member lacks some rows, and the receiver does not check their number.
     IncompleteSnapshot,
     /// Watchers get a wrong previous value now and then.
     WrongPrevious,
-    /// A watch continues although an installed snapshot removed history that it has not read.
+    /// A watch continues although an installed snapshot removed history that it has yet to read.
     HideGap,
     /// A stream's task does not learn that its buffer has room for events again.
     LoseWakeUp,

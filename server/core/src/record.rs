@@ -16,13 +16,14 @@ pub struct Record {
     pub value: Bytes,
     /// The revision that wrote this version.
     pub revision: Revision,
-    /// Main revision of the first version since the key was last absent.
+    /// Main revision of the put that created the key; 0 in a tombstone.
     pub create_revision: i64,
-    /// Number of this version since the key's creation, from 1; 0 in a tombstone.
+    /// Number of the version, counted from the key's creation: 1 for the first, 0 for a tombstone.
     pub version: i64,
     /// The lease the key is attached to; 0 for none.
     pub lease: i64,
-    /// Revision of the key's version, or tombstone, that this version superseded.
+    /// Revision of the version or tombstone that this version superseded; `Revision::NONE` if there
+    /// was none.
     pub previous: Revision,
 }
 
@@ -64,8 +65,8 @@ impl Record {
         }
     }
 
-    /// The message for clients. That of a tombstone has only the key and revision, as in a DELETE
-    /// event.
+    /// The message for clients. For a tombstone, it has only the key and the revision, as in a
+    /// DELETE event.
     pub fn to_key_value(&self) -> KeyValue {
         KeyValue {
             key: self.key.clone(),
@@ -87,13 +88,14 @@ pub struct RecordRef<'a> {
     pub value: &'a [u8],
     /// The revision that wrote this version.
     pub revision: Revision,
-    /// Main revision of the first version since the key was last absent.
+    /// Main revision of the put that created the key; 0 in a tombstone.
     pub create_revision: i64,
-    /// Number of this version since the key's creation, from 1; 0 in a tombstone.
+    /// Number of the version, counted from the key's creation: 1 for the first, 0 for a tombstone.
     pub version: i64,
     /// The lease the key is attached to; 0 for none.
     pub lease: i64,
-    /// Revision of the key's version, or tombstone, that this version superseded.
+    /// Revision of the version or tombstone that this version superseded; `Revision::NONE` if there
+    /// was none.
     pub previous: Revision,
 }
 

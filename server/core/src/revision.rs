@@ -1,7 +1,7 @@
 //! Positions in the history of the store.
 
-/// The position of one change: `main` counts the transactions that wrote, `sub` counts the changes
-/// inside one transaction in execution order.
+/// The position of one change. `main` counts the transactions that wrote. `sub` counts the changes
+/// inside one transaction, in execution order.
 ///
 /// As in etcd, an empty store is at main revision 1, and its first change has main revision 2.
 /// `Revision::NONE` (0, 0) means "no such change".
@@ -14,7 +14,7 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// No change: the `previous` revision of a key's first version.
+    /// Means "no such change": the `previous` revision of a key's first version.
     pub const NONE: Self = Self { main: 0, sub: 0 };
     /// Main revision of a store without any write.
     pub const EMPTY_STORE: i64 = 1;
@@ -44,8 +44,8 @@ impl Revision {
         self.main == 0
     }
 
-    /// The stored form: `main`, then `sub`, big endian, so that the bytes sort as revisions do.
-    /// `main` is never negative.
+    /// The stored form: `main`, then `sub`, both big endian. The bytes sort as the revisions do,
+    /// because `main` is never negative.
     pub fn to_bytes(self) -> [u8; Self::ENCODED_LEN] {
         let mut out = [0; Self::ENCODED_LEN];
         out[..8].copy_from_slice(&self.main.to_be_bytes());

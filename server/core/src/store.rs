@@ -111,7 +111,7 @@ impl Store {
         self.changed_leases.clear();
     }
 
-    /// Operations by commands since the last call.
+    /// Returns the operations that commands made since the last call, and counts from 0 again.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }
@@ -138,7 +138,7 @@ impl Store {
         self.membership = membership;
         self.change_tables([], |tables| {
             tables.removed.extend(before.difference(members));
-            // A removed member never returns, but it can be forced to be the only member.
+            // A removed member returns only if it is forced to be the only member.
             tables.removed.retain(|id| !members.contains(id));
             tables.members.retain(|id, _| members.contains(id));
             tables.alarms.retain(|(_, id)| members.contains(id) || !before.contains(id));
@@ -146,9 +146,9 @@ impl Store {
         self.advance(at);
     }
 
-    /// Freezes the active memtable and opens a new one over it. `None` while an earlier frozen
-    /// memtable waits to be flushed, and between
-    /// [`Shared::install_snapshot`] and [`Store::continue_from`].
+    /// Freezes the active memtable and opens a new one over it. Returns `None` while an earlier
+    /// frozen memtable waits to be flushed, and between [`Shared::install_snapshot`] and
+    /// [`Store::continue_from`].
     pub fn freeze(&mut self) -> Option<FrozenMemtable> {
         let mut stack = self.shared.stack.write();
         let is_mine = Arc::ptr_eq(&stack.active, &self.active);

@@ -23,9 +23,9 @@ pub struct ChunkLimit {
     pub bytes: usize,
 }
 
-/// The active memtable over the frozen memtable over the base. A clone reads the same memtables and
-/// base: later freezes and flushes do not affect it, but it shows later writes to its active
-/// memtable.
+/// The active memtable, the frozen memtable below it, and the base below both. A clone reads the
+/// same memtables and base. Later freezes and flushes do not affect it, but it shows later writes
+/// to its active memtable.
 #[derive(Clone)]
 pub(crate) struct Stack {
     pub(crate) active: SharedMemtable,
@@ -39,7 +39,7 @@ impl Stack {
         Self { active: SharedMemtable::default(), frozen: None, base }
     }
 
-    /// The flushed part.
+    /// The base: the flushed versions.
     pub(crate) fn base(&self) -> &Arc<dyn Base> {
         &self.base
     }
@@ -77,8 +77,9 @@ impl Stack {
         }
     }
 
-    /// Follows `record` back through history to the version that was the newest at `main`. `None`
-    /// if the key did not exist, or if history does not reach back that far.
+    /// Goes back from `record` through its `previous` versions to the one that was the newest at
+    /// main revision `main`. `None` if the key did not exist then, or if history does not reach
+    /// back that far.
     pub(crate) fn back_to(&self, mut record: Record, main: i64) -> Result<Option<Record>, Fault> {
         while record.revision.main > main {
             if record.previous.is_none() {
@@ -122,7 +123,7 @@ impl Stack {
     }
 
     /// The versions from `from` up to main revision `to`, ascending, until they fill `limit`. The
-    /// flag is true if they fill it, so that more may follow.
+    /// flag is true if they fill it: more versions may follow.
     pub(crate) fn history_chunk(
         &self,
         from: Revision,
@@ -187,15 +188,15 @@ impl Stack {
         if !range.is_empty() {
             count += self.base.count(range)?;
         }
-        // The sub revision of the base's last write is not known; this is at or above it.
+        // The sub revision of the base's last write is not known. `u32::MAX` is at or above it.
         let newest = newest.unwrap_or_else(|| Revision::new(self.base.revision(), u32::MAX));
         Ok((count, newest))
     }
 
-    /// Keys attached to `lease` at main revision `main`, ascending, with the revisions of their
-    /// newest versions then. `main` must not be below the revision of the base. Versions written
-    /// while this runs are above `main` and do not matter. Each key has its own allocation. Ends
-    /// early if the reader has given up.
+    /// Keys attached to `lease` at main revision `main`, ascending, each with the revision of its
+    /// newest version at `main`. `main` must not be below the revision of the base. Versions
+    /// written during the call are above `main` and do not matter. Each key has its own allocation.
+    /// Ends early if the reader has given up.
     pub(crate) fn leased(
         &self,
         lease: i64,

@@ -42,7 +42,7 @@ impl Image {
         self.0.meta().applied
     }
 
-    /// The Raft membership at that entry, opaque here.
+    /// The Raft membership as of the last log entry in the image. This crate does not decode it.
     pub fn membership(&self) -> &Bytes {
         &self.0.meta().membership
     }
@@ -55,10 +55,10 @@ impl Image {
         Some(sent(latest) + sent(history))
     }
 
-    /// The parts after `after`, the position of a receiver of this image. The default position
-    /// gives all parts, the position after the last part gives none. Does not read earlier parts.
+    /// The parts after the position `after` of a receiver of this image: all parts after the
+    /// default position, none after the position of the last part. Does not read earlier parts.
     ///
-    /// `None` if no part of this image ends at `after`: the receiver must start again.
+    /// Returns `None` if no part of this image ends at `after`: the receiver must start again.
     pub fn parts(&self, after: PartPosition) -> Option<Parts> {
         self.parts_of(after, PART_BYTES)
     }

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Numbers are little endian and of fixed width. The checksum of a part continues the checksum of
-//! the part before it; the first one continues from the image's id. So a part fails its checksum if
-//! it is damaged, is not the next part, or belongs to another image. The checksum of the last part
-//! covers everything.
+//! the part before it; the checksum of the first part continues from the image's id. So a part
+//! fails its checksum if it is damaged, is not the next part, or belongs to another image. The
+//! checksum of the last part covers all parts.
 
 use std::ops::Range;
 
@@ -22,8 +22,8 @@ use super::meta::{Meta, MetaError};
 use super::tables::SENT_TABLES;
 use crate::format::{DATA_FORMAT, OtherFormat};
 
-/// A part ends with the first row that makes it this long or longer. A part takes about a
-/// millisecond of work on either side.
+/// A part ends with the first row that makes it this long or longer. A part takes the sender and
+/// the receiver about a millisecond of work each.
 pub const PART_BYTES: usize = 1 << 20;
 /// Marks the trailer, in place of a table's number.
 const TRAILER: u8 = u8::MAX;
@@ -81,7 +81,7 @@ pub enum PartError {
     /// The snapshot was complete before this part.
     #[error("it comes after the last part")]
     AfterLast,
-    /// The stream ended, but the snapshot has more parts than these.
+    /// The stream ended after this many parts, but the snapshot has more.
     #[error("the snapshot has more than {0} parts")]
     MissingParts(u64),
 }

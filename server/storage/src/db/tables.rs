@@ -1,4 +1,4 @@
-//! All tables of the database. Their names are on disk and are never reused for another content.
+//! All tables of the database. Their names are on disk and are never reused for other content.
 
 use std::ops::RangeInclusive;
 
@@ -14,8 +14,8 @@ pub(super) const LATEST: TableDefinition<&[u8], &[u8]> = TableDefinition::new("l
 /// Revision -> version; see [`super::row::HistoryRow`].
 pub(super) const HISTORY: TableDefinition<&RevisionKey, &[u8]> = TableDefinition::new("history");
 
-/// First key of a block of `latest` -> number of existing keys in it, and number of its rows, which
-/// include tombstones. The first block begins at the empty key.
+/// First key of a block of `latest` -> number of existing keys in the block, and number of its
+/// rows including tombstones. The first block begins at the empty key.
 pub(super) const COUNT: TableDefinition<&[u8], (u32, u32)> = TableDefinition::new("count");
 
 /// Lease id -> granted and remaining seconds.
@@ -27,7 +27,7 @@ pub(super) const LEASE_KEY: TableDefinition<&[u8], ()> = TableDefinition::new("l
 /// Raised alarms: type and member id.
 pub(super) const ALARM: TableDefinition<(i32, u64), ()> = TableDefinition::new("alarm");
 
-/// Member id -> attributes: the incarnation; the name, then the client URLs.
+/// Member id -> its attributes: the incarnation, and a list of the name and then the client URLs.
 pub(super) const MEMBER: TableDefinition<u64, (u64, Vec<&str>)> = TableDefinition::new("member");
 
 /// Ids of removed members.

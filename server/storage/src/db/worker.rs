@@ -21,7 +21,7 @@ use super::state::{EngineShared, InstallDone, Job, JobDone, Sizes};
 use super::{compact, estimate};
 use crate::space::{CHECK_PAUSE, Disk, is_full};
 
-/// Pause between checks for readers that still hold flushed memtables or replaced commits.
+/// Pause between checks for readers that still hold flushed memtables or replaced transactions.
 const UNUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between checks for a file that is too large for its rows.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
@@ -41,14 +41,14 @@ pub(super) struct Worker {
     /// Flushed memtables that readers may still hold. This thread drops the last reference, because
     /// freeing a memtable takes tens of milliseconds, which would delay any other thread's work.
     flushed: Vec<SharedMemtable>,
-    /// Replaced read transactions that readers may still hold. Dropping the last one of a deleted
-    /// file frees the file's space, which takes hundreds of milliseconds.
+    /// Replaced read transactions that readers may still hold. Dropping the last transaction of a
+    /// deleted file frees the file's space, which takes hundreds of milliseconds.
     replaced: Vec<Arc<ReadTxn>>,
     /// Whether the last flush replaced pages that are not free yet.
     has_garbage: bool,
     /// Earliest time of the next copy that makes the file smaller.
     shrink_after: Instant,
-    /// The content of the file after its last copy.
+    /// The usage of the file right after its last copy.
     copied: Option<FileUsage>,
 }
 
@@ -93,8 +93,8 @@ impl Worker {
                 Next::Stop => return,
             };
             if let Err(error) = result {
-                // A member that is stopping does not wait for disk space, so this error is no
-                // fault: the log has everything that is not flushed.
+                // A stopping member does not wait for disk space, so its last flushes may fail.
+                // That is no fault: the log has everything that is not flushed.
                 if self.is_stopping() {
                     tracing::warn!(%error, "the last memtables are not flushed; the log has them");
                 } else {
@@ -122,7 +122,8 @@ impl Worker {
         loop {
             self.free_unused();
             self.shrink();
-            // If the file system does not report its free space, the write itself finds out.
+            // If the file system does not report its free space, only the write shows whether it
+            // fits.
             let disk = Disk::of(self.shared.directory.path()).ok();
             let mut state = self.shared.state.lock();
             let usage = state.usage;
@@ -225,7 +226,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Calls the callbacks that wait for history that is now deleted.
+    /// Calls the callbacks that waited until history was deleted up to `meta.deleted`.
     fn notify_deleted(&self) {
         let mut state = self.shared.state.lock();
         state.deleted = self.meta.deleted;
@@ -332,8 +333,9 @@ impl Worker {
         self.shared.directory.set_current(file.number())
     }
 
-    /// Switches to a file that `CURRENT` names, or may name if the change failed half-way: a
-    /// restart removes the other file. Returns the number of the old file.
+    /// Switches to `file`. `CURRENT` names it, or may name it if the change of `CURRENT` failed
+    /// half-way; a restart removes the file that `CURRENT` does not name. Returns the number of the
+    /// old file.
     fn switch_file(&mut self, database: Arc<Database>, file: NewFile) -> u64 {
         self.database = database;
         std::mem::replace(&mut self.number, file.keep())

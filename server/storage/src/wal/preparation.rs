@@ -1,9 +1,9 @@
-//! Preparing the next segment on a separate thread, while the log is written.
+//! Prepares the next segment on a separate thread, while the log is written.
 //!
 //! No write waits for the preparation while the current segment has room, so errors are retried.
 //! The preparation leaves free space on the disk, and makes the segment shorter if it must. A
-//! reserve file keeps space for one more segment: other programs can fill the disk, too, and the
-//! log must then still take the deletions, compactions and votes that end the shortage.
+//! reserve file keeps space for one more segment, because other programs can fill the disk, too.
+//! The log must then still take the deletions, compactions and votes that end the shortage.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -71,7 +71,7 @@ impl Preparation {
         self.end()
     }
 
-    /// Stops the preparation. Its file stays until the next start or the next preparation.
+    /// Stops the preparation. Its file stays on the disk until the next start or preparation.
     pub(super) fn abandon(self) {
         self.control.stop.store(true, Ordering::Relaxed);
         // The log does not use the segment, so an error does not matter.
@@ -153,7 +153,7 @@ pub(super) fn reserve(dir: &Path, longest: u64) {
     if segment::reserved(dir) >= bytes || !Disk::of(dir).is_ok_and(has_room) {
         return;
     }
-    // A file system that cannot reserve space has to do without a reserve.
+    // On a file system that cannot reserve space, the log has no reserve file.
     if let Err(error) = segment::reserve(dir, bytes) {
         tracing::debug!(%error, "cannot reserve disk space for the log");
     }
