@@ -1,8 +1,9 @@
 //! The table of errors: maps every error to the exact code and text that etcd sends.
 //!
 //! The Go client recognizes errors by their text, other clients and alerts by their code. The codes
-//! are those that etcd 3.7 sends. Each wire encodes them in its own way. The texts of errors of a
-//! wire itself, such as a malformed message, are grpc-go's and belong to that wire.
+//! are those that etcd 3.7 sends. Each wire encodes them in its own way. Errors of a wire itself,
+//! such as a malformed message, are not in this table: they have grpc-go's texts, and belong to
+//! that wire.
 
 use std::fmt::Display;
 
@@ -18,8 +19,8 @@ macro_rules! errors {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum ApiError {
             $($(#[$doc])* $name,)*
-            /// An error with a text of its own: the reason of a failed defragmentation, or the
-            /// wire's error on a client's stream of requests.
+            /// An error whose text is not in the table: the reason of a failed defragmentation, or
+            /// the wire's error on a client's stream of requests.
             Other(Code, String),
         }
 
@@ -46,7 +47,7 @@ macro_rules! errors {
 errors! {
     /// A key is missing.
     EmptyKey: InvalidArgument, "etcdserver: key is not provided";
-    /// A key that must exist does not. Also used for an operation that is empty.
+    /// A key that must exist does not exist. Also used for an empty operation.
     KeyNotFound: InvalidArgument, "etcdserver: key not found";
     /// A put with `ignore_value` has a value.
     ValueProvided: InvalidArgument, "etcdserver: value is provided";

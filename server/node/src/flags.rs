@@ -19,7 +19,7 @@ use flag::{Flag, Takes, switch, value};
 
 /// Prefix of the variables that set flags.
 const ENV_PREFIX: &str = "ETCD_";
-/// A variable with the prefix that is not a flag: the architecture switch of etcd's own binary.
+/// A variable that has the prefix but sets no flag: the architecture switch of etcd's own binary.
 const ENV_IGNORED: &str = "ETCD_UNSUPPORTED_ARCH";
 /// The flag whose values are joined if it is given several times, as in etcd.
 const REPEATED: &str = "feature-gates";
@@ -199,8 +199,8 @@ impl Settings {
     }
 }
 
-/// Accepts flags with one dash, as Go's programs do, by giving them two. The argument after a flag
-/// that takes a value is its value, even if it begins with a dash.
+/// Gives flags with one dash a second one, because Go's programs accept both forms. The argument
+/// after a flag that takes a value is that value, even if it begins with a dash.
 fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut is_value = false;
     let arguments = arguments.into_iter().map(|argument| {

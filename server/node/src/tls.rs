@@ -1,4 +1,5 @@
-//! TLS for the ports and between members. When the files change, the next connection uses them.
+//! TLS for the ports and between members. When the files change, the next connection uses the new
+//! ones.
 
 mod certificate;
 mod chain;
@@ -70,7 +71,7 @@ impl<C> Tls<C> {
         self.refreshed(false).config.clone()
     }
 
-    /// The certificates for the next connection. If it `rereads`, reads the files even if they look
+    /// The certificates for the next connection. With `rereads`, reads the files even if they look
     /// unchanged.
     pub(crate) fn material(&self, rereads: bool) -> Material {
         self.refreshed(rereads).material.clone()
@@ -102,7 +103,7 @@ impl<C> Tls<C> {
 }
 
 impl Tls<ServerConfig> {
-    /// The server side.
+    /// The configuration of the server side.
     ///
     /// # Errors
     /// A file cannot be read or used.
@@ -114,7 +115,7 @@ impl Tls<ServerConfig> {
 }
 
 impl Tls<ClientConfig> {
-    /// The client side.
+    /// The configuration of the client side.
     ///
     /// # Errors
     /// A file cannot be read or used.

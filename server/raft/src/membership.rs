@@ -1,8 +1,9 @@
-//! Changing the members of the cluster.
+//! Changes the members of the cluster.
 //!
-//! Each change is one log entry that adds or removes at most one vote, so any two quorums that may
-//! decide share a member. An added member gets its vote once its log is close to the leader's, so
-//! it cannot delay commits before that. Listings already show it as a voter.
+//! Each change is one log entry that adds or removes at most one vote, so any quorum before the
+//! change shares a member with any quorum after it. An added member gets its vote once its log is
+//! close to the leader's, so it cannot delay commits before that. Listings already show it as a
+//! voter.
 
 pub(crate) mod rules;
 
@@ -41,7 +42,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Membership changes by member `me` while it leads.
+    /// Makes the changes of the members for member `me`, while that member leads.
     pub(crate) fn new(
         me: u64,
         consensus: Arc<OpenRaft>,
@@ -52,8 +53,8 @@ impl Membership {
         Self { me, consensus, store, rules, metrics, change_lock: tokio::sync::Mutex::default() }
     }
 
-    /// Makes a change if this member leads. Otherwise the reply's refusal is `NotLeader`. With an
-    /// `expected` configuration index, the change is made only if no other change came after it.
+    /// Makes a change if this member leads. Otherwise the reply's refusal is `NotLeader`. If
+    /// `expected` is given, the change is made only if the configuration index is still this one.
     pub(crate) async fn change_here(
         &self,
         change: Change,
@@ -87,12 +88,12 @@ impl Membership {
     /// Refuses a change if the members have changed since the expected configuration.
     ///
     /// The step is appended only if `status` still has the last members in the leader's log. The
-    /// entries before an entry never change, so what is checked here holds wherever and whenever
-    /// the step's entry is applied.
+    /// entries before an entry never change, so the result of this check holds wherever and
+    /// whenever the step's entry is applied.
     ///
     /// # Errors
-    /// `NotLeader` if the last change is not committed yet: it may be replaced, so the requester
-    /// asks again.
+    /// `NotLeader` if the last change is not committed yet. That change may still be replaced, so
+    /// the requester asks again.
     fn check_expected(
         &self,
         status: &MembershipStatus,
@@ -176,7 +177,7 @@ impl Membership {
         (status, facts)
     }
 
-    /// Gives a member its vote if one waits for it and its log is close enough. Call this regularly
+    /// Gives a waiting member its vote if the member's log is close enough. Call this regularly
     /// while this member leads.
     pub(crate) async fn grant_due_vote(&self) {
         if self.facts().1.due_vote().is_none() {
@@ -197,7 +198,7 @@ impl Membership {
     pub(crate) async fn transfer_leadership(&self) {
         let Some(to) = self.facts().1.successor() else { return };
         tracing::info!(to = format!("{to:x}"), "transferring the leadership");
-        // An error means that the raft has stopped, so it no longer leads.
+        // An error means that openraft has stopped, so this member no longer leads.
         self.consensus.transfer_leadership_to(to).await.ok();
         // After the timeout, the successor will not take over, and an election follows.
         tokio::time::timeout(TRANSFER_TIMEOUT, self.consensus.leadership_lost()).await.ok();

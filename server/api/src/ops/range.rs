@@ -1,6 +1,6 @@
-//! Ranges. Rows are written while the store is read, as long as there is room. The further rows of
-//! a long answer are only measured; they are read again, piece by piece, as the connection takes
-//! them. All rows are read at one revision.
+//! Answers ranges. Rows are written while the store is read, as long as there is room. The further
+//! rows of a long answer are only measured. They are read again, piece by piece, as the connection
+//! takes them. All rows are read at one revision.
 
 use std::sync::Arc;
 
@@ -27,12 +27,12 @@ const KEPT_BYTES_MAX: usize = 8 << 20;
 pub(crate) enum RangeAnswer<F> {
     /// A complete answer.
     Whole(Rows<F>),
-    /// A long answer, whose beginning alone is kept.
+    /// A long answer, of which only the beginning is kept.
     Long(Long<F>),
 }
 
 impl<F> RangeAnswer<F> {
-    /// Keeps the permit of the scan as long as a long answer needs it: for its keys.
+    /// Gives a long answer the permit of its scan, because it holds the keys that the scan read.
     fn keep(&mut self, kept: Permit) {
         if let Self::Long(long) = self {
             long.rest.kept.push(kept);
@@ -141,7 +141,7 @@ fn read<F: Form>(
     Ok((summary, Some(keys)))
 }
 
-/// The read of a health check. Its key is empty, which the requests of clients must not have.
+/// The read of a health check. Its key is empty, which no client's request may have.
 pub(crate) fn internal_range(serializable: bool) -> pb::RangeRequest {
     pb::RangeRequest {
         key: Bytes::new(),

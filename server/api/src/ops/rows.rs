@@ -13,8 +13,8 @@ use quorate_raft::{Account, Permit};
 use crate::error::ApiError;
 use crate::memory::{ANSWER_BYTES, charged};
 
-/// The form in which a wire sends the answer to a range. A message begins, has rows, and ends. The
-/// header is at its beginning or, in a stream, at the end of the last message.
+/// The form in which a wire sends the answer to a range. A message has a beginning, rows and an
+/// end. The header is at the beginning; in a stream, it is at the end of the last message.
 pub(crate) trait Form: Send + 'static {
     /// Length in bytes of the prefix before a message. The prefix states the message's length.
     const PREFIX_BYTES: usize;
@@ -22,7 +22,7 @@ pub(crate) trait Form: Send + 'static {
     /// Writes the prefix of a message of `length` bytes.
     ///
     /// # Errors
-    /// A message cannot be that long.
+    /// The wire has no messages of that length.
     fn put_prefix(prefix: &mut [u8], length: usize) -> Result<(), ApiError>;
 
     /// Appends the beginning of the message, before the rows.
@@ -31,11 +31,11 @@ pub(crate) trait Form: Send + 'static {
     /// Bytes of a row alone.
     fn row_len(row: RecordRef<'_>) -> usize;
 
-    /// Bytes of a row with everything around it. The row alone has `length` bytes. `at` is the
-    /// number of rows before it in the message.
+    /// Bytes of a row with all that the wire puts around it. The row alone has `length` bytes. `at`
+    /// is the number of rows before it in the message.
     fn framed_len(length: usize, at: usize) -> usize;
 
-    /// Appends a row with everything around it: [`framed_len`](Self::framed_len) bytes.
+    /// Appends a row with all that the wire puts around it: [`framed_len`](Self::framed_len) bytes.
     fn put_row(row: RecordRef<'_>, length: usize, at: usize, out: &mut Vec<u8>);
 
     /// Appends the end of a message that has `rows` rows.
@@ -167,7 +167,7 @@ impl<F: Form> Rows<F> {
     /// the budget until the connection has written them.
     ///
     /// # Errors
-    /// A message cannot be that long.
+    /// The wire has no messages of that length.
     pub(crate) fn into_data(mut self, following: usize) -> Result<Bytes, ApiError> {
         if self.prefix > 0 {
             let length = self.len() + following;
@@ -226,7 +226,8 @@ mod tests {
 
     use super::*;
 
-    /// Keys and values as text, with their number at the end. The prefix is the length.
+    /// A form for tests: keys and values as text, and then the number of rows. The prefix is the
+    /// length.
     struct Plain;
 
     impl Form for Plain {

@@ -3,12 +3,12 @@
 //! A write passes through several threads. If scans took all processors, the write would wait at
 //! each thread for the end of a time slice. So only a few scans run at normal priority. A scan that
 //! runs for longer than [`MOMENT`] steps back: it lowers the priority of its thread, and frees its
-//! slot for the next scan. From then on it is long. Long scans leave one processor to others. If
-//! they took all, every write would share its processor with a long scan. Then the write could wait
-//! for the end of a time slice, even though the scan has a lower priority. Long scans without a
-//! slot pause, and all long scans take turns. So a new scan waits for the end of another scan only
-//! in two cases: too many scans have begun ([`BEGUN_TIMES`]), or too many scans of its connection
-//! have begun.
+//! slot for the next scan. From then on, it is a long scan.
+//!
+//! Long scans leave one processor to others. Otherwise every write would share its processor with a
+//! long scan, and could wait for the end of a time slice although the scan has a lower priority.
+//! Long scans take turns, and those without a slot pause. So a new scan waits for the end of
+//! another scan only if too many scans have begun, in all ([`BEGUN_TIMES`]) or on its connection.
 //!
 //! A thread without privileges cannot raise its priority again, so it ends after a long scan, and a
 //! new thread replaces it.
@@ -101,7 +101,7 @@ impl Pool {
     }
 
     /// Runs a scan as soon as there is a slot for it. `of_connection` has the slots for begun scans
-    /// of the scan's connection. It limits them, so that no connection takes all slots of the pool.
+    /// of the scan's connection, so that no connection takes all slots of the pool.
     ///
     /// # Errors
     /// The scan panics, or the system cannot start a thread for it.

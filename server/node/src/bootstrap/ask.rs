@@ -1,4 +1,4 @@
-//! Asks the members that may be running already about the cluster.
+//! Asks the other members, which may be running already, about the cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use super::founders::ByName;
 use super::resolve::are_same;
 use crate::config::url::Url;
 
-/// Time limit for the answer of a founder. It is longer than etcd's second: without the answer of a
-/// running member, this member would found a second cluster, in which it could do nothing.
+/// Time limit for the answer of a founder. It is longer than in etcd, which waits for one second.
+/// Without the answer of a running member, this member would found a second cluster, in which it
+/// could do nothing.
 const FOUNDER_WITHIN: Duration = Duration::from_secs(3);
 /// Time limit for the answer of a member of an existing cluster, as in etcd.
 const MEMBER_WITHIN: Duration = Duration::from_secs(10);
@@ -35,8 +36,9 @@ async fn ask(
     join_all(answers).await
 }
 
-/// Refuses to found a cluster that runs already and knows this member, or whose founders belong to
-/// another cluster. `others` are the URLs of the other founders.
+/// Refuses to found the cluster if another founder belongs to another cluster, or if the cluster
+/// runs already and this member has run in it or was removed from it. `others` are the URLs of the
+/// other founders.
 pub(super) async fn refuse_known(
     dial: &Arc<dyn Dial>,
     others: &[Url],

@@ -37,7 +37,7 @@ pub(crate) enum Source {
         /// Suffix of the service names; may be empty.
         suffix: String,
     },
-    /// A discovery service, at which the members register themselves.
+    /// A discovery service, with which the members register themselves.
     Discovery(Box<Discovery>),
 }
 

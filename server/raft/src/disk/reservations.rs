@@ -1,8 +1,8 @@
 //! Limits the bytes that writes may add between two checks of the disks.
 //!
 //! A fast client fills a small disk between two checks. So a write reserves its bytes before it is
-//! proposed, from an allowance that the last check granted. If that is used up, the write waits for
-//! the next check.
+//! proposed, from an allowance that the last check granted. Once the allowance is used up, the
+//! write waits for the next check.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// `1 / ALLOWED_PART` of the free space above the wanted space may be reserved until the next
-/// check: a byte is written to the log and up to twice to the database, and the log prepares
-/// segments.
+/// check. Each byte is written to the log and up to twice to the database, and the log also
+/// prepares segments.
 const ALLOWED_PART: u64 = 8;
 /// `1 / MARGIN_PART` of the margin may be reserved as well, so that writes go on until the disk is
 /// short.
@@ -35,7 +35,7 @@ struct State {
     reserved: u64,
     /// Bytes written since the last check began.
     written: u64,
-    /// The waiting reservations, in order of arrival. Signalled when it may be their turn.
+    /// The waiting reservations, in order of arrival. Each is signalled when it may be its turn.
     waiting: BTreeMap<u64, Arc<Notify>>,
     /// The number of the next reservation that waits.
     next: u64,
@@ -46,8 +46,9 @@ impl State {
         self.reserved.saturating_add(self.written)
     }
 
-    /// Whether a reservation may be tried now: the first one that waits, or any one if none waits.
-    /// So small reservations cannot pass a large one forever.
+    /// Whether a reservation may be tried now. While reservations wait, only the first of them may
+    /// be tried; `number` is `None` for a reservation that does not wait yet. So small reservations
+    /// cannot pass a large one forever.
     fn is_turn(&self, number: Option<u64>) -> bool {
         self.waiting.keys().next().copied() == number
     }
@@ -59,8 +60,9 @@ impl State {
         }
     }
 
-    /// A reservation above the allowance is admitted while nothing else is reserved. It does not
-    /// wait until nothing is written, because other members' writes may never pause.
+    /// Whether a reservation of `bytes` may be made. One above the allowance is admitted only while
+    /// nothing else is reserved and the written bytes are within the allowance. It does not wait
+    /// until nothing is written, because other members' writes may never pause.
     fn admits(&self, bytes: u64) -> bool {
         if bytes > self.allowed {
             return self.reserved == 0 && self.written <= self.allowed;
@@ -92,7 +94,7 @@ impl Reservations {
         }
     }
 
-    /// Reserves bytes if there is room. `number` is that of a reservation that waits.
+    /// Reserves bytes if there is room. `number` is the number of a reservation that waits already.
     fn try_reserve(self: &Arc<Self>, bytes: u64, number: Option<u64>) -> Option<Reservation> {
         let mut state = self.state.lock();
         if !state.is_turn(number) {
@@ -102,7 +104,7 @@ impl Reservations {
             state.reserved += bytes;
             return Some(Reservation { reservations: self.clone(), bytes });
         }
-        // Otherwise a check changes nothing: another reservation must end first.
+        // A check helps only if bytes were written. Otherwise another reservation must end first.
         if state.written > 0 {
             self.wanted.notify_one();
         }
@@ -118,7 +120,8 @@ impl Reservations {
         Waits { reservations: self, number, turn }
     }
 
-    /// Notes written bytes, whether reserved here or not: many come from other members.
+    /// Counts bytes as written, whether they were reserved here or not: many come from other
+    /// members.
     pub(crate) fn note(&self, bytes: u64) {
         let mut state = self.state.lock();
         state.written += bytes;
@@ -132,13 +135,13 @@ impl Reservations {
         self.wanted.notified().await;
     }
 
-    /// Bytes written so far, to be passed to [`Reservations::checked`]: a check that begins now
-    /// sees them.
+    /// Bytes written since the last check began. A check that begins now sees them, and passes
+    /// their number to [`Reservations::checked`] when it ends.
     pub(super) fn written(&self) -> u64 {
         self.state.lock().written
     }
 
-    /// Notes the end of a check and the new allowance. `written` was read when the check began.
+    /// Ends a check and sets the new allowance. `written` was read when the check began.
     pub(super) fn checked(&self, written: u64, allowed: u64) {
         let mut state = self.state.lock();
         state.allowed = allowed;

@@ -1,8 +1,8 @@
 //! Watches the free space of the disks.
 //!
-//! A write that a full disk refuses is lost. So writes that add data are refused earlier, by the
-//! alarm that etcd raises for its quota. The space that is left is for the work that ends the
-//! shortage: deletions, compactions, flushes, and their log entries.
+//! A write that a full disk refuses is lost. So the member refuses writes that add data before the
+//! disk is full, with the alarm that etcd raises for its quota. The space that is left is for the
+//! work that ends the shortage: deletions, compactions, flushes, and their log entries.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ struct DiskState {
 
 impl DiskState {
     fn is_short(&self, was_short: bool) -> bool {
-        // Hysteresis: the shortage must not begin and end with each flush.
+        // Hysteresis, so that a shortage does not begin and end with each flush.
         let beside = if was_short { self.margin / 4 } else { 0 };
         self.free < self.wanted + beside
     }
@@ -106,7 +106,7 @@ pub(crate) async fn watch(
         }
         if (is_short || flusher.is_log_long()) && flushed.elapsed() > FLUSH_PAUSE {
             flushed = Instant::now();
-            // The flush waits for the command that is being applied, which may itself wait.
+            // The flush waits for the command that is being applied. That command may wait, too.
             tokio::time::timeout(CHECK_EVERY, consensus.flush()).await.ok();
         }
         if was_short && !is_short {

@@ -19,7 +19,7 @@ pub(crate) type Peers = BTreeMap<u64, (Peer, bool)>;
 /// The members of the cluster at a position of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Configuration {
-    /// Log index of the entry that made these the members, the same on every member. `None` before
+    /// Log index of the entry that set these members. It is the same on every member. `None` before
     /// this member has applied such an entry.
     pub(crate) index: Option<u64>,
     pub(crate) peers: Peers,
@@ -28,9 +28,8 @@ pub(crate) struct Configuration {
 /// The members of the cluster, as listed to clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberListing {
-    /// The configuration index: the log index of the last change of the members. Every change has a
-    /// higher one than the change before, and it is the same on every member. `None` before this
-    /// member knows the members.
+    /// The configuration index: the log index of the last change of the members. It rises with
+    /// every change, and is the same on every member. `None` before this member knows the members.
     pub configuration: Option<u64>,
     /// The members, by ascending id.
     pub members: Vec<MemberInfo>,

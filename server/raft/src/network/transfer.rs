@@ -1,8 +1,9 @@
 //! Sends snapshots: the whole state, for a member that lags too far behind.
 //!
 //! The sender reads parts of one image of its database, which later writes do not change. After a
-//! broken connection it asks which parts the receiver has, and continues there. The receiver builds
-//! a database next to the current one, and switches to it when it is complete.
+//! broken connection, the sender asks which parts the receiver has, and continues there. The
+//! receiver builds a new database next to the current one, and switches to the new one when it is
+//! complete.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ type SendError = StreamingError<TypeConfig>;
 const BYTES_PER_SECOND_MAX: u64 = 100 << 20;
 /// Maximum number of parts that are read and wait to be sent.
 const PARTS_AHEAD_MAX: usize = 4;
-/// How long to retry without progress once the receiver was reached. The receiver keeps its parts
-/// during that time, and the sender keeps the image for the whole transfer.
+/// How long to retry without progress once the receiver has been reached. The receiver keeps its
+/// parts during that time, and the sender keeps the image for the whole transfer.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// Time limit for the receiver to read more, and in the end to install the snapshot.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -83,7 +84,7 @@ fn head_of(vote: &Vote, meta: &SnapshotMeta, image: &Image) -> pb::SnapshotHead 
 struct Attempts {
     /// Highest number of parts that the receiver had; `None` before it was reached.
     reached: Option<u64>,
-    /// First failure since the last progress.
+    /// Time of the first failure since the last progress.
     failing: Option<Instant>,
     pause: Duration,
 }
@@ -183,7 +184,8 @@ fn read(parts: Parts, head: pb::SnapshotHead, account: &Account, sender: &mpsc::
                 return;
             }
         };
-        // Charged even without room: parts are few, and a lagging member must not wait for clients.
+        // The budget is charged even if it is full: parts are few, and a lagging member must not
+        // wait for clients.
         let permit = account.charge(part.content.len());
         let message = pb::SnapshotPart {
             head: head.take(),
