@@ -18,9 +18,9 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Context {
     /// The API server.
     pub client: Client,
-    /// The store.
+    /// The access to the members of stores.
     pub members: Arc<dyn Members>,
-    /// The time.
+    /// The clock.
     pub now: Clock,
     /// How a cluster's next step is planned.
     pub plan: Planner,
@@ -39,8 +39,8 @@ pub struct Context {
 pub struct Defaults {
     /// The image of the store, without a tag.
     pub image: String,
-    /// The version of clusters that name none.
+    /// The version of clusters whose spec has none.
     pub version: String,
-    /// The domain of the names in the Kubernetes cluster, as in `cluster.local`.
+    /// The DNS domain of the Kubernetes cluster, such as `cluster.local`.
     pub domain: String,
 }

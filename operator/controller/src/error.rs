@@ -30,7 +30,7 @@ pub enum Error {
     /// The plan needs an object that is no longer there.
     #[error("{0} is not there")]
     Missing(String),
-    /// The round took too long, for one because a request had no answer.
+    /// The round took too long, for example because a request had no answer.
     #[error("the round took too long")]
     TimedOut,
     /// This process may not act.
@@ -39,20 +39,20 @@ pub enum Error {
 }
 
 impl Error {
-    /// Names what was attempted with the API server.
+    /// Adds what was attempted to an error of the API server.
     pub fn kubernetes(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Kubernetes { doing: doing.into(), source: Box::new(source) }
     }
 
-    /// Whether another process or person has changed an object at the same time. The next round
-    /// sees the change. An object that is in the way is no such change: it may stay.
+    /// Whether another process or person changed an object at the same time. The next round sees
+    /// the change. An object that exists already is no such change: it may stay in the way.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         let Self::Kubernetes { source, .. } = self else { return false };
         matches!(source.as_ref(), kube::Error::Api(status) if status.reason == "Conflict")
     }
 
-    /// What the store waits for, if it refused for a reason that passes by itself.
+    /// The error as a text, if the store refused for a reason that passes by itself.
     #[must_use]
     pub fn passing(&self) -> Option<String> {
         let is_passing = matches!(self, Self::Store { source: members::Error::NotYet(_), .. });
@@ -77,7 +77,7 @@ impl Error {
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
-        // The API server says in one sentence what the type shows in many.
+        // The API server's message is one sentence; the text of the error type is much longer.
         if let Self::Kubernetes { source, .. } = self
             && let kube::Error::Api(status) = source.as_ref()
         {
@@ -93,7 +93,7 @@ impl Error {
     }
 }
 
-/// Whether the API server refused a request because of another one's change: the object exists
+/// Whether the API server refused a request because of another client's change: the object exists
 /// already, or is no longer the one that was seen.
 #[must_use]
 pub fn is_conflict(error: &kube::Error) -> bool {

@@ -17,8 +17,8 @@ pub enum Fault {
     KillMajority,
     /// SIGKILL to all.
     KillAll,
-    /// SIGKILL to the leader, and to its successor as soon as that one leads. A single member is
-    /// restarted and succeeds itself.
+    /// SIGKILL to the leader, and to its successor as soon as that one leads. In a cluster of one,
+    /// the leader is restarted and succeeds itself.
     KillTwice,
     /// SIGKILL to one, and again while it starts, several times.
     KillStarting,
@@ -30,7 +30,7 @@ pub enum Fault {
     /// it gets a snapshot.
     FallBehind,
     /// A follower is isolated until the others have dropped the log that it needs and the history
-    /// that its watches have not received: it installs a snapshot while it serves.
+    /// that its watches have not received. So it installs a snapshot while it serves.
     FallBehindRunning,
     /// The same as [`FallBehind`](Self::FallBehind), with SIGKILL while the member receives the
     /// snapshot.
@@ -55,11 +55,11 @@ pub enum Fault {
     DropToLeader,
     /// Each member receives packets from one neighbour only, in a ring.
     OneWayRing,
-    /// One of five is isolated, and the leader reaches only one other member, without which the
-    /// rest has no majority.
+    /// One of five is isolated, and the leader reaches only one other member. Without that member,
+    /// the rest has no majority.
     Bridge,
-    /// The peer port of one is closed, while it still reaches the others. So many others are killed
-    /// that the rest has no majority without it.
+    /// The peer port of one is closed, while that member still reaches the others. So many others
+    /// are killed that the rest has no majority without it.
     ClosePeerPort,
     /// One is isolated several times, briefly.
     Flap,
@@ -69,7 +69,7 @@ pub enum Fault {
     ReplaceMember,
     /// Traffic between members is delayed.
     DelayTraffic,
-    /// Traffic between members is corrupted by missing pieces.
+    /// Pieces of the traffic between members are missing.
     CorruptTraffic,
     /// Traffic to one is held back while its connections stay open.
     HoldTraffic,
@@ -99,13 +99,14 @@ pub enum Fault {
     UnreadRanges,
     /// Many clients open watches of all keys at one, from the oldest revision on, and read nothing.
     UnreadWatches,
-    /// More silent connections to client and peer ports than the member has descriptors.
+    /// Clients open more silent connections to the client and peer ports than a member has
+    /// descriptors.
     SilentConnections,
     /// Clients abandon slow ranges many times.
     CancelRanges,
     /// A follower gets little processor time.
     SlowFollower,
-    /// The logs of all go to blocked pipes while there is much to log.
+    /// The outputs of all members' logs are blocked pipes, while the members have much to log.
     BlockLogs,
 }
 

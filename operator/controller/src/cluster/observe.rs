@@ -1,7 +1,7 @@
 //! What the operator sees of a cluster: reads its objects, and asks its members.
 //!
-//! All is read anew in each round, with linearizable reads: a cache could show a pod that is gone,
-//! or hide a member that was just recorded.
+//! Each round reads everything anew, with linearizable reads. A cache could show a pod that is
+//! gone, or hide a member that was just recorded.
 
 mod objects;
 mod pod;
@@ -37,14 +37,14 @@ pub struct Seen {
     pub objects: Objects,
     /// The answers of its members.
     pub answers: Answers,
-    /// What the plan decides by.
+    /// The facts that the plan decides by.
     pub observed: Observed,
 }
 
 /// Reads the objects of a cluster, and asks its members.
 ///
 /// # Errors
-/// The API server refuses a request, or gives no answer. A member that gives none is no error.
+/// The API server refuses a request, or gives no answer. A member that does not answer is no error.
 pub async fn observe(
     context: &Context,
     cluster: QuorateCluster,
@@ -96,7 +96,7 @@ fn observed(
 }
 
 impl Seen {
-    /// When the next certificate is to be renewed.
+    /// The time at which the next certificate must be renewed.
     #[must_use]
     pub fn next_renewal(&self) -> Option<Timestamp> {
         let secrets = self.objects.secrets.values();
@@ -104,8 +104,8 @@ impl Seen {
     }
 }
 
-/// The size of a member's volume, as its pods are made with: a claim that was bound to a larger
-/// volume than it asks for does not change them.
+/// The size of a member's volume, as its pods are made for it. It is at most the size in the spec:
+/// a claim that was bound to a larger volume than it asks for does not change the pods.
 pub(super) fn volume_bytes(cluster: &QuorateCluster, objects: &Objects, member: &str) -> u64 {
     let wanted = cluster.spec.storage.size.bytes().unwrap_or(0);
     let volume = objects.volumes.get(member).map(volume::volume);
@@ -137,8 +137,8 @@ fn member(
     }
 }
 
-/// The members that have a claim in use, but whose record is gone. A claim that is being deleted is
-/// of no use.
+/// The names of members that have a claim in use, but no record. A claim that is kept or being
+/// deleted is not in use.
 fn orphans(objects: &Objects) -> BTreeSet<String> {
     let claims = objects.volumes.iter().filter(|(name, claim)| {
         let volume = volume::volume(claim);
@@ -147,7 +147,7 @@ fn orphans(objects: &Objects) -> BTreeSet<String> {
     claims.map(|(name, _)| name.clone()).collect()
 }
 
-/// The highest number that a member or a claim of the cluster's name has.
+/// The highest number of a member or claim with a name of this cluster.
 fn last_number(cluster: &QuorateCluster, objects: &Objects) -> i64 {
     let prefix = names::member(&cluster.name_any(), 0);
     let prefix = prefix.trim_end_matches('0');
@@ -155,7 +155,8 @@ fn last_number(cluster: &QuorateCluster, objects: &Objects) -> i64 {
     objects.names.iter().filter_map(number).max().unwrap_or(0)
 }
 
-/// The Secrets that are missing or not as they should be, and when the certificates expire.
+/// The Secrets that are missing, not as they should be or no longer wanted, and the times at which
+/// the certificates expire.
 fn certificates(
     cluster: &QuorateCluster,
     objects: &Objects,

@@ -1,4 +1,4 @@
-//! The status: what the operator knows of a cluster, also when the store does not answer.
+//! The status: what the operator knows of a cluster, even when the store does not answer.
 //!
 //! It depends on what is observed and on the status before, and holds nothing that changes while
 //! the cluster is idle.
@@ -21,11 +21,11 @@ use condition::Condition;
 
 pub use member::member_statuses;
 
-/// The used part of a quota is told in steps of so many percent.
+/// The status gives the used part of a quota in multiples of this many percent, rounded down.
 const USED_STEP: i32 = 5;
 
 /// The status of a cluster before the step of `plan` is done. The change, the number of the next
-/// member and the id of the cluster are as observed: only their own steps write them.
+/// member and the id of the cluster stay as observed, because only their own steps write them.
 #[must_use]
 pub fn status(
     valid: &Valid,
@@ -56,7 +56,8 @@ pub fn status(
     }
 }
 
-/// The status of a cluster whose spec cannot be followed. What is known of its members stays.
+/// The status of a cluster whose spec cannot be followed. It keeps what the last status says of the
+/// members.
 #[must_use]
 pub fn refused(
     cluster: &QuorateCluster,
@@ -90,7 +91,7 @@ fn phase(view: &View<'_>, plan: &Plan, is_degraded: bool) -> Phase {
     } else if !view.is_founded() {
         founding_phase(view)
     } else if view.store().is_none() {
-        // Asleep until the change that wakes it is written.
+        // A hibernated cluster sleeps until the status has the change that wakes it.
         let is_asleep = view.observed.status.phase == Phase::Hibernated && !has_pods;
         let is_asleep = is_asleep && view.change().is_none();
         match view.change() {
@@ -138,11 +139,12 @@ fn version(view: &View<'_>) -> String {
 fn used_percent(observed: &Observed) -> i32 {
     let answers = observed.members.values().filter_map(|member| member.answer.as_ref());
     let fullest = answers.map(|answer| answer.used_percent / USED_STEP * USED_STEP).max();
-    // While no member answers, the last word stands.
+    // While no member answers, the last reported value stays.
     fullest.unwrap_or(observed.status.used_percent)
 }
 
-/// What the members agree on. While the store does not answer, all that ever joined may vote.
+/// How many voters serve, and how many must. While the store does not answer, every member that
+/// ever joined counts as a voter.
 fn quorum(view: &View<'_>) -> Quorum {
     let joined = view.members.iter().filter(|seen| seen.member.id.is_some());
     let (have, voters) = if view.store().is_some() {

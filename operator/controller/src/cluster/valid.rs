@@ -1,7 +1,7 @@
 //! The spec, checked and completed.
 //!
-//! The API server has checked each field when it was written. Here is what it cannot check, and
-//! what an object from before a rule may still have.
+//! The API server checks each field when it is written. This module checks what the API server
+//! cannot check, and what an object that is older than a rule may still have.
 
 mod refusal;
 mod version;
@@ -14,7 +14,7 @@ use quorate_crd::v1alpha1::QuorateCluster;
 pub use refusal::Refusal;
 pub use version::{NotAVersion, Version};
 
-/// The sizes of a cluster that the operator works towards.
+/// The numbers of members that a cluster may have.
 const SIZES: [i32; 4] = [1, 3, 5, 7];
 
 /// What a user asks for, checked and completed.
@@ -24,7 +24,7 @@ pub struct Valid {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// The uid of its object, which tells it from an earlier cluster of the same name.
+    /// The uid of its object, which distinguishes it from an earlier cluster of the same name.
     pub uid: String,
     /// The generation of the spec.
     pub generation: i64,
@@ -44,7 +44,7 @@ pub struct Valid {
     pub certificate_lifetime: SignedDuration,
     /// Whether all members are to be stopped.
     pub is_hibernated: bool,
-    /// Whether the operator does nothing.
+    /// Whether the operator is paused for this cluster.
     pub is_paused: bool,
 }
 
@@ -55,7 +55,7 @@ impl Valid {
         format!("{}-{}-{}", self.namespace, self.name, self.uid)
     }
 
-    /// The name of the member with a number.
+    /// The name of the member with this number.
     #[must_use]
     pub fn member(&self, number: i64) -> String {
         names::member(&self.name, number)
@@ -67,8 +67,8 @@ impl Valid {
         names::peer_url(&self.name, member, &self.namespace)
     }
 
-    /// Whether the version asked for is much newer than the operator: its members may need what
-    /// this operator cannot give.
+    /// Whether the version asked for is newer than the operator by more than one minor version. Its
+    /// members may need something that this operator cannot provide.
     #[must_use]
     pub fn is_too_new(&self) -> bool {
         !self.version.is_reached_from(&self.operator) && self.version > self.operator
@@ -83,7 +83,8 @@ impl Valid {
     }
 }
 
-/// Checks and completes a spec. `operator` is the version of the operator, and the default.
+/// Checks and completes a spec. `operator` is the version of the operator, and the default for the
+/// version of the members.
 ///
 /// # Errors
 /// All reasons why the spec cannot be followed.

@@ -34,7 +34,7 @@ impl Load {
 /// The results of a load.
 pub(crate) struct Outcome {
     pub(crate) latencies: Latencies,
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub(crate) elapsed: Duration,
     /// Bytes of all answers.
     pub(crate) received_bytes: u64,
@@ -58,8 +58,9 @@ struct Shared<F> {
     received_bytes: AtomicU64,
 }
 
-/// Runs a load against `address`. If it lists several servers, separated by commas, connections go
-/// to them in turn. `message` makes each request's framed message from its number.
+/// Runs a load against `address`. If `address` lists several servers, separated by commas, the
+/// connections go to them in turn. `message` makes each request's framed message from the request's
+/// number.
 ///
 /// # Errors
 /// The first error of any client.

@@ -23,7 +23,7 @@ pub enum Rule {
     StaleRead,
     /// A member's revision, term or index decreased.
     MovedBack,
-    /// A member changed its member id or cluster id, or has the id of another.
+    /// A member changed its member id or cluster id, or has the id of another member.
     WrongIdentity,
     /// A response is not what the store held at the revision of the response.
     WrongAnswer,
@@ -31,11 +31,11 @@ pub enum Rule {
     WrongRefusal,
     /// A watch got events other than the written ones: missing, repeated, reordered or different.
     WrongWatch,
-    /// A lease is missing that must exist, or exists although it must not.
+    /// A lease that must exist is missing, or a lease that must not exist exists.
     WrongLease,
     /// A hash differs from an earlier hash of the same revisions.
     WrongHash,
-    /// Revisions are compacted that must be readable, or the other way round.
+    /// A revision that must be readable is compacted, or a compacted revision is readable.
     WrongCompaction,
 }
 

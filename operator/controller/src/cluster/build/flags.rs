@@ -7,22 +7,22 @@ use quorate_crd::v1alpha1::{CompactionMode, QuorateCluster};
 use super::files;
 use super::pod::Start;
 
-/// The part of the volume that the data takes: the rest is for a second copy of it, while the file
-/// is defragmented or a snapshot is received.
+/// The percentage of the volume that the data may take. The rest is for a second copy of the data,
+/// while the file is defragmented or a snapshot is received.
 const QUOTA_PERCENT: u64 = 45;
-/// What the log and other files need beside the data.
+/// Bytes that the log and other files need beside the data.
 const LOG_BYTES: u64 = 512 << 20;
-/// The smallest part of a small volume that the data takes: an eighth.
+/// The data may take at least one part in this many, however small the volume is.
 const QUOTA_SHARE_MIN: u64 = 8;
 
-/// How much data a volume of a size takes.
+/// The default quota of a member with a volume of this size, in bytes.
 fn quota(volume_bytes: u64) -> u64 {
     let share = volume_bytes / 100 * QUOTA_PERCENT;
     share.saturating_sub(LOG_BYTES).max(volume_bytes / QUOTA_SHARE_MIN)
 }
 
-/// The flags that all members share, apart from their own names in them. The size of the member's
-/// volume sets the quota.
+/// The flags of every start. They differ between members only in the member's name and URLs, and
+/// in a quota that follows from the size of the member's volume.
 pub(super) fn flags(cluster: &QuorateCluster, member: &str, volume_bytes: u64) -> Vec<String> {
     let name = cluster.name_any();
     let namespace = cluster.namespace().unwrap_or_default();
@@ -47,8 +47,8 @@ pub(super) fn flags(cluster: &QuorateCluster, member: &str, volume_bytes: u64) -
         format!("--peer-trusted-ca-file={}", file(files::PEER_AUTHORITY)),
         "--peer-client-cert-auth".to_owned(),
         format!("--peer-cert-allowed-cn={}", cluster.uid().unwrap_or_default()),
-        // Members are known by the common name. Their names are not looked up: a new pod's name
-        // is not known everywhere at once.
+        // A member is recognized by the common name of its certificate. Its DNS name is not looked
+        // up, because the name of a new pod is not known everywhere at once.
         "--peer-skip-client-san-verification".to_owned(),
         format!("--quota-backend-bytes={size}"),
     ];
@@ -64,7 +64,7 @@ pub(super) fn flags(cluster: &QuorateCluster, member: &str, volume_bytes: u64) -
     flags
 }
 
-/// The flags that only the first start of a member reads: then its data directory knows them.
+/// The flags that a member reads only at its first start. Later its data directory answers them.
 pub(super) fn first_start(cluster: &QuorateCluster, member: &str, start: &Start) -> Vec<String> {
     let name = cluster.name_any();
     let namespace = cluster.namespace().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What is observed, put together: each member with its place in the store, and what follows.
+//! The view that the plan decides by: each member together with its place in the store, and what
+//! follows from both.
 
 use jiff::{SignedDuration, Timestamp};
 use quorate_crd::v1alpha1::{Change, ChangeKind, ConditionType};
@@ -7,11 +8,11 @@ use super::seen::Seen;
 use crate::cluster::observed::{Observed, Store, StoreMember};
 use crate::cluster::valid::Valid;
 
-/// What is observed, put together.
+/// What the operator observed, as one view.
 pub(crate) struct View<'a> {
-    /// What the user asks for.
+    /// The checked spec: what the user asks for.
     pub(crate) valid: &'a Valid,
-    /// What there is.
+    /// What the operator observed.
     pub(crate) observed: &'a Observed,
     /// The time, in whole seconds, as Kubernetes writes it.
     pub(crate) now: Timestamp,
@@ -55,7 +56,7 @@ impl<'a> View<'a> {
         view
     }
 
-    /// The number of a member of the store that the operator added, but has no record of.
+    /// The number of `stored`, if the operator added this member and its record is gone.
     fn number(&self, stored: &StoreMember) -> Option<i64> {
         let host = stored.peer_url.strip_prefix("https://")?;
         let (name, _) = host.split_once('.')?;
@@ -64,7 +65,7 @@ impl<'a> View<'a> {
         (is_ours && !self.observed.members.contains_key(name)).then_some(number)
     }
 
-    /// The store, unless it is that of another cluster.
+    /// The store, unless it belongs to another cluster.
     pub(crate) fn store(&self) -> Option<&'a Store> {
         self.observed.store.as_ref().filter(|_| !self.is_other_cluster())
     }
@@ -75,19 +76,19 @@ impl<'a> View<'a> {
         self.store().filter(|store| is_known && store.leader != 0 && self.is_founded())
     }
 
-    /// Whether the store says that it is another cluster than the recorded one.
+    /// Whether the store has another cluster id than the recorded one.
     pub(crate) fn is_other_cluster(&self) -> bool {
         let recorded = self.observed.status.cluster_id.as_deref();
         let found = self.observed.store.as_ref().map(|store| hex(store.cluster_id));
         recorded.is_some() && found.is_some() && recorded != found.as_deref()
     }
 
-    /// Whether the id of the cluster is recorded: nothing founds it any more.
+    /// Whether the id of the cluster is recorded. From then on, nothing founds the cluster again.
     pub(crate) fn is_founded(&self) -> bool {
         self.observed.status.cluster_id.is_some()
     }
 
-    /// The Secret of an authority that is lost, in words. No member is added without it.
+    /// What to do about a lost authority, if one is lost. No member is added without it.
     pub(crate) fn lost_authority(&self) -> Option<String> {
         let name = self.observed.lost_authorities.first()?;
         Some(format!("the Secret {name} is lost or damaged: restore it, with its labels and owner"))
@@ -104,12 +105,12 @@ impl<'a> View<'a> {
         matches!(kind, Some(ChangeKind::Hibernate | ChangeKind::Wake))
     }
 
-    /// Whether the change under way has not ended by its deadline.
+    /// Whether the deadline of the change under way has passed.
     pub(crate) fn is_stuck(&self) -> bool {
         self.change().is_some_and(|change| change.deadline.0 <= self.now)
     }
 
-    /// The recorded member of a name.
+    /// The recorded member with this name.
     pub(crate) fn seen(&self, name: &str) -> Option<&Seen<'a>> {
         self.members.iter().find(|seen| seen.name == name)
     }
@@ -119,23 +120,23 @@ impl<'a> View<'a> {
         self.members.iter().filter(|seen| seen.is_voter())
     }
 
-    /// How many members vote, of whoever they are.
+    /// How many members of the store vote, including those that are not the operator's.
     pub(crate) fn voter_count(&self) -> usize {
         let listed = self.store().map_or(&[][..], |store| &store.members);
         listed.iter().filter(|stored| !stored.is_learner).count()
     }
 
-    /// Whether two members vote: none of them can restart without a pause of the store.
+    /// Whether exactly two members vote. Neither can restart without a pause of the store.
     pub(crate) fn is_pair(&self) -> bool {
         self.voter_count() == 2
     }
 
-    /// How many voters serve, without the one named `without`.
+    /// How many voters serve, not counting the one named `without`.
     pub(crate) fn healthy_count(&self, without: &str) -> usize {
         self.voters().filter(|seen| seen.name != without && seen.is_healthy()).count()
     }
 
-    /// The first voter that does not serve, without the one named `without`.
+    /// The first voter that does not serve, other than the one named `without`.
     pub(crate) fn unhealthy(&self, without: &str) -> Option<&Seen<'a>> {
         self.voters().find(|seen| seen.name != without && !seen.is_healthy())
     }
@@ -159,8 +160,9 @@ impl<'a> View<'a> {
         self.observed.status.next_member.max(used + 1)
     }
 
-    /// The version that the pod of a member is made with, which is the one that it runs already
-    /// while the one asked for is refused. It is empty if that is not known.
+    /// The version for the pod of a member: the one asked for, unless it is refused. Then it is the
+    /// version that the member runs already, or else the newest one that any member runs. It is
+    /// empty if none is known.
     pub(crate) fn version(&self, seen: &Seen<'_>) -> String {
         if self.refused_version().is_none() {
             return self.valid.version.to_string();
@@ -172,7 +174,7 @@ impl<'a> View<'a> {
         seen.version().or_else(newest).map_or_else(String::new, |version| version.to_string())
     }
 
-    /// Why no member may get the version asked for, in words.
+    /// The reason why no member may get the version asked for, if there is one.
     pub(crate) fn refused_version(&self) -> Option<String> {
         let Valid { version: asked, operator, .. } = self.valid;
         if self.valid.is_too_new() {
@@ -189,7 +191,7 @@ impl<'a> View<'a> {
         ))
     }
 
-    /// Whether the pod of a member is to be made anew.
+    /// Whether the pod of a member must be made anew.
     pub(crate) fn is_stale(&self, seen: &Seen<'_>) -> bool {
         let needs_restart = seen.member.volume.as_ref().is_some_and(|volume| volume.needs_restart);
         seen.member.pod.as_ref().is_some_and(|pod| {
@@ -200,7 +202,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Why a new member must take the place of this one, if it must.
+    /// The reason why a new member must replace this one, if there is one.
     pub(crate) fn failure(&self, seen: &Seen<'_>) -> Option<String> {
         seen.damage().or_else(|| {
             let is_late = self.replace_at(seen).is_some_and(|at| at <= self.now);
@@ -208,8 +210,9 @@ impl<'a> View<'a> {
         })
     }
 
-    /// When a member has been unreachable for too long, if it is unreachable. Only the time counts
-    /// in which the store served: in an outage, all members are unreachable.
+    /// The time at which an unreachable member must be replaced. `None` if it is reachable or the
+    /// store does not serve. Time in which the store does not serve does not count, because all
+    /// members are unreachable then.
     pub(crate) fn replace_at(&self, seen: &Seen<'_>) -> Option<Timestamp> {
         let is_ready = seen.member.pod.as_ref().is_some_and(|pod| pod.is_ready && !pod.is_deleted);
         let since = seen.member.unreachable_since?;
@@ -219,14 +222,15 @@ impl<'a> View<'a> {
         after(since.max(self.available_since()?), self.valid.replace_after)
     }
 
-    /// When a member has been on a lost node for too long, if it is on one.
+    /// The time at which a member on a lost node has been there for too long; `None` if its node is
+    /// not lost.
     pub(crate) fn strands_at(&self, seen: &Seen<'_>) -> Option<Timestamp> {
         let is_node_lost = seen.member.pod.as_ref().is_some_and(|pod| pod.is_node_lost);
         let since = seen.member.unreachable_since.filter(|_| is_node_lost);
         after(since?, self.valid.replace_after)
     }
 
-    /// Since when the store serves, as recorded.
+    /// The recorded time at which the store began to serve; `None` if it does not serve.
     fn available_since(&self) -> Option<Timestamp> {
         let name = format!("{:?}", ConditionType::Available);
         let conditions = &self.observed.status.conditions;
@@ -234,7 +238,7 @@ impl<'a> View<'a> {
         (found.status == "True").then_some(found.last_transition_time.0)
     }
 
-    /// The next time at which the plan changes although nothing else does.
+    /// The next time at which the plan changes although nothing else has changed.
     pub(crate) fn next_time(&self) -> Option<Timestamp> {
         let deadline = self.change().map(|change| change.deadline.0);
         let late = self.voters().filter_map(|seen| self.replace_at(seen));
@@ -244,12 +248,12 @@ impl<'a> View<'a> {
     }
 }
 
-/// A time after another one.
+/// The time `span` after `at`; `None` if it is out of range.
 pub(crate) fn after(at: Timestamp, span: SignedDuration) -> Option<Timestamp> {
     at.checked_add(span).ok()
 }
 
-/// An id as status, logs and the store's tools write it.
+/// An id in the form that the status, the logs and the store's tools use.
 pub(crate) fn hex(id: u64) -> String {
     format!("{id:x}")
 }

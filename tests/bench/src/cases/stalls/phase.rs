@@ -27,14 +27,15 @@ pub(super) struct Found {
     pub(super) median: f64,
     pub(super) p999: f64,
     pub(super) worst: f64,
-    /// Puts slower than the limit; those of them explained by a slow disk; those of the rest
-    /// explained by late wake-ups of threads.
+    /// Puts slower than the limit.
     pub(super) slow: u64,
+    /// Slow puts that a slow disk explains.
     pub(super) slow_by_disk: u64,
+    /// Other slow puts, which late wake-ups of threads explain.
     pub(super) slow_by_cpu: u64,
-    /// The slowest put not explained by the disk, and the slowest explained by neither disk nor
-    /// CPU.
+    /// The slowest put that the disk does not explain.
     pub(super) worst_disk_aside: f64,
+    /// The slowest put that neither the disk nor the CPU explains.
     pub(super) worst_all_aside: f64,
     pub(super) probe_median: f64,
     pub(super) probe_worst: f64,
@@ -67,13 +68,14 @@ impl Span {
 pub(super) struct Beside {
     /// Writes of the probe to the disk.
     disk: Vec<Span>,
-    /// Wake-up delays, from due to begun, of the probe's thread and of the client's.
+    /// Wake-up delays of the probe's thread, from the due time to the beginning of the write.
     probe_late: Vec<Span>,
+    /// Wake-up delays of the client's thread, from the due time to the sending of the put.
     client_late: Vec<Span>,
 }
 
 impl Beside {
-    /// `samples` must be in order of time.
+    /// Collects the causes. `samples` must be in order of time.
     pub(super) fn new(samples: &[Sample], puts: &[Put]) -> Self {
         let disk = |sample: &Sample| Span { begun: sample.begun, ended: sample.ended };
         let late = |sample: &Sample| Span { begun: sample.due, ended: sample.begun };
@@ -87,8 +89,8 @@ impl Beside {
         }
     }
 
-    /// Blames the disk or the CPU if, while the put waited, either held up something else for at
-    /// least half as long.
+    /// The cause of a put. It is the disk if, during the put, a write of the probe took at least
+    /// half as long; otherwise the CPU if a thread woke up that late; otherwise the server.
     fn cause(&self, put: &Put) -> Cause {
         if longest(&self.disk, put.sent, put.ended) * 2 >= put.latency() {
             Cause::Disk

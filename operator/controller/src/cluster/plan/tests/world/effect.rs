@@ -16,7 +16,7 @@ impl World {
     /// Carries out a step, as Kubernetes and the store do.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason why the step is refused.
     pub(in super::super) fn apply(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::ApplyObjects => {
@@ -26,7 +26,7 @@ impl World {
             Step::IssueCertificates if self.is_authority_lost => {
                 return Err("the authority is lost".to_owned());
             }
-            // The Secret of a client is refused. Those of members come first.
+            // Only the Secret of a client is refused. The Secrets of members are issued before it.
             Step::IssueCertificates => {
                 self.certified = self.bodies.keys().cloned().collect();
             }
@@ -68,7 +68,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether a step is refused that others do not depend on.
+    /// Whether the step is refused, and is one that no other step depends on.
     pub(in super::super) fn refuses(&self, step: &Step) -> bool {
         match step {
             Step::IssueCertificates => self.refuses[0],
@@ -90,7 +90,7 @@ impl World {
         Ok(raft)
     }
 
-    /// The store's own rule: of the voters that stay, a majority serves.
+    /// The store's own rule: a majority of the voters that stay must serve.
     fn serves_with(&self, stays: impl Fn(&String) -> bool) -> Result<(), String> {
         let voters: Vec<(String, bool)> =
             self.voters().into_iter().filter(|(name, _)| stays(name)).collect();
