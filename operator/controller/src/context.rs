@@ -24,7 +24,7 @@ pub struct Context {
     pub now: Clock,
     /// How a cluster's next step is planned.
     pub plan: Planner,
-    /// What the user of the operator has set.
+    /// The operator's settings for all clusters.
     pub defaults: Defaults,
     /// The publisher of events.
     pub recorder: Recorder,
@@ -34,7 +34,7 @@ pub struct Context {
     pub gate: Gate,
 }
 
-/// What the user of the operator has set for all clusters.
+/// The operator's settings for all clusters.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Defaults {
     /// The image of the store, without a tag.

@@ -32,9 +32,9 @@ pub enum Mistake {
     DropEvent,
     /// Watchers get an event twice now and then.
     RepeatEvent,
-    /// A flush does not record the log position that it is complete up to.
+    /// A flush does not record the log position up to which the database is complete.
     AppliedOutside,
-    /// In rare cases the version that a put writes depends on the process.
+    /// Now and then, a put writes a version number that depends on the process.
     RandomApply,
     /// An added member gets the id of a removed member.
     ReuseMemberId,

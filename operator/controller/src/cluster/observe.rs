@@ -28,7 +28,7 @@ use crate::certificates;
 use crate::context::{Context, Defaults};
 use crate::error::Error;
 
-/// What was seen of a cluster: the objects, the answers, and what the plan needs to know of both.
+/// What was seen of a cluster: the objects, the answers, and the facts that the plan needs.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The cluster.
@@ -104,8 +104,8 @@ impl Seen {
     }
 }
 
-/// The size of a member's volume, as its pods are made for it. It is at most the size in the spec:
-/// a claim that was bound to a larger volume than it asks for does not change the pods.
+/// The volume size that a member's pods are made for. It is at most the size in the spec: a claim
+/// that was bound to a larger volume than it asks for does not change the pods.
 pub(super) fn volume_bytes(cluster: &QuorateCluster, objects: &Objects, member: &str) -> u64 {
     let wanted = cluster.spec.storage.size.bytes().unwrap_or(0);
     let volume = objects.volumes.get(member).map(volume::volume);

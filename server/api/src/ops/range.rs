@@ -32,7 +32,7 @@ pub(crate) enum RangeAnswer<F> {
 }
 
 impl<F> RangeAnswer<F> {
-    /// Gives a long answer the permit of its scan, because it holds the keys that the scan read.
+    /// Gives a long answer the permit of its scan, because the answer holds the scan's keys.
     fn keep(&mut self, kept: Permit) {
         if let Self::Long(long) = self {
             long.rest.kept.push(kept);

@@ -22,7 +22,7 @@ pub(crate) trait Form: Send + 'static {
     /// Writes the prefix of a message of `length` bytes.
     ///
     /// # Errors
-    /// The wire has no messages of that length.
+    /// The message is too long for the wire.
     fn put_prefix(prefix: &mut [u8], length: usize) -> Result<(), ApiError>;
 
     /// Appends the beginning of the message, before the rows.
@@ -167,7 +167,7 @@ impl<F: Form> Rows<F> {
     /// the budget until the connection has written them.
     ///
     /// # Errors
-    /// The wire has no messages of that length.
+    /// The message is too long for the wire.
     pub(crate) fn into_data(mut self, following: usize) -> Result<Bytes, ApiError> {
         if self.prefix > 0 {
             let length = self.len() + following;

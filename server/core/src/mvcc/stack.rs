@@ -123,7 +123,7 @@ impl Stack {
     }
 
     /// The versions from `from` up to main revision `to`, ascending, until they fill `limit`. The
-    /// flag is true if they fill it: more versions may follow.
+    /// flag is true if they fill `limit`, and more versions may follow.
     pub(crate) fn history_chunk(
         &self,
         from: Revision,
@@ -142,8 +142,8 @@ impl Stack {
         Ok((found, is_full))
     }
 
-    /// The versions from `from` up to main revision `to`, ascending. Ends before a version for
-    /// which `is_full` returns true, given the versions before it and its revision.
+    /// The versions from `from` up to main revision `to`, ascending. Ends before a version if
+    /// `is_full` returns true for the versions before it and its revision.
     fn history_until(
         &self,
         from: Revision,

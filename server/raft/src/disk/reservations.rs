@@ -94,7 +94,8 @@ impl Reservations {
         }
     }
 
-    /// Reserves bytes if there is room. `number` is the number of a reservation that waits already.
+    /// Reserves bytes if there is room. `number` is the number of the reservation if it waits
+    /// already.
     fn try_reserve(self: &Arc<Self>, bytes: u64, number: Option<u64>) -> Option<Reservation> {
         let mut state = self.state.lock();
         if !state.is_turn(number) {

@@ -31,7 +31,7 @@ const TRAILER: u8 = u8::MAX;
 const TABLES: usize = (*SENT_TABLES.end() - *SENT_TABLES.start() + 1) as usize;
 
 const HEADER_LEN: usize = 4 + 4 + 8;
-/// Bytes of a row's table and lengths.
+/// Bytes of a row's table number and lengths.
 pub(super) const ROW_HEADER_LEN: u64 = 1 + 4 + 4;
 
 /// Why a part of a snapshot is refused.
@@ -221,7 +221,7 @@ pub(super) struct Row<'a> {
     pub(super) value: &'a [u8],
 }
 
-/// A received part whose checksum holds.
+/// A received part whose checksum is right.
 #[derive(Clone, Debug)]
 pub(super) struct PartReader<'a> {
     rest: &'a [u8],

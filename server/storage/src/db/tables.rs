@@ -50,7 +50,7 @@ pub(super) trait Visitor {
 }
 
 /// Numbers of the tables that a snapshot sends row by row, in order of sending. The other tables
-/// are small.
+/// are small, and are part of the trailer.
 pub(super) const SENT_TABLES: RangeInclusive<u32> = 1..=5;
 
 /// The number of [`HISTORY`].

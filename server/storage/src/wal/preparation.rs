@@ -1,9 +1,9 @@
 //! Prepares the next segment on a separate thread, while the log is written.
 //!
-//! No write waits for the preparation while the current segment has room, so errors are retried.
-//! The preparation leaves free space on the disk, and makes the segment shorter if it must. A
-//! reserve file keeps space for one more segment, because other programs can fill the disk, too.
-//! The log must then still take the deletions, compactions and votes that end the shortage.
+//! No write waits for the preparation while the current segment has room, so a failed preparation
+//! is retried. The preparation leaves free space on the disk, and makes the segment shorter if it
+//! must. A reserve file keeps space for one more segment, because other programs can fill the disk,
+//! too. The log must then still take the deletions, compactions and votes that end the shortage.
 
 use std::io;
 use std::ops::RangeInclusive;

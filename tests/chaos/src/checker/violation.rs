@@ -17,9 +17,9 @@ pub enum Rule {
     WrongEffect,
     /// The events of an audit contradict each other or earlier events.
     BrokenEvents,
-    /// A write has a smaller revision than one known before its invocation.
+    /// A write has a smaller revision than one that was known before the write began.
     WriteOutOfOrder,
-    /// A read missed a revision known before its invocation.
+    /// A read missed a revision that was known before the read began.
     StaleRead,
     /// A member's revision, term or index decreased.
     MovedBack,

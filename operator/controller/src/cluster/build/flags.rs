@@ -64,7 +64,7 @@ pub(super) fn flags(cluster: &QuorateCluster, member: &str, volume_bytes: u64) -
     flags
 }
 
-/// The flags that a member reads only at its first start. Later its data directory answers them.
+/// The flags that a member reads only at its first start. Later, its data directory replaces them.
 pub(super) fn first_start(cluster: &QuorateCluster, member: &str, start: &Start) -> Vec<String> {
     let name = cluster.name_any();
     let namespace = cluster.namespace().unwrap_or_default();
