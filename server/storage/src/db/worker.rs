@@ -226,7 +226,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Calls the callbacks that waited until history was deleted up to `meta.deleted`.
+    /// Calls the callbacks that wait for a revision up to which history is now deleted.
     fn notify_deleted(&self) {
         let mut state = self.shared.state.lock();
         state.deleted = self.meta.deleted;
