@@ -76,21 +76,26 @@ impl Error {
     /// The error with its causes.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
         // The API server's message is one sentence; the text of the error type is much longer.
         if let Self::Kubernetes { source, .. } = self
             && let kube::Error::Api(status) = source.as_ref()
         {
-            return format!("{text}: {}", status.message);
+            return format!("{self}: {}", status.message);
         }
-        let mut next = std::error::Error::source(self);
-        while let Some(cause) = next {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        text
+        causes(self)
     }
+}
+
+/// The texts of an error and of all its causes.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }
 
 /// Whether the API server refused a request because of another client's change: the object exists

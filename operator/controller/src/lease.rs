@@ -55,7 +55,7 @@ pub struct Lease {
     /// The name of this process, which no other one ever has.
     me: String,
     gate: Gate,
-    /// The Lease as it was read or written last, and since when it is so.
+    /// The Lease as it was read or written last, and the time of that.
     seen: Option<(v1::Lease, Moment)>,
 }
 
@@ -118,7 +118,7 @@ impl Lease {
         if self.write(seen, false).await? {
             return Ok(true);
         }
-        // Somebody has written it: perhaps only a label, or an earlier renewal without an answer.
+        // Another writer changed it: perhaps only a label, or an earlier renewal without an answer.
         let lease = self.read().await?;
         let is_mine = |lease: &v1::Lease| holder(lease) == Some(self.me.as_str());
         match lease {

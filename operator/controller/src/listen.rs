@@ -38,7 +38,7 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, readiness: Readiness
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     loop {
-        let permit = permits.clone().acquire_owned().await.expect("nobody closes it");
+        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {

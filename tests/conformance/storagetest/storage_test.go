@@ -10,7 +10,7 @@
 //
 //	STORE_UNDER_TEST=/path/to/quorate go test .
 //
-// The program is started with etcd's flags. Or with a new server that somebody else has for each test, for
+// The program is started with etcd's flags. Or with a new server that another program has for each test, for
 // which nothing is left out either:
 //
 //	SERVERS_FROM=127.0.0.1:1234 go test .

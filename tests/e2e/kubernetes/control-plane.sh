@@ -90,7 +90,7 @@ restart)
   start_apiserver
   ;;
 down)
-  # The API server would drain its connections for up to a minute, for nobody.
+  # The API server would drain its connections for up to a minute, and no client would profit.
   for name in kube-scheduler kube-controller-manager kube-apiserver; do end "$name" KILL; done
   "$here/store.sh" stop "$D"
   ;;

@@ -107,7 +107,7 @@ spec:
     - --service-cluster-ip-range=10.97.0.0/16
     - --endpoint-reconciler-type=none
     - --authorization-mode=RBAC
-    - --disable-admission-plugins=ServiceAccount # nobody makes accounts here
+    - --disable-admission-plugins=ServiceAccount # no controller makes accounts here
     volumeMounts:
     - {name: kube, mountPath: /kube}
     - {name: pki, mountPath: /pki}
@@ -152,7 +152,7 @@ settings() {
   volumes_have 3Gi || fail "a volume has not grown"
 }
 
-# What the operator keeps as it is asked for: a Service that somebody has changed, the NetworkPolicy, a client's Secret.
+# What the operator keeps as it is asked for: a Service that a person has changed, the NetworkPolicy, a client's Secret.
 objects() {
   in_store patch service $CLUSTER-peer --patch '{"spec": {"publishNotReadyAddresses": false}}' >>kubectl.log
   within 60 "the peers' Service as it was" addresses_are_published

@@ -96,7 +96,7 @@ follows() {
 find_member() {
   member=store
   [ "$MEMBERS" -gt 1 ] && [ "$1" != asked ] || return 0
-  until_true 30 find_leader || { echo "store.sh: nobody leads" >&2; exit 1; }
+  until_true 30 find_leader || { echo "store.sh: no member leads" >&2; exit 1; }
   member=$leader
   [ "$1" != leader ] || return 0
   for member in "${STORES[@]:1}"; do [ "$member" = "$leader" ] || return 0; done

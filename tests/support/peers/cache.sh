@@ -6,7 +6,7 @@
 #   once NAME KEY FUNCTION FILE...            anything else
 #
 # It guarantees that a thing is made once for one content of its sources, however many processes ask for
-# it at the same time, and that nobody ever sees a half-written one. The cache is $QUORATE_TEST_CACHE,
+# it at the same time, and that a half-written one is never seen. The cache is $QUORATE_TEST_CACHE,
 # by default ${XDG_CACHE_HOME:-$HOME/.cache}/quorate; programs lie in its bin/, and beside each the key of the
 # sources it was made from (.NAME.key).
 

@@ -25,8 +25,8 @@ pub enum Owner<'a> {
     Cluster(&'a QuorateCluster),
     /// A member.
     Member(&'a QuorateMember),
-    /// None: the object stays until somebody deletes it.
-    Nobody,
+    /// None: the object stays until a person deletes it.
+    Unowned,
 }
 
 impl Owner<'_> {
@@ -46,7 +46,7 @@ impl Owner<'_> {
         match self {
             Self::Cluster(cluster) => Some(vec![reference(cluster)]),
             Self::Member(member) => Some(vec![reference(member)]),
-            Self::Nobody => None,
+            Self::Unowned => None,
         }
     }
 }

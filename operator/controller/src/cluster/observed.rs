@@ -59,7 +59,7 @@ pub struct Member {
     /// The hash of the settings that a pod of it would be made with now. The quota is one of them,
     /// and follows from the size that the volume has.
     pub settings: String,
-    /// Since when it does not serve, as recorded.
+    /// Recorded time from which it has not served.
     pub unreachable_since: Option<Timestamp>,
     /// Its volume claim.
     pub volume: Option<Volume>,

@@ -15,6 +15,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, metadata::MetadataValue};
 
 use super::{Address, Certificates, Error, Identity, List, Listed, Members, Request, Status, http};
+use crate::error::causes;
 
 /// Longest time to connect to a member, with the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -93,18 +94,6 @@ async fn connect(identity: &Identity, at: &Address, timeout: Duration) -> Result
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
     let connecting = connecting.map_err(|_| Error::Unreachable(format!("{address}: timed out")))?;
     connecting.map_err(unreachable)
-}
-
-/// An error with all its causes: that of the transport does not show them.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// What a failed call says about the member.

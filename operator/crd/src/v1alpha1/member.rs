@@ -109,7 +109,7 @@ pub struct QuorateMemberStatus {
     /// The node of the member's pod.
     #[serde(default)]
     pub node: String,
-    /// Since when the member cannot be reached. It is absent while the member can be reached.
+    /// Time from which the member could not be reached. Absent while it can be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreachable_since: Option<Time>,
     /// The reason of the state, as a text.

@@ -107,9 +107,9 @@ fn has_effect(operation: &Operation, revision: i64, model: &Model) -> Result<(),
     let found = labelled(model.changes(revision));
     let other = found.is_some_and(|id| id != operation.id);
     let (rule, what) = if other {
-        (Rule::LostWrite, "something else stands there")
+        (Rule::LostWrite, "another change has it")
     } else {
-        (Rule::WrongEffect, "that does something else than what stands there")
+        (Rule::WrongEffect, "its change is not the one that was asked for")
     };
     let changes = shown(model.changes(revision));
     let what = format!("revision {revision} was acknowledged, but {what}: {changes}; {operation}");
@@ -156,7 +156,7 @@ fn candidate(
     };
     let operation = &operations[place];
     ensure(operation.is_unknown(), Rule::MisplacedWrite, || {
-        format!("at revision {revision} stands what belongs to {operation}")
+        format!("revision {revision} has the change of {operation}")
     })?;
     ensure(does(&operation.request, revision, model), Rule::WrongEffect, || {
         let changes = shown(model.changes(revision));

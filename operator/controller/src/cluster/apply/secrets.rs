@@ -11,7 +11,7 @@ use super::hand::Hand;
 use crate::certificates::{self, ANNOTATION_RENEWED, Authority, Purpose, Wanted};
 use crate::error::Error;
 
-/// Issues what is missing or must be renewed, and deletes what nobody needs. A Secret that is
+/// Issues what is missing or must be renewed, and deletes what is not needed. A Secret that is
 /// refused does not hold up the others. The members' come first.
 pub(super) async fn issue(hand: &Hand<'_>) -> Result<(), Error> {
     let seen = hand.seen;

@@ -1,4 +1,4 @@
-//! The status of a cluster and of its members, written only if nobody has changed them since they
+//! The status of a cluster and of its members, written only if they have not changed since they
 //! were seen: the lock is in it.
 
 use std::collections::BTreeMap;

@@ -42,7 +42,7 @@ pub fn volume(cluster: &QuorateCluster, member: &str, bytes: u64) -> PersistentV
 pub fn owner(cluster: &QuorateCluster) -> Owner<'_> {
     match cluster.spec.storage.on_delete {
         OnDelete::Delete => Owner::Cluster(cluster),
-        OnDelete::Retain => Owner::Nobody,
+        OnDelete::Retain => Owner::Unowned,
     }
 }
 
