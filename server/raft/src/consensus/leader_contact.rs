@@ -37,10 +37,11 @@ impl LeaderContact {
         }
     }
 
-    pub(super) fn silence(&self) -> Duration {
+    /// Time without a message until `now`.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
         match self.at.load(Ordering::Relaxed) {
             NEVER => Duration::MAX,
-            heard => self.start.elapsed().saturating_sub(Duration::from_millis(heard)),
+            heard => (now - self.start).saturating_sub(Duration::from_millis(heard)),
         }
     }
 }

@@ -21,6 +21,31 @@ use crate::ground::member::Peers;
 use crate::log::members::peers_of;
 use crate::log::types::TypeConfig;
 
+/// The leader that openraft names, with the times that decide whether clients see it.
+#[derive(Clone, Copy, Debug)]
+enum KnownLeader {
+    /// openraft names no leader.
+    Nothing,
+    /// Another member leads, and was last heard `silence` ago.
+    Other { leader: u64, silence: Duration },
+    /// This member leads. A quorum last answered `since_quorum` ago, if ever.
+    Me { leader: u64, since_quorum: Option<Duration>, is_alone: bool },
+}
+
+impl KnownLeader {
+    /// The leader that clients see.
+    fn visible(self, election_timeout: Duration) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Other { leader, silence } => (silence < election_timeout).then_some(leader),
+            Self::Me { leader, since_quorum, is_alone } => {
+                let is_confirmed = since_quorum.is_some_and(|time| time < election_timeout);
+                (is_confirmed || is_alone).then_some(leader)
+            }
+        }
+    }
+}
+
 /// Publishes openraft's metrics as a status until the raft stops.
 pub(crate) struct StatusPublisher {
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
@@ -68,19 +93,18 @@ impl StatusPublisher {
         let metrics = metrics.borrow_watched();
         let term = metrics.vote.leader_id.term;
         let voters = metrics.membership_config.membership().voter_ids().count();
-        let leader = match metrics.current_leader {
+        let known = match metrics.current_leader {
+            None => KnownLeader::Nothing,
             Some(leader) if leader != metrics.id => {
-                (self.leader_contact.silence() < self.election_timeout).then_some(leader)
+                KnownLeader::Other { leader, silence: self.leader_contact.silence(Instant::now()) }
             }
             Some(leader) => {
                 self.note_activity(metrics.id, term, metrics.heartbeat.as_ref());
-                let acked = metrics.last_quorum_acked.as_ref();
-                let is_confirmed = acked.is_some_and(|at| at.elapsed() < self.election_timeout);
-                (is_confirmed || voters == 1).then_some(leader)
+                let since_quorum = metrics.last_quorum_acked.as_ref().map(|at| at.elapsed());
+                KnownLeader::Me { leader, since_quorum, is_alone: voters == 1 }
             }
-            None => None,
         };
-        RaftStatus { term, leader }
+        RaftStatus { term, leader: known.visible(self.election_timeout) }
     }
 
     fn note_activity(
@@ -97,5 +121,32 @@ impl StatusPublisher {
         });
         let answering = answering.collect();
         self.activity.note(term, &answering, self.election_timeout, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_leader_and_one_without_a_quorum_are_invisible() {
+        let timeout = Duration::from_millis(1000);
+        let millis = Duration::from_millis;
+        let other = |silence| KnownLeader::Other { leader: 2, silence };
+        let me = |since_quorum, is_alone| KnownLeader::Me { leader: 1, since_quorum, is_alone };
+        for (known, visible) in [
+            (KnownLeader::Nothing, None),
+            (other(millis(0)), Some(2)),
+            (other(millis(999)), Some(2)),
+            (other(timeout), None),
+            (other(Duration::MAX), None),
+            (me(Some(millis(999)), false), Some(1)),
+            (me(Some(timeout), false), None),
+            (me(None, false), None),
+            (me(None, true), Some(1)),
+            (me(Some(timeout), true), Some(1)),
+        ] {
+            assert_eq!(known.visible(timeout), visible, "{known:?}");
+        }
     }
 }
