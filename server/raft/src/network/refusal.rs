@@ -1,18 +1,12 @@
 //! The refusal by which a member tells a caller that the cluster has excluded it.
 //!
-//! Its reason is a code in the header [`header::EXCLUSION`]. Members of earlier versions send no
-//! code and read none: they recognise the refusal by its text. So the text still has the words that
-//! they look for, and a refusal without a code is read by its text.
+//! Its reason is a code in the header [`header::EXCLUSION`]. The text is for logs alone.
 
+use tonic::Status;
 use tonic::metadata::MetadataValue;
-use tonic::{Code, Status};
 
 use super::header;
 use crate::ground::exclusion::{Exclusion, Notice};
-
-/// The words that members of earlier versions look for in a message.
-const REMOVED: &str = "was removed from the cluster";
-const OTHER_DATA: &str = "has another data directory than the one the cluster knows";
 
 /// The code of an exclusion. Members of other versions read it, so it never changes its meaning.
 fn code(exclusion: Exclusion) -> &'static str {
@@ -25,9 +19,12 @@ fn code(exclusion: Exclusion) -> &'static str {
 /// The refusal of a call by `member`.
 pub(crate) fn refusal(member: u64, exclusion: Exclusion) -> Status {
     let mut status = match exclusion {
-        Exclusion::Removed => Status::permission_denied(format!("member {member:x} {REMOVED}")),
+        Exclusion::Removed => {
+            Status::permission_denied(format!("member {member:x} was removed from the cluster"))
+        }
         Exclusion::OtherData => Status::failed_precondition(format!(
-            "member {member:x} {OTHER_DATA}; remove the member and add it again"
+            "member {member:x} has another data directory than the one the cluster knows; remove \
+             the member and add it again"
         )),
     };
     let code = MetadataValue::from_static(code(exclusion));
@@ -37,21 +34,9 @@ pub(crate) fn refusal(member: u64, exclusion: Exclusion) -> Status {
 
 /// The exclusion that a status reports; `None` for any other status, and for an unknown code.
 fn exclusion_in(status: &Status) -> Option<Exclusion> {
-    let Some(sent) = status.metadata().get(header::EXCLUSION) else {
-        return exclusion_in_text(status);
-    };
+    let sent = status.metadata().get(header::EXCLUSION)?;
     let all = [Exclusion::Removed, Exclusion::OtherData];
     all.into_iter().find(|known| *sent == *code(*known))
-}
-
-/// The exclusion that a member of an earlier version reports.
-fn exclusion_in_text(status: &Status) -> Option<Exclusion> {
-    let has = |words| status.message().contains(words);
-    match status.code() {
-        Code::PermissionDenied if has(REMOVED) => Some(Exclusion::Removed),
-        Code::FailedPrecondition if has(OTHER_DATA) => Some(Exclusion::OtherData),
-        _ => None,
-    }
 }
 
 /// Posts to `notice` if the status excludes this member.
@@ -71,30 +56,23 @@ mod tests {
     }
 
     #[test]
-    fn members_of_all_versions_understand_a_refusal() {
+    fn the_code_decides_whatever_the_words() {
         for exclusion in [Exclusion::Removed, Exclusion::OtherData] {
             let refusal = received(&refusal(1, exclusion));
             assert_eq!(exclusion_in(&refusal), Some(exclusion));
-            // An earlier version looks at the text and the gRPC code, and sends nothing else.
-            let earlier = Status::new(refusal.code(), refusal.message());
-            assert_eq!(exclusion_in(&received(&earlier)), Some(exclusion));
-            // The code alone decides where there is one.
             let mut reworded = Status::unknown("a later version has other words");
             *reworded.metadata_mut() = refusal.metadata().clone();
             assert_eq!(exclusion_in(&received(&reworded)), Some(exclusion));
+            let without_code = Status::new(refusal.code(), refusal.message());
+            assert_eq!(exclusion_in(&received(&without_code)), None);
         }
     }
 
     #[test]
     fn other_refusals_exclude_no_member() {
-        let mut unknown = Status::permission_denied(format!("member 1 {REMOVED}"));
+        let mut unknown = Status::permission_denied("member 1 was removed from the cluster");
         unknown.metadata_mut().insert(header::EXCLUSION, MetadataValue::from_static("paused"));
-        for status in [
-            Status::permission_denied("go away"),
-            Status::unavailable(format!("member 1 {REMOVED}")),
-            Status::failed_precondition("cluster ID mismatch"),
-            unknown,
-        ] {
+        for status in [Status::failed_precondition("cluster ID mismatch"), unknown] {
             assert_eq!(exclusion_in(&received(&status)), None, "{status}");
         }
     }
