@@ -4,6 +4,8 @@
 //! are those that etcd 3.7 sends. Each wire encodes them in its own way. Errors of a wire itself,
 //! such as a malformed message, are not in this table: they have grpc-go's texts, and belong to
 //! that wire.
+//! Texts of etcd that are not errors of calls are where they are used: the reasons in metrics, and
+//! the health pages.
 
 use std::fmt::Display;
 

@@ -5,6 +5,7 @@ use std::fs;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge};
+use quorate_raft::float;
 use rustix::process::{Resource, getrlimit};
 
 /// File descriptors, address space and network traffic of the process, read at every scrape.
@@ -77,12 +78,6 @@ fn octets(netstat: &str, name: &str) -> Option<u64> {
     let numbers = lines.next()?;
     let mut columns = names.split_whitespace().zip(numbers.split_whitespace());
     columns.find(|(found, _)| *found == name)?.1.parse().ok()
-}
-
-/// The number as a metric's `f64`. Numbers above 2^53 lose their last bits.
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
-fn float(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ pub use ground::checks::IntegrityChecks;
 pub use ground::connection::{Connection, Dial, ServeReverse};
 pub use ground::consensus::{Answer, BoxFuture, Consensus, Holding, RaftStatus, Unavailable};
 pub use ground::exclusion::Exclusion;
+pub use ground::float::float;
 pub use ground::member::{MemberInfo, MemberListing, Peer};
 pub use ground::progress::Progress;
 pub use ground::request::{MemberError, RequestError};

@@ -20,7 +20,7 @@ struct Reserved {
 }
 
 /// Names of libraries that only some files may use.
-const RESERVED: [Reserved; 4] = [
+const RESERVED: [Reserved; 5] = [
     Reserved {
         name: "tonic::",
         homes: &[
@@ -49,6 +49,8 @@ const RESERVED: [Reserved; 4] = [
             "server/raft/src/port",
         ],
     },
+    // openraft's handle, which only the adapter and its neighbours hold.
+    Reserved { name: "Raft<", homes: &["server/raft/src/consensus"] },
     Reserved { name: "redb::", homes: &["server/storage/"] },
     Reserved { name: "clap::", homes: &["server/node/", "operator/controller/", "tests/"] },
 ];

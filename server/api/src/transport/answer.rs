@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
-use quorate_raft::{Account, Permit};
+use quorate_raft::{Account, Permit, float};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-use super::count::{Count, float};
+use super::count::Count;
 use super::stream::{Kept, Streamed};
 use crate::error::ApiError;
 use crate::memory::{ANSWER_BYTES, charged};
@@ -128,7 +128,7 @@ impl Body for ResponseBody {
         let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
         let frame = match frame.into_data() {
             Ok(data) => {
-                this.metrics.metrics().sent_bytes.inc_by(float(data.len()));
+                this.metrics.metrics().sent_bytes.inc_by(float(data.len() as u64));
                 Frame::data(match &mut this.call {
                     None => data,
                     Some(call) => {

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use quorate_raft::Exhausted;
+use quorate_raft::{Exhausted, float};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
 use super::charge::Held;
-use super::count::float;
 use super::framing::{Frames, Rules};
 use crate::error::ApiError;
 use crate::memory::REQUEST_BYTES;
@@ -143,7 +142,7 @@ where
                 Ok(data) => data,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
-            self.server.metrics().received_bytes.inc_by(float(data.len()));
+            self.server.metrics().received_bytes.inc_by(float(data.len() as u64));
             let packed = self.frames.packed;
             let data = match self.frames.take(data) {
                 Ok(data) if data.is_empty() => continue,

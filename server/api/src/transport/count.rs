@@ -53,9 +53,3 @@ impl Drop for Count {
 fn code_of(trailers: &HeaderMap) -> Code {
     trailers.get("grpc-status").map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
 }
-
-/// A length as the value of a counter; exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "counters of bytes are floating-point numbers")]
-pub(crate) fn float(length: usize) -> f64 {
-    length as f64
-}

@@ -32,7 +32,7 @@ pub(super) struct Watcher {
 }
 
 /// Watchers with the same interest.
-pub(super) struct Group {
+pub(super) struct WatcherGroup {
     interest: Interest,
     pub(super) watchers: BTreeMap<WatcherKey, Watcher>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Synced {
     /// The last main revision of the delivery in progress. A watcher that joins now gets only later
     /// events.
     pub(super) delivering: i64,
-    groups: BTreeMap<EntryId, Group>,
+    groups: BTreeMap<EntryId, WatcherGroup>,
     by_interest: BTreeMap<Interest, EntryId>,
     matcher: Matcher,
     next_group: EntryId,
@@ -106,7 +106,7 @@ impl Synced {
     }
 
     /// The watchers of a group, if the group still exists.
-    pub(super) fn group(&mut self, id: EntryId) -> Option<&mut Group> {
+    pub(super) fn group(&mut self, id: EntryId) -> Option<&mut WatcherGroup> {
         self.groups.get_mut(&id)
     }
 
@@ -177,7 +177,7 @@ impl Synced {
         self.next_group += 1;
         self.matcher.insert(interest.range.clone(), id);
         self.by_interest.insert(interest.clone(), id);
-        let group = Group { interest: interest.clone(), watchers: BTreeMap::new() };
+        let group = WatcherGroup { interest: interest.clone(), watchers: BTreeMap::new() };
         self.groups.insert(id, group);
         id
     }

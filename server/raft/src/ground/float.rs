@@ -1,7 +1,7 @@
 //! Numbers as values of metrics.
 
-/// A number as the value of a metric. Above 2^53 it is rounded.
+/// A number as the value of a metric; exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
-pub(crate) fn float(number: u64) -> f64 {
+pub fn float(number: u64) -> f64 {
     number as f64
 }
