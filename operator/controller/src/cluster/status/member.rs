@@ -37,8 +37,8 @@ fn status(view: &View<'_>, seen: &Seen<'_>) -> QuorateMemberStatus {
     }
 }
 
-/// The time from which the member has not served, if it should: it votes, or may vote, and is not stopped on
-/// request. A learner serves when it answers.
+/// The time from which the member has not served, if it should: it votes, or may vote, and is not
+/// stopped on request. A learner serves when it answers.
 fn unreachable_since(view: &View<'_>, seen: &Seen<'_>) -> Option<Timestamp> {
     let may_vote = match view.store() {
         Some(_) => seen.is_voter(),
