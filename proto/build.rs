@@ -25,7 +25,8 @@ const PACKAGES: [(&str, &str); 6] = [
 ];
 
 /// Services without server stubs: the API serves them through its own codec.
-const WITHOUT_SERVER: [&str; 6] = ["KV", "Watch", "Lease", "Cluster", "Maintenance", "Health"];
+const WITHOUT_SERVER: [&str; 8] =
+    ["KV", "Watch", "Lease", "Cluster", "Maintenance", "Election", "Lock", "Health"];
 
 /// Messages with passwords, password hashes or tokens. `src/redact.rs` implements their `Debug`.
 const SECRET: [&str; 5] = [

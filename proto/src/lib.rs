@@ -87,13 +87,11 @@ package!(
 package!(
     /// The lock service.
     v3lockpb,
-    "v3lockpb",
     "v3lockpb"
 );
 package!(
     /// The election service.
     v3electionpb,
-    "v3electionpb",
     "v3electionpb"
 );
 package!(

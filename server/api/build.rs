@@ -19,11 +19,17 @@ fn types(method: &Method) -> (String, String) {
         (Route::Kv, "Compact") => ("CompactionRequest", "CompactionResponse"),
         (Route::Watch, "Watch") => ("WatchRequest", "crate::watch::frame::Frame"),
         (Route::Maintenance, "HashKV") => ("HashKvRequest", "HashKvResponse"),
+        (Route::Election, "Observe") => ("LeaderRequest", "LeaderResponse"),
         (Route::Health, "List") => ("HealthListRequest", "HealthListResponse"),
         (Route::Health, _) => ("HealthCheckRequest", "HealthCheckResponse"),
         _ => (named[0].as_str(), named[1].as_str()),
     };
-    let module = if method.route == Route::Health { "health" } else { "etcdserverpb" };
+    let module = match method.route {
+        Route::Health => "health",
+        Route::Election => "v3electionpb",
+        Route::Lock => "v3lockpb",
+        _ => "etcdserverpb",
+    };
     let path = |name: &str| {
         if name.contains("::") {
             name.to_owned()

@@ -137,6 +137,15 @@ errors! {
     NotPrimaryLessor: Unknown, "not a primary lessor";
     /// The leadership was not transferred in time.
     LeaderTransferTimeout: Unknown, "etcdserver: request timed out, leader transfer took too long";
+    // Clients of the Lock and Election services get all errors without a code.
+    /// The lease of a claim on a lock has ended.
+    SessionExpired: Unknown, "mutex: session is expired";
+    /// The caller is not the leader of the election.
+    NotElected: Unknown, "election: not leader";
+    /// The election has no leader.
+    NoElectionLeader: Unknown, "election: no leader";
+    /// The request of a leader does not have its key.
+    MissingLeaderKey: Unknown, r#""leader" field must be provided"#;
     /// A `RangeStream` asks for an order other than that of the keys.
     StreamOrder: Unimplemented, "RangeStream does not support custom sort orders";
     /// A `RangeStream` asks for keys by their revisions.
@@ -167,6 +176,15 @@ impl ApiError {
     /// An error for which etcd declares no code, with the text of its cause.
     pub(crate) fn unknown(cause: impl Display) -> Self {
         Self::Other(Code::Unknown, cause.to_string())
+    }
+
+    /// The error as etcd's Lock and Election services send it: with its text, but without its code,
+    /// unless the call ran out of time.
+    pub(crate) fn without_code(self) -> Self {
+        match self.code() {
+            Code::Unknown | Code::Cancelled | Code::DeadlineExceeded => self,
+            _ => Self::unknown(self.text()),
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 
 pub(crate) mod cluster;
 pub(crate) mod codec;
+pub(crate) mod election;
 pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod lease;
+pub(crate) mod lock;
 pub(crate) mod maintenance;
 pub(crate) mod watch;
 
@@ -54,6 +56,8 @@ pub(crate) mod stubs {
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Lease.rs"));
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Cluster.rs"));
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Maintenance.rs"));
+    include!(concat!(env!("OUT_DIR"), "/v3electionpb.Election.rs"));
+    include!(concat!(env!("OUT_DIR"), "/v3lockpb.Lock.rs"));
     include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.Health.rs"));
 }
 

@@ -4,7 +4,7 @@
 use LearnerRule::{Answers, Refuses};
 use MethodKind::{BidiStream, ServerStream, Unary};
 use Permission::{Keys, Nothing, Root, User};
-use Route::{Cluster, Health, Kv, Lease, Maintenance, Watch};
+use Route::{Cluster, Election, Health, Kv, Lease, Lock, Maintenance, Watch};
 
 /// The gRPC service that a call goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +14,14 @@ pub(crate) enum Route {
     Lease,
     Cluster,
     Maintenance,
+    Election,
+    Lock,
     Health,
 }
 
 impl Route {
-    pub(crate) const ALL: [Self; 6] = [Kv, Watch, Lease, Cluster, Maintenance, Health];
+    pub(crate) const ALL: [Self; 8] =
+        [Kv, Watch, Lease, Cluster, Maintenance, Election, Lock, Health];
 
     /// The name of the service, with its package.
     pub(crate) fn service(self) -> &'static str {
@@ -28,6 +31,8 @@ impl Route {
             Lease => "etcdserverpb.Lease",
             Cluster => "etcdserverpb.Cluster",
             Maintenance => "etcdserverpb.Maintenance",
+            Election => "v3electionpb.Election",
+            Lock => "v3lockpb.Lock",
             Health => "grpc.health.v1.Health",
         }
     }
@@ -109,7 +114,7 @@ const fn method(
 }
 
 /// All methods.
-pub(crate) const METHODS: [Method; 28] = [
+pub(crate) const METHODS: [Method; 35] = [
     method(Kv, "Range", Unary, Answers, Keys),
     method(Kv, "RangeStream", ServerStream, Refuses, Keys),
     method(Kv, "Put", Unary, Refuses, Keys),
@@ -135,6 +140,13 @@ pub(crate) const METHODS: [Method; 28] = [
     method(Maintenance, "Snapshot", ServerStream, Answers, Root),
     method(Maintenance, "MoveLeader", Unary, Refuses, Root),
     method(Maintenance, "Downgrade", Unary, Refuses, Root),
+    method(Election, "Campaign", Unary, Refuses, Keys),
+    method(Election, "Proclaim", Unary, Refuses, Keys),
+    method(Election, "Leader", Unary, Refuses, Keys),
+    method(Election, "Observe", ServerStream, Refuses, Keys),
+    method(Election, "Resign", Unary, Refuses, Keys),
+    method(Lock, "Lock", Unary, Refuses, Keys),
+    method(Lock, "Unlock", Unary, Refuses, Keys),
     method(Health, "Check", Unary, Refuses, Nothing),
     method(Health, "List", Unary, Refuses, Nothing),
     method(Health, "Watch", ServerStream, Refuses, Nothing),
@@ -151,7 +163,7 @@ mod tests {
     use super::*;
 
     /// The services of etcd that are not served yet.
-    const MISSING: [&str; 3] = ["etcdserverpb.Auth", "v3electionpb.Election", "v3lockpb.Lock"];
+    const MISSING: [&str; 1] = ["etcdserverpb.Auth"];
 
     #[test]
     fn the_table_has_the_methods_of_the_definitions() {

@@ -4,9 +4,12 @@
 //! their rows ([`rows::Form`]).
 
 pub(crate) mod chunks;
+mod claims;
 pub(crate) mod cluster;
+pub(crate) mod election;
 pub(crate) mod kv;
 pub(crate) mod lease;
+pub(crate) mod lock;
 pub(crate) mod maintenance;
 pub(crate) mod pieces;
 pub(crate) mod propose;

@@ -14,8 +14,9 @@ use quorate_test_support::{block_on, program};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 
-/// Every method that both servers have.
-const METHODS: [&str; 20] = [
+/// Every method that both servers have, except those that change the members, and those that wait
+/// for a turn of their own.
+const METHODS: [&str; 24] = [
     RANGE,
     RANGE_STREAM,
     "/etcdserverpb.KV/Put",
@@ -35,6 +36,10 @@ const METHODS: [&str; 20] = [
     "/etcdserverpb.Maintenance/HashKV",
     "/etcdserverpb.Maintenance/MoveLeader",
     WATCH,
+    "/v3electionpb.Election/Proclaim",
+    "/v3electionpb.Election/Leader",
+    "/v3electionpb.Election/Resign",
+    "/v3lockpb.Lock/Unlock",
     "/grpc.health.v1.Health/Check",
 ];
 

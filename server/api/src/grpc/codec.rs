@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
-use quorate_proto::health;
 use quorate_proto::nesting::{self, FLAT, Refused, Shape, TXN, WATCH};
+use quorate_proto::{health, v3electionpb, v3lockpb};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
@@ -50,6 +50,17 @@ impl Decode for pb::WatchRequest {
     const SHAPE: &'static Shape = &WATCH;
 }
 
+/// A request with a `LeaderKey` as its first field.
+static WITH_LEADER_KEY: Shape = Shape::new(&[(1, &FLAT)]);
+
+impl Decode for v3electionpb::ProclaimRequest {
+    const SHAPE: &'static Shape = &WITH_LEADER_KEY;
+}
+
+impl Decode for v3electionpb::ResignRequest {
+    const SHAPE: &'static Shape = &WITH_LEADER_KEY;
+}
+
 /// Requests without nested messages.
 macro_rules! flat {
     ($($request:path),* $(,)?) => { $(impl Decode for $request {})* };
@@ -78,6 +89,10 @@ flat!(
     pb::SnapshotRequest,
     pb::MoveLeaderRequest,
     pb::DowngradeRequest,
+    v3electionpb::CampaignRequest,
+    v3electionpb::LeaderRequest,
+    v3lockpb::LockRequest,
+    v3lockpb::UnlockRequest,
     health::HealthCheckRequest,
     health::HealthListRequest,
 );

@@ -8,14 +8,18 @@ use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
 
 use crate::grpc::cluster::ClusterService;
+use crate::grpc::election::ElectionService;
 use crate::grpc::health::HealthService;
 use crate::grpc::kv::KvService;
 use crate::grpc::lease::LeaseService;
+use crate::grpc::lock::LockService;
 use crate::grpc::maintenance::MaintenanceService;
 use crate::grpc::stubs::cluster_server::ClusterServer;
+use crate::grpc::stubs::election_server::ElectionServer;
 use crate::grpc::stubs::health_server::HealthServer;
 use crate::grpc::stubs::k_v_server::KVServer;
 use crate::grpc::stubs::lease_server::LeaseServer;
+use crate::grpc::stubs::lock_server::LockServer;
 use crate::grpc::stubs::maintenance_server::MaintenanceServer;
 use crate::grpc::stubs::watch_server::WatchServer;
 use crate::grpc::watch::WatchService;
@@ -30,6 +34,8 @@ pub(super) struct Services {
     lease: LeaseServer<LeaseService>,
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
+    election: ElectionServer<ElectionService>,
+    lock: LockServer<LockService>,
     health: HealthServer<HealthService>,
 }
 
@@ -51,6 +57,8 @@ impl Services {
             lease: service!(LeaseServer, LeaseService),
             cluster: service!(ClusterServer, ClusterService),
             maintenance: service!(MaintenanceServer, MaintenanceService),
+            election: service!(ElectionServer, ElectionService),
+            lock: service!(LockServer, LockService),
             health: service!(HealthServer, HealthService),
         }
     }
@@ -71,6 +79,8 @@ impl Services {
             Route::Lease => self.lease.clone().call(request).await,
             Route::Cluster => self.cluster.clone().call(request).await,
             Route::Maintenance => self.maintenance.clone().call(request).await,
+            Route::Election => self.election.clone().call(request).await,
+            Route::Lock => self.lock.clone().call(request).await,
             Route::Health => self.health.clone().call(request).await,
         };
         match response {

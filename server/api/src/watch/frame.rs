@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use prost::Message as _;
 use quorate_core::Record;
 use quorate_core::watch::event::append_event;
 use quorate_proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use quorate_proto::mvccpb as pb;
 
 /// Size up to which events of several revisions are put into one message. For each stream whose
 /// client does not read, the transport buffers at least one message.
@@ -118,6 +120,19 @@ impl Events {
             fragment: self.fragment,
             ..Default::default()
         }
+    }
+
+    /// The header of the message.
+    pub(crate) fn header(&self) -> ResponseHeader {
+        self.header
+    }
+
+    /// The events. Their keys and values share the memory of the encoded events.
+    pub(crate) fn decoded(&self) -> impl Iterator<Item = pb::Event> {
+        self.encoded().iter().filter_map(|event| {
+            let message = WatchResponse::decode(Bytes::from_owner(event.clone()));
+            message.expect("`encode` made it").events.pop()
+        })
     }
 
     /// The events, each encoded as the field `events` of a `WatchResponse`.

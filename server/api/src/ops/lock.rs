@@ -1,0 +1,62 @@
+//! Locks. The oldest claim owns the lock.
+
+use bytes::Bytes;
+use quorate_proto::etcdserverpb as pb;
+use quorate_proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
+use quorate_raft::Account;
+
+use super::claims::withdrawal::Withdrawal;
+use super::claims::{deletion, oldest, prefix, row, transaction};
+use crate::error::ApiError;
+use crate::server::Server;
+
+impl Server {
+    /// Waits until the caller owns the lock. If the call ends before, its claim is withdrawn.
+    ///
+    /// # Errors
+    /// The lease does not exist, or ended meanwhile; or a write, a read or the watch fails.
+    pub(crate) async fn lock(
+        &self,
+        account: &Account,
+        request: LockRequest,
+    ) -> Result<LockResponse, ApiError> {
+        self.acquire(account, request).await.map_err(ApiError::without_code)
+    }
+
+    async fn acquire(
+        &self,
+        account: &Account,
+        request: LockRequest,
+    ) -> Result<LockResponse, ApiError> {
+        let lease = self.session(request.lease).await?;
+        let owner = oldest(&prefix(&request.name));
+        let claimed = self.claim(account, &request.name, lease, Bytes::new(), Some(owner)).await?;
+        let (claim, answered) = claimed;
+        let owner = row(&answered.message, 1);
+        if owner.is_none_or(|owner| owner.create_revision == claim.revision) {
+            return Ok(LockResponse { header: answered.message.header, key: claim.key });
+        }
+        drop(answered);
+        let withdraw = transaction(Vec::new(), vec![deletion(&claim.key)]);
+        let mut withdrawal = Withdrawal::new(self, account, withdraw);
+        let header = self.await_turn(account, &claim).await?;
+        withdrawal.disarm();
+        let header = Some(header.ok_or(ApiError::SessionExpired)?);
+        Ok(LockResponse { header, key: claim.key })
+    }
+
+    /// Releases a lock.
+    ///
+    /// # Errors
+    /// The key is missing in the request, or the deletion fails.
+    pub(crate) async fn unlock(
+        &self,
+        account: &Account,
+        request: UnlockRequest,
+    ) -> Result<UnlockResponse, ApiError> {
+        let request = pb::DeleteRangeRequest { key: request.key, ..Default::default() };
+        let deleted = self.delete_range(account, request).await;
+        let header = deleted.map_err(ApiError::without_code)?.message.header;
+        Ok(UnlockResponse { header })
+    }
+}
