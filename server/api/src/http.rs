@@ -2,6 +2,7 @@
 
 pub(crate) mod certificate_page;
 mod certificates;
+mod debug;
 mod health;
 
 use std::sync::Arc;
@@ -79,7 +80,9 @@ impl Pages {
         if path.starts_with("/v3/") {
             return no_gateway();
         }
+        let is_debug = path.starts_with("/debug/pprof") && self.server.options().has_debug_page;
         let known = is_check
+            || is_debug
             || matches!(path, "/health" | "/version" | "/metrics" | "/tls" | "/tls/reload");
         if !known {
             return not_found();
@@ -93,6 +96,7 @@ impl Pages {
             "/health" => self.health(uri).await,
             "/version" => version(),
             "/metrics" => self.metrics(),
+            _ if is_debug => self.debug(),
             "/tls" => self.certificates(),
             "/tls/reload" => self.reread_certificates(),
             _ => self.checks(uri).await,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use prometheus::{Counter, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 
-pub(crate) use self::methods::MethodMetrics;
 use self::methods::Methods;
+pub(crate) use self::methods::{CallTimes, MethodMetrics};
 use self::series::{bytes, counter, counters, gauge, gauges, hash_durations};
 pub(crate) use self::versions::{ClientRequests, NO_VERSION};
 use crate::version::{CLUSTER_VERSION, ETCD_VERSION};
@@ -24,6 +24,24 @@ pub(crate) struct WatchMetrics {
     pub(crate) pending: IntGauge,
     /// Unsynced watchers.
     pub(crate) slow: IntGauge,
+}
+
+impl WatchMetrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            streams: gauge("etcd_debugging_mvcc_watch_stream_total", "Open watch streams."),
+            watchers: gauge("etcd_debugging_mvcc_watcher_total", "Watchers."),
+            events: counter("etcd_debugging_mvcc_events_total", "Events sent to watchers."),
+            pending: gauge(
+                "etcd_debugging_mvcc_pending_events_total",
+                "Events that wait to be sent to watchers.",
+            ),
+            slow: gauge(
+                "etcd_debugging_mvcc_slow_watcher_total",
+                "Watchers that lag behind the last write.",
+            ),
+        }
+    }
 }
 
 /// All metrics of the API.
@@ -45,21 +63,9 @@ pub struct Metrics {
 
 impl Metrics {
     /// The metrics of the member with this id.
-    pub(crate) fn new(member_id: u64) -> Self {
+    pub(crate) fn new(member_id: u64, times: &CallTimes) -> Self {
         Self {
-            watch: WatchMetrics {
-                streams: gauge("etcd_debugging_mvcc_watch_stream_total", "Open watch streams."),
-                watchers: gauge("etcd_debugging_mvcc_watcher_total", "Watchers."),
-                events: counter("etcd_debugging_mvcc_events_total", "Events sent to watchers."),
-                pending: gauge(
-                    "etcd_debugging_mvcc_pending_events_total",
-                    "Events that wait to be sent to watchers.",
-                ),
-                slow: gauge(
-                    "etcd_debugging_mvcc_slow_watcher_total",
-                    "Watchers that lag behind the last write.",
-                ),
-            },
+            watch: WatchMetrics::new(),
             received_bytes: bytes(
                 "etcd_network_client_grpc_received_bytes_total",
                 "Bytes received from clients.",
@@ -89,7 +95,7 @@ impl Metrics {
                 "etcd_mvcc_hash_rev_duration_seconds",
                 "Time to hash the keys at a revision.",
             ),
-            methods: Methods::new(),
+            methods: Methods::new(times),
             constants: constants(member_id),
         }
     }
@@ -120,6 +126,9 @@ impl Metrics {
         registry.register(Box::new(self.client_requests.counters.clone()))?;
         for counters in &self.methods.counters {
             registry.register(Box::new(counters.clone()))?;
+        }
+        if let Some(durations) = &self.methods.durations {
+            registry.register(Box::new(durations.clone()))?;
         }
         for gauges in &self.constants {
             registry.register(Box::new(gauges.clone()))?;

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::ApiError;
 use crate::header::header;
-use crate::metrics::Metrics;
+use crate::metrics::{CallTimes, Metrics};
 use crate::scan::pool::Pool;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
@@ -31,6 +31,12 @@ pub struct Options {
     pub min_lease_ttl: i64,
     /// Time between the progress notifications of a watch that asks for them.
     pub watch_progress_interval: Duration,
+    /// A unary call that takes longer is logged.
+    pub slow_call: Duration,
+    /// Whether the metrics include a histogram of the duration of calls for each method.
+    pub has_call_durations: bool,
+    /// Whether the page `/debug/pprof/` is served.
+    pub has_debug_page: bool,
 }
 
 /// The running server that all services use. Clones share it.
@@ -57,7 +63,9 @@ impl Server {
     /// # Errors
     /// The system has no thread for scans.
     pub fn new(member: Arc<Member>, options: Options) -> io::Result<Self> {
-        let metrics = Metrics::new(member.identity().member_id);
+        let Options { has_call_durations, slow_call, .. } = options;
+        let times = CallTimes { are_measured: has_call_durations, slow_after: slow_call };
+        let metrics = Metrics::new(member.identity().member_id, &times);
         let hub = Hub::new(member.clone());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();

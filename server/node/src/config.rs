@@ -10,7 +10,10 @@ mod memory;
 mod number;
 mod ports;
 mod reader;
+mod replaced;
 mod security;
+mod self_signed;
+mod suites;
 mod tls;
 pub(crate) mod url;
 
@@ -22,11 +25,14 @@ use quorate_raft::{AutoCompaction, FlushOptions, MembershipRules, REQUEST_BYTES_
 use crate::flags::Settings;
 pub(crate) use cluster::{InitialCluster, Source, parse_members};
 pub(crate) use discovery::Discovery;
-pub(crate) use logging::{LogOutput, Logging};
+pub(crate) use logging::{LogOutput, Logging, Rotation};
 pub(crate) use ports::Ports;
 pub(crate) use reader::Problem;
 use reader::Reader;
-pub(crate) use tls::{Allowed, ClientTls, PeerTls, ServerTls, TlsFlags, TlsVersion, TlsVersions};
+pub(crate) use self_signed::SelfSigned;
+pub(crate) use tls::{
+    Allowed, ClientTls, PeerTls, RevokedFile, ServerTls, TlsFlags, TlsRules, TlsVersion,
+};
 use url::Url;
 
 /// The longest election timeout, as in etcd.
@@ -46,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) initial_cluster: InitialCluster,
     pub(crate) tls: Option<ServerTls>,
     pub(crate) peer_tls: PeerTls,
+    /// Certificates that the program makes itself.
+    pub(crate) self_signed: Vec<SelfSigned>,
     pub(crate) logging: Logging,
     pub(crate) raft: quorate_raft::Options,
     pub(crate) api: quorate_api::Options,
@@ -65,17 +73,24 @@ impl Config {
         let name = reader.text("name");
         let ports = ports::read(&mut reader);
         let advertised_client_urls = read_advertised(&mut reader);
-        let versions = tls::read_versions(&mut reader);
-        let initial_cluster = cluster::read(&mut reader, &name, versions);
+        let rules = tls::read_rules(&mut reader);
+        let initial_cluster = cluster::read(&mut reader, &name, &rules);
         let mut raft = read_raft(&mut reader);
         let api = read_api(&mut reader, raft.election_timeout);
         raft.memory_budget = memory::read(&mut reader, api.max_request_bytes);
         let is_durable = read_durability(&mut reader);
+        replaced::read(&mut reader);
+        let data_dir = reader.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into());
+        let self_signed = self_signed::read(&mut reader, &ports, &data_dir);
+        let made = self_signed.peers.as_ref();
+        let peer_tls = security::read_peers(&mut reader, &ports, &initial_cluster, &rules, made);
+        let made = self_signed.clients.as_ref();
         let config = Self {
-            data_dir: reader.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
+            data_dir,
             advertised_client_urls,
-            tls: security::read_clients(&mut reader, &ports, versions),
-            peer_tls: security::read_peers(&mut reader, &ports, &initial_cluster, versions),
+            tls: security::read_clients(&mut reader, &ports, &rules, made),
+            peer_tls,
+            self_signed: [self_signed.clients, self_signed.peers].into_iter().flatten().collect(),
             initial_cluster,
             logging: logging::read(&mut reader),
             api,
@@ -91,7 +106,9 @@ impl Config {
 
 fn read_advertised(reader: &mut Reader<'_>) -> Vec<Url> {
     let flag = "advertise-client-urls";
-    if reader.settings.is_given("listen-client-urls") && !reader.settings.is_given(flag) {
+    let settings = reader.settings;
+    let listens = settings.is_given("listen-client-urls") && !settings.are_from_file;
+    if listens && !settings.is_given(flag) {
         reader.problem(flag, "required when --listen-client-urls is set");
     }
     reader.urls(flag, false)
@@ -146,6 +163,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         version: quorate_api::ETCD_VERSION.to_owned(),
         auto_compaction: read_auto_compaction(reader),
         log_keep_entries: reader.number("snapshot-catchup-entries", "a number of changes"),
+        slow_apply: reader.duration("warning-apply-duration"),
         flush: FlushOptions::default(),
         wal: quorate_storage::wal::Options::default(),
         database: quorate_storage::db::engine::Options::default(),
@@ -197,6 +215,10 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
         min_lease_ttl: i64::try_from((election_timeout.as_millis() * 3).div_ceil(2000))
             .expect("the timeout was read as 32 bits of milliseconds"),
         watch_progress_interval: interval,
+        slow_call: reader.duration("warning-unary-request-duration"),
+        // As in etcd, any other text means no more than "basic".
+        has_call_durations: reader.settings.get("metrics") == "extensive",
+        has_debug_page: reader.switch("enable-pprof"),
     }
 }
 

@@ -3,8 +3,8 @@
 mod line;
 mod output;
 mod outputs;
-mod rate_limit;
 mod refusals;
+mod rotated;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::Logging;
 use line::Line;
 use outputs::Outputs;
-pub(crate) use rate_limit::RateLimit;
+pub(crate) use quorate_raft::RateLimit;
 use refusals::Refusals;
 
 /// Prefix of this program's log targets. Of other targets, only errors are logged by default.
@@ -90,7 +90,9 @@ mod tests {
     fn logged(is_json: bool) -> String {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let outputs = vec![LogOutput::File(path.to_path_buf())];
-        let outputs = Outputs::open(&Logging { level: Level::INFO, is_json, outputs }).unwrap();
+        let outputs =
+            Outputs::open(&Logging { level: Level::INFO, is_json, outputs, rotation: None })
+                .unwrap();
         let layer = tracing_subscriber::fmt::layer()
             .event_format(Line { is_json })
             .with_writer(outputs.clone());

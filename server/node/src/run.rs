@@ -18,7 +18,7 @@ use crate::dial::Dialer;
 use crate::listen::{self, Acceptor, Certificates, Connections, Http, Places, Port, Role};
 use crate::process::Process;
 use crate::tls_page::{TlsMetrics, TlsPage};
-use crate::{ending, notify};
+use crate::{ending, notify, tls};
 
 /// Pause before the member proposes its name and client URLs again after a failed attempt.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
@@ -65,11 +65,14 @@ pub(crate) async fn run(config: Config) -> Result<i32, StartError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    for wanted in &config.self_signed {
+        tls::self_signed::make(wanted)?;
+    }
     // Checks that do not touch the data come first.
-    let tls = Certificates::new(&config)?;
+    let certificates = Certificates::new(&config)?;
     let dialer = Dialer::new(config.peer_tls.client.clone())?;
     let ports = listen::bind(&config.ports)?;
-    let start = Running::start(&config, tls, dialer, ports);
+    let start = Running::start(&config, certificates, dialer, ports);
     let running = tokio::select! {
         running = start => match running? {
             Started::Serving(running) => running,

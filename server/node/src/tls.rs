@@ -11,7 +11,9 @@ mod hosts;
 mod material;
 mod names;
 mod protocols;
+mod revoked;
 pub(crate) mod san;
+pub(crate) mod self_signed;
 mod server;
 mod signature;
 mod verifier;
@@ -108,8 +110,9 @@ impl Tls<ServerConfig> {
     /// # Errors
     /// A file cannot be read or used.
     pub(crate) fn server(files: ServerTls) -> Result<Self, TlsError> {
-        let ServerTls { certificate, key, authorities, .. } = files.clone();
-        let paths = [Some(certificate), Some(key), authorities].into_iter().flatten();
+        let ServerTls { certificate, key, authorities, revoked, .. } = files.clone();
+        let revoked = revoked.map(|file| file.path);
+        let paths = [Some(certificate), Some(key), authorities, revoked].into_iter().flatten();
         Self::of(paths, Box::new(move || server::load(&files)))
     }
 }

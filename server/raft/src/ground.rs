@@ -8,5 +8,6 @@ pub(crate) mod exclusion;
 pub(crate) mod float;
 pub(crate) mod member;
 pub(crate) mod progress;
+pub(crate) mod rate_limit;
 pub(crate) mod request;
 pub(crate) mod waiters;

@@ -40,6 +40,7 @@ pub use ground::exclusion::Exclusion;
 pub use ground::float::float;
 pub use ground::member::{MemberInfo, MemberListing, Peer};
 pub use ground::progress::Progress;
+pub use ground::rate_limit::RateLimit;
 pub use ground::request::{MemberError, RequestError};
 pub use leader::compactor::AutoCompaction;
 pub use leader::integrity::Inconsistent;

@@ -10,6 +10,8 @@ pub(crate) mod operations;
 pub(crate) mod peers;
 pub(crate) mod receipt;
 
+use std::time::Duration;
+
 use cluster::ClusterMetrics;
 use disk::DiskMetrics;
 use durations::Durations;
@@ -83,7 +85,7 @@ fn alarms() -> GaugeVec {
 }
 
 impl Metrics {
-    pub(crate) fn new(member_id: u64, checks: &IntegrityChecks) -> Self {
+    pub(crate) fn new(member_id: u64, checks: &IntegrityChecks, slow_apply: Duration) -> Self {
         let operations = Operations::new();
         let [db_total_size, db_in_use, db_file_size] = sizes();
         Self {
@@ -141,7 +143,7 @@ impl Metrics {
                 "etcd_server_slow_read_indexes_total",
                 "Linearizable reads for which leadership was not confirmed in time.",
             ),
-            durations: Durations::new(operations.clone()),
+            durations: Durations::new(operations.clone(), slow_apply),
             operations,
             cluster: ClusterMetrics::new(),
             peers: PeerMetrics::new(member_id),

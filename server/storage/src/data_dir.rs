@@ -5,6 +5,7 @@
 //!   <data-dir>/member/LOCK        locked while a process uses the directory
 //!   <data-dir>/member/wal/        the write-ahead log
 //!   <data-dir>/member/db/         the database
+//!   <data-dir>/member/snap/db     a marker: programs around etcd look for this file
 //! ```
 //!
 //! `IDENTITY` also has the data format of the directory.
@@ -25,6 +26,9 @@ use crate::format::{DATA_FORMAT, OtherFormat};
 use crate::{db, sync, wal};
 
 const TITLE: &str = "quorate data directory";
+/// The content of the marker `snap/db`.
+const MARKER: &str =
+    "This is a data directory of Quorate. The data is in the database beside it.\n";
 
 /// Why a data directory cannot be used. Each text names the directory and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +189,9 @@ impl DataDir {
         let (identity, founders) = read_identity(path, &member.join("IDENTITY"))?.unzip();
         let founders = founders.unwrap_or_default();
         let dir = Self { member, identity, founders, _lock: lock };
+        if dir.identity.is_some() {
+            dir.mark();
+        }
         // A start makes the log before the database: see `Member::start`.
         if db::exists(&dir.db()) && !wal::exists(&dir.wal()) {
             return Err(DataDirError::LogMissing { path: dir.wal() });
@@ -217,7 +224,27 @@ impl DataDir {
             .map_err(|source| DataDirError::Io { path, source })?;
         self.identity = Some(identity);
         self.founders = founders;
+        self.mark();
         Ok(())
+    }
+
+    /// Makes the marker by which programs around etcd tell that a member has data. Nothing here
+    /// needs it, so a failure is only logged.
+    fn mark(&self) {
+        let folder = self.member.join("snap");
+        let path = folder.join("db");
+        if path.exists() {
+            return;
+        }
+        let made = sync::create_dir(&folder).and_then(|()| {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(MARKER.as_bytes())?;
+            sync::all(&file)
+        });
+        if let Err(error) = made {
+            tracing::warn!(%error, path = %path.display(), "cannot make a marker");
+        }
     }
 
     /// Directory of the log.
@@ -299,7 +326,8 @@ fn refuse_foreign(path: &Path, member: &Path) -> Result<(), DataDirError> {
         return Ok(());
     }
     let io_error = |source| DataDirError::Io { path: member.to_owned(), source };
-    if member.join("snap").exists() {
+    let is_ours = std::fs::read(member.join("snap/db")).is_ok_and(|text| text == MARKER.as_bytes());
+    if member.join("snap").exists() && !is_ours {
         return Err(DataDirError::Etcd { path: path.to_owned() });
     }
     let listing = match std::fs::read_dir(member) {
@@ -405,6 +433,26 @@ mod tests {
         drop(dir);
         let dir = DataDir::open(&path).unwrap();
         assert_eq!((dir.identity(), dir.founders()), (Some(identity), &founders));
+    }
+
+    #[test]
+    fn has_the_marker_of_a_member_with_data() {
+        let home = tempfile::tempdir().unwrap();
+        let marker = home.path().join("member/snap/db");
+        let mut dir = DataDir::open(home.path()).unwrap();
+        assert!(!marker.exists(), "it has no data yet");
+        let identity = Identity { cluster_id: 7, member_id: 8, incarnation: 9 };
+        dir.set_identity(identity, Founders::new()).unwrap();
+        assert!(marker.exists());
+        drop(dir);
+        // An earlier version made none.
+        std::fs::remove_dir_all(home.path().join("member/snap")).unwrap();
+        drop(DataDir::open(home.path()).unwrap());
+        assert!(marker.exists());
+        // Without the identity, it is still no directory of etcd.
+        std::fs::remove_file(home.path().join("member/IDENTITY")).unwrap();
+        let refused = DataDir::open(home.path());
+        assert!(matches!(refused, Err(DataDirError::Foreign { .. })), "{refused:?}");
     }
 
     #[test]

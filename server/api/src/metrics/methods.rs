@@ -2,12 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
+use quorate_raft::RateLimit;
 use tonic::Code;
 
-use super::series::counters;
-use crate::method::{METHODS, Method};
+use super::series::{call_durations, counters};
+use crate::method::{METHODS, Method, MethodKind};
+
+/// Shortest time between two log lines about slow calls.
+const SLOW_PAUSE: Duration = Duration::from_secs(1);
+
+static SLOW_LINES: RateLimit = RateLimit::new(SLOW_PAUSE);
 
 /// The middleware's names of the codes, indexed by number.
 const CODES: [&str; 17] = [
@@ -30,6 +37,14 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
+/// What is done with the durations of calls.
+pub(crate) struct CallTimes {
+    /// Whether there is a histogram of them for each method.
+    pub(crate) are_measured: bool,
+    /// A unary call that takes longer is logged.
+    pub(crate) slow_after: Duration,
+}
+
 /// The counters of one method. To look them up by their labels at each call would be slow.
 pub(crate) struct MethodMetrics {
     pub(crate) method: &'static Method,
@@ -37,6 +52,10 @@ pub(crate) struct MethodMetrics {
     received: IntCounter,
     sent: IntCounter,
     handled: Vec<IntCounter>,
+    /// The durations of calls, if they are measured.
+    durations: Option<Histogram>,
+    /// A call that takes longer is logged; `None` for streams.
+    slow_after: Option<Duration>,
 }
 
 impl MethodMetrics {
@@ -51,10 +70,28 @@ impl MethodMetrics {
         self.sent.inc();
     }
 
-    /// Counts a call that ended.
-    pub(crate) fn handled(&self, code: Code) {
+    /// Counts a call that ended after this time.
+    pub(crate) fn handled(&self, code: Code, took: Duration) {
         let number = usize::try_from(code as i32).unwrap_or(2);
-        self.handled[number.min(CODES.len() - 1)].inc();
+        let number = number.min(CODES.len() - 1);
+        self.handled[number].inc();
+        if let Some(durations) = &self.durations {
+            durations.observe(took.as_secs_f64());
+        }
+        if self.slow_after.is_some_and(|limit| took > limit)
+            && let Some(others) = SLOW_LINES.allows()
+        {
+            let Method { route, name, .. } = self.method;
+            let expected = self.slow_after;
+            tracing::warn!(
+                took = ?took,
+                "expected-duration" = ?expected.unwrap_or_default(),
+                method = format!("{}/{name}", route.service()),
+                code = CODES[number],
+                others,
+                "request took too long"
+            );
+        }
     }
 }
 
@@ -63,10 +100,12 @@ pub(super) struct Methods {
     by_path: HashMap<String, Arc<MethodMetrics>>,
     /// The same counters, for registration.
     pub(super) counters: [IntCounterVec; 4],
+    /// The histograms of all methods, if the durations of calls are measured.
+    pub(super) durations: Option<HistogramVec>,
 }
 
 impl Methods {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(times: &CallTimes) -> Self {
         let labels = ["grpc_type", "grpc_service", "grpc_method"];
         let started = counters("grpc_server_started_total", "Started calls.", &labels);
         let received =
@@ -77,6 +116,10 @@ impl Methods {
             "Ended calls, by code.",
             &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
         );
+        let durations = times.are_measured.then(|| {
+            let help = "The time from the begin of a call to the end of its answer.";
+            call_durations("grpc_server_handling_seconds", help, &labels)
+        });
         let metrics = |method: &'static Method| {
             let labels = [method.kind.name(), method.route.service(), method.name];
             let with_code = |code| {
@@ -89,11 +132,13 @@ impl Methods {
                 received: received.with_label_values(&labels),
                 sent: sent.with_label_values(&labels),
                 handled: CODES.iter().copied().map(with_code).collect(),
+                durations: durations.as_ref().map(|all| all.with_label_values(&labels)),
+                slow_after: (method.kind == MethodKind::Unary).then_some(times.slow_after),
             }
         };
         let by_path = METHODS.iter().map(|method| (method.path(), Arc::new(metrics(method))));
         let by_path = by_path.collect();
-        Self { by_path, counters: [started, received, sent, handled] }
+        Self { by_path, counters: [started, received, sent, handled], durations }
     }
 
     pub(super) fn get(&self, path: &str) -> Option<&Arc<MethodMetrics>> {

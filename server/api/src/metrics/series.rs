@@ -1,8 +1,8 @@
 //! Constructors of series. They cannot fail, because the names of the series are constants.
 
 use prometheus::{
-    Counter, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
-    exponential_buckets,
+    Counter, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Opts, exponential_buckets,
 };
 
 pub(super) fn counter(name: &str, help: &str) -> IntCounter {
@@ -29,4 +29,9 @@ pub(super) fn hash_durations(name: &str, help: &str) -> Histogram {
     let buckets = exponential_buckets(0.01, 2.0, 15).expect("constants make buckets");
     let opts = HistogramOpts::new(name, help).buckets(buckets);
     Histogram::with_opts(opts).expect("constants make a histogram")
+}
+
+/// Histograms with the default buckets of Prometheus, as in etcd.
+pub(super) fn call_durations(name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    HistogramVec::new(HistogramOpts::new(name, help), labels).expect("constants make histograms")
 }

@@ -37,8 +37,9 @@ impl ApiService {
             return self.answer(unknown_method(path).into_http(), None);
         };
         counters.begun();
+        let started = Instant::now();
         let method = counters.method;
-        let deadline = head.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = head.timeout.and_then(|timeout| started.checked_add(timeout));
         let permit = match check_call(&self.server, method, request.headers()) {
             Ok(()) => {
                 let taken = take_call(&caller.account, &caller.intake, request.headers());
@@ -65,7 +66,7 @@ impl ApiService {
             }
         };
         response.headers_mut().insert(header::CONTENT_TYPE, head.content_type);
-        let call = Call::new(counters, &mut response, deadline, charge);
+        let call = Call::new(counters, started, &mut response, deadline, charge);
         self.answer(response, Some(call))
     }
 

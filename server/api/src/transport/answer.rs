@@ -75,14 +75,15 @@ impl Charge {
 
 impl Call {
     /// The call that `response` answers. If the answer is streamed, this puts the stream's body
-    /// into `response`. The client waits until `deadline`.
+    /// into `response`. The call began at `started`, and the client waits until `deadline`.
     pub(crate) fn new(
         method: Arc<MethodMetrics>,
+        started: Instant,
         response: &mut Response<tonic::body::Body>,
         deadline: Option<Instant>,
         charge: Option<Charge>,
     ) -> Self {
-        let count = Count::new(method, response.headers());
+        let count = Count::new(method, started, response.headers());
         let deadline = deadline.filter(|_| !count.has_code()).map(|at| Box::pin(sleep_until(at)));
         let mut call = Self { count, deadline, charge };
         let streamed = response.extensions_mut().remove::<Streamed>();

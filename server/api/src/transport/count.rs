@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::method::MethodKind;
@@ -12,16 +13,17 @@ use crate::metrics::MethodMetrics;
 pub(crate) struct Count {
     method: Arc<MethodMetrics>,
     code: Option<Code>,
+    started: Instant,
     /// Whether a message has been counted.
     is_sent: bool,
 }
 
 impl Count {
-    /// The counts of a call whose answer begins with these headers.
-    pub(crate) fn new(method: Arc<MethodMetrics>, headers: &HeaderMap) -> Self {
+    /// The counts of a call that began at `started` and whose answer begins with these headers.
+    pub(crate) fn new(method: Arc<MethodMetrics>, started: Instant, headers: &HeaderMap) -> Self {
         // An answer without a body has its code in the headers.
         let code = headers.contains_key("grpc-status").then(|| code_of(headers));
-        Self { method, code, is_sent: false }
+        Self { method, code, started, is_sent: false }
     }
 
     /// Whether the status code of the call is known.
@@ -46,7 +48,7 @@ impl Count {
 impl Drop for Count {
     fn drop(&mut self) {
         // A call without a code was cancelled by the client.
-        self.method.handled(self.code.unwrap_or(Code::Cancelled));
+        self.method.handled(self.code.unwrap_or(Code::Cancelled), self.started.elapsed());
     }
 }
 

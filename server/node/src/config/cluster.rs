@@ -2,7 +2,7 @@
 
 use super::discovery::{self, Discovery};
 use super::reader::Reader;
-use super::tls::TlsVersions;
+use super::tls::TlsRules;
 use super::url::Url;
 
 /// The flags that name the founders of a cluster. At most one of them may be set.
@@ -41,7 +41,7 @@ pub(crate) enum Source {
     Discovery(Box<Discovery>),
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, name: &str, versions: TlsVersions) -> InitialCluster {
+pub(super) fn read(reader: &mut Reader<'_>, name: &str, rules: &TlsRules) -> InitialCluster {
     let peer_urls = reader.urls("initial-advertise-peer-urls", false);
     let is_existing = reader.choice("initial-cluster-state", &[("new", false), ("existing", true)]);
     let given: Vec<&'static str> =
@@ -51,7 +51,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, versions: TlsVersions) -
         reader.problem(other, format!("only one of {all} can name the founders of the cluster"));
     }
     // All sources are read, so that all their problems are reported at once.
-    let service = discovery::read(reader, versions);
+    let service = discovery::read(reader, rules);
     let srv = read_srv(reader);
     let listed = read_listed(reader);
     let source = match (service, srv) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::tls::{ClientTls, TlsFlags, TlsVersions, read_pair};
+use super::tls::{ClientTls, TlsFlags, TlsRules, read_pair};
 use super::url::Url;
 
 const FLAGS: TlsFlags = TlsFlags {
@@ -36,7 +36,7 @@ impl fmt::Debug for Discovery {
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, versions: TlsVersions) -> Option<Discovery> {
+pub(super) fn read(reader: &mut Reader<'_>, rules: &TlsRules) -> Option<Discovery> {
     reader.choice("discovery-fallback", &[("exit", ())]);
     let dial_timeout = reader.duration("discovery-dial-timeout");
     let request_timeout = reader.duration("discovery-request-timeout");
@@ -71,7 +71,7 @@ pub(super) fn read(reader: &mut Reader<'_>, versions: TlsVersions) -> Option<Dis
         allowed: None,
         server_name: None,
         verifies,
-        versions,
+        rules: rules.clone(),
         flags,
     };
     Some(Discovery {

@@ -7,16 +7,16 @@ use quorate_raft::IntegrityChecks;
 use super::reader::{Reader, parse_bool};
 
 const GATES: &str = "feature-gates";
-/// Feature gates of etcd 3.7 that have no effect here: they choose between implementations of a
-/// feature that Quorate implements in one way.
-const WITHOUT_MEANING: [&str; 7] = [
-    "StopGRPCServiceOnDefrag",
-    "TxnModeWriteWithSharedBuffer",
-    "LeaseCheckpoint",
-    "LeaseCheckpointPersist",
-    "SetMemberLocalAddr",
-    "FastLeaseKeepAlive",
-    "PriorityRequest",
+/// Feature gates of etcd 3.6 to 3.8 that have no effect here, with what Quorate does in any case.
+const WITHOUT_MEANING: [(&str, &str); 8] = [
+    ("StopGRPCServiceOnDefrag", "a defragmentation blocks no request"),
+    ("NonBlockingDefrag", "a defragmentation blocks no request"),
+    ("TxnModeWriteWithSharedBuffer", "transactions read no buffer that others fill"),
+    ("LeaseCheckpoint", "a new leader gives every lease its whole time"),
+    ("LeaseCheckpointPersist", "a new leader gives every lease its whole time"),
+    ("SetMemberLocalAddr", "the system chooses the address that a member calls from"),
+    ("FastLeaseKeepAlive", "keepalives wait for no write"),
+    ("PriorityRequest", "requests of the members themselves have room of their own"),
 ];
 
 /// Reads the flags under "Integrity".
@@ -36,10 +36,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> IntegrityChecks {
             "CompactHashCheck" => after_compaction = Some(value),
             "AllAlpha" => alpha = Some(value),
             "AllBeta" => {}
-            name if WITHOUT_MEANING.contains(&name) => {
-                reader.warn(format!("--{GATES}: {name} is ignored"));
-            }
-            name => reader.warn(format!("--{GATES}: {name:?} is unknown and ignored")),
+            name => match WITHOUT_MEANING.iter().find(|(gate, _)| *gate == name) {
+                Some((_, instead)) => {
+                    reader.warn(format!("--{GATES}: {name} has no effect: {instead}"));
+                }
+                None => reader.warn(format!("--{GATES}: {name:?} is unknown and ignored")),
+            },
         }
     }
     // AllAlpha applies to the gates that are not named, wherever it is in the list.

@@ -1,10 +1,15 @@
 //! The settings of the log, and the flags that set them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use serde_json::Value;
 use tracing::Level;
 
 use super::reader::Reader;
+
+/// Largest size of a log file in MB if the settings have none, as in etcd.
+const ROTATION_MB: u64 = 100;
 
 /// An output of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,12 +19,26 @@ pub(crate) enum LogOutput {
     File(PathBuf),
 }
 
+/// When the file of the log is replaced by a new one, and what becomes of the earlier ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rotation {
+    /// Largest size of a file in bytes.
+    pub(crate) bytes_max: u64,
+    /// How long an earlier file is kept; `None` for ever.
+    pub(crate) age_max: Option<Duration>,
+    /// How many earlier files are kept; `None` for all.
+    pub(crate) files_max: Option<usize>,
+    pub(crate) compresses: bool,
+}
+
 /// The settings of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Logging {
     pub(crate) level: Level,
     pub(crate) is_json: bool,
     pub(crate) outputs: Vec<LogOutput>,
+    /// `None` if the files of the log grow without end.
+    pub(crate) rotation: Option<Rotation>,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Logging {
@@ -36,11 +55,54 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Logging {
         let text = "an output is empty; each must be default, stderr, stdout or a file";
         reader.problem("log-outputs", text);
     }
+    let rotation = read_rotation(reader, &outputs);
     Logging {
+        rotation,
         level: read_level(reader),
         is_json: reader.choice("log-format", &[("json", true), ("console", false)]),
         outputs,
     }
+}
+
+/// The settings of the rotation, in the form of etcd's library for it.
+fn read_rotation(reader: &mut Reader<'_>, outputs: &[LogOutput]) -> Option<Rotation> {
+    let flag = "log-rotation-config-json";
+    let is_on = reader.switch("enable-log-rotation");
+    let text = reader.settings.get(flag);
+    let settings = match serde_json::from_str::<serde_json::Map<String, Value>>(text) {
+        Ok(settings) => settings,
+        Err(error) => {
+            reader.problem(flag, format!("{text:?} is not a map in JSON: {error}"));
+            return None;
+        }
+    };
+    let mut number = |name: &str| match settings.get(name) {
+        None | Some(Value::Null) => 0,
+        Some(value) => value.as_u64().unwrap_or_else(|| {
+            reader.problem(flag, format!("{name:?} must be a whole number, not {value}"));
+            0
+        }),
+    };
+    let [megabytes, days, files] = ["maxsize", "maxage", "maxbackups"].map(&mut number);
+    let has = |name: &str| settings.get(name).and_then(Value::as_bool).unwrap_or_default();
+    if !is_on {
+        return None;
+    }
+    let files_of = |output: &&LogOutput| matches!(output, LogOutput::File(_));
+    if outputs.iter().filter(files_of).count() != 1 {
+        let text = "requires that one of --log-outputs is a file, and only one";
+        reader.problem("enable-log-rotation", text);
+    }
+    if has("localtime") {
+        reader.warn(format!("--{flag}: the names of earlier files have the time of UTC"));
+    }
+    let megabytes = if megabytes == 0 { ROTATION_MB } else { megabytes };
+    Some(Rotation {
+        bytes_max: megabytes.saturating_mul(1 << 20),
+        age_max: (days > 0).then(|| Duration::from_secs(days.saturating_mul(24 * 3600))),
+        files_max: usize::try_from(files).ok().filter(|files| *files > 0),
+        compresses: has("compress"),
+    })
 }
 
 /// The log level. All names that etcd's logger accepts are accepted, in any case.

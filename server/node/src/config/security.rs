@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use super::cluster::{InitialCluster, Source};
 use super::ports::Ports;
 use super::reader::Reader;
-use super::tls::{Allowed, ClientTls, PeerTls, ServerTls, TlsFlags, TlsVersions, read_pair};
+use super::self_signed::SelfSigned;
+use super::tls::{
+    Allowed, ClientTls, PeerTls, RevokedFile, ServerTls, TlsFlags, TlsRules, read_pair,
+};
 use super::url::Url;
 
 const CLIENTS: TlsFlags =
@@ -13,6 +16,13 @@ const CLIENTS: TlsFlags =
 const PEERS: TlsFlags = TlsFlags {
     certificate: "peer-cert-file",
     key: "peer-key-file",
+    authorities: "peer-trusted-ca-file",
+};
+
+/// The certificate for calls to other members, if it is not the one for their calls.
+const CALLS: TlsFlags = TlsFlags {
+    certificate: "peer-client-cert-file",
+    key: "peer-client-key-file",
     authorities: "peer-trusted-ca-file",
 };
 
@@ -31,19 +41,46 @@ fn read_authorities(
     authorities
 }
 
-/// Reads the allowed names: a certificate must have one of them. Names without a CA file are a
-/// problem, because no certificate would be checked.
+/// Reads the allowed names, common names or hosts: a certificate must have one of them. Names
+/// without a CA file are a problem, because no certificate would be checked.
 fn read_allowed(
+    reader: &mut Reader<'_>,
+    [for_names, for_hosts]: [&'static str; 2],
+    authorities: Option<&PathBuf>,
+    flags: &'static TlsFlags,
+) -> Option<Allowed> {
+    let [names, hosts] = [for_names, for_hosts].map(|flag| {
+        let names = reader.list(flag);
+        if !names.is_empty() && authorities.is_none() {
+            reader.problem(flag, format!("requires --{}", flags.authorities));
+        }
+        names
+    });
+    match (names.is_empty(), hosts.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(Allowed::CommonNames(names)),
+        (true, false) => Some(Allowed::Hostnames(hosts)),
+        (false, false) => {
+            let text = format!("cannot be used with --{for_names}; use one of them");
+            reader.problem(for_hosts, text);
+            None
+        }
+    }
+}
+
+/// Reads the file of the list of revoked certificates. Without a CA file it is a problem, because
+/// no certificate would be checked.
+fn read_revoked(
     reader: &mut Reader<'_>,
     flag: &'static str,
     authorities: Option<&PathBuf>,
     flags: &'static TlsFlags,
-) -> Vec<String> {
-    let names = reader.list(flag);
-    if !names.is_empty() && authorities.is_none() {
+) -> Option<RevokedFile> {
+    let path = reader.path(flag)?;
+    if authorities.is_none() {
         reader.problem(flag, format!("requires --{}", flags.authorities));
     }
-    names
+    Some(RevokedFile { flag, path })
 }
 
 fn names(urls: impl Iterator<Item = impl ToString>) -> String {
@@ -54,12 +91,15 @@ fn names(urls: impl Iterator<Item = impl ToString>) -> String {
 pub(super) fn read_clients(
     reader: &mut Reader<'_>,
     ports: &Ports,
-    versions: TlsVersions,
+    rules: &TlsRules,
+    made: Option<&SelfSigned>,
 ) -> Option<ServerTls> {
     let flags = &CLIENTS;
     let authorities = read_authorities(reader, flags, "client-cert-auth");
-    let hosts = read_allowed(reader, "client-cert-allowed-hostname", authorities.as_ref(), flags);
-    let pair = read_pair(reader, flags);
+    let revoked = read_revoked(reader, "client-crl-file", authorities.as_ref(), flags);
+    let names_flags = ["client-cert-allowed-cn", "client-cert-allowed-hostname"];
+    let allowed = read_allowed(reader, names_flags, authorities.as_ref(), flags);
+    let pair = read_pair(reader, flags).or_else(|| made.map(SelfSigned::pair));
     let is_half = reader.path("cert-file").is_some() != reader.path("key-file").is_some();
     let mut urls = ports.clients.iter().chain(&ports.pages).chain(&ports.metrics);
     let secure = urls.find(|url| url.scheme.is_secure());
@@ -79,8 +119,8 @@ pub(super) fn read_clients(
     if !plain.is_empty() {
         reader.warn(format!("certificates are given, but {plain} serves clients without TLS"));
     }
-    let allowed = (!hosts.is_empty()).then_some(Allowed::Hostnames(hosts));
-    Some(ServerTls { certificate, key, authorities, allowed, versions, flags })
+    let rules = rules.clone();
+    Some(ServerTls { certificate, key, authorities, revoked, allowed, rules, flags })
 }
 
 /// TLS between members.
@@ -88,25 +128,17 @@ pub(super) fn read_peers(
     reader: &mut Reader<'_>,
     ports: &Ports,
     cluster: &InitialCluster,
-    versions: TlsVersions,
+    rules: &TlsRules,
+    made: Option<&SelfSigned>,
 ) -> PeerTls {
     let flags = &PEERS;
     let authorities = read_authorities(reader, flags, "peer-client-cert-auth");
-    let common_names = read_allowed(reader, "peer-cert-allowed-cn", authorities.as_ref(), flags);
-    let hosts = read_allowed(reader, "peer-cert-allowed-hostname", authorities.as_ref(), flags);
-    let allowed = match (common_names.is_empty(), hosts.is_empty()) {
-        (true, true) => None,
-        (false, true) => Some(Allowed::CommonNames(common_names)),
-        (true, false) => Some(Allowed::Hostnames(hosts)),
-        (false, false) => {
-            let text = "cannot be used with --peer-cert-allowed-cn; use one of them";
-            reader.problem("peer-cert-allowed-hostname", text);
-            None
-        }
-    };
+    let revoked = read_revoked(reader, "peer-crl-file", authorities.as_ref(), flags);
+    let names_flags = ["peer-cert-allowed-cn", "peer-cert-allowed-hostname"];
+    let allowed = read_allowed(reader, names_flags, authorities.as_ref(), flags);
     let skips_san = reader.switch("peer-skip-client-san-verification");
     let verifies_san = authorities.is_some() && !skips_san;
-    let pair = read_pair(reader, flags);
+    let pair = read_pair(reader, flags).or_else(|| made.map(SelfSigned::pair));
     let is_half = reader.path("peer-cert-file").is_some() != reader.path("peer-key-file").is_some();
     let secure = ports.peers.iter().find(|url| url.scheme.is_secure());
     if let Some(url) = secure
@@ -127,7 +159,8 @@ pub(super) fn read_peers(
     let server = pair.clone().map(|(certificate, key)| {
         let authorities = authorities.clone();
         let allowed = allowed.clone();
-        ServerTls { certificate, key, authorities, allowed, versions, flags }
+        let rules = rules.clone();
+        ServerTls { certificate, key, authorities, revoked, allowed, rules, flags }
     });
     // As in etcd: with a CA file, a member's certificate must be for the host in its URL. With the
     // system's CAs, which issue certificates to any applicant, it must be for the domain.
@@ -135,8 +168,14 @@ pub(super) fn read_peers(
         Source::Srv { domain, .. } if authorities.is_none() => Some(domain.clone()),
         _ => None,
     };
-    let client =
-        ClientTls { pair, authorities, allowed, server_name, verifies: true, versions, flags };
+    let (pair, flags) = match read_pair(reader, &CALLS) {
+        Some(pair) => (Some(pair), &CALLS),
+        None => (pair, flags),
+    };
+    // As in etcd: no member can verify the certificates that the others make themselves.
+    let verifies = made.is_none();
+    let rules = rules.clone();
+    let client = ClientTls { pair, authorities, allowed, server_name, verifies, rules, flags };
     PeerTls { server, verifies_san, client }
 }
 

@@ -99,7 +99,7 @@ fn tls_needs_all_its_files() {
     let with = |more: &[&'static str]| [&https[..], more].concat();
     let files = with(&["--cert-file=c", "--key-file=k"]);
     let tls = Config::new(&settings(&files)).unwrap().tls.unwrap();
-    assert_eq!((tls.authorities, tls.versions.oldest), (None, TlsVersion::V12));
+    assert_eq!((tls.authorities, tls.rules.oldest), (None, TlsVersion::V12));
     // A trusted CA file alone makes the server require client certificates.
     let files = with(&["--cert-file=c", "--key-file=k", "--trusted-ca-file=a"]);
     let tls = Config::new(&settings(&files)).unwrap().tls.unwrap();

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use rustls::CipherSuite;
+
 use super::reader::Reader;
+use super::suites;
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,11 +14,13 @@ pub(crate) enum TlsVersion {
     V13,
 }
 
-/// The range of TLS versions that are accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TlsVersions {
+/// The versions and cipher suites of TLS that are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsRules {
     pub(crate) oldest: TlsVersion,
     pub(crate) newest: TlsVersion,
+    /// The cipher suites of TLS 1.2; `None` for all. Those of TLS 1.3 are always accepted.
+    pub(crate) suites: Option<Vec<CipherSuite>>,
 }
 
 /// The names of the flags for the files, for error messages.
@@ -42,9 +47,18 @@ pub(crate) struct ServerTls {
     pub(crate) key: PathBuf,
     /// The CA that must have issued the clients' certificates; `None` if clients need none.
     pub(crate) authorities: Option<PathBuf>,
+    /// The list of certificates that their issuer has revoked.
+    pub(crate) revoked: Option<RevokedFile>,
     pub(crate) allowed: Option<Allowed>,
-    pub(crate) versions: TlsVersions,
+    pub(crate) rules: TlsRules,
     pub(crate) flags: &'static TlsFlags,
+}
+
+/// The file of a certificate revocation list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RevokedFile {
+    pub(crate) flag: &'static str,
+    pub(crate) path: PathBuf,
 }
 
 /// The client side of TLS.
@@ -59,7 +73,7 @@ pub(crate) struct ClientTls {
     pub(crate) server_name: Option<String>,
     /// Whether server certificates are verified.
     pub(crate) verifies: bool,
-    pub(crate) versions: TlsVersions,
+    pub(crate) rules: TlsRules,
     pub(crate) flags: &'static TlsFlags,
 }
 
@@ -74,7 +88,7 @@ pub(crate) struct PeerTls {
     pub(crate) client: ClientTls,
 }
 
-pub(super) fn read_versions(reader: &mut Reader<'_>) -> TlsVersions {
+pub(super) fn read_rules(reader: &mut Reader<'_>) -> TlsRules {
     let versions = [("TLS1.2", TlsVersion::V12), ("TLS1.3", TlsVersion::V13)];
     let oldest = reader.choice("tls-min-version", &versions);
     let newest = match reader.settings.get("tls-max-version") {
@@ -84,7 +98,12 @@ pub(super) fn read_versions(reader: &mut Reader<'_>) -> TlsVersions {
     if oldest > newest {
         reader.problem("tls-max-version", "must not be older than --tls-min-version");
     }
-    TlsVersions { oldest, newest }
+    let suites = suites::read(reader);
+    if suites.is_some() && oldest == TlsVersion::V13 {
+        // As in etcd, whose library does not choose among them either.
+        reader.problem("cipher-suites", "the cipher suites of TLS 1.3 cannot be chosen");
+    }
+    TlsRules { oldest, newest, suites }
 }
 
 /// Reads the paths of a certificate and its key. One without the other is a problem.

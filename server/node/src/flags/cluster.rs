@@ -1,6 +1,6 @@
 //! The flags for founding and joining a cluster, and for changes of its members.
 
-use super::flag::{Flag, on, switch, value};
+use super::flag::{Flag, number, on, switch, time, value};
 
 /// Flags under "Cluster".
 pub(super) const FLAGS: &[Flag] = &[
@@ -39,7 +39,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "Make this member the only one of its cluster, with its data; for when the others are lost",
     ),
     on("strict-reconfig-check", "Refuse member changes that could lose the quorum"),
-    value("max-learners", "COUNT", "1", "Most learners in the cluster"),
+    number("max-learners", "COUNT", "1", "Most learners in the cluster"),
     on(
         "pre-vote",
         "Have a member ask whether it could win before it starts an election; always done",
@@ -59,15 +59,13 @@ pub(super) const INTEGRITY: &[Flag] = &[
         "InitialCorruptCheck=true: start only if the data equal those of the other members. \
          CompactHashCheck=true: compare the members' data after compactions",
     ),
-    value(
+    time(
         "corrupt-check-time",
-        "TIME",
         "0s",
         "Time between the leader's comparisons of the members' newest data; 0s for never",
     ),
-    value(
+    time(
         "compact-hash-check-time",
-        "TIME",
         "1m0s",
         "Time between the leader's comparisons after a compaction, with CompactHashCheck",
     ),
@@ -94,59 +92,65 @@ pub(super) const DISCOVERY: &[Flag] = &[
         "",
         "Found the cluster with the members that register under this token; also the cluster's \
          token",
-    ),
+    )
+    .at("discovery-config.token"),
     value(
         "discovery-endpoints",
         "URLS",
         "",
         "Client URLs of the discovery service, an etcd or Quorate cluster, separated by commas",
-    ),
-    value(
+    )
+    .at("discovery-config.client.endpoints"),
+    time(
         "discovery-dial-timeout",
-        "TIME",
         "2s",
         "Time limit of a connection attempt to the discovery service",
-    ),
-    value(
-        "discovery-request-timeout",
-        "TIME",
-        "5s",
-        "Time limit of a request to the discovery service",
-    ),
-    value(
+    )
+    .at("discovery-config.client.dial-timeout"),
+    time("discovery-request-timeout", "5s", "Time limit of a request to the discovery service")
+        .at("discovery-config.client.request-timeout"),
+    time(
         "discovery-keepalive-time",
-        "TIME",
         "2s",
         "Idle time of a connection before the discovery service is pinged",
-    ),
-    value(
+    )
+    .at("discovery-config.client.keepalive-time"),
+    time(
         "discovery-keepalive-timeout",
-        "TIME",
         "6s",
         "Time limit of the discovery service's answer to a ping",
-    ),
+    )
+    .at("discovery-config.client.keepalive-timeout"),
     on(
         "discovery-insecure-transport",
         "Use no TLS for endpoints without a scheme, unless certificates are given",
-    ),
+    )
+    .at("discovery-config.client.secure.insecure-transport"),
     switch(
         "discovery-insecure-skip-tls-verify",
         "Do not verify the certificate of the discovery service; for tests",
-    ),
-    value("discovery-cert", "FILE", "", "Client certificate for the discovery service, as PEM"),
-    value("discovery-key", "FILE", "", "Private key of that certificate, as PEM"),
+    )
+    .at("discovery-config.client.secure.insecure-skip-tls-verify"),
+    value("discovery-cert", "FILE", "", "Client certificate for the discovery service, as PEM")
+        .at("discovery-config.client.secure.cert"),
+    value("discovery-key", "FILE", "", "Private key of that certificate, as PEM")
+        .at("discovery-config.client.secure.key"),
     value(
         "discovery-cacert",
         "FILE",
         "",
         "CA certificates to verify the discovery service with, as PEM [default: the system's]",
-    ),
-    value("discovery-user", "NAME", "", "User at the discovery service: USER or USER:PASSWORD"),
-    value("discovery-password", "PASSWORD", "", "Password of that user"),
+    )
+    .at("discovery-config.client.secure.cacert"),
+    value("discovery-user", "NAME", "", "User at the discovery service: USER or USER:PASSWORD")
+        .at("discovery-config.client.auth.username"),
+    value("discovery-password", "PASSWORD", "", "Password of that user")
+        .at("discovery-config.client.auth.password"),
     value(
         "discovery-fallback",
         "ACTION",
         "exit",
         "What to do when discovery fails; only exit, as in etcd",
-    ),
+    )
+    .not_in_file(),
 ];

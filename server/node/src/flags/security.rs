@@ -1,24 +1,55 @@
 //! The TLS flags.
 
-use super::flag::{Flag, switch, value};
+use super::flag::{Flag, number, switch, value};
 
 /// Flags of the client port.
 pub(super) const CLIENTS: &[Flag] = &[
-    value("cert-file", "FILE", "", "Certificate of the client port, with its chain, as PEM"),
-    value("key-file", "FILE", "", "Private key of that certificate, as PEM"),
+    value("cert-file", "FILE", "", "Certificate of the client port, with its chain, as PEM")
+        .at("client-transport-security.cert-file"),
+    value("key-file", "FILE", "", "Private key of that certificate, as PEM")
+        .at("client-transport-security.key-file"),
     value(
         "trusted-ca-file",
         "FILE",
         "",
         "CA certificates that must have issued the clients' certificates, as PEM; without it, \
          clients need no certificate",
-    ),
-    switch("client-cert-auth", "Require client certificates; requires --trusted-ca-file"),
+    )
+    .at("client-transport-security.trusted-ca-file"),
+    switch("client-cert-auth", "Require client certificates; requires --trusted-ca-file")
+        .at("client-transport-security.client-cert-auth"),
     value(
         "client-cert-allowed-hostname",
         "NAMES",
         "",
         "Accept only clients whose certificate is for one of these hosts, separated by commas",
+    )
+    .at("client-transport-security.allowed-hostname"),
+    value(
+        "client-cert-allowed-cn",
+        "NAMES",
+        "",
+        "Accept only clients whose certificate has one of these common names, separated by commas",
+    )
+    .at("client-transport-security.allowed-cn"),
+    value(
+        "client-crl-file",
+        "FILE",
+        "",
+        "Refuse clients whose certificate is in this revocation list, as PEM or DER",
+    ),
+    switch(
+        "auto-tls",
+        "Use a certificate that the program makes, in fixtures/client of the data directory",
+    )
+    .at("client-transport-security.auto-tls"),
+    number("self-signed-cert-validity", "YEARS", "1", "How long such certificates are valid"),
+    value(
+        "cipher-suites",
+        "NAMES",
+        "",
+        "Cipher suites of TLS 1.2 for all connections, by Go's names, separated by commas \
+         [default: all]",
     ),
     value(
         "tls-min-version",
@@ -41,33 +72,61 @@ pub(super) const PEERS: &[Flag] = &[
         "FILE",
         "",
         "Certificate of this member for other members, with its chain, as PEM",
-    ),
-    value("peer-key-file", "FILE", "", "Private key of that certificate, as PEM"),
+    )
+    .at("peer-transport-security.cert-file"),
+    value("peer-key-file", "FILE", "", "Private key of that certificate, as PEM")
+        .at("peer-transport-security.key-file"),
     value(
         "peer-trusted-ca-file",
         "FILE",
         "",
         "CA certificates that must have issued the members' certificates, as PEM; without it, \
          any host can act as a member",
-    ),
+    )
+    .at("peer-transport-security.trusted-ca-file"),
     switch(
         "peer-client-cert-auth",
         "Require certificates of calling members; requires --peer-trusted-ca-file",
-    ),
+    )
+    .at("peer-transport-security.client-cert-auth"),
     value(
         "peer-cert-allowed-cn",
         "NAMES",
         "",
         "Accept only members whose certificate has one of these common names, separated by commas",
-    ),
+    )
+    .at("peer-transport-security.allowed-cn"),
     value(
         "peer-cert-allowed-hostname",
         "NAMES",
         "",
         "Accept only members whose certificate is for one of these hosts, separated by commas",
+    )
+    .at("peer-transport-security.allowed-hostname"),
+    value(
+        "peer-crl-file",
+        "FILE",
+        "",
+        "Refuse members whose certificate is in this revocation list, as PEM or DER",
     ),
+    value(
+        "peer-client-cert-file",
+        "FILE",
+        "",
+        "Certificate for calls to other members, as PEM [default: that of --peer-cert-file]",
+    )
+    .at("peer-transport-security.client-cert-file"),
+    value("peer-client-key-file", "FILE", "", "Private key of that certificate, as PEM")
+        .at("peer-transport-security.client-key-file"),
+    switch(
+        "peer-auto-tls",
+        "Use a certificate that the program makes, in fixtures/peer of the data directory, and do \
+         not verify those of other members",
+    )
+    .at("peer-transport-security.auto-tls"),
     switch(
         "peer-skip-client-san-verification",
         "Accept members that connect from addresses that their certificates are not for",
-    ),
+    )
+    .at("peer-transport-security.skip-client-san-verification"),
 ];

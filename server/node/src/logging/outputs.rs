@@ -1,9 +1,8 @@
 //! The outputs of the log.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::line::{Fields, Line};
 use super::output::Output;
-use crate::config::{LogOutput, Logging};
+use super::rotated::{Rotated, append_to};
+use crate::config::{LogOutput, Logging, Rotation};
 
 /// All outputs of the log. Clones share them.
 #[derive(Clone)]
@@ -27,8 +27,10 @@ impl Outputs {
     pub(super) fn open(logging: &Logging) -> Result<Self, String> {
         let is_json = logging.is_json;
         let open = |output: &LogOutput| {
-            Output::new(open(output)?, move |lines| drops_line(is_json, lines))
-                .map_err(|error| format!("cannot start a thread for the log: {error}"))
+            Output::new(open(output, logging.rotation.as_ref())?, move |lines| {
+                drops_line(is_json, lines)
+            })
+            .map_err(|error| format!("cannot start a thread for the log: {error}"))
         };
         let outputs = logging.outputs.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { outputs, is_json })
@@ -72,7 +74,7 @@ impl<'a> MakeWriter<'a> for Outputs {
     }
 }
 
-fn open(output: &LogOutput) -> Result<Box<dyn Write + Send>, String> {
+fn open(output: &LogOutput, rotation: Option<&Rotation>) -> Result<Box<dyn Write + Send>, String> {
     // A file descriptor of its own, because the standard library locks its handle while it writes:
     // a blocked log would block every other writer.
     let standard = |handle: BorrowedFd<'_>| match handle.try_clone_to_owned() {
@@ -83,13 +85,13 @@ fn open(output: &LogOutput) -> Result<Box<dyn Write + Send>, String> {
         LogOutput::Stderr => standard(io::stderr().as_fd()),
         LogOutput::Stdout => standard(io::stdout().as_fd()),
         LogOutput::File(path) => {
-            let mut options = OpenOptions::new();
-            match options.create(true).append(true).mode(0o600).open(path) {
-                Ok(file) => Ok(Box::new(file)),
-                Err(error) => {
-                    Err(format!("--log-outputs: cannot open {}: {error}", path.display()))
-                }
-            }
+            let opened = match rotation {
+                None => append_to(path).map(|file| Box::new(file) as Box<dyn Write + Send>),
+                Some(rotation) => Rotated::open(path, rotation.clone())
+                    .map(|file| Box::new(file) as Box<dyn Write + Send>),
+            };
+            opened
+                .map_err(|error| format!("--log-outputs: cannot open {}: {error}", path.display()))
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use quorate_raft::RateLimit;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::line::{Fields, Line};
 use super::outputs::Outputs;
-use super::rate_limit::RateLimit;
 
 /// Log targets of the library's events about refusals.
 const TARGETS: [&str; 3] =

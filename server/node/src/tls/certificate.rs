@@ -65,6 +65,7 @@ pub(super) struct Certificate {
     /// The whole certificate.
     pub(super) raw: Vec<u8>,
     pub(super) version: u8,
+    pub(super) serial: Vec<u8>,
     pub(super) subject: Vec<u8>,
     pub(super) issuer: Vec<u8>,
     /// The subject for messages, cut to [`TEXT`] characters.
@@ -103,7 +104,8 @@ impl Certificate {
 
         let mut body = Der(signed.data);
         let version = version(&mut body)?;
-        if body.take(INTEGER)?.first().is_none_or(|first| first & 0x80 != 0) {
+        let serial = body.take(INTEGER)?;
+        if serial.first().is_none_or(|first| first & 0x80 != 0) {
             return Err("its serial number is negative");
         }
         if body.take(SEQUENCE)? != algorithm {
@@ -125,6 +127,7 @@ impl Certificate {
         Ok(Self {
             raw: raw.to_vec(),
             version,
+            serial: serial.to_vec(),
             subject: subject.to_vec(),
             issuer: issuer.to_vec(),
             subject_text,

@@ -10,19 +10,19 @@ use rustls::crypto::CryptoProvider;
 
 use super::files::{self, TlsError};
 use super::material::{Material, Shown};
-use super::protocols::protocols;
+use super::protocols::{protocols, provider};
 use super::verifier::{AcceptAny, Verifier};
 use crate::config::ClientTls;
 
 pub(super) fn load(files: &ClientTls) -> Result<(ClientConfig, Material), TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(provider(&files.rules));
     let unusable = |error: rustls::Error| TlsError::Unusable {
         flag: files.flags.certificate,
         path: PathBuf::new(),
         reason: error.to_string(),
     };
     let builder = ClientConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_protocol_versions(&protocols(files.versions)).map_err(unusable)?;
+    let builder = builder.with_protocol_versions(&protocols(&files.rules)).map_err(unusable)?;
     // The verifier follows etcd's rules, or accepts every certificate if verification is off.
     let (verifier, trust) = verifier(files, &provider)?;
     let mut material = Material { trust, ..Material::default() };

@@ -7,7 +7,8 @@ use rustls::server::NoServerSessionStorage;
 
 use super::files::{self, TlsError};
 use super::material::{Material, Shown};
-use super::protocols::protocols;
+use super::protocols::{protocols, provider};
+use super::revoked;
 use super::verifier::Verifier;
 use crate::config::ServerTls;
 
@@ -16,11 +17,11 @@ use crate::config::ServerTls;
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 pub(super) fn load(files: &ServerTls) -> Result<(ServerConfig, Material), TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(provider(&files.rules));
     let (pair, leaf) = files::pair(&files.certificate, &files.key, files.flags, &provider)?;
     let mut material = Material { leaf: Some(Shown::of(&leaf)), ..Material::default() };
     let builder = ServerConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_protocol_versions(&protocols(files.versions)).map_err(|error| {
+    let builder = builder.with_protocol_versions(&protocols(&files.rules)).map_err(|error| {
         TlsError::Unusable {
             flag: files.flags.certificate,
             path: files.certificate.clone(),
@@ -34,9 +35,9 @@ pub(super) fn load(files: &ServerTls) -> Result<(ServerConfig, Material), TlsErr
             let allowed = files.allowed.clone();
             let trusted = files::authorities(path, files.flags)?;
             material.trust = trusted.iter().map(Shown::of).collect();
-            builder.with_client_cert_verifier(Arc::new(Verifier::new(
-                trusted, flag, allowed, provider,
-            )))
+            let revoked = files.revoked.as_ref().map(revoked::read).transpose()?;
+            let verifier = Verifier::new(trusted, flag, allowed, provider);
+            builder.with_client_cert_verifier(Arc::new(verifier.without(revoked)))
         }
     };
     let mut config = builder.with_cert_resolver(pair);

@@ -10,11 +10,11 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
-use crate::config::{Allowed, TlsFlags, TlsVersion, TlsVersions};
+use crate::config::{Allowed, TlsFlags, TlsRules, TlsVersion};
 
 const FLAGS: TlsFlags =
     TlsFlags { certificate: "cert-file", key: "key-file", authorities: "trusted-ca-file" };
-const VERSIONS: TlsVersions = TlsVersions { oldest: TlsVersion::V12, newest: TlsVersion::V13 };
+const RULES: TlsRules = TlsRules { oldest: TlsVersion::V12, newest: TlsVersion::V13, suites: None };
 
 /// A CA that issues certificates.
 struct Authority(Issuer<'static, KeyPair>);
@@ -53,8 +53,9 @@ impl Authority {
             certificate: home.join(format!("{name}.crt")),
             key: home.join(format!("{name}.key")),
             authorities: Some(home.join("ca.crt")),
+            revoked: None,
             allowed: None,
-            versions: VERSIONS,
+            rules: RULES,
             flags: &FLAGS,
         };
         fs::write(&files.certificate, certificate.pem()).unwrap();
@@ -71,7 +72,7 @@ fn as_client(files: &ServerTls) -> ClientTls {
         allowed: files.allowed.clone(),
         server_name: None,
         verifies: true,
-        versions: VERSIONS,
+        rules: RULES,
         flags: &FLAGS,
     }
 }
@@ -109,6 +110,110 @@ async fn only_peers_with_a_certificate_of_the_authority_are_accepted() {
 }
 
 #[tokio::test]
+async fn clients_with_a_revoked_certificate_are_refused() {
+    use crate::config::RevokedFile;
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let authority = Authority::new(home, "ca");
+    let server = authority.issue(home, "server");
+    let (good, bad) = (authority.issue(home, "good"), authority.issue(home, "bad"));
+    let bad_one = CertificateDer::from_pem_file(&bad.certificate).unwrap();
+    let list = |serials: &[Vec<u8>]| {
+        let time = rcgen::date_time_ymd;
+        let revoked = |serial: &Vec<u8>| rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from_slice(serial),
+            revocation_time: time(2021, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: time(2021, 1, 1),
+            next_update: time(2022, 1, 1),
+            crl_number: 1u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&authority.0).unwrap()
+    };
+    let path = home.join("crl");
+    let revoked = Some(RevokedFile { flag: "client-crl-file", path: path.clone() });
+    let with_list = ServerTls { revoked, ..server.clone() };
+    assert!(Tls::server(with_list.clone()).is_err(), "there is no list yet");
+    let serial = certificate::Certificate::parse(&bad_one).unwrap().serial;
+    fs::write(&path, list(&[]).pem().unwrap()).unwrap();
+    let tls = Tls::server(with_list.clone()).unwrap();
+    let before = tls.current();
+    assert_eq!(shake(&with_list, &as_client(&bad)).await, Ok(()));
+    let with_bad = list(&[serial]);
+    for content in [with_bad.pem().unwrap().into_bytes(), with_bad.der().to_vec()] {
+        fs::write(&path, content).unwrap();
+        assert!(!Arc::ptr_eq(&before, &tls.current()), "a changed list is read");
+        assert_eq!(shake(&with_list, &as_client(&good)).await, Ok(()));
+        let refused = shake(&with_list, &as_client(&bad)).await.unwrap_err();
+        assert!(refused.contains("Revoked"), "{refused}");
+        assert_eq!(shake(&server, &as_client(&bad)).await, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn only_the_chosen_cipher_suites_are_used() {
+    use rustls::CipherSuite;
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let files = Authority::new(home, "ca").issue(home, "a");
+    let rules = |newest, suites: &[CipherSuite]| TlsRules {
+        newest,
+        suites: Some(suites.to_vec()),
+        ..RULES
+    };
+    let one = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+    let other = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+    let (old, new) = (TlsVersion::V12, TlsVersion::V13);
+    for (server, client, is_good) in [
+        (rules(old, &[one]), rules(old, &[one, other]), true),
+        (rules(old, &[one]), rules(old, &[other]), false),
+        // The suites of TLS 1.3 are always there.
+        (rules(new, &[one]), rules(new, &[other]), true),
+    ] {
+        let server = ServerTls { rules: server, ..files.clone() };
+        let client = ClientTls { rules: client, ..as_client(&files) };
+        assert_eq!(shake(&server, &client).await.is_ok(), is_good);
+    }
+}
+
+#[test]
+fn certificates_are_made_once_and_again_before_they_end() {
+    use crate::config::SelfSigned;
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("fixtures/client");
+    let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned()].to_vec();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+    let wanted = SelfSigned { certificate: certificate.clone(), key, hosts, years: 1 };
+    self_signed::make(&wanted).unwrap();
+    let made = fs::read(&certificate).unwrap();
+    self_signed::make(&wanted).unwrap();
+    assert_eq!(fs::read(&certificate).unwrap(), made, "it is made once");
+    let files = ServerTls {
+        certificate: wanted.certificate.clone(),
+        key: wanted.key.clone(),
+        authorities: None,
+        revoked: None,
+        allowed: None,
+        rules: RULES,
+        flags: &FLAGS,
+    };
+    Tls::server(files).unwrap();
+    // One that has ended.
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let ended = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    fs::write(&certificate, &ended).unwrap();
+    self_signed::make(&wanted).unwrap();
+    assert_ne!(fs::read(&certificate).unwrap(), ended.into_bytes());
+}
+
+#[tokio::test]
 async fn the_server_knows_the_certificate_of_its_client() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
@@ -136,8 +241,8 @@ async fn sessions_are_never_resumed() {
     let home = home.path();
     let files = Authority::new(home, "ca").issue(home, "a");
     for version in [TlsVersion::V12, TlsVersion::V13] {
-        let versions = TlsVersions { oldest: version, newest: version };
-        let server = Tls::server(ServerTls { versions, ..files.clone() }).unwrap().current();
+        let rules = TlsRules { oldest: version, newest: version, suites: None };
+        let server = Tls::server(ServerTls { rules, ..files.clone() }).unwrap().current();
         let mut client = (*Tls::client(as_client(&files)).unwrap().current()).clone();
         // This client would resume an earlier session if the server let it.
         client.resumption = rustls::client::Resumption::default();
@@ -175,7 +280,7 @@ async fn keys_of_every_type_work_in_both_versions() {
         let files = authority.issue_with(home, name, &["localhost"], &key);
         for version in [TlsVersion::V12, TlsVersion::V13] {
             let server = ServerTls {
-                versions: TlsVersions { oldest: version, newest: version },
+                rules: TlsRules { oldest: version, newest: version, suites: None },
                 ..files.clone()
             };
             // Servers are verified by the client's verifier, and with verification off.

@@ -12,6 +12,7 @@ use rustls::{
 
 use super::certificate::Certificate;
 use super::chain::{self, Purpose, Refusal, Rules};
+use super::revoked::Revoked;
 use super::{hosts, signature};
 use crate::config::Allowed;
 
@@ -31,6 +32,8 @@ pub(super) struct Verifier {
     /// The flag for the file of the trusted certificates.
     flag: &'static str,
     allowed: Option<Allowed>,
+    /// The certificates that their issuer has revoked; `None` without a list.
+    revoked: Option<Revoked>,
     /// The subjects of the trusted certificates, which are sent to clients.
     hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
@@ -47,7 +50,12 @@ impl Verifier {
         subjects.sort_unstable();
         subjects.dedup();
         let hints = subjects.into_iter().map(|subject| subject.to_vec().into()).collect();
-        Self { trusted, flag, allowed, hints, provider }
+        Self { trusted, flag, allowed, revoked: None, hints, provider }
+    }
+
+    /// The verifier that also refuses chains with a revoked certificate.
+    pub(super) fn without(self, revoked: Option<Revoked>) -> Self {
+        Self { revoked, ..self }
     }
 
     /// Verifies a certificate: a server's for `host`, or a client's if `host` is `None`. Logs why a
@@ -79,8 +87,24 @@ impl Verifier {
         let verified = host
             .map_or(Ok(()), |host| check_host(&certificate, host))
             .and_then(|()| chain::verify(&certificate, &others, rules))
+            .and_then(|()| self.check_revoked(&certificate, &others))
             .and_then(|()| self.check_allowed(&certificate));
         verified.map_err(|refusal| refuse(&certificate.subject_text, refusal))
+    }
+
+    /// Checks all presented certificates, as in etcd.
+    fn check_revoked(
+        &self,
+        certificate: &Certificate,
+        others: &[Certificate],
+    ) -> Result<(), Refusal> {
+        let Some(revoked) = &self.revoked else { return Ok(()) };
+        let shown = [certificate].into_iter().chain(others);
+        let Some(found) = shown.into_iter().find(|shown| revoked.has(&shown.serial)) else {
+            return Ok(());
+        };
+        let reason = format!("{} is in the list of revoked certificates", found.subject_text);
+        Err(Refusal::new(reason, "issue a new one", CertificateError::Revoked))
     }
 
     fn check_allowed(&self, certificate: &Certificate) -> Result<(), Refusal> {

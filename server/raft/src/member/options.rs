@@ -34,6 +34,8 @@ pub struct Options {
     pub auto_compaction: Option<AutoCompaction>,
     /// Entries kept in the log although the database contains them, for lagging members.
     pub log_keep_entries: u64,
+    /// A batch of applied requests, or a read, that takes longer is slow: it is counted and logged.
+    pub slow_apply: Duration,
     /// When to flush memtables.
     pub flush: FlushOptions,
     /// Settings of the log.

@@ -154,7 +154,7 @@ pub(super) fn settings(options: &Options) -> Settings {
 }
 
 fn metrics(me: u64, options: &Options, store: &Shared) -> Arc<Metrics> {
-    let metrics = Arc::new(Metrics::new(me, &options.integrity));
+    let metrics = Arc::new(Metrics::new(me, &options.integrity, options.slow_apply));
     metrics.alarms_changed(store);
     metrics
 }

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use super::mark::Mark;
 use super::operations::Operations;
+use crate::ground::rate_limit::RateLimit;
 
-/// A batch or read that takes longer is slow; etcd's default.
-const SLOW: Duration = Duration::from_millis(100);
+/// Shortest time between two log lines about slow batches and reads.
+const SLOW_PAUSE: Duration = Duration::from_secs(1);
 /// Kinds of requests: those of commands, and two that only read.
 const REQUESTS: usize = CommandKind::ALL.len() + 2;
 
@@ -80,14 +81,18 @@ pub struct Durations {
     applies: Series<{ CommandKind::ALL.len() }>,
     ranges: Series<1>,
     slow: IntCounter,
+    /// A batch or read that takes longer is slow.
+    slow_after: Duration,
+    slow_lines: RateLimit,
     /// When the last batch was applied.
     applied: Mark,
     operations: Operations,
 }
 
 impl Durations {
-    pub(super) fn new(operations: Operations) -> Self {
-        let slow = "Batches of applied requests, and reads, that took longer than 100 ms.";
+    pub(super) fn new(operations: Operations, slow_after: Duration) -> Self {
+        let slow = "Batches of applied requests, and reads, that took longer than the flag \
+                    --warning-apply-duration says.";
         Self {
             requests: Series::new(
                 "etcd_server_request_duration_seconds",
@@ -112,6 +117,8 @@ impl Durations {
             ),
             slow: IntCounter::new("etcd_server_slow_apply_total", slow)
                 .expect("constants make a counter"),
+            slow_after,
+            slow_lines: RateLimit::new(SLOW_PAUSE),
             applied: Mark::new(),
             operations,
         }
@@ -142,7 +149,26 @@ impl Durations {
                 }
             }
         }
-        self.slow.inc_by(u64::from(took > SLOW));
+        self.check_pace(took, "batch", total);
+    }
+
+    /// Counts and logs a batch or read that was slow.
+    fn check_pace(&self, took: Duration, what: &str, requests: u32) {
+        if took <= self.slow_after {
+            return;
+        }
+        self.slow.inc();
+        if let Some(others) = self.slow_lines.allows() {
+            let expected = self.slow_after;
+            tracing::warn!(
+                took = ?took,
+                "expected-duration" = ?expected,
+                prefix = what,
+                requests,
+                others,
+                "apply request took too long"
+            );
+        }
     }
 
     /// Records a request that was refused before it was proposed. As in etcd, any refusal counts as
@@ -245,6 +271,6 @@ impl Drop for Reading<'_> {
         if let Some(ready) = ready {
             durations.range_done(now.saturating_duration_since(ready), success);
         }
-        durations.slow.inc_by(u64::from(took > SLOW));
+        durations.check_pace(took, name, 1);
     }
 }

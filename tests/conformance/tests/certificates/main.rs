@@ -9,6 +9,7 @@
 mod accepted;
 mod bundles;
 mod members;
+mod rotations;
 
 use std::fs;
 use std::path::{Path, PathBuf};

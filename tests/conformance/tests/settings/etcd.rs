@@ -1,4 +1,4 @@
-//! Every setting of etcd works or prevents the start. None is accepted without effect.
+//! Every setting of etcd works, or the log says what takes its place, or it prevents the start.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -18,11 +18,13 @@ enum Is {
     /// Not supported: accepts these values, which ask for what Quorate does anyway, and refuses
     /// this one.
     Missing(&'static [&'static str], &'static str),
+    /// Not in etcd 3.7 either: accepts an empty text, and as a flag refuses this one.
+    Gone(&'static str),
     /// Ignored by etcd, too, and not in its help.
     Ignored,
 }
 
-use Is::{Ignored, Missing, Read, Text};
+use Is::{Gone, Ignored, Missing, Read, Text};
 
 const URLS: &[&str] = &["http://127.0.0.1:1"];
 const SWITCH: Is = Read(&["true", "F", "1"], "yes");
@@ -30,6 +32,12 @@ const TIME: Is = Read(&["1h30m", "0.5s"], "5");
 const COUNT: Is = Read(&["7", "0x10", "0b11", "1_0"], "-1");
 const FILE: Is = Missing(&[""], "file");
 const OFF: Is = Missing(&["false"], "true");
+const NUMBER: Is = Read(&["5", "0", "9"], "x");
+
+const SUITES: &[&str] = &[
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_RSA_WITH_AES_256_CBC_SHA",
+];
 
 const SETTINGS: &[(&str, Is)] = &[
     // Member
@@ -43,13 +51,13 @@ const SETTINGS: &[(&str, Is)] = &[
     ("listen-peer-urls", Read(URLS, "x")),
     ("listen-client-urls", Read(URLS, "x")),
     ("listen-client-http-urls", Read(URLS, "x")),
-    ("max-snapshots", Missing(&["5"], "3")),
-    ("max-wals", Missing(&["5"], "3")),
-    ("memory-mlock", OFF),
+    ("max-snapshots", NUMBER),
+    ("max-wals", NUMBER),
+    ("memory-mlock", SWITCH),
     ("quota-backend-bytes", Read(&["-1", "0x80000000"], "2GB")),
-    ("backend-bbolt-freelist-type", Missing(&["map"], "array")),
-    ("backend-batch-interval", Missing(&["0s"], "1s")),
-    ("backend-batch-limit", Missing(&["0"], "9")),
+    ("backend-bbolt-freelist-type", Text("array")),
+    ("backend-batch-interval", TIME),
+    ("backend-batch-limit", NUMBER),
     ("max-txn-ops", COUNT),
     ("max-request-bytes", COUNT),
     ("max-concurrent-streams", COUNT),
@@ -59,8 +67,8 @@ const SETTINGS: &[(&str, Is)] = &[
     ("socket-reuse-port", SWITCH),
     ("socket-reuse-address", SWITCH),
     ("enable-grpc-gateway", OFF),
-    ("raft-read-timeout", Missing(&["5s"], "9s")),
-    ("raft-write-timeout", Missing(&["5s"], "9s")),
+    ("raft-read-timeout", TIME),
+    ("raft-write-timeout", TIME),
     ("feature-gates", Read(&["Unknown=true", "AllAlpha=true", "CompactHashCheck=T"], "AllAlpha")),
     // Clustering
     ("initial-advertise-peer-urls", Read(URLS, "x")),
@@ -68,7 +76,7 @@ const SETTINGS: &[(&str, Is)] = &[
     ("initial-cluster-state", Read(&["existing"], "old")),
     ("initial-cluster-token", Text("other")),
     ("advertise-client-urls", Read(URLS, "x")),
-    ("discovery", FILE),
+    ("discovery", Gone("x")),
     ("discovery-token", Read(&[], "x")),
     ("discovery-endpoints", Read(&[], "x")),
     ("discovery-dial-timeout", TIME),
@@ -83,7 +91,7 @@ const SETTINGS: &[(&str, Is)] = &[
     ("discovery-user", Text("me:secret")),
     ("discovery-password", Read(&[], "secret")),
     ("discovery-fallback", Read(&["exit"], "proxy")),
-    ("discovery-proxy", FILE),
+    ("discovery-proxy", Gone("x")),
     ("discovery-srv", Text("example.com")),
     ("discovery-srv-name", Read(&[], "x")),
     ("strict-reconfig-check", SWITCH),
@@ -95,24 +103,24 @@ const SETTINGS: &[(&str, Is)] = &[
     ("cert-file", Read(&[], "x")),
     ("key-file", Read(&[], "x")),
     ("client-cert-auth", Read(&["false"], "true")),
-    ("client-cert-file", FILE),
-    ("client-key-file", FILE),
-    ("client-crl-file", FILE),
+    ("client-cert-file", Text("file")),
+    ("client-key-file", Text("file")),
+    ("client-crl-file", Read(&[], "file")),
     ("client-cert-allowed-hostname", Read(&[], "x")),
     ("trusted-ca-file", Read(&[], "x")),
-    ("auto-tls", OFF),
+    ("auto-tls", SWITCH),
     ("peer-cert-file", Read(&[], "x")),
     ("peer-key-file", Read(&[], "x")),
     ("peer-client-cert-auth", Read(&["false"], "true")),
-    ("peer-client-cert-file", FILE),
-    ("peer-client-key-file", FILE),
+    ("peer-client-cert-file", Read(&[], "x")),
+    ("peer-client-key-file", Read(&[], "x")),
     ("peer-trusted-ca-file", Text("file")),
     ("peer-cert-allowed-cn", Read(&[], "x")),
     ("peer-cert-allowed-hostname", Read(&[], "x")),
-    ("peer-auto-tls", OFF),
-    ("self-signed-cert-validity", Missing(&["1"], "2")),
-    ("peer-crl-file", FILE),
-    ("cipher-suites", Missing(&[""], "TLS_RSA_WITH_AES_128_CBC_SHA")),
+    ("peer-auto-tls", SWITCH),
+    ("self-signed-cert-validity", Read(&["1", "2"], "0")),
+    ("peer-crl-file", Read(&[], "file")),
+    ("cipher-suites", Read(SUITES, "TLS_RSA_WITH_AES_128_CBC_SHA")),
     ("cors", Missing(&["*"], "http://example.com")),
     ("host-whitelist", Missing(&["*"], "example.com")),
     ("tls-min-version", Read(&["TLS1.3"], "TLS1.1")),
@@ -122,16 +130,16 @@ const SETTINGS: &[(&str, Is)] = &[
     ("bcrypt-cost", Missing(&["10"], "12")),
     ("auth-token-ttl", Missing(&["300"], "60")),
     // Profiling and monitoring, logging, tracing
-    ("enable-pprof", OFF),
-    ("metrics", Missing(&["basic"], "extensive")),
+    ("enable-pprof", SWITCH),
+    ("metrics", Text("extensive")),
     ("listen-metrics-urls", Read(URLS, "x")),
     ("logger", Read(&["zap"], "capnslog")),
     ("log-outputs", Read(&["stdout", "stderr,log"], "stderr,")),
     ("log-level", Read(&["INFO", "warning", "dpanic", "Fatal"], "loud")),
     ("log-format", Read(&["console"], "xml")),
-    ("enable-log-rotation", OFF),
-    ("log-rotation-config-json", Missing(&[], "{}")),
-    ("warning-unary-request-duration", Missing(&["300ms"], "1s")),
+    ("enable-log-rotation", Read(&["false"], "true")),
+    ("log-rotation-config-json", Read(&["{}"], "100")),
+    ("warning-unary-request-duration", TIME),
     ("enable-distributed-tracing", OFF),
     ("distributed-tracing-address", Missing(&["localhost:4317"], "a:1")),
     ("distributed-tracing-service-name", Missing(&["etcd"], "x")),
@@ -140,19 +148,19 @@ const SETTINGS: &[(&str, Is)] = &[
     // Features
     ("corrupt-check-time", TIME),
     ("compact-hash-check-time", TIME),
-    ("compaction-batch-limit", Missing(&["1000"], "9")),
+    ("compaction-batch-limit", NUMBER),
     ("peer-skip-client-san-verification", SWITCH),
     ("watch-progress-notify-interval", TIME),
-    ("warning-apply-duration", Missing(&["100ms"], "1s")),
-    ("bootstrap-defrag-threshold-megabytes", Missing(&["0"], "9")),
+    ("warning-apply-duration", TIME),
+    ("bootstrap-defrag-threshold-megabytes", NUMBER),
     ("max-learners", COUNT),
-    ("compaction-sleep-interval", Missing(&["10ms"], "1s")),
-    ("downgrade-check-time", Missing(&["5s"], "1s")),
+    ("compaction-sleep-interval", TIME),
+    ("downgrade-check-time", TIME),
     ("snapshot-catchup-entries", COUNT),
     ("force-new-cluster", SWITCH),
     ("unsafe-no-fsync", SWITCH),
     // etcd's help only says of it that it overrides all other settings.
-    ("config-file", FILE),
+    ("config-file", Read(&[], "file")),
     ("cluster-active-size", Ignored),
     ("cluster-remove-delay", Ignored),
     ("cluster-sync-interval", Ignored),
@@ -235,6 +243,12 @@ fn check(name: &str, is: Is) {
             good.iter().for_each(|value| assert_accepted(name, value));
             assert_refused(name, bad, "Quorate does not support this setting of etcd yet");
         }
+        Gone(bad) => {
+            assert_accepted(name, "");
+            let said = errors_about(name, bad, false);
+            assert!(said.iter().any(|line| line.contains("etcd 3.7 does not have")), "{said:?}");
+            assert_eq!(errors_about(name, bad, true), Vec::<String>::new());
+        }
         Ignored => ["1", "false"].iter().for_each(|value| assert_accepted(name, value)),
     }
 }
@@ -295,7 +309,6 @@ fn unknown_variables_are_logged_and_ignored() {
         "ETCD_PORT_2379_TCP_ADDR=10.0.0.1",
         "ETCD_SERVICE_HOST=10.0.0.1",
         "ETCD_SERVICE_PORT=2379",
-        "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=true",
         "ETCD_VERSION=3.7.1",
     ];
     let launcher: Vec<&str> = ["env"].into_iter().chain(others).collect();

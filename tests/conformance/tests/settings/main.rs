@@ -5,6 +5,7 @@
 mod alarms;
 mod etcd;
 mod metrics;
+mod observed;
 mod quota;
 mod rules;
 

@@ -178,7 +178,7 @@ impl World {
 /// Takes `TURNS` turns in every order. After each order, the reader and the task go on until both
 /// wait. Then the client must have received everything.
 fn all_orders(limits: Limits, size: usize, piece: i64) {
-    let metrics = crate::metrics::Metrics::new(1).watch;
+    let metrics = crate::metrics::WatchMetrics::new();
     for order in 0..3u32.pow(TURNS) {
         let mut world = World::new(metrics.clone(), limits, size, piece);
         let turns = (0..TURNS).map(|turn| ALL[(order / 3u32.pow(turn) % 3) as usize]);

@@ -105,7 +105,7 @@ impl StoreBuilder<TypeConfig, LogStore, Tested, TempDir> for Builder {
             lessor: Arc::new(Lessor::new(shared)),
             progress: Progress::new(0),
             quota: Arc::new(Quota::new(0)),
-            metrics: Arc::new(Metrics::new(0, &IntegrityChecks::default())),
+            metrics: Arc::new(Metrics::new(0, &IntegrityChecks::default(), Duration::MAX)),
             on_fault: fault,
         });
         Ok((dir, LogStore::new(wal), Tested(machine)))

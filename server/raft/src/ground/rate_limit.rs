@@ -1,23 +1,26 @@
 //! A rate limit for log lines.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Allows one event, and then none until `pause` has passed.
-pub(crate) struct RateLimit {
+#[derive(Debug)]
+pub struct RateLimit {
     pause: Duration,
     /// Time of the last allowed event, and the number of suppressed ones since.
     state: Mutex<(Option<Instant>, u64)>,
 }
 
 impl RateLimit {
-    pub(crate) const fn new(pause: Duration) -> Self {
+    /// A limit that has allowed no event yet.
+    pub const fn new(pause: Duration) -> Self {
         Self { pause, state: Mutex::new((None, 0)) }
     }
 
     /// If the event is allowed, the number of events suppressed since the last allowed one.
-    pub(crate) fn allows(&self) -> Option<u64> {
+    pub fn allows(&self) -> Option<u64> {
         let mut state = self.state.lock();
         let (last, suppressed) = &mut *state;
         if last.is_some_and(|last| last.elapsed() < self.pause) {
