@@ -110,7 +110,7 @@ mod tests {
         request = request.header("content-type", "application/grpc");
         let mut request = request.body(empty_message).unwrap();
         let certificate = Bytes::from_static(b"DER");
-        let caller = Caller::new(Budget::new(1).account(), Some(certificate));
+        let caller = Caller::new(Budget::new(1).account(), Some(certificate), true);
         request.extensions_mut().insert(caller);
         let response = HealthServer::new(Probe).call(request).await.unwrap();
         assert_eq!(response.headers()["grpc-message"], "DER");

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri, header};
 use prometheus::{Encoder, Registry, TextEncoder};
 use quorate_raft::DATA_FORMAT;
-use tonic::Code;
 
 use self::certificate_page::CertificatePage;
 use crate::server::Server;
@@ -42,14 +41,14 @@ pub(crate) fn not_found() -> Page {
     page(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n")
 }
 
-/// The answer to paths of etcd's JSON gateway, in the gateway's error format.
-fn no_gateway() -> Page {
-    let error = serde_json::json!({
-        "code": Code::Unimplemented as i32,
-        "message": "the JSON gateway is not implemented yet; use gRPC",
-        "details": [],
-    });
-    page(StatusCode::NOT_IMPLEMENTED, "application/json", error.to_string())
+/// The answer to a request that a foreign web page could have sent.
+pub(crate) fn misdirected(text: String) -> Page {
+    page(StatusCode::MISDIRECTED_REQUEST, PLAIN, text)
+}
+
+/// The answer to OPTIONS, whose headers say what a web page may do.
+pub(crate) fn options() -> Page {
+    Page::default()
 }
 
 /// The answer when the memory budget has no room for a page.
@@ -77,9 +76,6 @@ impl Pages {
         let path = uri.path();
         let check = path.strip_prefix("/livez").or_else(|| path.strip_prefix("/readyz"));
         let is_check = check.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if path.starts_with("/v3/") {
-            return no_gateway();
-        }
         let is_debug = path.starts_with("/debug/pprof") && self.server.options().has_debug_page;
         let known = is_check
             || is_debug

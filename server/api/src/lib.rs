@@ -6,6 +6,8 @@
 //! ```text
 //!   service --> transport   checks the headers, charges the call, counts it
 //!      |
+//!      +-----> gateway      turns JSON into a call, and its answer into JSON
+//!      |
 //!      +-----> grpc         decodes a call and encodes its outcome
 //!                |
 //!               ops         the operation, the same for every wire
@@ -16,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod gateway;
 mod grpc;
 mod header;
 mod http;
@@ -29,6 +32,7 @@ mod service;
 mod transport;
 mod version;
 mod watch;
+mod web_rules;
 
 pub use error::ApiError;
 pub use http::certificate_page::CertificatePage;
@@ -39,3 +43,4 @@ pub use transport::answer::ResponseBody;
 pub use transport::caller::Caller;
 pub use transport::intake::Intake;
 pub use version::{CLUSTER_VERSION, ETCD_VERSION, VERSION};
+pub use web_rules::WebRules;

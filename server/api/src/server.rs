@@ -16,6 +16,7 @@ use crate::metrics::{CallTimes, Metrics};
 use crate::scan::pool::Pool;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
+use crate::web_rules::WebRules;
 
 /// Bytes by which the largest message exceeds the largest request, as in etcd.
 const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
@@ -37,6 +38,10 @@ pub struct Options {
     pub has_call_durations: bool,
     /// Whether the page `/debug/pprof/` is served.
     pub has_debug_page: bool,
+    /// Whether the JSON gateway is served.
+    pub serves_gateway: bool,
+    /// The web pages that may send requests.
+    pub web_rules: WebRules,
 }
 
 /// The running server that all services use. Clones share it.

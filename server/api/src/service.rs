@@ -3,17 +3,19 @@
 mod call;
 mod checks;
 mod dispatch;
+mod web;
 
 use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri, Version};
+use http::{Request, Response, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use quorate_raft::Account;
 
 use self::dispatch::Services;
+use crate::gateway::Gateway;
 use crate::http::certificate_page::CertificatePage;
 use crate::http::{self as pages, Pages, not_found};
 use crate::memory::{ANSWER_WITHIN, CALL_BYTES, charged, take};
@@ -33,6 +35,8 @@ pub struct ApiService {
     server: Server,
     pages: Arc<Pages>,
     services: Services,
+    /// `None` if it is switched off.
+    gateway: Option<Arc<Gateway>>,
 }
 
 impl ApiService {
@@ -44,13 +48,15 @@ impl ApiService {
     ) -> Self {
         let pages = Arc::new(Pages::new(server.clone(), registry, certificates));
         let services = Services::new(&server);
-        Self { server, pages, services }
+        let gateway = server.options().serves_gateway;
+        let gateway = gateway.then(|| Arc::new(Gateway::new(server.message_bytes_max())));
+        Self { server, pages, services, gateway }
     }
 
     /// The caller of a new connection, for all its requests. `certificate` is the client's verified
-    /// certificate in DER.
-    pub fn caller(&self, certificate: Option<Bytes>) -> Caller {
-        Caller::new(self.server.member().budget().account(), certificate)
+    /// certificate in DER. `is_secure` says whether the connection uses TLS.
+    pub fn caller(&self, certificate: Option<Bytes>, is_secure: bool) -> Caller {
+        Caller::new(self.server.member().budget().account(), certificate, is_secure)
     }
 
     /// Answers a request of a client: a gRPC call or a request for an HTTP page.
@@ -62,9 +68,7 @@ impl ApiService {
         if self.is_grpc(&request) {
             return self.serve_grpc(request, caller).await;
         }
-        let method = request.method().clone();
-        let uri = request.uri().clone();
-        self.serve_page(&method, &uri, &caller).await
+        Box::pin(self.serve_web(request, caller)).await
     }
 
     /// Answers a request at a port that serves only gRPC.
@@ -84,14 +88,14 @@ impl ApiService {
         }
     }
 
-    /// Answers a request at a port that serves only HTTP pages.
-    pub async fn serve_page(
+    /// Answers a request at a port that serves only pages for monitoring.
+    pub async fn serve_page<B>(
         &self,
-        method: &Method,
-        uri: &Uri,
+        request: &Request<B>,
         caller: &Caller,
     ) -> Response<ResponseBody> {
-        self.page(self.pages.serve(method, uri).await, &caller.account).await
+        let page = self.pages.serve(request.method(), request.uri()).await;
+        self.page(page, &caller.account).await
     }
 
     /// The metrics of the API.

@@ -30,6 +30,7 @@ const PLANS: [Plan; 2] = [API, RAFT];
 const API: Plan = Plan {
     src: "server/api/src/",
     rooms: &[
+        ("web_rules", &[]),
         ("error", &[]),
         ("version", &[]),
         ("method", &[]),
@@ -38,14 +39,25 @@ const API: Plan = Plan {
         ("memory", &["error"]),
         ("scan", &["error", "memory"]),
         ("watch", &["error", "header", "metrics"]),
-        ("server", &["error", "header", "metrics", "scan", "watch"]),
+        ("server", &["error", "header", "metrics", "scan", "watch", "web_rules"]),
         ("ops", &["error", "memory", "scan", "server", "version", "watch"]),
         ("transport", &["error", "memory", "method", "metrics", "server"]),
+        ("gateway", &["error", "memory", "transport"]),
         ("grpc", &["error", "ops", "server", "transport", "watch"]),
         ("http", &["error", "ops", "server", "version"]),
         (
             "service",
-            &["error", "grpc", "http", "memory", "method", "metrics", "server", "transport"],
+            &[
+                "error",
+                "gateway",
+                "grpc",
+                "http",
+                "memory",
+                "method",
+                "metrics",
+                "server",
+                "transport",
+            ],
         ),
     ],
 };

@@ -70,7 +70,7 @@ impl ApiService {
         self.answer(response, Some(call))
     }
 
-    fn answer(
+    pub(super) fn answer(
         &self,
         response: Response<tonic::body::Body>,
         call: Option<Call>,

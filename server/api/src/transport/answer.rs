@@ -128,19 +128,17 @@ impl Body for ResponseBody {
         };
         let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
         let frame = match frame.into_data() {
-            Ok(data) => {
-                this.metrics.metrics().sent_bytes.inc_by(float(data.len() as u64));
-                Frame::data(match &mut this.call {
-                    None => data,
-                    Some(call) => {
-                        call.count.sent();
-                        match &mut call.charge {
-                            Some(charge) => charge.charge(data),
-                            None => data,
-                        }
+            Ok(data) => Frame::data(match &mut this.call {
+                None => data,
+                Some(call) => {
+                    this.metrics.metrics().sent_bytes.inc_by(float(data.len() as u64));
+                    call.count.sent();
+                    match &mut call.charge {
+                        Some(charge) => charge.charge(data),
+                        None => data,
                     }
-                })
-            }
+                }
+            }),
             Err(frame) => {
                 if let (Some(trailers), Some(call)) = (frame.trailers_ref(), &mut this.call) {
                     call.count.ended(trailers);

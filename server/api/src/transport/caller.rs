@@ -12,13 +12,15 @@ pub struct Caller {
     pub(crate) account: Account,
     pub(crate) intake: Intake,
     certificate: Option<Bytes>,
+    /// Whether the connection uses TLS.
+    pub(crate) is_secure: bool,
 }
 
 impl Caller {
     /// The caller of a new connection, with a memory account of its own. `certificate` is the
-    /// client's verified certificate in DER.
-    pub(crate) fn new(account: Account, certificate: Option<Bytes>) -> Self {
-        Self { account, intake: Intake::default(), certificate }
+    /// client's verified certificate in DER. `is_secure` says whether the connection uses TLS.
+    pub(crate) fn new(account: Account, certificate: Option<Bytes>, is_secure: bool) -> Self {
+        Self { account, intake: Intake::default(), certificate, is_secure }
     }
 
     /// The read limit of the connection.

@@ -106,7 +106,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
 }
 
 /// Parses a timeout.
-fn read_timeout(timeout: &str) -> Result<Duration, String> {
+pub(crate) fn read_timeout(timeout: &str) -> Result<Duration, String> {
     if timeout.len() < 2 {
         return Err(format!("transport: timeout string is too short: {timeout:?}"));
     }

@@ -1,6 +1,6 @@
 //! The TLS flags.
 
-use super::flag::{Flag, number, switch, value};
+use super::flag::{Flag, number, on, switch, value};
 
 /// Flags of the client port.
 pub(super) const CLIENTS: &[Flag] = &[
@@ -62,6 +62,24 @@ pub(super) const CLIENTS: &[Flag] = &[
         "VERSION",
         "",
         "Newest TLS version for all connections: TLS1.2 or TLS1.3",
+    ),
+];
+
+/// Flags of HTTP for clients.
+pub(super) const WEB: &[Flag] = &[
+    on("enable-grpc-gateway", "Serve the JSON gateway, the HTTP paths /v3/..."),
+    value(
+        "cors",
+        "ORIGINS",
+        "*",
+        "Origins of the web pages that may read answers, separated by commas; * for all",
+    ),
+    value(
+        "host-whitelist",
+        "HOSTS",
+        "*",
+        "Names by which HTTP clients without TLS may call this member, separated by commas; * for \
+         all",
     ),
 ];
 

@@ -16,6 +16,7 @@ pub(super) const FLAGS: &[(&str, &[Flag])] = &[
     ("Integrity", cluster::INTEGRITY),
     ("Limits", LIMITS),
     ("Security of the client port", security::CLIENTS),
+    ("HTTP for clients", security::WEB),
     ("Security between members", security::PEERS),
     ("Logging and monitoring", LOGGING),
     ("Configuration file", FILE),

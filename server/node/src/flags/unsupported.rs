@@ -19,16 +19,12 @@ const fn ignored(name: &'static str) -> Flag {
 
 const EMPTY: &[&str] = &[""];
 const OFF: &[&str] = &["false", "0", "f", "F", "FALSE", "False"];
-const EVERYBODY: &[&str] = &["*", ""];
 const V2_STAGES: &[&str] = &["write-only", "write-only-skip-check", "write-only-drop-data", "gone"];
 
 /// All settings that only etcd has.
 pub(super) const FLAGS: &[Flag] = &[
     value("wal-dir", EMPTY),
-    switch("enable-grpc-gateway"),
     hidden("v2-deprecation", Takes::Value("TEXT"), Fate::Idle(Some(V2_STAGES))),
-    value("cors", EVERYBODY),
-    value("host-whitelist", EVERYBODY),
     value("auth-token", &["simple"]),
     value("auth-token-ttl", &["300"]),
     value("bcrypt-cost", &["10"]),

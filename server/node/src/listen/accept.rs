@@ -124,7 +124,10 @@ impl Acceptor {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(tls) = self.tls.of(role).filter(|_| secure) else {
-            return self.http.serve(io, Remote { address, certificate: None }, role).await;
+            return self
+                .http
+                .serve(io, Remote { address, certificate: None, is_secure: false }, role)
+                .await;
         };
         let handshake = TlsAcceptor::from(tls.current()).accept(io);
         let io = match self.connections.in_time(handshake).await {
@@ -141,7 +144,7 @@ impl Acceptor {
             }
         }
         let certificate = shown(io.get_ref().1);
-        self.http.serve(io, Remote { address, certificate }, role).await;
+        self.http.serve(io, Remote { address, certificate, is_secure: true }, role).await;
     }
 
     /// Serves another member on a reverse connection. It takes no permit, because inbound
@@ -149,7 +152,7 @@ impl Acceptor {
     /// ends.
     pub(super) fn serve_reverse(&self, connection: Box<dyn Connection>, held: Box<dyn Any + Send>) {
         let http = self.http.clone();
-        let remote = Remote { address: None, certificate: None };
+        let remote = Remote { address: None, certificate: None, is_secure: false };
         self.connections.tasks.spawn(async move {
             http.serve(connection, remote, Role::Peers).await;
             drop(held);

@@ -78,6 +78,7 @@ pub(super) struct Remote {
     pub(super) address: Option<IpAddr>,
     /// The verified certificate in DER that it has presented, if any.
     pub(super) certificate: Option<Bytes>,
+    pub(super) is_secure: bool,
 }
 
 /// Serves HTTP on connections.
@@ -132,7 +133,7 @@ impl Http {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Remote { address, certificate } = remote;
+        let Remote { address, certificate, is_secure } = remote;
         let (protocol, first) = match self.connections.in_time(read_first(&mut io)).await {
             Some(Ok(first)) => first,
             Some(Err(error)) => return tracing::debug!(%error, "a connection ended"),
@@ -142,7 +143,7 @@ impl Http {
             }
         };
         let is_proven = certificate.is_some();
-        let caller = self.api.caller(certificate);
+        let caller = self.api.caller(certificate, is_secure);
         let traffic = Arc::new(Traffic::default());
         let io = Incoming::new(io, protocol, first, traffic.clone(), caller.intake().clone());
         let io = TokioIo::new(io);
@@ -169,9 +170,8 @@ impl Http {
                 let answer = match role {
                     Role::Clients => api.serve(request, caller).await,
                     Role::ClientsWithoutPages => api.serve_grpc_alone(request, caller).await,
-                    Role::Pages | Role::Metrics => {
-                        api.serve_page(request.method(), request.uri(), &caller).await
-                    }
+                    Role::Pages => Box::pin(api.serve_web(request, caller)).await,
+                    Role::Metrics => api.serve_page(&request, &caller).await,
                     Role::Peers => {
                         let answer = peers.call(request).await;
                         return Ok(answer.map(|body| unanswered.answer(Either::Right(body))));

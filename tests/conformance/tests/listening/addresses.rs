@@ -85,18 +85,6 @@ fn systemd_is_notified() {
     assert!(server.log_of_run().contains("cannot notify the service manager"));
 }
 
-#[test]
-fn the_json_gateway_answers_unimplemented() {
-    let mut server = Server::start_new(&program::quorate(), &[]);
-    let request = "POST /v3/kv/range HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}";
-    let answer = http1(&server.address(), request);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.0 501"), "{head}");
-    assert!(head.to_ascii_lowercase().contains("content-type: application/json"), "{head}");
-    assert!(body.contains("\"code\":12"), "{body}");
-    server.stop();
-}
-
 /// The members change one by one: first they all get certificates, then https URLs.
 #[test]
 fn members_switch_from_http_to_https_one_by_one() {

@@ -1,0 +1,192 @@
+//! The answer to a request of the gateway: the JSON of a gRPC answer, written as the connection
+//! takes it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use http::{HeaderName, HeaderValue, Response, header};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full};
+use prost_reflect::MessageDescriptor;
+use quorate_raft::Account;
+use tonic::Status;
+
+use super::status;
+use super::writer::{Malformed, Writer};
+use crate::memory::charged;
+use crate::transport::answer::ResponseBody;
+
+/// Size of the pieces in which large answers are written.
+const PIECE_BYTES: usize = 32 << 10;
+/// The header for the content type of the call, which etcd forwards.
+const CALL_TYPE: HeaderName = HeaderName::from_static("grpc-metadata-content-type");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// How to write the answers of a method.
+pub(crate) struct Form {
+    pub(super) message: MessageDescriptor,
+    pub(super) is_stream: bool,
+}
+
+/// The JSON of a gRPC answer.
+struct Json {
+    call: ResponseBody,
+    /// Bytes of the call's answer that are not written yet.
+    unread: Bytes,
+    writer: Writer,
+    is_stream: bool,
+    /// The outcome of the call, once it is known.
+    outcome: Option<Status>,
+    /// Whether nothing follows.
+    is_over: bool,
+    account: Account,
+}
+
+/// The answer of the gateway for the answer of a call.
+pub(super) async fn answer(
+    call: Response<ResponseBody>,
+    form: Form,
+    account: Account,
+) -> Response<tonic::body::Body> {
+    let (head, call) = call.into_parts();
+    let outcome = Status::from_header_map(&head.headers);
+    let Form { message, is_stream } = form;
+    let writer = Writer::new(message, is_stream);
+    let unread = Bytes::new();
+    let mut json = Json { call, unread, writer, is_stream, outcome, is_over: false, account };
+    let first = poll_fn(|context| json.poll_text(context)).await;
+    let mut response = match first {
+        Ok(Some(text)) if json.is_complete() => full(json.charge(text)),
+        Ok(Some(text)) => {
+            let first = json.charge(text);
+            Response::new(tonic::body::Body::new(Begun { first: Some(first), json }))
+        }
+        Ok(None) => match json.outcome.take() {
+            Some(failed) if failed.code() != tonic::Code::Ok => failure(&failed, is_stream),
+            _ => full(Bytes::new()),
+        },
+        Err(failed) => failure(&failed, is_stream),
+    };
+    if let Some(content_type) = head.headers.get(header::CONTENT_TYPE) {
+        response.headers_mut().insert(CALL_TYPE, content_type.clone());
+    }
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+/// The answer for a failed call of which nothing has been written.
+pub(super) fn failure(failed: &Status, is_stream: bool) -> Response<tonic::body::Body> {
+    let text = if is_stream { status::stream(failed) } else { status::unary(failed) };
+    let mut response = full(text.into());
+    *response.status_mut() = status::http_status(failed.code());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    if failed.code() == tonic::Code::Unauthenticated
+        && let Ok(text) = HeaderValue::from_str(failed.message())
+    {
+        headers.insert(header::WWW_AUTHENTICATE, text);
+    }
+    response
+}
+
+/// An answer whose length is known.
+fn full(text: Bytes) -> Response<tonic::body::Body> {
+    Response::new(tonic::body::Body::new(Full::new(text).map_err(|never| match never {})))
+}
+
+impl Json {
+    /// The next text; `None` at the end of the call, of which `outcome` says how it ended.
+    fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<String>, Status>> {
+        loop {
+            let is_waiting = self.unread.is_empty() && self.outcome.is_none();
+            if !self.unread.is_empty() && self.writer.written() < PIECE_BYTES {
+                let piece = self.unread.split_to(self.unread.len().min(PIECE_BYTES));
+                self.writer
+                    .take(&piece)
+                    .map_err(|Malformed| Status::internal("malformed answer"))?;
+                continue;
+            }
+            if self.writer.written() >= PIECE_BYTES || !is_waiting {
+                let text = self.writer.text();
+                return Poll::Ready(Ok((!text.is_empty()).then_some(text)));
+            }
+            let frame = match Pin::new(&mut self.call).poll_frame(context) {
+                Poll::Ready(frame) => frame,
+                // A line that is written must not wait for the next one.
+                Poll::Pending if self.is_stream && self.writer.written() > 0 => {
+                    return Poll::Ready(Ok(Some(self.writer.text())));
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            match frame {
+                None => self.outcome = Some(Status::unknown("the answer ended too early")),
+                Some(Err(reset)) => return Poll::Ready(Err(reset)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.unread = data,
+                    Err(frame) => {
+                        let trailers = frame.trailers_ref();
+                        self.outcome = trailers.and_then(Status::from_header_map);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Whether the call has succeeded and all of its answer has been returned.
+    fn is_complete(&self) -> bool {
+        let is_ok = self.outcome.as_ref().is_some_and(|outcome| outcome.code() == tonic::Code::Ok);
+        is_ok && self.unread.is_empty() && self.writer.written() == 0 && self.writer.is_between()
+    }
+
+    /// The bytes of a text, charged until the connection has written them.
+    fn charge(&self, text: String) -> Bytes {
+        let permit = self.account.charge(text.len());
+        charged(text.into(), permit)
+    }
+
+    /// What follows the last text of the call. An error within a stream is a line. An error within
+    /// a single message ends the connection, because what has been sent cannot be withdrawn.
+    fn end(&mut self) -> Option<Result<Bytes, Status>> {
+        self.is_over = true;
+        let outcome = self.outcome.take()?;
+        if outcome.code() == tonic::Code::Ok && self.writer.is_between() {
+            return None;
+        }
+        Some(if self.is_stream { Ok(status::stream(&outcome).into()) } else { Err(outcome) })
+    }
+}
+
+/// An answer of which the first piece has been written.
+struct Begun {
+    first: Option<Bytes>,
+    json: Json,
+}
+
+impl Body for Begun {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if this.json.is_over {
+            return Poll::Ready(None);
+        }
+        let piece = match ready!(this.json.poll_text(context)) {
+            Ok(Some(text)) => Some(Ok(this.json.charge(text))),
+            Ok(None) => this.json.end(),
+            Err(reset) => {
+                this.json.outcome = Some(reset);
+                this.json.end()
+            }
+        };
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+}

@@ -1,0 +1,70 @@
+//! HTTP requests of clients that are no gRPC calls: the JSON gateway and the pages.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
+
+use super::ApiService;
+use crate::gateway::{FORMER_PREFIX, Gateway, PREFIX};
+use crate::http as pages;
+use crate::transport::answer::ResponseBody;
+use crate::transport::caller::Caller;
+
+impl ApiService {
+    /// Answers a request for the JSON gateway or for a page.
+    pub async fn serve_web<B>(&self, request: Request<B>, caller: Caller) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    {
+        let rules = &self.server.options().web_rules;
+        if let Some(refusal) = rules.refuse(&request, caller.is_secure) {
+            return self.page(pages::misdirected(refusal), &caller.account).await;
+        }
+        let cors = rules.cors(request.headers());
+        let mut response = if request.method() == Method::OPTIONS {
+            self.page(pages::options(), &caller.account).await
+        } else {
+            self.serve_checked(request, caller).await
+        };
+        response.headers_mut().extend(cors.unwrap_or_default());
+        response
+    }
+
+    async fn serve_checked<B>(&self, request: Request<B>, caller: Caller) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    {
+        let path = request.uri().path();
+        let rest = path.strip_prefix(PREFIX).or_else(|| path.strip_prefix(FORMER_PREFIX));
+        match (rest.map(str::to_owned), &self.gateway) {
+            (Some(path), Some(gateway)) => self.serve_rest(gateway, &path, request, caller).await,
+            _ => self.serve_page(&request, &caller).await,
+        }
+    }
+
+    /// Answers a request for the JSON gateway by a gRPC call within the process.
+    async fn serve_rest<B>(
+        &self,
+        gateway: &Gateway,
+        path: &str,
+        request: Request<B>,
+        caller: Caller,
+    ) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    {
+        let answer = match gateway.call(path, request, &caller) {
+            Ok((call, form)) => {
+                let answer = self.serve_grpc(call, caller.clone()).await;
+                form.answer(answer, &caller).await
+            }
+            Err(refusal) => *refusal,
+        };
+        self.answer(answer, None)
+    }
+}

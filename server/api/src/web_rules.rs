@@ -1,0 +1,109 @@
+//! Checks which web pages may send requests, as etcd does: by the `Host` header on connections
+//! without TLS, and by the `Origin` header through CORS.
+
+use http::{HeaderMap, HeaderValue, Request, header};
+
+/// The text that stands for all hosts or origins.
+const ALL: &str = "*";
+
+/// The hosts and origins that may be named in requests.
+#[derive(Clone, Debug, Default)]
+pub struct WebRules {
+    /// Origins whose pages may read answers. Empty for all, as is `*`.
+    pub origins: Vec<String>,
+    /// Names by which clients without TLS may call this member. Empty for all, as is `*`.
+    pub hosts: Vec<String>,
+}
+
+impl WebRules {
+    /// The text of the refusal of a request whose `Host` header does not name this member. A web page whose
+    /// name an attacker's DNS server maps to this member sends such requests.
+    pub(crate) fn refuse<B>(&self, request: &Request<B>, is_secure: bool) -> Option<String> {
+        if is_secure || has(&self.hosts, ALL) || self.hosts.is_empty() {
+            return None;
+        }
+        let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
+        let host = name_of(authority.or(header).unwrap_or_default());
+        if has(&self.hosts, host) {
+            return None;
+        }
+        Some(format!(
+            "This member does not know the Host header {host:?} as a name of its own, and refuses \
+             the request, because a foreign web page could have sent it.\nUse TLS, or start the \
+             member with --host-whitelist and all its names.\n"
+        ))
+    }
+
+    /// The CORS headers for the answer to a request with these headers.
+    pub(crate) fn cors(&self, headers: &HeaderMap) -> Option<HeaderMap> {
+        let allowed = if self.origins.is_empty() || has(&self.origins, ALL) {
+            HeaderValue::from_static(ALL)
+        } else {
+            let origin = headers.get(header::ORIGIN)?;
+            has(&self.origins, origin.to_str().ok()?).then(|| origin.clone())?
+        };
+        let mut cors = HeaderMap::with_capacity(3);
+        let methods = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
+        cors.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        cors.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        let names = HeaderValue::from_static("accept, content-type, authorization");
+        cors.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+        Some(cors)
+    }
+}
+
+fn has(list: &[String], text: &str) -> bool {
+    list.iter().any(|it| it == text)
+}
+
+/// The host of an authority, without its port and without the brackets of an IPv6 address. As in
+/// Go, brackets stay if there is no port.
+fn name_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, _)) if host.starts_with('[') && host.ends_with(']') => &host[1..host.len() - 1],
+        Some((host, _)) if !host.contains([':', '[', ']']) => host,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_go() {
+        let names = ["a:1", "a", "[::1]:1", "[::1]", "::1", ""].map(name_of);
+        assert_eq!(names, ["a", "a", "::1", "[::1]", "::1", ""]);
+    }
+
+    #[test]
+    fn hosts_are_checked_without_tls() {
+        let rules = WebRules { hosts: vec!["a".into()], ..WebRules::default() };
+        let refuses = |rules: &WebRules, host: &str, is_secure| {
+            let request = Request::get("/").header("host", host).body(()).unwrap();
+            rules.refuse(&request, is_secure).is_some()
+        };
+        assert!(!refuses(&rules, "a:2379", false));
+        assert!(refuses(&rules, "b", false));
+        assert!(!refuses(&rules, "b", true));
+        assert!(!refuses(&WebRules::default(), "b", false));
+        let authority = Request::get("http://b/").header("host", "a").body(()).unwrap();
+        assert!(rules.refuse(&authority, false).is_some());
+    }
+
+    #[test]
+    fn origins_are_checked() {
+        let allowed = |origins: &[&str], origin| {
+            let origins = origins.iter().map(|&it| it.to_owned()).collect();
+            let rules = WebRules { origins, ..WebRules::default() };
+            let headers =
+                HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(origin))]);
+            rules.cors(&headers).map(|cors| cors[header::ACCESS_CONTROL_ALLOW_ORIGIN].clone())
+        };
+        assert_eq!(allowed(&[], "http://a").unwrap(), "*");
+        assert_eq!(allowed(&["http://b", "*"], "http://a").unwrap(), "*");
+        assert_eq!(allowed(&["http://a"], "http://a").unwrap(), "http://a");
+        assert_eq!(allowed(&["http://a"], "http://b"), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! The flags of the gateway, ports, TLS and HTTP/2.
+
+use std::process::Command;
+
+use quorate_test_conformance::server_pair::ServerPair;
+use quorate_test_support::certs::Pki;
+use quorate_test_support::port;
+use quorate_test_support::require::{Need, met};
+use quorate_test_support::server::Server;
+
+use super::client::{ask, post};
+
+const PUT: &str = r#"{"key":"Zm9v"}"#;
+
+#[test]
+fn the_gateway_can_be_switched_off() {
+    let server = super::start(&["--enable-grpc-gateway=false"]);
+    let answer = post(&server.address(), "kv/put", PUT);
+    assert_eq!((answer.status, answer.text.as_str()), (404, "404 page not found\n"));
+}
+
+#[test]
+fn hosts_and_origins_are_checked_as_in_etcd() {
+    let flags = ["--host-whitelist=good,127.0.0.1", "--cors=http://a,http://b"];
+    let Some(pair) = ServerPair::start("Host and Origin headers", &flags) else { return };
+    let requests = ["POST /v3/kv/put", "GET /version", "OPTIONS /health", "OPTIONS /none"];
+    for request in requests {
+        for host in ["good", "good:80", "bad", "127.0.0.1:2", "[::1]:2", "good.bad"] {
+            for origin in ["http://a", "http://b", "http://c", "a"] {
+                let headers = format!("Host: {host}\r\nOrigin: {origin}\r\n");
+                let [ours, theirs] = pair.both().map(|(_, server)| {
+                    let answer = ask(&server.address(), request, &headers, PUT);
+                    let header = |name| answer.header(name).map(str::to_owned);
+                    let allowed = header("access-control-allow-origin");
+                    (answer.status, allowed, header("access-control-allow-headers"))
+                });
+                assert_eq!(ours, theirs, "{request} {headers}");
+            }
+        }
+    }
+}
+
+/// Puts with curl; returns the status and the version of HTTP.
+fn curl(arguments: &[&str], url: &str) -> String {
+    let written = ["-s", "-o", "/dev/null", "-w", "%{http_code} %{http_version}", "-d", PUT, url];
+    let output = Command::new("curl").args(arguments).args(written).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn ports_with_and_without_tls_serve_the_gateway() {
+    if !met("the JSON gateway on all ports", &[Need::Program("curl")]) {
+        return;
+    }
+    let [port] = port::free();
+    let pages = format!("http://127.0.0.1:{port}");
+    let flag = format!("--listen-client-http-urls={pages}");
+    let split = super::start(&[&flag]);
+    let path = "/v3/kv/put";
+    assert_eq!(curl(&["--http1.1"], &format!("{pages}{path}")), "200 1.1");
+    assert_eq!(curl(&["--http2-prior-knowledge"], &format!("{pages}{path}")), "200 2");
+    assert_eq!(post(&split.address(), "kv/put", PUT).status, 404);
+
+    let folder = tempfile::tempdir().unwrap();
+    let flags: Vec<String> = Pki::new(folder.path())
+        .peer_flags()
+        .iter()
+        .filter(|flag| !flag.contains("ca-file") && !flag.contains("auth"))
+        .map(|flag| flag.replace("--peer-", "--"))
+        .chain(["--host-whitelist=other".to_owned()])
+        .collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let mut server = Server::new(&quorate_test_support::program::quorate(), &flags).with_tls();
+    server.start();
+    let url = format!("https://{}{path}", server.address());
+    assert_eq!(curl(&["-k", "--http1.1"], &url), "200 1.1");
+    assert_eq!(curl(&["-k", "--http2"], &url), "200 2");
+}

@@ -1,0 +1,108 @@
+//! Calls with streams, on Quorate and on etcd.
+
+use quorate_test_conformance::server_pair::ServerPair;
+use serde_json::{Value, json};
+
+use super::client::{Open, normalised, post};
+
+fn open(address: &str, path: &str, body: &str) -> Open {
+    Open::send(address, &format!("POST /v3/{path}"), "", body)
+}
+
+fn put(address: &str, key: &str, value: &str) {
+    let body = json!({ "key": key, "value": value }).to_string();
+    assert_eq!(post(address, "kv/put", &body).status, 200);
+}
+
+/// The first lines of a watch, while another client writes.
+fn watched(address: &str) -> Vec<Value> {
+    put(address, "Zm9v", "MQ==");
+    // Two watches in a body that ends, which ends neither.
+    let body = r#"{"create_request":{"key":"Zm9v","start_revision":"2","prev_kv":true}}
+        {"createRequest":{"key":"Zm8=","rangeEnd":"Zm9w","watchId":"5","filters":["NOPUT"]}}"#;
+    let mut watch = open(address, "watch", body);
+    assert_eq!(watch.status, 200);
+    // The order of the second answer and of the first events is not fixed.
+    let mut lines: Vec<Value> = (0..3).map(|_| watch.line()).collect();
+    lines.sort_by_key(|line| line["result"]["events"].is_array());
+    put(address, "Zm9v", "Mg==");
+    lines.push(watch.line());
+    assert_eq!(post(address, "kv/deleterange", r#"{"key":"Zm9v"}"#).status, 200);
+    let mut deleted = [watch.line(), watch.line()];
+    deleted.sort_by_key(|line| line["result"]["watch_id"].to_string());
+    lines.extend(deleted);
+    lines
+}
+
+#[test]
+fn watches_are_those_of_etcd() {
+    let Some(mut pair) = ServerPair::start("watches as JSON", &[]) else { return };
+    let [ours, theirs] = pair.both().map(|(_, server)| {
+        watched(&server.address()).into_iter().map(normalised).collect::<Vec<_>>()
+    });
+    assert_eq!(ours, theirs);
+    // Watches that end at once.
+    let compact = r#"{"revision":"3"}"#;
+    let [ours, theirs] = pair.both().map(|(_, server)| {
+        let address = server.address();
+        assert_eq!(post(&address, "kv/compaction", compact).status, 200);
+        let body = r#"{"create_request":{"key":"Zm9v","start_revision":"2"}}
+            {"create_request":{"key":"Zm9v","watch_id":"9"}}{"cancel_request":{"watch_id":"9"}}
+            {"create_request":{"key":"Zm9x","range_end":"Zm9v"}}"#;
+        let mut watch = open(&address, "watch", body);
+        let mut lines: Vec<_> = (0..5).map(|_| normalised(watch.line())).collect();
+        lines.sort_by_key(|line| {
+            let result = &line["result"];
+            (result["watch_id"].to_string(), result["canceled"].as_bool())
+        });
+        lines
+    });
+    assert_eq!(ours, theirs);
+    pair.assert_sound();
+}
+
+#[test]
+fn keepalives_are_those_of_etcd() {
+    let Some(mut pair) = ServerPair::start("keepalives as JSON", &[]) else { return };
+    let [ours, theirs] = pair.both().map(|(_, server)| {
+        let address = server.address();
+        assert_eq!(post(&address, "lease/grant", r#"{"TTL":"1000","ID":"7"}"#).status, 200);
+        ["", "{}", r#"{"ID":"7"} {"ID":8}"#].map(|body| {
+            let answer = post(&address, "lease/keepalive", body);
+            let lines =
+                answer.text.lines().map(|line| normalised(serde_json::from_str(line).unwrap()));
+            (answer.status, lines.collect::<Vec<_>>())
+        })
+    });
+    assert_eq!(ours, theirs);
+    assert_eq!(ours[2].1.len(), 2);
+    pair.assert_sound();
+}
+
+/// Errors of streams have the fields of etcd's current and of its earlier gateways.
+#[test]
+fn errors_have_both_shapes() {
+    let server = super::start(&[]);
+    let answer = post(&server.address(), "watch", r#"{"create_request":7}"#);
+    assert_eq!(answer.status, 400);
+    let error = &answer.json()["error"];
+    let text = error["message"].as_str().unwrap();
+    let wanted = json!({
+        "code": 3,
+        "message": text,
+        "grpc_code": 3,
+        "http_code": 400,
+        "http_status": "Bad Request",
+    });
+    assert_eq!(*error, wanted);
+    // After a message, the error is the last line.
+    let body = r#"{"create_request":{"key":"Zm9v"}} {"create_request":[]}"#;
+    let mut watch = open(&server.address(), "watch", body);
+    assert_eq!(watch.status, 200);
+    let mut line = watch.line();
+    if line["result"]["created"] == true {
+        line = watch.line();
+    }
+    assert_eq!(line["error"]["grpc_code"], 3, "{line}");
+    assert_eq!(watch.rest().text, "");
+}
