@@ -52,6 +52,7 @@ pub(super) async fn answer(
 ) -> Response<tonic::body::Body> {
     let (head, call) = call.into_parts();
     let outcome = Status::from_header_map(&head.headers);
+    let refusal = outcome.clone();
     let Form { message, is_stream } = form;
     let writer = Writer::new(message, is_stream);
     let unread = Bytes::new();
@@ -69,7 +70,8 @@ pub(super) async fn answer(
         },
         Err(failed) => failure(&failed, is_stream),
     };
-    if let Some(content_type) = head.headers.get(header::CONTENT_TYPE) {
+    // As in etcd, an answer without messages has no metadata.
+    if let (None, Some(content_type)) = (refusal, head.headers.get(header::CONTENT_TYPE)) {
         response.headers_mut().insert(CALL_TYPE, content_type.clone());
     }
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);

@@ -200,7 +200,7 @@ fn a_large_answer_is_complete() {
     let server = super::start(&[]);
     let value = "QUJD".repeat(250_000);
     for key in 10..30 {
-        let body = format!("{{\"key\":\"{key}==\",\"value\":\"{value}\"}}");
+        let body = format!("{{\"key\":\"AA{key}\",\"value\":\"{value}\"}}");
         assert_eq!(post(&server.address(), "kv/put", &body).status, 200);
     }
     let all = r#"{"key":"AA==","range_end":"AA=="}"#;
