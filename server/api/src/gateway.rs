@@ -28,9 +28,11 @@ use tonic::Status;
 
 pub(crate) use self::answer::Form;
 use self::answer::failure;
-use self::metadata::metadata;
+pub(crate) use self::metadata::metadata;
 use self::paths::PATHS;
-use self::request::{CallBody, Rules, call_body};
+pub(crate) use self::request::CallBody;
+use self::request::{Rules, call_body};
+pub(crate) use self::status::http_status;
 use crate::transport::answer::ResponseBody;
 use crate::transport::caller::Caller;
 use crate::transport::charge::Held;

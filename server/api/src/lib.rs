@@ -8,6 +8,8 @@
 //!      |
 //!      +-----> gateway      turns JSON into a call, and its answer into JSON
 //!      |
+//!      +-----> keys         turns a path with a value into a call, and its answer into text
+//!      |
 //!      +-----> grpc         decodes a call and encodes its outcome
 //!                |
 //!               ops         the operation, the same for every wire
@@ -22,6 +24,7 @@ mod gateway;
 mod grpc;
 mod header;
 mod http;
+mod keys;
 mod memory;
 mod method;
 mod metrics;

@@ -43,6 +43,7 @@ const API: Plan = Plan {
         ("ops", &["error", "memory", "scan", "server", "version", "watch"]),
         ("transport", &["error", "memory", "method", "metrics", "server"]),
         ("gateway", &["error", "memory", "transport"]),
+        ("keys", &["error", "gateway", "memory", "transport"]),
         ("grpc", &["error", "ops", "server", "transport", "watch"]),
         ("http", &["error", "ops", "server", "version"]),
         (
@@ -52,6 +53,7 @@ const API: Plan = Plan {
                 "gateway",
                 "grpc",
                 "http",
+                "keys",
                 "memory",
                 "method",
                 "metrics",

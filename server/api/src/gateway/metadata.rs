@@ -15,7 +15,7 @@ const FORWARDED: &str = "grpc-metadata-";
 ///
 /// # Errors
 /// The timeout is malformed.
-pub(super) fn metadata(headers: &HeaderMap) -> Result<HeaderMap, Status> {
+pub(crate) fn metadata(headers: &HeaderMap) -> Result<HeaderMap, Status> {
     let mut metadata = HeaderMap::new();
     metadata.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     let accept = headers.get(header::ACCEPT).cloned();

@@ -9,6 +9,7 @@ use http_body::Body;
 use super::ApiService;
 use crate::gateway::{FORMER_PREFIX, Gateway, PREFIX};
 use crate::http as pages;
+use crate::keys;
 use crate::transport::answer::ResponseBody;
 use crate::transport::caller::Caller;
 
@@ -39,11 +40,36 @@ impl ApiService {
         B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
     {
         let path = request.uri().path();
+        if let Some(key) = path.strip_prefix(keys::PREFIX).map(str::to_owned) {
+            return self.serve_key(&key, request, caller).await;
+        }
         let rest = path.strip_prefix(PREFIX).or_else(|| path.strip_prefix(FORMER_PREFIX));
         match (rest.map(str::to_owned), &self.gateway) {
             (Some(path), Some(gateway)) => self.serve_rest(gateway, &path, request, caller).await,
             _ => self.serve_page(&request, &caller).await,
         }
+    }
+
+    /// Answers a request for keys as plain text by a gRPC call within the process.
+    async fn serve_key<B>(
+        &self,
+        key: &str,
+        request: Request<B>,
+        caller: Caller,
+    ) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    {
+        let value_max = self.server.options().max_request_bytes;
+        let answer = match keys::call(key, request, &caller, value_max) {
+            Ok((call, operation)) => {
+                let answer = self.serve_grpc(call, caller.clone()).await;
+                keys::answer(answer, operation, &caller).await
+            }
+            Err(refusal) => *refusal,
+        };
+        self.answer(answer, None)
     }
 
     /// Answers a request for the JSON gateway by a gRPC call within the process.

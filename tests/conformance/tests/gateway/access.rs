@@ -21,12 +21,12 @@ fn the_gateway_can_be_switched_off() {
 
 #[test]
 fn hosts_and_origins_are_checked_as_in_etcd() {
-    let flags = ["--host-whitelist=good,127.0.0.1", "--cors=http://a,http://b"];
+    let flags = ["--host-whitelist=good,127.0.0.1", "--cors=http://a:1,http://b:2"];
     let Some(pair) = ServerPair::start("Host and Origin headers", &flags) else { return };
     let requests = ["POST /v3/kv/put", "GET /version", "OPTIONS /health", "OPTIONS /none"];
     for request in requests {
         for host in ["good", "good:80", "bad", "127.0.0.1:2", "[::1]:2", "good.bad"] {
-            for origin in ["http://a", "http://b", "http://c", "a"] {
+            for origin in ["http://a:1", "http://b:2", "http://c:3", "a"] {
                 let headers = format!("Host: {host}\r\nOrigin: {origin}\r\n");
                 let [ours, theirs] = pair.both().map(|(_, server)| {
                     let answer = ask(&server.address(), request, &headers, PUT);

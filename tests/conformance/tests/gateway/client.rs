@@ -70,6 +70,16 @@ impl Open {
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"))
     }
 
+    /// The lines up to the next empty line.
+    pub(crate) fn event(&mut self) -> String {
+        let mut event = String::new();
+        while !event.ends_with("\n\n") {
+            let read = self.reader.read_line(&mut event).unwrap();
+            assert!(read > 0, "the answer ended: {event:?}");
+        }
+        event.trim_end_matches('\n').to_owned() + "\n"
+    }
+
     /// The rest of the body.
     pub(crate) fn rest(mut self) -> Answer {
         let mut text = String::new();

@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+mod keys;
 mod memory;
 mod python;
 mod streams;

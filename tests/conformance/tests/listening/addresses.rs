@@ -12,7 +12,7 @@ use quorate_test_support::require::{self, Need};
 use quorate_test_support::server::Server;
 use quorate_test_support::{http, port, program};
 
-use crate::{PATIENCE, http1};
+use crate::PATIENCE;
 
 fn has_ipv6() -> bool {
     require::met("listening", &[Need::Ipv6])

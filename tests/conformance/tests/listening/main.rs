@@ -47,15 +47,6 @@ fn read_frame(stream: &mut TcpStream) -> Option<(u8, u8, u32)> {
     Some((kind, flags, u32::from_be_bytes(number)))
 }
 
-/// Makes an HTTP/1 request and returns the whole answer.
-fn http1(address: &str, request: &str) -> String {
-    let mut stream = connect(address);
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 fn encoded(message: &impl prost::Message) -> Bytes {
     message.encode_to_vec().into()
 }
