@@ -8,7 +8,7 @@ mod frames;
 mod logs;
 mod stopping;
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
