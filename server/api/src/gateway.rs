@@ -74,7 +74,8 @@ impl Gateway {
         Self { methods: methods.collect(), length_max }
     }
 
-    /// The gRPC call for a request whose path is `path` after the prefix, and the form of its answer.
+    /// The gRPC call for a request whose path is `path` after the prefix, and the form of its
+    /// answer.
     ///
     /// # Errors
     /// The answer, if the request stands for no call.

@@ -16,8 +16,8 @@ pub struct WebRules {
 }
 
 impl WebRules {
-    /// The text of the refusal of a request whose `Host` header does not name this member. A web page whose
-    /// name an attacker's DNS server maps to this member sends such requests.
+    /// The text of the refusal of a request whose `Host` header does not name this member. A web
+    /// page whose name an attacker's DNS server maps to this member sends such requests.
     pub(crate) fn refuse<B>(&self, request: &Request<B>, is_secure: bool) -> Option<String> {
         if is_secure || has(&self.hosts, ALL) || self.hosts.is_empty() {
             return None;
