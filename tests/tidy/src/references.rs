@@ -7,8 +7,13 @@ use crate::Repository;
 /// Where paths in the documentation start: at the root, or in the folder of the server's crates.
 const STARTS: [&str; 2] = ["", "server/"];
 /// The documentation: the start, the map, and the folder of the pages behind it.
-const DOCUMENTATION: [&str; 4] =
-    ["README.md", "operator/ARCHITECTURE.md", "server/ARCHITECTURE.md", "server/docs/"];
+const DOCUMENTATION: [&str; 5] = [
+    "README.md",
+    "operator/ARCHITECTURE.md",
+    "server/ARCHITECTURE.md",
+    "server/COMPATIBILITY.md",
+    "server/docs/",
+];
 
 /// The keywords before a name where it is defined.
 const DEFINITIONS: [&str; 8] =

@@ -73,6 +73,11 @@ fn every_rule_finds_a_violation() {
             "server/ARCHITECTURE.md:2: core/src/store.rs::Store::nothing: no such name",
         ),
         (
+            "server/COMPATIBILITY.md",
+            "# x\n| `a` | same | | `tests/tidy/tests/tidy.rs::gone` |\n".to_owned(),
+            "server/COMPATIBILITY.md:2: tests/tidy/tests/tidy.rs::gone: no such name",
+        ),
+        (
             "server/docs/x.md",
             "# x\n`core/attic`\n".to_owned(),
             "server/docs/x.md:2: core/attic: no",
