@@ -78,11 +78,8 @@ mod wire_type {
 /// # Errors
 /// Why the message must not be decoded.
 pub fn check(bytes: &[u8], shape: &'static Shape) -> Result<(), Refused> {
-    let mut walk = Walk { bytes, at: 0, open: Vec::new(), ends: Vec::new(), txns: 0, txns_max: 0 };
-    walk.enter(shape, bytes.len())?;
-    while let Some(open) = walk.open.last().copied() {
-        walk.step(open)?;
-    }
+    let mut walk = Walk::new(bytes);
+    walk.run(shape)?;
     // Checked last, so that a malformed message is reported as malformed.
     if walk.txns_max > TXN_NESTING_MAX {
         return Err(Refused::TooManyOperations);
@@ -90,9 +87,22 @@ pub fn check(bytes: &[u8], shape: &'static Shape) -> Result<(), Refused> {
     Ok(())
 }
 
+/// The number of comparisons and operations in an encoded `TxnRequest`, nested transactions
+/// included.
+///
+/// # Errors
+/// The message is malformed or nests too deep.
+pub fn operations(txn: &[u8]) -> Result<usize, Refused> {
+    let mut walk = Walk::new(txn);
+    walk.run(&TXN)?;
+    Ok(walk.operations)
+}
+
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Comparisons and operations of transactions so far.
+    operations: usize,
     open: Vec<Open>,
     /// End offsets of the open messages.
     ends: Vec<usize>,
@@ -100,7 +110,20 @@ struct Walk<'a> {
     txns_max: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let (open, ends) = (Vec::new(), Vec::new());
+        Self { bytes, at: 0, operations: 0, open, ends, txns: 0, txns_max: 0 }
+    }
+
+    fn run(&mut self, shape: &'static Shape) -> Result<(), Refused> {
+        self.enter(shape, self.bytes.len())?;
+        while let Some(open) = self.open.last().copied() {
+            self.step(open)?;
+        }
+        Ok(())
+    }
+
     fn enter(&mut self, shape: &'static Shape, end: usize) -> Result<(), Refused> {
         if self.ends.len() == MESSAGES_MAX {
             return Err(Refused::TooDeep);
@@ -138,6 +161,8 @@ impl Walk<'_> {
                 self.skip(length)?;
                 let Some(shape) = nested else { return Ok(()) };
                 let end = std::mem::replace(&mut self.at, start);
+                let is_in_txn = matches!(open, Open::Message(around, _) if around.is_txn());
+                self.operations += usize::from(is_in_txn);
                 self.enter(shape, end)
             }
             wire_type::GROUP => {

@@ -1,4 +1,4 @@
-//! Estimates how many keys a command touches through ranges and leases.
+//! Estimates the work of a command: its operations, and the keys of its ranges and leases.
 
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::TxnRequest;
@@ -14,6 +14,8 @@ use crate::store::Store;
 struct Footprint {
     ranges: Vec<KeyRange>,
     leases: Vec<i64>,
+    /// Number of the comparisons and operations of a transaction, of both branches.
+    operations: usize,
     /// Whether the command reads a range at an earlier revision, which may have any number of keys.
     reads_past: bool,
 }
@@ -42,6 +44,7 @@ impl Footprint {
     }
 
     fn add_txn(&mut self, txn: &TxnRequest) {
+        self.operations += txn.compare.len() + txn.success.len() + txn.failure.len();
         for compare in &txn.compare {
             self.add(&compare.key, &compare.range_end);
         }
@@ -69,26 +72,29 @@ impl Command {
 }
 
 impl Store {
-    /// Whether the ranges and leases in a command have at most `keys` keys. Counts ranges without
-    /// scanning them, and at most about `keys` keys of leases. A command that reads a range at an
-    /// earlier revision is never small.
+    /// Whether a command has at most `most` operations and keys of ranges and leases together.
+    /// Counts ranges without scanning them, and at most about `most` keys of leases. A command that
+    /// reads a range at an earlier revision is never small.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn is_small(&self, command: &Command, keys: usize) -> Result<bool, Fault> {
-        let Footprint { ranges, leases, reads_past } = Footprint::of(command);
-        let mut sum = 0;
+    pub fn is_small(&self, command: &Command, most: usize) -> Result<bool, Fault> {
+        let Footprint { ranges, leases, operations, reads_past } = Footprint::of(command);
+        let mut sum = operations;
+        if reads_past || sum > most {
+            return Ok(false);
+        }
         for range in &ranges {
             let (count, _) = self.stack().count_latest(range)?;
             sum += usize::try_from(count).unwrap_or_default();
         }
         for lease in leases {
-            if sum > keys {
+            if sum > most {
                 break;
             }
-            sum += self.stack().leased_about(lease, keys + 1)?;
+            sum += self.stack().leased_about(lease, most + 1)?;
         }
-        Ok(!reads_past && sum <= keys)
+        Ok(sum <= most)
     }
 }
 
@@ -135,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_the_keys_of_ranges_and_leases() {
+    fn counts_operations_and_the_keys_of_ranges_and_leases() {
         let store = store();
         let largest = |command: &Command| {
             let is_small = |keys: &usize| store.is_small(command, *keys).unwrap();
@@ -144,13 +150,14 @@ mod tests {
         for (end, keys) in [("", 0), ("b", 3), ("c", 4), ("\0", 4), ("a0", 0)] {
             assert_eq!(largest(&Command::DeleteRange(delete(end))), keys, "{end:?}");
             let inner = txn(Request::RequestDeleteRange(delete(end)));
-            assert_eq!(largest(&Command::Txn(inner.clone())), keys, "{end:?}");
-            assert_eq!(largest(&Command::Txn(txn(Request::RequestTxn(inner)))), keys, "{end:?}");
+            assert_eq!(largest(&Command::Txn(inner.clone())), keys + 1, "{end:?}");
+            let outer = txn(Request::RequestTxn(inner));
+            assert_eq!(largest(&Command::Txn(outer)), keys + 2, "{end:?}");
         }
         assert_eq!(largest(&Command::LeaseRevoke(LeaseRevokeRequest { id: 7 })), 3);
         let expire = LeaseExpire { ids: vec![7, 8, 7] };
         assert_eq!(largest(&Command::LeaseExpire(expire)), 6);
-        for (revision, keys) in [(0, 3), (2, usize::MAX)] {
+        for (revision, keys) in [(0, 4), (2, usize::MAX)] {
             let range = RangeRequest { revision, ..between("a", "b") };
             assert_eq!(largest(&Command::Txn(txn(Request::RequestRange(range)))), keys);
         }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderValue, Method, Request};
+use prost::Message as _;
+use quorate_proto::etcdserverpb as pb;
 use quorate_test_conformance::differential::Differential;
 use quorate_test_conformance::raw::{Connection, frame, frame_with};
 use quorate_test_support::server::Server;
@@ -311,6 +313,26 @@ fn compressed_messages_are_answered_as_by_etcd() {
         let said = ("8", "Error decompressing: size limit, of 2097152 bytes");
         differential.expect_difference("64 MiB in 64 KiB", (&request, &bomb), why, said).await;
         differential.finish().await;
+    });
+}
+
+/// Small compressed messages are charged by their own size, so a client may send many at once.
+#[test]
+fn many_small_compressed_messages_are_served() {
+    const MESSAGES: usize = 400;
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&pb::LeaseKeepAliveRequest { id: 7 }.encode_to_vec()).unwrap();
+    let message = encoder.finish().unwrap();
+    let body = frame_with(1, message.len(), &message).repeat(MESSAGES);
+    block_on(async {
+        let mut server = Server::new(&program::quorate(), &["--memory-budget=178956970"]);
+        server.start();
+        let connection = Connection::open(&server.address()).await;
+        let mut request = Connection::request(KEEP_ALIVE);
+        request.headers_mut().insert("grpc-encoding", "gzip".parse().unwrap());
+        let answer = connection.call(request, body.into()).await;
+        answer.assert_ok();
+        assert_eq!(answer.messages().len(), MESSAGES);
     });
 }
 

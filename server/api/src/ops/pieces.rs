@@ -26,6 +26,9 @@ const PIECE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a long answer pins its view of the store while its client takes no data. The data in a
 /// pinned view cannot be freed.
 const IDLE_MAX: Duration = Duration::from_secs(2);
+/// How long a long answer pins the same view although its client takes data. Without this limit,
+/// many slow clients, each with a view of its own, would keep the data of many states.
+const PINNED_MAX: Duration = Duration::from_secs(10);
 
 /// A long answer: its beginning, the rows that follow, and the end of the message.
 pub(crate) struct Long<F> {
@@ -149,33 +152,53 @@ impl Rest {
     }
 }
 
-/// The pinned view of a long answer and the time of its last use. The view is released while the
+/// The pinned view of a long answer. The view is released after [`PINNED_MAX`], and while the
 /// client takes no data.
-pub(super) struct Pinned(Mutex<(Option<View>, Instant)>);
+pub(super) struct Pinned(Mutex<Pin>);
+
+struct Pin {
+    view: Option<View>,
+    /// When the view was pinned.
+    since: Instant,
+    /// When the view was last used.
+    used: Instant,
+}
+
+impl Pin {
+    /// Whether the view must be released.
+    fn is_over(&self, now: Instant) -> bool {
+        now - self.used >= IDLE_MAX || now - self.since >= PINNED_MAX
+    }
+}
 
 impl Pinned {
     pub(super) fn new(view: View) -> Arc<Self> {
-        Arc::new(Self(Mutex::new((Some(view), Instant::now()))))
+        let now = Instant::now();
+        Arc::new(Self(Mutex::new(Pin { view: Some(view), since: now, used: now })))
     }
 
     /// The pinned view. If it was released, a current view is pinned: it shows the same rows at the
     /// answer's revision until that revision is compacted.
     fn view(&self, server: &Server) -> View {
-        let mut pinned = self.0.lock();
-        pinned.1 = Instant::now();
-        pinned.0.get_or_insert_with(|| server.member().view()).clone()
+        let mut pin = self.0.lock();
+        pin.used = Instant::now();
+        if pin.view.is_none() {
+            pin.since = pin.used;
+        }
+        pin.view.get_or_insert_with(|| server.member().view()).clone()
     }
 
-    /// Releases the view whenever it is idle. Returns when the answer has ended.
+    /// Releases the view when it is idle or has been pinned for long. Returns when the answer has
+    /// ended.
     async fn watch(self: Arc<Self>, server: Server) {
         let pinned = Arc::downgrade(&self);
         drop(self);
         let idle = async {
             while let Some(pinned) = pinned.upgrade() {
                 {
-                    let mut pinned = pinned.0.lock();
-                    if pinned.1.elapsed() >= IDLE_MAX {
-                        pinned.0 = None;
+                    let mut pin = pinned.0.lock();
+                    if pin.is_over(Instant::now()) {
+                        pin.view = None;
                     }
                 }
                 drop(pinned);
@@ -183,5 +206,23 @@ impl Pinned {
             }
         };
         server.stopping().run_until_cancelled(idle).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_is_released_when_it_is_idle_or_pinned_for_long() {
+        let since = Instant::now();
+        let after = |seconds| since + Duration::from_secs(seconds);
+        let is_over = |used, now| Pin { view: None, since, used: after(used) }.is_over(after(now));
+        assert!(!is_over(0, 0));
+        assert!(!is_over(0, 1));
+        assert!(is_over(0, 2));
+        assert!(!is_over(8, 9));
+        assert!(is_over(9, 10));
+        assert!(is_over(10, 10));
     }
 }

@@ -11,6 +11,7 @@ use tonic::Status;
 use super::ApiService;
 use super::checks::check_call;
 use crate::error::ApiError;
+use crate::method::Route;
 use crate::transport::answer::{Call, Charge, ResponseBody};
 use crate::transport::body::Checked;
 use crate::transport::caller::Caller;
@@ -53,7 +54,9 @@ impl ApiService {
             Ok(permit) => {
                 charge = Some(Charge::new(caller.account.clone(), permit, method.kind));
                 let length_max = self.server.message_bytes_max();
-                let rules = Rules { kind: method.kind, is_gzip: head.is_gzip, length_max };
+                let is_txn = method.route == Route::Kv && method.name == "Txn";
+                let is_gzip = head.is_gzip;
+                let rules = Rules { kind: method.kind, is_txn, is_gzip, length_max };
                 let held = Held::new(&caller.account, caller.intake.clone());
                 // This clone outlives the body, because the decoded request exists until it has
                 // been answered.

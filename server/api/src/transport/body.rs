@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use quorate_proto::etcdserverpb::RequestOp;
+use quorate_proto::nesting;
 use quorate_raft::{Exhausted, float};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
 use super::charge::Held;
-use super::framing::{Frames, Rules};
+use super::framing::{Frames, HEAD_LEN, Rules};
 use crate::error::ApiError;
 use crate::memory::REQUEST_BYTES;
 use crate::method::MethodKind;
@@ -21,6 +23,12 @@ use crate::server::Server;
 /// Time limit for a request to arrive completely. Without it, a request that arrives slowly would
 /// occupy its connection's share of the memory budget for ever.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
+
+/// Memory of a decoded operation of a transaction: while the answer is measured, there may be two
+/// copies of the request.
+const OPERATION_BYTES: usize = 2 * size_of::<RequestOp>();
+/// Bytes of the shortest operation on the wire.
+const OPERATION_WIRE_BYTES: usize = 2;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -37,6 +45,8 @@ pub(crate) struct Checked<B> {
     frames: Frames,
     /// The permit that the bytes are charged to.
     held: Held,
+    /// The pieces of a transaction, which are passed on together once its operations are charged.
+    pieces: Vec<Bytes>,
     /// Bytes that can still arrive without a charge, because the permit of the call includes them.
     free: usize,
     uncharged: Option<Uncharged>,
@@ -49,15 +59,22 @@ impl<B> Checked<B> {
     pub(crate) fn new(inner: B, server: Server, rules: Rules, held: Held) -> Self {
         let frames = Frames::new(rules);
         let free = REQUEST_BYTES;
-        Self { inner, server, frames, held, free, uncharged: None, deadline: None, ended: false }
+        Self {
+            inner,
+            server,
+            frames,
+            held,
+            pieces: Vec::new(),
+            free,
+            uncharged: None,
+            deadline: None,
+            ended: false,
+        }
     }
 
-    /// Charges the length of received data. `packed` compressed messages begin in the data: for
-    /// each of these messages, this also charges the largest size after decompression. Returns the
-    /// data if there is room; otherwise the data wait in `uncharged`.
-    fn charge(&mut self, data: Bytes, packed: usize) -> Option<Bytes> {
-        let unpacked = packed.saturating_mul(self.frames.rules.length_max);
-        let bytes = data.len().saturating_add(unpacked);
+    /// Charges `bytes` for received data. Returns the data if there is room; otherwise the data wait
+    /// in `uncharged`.
+    fn charge(&mut self, data: Bytes, bytes: usize) -> Option<Bytes> {
         let beyond = bytes.saturating_sub(self.free);
         self.free = self.free.saturating_sub(bytes);
         if beyond == 0 || self.held.try_grow(beyond) {
@@ -66,6 +83,31 @@ impl<B> Checked<B> {
         let room = Box::pin(self.held.clone().grow(beyond));
         self.uncharged = Some(Uncharged { data, room });
         None
+    }
+
+    /// Takes charged data and returns data to pass on, if any. Those of a transaction are passed on
+    /// when all of them have arrived and there is room for the decoded operations, which may need
+    /// fifty times the bytes.
+    fn collect(&mut self, data: Bytes) -> Option<Bytes> {
+        if !self.frames.rules.is_txn {
+            return Some(data);
+        }
+        self.pieces.push(data);
+        if self.frames.messages == 0 {
+            return None;
+        }
+        self.frames.rules.is_txn = false;
+        let whole = match self.pieces.as_mut_slice() {
+            [whole] => std::mem::take(whole),
+            pieces => pieces.concat().into(),
+        };
+        self.pieces = Vec::new();
+        let operations = match self.frames.unpacked {
+            // A malformed message is refused before it is decoded.
+            0 => nesting::operations(whole.get(HEAD_LEN..).unwrap_or_default()).unwrap_or(0),
+            unpacked => unpacked / OPERATION_WIRE_BYTES,
+        };
+        self.charge(whole, operations.saturating_mul(OPERATION_BYTES))
     }
 
     /// Ready when the request takes too long to arrive. A stream may be idle between messages, but
@@ -115,7 +157,10 @@ where
                 let room = std::task::ready!(uncharged.room.as_mut().poll(context));
                 let data = self.uncharged.take().map(|it| it.data).unwrap_or_default();
                 match room {
-                    Ok(()) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Ok(()) => match self.collect(data) {
+                        Some(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                        None => continue,
+                    },
                     Err(Exhausted) => return self.end(ApiError::TooManyRequests.into()),
                 }
             }
@@ -143,14 +188,15 @@ where
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
             self.server.metrics().received_bytes.inc_by(float(data.len() as u64));
-            let packed = self.frames.packed;
+            let unpacked = self.frames.unpacked;
             let data = match self.frames.take(data) {
                 Ok(data) if data.is_empty() => continue,
                 Ok(data) => data,
                 Err(status) => return self.end(status),
             };
-            let packed = self.frames.packed - packed;
-            if let Some(data) = self.charge(data, packed) {
+            let unpacked = self.frames.unpacked - unpacked;
+            let bytes = data.len().saturating_add(unpacked);
+            if let Some(data) = self.charge(data, bytes).and_then(|data| self.collect(data)) {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }

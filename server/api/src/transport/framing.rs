@@ -13,12 +13,16 @@ use tonic::{Code, Status};
 use crate::method::MethodKind;
 
 /// Bytes of a frame header.
-const HEAD_LEN: usize = 5;
+pub(super) const HEAD_LEN: usize = 5;
+/// A compressed message grows at most by this factor: the limit of the deflate format.
+const UNPACKED_TIMES: usize = 1032;
 
 /// The rules for the frames of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) kind: MethodKind,
+    /// Whether the message is a transaction, whose operations are charged before it is decoded.
+    pub(crate) is_txn: bool,
     /// Whether messages may be compressed.
     pub(crate) is_gzip: bool,
     /// Largest size of a message in bytes. It is checked here before decompression; the decoder has
@@ -36,13 +40,13 @@ pub(super) struct Frames {
     left: Option<usize>,
     /// Number of complete messages.
     pub(super) messages: u64,
-    /// Number of compressed messages.
-    pub(super) packed: usize,
+    /// Most bytes that the compressed messages so far can have after decompression.
+    pub(super) unpacked: usize,
 }
 
 impl Frames {
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, held: Bytes::new(), left: None, messages: 0, packed: 0 }
+        Self { rules, held: Bytes::new(), left: None, messages: 0, unpacked: 0 }
     }
 
     /// Takes received bytes; returns those that can be passed on.
@@ -93,7 +97,8 @@ impl Frames {
         match flag {
             0 => Ok(length),
             1 if self.rules.is_gzip => {
-                self.packed += 1;
+                let most = length.saturating_mul(UNPACKED_TIMES).min(limit);
+                self.unpacked = self.unpacked.saturating_add(most);
                 Ok(length)
             }
             1 => {
@@ -128,7 +133,7 @@ mod tests {
     use super::*;
 
     fn frames(kind: MethodKind, is_gzip: bool) -> Frames {
-        Frames::new(Rules { kind, is_gzip, length_max: 100 })
+        Frames::new(Rules { kind, is_txn: false, is_gzip, length_max: 100 })
     }
 
     /// The bytes that are passed on when `bytes` arrive in pieces of `piece` bytes.
@@ -150,6 +155,21 @@ mod tests {
             let mut unary = frames(MethodKind::Unary, false);
             assert_eq!(passed(&mut unary, &stray, piece).unwrap(), two[..7]);
         }
+    }
+
+    #[test]
+    fn small_compressed_messages_count_by_their_length() {
+        let mut frames = Frames::new(Rules {
+            kind: MethodKind::BidiStream,
+            is_txn: false,
+            is_gzip: true,
+            length_max: 2 << 20,
+        });
+        let small = [1, 0, 0, 0, 2, b'a', b'b'];
+        frames.take(Bytes::from(small.repeat(400))).unwrap();
+        assert_eq!(frames.unpacked, 400 * 2 * UNPACKED_TIMES);
+        frames.take(Bytes::from_static(&[1, 0, 16, 0, 0])).unwrap();
+        assert_eq!(frames.unpacked, 400 * 2 * UNPACKED_TIMES + (2 << 20));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use quorate_proto::etcdserverpb::request_op::Request;
-use quorate_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
+use quorate_proto::etcdserverpb::{PutRequest, RequestOp, ResponseOp, TxnRequest};
 use quorate_proto::mvccpb::KeyValue;
 
 use super::decide;
@@ -13,6 +13,9 @@ use crate::command::Command;
 use crate::mvcc::View;
 use crate::mvcc::range::RowSink;
 use crate::{Error, KeyRange, RecordRef, Tally};
+
+/// Memory of the answer to an operation without its rows: decoded, and encoded with a revision.
+const OPERATION_BYTES: usize = size_of::<ResponseOp>() + 32;
 
 /// The size of an answer so far.
 struct Measured<'a> {
@@ -38,8 +41,8 @@ impl RowSink for Measured<'_> {
 }
 
 impl View {
-    /// Approximate memory of the answer to a write if it were executed now, in bytes; 0 for an
-    /// answer without rows. Reports the bytes to the view's
+    /// Approximate memory of the answer to a write if it were executed now, in bytes: its rows, and
+    /// the answers to the operations of a transaction. Reports the bytes to the view's
     /// [`ReadContext`](crate::mvcc::ReadContext) as it finds them, and ends early if the reader has
     /// given up.
     ///
@@ -53,9 +56,12 @@ impl View {
                 let range = KeyRange::from_wire(delete.key.clone(), delete.range_end.clone());
                 measured.walk(&range)?;
             }
-            Command::Txn(txn) if txn.success.iter().chain(&txn.failure).any(answers_rows) => {
-                let path = decide(self, txn, &mut Tally::default())?;
-                measured.txn(txn, &mut path.into_iter())?;
+            Command::Txn(txn) => {
+                measured.add(operations(txn) * OPERATION_BYTES);
+                if txn.success.iter().chain(&txn.failure).any(answers_rows) {
+                    let path = decide(self, txn, &mut Tally::default())?;
+                    measured.txn(txn, &mut path.into_iter())?;
+                }
             }
             _ => {}
         }
@@ -102,6 +108,19 @@ impl Measured<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The number of operations of the longer branches, nested transactions included.
+fn operations(txn: &TxnRequest) -> usize {
+    let of = |ops: &[RequestOp]| ops.iter().map(operations_in).sum::<usize>();
+    of(&txn.success).max(of(&txn.failure))
+}
+
+fn operations_in(op: &RequestOp) -> usize {
+    match &op.request {
+        Some(Request::RequestTxn(nested)) => 1 + operations(nested),
+        _ => 1,
     }
 }
 

@@ -7,6 +7,7 @@ mod bodies;
 mod headers;
 mod healthy;
 mod long_lists;
+mod operations;
 mod proposals;
 mod unread;
 mod watchers;
