@@ -72,8 +72,8 @@ impl<B> Checked<B> {
         }
     }
 
-    /// Charges `bytes` for received data. Returns the data if there is room; otherwise the data wait
-    /// in `uncharged`.
+    /// Charges `bytes` for received data. Returns the data if there is room; otherwise they wait in
+    /// `uncharged`.
     fn charge(&mut self, data: Bytes, bytes: usize) -> Option<Bytes> {
         let beyond = bytes.saturating_sub(self.free);
         self.free = self.free.saturating_sub(bytes);
