@@ -6,16 +6,16 @@
 use std::error::Error;
 use std::pin::Pin;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
-use prost::Message as _;
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
 use tonic::Status;
 
 use crate::error::ApiError;
 use crate::transport::charge::Held;
+use crate::transport::framing::{HEAD_LEN, frame};
 
 /// Largest size of a JSON object, as a multiple of the largest message. Base64 and names need less.
 const TEXT_TIMES: usize = 4;
@@ -109,7 +109,7 @@ where
         if self.text.iter().any(|byte| !byte.is_ascii_whitespace()) {
             return Err(Status::invalid_argument("unexpected EOF"));
         }
-        Ok((!self.rules.is_stream).then(|| Bytes::from_static(&[0; 5])))
+        Ok((!self.rules.is_stream).then(|| Bytes::from_static(&[0; HEAD_LEN])))
     }
 
     async fn charge(&mut self, bytes: usize) -> Result<(), Status> {
@@ -135,13 +135,7 @@ fn encode(object: &[u8], message: &MessageDescriptor) -> Result<Bytes, Status> {
     let mut json = serde_json::Deserializer::from_slice(object);
     let decoded = DynamicMessage::deserialize_with_options(message.clone(), &mut json, &OPTIONS);
     let message = decoded.map_err(|error| Status::invalid_argument(format!("proto: {error}")))?;
-    let length = message.encoded_len();
-    let length_u32 = u32::try_from(length).map_err(|_| ApiError::RequestTooLarge)?;
-    let mut frame = BytesMut::with_capacity(5 + length);
-    frame.put_u8(0);
-    frame.put_u32(length_u32);
-    message.encode_raw(&mut frame);
-    Ok(frame.freeze())
+    Ok(frame(&message)?)
 }
 
 /// Finds the end of a JSON object while its bytes arrive.
@@ -190,6 +184,7 @@ impl End {
 #[cfg(test)]
 mod tests {
     use http_body_util::Full;
+    use prost::Message as _;
     use prost_reflect::DescriptorPool;
     use quorate_proto::FILE_DESCRIPTOR_SET;
     use quorate_proto::etcdserverpb::PutRequest;

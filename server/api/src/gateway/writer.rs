@@ -14,8 +14,8 @@ use bytes::{Buf as _, BytesMut};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
-/// Bytes of the head of a gRPC frame.
-const HEAD_LEN: usize = 5;
+use crate::transport::framing::HEAD_LEN;
+
 /// Longest encoding of a number.
 const VARINT_LEN_MAX: usize = 10;
 

@@ -6,9 +6,7 @@ use quorate_raft::{Account, Permit};
 use tonic::{Code, Status};
 
 use crate::transport::answer::ResponseBody;
-
-/// Bytes of the head of a frame.
-const HEAD_LEN: usize = 5;
+use crate::transport::framing::HEAD_LEN;
 
 /// Reads the messages of an answer. Their bytes are charged until they are returned.
 pub(super) struct Messages {

@@ -2,13 +2,12 @@
 
 use std::error::Error;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use percent_encoding::percent_decode_str;
-use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use tonic::Status;
@@ -18,6 +17,7 @@ use crate::error::ApiError;
 use crate::gateway::{Answer, CallBody, metadata};
 use crate::transport::caller::Caller;
 use crate::transport::charge::Held;
+use crate::transport::framing::frame;
 
 /// The header by which a client of server-sent events resumes.
 const LAST_ID: &str = "last-event-id";
@@ -59,7 +59,7 @@ where
     if key.is_empty() {
         return Err(bad("the path has no key"));
     }
-    let (path, message) = match operation {
+    let (path, framed) = match operation {
         Operation::Get | Operation::List => {
             let message = pb::RangeRequest { key: key.clone(), range_end, ..Default::default() };
             let is_list = operation == Operation::List;
@@ -73,7 +73,7 @@ where
             let request_union = Some(RequestUnion::CreateRequest(create));
             ("Watch/Watch", frame(&pb::WatchRequest { request_union }))
         }
-        Operation::Put => ("KV/Put", Bytes::new()),
+        Operation::Put => ("KV/Put", Ok(Bytes::new())),
         Operation::Delete => {
             let message = pb::DeleteRangeRequest { key: key.clone(), range_end, prev_kv: false };
             ("KV/DeleteRange", frame(&message))
@@ -86,7 +86,7 @@ where
         let put = async move { put(key, body, held, value_max).await.map(Frame::data) };
         StreamBody::new(Box::pin(stream::once(put)))
     } else {
-        StreamBody::new(Box::pin(stream::iter([Ok(Frame::data(message))])))
+        StreamBody::new(Box::pin(stream::iter([framed.map(Frame::data).map_err(Status::from)])))
     };
     let mut call = Request::new(body);
     *call.method_mut() = Method::POST;
@@ -115,16 +115,7 @@ where
         }
         value.extend_from_slice(&data);
     }
-    Ok(frame(&pb::PutRequest { key, value: value.freeze(), ..Default::default() }))
-}
-
-fn frame<M: Message>(message: &M) -> Bytes {
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(5 + length);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(length).expect("keys and values are limited"));
-    message.encode_raw(&mut frame);
-    frame.freeze()
+    Ok(frame(&pb::PutRequest { key, value: value.freeze(), ..Default::default() })?)
 }
 
 /// The beginning and the end of the range of keys with a prefix.

@@ -7,15 +7,31 @@
 //! Only complete and valid frame headers are passed on, so that the decoder never has to report an
 //! invalid frame.
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message;
 use tonic::{Code, Status};
 
+use crate::error::ApiError;
 use crate::method::MethodKind;
 
 /// Bytes of a frame header.
-pub(super) const HEAD_LEN: usize = 5;
+pub(crate) const HEAD_LEN: usize = 5;
 /// A compressed message grows at most by this factor: the limit of the deflate format.
 const UNPACKED_TIMES: usize = 1032;
+
+/// The frame of a message, not compressed.
+///
+/// # Errors
+/// The message is longer than a frame can say.
+pub(crate) fn frame(message: &impl Message) -> Result<Bytes, ApiError> {
+    let length = message.encoded_len();
+    let head = u32::try_from(length).map_err(|_| ApiError::RequestTooLarge)?;
+    let mut frame = BytesMut::with_capacity(HEAD_LEN + length);
+    frame.put_u8(0);
+    frame.put_u32(head);
+    message.encode_raw(&mut frame);
+    Ok(frame.freeze())
+}
 
 /// The rules for the frames of a call.
 #[derive(Clone, Copy, Debug)]
