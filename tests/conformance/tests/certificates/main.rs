@@ -36,6 +36,18 @@ struct Table {
     cases: Vec<Case>,
 }
 
+/// Starts the members of a new cluster. A member is ready once it has a leader that it can reach.
+fn start_together(members: &mut [Server]) {
+    let listed: Vec<String> =
+        members.iter().map(|member| format!("{}={}", member.name(), member.peer_url())).collect();
+    let listed = format!("--initial-cluster={}", listed.join(","));
+    for member in &mut *members {
+        member.set_initial_cluster(&[&listed]);
+        member.spawn();
+    }
+    members.iter_mut().for_each(Server::wait_until_ready);
+}
+
 impl Table {
     /// Makes all certificates. `None`, reported as a skip, without Go.
     fn make(suite: &str) -> Option<Self> {

@@ -3,7 +3,7 @@
 use quorate_test_support::program;
 use quorate_test_support::server::Server;
 
-use crate::Table;
+use crate::{Table, start_together};
 
 /// Starts three members; each presents one of these certificates to the others.
 fn start(table: &Table, kinds: [&str; 3]) -> [Server; 3] {
@@ -12,15 +12,7 @@ fn start(table: &Table, kinds: [&str; 3]) -> [Server; 3] {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         Server::new(&program::quorate(), &flags).named(&format!("m{at}")).with_peer_tls()
     });
-    let listed =
-        members.each_ref().map(|member| format!("{}={}", member.name(), member.peer_url()));
-    let origin = format!("--initial-cluster={}", listed.join(","));
-    for member in &mut members {
-        member.set_initial_cluster(&[&origin]);
-        member.spawn();
-    }
-    // A member is ready once it has a leader that it can reach.
-    members.iter_mut().for_each(Server::wait_until_ready);
+    start_together(&mut members);
     members
 }
 

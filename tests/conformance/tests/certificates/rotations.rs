@@ -17,6 +17,8 @@ use rustls::pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::start_together;
+
 const ROTATIONS: usize = 20;
 /// After this many rotations, a member is started again: all its connections are new.
 const RESTART_EVERY: usize = 5;
@@ -110,14 +112,7 @@ fn start(live: &Pki) -> ([Server; 3], [String; 3]) {
         let server = Server::new(&program::quorate(), &flags);
         server.named(&format!("m{at}")).with_tls().with_peer_tls()
     });
-    let listed =
-        members.each_ref().map(|member| format!("{}={}", member.name(), member.peer_url()));
-    let origin = format!("--initial-cluster={}", listed.join(","));
-    for member in &mut members {
-        member.set_initial_cluster(&[&origin]);
-        member.spawn();
-    }
-    members.iter_mut().for_each(Server::wait_until_ready);
+    start_together(&mut members);
     (members, pages)
 }
 
