@@ -39,9 +39,9 @@ const SHORTAGE_MEMTABLES: usize = 4;
 /// How long entries are applied before other tasks get a turn.
 const TURN: Duration = Duration::from_millis(5);
 
-/// Commands that may touch more keys than this run as blocking work. This many keys take a few
+/// Commands with more operations and keys than this run as blocking work. This many take a few
 /// milliseconds.
-const KEYS_MAX: usize = 1000;
+const SMALL_MAX: usize = 1000;
 
 /// Runs work that may take seconds. Other tasks, such as heartbeats and reads, move to other
 /// threads during the work. That costs too much for short work.
@@ -235,7 +235,7 @@ impl StateMachine {
         let command =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
         let kind = command.kind();
-        let is_small = self.store.is_small(&command, KEYS_MAX)?;
+        let is_small = self.store.is_small(&command, SMALL_MAX)?;
         let apply = || self.store.apply_decoded(at, command);
         let Applied { mut reply, effects, cost } =
             if is_small { apply()? } else { run_blocking(apply)? };
