@@ -39,13 +39,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Adds what was attempted to an error of the API server.
+    /// Turns an error of the API server into an [`Error`] that also says what was attempted.
     pub fn kubernetes(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Kubernetes { doing: doing.into(), source: Box::new(source) }
     }
 
     /// Whether another process or person changed an object at the same time. The next round sees
-    /// the change. An object that exists already is no such change: it may stay in the way.
+    /// the change. A refusal because the object exists already does not count as a conflict: the
+    /// object may still be there in the next round.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         let Self::Kubernetes { source, .. } = self else { return false };

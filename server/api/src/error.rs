@@ -4,8 +4,9 @@
 //! are those that etcd 3.7 sends. Each wire encodes them in its own way. Errors of a wire itself,
 //! such as a malformed message, are not in this table: they have grpc-go's texts, and belong to
 //! that wire.
-//! Texts of etcd that are not errors of calls are where they are used: the reasons in metrics, and
-//! the health pages.
+//!
+//! This table has only errors of calls. etcd's other texts (the reasons in metrics and the health
+//! pages) are in the files that use them.
 
 use std::fmt::Display;
 
@@ -105,7 +106,7 @@ errors! {
     Corrupt: DataLoss, "etcdserver: corrupt cluster";
     /// The alarm type does not exist. etcd would raise an alarm of an unknown type.
     UnknownAlarm: InvalidArgument, "etcdserver: unknown alarm type";
-    /// The leadership cannot be transferred to this member.
+    /// The leadership cannot be transferred to the requested member.
     BadLeaderTransferee: FailedPrecondition, "etcdserver: bad leader transferee";
     /// The member does not exist.
     MemberNotFound: NotFound, "etcdserver: member not found";
@@ -144,7 +145,7 @@ errors! {
     NotElected: Unknown, "election: not leader";
     /// The election has no leader.
     NoElectionLeader: Unknown, "election: no leader";
-    /// The request of a leader does not have its key.
+    /// A leader's request does not contain the leader's key.
     MissingLeaderKey: Unknown, r#""leader" field must be provided"#;
     /// A `RangeStream` asks for an order other than that of the keys.
     StreamOrder: Unimplemented, "RangeStream does not support custom sort orders";
@@ -179,7 +180,7 @@ impl ApiError {
     }
 
     /// The error as etcd's Lock and Election services send it: with its text, but without its code,
-    /// unless the call ran out of time.
+    /// unless the call was cancelled or ran out of time.
     pub(crate) fn without_code(self) -> Self {
         match self.code() {
             Code::Unknown | Code::Cancelled | Code::DeadlineExceeded => self,

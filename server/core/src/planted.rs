@@ -1,19 +1,19 @@
 //! Mistakes that the server makes on purpose, to prove that the tests find them.
 //!
 //! This is for tests only. A server that is built with the feature `planted` makes the one mistake
-//! that `$QUORATE_PLANTED` names. Without the feature, [`has`] and the other functions are constant
-//! `false`, and the compiler removes the calls. The correct code calls them at the places where it
-//! would make a mistake.
+//! that `$QUORATE_PLANTED` names. The code calls [`has`] or another function of this module at each
+//! place where it can make a mistake. Without the feature, these functions always return `false`,
+//! and the compiler removes the calls.
 //!
 //! A release build with the feature does not compile. The feature needs debug assertions in this
 //! package; the profile `planted` has them, and the profile `release` does not.
 
 #[cfg(all(feature = "planted", not(debug_assertions)))]
 compile_error!(
-    "the feature `planted` needs the profile `planted`: a release build must not have it"
+    "the feature `planted` needs the profile `planted`: a release build must not have this feature"
 );
 
-/// A mistake.
+/// A mistake that the server can make on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mistake {
     /// The log is written, but not synced.
@@ -44,11 +44,12 @@ pub enum Mistake {
     ProposeTwice,
     /// Compaction also deletes history above its revision.
     CompactTooMuch,
-    /// A snapshot for another member lacks some rows, and the receiver does not check their number.
+    /// A snapshot for another member lacks some rows, and the receiver does not check the number
+    /// of rows.
     IncompleteSnapshot,
     /// Watchers get a wrong previous value now and then.
     WrongPrevious,
-    /// A watch continues although an installed snapshot removed history that it has yet to read.
+    /// A watch continues although an installed snapshot removed history that the watch must read.
     HideGap,
     /// A stream's task does not learn that its buffer has room for events again.
     LoseWakeUp,
@@ -180,10 +181,10 @@ mod answers {
         has(mistake) && (place + i64::from(std::process::id())) % 200 == 0
     }
 
-    #[expect(clippy::disallowed_methods, reason = "no release has this")]
+    #[expect(clippy::disallowed_methods, reason = "no release has this function")]
     fn chosen() -> Option<Mistake> {
         let name = std::env::var("QUORATE_PLANTED").ok()?;
         let chosen = Mistake::ALL.into_iter().find(|mistake| mistake.name() == name);
-        Some(chosen.unwrap_or_else(|| panic!("there is no mistake {name}")))
+        Some(chosen.unwrap_or_else(|| panic!("no mistake has the name {name}")))
     }
 }

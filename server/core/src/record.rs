@@ -38,7 +38,7 @@ impl Record {
         self.version == 1
     }
 
-    /// The change in the number of existing keys: 1, 0 or -1.
+    /// By how much this version changes the number of existing keys: 1, 0 or -1.
     pub fn count_change(&self) -> i64 {
         match self.version {
             0 => -1,

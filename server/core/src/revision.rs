@@ -14,7 +14,7 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// Means "no such change". A key's first version has it as its `previous` revision.
+    /// Means "no such change". It is the `previous` revision of a key's first version.
     pub const NONE: Self = Self { main: 0, sub: 0 };
     /// Main revision of a store without any write.
     pub const EMPTY_STORE: i64 = 1;

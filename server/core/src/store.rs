@@ -21,9 +21,9 @@ pub use state::{FrozenMemtable, LogPosition, RestoredState};
 /// The writes of a command so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Changes {
-    /// The main revision that they share.
+    /// The main revision that the writes share.
     pub(crate) main: i64,
-    /// Their number.
+    /// Number of the writes.
     pub(crate) count: u32,
 }
 
@@ -83,15 +83,15 @@ impl Store {
         &self.membership
     }
 
-    /// Starts a batch of entries with the current base and memtables. Call it before each batch: a
-    /// flush may have installed a new base since the last one.
+    /// Starts a batch of entries with the current base and memtables. Call this before each batch:
+    /// a flush may have installed a new base since the last batch.
     pub fn begin_batch(&mut self) {
         let stack = self.shared.stack.read().clone();
         self.active = stack.active.clone();
         self.batch = Some(stack);
     }
 
-    /// Releases the batch's base and memtables. Call it after each batch.
+    /// Releases the batch's base and memtables. Call this after each batch.
     pub fn end_batch(&mut self) {
         self.batch = None;
     }
@@ -111,7 +111,7 @@ impl Store {
         self.changed_leases.clear();
     }
 
-    /// Returns the operations that commands made since the last call, and counts from 0 again.
+    /// Returns the tally of the operations since the last call, and starts a new tally from 0.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }
@@ -138,7 +138,7 @@ impl Store {
         self.membership = membership;
         self.change_tables([], |tables| {
             tables.removed.extend(before.difference(members));
-            // A removed member returns only if it is forced to be the only member.
+            // A removed member becomes a member again only if it is forced to be the only one.
             tables.removed.retain(|id| !members.contains(id));
             tables.members.retain(|id, _| members.contains(id));
             tables.alarms.retain(|(_, id)| members.contains(id) || !before.contains(id));
@@ -181,7 +181,7 @@ impl Store {
         })
     }
 
-    /// A view for the running command, which includes its own writes.
+    /// A view for the running command. The view includes the command's own writes.
     pub(crate) fn view(&self, changes: Changes) -> View {
         let revision = if changes.count > 0 { changes.main } else { self.revision };
         View::new(self.stack().clone(), revision, self.compacted)

@@ -29,7 +29,7 @@ use sources::{Given, Sources};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Value {
     text: String,
-    /// Whether it is set; otherwise it is the default.
+    /// Whether the flag is set; otherwise `text` is the default.
     is_given: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Replaced {
     pub(crate) name: &'static str,
     pub(crate) takes: Takes,
     pub(crate) default: &'static str,
-    /// What takes its place.
+    /// Text that says what takes the place of the setting.
     pub(crate) instead: &'static str,
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn replaced() -> impl Iterator<Item = Replaced> {
     })
 }
 
-/// The values of all settings.
+/// Takes the value of each setting from `sources`, or else its default.
 fn settings(mut sources: Sources, are_from_file: bool) -> Result<Settings, Vec<String>> {
     sources.rename();
     let mut values = BTreeMap::new();
@@ -135,7 +135,7 @@ pub(crate) fn read(
     let others = others.into_values().map(|given| given.source).collect::<Vec<_>>();
     if !others.is_empty() {
         let others = others.join(", ");
-        sources.warnings.push(format!("the file {path} has the settings; ignored: {others}"));
+        sources.warnings.push(format!("the settings come from the file {path}; ignored: {others}"));
     }
     settings(sources, true).map(Invocation::Run)
 }
@@ -266,7 +266,7 @@ pub(crate) mod tests {
         let problems = read_line(&asking, &[]).unwrap_err();
         assert_eq!(problems.len(), 4, "{problems:?}");
         assert!(problems.iter().any(|problem| problem.contains("use --log-level=debug")));
-        // etcd 3.7 starts with such a variable, because it does not know it.
+        // etcd 3.7 does not know this variable and starts. So Quorate must start, too.
         let Ok(Invocation::Run(read)) = read_line(&[], &[("ETCD_ENABLE_V2", "true")]) else {
             panic!("accepted")
         };
@@ -288,7 +288,7 @@ pub(crate) mod tests {
         assert_eq!(read.warnings.len(), 3, "{:?}", read.warnings);
         let ignored = &read.warnings[0];
         assert!(ignored.contains("--data-dir") && ignored.contains("ETCD_NAME"), "{ignored}");
-        // The flag goes before the variable.
+        // The flag has precedence over the variable.
         let other = ["--config-file", "/none"];
         assert!(read_line(&other, &variables).unwrap_err()[0].contains("/none"));
     }

@@ -1,5 +1,5 @@
-//! TLS for the ports and between members. When the files change, the next connection uses the new
-//! ones.
+//! TLS for the ports and between members. When the TLS files change, the next connection uses the
+//! new files.
 
 mod certificate;
 mod chain;

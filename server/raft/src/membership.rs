@@ -2,8 +2,8 @@
 //!
 //! Each change is one log entry that adds or removes at most one vote, so any quorum before the
 //! change shares a member with any quorum after it. An added member gets its vote once its log is
-//! close to the leader's, so it cannot delay commits before that. Listings already show it as a
-//! voter.
+//! close to the leader's, so it cannot delay commits before that. Listings show the member as a
+//! voter even before it has its vote.
 
 pub(crate) mod rules;
 
@@ -42,7 +42,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Makes the changes of the members for member `me`, while that member leads.
+    /// Creates the part of member `me` that changes the members of the cluster while `me` leads.
     pub(crate) fn new(
         me: u64,
         consensus: Arc<OpenRaft>,
@@ -54,7 +54,7 @@ impl Membership {
     }
 
     /// Makes a change if this member leads. Otherwise the reply's refusal is `NotLeader`. If
-    /// `expected` is given, the change is made only if the configuration index is still this one.
+    /// `expected` is given, the change is made only if the configuration index is still `expected`.
     pub(crate) async fn change_here(
         &self,
         change: Change,
@@ -87,9 +87,9 @@ impl Membership {
 
     /// Refuses a change if the members have changed since the expected configuration.
     ///
-    /// The step is appended only if `status` still has the last members in the leader's log. The
-    /// entries before an entry never change, so the result of this check holds wherever and
-    /// whenever the step's entry is applied.
+    /// The entry of the step is appended only if `status` still has the last members in the
+    /// leader's log. The entries before the step's entry never change, so the result of this check
+    /// is right on every member that applies the entry, at any time.
     ///
     /// # Errors
     /// `NotLeader` if the last change is not committed yet. That change may still be replaced, so
@@ -204,7 +204,8 @@ impl Membership {
         tokio::time::timeout(TRANSFER_TIMEOUT, self.consensus.leadership_lost()).await.ok();
     }
 
-    /// Transfers the leadership to `to`, which must be a voter. Does not wait for it.
+    /// Starts a transfer of the leadership to `to`, which must be a voter. Does not wait for the
+    /// end of the transfer.
     ///
     /// # Errors
     /// The member has stopped.

@@ -6,7 +6,7 @@ pub mod environment;
 pub mod limits;
 pub mod schedule;
 
-/// A fault. "One" is any member.
+/// A fault. In the descriptions of the faults, "one" means any one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// SIGKILL to the leader.
@@ -17,10 +17,10 @@ pub enum Fault {
     KillMajority,
     /// SIGKILL to all.
     KillAll,
-    /// SIGKILL to the leader, and to its successor as soon as that one leads. In a cluster of one,
-    /// the leader is restarted and succeeds itself.
+    /// SIGKILL to the leader, and then to the next leader as soon as it leads. In a cluster of one
+    /// member, the next leader is the same member after a restart.
     KillTwice,
-    /// SIGKILL to one, and again while it starts, several times.
+    /// SIGKILL to one, repeated while that member starts again.
     KillStarting,
     /// SIGKILL to one while it deletes compacted history.
     KillCompacting,
@@ -55,11 +55,11 @@ pub enum Fault {
     DropToLeader,
     /// Each member receives packets from one neighbour only, in a ring.
     OneWayRing,
-    /// One of five is isolated, and the leader reaches only one other member. Without that member,
-    /// the rest has no majority.
+    /// One of five is isolated, and the leader reaches only one other member. The remaining two
+    /// have no majority without that member.
     Bridge,
-    /// The peer port of one is closed, while that member still reaches the others. So many others
-    /// are killed that the rest has no majority without it.
+    /// The peer port of one is closed, while that member still reaches the others. Enough of the
+    /// others are killed that the rest has no majority without that member.
     ClosePeerPort,
     /// One is isolated several times, briefly.
     Flap,
@@ -81,7 +81,7 @@ pub enum Fault {
     CutPowerCompacting,
     /// A power cut of one while it rewrites its database.
     CutPowerDefragmenting,
-    /// A power cut of one, and again while it starts, several times.
+    /// A power cut of one, repeated while that member starts again.
     CutPowerStarting,
     /// The disk of one is full.
     FillDisk,
@@ -95,9 +95,10 @@ pub enum Fault {
     SlowDisks,
     /// Clients stop reading their watches during many writes, and continue later.
     PauseWatches,
-    /// Clients request all keys from one many times and do not read the responses.
+    /// Clients send many requests for all keys to one, and do not read the responses.
     UnreadRanges,
-    /// Many clients open watches of all keys at one, from the oldest revision on, and read nothing.
+    /// Many clients open watches at one, for all keys and from the oldest revision on, and read
+    /// nothing.
     UnreadWatches,
     /// Clients open more silent connections to the client and peer ports than a member has
     /// descriptors.

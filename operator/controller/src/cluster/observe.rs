@@ -1,4 +1,4 @@
-//! What the operator sees of a cluster: reads its objects, and asks its members.
+//! Observes a cluster: reads its objects, and asks its members.
 //!
 //! Each round reads everything anew, with linearizable reads. A cache could show a pod that is
 //! gone, or hide a member that was just recorded.
@@ -147,7 +147,7 @@ fn orphans(objects: &Objects) -> BTreeSet<String> {
     claims.map(|(name, _)| name.clone()).collect()
 }
 
-/// The highest number of a member or claim with a name of this cluster.
+/// The highest number in the names of members and claims that begin with the cluster's name.
 fn last_number(cluster: &QuorateCluster, objects: &Objects) -> i64 {
     let prefix = names::member(&cluster.name_any(), 0);
     let prefix = prefix.trim_end_matches('0');
@@ -155,8 +155,8 @@ fn last_number(cluster: &QuorateCluster, objects: &Objects) -> i64 {
     objects.names.iter().filter_map(number).max().unwrap_or(0)
 }
 
-/// The Secrets that are missing, not as they should be or no longer wanted, and the times at which
-/// the certificates expire.
+/// The names of the Secrets that are missing, wrong or no longer wanted, and the times at which the
+/// certificates expire.
 fn certificates(
     cluster: &QuorateCluster,
     objects: &Objects,

@@ -1,7 +1,7 @@
 //! The status: what the operator knows of a cluster, even when the store does not answer.
 //!
-//! It depends on what is observed and on the status before, and holds nothing that changes while
-//! the cluster is idle.
+//! The status follows from the observed facts and the previous status. It holds nothing that
+//! changes while the cluster is idle.
 
 mod condition;
 mod health;

@@ -1,7 +1,8 @@
 //! The spec, checked and completed.
 //!
 //! The API server checks each field when it is written. This module checks what the API server
-//! cannot check, and what an object that is older than a rule may still have.
+//! cannot check. It also repeats checks of the API server, because an object may be older than
+//! these checks.
 
 mod refusal;
 mod version;
@@ -22,9 +23,9 @@ const SIZES: [i32; 4] = [1, 3, 5, 7];
 pub struct Valid {
     /// The name of the cluster.
     pub name: String,
-    /// Its namespace.
+    /// The namespace of the cluster.
     pub namespace: String,
-    /// The uid of its object, which distinguishes it from an earlier cluster of the same name.
+    /// The uid of the cluster's object. An earlier cluster of the same name has another uid.
     pub uid: String,
     /// The generation of the spec.
     pub generation: i64,
@@ -67,14 +68,14 @@ impl Valid {
         names::peer_url(&self.name, member, &self.namespace)
     }
 
-    /// Whether the version asked for is newer than the operator by more than one minor version. Its
-    /// members may need something that this operator cannot provide.
+    /// Whether the version asked for is newer than the operator by more than one minor version.
+    /// Members of such a version may need something that this operator cannot provide.
     #[must_use]
     pub fn is_too_new(&self) -> bool {
         !self.version.is_reached_from(&self.operator) && self.version > self.operator
     }
 
-    /// The number in a member's name, if it is a name of this cluster.
+    /// The number in the name of a member; `None` if no member of this cluster can have that name.
     #[must_use]
     pub fn number(&self, member: &str) -> Option<i64> {
         let digits = member.strip_prefix(&self.name)?.strip_prefix('-')?;

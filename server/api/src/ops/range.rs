@@ -65,8 +65,9 @@ impl Server {
         account: &Account,
         request: pb::RangeRequest,
     ) -> Result<RangeAnswer<F>, ApiError> {
-        // Only these ranges take the same time whatever the store contains. Any other range may
-        // have to skip any number of deleted or newer keys.
+        // A range of one key, and a count at the current revision without filters, take the same
+        // time whatever the store contains. Any other range may have to skip any number of deleted
+        // or newer keys.
         let counted =
             request.count_only && request.revision <= 0 && !has_revision_filters(&request);
         if request.range_end.is_empty() || counted {
@@ -141,7 +142,7 @@ fn read<F: Form>(
     Ok((summary, Some(keys)))
 }
 
-/// The read of a health check. Its key is empty, which no client's request may have.
+/// The read of a health check. Its key is empty; the key in a client's request must not be empty.
 pub(crate) fn internal_range(serializable: bool) -> pb::RangeRequest {
     pb::RangeRequest {
         key: Bytes::new(),

@@ -109,8 +109,8 @@ impl<F: Form> Rows<F> {
         rows
     }
 
-    /// A piece of a message. It begins after the first `before` rows of the message. It keeps as
-    /// many rows as a [`chunk`](Self::chunk).
+    /// A piece of a message. It begins after the first `before` rows of the message. It keeps rows
+    /// by the same rule as a [`chunk`](Self::chunk).
     pub(super) fn piece(room: Permit, bytes_max: usize, before: usize) -> Self {
         let rows = Self::new(room.account(), bytes_max, Full::Stop);
         Self { permit: room, before, ..rows }
@@ -162,9 +162,9 @@ impl<F: Form> Rows<F> {
         self.measured
     }
 
-    /// The kept bytes as data for the connection. `following` is the number of bytes of the message
-    /// that the caller sends after them; 0 if this is the whole message. The data are charged to
-    /// the budget until the connection has written them.
+    /// The kept bytes as data for the connection. `following` is the number of bytes that the
+    /// caller sends afterwards to complete the message. The data are charged to the budget until
+    /// the connection has written them.
     ///
     /// # Errors
     /// The message is too long for the wire.

@@ -100,8 +100,8 @@ impl Pool {
         Ok(Self { jobs, begun, short: Arc::new(Semaphore::new(count)), threads })
     }
 
-    /// Runs a scan as soon as there is a slot for it. `of_connection` has the slots for begun scans
-    /// of the scan's connection, so that no connection takes all slots of the pool.
+    /// Runs a scan as soon as there is a slot for it. `of_connection` limits how many scans of the
+    /// scan's connection have begun, so that no connection takes all slots of the pool.
     ///
     /// # Errors
     /// The scan panics, or the system cannot start a thread for it.

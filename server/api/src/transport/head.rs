@@ -24,7 +24,7 @@ pub(crate) struct Head {
     pub(crate) content_type: HeaderValue,
     /// Whether messages may be compressed with gzip.
     pub(crate) is_gzip: bool,
-    /// The client's timeout.
+    /// Time limit of the client for the call; `None` without a limit.
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Head, Refused> {
     Ok(Head { content_type: answer_type, is_gzip, timeout })
 }
 
-/// Parses a timeout.
+/// Parses the text of a `grpc-timeout` header: digits and one letter for the unit.
 pub(crate) fn read_timeout(timeout: &str) -> Result<Duration, String> {
     if timeout.len() < 2 {
         return Err(format!("transport: timeout string is too short: {timeout:?}"));

@@ -11,7 +11,7 @@ use super::merge::MergeCursor;
 use crate::base::{Base, RecordHeader};
 use crate::{Fault, KeyRange, Record, Revision};
 
-/// A memtable that apply may write to while readers use it.
+/// A memtable that readers can use while the state machine writes to it.
 pub type SharedMemtable = Arc<RwLock<Memtable>>;
 
 /// How much of history to read at once. A read returns at least one version.
@@ -122,8 +122,8 @@ impl Stack {
         self.history_until(Revision::start_of(from), to, is_full)
     }
 
-    /// The versions from `from` up to main revision `to`, ascending, until they fill `limit`. The
-    /// flag is true if they fill `limit`, and more versions may follow.
+    /// The versions from `from` up to main revision `to`, ascending, until they fill `limit`. If
+    /// they fill it, the flag is true: more versions may follow.
     pub(crate) fn history_chunk(
         &self,
         from: Revision,
@@ -142,8 +142,9 @@ impl Stack {
         Ok((found, is_full))
     }
 
-    /// The versions from `from` up to main revision `to`, ascending. Ends before a version if
-    /// `is_full` returns true for the versions before it and its revision.
+    /// The versions from `from` up to main revision `to`, ascending. Before each version, calls
+    /// `is_full` with the versions so far and the revision of that version, and ends if the answer
+    /// is true.
     fn history_until(
         &self,
         from: Revision,
@@ -206,7 +207,7 @@ impl Stack {
         let mut candidates = self.base.lease_keys(lease, usize::MAX)?;
         for memtable in self.memtables() {
             let memtable = memtable.read();
-            // Copy the key: a slice would keep the whole log entry that wrote it in memory.
+            // Copy the key: a slice would keep the memory of the key's whole log entry.
             let keys = memtable.lease_candidates(lease);
             candidates.extend(keys.map(|key| Bytes::copy_from_slice(key)));
         }

@@ -48,7 +48,7 @@ pub(super) async fn refuse_known(
     for (url, answer) in ask(dial, others, FOUNDER_WITHIN).await {
         match answer {
             Ok(description) => refuse(&url, &description, cluster_id, member_id)?,
-            // The other founder will probably be started, too.
+            // The other founder has probably not been started yet. That is no reason to refuse.
             Err(problem) => tracing::debug!(url, problem, "a founder does not answer yet"),
         }
     }

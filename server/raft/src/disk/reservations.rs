@@ -35,7 +35,8 @@ struct State {
     reserved: u64,
     /// Bytes written since the last check began.
     written: u64,
-    /// The waiting reservations, in order of arrival. Each is signalled when it may be its turn.
+    /// The waiting reservations, in order of arrival. Each is signalled when its turn may have
+    /// come.
     waiting: BTreeMap<u64, Arc<Notify>>,
     /// The number of the next reservation that waits.
     next: u64,
@@ -47,8 +48,8 @@ impl State {
     }
 
     /// Whether a reservation may be tried now. While reservations wait, only the first of them may
-    /// be tried; `number` is `None` for a reservation that does not wait yet. So small reservations
-    /// cannot pass a large one forever.
+    /// be tried, so that small reservations cannot pass a large one forever. `number` is `None` for
+    /// a reservation that does not wait yet.
     fn is_turn(&self, number: Option<u64>) -> bool {
         self.waiting.keys().next().copied() == number
     }
@@ -60,9 +61,9 @@ impl State {
         }
     }
 
-    /// Whether a reservation of `bytes` may be made. One above the allowance is admitted only while
-    /// nothing else is reserved and the written bytes are within the allowance. It does not wait
-    /// until nothing is written, because other members' writes may never pause.
+    /// Whether a reservation of `bytes` may be made. A reservation larger than the allowance is
+    /// admitted only while nothing else is reserved and the written bytes are within the allowance.
+    /// The written bytes need not be 0, because the writes of other members may never pause.
     fn admits(&self, bytes: u64) -> bool {
         if bytes > self.allowed {
             return self.reserved == 0 && self.written <= self.allowed;
@@ -80,7 +81,7 @@ impl Reservations {
     /// Reserves the bytes that a write adds. Waits for checks while the allowance is used up.
     ///
     /// # Cancel safety
-    /// Nothing is reserved when the future is dropped.
+    /// If the future is dropped, no bytes stay reserved.
     pub(crate) async fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
         if let Some(reservation) = self.try_reserve(bytes, None) {
             return reservation;

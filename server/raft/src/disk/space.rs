@@ -1,8 +1,9 @@
 //! Watches the free space of the disks.
 //!
-//! A write that a full disk refuses is lost. So the member refuses writes that add data before the
-//! disk is full, with the alarm that etcd raises for its quota. The space that is left is for the
-//! work that ends the shortage: deletions, compactions, flushes, and their log entries.
+//! A write that a full disk refuses is lost. So the member acts before the disk is full: it refuses
+//! writes that add data, and raises the alarm that etcd raises for its quota. The space that is
+//! left is for the work that ends the shortage: deletions, compactions, flushes, and their log
+//! entries.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -81,7 +82,7 @@ pub(crate) async fn watch(
         // A disk that hangs must not block a thread that serves requests.
         let checked =
             tokio::task::spawn_blocking(move || check(&checked_flusher, &checked_store)).await;
-        // If a disk does not report its size, only the quota counts.
+        // If a disk does not report its size, only the quota limits writes.
         let Ok(Ok(disks)) = checked else {
             quota.reservations().checked(written, u64::MAX);
             continue;
@@ -106,7 +107,8 @@ pub(crate) async fn watch(
         }
         if (is_short || flusher.is_log_long()) && flushed.elapsed() > FLUSH_PAUSE {
             flushed = Instant::now();
-            // The flush waits for the command that is being applied. That command may wait, too.
+            // The flush waits for the command that is being applied, and that command may itself be
+            // waiting. So the wait has a time limit.
             tokio::time::timeout(CHECK_EVERY, consensus.flush()).await.ok();
         }
         if was_short && !is_short {

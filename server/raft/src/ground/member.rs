@@ -40,11 +40,11 @@ pub struct MemberListing {
 pub struct MemberInfo {
     /// Its id.
     pub id: u64,
-    /// Its name; empty until it has run.
+    /// Its name; empty until the member has run.
     pub name: String,
     /// Its peer URLs.
     pub peer_urls: Vec<String>,
-    /// Its client URLs; none until it has run.
+    /// Its client URLs; none until the member has run.
     pub client_urls: Vec<String>,
     /// Whether it is a learner.
     pub is_learner: bool,

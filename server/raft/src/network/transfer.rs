@@ -40,7 +40,7 @@ const PARTS_AHEAD_MAX: usize = 4;
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// Time limit for the receiver to read more, and in the end to install the snapshot.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
-/// First and longest pause before a retry; the pause doubles each time.
+/// Pause before the first retry. It doubles with each retry, up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
 
@@ -198,7 +198,8 @@ fn read(parts: Parts, head: pb::SnapshotHead, account: &Account, sender: &mpsc::
         }
     }
     if let Some(head) = head {
-        // The receiver has all parts; only the end of the call was lost.
+        // The receiver has all parts already, but an earlier call broke off before its end. An
+        // empty part ends this call.
         let empty = pb::SnapshotPart { head: Some(head), is_last: true, ..Default::default() };
         sender.blocking_send((empty, account.nothing())).ok();
     }

@@ -19,8 +19,8 @@ use super::tables::{self, SENT_TABLES, Visitor, fits};
 
 /// The state at one commit of the database, for another member. A clone shares it.
 ///
-/// Taking an image costs nothing, and later writes do not change it. But while an image exists, the
-/// database cannot reuse the pages of its commit: until the image is dropped, the file grows by all
+/// Taking an image costs nothing, and later writes do not change it. But until the image is
+/// dropped, the database cannot reuse the pages of the image's commit, and the file grows by all
 /// pages that flushes and compactions write. Reading an image also evicts other pages from the
 /// cache.
 #[derive(Clone)]
@@ -31,8 +31,8 @@ impl Image {
         Self(source)
     }
 
-    /// A random id of the commit, by which a receiver recognizes the parts that it has. Images of
-    /// the same commit have the same id.
+    /// A random id of the commit. A receiver uses the id to recognize the parts that it already
+    /// has. Images of the same commit have the same id.
     pub fn id(&self) -> String {
         self.0.sent().id()
     }
@@ -55,8 +55,8 @@ impl Image {
         Some(sent(latest) + sent(history))
     }
 
-    /// The parts after the position `after` of a receiver of this image: all parts after the
-    /// default position, none after the position of the last part. Does not read earlier parts.
+    /// The parts that a receiver at position `after` still needs: all parts if `after` is the
+    /// default position, and none if it is the end of the last part. Does not read earlier parts.
     ///
     /// Returns `None` if no part of this image ends at `after`: the receiver must start again.
     pub fn parts(&self, after: PartPosition) -> Option<Parts> {

@@ -22,8 +22,8 @@ use super::meta::{Meta, MetaError};
 use super::tables::SENT_TABLES;
 use crate::format::{DATA_FORMAT, OtherFormat};
 
-/// A part ends with the first row that makes it this long or longer. A part takes the sender and
-/// the receiver about a millisecond of work each.
+/// A part ends with the first row that makes it this long or longer. The sender and the receiver
+/// each spend about a millisecond on such a part.
 pub const PART_BYTES: usize = 1 << 20;
 /// Marks the trailer, in place of a table's number.
 const TRAILER: u8 = u8::MAX;
@@ -72,8 +72,8 @@ pub enum PartError {
     /// The rows of a table do not ascend.
     #[error("the rows of table {0} are not in order")]
     Unordered(u32),
-    /// The key of a lease's row is too short.
-    #[error("a lease's key is cut short")]
+    /// The key of a row that attaches a key to a lease is too short for the lease's id.
+    #[error("a row that attaches a key to a lease is too short")]
     LeaseKey,
     /// A row fails its checksum.
     #[error(transparent)]
@@ -204,7 +204,7 @@ impl PartWriter {
 }
 
 fn put_length(out: &mut Vec<u8>, length: usize) {
-    let length = u32::try_from(length).expect("nothing sent reaches 4 GiB");
+    let length = u32::try_from(length).expect("a part is shorter than 4 GiB");
     out.extend_from_slice(&length.to_le_bytes());
 }
 
@@ -238,10 +238,10 @@ impl<'a> PartReader<'a> {
         let header = content.split_first_chunk::<HEADER_LEN>();
         let (header, rest) = header.ok_or(PartError::TooShort)?;
         let mut fields = &header[..];
-        let mut word = || u32::from_le_bytes(take(&mut fields).expect("the header has it"));
+        let mut word = || u32::from_le_bytes(take(&mut fields).expect("the header has this field"));
         let checksum = word();
         let format = word();
-        let found = u64::from_le_bytes(take(&mut fields).expect("the header has it"));
+        let found = u64::from_le_bytes(take(&mut fields).expect("the header has this field"));
         OtherFormat::check(format)?;
         if found != number {
             return Err(PartError::Number { found, expected: number });

@@ -27,7 +27,7 @@ pub(super) const LEASE_KEY: TableDefinition<&[u8], ()> = TableDefinition::new("l
 /// Raised alarms: type and member id.
 pub(super) const ALARM: TableDefinition<(i32, u64), ()> = TableDefinition::new("alarm");
 
-/// Member id -> its attributes: the incarnation, and a list of the name and then the client URLs.
+/// Member id -> incarnation of the member, and a list: its name, then its client URLs.
 pub(super) const MEMBER: TableDefinition<u64, (u64, Vec<&str>)> = TableDefinition::new("member");
 
 /// Ids of removed members.

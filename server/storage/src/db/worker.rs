@@ -27,7 +27,7 @@ const UNUSED_PAUSE: Duration = Duration::from_millis(100);
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest pause between two copies that make the file smaller.
 const SHRINK_PAUSE: Duration = Duration::from_secs(10);
-/// The pause is also at least this many times the duration of the last copy.
+/// The pause between two copies is also at least the duration of the last copy times this number.
 const SHRINK_TIMES: u32 = 10;
 
 /// The state of the writing thread.
@@ -48,14 +48,14 @@ pub(super) struct Worker {
     has_garbage: bool,
     /// Earliest time of the next copy that makes the file smaller.
     shrink_after: Instant,
-    /// The usage of the file right after its last copy.
+    /// The usage of the file right after the last copy.
     copied: Option<FileUsage>,
 }
 
 /// The next step of the thread.
 enum Next {
     Job(Job),
-    /// A step of deleting compacted history that reads at most this number of versions.
+    /// A step that deletes compacted history. The step reads at most this number of versions.
     Compact(usize),
     Stop,
 }
@@ -113,7 +113,7 @@ impl Worker {
         self.shared.metrics.readers.set(readers);
     }
 
-    /// Whether the member is stopping. Nothing may wait for disk space then.
+    /// Whether the member is stopping. A stopping member must not wait for disk space.
     fn is_stopping(&self) -> bool {
         self.shared.directory.full_disk.is_disabled()
     }
@@ -122,8 +122,8 @@ impl Worker {
         loop {
             self.free_unused();
             self.shrink();
-            // If the file system does not report its free space, only the write shows whether it
-            // fits.
+            // If the file system does not report its free space, take any job: only its writes show
+            // whether the disk has space for the job.
             let disk = Disk::of(self.shared.directory.path()).ok();
             let mut state = self.shared.state.lock();
             let usage = state.usage;
@@ -226,7 +226,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Calls the callbacks that wait for a revision up to which history is now deleted.
+    /// Calls each waiting callback if history is now deleted up to the callback's revision.
     fn notify_deleted(&self) {
         let mut state = self.shared.state.lock();
         state.deleted = self.meta.deleted;
@@ -241,7 +241,7 @@ impl Worker {
         }
     }
 
-    /// Records the metrics of a step of deleting compacted history.
+    /// Records the metrics of a step that deletes compacted history.
     fn measure_compaction(&mut self, started: Instant, began: Instant) {
         let metrics = &self.shared.metrics;
         metrics.compaction_pause.observe(started.elapsed().as_secs_f64() * 1e3);
@@ -333,16 +333,16 @@ impl Worker {
         self.shared.directory.set_current(file.number())
     }
 
-    /// Switches to `file`. `CURRENT` names it, or may name it if the change of `CURRENT` failed
-    /// half-way; a restart removes the file that `CURRENT` does not name. Returns the number of the
-    /// old file.
+    /// Switches to `file`. Call this even if the change of `CURRENT` failed half-way: `CURRENT` may
+    /// already name `file`, and a restart removes the file that `CURRENT` does not name. Returns
+    /// the number of the old file.
     fn switch_file(&mut self, database: Arc<Database>, file: NewFile) -> u64 {
         self.database = database;
         std::mem::replace(&mut self.number, file.keep())
     }
 
-    /// Makes the last commit the base of the store. `flushed` means that it includes the frozen
-    /// memtable.
+    /// Makes the last commit the base of the store. `flushed` means that the commit includes the
+    /// frozen memtable.
     fn publish(&mut self, flushed: bool) -> Result<(), Fault> {
         let base = Arc::new(ReadTxn::open(&self.database)?);
         let old = {

@@ -2,8 +2,8 @@
 //!
 //! No write waits for the preparation while the current segment has room, so a failed preparation
 //! is retried. The preparation leaves free space on the disk, and makes the segment shorter if it
-//! must. A reserve file keeps space for one more segment, because other programs can fill the disk,
-//! too. The log must then still take the deletions, compactions and votes that end the shortage.
+//! must. Other programs can fill the disk, too. Even then, the log must accept the deletions,
+//! compactions and votes that end the shortage, so a reserve file keeps space for one more segment.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -71,7 +71,8 @@ impl Preparation {
         self.end()
     }
 
-    /// Stops the preparation. Its file stays on the disk until the next start or preparation.
+    /// Stops the preparation. The segment's file stays on the disk until the log is opened again or
+    /// prepares the segment again.
     pub(super) fn abandon(self) {
         self.control.stop.store(true, Ordering::Relaxed);
         // The log does not use the segment, so an error does not matter.
@@ -120,7 +121,7 @@ fn prepare(
             std::thread::sleep(retry::PAUSE);
             continue;
         }
-        // Report a full disk once, because it can stay full for long.
+        // Report a full disk once, because the disk can stay full for a long time.
         if !std::mem::replace(&mut is_logged, space::is_full(&error)) {
             let error = space::explain(error, dir, *lengths.start());
             let dir = dir.display();
@@ -132,7 +133,7 @@ fn prepare(
 
 /// The largest of `lengths` that leaves enough space on the disk.
 fn choose_length(dir: &Path, lengths: &RangeInclusive<u64>) -> io::Result<u64> {
-    // If the file system does not report its free space, try the largest.
+    // If the file system does not report its free space, try the largest length.
     let Ok(disk) = Disk::of(dir) else { return Ok(*lengths.end()) };
     let shortest = (*lengths.start()).max(SHORTEST_BYTES.min(*lengths.end()));
     let mut length = *lengths.end();

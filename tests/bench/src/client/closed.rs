@@ -1,4 +1,4 @@
-//! Closed-loop clients: each waits for its answer before it sends the next request.
+//! Closed-loop clients: each waits for the answer to a request before it sends the next request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

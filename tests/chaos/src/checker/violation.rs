@@ -13,11 +13,11 @@ pub enum Rule {
     NeverRequested,
     /// A write is at a revision other than the acknowledged one, or was refused and still applied.
     MisplacedWrite,
-    /// The changes at a revision are not those of its operation.
+    /// The changes at a revision are not those that the operation at this revision requested.
     WrongEffect,
     /// The events of an audit contradict each other or earlier events.
     BrokenEvents,
-    /// A write has a smaller revision than one that was known before the write began.
+    /// A write has a smaller revision than a revision that was known before the write began.
     WriteOutOfOrder,
     /// A read missed a revision that was known before the read began.
     StaleRead,
@@ -29,7 +29,8 @@ pub enum Rule {
     WrongAnswer,
     /// A request was refused without reason.
     WrongRefusal,
-    /// A watch got events other than the written ones: missing, repeated, reordered or different.
+    /// A watch did not get exactly the written events: some were missing, repeated, reordered or
+    /// different.
     WrongWatch,
     /// A lease that must exist is missing, or a lease that must not exist exists.
     WrongLease,
@@ -66,7 +67,7 @@ impl std::error::Error for Violation {}
 /// Checks that `holds` is true.
 ///
 /// # Errors
-/// A violation of `rule` when it is false.
+/// A violation of `rule` if `holds` is false.
 pub(super) fn ensure(
     holds: bool,
     rule: Rule,

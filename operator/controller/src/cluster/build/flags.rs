@@ -7,12 +7,12 @@ use quorate_crd::v1alpha1::{CompactionMode, QuorateCluster};
 use super::files;
 use super::pod::Start;
 
-/// The percentage of the volume that the data may take. The rest is for a second copy of the data,
-/// while the file is defragmented or a snapshot is received.
+/// The percentage of the volume that the data may take. The rest leaves room for the second copy of
+/// the data that exists while the database is defragmented or a snapshot is received.
 const QUOTA_PERCENT: u64 = 45;
 /// Bytes that the log and other files need beside the data.
 const LOG_BYTES: u64 = 512 << 20;
-/// The data may take at least one part in this many, however small the volume is.
+/// The default quota is at least the size of the volume divided by this number.
 const QUOTA_SHARE_MIN: u64 = 8;
 
 /// The default quota of a member with a volume of this size, in bytes.

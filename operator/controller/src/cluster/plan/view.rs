@@ -1,5 +1,5 @@
-//! The view that the plan decides by: each member together with its place in the store, and what
-//! follows from both.
+//! The view that the plan decides by. It joins each member with its entry in the store, and derives
+//! the facts that the plan needs.
 
 use jiff::{SignedDuration, Timestamp};
 use quorate_crd::v1alpha1::{Change, ChangeKind, ConditionType};
@@ -16,7 +16,7 @@ pub(crate) struct View<'a> {
     pub(crate) observed: &'a Observed,
     /// The time, in whole seconds, as Kubernetes writes it.
     pub(crate) now: Timestamp,
-    /// The recorded members, by their numbers.
+    /// The recorded members, in the order of their numbers.
     pub(crate) members: Vec<Seen<'a>>,
     /// Members of the store that are not the operator's.
     pub(crate) foreign: Vec<&'a StoreMember>,
@@ -88,7 +88,7 @@ impl<'a> View<'a> {
         self.observed.status.cluster_id.is_some()
     }
 
-    /// What to do about a lost authority, if one is lost. No member is added without it.
+    /// What to do about a lost authority, if one is lost. Until it is restored, no member is added.
     pub(crate) fn lost_authority(&self) -> Option<String> {
         let name = self.observed.lost_authorities.first()?;
         Some(format!("the Secret {name} is lost or damaged: restore it, with its labels and owner"))
@@ -152,17 +152,17 @@ impl<'a> View<'a> {
         self.members.iter().find(|seen| self.leads(seen))
     }
 
-    /// The number of the next member. Neither a member nor a volume of this or an earlier cluster
-    /// has it, even if the status was lost.
+    /// The number of the next member. No member and no volume has this number, not even a volume of
+    /// an earlier cluster with the same name. This holds even if the status was lost.
     pub(crate) fn next_number(&self) -> i64 {
         let recorded = self.members.iter().map(|seen| seen.member.number);
         let used = recorded.chain([self.observed.last_number, 0]).max().unwrap_or_default();
         self.observed.status.next_member.max(used + 1)
     }
 
-    /// The version for the pod of a member: the one asked for, unless it is refused. Then it is the
-    /// version that the member runs already, or else the newest one that any member runs. It is
-    /// empty if none is known.
+    /// The version for the pod of a member. It is the version asked for, unless that is refused. If
+    /// it is refused, the member keeps the version that it runs. A member that runs none gets the
+    /// newest version that any member runs, or an empty one if no version is known.
     pub(crate) fn version(&self, seen: &Seen<'_>) -> String {
         if self.refused_version().is_none() {
             return self.valid.version.to_string();
@@ -174,7 +174,7 @@ impl<'a> View<'a> {
         seen.version().or_else(newest).map_or_else(String::new, |version| version.to_string())
     }
 
-    /// The reason why no member may get the version asked for, if there is one.
+    /// The reason why no member may get the version asked for; `None` if members may get it.
     pub(crate) fn refused_version(&self) -> Option<String> {
         let Valid { version: asked, operator, .. } = self.valid;
         if self.valid.is_too_new() {
@@ -202,7 +202,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The reason why a new member must replace this one, if there is one.
+    /// The reason why a new member must replace `seen`; `None` if `seen` may stay.
     pub(crate) fn failure(&self, seen: &Seen<'_>) -> Option<String> {
         seen.damage().or_else(|| {
             let is_late = self.replace_at(seen).is_some_and(|at| at <= self.now);
@@ -211,8 +211,8 @@ impl<'a> View<'a> {
     }
 
     /// The time at which an unreachable member must be replaced. `None` if it is reachable or the
-    /// store does not serve. Time in which the store does not serve does not count, because all
-    /// members are unreachable then.
+    /// store does not serve. Only the time since the store last began to serve counts, because all
+    /// members are unreachable while it does not serve.
     pub(crate) fn replace_at(&self, seen: &Seen<'_>) -> Option<Timestamp> {
         let is_ready = seen.member.pod.as_ref().is_some_and(|pod| pod.is_ready && !pod.is_deleted);
         let since = seen.member.unreachable_since?;
@@ -222,8 +222,8 @@ impl<'a> View<'a> {
         after(since.max(self.available_since()?), self.valid.replace_after)
     }
 
-    /// The time at which a member on a lost node has been there for too long; `None` if its node is
-    /// not lost.
+    /// The time at which a member on a lost node has been unreachable for too long; `None` if its
+    /// node is not lost.
     pub(crate) fn strands_at(&self, seen: &Seen<'_>) -> Option<Timestamp> {
         let is_node_lost = seen.member.pod.as_ref().is_some_and(|pod| pod.is_node_lost);
         let since = seen.member.unreachable_since.filter(|_| is_node_lost);

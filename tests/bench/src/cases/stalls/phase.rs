@@ -64,7 +64,7 @@ impl Span {
     }
 }
 
-/// Causes of delays other than the server. Each list is in order of time.
+/// The possible causes of delays, except the server. Each list is in order of time.
 pub(super) struct Beside {
     /// Writes of the probe to the disk.
     disk: Vec<Span>,
@@ -89,8 +89,9 @@ impl Beside {
         }
     }
 
-    /// The cause of a put. It is the disk if, during the put, a write of the probe took at least
-    /// half as long; otherwise the CPU if a thread woke up that late; otherwise the server.
+    /// The cause of a slow put. It is the disk if a write of the probe during the put took at least
+    /// half as long as the put. Otherwise it is the CPU if a wake-up delay during the put was at
+    /// least half as long as the put. Otherwise it is the server.
     fn cause(&self, put: &Put) -> Cause {
         if longest(&self.disk, put.sent, put.ended) * 2 >= put.latency() {
             Cause::Disk
@@ -173,11 +174,13 @@ mod tests {
     use super::*;
 
     const PUTS: u64 = 200;
-    /// Puts that do not take 1 ms: when they begin and how long they take, in milliseconds.
+    /// The puts that take longer than 1 ms: the time at which each begins and how long it takes, in
+    /// milliseconds.
     const SLOW_PUTS: [(u64, u64); 4] = [(20, 30), (70, 20), (100, 25), (150, 9)];
 
-    /// A put and a write of the probe each millisecond. One write takes 18 ms from 25 ms on,
-    /// another 8 ms from 75 ms on; the one that is due at 105 ms begins at 120 ms.
+    /// A put and a write of the probe each millisecond. The write that begins at 25 ms takes 18 ms,
+    /// and the write that begins at 75 ms takes 8 ms. The write that is due at 105 ms begins at
+    /// 120 ms.
     fn measured(zero: Instant) -> (Vec<Put>, Vec<Sample>) {
         let at = |millis| zero + Duration::from_millis(millis);
         let put = |n| {

@@ -9,7 +9,7 @@ use crate::cluster::step::Step;
 
 /// Ticks until a process runs, or a pod is gone.
 const DELAY: u32 = 2;
-/// How long Kubernetes lets a pod take to end.
+/// The time that Kubernetes gives a pod to end.
 const GRACE: SignedDuration = SignedDuration::from_mins(1);
 
 impl World {
@@ -68,7 +68,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether the step is refused, and is one that no other step depends on.
+    /// Whether the step is refused. Only steps that no other step depends on are refused this way.
     pub(in super::super) fn refuses(&self, step: &Step) -> bool {
         match step {
             Step::IssueCertificates => self.refuses[0],
@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    /// Deletes the record of a member, and with it its pod. The volume stays.
+    /// Deletes the record and the pod of a member. The volume stays.
     pub(in super::super) fn forget(&mut self, member: &str) {
         let Some(body) = self.bodies.get_mut(member) else { return };
         body.is_recorded = false;
