@@ -1,7 +1,11 @@
 //! Resource usage of a process and size of its files.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// Unit of the number of blocks that the system reports for a file.
+const BLOCK_BYTES: u64 = 512;
 
 /// Resource usage of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,15 +32,16 @@ impl Usage {
     }
 }
 
-/// Total size in bytes of all files below a folder. Files that disappear meanwhile count as 0.
-pub fn folder_bytes(folder: &Path) -> u64 {
+/// Disk space in bytes of each file below a folder, without the holes of the file. Files that
+/// disappear meanwhile are left out.
+pub fn disk_bytes(folder: &Path) -> Vec<u64> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let bytes = entries.map(|entry| match entry.metadata() {
-        Ok(data) if data.is_dir() => folder_bytes(&entry.path()),
-        Ok(data) => data.len(),
-        Err(_) => 0,
+    let files = entries.flat_map(|entry| match entry.metadata() {
+        Ok(data) if data.is_dir() => disk_bytes(&entry.path()),
+        Ok(data) => vec![data.blocks() * BLOCK_BYTES],
+        Err(_) => Vec::new(),
     });
-    bytes.sum()
+    files.collect()
 }
 
 #[cfg(test)]
@@ -47,5 +52,14 @@ mod tests {
     fn this_process_has_a_usage_above_zero() {
         let usage = Usage::of(std::process::id()).expect("it runs");
         assert!(usage.peak_memory > 1 << 20 && usage.descriptors > 2 && usage.threads > 0);
+    }
+
+    #[test]
+    fn a_hole_takes_no_disk_space() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = fs::File::create(folder.path().join("sparse")).expect("it is created");
+        file.set_len(1 << 30).expect("it is extended");
+        let bytes: u64 = disk_bytes(folder.path()).iter().sum();
+        assert!(bytes < 1 << 20, "{bytes}");
     }
 }
