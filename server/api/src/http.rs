@@ -6,6 +6,7 @@ mod debug;
 mod health;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri, header};
@@ -21,9 +22,16 @@ pub(crate) struct Pages {
     server: Server,
     registry: Registry,
     certificates: Arc<dyn CertificatePage>,
+    /// Bytes of the last page of each kind that can be large.
+    metrics_bytes: AtomicUsize,
+    certificates_bytes: AtomicUsize,
 }
 
-type Page = Response<Bytes>;
+/// A page.
+pub(crate) type Page = Response<Bytes>;
+
+/// Bytes of the metrics of a new member, about.
+const METRICS_BYTES: usize = 64 << 10;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -68,7 +76,19 @@ impl Pages {
         registry: Registry,
         certificates: Arc<dyn CertificatePage>,
     ) -> Self {
-        Self { server, registry, certificates }
+        let metrics_bytes = AtomicUsize::new(METRICS_BYTES);
+        let certificates_bytes = AtomicUsize::new(0);
+        Self { server, registry, certificates, metrics_bytes, certificates_bytes }
+    }
+
+    /// The bytes of the page at `path`, as far as they are known before it is made; 0 for a page
+    /// of less than a few KiB.
+    pub(crate) fn size_about(&self, path: &str) -> usize {
+        match path {
+            "/metrics" => self.metrics_bytes.load(Ordering::Relaxed),
+            "/tls" | "/tls/reload" => self.certificates_bytes.load(Ordering::Relaxed),
+            _ => 0,
+        }
     }
 
     /// Answers a request for an HTTP page.
@@ -101,10 +121,15 @@ impl Pages {
 
     fn metrics(&self) -> Page {
         self.server.member().metrics();
-        let mut text = Vec::new();
+        let mut text = Vec::with_capacity(self.metrics_bytes.load(Ordering::Relaxed));
         let encoder = TextEncoder::new();
         match encoder.encode(&self.registry.gather(), &mut text) {
-            Ok(()) => page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+            Ok(()) => {
+                // Without this, the page could have twice the memory that is charged for it.
+                text.shrink_to_fit();
+                self.metrics_bytes.store(text.len(), Ordering::Relaxed);
+                page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+            }
             Err(error) => page(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
         }
     }

@@ -6,18 +6,19 @@ mod dispatch;
 mod web;
 
 use std::error::Error;
+use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use quorate_raft::Account;
+use quorate_raft::{Account, Permit};
 
 use self::dispatch::Services;
 use crate::gateway::Gateway;
 use crate::http::certificate_page::CertificatePage;
-use crate::http::{self as pages, Pages, not_found};
+use crate::http::{self as pages, Page, Pages, not_found};
 use crate::memory::{ANSWER_WITHIN, CALL_BYTES, charged, take};
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -84,7 +85,7 @@ impl ApiService {
         if self.is_grpc(&request) {
             self.serve_grpc(request, caller).await
         } else {
-            self.page(not_found(), &caller.account).await
+            self.page(ready(not_found()), 0, &caller.account).await
         }
     }
 
@@ -94,8 +95,9 @@ impl ApiService {
         request: &Request<B>,
         caller: &Caller,
     ) -> Response<ResponseBody> {
-        let page = self.pages.serve(request.method(), request.uri()).await;
-        self.page(page, &caller.account).await
+        let about = self.pages.size_about(request.uri().path());
+        let page = self.pages.serve(request.method(), request.uri());
+        self.page(page, about, &caller.account).await
     }
 
     /// The metrics of the API.
@@ -111,18 +113,31 @@ impl ApiService {
         request.version() == Version::HTTP_2 && is_call
     }
 
-    /// A page for the connection. Its bytes are charged to the memory budget until the connection
-    /// has written them.
-    async fn page(&self, page: Response<Bytes>, account: &Account) -> Response<ResponseBody> {
+    /// The page that `page` makes for the connection. Memory for `about` bytes is taken before it
+    /// is made, so that pages which wait for memory do not exist yet. The bytes of the page stay
+    /// charged until the connection has written them.
+    async fn page(
+        &self,
+        page: impl Future<Output = Page>,
+        about: usize,
+        account: &Account,
+    ) -> Response<ResponseBody> {
         let metrics = self.server.clone();
-        let bytes = CALL_BYTES + page.body().len();
+        let bytes = CALL_BYTES + about;
         let permit = if account.used() < PAGES_BYTES {
             Ok(account.charge(bytes))
         } else {
             take(account, bytes, ANSWER_WITHIN).await
         };
         let page = match permit {
-            Ok(permit) => page.map(|bytes| charged(bytes, permit)),
+            Ok(mut permit) => {
+                if about > 0 {
+                    // The metrics show the bytes in flight without this page. A large page is made
+                    // at once, so there are few that are not charged.
+                    permit.shrink_to(0);
+                }
+                page.await.map(|bytes| charged_page(bytes, permit))
+            }
             Err(_) => pages::exhausted(),
         };
         page.map(|bytes| {
@@ -131,4 +146,13 @@ impl ApiService {
             ResponseBody { inner, call: None, metrics }
         })
     }
+}
+
+/// The bytes of a page with exactly their permit. `permit` is for some of them.
+fn charged_page(page: Bytes, mut permit: Permit) -> Bytes {
+    let bytes = CALL_BYTES + page.len();
+    let beyond = permit.account().charge(bytes.saturating_sub(permit.bytes()));
+    permit.join(beyond);
+    permit.shrink_to(bytes);
+    charged(page, permit)
 }

@@ -1,6 +1,7 @@
 //! HTTP requests of clients that are no gRPC calls: the JSON gateway and the pages.
 
 use std::error::Error;
+use std::future::ready;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -22,11 +23,11 @@ impl ApiService {
     {
         let rules = &self.server.options().web_rules;
         if let Some(refusal) = rules.refuse(&request, caller.is_secure) {
-            return self.page(pages::misdirected(refusal), &caller.account).await;
+            return self.page(ready(pages::misdirected(refusal)), 0, &caller.account).await;
         }
         let cors = rules.cors(request.headers());
         let mut response = if request.method() == Method::OPTIONS {
-            self.page(pages::options(), &caller.account).await
+            self.page(ready(pages::options()), 0, &caller.account).await
         } else {
             self.serve_checked(request, caller).await
         };

@@ -8,6 +8,7 @@ mod headers;
 mod healthy;
 mod long_lists;
 mod operations;
+mod pages;
 mod proposals;
 mod unread;
 mod watchers;
@@ -34,7 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server with the budget for 2 GiB.
 fn start() -> Server {
-    let mut server = Server::new(&program::quorate(), &[]).with_launcher(&["env", BUDGET]);
+    start_with(BUDGET)
+}
+
+/// A server with a setting of the budget, such as [`BUDGET`].
+fn start_with(budget: &str) -> Server {
+    let mut server = Server::new(&program::quorate(), &[]).with_launcher(&["env", budget]);
     server.start();
     server
 }
@@ -90,9 +96,14 @@ fn await_stable_memory(server: &Server) {
 
 /// Asserts that the server stayed within its memory and has no request data left in it.
 fn assert_bounded(server: &Server, attack: &str) {
+    assert_within(MEMORY_BYTES_MAX, server, attack);
+}
+
+/// Asserts that the server stayed below `bytes_max` bytes and has no request data left in it.
+fn assert_within(bytes_max: u64, server: &Server, attack: &str) {
     let most = server.usage().peak_memory;
     eprintln!("{attack}: at most {} MiB", most >> 20);
-    assert!(most < MEMORY_BYTES_MAX, "{attack}: the server used {} MiB", most >> 20);
+    assert!(most < bytes_max, "{attack}: the server used {} MiB", most >> 20);
     wait::until("nothing is in flight", PATIENCE, || {
         let bytes = http::metric(&server.address(), "quorate_memory_in_flight_bytes")?;
         (bytes < 1.0).then_some(())
