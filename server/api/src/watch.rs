@@ -14,7 +14,8 @@
 //! to the hub. When the stream's outbox is full, or the watcher starts in the past, the watcher is
 //! unsynced, and the task of its stream ([`crate::ops::watch`]) reads history for it until it has
 //! caught up. So a slow watcher delays only its own stream. Streams take turns reading history and
-//! share what they read ([`history`]).
+//! share what they read ([`history`]). A revision with too many events for the hub is left to the
+//! streams, too.
 //!
 //! The events of a message are encoded here, in protobuf's form, because many streams share them.
 //! The wire only adds the head of its message ([`frame`]). A wire of another form has to decode

@@ -68,8 +68,14 @@ where
         Operation::Watch => {
             let start_revision = resumed(request.headers())?;
             let key = key.clone();
-            let create =
-                pb::WatchCreateRequest { key, range_end, start_revision, ..Default::default() };
+            // In fragments, because each message is decoded as a whole.
+            let create = pb::WatchCreateRequest {
+                key,
+                range_end,
+                start_revision,
+                fragment: true,
+                ..Default::default()
+            };
             let request_union = Some(RequestUnion::CreateRequest(create));
             ("Watch/Watch", frame(&pb::WatchRequest { request_union }))
         }

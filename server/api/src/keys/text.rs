@@ -41,7 +41,8 @@ pub(super) fn lines(rows: &[KeyValue]) -> String {
 }
 
 /// The server-sent events for a message of a watch. Only the last event of a revision has the
-/// revision as its id, so that a client that resumes misses none.
+/// revision as its id, so that a client that resumes misses none. The last event of a fragment has
+/// no id, because more events of its revision may follow.
 pub(super) fn events(message: &WatchResponse) -> String {
     let revision = message.header.as_ref().map_or(0, |header| header.revision);
     let mut text = String::new();
@@ -59,7 +60,11 @@ pub(super) fn events(message: &WatchResponse) -> String {
     while let Some(event) = events.next() {
         let Some(row) = &event.kv else { continue };
         let next = events.peek().and_then(|event| event.kv.as_ref());
-        if next.is_none_or(|next| next.mod_revision != row.mod_revision) {
+        let is_last = match next {
+            Some(next) => next.mod_revision != row.mod_revision,
+            None => !message.fragment,
+        };
+        if is_last {
             text += &format!("id: {}\n", row.mod_revision);
         }
         let is_delete = event.r#type == EventType::Delete as i32;
@@ -103,6 +108,8 @@ mod tests {
         let wanted = "event: put\ndata: a\t\n\nid: 5\nevent: put\ndata: b\t\n\n\
                       id: 6\nevent: put\ndata: c\t\n\n";
         assert_eq!(events(&message), wanted);
+        let fragment = WatchResponse { fragment: true, ..message };
+        assert_eq!(events(&fragment), wanted.replace("id: 6\n", ""));
         let message = WatchResponse { compact_revision: 9, canceled: true, ..Default::default() };
         assert_eq!(events(&message), "id: 8\nevent: compacted\ndata: 9\n\n");
     }

@@ -13,7 +13,7 @@ use quorate_proto::mvccpb as pb;
 /// client does not read, the transport buffers at least one message.
 pub(crate) const MESSAGE_BYTES: usize = 64 << 10;
 
-/// An encoded event of a message, shared by all watchers that want it.
+/// Encoded events, shared by all watchers that want them.
 pub(crate) type Event = Arc<[u8]>;
 
 /// Encodes the event of the write that made `record`.
@@ -23,27 +23,41 @@ pub(crate) fn encode(record: &Record, previous: Option<&Record>) -> Event {
     event.into()
 }
 
+/// Bytes of a part of a batch in addition to its events.
+pub(crate) const PART_BYTES: usize = size_of::<Part>() + 2 * size_of::<usize>();
+
+/// One event of a batch, or several events of the same main revision.
+#[derive(Debug)]
+struct Part {
+    events: Event,
+    /// Main revision of the events.
+    revision: i64,
+    /// Bytes of the events of all parts up to and including this one.
+    end: usize,
+    /// Number of events of all parts up to and including this one.
+    count: usize,
+}
+
 /// Events for all watchers with the same interest.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    events: Vec<Event>,
-    /// For each event, the bytes of all events up to and including it.
-    ends: Vec<usize>,
-    /// Main revision of each event.
-    revisions: Vec<i64>,
-}
+pub(crate) struct Batch(Vec<Part>);
 
 impl Batch {
     /// Adds an event of main revision `revision`.
     pub(crate) fn push(&mut self, event: Event, revision: i64) {
-        self.ends.push(self.size() + event.len());
-        self.events.push(event);
-        self.revisions.push(revision);
+        self.push_many(event, 1, revision);
     }
 
-    /// Number of events.
+    /// Adds `count` events of main revision `revision`. They are never sent in different messages.
+    pub(crate) fn push_many(&mut self, events: Event, count: usize, revision: i64) {
+        let end = self.size() + events.len();
+        let count = self.count(self.len()) + count;
+        self.0.push(Part { events, revision, end, count });
+    }
+
+    /// Number of parts.
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.0.len()
     }
 
     /// Bytes of all events.
@@ -53,24 +67,27 @@ impl Batch {
 
     /// Main revision of the first event; 0 without events.
     pub(crate) fn first_revision(&self) -> i64 {
-        self.revisions.first().copied().unwrap_or(0)
+        self.0.first().map_or(0, |part| part.revision)
     }
 
     /// Main revision of the last event; 0 without events.
     pub(crate) fn last_revision(&self) -> i64 {
-        self.revisions.last().copied().unwrap_or(0)
+        self.0.last().map_or(0, |part| part.revision)
     }
 
-    /// Index of the first event at or above a main revision.
+    /// Index of the first part at or above a main revision.
     pub(crate) fn first_at(&self, revision: i64) -> usize {
-        self.revisions.partition_point(|r| *r < revision)
+        self.0.partition_point(|part| part.revision < revision)
     }
 
-    fn start(&self, event: usize) -> usize {
-        match event.checked_sub(1) {
-            None => 0,
-            Some(before) => self.ends[before],
-        }
+    /// Bytes of the events before a part.
+    fn start(&self, part: usize) -> usize {
+        part.checked_sub(1).map_or(0, |before| self.0[before].end)
+    }
+
+    /// Number of the events before a part.
+    fn count(&self, part: usize) -> usize {
+        part.checked_sub(1).map_or(0, |before| self.0[before].count)
     }
 }
 
@@ -89,6 +106,7 @@ pub(crate) struct Events {
     watch_id: i64,
     header: ResponseHeader,
     batch: Arc<Batch>,
+    /// The parts of the batch.
     first: usize,
     end: usize,
     /// Whether the next message has more events of the same revisions.
@@ -96,7 +114,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// The events of `batch` from index `first` on.
+    /// The events of `batch` from part `first` on.
     pub(crate) fn new(
         watch_id: i64,
         header: ResponseHeader,
@@ -109,7 +127,7 @@ impl Events {
 
     /// Number of events.
     pub(crate) fn len(&self) -> usize {
-        self.end - self.first
+        self.batch.count(self.end) - self.batch.count(self.first)
     }
 
     /// The message without its events.
@@ -129,15 +147,15 @@ impl Events {
 
     /// The events. Their keys and values share the memory of the encoded events.
     pub(crate) fn decoded(&self) -> impl Iterator<Item = pb::Event> {
-        self.encoded().iter().filter_map(|event| {
-            let message = WatchResponse::decode(Bytes::from_owner(event.clone()));
-            message.expect("`encode` made it").events.pop()
+        self.encoded().flat_map(|events| {
+            let message = WatchResponse::decode(Bytes::from_owner(events.clone()));
+            message.expect("`encode` made it").events
         })
     }
 
-    /// The events, each encoded as the field `events` of a `WatchResponse`.
-    pub(crate) fn encoded(&self) -> &[Event] {
-        &self.batch.events[self.first..self.end]
+    /// The events, encoded as fields `events` of a `WatchResponse`.
+    pub(crate) fn encoded(&self) -> impl Iterator<Item = &Event> {
+        self.batch.0[self.first..self.end].iter().map(|part| &part.events)
     }
 
     /// Bytes of the events.
@@ -146,10 +164,11 @@ impl Events {
     }
 
     /// Splits the events into messages. Without a limit it is one message. With a limit, which a
-    /// watcher that allows fragments has, each message is below `limit` bytes or has one event, and
-    /// all but the last are marked as fragments.
+    /// watcher that allows fragments has, each message is below `limit` bytes or has one part of
+    /// the batch, and all but the last are marked as fragments.
     pub(crate) fn frames(self, limit: Option<usize>) -> Vec<Frame> {
-        let Some(limit) = limit.filter(|limit| self.size() >= *limit && self.len() > 1) else {
+        let Some(limit) = limit.filter(|limit| self.size() >= *limit && self.end - self.first > 1)
+        else {
             return vec![Frame::Events(self)];
         };
         let mut pieces = Vec::new();
@@ -157,7 +176,7 @@ impl Events {
         while first < self.end {
             let start = self.batch.start(first);
             let mut end = first + 1;
-            while end < self.end && self.batch.ends[end] - start < limit {
+            while end < self.end && self.batch.start(end + 1) - start < limit {
                 end += 1;
             }
             let fragment = end < self.end;
@@ -185,11 +204,11 @@ impl Frame {
         }
     }
 
-    /// Bytes that the message counts in a queue.
+    /// Bytes of memory that the message counts in a queue.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Control(_) => size_of::<WatchResponse>(),
-            Self::Events(events) => events.size(),
+            Self::Events(events) => events.size() + (events.end - events.first) * PART_BYTES,
         }
     }
 }

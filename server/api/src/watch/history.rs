@@ -2,28 +2,34 @@
 //!
 //! Streams take turns reading, so that any number of unsynced streams uses few threads and all of
 //! them progress at the same rate. The latest pieces are cached: streams at the same revision get
-//! the same piece and the same encoded events, which are in memory once.
+//! the same piece and the same encoded events, which are in memory once. Pieces are small. Where a
+//! revision or its events are large, history is read for one watcher alone ([`alone`]).
+
+mod alone;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quorate_core::mvcc::{self, View};
+use quorate_core::mvcc::View;
 use quorate_core::planted::{self, Mistake};
 use quorate_core::watch::Interest;
 use quorate_core::{Fault, Record, Revision};
+use quorate_raft::Permit;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::alone::HISTORY_CHUNK;
 use super::frame::{Batch, Event, MESSAGE_BYTES, encode};
 
 /// Streams that read history at the same time.
 const TURNS: usize = 2;
-/// Size limit of a piece. A piece can exceed it, because a main revision is never divided.
-const HISTORY_CHUNK: mvcc::ChunkLimit = mvcc::ChunkLimit { versions: 1000, bytes: MESSAGE_BYTES };
 /// Maximum number of cached pieces.
 const KEPT: usize = 16;
-/// Largest cached piece in bytes.
+/// Bytes of keys and values of the largest piece.
 const KEPT_BYTES: usize = 4 * MESSAGE_BYTES;
+/// Bytes of encoded events of a piece. They can be many times the piece, because they can have the
+/// previous values of the keys.
+const ENCODED_BYTES: usize = 3 * KEPT_BYTES;
 /// Maximum number of cached batches of a piece. Each serves all watchers with the same interest.
 const BATCHES_KEPT: usize = 16;
 
@@ -47,6 +53,10 @@ pub(crate) struct Portions {
     /// The last main revision of the piece.
     pub(crate) reached: i64,
     pub(crate) portions: Vec<Portion>,
+    /// The permit for the read.
+    pub(crate) room: Permit,
+    /// If the memory budget had no room for the events of the first watcher: their bytes.
+    pub(crate) lacks: usize,
 }
 
 /// The events of a piece of history for one watcher.
@@ -81,48 +91,72 @@ impl History {
     /// Reads a piece of history on a blocking thread; there are as many such threads as turns. The
     /// piece begins at the revision that the first watcher wants, which must not be above the
     /// view's revision. The result includes the other watchers that the piece covers.
+    ///
+    /// `room` is the memory for the read. If the first watcher needs more, and the budget has no
+    /// more, the result says how much, unless `exceeds` allows the read to exceed the budget.
     pub(crate) async fn read(
         &self,
         turn: Turn,
         view: View,
         wanted: Vec<Wanted>,
+        (room, exceeds): (Permit, bool),
     ) -> Result<Portions, Fault> {
         let history = self.clone();
         let read = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            history.portions(&view, wanted)
+            history.portions(&view, wanted, room, exceeds)
         });
         read.await.unwrap_or_else(|error| Err(Fault::Inconsistent(error.to_string())))
     }
 
-    fn portions(&self, view: &View, wanted: Vec<Wanted>) -> Result<Portions, Fault> {
+    fn portions(
+        &self,
+        view: &View,
+        wanted: Vec<Wanted>,
+        room: Permit,
+        exceeds: bool,
+    ) -> Result<Portions, Fault> {
         let from = wanted.first().map_or_else(|| view.revision(), |first| first.from);
         let piece = self.piece(view, from)?;
         let mut portions = Vec::new();
         for Wanted { watch_id, from, interest } in wanted {
-            if piece.covers(from) {
-                let batch = piece.batch(view, &interest)?;
-                portions.push(Portion { watch_id, from, batch });
+            let batch = match &piece {
+                Some(piece) if piece.covers(from) => piece.batch(view, &interest)?,
+                Some(_) => continue,
+                None => None,
+            };
+            match batch {
+                Some(batch) => portions.push(Portion { watch_id, from, batch }),
+                // The others have their turns later.
+                None if !portions.is_empty() => {}
+                None => {
+                    let alone::Alone { reached, batch, bytes, room } =
+                        alone::read(view, from, &interest, room, exceeds)?;
+                    let lacks = if batch.is_none() { bytes } else { 0 };
+                    let portion = batch.map(|batch| Portion { watch_id, from, batch });
+                    let portions = portion.into_iter().collect();
+                    return Ok(Portions { reached, portions, room, lacks });
+                }
             }
         }
-        Ok(Portions { reached: piece.reached, portions })
+        let reached = piece.map_or(from, |piece| piece.reached);
+        Ok(Portions { reached, portions, room, lacks: 0 })
     }
 
     /// A piece that covers main revision `from`, which must not be above the view's revision.
-    fn piece(&self, view: &View, from: i64) -> Result<Arc<Piece>, Fault> {
+    /// `None` if that revision is too large for a piece.
+    fn piece(&self, view: &View, from: i64) -> Result<Option<Arc<Piece>>, Fault> {
         let found = self.kept.lock().iter().rev().find(|piece| piece.serves(view, from)).cloned();
-        if let Some(piece) = found {
-            return Ok(piece);
+        if found.is_some() {
+            return Ok(found);
         }
-        let piece = Arc::new(Piece::read(view, from)?);
-        if piece.records.iter().map(Record::weight).sum::<usize>() <= KEPT_BYTES {
-            let mut kept = self.kept.lock();
-            kept.push_back(piece.clone());
-            let oldest = if kept.len() > KEPT { kept.pop_front() } else { None };
-            drop(kept);
-            drop(oldest);
-        }
-        Ok(piece)
+        let Some(piece) = Piece::read(view, from)?.map(Arc::new) else { return Ok(None) };
+        let mut kept = self.kept.lock();
+        kept.push_back(piece.clone());
+        let oldest = if kept.len() > KEPT { kept.pop_front() } else { None };
+        drop(kept);
+        drop(oldest);
+        Ok(Some(piece))
     }
 }
 
@@ -144,11 +178,14 @@ struct Piece {
 struct Encoded {
     /// The events by index in `records`: first without, then with the previous version of the key.
     events: [BTreeMap<usize, Event>; 2],
+    /// Bytes of these events.
+    bytes: usize,
     batches: BTreeMap<Interest, Arc<Batch>>,
 }
 
 impl Piece {
-    fn read(view: &View, from: i64) -> Result<Self, Fault> {
+    /// Reads a piece that begins with main revision `from`; `None` if it would be too large.
+    fn read(view: &View, from: i64) -> Result<Option<Self>, Fault> {
         let mut records: Vec<Record> = Vec::new();
         let mut next = Revision::start_of(from);
         let reached = loop {
@@ -164,11 +201,17 @@ impl Piece {
                 records.truncate(whole);
                 break last.main - 1;
             }
-            next = Revision::new(last.main, last.sub + 1);
+            if is_large(&records) {
+                return Ok(None);
+            }
+            next = last.next();
         };
+        if is_large(&records) {
+            return Ok(None);
+        }
         let compacted = view.compacted();
         let encoded = Mutex::default();
-        Ok(Self { from, reached, compacted, records, encoded })
+        Ok(Some(Self { from, reached, compacted, records, encoded }))
     }
 
     fn serves(&self, view: &View, from: i64) -> bool {
@@ -180,12 +223,13 @@ impl Piece {
         self.from <= from && from <= self.reached
     }
 
-    /// The events of the piece that match the interest, from the piece's first revision on.
-    fn batch(&self, view: &View, interest: &Interest) -> Result<Arc<Batch>, Fault> {
+    /// The events of the piece that match the interest, from the piece's first revision on. `None`
+    /// if the piece has too many bytes of events.
+    fn batch(&self, view: &View, interest: &Interest) -> Result<Option<Arc<Batch>>, Fault> {
         let mut encoded = self.encoded.lock();
-        let Encoded { events, batches } = &mut *encoded;
+        let Encoded { events, bytes, batches } = &mut *encoded;
         if let Some(batch) = batches.get(interest) {
-            return Ok(batch.clone());
+            return Ok(Some(batch.clone()));
         }
         let mut batch = Batch::default();
         let events = &mut events[usize::from(interest.prev_kv)];
@@ -195,9 +239,11 @@ impl Piece {
             }
             let event = match events.get(&at) {
                 Some(event) => event.clone(),
+                None if *bytes >= ENCODED_BYTES => return Ok(None),
                 None => {
                     let previous = if interest.prev_kv { view.previous(record)? } else { None };
                     let event = encode(record, previous.as_ref());
+                    *bytes += event.len();
                     events.insert(at, event.clone());
                     event
                 }
@@ -208,6 +254,15 @@ impl Piece {
         if batches.len() < BATCHES_KEPT {
             batches.insert(interest.clone(), batch.clone());
         }
-        Ok(batch)
+        Ok(Some(batch))
     }
 }
+
+/// Whether these versions are too many for a piece.
+fn is_large(records: &[Record]) -> bool {
+    records.len() > HISTORY_CHUNK.versions
+        || records.iter().map(Record::weight).sum::<usize>() > KEPT_BYTES
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The hub: delivers new events to synced watchers, those that keep up.
 
-use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,11 +14,16 @@ use quorate_raft::Member;
 
 use super::frame::{Batch, Events, Frame, MESSAGE_BYTES};
 use super::outbox::Outbox;
-use super::synced::{EVERY_WATCH, ProgressRequest, StreamId, Synced, Watcher};
+use super::synced::{Collected, EVERY_WATCH, ProgressRequest, StreamId, Synced, Watcher};
 use crate::header::header;
 
 /// Size limit of the history that is delivered under one acquisition of the lock.
 const HISTORY_CHUNK: ChunkLimit = ChunkLimit { versions: 512, bytes: 1 << 20 };
+
+/// Bytes of memory of the events that may be collected at once: this part of the memory budget,
+/// within bounds. The watchers that want more events of a main revision read them from history.
+const COLLECTED_PART: usize = 16;
+const COLLECTED_BYTES: RangeInclusive<usize> = 4 << 20..=16 << 20;
 
 /// A delivery in progress: a part of history.
 struct Delivery {
@@ -27,8 +32,7 @@ struct Delivery {
     /// The last main revision.
     to: i64,
     view: View,
-    /// Events that have not been sent yet, because a message never ends within a main revision.
-    batches: BTreeMap<EntryId, Batch>,
+    collected: Collected,
 }
 
 /// A new watcher, or one that has caught up.
@@ -51,12 +55,16 @@ pub(crate) struct Join {
 pub(crate) struct Hub {
     member: Arc<Member>,
     synced: Arc<Mutex<Synced>>,
+    /// Bytes of memory of the events that may be collected at once.
+    collected_max: usize,
 }
 
 impl Hub {
     pub(crate) fn new(member: Arc<Member>) -> Self {
         let revision = member.store().revision();
-        Self { member, synced: Arc::new(Mutex::new(Synced::up_to(revision))) }
+        let (least, most) = COLLECTED_BYTES.into_inner();
+        let collected_max = (member.budget().limit() / COLLECTED_PART).clamp(least, most);
+        Self { member, synced: Arc::new(Mutex::new(Synced::up_to(revision))), collected_max }
     }
 
     /// Delivers new events until the member ends.
@@ -160,14 +168,14 @@ impl Hub {
             self.answer_requests(&mut synced);
             return None;
         }
-        Some(Delivery { next: Revision::start_of(from), to, view, batches: BTreeMap::new() })
+        Some(Delivery { next: Revision::start_of(from), to, view, collected: Collected::default() })
     }
 
     /// Delivers one piece of history; returns false after the last piece. The lock is released
     /// between pieces, so that streams can come and go: one transaction can have any number of
     /// events.
     fn deliver(&self, delivery: &mut Delivery) -> Result<bool, Fault> {
-        let Delivery { next, to, view, batches } = delivery;
+        let Delivery { next, to, view, collected } = delivery;
         let begun = next.main;
         let (records, is_full) = view.history_chunk(*next, *to, HISTORY_CHUNK)?;
         let last = records.last().filter(|_| is_full);
@@ -178,26 +186,31 @@ impl Hub {
             if main != begun && cut_at.is_some_and(|last| last.main == main) {
                 // The next piece may have more events of this revision. The events of earlier
                 // revisions are sent now.
-                self.send_all(&mut synced, batches, 0);
+                self.send_all(&mut synced, collected, 0);
                 synced.revision = synced.revision.max(main - 1);
             }
             for record in revision {
                 if planted::once_in(Mistake::DropEvent, 200) {
                     continue;
                 }
-                synced.collect(view, record, batches)?;
+                synced.collect(view, record, collected)?;
                 if planted::once_in(Mistake::RepeatEvent, 200) {
-                    synced.collect(view, record, batches)?;
+                    synced.collect(view, record, collected)?;
+                }
+                if collected.bytes > self.collected_max {
+                    synced.leave_to_streams(collected);
                 }
             }
             if cut_at.is_none_or(|last| last.main != main) {
-                self.send_all(&mut synced, batches, MESSAGE_BYTES);
+                let is_much = collected.bytes > self.collected_max / 2;
+                let bytes_min = if is_much { 0 } else { MESSAGE_BYTES };
+                self.send_all(&mut synced, collected, bytes_min);
             }
         }
         match cut_at {
             Some(last) => *next = Revision::new(last.main, last.sub + 1),
             None => {
-                self.send_all(&mut synced, batches, 0);
+                self.send_all(&mut synced, collected, 0);
                 synced.revision = *to;
             }
         }
@@ -206,16 +219,14 @@ impl Hub {
     }
 
     /// Sends the batches of at least `bytes_min` bytes.
-    fn send_all(
-        &self,
-        synced: &mut Synced,
-        batches: &mut BTreeMap<EntryId, Batch>,
-        bytes_min: usize,
-    ) {
-        let full = batches.extract_if(.., |_, batch| batch.size() >= bytes_min);
+    fn send_all(&self, synced: &mut Synced, collected: &mut Collected, bytes_min: usize) {
+        let full = collected.batches.extract_if(.., |_, batch| batch.size() >= bytes_min);
         let full: Vec<(EntryId, Batch)> = full.collect();
         for (id, batch) in full {
             self.send(synced, id, batch);
+        }
+        if collected.batches.is_empty() {
+            collected.bytes = 0;
         }
     }
 
@@ -225,16 +236,11 @@ impl Hub {
         let batch = Arc::new(batch);
         let Some(group) = synced.group(id) else { return };
         let mut behind = Vec::new();
-        for ((stream, watch_id), watcher) in &mut group.watchers {
-            let first = batch.first_at(watcher.from);
-            if first == batch.len() {
-                continue;
-            }
-            let from = watcher.from.max(batch.first_revision());
-            let events = Events::new(*watch_id, header, batch.clone(), first);
+        for ((stream, watch_id), watcher, first, from) in group.wanting(&batch) {
+            let events = Events::new(watch_id, header, batch.clone(), first);
             watcher.active = true;
-            if !watcher.outbox.offer(events.frames(watcher.fragment), *watch_id, from) {
-                behind.push((*stream, *watch_id));
+            if !watcher.outbox.offer(events.frames(watcher.fragment), watch_id, from) {
+                behind.push((stream, watch_id));
             }
         }
         synced.set_back(behind);

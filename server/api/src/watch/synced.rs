@@ -9,7 +9,7 @@ use quorate_core::watch::Interest;
 use quorate_core::watch::matcher::{EntryId, Matcher};
 use quorate_core::{Fault, Record};
 
-use super::frame::{Batch, Event, encode};
+use super::frame::{Batch, Event, PART_BYTES, encode};
 use super::outbox::Outbox;
 
 /// The watch id that stands for all watchers of a stream.
@@ -34,7 +34,30 @@ pub(super) struct Watcher {
 /// Watchers with the same interest.
 pub(super) struct WatcherGroup {
     interest: Interest,
-    pub(super) watchers: BTreeMap<WatcherKey, Watcher>,
+    watchers: BTreeMap<WatcherKey, Watcher>,
+}
+
+impl WatcherGroup {
+    /// The watchers that want events of a batch for the group, each with the first part for it and
+    /// the first main revision that it has not been sent.
+    pub(super) fn wanting<'a>(
+        &'a mut self,
+        batch: &'a Batch,
+    ) -> impl Iterator<Item = (WatcherKey, &'a mut Watcher, usize, i64)> {
+        self.watchers.iter_mut().filter_map(move |(key, watcher)| {
+            let first = batch.first_at(watcher.from);
+            let from = watcher.from.max(batch.first_revision());
+            (first < batch.len()).then_some((*key, watcher, first, from))
+        })
+    }
+}
+
+/// Events that are collected and not sent yet, because a message never ends within a main revision.
+#[derive(Default)]
+pub(super) struct Collected {
+    pub(super) batches: BTreeMap<EntryId, Batch>,
+    /// Bytes of memory of everything collected since the last time that nothing was.
+    pub(super) bytes: usize,
 }
 
 /// A request for a progress notification.
@@ -197,6 +220,20 @@ impl Synced {
         }
     }
 
+    /// Returns the watchers that want collected events to their streams, which read these events
+    /// from history. Nothing is collected then. The last main revision may be incomplete.
+    pub(super) fn leave_to_streams(&mut self, collected: &mut Collected) {
+        let mut behind = Vec::new();
+        for (id, batch) in std::mem::take(collected).batches {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            for ((stream, watch_id), watcher, _, from) in group.wanting(&batch) {
+                watcher.outbox.fall_behind(watch_id, from);
+                behind.push((stream, watch_id));
+            }
+        }
+        self.set_back(behind);
+    }
+
     /// Adds the event of one version to the batches of the groups that want it. The event is
     /// encoded at most twice: with and without the previous version of the key.
     ///
@@ -206,7 +243,7 @@ impl Synced {
         &self,
         view: &View,
         record: &Record,
-        batches: &mut BTreeMap<EntryId, Batch>,
+        collected: &mut Collected,
     ) -> Result<(), Fault> {
         let mut ids = Vec::new();
         self.matcher.matches(&record.key, &mut |id| ids.push(id));
@@ -225,10 +262,13 @@ impl Synced {
                     if with_previous && planted::once_in(Mistake::WrongPrevious, 50) {
                         previous = Some(record.clone());
                     }
-                    slot.insert(encode(record, previous.as_ref())).clone()
+                    let event = encode(record, previous.as_ref());
+                    collected.bytes += event.len();
+                    slot.insert(event).clone()
                 }
             };
-            batches.entry(id).or_default().push(event, record.revision.main);
+            collected.bytes += PART_BYTES;
+            collected.batches.entry(id).or_default().push(event, record.revision.main);
         }
         Ok(())
     }

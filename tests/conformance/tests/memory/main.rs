@@ -10,6 +10,7 @@ mod long_lists;
 mod operations;
 mod pages;
 mod proposals;
+mod revisions;
 mod unread;
 mod watchers;
 

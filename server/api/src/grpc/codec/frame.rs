@@ -17,8 +17,8 @@ impl Encode for Frame {
         let head = events.head();
         out.reserve(head.encoded_len() + events.size());
         head.encode_raw(out);
-        for event in events.encoded() {
-            out.put_slice(event);
+        for encoded in events.encoded() {
+            out.put_slice(encoded);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quorate_core::Fault;
 use quorate_core::mvcc::View;
+use quorate_core::planted::{self, Mistake};
 use quorate_proto::etcdserverpb::WatchResponse;
 use quorate_raft::Permit;
 
@@ -17,20 +18,28 @@ const WATCHERS_PER_TURN: usize = 64;
 impl WatchStream {
     /// Reads one piece of history for an unsynced watcher, and serves other watchers that the piece
     /// covers, as long as there is room.
-    pub(super) async fn catch_up(&mut self, turn: Turn, mut room: Permit) -> Result<(), Fault> {
+    pub(super) async fn catch_up(&mut self, turn: Turn, room: Permit) -> Result<(), Fault> {
         let reading = std::mem::replace(&mut self.reading, READING_BYTES);
         let view = self.server.member().view();
         self.end_compacted(&view);
         let behind = self.next_behind();
-        let Some(Wanted { watch_id, from, .. }) = behind.first() else { return Ok(()) };
-        self.served = *watch_id;
-        if *from > view.revision() {
-            let watch_id = *watch_id;
-            let from = *from;
-            self.join(watch_id, from, None);
+        let Some(Wanted { watch_id: first, from, .. }) = behind.first() else { return Ok(()) };
+        let (first, from) = (*first, *from);
+        if from > view.revision() {
+            self.served = first;
+            self.join(first, from, None);
             return Ok(());
         }
-        let Portions { reached, portions } = self.server.history().read(turn, view, behind).await?;
+        let exceeds = reading >= self.reading_max() || planted::has(Mistake::ReadAtOnce);
+        let room = (room, exceeds);
+        let read = self.server.history().read(turn, view, behind, room).await?;
+        let Portions { reached, portions, mut room, lacks } = read;
+        if lacks > 0 {
+            // The same watcher comes first again.
+            self.ask_for(lacks);
+            return Ok(());
+        }
+        self.served = first;
         let mut is_first = true;
         for Portion { watch_id, from, batch } in portions {
             if !self.outbox.has_room() {
@@ -49,14 +58,24 @@ impl WatchStream {
         Ok(())
     }
 
+    /// The most memory that a read waits for: a quarter of the budget. A read that has it and needs
+    /// more exceeds the budget, because the events of a revision are sent in one message.
+    fn reading_max(&self) -> usize {
+        self.server.member().budget().limit() / 4
+    }
+
+    /// Makes the next read begin with as much memory as `bytes` of events need, up to the maximum.
+    fn ask_for(&mut self, bytes: usize) {
+        self.reading = bytes.min(self.reading_max()).max(READING_BYTES);
+    }
+
     /// Called when the memory budget has no room for the events of a watcher. Returns whether the
     /// events must be read again later. If the watcher is the first of a read, the next read takes
-    /// as much memory as these events need, up to a quarter of the budget. If this read already had
-    /// that much, the events are sent although the budget has no room for them.
+    /// as much memory as these events need, as far as it may. If this read already had that much,
+    /// the events are sent although the budget has no room for them.
     fn asks_for_more(&mut self, had: usize, bytes: usize, is_first: bool) -> bool {
         if is_first {
-            let most = self.server.member().budget().limit() / 4;
-            self.reading = bytes.min(most).max(READING_BYTES);
+            self.ask_for(bytes);
         }
         !is_first || self.reading > had
     }

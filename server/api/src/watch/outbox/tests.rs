@@ -10,14 +10,14 @@ use futures_util::Stream as _;
 use quorate_core::{Record, Revision};
 use quorate_raft::Budget;
 
-use super::super::frame::{Batch, Events, encode};
+use super::super::frame::{Batch, Events, PART_BYTES, encode};
 use super::*;
 
 /// Number of turns that are taken in every order. The remaining work is done in a fixed order.
 const TURNS: u32 = 11;
 const WATCH: i64 = 3;
 /// Less than the limits of the outbox when messages are large.
-const BUDGET: usize = 600;
+const BUDGET: usize = 600 + 4 * PART_BYTES;
 
 /// The actors.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,8 @@ struct World {
     size: usize,
     /// Revisions that one read of history returns.
     piece: i64,
+    /// The hub leaves every revision that is a multiple of this to the stream's task.
+    left: i64,
 }
 
 fn frame(revision: i64, size: usize) -> Frame {
@@ -86,7 +88,7 @@ fn frame(revision: i64, size: usize) -> Frame {
 }
 
 impl World {
-    fn new(metrics: WatchMetrics, limits: Limits, size: usize, piece: i64) -> Self {
+    fn new(metrics: WatchMetrics, limits: Limits, size: usize, piece: i64, left: i64) -> Self {
         let account = Budget::new(BUDGET).account();
         let outbox = Outbox::with_limits(metrics, &account, limits);
         Self {
@@ -100,6 +102,7 @@ impl World {
             seen: 0,
             size,
             piece,
+            left,
         }
     }
 
@@ -114,6 +117,10 @@ impl World {
 
     fn deliver(&mut self) -> bool {
         self.delivered += 1;
+        if self.keeps_up && self.delivered % self.left == 0 {
+            self.outbox.fall_behind(WATCH, self.delivered);
+            self.keeps_up = false;
+        }
         if self.keeps_up {
             let frames = vec![frame(self.delivered, self.size)];
             self.keeps_up = self.outbox.offer(frames, WATCH, self.delivered);
@@ -177,10 +184,10 @@ impl World {
 
 /// Takes `TURNS` turns in every order. After each order, the reader and the task go on until both
 /// wait. Then the client must have received everything.
-fn all_orders(limits: Limits, size: usize, piece: i64) {
+fn all_orders(limits: Limits, size: usize, piece: i64, left: i64) {
     let metrics = crate::metrics::WatchMetrics::new();
     for order in 0..3u32.pow(TURNS) {
-        let mut world = World::new(metrics.clone(), limits, size, piece);
+        let mut world = World::new(metrics.clone(), limits, size, piece, left);
         let turns = (0..TURNS).map(|turn| ALL[(order / 3u32.pow(turn) % 3) as usize]);
         let turns: Vec<Actor> = turns.collect();
         for actor in &turns {
@@ -200,12 +207,19 @@ fn limits(bytes: usize, frames: usize) -> Limits {
 
 #[test]
 fn the_stream_is_never_stuck_when_messages_are_too_many() {
-    all_orders(limits(usize::MAX, 4), 1, 1);
-    all_orders(limits(usize::MAX, 2), 1, 3);
+    all_orders(limits(usize::MAX, 4), 1, 1, i64::MAX);
+    all_orders(limits(usize::MAX, 2), 1, 3, i64::MAX);
 }
 
 #[test]
 fn the_stream_is_never_stuck_when_messages_are_too_large() {
-    all_orders(limits(4 * 120, 1000), 100, 1);
-    all_orders(limits(2 * 120, 1000), 100, 3);
+    let message = 120 + PART_BYTES;
+    all_orders(limits(4 * message, 1000), 100, 1, i64::MAX);
+    all_orders(limits(2 * message, 1000), 100, 3, i64::MAX);
+}
+
+#[test]
+fn the_stream_is_never_stuck_when_the_hub_leaves_revisions_to_it() {
+    all_orders(limits(usize::MAX, 4), 1, 1, 2);
+    all_orders(limits(usize::MAX, 2), 1, 3, 3);
 }
