@@ -1,5 +1,8 @@
 //! Configures and starts openraft.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
