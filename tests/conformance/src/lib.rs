@@ -10,6 +10,7 @@ pub mod cluster_pool;
 pub mod data_dir;
 pub mod differential;
 pub mod etcdctl;
+pub mod healthy;
 pub mod raw;
 pub mod remote;
 pub mod server_pair;

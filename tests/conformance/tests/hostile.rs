@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quorate_proto::peer::DescribeRequest;
 use quorate_proto::peer::peer_client::PeerClient;
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::{Call, Connection, frame, frame_with};
 use quorate_test_conformance::server_pair::ServerPair;
 use quorate_test_support::http2::{self, END_HEADERS, END_STREAM, PREFACE, kind};
@@ -70,10 +71,13 @@ async fn serves(server: &Server) {
     answer.assert_ok();
 }
 
-/// Runs `attack` against a server, which must keep serving, stay within its memory and not panic.
-fn survives(flags: &[&str], attack: impl FnOnce(&Server)) {
-    let mut server = Server::start_new(&program::quorate(), flags);
+/// Runs `attack` against a server, which must serve another client meanwhile, keep serving, stay
+/// within its memory and not panic.
+fn survives(attack: impl FnOnce(&Server)) {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    let healthy = HealthyClient::start(&server);
     attack(&server);
+    healthy.finish("an attack");
     block_on(serves(&server));
     let memory = server.usage().peak_memory;
     assert!(memory < MEMORY_BYTES_MAX, "it used {memory} bytes");
@@ -83,7 +87,7 @@ fn survives(flags: &[&str], attack: impl FnOnce(&Server)) {
 
 #[test]
 fn random_bytes_do_no_harm() {
-    survives(&[], |server| {
+    survives(|server| {
         let mut random = StdRng::seed_from_u64(1);
         for round in 0..200 {
             let mut bytes = vec![0; random.random_range(1..5000)];
@@ -103,7 +107,7 @@ fn random_bytes_do_no_harm() {
 
 #[test]
 fn random_frames_do_no_harm() {
-    survives(&[], |server| {
+    survives(|server| {
         let mut random = StdRng::seed_from_u64(2);
         let good = http2::frame(kind::HEADERS, END_HEADERS, 1, &call_headers(RANGE));
         for _ in 0..300 {
@@ -127,7 +131,7 @@ fn random_frames_do_no_harm() {
 
 #[test]
 fn floods_of_frames_do_no_harm() {
-    survives(&[], |server| {
+    survives(|server| {
         let headers = call_headers(RANGE);
         let flood = |frames: Vec<Vec<u8>>| send(server, &http2::connection(&frames));
         flood(vec![http2::frame(kind::PING, 0, 0, &[0; 8]); 100_000]);
@@ -161,7 +165,7 @@ fn floods_of_frames_do_no_harm() {
 
 #[test]
 fn silent_clients_do_no_harm() {
-    survives(&[], |server| {
+    survives(|server| {
         let connect = |bytes: &[u8]| {
             let mut stream = TcpStream::connect(server.address()).unwrap();
             stream.write_all(bytes).unwrap();
@@ -178,7 +182,7 @@ fn silent_clients_do_no_harm() {
 
 #[test]
 fn thousands_of_streams_are_served() {
-    survives(&[], |server| {
+    survives(|server| {
         block_on(async {
             let connection = Connection::open(&server.address()).await;
             let create = frame(b"\x0a\x03\x0a\x01a");
@@ -238,7 +242,7 @@ async fn claimed(server: &Server) -> Vec<(&'static str, String)> {
 /// message is read.
 #[test]
 fn unfinished_peer_messages_of_strangers_are_refused_unread() {
-    survives(&[], |server| {
+    survives(|server| {
         block_on(async {
             let claimed = claimed(server).await;
             let unclaimed: &[(&str, String)] = &[];
@@ -265,7 +269,7 @@ fn unfinished_peer_messages_of_strangers_are_refused_unread() {
 /// memory for.
 #[test]
 fn unfinished_peer_messages_use_bounded_memory() {
-    survives(&[], |server| {
+    survives(|server| {
         block_on(async {
             let claimed = claimed(server).await;
             let _calls = half_calls(server, "Append", &claimed).await;

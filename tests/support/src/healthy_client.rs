@@ -2,7 +2,7 @@
 //! another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ impl Puts {
 #[derive(Debug)]
 pub struct HealthyClient {
     is_ended: Arc<AtomicBool>,
+    /// The number of puts that began and succeeded during the attack.
+    served: Arc<AtomicUsize>,
     puts: JoinHandle<[Puts; 2]>,
 }
 
@@ -36,14 +38,19 @@ impl HealthyClient {
     pub fn start(alone: Duration, mut put: impl FnMut() -> bool + Send + 'static) -> Self {
         let is_attacked = Arc::new(AtomicBool::new(false));
         let is_ended = Arc::new(AtomicBool::new(false));
+        let served = Arc::new(AtomicUsize::new(0));
         let attacked = is_attacked.clone();
+        let counted = served.clone();
         let ended = is_ended.clone();
         let puts = thread::spawn(move || {
             let mut stretches = [Puts::default(), Puts::default()];
             while !ended.load(Ordering::Relaxed) {
-                let of = &mut stretches[usize::from(attacked.load(Ordering::Relaxed))];
+                let during = usize::from(attacked.load(Ordering::Relaxed));
+                let of = &mut stretches[during];
                 let begun = Instant::now();
-                if put() || ended.load(Ordering::Relaxed) {
+                let is_put = put();
+                counted.fetch_add(during * usize::from(is_put), Ordering::Relaxed);
+                if is_put || ended.load(Ordering::Relaxed) {
                     of.took.push(begun.elapsed());
                 } else {
                     of.failed += 1;
@@ -56,7 +63,17 @@ impl HealthyClient {
         });
         thread::sleep(alone);
         is_attacked.store(true, Ordering::Relaxed);
-        Self { is_ended, puts }
+        Self { is_ended, served, puts }
+    }
+
+    /// The number of puts that began and succeeded during the attack, so far.
+    pub fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client has ended: `put` has panicked.
+    pub fn has_ended(&self) -> bool {
+        self.puts.is_finished()
     }
 
     /// Stops after the put in progress. If that put fails after this call, it counts as a

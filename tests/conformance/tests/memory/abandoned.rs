@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::{Connection, frame};
 use quorate_test_support::wait;
 
-use super::healthy::HealthyClient;
 use super::{RANGE, assert_bounded, everything, fill, run, start};
 
 const CLIENTS: usize = 50;

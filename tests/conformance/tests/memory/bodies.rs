@@ -1,9 +1,9 @@
 //! Requests whose bodies arrive slowly.
 
 use bytes::Bytes;
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::{Connection, frame_with};
 
-use super::healthy::HealthyClient;
 use super::{PUT, assert_bounded, await_stable_memory, fill, run, start};
 
 const CONNECTIONS: usize = 60;

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http::HeaderValue;
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::Connection;
 
-use super::healthy::HealthyClient;
 use super::{PUT, assert_bounded, await_stable_memory, run, start};
 
 const CONNECTIONS: usize = 20;

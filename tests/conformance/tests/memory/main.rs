@@ -5,7 +5,6 @@
 mod abandoned;
 mod bodies;
 mod headers;
-mod healthy;
 mod long_lists;
 mod operations;
 mod pages;

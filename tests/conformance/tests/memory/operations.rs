@@ -3,10 +3,10 @@
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::request_op::Request;
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::Connection;
 use tokio::task::JoinSet;
 
-use super::healthy::HealthyClient;
 use super::{TXN, assert_bounded, fill, run, start};
 
 const CLIENTS: usize = 60;

@@ -8,11 +8,11 @@ use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_proto::etcdserverpb::request_op::Request;
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::frame;
 use quorate_test_support::http2::{self, Call};
 use quorate_test_support::server::Server;
 
-use super::healthy::HealthyClient;
 use super::{RANGE, TXN, assert_bounded, await_stable_memory, everything, fill, run, start};
 
 const ANSWERS: u32 = 100;

@@ -3,9 +3,9 @@
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::{Connection, frame};
 
-use super::healthy::HealthyClient;
 use super::{assert_bounded, run, start};
 
 const WATCHERS: usize = 100_000;

@@ -1,12 +1,8 @@
 //! Many watches that start in the past cost little memory and few threads, and do not keep the
 //! server from answering other clients.
 
-use std::time::{Duration, Instant};
-
-use quorate_proto::etcdserverpb as pb;
-use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::{Call, Connection};
-use quorate_test_support::client::channel;
 use quorate_test_support::server::Server;
 use quorate_test_support::usage::Usage;
 use quorate_test_support::{block_on, program};
@@ -76,35 +72,21 @@ async fn stall(server: &Server, connections: usize, streams: usize, watches: usi
 /// Streams that are not read.
 struct Stalled(Vec<(Connection, Vec<Call>)>);
 
-/// The 99th percentile of one client's puts.
-async fn puts_take(server: &Server) -> Duration {
-    let mut client = KvClient::new(channel(&server.url()));
-    let mut took = Vec::new();
-    for _ in 0..300 {
-        let begun = Instant::now();
-        let put = pb::PutRequest { key: "other".into(), value: "v".into(), ..Default::default() };
-        client.put(put).await.unwrap();
-        took.push(begun.elapsed());
-    }
-    took.sort_unstable();
-    took[took.len() * 99 / 100]
-}
-
 /// Runs one attack against a server with values of `size` bytes.
 fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize; 3]) {
     let mut server = Server::new(&program::quorate(), &[]).with_launcher(&["env", BUDGET]);
     server.start();
     block_on(async {
         put_all(&server.url(), 4, DATA / size, size).await;
-        let before = puts_take(&server).await;
+        let healthy = HealthyClient::start(&server);
         let stalled = stall(&server, connections, streams, watches).await;
-        eprintln!("{what}: puts {before:?} before, {:?} meanwhile", puts_take(&server).await);
         assert_small(&server, what);
         // A watch that is read gets all events meanwhile.
         let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 20).await;
         let mut call = watch(&connection, create(|c| c.start_revision = FIRST)).await;
         read_events(&mut call, DATA / size).await;
         assert_small(&server, what);
+        healthy.finish(what);
         drop(stalled);
     });
     server.stop();
