@@ -43,8 +43,6 @@ struct Watcher {
     start: i64,
     fragment: bool,
     progress: bool,
-    /// If the watcher is unsynced: the first main revision whose events were not sent to it.
-    behind: Option<i64>,
     /// The permit for its memory.
     _room: Permit,
     /// Bytes of its memory that count towards [`WATCHERS_FREE`].
@@ -57,6 +55,8 @@ struct WatchStream {
     id: StreamId,
     outbox: Outbox,
     watchers: BTreeMap<i64, Watcher>,
+    /// The unsynced watchers: by id, the first main revision whose events were not sent.
+    behind: BTreeMap<i64, i64>,
     /// Ids of watchers that a compaction ended. The client may still cancel them.
     ended: BTreeSet<i64>,
     next_id: i64,
@@ -95,6 +95,7 @@ impl WatchStream {
             id,
             outbox,
             watchers: BTreeMap::new(),
+            behind: BTreeMap::new(),
             ended: BTreeSet::new(),
             next_id: 0,
             slow: 0,
@@ -135,8 +136,8 @@ impl WatchStream {
         let mut turn = None;
         loop {
             for lagging in self.outbox.take_lagging() {
-                if let Some(watcher) = self.watchers.get_mut(&lagging.watch_id) {
-                    watcher.behind = Some(lagging.next);
+                if self.watchers.contains_key(&lagging.watch_id) {
+                    self.behind.insert(lagging.watch_id, lagging.next);
                 }
             }
             if self.outbox.is_gone() {
@@ -174,8 +175,7 @@ impl WatchStream {
 
     /// Counts the unsynced watchers, and updates the metric.
     fn count_slow(&mut self) -> i64 {
-        let slow = self.watchers.values().filter(|watcher| watcher.behind.is_some());
-        let slow = i64::try_from(slow.count()).unwrap_or(0);
+        let slow = i64::try_from(self.behind.len()).unwrap_or(0);
         if slow != self.slow {
             self.server.metrics().watch.slow.add(slow - self.slow);
             self.slow = slow;
@@ -256,7 +256,6 @@ impl WatchStream {
             start: create.start_revision,
             fragment: create.fragment,
             progress: create.progress_notify,
-            behind: Some(from),
             _room: room,
             free,
         };
@@ -287,7 +286,7 @@ impl WatchStream {
     /// needs. In that case, the watcher is unsynced.
     fn join(&mut self, watch_id: i64, from: i64, created: Option<Frame>) {
         let limit = self.fragment_limit();
-        let Some(watcher) = self.watchers.get_mut(&watch_id) else { return };
+        let Some(watcher) = self.watchers.get(&watch_id) else { return };
         let join = Join {
             stream: self.id,
             watch_id,
@@ -298,12 +297,16 @@ impl WatchStream {
             outbox: self.outbox.clone(),
             created,
         };
-        watcher.behind = self.server.hub().join(join).err().map(|join| join.from);
+        match self.server.hub().join(join) {
+            Ok(()) => self.behind.remove(&watch_id),
+            Err(join) => self.behind.insert(watch_id, join.from),
+        };
     }
 
     /// Removes a watcher; returns whether it existed.
     fn remove(&mut self, watch_id: i64) -> bool {
         let removed = self.watchers.remove(&watch_id);
+        self.behind.remove(&watch_id);
         self.free -= removed.as_ref().map_or(0, |watcher| watcher.free);
         removed.is_some()
     }
@@ -328,7 +331,8 @@ impl WatchStream {
         }
         let hub = self.server.hub();
         for (watch_id, watcher) in &self.watchers {
-            let idle = watcher.behind.is_none() && !hub.was_active(self.id, *watch_id);
+            let is_synced = !self.behind.contains_key(watch_id);
+            let idle = is_synced && !hub.was_active(self.id, *watch_id);
             if watcher.progress && idle {
                 hub.request_progress(self.id, *watch_id, &self.outbox, self.watchers.len());
             }

@@ -8,7 +8,7 @@ use quorate_core::planted::{self, Mistake};
 use quorate_proto::etcdserverpb::WatchResponse;
 use quorate_raft::Permit;
 
-use super::{READING_BYTES, WatchStream, Watcher};
+use super::{READING_BYTES, WatchStream};
 use crate::watch::frame::{Batch, Events, Frame};
 use crate::watch::history::{Portion, Portions, Turn, Wanted};
 
@@ -83,23 +83,19 @@ impl WatchStream {
     /// The unsynced watchers for the next turn, round robin, so that a watcher far behind does not
     /// delay the others.
     fn next_behind(&self) -> Vec<Wanted> {
-        let wanted = |(id, watcher): (&i64, &Watcher)| {
-            let watch_id = *id;
-            let interest = watcher.interest.clone();
-            Some(Wanted { watch_id, from: watcher.behind?, interest })
+        let wanted = |(id, from): (&i64, &i64)| {
+            let interest = self.watchers.get(id)?.interest.clone();
+            Some(Wanted { watch_id: *id, from: *from, interest })
         };
-        let before = self.watchers.range(..=self.served);
-        let after = self.watchers.range(self.served + 1..);
+        let before = self.behind.range(..=self.served);
+        let after = self.behind.range(self.served + 1..);
         after.chain(before).filter_map(wanted).take(WATCHERS_PER_TURN).collect()
     }
 
     /// Ends watchers that want compacted events.
     fn end_compacted(&mut self, view: &View) {
         let compacted = view.compacted();
-        let doomed = self
-            .watchers
-            .iter()
-            .filter(|(_, watcher)| watcher.behind.is_some_and(|from| from < compacted));
+        let doomed = self.behind.iter().filter(|(_, from)| **from < compacted);
         let doomed: Vec<i64> = doomed.map(|(id, _)| *id).collect();
         for watch_id in doomed {
             self.remove(watch_id);
