@@ -47,6 +47,10 @@ const MEMBER_STREAMS_MAX: u32 = 1 << 10;
 const HEADERS_MAX: u32 = 64 << 10;
 /// Largest header list of another member's request, in bytes. Members send a few hundred bytes.
 const MEMBER_HEADERS_MAX: u32 = 8 << 10;
+/// Silence of another member after which it is pinged, and the time limit for its answer. The answer
+/// may wait behind the rows of a snapshot that fill the window.
+const MEMBER_PING_EVERY: Duration = Duration::from_secs(10);
+const MEMBER_PING_WITHIN: Duration = Duration::from_secs(20);
 /// How often a connection is checked for its end while the program stops.
 const STOP_TICK: Duration = Duration::from_millis(250);
 /// Ticks without a byte after which a client that does not take its answer is given up.
@@ -117,14 +121,16 @@ impl Http {
         Self { api, member, peers, http1, http2, connections }
     }
 
-    /// The same with the settings for members: the flags' limits and pings are for clients.
+    /// The same with the settings for members: the flags' limits and pings are for clients. The
+    /// caller pings as well. Pings from here end the connections of a caller that is gone.
     pub(crate) fn for_members(mut self) -> Self {
         self.http2
             .initial_stream_window_size(MEMBER_STREAM_WINDOW)
             .initial_connection_window_size(MEMBER_CONNECTION_WINDOW)
             .max_header_list_size(MEMBER_HEADERS_MAX)
             .max_concurrent_streams(MEMBER_STREAMS_MAX)
-            .keep_alive_interval(None);
+            .keep_alive_interval(MEMBER_PING_EVERY)
+            .keep_alive_timeout(MEMBER_PING_WITHIN);
         self
     }
 
