@@ -29,7 +29,11 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// Shortest time between two log lines about failed accepts.
 const NOT_ACCEPTED_PAUSE: Duration = Duration::from_secs(1);
 
+/// Shortest time between two log lines about rejected connections.
+const REJECTED_PAUSE: Duration = Duration::from_secs(1);
+
 static NOT_ACCEPTED: RateLimit = RateLimit::new(NOT_ACCEPTED_PAUSE);
+static REJECTED: RateLimit = RateLimit::new(REJECTED_PAUSE);
 
 /// The TCP keepalive settings, by which the system detects dead connections.
 pub(crate) fn keepalive() -> TcpKeepalive {
@@ -160,8 +164,14 @@ impl Acceptor {
     }
 }
 
-/// Logs a connection that was rejected before its first request.
+/// Logs a connection that was rejected before its first request: one in [`REJECTED_PAUSE`], and the
+/// others at debug level.
 fn reject(address: Option<IpAddr>, role: Role, error: &dyn std::fmt::Display) {
     let remote = address.map(|address| address.to_string());
-    tracing::warn!(remote, port = ?role, %error, "rejected a connection");
+    match REJECTED.allows() {
+        Some(others) => {
+            tracing::warn!(remote, port = ?role, %error, others, "rejected a connection");
+        }
+        None => tracing::debug!(remote, port = ?role, %error, "rejected a connection"),
+    }
 }

@@ -1,6 +1,7 @@
 //! The certificate verifiers for rustls: which clients are accepted, and which servers are trusted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -15,9 +16,14 @@ use super::chain::{self, Purpose, Refusal, Rules};
 use super::revoked::Revoked;
 use super::{hosts, signature};
 use crate::config::Allowed;
+use crate::logging::RateLimit;
 
 /// Maximum number of names of a certificate that an error shows.
 const NAMES: usize = 10;
+/// Shortest time between two log lines about refused certificates.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+static REFUSED: RateLimit = RateLimit::new(REFUSED_PAUSE);
 
 /// The certificate is valid, but its name is not allowed.
 #[derive(Debug, thiserror::Error)]
@@ -130,10 +136,16 @@ impl Verifier {
     }
 }
 
-/// Logs why a certificate is refused.
+/// Logs why a certificate is refused: for one in [`REFUSED_PAUSE`], and for the others at debug
+/// level.
 fn refuse(subject: &str, refusal: Refusal) -> Error {
     let Refusal { reason, fix, error } = refusal;
-    tracing::warn!(subject, reason, fix, "refused a certificate");
+    match REFUSED.allows() {
+        Some(others) => {
+            tracing::warn!(subject, reason, fix, others, "refused a certificate");
+        }
+        None => tracing::debug!(subject, reason, fix, "refused a certificate"),
+    }
     Error::InvalidCertificate(error)
 }
 

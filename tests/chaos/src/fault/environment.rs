@@ -13,8 +13,8 @@ use super::{clock, disk, limits};
 
 /// Frequent progress notifications for the watches that request them.
 const OPTIONS: [&str; 2] = ["--watch-progress-notify-interval", "100ms"];
-/// The memory budget of a member with 2 GiB of memory.
-const BUDGET: [&str; 1] = ["--memory-budget=178956970"];
+/// The memory budget of a member with 2 GiB of memory, and many log lines.
+const OVERLOADED: [&str; 2] = ["--memory-budget=178956970", "--log-level=debug"];
 /// How long a network or proxy may try to deliver a request.
 const NETWORK_KEEPS: Duration = Duration::from_secs(120);
 
@@ -94,7 +94,7 @@ impl Environment {
                 Cluster::behind_proxies(program, size, &OPTIONS, rng.random(), rng.random())
             }
             // No progress notifications: only events advance a watch that has stalled.
-            Self::Overload => Cluster::new_with_tls(program, size, &BUDGET),
+            Self::Overload => Cluster::new_with_tls(program, size, &OVERLOADED),
             Self::OneProcess | Self::OneDisk | Self::Processes | Self::Disks | Self::Clocks => {
                 Cluster::new(program, size, &OPTIONS)
             }

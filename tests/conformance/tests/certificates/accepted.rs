@@ -12,6 +12,8 @@ use crate::Table;
 fn quorate_accepts_the_client_certificates_that_go_accepts() {
     let Some(table) = Table::make("certificates of clients") else { return };
     let mut server = table.server(&program::quorate());
+    // At this level, each refusal is logged.
+    server.add_flags(&["--log-level=debug"]);
     server.start();
     let folder = table.path("").display().to_string();
     let said = table.run(&["show", &folder, &server.address()]);

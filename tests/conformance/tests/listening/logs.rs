@@ -32,6 +32,8 @@ fn piped(folder: &std::path::Path) -> (Server, File, String) {
         format!("--key-file={}", pki.path("server.key").display()),
         format!("--listen-metrics-urls=https://{address}"),
         "--log-outputs=stdout,stderr".to_owned(),
+        // At this level, each rejection is logged.
+        "--log-level=debug".to_owned(),
     ];
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let to_pipe = format!("exec \"$@\" 2>{}", pipe.display());

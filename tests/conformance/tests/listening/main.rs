@@ -6,6 +6,8 @@ mod addresses;
 mod descriptors;
 mod frames;
 mod logs;
+mod rejections;
+mod silence;
 mod stopping;
 
 use std::io::Read as _;
