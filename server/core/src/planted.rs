@@ -67,11 +67,15 @@ pub enum Mistake {
     KeepLog,
     /// The member ignores how much space its disk has.
     IgnoreRoom,
+    /// A call runs to its end after its client has given up.
+    WorkAfterCancel,
+    /// A long answer keeps its first view of the store until its last piece is sent.
+    KeepView,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::SkipSync,
         Self::AcknowledgeBeforeWrite,
         Self::GrantStaleVote,
@@ -97,6 +101,8 @@ impl Mistake {
         Self::BeatAlone,
         Self::KeepLog,
         Self::IgnoreRoom,
+        Self::WorkAfterCancel,
+        Self::KeepView,
     ];
 
     /// The name of the mistake in `$QUORATE_PLANTED`.
@@ -127,6 +133,8 @@ impl Mistake {
             Self::BeatAlone => "beat-alone",
             Self::KeepLog => "keep-log",
             Self::IgnoreRoom => "ignore-room",
+            Self::WorkAfterCancel => "work-after-cancel",
+            Self::KeepView => "keep-view",
         }
     }
 }

@@ -7,6 +7,7 @@ mod inject;
 mod members;
 mod overload;
 mod resources;
+mod rest;
 mod run;
 mod timing;
 
@@ -285,6 +286,7 @@ impl Campaign {
         self.effect.elections += usize::from(leadership_after != leadership);
         self.effect.snapshots += self.snapshots_since(&snapshots);
         self.check(operations);
+        self.assert_rest();
         self.measure_resources();
         self.effects.add(fault, self.effect);
         let effect = self.effect;

@@ -91,6 +91,7 @@ const EXHAUSTED: &[&str] = &[
     "no leader",
     "a leader: not within",
     "too many requests",
+    "in flight",
 ];
 
 /// The plans for a mistake. Each of them must find it.
@@ -139,6 +140,8 @@ fn plan(mistake: Mistake) -> Plan {
         Mistake::LeakBudget => (&[F::UnreadRanges], EXHAUSTED),
         Mistake::IgnoreRoom => (&[F::FillDisk], &["the alarm of a full disk"]),
         Mistake::KeepLog => (&[F::SilentConnections], &["takes too much"]),
+        Mistake::WorkAfterCancel => (&[F::CancelRanges], &["in flight", "must answer"]),
+        Mistake::KeepView => (&[F::UnreadRanges], &["keeps deleted files"]),
         Mistake::BeatAlone => (&[F::Bridge], &["another leader: not within"]),
         Mistake::HideGap => (&[F::FallBehindRunning], &["WrongWatch", "watches that catch up"]),
         // The missing rows are absent from events and responses, however long a client waits;
@@ -166,7 +169,9 @@ fn plan(mistake: Mistake) -> Plan {
         | Mistake::ReadAtOnce
         | Mistake::ForgetBudget
         | Mistake::LeakBudget
-        | Mistake::KeepLog => Environment::Overload,
+        | Mistake::KeepLog
+        | Mistake::WorkAfterCancel
+        | Mistake::KeepView => Environment::Overload,
         Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Environment::Network,
         _ => Environment::Processes,
     };

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// The end of the name of an open file that is deleted.
+const DELETED: &[u8] = b" (deleted)";
 /// Unit of the number of blocks that the system reports for a file.
 const BLOCK_BYTES: u64 = 512;
 
@@ -32,6 +34,18 @@ impl Usage {
     }
 }
 
+/// Disk space in bytes of deleted files that process `pid` still has open.
+pub fn deleted_bytes(pid: u32) -> u64 {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let deleted = open.filter(|file| {
+        let name = fs::read_link(file.path()).unwrap_or_default();
+        name.as_os_str().as_encoded_bytes().ends_with(DELETED)
+    });
+    // A file that is closed meanwhile takes no space.
+    let blocks = deleted.filter_map(|file| fs::metadata(file.path()).ok());
+    blocks.map(|data| data.blocks() * BLOCK_BYTES).sum()
+}
+
 /// Disk space in bytes of each file below a folder, without the holes of the file. Files that
 /// disappear meanwhile are left out.
 pub fn disk_bytes(folder: &Path) -> Vec<u64> {
@@ -46,12 +60,22 @@ pub fn disk_bytes(folder: &Path) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     #[test]
     fn this_process_has_a_usage_above_zero() {
         let usage = Usage::of(std::process::id()).expect("it runs");
         assert!(usage.peak_memory > 1 << 20 && usage.descriptors > 2 && usage.threads > 0);
+    }
+
+    #[test]
+    fn a_deleted_file_takes_space_until_it_is_closed() {
+        let file = tempfile::tempfile().expect("there is space");
+        file.write_all_at(&[1; 8192], 0).expect("there is space");
+        file.sync_all().expect("a file can be synced");
+        assert!(deleted_bytes(std::process::id()) >= 8192);
     }
 
     #[test]

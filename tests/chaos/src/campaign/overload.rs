@@ -154,6 +154,7 @@ impl Campaign {
         self.effect.overloads += asked;
         self.sleep_in_fault();
         self.write_meanwhile();
+        self.rewrite_meanwhile(place);
         drop(opened);
     }
 
