@@ -47,8 +47,8 @@ const MEMBER_STREAMS_MAX: u32 = 1 << 10;
 const HEADERS_MAX: u32 = 64 << 10;
 /// Largest header list of another member's request, in bytes. Members send a few hundred bytes.
 const MEMBER_HEADERS_MAX: u32 = 8 << 10;
-/// Silence of another member after which it is pinged, and the time limit for its answer. The answer
-/// may wait behind the rows of a snapshot that fill the window.
+/// Silence of another member after which it is pinged, and the time limit for its answer. The
+/// answer may wait behind the rows of a snapshot that fill the window.
 const MEMBER_PING_EVERY: Duration = Duration::from_secs(10);
 const MEMBER_PING_WITHIN: Duration = Duration::from_secs(20);
 /// How often a connection is checked for its end while the program stops.
