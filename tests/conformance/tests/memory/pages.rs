@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_support::http2;
 
-use super::healthy::HealthyClient;
 use super::{assert_within, await_stable_memory, start_with};
 
 const CONNECTIONS: u32 = 3;

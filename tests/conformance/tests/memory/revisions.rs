@@ -6,12 +6,12 @@ use std::net::TcpStream;
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
+use quorate_test_conformance::healthy::HealthyClient;
 use quorate_test_conformance::raw::{Connection, frame};
 use quorate_test_support::http2::{self, Call};
 use quorate_test_support::server::Server;
 use quorate_test_support::{http, wait};
 
-use super::healthy::HealthyClient;
 use super::{PATIENCE, assert_within, await_stable_memory, fill, run, start_with};
 
 const KEYS: usize = 100_000;
