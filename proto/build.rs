@@ -1,5 +1,5 @@
-//! Compiles the protobuf definitions without protoc. Two passes compile etcd's definitions: one
-//! makes messages and client stubs, the other makes server stubs. One pass compiles our own.
+//! Compiles the protobuf definitions without protoc: etcd's to messages and client stubs, our own
+//! to messages and all stubs. The API makes the server stubs of etcd's services, for its own codec.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -13,20 +13,6 @@ const ROOT: &str = "etcd";
 
 const FILES: [&str; 6] =
     ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto", "health.proto"];
-
-/// Each package of etcd and its module in this crate.
-const PACKAGES: [(&str, &str); 6] = [
-    (".mvccpb", "crate::mvccpb"),
-    (".authpb", "crate::authpb"),
-    (".etcdserverpb", "crate::etcdserverpb"),
-    (".v3lockpb", "crate::v3lockpb"),
-    (".v3electionpb", "crate::v3electionpb"),
-    (".grpc.health.v1", "crate::health"),
-];
-
-/// Services without server stubs: the API serves them through its own codec.
-const WITHOUT_SERVER: [&str; 8] =
-    ["KV", "Watch", "Lease", "Cluster", "Maintenance", "Election", "Lock", "Health"];
 
 /// Messages with passwords, password hashes or tokens. `src/redact.rs` implements their `Debug`.
 const SECRET: [&str; 5] = [
@@ -56,23 +42,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .btree_map(".")
         .skip_debug(SECRET)
-        .compile_fds(files.clone())?;
-
-    for file in &mut files.file {
-        file.service.retain(|service| !WITHOUT_SERVER.contains(&service.name()));
-        // Comments refer to services by position, and the positions have changed.
-        file.source_code_info = None;
-    }
-    let server_dir = out_dir.join("server");
-    fs::create_dir_all(&server_dir)?;
-    // Every message is an extern path here, so this pass makes only the stubs.
-    let server = tonic_prost_build::configure()
-        .build_client(false)
-        .server_mod_attribute(".", r#"#[cfg(feature = "server")]"#)
-        .out_dir(server_dir);
-    PACKAGES
-        .iter()
-        .fold(server, |server, (package, module)| server.extern_path(package, module))
         .compile_fds(files)?;
     Ok(())
 }

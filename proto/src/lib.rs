@@ -20,9 +20,8 @@
 //! Without features the crate has only messages, and no dependency on a network stack.
 //!
 //! - `client`: a `*_client` module for each service, for instance `etcdserverpb::kv_client`.
-//! - `server`: a `*_server` module for each service that is not served yet, for instance
-//!   `etcdserverpb::auth_server`. The API serves the other services through its own codec, which
-//!   bounds the depth of a message before it decodes it.
+//! - `server`: the `peer_server` module of `Peer`. The API serves etcd's services through its own
+//!   codec, which bounds the depth of a message before it decodes it.
 //!
 //! # Properties of every message
 //!
@@ -47,10 +46,9 @@ mod redact;
 /// comments.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// Declares the module of a package: its messages and client stubs, and its server stubs if it has
-/// services.
+/// Declares the module of a package: its messages and stubs.
 macro_rules! package {
-    ($(#[$doc:meta])* $module:ident, $package:literal $(, $server:literal)?) => {
+    ($(#[$doc:meta])* $module:ident, $package:literal) => {
         $(#[$doc])*
         #[allow(
             missing_docs,
@@ -60,10 +58,6 @@ macro_rules! package {
         )]
         pub mod $module {
             include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
-            $(
-                #[cfg(feature = "server")]
-                include!(concat!(env!("OUT_DIR"), "/server/", $server, ".rs"));
-            )?
         }
     };
 }
@@ -81,7 +75,6 @@ package!(
 package!(
     /// The client API.
     etcdserverpb,
-    "etcdserverpb",
     "etcdserverpb"
 );
 package!(

@@ -36,6 +36,10 @@ pub static FLAT: Shape = Shape(&[]);
 pub static TXN: Shape = Shape(&[(1, &FLAT), (2, &OPERATION), (3, &OPERATION)]);
 /// `RequestOp`.
 static OPERATION: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT), (4, &TXN)]);
+/// `AuthUserAddRequest`.
+pub static USER_ADD: Shape = Shape(&[(3, &FLAT)]);
+/// `AuthRoleGrantPermissionRequest`.
+pub static ROLE_GRANT_PERMISSION: Shape = Shape(&[(2, &FLAT)]);
 /// `WatchRequest`.
 pub static WATCH: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT)]);
 

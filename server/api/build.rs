@@ -13,12 +13,17 @@ use method::{METHODS, Method, MethodKind, Route};
 /// The Rust types of a method's request and answer. A name without a path is a message.
 fn types(method: &Method) -> (String, String) {
     let named = ["Request", "Response"].map(|side| method.name.to_owned() + side);
+    let in_auth = named.each_ref().map(|name| format!("Auth{name}"));
     let (request, answer) = match (method.route, method.name) {
         (Route::Kv, "Range") => ("RangeRequest", "crate::grpc::codec::rows::EncodedRange"),
         (Route::Kv, "RangeStream") => ("RangeRequest", "crate::grpc::codec::rows::EncodedChunk"),
         (Route::Kv, "Compact") => ("CompactionRequest", "CompactionResponse"),
         (Route::Watch, "Watch") => ("WatchRequest", "crate::watch::frame::Frame"),
         (Route::Maintenance, "HashKV") => ("HashKvRequest", "HashKvResponse"),
+        (Route::Auth, _) if method.name.starts_with("Auth") => {
+            (named[0].as_str(), named[1].as_str())
+        }
+        (Route::Auth, _) => (in_auth[0].as_str(), in_auth[1].as_str()),
         (Route::Election, "Observe") => ("LeaderRequest", "LeaderResponse"),
         (Route::Health, "List") => ("HealthListRequest", "HealthListResponse"),
         (Route::Health, _) => ("HealthCheckRequest", "HealthCheckResponse"),

@@ -118,6 +118,31 @@ errors! {
     // etcd declares another code for this error, but sends Unknown.
     MemberNotEnoughStarted: Unknown,
         "etcdserver: re-configuration failed due to not enough started members";
+    /// A user has no name, or a call has no user.
+    UserEmpty: InvalidArgument, "etcdserver: user name is empty";
+    /// The user exists already.
+    UserAlreadyExist: FailedPrecondition, "etcdserver: user name already exists";
+    /// The user does not exist.
+    UserNotFound: FailedPrecondition, "etcdserver: user name not found";
+    /// A role has no name.
+    RoleEmpty: InvalidArgument, "etcdserver: role name is empty";
+    /// The role exists already.
+    RoleAlreadyExist: FailedPrecondition, "etcdserver: role name already exists";
+    /// The role does not exist.
+    RoleNotFound: FailedPrecondition, "etcdserver: role name not found";
+    /// The user does not have the role.
+    RoleNotGranted: FailedPrecondition, "etcdserver: role is not granted to the user";
+    /// A grant names no permission.
+    PermissionNotGiven: InvalidArgument, "etcdserver: permission not given";
+    /// The role does not have the permission.
+    PermissionNotGranted: FailedPrecondition,
+        "etcdserver: permission is not granted to the role";
+    /// Authentication is off.
+    AuthNotEnabled: FailedPrecondition, "etcdserver: authentication is not enabled";
+    /// No role can have this permission.
+    InvalidAuthMgmt: InvalidArgument, "etcdserver: invalid auth management";
+    /// A member of an earlier version cannot apply the command.
+    NotCapable: FailedPrecondition, "etcdserver: not capable";
     /// Only a learner can be promoted.
     MemberNotLearner: FailedPrecondition, "etcdserver: can only promote a learner member";
     /// The learner lags behind.
@@ -129,7 +154,12 @@ errors! {
     Unhealthy: Unavailable, "etcdserver: unhealthy cluster";
     /// A learner does not answer this request.
     NotSupportedForLearner: FailedPrecondition, "etcdserver: rpc not supported for learner";
-    // etcd declares no code for the following four errors.
+    // etcd declares no code for the following six errors.
+    /// The hash of a password is malformed.
+    NoPasswordUser: Unknown,
+        "auth: authentication failed, password was given for no password user";
+    /// The password is too long.
+    PasswordTooLong: Unknown, "bcrypt: password length exceeds 72 bytes";
     /// The range of a watcher is empty.
     EmptyWatcherRange: Unknown, "mvcc: watcher range is empty";
     /// Another watcher of the stream has the id.
@@ -167,6 +197,9 @@ errors! {
     Unreadable: Internal, "etcdserver: cannot read the store";
     /// The state machine returned a reply that does not fit the request.
     UnexpectedReply: Internal, "etcdserver: unexpected reply";
+    /// Authentication cannot be turned on.
+    NoAuth: Unimplemented,
+        "etcdserver: authentication cannot be enabled: this version does not check permissions";
     /// Snapshots are not sent over the API.
     NoSnapshots: Unimplemented, "etcdserver: this version does not send snapshots";
     /// There is no version to downgrade to.
@@ -216,6 +249,17 @@ impl From<Refusal> for ApiError {
             Refusal::Corrupt => Self::Corrupt,
             Refusal::UnknownAlarm => Self::UnknownAlarm,
             Refusal::UnknownMember => Self::MemberNotFound,
+            Refusal::UserEmpty => Self::UserEmpty,
+            Refusal::UserExists => Self::UserAlreadyExist,
+            Refusal::UserNotFound => Self::UserNotFound,
+            Refusal::RoleEmpty => Self::RoleEmpty,
+            Refusal::RoleExists => Self::RoleAlreadyExist,
+            Refusal::RoleNotFound => Self::RoleNotFound,
+            Refusal::RoleNotGranted => Self::RoleNotGranted,
+            Refusal::PermissionNotGiven => Self::PermissionNotGiven,
+            Refusal::PermissionNotGranted => Self::PermissionNotGranted,
+            Refusal::InvalidAuthManagement => Self::InvalidAuthMgmt,
+            Refusal::MalformedHash => Self::NoPasswordUser,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC services. Each service decodes a call, passes the call to the operation of the same
 //! name in [`crate::ops`], and encodes the outcome.
 
+pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod codec;
 pub(crate) mod election;
@@ -56,6 +57,7 @@ pub(crate) mod stubs {
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Lease.rs"));
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Cluster.rs"));
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Maintenance.rs"));
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.Auth.rs"));
     include!(concat!(env!("OUT_DIR"), "/v3electionpb.Election.rs"));
     include!(concat!(env!("OUT_DIR"), "/v3lockpb.Lock.rs"));
     include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.Health.rs"));

@@ -29,6 +29,7 @@ mod memory;
 mod method;
 mod metrics;
 mod ops;
+mod password;
 mod scan;
 mod server;
 mod service;

@@ -3,6 +3,7 @@
 //! and encodes the outcome; [`crate::grpc`] is such a wire. Ranges are generic over the form of
 //! their rows ([`rows::Form`]).
 
+mod auth;
 pub(crate) mod chunks;
 mod claims;
 pub(crate) mod cluster;

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::ApiError;
 use crate::header::header;
 use crate::metrics::{CallTimes, Metrics};
+use crate::password::Passwords;
 use crate::scan::pool::Pool;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
@@ -28,6 +29,8 @@ pub struct Options {
     pub max_request_bytes: usize,
     /// Maximum number of operations in a transaction.
     pub max_txn_ops: usize,
+    /// The work for a hash of a password, as a power of two: from 4 to 31.
+    pub bcrypt_cost: u32,
     /// Shortest TTL of a lease in seconds.
     pub min_lease_ttl: i64,
     /// Time between the progress notifications of a watch that asks for them.
@@ -57,6 +60,7 @@ struct Parts {
     hub: Hub,
     history: History,
     scans: Pool,
+    passwords: Passwords,
     metrics: Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -76,7 +80,8 @@ impl Server {
         let stop = CancellationToken::new();
         let scans = Pool::start()?;
         let history = History::new();
-        let parts = Parts { member, options, hub, history, scans, metrics, tasks, stop };
+        let passwords = Passwords::new(options.bcrypt_cost, member.request_timeout());
+        let parts = Parts { member, options, hub, history, scans, passwords, metrics, tasks, stop };
         let server = Self { parts: Arc::new(parts) };
         let hub = server.parts.hub.clone();
         let stop = server.parts.stop.clone();
@@ -161,6 +166,11 @@ impl Server {
             Error::Refusal(refusal) => refusal.into(),
             Error::Fault(fault) => self.fault(&fault),
         }
+    }
+
+    /// The hashes of passwords.
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.parts.passwords
     }
 
     /// The threads on which scans run.

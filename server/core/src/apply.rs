@@ -3,6 +3,8 @@
 //! `apply` is a function of the state and the command alone. A refusal leaves the state unchanged
 //! except for the log position; a [`Fault`] means that the member must stop.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
 use quorate_proto::etcdserverpb::{
@@ -128,11 +130,15 @@ impl Store {
             Command::LeaseExpire(expire) => self.apply_lease_expire(&expire),
             Command::Alarm(alarm) => self.apply_alarm(&alarm),
             Command::MemberPublish(publish) => self.apply_member_publish(publish),
+            Command::Auth(auth) => {
+                self.change_tables([], |tables| Arc::make_mut(&mut tables.auth).apply(&auth))?;
+                Applied::plain(Reply::Done)
+            }
         }
     }
 
     /// Refuses commands that a raised alarm forbids. NOSPACE forbids commands that add data;
-    /// CORRUPT forbids all commands except those for alarms and members' attributes.
+    /// CORRUPT forbids all commands except those for alarms, members' attributes, users and roles.
     fn check_alarms(&self, command: &Command, cost: u64) -> Result<(), Refusal> {
         let (no_space, corrupt) = self.shared().tables(|tables| {
             if tables.alarms.is_empty() {
@@ -140,7 +146,8 @@ impl Store {
             }
             (tables.is_raised(AlarmType::Nospace), tables.is_raised(AlarmType::Corrupt))
         });
-        let maintains = matches!(command, Command::Alarm(_) | Command::MemberPublish(_));
+        let maintains =
+            matches!(command, Command::Alarm(_) | Command::MemberPublish(_) | Command::Auth(_));
         if corrupt && !maintains {
             return Err(Refusal::Corrupt);
         }

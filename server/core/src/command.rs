@@ -4,18 +4,20 @@
 //! values decoded from a payload share its memory. The proposer has decided everything random or
 //! timed: for instance, a lease has its id and a TTL within bounds.
 
+mod kind;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use quorate_proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, TxnRequest,
 };
-use quorate_proto::nesting::{self, FLAT, TXN};
+use quorate_proto::nesting::{self, FLAT, ROLE_GRANT_PERMISSION, TXN, USER_ADD};
 
+use crate::auth::AuthCommand;
 use crate::txn::check::{self, Invalid};
-
-/// Version of the layout of payloads.
-const FORMAT: u8 = 1;
+use kind::FORMAT;
+pub use kind::{AUTH_FORMAT, CommandKind};
 
 /// Why the payload of a log entry cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,8 +27,8 @@ pub enum DecodeError {
     TooShort(usize),
     /// Another version of Quorate wrote the payload.
     #[error(
-        "it has command format {0}, but this version of Quorate reads only command format \
-         {FORMAT}; run the version of Quorate that wrote it, or a later one"
+        "it has command format {0}, but this version of Quorate reads only command formats up to \
+         {AUTH_FORMAT}; run the version of Quorate that wrote it, or a later one"
     )]
     Format(u8),
     /// No command has this number.
@@ -91,66 +93,8 @@ pub enum Command {
     Alarm(AlarmRequest),
     /// Sets a member's attributes.
     MemberPublish(MemberPublish),
-}
-
-/// Numbers of the commands in the log. A number is never reused.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandKind {
-    /// [`Command::Put`].
-    Put = 1,
-    /// [`Command::DeleteRange`].
-    DeleteRange = 2,
-    /// [`Command::Txn`].
-    Txn = 3,
-    /// [`Command::Compact`].
-    Compact = 4,
-    /// [`Command::LeaseGrant`].
-    LeaseGrant = 5,
-    /// [`Command::LeaseRevoke`].
-    LeaseRevoke = 6,
-    /// [`Command::LeaseExpire`].
-    LeaseExpire = 7,
-    /// [`Command::Alarm`].
-    Alarm = 8,
-    /// [`Command::MemberPublish`].
-    MemberPublish = 9,
-}
-
-impl CommandKind {
-    /// Every kind, ascending by number.
-    pub const ALL: [Self; 9] = [
-        Self::Put,
-        Self::DeleteRange,
-        Self::Txn,
-        Self::Compact,
-        Self::LeaseGrant,
-        Self::LeaseRevoke,
-        Self::LeaseExpire,
-        Self::Alarm,
-        Self::MemberPublish,
-    ];
-
-    /// The kind of the command in a payload; `None` if the payload does not begin with a known
-    /// format and kind.
-    pub fn of(payload: &[u8]) -> Option<Self> {
-        let [FORMAT, kind, ..] = payload else { return None };
-        Self::ALL.into_iter().find(|known| *known as u8 == *kind)
-    }
-
-    /// The name of the kind in metrics: etcd's name of the request.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Put => "Put",
-            Self::DeleteRange => "DeleteRange",
-            Self::Txn => "Txn",
-            Self::Compact => "Compaction",
-            Self::LeaseGrant => "LeaseGrant",
-            Self::LeaseRevoke | Self::LeaseExpire => "LeaseRevoke",
-            Self::Alarm => "Alarm",
-            Self::MemberPublish => "ClusterMemberAttrSet",
-        }
-    }
+    /// Changes users or roles.
+    Auth(AuthCommand),
 }
 
 impl Command {
@@ -166,6 +110,11 @@ impl Command {
             Self::LeaseExpire(m) => encode(CommandKind::LeaseExpire, m),
             Self::Alarm(m) => encode(CommandKind::Alarm, m),
             Self::MemberPublish(m) => encode(CommandKind::MemberPublish, m),
+            Self::Auth(auth) => {
+                let mut payload = begin(auth.kind(), auth.encoded_len());
+                auth.encode(&mut payload);
+                payload.freeze()
+            }
         }
     }
 
@@ -178,13 +127,16 @@ impl Command {
             [format, kind, ..] => (*format, *kind),
             _ => return Err(DecodeError::TooShort(payload.len())),
         };
-        if format != FORMAT {
+        if !(FORMAT..=AUTH_FORMAT).contains(&format) {
             return Err(DecodeError::Format(format));
         }
         let Some(kind) = CommandKind::of(payload) else {
             return Err(DecodeError::Kind(kind));
         };
         let message = payload.slice(2..);
+        if let Some(auth) = AuthCommand::decode(kind, message.clone()) {
+            return auth.map(Self::Auth).map_err(|source| DecodeError::Message { kind, source });
+        }
         let command = match kind {
             CommandKind::Put => PutRequest::decode(message).map(Self::Put),
             CommandKind::DeleteRange => DeleteRangeRequest::decode(message).map(Self::DeleteRange),
@@ -195,6 +147,7 @@ impl Command {
             CommandKind::LeaseExpire => LeaseExpire::decode(message).map(Self::LeaseExpire),
             CommandKind::Alarm => AlarmRequest::decode(message).map(Self::Alarm),
             CommandKind::MemberPublish => MemberPublish::decode(message).map(Self::MemberPublish),
+            _ => return Err(DecodeError::Kind(kind as u8)),
         };
         command.map_err(|source| DecodeError::Message { kind, source })
     }
@@ -205,7 +158,12 @@ impl Command {
     /// # Errors
     /// The payload nests too deep or cannot be decoded. A member that applied it would stop.
     pub fn decode_foreign(payload: &Bytes) -> Result<Self, DecodeError> {
-        let shape = if CommandKind::of(payload) == Some(CommandKind::Txn) { &TXN } else { &FLAT };
+        let shape = match CommandKind::of(payload) {
+            Some(CommandKind::Txn) => &TXN,
+            Some(CommandKind::AuthUserAdd) => &USER_ADD,
+            Some(CommandKind::AuthRoleGrantPermission) => &ROLE_GRANT_PERMISSION,
+            _ => &FLAT,
+        };
         let message = payload.get(2..).unwrap_or_default();
         nesting::check(message, shape).map_err(DecodeError::Nesting)?;
         Self::decode(payload)
@@ -237,20 +195,29 @@ impl Command {
             Self::LeaseExpire(_) => CommandKind::LeaseExpire,
             Self::Alarm(_) => CommandKind::Alarm,
             Self::MemberPublish(_) => CommandKind::MemberPublish,
+            Self::Auth(auth) => auth.kind(),
         }
     }
 }
 
-fn encode(kind: CommandKind, message: &impl Message) -> Bytes {
-    let mut payload = BytesMut::with_capacity(2 + message.encoded_len());
-    payload.put_u8(FORMAT);
+/// Begins a payload for a message of this length.
+fn begin(kind: CommandKind, length: usize) -> BytesMut {
+    let mut payload = BytesMut::with_capacity(2 + length);
+    payload.put_u8(kind.format());
     payload.put_u8(kind as u8);
+    payload
+}
+
+fn encode(kind: CommandKind, message: &impl Message) -> Bytes {
+    let mut payload = begin(kind, message.encoded_len());
     message.encode(&mut payload).expect("the buffer grows");
     payload.freeze()
 }
 
 #[cfg(test)]
 mod tests {
+    use quorate_proto::etcdserverpb::AuthRoleAddRequest;
+
     use super::*;
 
     #[test]
@@ -266,6 +233,7 @@ mod tests {
                 client_urls: vec!["http://localhost:2379".to_owned()],
                 incarnation: 7,
             }),
+            Command::Auth(AuthCommand::RoleAdd(AuthRoleAddRequest { name: "r".to_owned() })),
         ];
         for command in commands {
             assert_eq!(Command::decode(&command.encode()), Ok(command));
@@ -283,7 +251,10 @@ mod tests {
 
     #[test]
     fn malformed_payloads_are_refused() {
-        for payload in [&b""[..], b"\x01", b"\x02\x01", b"\x01\xff", b"\x01\x01\xff\xff\xff"] {
+        let [bad_kind, bad_message] = [b"\x01\xff".as_slice(), b"\x01\x01\xff\xff\xff"];
+        // A kind with the format of others, and a format that does not exist yet.
+        let bad_formats = [b"\x02\x01".as_slice(), b"\x01\x0a", b"\x03\x01"];
+        for payload in [&b""[..], b"\x01", bad_kind, bad_message].into_iter().chain(bad_formats) {
             assert!(Command::decode(&Bytes::copy_from_slice(payload)).is_err());
         }
     }

@@ -43,6 +43,39 @@ pub enum Refusal {
     /// No member has this id.
     #[error("no member has this id")]
     UnknownMember,
+    /// A user has no name.
+    #[error("the user's name is empty")]
+    UserEmpty,
+    /// A user with this name exists already.
+    #[error("the user exists already")]
+    UserExists,
+    /// No user has this name.
+    #[error("the user does not exist")]
+    UserNotFound,
+    /// A role has no name.
+    #[error("the role's name is empty")]
+    RoleEmpty,
+    /// A role with this name exists already.
+    #[error("the role exists already")]
+    RoleExists,
+    /// No role has this name.
+    #[error("the role does not exist")]
+    RoleNotFound,
+    /// The user does not have the role.
+    #[error("the user does not have the role")]
+    RoleNotGranted,
+    /// A grant names no permission.
+    #[error("no permission is given")]
+    PermissionNotGiven,
+    /// The role does not have the permission.
+    #[error("the role does not have the permission")]
+    PermissionNotGranted,
+    /// No role can have this permission.
+    #[error("no role can have this permission")]
+    InvalidAuthManagement,
+    /// The hash of a password is malformed.
+    #[error("the hash of the password is malformed")]
+    MalformedHash,
 }
 
 /// A failure after which the member must stop: its state can no longer be trusted or advanced.

@@ -32,7 +32,8 @@ impl Footprint {
             | Command::Compact(_)
             | Command::LeaseGrant(_)
             | Command::Alarm(_)
-            | Command::MemberPublish(_) => {}
+            | Command::MemberPublish(_)
+            | Command::Auth(_) => {}
         }
         footprint
     }

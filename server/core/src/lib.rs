@@ -1,10 +1,10 @@
 //! The state machine of Quorate: deterministic, synchronous, without input or output.
 //!
-//! This crate holds all replicated state: the versions of every key, leases, alarms and members'
-//! attributes. A [`Store`] changes only by [`Store::apply`], which is a function of the state and a
-//! committed command: it uses no clock, no randomness, no environment and no hash table order. The
-//! proposer decides everything random or timed before it proposes the command, so that every member
-//! reaches the same state and gives the same answers.
+//! This crate holds all replicated state: the versions of every key, leases, alarms, members'
+//! attributes, users and roles. A [`Store`] changes only by [`Store::apply`], which is a function
+//! of the state and a committed command: it uses no clock, no randomness, no environment and no
+//! hash table order. The proposer decides everything random or timed before it proposes the
+//! command, so that every member reaches the same state and gives the same answers.
 //!
 //! Readers use [`store::Shared`] and do not wait for writes: a [`mvcc::View`] is the store at one
 //! revision. [`base::Base`] is the interface to flushed data; `quorate-storage` implements it.
@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+pub mod auth;
 pub mod base;
 mod command;
 mod end_reason;
@@ -35,7 +36,7 @@ pub mod txn;
 pub mod watch;
 
 pub use apply::{Applied, Effect, Reply};
-pub use command::{Command, CommandKind, DecodeError, LeaseExpire, MemberPublish};
+pub use command::{AUTH_FORMAT, Command, CommandKind, DecodeError, LeaseExpire, MemberPublish};
 pub use end_reason::{EndReason, Ending};
 pub use error::{Error, Fault, Refusal};
 pub use key::{End, KeyRange};

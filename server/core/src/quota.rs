@@ -21,7 +21,8 @@ pub fn cost(command: &Command) -> u64 {
         | Command::LeaseRevoke(_)
         | Command::LeaseExpire(_)
         | Command::Alarm(_)
-        | Command::MemberPublish(_) => 0,
+        | Command::MemberPublish(_)
+        | Command::Auth(_) => 0,
     }
 }
 

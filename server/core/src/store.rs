@@ -177,6 +177,7 @@ impl Store {
                 alarms: tables.alarms.clone(),
                 members: tables.members.clone(),
                 removed: tables.removed.clone(),
+                auth: tables.auth.clone(),
             },
         })
     }

@@ -1,8 +1,12 @@
-//! The small state besides the keys: leases, alarms and members' attributes, all in memory.
+//! The small state besides the keys: leases, alarms, members' attributes, users and roles, all in
+//! memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use quorate_proto::etcdserverpb::{AlarmMember, AlarmType};
+
+use crate::auth::Auth;
 
 /// A lease. The leader keeps its deadline; the state has only the granted TTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Tables {
     pub members: BTreeMap<u64, MemberAttributes>,
     /// Ids of removed members. An id is never used again.
     pub removed: BTreeSet<u64>,
+    /// Users and roles. Shared, because a flush writes them while they change.
+    pub auth: Arc<Auth>,
 }
 
 impl Tables {
@@ -79,6 +85,8 @@ impl Tables {
         for id in &self.removed {
             add(&id.to_be_bytes());
         }
+        // Adds nothing if it is empty: members of versions without users then compute the same.
+        add(&self.auth.to_bytes());
         crc
     }
 }

@@ -207,9 +207,14 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
         );
         reader.problem("max-request-bytes", text);
     }
+    let bcrypt_cost = reader.number("bcrypt-cost", "a whole number");
+    if !(4..=31).contains(&bcrypt_cost) {
+        reader.problem("bcrypt-cost", "must be from 4 to 31");
+    }
     quorate_api::Options {
         max_request_bytes,
         max_txn_ops: reader.count("max-txn-ops"),
+        bcrypt_cost,
         // As in etcd, one and a half election timeouts, rounded up to seconds: a lease must not
         // expire before a new leader can have been elected to renew it.
         min_lease_ttl: i64::try_from((election_timeout.as_millis() * 3).div_ceil(2000))

@@ -1,6 +1,7 @@
 //! A running member: consensus, state, log and database together.
 
 mod admission;
+mod capability;
 mod clients;
 mod duties;
 pub(crate) mod error;

@@ -45,6 +45,7 @@ pub struct Metrics {
     pub(crate) current_revision: Gauge,
     pub(crate) compact_revision: Gauge,
     pub(crate) keys: Gauge,
+    pub(crate) auth_revision: Gauge,
     pub(crate) lease_granted: IntCounter,
     pub(crate) lease_revoked: IntCounter,
     pub(crate) lease_renewed: IntCounter,
@@ -128,6 +129,7 @@ impl Metrics {
                 "Revision of the last compaction.",
             ),
             keys: gauge("etcd_debugging_mvcc_keys_total", "Keys that exist."),
+            auth_revision: gauge("etcd_debugging_auth_revision", "Revision of users and roles."),
             lease_granted: counter("etcd_debugging_lease_granted_total", "Leases granted."),
             lease_revoked: counter("etcd_debugging_lease_revoked_total", "Leases ended."),
             lease_renewed: counter(
@@ -185,6 +187,7 @@ impl Metrics {
             &self.current_revision,
             &self.compact_revision,
             &self.keys,
+            &self.auth_revision,
         ];
         for gauge in gauges {
             registry.register(Box::new(gauge.clone()))?;

@@ -413,6 +413,7 @@ fn read_identity(dir: &Path, path: &Path) -> Result<Option<(Identity, Founders)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::AUTH_FORMAT;
 
     fn set_mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -493,14 +494,14 @@ mod tests {
     fn a_directory_of_another_format_is_refused() {
         let home = tempfile::tempdir().unwrap();
         drop(DataDir::open(home.path()).unwrap());
-        let later = DATA_FORMAT + 1;
+        let later = AUTH_FORMAT + 1;
         let body = format!("{TITLE}\nformat {later}\nunknown to this version\n");
         let sealed = format!("{body}crc {:08x}\n", crc32c::crc32c(body.as_bytes()));
         std::fs::write(home.path().join("member/IDENTITY"), sealed).unwrap();
         let refused = DataDir::open(home.path()).unwrap_err();
         assert!(matches!(refused, DataDirError::Format { .. }), "{refused:?}");
         let text = refused.to_string();
-        for part in [format!("format {later},"), format!("format {DATA_FORMAT};")] {
+        for part in [format!("format {later},"), format!("formats up to {AUTH_FORMAT};")] {
             assert!(text.contains(&part) && text.contains("a later one"), "{text}");
         }
     }

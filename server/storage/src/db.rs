@@ -4,7 +4,7 @@
 //!   latest   key       -> newest version      current reads and ranges; one row for each key
 //!   history  revision  -> version             watches, old revisions, hashes; append only
 //!   count    first key -> keys, rows          number of keys in each block of `latest`
-//!   lease, lease_key, alarm, member, meta     the small state
+//!   lease, lease_key, alarm, member, meta     the small state; users and roles are in `meta`
 //! ```
 //!
 //! The thread of [`engine::Engine`] is the only writer. It merges each frozen memtable in one large
@@ -20,6 +20,7 @@
 //! Every row has a checksum, because redb verifies its pages only when it repairs a file. A row
 //! that fails its checksum stops the member.
 
+mod auth;
 mod compact;
 mod copy;
 mod count;

@@ -4,20 +4,23 @@
 //! It writes the new number to `IDENTITY` before it changes anything else in the directory: a start
 //! reads `IDENTITY` first, so an earlier version refuses the directory and leaves it as it is.
 
-/// The data format that this version writes, and the only one that it reads.
+/// The data format that this version writes.
 pub const DATA_FORMAT: u32 = 1;
+/// The data format of a database, and of a snapshot, that has users or roles. Versions of Quorate
+/// without them must not use such data.
+pub(crate) const AUTH_FORMAT: u32 = 2;
 
 /// Data of a format that this version does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it has data format {0}, but this version of Quorate reads only data format {DATA_FORMAT}; run \
-     the version of Quorate that wrote it, or a later one"
+    "it has data format {0}, but this version of Quorate reads only data formats up to \
+     {AUTH_FORMAT}; run the version of Quorate that wrote it, or a later one"
 )]
 pub struct OtherFormat(pub u32);
 
 impl OtherFormat {
-    /// Accepts the format that this version reads.
+    /// Accepts the formats that this version reads.
     pub(crate) fn check(format: u32) -> Result<(), Self> {
-        if format == DATA_FORMAT { Ok(()) } else { Err(Self(format)) }
+        if (DATA_FORMAT..=AUTH_FORMAT).contains(&format) { Ok(()) } else { Err(Self(format)) }
     }
 }

@@ -5,11 +5,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::auth_client::AuthClient;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::lease_client::LeaseClient;
 use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_proto::etcdserverpb::watch_client::WatchClient;
-use quorate_test_script::{self as script, Answer, Failure, Target};
+use quorate_test_script::{self as script, Answer, AuthAnswer, AuthCall, Failure, Target};
 use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -33,6 +34,7 @@ pub struct Remote {
     kv: KvClient<Channel>,
     lease: LeaseClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
+    auth: AuthClient<Channel>,
     watch: WatchClient<Channel>,
     streams: BTreeMap<String, WatchStream>,
     reorganised: bool,
@@ -56,6 +58,7 @@ impl Remote {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             lease: LeaseClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()),
+            auth: AuthClient::new(channel.clone()),
             watch: WatchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
             runtime,
             streams: BTreeMap::new(),
@@ -150,6 +153,44 @@ impl Target for Remote {
 
     fn alarm(&mut self, request: pb::AlarmRequest) -> Answer<pb::AlarmResponse> {
         call(&self.runtime, self.maintenance.alarm(request))
+    }
+
+    fn auth(&mut self, request: AuthCall) -> Answer<AuthAnswer> {
+        /// Makes a call; its answer has this field besides its header.
+        macro_rules! ask {
+            ($method:ident, $request:ident $(, $field:ident: $value:expr)?) => {{
+                let answer = call(&self.runtime, self.auth.$method($request))?;
+                let header = answer.header.clone();
+                Ok(AuthAnswer { header, $($field: $value(answer),)? ..Default::default() })
+            }};
+        }
+        match request {
+            AuthCall::Disable(r) => ask!(auth_disable, r),
+            AuthCall::Status(r) => {
+                let status = |a: pb::AuthStatusResponse| Some((a.enabled, a.auth_revision));
+                ask!(auth_status, r, status: status)
+            }
+            AuthCall::Authenticate(r) => ask!(authenticate, r),
+            AuthCall::UserAdd(r) => ask!(user_add, r),
+            AuthCall::UserGet(r) => ask!(user_get, r, names: |a: pb::AuthUserGetResponse| a.roles),
+            AuthCall::UserList(r) => {
+                ask!(user_list, r, names: |a: pb::AuthUserListResponse| a.users)
+            }
+            AuthCall::UserDelete(r) => ask!(user_delete, r),
+            AuthCall::UserChangePassword(r) => ask!(user_change_password, r),
+            AuthCall::UserGrantRole(r) => ask!(user_grant_role, r),
+            AuthCall::UserRevokeRole(r) => ask!(user_revoke_role, r),
+            AuthCall::RoleAdd(r) => ask!(role_add, r),
+            AuthCall::RoleGet(r) => {
+                ask!(role_get, r, permissions: |a: pb::AuthRoleGetResponse| a.perm)
+            }
+            AuthCall::RoleList(r) => {
+                ask!(role_list, r, names: |a: pb::AuthRoleListResponse| a.roles)
+            }
+            AuthCall::RoleDelete(r) => ask!(role_delete, r),
+            AuthCall::RoleGrantPermission(r) => ask!(role_grant_permission, r),
+            AuthCall::RoleRevokePermission(r) => ask!(role_revoke_permission, r),
+        }
     }
 
     fn range_stream(

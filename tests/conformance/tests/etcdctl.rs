@@ -88,6 +88,8 @@ scripts! {
     alarm ["--quota-backend-bytes=65536"],
     watch ["--watch-progress-notify-interval=200ms"],
     lock [],
+    users [],
+    roles [],
 }
 
 #[test]

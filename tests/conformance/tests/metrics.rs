@@ -35,7 +35,6 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("of the proxy", &["etcd_grpc_proxy_"]),
     ("of files with snapshots", &["etcd_snap_", "etcd_debugging_snap_"]),
     ("of a loop that there is not", &["etcd_debugging_server_watch_send_loop_"]),
-    ("there are no users yet", &["etcd_debugging_auth_revision"]),
 ];
 
 /// Metrics whose non-zero series must have the same values; of histograms, the counts.

@@ -25,6 +25,15 @@
 //! keepalive ID
 //! hashkv [rev=]
 //! alarm get|activate|deactivate [nospace|corrupt] [member=self|ID]
+//! auth-status, auth-disable
+//! authenticate USER [PASSWORD]
+//! user-add USER [PASSWORD] [hash=HASH] [no_password]
+//! passwd USER [PASSWORD] [hash=HASH]
+//! user-get USER, user-list, user-delete USER
+//! user-grant USER ROLE, user-revoke USER ROLE
+//! role-add ROLE, role-get ROLE, role-list, role-delete ROLE
+//! role-grant ROLE [read|write|readwrite KEY [end=KEY|prefix|from-key]]
+//! role-revoke ROLE KEY [end=KEY|prefix|from-key]
 //! watch KEY [end=KEY|prefix|from-key] [start=] [id=] [prev_kv] [no_put] [no_delete] [fragment]
 //!       [progress_notify]
 //! cancel ID
@@ -53,6 +62,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod auth;
 pub mod golden;
 mod lexer;
 mod print;
@@ -62,5 +72,6 @@ mod target;
 mod txn;
 mod watch;
 
+pub use auth::{AuthAnswer, AuthCall};
 pub use runner::Runner;
 pub use target::{Answer, Failure, Status, Target};

@@ -53,7 +53,7 @@ impl Printer {
         text
     }
 
-    fn line(&mut self, depth: usize, line: &str) {
+    pub(crate) fn line(&mut self, depth: usize, line: &str) {
         writeln!(self.text, "{:width$}{line}", "", width = 2 * depth).expect("a string grows");
     }
 
@@ -284,7 +284,7 @@ fn push_flag(text: &mut String, name: &str, set: bool) {
 }
 
 /// Bytes as a word if possible, else quoted.
-fn quote(bytes: &[u8]) -> String {
+pub(crate) fn quote(bytes: &[u8]) -> String {
     let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-./@".contains(b);
     if let [first, rest @ ..] = bytes
         && bytes.len() >= REPEATED_BYTES_MIN

@@ -11,7 +11,7 @@ use crate::args::{Args, numbered};
 use crate::print::{Names, Printer, header};
 use crate::target::{Answer, Failure, Target};
 use crate::watch::Stream;
-use crate::{request, txn};
+use crate::{auth, request, txn};
 
 /// A script's variable for the lease id that the server chose.
 const CHOSEN_LEASE: &str = "$lease";
@@ -88,7 +88,10 @@ impl<T: Target> Runner<T> {
             }
             "watch" | "cancel" | "send-cancel" | "send-nothing" | "progress" | "ask-progress"
             | "events" | "await" => self.watch(command.name.as_str(), stream, &mut args, out)?,
-            name => self.lease(name, &mut args, out)?,
+            name => match auth::call(name, &mut args)? {
+                None => self.lease(name, &mut args, out)?,
+                Some(call) => self.target.auth(call).map(|answer| auth::print(name, &answer, out)),
+            },
         };
         args.finish()?;
         Ok(answer)

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use quorate_proto::etcdserverpb as pb;
 
+use crate::auth::{AuthAnswer, AuthCall};
+
 /// A gRPC status with which a store refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -60,6 +62,9 @@ pub trait Target {
     fn lease_leases(&mut self) -> Answer<pb::LeaseLeasesResponse>;
     fn hash_kv(&mut self, request: pb::HashKvRequest) -> Answer<pb::HashKvResponse>;
     fn alarm(&mut self, request: pb::AlarmRequest) -> Answer<pb::AlarmResponse>;
+
+    /// A call of the Auth service.
+    fn auth(&mut self, call: AuthCall) -> Answer<AuthAnswer>;
 
     /// A streamed range: its parts, and the error with which it ended, if any.
     fn range_stream(

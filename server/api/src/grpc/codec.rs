@@ -9,7 +9,9 @@ use std::marker::PhantomData;
 
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
-use quorate_proto::nesting::{self, FLAT, Refused, Shape, TXN, WATCH};
+use quorate_proto::nesting::{
+    self, FLAT, ROLE_GRANT_PERMISSION, Refused, Shape, TXN, USER_ADD, WATCH,
+};
 use quorate_proto::{health, v3electionpb, v3lockpb};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -48,6 +50,14 @@ impl Decode for pb::TxnRequest {
 
 impl Decode for pb::WatchRequest {
     const SHAPE: &'static Shape = &WATCH;
+}
+
+impl Decode for pb::AuthUserAddRequest {
+    const SHAPE: &'static Shape = &USER_ADD;
+}
+
+impl Decode for pb::AuthRoleGrantPermissionRequest {
+    const SHAPE: &'static Shape = &ROLE_GRANT_PERMISSION;
 }
 
 /// A request with a `LeaderKey` as its first field.
@@ -89,6 +99,21 @@ flat!(
     pb::SnapshotRequest,
     pb::MoveLeaderRequest,
     pb::DowngradeRequest,
+    pb::AuthEnableRequest,
+    pb::AuthDisableRequest,
+    pb::AuthStatusRequest,
+    pb::AuthenticateRequest,
+    pb::AuthUserGetRequest,
+    pb::AuthUserListRequest,
+    pb::AuthUserDeleteRequest,
+    pb::AuthUserChangePasswordRequest,
+    pb::AuthUserGrantRoleRequest,
+    pb::AuthUserRevokeRoleRequest,
+    pb::AuthRoleAddRequest,
+    pb::AuthRoleGetRequest,
+    pb::AuthRoleListRequest,
+    pb::AuthRoleDeleteRequest,
+    pb::AuthRoleRevokePermissionRequest,
     v3electionpb::CampaignRequest,
     v3electionpb::LeaderRequest,
     v3lockpb::LockRequest,

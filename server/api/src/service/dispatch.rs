@@ -7,6 +7,7 @@ use http_body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
 
+use crate::grpc::auth::AuthService;
 use crate::grpc::cluster::ClusterService;
 use crate::grpc::election::ElectionService;
 use crate::grpc::health::HealthService;
@@ -14,6 +15,7 @@ use crate::grpc::kv::KvService;
 use crate::grpc::lease::LeaseService;
 use crate::grpc::lock::LockService;
 use crate::grpc::maintenance::MaintenanceService;
+use crate::grpc::stubs::auth_server::AuthServer;
 use crate::grpc::stubs::cluster_server::ClusterServer;
 use crate::grpc::stubs::election_server::ElectionServer;
 use crate::grpc::stubs::health_server::HealthServer;
@@ -34,6 +36,7 @@ pub(super) struct Services {
     lease: LeaseServer<LeaseService>,
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
+    auth: AuthServer<AuthService>,
     election: ElectionServer<ElectionService>,
     lock: LockServer<LockService>,
     health: HealthServer<HealthService>,
@@ -57,6 +60,7 @@ impl Services {
             lease: service!(LeaseServer, LeaseService),
             cluster: service!(ClusterServer, ClusterService),
             maintenance: service!(MaintenanceServer, MaintenanceService),
+            auth: service!(AuthServer, AuthService),
             election: service!(ElectionServer, ElectionService),
             lock: service!(LockServer, LockService),
             health: service!(HealthServer, HealthService),
@@ -79,6 +83,7 @@ impl Services {
             Route::Lease => self.lease.clone().call(request).await,
             Route::Cluster => self.cluster.clone().call(request).await,
             Route::Maintenance => self.maintenance.clone().call(request).await,
+            Route::Auth => self.auth.clone().call(request).await,
             Route::Election => self.election.clone().call(request).await,
             Route::Lock => self.lock.clone().call(request).await,
             Route::Health => self.health.clone().call(request).await,

@@ -4,6 +4,7 @@
 
 mod state_machine;
 mod status;
+mod users;
 mod watches;
 
 use std::path::Path;

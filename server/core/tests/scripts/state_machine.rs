@@ -11,9 +11,10 @@ use quorate_core::txn::check;
 use quorate_core::txn::is_read_only;
 use quorate_core::{Command, Error, LogPosition, Reply, Store, Tally};
 use quorate_proto::etcdserverpb as pb;
-use quorate_test_script::{Answer, Failure, Target};
+use quorate_test_script::{Answer, AuthAnswer, AuthCall, Failure, Target};
 
 use crate::status::{invalid, refused};
+use crate::users::{self, Call};
 use crate::watches::Watches;
 
 /// etcd's default limit of operations in a transaction.
@@ -227,6 +228,18 @@ impl Target for StateMachine {
         };
         response.header = filled(response.header);
         Ok(response)
+    }
+
+    fn auth(&mut self, call: AuthCall) -> Answer<AuthAnswer> {
+        let mut answer = match Call::from(call) {
+            Call::Read(call) => users::read(self.store.shared(), &call)?,
+            Call::Change(command) => {
+                let Reply::Done = self.apply(&command)? else { other_kind() };
+                AuthAnswer::default()
+            }
+        };
+        answer.header = header(self.revision());
+        Ok(answer)
     }
 
     fn watch(&mut self, stream: &str, request: pb::WatchRequest) -> Answer<()> {

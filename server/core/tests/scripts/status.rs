@@ -21,6 +21,25 @@ pub(crate) fn refused(refusal: Refusal) -> Failure {
         Refusal::Corrupt => ("DataLoss", "corrupt cluster"),
         Refusal::UnknownAlarm => ("InvalidArgument", "unknown alarm type"),
         Refusal::UnknownMember => ("NotFound", "member not found"),
+        Refusal::UserEmpty => ("InvalidArgument", "user name is empty"),
+        Refusal::UserExists => ("FailedPrecondition", "user name already exists"),
+        Refusal::UserNotFound => ("FailedPrecondition", "user name not found"),
+        Refusal::RoleEmpty => ("InvalidArgument", "role name is empty"),
+        Refusal::RoleExists => ("FailedPrecondition", "role name already exists"),
+        Refusal::RoleNotFound => ("FailedPrecondition", "role name not found"),
+        Refusal::RoleNotGranted => ("FailedPrecondition", "role is not granted to the user"),
+        Refusal::PermissionNotGiven => ("InvalidArgument", "permission not given"),
+        Refusal::PermissionNotGranted => {
+            ("FailedPrecondition", "permission is not granted to the role")
+        }
+        Refusal::InvalidAuthManagement => ("InvalidArgument", "invalid auth management"),
+        Refusal::MalformedHash => {
+            let text = "auth: authentication failed, password was given for no password user";
+            return Failure::Refused(Status {
+                code: "Unknown".to_owned(),
+                message: text.to_owned(),
+            });
+        }
     };
     failure(code, text)
 }

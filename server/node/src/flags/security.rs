@@ -83,6 +83,14 @@ pub(super) const WEB: &[Flag] = &[
     ),
 ];
 
+/// Flags of users.
+pub(super) const USERS: &[Flag] = &[number(
+    "bcrypt-cost",
+    "COST",
+    "10",
+    "Work for the hash of a password, as a power of two: from 4 to 31",
+)];
+
 /// Flags of connections between members.
 pub(super) const PEERS: &[Flag] = &[
     value(

@@ -17,6 +17,7 @@ pub(super) const FLAGS: &[(&str, &[Flag])] = &[
     ("Limits", LIMITS),
     ("Security of the client port", security::CLIENTS),
     ("HTTP for clients", security::WEB),
+    ("Users", security::USERS),
     ("Security between members", security::PEERS),
     ("Logging and monitoring", LOGGING),
     ("Configuration file", FILE),

@@ -27,7 +27,6 @@ pub(super) const FLAGS: &[Flag] = &[
     hidden("v2-deprecation", Takes::Value("TEXT"), Fate::Idle(Some(V2_STAGES))),
     value("auth-token", &["simple"]),
     value("auth-token-ttl", &["300"]),
-    value("bcrypt-cost", &["10"]),
     switch("enable-distributed-tracing"),
     value("distributed-tracing-address", &["localhost:4317"]),
     value("distributed-tracing-service-name", &["etcd"]),

@@ -68,6 +68,8 @@ impl Member {
         metrics.disk.set("wal", flusher.wal().disk());
         metrics.current_revision.set(float(self.state.store.revision().unsigned_abs()));
         metrics.compact_revision.set(float(self.state.store.compacted().max(0).unsigned_abs()));
+        let auth_revision = self.state.store.tables(|tables| tables.auth.revision());
+        metrics.auth_revision.set(float(auth_revision));
         match self.count_keys() {
             Ok(keys) => metrics.keys.set(float(keys.unsigned_abs())),
             Err(fault) => self.fail(&fault),

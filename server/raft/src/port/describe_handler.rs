@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorate_core::AUTH_FORMAT;
 use quorate_core::store::Shared;
 use quorate_proto::peer as pb;
 use quorate_storage::data_dir::Identity;
@@ -43,6 +44,7 @@ impl DescribeHandler {
             leader: self.status.borrow().leader.unwrap_or(0),
             version: self.version.clone(),
             members: members.collect(),
+            command_format: u32::from(AUTH_FORMAT),
         }
     }
 }

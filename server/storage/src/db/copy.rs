@@ -9,6 +9,7 @@ use quorate_core::base::Base;
 use quorate_core::{Fault, Record, Revision};
 use redb::{Database, Durability, Key, ReadOnlyTable, ReadableTable, TableDefinition, Value};
 
+use super::auth;
 use super::error::fault;
 use super::file::NewFile;
 use super::merge::{append_history, begin, create_tables, merge_latest, write_meta};
@@ -88,6 +89,7 @@ impl DatabaseCopy {
         self.catch_up(source)?;
         let last = source.meta();
         let meta = Meta {
+            format: last.format,
             applied: last.applied,
             history_revision: last.history_revision,
             latest_revision: last.latest_revision,
@@ -100,6 +102,7 @@ impl DatabaseCopy {
         copy_table(&self.database, source, MEMBER, &|| Ok(()))?;
         copy_table(&self.database, source, REMOVED, &|| Ok(()))?;
         let txn = begin(&self.database)?;
+        auth::write(&txn, &*auth::read(source.txn())?)?;
         write_meta(&txn, &meta)?;
         txn.commit().map_err(fault)?;
         Ok((self.database, self.file))

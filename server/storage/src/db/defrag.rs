@@ -84,7 +84,7 @@ fn copy(shared: &EngineShared, base: Arc<ReadTxn>, number: u64) -> Result<(), Fa
         copy.catch_up(&base)?;
     }
     let mut state = shared.state.lock();
-    state.jobs.push_back(Job::FinishCopy(copy, number));
+    state.jobs.push_back(Job::FinishCopy(Box::new(copy), number));
     drop(state);
     shared.wake.notify_one();
     Ok(())

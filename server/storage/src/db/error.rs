@@ -116,6 +116,8 @@ pub(super) enum Problem {
     NoVersion(Revision),
     #[error("the meta row is missing")]
     NoMeta,
+    #[error("the row of users and roles fails its checksum")]
+    AuthRow,
     #[error("a revision has the wrong width")]
     RevisionWidth,
     #[error("the key of a position does not fit its table")]

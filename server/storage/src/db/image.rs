@@ -113,7 +113,7 @@ impl Iterator for Parts {
 impl Parts {
     fn make(&mut self) -> Result<Part, Fault> {
         let number = self.at.parts;
-        let mut part = PartWriter::new(number, self.bytes);
+        let mut part = PartWriter::new(self.source.meta().format, number, self.bytes);
         for table in self.at.table.max(*SENT_TABLES.start())..=*SENT_TABLES.end() {
             let after = (self.at.table == table).then_some(&self.at.key);
             let fill = Fill { source: &self.source, table, after, part: &mut part };

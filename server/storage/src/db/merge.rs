@@ -9,6 +9,7 @@ use quorate_core::tables::{Lease, Tables};
 use quorate_core::{Fault, Record, RecordRef, Revision};
 use redb::{Database, Durability, Table, WriteTransaction};
 
+use super::auth;
 use super::count::{CountChanges, CountIndex};
 use super::error::fault;
 use super::meta::Meta;
@@ -65,6 +66,7 @@ pub(super) fn merge(
     meta.latest_revision = frozen.revision;
     meta.compacted = frozen.compacted;
     meta.membership = frozen.membership.clone();
+    meta.format = auth::format_with(&frozen.tables.auth);
     write_meta(txn, meta)
 }
 
@@ -174,5 +176,5 @@ pub(super) fn write_small_tables(txn: &WriteTransaction, tables: &Tables) -> Res
     for id in &tables.removed {
         removed.insert(*id, ()).map_err(fault)?;
     }
-    Ok(())
+    auth::write(txn, &tables.auth)
 }

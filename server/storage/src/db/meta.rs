@@ -36,6 +36,8 @@ pub enum MetaError {
 /// The description of the database. Each transaction writes it together with the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
+    /// The data format of the database.
+    pub(super) format: u32,
     /// The last log entry in the database.
     pub(super) applied: Option<LogPosition>,
     /// Main revision up to which `history` is complete.
@@ -63,6 +65,7 @@ pub(super) struct Meta {
 impl Default for Meta {
     fn default() -> Self {
         Self {
+            format: DATA_FORMAT,
             applied: None,
             history_revision: 0,
             latest_revision: 0,
@@ -87,7 +90,7 @@ impl Meta {
     pub(super) fn encode(&self) -> Vec<u8> {
         let applied = self.applied.unwrap_or_default();
         let mut out = vec![0; 4];
-        out.extend_from_slice(&DATA_FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
         out.push(u8::from(self.applied.is_some()));
         for number in [applied.term, applied.index] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -136,11 +139,13 @@ impl Meta {
             return Err(MetaError::Checksum);
         }
         let mut rest = &bytes[4..];
-        OtherFormat::check(u32::from_le_bytes(take(&mut rest)))?;
+        let format = u32::from_le_bytes(take(&mut rest));
+        OtherFormat::check(format)?;
         let has_applied = u8::from_le_bytes(take(&mut rest)) != 0;
         let term = u64::from_le_bytes(take(&mut rest));
         let index = u64::from_le_bytes(take(&mut rest));
         Ok(Self {
+            format,
             applied: has_applied.then_some(LogPosition { term, index }),
             history_revision: i64::from_le_bytes(take(&mut rest)),
             latest_revision: i64::from_le_bytes(take(&mut rest)),
@@ -168,11 +173,12 @@ mod tests {
 
     use super::*;
     use crate::db::DatabaseError;
+    use crate::format::AUTH_FORMAT;
 
     #[test]
     fn another_format_is_no_damage() {
         let mut row = Meta::default().encode();
-        let later = OtherFormat(DATA_FORMAT + 1);
+        let later = OtherFormat(AUTH_FORMAT + 1);
         row[4..8].copy_from_slice(&later.0.to_le_bytes());
         let crc = crc32c(&row[4..]);
         row[..4].copy_from_slice(&crc.to_le_bytes());
@@ -185,6 +191,7 @@ mod tests {
     #[test]
     fn round_trips_and_notices_damage() {
         let meta = Meta {
+            format: AUTH_FORMAT,
             applied: Some(LogPosition { term: 3, index: 900 }),
             history_revision: 17,
             latest_revision: 16,

@@ -3,8 +3,10 @@
 //! ```text
 //!   part      checksum | data format | number | rows | (in the last) trailer
 //!   row       table | key length | value length | key | value
-//!   trailer   255 | rows in each table | alarms | members | removed | description
+//!   trailer   255 | rows in each table | alarms | members | removed | users | description
 //! ```
+//!
+//! The trailer has users and roles only in a snapshot of the data format that has them.
 //!
 //! Numbers are little endian and of fixed width. The checksum of a part continues the checksum of
 //! the part before it; the checksum of the first part continues from the image's id. So a part
@@ -12,15 +14,17 @@
 //! checksum of the last part covers all parts.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
 use quorate_core::Fault;
 use quorate_core::tables::{MemberAttributes, Tables};
 
+use super::auth;
 use super::meta::{Meta, MetaError};
 use super::tables::SENT_TABLES;
-use crate::format::{DATA_FORMAT, OtherFormat};
+use crate::format::{AUTH_FORMAT, OtherFormat};
 
 /// A part ends with the first row that makes it this long or longer. The sender and the receiver
 /// each spend about a millisecond on such a part.
@@ -140,10 +144,11 @@ pub(super) struct PartWriter {
 }
 
 impl PartWriter {
-    pub(super) fn new(number: u64, bytes: usize) -> Self {
+    /// Begins part `number` of a snapshot of this data format.
+    pub(super) fn new(format: u32, number: u64, bytes: usize) -> Self {
         let mut out = Vec::with_capacity(bytes + bytes / 8);
         out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&DATA_FORMAT.to_le_bytes());
+        out.extend_from_slice(&format.to_le_bytes());
         out.extend_from_slice(&number.to_le_bytes());
         Self { out, bytes, last: None }
     }
@@ -190,6 +195,11 @@ impl PartWriter {
         for id in &trailer.tables.removed {
             out.extend_from_slice(&id.to_le_bytes());
         }
+        if trailer.meta.format == AUTH_FORMAT {
+            let users = auth::encode(&trailer.tables.auth);
+            put_length(out, users.len());
+            out.extend_from_slice(&users);
+        }
         out.extend_from_slice(&trailer.meta.encode());
     }
 
@@ -224,6 +234,7 @@ pub(super) struct Row<'a> {
 /// A received part whose checksum is right.
 #[derive(Clone, Debug)]
 pub(super) struct PartReader<'a> {
+    format: u32,
     rest: &'a [u8],
     /// The checksum that the next part continues.
     pub(super) checksum: u32,
@@ -249,7 +260,7 @@ impl<'a> PartReader<'a> {
         if crc32c_append(before, &content[4..]) != checksum {
             return Err(PartError::Checksum);
         }
-        Ok(Self { rest, checksum })
+        Ok(Self { format, rest, checksum })
     }
 
     /// The next row; `None` after the last row.
@@ -275,14 +286,15 @@ impl<'a> PartReader<'a> {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let (rows, tables) = read_tables(&mut self.rest).ok_or(PartError::TrailerCutOff)?;
+        let (rows, tables) =
+            read_tables(&mut self.rest, self.format).ok_or(PartError::TrailerCutOff)?;
         let meta = Meta::decode(self.rest)?;
         meta.check()?;
         Ok(Some(Trailer { rows, tables, meta }))
     }
 }
 
-fn read_tables(rest: &mut &[u8]) -> Option<([u64; TABLES], Tables)> {
+fn read_tables(rest: &mut &[u8], format: u32) -> Option<([u64; TABLES], Tables)> {
     let [TRAILER] = take(rest)? else { return None };
     let mut rows = [0; TABLES];
     for rows in &mut rows {
@@ -305,6 +317,10 @@ fn read_tables(rest: &mut &[u8]) -> Option<([u64; TABLES], Tables)> {
     }
     for _ in 0..take_length(rest)? {
         tables.removed.insert(u64::from_le_bytes(take(rest)?));
+    }
+    if format == AUTH_FORMAT {
+        let length = take_length(rest)?;
+        tables.auth = Arc::new(auth::decode(take_bytes(rest, length)?)?);
     }
     Some((rows, tables))
 }
@@ -336,6 +352,7 @@ mod tests {
     use quorate_core::LogPosition;
 
     use super::*;
+    use crate::db::tests::users;
 
     fn trailer() -> Trailer {
         let member = MemberAttributes {
@@ -347,16 +364,18 @@ mod tests {
         tables.alarms.extend([(1, 7), (2, u64::MAX)]);
         tables.members.extend([(7, member), (9, MemberAttributes::default())]);
         tables.removed.extend([5, 6]);
+        tables.auth = users();
         let applied = Some(LogPosition { term: 2, index: 11 });
-        Trailer { rows: [1, 0, 3, 4, u64::MAX], tables, meta: Meta { applied, ..Meta::default() } }
+        let meta = Meta { format: AUTH_FORMAT, applied, ..Meta::default() };
+        Trailer { rows: [1, 0, 3, 4, u64::MAX], tables, meta }
     }
 
     fn parts() -> [(Bytes, u32); 2] {
-        let mut first = PartWriter::new(0, 64);
+        let mut first = PartWriter::new(AUTH_FORMAT, 0, 64);
         first.row(1, b"key", b"value");
         first.row(5, b"", b"");
         let first = first.finish(0);
-        let mut second = PartWriter::new(1, 64);
+        let mut second = PartWriter::new(AUTH_FORMAT, 1, 64);
         second.row(2, b"k", b"");
         second.trailer(&trailer());
         let second = second.finish(first.1);
@@ -383,7 +402,7 @@ mod tests {
     fn a_part_of_another_format_is_refused() {
         let [(first, _), _] = parts();
         let mut later = first.to_vec();
-        later[4..8].copy_from_slice(&(DATA_FORMAT + 1).to_le_bytes());
+        later[4..8].copy_from_slice(&(AUTH_FORMAT + 1).to_le_bytes());
         let checksum = crc32c_append(0, &later[4..]);
         later[..4].copy_from_slice(&checksum.to_le_bytes());
         let refused = PartReader::open(&later, 0, 0).unwrap_err();
@@ -417,7 +436,7 @@ mod tests {
     #[test]
     fn a_malformed_part_with_a_good_checksum_does_not_panic() {
         let sealed = |content: &[u8]| {
-            let mut writer = PartWriter::new(0, 64);
+            let mut writer = PartWriter::new(AUTH_FORMAT, 0, 64);
             writer.out.extend_from_slice(content);
             writer.finish(0).0
         };

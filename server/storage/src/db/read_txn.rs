@@ -12,6 +12,7 @@ use redb::{
     ReadableTableMetadata,
 };
 
+use super::auth;
 use super::count::CountIndex;
 use super::error::{Problem, fault};
 use super::estimate::TableSize;
@@ -111,6 +112,7 @@ impl ReadTxn {
         for row in table.iter().map_err(fault)? {
             tables.removed.insert(row.map_err(fault)?.0.value());
         }
+        tables.auth = auth::read(&self.txn)?;
         Ok(RestoredState {
             revision: self.meta.history_revision,
             compacted: (self.meta.compacted >= 0).then_some(self.meta.compacted),

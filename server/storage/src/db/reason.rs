@@ -41,6 +41,7 @@ impl Problem {
             | Self::HistoryRow { .. }
             | Self::NoVersion(_)
             | Self::NoMeta
+            | Self::AuthRow
             | Self::RevisionWidth
             | Self::PositionKey => Some(EndReason::Damaged),
             Self::NoSpaceForCopy { .. } | Self::NoSpaceForPart { .. } => Some(EndReason::DiskFull),
@@ -133,7 +134,7 @@ mod tests {
             (fault(Problem::Superseded), None),
             (Fault::Inconsistent("it".to_owned()), Some(EndReason::Damaged)),
             (decoding(DecodeError::TooShort(1)), Some(EndReason::Damaged)),
-            (decoding(DecodeError::Format(2)), Some(EndReason::NewerFormat)),
+            (decoding(DecodeError::Format(99)), Some(EndReason::NewerFormat)),
             (decoding(DecodeError::Kind(99)), Some(EndReason::NewerFormat)),
         ];
         for (fault, reason) in cases {

@@ -52,7 +52,7 @@ pub struct Sizes {
 pub(super) enum Job {
     Flush(Box<FrozenMemtable>, JobDone),
     /// The last step of a copy, with the number of the file that was copied.
-    FinishCopy(DatabaseCopy, u64),
+    FinishCopy(Box<DatabaseCopy>, u64),
     Install(Box<ReceivedSnapshot>, InstallDone),
 }
 

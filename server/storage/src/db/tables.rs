@@ -33,11 +33,14 @@ pub(super) const MEMBER: TableDefinition<u64, (u64, Vec<&str>)> = TableDefinitio
 /// Ids of removed members.
 pub(super) const REMOVED: TableDefinition<u64, ()> = TableDefinition::new("removed");
 
-/// One row with the encoded [`super::meta::Meta`].
+/// Two rows: the encoded [`super::meta::Meta`], and users and roles.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
-/// Key of the only row of [`META`].
+/// Key of the encoded [`super::meta::Meta`] in [`META`].
 pub(super) const META_KEY: &str = "state";
+/// Key of users and roles in [`META`]; see [`super::auth`]. There is no such row before their first
+/// change.
+pub(super) const AUTH_KEY: &str = "auth";
 
 /// An operation on a table of any key and value types.
 pub(super) trait Visitor {

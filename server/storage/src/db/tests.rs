@@ -7,12 +7,13 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proptest::prelude::*;
+use quorate_core::auth::{Auth, AuthCommand};
 use quorate_core::base::Base;
 use quorate_core::base::memory::MemoryBase;
 use quorate_core::store::{FrozenMemtable, RestoredState};
 use quorate_core::{Command, KeyRange, LogPosition, Record, Revision, Store};
 use quorate_proto::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
+    AuthRoleAddRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
 };
 
 use super::JobError;
@@ -201,7 +202,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn add_role(name: String) -> Command {
+    Command::Auth(AuthCommand::RoleAdd(AuthRoleAddRequest { name }))
+}
+
+/// Users and roles after a change.
+pub(super) fn users() -> Arc<Auth> {
+    let base = Arc::new(MemoryBase::default());
+    let mut store = Store::new(base, RestoredState::default());
+    store.apply_decoded(LogPosition::default(), add_role("r".to_owned())).unwrap().reply.unwrap();
+    store.shared().tables(|tables| tables.auth.clone())
+}
+
 fn fill(machine: &mut Machine, first: u16, count: u16, size: u16) {
+    machine.apply(&add_role(format!("role-{first}")));
     for n in first..first + count {
         let value = vec![u8::try_from(n % 256).unwrap(); usize::from(size)];
         let value = Bytes::from(value);

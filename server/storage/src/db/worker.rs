@@ -87,7 +87,7 @@ impl Worker {
         loop {
             let result = match self.next() {
                 Next::Job(Job::Flush(frozen, done)) => self.flush(*frozen, done),
-                Next::Job(Job::FinishCopy(copy, number)) => self.finish_copy(copy, number),
+                Next::Job(Job::FinishCopy(copy, number)) => self.finish_copy(*copy, number),
                 Next::Job(Job::Install(received, done)) => self.install_snapshot(*received, done),
                 Next::Compact(rows) => self.compact(rows),
                 Next::Stop => return,

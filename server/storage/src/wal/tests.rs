@@ -255,7 +255,7 @@ fn a_segment_of_another_format_is_refused_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let length = 64 << 10;
     let mut content = Vec::new();
-    let first = Record::Segment { format: crate::DATA_FORMAT + 1, length: length as u64 };
+    let first = Record::Segment { format: crate::format::AUTH_FORMAT + 1, length: length as u64 };
     torn::push_group(&mut content, 0, &[first, Record::Entry(entry(1, 0, 100))]);
     // A group of a form that this version does not know.
     content.extend_from_slice(b"group of a later format");

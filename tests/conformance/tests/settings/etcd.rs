@@ -127,7 +127,7 @@ const SETTINGS: &[(&str, Is)] = &[
     ("tls-max-version", Read(&["TLS1.3"], "TLS1.1")),
     // Auth
     ("auth-token", Missing(&["simple"], "jwt,pub-key=a,priv-key=b,sign-method=RS256")),
-    ("bcrypt-cost", Missing(&["10"], "12")),
+    ("bcrypt-cost", Read(&["4", "31"], "32")),
     ("auth-token-ttl", Missing(&["300"], "60")),
     // Profiling and monitoring, logging, tracing
     ("enable-pprof", SWITCH),

@@ -297,7 +297,7 @@ fn forge(image: &Image, mut change: impl FnMut(u32, &[u8], &[u8]) -> Vec<(u32, V
     for part in parts(image, PartPosition::default()) {
         let mut reader = PartReader::open(&part.content, part.number, genuine).unwrap();
         genuine = reader.checksum;
-        let mut writer = PartWriter::new(part.number, PART);
+        let mut writer = PartWriter::new(crate::DATA_FORMAT, part.number, PART);
         while let Some(row) = reader.row().unwrap() {
             for (table, key, value) in change(row.table, row.key, row.value) {
                 writer.row(table, &key, &value);

@@ -1,0 +1,191 @@
+//! Which keys a user may read and write.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate_proto::authpb::Permission;
+use quorate_proto::authpb::permission::Type;
+
+use super::{Auth, ROOT};
+use crate::key::{End, KeyRange};
+
+/// A kind of access. Neither implies the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading keys.
+    Read,
+    /// Writing or deleting keys.
+    Write,
+}
+
+impl Access {
+    fn is_granted_by(self, permission: &Permission) -> bool {
+        match Type::try_from(permission.perm_type) {
+            Ok(Type::Readwrite) => true,
+            Ok(Type::Read) => self == Self::Read,
+            Ok(Type::Write) => self == Self::Write,
+            Err(_) => false,
+        }
+    }
+}
+
+impl Auth {
+    /// Whether a user has the role `root`, which permits everything.
+    pub fn is_root(&self, user: &str) -> bool {
+        self.users.get(user).is_some_and(|user| user.roles.iter().any(|role| role == ROOT))
+    }
+
+    /// Whether a user may access all keys in `range`: the permissions of all roles of the user
+    /// together must cover it. False for a user that does not exist.
+    pub fn permits(&self, user: &str, access: Access, range: &KeyRange) -> bool {
+        if self.is_root(user) {
+            return true;
+        }
+        let roles = self.users.get(user).map_or(&[][..], |user| &user.roles);
+        let roles = roles.iter().filter_map(|role| self.roles.get(role));
+        let granted = roles.flat_map(|role| &role.permissions);
+        let granted = granted.filter(|permission| access.is_granted_by(permission));
+        let range_of =
+            |one: &Permission| KeyRange::from_wire(one.key.clone(), one.range_end.clone());
+        cover(granted.map(range_of).collect(), range)
+    }
+}
+
+/// Whether intervals together have every key of `wanted`. For an interval without keys, they must
+/// have its start.
+fn cover(mut granted: Vec<KeyRange>, wanted: &KeyRange) -> bool {
+    granted.sort_unstable();
+    // The intervals have every key from the start of `wanted` up to this key, which they lack.
+    let mut missing = wanted.start.clone();
+    for range in granted {
+        if range.start > missing {
+            break;
+        }
+        match range.end {
+            End::Unbounded => return true,
+            End::Before(end) => missing = missing.max(end),
+            End::Single => missing = missing.max(successor(&range.start)),
+        }
+    }
+    missing > wanted.start
+        && match &wanted.end {
+            End::Single => true,
+            End::Before(end) => missing >= end,
+            End::Unbounded => false,
+        }
+}
+
+/// The first key after `key`.
+fn successor(key: &[u8]) -> Bytes {
+    let mut next = BytesMut::with_capacity(key.len() + 1);
+    next.put_slice(key);
+    next.put_u8(0);
+    next.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use quorate_proto::etcdserverpb as pb;
+
+    use super::*;
+    use crate::auth::AuthCommand;
+
+    const USER: &str = "alice";
+
+    fn apply(auth: &mut Auth, command: AuthCommand) {
+        auth.apply(&command).unwrap();
+    }
+
+    /// A user with one role for each list of permissions.
+    fn user_with(roles: &[Vec<Permission>]) -> Auth {
+        let mut auth = Auth::default();
+        let name = USER.to_owned();
+        apply(
+            &mut auth,
+            AuthCommand::UserAdd(pb::AuthUserAddRequest { name, ..Default::default() }),
+        );
+        for (number, permissions) in roles.iter().enumerate() {
+            let role = format!("role-{number}");
+            let name = role.clone();
+            apply(&mut auth, AuthCommand::RoleAdd(pb::AuthRoleAddRequest { name }));
+            for permission in permissions {
+                let grant = pb::AuthRoleGrantPermissionRequest {
+                    name: role.clone(),
+                    perm: Some(permission.clone()),
+                };
+                apply(&mut auth, AuthCommand::RoleGrantPermission(grant));
+            }
+            let user = USER.to_owned();
+            let grant = pb::AuthUserGrantRoleRequest { user, role };
+            apply(&mut auth, AuthCommand::UserGrantRole(grant));
+        }
+        auth
+    }
+
+    fn key() -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(0u8..3, 1..4).prop_map(Bytes::from)
+    }
+
+    fn range() -> impl Strategy<Value = (Bytes, Bytes)> {
+        let end = prop_oneof![Just(Bytes::new()), Just(Bytes::from_static(b"\0")), key()];
+        (key(), end)
+    }
+
+    fn permission() -> impl Strategy<Value = Permission> {
+        let is_valid = |(start, end): &(Bytes, Bytes)| {
+            !KeyRange::from_wire(start.clone(), end.clone()).is_empty()
+        };
+        let range = range().prop_filter("no role can have an empty range", is_valid);
+        let permission = |((key, range_end), perm_type)| Permission { perm_type, key, range_end };
+        (range, 0i32..4).prop_map(permission)
+    }
+
+    /// The keys that decide whether intervals cover `wanted`: its start, and the first key after
+    /// each interval.
+    fn deciding(granted: &[KeyRange], wanted: &KeyRange) -> Vec<Bytes> {
+        let ends = granted.iter().filter_map(|range| match &range.end {
+            End::Single => Some(successor(&range.start)),
+            End::Before(end) => Some(end.clone()),
+            End::Unbounded => None,
+        });
+        let ends = ends.filter(|end| wanted.contains(end));
+        ends.chain([wanted.start.clone()]).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_is_permitted_if_each_of_its_keys_is(
+            roles in prop::collection::vec(prop::collection::vec(permission(), 0..5), 0..4),
+            wanted in range(),
+        ) {
+            let auth = user_with(&roles);
+            let wanted = KeyRange::from_wire(wanted.0, wanted.1);
+            for access in [Access::Read, Access::Write] {
+                let kinds = match access {
+                    Access::Read => [Type::Read as i32, Type::Readwrite as i32],
+                    Access::Write => [Type::Write as i32, Type::Readwrite as i32],
+                };
+                // A later grant of the same range to a role replaces its type.
+                let granted = auth.roles().values().flat_map(|role| &role.permissions);
+                let granted = granted.filter(|one| kinds.contains(&one.perm_type));
+                let granted: Vec<KeyRange> = granted
+                    .map(|one| KeyRange::from_wire(one.key.clone(), one.range_end.clone()))
+                    .collect();
+                let has = |key: &Bytes| granted.iter().any(|range| range.contains(key));
+                let expected = deciding(&granted, &wanted).iter().all(has);
+                prop_assert_eq!(auth.permits(USER, access, &wanted), expected);
+                prop_assert!(!auth.permits("mallory", access, &wanted));
+            }
+        }
+    }
+
+    #[test]
+    fn the_role_root_permits_everything() {
+        let mut auth = user_with(&[]);
+        assert!(!auth.is_root(USER) && !auth.permits(USER, Access::Read, &KeyRange::all()));
+        let (user, role) = (USER.to_owned(), ROOT.to_owned());
+        let grant = pb::AuthUserGrantRoleRequest { user, role };
+        apply(&mut auth, AuthCommand::UserGrantRole(grant));
+        assert!(auth.is_root(USER) && auth.permits(USER, Access::Write, &KeyRange::all()));
+        assert!(!auth.is_root("mallory"));
+    }
+}
