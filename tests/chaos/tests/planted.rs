@@ -161,7 +161,12 @@ fn plan(mistake: Mistake) -> Plan {
             ],
         ),
     };
-    let environment = match mistake {
+    Plan { environment: environment(mistake), faults, signs }
+}
+
+/// Where the faults that reveal a mistake happen.
+fn environment(mistake: Mistake) -> Environment {
+    match mistake {
         Mistake::SkipSync | Mistake::IgnoreRoom => Environment::Disks,
         Mistake::BeatAlone => Environment::FiveMachines,
         Mistake::LoseWakeUp
@@ -174,8 +179,7 @@ fn plan(mistake: Mistake) -> Plan {
         | Mistake::KeepView => Environment::Overload,
         Mistake::UnconfirmedLeaderRead | Mistake::HideGap => Environment::Network,
         _ => Environment::Processes,
-    };
-    Plan { environment, faults, signs }
+    }
 }
 
 /// A script that runs the planted program with a mistake, or without one.
