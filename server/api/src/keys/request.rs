@@ -29,7 +29,7 @@ struct Options {
     watch: bool,
 }
 
-/// The call for a request for this key, which is percent-encoded. A value may have `value_max`
+/// Makes the gRPC call for a request. `key` is percent-encoded. A value has at most `value_max`
 /// bytes.
 ///
 /// # Errors
@@ -68,7 +68,7 @@ where
         Operation::Watch => {
             let start_revision = resumed(request.headers())?;
             let key = key.clone();
-            // In fragments, because each message is decoded as a whole.
+            // Asks for fragments: each message is decoded as a whole, so it should be small.
             let create = pb::WatchCreateRequest {
                 key,
                 range_end,
@@ -135,7 +135,7 @@ fn prefix(key: Bytes) -> (Bytes, Bytes) {
     (key, end.into())
 }
 
-/// The first revision of a watch; 0 for the next one.
+/// The start revision of a watch: the one after `Last-Event-ID`, or 0, from now on, without it.
 fn resumed(headers: &HeaderMap) -> Result<i64, Box<Answer>> {
     let Some(last) = headers.get(LAST_ID) else { return Ok(0) };
     let last = last.to_str().ok().and_then(|last| last.parse::<i64>().ok());

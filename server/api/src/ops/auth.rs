@@ -11,7 +11,7 @@ use crate::server::Server;
 type Header = Option<pb::ResponseHeader>;
 
 impl Server {
-    /// Would turn authentication on.
+    /// Refuses: authentication cannot be turned on yet.
     ///
     /// # Errors
     /// Always.
@@ -23,7 +23,7 @@ impl Server {
         Err(ApiError::NoAuth)
     }
 
-    /// Turns authentication off, which it always is.
+    /// Does nothing: authentication is always off.
     ///
     /// # Errors
     /// No leader answers in time.
@@ -47,7 +47,7 @@ impl Server {
         Ok(pb::AuthStatusResponse { header, enabled: false, auth_revision })
     }
 
-    /// Would give a user a token.
+    /// Refuses to give a token: authentication is off.
     ///
     /// # Errors
     /// Authentication is off, or no leader answers in time.
@@ -75,7 +75,7 @@ impl Server {
         Ok(pb::AuthUserAddResponse { header })
     }
 
-    /// Changes a user's password: one change, with the errors of [`user_add`](Self::user_add).
+    /// Changes a user's password. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn user_change_password(
         &self,
         mut request: pb::AuthUserChangePasswordRequest,
@@ -89,7 +89,7 @@ impl Server {
         Ok(pb::AuthUserChangePasswordResponse { header })
     }
 
-    /// Deletes a user: one change, with the errors of [`user_add`](Self::user_add).
+    /// Deletes a user. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn user_delete(
         &self,
         request: pb::AuthUserDeleteRequest,
@@ -98,7 +98,7 @@ impl Server {
         Ok(pb::AuthUserDeleteResponse { header })
     }
 
-    /// Grants a role to a user: one change, with the errors of [`user_add`](Self::user_add).
+    /// Grants a role to a user. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn user_grant_role(
         &self,
         request: pb::AuthUserGrantRoleRequest,
@@ -107,7 +107,7 @@ impl Server {
         Ok(pb::AuthUserGrantRoleResponse { header })
     }
 
-    /// Revokes a role of a user: one change, with the errors of [`user_add`](Self::user_add).
+    /// Revokes a role of a user. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn user_revoke_role(
         &self,
         request: pb::AuthUserRevokeRoleRequest,
@@ -116,7 +116,7 @@ impl Server {
         Ok(pb::AuthUserRevokeRoleResponse { header })
     }
 
-    /// Adds a role: one change, with the errors of [`user_add`](Self::user_add).
+    /// Adds a role. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn role_add(
         &self,
         request: pb::AuthRoleAddRequest,
@@ -125,7 +125,7 @@ impl Server {
         Ok(pb::AuthRoleAddResponse { header })
     }
 
-    /// Deletes a role: one change, with the errors of [`user_add`](Self::user_add).
+    /// Deletes a role. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn role_delete(
         &self,
         request: pb::AuthRoleDeleteRequest,
@@ -134,7 +134,7 @@ impl Server {
         Ok(pb::AuthRoleDeleteResponse { header })
     }
 
-    /// Grants a permission to a role: one change, with the errors of [`user_add`](Self::user_add).
+    /// Grants a permission to a role. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn role_grant_permission(
         &self,
         request: pb::AuthRoleGrantPermissionRequest,
@@ -143,7 +143,7 @@ impl Server {
         Ok(pb::AuthRoleGrantPermissionResponse { header })
     }
 
-    /// Revokes a permission of a role: one change, with the errors of [`user_add`](Self::user_add).
+    /// Revokes a permission of a role. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn role_revoke_permission(
         &self,
         request: pb::AuthRoleRevokePermissionRequest,

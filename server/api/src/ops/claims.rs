@@ -1,6 +1,6 @@
 //! Claims on a lock or on the leadership of an election: keys with a common prefix, one for each
-//! lease. The claim with the lowest create revision has what it claims. Every other claim waits for
-//! the end of the claim before it, so that an ending wakes one call only.
+//! lease. The claim with the lowest create revision holds the lock or leads. Every other claim
+//! waits for the end of the claim before it, so the end of a claim wakes one call only.
 
 pub(super) mod claim_watch;
 pub(super) mod withdrawal;
@@ -23,7 +23,7 @@ use claim_watch::ClaimWatch;
 /// The TTL in seconds of a lease that the server grants to a call without one.
 const SESSION_TTL: i64 = 60;
 
-/// A claim that exists, or did when it was made.
+/// A claim. It may have ended since it was made or found.
 pub(super) struct Claim {
     prefix: Bytes,
     pub(super) key: Bytes,
@@ -31,7 +31,7 @@ pub(super) struct Claim {
     pub(super) revision: i64,
 }
 
-/// The prefix of all claims on what has this name.
+/// The prefix of all claims on the lock or election `name`.
 pub(super) fn prefix(name: &[u8]) -> Bytes {
     [name, b"/"].concat().into()
 }
@@ -117,8 +117,8 @@ impl Server {
         Ok(self.lease_grant(request).await?.id)
     }
 
-    /// Claims what has this name, or finds the claim that the lease has already. The answer's first
-    /// row is such an older claim. `also` is read in the same transaction.
+    /// Makes a claim on the lock or election `name`. If the lease already has a claim, returns that
+    /// one, and its row is the first in the answer. `also` is read in the same transaction.
     pub(super) async fn claim(
         &self,
         account: &Account,
@@ -157,8 +157,8 @@ impl Server {
         self.txn(account, transaction(Vec::new(), ranges)).await
     }
 
-    /// Waits until no claim is before this one. Returns the header of the read that showed it;
-    /// `None` if the claim itself has ended.
+    /// Waits until no claim is before this one. Returns the header of the read that found
+    /// none; `None` if the claim itself has ended.
     pub(super) async fn await_turn(
         &self,
         account: &Account,

@@ -22,8 +22,9 @@ fn resignation(key: &Bytes, revision: i64) -> pb::TxnRequest {
 }
 
 impl Server {
-    /// Waits until the caller leads. If the client leaves before, its claim is withdrawn; after an
-    /// error, it stays.
+    /// Waits until the caller leads. If the client leaves while it waits, its claim is withdrawn.
+    /// If the wait fails, the claim stays. If the lease already has a claim with another value,
+    /// and that value cannot be replaced, the claim is withdrawn if possible.
     ///
     /// # Errors
     /// The lease does not exist, or ended meanwhile; or a write, a read or the watch fails.

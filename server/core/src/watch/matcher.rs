@@ -25,9 +25,9 @@ fn higher(a: Option<Bytes>, b: Option<Bytes>) -> Option<Bytes> {
     }
 }
 
-/// An implicit balanced interval tree: ranges sorted by start, where the middle of a slice is the
-/// root over its halves. Each root has the highest end in its slice, so that a look-up skips slices
-/// whose ranges all end before the key.
+/// An implicit balanced interval tree. The ranges are sorted by start. The middle range of a slice
+/// is the root, and the halves before and after it are its subtrees. Each root has the
+/// highest end in its slice, so that a look-up skips slices whose ranges all end before the key.
 #[derive(Debug, Default)]
 struct Tree {
     entries: Vec<Entry>,
@@ -76,7 +76,7 @@ impl Tree {
     }
 }
 
-/// An index of key ranges by the keys they contain.
+/// Finds the ranges that contain a key.
 ///
 /// Single keys are in a map, ranges in a tree. New ranges are pending and are checked one by one;
 /// when more than [`MATCHER_PENDING_MAX`] are pending, the tree is rebuilt with them.

@@ -32,18 +32,18 @@ fn snapshot_durations() -> Histogram {
 
 impl ClusterMetrics {
     pub(super) fn new() -> Self {
-        let peers = Opts::new("etcd_network_known_peers", "Members of the cluster, each 1.");
+        let peers = Opts::new("etcd_network_known_peers", "1 for each member of the cluster.");
         let failures = Opts::new("etcd_server_learner_promote_failures", "Promotions refused.");
         Self {
-            is_learner: int_gauge("etcd_server_is_learner", "Whether this member has no vote."),
+            is_learner: int_gauge("etcd_server_is_learner", "Whether this member is a learner."),
             known_peers: GaugeVec::new(peers, &["Local", "Remote"]).expect("constants make gauges"),
             heartbeat_send_failures: counter(
                 "etcd_server_heartbeat_send_failures_total",
-                "Heartbeats of this member as the leader that were late.",
+                "Late heartbeats that this member sent while it led.",
             ),
             learner_promote_successes: counter(
                 "etcd_server_learner_promote_successes",
-                "Learners that this member as the leader promoted.",
+                "Learners that this member promoted while it led.",
             ),
             learner_promote_failures: IntCounterVec::new(failures, &["Reason"])
                 .expect("constants make counters"),

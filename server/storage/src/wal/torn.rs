@@ -1,19 +1,19 @@
 //! Decides whether an unreadable group was torn by a crash, or damaged after it was synced.
 //!
-//! A group is torn if a sector is zero that cannot be zero in a completely written group. The disk
+//! A group is torn if one of its sectors is zero that a complete write leaves nonzero. The disk
 //! never wrote that sector, so the sync did not return, and the group was never acknowledged. This
 //! module proves it for headers that fail their checksum; [`GroupHeader::is_torn`] proves it for
 //! records.
 //!
 //! - A header begins with the magic number. If the part of the header in its first sector is zero,
-//!   that sector was not written. A disk that later loses this whole sector cannot go unnoticed: a
-//!   header that extends into a second sector begins after another group, so the loss also damages
-//!   the end of that group. That group is then the first unreadable one, and the remains after it
-//!   prove that it was synced.
+//!   that sector was not written. A later loss of this sector is noticed: the sector also has the
+//!   end of the group before, because a header that extends into a second sector never begins a
+//!   segment. That group is then the first unreadable one, and the remains after it prove that it
+//!   was synced.
 //! - The part of the header after its first sector has the length, the segment or the first byte of
 //!   the bitmap. All of these are nonzero.
-//! - A sector that has only bits of the bitmap is zero only if all sectors that it describes are
-//!   zero.
+//! - If a sector has bits of the bitmap only, and a sector that it describes is nonzero, it must be
+//!   nonzero, too.
 //!
 //! In each case the readable fields of the header must have the values of this group's header.
 
@@ -57,8 +57,8 @@ impl<'a> Remains<'a> {
             return (!first_is_zero && self.agrees(self.at, second)).then_some(Torn { end: None });
         }
         if first_is_zero {
-            // A header entirely in its first sector would be all zeros: the caller has handled
-            // that.
+            // A header that fits in its first sector is all zeros: the caller took that for the
+            // end of the log.
             let is_ours = second < fixed_end && self.agrees(second, fixed_end);
             return is_ours.then(|| Torn { end: Some(self.end()) });
         }
@@ -113,8 +113,8 @@ impl<'a> Remains<'a> {
         while at < end {
             match Record::decode(self.bytes(at, self.image.len())) {
                 Some((_, size)) => at += size,
-                // The damaged field may be the length, in the range that has bitmaps of the same
-                // length.
+                // The length may be damaged and still fit the bitmap, so the records may end
+                // earlier.
                 None => return at > first && end - at < LENGTH_UNSURE && self.ends_at(at),
             }
         }

@@ -5,8 +5,8 @@ use quorate_raft::Account;
 
 use crate::server::Server;
 
-/// Withdraws a claim when it is dropped: also when the client is gone or its deadline has passed,
-/// which drops the call.
+/// Withdraws a claim when it is dropped. A call is dropped when its client is gone or its deadline
+/// has passed.
 pub(crate) struct Withdrawal {
     server: Server,
     account: Account,

@@ -37,7 +37,8 @@ struct Observer {
     pending: VecDeque<LeaderResponse>,
     /// The permit for their memory.
     room: Permit,
-    /// The key and the revision of the last message. A read after a compaction may find it again.
+    /// The key and the revision of the last message. After a compaction, the leader is read again,
+    /// and this message is not repeated.
     last: (Bytes, i64),
 }
 
