@@ -6,10 +6,12 @@ use quorate_test_support::usage::{Usage, disk_bytes};
 
 use super::Campaign;
 
-/// Peak resident memory of an overloaded member, in bytes: the limit with the memory budget for 2
-/// GiB. In other environments, the budget of a member depends on the memory of the machine.
-const MEMORY_MAX: u64 = 512 << 20;
-const RICH_MEMORY_MAX: u64 = 768 << 20;
+/// Peak resident memory of a member, in bytes. With the memory budget for 2 GiB, the bounds of
+/// `server/docs/memory.md` and `storage.md` add up to 630 MiB: 170 each for the budget and for
+/// proposals, 128 for memtables, 80 for the caches of a database and its copy, 66 for the log's
+/// entries and the program, 16 for collected events. The allocator adds to that. One attack alone
+/// takes far less (`tests/bench`); a campaign combines them with writes, compactions and copies.
+const MEMORY_MAX: u64 = 768 << 20;
 /// Open descriptors of a member when no client is connected.
 const DESCRIPTORS_MAX: usize = 320;
 /// Threads of an overloaded member. In other environments, a member that catches up applies large
@@ -43,7 +45,6 @@ impl Campaign {
     pub(super) fn measure_resources(&mut self) {
         let is_overloaded = !self.switches.is_empty();
         let threads_max = if is_overloaded { THREADS_MAX } else { RUNTIME_THREADS_MAX };
-        let memory_max = if is_overloaded { MEMORY_MAX } else { RICH_MEMORY_MAX };
         for place in 0..self.size() {
             let member = &self.cluster.members[place];
             let Some(usage) = Usage::of(member.pid()) else { continue };
@@ -61,15 +62,15 @@ impl Campaign {
                 }),
             };
             let name = member.name();
-            assert!(now.is_modest(memory_max, threads_max), "{name} takes too much: {now}");
+            assert!(now.is_modest(threads_max), "{name} takes too much: {now}");
             self.resources.raise_to(now);
         }
     }
 }
 
 impl Resources {
-    fn is_modest(&self, memory_max: u64, threads_max: usize) -> bool {
-        self.usage.peak_memory <= memory_max
+    fn is_modest(&self, threads_max: usize) -> bool {
+        self.usage.peak_memory <= MEMORY_MAX
             && self.usage.descriptors <= DESCRIPTORS_MAX
             && self.usage.threads <= threads_max
             && self.log_bytes <= LOG_BYTES_MAX
