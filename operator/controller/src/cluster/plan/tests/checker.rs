@@ -54,6 +54,10 @@ impl Checker {
         // A record that had no volume yet leaves nothing that another member could meet.
         let used = world.bodies.values().filter(|body| body.member.volume.is_some());
         let numbers = used.map(|body| body.member.number);
+        // Without status, records and claims no name could be known as used.
+        if world.last_number() == 0 && world.status.cluster_id.is_none() {
+            self.highest = 0;
+        }
         self.highest = numbers.chain([self.highest]).max().unwrap_or_default();
         for stored in world.raft.iter().flat_map(|raft| &raft.members) {
             let id = *self.ids.entry(stored.peer_url.clone()).or_insert(stored.id);
