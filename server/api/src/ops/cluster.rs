@@ -95,16 +95,31 @@ impl Server {
     /// Changes the peer URLs of a member.
     ///
     /// # Errors
-    /// A URL is invalid, or the change is refused or fails.
+    /// There is no such member, a URL is invalid, or the change is refused or fails.
     pub(crate) async fn member_update(
         &self,
         request: pb::MemberUpdateRequest,
         expected: Option<u64>,
     ) -> Result<Listed<pb::MemberUpdateResponse>, ApiError> {
-        let urls = peer_urls(request.peer_urls)?;
-        self.member().update_member(request.id, urls, expected).await?;
+        let id = request.id;
+        let urls = match peer_urls(request.peer_urls) {
+            Ok(urls) => urls,
+            Err(error) => return Err(self.check_member(id).await.err().unwrap_or(error)),
+        };
+        self.member().update_member(id, urls, expected).await?;
         let header = Some(self.header(0));
         Ok(self.listed(|members| pb::MemberUpdateResponse { header, members }))
+    }
+
+    /// Checks that there is a member with this id. As in etcd, that comes before its URLs.
+    ///
+    /// # Errors
+    /// There is no such member, or no leader confirms the list of members.
+    async fn check_member(&self, id: u64) -> Result<(), ApiError> {
+        self.member().linearize().await?;
+        let MemberListing { members, .. } = self.member().members();
+        let is_known = members.iter().any(|member| member.id == id);
+        if is_known { Ok(()) } else { Err(ApiError::MemberNotFound) }
     }
 
     /// Lists the members.

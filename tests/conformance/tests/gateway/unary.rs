@@ -82,9 +82,17 @@ const CALLS: &[(&str, &str)] = &[
     ("cluster/member/list", "{}"),
     ("cluster/member/list", r#"{"linearizable":true}"#),
     ("cluster/member/add", r#"{"peerURLs":["bad"]}"#),
+    ("cluster/member/add", r#"{"peerURLs":[]}"#),
+    ("cluster/member/add", r#"{"peerURLs":[""]}"#),
+    ("cluster/member/add", r#"{"peerURLs":["http://127.0.0.1:2","bad"],"isLearner":true}"#),
     ("cluster/member/add", r#"{"peerURLs":["http://127.0.0.1:1"]}"#),
+    ("cluster/member/add", r#"{"peerURLs":["http://127.0.0.1:1"],"isLearner":true}"#),
     ("cluster/member/remove", r#"{"ID":"1"}"#),
     ("cluster/member/update", r#"{"ID":"1","peerURLs":["http://127.0.0.1:2"]}"#),
+    ("cluster/member/update", r#"{"ID":"1","peerURLs":["http://127.0.0.1:1"]}"#),
+    ("cluster/member/update", r#"{"ID":"1","peerURLs":["bad"]}"#),
+    ("cluster/member/update", r#"{"ID":"1","peerURLs":[]}"#),
+    ("cluster/member/update", r#"{"ID":"1"}"#),
     ("cluster/member/promote", r#"{"ID":"1"}"#),
     // Maintenance.
     ("maintenance/alarm", "{}"),
@@ -139,7 +147,7 @@ const AUTH_CALLS: &[(&str, &str)] = &[
 ];
 
 /// Methods with one request, which get bad bodies.
-const METHODS: [&str; 20] = [
+const METHODS: [&str; 21] = [
     "kv/range",
     "kv/put",
     "kv/deleterange",
@@ -151,6 +159,7 @@ const METHODS: [&str; 20] = [
     "lease/leases",
     "cluster/member/add",
     "cluster/member/remove",
+    "cluster/member/update",
     "cluster/member/list",
     "cluster/member/promote",
     "maintenance/alarm",
@@ -218,6 +227,59 @@ fn answers_are_those_of_etcd() {
     }
     for request in ["POST /v3/", "POST /v3/KV/range", "DELETE /v3/watch", "OPTIONS /v3/kv/range"] {
         compare(&pair, request, "", "");
+    }
+    pair.assert_sound();
+}
+
+/// Calls for a member that exists, or that was removed. `ID` stands for its id.
+const MEMBER_CALLS: &[(&str, &str)] = &[
+    ("cluster/member/promote", r#"{"ID":"ID"}"#),
+    ("cluster/member/update", r#"{"ID":"ID","peerURLs":["http://127.0.0.1:1"]}"#),
+    ("cluster/member/update", r#"{"ID":"ID","peerURLs":["http://127.0.0.1:4"]}"#),
+    ("cluster/member/add", r#"{"peerURLs":["http://127.0.0.1:4"],"isLearner":true}"#),
+    ("cluster/member/add", r#"{"peerURLs":["http://127.0.0.1:5"],"isLearner":true}"#),
+    ("cluster/member/list", "{}"),
+    ("cluster/member/remove", r#"{"ID":"ID"}"#),
+    ("cluster/member/list", "{}"),
+    ("cluster/member/remove", r#"{"ID":"ID"}"#),
+    ("cluster/member/promote", r#"{"ID":"ID"}"#),
+    ("cluster/member/update", r#"{"ID":"ID","peerURLs":["http://127.0.0.1:4"]}"#),
+    ("cluster/member/update", r#"{"ID":"ID"}"#),
+];
+
+/// An answer whose members, which are in the order of their random ids, are in another order.
+fn in_order(answer: &Answer) -> (u16, Vec<Option<&str>>, Value) {
+    let (status, headers, mut json) = compared(answer, false);
+    if let Some(members) = json["members"].as_array_mut() {
+        members.sort_by_key(|member| member["peerURLs"].to_string());
+    }
+    (status, headers, json)
+}
+
+#[test]
+fn calls_for_a_member_are_answered_as_by_etcd() {
+    let Some(mut pair) = ServerPair::start("members as JSON", &[]) else { return };
+    let servers = [&pair.quorate, &pair.etcd];
+    let learner = r#"{"peerURLs":["http://127.0.0.1:3"],"isLearner":true}"#;
+    let added = servers.map(|server| post(&server.address(), "cluster/member/add", learner));
+    let [ours, theirs] = added.each_ref().map(in_order);
+    assert_eq!(ours, theirs);
+    let ids = added.map(|answer| answer.json()["member"]["ID"].as_str().unwrap().to_owned());
+    for (path, body) in MEMBER_CALLS {
+        let [ours, theirs] = [0, 1].map(|at| {
+            let body = body.replace("\"ID\":\"ID\"", &format!("\"ID\":\"{}\"", ids[at]));
+            post(&servers[at].address(), path, &body)
+        });
+        let [one, other] = [&ours, &theirs].map(in_order);
+        assert_eq!(one, other, "{path} {body}\n{}\n{}", ours.text, theirs.text);
+    }
+    // Our member keeps its URLs. etcd makes this change, and other members of it then end.
+    let address = pair.quorate.address();
+    let id = post(&address, "cluster/member/list", "{}").json()["header"]["member_id"].clone();
+    for urls in [json!([]), json!(["bad"])] {
+        let body = json!({"ID": id, "peerURLs": urls}).to_string();
+        let answer = post(&address, "cluster/member/update", &body);
+        assert_eq!((answer.status, &answer.json()["code"]), (400, &json!(3)), "{}", answer.text);
     }
     pair.assert_sound();
 }
