@@ -211,7 +211,7 @@ impl Store {
             return Err(Refusal::LeaseExists.into());
         }
         self.change_tables([id], |tables| {
-            tables.leases.insert(id, Lease { ttl, remaining_ttl: 0 });
+            tables.leases.insert(id, Lease { ttl });
         });
         let header = header(self.revision);
         let reply = LeaseGrantResponse { header, id, ttl, error: String::new() };

@@ -13,8 +13,6 @@ use crate::auth::Auth;
 pub struct Lease {
     /// Granted time to live in seconds.
     pub ttl: i64,
-    /// Seconds left at the last checkpoint; 0 without a checkpoint since the grant or last renewal.
-    pub remaining_ttl: i64,
 }
 
 /// Attributes that a member publishes when it has started.
@@ -68,7 +66,8 @@ impl Tables {
         let mut crc = seed;
         let mut add = |bytes: &[u8]| crc = crc32c::crc32c_append(crc, bytes);
         for (id, lease) in &self.leases {
-            for number in [*id, lease.ttl, lease.remaining_ttl] {
+            // Members of earlier versions add a third number, which is always 0.
+            for number in [*id, lease.ttl, 0] {
                 add(&number.to_be_bytes());
             }
         }

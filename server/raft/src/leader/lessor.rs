@@ -114,11 +114,10 @@ impl Lessor {
         let clock = primary.insert(LeaseClock { term, ..LeaseClock::default() });
         self.store.tables(|tables| {
             for (id, lease) in &tables.leases {
-                let ttl = if lease.remaining_ttl > 0 { lease.remaining_ttl } else { lease.ttl };
                 let left = if planted::has(Mistake::LoseLeaseTime) {
                     Duration::ZERO
                 } else {
-                    seconds(ttl) + extension
+                    seconds(lease.ttl) + extension
                 };
                 clock.set(*id, lease.ttl, now + left);
             }
@@ -299,7 +298,7 @@ mod tests {
     fn lessor(leases: &[(i64, i64)]) -> Lessor {
         let mut tables = Tables::default();
         for (id, ttl) in leases {
-            tables.leases.insert(*id, Lease { ttl: *ttl, remaining_ttl: 0 });
+            tables.leases.insert(*id, Lease { ttl: *ttl });
         }
         let restored = RestoredState { tables, ..Default::default() };
         let store = Store::new(Arc::new(MemoryBase::default()), restored);

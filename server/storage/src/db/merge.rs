@@ -151,7 +151,7 @@ pub(super) fn write_leases(
     let mut table = txn.open_table(LEASE).map_err(fault)?;
     for (id, lease) in leases {
         match lease {
-            Some(lease) => table.insert(*id, (lease.ttl, lease.remaining_ttl)).map_err(fault)?,
+            Some(lease) => table.insert(*id, (lease.ttl, 0)).map_err(fault)?,
             None => table.remove(*id).map_err(fault)?,
         };
     }

@@ -92,8 +92,8 @@ impl ReadTxn {
         let table = self.txn.open_table(LEASE).map_err(fault)?;
         for row in table.iter().map_err(fault)? {
             let (id, lease) = row.map_err(fault)?;
-            let (ttl, remaining_ttl) = lease.value();
-            tables.leases.insert(id.value(), Lease { ttl, remaining_ttl });
+            let (ttl, _) = lease.value();
+            tables.leases.insert(id.value(), Lease { ttl });
         }
         let table = self.txn.open_table(ALARM).map_err(fault)?;
         for row in table.iter().map_err(fault)? {

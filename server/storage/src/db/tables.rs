@@ -18,7 +18,7 @@ pub(super) const HISTORY: TableDefinition<&RevisionKey, &[u8]> = TableDefinition
 /// rows including tombstones. The first block begins at the empty key.
 pub(super) const COUNT: TableDefinition<&[u8], (u32, u32)> = TableDefinition::new("count");
 
-/// Lease id -> granted and remaining seconds.
+/// Lease id -> granted seconds, and a number that is always 0.
 pub(super) const LEASE: TableDefinition<i64, (i64, i64)> = TableDefinition::new("lease");
 
 /// Lease id and attached key; see [`super::row::lease_key`].
