@@ -47,6 +47,8 @@ const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
 pub(crate) struct Config {
     pub(crate) name: String,
     pub(crate) data_dir: PathBuf,
+    /// The directory of the log; `None` if it is in the data directory.
+    pub(crate) wal_dir: Option<PathBuf>,
     pub(crate) ports: Ports,
     pub(crate) advertised_client_urls: Vec<Url>,
     pub(crate) initial_cluster: InitialCluster,
@@ -86,6 +88,7 @@ impl Config {
         let peer_tls = security::read_peers(&mut reader, &ports, &initial_cluster, &rules, made);
         let made = self_signed.clients.as_ref();
         let config = Self {
+            wal_dir: read_wal_dir(&mut reader),
             data_dir,
             advertised_client_urls,
             tls: security::read_clients(&mut reader, &ports, &rules, made),
@@ -112,6 +115,14 @@ fn read_advertised(reader: &mut Reader<'_>) -> Vec<Url> {
         reader.problem(flag, "required when --listen-client-urls is set");
     }
     reader.urls(flag, false)
+}
+
+fn read_wal_dir(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let flag = "wal-dir";
+    if reader.text(flag).contains('\n') {
+        reader.problem(flag, "must be one line");
+    }
+    reader.path(flag)
 }
 
 fn read_durability(reader: &mut Reader<'_>) -> bool {

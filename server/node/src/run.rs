@@ -128,7 +128,7 @@ impl Running {
         ports: Vec<Port>,
     ) -> Result<Started, StartError> {
         let places = Places::new();
-        let mut data_dir = DataDir::open(&config.data_dir)?;
+        let mut data_dir = DataDir::open(&config.data_dir, config.wal_dir.as_deref())?;
         let tls_page = Arc::new(TlsPage::new(tls.clone(), dialer.clone()));
         let dial: Arc<dyn Dial> = Arc::new(dialer);
         let (identity, mode) =
@@ -136,6 +136,7 @@ impl Running {
         tracing::info!(
             member_id = format!("{:x}", identity.member_id),
             cluster_id = format!("{:x}", identity.cluster_id),
+            wal_dir = %data_dir.wal().display(),
             "opening the data directory"
         );
         let options = config.raft.clone();

@@ -11,7 +11,14 @@ impl DataDirError {
     pub fn end_reason(&self) -> Option<EndReason> {
         match self {
             Self::Io { source, .. } => end_reason(source),
-            Self::Permissions { .. } | Self::Locked { .. } => None,
+            // If the log is not where it should be, the flag may be wrong, or a disk not mounted.
+            Self::Permissions { .. }
+            | Self::Locked { .. }
+            | Self::LogLocked { .. }
+            | Self::LogElsewhere { .. }
+            | Self::LogNotFound { .. }
+            | Self::LogOfOther { .. }
+            | Self::LogInside { .. } => None,
             Self::Etcd { .. } | Self::Foreign { .. } => Some(EndReason::OtherData),
             Self::Format { .. } => Some(EndReason::NewerFormat),
             Self::LogMissing { .. } | Self::Damaged { .. } => Some(EndReason::Damaged),

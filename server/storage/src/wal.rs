@@ -55,11 +55,14 @@ pub use state::{Done, LogState};
 use state::{QueueItem, Segment, WalShared, WalState};
 
 /// Whether `dir` has a log.
-pub(crate) fn exists(dir: &Path) -> bool {
+///
+/// # Errors
+/// The directory has other files, or cannot be listed.
+pub(crate) fn has_segments(dir: &Path) -> io::Result<bool> {
     match segment::list(dir) {
-        Ok(segments) => !segments.is_empty(),
-        // A log that cannot be listed exists; opening it reports the error.
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(segments) => Ok(!segments.is_empty()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

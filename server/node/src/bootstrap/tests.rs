@@ -38,7 +38,7 @@ async fn identified(
 #[tokio::test]
 async fn a_cluster_is_founded_before_the_other_founders_answer() {
     let home = tempfile::tempdir().unwrap();
-    let mut dir = DataDir::open(home.path()).unwrap();
+    let mut dir = DataDir::open(home.path(), None).unwrap();
     let a = "http://127.0.0.1:1";
     let b = "http://127.0.0.2:1";
     let flags = initial_cluster("x", &[("x", a), ("y", b)], &[a]);
@@ -51,7 +51,7 @@ async fn a_cluster_is_founded_before_the_other_founders_answer() {
 #[tokio::test]
 async fn contradictions_are_named() {
     let home = tempfile::tempdir().unwrap();
-    let mut dir = DataDir::open(home.path()).unwrap();
+    let mut dir = DataDir::open(home.path(), None).unwrap();
     let a = "http://127.0.0.1:1";
     let b = "http://127.0.0.2:1";
     let missing = identified(&mut dir, &initial_cluster("x", &[("y", a)], &[a])).await;
@@ -72,11 +72,11 @@ async fn a_used_directory_contains_the_identity() {
     let home = tempfile::tempdir().unwrap();
     let a = "http://127.0.0.1:1";
     let b = "http://127.0.0.2:1";
-    let mut dir = DataDir::open(home.path()).unwrap();
+    let mut dir = DataDir::open(home.path(), None).unwrap();
     let (first, mode) =
         identified(&mut dir, &initial_cluster("x", &[("x", a)], &[a])).await.unwrap();
     drop(dir);
-    let mut dir = DataDir::open(home.path()).unwrap();
+    let mut dir = DataDir::open(home.path(), None).unwrap();
     for flags in [initial_cluster("x", &[("x", b)], &[b]), initial_cluster("x", &[], &[b])] {
         let again = identified(&mut dir, &flags).await.unwrap();
         assert_eq!(again, (first, mode.clone()));

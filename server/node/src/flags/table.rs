@@ -27,6 +27,7 @@ pub(super) const FLAGS: &[(&str, &[Flag])] = &[
 const MEMBER: &[Flag] = &[
     value("name", "NAME", "default", "Human-readable name of this member"),
     value("data-dir", "DIR", "", "Data directory of this member [default: NAME.etcd]"),
+    value("wal-dir", "DIR", "", "Directory of the log [default: member/wal in the data directory]"),
     value(
         "listen-client-urls",
         "URLS",

@@ -23,7 +23,6 @@ const V2_STAGES: &[&str] = &["write-only", "write-only-skip-check", "write-only-
 
 /// All settings that only etcd has.
 pub(super) const FLAGS: &[Flag] = &[
-    value("wal-dir", EMPTY),
     hidden("v2-deprecation", Takes::Value("TEXT"), Fate::Idle(Some(V2_STAGES))),
     value("auth-token", &["simple"]),
     value("auth-token-ttl", &["300"]),

@@ -30,7 +30,7 @@ pub(super) fn open(
     on_fault: &OnFault,
 ) -> Result<Opened, StartError> {
     // The log is opened first: if it is new but there is a database, the log was lost.
-    let wal = Arc::new(Wal::open(&data_dir.wal(), &options.wal, on_fault.clone())?);
+    let wal = Arc::new(Wal::open(data_dir.wal(), &options.wal, on_fault.clone())?);
     let is_new = wal.state() == LogState::default();
     let opened = OpenedDatabase::open(&data_dir.db(), options.database.clone(), is_new)?;
     let restored = opened.restored().clone();

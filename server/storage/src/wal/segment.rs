@@ -20,6 +20,8 @@ const PREPARING: &str = "tmp";
 /// Name of the reserve file. It has the extension of unfinished files because it is not part of
 /// the log.
 const RESERVE: &str = "reserve.tmp";
+/// The file by which a log outside of the data directory is locked.
+const LOCK: &str = "LOCK";
 /// Bytes of zeros in one write.
 const ZERO_CHUNK: usize = 1 << 20;
 
@@ -131,7 +133,7 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
                 let number = u64::from_str_radix(stem, 16).map_err(|_| foreign(&path))?;
                 numbers.push(number);
             }
-            (Some(PREPARING), _) => {}
+            (Some(PREPARING), _) | (None, Some(LOCK)) => {}
             _ => return Err(foreign(&path)),
         }
     }

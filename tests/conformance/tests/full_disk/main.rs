@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod image;
+mod own_log;
 mod scenarios;
 
 use std::fs;

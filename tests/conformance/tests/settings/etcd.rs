@@ -43,7 +43,7 @@ const SETTINGS: &[(&str, Is)] = &[
     // Member
     ("name", Text("other")),
     ("data-dir", Text("other")),
-    ("wal-dir", FILE),
+    ("wal-dir", Text("other")),
     ("snapshot-count", COUNT),
     ("heartbeat-interval", Read(&["0x20"], "0")),
     ("election-timeout", Read(&["0x800"], "0")),
