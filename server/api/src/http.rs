@@ -1,9 +1,10 @@
-//! The HTTP pages: health, version, metrics and certificates.
+//! The HTTP pages: health, version, metrics, certificates and status.
 
 pub(crate) mod certificate_page;
 mod certificates;
 mod debug;
 mod health;
+pub(crate) mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -41,6 +41,8 @@ pub struct Options {
     pub has_call_durations: bool,
     /// Whether the page `/debug/pprof/` is served.
     pub has_debug_page: bool,
+    /// Whether the status page is served.
+    pub has_status_page: bool,
     /// Whether the JSON gateway is served.
     pub serves_gateway: bool,
     /// The web pages that may send requests.

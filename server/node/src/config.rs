@@ -235,6 +235,7 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
         // As in etcd, any other text means no more than "basic".
         has_call_durations: reader.settings.get("metrics") == "extensive",
         has_debug_page: reader.switch("enable-pprof"),
+        has_status_page: reader.switch("status-page"),
         serves_gateway: reader.switch("enable-grpc-gateway"),
         web_rules: quorate_api::WebRules {
             origins: reader.list("cors"),

@@ -52,6 +52,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("logger", "printf", "none of zap"),
     ("socket-reuse-port", "perhaps", "neither true nor false"),
     ("client-cert-auth", "maybe", "neither true nor false"),
+    ("status-page", "perhaps", "neither true nor false"),
 ];
 
 #[test]
@@ -75,7 +76,7 @@ fn all_bad_values_are_reported_at_once() {
 fn each_bad_value_is_reported() {
     for (flag, value, part) in BAD {
         let (code, said) = run(&[&format!("--{flag}"), value], &[]);
-        let switch = ["socket-reuse-port", "client-cert-auth"].contains(flag);
+        let switch = ["socket-reuse-port", "client-cert-auth", "status-page"].contains(flag);
         // As in Go, a switch takes a value only after an equals sign.
         if switch {
             assert_eq!(code, Some(2), "{said}");

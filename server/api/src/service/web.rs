@@ -47,8 +47,24 @@ impl ApiService {
         let rest = path.strip_prefix(PREFIX).or_else(|| path.strip_prefix(FORMER_PREFIX));
         match (rest.map(str::to_owned), &self.gateway) {
             (Some(path), Some(gateway)) => self.serve_rest(gateway, &path, request, caller).await,
+            _ if self.server.options().has_status_page && pages::status::has(path) => {
+                self.serve_status(&request, &caller).await
+            }
             _ => self.serve_page(&request, &caller).await,
         }
+    }
+
+    /// Answers a request for the status page. Only a port for clients has it, because a port for
+    /// monitoring alone checks neither certificates nor the `Host` header. All requests for it
+    /// come through here: this is the place for further checks of its callers.
+    async fn serve_status<B>(
+        &self,
+        request: &Request<B>,
+        caller: &Caller,
+    ) -> Response<ResponseBody> {
+        let path = request.uri().path();
+        let page = async { self.pages.status(request.method(), path) };
+        self.page(page, pages::status::size_about(path), &caller.account).await
     }
 
     /// Answers a request for keys as plain text by a gRPC call within the process.

@@ -68,6 +68,7 @@ pub(super) const CLIENTS: &[Flag] = &[
 /// Flags of HTTP for clients.
 pub(super) const WEB: &[Flag] = &[
     on("enable-grpc-gateway", "Serve the JSON gateway, the HTTP paths /v3/..."),
+    on("status-page", "Serve a page at / that shows the state of the cluster in a browser"),
     value(
         "cors",
         "ORIGINS",
