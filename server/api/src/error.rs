@@ -137,6 +137,19 @@ errors! {
     /// The role does not have the permission.
     PermissionNotGranted: FailedPrecondition,
         "etcdserver: permission is not granted to the role";
+    /// There is no user `root`.
+    RootUserNotExist: FailedPrecondition, "etcdserver: root user does not exist";
+    /// The user `root` does not have the role `root`.
+    RootRoleNotExist: FailedPrecondition, "etcdserver: root user does not have root role";
+    /// The user does not exist, or the password is wrong.
+    AuthFailed: InvalidArgument,
+        "etcdserver: authentication failed, invalid user ID or password";
+    /// The client does not have the rights.
+    PermissionDenied: PermissionDenied, "etcdserver: permission denied";
+    /// The token is not valid, or no longer.
+    InvalidAuthToken: Unauthenticated, "etcdserver: invalid auth token";
+    /// Users or roles have changed since the client has proved who it is.
+    AuthOldRevision: InvalidArgument, "etcdserver: revision of auth store is old";
     /// Authentication is off.
     AuthNotEnabled: FailedPrecondition, "etcdserver: authentication is not enabled";
     /// No role can have this permission.
@@ -155,7 +168,7 @@ errors! {
     /// A learner does not answer this request.
     NotSupportedForLearner: FailedPrecondition, "etcdserver: rpc not supported for learner";
     // etcd declares no code for the following six errors.
-    /// The hash of a password is malformed.
+    /// The hash of a password is malformed, or a password is given for a user that has none.
     NoPasswordUser: Unknown,
         "auth: authentication failed, password was given for no password user";
     /// The password is too long.
@@ -197,9 +210,6 @@ errors! {
     Unreadable: Internal, "etcdserver: cannot read the store";
     /// The state machine returned a reply that does not fit the request.
     UnexpectedReply: Internal, "etcdserver: unexpected reply";
-    /// Authentication cannot be turned on.
-    NoAuth: Unimplemented,
-        "etcdserver: authentication cannot be enabled: this version does not check permissions";
     /// Snapshots are not sent over the API.
     NoSnapshots: Unimplemented, "etcdserver: this version does not send snapshots";
     /// There is no version to downgrade to.
@@ -259,7 +269,13 @@ impl From<Refusal> for ApiError {
             Refusal::PermissionNotGiven => Self::PermissionNotGiven,
             Refusal::PermissionNotGranted => Self::PermissionNotGranted,
             Refusal::InvalidAuthManagement => Self::InvalidAuthMgmt,
-            Refusal::MalformedHash => Self::NoPasswordUser,
+            Refusal::NoPasswordUser => Self::NoPasswordUser,
+            Refusal::RootUserNotFound => Self::RootUserNotExist,
+            Refusal::RootRoleNotGranted => Self::RootRoleNotExist,
+            Refusal::AuthNotEnabled => Self::AuthNotEnabled,
+            Refusal::AuthFailed => Self::AuthFailed,
+            Refusal::PermissionDenied => Self::PermissionDenied,
+            Refusal::AuthOldRevision => Self::AuthOldRevision,
         }
     }
 }

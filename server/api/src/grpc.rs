@@ -16,6 +16,7 @@ use http::HeaderMap;
 use quorate_raft::Account;
 use tonic::{Request, Response};
 
+use crate::access::session::Session;
 use crate::ops::Answered;
 use crate::transport::caller::Caller;
 use crate::transport::stream::keeping;
@@ -32,6 +33,13 @@ pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
 fn account_of<T>(request: &Request<T>) -> Account {
     let caller = request.extensions().get::<Caller>();
     caller.expect("`serve_grpc` adds it to every call").account.clone()
+}
+
+/// The client's part in the operation that the request asks for.
+fn session_of<T>(request: &Request<T>) -> Session {
+    let caller = request.extensions().get::<Caller>();
+    let caller = caller.expect("`serve_grpc` adds it to every call");
+    Session::new(caller.account.clone(), caller.login.clone())
 }
 
 /// The response for an answer, whose permit is kept until the message is encoded.

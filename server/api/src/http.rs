@@ -55,6 +55,18 @@ pub(crate) fn misdirected(text: String) -> Page {
     page(StatusCode::MISDIRECTED_REQUEST, PLAIN, text)
 }
 
+/// The answer to a call of the gateway with a certificate that has a common name, in etcd's words.
+pub(crate) fn name_unused() -> Page {
+    let text = "CommonName of client sending a request against gateway will be ignored and not \
+                used as expected\n";
+    page(StatusCode::BAD_REQUEST, PLAIN, text)
+}
+
+/// The answer to an unknown client while authentication is on.
+pub(crate) fn unauthorized(refused: &ApiError) -> Page {
+    page(StatusCode::UNAUTHORIZED, PLAIN, format!("{}\n", refused.text()))
+}
+
 /// The answer to OPTIONS, whose headers say what a web page may do.
 pub(crate) fn options() -> Page {
     Page::default()

@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod error;
 mod gateway;
 mod grpc;
@@ -33,6 +34,7 @@ mod password;
 mod scan;
 mod server;
 mod service;
+pub mod tokens;
 mod transport;
 mod version;
 mod watch;

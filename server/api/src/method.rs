@@ -71,7 +71,7 @@ pub(crate) enum LearnerRule {
     Refuses,
 }
 
-/// The minimum right that a call needs once authentication is on, as in etcd.
+/// The minimum right that a call needs while authentication is on, as in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     /// No right: the caller may be unknown.
@@ -94,7 +94,6 @@ pub(crate) struct Method {
     pub(crate) name: &'static str,
     pub(crate) kind: MethodKind,
     pub(crate) learners: LearnerRule,
-    #[expect(dead_code, reason = "for authentication, which is still to come")]
     pub(crate) permission: Permission,
 }
 

@@ -1,4 +1,5 @@
-//! Hashing of passwords.
+//! Hashing of passwords, and checking them. This is slow by design, so only some are hashed at the
+//! same time: wrong passwords cannot hold up other requests.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -16,11 +18,14 @@ const PASSWORD_BYTES_MAX: usize = 72;
 /// Hashes that are computed at the same time take at most this share of the processors: the others
 /// are for the requests of all other clients.
 const PROCESSORS_PER_HASH: usize = 2;
+/// Maximum number of passwords that wait for their turn. Their calls take memory.
+const WAITING_MAX: usize = 64;
 
 /// Hashes passwords with bcrypt, beside the threads that serve requests.
 pub(crate) struct Passwords {
     cost: u32,
     turns: Arc<Semaphore>,
+    places: Semaphore,
     /// How long a hash may wait for its turn.
     patience: Duration,
 }
@@ -30,7 +35,8 @@ impl Passwords {
     pub(crate) fn new(cost: u32, patience: Duration) -> Self {
         let processors = available_parallelism().map_or(1, usize::from);
         let turns = (processors / PROCESSORS_PER_HASH).max(1);
-        Self { cost, turns: Arc::new(Semaphore::new(turns)), patience }
+        let turns = Arc::new(Semaphore::new(turns));
+        Self { cost, turns, places: Semaphore::new(WAITING_MAX), patience }
     }
 
     /// The hash of a password, in the form of etcd's requests.
@@ -44,15 +50,43 @@ impl Passwords {
         if password.len() > PASSWORD_BYTES_MAX {
             return Err(ApiError::PasswordTooLong);
         }
+        let cost = self.cost;
+        let hash = self.compute(move || bcrypt::hash(password, cost)).await?;
+        Ok(STANDARD.encode(hash.map_err(ApiError::unknown)?))
+    }
+
+    /// Checks a password against its hash.
+    ///
+    /// # Errors
+    /// The password is wrong, or too many others are being hashed.
+    ///
+    /// # Cancel safety
+    /// As for [`hash`](Self::hash).
+    pub(crate) async fn verify(&self, password: String, hash: Bytes) -> Result<(), ApiError> {
+        if password.len() > PASSWORD_BYTES_MAX {
+            return Err(ApiError::AuthFailed);
+        }
+        let is_right = self.compute(move || {
+            let hash = std::str::from_utf8(&hash).ok()?;
+            bcrypt::verify(password, hash).ok()
+        });
+        if is_right.await? == Some(true) { Ok(()) } else { Err(ApiError::AuthFailed) }
+    }
+
+    /// Computes a hash when it is its turn.
+    async fn compute<R: Send + 'static>(
+        &self,
+        hash: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, ApiError> {
+        let place = self.places.try_acquire().map_err(|_| ApiError::TooManyRequests)?;
         let turn = timeout(self.patience, self.turns.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| ApiError::Timeout)?.map_err(|_| ApiError::Stopped)?;
-        let cost = self.cost;
-        let hashed = tokio::task::spawn_blocking(move || {
+        drop(place);
+        let computed = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            bcrypt::hash(password, cost)
+            hash()
         });
-        let hash = hashed.await.map_err(|_| ApiError::Stopped)?.map_err(ApiError::unknown)?;
-        Ok(STANDARD.encode(hash))
+        computed.await.map_err(|_| ApiError::Stopped)
     }
 }
 
@@ -61,16 +95,39 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn only_some_passwords_wait() {
+        let passwords = Passwords::new(4, Duration::from_secs(60));
+        let turns = u32::try_from(passwords.turns.available_permits()).unwrap();
+        let taken = passwords.turns.clone().acquire_many_owned(turns).await.unwrap();
+        let verify = || passwords.verify(String::new(), Bytes::new());
+        let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(verify())).collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        assert_eq!(verify().await, Err(ApiError::TooManyRequests));
+        drop(taken);
+        for one in waiting {
+            assert_eq!(one.await, Err(ApiError::AuthFailed));
+        }
+    }
+
+    #[tokio::test]
     async fn a_hash_has_the_cost_and_fits_the_password() {
         let passwords = Passwords::new(4, Duration::from_secs(60));
         for password in [String::new(), "secret".to_owned(), "x".repeat(PASSWORD_BYTES_MAX)] {
             let hash = passwords.hash(password.clone()).await.unwrap();
             let hash = String::from_utf8(STANDARD.decode(hash).unwrap()).unwrap();
             assert!(hash.starts_with("$2b$04$"), "{hash}");
-            assert!(bcrypt::verify(&password, &hash).unwrap());
-            assert!(!bcrypt::verify(format!("y{password}"), &hash).unwrap());
+            let wrong = format!("y{password}");
+            assert_eq!(passwords.verify(password, hash.clone().into()).await, Ok(()));
+            let refused = Err(ApiError::AuthFailed);
+            assert_eq!(passwords.verify(wrong, hash.into()).await, refused);
         }
         let long = passwords.hash("x".repeat(PASSWORD_BYTES_MAX + 1)).await;
         assert_eq!(long, Err(ApiError::PasswordTooLong));
+        let long = passwords.verify("x".repeat(PASSWORD_BYTES_MAX + 1), Bytes::new()).await;
+        assert_eq!(long, Err(ApiError::AuthFailed));
+        let no_hash = passwords.verify(String::new(), Bytes::new()).await;
+        assert_eq!(no_hash, Err(ApiError::AuthFailed));
     }
 }

@@ -15,6 +15,7 @@ use crate::header::header;
 use crate::metrics::{CallTimes, Metrics};
 use crate::password::Passwords;
 use crate::scan::pool::Pool;
+use crate::tokens::{TokenKind, Tokens};
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
 use crate::web_rules::WebRules;
@@ -31,6 +32,10 @@ pub struct Options {
     pub max_txn_ops: usize,
     /// The work for a hash of a password, as a power of two: from 4 to 31.
     pub bcrypt_cost: u32,
+    /// The tokens that clients get for their passwords.
+    pub tokens: TokenKind,
+    /// Whether the common name of a client's certificate proves who the client is.
+    pub trusts_common_names: bool,
     /// Shortest TTL of a lease in seconds.
     pub min_lease_ttl: i64,
     /// Time between the progress notifications of a watch that asks for them.
@@ -63,6 +68,7 @@ struct Parts {
     history: History,
     scans: Pool,
     passwords: Passwords,
+    tokens: Arc<Tokens>,
     metrics: Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -83,7 +89,10 @@ impl Server {
         let scans = Pool::start()?;
         let history = History::new();
         let passwords = Passwords::new(options.bcrypt_cost, member.request_timeout());
-        let parts = Parts { member, options, hub, history, scans, passwords, metrics, tasks, stop };
+        let tokens = Arc::new(Tokens::new(&options.tokens));
+        member.listen_for_logins(tokens.clone());
+        let parts =
+            Parts { member, options, hub, history, scans, passwords, tokens, metrics, tasks, stop };
         let server = Self { parts: Arc::new(parts) };
         let hub = server.parts.hub.clone();
         let stop = server.parts.stop.clone();
@@ -173,6 +182,11 @@ impl Server {
     /// The hashes of passwords.
     pub(crate) fn passwords(&self) -> &Passwords {
         &self.parts.passwords
+    }
+
+    /// The tokens of clients.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.parts.tokens
     }
 
     /// The threads on which scans run.

@@ -55,9 +55,21 @@ impl ApiService {
     }
 
     /// The caller of a new connection, for all its requests. `certificate` is the client's verified
-    /// certificate in DER. `is_secure` says whether the connection uses TLS.
-    pub fn caller(&self, certificate: Option<Bytes>, is_secure: bool) -> Caller {
-        Caller::new(self.server.member().budget().account(), certificate, is_secure)
+    /// certificate in DER, and `common_name` finds the name of its subject. `is_secure` says
+    /// whether the connection uses TLS.
+    pub fn caller(
+        &self,
+        certificate: Option<Bytes>,
+        common_name: impl FnOnce(&Bytes) -> Option<String>,
+        is_secure: bool,
+    ) -> Caller {
+        let shown = certificate.as_ref().filter(|_| self.server.options().trusts_common_names);
+        let common_name = shown.and_then(common_name).filter(|name| !name.is_empty());
+        let common_name = common_name.map(Arc::from);
+        let account = self.server.member().budget().account();
+        let mut caller = Caller::new(account, certificate, is_secure);
+        caller.common_name = common_name;
+        caller
     }
 
     /// Answers a request of a client: a gRPC call or a request for an HTTP page.

@@ -3,8 +3,6 @@
 //! `apply` is a function of the state and the command alone. A refusal leaves the state unchanged
 //! except for the log position; a [`Fault`] means that the member must stop.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
 use quorate_proto::etcdserverpb::{
@@ -13,8 +11,10 @@ use quorate_proto::etcdserverpb::{
     LeaseRevokeResponse, PutRequest, PutResponse, TxnRequest, TxnResponse,
 };
 
+use crate::auth::{AuthCommand, Authenticate, Needs, Origin};
 use crate::command::{LeaseExpire, MemberPublish};
 use crate::limits::{LEASE_TTL_SECONDS_MAX, STRANGERS_ALARMS_MAX};
+use crate::mvcc::OptionalContext;
 use crate::store::{LogPosition, Store};
 use crate::tables::{Lease, MemberAttributes};
 use crate::txn::header;
@@ -38,12 +38,14 @@ pub enum Reply {
     LeaseRevoke(LeaseRevokeResponse),
     /// Answer to [`Command::Alarm`].
     Alarm(AlarmResponse),
+    /// Answer to [`Command::Authenticate`]: the token.
+    Token(String),
     /// Answer to a command without a response message.
     Done,
 }
 
 /// A result of a command, other than its writes, that other parts of the member act on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// A lease was granted.
     LeaseGranted {
@@ -64,6 +66,18 @@ pub enum Effect {
     },
     /// An alarm was raised or cleared.
     Alarms,
+    /// A token was given.
+    LoggedIn {
+        /// The token.
+        token: String,
+        /// Name of the user.
+        user: String,
+    },
+    /// The tokens of a user, or of all users, ended.
+    LoggedOut {
+        /// Name of the user; `None` for all.
+        user: Option<String>,
+    },
 }
 
 /// The result of applying a command.
@@ -97,18 +111,25 @@ impl Store {
     /// # Errors
     /// The payload cannot be decoded, or the database cannot be read. The member must stop.
     pub fn apply(&mut self, at: LogPosition, payload: &Bytes) -> Result<Applied, Fault> {
-        let command =
+        let (command, origin) =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
-        self.apply_decoded(at, command)
+        self.apply_decoded(at, command, &origin)
     }
 
     /// Applies the decoded command of a committed log entry.
     ///
     /// # Errors
     /// The database cannot be read. The member must stop.
-    pub fn apply_decoded(&mut self, at: LogPosition, command: Command) -> Result<Applied, Fault> {
+    pub fn apply_decoded(
+        &mut self,
+        at: LogPosition,
+        command: Command,
+        origin: &Origin,
+    ) -> Result<Applied, Fault> {
         let cost = quota::cost(&command);
-        let applied = match self.execute_command(command, cost) {
+        let checked = self.check_alarms(&command, cost).map_err(Error::from);
+        let checked = checked.and_then(|()| self.check_rights(&command, origin));
+        let applied = match checked.and_then(|()| self.execute_command(at, command)) {
             Ok(applied) => Applied { cost, ..applied },
             Err(Error::Refusal(refusal)) => Applied::refused(refusal),
             Err(Error::Fault(fault)) => return Err(fault),
@@ -118,8 +139,7 @@ impl Store {
         Ok(applied)
     }
 
-    fn execute_command(&mut self, command: Command, cost: u64) -> Result<Applied, Error> {
-        self.check_alarms(&command, cost)?;
+    fn execute_command(&mut self, at: LogPosition, command: Command) -> Result<Applied, Error> {
         match command {
             Command::Put(put) => self.apply_put(&put),
             Command::DeleteRange(delete) => self.apply_delete_range(&delete),
@@ -130,11 +150,24 @@ impl Store {
             Command::LeaseExpire(expire) => self.apply_lease_expire(&expire),
             Command::Alarm(alarm) => self.apply_alarm(&alarm),
             Command::MemberPublish(publish) => self.apply_member_publish(publish),
-            Command::Auth(auth) => {
-                self.change_tables([], |tables| Arc::make_mut(&mut tables.auth).apply(&auth))?;
-                Applied::plain(Reply::Done)
-            }
+            Command::Auth(auth) => self.apply_auth(auth),
+            Command::Authenticate(login) => self.apply_authenticate(at, login),
         }
+    }
+
+    /// Refuses commands that their origin may not propose. Without authentication, this costs one
+    /// atomic load.
+    fn check_rights(&self, command: &Command, origin: &Origin) -> Result<(), Error> {
+        if self.shared().auth_revision() == 0 {
+            return Ok(());
+        }
+        let keys = |lease| {
+            let attached =
+                self.stack().leased(lease, self.revision, &OptionalContext::default())?;
+            Ok(attached.into_iter().map(|(key, _)| key).collect())
+        };
+        let auth = self.shared().tables(|tables| tables.auth.clone());
+        auth.check(origin, &Needs::of(command), keys)
     }
 
     /// Refuses commands that a raised alarm forbids. NOSPACE forbids commands that add data;
@@ -146,8 +179,13 @@ impl Store {
             }
             (tables.is_raised(AlarmType::Nospace), tables.is_raised(AlarmType::Corrupt))
         });
-        let maintains =
-            matches!(command, Command::Alarm(_) | Command::MemberPublish(_) | Command::Auth(_));
+        let maintains = matches!(
+            command,
+            Command::Alarm(_)
+                | Command::MemberPublish(_)
+                | Command::Auth(_)
+                | Command::Authenticate(_)
+        );
         if corrupt && !maintains {
             return Err(Refusal::Corrupt);
         }
@@ -288,6 +326,33 @@ impl Store {
                 || strangers.count() < STRANGERS_ALARMS_MAX
         });
         if is_allowed { Ok(()) } else { Err(Refusal::UnknownMember) }
+    }
+
+    fn apply_auth(&mut self, command: AuthCommand) -> Result<Applied, Error> {
+        self.change_auth(&command)?;
+        let user = match command {
+            AuthCommand::UserDelete(delete) => Some(delete.name),
+            AuthCommand::UserChangePassword(change) => Some(change.name),
+            AuthCommand::Disable(_) => None,
+            _ => return Applied::plain(Reply::Done),
+        };
+        Applied::with(Reply::Done, Effect::LoggedOut { user })
+    }
+
+    /// Gives a token, unless users or roles have changed since the password was checked.
+    fn apply_authenticate(
+        &mut self,
+        at: LogPosition,
+        login: Authenticate,
+    ) -> Result<Applied, Error> {
+        let Authenticate { name, prefix, revision } = login;
+        self.shared().tables(|tables| {
+            tables.auth.password_of(&name)?;
+            let is_old = tables.auth.revision() != revision;
+            if is_old { Err(Refusal::AuthOldRevision) } else { Ok(()) }
+        })?;
+        let token = format!("{prefix}.{}", at.index);
+        Applied::with(Reply::Token(token.clone()), Effect::LoggedIn { token, user: name })
     }
 
     fn apply_member_publish(&mut self, publish: MemberPublish) -> Result<Applied, Error> {

@@ -1,9 +1,12 @@
 //! Users, roles and their permissions, and the commands that change them.
 //!
 //! The rules are etcd's: the role `root` need not exist to be granted, and every change but a grant
-//! of a role that the user already has increments the revision.
+//! of a role that the user already has increments the revision. To enable authentication does not
+//! increment it, to disable it does.
 
 mod command;
+mod needs;
+mod origin;
 mod permissions;
 
 use std::collections::BTreeMap;
@@ -18,10 +21,13 @@ use quorate_proto::etcdserverpb as pb;
 
 use crate::Refusal;
 use crate::key::KeyRange;
-pub use command::AuthCommand;
+pub use command::{AuthCommand, Authenticate};
+pub use needs::{Needs, Right};
+pub use origin::Origin;
+pub(crate) use origin::OriginMessage;
 pub use permissions::Access;
 
-/// The role that permits everything.
+/// The role that permits everything, and the user that must have it while authentication is on.
 pub const ROOT: &str = "root";
 /// The revision before the first change.
 const FIRST_REVISION: u64 = 1;
@@ -76,6 +82,12 @@ pub struct Auth {
     /// Roles by name.
     #[prost(btree_map = "string, message", tag = "3")]
     roles: BTreeMap<String, Role>,
+    /// Whether authentication is on.
+    #[prost(bool, tag = "4")]
+    is_enabled: bool,
+    /// Whether authentication has ever been on.
+    #[prost(bool, tag = "5")]
+    was_enabled: bool,
 }
 
 impl Auth {
@@ -87,6 +99,36 @@ impl Auth {
     /// Whether nothing was ever changed.
     pub fn is_unused(&self) -> bool {
         self.changes == 0
+    }
+
+    /// Whether authentication is on.
+    pub fn is_enabled(&self) -> bool {
+        self.is_enabled
+    }
+
+    /// Whether authentication has ever been on.
+    pub fn was_enabled(&self) -> bool {
+        self.was_enabled
+    }
+
+    /// The revision while authentication is on, and 0 while it is off.
+    pub fn revision_if_enabled(&self) -> u64 {
+        if self.is_enabled { self.revision() } else { 0 }
+    }
+
+    /// The hash of a user's password.
+    ///
+    /// # Errors
+    /// Authentication is off, the user does not exist, or it has no password.
+    pub fn password_of(&self, user: &str) -> Result<&Bytes, Refusal> {
+        if !self.is_enabled {
+            return Err(Refusal::AuthNotEnabled);
+        }
+        match self.users.get(user) {
+            None => Err(Refusal::AuthFailed),
+            Some(User { no_password: true, .. }) => Err(Refusal::NoPasswordUser),
+            Some(user) => Ok(&user.hash),
+        }
     }
 
     /// The stored form.
@@ -137,6 +179,8 @@ impl Auth {
     /// The command is refused, and nothing is changed.
     pub(crate) fn apply(&mut self, command: &AuthCommand) -> Result<(), Refusal> {
         let is_changed = match command {
+            AuthCommand::Enable(_) => self.enable(),
+            AuthCommand::Disable(_) => Ok(std::mem::take(&mut self.is_enabled)),
             AuthCommand::UserAdd(add) => self.add_user(add),
             AuthCommand::UserDelete(delete) => self.delete_user(&delete.name),
             AuthCommand::UserChangePassword(change) => self.change_password(change),
@@ -159,6 +203,22 @@ impl Auth {
         self.roles.get_mut(name).ok_or(Refusal::RoleNotFound)
     }
 
+    fn enable(&mut self) -> Result<bool, Refusal> {
+        if !self.users.contains_key(ROOT) {
+            return Err(Refusal::RootUserNotFound);
+        }
+        if !self.is_root(ROOT) {
+            return Err(Refusal::RootRoleNotGranted);
+        }
+        (self.is_enabled, self.was_enabled) = (true, true);
+        Ok(false)
+    }
+
+    /// Refuses a change after which no user could manage users, if authentication is on.
+    fn protect(&self, is_needed: bool) -> Result<(), Refusal> {
+        if self.is_enabled && is_needed { Err(Refusal::InvalidAuthManagement) } else { Ok(()) }
+    }
+
     fn add_user(&mut self, add: &pb::AuthUserAddRequest) -> Result<bool, Refusal> {
         if add.name.is_empty() {
             return Err(Refusal::UserEmpty);
@@ -174,6 +234,7 @@ impl Auth {
     }
 
     fn delete_user(&mut self, name: &str) -> Result<bool, Refusal> {
+        self.protect(name == ROOT)?;
         self.users.remove(name).ok_or(Refusal::UserNotFound)?;
         Ok(true)
     }
@@ -205,6 +266,7 @@ impl Auth {
     }
 
     fn revoke_role(&mut self, user: &str, role: &str) -> Result<bool, Refusal> {
+        self.protect(user == ROOT && role == ROOT)?;
         let user = self.user(user)?;
         let at = user.roles.iter().position(|held| held == role);
         user.roles.remove(at.ok_or(Refusal::RoleNotGranted)?);
@@ -223,6 +285,7 @@ impl Auth {
     }
 
     fn delete_role(&mut self, name: &str) -> Result<bool, Refusal> {
+        self.protect(name == ROOT)?;
         self.roles.remove(name).ok_or(Refusal::RoleNotFound)?;
         for user in self.users.values_mut() {
             user.roles.retain(|held| held != name);
@@ -262,5 +325,5 @@ impl Auth {
 
 /// Decodes a hash as requests have it.
 fn decode_hash(hash: &str) -> Result<Bytes, Refusal> {
-    STANDARD.decode(hash).map(Bytes::from).map_err(|_| Refusal::MalformedHash)
+    STANDARD.decode(hash).map(Bytes::from).map_err(|_| Refusal::NoPasswordUser)
 }

@@ -1,8 +1,9 @@
 //! Commands, the payloads of log entries.
 //!
-//! Layout of a payload: format version (one byte), kind (one byte), a protobuf message. Keys and
-//! values decoded from a payload share its memory. The proposer has decided everything random or
-//! timed: for instance, a lease has its id and a TTL within bounds.
+//! Layout of a payload: format version (one byte), kind (one byte), a protobuf message. In the
+//! newest format, the origin comes before the message, with its length as a varint. Keys and values
+//! decoded from a payload share its memory. The proposer has decided everything random or timed:
+//! for instance, a lease has its id and a TTL within bounds.
 
 mod kind;
 
@@ -14,10 +15,10 @@ use quorate_proto::etcdserverpb::{
 };
 use quorate_proto::nesting::{self, FLAT, ROLE_GRANT_PERMISSION, TXN, USER_ADD};
 
-use crate::auth::AuthCommand;
+use crate::auth::{AuthCommand, Authenticate, Origin, OriginMessage};
 use crate::txn::check::{self, Invalid};
 use kind::FORMAT;
-pub use kind::{AUTH_FORMAT, CommandKind};
+pub use kind::{AUTH_FORMAT, CommandKind, USERS_FORMAT};
 
 /// Why the payload of a log entry cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,25 +94,34 @@ pub enum Command {
     Alarm(AlarmRequest),
     /// Sets a member's attributes.
     MemberPublish(MemberPublish),
-    /// Changes users or roles.
+    /// Changes users or roles, or turns authentication on or off.
     Auth(AuthCommand),
+    /// Gives a token to a user.
+    Authenticate(Authenticate),
 }
 
 impl Command {
     /// Encodes the payload of a log entry into a new allocation.
     pub fn encode(&self) -> Bytes {
+        self.encode_from(&Origin::Unknown)
+    }
+
+    /// Encodes the payload of a log entry with its origin into a new allocation. Without an origin,
+    /// members of earlier versions can apply most commands.
+    pub fn encode_from(&self, origin: &Origin) -> Bytes {
         match self {
-            Self::Put(m) => encode(CommandKind::Put, m),
-            Self::DeleteRange(m) => encode(CommandKind::DeleteRange, m),
-            Self::Txn(m) => encode(CommandKind::Txn, m),
-            Self::Compact(m) => encode(CommandKind::Compact, m),
-            Self::LeaseGrant(m) => encode(CommandKind::LeaseGrant, m),
-            Self::LeaseRevoke(m) => encode(CommandKind::LeaseRevoke, m),
-            Self::LeaseExpire(m) => encode(CommandKind::LeaseExpire, m),
-            Self::Alarm(m) => encode(CommandKind::Alarm, m),
-            Self::MemberPublish(m) => encode(CommandKind::MemberPublish, m),
+            Self::Put(m) => encode(CommandKind::Put, m, origin),
+            Self::DeleteRange(m) => encode(CommandKind::DeleteRange, m, origin),
+            Self::Txn(m) => encode(CommandKind::Txn, m, origin),
+            Self::Compact(m) => encode(CommandKind::Compact, m, origin),
+            Self::LeaseGrant(m) => encode(CommandKind::LeaseGrant, m, origin),
+            Self::LeaseRevoke(m) => encode(CommandKind::LeaseRevoke, m, origin),
+            Self::LeaseExpire(m) => encode(CommandKind::LeaseExpire, m, origin),
+            Self::Alarm(m) => encode(CommandKind::Alarm, m, origin),
+            Self::MemberPublish(m) => encode(CommandKind::MemberPublish, m, origin),
+            Self::Authenticate(m) => encode(CommandKind::Authenticate, m, origin),
             Self::Auth(auth) => {
-                let mut payload = begin(auth.kind(), auth.encoded_len());
+                let mut payload = begin(auth.kind(), auth.encoded_len(), origin);
                 auth.encode(&mut payload);
                 payload.freeze()
             }
@@ -122,22 +132,22 @@ impl Command {
     ///
     /// # Errors
     /// The payload has an unknown format or kind, or is malformed.
-    pub fn decode(payload: &Bytes) -> Result<Self, DecodeError> {
-        let (format, kind) = match payload.as_ref() {
-            [format, kind, ..] => (*format, *kind),
-            _ => return Err(DecodeError::TooShort(payload.len())),
+    pub fn decode(payload: &Bytes) -> Result<(Self, Origin), DecodeError> {
+        let Parts { kind, origin, message } = Parts::of(payload)?;
+        let malformed = |source| DecodeError::Message { kind, source };
+        let origin = if origin.is_empty() {
+            Origin::Unknown
+        } else {
+            OriginMessage::decode(origin).map_err(malformed)?.into()
         };
-        if !(FORMAT..=AUTH_FORMAT).contains(&format) {
-            return Err(DecodeError::Format(format));
-        }
-        let Some(kind) = CommandKind::of(payload) else {
-            return Err(DecodeError::Kind(kind));
-        };
-        let message = payload.slice(2..);
+        Ok((Self::decode_message(kind, message).map_err(malformed)?, origin))
+    }
+
+    fn decode_message(kind: CommandKind, message: Bytes) -> Result<Self, prost::DecodeError> {
         if let Some(auth) = AuthCommand::decode(kind, message.clone()) {
-            return auth.map(Self::Auth).map_err(|source| DecodeError::Message { kind, source });
+            return auth.map(Self::Auth);
         }
-        let command = match kind {
+        match kind {
             CommandKind::Put => PutRequest::decode(message).map(Self::Put),
             CommandKind::DeleteRange => DeleteRangeRequest::decode(message).map(Self::DeleteRange),
             CommandKind::Txn => TxnRequest::decode(message).map(Self::Txn),
@@ -147,9 +157,8 @@ impl Command {
             CommandKind::LeaseExpire => LeaseExpire::decode(message).map(Self::LeaseExpire),
             CommandKind::Alarm => AlarmRequest::decode(message).map(Self::Alarm),
             CommandKind::MemberPublish => MemberPublish::decode(message).map(Self::MemberPublish),
-            _ => return Err(DecodeError::Kind(kind as u8)),
-        };
-        command.map_err(|source| DecodeError::Message { kind, source })
+            _ => Authenticate::decode(message).map(Self::Authenticate),
+        }
     }
 
     /// Decodes a payload from an untrusted sender. Checks the depth of nested messages first,
@@ -158,15 +167,16 @@ impl Command {
     /// # Errors
     /// The payload nests too deep or cannot be decoded. A member that applied it would stop.
     pub fn decode_foreign(payload: &Bytes) -> Result<Self, DecodeError> {
-        let shape = match CommandKind::of(payload) {
-            Some(CommandKind::Txn) => &TXN,
-            Some(CommandKind::AuthUserAdd) => &USER_ADD,
-            Some(CommandKind::AuthRoleGrantPermission) => &ROLE_GRANT_PERMISSION,
+        let Parts { kind, origin, message } = Parts::of(payload)?;
+        let shape = match kind {
+            CommandKind::Txn => &TXN,
+            CommandKind::AuthUserAdd => &USER_ADD,
+            CommandKind::AuthRoleGrantPermission => &ROLE_GRANT_PERMISSION,
             _ => &FLAT,
         };
-        let message = payload.get(2..).unwrap_or_default();
-        nesting::check(message, shape).map_err(DecodeError::Nesting)?;
-        Self::decode(payload)
+        nesting::check(&origin, &FLAT).map_err(DecodeError::Nesting)?;
+        nesting::check(&message, shape).map_err(DecodeError::Nesting)?;
+        Self::decode(payload).map(|(command, _)| command)
     }
 
     /// Checks the command as the API does before it proposes one. Does not limit the number of
@@ -196,27 +206,68 @@ impl Command {
             Self::Alarm(_) => CommandKind::Alarm,
             Self::MemberPublish(_) => CommandKind::MemberPublish,
             Self::Auth(auth) => auth.kind(),
+            Self::Authenticate(_) => CommandKind::Authenticate,
         }
     }
 }
 
+/// The parts of a payload.
+struct Parts {
+    kind: CommandKind,
+    /// Empty for an unknown origin.
+    origin: Bytes,
+    message: Bytes,
+}
+
+impl Parts {
+    fn of(payload: &Bytes) -> Result<Self, DecodeError> {
+        let (format, kind) = match payload.as_ref() {
+            [format, kind, ..] => (*format, *kind),
+            _ => return Err(DecodeError::TooShort(payload.len())),
+        };
+        if !(FORMAT..=AUTH_FORMAT).contains(&format) {
+            return Err(DecodeError::Format(format));
+        }
+        let kind = CommandKind::of(payload).ok_or(DecodeError::Kind(kind))?;
+        let mut rest = payload.slice(2..);
+        let mut origin = Bytes::new();
+        if format == AUTH_FORMAT {
+            let length = prost::decode_length_delimiter(&mut rest);
+            let length = length.map_err(|source| DecodeError::Message { kind, source })?;
+            if length > rest.len() {
+                return Err(DecodeError::TooShort(payload.len()));
+            }
+            origin = rest.split_to(length);
+        }
+        Ok(Self { kind, origin, message: rest })
+    }
+}
+
 /// Begins a payload for a message of this length.
-fn begin(kind: CommandKind, length: usize) -> BytesMut {
-    let mut payload = BytesMut::with_capacity(2 + length);
-    payload.put_u8(kind.format());
-    payload.put_u8(kind as u8);
+fn begin(kind: CommandKind, length: usize, origin: &Origin) -> BytesMut {
+    let format = if *origin == Origin::Unknown { kind.format() } else { AUTH_FORMAT };
+    if format != AUTH_FORMAT {
+        let mut payload = BytesMut::with_capacity(2 + length);
+        payload.put_slice(&[format, kind as u8]);
+        return payload;
+    }
+    let origin = OriginMessage::from(origin);
+    let origin_length = prost::length_delimiter_len(origin.encoded_len()) + origin.encoded_len();
+    let mut payload = BytesMut::with_capacity(2 + origin_length + length);
+    payload.put_slice(&[format, kind as u8]);
+    origin.encode_length_delimited(&mut payload).expect("the buffer grows");
     payload
 }
 
-fn encode(kind: CommandKind, message: &impl Message) -> Bytes {
-    let mut payload = begin(kind, message.encoded_len());
+fn encode(kind: CommandKind, message: &impl Message, origin: &Origin) -> Bytes {
+    let mut payload = begin(kind, message.encoded_len(), origin);
     message.encode(&mut payload).expect("the buffer grows");
     payload.freeze()
 }
 
 #[cfg(test)]
 mod tests {
-    use quorate_proto::etcdserverpb::AuthRoleAddRequest;
+    use quorate_proto::etcdserverpb::{AuthEnableRequest, AuthRoleAddRequest};
 
     use super::*;
 
@@ -234,9 +285,35 @@ mod tests {
                 incarnation: 7,
             }),
             Command::Auth(AuthCommand::RoleAdd(AuthRoleAddRequest { name: "r".to_owned() })),
+            Command::Auth(AuthCommand::Enable(AuthEnableRequest {})),
+            Command::Authenticate(Authenticate {
+                name: "n".to_owned(),
+                prefix: "p".to_owned(),
+                revision: 5,
+            }),
         ];
+        let user = |name: &str, revision| Origin::User { name: name.to_owned(), revision };
+        let origins = [Origin::Unknown, Origin::Cluster, user("", 0), user("alice", u64::MAX)];
         for command in commands {
-            assert_eq!(Command::decode(&command.encode()), Ok(command));
+            for origin in &origins {
+                let payload = command.encode_from(origin);
+                let expected = Ok((command.clone(), origin.clone()));
+                assert_eq!(Command::decode(&payload), expected);
+                assert_eq!(Command::decode_foreign(&payload), Ok(command.clone()));
+                assert_eq!(CommandKind::of(&payload), Some(command.kind()));
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_origin_needs_the_newest_format() {
+        let put = Command::Put(PutRequest::default());
+        assert_eq!(put.encode()[..2], [FORMAT, CommandKind::Put as u8]);
+        let role = AuthRoleAddRequest { name: String::new() };
+        let role = Command::Auth(AuthCommand::RoleAdd(role));
+        assert_eq!(role.encode()[0], USERS_FORMAT);
+        for command in [put, role] {
+            assert_eq!(command.encode_from(&Origin::Cluster)[0], AUTH_FORMAT);
         }
     }
 
@@ -245,7 +322,7 @@ mod tests {
         let put =
             PutRequest { key: "key".into(), value: vec![7; 300].into(), ..Default::default() };
         let payload = Command::Put(put).encode();
-        let Ok(Command::Put(decoded)) = Command::decode(&payload) else { panic!("a put") };
+        let Ok((Command::Put(decoded), _)) = Command::decode(&payload) else { panic!("a put") };
         assert!(payload.as_ptr_range().contains(&decoded.value.as_ptr()));
     }
 
@@ -253,8 +330,10 @@ mod tests {
     fn malformed_payloads_are_refused() {
         let [bad_kind, bad_message] = [b"\x01\xff".as_slice(), b"\x01\x01\xff\xff\xff"];
         // A kind with the format of others, and a format that does not exist yet.
-        let bad_formats = [b"\x02\x01".as_slice(), b"\x01\x0a", b"\x03\x01"];
-        for payload in [&b""[..], b"\x01", bad_kind, bad_message].into_iter().chain(bad_formats) {
+        let bad_formats = [b"\x02\x01".as_slice(), b"\x01\x0a", b"\x02\x13", b"\x04\x01"];
+        let bad_origins = [b"\x03\x01".as_slice(), b"\x03\x01\x02\x08", b"\x03\x01\x01\xff"];
+        let bad = [&b""[..], b"\x01", bad_kind, bad_message].into_iter();
+        for payload in bad.chain(bad_formats).chain(bad_origins) {
             assert!(Command::decode(&Bytes::copy_from_slice(payload)).is_err());
         }
     }

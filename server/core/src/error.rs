@@ -73,9 +73,27 @@ pub enum Refusal {
     /// No role can have this permission.
     #[error("no role can have this permission")]
     InvalidAuthManagement,
-    /// The hash of a password is malformed.
-    #[error("the hash of the password is malformed")]
-    MalformedHash,
+    /// The hash of a password is malformed, or a password is given for a user that has none.
+    #[error("a password is given for a user that has none")]
+    NoPasswordUser,
+    /// Authentication cannot be turned on, because there is no user `root`.
+    #[error("there is no user root")]
+    RootUserNotFound,
+    /// Authentication cannot be turned on, because the user `root` does not have the role `root`.
+    #[error("the user root does not have the role root")]
+    RootRoleNotGranted,
+    /// Authentication is off.
+    #[error("authentication is off")]
+    AuthNotEnabled,
+    /// The user does not exist, or the password is wrong.
+    #[error("the user does not exist, or the password is wrong")]
+    AuthFailed,
+    /// The user does not have the right.
+    #[error("the user does not have the right")]
+    PermissionDenied,
+    /// Users or roles have changed since the user's rights were checked.
+    #[error("users or roles have changed since the rights were checked")]
+    AuthOldRevision,
 }
 
 /// A failure after which the member must stop: its state can no longer be trusted or advanced.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use quorate_proto::etcdserverpb::TxnRequest;
 use quorate_proto::etcdserverpb::request_op::Request;
 
+use crate::auth::{Needs, Origin, Right};
 use crate::command::Command;
 use crate::error::Fault;
 use crate::key::KeyRange;
@@ -33,9 +34,19 @@ impl Footprint {
             | Command::LeaseGrant(_)
             | Command::Alarm(_)
             | Command::MemberPublish(_)
-            | Command::Auth(_) => {}
+            | Command::Auth(_)
+            | Command::Authenticate(_) => {}
         }
         footprint
+    }
+
+    /// Adds the leases whose keys a check of the user's rights has to read.
+    fn add_checked(&mut self, command: &Command) {
+        let Needs::Rights(rights) = Needs::of(command) else { return };
+        self.leases.extend(rights.iter().filter_map(|right| match right {
+            Right::Lease(_, lease) => Some(*lease),
+            Right::Range(..) => None,
+        }));
     }
 
     fn add(&mut self, key: &Bytes, range_end: &Bytes) {
@@ -73,14 +84,19 @@ impl Command {
 }
 
 impl Store {
-    /// Whether a command has at most `most` operations and keys of ranges and leases together.
-    /// Counts ranges without scanning them, and at most about `most` keys of leases. A command that
-    /// reads a range at an earlier revision is never small.
+    /// Whether a command has at most `most` operations and keys of ranges and leases together, with
+    /// those that the check of a user's rights reads. Counts ranges without scanning them, and at
+    /// most about `most` keys of leases. A command that reads a range at an earlier revision is
+    /// never small.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn is_small(&self, command: &Command, most: usize) -> Result<bool, Fault> {
-        let Footprint { ranges, leases, operations, reads_past } = Footprint::of(command);
+    pub fn is_small(&self, command: &Command, origin: &Origin, most: usize) -> Result<bool, Fault> {
+        let mut footprint = Footprint::of(command);
+        if matches!(origin, Origin::User { .. }) {
+            footprint.add_checked(command);
+        }
+        let Footprint { ranges, leases, operations, reads_past } = footprint;
         let mut sum = operations;
         if reads_past || sum > most {
             return Ok(false);
@@ -123,7 +139,8 @@ mod tests {
             commands.push(Command::Put(put));
         }
         for (index, command) in (1..).zip(commands) {
-            store.apply_decoded(LogPosition { term: 1, index }, command).unwrap().reply.unwrap();
+            let at = LogPosition { term: 1, index };
+            store.apply_decoded(at, command, &Origin::Unknown).unwrap().reply.unwrap();
         }
         store
     }
@@ -145,7 +162,7 @@ mod tests {
     fn counts_operations_and_the_keys_of_ranges_and_leases() {
         let store = store();
         let largest = |command: &Command| {
-            let is_small = |keys: &usize| store.is_small(command, *keys).unwrap();
+            let is_small = |keys: &usize| store.is_small(command, &Origin::Unknown, *keys).unwrap();
             (0..9).find(is_small).unwrap_or(usize::MAX)
         };
         for (end, keys) in [("", 0), ("b", 3), ("c", 4), ("\0", 4), ("a0", 0)] {
@@ -158,6 +175,13 @@ mod tests {
         assert_eq!(largest(&Command::LeaseRevoke(LeaseRevokeRequest { id: 7 })), 3);
         let expire = LeaseExpire { ids: vec![7, 8, 7] };
         assert_eq!(largest(&Command::LeaseExpire(expire)), 6);
+        let put = PutRequest { key: "c".into(), lease: 7, ..Default::default() };
+        let put = Command::Put(put);
+        assert_eq!(largest(&put), 0);
+        let user = Origin::User { name: "alice".to_owned(), revision: 1 };
+        assert!(
+            !store.is_small(&put, &user, 2).unwrap() && store.is_small(&put, &user, 3).unwrap()
+        );
         for (revision, keys) in [(0, 4), (2, usize::MAX)] {
             let range = RangeRequest { revision, ..between("a", "b") };
             assert_eq!(largest(&Command::Txn(txn(Request::RequestRange(range)))), keys);

@@ -36,7 +36,9 @@ pub mod txn;
 pub mod watch;
 
 pub use apply::{Applied, Effect, Reply};
-pub use command::{AUTH_FORMAT, Command, CommandKind, DecodeError, LeaseExpire, MemberPublish};
+pub use command::{
+    AUTH_FORMAT, Command, CommandKind, DecodeError, LeaseExpire, MemberPublish, USERS_FORMAT,
+};
 pub use end_reason::{EndReason, Ending};
 pub use error::{Error, Fault, Refusal};
 pub use key::{End, KeyRange};

@@ -22,7 +22,8 @@ pub fn cost(command: &Command) -> u64 {
         | Command::LeaseExpire(_)
         | Command::Alarm(_)
         | Command::MemberPublish(_)
-        | Command::Auth(_) => 0,
+        | Command::Auth(_)
+        | Command::Authenticate(_) => 0,
     }
 }
 

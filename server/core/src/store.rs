@@ -5,16 +5,17 @@ mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use crate::auth::AuthCommand;
 use crate::base::Base;
 use crate::mvcc::{SharedMemtable, Stack, View};
 use crate::planted::{self, Mistake};
 use crate::tables::Tables;
-use crate::{Fault, Record, Revision, Tally};
+use crate::{Fault, Record, Refusal, Revision, Tally};
 pub use shared::{MemtableSize, Shared};
 pub use state::{FrozenMemtable, LogPosition, RestoredState};
 
@@ -49,8 +50,10 @@ impl Store {
         let stack = Stack::new(base);
         let revision = restored.revision_or_first();
         let compacted = restored.compacted_or_none();
+        let auth_revision = restored.tables.auth.revision_if_enabled();
         let shared = Arc::new(Shared {
             stack: RwLock::new(stack.clone()),
+            auth_revision: AtomicU64::new(auth_revision),
             tables: RwLock::new(restored.tables),
             revision: AtomicI64::new(revision),
             compacted: AtomicI64::new(compacted),
@@ -247,6 +250,16 @@ impl Store {
     ) -> R {
         self.changed_leases.extend(leases);
         change(&mut self.shared.tables.write())
+    }
+
+    /// Changes users or roles.
+    pub(crate) fn change_auth(&mut self, command: &AuthCommand) -> Result<(), Refusal> {
+        let mut tables = self.shared.tables.write();
+        Arc::make_mut(&mut tables.auth).apply(command)?;
+        // Under the lock: a reader of this revision finds these users and roles, or later ones.
+        let revision = tables.auth.revision_if_enabled();
+        self.shared.auth_revision.store(revision, Ordering::Release);
+        Ok(())
     }
 
     /// Sets the compacted revision.

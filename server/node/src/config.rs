@@ -226,6 +226,8 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
         max_request_bytes,
         max_txn_ops: reader.count("max-txn-ops"),
         bcrypt_cost,
+        tokens: quorate_api::tokens::TokenKind::Simple { ttl: token_ttl(reader) },
+        trusts_common_names: reader.switch("client-cert-auth"),
         // As in etcd, one and a half election timeouts, rounded up to seconds: a lease must not
         // expire before a new leader can have been elected to renew it.
         min_lease_ttl: i64::try_from((election_timeout.as_millis() * 3).div_ceil(2000))
@@ -241,6 +243,14 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
             origins: reader.list("cors"),
             hosts: reader.list("host-whitelist"),
         },
+    }
+}
+
+/// How long a token is valid after its last use. As in etcd, 0 means the default.
+fn token_ttl(reader: &mut Reader<'_>) -> Duration {
+    match reader.number::<u32>("auth-token-ttl", "a whole number of seconds") {
+        0 => Duration::from_secs(300),
+        seconds => Duration::from_secs(seconds.into()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use quorate_api::{ApiService, ETCD_VERSION, Server, VERSION};
+use quorate_core::auth::Origin;
 use quorate_core::{Command, MemberPublish};
 use quorate_raft::{Dial, Exclusion, Member, RequestError};
 use quorate_storage::OnFault;
@@ -236,7 +237,7 @@ async fn publish(member: &Member, config: &Config) -> Result<(), StartError> {
     let mut status = member.status();
     loop {
         status.wait_for(|status| status.leader.is_some()).await?;
-        match member.propose(&command, None).await {
+        match member.propose(&command, &Origin::Unknown, None).await {
             Ok(_) => return Ok(()),
             Err(RequestError::Stopped) => {
                 // An exclusion stops the member too. The pause lets the caller see it first.

@@ -25,8 +25,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig, ServerConnection};
 
+use self::certificate::Certificate;
 use crate::config::{ClientTls, ServerTls};
 pub(crate) use files::TlsError;
 pub(crate) use material::{Material, Shown};
@@ -135,6 +137,11 @@ impl Tls<ClientConfig> {
 pub(crate) fn shown(connection: &ServerConnection) -> Option<Bytes> {
     let leaf = connection.peer_certificates()?.first()?;
     Some(Bytes::copy_from_slice(leaf))
+}
+
+/// The common name of the subject of a certificate in DER; `None` if it has none.
+pub(crate) fn common_name(certificate: &[u8]) -> Option<String> {
+    Certificate::parse(&CertificateDer::from(certificate)).ok()?.common_name
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub(crate) mod consensus;
 pub(crate) mod exclusion;
 pub(crate) mod float;
+pub(crate) mod logins;
 pub(crate) mod member;
 pub(crate) mod progress;
 pub(crate) mod rate_limit;

@@ -38,6 +38,7 @@ pub use ground::connection::{Connection, Dial, ServeReverse};
 pub use ground::consensus::{Answer, BoxFuture, Consensus, Holding, RaftStatus, Unavailable};
 pub use ground::exclusion::Exclusion;
 pub use ground::float::float;
+pub use ground::logins::LoginListener;
 pub use ground::member::{MemberInfo, MemberListing, Peer};
 pub use ground::progress::Progress;
 pub use ground::rate_limit::RateLimit;

@@ -37,6 +37,7 @@ use crate::disk::quota::Quota;
 use crate::ground::connection::{Dial, ServeReverse};
 use crate::ground::consensus::{Consensus, RaftStatus};
 use crate::ground::exclusion::Exclusion;
+use crate::ground::logins::{LoginListener, Logins};
 use crate::ground::member::MemberListing;
 use crate::ground::progress::Progress;
 use crate::ground::request::RequestError;
@@ -70,6 +71,7 @@ pub struct Member {
     pool: Arc<PeerPool>,
     handlers: Arc<PeerHandlers>,
     metrics: Arc<Metrics>,
+    logins: Arc<Logins>,
     lifetime: Lifetime,
     /// Peer URLs at which to find the members, until this member is in its own log.
     known_urls: Vec<String>,
@@ -100,7 +102,15 @@ impl Member {
         let leader_client = parts.leader_client(&options, barrier);
         let handlers = parts.handlers(&options, &leader_client, on_fault.clone());
         let Assembled {
-            state, metrics, member_list, pool, consensus, tasks, closing_streams, ..
+            state,
+            metrics,
+            member_list,
+            logins,
+            pool,
+            consensus,
+            tasks,
+            closing_streams,
+            ..
         } = parts;
         let stopping = CancellationToken::new();
         let lifetime = Lifetime { tasks, closing_streams, stopping, on_fault, _data_dir: data_dir };
@@ -115,6 +125,7 @@ impl Member {
             pool,
             handlers,
             metrics,
+            logins,
             lifetime,
             known_urls,
         };
@@ -149,6 +160,11 @@ impl Member {
     ) -> Result<ReverseConnection, String> {
         let accepted = ReverseConnection::new(&self.handlers, &self.pool, headers, is_proven);
         accepted.map_err(|refusal| refusal.message().to_owned())
+    }
+
+    /// Makes `listener` the one that learns of logins from now on, if there is none.
+    pub fn listen_for_logins(&self, listener: Arc<dyn LoginListener>) {
+        self.logins.listen(listener);
     }
 
     /// The memory budget for data in flight.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quorate_proto::etcdserverpb as pb;
@@ -15,8 +16,11 @@ use quorate_test_support::client::{MESSAGE_BYTES_MAX, channel};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 /// How long a call may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -28,14 +32,31 @@ struct WatchStream {
     responses: Streaming<pb::WatchResponse>,
 }
 
+/// The token that a client's calls have, if any.
+#[derive(Clone, Debug, Default)]
+struct Token(Arc<Mutex<Option<MetadataValue<Ascii>>>>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = self.0.lock().expect("no thread panicked").clone() {
+            request.metadata_mut().insert("token", token);
+        }
+        Ok(request)
+    }
+}
+
+/// A connection whose calls have the token.
+type Calls = InterceptedService<Channel, Token>;
+
 /// A client of one server, with one connection for all requests.
 pub struct Remote {
     runtime: Runtime,
-    kv: KvClient<Channel>,
-    lease: LeaseClient<Channel>,
-    maintenance: MaintenanceClient<Channel>,
-    auth: AuthClient<Channel>,
-    watch: WatchClient<Channel>,
+    kv: KvClient<Calls>,
+    lease: LeaseClient<Calls>,
+    maintenance: MaintenanceClient<Calls>,
+    auth: AuthClient<Calls>,
+    watch: WatchClient<Calls>,
+    token: Token,
     streams: BTreeMap<String, WatchStream>,
     reorganised: bool,
     commands: usize,
@@ -54,7 +75,10 @@ impl Remote {
             let _in_runtime = runtime.enter();
             channel(url)
         };
+        let token = Token::default();
+        let channel = InterceptedService::new(channel, token.clone());
         Self {
+            token,
             kv: KvClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             lease: LeaseClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()),
@@ -164,13 +188,18 @@ impl Target for Remote {
                 Ok(AuthAnswer { header, $($field: $value(answer),)? ..Default::default() })
             }};
         }
+        // A defragmentation would need a token.
+        self.reorganised &= !matches!(request, AuthCall::Enable(_));
         match request {
+            AuthCall::Enable(r) => ask!(auth_enable, r),
             AuthCall::Disable(r) => ask!(auth_disable, r),
             AuthCall::Status(r) => {
                 let status = |a: pb::AuthStatusResponse| Some((a.enabled, a.auth_revision));
                 ask!(auth_status, r, status: status)
             }
-            AuthCall::Authenticate(r) => ask!(authenticate, r),
+            AuthCall::Authenticate(r) => {
+                ask!(authenticate, r, token: |a: pb::AuthenticateResponse| Some(a.token))
+            }
             AuthCall::UserAdd(r) => ask!(user_add, r),
             AuthCall::UserGet(r) => ask!(user_get, r, names: |a: pb::AuthUserGetResponse| a.roles),
             AuthCall::UserList(r) => {
@@ -191,6 +220,12 @@ impl Target for Remote {
             AuthCall::RoleGrantPermission(r) => ask!(role_grant_permission, r),
             AuthCall::RoleRevokePermission(r) => ask!(role_revoke_permission, r),
         }
+    }
+
+    fn use_token(&mut self, token: Option<String>) -> Answer<()> {
+        let token = token.map(|token| token.parse().expect("a token is text"));
+        *self.token.0.lock().expect("no thread panicked") = token;
+        Ok(())
     }
 
     fn range_stream(

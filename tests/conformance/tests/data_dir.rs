@@ -301,12 +301,12 @@ fn a_directory_of_a_newer_format_is_refused() {
     let path = server.data_dir().join("member/IDENTITY");
     let good = fs::read_to_string(&path).unwrap();
     let (body, _) = good.split_once("crc ").unwrap();
-    let newer = body.replace("format 1\n", "format 3\nonly a newer version knows this\n");
+    let newer = body.replace("format 1\n", "format 4\nonly a newer version knows this\n");
     assert_ne!(newer, body);
     fs::write(&path, format!("{newer}crc {:08x}\n", crc32c::crc32c(newer.as_bytes()))).unwrap();
     let said = start_refused(&mut server);
     let data_dir = server.data_dir().display().to_string();
-    let words = [data_dir.as_str(), "data format 3", "data formats up to 2", "or a later one"];
+    let words = [data_dir.as_str(), "data format 4", "data formats up to 3", "or a later one"];
     assert_contains(&said, &words);
     fs::write(&path, &good).unwrap();
     server.start();

@@ -89,6 +89,7 @@ scripts! {
     watch ["--watch-progress-notify-interval=200ms"],
     lock [],
     users [],
+    auth [],
     roles [],
 }
 

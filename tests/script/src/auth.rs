@@ -12,6 +12,7 @@ use crate::request::{enumeration, key_and_end};
 #[allow(missing_docs, reason = "each is the call of that name")]
 #[derive(Clone, Debug)]
 pub enum AuthCall {
+    Enable(pb::AuthEnableRequest),
     Disable(pb::AuthDisableRequest),
     Status(pb::AuthStatusRequest),
     Authenticate(pb::AuthenticateRequest),
@@ -41,12 +42,15 @@ pub struct AuthAnswer {
     pub permissions: Vec<Permission>,
     /// Whether authentication is on, and its revision.
     pub status: Option<(bool, u64)>,
+    /// The token of a user.
+    pub token: Option<String>,
 }
 
 /// Parses a call; `None` if it is of another service.
 pub(crate) fn call(name: &str, args: &mut Args) -> Result<Option<AuthCall>> {
     let word = |args: &mut Args| args.word("name");
     Ok(Some(match name {
+        "auth-enable" => AuthCall::Enable(pb::AuthEnableRequest {}),
         "auth-disable" => AuthCall::Disable(pb::AuthDisableRequest {}),
         "auth-status" => AuthCall::Status(pb::AuthStatusRequest {}),
         "authenticate" => AuthCall::Authenticate(pb::AuthenticateRequest {

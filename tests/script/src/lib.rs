@@ -25,8 +25,10 @@
 //! keepalive ID
 //! hashkv [rev=]
 //! alarm get|activate|deactivate [nospace|corrupt] [member=self|ID]
-//! auth-status, auth-disable
+//! auth-status, auth-enable, auth-disable
 //! authenticate USER [PASSWORD]
+//! as [USER]                                 makes the calls from now on with the user's last token
+//! with-token TEXT                           makes the calls from now on with this token
 //! user-add USER [PASSWORD] [hash=HASH] [no_password]
 //! passwd USER [PASSWORD] [hash=HASH]
 //! user-get USER, user-list, user-delete USER

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use goldenscript::{Argument, Command, Context};
 use quorate_proto::etcdserverpb as pb;
 
@@ -11,7 +11,7 @@ use crate::args::{Args, numbered};
 use crate::print::{Names, Printer, header};
 use crate::target::{Answer, Failure, Target};
 use crate::watch::Stream;
-use crate::{auth, request, txn};
+use crate::{AuthCall, auth, request, txn};
 
 /// A script's variable for the lease id that the server chose.
 const CHOSEN_LEASE: &str = "$lease";
@@ -22,6 +22,8 @@ pub struct Runner<T> {
     names: Names,
     /// The highest revision in any answer's header.
     revision: i64,
+    /// The last token of each user.
+    tokens: BTreeMap<String, String>,
     /// Per watch stream, the messages received but not printed yet.
     held: BTreeMap<String, Vec<pb::WatchResponse>>,
 }
@@ -30,7 +32,7 @@ impl<T: Target> Runner<T> {
     /// A runner for a target with an empty store.
     pub fn new(mut target: T) -> Self {
         let names = Names { member_id: target.member_id(), lease: None };
-        Self { target, names, revision: 1, held: BTreeMap::new() }
+        Self { target, names, revision: 1, tokens: BTreeMap::new(), held: BTreeMap::new() }
     }
 
     /// Formats an answer's header, and updates the highest revision.
@@ -88,9 +90,15 @@ impl<T: Target> Runner<T> {
             }
             "watch" | "cancel" | "send-cancel" | "send-nothing" | "progress" | "ask-progress"
             | "events" | "await" => self.watch(command.name.as_str(), stream, &mut args, out)?,
+            // Later calls come from this user, or from no user.
+            "as" => {
+                let token = args.next_word().map(|user| self.token(&user)).transpose()?;
+                self.target.use_token(token)
+            }
+            "with-token" => self.target.use_token(Some(args.word("token")?)),
             name => match auth::call(name, &mut args)? {
                 None => self.lease(name, &mut args, out)?,
-                Some(call) => self.target.auth(call).map(|answer| auth::print(name, &answer, out)),
+                Some(call) => self.auth(name, call, out),
             },
         };
         args.finish()?;
@@ -147,6 +155,25 @@ impl<T: Target> Runner<T> {
             let header = self.header(response.header.as_ref());
             out.delete(0, &header, &response);
         }))
+    }
+
+    fn token(&self, user: &str) -> Result<String> {
+        let token = self.tokens.get(user);
+        Ok(token.with_context(|| format!("{user} has no token"))?.clone())
+    }
+
+    fn auth(&mut self, name: &str, call: AuthCall, out: &mut Printer) -> Answer<()> {
+        let user = if let AuthCall::Authenticate(login) = &call {
+            login.name.clone()
+        } else {
+            String::new()
+        };
+        let answer = self.target.auth(call)?;
+        auth::print(name, &answer, out);
+        if let Some(token) = answer.token {
+            self.tokens.insert(user, token);
+        }
+        Ok(())
     }
 
     fn lease(&mut self, name: &str, args: &mut Args, out: &mut Printer) -> Result<Answer<()>> {

@@ -66,6 +66,11 @@ pub trait Target {
     /// A call of the Auth service.
     fn auth(&mut self, call: AuthCall) -> Answer<AuthAnswer>;
 
+    /// Makes the calls from now on with this token, or without one.
+    fn use_token(&mut self, _token: Option<String>) -> Answer<()> {
+        Err(Failure::unsupported("tokens"))
+    }
+
     /// A streamed range: its parts, and the error with which it ended, if any.
     fn range_stream(
         &mut self,

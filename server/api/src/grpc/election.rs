@@ -7,7 +7,7 @@ use quorate_proto::v3electionpb as pb;
 use tonic::{Request, Response, Status};
 
 use super::stubs::election_server::Election;
-use super::{account_of, needs_leader, respond};
+use super::{needs_leader, respond, session_of};
 use crate::server::Server;
 
 /// The Election service of a server.
@@ -21,24 +21,24 @@ impl Election for ElectionService {
         &self,
         request: Request<pb::CampaignRequest>,
     ) -> Result<Response<pb::CampaignResponse>, Status> {
-        let account = account_of(&request);
-        Ok(Response::new(self.0.campaign(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(Response::new(self.0.campaign(&session, request.into_inner()).await?))
     }
 
     async fn proclaim(
         &self,
         request: Request<pb::ProclaimRequest>,
     ) -> Result<Response<pb::ProclaimResponse>, Status> {
-        let account = account_of(&request);
-        Ok(Response::new(self.0.proclaim(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(Response::new(self.0.proclaim(&session, request.into_inner()).await?))
     }
 
     async fn leader(
         &self,
         request: Request<pb::LeaderRequest>,
     ) -> Result<Response<pb::LeaderResponse>, Status> {
-        let account = account_of(&request);
-        Ok(respond(self.0.election_leader(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(respond(self.0.election_leader(&session, request.into_inner()).await?))
     }
 
     type ObserveStream = LeaderStream;
@@ -48,8 +48,8 @@ impl Election for ElectionService {
         request: Request<pb::LeaderRequest>,
     ) -> Result<Response<LeaderStream>, Status> {
         let needs_leader = needs_leader(request.metadata().as_ref());
-        let account = account_of(&request);
-        let messages = self.0.observe(&account, request.into_inner(), needs_leader);
+        let session = session_of(&request);
+        let messages = self.0.observe(&session, request.into_inner(), needs_leader);
         Ok(Response::new(Box::pin(messages.map_err(Status::from))))
     }
 
@@ -57,7 +57,7 @@ impl Election for ElectionService {
         &self,
         request: Request<pb::ResignRequest>,
     ) -> Result<Response<pb::ResignResponse>, Status> {
-        let account = account_of(&request);
-        Ok(Response::new(self.0.resign(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(Response::new(self.0.resign(&session, request.into_inner()).await?))
     }
 }

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::codec::rows::{EncodedChunk, EncodedRange, Protobuf};
 use super::stubs::k_v_server::KV;
-use super::{account_of, respond};
+use super::{respond, session_of};
 use crate::ops::range::RangeAnswer;
 use crate::server::Server;
 use crate::transport::stream::Streamed;
@@ -49,8 +49,8 @@ impl KV for KvService {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<EncodedRange>, Status> {
-        let account = account_of(&request);
-        range_response(self.0.range(&account, request.into_inner()).await?)
+        let session = session_of(&request);
+        range_response(self.0.range(&session, request.into_inner()).await?)
     }
 
     type RangeStreamStream = ChunkStream;
@@ -59,8 +59,8 @@ impl KV for KvService {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<ChunkStream>, Status> {
-        let account = account_of(&request);
-        let chunks = self.0.range_stream(account, request.into_inner()).await?;
+        let session = session_of(&request);
+        let chunks = self.0.range_stream(&session, request.into_inner()).await?;
         Ok(Response::new(Box::pin(chunks.map_ok(EncodedChunk).map_err(Status::from))))
     }
 
@@ -68,30 +68,30 @@ impl KV for KvService {
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
-        let account = account_of(&request);
-        Ok(respond(self.0.put(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(respond(self.0.put(&session, request.into_inner()).await?))
     }
 
     async fn delete_range(
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        let account = account_of(&request);
-        Ok(respond(self.0.delete_range(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(respond(self.0.delete_range(&session, request.into_inner()).await?))
     }
 
     async fn txn(
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
-        let account = account_of(&request);
-        Ok(respond(self.0.txn(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(respond(self.0.txn(&session, request.into_inner()).await?))
     }
 
     async fn compact(
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
-        Ok(Response::new(self.0.compact(request.into_inner()).await?))
+        Ok(Response::new(self.0.compact(&session_of(&request), request.into_inner()).await?))
     }
 }

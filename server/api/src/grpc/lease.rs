@@ -7,7 +7,7 @@ use quorate_proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::stubs::lease_server::Lease;
-use super::{account_of, needs_leader, respond};
+use super::{needs_leader, respond, session_of};
 use crate::server::Server;
 use crate::transport::status::requests_failed;
 
@@ -23,14 +23,14 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
-        Ok(Response::new(self.0.lease_grant(request.into_inner()).await?))
+        Ok(Response::new(self.0.lease_grant(&session_of(&request), request.into_inner()).await?))
     }
 
     async fn lease_revoke(
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        Ok(Response::new(self.0.lease_revoke(request.into_inner()).await?))
+        Ok(Response::new(self.0.lease_revoke(&session_of(&request), request.into_inner()).await?))
     }
 
     type LeaseKeepAliveStream = KeepAliveStream;
@@ -40,8 +40,9 @@ impl Lease for LeaseService {
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<KeepAliveStream>, Status> {
         let needs_leader = needs_leader(request.metadata().as_ref());
+        let session = session_of(&request);
         let requests = request.into_inner().map_err(requests_failed);
-        let answers = self.0.keep_alive(requests, needs_leader).map_err(Status::from);
+        let answers = self.0.keep_alive(session, requests, needs_leader).map_err(Status::from);
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -49,14 +50,14 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
-        let account = account_of(&request);
-        Ok(respond(self.0.lease_time_to_live(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(respond(self.0.lease_time_to_live(&session, request.into_inner()).await?))
     }
 
     async fn lease_leases(
         &self,
-        _request: Request<pb::LeaseLeasesRequest>,
+        request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        Ok(Response::new(self.0.lease_leases()))
+        Ok(Response::new(self.0.lease_leases(&session_of(&request)).await?))
     }
 }

@@ -3,7 +3,7 @@
 use quorate_proto::v3lockpb as pb;
 use tonic::{Request, Response, Status};
 
-use super::account_of;
+use super::session_of;
 use super::stubs::lock_server::Lock;
 use crate::server::Server;
 
@@ -16,15 +16,15 @@ impl Lock for LockService {
         &self,
         request: Request<pb::LockRequest>,
     ) -> Result<Response<pb::LockResponse>, Status> {
-        let account = account_of(&request);
-        Ok(Response::new(self.0.lock(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(Response::new(self.0.lock(&session, request.into_inner()).await?))
     }
 
     async fn unlock(
         &self,
         request: Request<pb::UnlockRequest>,
     ) -> Result<Response<pb::UnlockResponse>, Status> {
-        let account = account_of(&request);
-        Ok(Response::new(self.0.unlock(&account, request.into_inner()).await?))
+        let session = session_of(&request);
+        Ok(Response::new(self.0.unlock(&session, request.into_inner()).await?))
     }
 }

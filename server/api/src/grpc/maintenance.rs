@@ -6,8 +6,8 @@ use futures_util::Stream;
 use quorate_proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
-use super::account_of;
 use super::stubs::maintenance_server::Maintenance;
+use super::{account_of, session_of};
 use crate::error::ApiError;
 use crate::server::Server;
 
@@ -22,7 +22,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        Ok(Response::new(self.0.alarm(request.into_inner()).await?))
+        Ok(Response::new(self.0.alarm(&session_of(&request), request.into_inner()).await?))
     }
 
     async fn status(

@@ -6,7 +6,7 @@ use quorate_proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::stubs::watch_server::Watch;
-use super::{account_of, needs_leader};
+use super::{needs_leader, session_of};
 use crate::error::ApiError;
 use crate::server::Server;
 use crate::transport::status::requests_failed;
@@ -24,9 +24,9 @@ impl Watch for WatchService {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let needs_leader = needs_leader(request.metadata().as_ref());
-        let account = account_of(&request);
+        let session = session_of(&request);
         let requests = request.into_inner().map_err(requests_failed);
-        let messages = self.0.watch(&account, requests, needs_leader);
+        let messages = self.0.watch(&session, requests, needs_leader);
         Ok(Response::new(messages.map_err(Status::from as fn(ApiError) -> Status)))
     }
 }

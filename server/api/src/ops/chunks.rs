@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use futures_util::{Stream, stream};
+use quorate_core::auth::Needs;
 use quorate_core::mvcc::range::{RangeSummary, has_revision_filters, is_default_order, key_range};
 use quorate_core::txn::check;
 use quorate_proto::etcdserverpb as pb;
 use quorate_raft::{Account, Permit};
 
 use super::rows::{Form, Rows};
+use crate::access::grant::Grant;
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::memory::{ANSWER_WITHIN, take};
 use crate::scan::Client;
@@ -22,10 +25,11 @@ impl Server {
     ///
     /// # Errors
     /// The request is malformed, or asks for a sort order or a filter that a stream does not
-    /// support; or no leader confirms a linearizable read. Other errors end the stream.
+    /// support; no leader confirms a linearizable read; or the client does not have the rights.
+    /// Other errors end the stream.
     pub(crate) async fn range_stream<F: Form>(
         &self,
-        account: Account,
+        session: &Session,
         request: pb::RangeRequest,
     ) -> Result<impl Stream<Item = Result<Rows<F>, ApiError>> + Send + use<F>, ApiError> {
         check::check_range(&request)?;
@@ -38,7 +42,8 @@ impl Server {
         if !request.serializable {
             self.member().linearize().await?;
         }
-        let chunks = Chunks::new(self.clone(), account, request);
+        let grant = self.authorize(session, || Needs::of_range(&request)).await?;
+        let chunks = Chunks::new(self.clone(), session.account.clone(), grant, request);
         Ok(stream::try_unfold(chunks, Chunks::next))
     }
 }
@@ -48,6 +53,7 @@ impl Server {
 struct Chunks {
     server: Server,
     account: Account,
+    grant: Grant,
     request: pb::RangeRequest,
     /// Maximum number of keys to send: the client's limit, or `i64::MAX` if there is none.
     limit: i64,
@@ -57,10 +63,10 @@ struct Chunks {
 }
 
 impl Chunks {
-    fn new(server: Server, account: Account, mut request: pb::RangeRequest) -> Self {
+    fn new(server: Server, account: Account, grant: Grant, mut request: pb::RangeRequest) -> Self {
         let limit = if request.limit == 0 { i64::MAX } else { request.limit };
         request.limit = FIRST_CHUNK_KEYS.min(limit);
-        Self { server, account, request, limit, sent: 0, header_revision: 0, done: false }
+        Self { server, account, grant, request, limit, sent: 0, header_revision: 0, done: false }
     }
 
     async fn next<F: Form>(mut self) -> Result<Option<(Rows<F>, Self)>, ApiError> {
@@ -80,6 +86,7 @@ impl Chunks {
             }
             self = this;
         };
+        this.grant.still_holds(&server)?;
         Ok(Some((chunk, this)))
     }
 

@@ -13,9 +13,9 @@ use quorate_proto::etcdserverpb::request_op::Request;
 use quorate_proto::etcdserverpb::response_op::Response;
 use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::mvccpb::KeyValue;
-use quorate_raft::Account;
 
 use super::Answered;
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::server::Server;
 use claim_watch::ClaimWatch;
@@ -109,19 +109,19 @@ pub(super) fn row(response: &pb::TxnResponse, at: usize) -> Option<&KeyValue> {
 
 impl Server {
     /// The lease of a call: the client's, or a new one if the client has none.
-    pub(super) async fn session(&self, lease: i64) -> Result<i64, ApiError> {
+    pub(super) async fn lease_of(&self, session: &Session, lease: i64) -> Result<i64, ApiError> {
         if lease != 0 {
             return Ok(lease);
         }
         let request = pb::LeaseGrantRequest { ttl: SESSION_TTL, id: 0 };
-        Ok(self.lease_grant(request).await?.id)
+        Ok(self.lease_grant(session, request).await?.id)
     }
 
     /// Makes a claim on the lock or election `name`. If the lease already has a claim, returns that
     /// one, and its row is the first in the answer. `also` is read in the same transaction.
     pub(super) async fn claim(
         &self,
-        account: &Account,
+        session: &Session,
         name: &[u8],
         lease: i64,
         value: Bytes,
@@ -136,7 +136,7 @@ impl Server {
             success: with_also(putting(&key, value, lease)),
             failure: with_also(Request::RequestRange(alone(&key))),
         };
-        let answered = self.txn(account, request).await?;
+        let answered = self.txn(session, request).await?;
         let response = &answered.message;
         let revision = if response.succeeded {
             response.header.as_ref().map(|header| header.revision)
@@ -150,18 +150,18 @@ impl Server {
     /// Reads the first row of each range, linearizably and at one revision.
     pub(super) async fn first_rows(
         &self,
-        account: &Account,
+        session: &Session,
         ranges: Vec<pb::RangeRequest>,
     ) -> Result<Answered<pb::TxnResponse>, ApiError> {
         let ranges = ranges.into_iter().map(Request::RequestRange).collect();
-        self.txn(account, transaction(Vec::new(), ranges)).await
+        self.txn(session, transaction(Vec::new(), ranges)).await
     }
 
     /// Waits until no claim is before this one. Returns the header of the read that found
     /// none; `None` if the claim itself has ended.
     pub(super) async fn await_turn(
         &self,
-        account: &Account,
+        session: &Session,
         claim: &Claim,
     ) -> Result<Option<pb::ResponseHeader>, ApiError> {
         let before = pb::RangeRequest {
@@ -172,7 +172,7 @@ impl Server {
         };
         loop {
             let ranges = vec![before.clone(), alone(&claim.key)];
-            let Answered { message, permit } = self.first_rows(account, ranges).await?;
+            let Answered { message, permit } = self.first_rows(session, ranges).await?;
             let still_there = row(&message, 1).filter(|own| own.create_revision == claim.revision);
             if still_there.is_none() {
                 return Ok(None);
@@ -181,7 +181,7 @@ impl Server {
             let Some(before) = row(&message, 0) else { return Ok(Some(header)) };
             let key = before.key.clone();
             drop((message, permit));
-            self.await_deletion(account, key, header.revision + 1).await?;
+            self.await_deletion(session, key, header.revision + 1).await?;
         }
     }
 
@@ -189,13 +189,13 @@ impl Server {
     /// compacted: then the caller has to read again.
     async fn await_deletion(
         &self,
-        account: &Account,
+        session: &Session,
         key: Bytes,
         start_revision: i64,
     ) -> Result<(), ApiError> {
         let filters = vec![FilterType::Noput as i32];
         let create = pb::WatchCreateRequest { key, start_revision, filters, ..Default::default() };
-        ClaimWatch::open(self, account, create, false).next().await.map(|_| ())
+        ClaimWatch::open(self, session, create, false).next().await.map(|_| ())
     }
 }
 

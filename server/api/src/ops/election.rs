@@ -8,11 +8,11 @@ use quorate_proto::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest,
     ProclaimResponse, ResignRequest, ResignResponse,
 };
-use quorate_raft::Account;
 
 use super::Answered;
 use super::claims::withdrawal::Withdrawal;
 use super::claims::{deletion, is_created_at, oldest, prefix, putting, row, transaction};
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::server::Server;
 
@@ -30,33 +30,33 @@ impl Server {
     /// The lease does not exist, or ended meanwhile; or a write, a read or the watch fails.
     pub(crate) async fn campaign(
         &self,
-        account: &Account,
+        session: &Session,
         request: CampaignRequest,
     ) -> Result<CampaignResponse, ApiError> {
-        self.win(account, request).await.map_err(ApiError::without_code)
+        self.win(session, request).await.map_err(ApiError::without_code)
     }
 
     async fn win(
         &self,
-        account: &Account,
+        session: &Session,
         request: CampaignRequest,
     ) -> Result<CampaignResponse, ApiError> {
         let CampaignRequest { name, lease, value } = request;
-        let lease = self.session(lease).await?;
-        let (claim, answered) = self.claim(account, &name, lease, value.clone(), None).await?;
+        let lease = self.lease_of(session, lease).await?;
+        let (claim, answered) = self.claim(session, &name, lease, value.clone(), None).await?;
         let Answered { message, permit } = answered;
         if row(&message, 0).is_some_and(|older| older.value != value) {
-            let proclaimed = self.put_value(account, &claim.key, claim.revision, lease, value);
+            let proclaimed = self.put_value(session, &claim.key, claim.revision, lease, value);
             if let Err(error) = proclaimed.await {
                 // The client gets the first error, whether or not this succeeds.
-                self.txn(account, resignation(&claim.key, claim.revision)).await.ok();
+                self.txn(session, resignation(&claim.key, claim.revision)).await.ok();
                 return Err(error);
             }
         }
         drop(permit);
         let withdraw = resignation(&claim.key, claim.revision);
-        let mut withdrawal = Withdrawal::new(self, account, withdraw);
-        let turn = self.await_turn(account, &claim).await;
+        let mut withdrawal = Withdrawal::new(self, session, withdraw);
+        let turn = self.await_turn(session, &claim).await;
         withdrawal.disarm();
         turn?.ok_or(ApiError::NotElected)?;
         let leader = LeaderKey { name, key: claim.key, rev: claim.revision, lease };
@@ -66,7 +66,7 @@ impl Server {
     /// Puts the leader's value, and returns the header of the answer.
     async fn put_value(
         &self,
-        account: &Account,
+        session: &Session,
         key: &Bytes,
         revision: i64,
         lease: i64,
@@ -74,7 +74,7 @@ impl Server {
     ) -> Result<Option<pb::ResponseHeader>, ApiError> {
         let put = vec![putting(key, value, lease)];
         let put = transaction(vec![is_created_at(key, revision)], put);
-        let Answered { message, .. } = self.txn(account, put).await?;
+        let Answered { message, .. } = self.txn(session, put).await?;
         if message.succeeded { Ok(message.header) } else { Err(ApiError::NotElected) }
     }
 
@@ -84,13 +84,13 @@ impl Server {
     /// The caller does not lead, the request has no leader, or the write fails.
     pub(crate) async fn proclaim(
         &self,
-        account: &Account,
+        session: &Session,
         request: ProclaimRequest,
     ) -> Result<ProclaimResponse, ApiError> {
         let leader = request.leader.ok_or(ApiError::MissingLeaderKey)?;
         let proclaimed = async {
-            let lease = self.session(leader.lease).await?;
-            self.put_value(account, &leader.key, leader.rev, lease, request.value).await
+            let lease = self.lease_of(session, leader.lease).await?;
+            self.put_value(session, &leader.key, leader.rev, lease, request.value).await
         };
         let header = proclaimed.await.map_err(ApiError::without_code)?;
         Ok(ProclaimResponse { header })
@@ -102,10 +102,10 @@ impl Server {
     /// There is no leader, or the read fails.
     pub(crate) async fn election_leader(
         &self,
-        account: &Account,
+        session: &Session,
         request: LeaderRequest,
     ) -> Result<Answered<LeaderResponse>, ApiError> {
-        let read = self.first_rows(account, vec![oldest(&prefix(&request.name))]).await;
+        let read = self.first_rows(session, vec![oldest(&prefix(&request.name))]).await;
         let Answered { message, permit } = read.map_err(ApiError::without_code)?;
         let kv = Some(row(&message, 0).ok_or(ApiError::NoElectionLeader)?.clone());
         Ok(Answered { message: LeaderResponse { header: message.header, kv }, permit })
@@ -117,13 +117,13 @@ impl Server {
     /// The request has no leader, or the write fails.
     pub(crate) async fn resign(
         &self,
-        account: &Account,
+        session: &Session,
         request: ResignRequest,
     ) -> Result<ResignResponse, ApiError> {
         let leader = request.leader.ok_or(ApiError::MissingLeaderKey)?;
         let resigned = async {
-            self.session(leader.lease).await?;
-            self.txn(account, resignation(&leader.key, leader.rev)).await
+            self.lease_of(session, leader.lease).await?;
+            self.txn(session, resignation(&leader.key, leader.rev)).await
         };
         let header = resigned.await.map_err(ApiError::without_code)?.message.header;
         Ok(ResignResponse { header })

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use prost::Message as _;
+use quorate_core::auth::Needs;
 use quorate_core::txn::check;
 use quorate_core::txn::{is_read_only, is_serializable};
 use quorate_core::{Command, Reply, Tally};
 use quorate_proto::etcdserverpb as pb;
-use quorate_raft::Account;
 
 use super::Answered;
 use super::propose::wrong_reply;
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::scan::{Client, Scanned};
 use crate::server::Server;
@@ -23,16 +24,17 @@ impl Server {
     /// proposal fails.
     pub(crate) async fn put(
         &self,
-        account: &Account,
+        session: &Session,
         request: pb::PutRequest,
     ) -> Result<Answered<pb::PutResponse>, ApiError> {
         let command = Command::Put(request);
+        let grant = self.authorize(session, || Needs::of(&command)).await?;
         let reserved = self.member().check_quota(&command).await?;
         let Command::Put(put) = &command else { unreachable!("made above") };
         check::check_put(put)?;
         let length = put.encoded_len();
-        let permit = self.make_room(account, &command).await?;
-        match self.propose(&command, length, reserved).await? {
+        let permit = self.make_room(&session.account, &command).await?;
+        match self.propose(&command, &grant, length, reserved).await? {
             Reply::Put(mut message) => {
                 self.fill(&mut message.header);
                 Ok(Answered { message, permit })
@@ -47,14 +49,15 @@ impl Server {
     /// Those of [`put`](Self::put).
     pub(crate) async fn delete_range(
         &self,
-        account: &Account,
+        session: &Session,
         request: pb::DeleteRangeRequest,
     ) -> Result<Answered<pb::DeleteRangeResponse>, ApiError> {
         check::check_delete_range(&request)?;
         let length = request.encoded_len();
         let command = Command::DeleteRange(request);
-        let permit = self.make_room(account, &command).await?;
-        match self.propose(&command, length, None).await? {
+        let grant = self.authorize(session, || Needs::of(&command)).await?;
+        let permit = self.make_room(&session.account, &command).await?;
+        match self.propose(&command, &grant, length, None).await? {
             Reply::DeleteRange(mut message) => {
                 self.fill(&mut message.header);
                 Ok(Answered { message, permit })
@@ -69,20 +72,21 @@ impl Server {
     /// Those of [`put`](Self::put).
     pub(crate) async fn txn(
         &self,
-        account: &Account,
+        session: &Session,
         request: pb::TxnRequest,
     ) -> Result<Answered<pb::TxnResponse>, ApiError> {
+        if is_read_only(&request) {
+            return self.read_txn(session, request).await;
+        }
         let command = Command::Txn(request);
+        let grant = self.authorize(session, || Needs::of(&command)).await?;
         let reserved = self.member().check_quota(&command).await?;
         let Command::Txn(txn) = command else { unreachable!("made above") };
         check::check_txn(&txn, self.options().max_txn_ops)?;
-        if is_read_only(&txn) {
-            return self.read_txn(account, txn).await;
-        }
         let length = txn.encoded_len();
         let command = Command::Txn(txn);
-        let permit = self.make_room(account, &command).await?;
-        match self.propose(&command, length, reserved).await? {
+        let permit = self.make_room(&session.account, &command).await?;
+        match self.propose(&command, &grant, length, reserved).await? {
             Reply::Txn(mut message) => {
                 self.fill(&mut message.header);
                 Ok(Answered { message, permit })
@@ -94,12 +98,14 @@ impl Server {
     /// Answers a read-only transaction.
     async fn read_txn(
         &self,
-        account: &Account,
+        session: &Session,
         request: pb::TxnRequest,
     ) -> Result<Answered<pb::TxnResponse>, ApiError> {
+        check::check_txn(&request, self.options().max_txn_ops)?;
         if !is_serializable(&request) {
             self.member().linearize().await?;
         }
+        let grant = self.authorize(session, || Needs::of_txn(&request)).await?;
         let reading = self.member().begin_read_txn();
         let server = self.clone();
         let read = move |client: &Arc<Client>| {
@@ -109,9 +115,10 @@ impl Server {
             server.member().durations().count(&tally);
             response.map_err(|error| server.read_failed(error))
         };
-        let scanned = self.scans().scan(account, read).await;
+        let scanned = self.scans().scan(&session.account, read).await;
         let scanned = scanned.and_then(|Scanned { result, kept }| Ok((result?, kept)));
         let (mut message, kept) = reading.end(scanned)?;
+        grant.still_holds(self)?;
         self.fill(&mut message.header);
         Ok(Answered { message, permit: Some(kept) })
     }
@@ -122,10 +129,13 @@ impl Server {
     /// The revision is refused, or the proposal fails.
     pub(crate) async fn compact(
         &self,
+        session: &Session,
         request: pb::CompactionRequest,
     ) -> Result<pb::CompactionResponse, ApiError> {
         let length = request.encoded_len();
-        let reply = self.propose(&Command::Compact(request), length, None).await?;
+        let command = Command::Compact(request);
+        let grant = self.authorize(session, || Needs::of(&command)).await?;
+        let reply = self.propose(&command, &grant, length, None).await?;
         let Reply::Compact(mut response) = reply else { return Err(wrong_reply(&reply)) };
         if request.physical {
             self.member().history_deleted(request.revision).await?;

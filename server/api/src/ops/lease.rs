@@ -4,14 +4,17 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
-use quorate_core::{Command, Reply};
+use quorate_core::auth::{Access, Needs, Right};
+use quorate_core::{Command, Error, Reply};
 use quorate_proto::etcdserverpb as pb;
-use quorate_raft::{Account, Renewal};
+use quorate_raft::{Permit, Renewal};
 
 use super::propose::wrong_reply;
 use super::{Answered, leader_lost};
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::scan::{Client, Scanned};
 use crate::server::Server;
@@ -32,6 +35,7 @@ impl Server {
     /// The lease exists, its TTL is too large, or the proposal fails.
     pub(crate) async fn lease_grant(
         &self,
+        session: &Session,
         mut request: pb::LeaseGrantRequest,
     ) -> Result<pb::LeaseGrantResponse, ApiError> {
         if request.id == 0 {
@@ -39,8 +43,9 @@ impl Server {
         }
         request.ttl = request.ttl.max(self.options().min_lease_ttl);
         let command = Command::LeaseGrant(request);
+        let grant = self.authorize(session, || Needs::of(&command)).await?;
         let reserved = self.member().check_quota(&command).await?;
-        match self.propose(&command, request.encoded_len(), reserved).await? {
+        match self.propose(&command, &grant, request.encoded_len(), reserved).await? {
             Reply::LeaseGrant(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -55,10 +60,13 @@ impl Server {
     /// The lease does not exist, or the proposal fails.
     pub(crate) async fn lease_revoke(
         &self,
+        session: &Session,
         request: pb::LeaseRevokeRequest,
     ) -> Result<pb::LeaseRevokeResponse, ApiError> {
         let length = request.encoded_len();
-        match self.propose(&Command::LeaseRevoke(request), length, None).await? {
+        let command = Command::LeaseRevoke(request);
+        let grant = self.authorize(session, || Needs::of(&command)).await?;
+        match self.propose(&command, &grant, length, None).await? {
             Reply::LeaseRevoke(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -71,6 +79,7 @@ impl Server {
     /// does, or with the first error.
     pub(crate) fn keep_alive<R>(
         &self,
+        session: Session,
         requests: R,
         needs_leader: bool,
     ) -> impl Stream<Item = Result<pb::LeaseKeepAliveResponse, ApiError>> + Send + use<R>
@@ -78,16 +87,16 @@ impl Server {
         R: Stream<Item = Result<pb::LeaseKeepAliveRequest, ApiError>> + Send + Unpin,
     {
         let lost = Box::pin(leader_lost(self.clone(), needs_leader));
-        let start = Some((self.clone(), requests, lost));
-        stream::unfold(start, |state| async move {
-            let (server, mut requests, mut lost) = state?;
+        let client = (self.clone(), session);
+        stream::unfold(Some((client, requests, lost)), |state| async move {
+            let ((server, session), mut requests, mut lost) = state?;
             let answered = async {
                 let request = tokio::select! {
                     request = requests.next() => request?,
                     () = server.stopping().cancelled() => Err(ApiError::Stopped),
                 };
                 match request {
-                    Ok(request) => Some(server.renew(request.id).await),
+                    Ok(request) => Some(server.renew(&session, request.id).await),
                     Err(error) => Some(Err(error)),
                 }
             };
@@ -95,12 +104,18 @@ impl Server {
                 answer = answered => answer?,
                 () = &mut lost => Err(ApiError::NoLeader),
             };
-            let go_on = answer.is_ok().then_some((server, requests, lost));
+            let go_on = answer.is_ok().then_some(((server, session), requests, lost));
             Some((answer, go_on))
         })
     }
 
-    async fn renew(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, ApiError> {
+    async fn renew(
+        &self,
+        session: &Session,
+        id: i64,
+    ) -> Result<pb::LeaseKeepAliveResponse, ApiError> {
+        let grant = self.authorize_leases(session, Access::Write, || vec![id]).await?;
+        grant.still_holds(self)?;
         // The header is made before the renewal: its revision must not include a revocation that
         // the renewal has not seen.
         let header = Some(self.header_now());
@@ -118,19 +133,15 @@ impl Server {
     /// No leader answers, the memory budget has no room, or the state cannot be read.
     pub(crate) async fn lease_time_to_live(
         &self,
-        account: &Account,
+        session: &Session,
         request: pb::LeaseTimeToLiveRequest,
     ) -> Result<Answered<pb::LeaseTimeToLiveResponse>, ApiError> {
+        self.authorize(session, || Needs::Known).await?;
         let time = self.member().lease_time_to_live(request.id).await?;
         let (keys, kept) = if request.keys && time.is_some() {
-            let server = self.clone();
-            let read = move |client: &Arc<Client>| {
-                server.member().view().with_context(client.clone()).lease_keys(request.id)
-            };
-            let Scanned { result, kept } = self.scans().scan(account, read).await?;
-            (result.map_err(|fault| self.fault(&fault))?, kept)
+            self.keys_of_lease(session, request.id).await?
         } else {
-            (Vec::new(), account.nothing())
+            (Vec::new(), session.account.nothing())
         };
         let message = pb::LeaseTimeToLiveResponse {
             header: Some(self.header_now()),
@@ -142,11 +153,41 @@ impl Server {
         Ok(Answered { message, permit: Some(kept) })
     }
 
+    /// The keys of a lease, all of which the client must be permitted to read.
+    async fn keys_of_lease(
+        &self,
+        session: &Session,
+        id: i64,
+    ) -> Result<(Vec<Bytes>, Permit), ApiError> {
+        let grant = self.authorize(session, || Needs::Rights(Vec::new())).await?;
+        let server = self.clone();
+        let origin = grant.origin().clone();
+        let read = move |client: &Arc<Client>| {
+            let keys = server.member().view().with_context(client.clone()).lease_keys(id)?;
+            let auth = server.member().store().tables(|tables| tables.auth.clone());
+            let needs = Needs::Rights(vec![Right::Lease(Access::Read, id)]);
+            auth.check(&origin, &needs, |_| Ok(keys.clone()))?;
+            Ok::<_, Error>(keys)
+        };
+        let Scanned { result, kept } = self.scans().scan(&session.account, read).await?;
+        let keys = result.map_err(|error| self.read_failed(error))?;
+        grant.still_holds(self)?;
+        Ok((keys, kept))
+    }
+
     /// Lists the leases.
-    pub(crate) fn lease_leases(&self) -> pb::LeaseLeasesResponse {
-        let leases = self.member().leases().into_iter();
-        let leases = leases.map(|id| pb::LeaseStatus { id }).collect();
+    ///
+    /// # Errors
+    /// The client may not read all keys of all leases.
+    pub(crate) async fn lease_leases(
+        &self,
+        session: &Session,
+    ) -> Result<pb::LeaseLeasesResponse, ApiError> {
+        let leases = self.member().leases();
+        let grant = self.authorize_leases(session, Access::Read, || leases.clone()).await?;
+        grant.still_holds(self)?;
+        let leases = leases.into_iter().map(|id| pb::LeaseStatus { id }).collect();
         let header = Some(self.header_now());
-        pb::LeaseLeasesResponse { header, leases }
+        Ok(pb::LeaseLeasesResponse { header, leases })
     }
 }

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
-use quorate_raft::Account;
 
 use super::claims::withdrawal::Withdrawal;
 use super::claims::{deletion, oldest, prefix, row, transaction};
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::server::Server;
 
@@ -17,20 +17,20 @@ impl Server {
     /// The lease does not exist, or ended meanwhile; or a write, a read or the watch fails.
     pub(crate) async fn lock(
         &self,
-        account: &Account,
+        session: &Session,
         request: LockRequest,
     ) -> Result<LockResponse, ApiError> {
-        self.acquire(account, request).await.map_err(ApiError::without_code)
+        self.acquire(session, request).await.map_err(ApiError::without_code)
     }
 
     async fn acquire(
         &self,
-        account: &Account,
+        session: &Session,
         request: LockRequest,
     ) -> Result<LockResponse, ApiError> {
-        let lease = self.session(request.lease).await?;
+        let lease = self.lease_of(session, request.lease).await?;
         let owner = oldest(&prefix(&request.name));
-        let claimed = self.claim(account, &request.name, lease, Bytes::new(), Some(owner)).await?;
+        let claimed = self.claim(session, &request.name, lease, Bytes::new(), Some(owner)).await?;
         let (claim, answered) = claimed;
         let owner = row(&answered.message, 1);
         if owner.is_none_or(|owner| owner.create_revision == claim.revision) {
@@ -38,8 +38,8 @@ impl Server {
         }
         drop(answered);
         let withdraw = transaction(Vec::new(), vec![deletion(&claim.key)]);
-        let mut withdrawal = Withdrawal::new(self, account, withdraw);
-        let header = self.await_turn(account, &claim).await?;
+        let mut withdrawal = Withdrawal::new(self, session, withdraw);
+        let header = self.await_turn(session, &claim).await?;
         withdrawal.disarm();
         let header = Some(header.ok_or(ApiError::SessionExpired)?);
         Ok(LockResponse { header, key: claim.key })
@@ -51,11 +51,11 @@ impl Server {
     /// The key is missing in the request, or the deletion fails.
     pub(crate) async fn unlock(
         &self,
-        account: &Account,
+        session: &Session,
         request: UnlockRequest,
     ) -> Result<UnlockResponse, ApiError> {
         let request = pb::DeleteRangeRequest { key: request.key, ..Default::default() };
-        let deleted = self.delete_range(account, request).await;
+        let deleted = self.delete_range(session, request).await;
         let header = deleted.map_err(ApiError::without_code)?.message.header;
         Ok(UnlockResponse { header })
     }

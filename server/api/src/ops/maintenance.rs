@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prost::Message as _;
+use quorate_core::auth::Needs;
 use quorate_core::{Command, Reply};
 use quorate_proto::etcdserverpb as pb;
 use quorate_raft::{Account, MemberError, RequestError};
 
 use super::propose::wrong_reply;
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::scan::Client;
 use crate::server::Server;
@@ -56,13 +58,16 @@ impl Server {
     /// Lists, raises or disarms alarms.
     ///
     /// # Errors
-    /// The alarm is unknown, or the proposal fails.
+    /// The alarm is unknown, the client does not have the rights, or the proposal fails.
     pub(crate) async fn alarm(
         &self,
+        session: &Session,
         request: pb::AlarmRequest,
     ) -> Result<pb::AlarmResponse, ApiError> {
         let length = request.encoded_len();
-        match self.propose(&Command::Alarm(request), length, None).await? {
+        let command = Command::Alarm(request);
+        let grant = self.authorize(session, || Needs::of(&command)).await?;
+        match self.propose(&command, &grant, length, None).await? {
             Reply::Alarm(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use quorate_core::{Command, Error, Reply};
 use quorate_raft::{Account, Permit, Reservation};
 
+use crate::access::grant::Grant;
 use crate::error::ApiError;
 use crate::memory::{ANSWER_WITHIN, CALL_BYTES, take};
 use crate::scan::{Client, Scanned};
 use crate::server::Server;
 
 impl Server {
-    /// Proposes a client's command. `length` is the encoded length of the client's request, and
-    /// `reserved` the disk space for it.
+    /// Proposes a client's command, which `grant` allows. `length` is the encoded length of the
+    /// client's request, and `reserved` the disk space for it.
     ///
     /// # Errors
     /// The request is too large, or the proposal fails.
     pub(super) async fn propose(
         &self,
         command: &Command,
+        grant: &Grant,
         length: usize,
         reserved: Option<Reservation>,
     ) -> Result<Reply, ApiError> {
@@ -26,7 +28,7 @@ impl Server {
             self.member().durations().refused(command.kind());
             return Err(ApiError::RequestTooLarge);
         }
-        Ok(self.member().propose(command, reserved).await?)
+        Ok(self.member().propose(command, grant.origin(), reserved).await?)
     }
 
     /// The length that the request would have in etcd's log. etcd applies its limit to this length:

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_core::Error;
+use quorate_core::auth::Needs;
 use quorate_core::mvcc::View;
 use quorate_core::mvcc::range::{
     RangeSummary, SortedKeys, has_revision_filters, is_in_key_order, key_range,
@@ -16,6 +17,7 @@ use quorate_raft::{Account, Permit};
 
 use super::pieces::{Long, Pinned, Rest};
 use super::rows::{Form, Rows};
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::scan::Client;
 use crate::server::Server;
@@ -45,11 +47,11 @@ impl Server {
     ///
     /// # Errors
     /// The request is malformed, a linearizable read has no leader, the revision is compacted or in
-    /// the future, the memory budget has no room, or this member is a learner and the read is
-    /// linearizable.
+    /// the future, the memory budget has no room, the client does not have the rights, or this
+    /// member is a learner and the read is linearizable.
     pub(crate) async fn range<F: Form>(
         &self,
-        account: &Account,
+        session: &Session,
         request: pb::RangeRequest,
     ) -> Result<RangeAnswer<F>, ApiError> {
         if !request.serializable && self.member().is_learner() {
@@ -57,7 +59,13 @@ impl Server {
         }
         check::check_range(&request)?;
         let reading = self.member().begin_range(request.serializable).await?;
-        reading.end(self.read_range(account, request).await)
+        let read = async {
+            let grant = self.authorize(session, || Needs::of_range(&request)).await?;
+            let answer = self.read_range(&session.account, request).await?;
+            grant.still_holds(self)?;
+            Ok::<_, ApiError>(answer)
+        };
+        reading.end(read.await)
     }
 
     async fn read_range<F: Form>(

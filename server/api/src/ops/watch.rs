@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use quorate_core::KeyRange;
+use quorate_core::auth::Needs;
 use quorate_core::planted::{self, Mistake};
 use quorate_core::watch::Interest;
 use quorate_proto::etcdserverpb::watch_create_request::FilterType;
@@ -17,6 +18,7 @@ use quorate_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchRespons
 use quorate_raft::{Account, Permit};
 
 use super::leader_lost;
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::server::Server;
 use crate::watch::frame::{Frame, MESSAGE_BYTES, watched_key};
@@ -52,6 +54,7 @@ struct Watcher {
 /// The task of one stream.
 struct WatchStream {
     server: Server,
+    session: Session,
     id: StreamId,
     outbox: Outbox,
     watchers: BTreeMap<i64, Watcher>,
@@ -75,23 +78,24 @@ impl Server {
     /// Opens a watch stream: takes the client's requests, and returns the messages for the client.
     /// The messages are charged to the account of the client's connection. With `needs_leader`, the
     /// stream ends once there has been no leader for a while.
-    pub(crate) fn watch<R>(&self, account: &Account, requests: R, needs_leader: bool) -> Reader
+    pub(crate) fn watch<R>(&self, session: &Session, requests: R, needs_leader: bool) -> Reader
     where
         R: Stream<Item = Result<WatchRequest, ApiError>> + Send + Unpin + 'static,
     {
-        let outbox = Outbox::new(self.metrics().watch.clone(), account);
-        let stream = WatchStream::new(self.clone(), outbox.clone());
+        let outbox = Outbox::new(self.metrics().watch.clone(), &session.account);
+        let stream = WatchStream::new(self.clone(), session.clone(), outbox.clone());
         self.tasks().spawn(stream.run(requests, needs_leader));
         Reader(outbox)
     }
 }
 
 impl WatchStream {
-    fn new(server: Server, outbox: Outbox) -> Self {
+    fn new(server: Server, session: Session, outbox: Outbox) -> Self {
         static STREAMS: AtomicU64 = AtomicU64::new(0);
         let id = STREAMS.fetch_add(1, Ordering::Relaxed);
         Self {
             server,
+            session,
             id,
             outbox,
             watchers: BTreeMap::new(),
@@ -156,7 +160,7 @@ impl WatchStream {
                 () = stop.cancelled() => return ApiError::Stopped,
                 () = &mut leader_lost => return ApiError::NoLeader,
                 request = requests.next(), if asks && room => match request {
-                    Some(Ok(request)) => self.handle(request),
+                    Some(Ok(request)) => self.handle(request).await,
                     None => asks = false,
                     Some(Err(error)) => return error,
                 },
@@ -191,9 +195,9 @@ impl WatchStream {
         interval + interval / 970 * share
     }
 
-    fn handle(&mut self, request: WatchRequest) {
+    async fn handle(&mut self, request: WatchRequest) {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CreateRequest(create)) => self.create(create).await,
             Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => {
                 let hub = self.server.hub();
@@ -213,28 +217,32 @@ impl WatchStream {
         self.outbox.push(self.answer(revision, response));
     }
 
-    fn refuse(&self, revision: i64, reason: &ApiError) {
+    fn refuse(&self, revision: i64, reason: &str) {
         let response = WatchResponse {
             watch_id: EVERY_WATCH,
             created: true,
             canceled: true,
-            cancel_reason: reason.text().to_owned(),
+            cancel_reason: reason.to_owned(),
             ..Default::default()
         };
         self.control(revision, response);
     }
 
-    fn create(&mut self, create: WatchCreateRequest) {
+    async fn create(&mut self, create: WatchCreateRequest) {
         let revision = self.server.member().store().revision();
         if create.start_revision < 0 {
-            return self.refuse(revision, &ApiError::Compacted);
+            return self.refuse(revision, ApiError::Compacted.text());
         }
         let range = KeyRange::from_wire(watched_key(&create.key), create.range_end.clone());
+        let needs = || Needs::of_watch(range.clone());
+        if let Err(error) = self.server.authorize(&self.session, needs).await {
+            return self.refuse(revision, &denial(&error));
+        }
         if range.is_empty() {
-            return self.refuse(revision, &ApiError::EmptyWatcherRange);
+            return self.refuse(revision, ApiError::EmptyWatcherRange.text());
         }
         let Some(watch_id) = self.choose_id(create.watch_id) else {
-            return self.refuse(revision, &ApiError::DuplicateWatchId);
+            return self.refuse(revision, ApiError::DuplicateWatchId.text());
         };
         let wants = |filter: FilterType| create.filters.contains(&(filter as i32));
         let interest = Interest {
@@ -248,7 +256,7 @@ impl WatchStream {
         let free = if self.free + bytes <= WATCHERS_FREE { bytes } else { 0 };
         let mut room = account.nothing();
         if !room.try_grow(bytes - free) {
-            return self.refuse(revision, &ApiError::TooManyRequests);
+            return self.refuse(revision, ApiError::TooManyRequests.text());
         };
         let from = if create.start_revision == 0 { revision + 1 } else { create.start_revision };
         let watcher = Watcher {
@@ -338,6 +346,15 @@ impl WatchStream {
             }
         }
     }
+}
+
+/// The text for a watch whose author does not have the rights. Clients of etcd know these texts.
+fn denial(error: &ApiError) -> String {
+    let denied = match error {
+        ApiError::InvalidAuthToken | ApiError::AuthOldRevision | ApiError::UserEmpty => error,
+        _ => &ApiError::PermissionDenied,
+    };
+    format!("rpc error: code = {:?} desc = {}", denied.code(), denied.text())
 }
 
 /// Waits for memory, and then for a turn to read.

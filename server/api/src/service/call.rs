@@ -3,16 +3,17 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body::Body;
 use quorate_core::planted::{self, Mistake};
+use quorate_raft::Permit;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::ApiService;
 use super::checks::check_call;
 use crate::error::ApiError;
-use crate::method::Route;
+use crate::method::{Method, Route};
 use crate::transport::answer::{Call, Charge, ResponseBody};
 use crate::transport::body::Checked;
 use crate::transport::caller::Caller;
@@ -24,7 +25,7 @@ impl ApiService {
     pub(super) async fn serve_grpc<B>(
         &self,
         request: Request<B>,
-        caller: Caller,
+        mut caller: Caller,
     ) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -44,8 +45,8 @@ impl ApiService {
         let deadline = head.timeout.and_then(|timeout| started.checked_add(timeout));
         let permit = match check_call(&self.server, method, request.headers()) {
             Ok(()) => {
-                let taken = take_call(&caller.account, &caller.intake, request.headers());
-                in_time(deadline, taken).await.flatten()
+                let admitted = self.admit(method, request.headers(), &mut caller);
+                in_time(deadline, admitted).await.flatten()
             }
             Err(refused) => Err(refused),
         };
@@ -72,6 +73,18 @@ impl ApiService {
         response.headers_mut().insert(header::CONTENT_TYPE, head.content_type);
         let call = Call::new(counters, started, &mut response, deadline, charge);
         self.answer(response, Some(call))
+    }
+
+    /// Takes memory for a call, and finds out who its client is.
+    async fn admit(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        caller: &mut Caller,
+    ) -> Result<Permit, ApiError> {
+        let permit = take_call(&caller.account, &caller.intake, headers).await?;
+        caller.login = self.server.admit(method, headers, caller.common_name.as_ref()).await?;
+        Ok(permit)
     }
 
     /// Calls the service of a route. The call ends when the future is dropped: when the client has

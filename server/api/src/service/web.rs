@@ -11,6 +11,7 @@ use super::ApiService;
 use crate::gateway::{FORMER_PREFIX, Gateway, PREFIX};
 use crate::http as pages;
 use crate::keys;
+use crate::method::METHODS;
 use crate::transport::answer::ResponseBody;
 use crate::transport::caller::Caller;
 
@@ -41,6 +42,9 @@ impl ApiService {
         B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
     {
         let path = request.uri().path();
+        if self.is_misnamed(path, &caller) {
+            return self.page(ready(pages::name_unused()), 0, &caller.account).await;
+        }
         if let Some(key) = path.strip_prefix(keys::PREFIX).map(str::to_owned) {
             return self.serve_key(&key, request, caller).await;
         }
@@ -55,16 +59,29 @@ impl ApiService {
     }
 
     /// Answers a request for the status page. Only a port for clients has it, because a port for
-    /// monitoring alone checks neither certificates nor the `Host` header. All requests for it
-    /// come through here: this is the place for further checks of its callers.
+    /// monitoring alone checks neither certificates nor the `Host` header.
     async fn serve_status<B>(
         &self,
         request: &Request<B>,
         caller: &Caller,
     ) -> Response<ResponseBody> {
+        // As the same data over gRPC, it is for known users while authentication is on.
+        let method = METHODS.iter().find(|method| method.name == "MemberList");
+        let method = method.expect("the table has all methods of etcd");
+        if let Err(refused) = self.server.admit(method, request.headers(), None).await {
+            return self.page(ready(pages::unauthorized(&refused)), 0, &caller.account).await;
+        }
         let path = request.uri().path();
         let page = async { self.pages.status(request.method(), path) };
         self.page(page, pages::status::size_about(path), &caller.account).await
+    }
+
+    /// Whether a request comes with a certificate that would be a login of a gRPC call. As in etcd,
+    /// it is refused, so that no client believes that it acts as the certificate's owner.
+    fn is_misnamed(&self, path: &str, caller: &Caller) -> bool {
+        let is_call = [keys::PREFIX, PREFIX, FORMER_PREFIX].iter().any(|it| path.starts_with(it));
+        let is_on = || self.server.member().store().auth_revision() != 0;
+        is_call && caller.common_name.is_some() && is_on()
     }
 
     /// Answers a request for keys as plain text by a gRPC call within the process.

@@ -1,9 +1,12 @@
 //! The client at the other end of a connection, as far as the member knows it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorate_raft::Account;
 
 use super::intake::Intake;
+use crate::access::session::Login;
 
 /// The client of a connection. Every call of the connection has this `Caller` as an extension.
 /// Clones share the account and the read limit.
@@ -12,6 +15,10 @@ pub struct Caller {
     pub(crate) account: Account,
     pub(crate) intake: Intake,
     certificate: Option<Bytes>,
+    /// The common name of the certificate, if it proves who the client is.
+    pub(crate) common_name: Option<Arc<str>>,
+    /// Who the client of the call is.
+    pub(crate) login: Login,
     /// Whether the connection uses TLS.
     pub(crate) is_secure: bool,
 }
@@ -20,7 +27,9 @@ impl Caller {
     /// The caller of a new connection, with a memory account of its own. `certificate` is the
     /// client's verified certificate in DER. `is_secure` says whether the connection uses TLS.
     pub(crate) fn new(account: Account, certificate: Option<Bytes>, is_secure: bool) -> Self {
-        Self { account, intake: Intake::default(), certificate, is_secure }
+        let intake = Intake::default();
+        let login = Login::default();
+        Self { account, intake, certificate, common_name: None, login, is_secure }
     }
 
     /// The read limit of the connection.

@@ -1,4 +1,4 @@
-//! The commands that change users and roles.
+//! The commands that change users and roles, and the command that gives a token.
 
 use bytes::{BufMut, Bytes};
 use prost::{DecodeError, Message};
@@ -52,7 +52,25 @@ macro_rules! commands {
     };
 }
 
+/// Gives a token to a user who has proved the password to the proposer.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Authenticate {
+    /// Name of the user.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The random beginning of the token.
+    #[prost(string, tag = "2")]
+    pub prefix: String,
+    /// The revision of users and roles at which the password was right.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+}
+
 commands! {
+    /// Turns authentication on.
+    Enable: AuthEnableRequest, AuthEnable;
+    /// Turns authentication off.
+    Disable: AuthDisableRequest, AuthDisable;
     /// Adds a user.
     UserAdd: AuthUserAddRequest, AuthUserAdd;
     /// Deletes a user.

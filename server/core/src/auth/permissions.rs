@@ -36,41 +36,76 @@ impl Auth {
     /// Whether a user may access all keys in `range`: the permissions of all roles of the user
     /// together must cover it. False for a user that does not exist.
     pub fn permits(&self, user: &str, access: Access, range: &KeyRange) -> bool {
-        if self.is_root(user) {
-            return true;
-        }
+        self.is_root(user) || self.granted(user, access).cover(range)
+    }
+
+    /// The keys that the permissions of all roles of a user allow together. They do not have the
+    /// keys that the role `root` permits.
+    pub(super) fn granted(&self, user: &str, access: Access) -> Granted {
         let roles = self.users.get(user).map_or(&[][..], |user| &user.roles);
         let roles = roles.iter().filter_map(|role| self.roles.get(role));
-        let granted = roles.flat_map(|role| &role.permissions);
-        let granted = granted.filter(|permission| access.is_granted_by(permission));
-        let range_of =
-            |one: &Permission| KeyRange::from_wire(one.key.clone(), one.range_end.clone());
-        cover(granted.map(range_of).collect(), range)
+        let permissions = roles.flat_map(|role| &role.permissions);
+        let permissions = permissions.filter(|permission| access.is_granted_by(permission));
+        Granted::new(permissions.map(Interval::of).collect())
     }
 }
 
-/// Whether intervals together have every key of `wanted`. For an interval without keys, they must
-/// have its start.
-fn cover(mut granted: Vec<KeyRange>, wanted: &KeyRange) -> bool {
-    granted.sort_unstable();
-    // The intervals have every key from the start of `wanted` up to this key, which they lack.
-    let mut missing = wanted.start.clone();
-    for range in granted {
-        if range.start > missing {
-            break;
-        }
-        match range.end {
-            End::Unbounded => return true,
-            End::Before(end) => missing = missing.max(end),
-            End::Single => missing = missing.max(successor(&range.start)),
-        }
+/// The keys from `start` on, before `end`; all of them without `end`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Interval {
+    start: Bytes,
+    end: Option<Bytes>,
+}
+
+impl Interval {
+    fn of(permission: &Permission) -> Self {
+        let range = KeyRange::from_wire(permission.key.clone(), permission.range_end.clone());
+        let end = match range.end {
+            End::Single => Some(successor(&range.start)),
+            End::Before(end) => Some(end),
+            End::Unbounded => None,
+        };
+        Self { start: range.start, end }
     }
-    missing > wanted.start
-        && match &wanted.end {
-            End::Single => true,
-            End::Before(end) => missing >= end,
-            End::Unbounded => false,
+
+    fn reaches(&self, key: &[u8]) -> bool {
+        self.end.as_ref().is_none_or(|end| end.as_ref() >= key)
+    }
+}
+
+/// Keys that permissions allow: intervals that do not touch each other, ascending.
+pub(super) struct Granted(Vec<Interval>);
+
+impl Granted {
+    fn new(mut intervals: Vec<Interval>) -> Self {
+        intervals.sort_unstable();
+        let mut joined: Vec<Interval> = Vec::with_capacity(intervals.len());
+        for next in intervals {
+            match joined.last_mut().filter(|last| last.reaches(&next.start)) {
+                None => joined.push(next),
+                Some(last) => {
+                    let reaches = next.end.as_ref().is_some_and(|end| last.reaches(end));
+                    if !reaches {
+                        last.end = next.end;
+                    }
+                }
+            }
         }
+        Self(joined)
+    }
+
+    /// Whether they have every key of `wanted`. For a range without keys, they must have its start.
+    pub(super) fn cover(&self, wanted: &KeyRange) -> bool {
+        let after = self.0.partition_point(|interval| interval.start <= wanted.start);
+        let Some(interval) = after.checked_sub(1).map(|at| &self.0[at]) else { return false };
+        let has_start = interval.end.as_ref().is_none_or(|end| *end > wanted.start);
+        has_start
+            && match &wanted.end {
+                End::Single => true,
+                End::Before(end) => interval.reaches(end),
+                End::Unbounded => interval.end.is_none(),
+            }
+    }
 }
 
 /// The first key after `key`.

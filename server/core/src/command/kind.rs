@@ -2,9 +2,12 @@
 
 /// Version of the layout of payloads.
 pub(super) const FORMAT: u8 = 1;
-/// Version of the payloads that change users and roles, and the newest. The layout is the same, but
-/// versions of Quorate without users must not apply them.
-pub const AUTH_FORMAT: u8 = 2;
+/// Version of the payloads with an origin, and the newest. The origin comes before the message.
+/// Versions of Quorate that do not check permissions must not apply them.
+pub const AUTH_FORMAT: u8 = 3;
+/// Version of the payloads that change users and roles. The layout is the same, but versions of
+/// Quorate without users must not apply them.
+pub const USERS_FORMAT: u8 = 2;
 
 /// Numbers of the commands in the log. A number is never reused.
 #[repr(u8)]
@@ -46,11 +49,17 @@ pub enum CommandKind {
     AuthRoleGrantPermission = 17,
     /// [`AuthCommand::RoleRevokePermission`](crate::auth::AuthCommand::RoleRevokePermission).
     AuthRoleRevokePermission = 18,
+    /// [`AuthCommand::Enable`](crate::auth::AuthCommand::Enable).
+    AuthEnable = 19,
+    /// [`AuthCommand::Disable`](crate::auth::AuthCommand::Disable).
+    AuthDisable = 20,
+    /// [`Command::Authenticate`](crate::Command::Authenticate).
+    Authenticate = 21,
 }
 
 impl CommandKind {
     /// Every kind, ascending by number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Put,
         Self::DeleteRange,
         Self::Txn,
@@ -69,18 +78,27 @@ impl CommandKind {
         Self::AuthRoleDelete,
         Self::AuthRoleGrantPermission,
         Self::AuthRoleRevokePermission,
+        Self::AuthEnable,
+        Self::AuthDisable,
+        Self::Authenticate,
     ];
 
-    /// The version of the payloads of this kind.
+    /// The version of the payloads of this kind without an origin. Payloads with an origin have
+    /// version [`AUTH_FORMAT`].
     pub(super) fn format(self) -> u8 {
-        if (self as u8) < Self::AuthUserAdd as u8 { FORMAT } else { AUTH_FORMAT }
+        match self as u8 {
+            kind if kind < Self::AuthUserAdd as u8 => FORMAT,
+            kind if kind < Self::AuthEnable as u8 => USERS_FORMAT,
+            _ => AUTH_FORMAT,
+        }
     }
 
     /// The kind of the command in a payload; `None` if the payload does not begin with a known
     /// format and kind.
     pub fn of(payload: &[u8]) -> Option<Self> {
         let [format, kind, ..] = payload else { return None };
-        Self::ALL.into_iter().find(|known| (known.format(), *known as u8) == (*format, *kind))
+        let known = Self::ALL.into_iter().find(|known| *known as u8 == *kind)?;
+        [known.format(), AUTH_FORMAT].contains(format).then_some(known)
     }
 
     /// The name of the kind in metrics: etcd's name of the request.
@@ -103,6 +121,9 @@ impl CommandKind {
             Self::AuthRoleDelete => "AuthRoleDelete",
             Self::AuthRoleGrantPermission => "AuthRoleGrantPermission",
             Self::AuthRoleRevokePermission => "AuthRoleRevokePermission",
+            Self::AuthEnable => "AuthEnable",
+            Self::AuthDisable => "AuthDisable",
+            Self::Authenticate => "Authenticate",
         }
     }
 }

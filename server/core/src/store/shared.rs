@@ -1,11 +1,12 @@
 //! The part of the state that readers share with the writer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
 use super::state::RestoredState;
+use crate::auth::Origin;
 use crate::base::Base;
 use crate::mvcc::{SharedMemtable, Stack, View};
 use crate::tables::Tables;
@@ -16,6 +17,8 @@ pub struct Shared {
     pub(super) tables: RwLock<Tables>,
     pub(super) revision: AtomicI64,
     pub(super) compacted: AtomicI64,
+    /// The revision of users and roles while authentication is on, and 0 while it is off.
+    pub(super) auth_revision: AtomicU64,
 }
 
 impl Shared {
@@ -37,6 +40,17 @@ impl Shared {
     /// The compacted revision; -1 before the first compaction.
     pub fn compacted(&self) -> i64 {
         self.compacted.load(Ordering::Acquire)
+    }
+
+    /// The revision of users and roles while authentication is on, and 0 while it is off.
+    pub fn auth_revision(&self) -> u64 {
+        self.auth_revision.load(Ordering::Acquire)
+    }
+
+    /// The origin of commands that this member proposes for the cluster.
+    pub fn cluster_origin(&self) -> Origin {
+        // Only members that know origins may be in the cluster once authentication was on.
+        if self.auth_revision() == 0 { Origin::Unknown } else { Origin::Cluster }
     }
 
     /// Calls `read` with the small tables, under their lock.
@@ -93,7 +107,10 @@ impl Shared {
     pub fn install_snapshot(&self, base: Arc<dyn Base>, restored: &RestoredState) {
         let mut stack = self.stack.write();
         let old = std::mem::replace(&mut *stack, Stack::new(base));
-        *self.tables.write() = restored.tables.clone();
+        let mut tables = self.tables.write();
+        *tables = restored.tables.clone();
+        self.auth_revision.store(tables.auth.revision_if_enabled(), Ordering::Release);
+        drop(tables);
         self.compacted.store(restored.compacted_or_none(), Ordering::Release);
         self.revision.store(restored.revision_or_first(), Ordering::Release);
         drop(stack);

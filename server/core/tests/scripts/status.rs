@@ -33,7 +33,15 @@ pub(crate) fn refused(refusal: Refusal) -> Failure {
             ("FailedPrecondition", "permission is not granted to the role")
         }
         Refusal::InvalidAuthManagement => ("InvalidArgument", "invalid auth management"),
-        Refusal::MalformedHash => {
+        Refusal::RootUserNotFound => ("FailedPrecondition", "root user does not exist"),
+        Refusal::RootRoleNotGranted => ("FailedPrecondition", "root user does not have root role"),
+        Refusal::AuthNotEnabled => ("FailedPrecondition", "authentication is not enabled"),
+        Refusal::AuthFailed => {
+            ("InvalidArgument", "authentication failed, invalid user ID or password")
+        }
+        Refusal::PermissionDenied => ("PermissionDenied", "permission denied"),
+        Refusal::AuthOldRevision => ("InvalidArgument", "revision of auth store is old"),
+        Refusal::NoPasswordUser => {
             let text = "auth: authentication failed, password was given for no password user";
             return Failure::Refused(Status {
                 code: "Unknown".to_owned(),

@@ -30,6 +30,8 @@ impl From<AuthCall> for Call {
                 }
                 AuthCommand::UserChangePassword(change)
             }
+            AuthCall::Enable(enable) => AuthCommand::Enable(enable),
+            AuthCall::Disable(disable) => AuthCommand::Disable(disable),
             AuthCall::UserDelete(delete) => AuthCommand::UserDelete(delete),
             AuthCall::UserGrantRole(grant) => AuthCommand::UserGrantRole(grant),
             AuthCall::UserRevokeRole(revoke) => AuthCommand::UserRevokeRole(revoke),
@@ -54,7 +56,7 @@ pub(crate) fn read(shared: &Shared, call: &AuthCall) -> Answer<AuthAnswer> {
 fn look_up(auth: &Auth, call: &AuthCall) -> Result<AuthAnswer, Refusal> {
     let mut answer = AuthAnswer::default();
     match call {
-        AuthCall::Status(_) => answer.status = Some((false, auth.revision())),
+        AuthCall::Status(_) => answer.status = Some((auth.is_enabled(), auth.revision())),
         AuthCall::UserGet(get) => answer.names = auth.roles_of(&get.name)?.to_vec(),
         AuthCall::UserList(_) => answer.names = auth.users().keys().cloned().collect(),
         AuthCall::RoleGet(get) => answer.permissions = auth.permissions_of(&get.role)?,

@@ -85,12 +85,20 @@ pub(super) const WEB: &[Flag] = &[
 ];
 
 /// Flags of users.
-pub(super) const USERS: &[Flag] = &[number(
-    "bcrypt-cost",
-    "COST",
-    "10",
-    "Work for the hash of a password, as a power of two: from 4 to 31",
-)];
+pub(super) const USERS: &[Flag] = &[
+    number(
+        "bcrypt-cost",
+        "COST",
+        "10",
+        "Work for the hash of a password, as a power of two: from 4 to 31",
+    ),
+    number(
+        "auth-token-ttl",
+        "SECONDS",
+        "300",
+        "How long a token is valid after its last use; 0 for the default",
+    ),
+];
 
 /// Flags of connections between members.
 pub(super) const PEERS: &[Flag] = &[

@@ -25,7 +25,6 @@ const V2_STAGES: &[&str] = &["write-only", "write-only-skip-check", "write-only-
 pub(super) const FLAGS: &[Flag] = &[
     hidden("v2-deprecation", Takes::Value("TEXT"), Fate::Idle(Some(V2_STAGES))),
     value("auth-token", &["simple"]),
-    value("auth-token-ttl", &["300"]),
     switch("enable-distributed-tracing"),
     value("distributed-tracing-address", &["localhost:4317"]),
     value("distributed-tracing-service-name", &["etcd"]),

@@ -26,6 +26,7 @@ use super::role::Role;
 use super::traffic::{Asked, Received, Traffic, Unanswered};
 use crate::config::Ports;
 use crate::logging::RateLimit;
+use crate::tls::common_name;
 
 /// HTTP/2 windows: bytes that a client may send on a stream and on a connection before the member
 /// has read any. Unread bytes are not in the memory budget, because they wait for room in it.
@@ -149,7 +150,7 @@ impl Http {
             }
         };
         let is_proven = certificate.is_some();
-        let caller = self.api.caller(certificate, is_secure);
+        let caller = self.api.caller(certificate, |der| common_name(der), is_secure);
         let traffic = Arc::new(Traffic::default());
         let io = Incoming::new(io, protocol, first, traffic.clone(), caller.intake().clone());
         let io = TokioIo::new(io);

@@ -21,6 +21,7 @@ use super::checkpoint::{CheckpointReader, snapshot_of};
 use crate::disk::flusher::Flusher;
 use crate::disk::quota::Quota;
 use crate::ground::consensus::Answer;
+use crate::ground::logins::Logins;
 use crate::ground::member::Configuration;
 use crate::ground::progress::Progress;
 use crate::ground::waiters::{Waiter, Waiters};
@@ -77,6 +78,7 @@ pub(crate) struct StateMachine {
     me: u64,
     /// Clients of this member whose commands were forwarded to the leader.
     waiters: Arc<Waiters>,
+    logins: Arc<Logins>,
     /// Bytes that the quota counts, without the active memtable.
     settled: u64,
     /// Empty between batches, as is `forwarded`; kept to reuse the memory.
@@ -90,6 +92,7 @@ pub(crate) struct StateMachine {
 pub(crate) struct Parts {
     pub(crate) me: u64,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) logins: Arc<Logins>,
     pub(crate) store: Store,
     pub(crate) membership: StoredMembership,
     pub(crate) members: watch::Sender<Configuration>,
@@ -117,6 +120,7 @@ impl StateMachine {
             frozen_index,
             me: parts.me,
             waiters: parts.waiters,
+            logins: parts.logins,
             settled: 0,
             answers: PendingAnswers::new(),
             forwarded: Vec::new(),
@@ -232,11 +236,11 @@ impl StateMachine {
     fn apply_command(&mut self, at: LogPosition, payload: &Bytes) -> Result<(Reply, bool), Fault> {
         self.quota.measure(self.settled + self.store.active_bytes() as u64);
         self.quota.reservations().note(payload.len() as u64);
-        let command =
+        let (command, origin) =
             Command::decode(payload).map_err(|reason| Fault::Entry { index: at.index, reason })?;
         let kind = command.kind();
-        let is_small = self.store.is_small(&command, SMALL_MAX)?;
-        let apply = || self.store.apply_decoded(at, command);
+        let is_small = self.store.is_small(&command, &origin, SMALL_MAX)?;
+        let apply = || self.store.apply_decoded(at, command, &origin);
         let Applied { mut reply, effects, cost } =
             if is_small { apply()? } else { run_blocking(apply)? };
         for effect in effects {
@@ -250,6 +254,8 @@ impl StateMachine {
                     self.lessor.revoked(id);
                 }
                 Effect::Alarms => self.metrics.alarms_changed(self.store.shared()),
+                Effect::LoggedIn { token, user } => self.logins.began(at.index, token, user),
+                Effect::LoggedOut { user } => self.logins.ended(user.as_deref()),
                 Effect::Compacted { .. } => {}
             }
         }
@@ -362,6 +368,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.frozen_index = self.store.applied().map_or(0, |at| at.index);
         self.measure();
         self.lessor.replaced();
+        // The entries in between may have ended any of them.
+        self.logins.ended(None);
         self.waiters.replaced(self.store.applied().map_or(0, |at| at.term));
         self.metrics.alarms_changed(self.store.shared());
         self.progress.advance(self.frozen_index);

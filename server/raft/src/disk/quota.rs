@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_core::Command;
 use quorate_core::store::Shared;
@@ -163,7 +164,8 @@ impl Quota {
             // Each member raises the alarm for its own disk.
             let is_short = self.is_short.load(Ordering::Relaxed) && !mine;
             let is_raised = if exceeds || is_short {
-                propose(member_id, consensus, within).await
+                let alarm = alarm(member_id).encode_from(&store.cluster_origin());
+                propose(alarm, consensus, within).await
             } else {
                 true
             };
@@ -176,9 +178,10 @@ impl Quota {
 }
 
 /// Proposes the alarm; true if it was applied within this time.
-async fn propose(member_id: u64, consensus: &dyn Consensus, within: Duration) -> bool {
-    let raised = consensus.propose(alarm(member_id).encode(), Holding::default());
+async fn propose(alarm: Bytes, consensus: &dyn Consensus, within: Duration) -> bool {
+    let raised = consensus.propose(alarm, Holding::default());
     match tokio::time::timeout(within, raised).await {
+        Ok(Ok(Some(Err(refusal)))) => tracing::warn!(%refusal, "the alarm is not raised yet"),
         Ok(Ok(_)) => return true,
         Ok(Err(error)) => tracing::warn!(%error, "the alarm is not raised yet"),
         Err(_) => tracing::warn!("the alarm was not raised in time"),

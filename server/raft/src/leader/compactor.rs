@@ -122,7 +122,8 @@ impl Compactor {
 
     async fn compact(&mut self, revision: i64) {
         let command = Command::Compact(CompactionRequest { revision, physical: false });
-        match self.consensus.propose(command.encode(), Holding::default()).await {
+        let payload = command.encode_from(&self.store.cluster_origin());
+        match self.consensus.propose(payload, Holding::default()).await {
             Ok(None | Some(Ok(_) | Err(Refusal::Compacted))) => {
                 tracing::info!(revision, "compacted automatically");
                 self.schedule.done(revision, Instant::now());

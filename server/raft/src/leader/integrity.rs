@@ -241,9 +241,11 @@ impl Integrity {
             member_id: member,
             alarm: AlarmType::Corrupt as i32,
         };
-        let alarm = Command::Alarm(alarm).encode();
-        if let Err(error) = self.consensus.propose(alarm, Holding::default()).await {
-            tracing::error!(%error, "cannot raise the alarm");
+        let alarm = Command::Alarm(alarm).encode_from(&self.store.cluster_origin());
+        match self.consensus.propose(alarm, Holding::default()).await {
+            Ok(Some(Err(refusal))) => tracing::error!(%refusal, "cannot raise the alarm"),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "cannot raise the alarm"),
         }
     }
 }

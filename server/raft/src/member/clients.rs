@@ -1,5 +1,6 @@
 //! The requests of clients to a member.
 
+use quorate_core::auth::Origin;
 use quorate_core::{Command, Reply};
 
 use super::Member;
@@ -9,7 +10,8 @@ use crate::ground::request::{MemberError, RequestError};
 use crate::leader::lessor::{Renewal, TimeToLive};
 
 impl Member {
-    /// Proposes a command and waits for its answer. `reserved` is from [`Self::check_quota`].
+    /// Proposes a command on behalf of `origin` and waits for its answer. `reserved` is from
+    /// [`Self::check_quota`].
     ///
     /// # Errors
     /// The state machine's refusal, or why there is no answer.
@@ -20,9 +22,10 @@ impl Member {
     pub async fn propose(
         &self,
         command: &Command,
+        origin: &Origin,
         reserved: Option<Reservation>,
     ) -> Result<Reply, RequestError> {
-        self.requests.propose(command, reserved).await
+        self.requests.propose(command, origin, reserved).await
     }
 
     /// Checks a command that adds data against the quota and the free disk space, and raises the

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_core::auth::Origin;
 use quorate_core::store::Shared;
 use quorate_core::{Command, CommandKind, Refusal, Reply, quota as costs};
 use quorate_proto::etcdserverpb::AlarmType;
@@ -34,7 +35,8 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Proposes a command and waits for its answer. `reserved` is its disk space.
+    /// Proposes a command on behalf of `origin` and waits for its answer. `reserved` is its disk
+    /// space.
     ///
     /// # Cancel safety
     /// If the future is dropped, the command may still be applied. Until that is decided, it counts
@@ -42,9 +44,10 @@ impl Requests {
     pub(super) async fn propose(
         &self,
         command: &Command,
+        origin: &Origin,
         reserved: Option<Reservation>,
     ) -> Result<Reply, RequestError> {
-        let payload = command.encode();
+        let payload = command.encode_from(origin);
         let held = Holding::new((self.admission.admit(payload.len())?, reserved));
         let proposal = Proposal::new(&self.metrics, command.kind());
         let started = proposal.started();
@@ -80,8 +83,11 @@ impl Requests {
             // The alarm may have been disarmed through another member.
             let stands = is_mine() && self.linearize().await.is_ok() && is_mine();
             // As in etcd, the client gets the same error whether or not the alarm could be raised.
-            if !stands && let Err(error) = self.propose(&quota::alarm(me), None).await {
-                tracing::warn!(%error, "cannot raise the NOSPACE alarm yet");
+            if !stands {
+                let origin = self.store.cluster_origin();
+                if let Err(error) = self.propose(&quota::alarm(me), &origin, None).await {
+                    tracing::warn!(%error, "cannot raise the NOSPACE alarm yet");
+                }
             }
             return Err(Refusal::NoSpace.into());
         }

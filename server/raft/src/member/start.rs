@@ -22,6 +22,7 @@ use crate::consensus::start::Settings;
 use crate::consensus::state_machine::{self, StateMachine};
 use crate::disk::quota::Quota;
 use crate::ground::connection::Dial;
+use crate::ground::logins::Logins;
 use crate::ground::member::Peers;
 use crate::ground::progress::Progress;
 use crate::ground::waiters::Waiters;
@@ -36,6 +37,7 @@ pub(super) struct Assembled {
     pub(super) identity: Identity,
     pub(super) state: State,
     pub(super) lessor: Arc<Lessor>,
+    pub(super) logins: Arc<Logins>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) member_list: Arc<MemberList>,
     pub(super) pool: Arc<PeerPool>,
@@ -68,9 +70,11 @@ pub(super) async fn assemble(
     let times = Times { heartbeat: options.heartbeat, election_timeout: options.election_timeout };
     let pool = Arc::new(PeerPool::new(identity, dial, times, context));
     let waiters: Arc<Waiters> = Arc::default();
+    let logins = Arc::new(Logins::new(wal.state().last.map_or(0, |last| last.index)));
     let machine = StateMachine::new(state_machine::Parts {
         me,
         waiters: waiters.clone(),
+        logins: logins.clone(),
         store,
         membership,
         members,
@@ -107,6 +111,7 @@ pub(super) async fn assemble(
         identity,
         state,
         lessor,
+        logins,
         metrics,
         member_list,
         pool,

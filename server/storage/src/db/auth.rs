@@ -9,11 +9,17 @@ use redb::{ReadTransaction, ReadableTable as _, WriteTransaction};
 
 use super::error::{Problem, fault};
 use super::tables::{AUTH_KEY, META};
-use crate::format::{AUTH_FORMAT, DATA_FORMAT};
+use crate::format::{AUTH_FORMAT, DATA_FORMAT, USERS_FORMAT};
 
 /// The data format of a database or a snapshot with these users and roles.
 pub(super) fn format_with(auth: &Auth) -> u32 {
-    if auth.is_unused() { DATA_FORMAT } else { AUTH_FORMAT }
+    if auth.was_enabled() {
+        AUTH_FORMAT
+    } else if auth.is_unused() {
+        DATA_FORMAT
+    } else {
+        USERS_FORMAT
+    }
 }
 
 /// The stored form: checksum, message.

@@ -24,7 +24,7 @@ use quorate_core::tables::{MemberAttributes, Tables};
 use super::auth;
 use super::meta::{Meta, MetaError};
 use super::tables::SENT_TABLES;
-use crate::format::{AUTH_FORMAT, OtherFormat};
+use crate::format::{OtherFormat, USERS_FORMAT};
 
 /// A part ends with the first row that makes it this long or longer. The sender and the receiver
 /// each spend about a millisecond on such a part.
@@ -195,7 +195,7 @@ impl PartWriter {
         for id in &trailer.tables.removed {
             out.extend_from_slice(&id.to_le_bytes());
         }
-        if trailer.meta.format == AUTH_FORMAT {
+        if trailer.meta.format >= USERS_FORMAT {
             let users = auth::encode(&trailer.tables.auth);
             put_length(out, users.len());
             out.extend_from_slice(&users);
@@ -318,7 +318,7 @@ fn read_tables(rest: &mut &[u8], format: u32) -> Option<([u64; TABLES], Tables)>
     for _ in 0..take_length(rest)? {
         tables.removed.insert(u64::from_le_bytes(take(rest)?));
     }
-    if format == AUTH_FORMAT {
+    if format >= USERS_FORMAT {
         let length = take_length(rest)?;
         tables.auth = Arc::new(auth::decode(take_bytes(rest, length)?)?);
     }
@@ -353,6 +353,7 @@ mod tests {
 
     use super::*;
     use crate::db::tests::users;
+    use crate::format::AUTH_FORMAT;
 
     fn trailer() -> Trailer {
         let member = MemberAttributes {

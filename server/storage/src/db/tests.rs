@@ -210,7 +210,9 @@ fn add_role(name: String) -> Command {
 pub(super) fn users() -> Arc<Auth> {
     let base = Arc::new(MemoryBase::default());
     let mut store = Store::new(base, RestoredState::default());
-    store.apply_decoded(LogPosition::default(), add_role("r".to_owned())).unwrap().reply.unwrap();
+    let added =
+        store.apply_decoded(LogPosition::default(), add_role("r".to_owned()), &Origin::Unknown);
+    added.unwrap().reply.unwrap();
     store.shared().tables(|tables| tables.auth.clone())
 }
 

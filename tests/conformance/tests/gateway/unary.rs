@@ -112,6 +112,7 @@ const CALLS: &[(&str, &str)] = &[
 /// Calls of users and roles.
 const AUTH_CALLS: &[(&str, &str)] = &[
     ("auth/status", "{}"),
+    ("auth/enable", "{}"),
     ("auth/disable", "{}"),
     ("auth/authenticate", r#"{"name":"a","password":"b"}"#),
     ("auth/user/add", r#"{"name":"a","password":"b"}"#),

@@ -77,14 +77,14 @@ impl Sender {
 fn a_snapshot_of_a_newer_format_is_refused() {
     let sender = Sender::new();
     for _ in 0..3 {
-        let refused = sender.cluster.block_on(sender.send(iter([sender.first(3, 0)])));
+        let refused = sender.cluster.block_on(sender.send(iter([sender.first(4, 0)])));
         let said = refused.unwrap_err().message().to_owned();
-        assert_contains(&said, &["data format 3", "data formats up to 2", "or a later one"]);
+        assert_contains(&said, &["data format 4", "data formats up to 3", "or a later one"]);
     }
     let follower = &sender.cluster.members[sender.follower];
     let lines = || {
         let log = follower.log_of_run();
-        let lines = log.lines().filter(|line| line.contains("data format 3"));
+        let lines = log.lines().filter(|line| line.contains("data format 4"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     wait::until("a log line", WITHIN, || (!lines().is_empty()).then_some(()));

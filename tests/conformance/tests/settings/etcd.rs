@@ -128,7 +128,7 @@ const SETTINGS: &[(&str, Is)] = &[
     // Auth
     ("auth-token", Missing(&["simple"], "jwt,pub-key=a,priv-key=b,sign-method=RS256")),
     ("bcrypt-cost", Read(&["4", "31"], "32")),
-    ("auth-token-ttl", Missing(&["300"], "60")),
+    ("auth-token-ttl", Read(&["60", "0"], "-1")),
     // Profiling and monitoring, logging, tracing
     ("enable-pprof", SWITCH),
     ("metrics", Text("extensive")),

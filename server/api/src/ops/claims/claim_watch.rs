@@ -3,8 +3,8 @@
 use futures_util::{StreamExt as _, stream};
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
-use quorate_raft::Account;
 
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::server::Server;
 use crate::watch::frame::{Events, Frame};
@@ -17,13 +17,13 @@ impl ClaimWatch {
     /// Opens the watch. With `needs_leader`, it ends once there has been no leader for a while.
     pub(crate) fn open(
         server: &Server,
-        account: &Account,
+        session: &Session,
         create: pb::WatchCreateRequest,
         needs_leader: bool,
     ) -> Self {
         let request_union = Some(RequestUnion::CreateRequest(create));
         let request = Ok(pb::WatchRequest { request_union });
-        Self(server.watch(account, stream::iter([request]), needs_leader))
+        Self(server.watch(session, stream::iter([request]), needs_leader))
     }
 
     /// The next events. `None` if they have been compacted: then the caller has to read again.

@@ -9,8 +9,9 @@ use quorate_proto::etcdserverpb::watch_create_request::FilterType;
 use quorate_proto::mvccpb::event::EventType;
 use quorate_proto::mvccpb::{Event, KeyValue};
 use quorate_proto::v3electionpb::{LeaderRequest, LeaderResponse};
-use quorate_raft::{Account, Permit};
+use quorate_raft::Permit;
 
+use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::ops::claims::claim_watch::ClaimWatch;
 use crate::ops::claims::{oldest, prefix, row};
@@ -28,7 +29,7 @@ enum Watching {
 /// A stream in progress.
 struct Observer {
     server: Server,
-    account: Account,
+    session: Session,
     prefix: Bytes,
     needs_leader: bool,
     /// `None` if the leader must be read.
@@ -47,18 +48,18 @@ impl Server {
     /// With `needs_leader`, the stream ends once the cluster has had no leader for a while.
     pub(crate) fn observe(
         &self,
-        account: &Account,
+        session: &Session,
         request: LeaderRequest,
         needs_leader: bool,
     ) -> impl Stream<Item = Result<LeaderResponse, ApiError>> + Send + use<> {
         let observer = Observer {
             server: self.clone(),
-            account: account.clone(),
+            session: session.clone(),
             prefix: prefix(&request.name),
             needs_leader,
             watching: None,
             pending: VecDeque::new(),
-            room: account.nothing(),
+            room: session.account.nothing(),
             last: (Bytes::new(), 0),
         };
         stream::try_unfold(observer, |mut observer| async move {
@@ -92,11 +93,11 @@ impl Observer {
     /// Reads the leader, and watches it; or watches all claims if there is none.
     async fn read(&mut self) -> Result<(), ApiError> {
         let ranges = vec![oldest(&self.prefix)];
-        let answered = self.server.first_rows(&self.account, ranges).await?;
+        let answered = self.server.first_rows(&self.session, ranges).await?;
         let header = answered.message.header.unwrap_or_default();
         match row(&answered.message, 0) {
             Some(leader) => {
-                self.room = answered.permit.unwrap_or_else(|| self.account.nothing());
+                self.room = answered.permit.unwrap_or_else(|| self.session.account.nothing());
                 self.watch_leader(&leader.key, header.revision + 1);
                 if self.last != (leader.key.clone(), leader.mod_revision) {
                     self.queue(header, leader.clone());
@@ -118,7 +119,7 @@ impl Observer {
     }
 
     fn watch(&self, create: pb::WatchCreateRequest) -> ClaimWatch {
-        ClaimWatch::open(&self.server, &self.account, create, self.needs_leader)
+        ClaimWatch::open(&self.server, &self.session, create, self.needs_leader)
     }
 
     fn watch_leader(&mut self, key: &Bytes, start_revision: i64) {
@@ -129,7 +130,7 @@ impl Observer {
 
     /// The first claim was made: it leads.
     fn elected(&mut self, events: &Events) {
-        self.room = self.account.charge(events.size());
+        self.room = self.session.account.charge(events.size());
         let Some(Event { kv: Some(leader), .. }) = events.decoded().next() else { return };
         let revision = leader.mod_revision;
         self.watch_leader(&leader.key, revision + 1);
@@ -138,7 +139,7 @@ impl Observer {
 
     /// The leader has proclaimed values, or its claim has ended.
     fn proclaimed(&mut self, events: &Events) {
-        self.room = self.account.charge(events.size());
+        self.room = self.session.account.charge(events.size());
         for event in events.decoded() {
             if event.r#type == EventType::Delete as i32 {
                 self.watching = None;

@@ -98,6 +98,7 @@ impl StoreBuilder<TypeConfig, LogStore, Tested, TempDir> for Builder {
         let machine = StateMachine::new(Parts {
             me: 0,
             waiters: Arc::default(),
+            logins: Arc::default(),
             store,
             membership: StoredMembership::default(),
             members: watch::Sender::default(),

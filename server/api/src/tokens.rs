@@ -1,0 +1,87 @@
+//! Tokens, by which clients prove who they are after they have given a password.
+
+pub mod simple;
+
+use std::time::{Duration, Instant};
+
+use quorate_raft::LoginListener;
+
+use self::simple::SimpleTokens;
+
+/// The kind of the tokens that a member gives and accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Random tokens that every member keeps in memory. A token ends when it was not used for the
+    /// time to live.
+    Simple {
+        /// The time to live.
+        ttl: Duration,
+    },
+    /// No tokens: only certificates prove who clients are.
+    Disabled,
+}
+
+/// The user that a valid token proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// The name of the user.
+    pub user: String,
+    /// The revision of users and roles that the token is for; `None` if it is for any.
+    pub revision: Option<u64>,
+}
+
+/// The tokens of a member.
+#[derive(Debug)]
+pub enum Tokens {
+    /// Random tokens, kept in memory.
+    Simple(SimpleTokens),
+    /// No tokens.
+    Disabled,
+}
+
+impl Tokens {
+    /// No token yet.
+    pub fn new(kind: &TokenKind) -> Self {
+        match kind {
+            TokenKind::Simple { ttl } => Self::Simple(SimpleTokens::new(*ttl)),
+            TokenKind::Disabled => Self::Disabled,
+        }
+    }
+
+    /// The user that a token proves; `None` if the token is not valid. A simple token is thereby
+    /// used, so that it lives on.
+    pub fn verify(&self, token: &str, now: Instant) -> Option<Proven> {
+        match self {
+            Self::Simple(tokens) => {
+                let user = tokens.user_of(token, now)?;
+                Some(Proven { user, revision: None })
+            }
+            Self::Disabled => None,
+        }
+    }
+
+    /// The index of the log entry that gave a simple token; `None` for any other text.
+    pub fn entry_of(&self, token: &str) -> Option<u64> {
+        match self {
+            Self::Simple(_) => simple::entry_of(token),
+            Self::Disabled => None,
+        }
+    }
+}
+
+impl LoginListener for Tokens {
+    fn began(&self, token: String, user: String) {
+        match self {
+            Self::Simple(tokens) => tokens.add(token, user, Instant::now()),
+            Self::Disabled => {}
+        }
+    }
+
+    fn ended(&self, user: Option<&str>) {
+        match (self, user) {
+            (Self::Simple(tokens), Some(user)) => tokens.end_user(user),
+            (Self::Simple(tokens), None) => tokens.end_all(),
+            (Self::Disabled, _) => {}
+        }
+    }
+}
