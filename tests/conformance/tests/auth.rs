@@ -244,7 +244,7 @@ fn curl(pki: &Pki, address: &str, path: &str, more: &[&str]) -> (String, String)
     let file = |name: &str| pki.path(name).display().to_string();
     let [authority, certificate, key] = ["ca.crt", "client.crt", "client.key"].map(file);
     let output = Command::new("curl")
-        .args(["-s", "-w", "\n%{http_code}", "--cacert", &authority])
+        .args(["-s", "--http1.1", "-w", "\n%{http_code}", "--cacert", &authority])
         .args(["--cert", &certificate, "--key", &key])
         .args(more)
         .arg(format!("https://{address}{path}"))

@@ -67,8 +67,7 @@ pub(super) async fn assemble(
     let (peers, peers_receiver) = watch::channel(Peers::new());
     let (members, members_receiver) = watch::channel(configuration_of(&membership));
     let context = pool_context(options, &shared, &peers_receiver, &metrics);
-    let times = Times { heartbeat: options.heartbeat, election_timeout: options.election_timeout };
-    let pool = Arc::new(PeerPool::new(identity, dial, times, context));
+    let pool = Arc::new(PeerPool::new(identity, dial, times(options), context));
     let waiters: Arc<Waiters> = Arc::default();
     let logins = Arc::new(Logins::new(wal.state().last.map_or(0, |last| last.index)));
     let machine = StateMachine::new(state_machine::Parts {
@@ -85,8 +84,7 @@ pub(super) async fn assemble(
         metrics: metrics.clone(),
         on_fault,
     });
-    let tasks = TaskTracker::new();
-    let closing_streams = CancellationToken::new();
+    let (tasks, closing_streams) = (TaskTracker::new(), CancellationToken::new());
     let stop = closing_streams.clone();
     let parts = adapter::Parts {
         me,
@@ -150,6 +148,11 @@ fn pool_context(
         metrics: metrics.clone(),
         budget: Budget::new(options.memory_budget),
     }
+}
+
+/// The times of connections to members.
+fn times(options: &Options) -> Times {
+    Times { heartbeat: options.heartbeat, election_timeout: options.election_timeout }
 }
 
 /// The settings of the raft protocol.
