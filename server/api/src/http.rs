@@ -15,6 +15,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use quorate_raft::DATA_FORMAT;
 
 use self::certificate_page::CertificatePage;
+use crate::error::ApiError;
 use crate::server::Server;
 use crate::version::{CLUSTER_VERSION, ETCD_VERSION, VERSION};
 
