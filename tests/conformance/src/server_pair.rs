@@ -9,6 +9,8 @@ use quorate_test_support::server::Server;
 const SAME_IDS: [&str; 2] =
     ["--initial-advertise-peer-urls=http://127.0.0.1:1", "--initial-cluster=m1=http://127.0.0.1:1"];
 
+/// The peer URL that both advertise.
+pub const PEER_URL: &str = "http://127.0.0.1:1";
 /// Both servers end by the signal that stopped them, SIGTERM.
 const TERMINATED: i32 = 15;
 

@@ -56,7 +56,7 @@ impl Needs {
             Command::Alarm(alarm) if alarm.action == AlarmAction::Get as i32 => Self::Known,
             // The password is proved before the proposal.
             Command::Authenticate(_) => Self::Nothing,
-            // etcd lets every client compact, even one that it does not know.
+            // etcd checks compactions only before it proposes them.
             Command::Compact(_) | Command::Alarm(_) | Command::Auth(_) => Self::Root,
             Command::LeaseExpire(_) | Command::MemberPublish(_) => Self::Cluster,
         }
