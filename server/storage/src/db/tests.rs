@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proptest::prelude::*;
-use quorate_core::auth::{Auth, AuthCommand};
+use quorate_core::auth::{Auth, AuthCommand, Origin};
 use quorate_core::base::Base;
 use quorate_core::base::memory::MemoryBase;
 use quorate_core::store::{FrozenMemtable, RestoredState};
