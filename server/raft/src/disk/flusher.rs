@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quorate_core::store::{FrozenMemtable, RestoredState, Shared};
@@ -25,6 +25,9 @@ use crate::log::types::StoredMembership;
 const LOG_KEEP_BYTES: u64 = 128 << 20;
 /// On a small disk, at most `1 / LOG_KEEP_PART` of it.
 const LOG_KEEP_PART: u64 = 8;
+/// While a disk is short of space, `1 / LOG_KEEP_PART_SHORT` of the usual limit is kept: a copy of
+/// the database, which ends the shortage, needs the space.
+const LOG_KEEP_PART_SHORT: u64 = 4;
 /// Interval between checks for a flush that waits for disk space.
 const SPACE_CHECK_PAUSE: Duration = Duration::from_millis(500);
 
@@ -72,6 +75,8 @@ struct Common {
     outcome: Arc<Outcome>,
     /// Size in bytes above which the active memtable is flushed.
     memtable_bytes_max: AtomicUsize,
+    /// Whether a disk is short of space.
+    is_short: AtomicBool,
 }
 
 /// The parts that the end of a flush needs. The threads of the log and of the database hold this
@@ -93,7 +98,8 @@ impl Flusher {
     ) -> Self {
         let outcome = Arc::new(Outcome { flushed: Notify::new(), on_fault });
         let memtable_bytes_max = AtomicUsize::new(options.memtable_bytes_max);
-        let common = Common { options, wal, engine, store, outcome, memtable_bytes_max };
+        let is_short = AtomicBool::new(false);
+        let common = Common { options, wal, engine, store, outcome, memtable_bytes_max, is_short };
         Self { common: Arc::new(common) }
     }
 
@@ -113,10 +119,18 @@ impl Flusher {
         self.common.memtable_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
+    /// Sets whether a disk is short of space. Less of the log is kept then.
+    pub(crate) fn set_short(&self, is_short: bool) {
+        self.common.is_short.store(is_short, Ordering::Relaxed);
+    }
+
     /// Limit in bytes of the log that is kept although the database contains its entries.
     pub(crate) fn log_kept(&self) -> u64 {
         let disk = self.wal().disk();
-        disk.map_or(LOG_KEEP_BYTES, |disk| LOG_KEEP_BYTES.min(disk.total / LOG_KEEP_PART))
+        let kept =
+            disk.map_or(LOG_KEEP_BYTES, |disk| LOG_KEEP_BYTES.min(disk.total / LOG_KEEP_PART));
+        let is_short = self.common.is_short.load(Ordering::Relaxed);
+        if is_short { kept / LOG_KEEP_PART_SHORT } else { kept }
     }
 
     /// Whether the log is long although no memtable is full: large commands may change little.

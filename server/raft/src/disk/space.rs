@@ -93,6 +93,7 @@ pub(crate) async fn watch(
         let short = disks.iter().find(|disk| is_checked && disk.is_short(was_short));
         let is_short = is_checked && (short.is_some() || flusher.waits_for_space());
         quota.set_short(is_short);
+        flusher.set_short(is_short);
         let allowed = disks.iter().map(DiskState::allowance).min().filter(|_| is_checked);
         quota.reservations().checked(written, allowed.unwrap_or(u64::MAX));
         if !was_short && let Some(disk) = short {

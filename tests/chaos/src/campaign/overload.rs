@@ -200,6 +200,7 @@ impl Campaign {
             self.effect.overloads += unanswered;
             self.pending.extend(asked);
         }
+        self.assert_given_up(place);
     }
 
     fn slow_down(&mut self, place: usize) {

@@ -15,10 +15,25 @@ const IN_FLIGHT: &str = "quorate_memory_in_flight_bytes";
 /// How long a member may take to end the work of clients that are gone, or to give up the states of
 /// the database that it keeps for long answers.
 const RELEASED_WITHIN: Duration = Duration::from_secs(20);
+/// How long a member may take to end calls that its clients have given up. Finishing them instead
+/// takes longer.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(3);
 /// How long a defragmentation may take to succeed beside other load.
 const REWRITTEN_WITHIN: Duration = Duration::from_secs(20);
 
 impl Campaign {
+    /// Checks that a member soon ends the calls that its clients have given up.
+    pub(super) fn assert_given_up(&self, place: usize) {
+        let member = &self.cluster.members[place];
+        let mut bytes = 0.0;
+        let ended = wait::within(GIVEN_UP_WITHIN, || {
+            bytes = http::metric(&member.address(), IN_FLIGHT)?;
+            (bytes < IN_FLIGHT_MAX).then_some(())
+        });
+        let name = member.name();
+        assert!(ended.is_some(), "{name} still has {bytes} bytes in flight for calls given up");
+    }
+
     /// Checks that no member has work left, or space on its disk, for clients that are gone.
     pub(super) fn assert_rest(&self) {
         for place in 0..self.size() {
