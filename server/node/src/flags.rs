@@ -224,12 +224,15 @@ pub(crate) mod tests {
 
     #[test]
     fn settings_that_only_etcd_has_are_refused() {
-        let variables =
-            [("ETCD_WAL_DIR", "x"), ("ETCD_DISTRIBUTED_TRACING_ADDRESS", "localhost:4317")];
+        let variables = [
+            ("ETCD_DISTRIBUTED_TRACING_SAMPLING_RATE", "1"),
+            ("ETCD_DISTRIBUTED_TRACING_ADDRESS", "localhost:4317"),
+        ];
         let line = ["-enable-distributed-tracing", "--v2-deprecation=gone", "-v=3"];
         let problems = read_line(&line, &variables).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems.iter().any(|p| p.starts_with("the variable ETCD_WAL_DIR: ")));
+        let variable = "the variable ETCD_DISTRIBUTED_TRACING_SAMPLING_RATE: ";
+        assert!(problems.iter().any(|p| p.starts_with(variable)));
         assert!(problems.iter().any(|p| p.starts_with("--enable-distributed-tracing: ")));
     }
 
