@@ -47,7 +47,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn problem(&mut self, flag: &'static str, text: impl Into<String>) {
-        self.problems.push(Problem { flag, text: text.into() });
+        let text = text.into();
+        // Two parts of the configuration may need the same flag.
+        let is_known = |known: &Problem| known.flag == flag && known.text == text;
+        if !self.problems.iter().any(is_known) {
+            self.problems.push(Problem { flag, text });
+        }
     }
 
     pub(super) fn text(&self, flag: &str) -> String {
