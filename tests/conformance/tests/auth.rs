@@ -239,20 +239,21 @@ fn wrong_passwords_do_not_hold_up_other_calls() {
     });
 }
 
-/// A request by curl with the certificate of `pki`; the status, and the body.
-fn curl(pki: &Pki, address: &str, path: &str, more: &[&str]) -> (String, String) {
-    let file = |name: &str| pki.path(name).display().to_string();
-    let [authority, certificate, key] = ["ca.crt", "client.crt", "client.key"].map(file);
-    let output = Command::new("curl")
-        .args(["-s", "--http1.1", "-w", "\n%{http_code}", "--cacert", &authority])
-        .args(["--cert", &certificate, "--key", &key])
-        .args(more)
-        .arg(format!("https://{address}{path}"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+/// A request by curl; the status, and the body.
+fn curl(url: &str, more: &[&str]) -> (String, String) {
+    let output =
+        Command::new("curl").args(["-s", "-w", "\n%{http_code}"]).args(more).arg(url).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
     let (body, status) = text.rsplit_once('\n').unwrap();
     (status.to_owned(), body.to_owned())
+}
+
+/// A request by curl with the certificate of `pki`; the status, and the body.
+fn certified(pki: &Pki, address: &str, path: &str, more: &[&str]) -> (String, String) {
+    let file = |name: &str| pki.path(name).display().to_string();
+    let [authority, certificate, key] = ["ca.crt", "client.crt", "client.key"].map(file);
+    let tls = ["--http1.1", "--cacert", &authority, "--cert", &certificate, "--key", &key];
+    curl(&format!("https://{address}{path}"), &[&tls, more].concat())
 }
 
 fn etcdctl(path: &Path, pki: &Pki, address: &str, words: &[&str]) -> String {
@@ -284,7 +285,7 @@ fn a_certificate_is_a_login_but_not_for_the_gateway() {
     let run = |words: &[&str]| etcdctl(&program, &pki, &address, words);
     let json = r#"{"key":"YQ==","value":"MQ=="}"#;
     let post = ["-X", "POST", "-d", json];
-    assert_eq!(curl(&pki, &address, "/v3/kv/put", &post).0, "200");
+    assert_eq!(certified(&pki, &address, "/v3/kv/put", &post).0, "200");
     for words in [
         &["user", "add", "root:secret"][..],
         &["user", "add", "client", "--no-password"],
@@ -303,23 +304,15 @@ fn a_certificate_is_a_login_but_not_for_the_gateway() {
     let ignored = "CommonName of client sending a request against gateway will be ignored and \
                    not used as expected\n";
     for path in ["/v3/kv/put", "/v3beta/kv/put", "/v1/keys/a"] {
-        let (status, body) = curl(&pki, &address, path, &post);
+        let (status, body) = certified(&pki, &address, path, &post);
         assert_eq!((status.as_str(), body.as_str()), ("400", ignored), "{path}");
     }
-    assert_eq!(curl(&pki, &address, "/health", &[]).0, "200");
+    assert_eq!(certified(&pki, &address, "/health", &[]).0, "200");
 }
 
 /// An HTTP request without TLS, by curl.
 fn web(address: &str, path: &str, more: &[&str]) -> (String, String) {
-    let output = Command::new("curl")
-        .args(["-s", "-w", "\n%{http_code}"])
-        .args(more)
-        .arg(format!("http://{address}{path}"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let (body, status) = text.rsplit_once('\n').unwrap();
-    (status.to_owned(), body.to_owned())
+    curl(&format!("http://{address}{path}"), more)
 }
 
 #[test]

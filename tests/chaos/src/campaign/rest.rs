@@ -24,29 +24,31 @@ const REWRITTEN_WITHIN: Duration = Duration::from_secs(20);
 impl Campaign {
     /// Checks that a member soon ends the calls that its clients have given up.
     pub(super) fn assert_given_up(&self, place: usize) {
-        let member = &self.cluster.members[place];
-        let mut bytes = 0.0;
-        let ended = wait::within(GIVEN_UP_WITHIN, || {
-            bytes = http::metric(&member.address(), IN_FLIGHT)?;
-            (bytes < IN_FLIGHT_MAX).then_some(())
-        });
-        let name = member.name();
+        let (ended, bytes) = self.wait_until_idle(place, GIVEN_UP_WITHIN);
+        let name = self.cluster.members[place].name();
         assert!(ended.is_some(), "{name} still has {bytes} bytes in flight for calls given up");
     }
 
     /// Checks that no member has work left, or space on its disk, for clients that are gone.
     pub(super) fn assert_rest(&self) {
         for place in 0..self.size() {
-            let member = &self.cluster.members[place];
-            let mut bytes = 0.0;
-            let rests = wait::within(RELEASED_WITHIN, || {
-                bytes = http::metric(&member.address(), IN_FLIGHT)?;
-                (bytes < IN_FLIGHT_MAX).then_some(())
-            });
-            let name = member.name();
+            let (rests, bytes) = self.wait_until_idle(place, RELEASED_WITHIN);
+            let name = self.cluster.members[place].name();
             assert!(rests.is_some(), "{name} still has {bytes} bytes in flight, but no client");
             self.assert_released(place);
         }
+    }
+
+    /// Waits until a member has few bytes in flight. Returns `None` if it still has more at the end,
+    /// and the bytes.
+    fn wait_until_idle(&self, place: usize, within: Duration) -> (Option<()>, f64) {
+        let address = self.cluster.members[place].address();
+        let mut bytes = 0.0;
+        let idle = wait::within(within, || {
+            bytes = http::metric(&address, IN_FLIGHT)?;
+            (bytes < IN_FLIGHT_MAX).then_some(())
+        });
+        (idle, bytes)
     }
 
     /// Rewrites the database of a member while clients read nothing. The member must soon give up
