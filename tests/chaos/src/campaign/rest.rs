@@ -39,8 +39,7 @@ impl Campaign {
         }
     }
 
-    /// Waits until a member has few bytes in flight. Returns `None` if it still has more at the end,
-    /// and the bytes.
+    /// Waits until a member has few bytes in flight. Returns `None` if it has not, and the bytes.
     fn wait_until_idle(&self, place: usize, within: Duration) -> (Option<()>, f64) {
         let address = self.cluster.members[place].address();
         let mut bytes = 0.0;
