@@ -1,5 +1,5 @@
-//! Authorisation: who a client is, and whether it may make a request. While authentication is off,
-//! every check here is one atomic load.
+//! Authorisation: which user a client is, and whether it may make a request. While authentication
+//! is off, every check here is one atomic load.
 //!
 //! ```text
 //!   headers --> admit --> Session --> authorize --> Grant --> the proposal, checked again when
@@ -25,15 +25,15 @@ use crate::method::{Method, MethodKind, Permission, Route};
 use crate::scan::Client;
 use crate::server::Server;
 
-/// Whether the client's identity is asked for again for each part of a call, because a call can
-/// last longer than a token.
+/// Whether a call can last longer than a token. Then the identity of the client is established
+/// again for each part of the call.
 fn is_long(method: &Method) -> bool {
     method.kind != MethodKind::Unary || matches!(method.route, Route::Lock | Route::Election)
 }
 
 impl Server {
-    /// Checks a call by its method alone: finds out who the client is, and whether it is known and
-    /// has the role `root` if the method demands it. The operation checks all other rights.
+    /// Establishes the identity of the client, and refuses the call if the method alone demands it:
+    /// a known client, or one with the role `root`. The operation checks all other rights.
     ///
     /// # Errors
     /// The token is not valid, the client is unknown, or it has no right to call the method.
@@ -61,7 +61,7 @@ impl Server {
     async fn admit_known(&self, method: &Method, mut login: Login) -> Result<Login, ApiError> {
         let needs = match method.permission {
             Permission::Nothing => return Ok(login),
-            // As in etcd, each request of a stream is answered, even if it is refused.
+            // As in etcd, the stream begins for every client, and its requests are checked.
             _ if method.route == Route::Watch => return Ok(login),
             Permission::User | Permission::Keys => Needs::Known,
             Permission::Root => Needs::Root,
@@ -73,8 +73,8 @@ impl Server {
         Ok(login)
     }
 
-    /// Checks that the client of a session may make a request that needs `needs`. The keys of
-    /// leases among them are left to the state machine, which checks commands again.
+    /// Checks that the client of a session may make a request that demands `needs`. Does not check
+    /// the keys of leases: the state machine does, when it applies the command.
     ///
     /// # Errors
     /// The token is not valid, the client is unknown, or it does not have the rights.
@@ -136,13 +136,13 @@ impl Server {
         Ok(grant)
     }
 
-    /// Who the client of a session is, in the form that its proposals have.
+    /// The client of a login, as the author of its proposals.
     ///
     /// # Errors
     /// The token is not valid.
     pub(crate) async fn origin_of(&self, login: &Login) -> Result<Origin, ApiError> {
         let revision = self.member().store().auth_revision();
-        // After a change of users, the token may have ended.
+        // After a change of users or roles, the token may have ended, so it is verified again.
         let known = login.identity.as_ref().filter(|known| known.revision == revision);
         if let Some(identity) = known {
             return Ok(Origin::from(identity));
@@ -151,8 +151,8 @@ impl Server {
         Ok(identity.as_ref().map_or(Origin::Unknown, Origin::from))
     }
 
-    /// Checks the rights of a client against users and roles as this member knows them; if they do
-    /// not suffice, checks them again after all acknowledged changes.
+    /// Checks the rights of a client with the users and roles that this member knows. If the rights
+    /// do not suffice, checks them again after all acknowledged changes.
     async fn check_login(&self, login: &Login, needs: &Needs) -> Result<Origin, ApiError> {
         let origin = self.origin_of(login).await?;
         match self.check(&origin, needs) {
@@ -172,10 +172,10 @@ impl Server {
         checked.map_err(|error| self.read_failed(error))
     }
 
-    /// Who a client is, by its token or else its certificate; `None` if it has neither.
+    /// The identity of a client, by its token or else by its certificate; `None` if it has neither.
     async fn identify(&self, shown: &Credentials) -> Result<Option<Identity>, ApiError> {
         let Credentials { token, common_name } = shown;
-        // Read first: a change from now on makes the identity too old.
+        // Read before the token is verified: a change from now on makes the identity too old.
         let revision = self.member().store().auth_revision();
         let Some(token) = token else {
             let name = common_name.clone();
@@ -199,8 +199,8 @@ impl Server {
         Ok(Some(Identity { name, revision: proven.revision.unwrap_or(revision) }))
     }
 
-    /// Waits until this member has applied the entry of a token, if it is not known yet: another
-    /// member may have given the token just now.
+    /// Waits until this member has applied the entry that gave a token: another member may have
+    /// given it just now. Gives up after the time limit of a request.
     async fn await_login(&self, token: &str) {
         let Some(index) = self.tokens().entry_of(token) else { return };
         let progress = self.member().progress();

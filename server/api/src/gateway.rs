@@ -1,7 +1,7 @@
 //! The JSON gateway: etcd's HTTP paths `/v3/…`, one for each gRPC method.
 //!
-//! A request becomes a gRPC call within the process, which is checked, charged and counted as every
-//! other call, and the answer of the call becomes JSON.
+//! A request becomes a gRPC call within the process. This call is checked, charged and counted like
+//! every other call. Its answer becomes JSON.
 //!
 //! ```text
 //!   JSON --> request --> the gRPC call --> answer --> JSON
@@ -78,7 +78,8 @@ impl Gateway {
     /// answer.
     ///
     /// # Errors
-    /// The answer, if the request stands for no call.
+    /// No method has the path, the method of HTTP is not `POST`, or the metadata is malformed. The
+    /// error is the answer to the request.
     pub(crate) fn call<B>(
         &self,
         path: &str,
@@ -113,7 +114,7 @@ impl Gateway {
 }
 
 impl Form {
-    /// The answer for the answer of the call.
+    /// Turns the answer of the call into the answer of the request.
     pub(crate) async fn answer(self, call: Response<ResponseBody>, caller: &Caller) -> Answer {
         answer::answer(call, self, caller.account.clone()).await
     }

@@ -29,7 +29,7 @@ pub(crate) enum Operation {
     Delete,
 }
 
-/// An answer that is only a text.
+/// An answer of plain text.
 fn plain(status: StatusCode, text: impl Into<bytes::Bytes>) -> Answer {
     let body = Full::new(text.into()).map_err(|never| match never {});
     let mut response = Response::new(tonic::body::Body::new(body));

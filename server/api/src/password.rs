@@ -1,5 +1,5 @@
-//! Hashing of passwords, and checking them. This is slow by design, so only some are hashed at the
-//! same time: wrong passwords cannot hold up other requests.
+//! Hashes passwords and checks them. A hash is slow by design, so the number of hashes at the same
+//! time is bounded: clients with wrong passwords cannot hold up other requests.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -15,13 +15,12 @@ use crate::error::ApiError;
 
 /// The longest password that bcrypt takes, in bytes.
 const PASSWORD_BYTES_MAX: usize = 72;
-/// Hashes that are computed at the same time take at most this share of the processors: the others
-/// are for the requests of all other clients.
+/// One hash at a time for this number of processors. The other processors are for other requests.
 const PROCESSORS_PER_HASH: usize = 2;
-/// Maximum number of passwords that wait for their turn. Their calls take memory.
+/// Maximum number of passwords that wait for their turn: each waiting call takes memory.
 const WAITING_MAX: usize = 64;
 
-/// Hashes passwords with bcrypt, beside the threads that serve requests.
+/// Hashes passwords with bcrypt, on other threads than those that serve requests.
 pub(crate) struct Passwords {
     cost: u32,
     turns: Arc<Semaphore>,
@@ -42,7 +41,8 @@ impl Passwords {
     /// The hash of a password, in the form of etcd's requests.
     ///
     /// # Errors
-    /// The password is too long, or too many others are being hashed.
+    /// The password is too long, too many passwords wait, the turn does not come in time, or the
+    /// member stops.
     ///
     /// # Cancel safety
     /// When the future is dropped, a hash that is being computed is completed.
@@ -58,7 +58,8 @@ impl Passwords {
     /// Checks a password against its hash.
     ///
     /// # Errors
-    /// The password is wrong, or too many others are being hashed.
+    /// The password is wrong, too many passwords wait, the turn does not come in time, or the
+    /// member stops.
     ///
     /// # Cancel safety
     /// As for [`hash`](Self::hash).

@@ -26,8 +26,8 @@ use crate::transport::answer::ResponseBody;
 use crate::transport::caller::Caller;
 use crate::transport::head;
 
-/// A connection that holds fewer bytes of the memory budget gets a page even if the budget is used
-/// up, so that health and metrics can be seen whatever clients do.
+/// A connection that holds fewer bytes of the memory budget than this gets a page even if the
+/// budget is used up: whatever clients do, health and metrics can be read.
 const PAGES_BYTES: usize = 64 << 10;
 
 /// All services of a client port. Clones share them.
@@ -117,17 +117,17 @@ impl ApiService {
         self.server.metrics()
     }
 
-    /// Whether a request is a gRPC call. A request to the path of a method is a call whatever its
-    /// content type is, if it uses HTTP/2.
+    /// Whether a request is a gRPC call: it uses HTTP/2, and has the content type of gRPC or the
+    /// path of a method.
     fn is_grpc<B>(&self, request: &Request<B>) -> bool {
         let is_call = head::is_grpc(request.headers())
             || self.server.metrics().method(request.uri().path()).is_some();
         request.version() == Version::HTTP_2 && is_call
     }
 
-    /// The page that `page` makes for the connection. Memory for `about` bytes is taken before it
-    /// is made, so that pages which wait for memory do not exist yet. The bytes of the page stay
-    /// charged until the connection has written them.
+    /// The page that `page` makes. Takes memory for `about` bytes first, so that a page that waits
+    /// for memory is not in memory yet. The bytes of the page stay charged until the connection has
+    /// written them.
     async fn page(
         &self,
         page: impl Future<Output = Page>,
@@ -144,8 +144,8 @@ impl ApiService {
         let page = match permit {
             Ok(mut permit) => {
                 if about > 0 {
-                    // The metrics show the bytes in flight without this page. A large page is made
-                    // at once, so there are few that are not charged.
+                    // Gives the memory back, so that the metrics do not count their own page. Only
+                    // few pages are without a charge at a time: the next lines make a page at once.
                     permit.shrink_to(0);
                 }
                 page.await.map(|bytes| charged_page(bytes, permit))
@@ -160,7 +160,7 @@ impl ApiService {
     }
 }
 
-/// The bytes of a page with exactly their permit. `permit` is for some of them.
+/// The bytes of a page, with a permit for exactly these bytes. `permit` may be for more or fewer.
 fn charged_page(page: Bytes, mut permit: Permit) -> Bytes {
     let bytes = CALL_BYTES + page.len();
     let beyond = permit.account().charge(bytes.saturating_sub(permit.bytes()));

@@ -1,4 +1,4 @@
-//! Tokens, by which clients prove who they are after they have given a password.
+//! Tokens. A client gets one for a password, and proves its name by it from then on.
 
 pub mod simple;
 
@@ -11,13 +11,13 @@ use self::simple::SimpleTokens;
 /// The kind of the tokens that a member gives and accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// Random tokens that every member keeps in memory. A token ends when it was not used for the
-    /// time to live.
+    /// Random tokens that every member keeps in memory. A token ends when the time to live has
+    /// passed since its last use.
     Simple {
         /// The time to live.
         ttl: Duration,
     },
-    /// No tokens: only certificates prove who clients are.
+    /// No tokens: clients prove their names by certificates only.
     Disabled,
 }
 
@@ -48,8 +48,8 @@ impl Tokens {
         }
     }
 
-    /// The user that a token proves; `None` if the token is not valid. A simple token is thereby
-    /// used, so that it lives on.
+    /// The user that a token proves; `None` if the token is not valid. This renews
+    /// the time to live of a simple token.
     pub fn verify(&self, token: &str, now: Instant) -> Option<Proven> {
         match self {
             Self::Simple(tokens) => {

@@ -6,18 +6,19 @@ use http::{HeaderMap, HeaderValue, Request, header};
 /// The text that stands for all hosts or origins.
 const ALL: &str = "*";
 
-/// The hosts and origins that may be named in requests.
+/// The hosts and origins that requests may name.
 #[derive(Clone, Debug, Default)]
 pub struct WebRules {
-    /// Origins whose pages may read answers. Empty for all, as is `*`.
+    /// Origins whose pages may read answers. An empty list and `*` mean all.
     pub origins: Vec<String>,
-    /// Names by which clients without TLS may call this member. Empty for all, as is `*`.
+    /// Names by which clients without TLS may call this member. An empty list and `*` mean all.
     pub hosts: Vec<String>,
 }
 
 impl WebRules {
-    /// The text of the refusal of a request whose `Host` header does not name this member. A web
-    /// page whose name an attacker's DNS server maps to this member sends such requests.
+    /// The text of the refusal, if the `Host` header of a request does not name this member. A web
+    /// page sends such requests if its DNS server says that this member has its name (DNS
+    /// rebinding).
     pub(crate) fn refuse<B>(&self, request: &Request<B>, is_secure: bool) -> Option<String> {
         if is_secure || has(&self.hosts, ALL) || self.hosts.is_empty() {
             return None;
@@ -35,7 +36,8 @@ impl WebRules {
         ))
     }
 
-    /// The CORS headers for the answer to a request with these headers.
+    /// The CORS headers of the answer to a request with these headers; `None` if the origin may not
+    /// read answers.
     pub(crate) fn cors(&self, headers: &HeaderMap) -> Option<HeaderMap> {
         let allowed = if self.origins.is_empty() || has(&self.origins, ALL) {
             HeaderValue::from_static(ALL)

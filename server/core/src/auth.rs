@@ -1,8 +1,8 @@
 //! Users, roles and their permissions, and the commands that change them.
 //!
-//! The rules are etcd's: the role `root` need not exist to be granted, and every change but a grant
-//! of a role that the user already has increments the revision. To enable authentication does not
-//! increment it, to disable it does.
+//! The rules are etcd's. The role `root` can be granted although it does not exist. Every change
+//! increments the revision, with two exceptions: turning authentication on, and granting a role
+//! that the user already has.
 
 mod command;
 mod needs;
@@ -39,7 +39,7 @@ pub struct User {
     /// The bcrypt hash of the password; empty for a user without one.
     #[prost(bytes = "bytes", tag = "1")]
     pub hash: Bytes,
-    /// Whether the user has no password and is known by a certificate only.
+    /// Whether the user has no password, and proves its name by a certificate only.
     #[prost(bool, tag = "2")]
     pub no_password: bool,
     /// Names of the user's roles, ascending.
@@ -119,7 +119,7 @@ impl Auth {
     /// The hash of a user's password.
     ///
     /// # Errors
-    /// Authentication is off, the user does not exist, or it has no password.
+    /// Authentication is off, or the user does not exist or has no password.
     pub fn password_of(&self, user: &str) -> Result<&Bytes, Refusal> {
         if !self.is_enabled {
             return Err(Refusal::AuthNotEnabled);
@@ -159,7 +159,7 @@ impl Auth {
         Ok(&self.users.get(user).ok_or(Refusal::UserNotFound)?.roles)
     }
 
-    /// The permissions of a role. The role `root` has all.
+    /// The permissions of a role. The role `root`, if it exists, has one for all keys.
     ///
     /// # Errors
     /// The role does not exist.
@@ -214,7 +214,8 @@ impl Auth {
         Ok(false)
     }
 
-    /// Refuses a change after which no user could manage users, if authentication is on.
+    /// Refuses to take away what the user `root` needs (`is_needed`) while authentication is on:
+    /// after that, no user could manage users.
     fn protect(&self, is_needed: bool) -> Result<(), Refusal> {
         if self.is_enabled && is_needed { Err(Refusal::InvalidAuthManagement) } else { Ok(()) }
     }
@@ -323,7 +324,7 @@ impl Auth {
     }
 }
 
-/// Decodes a hash as requests have it.
+/// Decodes the hash of a password, which requests have in base64.
 fn decode_hash(hash: &str) -> Result<Bytes, Refusal> {
     STANDARD.decode(hash).map(Bytes::from).map_err(|_| Refusal::NoPasswordUser)
 }

@@ -1,5 +1,5 @@
-//! The configuration of this member: the flags' values, parsed into durations, sizes and addresses
-//! and checked. All problems are found before the start touches anything.
+//! The configuration of this member: the values of the flags, parsed and checked. All problems are
+//! found before the start touches anything.
 
 mod cluster;
 mod discovery;
@@ -39,7 +39,7 @@ use url::Url;
 const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 /// Fewest heartbeats per election timeout, as in etcd.
 const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
-/// Time limit of a request in addition to two election timeouts, as in etcd.
+/// The time limit of a request is this and two election timeouts, as in etcd.
 const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
 
 /// The whole configuration.
@@ -141,7 +141,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
     let election_timeout = reader.millis("election-timeout");
     if election_timeout < heartbeat * HEARTBEATS_PER_ELECTION_MIN {
         let text = format!(
-            "{} ms must be at least {HEARTBEATS_PER_ELECTION_MIN} x --heartbeat-interval, {} ms",
+            "{} ms must be at least {HEARTBEATS_PER_ELECTION_MIN} x --heartbeat-interval ({} ms)",
             election_timeout.as_millis(),
             heartbeat.as_millis()
         );
@@ -156,8 +156,8 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
                     partition would depose a working leader";
         reader.warn(text);
     }
-    // Only checked. A member without a leader never waits longer than an election timeout, and the
-    // size of the data in memory decides when it is flushed.
+    // These two values are only checked. A member without a leader never waits longer than an
+    // election timeout, and the size of the data in memory decides when they are flushed.
     reader.switch("initial-election-tick-advance");
     reader.number::<u64>("snapshot-count", "a number of changes");
     quorate_raft::Options {
@@ -234,7 +234,7 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
             .expect("the timeout was read as 32 bits of milliseconds"),
         watch_progress_interval: interval,
         slow_call: reader.duration("warning-unary-request-duration"),
-        // As in etcd, any other text means no more than "basic".
+        // As in etcd, any other text means "basic".
         has_call_durations: reader.settings.get("metrics") == "extensive",
         has_debug_page: reader.switch("enable-pprof"),
         has_status_page: reader.switch("status-page"),

@@ -112,8 +112,8 @@ fn settings(mut sources: Sources, are_from_file: bool) -> Result<Settings, Vec<S
 /// configuration file that one of them names.
 ///
 /// # Errors
-/// All flags that are set twice, all settings of etcd that Quorate does not support, and an
-/// unreadable configuration file.
+/// All flags that are also set by a variable, all settings of etcd that Quorate does not support,
+/// and an unreadable configuration file.
 pub(crate) fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -135,7 +135,8 @@ pub(crate) fn read(
     let others = others.into_values().map(|given| given.source).collect::<Vec<_>>();
     if !others.is_empty() {
         let others = others.join(", ");
-        sources.warnings.push(format!("the settings come from the file {path}; ignored: {others}"));
+        let text = format!("the settings come from the file {path}; these are ignored: {others}");
+        sources.warnings.push(text);
     }
     settings(sources, true).map(Invocation::Run)
 }

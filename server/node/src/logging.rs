@@ -58,7 +58,7 @@ pub(crate) fn start(logging: &Logging) -> Result<(), String> {
     let layer = tracing_subscriber::fmt::layer()
         .event_format(Line { is_json: logging.is_json })
         .with_writer(outputs.clone());
-    // The second layer receives the library events that the first one does not log as they are.
+    // The second layer reads events of the HTTP/2 library that the first layer does not log.
     let refusals = (logging.level >= Level::WARN).then(|| {
         let concerns = filter_fn(Refusals::concerns).with_max_level_hint(Level::DEBUG);
         Refusals::new(logging.is_json, outputs).with_filter(concerns)

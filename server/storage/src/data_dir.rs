@@ -5,7 +5,7 @@
 //!   <data-dir>/member/LOCK        locked while a process uses the directory
 //!   <data-dir>/member/wal/        the write-ahead log, unless it has a directory of its own
 //!   <data-dir>/member/db/         the database
-//!   <data-dir>/member/snap/db     a marker: programs around etcd look for this file
+//!   <data-dir>/member/snap/db     a marker: tools that run etcd look for this file
 //! ```
 //!
 //! `IDENTITY` also has the data format of the directory, and the path of the log if the log has a
@@ -93,7 +93,7 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// The directory's identity; `None` before it was set.
+    /// The directory's identity; `None` until it is set.
     pub fn identity(&self) -> Option<Identity> {
         self.identity
     }
@@ -103,11 +103,11 @@ impl DataDir {
         &self.founders
     }
 
-    /// Sets the identity durably. If the first start ends before it made the log, the next one
-    /// reads the founders from here.
+    /// Sets the identity durably. If the first start ends before it has made the log, the next
+    /// start reads the founders from here.
     ///
     /// # Errors
-    /// The identity cannot be written. The directory keeps the identity that it had.
+    /// The identity cannot be written. The directory then has the earlier identity or the new one.
     pub fn set_identity(
         &mut self,
         identity: Identity,
@@ -122,8 +122,8 @@ impl DataDir {
         Ok(())
     }
 
-    /// Makes the marker by which programs around etcd tell that a member has data. Nothing here
-    /// needs it, so a failure is only logged.
+    /// Makes the marker that tools look for when they check whether a member of etcd has data.
+    /// Quorate does not need it, so a failure is only logged.
     fn mark(&self) {
         let folder = self.member.join("snap");
         let path = folder.join("db");
@@ -221,7 +221,7 @@ mod tests {
         std::fs::remove_dir_all(home.path().join("member/snap")).unwrap();
         drop(DataDir::open(home.path(), None).unwrap());
         assert!(marker.exists());
-        // Without the identity, it is still no directory of etcd.
+        // Without the identity, the directory is still not taken for etcd's.
         std::fs::remove_file(home.path().join("member/IDENTITY")).unwrap();
         let refused = DataDir::open(home.path(), None);
         assert!(matches!(refused, Err(DataDirError::Foreign { .. })), "{refused:?}");

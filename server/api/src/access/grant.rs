@@ -25,12 +25,12 @@ impl Grant {
         Self { origin, revision }
     }
 
-    /// On whose behalf a proposal is made.
+    /// The author of the proposal.
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Checks after a read that its author still has the rights.
+    /// Checks, after a read, that the client still has the rights for it.
     ///
     /// # Errors
     /// Users or roles have changed since the check, or authentication was turned on or off.

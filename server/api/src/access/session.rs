@@ -1,4 +1,4 @@
-//! A client's part in an operation: its memory account, and what it has shown to prove who it is.
+//! The client of an operation: its memory account, and its credentials.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ const TOKEN: &str = "token";
 /// Marks calls of the gateway.
 const GATEWAY: &str = "grpcgateway-accept";
 
-/// What a client has shown.
+/// What a client has shown to prove its name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
     pub(super) token: Option<HeaderValue>,
@@ -21,7 +21,7 @@ pub(crate) struct Credentials {
 
 impl Credentials {
     /// The credentials of a call with these headers, on a connection whose certificate has this
-    /// common name. As in etcd, the name is none of a call of the gateway: a web page must not act
+    /// common name. As in etcd, calls of the gateway have no common name: a web page must not act
     /// as the owner of the browser's certificate.
     pub(super) fn of(headers: &HeaderMap, common_name: Option<&Arc<str>>) -> Self {
         let token = headers.get(TOKEN).or_else(|| headers.get(header::AUTHORIZATION)).cloned();
@@ -30,7 +30,7 @@ impl Credentials {
     }
 }
 
-/// A user by name.
+/// The user that a client has proved to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(super) name: Arc<str>,
@@ -44,11 +44,11 @@ impl From<&Identity> for Origin {
     }
 }
 
-/// What is known about a client while authentication is on. Empty for a call that began before.
+/// What is known about a client. Empty for a call that began while authentication was off.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Login {
     pub(super) credentials: Credentials,
-    /// Who the client was when the call began.
+    /// The identity of the client when the call began.
     pub(super) identity: Option<Identity>,
 }
 
@@ -58,7 +58,7 @@ impl Login {
     }
 }
 
-/// A client's part in an operation.
+/// The client of an operation.
 #[derive(Clone)]
 pub(crate) struct Session {
     /// The memory account of its connection.
@@ -67,7 +67,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The part of a client that was admitted with `login`.
+    /// A client that was admitted with `login`.
     pub(crate) fn new(account: Account, login: Login) -> Self {
         Self { account, login }
     }

@@ -20,7 +20,7 @@ use crate::transport::answer::ResponseBody;
 
 /// Size of the pieces in which large answers are written.
 const PIECE_BYTES: usize = 32 << 10;
-/// The header for the content type of the call, which etcd forwards.
+/// The header that has the content type of the call's answer, as in etcd.
 const CALL_TYPE: HeaderName = HeaderName::from_static("grpc-metadata-content-type");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -44,7 +44,7 @@ struct Json {
     account: Account,
 }
 
-/// The answer of the gateway for the answer of a call.
+/// Turns the answer of a call into the answer of the gateway.
 pub(super) async fn answer(
     call: Response<ResponseBody>,
     form: Form,
@@ -99,7 +99,7 @@ fn full(text: Bytes) -> Response<tonic::body::Body> {
 }
 
 impl Json {
-    /// The next text; `None` at the end of the call, of which `outcome` says how it ended.
+    /// The next text; `None` at the end of the call. `outcome` then says how the call has ended.
     fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<String>, Status>> {
         loop {
             let is_waiting = self.unread.is_empty() && self.outcome.is_none();
@@ -160,7 +160,7 @@ impl Json {
     }
 }
 
-/// An answer of which the first piece has been written.
+/// An answer whose first piece has been written.
 struct Begun {
     first: Option<Bytes>,
     json: Json,

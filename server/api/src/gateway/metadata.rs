@@ -8,7 +8,7 @@ use crate::transport::head::read_timeout;
 /// Marks calls of the gateway. The common name of the client's certificate is no login for them.
 const MARK: HeaderName = HeaderName::from_static("grpcgateway-accept");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-/// Prefix of the headers that are forwarded without it.
+/// Prefix of headers that are forwarded. The metadata has their names without the prefix.
 const FORWARDED: &str = "grpc-metadata-";
 
 /// The metadata for the call of a request with these headers.

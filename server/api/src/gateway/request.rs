@@ -37,7 +37,7 @@ pub(super) struct Rules {
     pub(super) length_max: usize,
 }
 
-/// The body of the call for a request with this JSON body. `held` is charged.
+/// The body of the call for a request with this JSON body. Its bytes are charged to `held`.
 pub(super) fn call_body<B>(body: B, rules: Rules, held: Held) -> CallBody
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -103,7 +103,8 @@ where
         }
     }
 
-    /// The frame that the end of the body stands for. An empty body is an empty message.
+    /// The frame for the end of the body. For a method with one message, an empty body is an empty
+    /// message.
     fn ended(&mut self) -> Result<Option<Bytes>, Status> {
         self.is_done = true;
         if self.text.iter().any(|byte| !byte.is_ascii_whitespace()) {
@@ -150,8 +151,8 @@ struct End {
 }
 
 impl End {
-    /// The length up to the end of the object with which `text` begins. `text` may only grow
-    /// between calls. `None` if the object is not complete.
+    /// The length of the object at the start of `text`; `None` if the object is not complete.
+    /// Between calls, `text` may only grow.
     fn find(&mut self, text: &[u8]) -> Result<Option<usize>, Status> {
         while let Some(byte) = text.get(self.at) {
             self.at += 1;

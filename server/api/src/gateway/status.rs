@@ -1,11 +1,11 @@
-//! Errors in the form of etcd's gateway. They have the fields of its earlier releases, too, because
-//! older clients read those.
+//! Errors in the form of etcd's gateway. They also have the fields of the gateway of earlier
+//! releases, because older clients read those fields.
 
 use http::StatusCode;
 use serde_json::json;
 use tonic::{Code, Status};
 
-/// HTTP's status of a cancelled request, which has no name.
+/// The HTTP status of a cancelled request. The standard has neither this number nor a name for it.
 const CLIENT_CLOSED: u16 = 499;
 
 /// The HTTP status of a code.
@@ -34,7 +34,7 @@ pub(super) fn unary(status: &Status) -> String {
     json!({ "error": text, "code": status.code() as i32, "message": text }).to_string()
 }
 
-/// The line that ends a stream of answers.
+/// The line that ends a stream of answers that has failed.
 pub(super) fn stream(status: &Status) -> String {
     let code = status.code() as i32;
     let http = http_status(status.code());

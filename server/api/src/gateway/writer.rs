@@ -1,10 +1,10 @@
 //! Writes the messages of an answer as JSON while their bytes arrive, so that a large answer is
 //! never in memory as a whole.
 //!
-//! The form is etcd's: the names of the definitions, 64-bit integers and bytes as strings, enum
-//! values by name, and no default values. Elements of a list must follow each other, as they do in
-//! all encoded messages. No message of etcd's API has maps, groups, floating-point numbers or
-//! packed lists.
+//! The form is etcd's: field names as in the definitions, 64-bit integers and bytes as strings,
+//! enum values by name, and no default values. No other field may stand between the elements of a
+//! list, and none does in the messages of a member. No message of etcd's API has maps, groups,
+//! floating-point numbers or packed lists.
 
 use std::fmt::Write as _;
 
@@ -76,12 +76,12 @@ impl Writer {
         self.text.len()
     }
 
-    /// Whether no message is incomplete.
+    /// Whether the bytes so far end with a whole message.
     pub(super) fn is_between(&self) -> bool {
         self.open.is_empty() && self.pending.is_empty()
     }
 
-    /// Reads the next part of the bytes. Returns false if it has not arrived.
+    /// Reads the next head or field, or closes a message. Returns false if more bytes must arrive.
     fn step(&mut self) -> Result<bool, Malformed> {
         match self.open.last() {
             None => Ok(self.head()),
@@ -282,7 +282,7 @@ mod tests {
         pool.get_message_by_name(&format!("etcdserverpb.{name}")).unwrap()
     }
 
-    /// Checks that a message is written as the library writes it, wherever its bytes are split.
+    /// Checks that a message is written as prost-reflect writes it, wherever its bytes are split.
     fn check<M: Message>(name: &str, message: &M) {
         let descriptor = descriptor(name);
         let bytes = message.encode_to_vec();

@@ -20,7 +20,7 @@ use crate::transport::caller::Caller;
 /// The header for the revision of a key or of a write.
 const REVISION: HeaderName = HeaderName::from_static("quorate-revision");
 
-/// The answer for the answer of the call.
+/// Turns the answer of the call into the answer of the request.
 pub(crate) async fn answer(
     call: Response<ResponseBody>,
     operation: Operation,
@@ -97,8 +97,8 @@ fn text_of(operation: Operation, message: &[u8]) -> Result<String, Status> {
     Ok(text::lines(&part.range_response.unwrap_or_default().kvs))
 }
 
-/// An answer that goes on as long as the call. An error in a watch is its last event; a list that
-/// fails is cut off, so that it cannot be taken for a complete one.
+/// An answer that goes on as long as the call. A watch that is cancelled ends with an event that
+/// has the error. A call that fails is cut off, so that no client takes a list for complete.
 fn streamed(
     operation: Operation,
     first: Bytes,

@@ -8,12 +8,12 @@ use tonic::{Code, Status};
 use crate::transport::answer::ResponseBody;
 use crate::transport::framing::HEAD_LEN;
 
-/// Reads the messages of an answer. Their bytes are charged until they are returned.
+/// Reads the messages of an answer. The bytes of a message are charged until it is returned.
 pub(super) struct Messages {
     call: ResponseBody,
     pending: BytesMut,
     held: Permit,
-    /// The outcome, if the headers have it.
+    /// The outcome of the call, once the headers or the trailers had it.
     outcome: Option<Status>,
 }
 

@@ -19,7 +19,7 @@ use crate::transport::caller::Caller;
 use crate::transport::charge::Held;
 use crate::transport::framing::frame;
 
-/// The header by which a client of server-sent events resumes.
+/// The header that has the id of the last event that a client has received. A watch resumes there.
 const LAST_ID: &str = "last-event-id";
 
 /// The options of a request.
@@ -33,7 +33,7 @@ struct Options {
 /// bytes.
 ///
 /// # Errors
-/// The answer, if the request is malformed.
+/// The request is malformed. The error is the answer to it.
 pub(crate) fn call<B>(
     key: &str,
     request: Request<B>,
@@ -68,7 +68,7 @@ where
         Operation::Watch => {
             let start_revision = resumed(request.headers())?;
             let key = key.clone();
-            // Asks for fragments: each message is decoded as a whole, so it should be small.
+            // Fragments, because each message is decoded as a whole and should be small.
             let create = pb::WatchCreateRequest {
                 key,
                 range_end,
@@ -135,7 +135,8 @@ fn prefix(key: Bytes) -> (Bytes, Bytes) {
     (key, end.into())
 }
 
-/// The start revision of a watch: the one after `Last-Event-ID`, or 0, from now on, without it.
+/// The start revision of a watch: the one after `Last-Event-ID`. Without that header 0, which means
+/// from now on.
 fn resumed(headers: &HeaderMap) -> Result<i64, Box<Answer>> {
     let Some(last) = headers.get(LAST_ID) else { return Ok(0) };
     let last = last.to_str().ok().and_then(|last| last.parse::<i64>().ok());

@@ -1,4 +1,4 @@
-//! The lines of lists and events.
+//! The text of lists and events.
 
 use std::fmt::Write as _;
 

@@ -39,7 +39,8 @@ impl Server {
         request: pb::AuthDisableRequest,
     ) -> Result<pb::AuthDisableResponse, ApiError> {
         let (header, is_enabled) = self.read_auth(|auth| Ok(auth.is_enabled())).await?;
-        // Members of versions that check no permissions do not know the command.
+        // Earlier versions, which check no permissions, do not know the command. So it is proposed
+        // only if authentication is on.
         let header = if is_enabled {
             self.change(session, AuthCommand::Disable(request)).await?
         } else {
@@ -82,7 +83,7 @@ impl Server {
                 Tokens::Disabled => Err(ApiError::AuthFailed),
             };
             match token {
-                // The password may have changed, too.
+                // Users or roles have changed, so the password is checked again.
                 Err(ApiError::AuthOldRevision) => {}
                 token => {
                     let header = Some(self.header_now());
@@ -92,7 +93,7 @@ impl Server {
         }
     }
 
-    /// Gives a simple token to all members.
+    /// Makes a simple token valid on all members.
     async fn propose_token(&self, name: &str, revision: u64) -> Result<String, ApiError> {
         let prefix = random_letters();
         let login = Authenticate { name: name.to_owned(), prefix, revision };
@@ -155,7 +156,7 @@ impl Server {
         Ok(pb::AuthUserGrantRoleResponse { header })
     }
 
-    /// Revokes a role of a user. Its errors are those of [`user_add`](Self::user_add).
+    /// Revokes a role from a user. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn user_revoke_role(
         &self,
         session: &Session,
@@ -195,7 +196,7 @@ impl Server {
         Ok(pb::AuthRoleGrantPermissionResponse { header })
     }
 
-    /// Revokes a permission of a role. Its errors are those of [`user_add`](Self::user_add).
+    /// Revokes a permission from a role. Its errors are those of [`user_add`](Self::user_add).
     pub(crate) async fn role_revoke_permission(
         &self,
         session: &Session,
@@ -205,10 +206,10 @@ impl Server {
         Ok(pb::AuthRoleRevokePermissionResponse { header })
     }
 
-    /// The roles of a user.
+    /// The roles of a user. The client must be that user, or have the role `root`.
     ///
     /// # Errors
-    /// The user does not exist, or no leader answers in time.
+    /// The user does not exist, the client does not have the right, or no leader answers in time.
     pub(crate) async fn user_get(
         &self,
         session: &Session,
@@ -220,10 +221,10 @@ impl Server {
         Ok(pb::AuthUserGetResponse { header, roles })
     }
 
-    /// The names of all users.
+    /// The names of all users. The client must have the role `root`.
     ///
     /// # Errors
-    /// No leader answers in time.
+    /// The client does not have the right, or no leader answers in time.
     pub(crate) async fn user_list(
         &self,
         session: &Session,
@@ -234,10 +235,10 @@ impl Server {
         Ok(pb::AuthUserListResponse { header, users })
     }
 
-    /// The permissions of a role.
+    /// The permissions of a role. The client must have that role, or the role `root`.
     ///
     /// # Errors
-    /// The role does not exist, or no leader answers in time.
+    /// The role does not exist, the client does not have the right, or no leader answers in time.
     pub(crate) async fn role_get(
         &self,
         session: &Session,
@@ -251,10 +252,10 @@ impl Server {
         Ok(pb::AuthRoleGetResponse { header, perm })
     }
 
-    /// The names of all roles.
+    /// The names of all roles. The client must have the role `root`.
     ///
     /// # Errors
-    /// No leader answers in time.
+    /// The client does not have the right, or no leader answers in time.
     pub(crate) async fn role_list(
         &self,
         session: &Session,
@@ -298,7 +299,7 @@ impl Server {
         Ok((header, result))
     }
 
-    /// The same for a client that has the role `root`, or is a user that `may` allows.
+    /// Does the same for a client that is a user with the role `root`, or a user that `may` allows.
     async fn read_auth_as<T>(
         &self,
         session: &Session,

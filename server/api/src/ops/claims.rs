@@ -36,7 +36,7 @@ pub(super) fn prefix(name: &[u8]) -> Bytes {
     [name, b"/"].concat().into()
 }
 
-/// The key of a lease's claim: the lease in hexadecimal digits behind the prefix.
+/// The key of a lease's claim: the prefix, then the lease in hexadecimal digits.
 fn claim_key(prefix: &[u8], lease: i64) -> Bytes {
     let sign = if lease < 0 { "-" } else { "" };
     [prefix, format!("{sign}{:x}", lease.unsigned_abs()).as_bytes()].concat().into()
@@ -50,7 +50,7 @@ fn prefix_end(prefix: &[u8]) -> Bytes {
     end.into()
 }
 
-/// Reads the claim with the lowest create revision.
+/// A request that reads the claim with the lowest create revision.
 pub(super) fn oldest(prefix: &Bytes) -> pb::RangeRequest {
     pb::RangeRequest {
         key: prefix.clone(),
@@ -62,23 +62,24 @@ pub(super) fn oldest(prefix: &Bytes) -> pb::RangeRequest {
     }
 }
 
-/// Reads one key.
+/// A request that reads one key.
 fn alone(key: &Bytes) -> pb::RangeRequest {
     pb::RangeRequest { key: key.clone(), ..Default::default() }
 }
 
-/// Deletes one key.
+/// A request that deletes one key.
 pub(super) fn deletion(key: &Bytes) -> Request {
     let key = key.clone();
     Request::RequestDeleteRange(pb::DeleteRangeRequest { key, ..Default::default() })
 }
 
-/// Puts a key with a lease.
+/// A request that puts a key with a lease.
 pub(super) fn putting(key: &Bytes, value: Bytes, lease: i64) -> Request {
     Request::RequestPut(pb::PutRequest { key: key.clone(), value, lease, ..Default::default() })
 }
 
-/// Is true as long as the key has this create revision; 0 means that the key does not exist.
+/// A comparison that holds while the key has this create revision; 0 means that the key does not
+/// exist.
 pub(super) fn is_created_at(key: &Bytes, revision: i64) -> pb::Compare {
     pb::Compare {
         result: CompareResult::Equal as i32,
@@ -93,13 +94,13 @@ fn operations(requests: Vec<Request>) -> Vec<pb::RequestOp> {
     requests.into_iter().map(|request| pb::RequestOp { request: Some(request) }).collect()
 }
 
-/// Runs the requests if all comparisons hold.
+/// A transaction that executes the requests if all comparisons hold.
 pub(super) fn transaction(compare: Vec<pb::Compare>, requests: Vec<Request>) -> pb::TxnRequest {
     pb::TxnRequest { compare, success: operations(requests), failure: Vec::new() }
 }
 
-/// The first row of an answer's range at this position; `None` if there is no row, or if another
-/// operation is there.
+/// The first row that the operation at this position has read; `None` if it has read no row or is
+/// no read.
 pub(super) fn row(response: &pb::TxnResponse, at: usize) -> Option<&KeyValue> {
     match response.responses.get(at)?.response.as_ref()? {
         Response::ResponseRange(range) => range.kvs.first(),
@@ -186,7 +187,7 @@ impl Server {
     }
 
     /// Waits until the key is deleted at or after this revision, or until that revision is
-    /// compacted: then the caller has to read again.
+    /// compacted. In both cases, the caller has to read again.
     async fn await_deletion(
         &self,
         session: &Session,

@@ -16,13 +16,13 @@ use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::server::Server;
 
-/// Deletes the leader's key if it is still the leader's.
+/// Deletes the key of a claim if the claim has not ended: the key still has this create revision.
 fn resignation(key: &Bytes, revision: i64) -> pb::TxnRequest {
     transaction(vec![is_created_at(key, revision)], vec![deletion(key)])
 }
 
 impl Server {
-    /// Waits until the caller leads. If the client leaves while it waits, its claim is withdrawn.
+    /// Waits until the caller leads. If the client leaves during the wait, its claim is withdrawn.
     /// If the wait fails, the claim stays. If the lease already has a claim with another value,
     /// and that value cannot be replaced, the claim is withdrawn if possible.
     ///
@@ -63,7 +63,8 @@ impl Server {
         Ok(CampaignResponse { header: message.header, leader: Some(leader) })
     }
 
-    /// Puts the leader's value, and returns the header of the answer.
+    /// Puts the value of a claim, and returns the header of the answer. Fails with `NotElected` if
+    /// the claim has ended.
     async fn put_value(
         &self,
         session: &Session,

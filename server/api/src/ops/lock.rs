@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::server::Server;
 
 impl Server {
-    /// Waits until the caller owns the lock. If the call ends before, its claim is withdrawn.
+    /// Waits until the caller owns the lock. If the call ends before that, its claim is withdrawn.
     ///
     /// # Errors
     /// The lease does not exist, or ended meanwhile; or a write, a read or the watch fails.

@@ -75,7 +75,7 @@ impl ApiService {
         self.answer(response, Some(call))
     }
 
-    /// Takes memory for a call, and finds out who its client is.
+    /// Takes memory for a call, and establishes the identity of its client.
     async fn admit(
         &self,
         method: &Method,
@@ -87,8 +87,8 @@ impl ApiService {
         Ok(permit)
     }
 
-    /// Calls the service of a route. The call ends when the future is dropped: when the client has
-    /// given up, or does not wait any longer.
+    /// Calls the service of a route. The future is dropped, and the call ends, when the client has
+    /// cancelled the call or its deadline has passed.
     async fn call<B>(&self, route: Route, request: Request<B>) -> Response<tonic::body::Body>
     where
         B: Body + Send + 'static,

@@ -1,4 +1,4 @@
-//! HTTP requests of clients that are no gRPC calls: the JSON gateway and the pages.
+//! HTTP requests other than gRPC calls: for the JSON gateway, keys as plain text, and pages.
 
 use std::error::Error;
 use std::future::ready;
@@ -16,7 +16,7 @@ use crate::transport::answer::ResponseBody;
 use crate::transport::caller::Caller;
 
 impl ApiService {
-    /// Answers a request for the JSON gateway or for a page.
+    /// Answers a request for the JSON gateway, for keys as plain text or for a page.
     pub async fn serve_web<B>(&self, request: Request<B>, caller: Caller) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -65,7 +65,7 @@ impl ApiService {
         request: &Request<B>,
         caller: &Caller,
     ) -> Response<ResponseBody> {
-        // As the same data over gRPC, it is for known users while authentication is on.
+        // While authentication is on, only known users get the page, like the data over gRPC.
         let method = METHODS.iter().find(|method| method.name == "MemberList");
         let method = method.expect("the table has all methods of etcd");
         if let Err(refused) = self.server.admit(method, request.headers(), None).await {
@@ -76,8 +76,9 @@ impl ApiService {
         self.page(page, pages::status::size_about(path), &caller.account).await
     }
 
-    /// Whether a request comes with a certificate that would be a login of a gRPC call. As in etcd,
-    /// it is refused, so that no client believes that it acts as the certificate's owner.
+    /// Whether a request comes with a certificate that would be a login for a gRPC call. As in
+    /// etcd, such a request is refused, so that no client believes that it acts as the owner of the
+    /// certificate.
     fn is_misnamed(&self, path: &str, caller: &Caller) -> bool {
         let is_call = [keys::PREFIX, PREFIX, FORMER_PREFIX].iter().any(|it| path.starts_with(it));
         let is_on = || self.server.member().store().auth_revision() != 0;

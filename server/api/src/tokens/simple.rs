@@ -9,7 +9,7 @@ use rand::Rng as _;
 
 /// Number of random letters of a token.
 const LETTERS: usize = 16;
-/// Number of tokens from which on expired ones are removed.
+/// Expired tokens are removed only when there are at least this many tokens.
 const SWEPT_MIN: usize = 64;
 
 /// The random letters of a new token.
@@ -23,7 +23,7 @@ pub fn random_letters() -> String {
     (0..LETTERS).map(letter).collect()
 }
 
-/// The index of the log entry that gave a token; `None` if the text is not that of a token.
+/// The index of the log entry that gave a token; `None` if the text has no index.
 pub(super) fn entry_of(token: &str) -> Option<u64> {
     let (_, index) = token.split_once('.')?;
     let is_number = index.bytes().all(|byte| byte.is_ascii_digit());
@@ -60,7 +60,7 @@ impl std::fmt::Debug for SimpleTokens {
 }
 
 impl SimpleTokens {
-    /// No token yet. A token ends when it was not used for `ttl`.
+    /// A table without tokens. A token ends when `ttl` has passed since its last use.
     pub fn new(ttl: Duration) -> Self {
         Self { ttl, table: Mutex::default() }
     }
@@ -75,7 +75,7 @@ impl SimpleTokens {
         table.logins.insert(token, Login { user, ends: now + self.ttl });
     }
 
-    /// The user of a valid token, which thereby lives on.
+    /// The user of a token; `None` if the token is not valid. Renews the time to live of the token.
     pub fn user_of(&self, token: &str, now: Instant) -> Option<String> {
         let mut table = self.table.lock();
         let login = table.logins.get_mut(token)?;

@@ -6,10 +6,11 @@ use quorate_proto::etcdserverpb as pb;
 
 use crate::command::CommandKind;
 
-/// Makes the commands from a table: a variant, its message and its kind.
+/// Makes the commands from a table. Each row has a variant, its message and its kind.
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident: $message:ident, $kind:ident;)*) => {
-        /// A change of users and roles. The messages are etcd's requests, but hold no password.
+        /// A change of users and roles. The messages are etcd's requests, with the hash of a
+        /// password in place of the password.
         #[derive(Clone, Debug, PartialEq)]
         pub enum AuthCommand {
             $($(#[$doc])* $name(pb::$message),)*
@@ -23,7 +24,7 @@ macro_rules! commands {
                 }
             }
 
-            /// The length of the message.
+            /// The length of the encoded message, in bytes.
             pub fn encoded_len(&self) -> usize {
                 match self {
                     $(Self::$name(message) => message.encoded_len(),)*
@@ -38,7 +39,8 @@ macro_rules! commands {
                 encoded.expect("the buffer grows");
             }
 
-            /// Decodes the message of a command; `None` if the kind is of no such command.
+            /// Decodes the message of a command; `None` if the kind is not of a change of users
+            /// and roles.
             pub(crate) fn decode(
                 kind: CommandKind,
                 message: Bytes,
@@ -52,7 +54,7 @@ macro_rules! commands {
     };
 }
 
-/// Gives a token to a user who has proved the password to the proposer.
+/// Gives a token to a user. The proposer has checked the password before.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Authenticate {
     /// Name of the user.
@@ -61,7 +63,7 @@ pub struct Authenticate {
     /// The random beginning of the token.
     #[prost(string, tag = "2")]
     pub prefix: String,
-    /// The revision of users and roles at which the password was right.
+    /// The revision of users and roles at which the password was checked.
     #[prost(uint64, tag = "3")]
     pub revision: u64,
 }
@@ -79,14 +81,14 @@ commands! {
     UserChangePassword: AuthUserChangePasswordRequest, AuthUserChangePassword;
     /// Grants a role to a user.
     UserGrantRole: AuthUserGrantRoleRequest, AuthUserGrantRole;
-    /// Revokes a role of a user.
+    /// Revokes a role from a user.
     UserRevokeRole: AuthUserRevokeRoleRequest, AuthUserRevokeRole;
     /// Adds a role without permissions.
     RoleAdd: AuthRoleAddRequest, AuthRoleAdd;
-    /// Deletes a role, and revokes it of all users.
+    /// Deletes a role, and revokes it from all users.
     RoleDelete: AuthRoleDeleteRequest, AuthRoleDelete;
     /// Grants a permission to a role, or changes its type.
     RoleGrantPermission: AuthRoleGrantPermissionRequest, AuthRoleGrantPermission;
-    /// Revokes a permission of a role.
+    /// Revokes a permission from a role.
     RoleRevokePermission: AuthRoleRevokePermissionRequest, AuthRoleRevokePermission;
 }

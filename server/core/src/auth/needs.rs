@@ -1,6 +1,6 @@
-//! The rights that a request needs, and whether a user has them. This is the only place that
-//! decides it: for the requests that a member answers itself, for its proposals, and again for the
-//! commands that the state machine applies.
+//! The rights that a request needs, and whether a user has them. Only this file decides that. A
+//! member uses it for the requests that it answers itself and for its proposals, and the state
+//! machine uses it again for the commands that it applies.
 
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
@@ -26,10 +26,10 @@ impl Right {
     }
 }
 
-/// What the author of a request must be, or be permitted.
+/// What a request demands of its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// Nothing: whoever asks.
+    /// Nothing: every author may make the request.
     Nothing,
     /// The author must be known. As in etcd, the user need not exist: it is enough that a
     /// certificate has its name.
@@ -38,12 +38,12 @@ pub enum Needs {
     Rights(Vec<Right>),
     /// The user must have the role `root`.
     Root,
-    /// Only the cluster itself may.
+    /// The author must be the cluster itself.
     Cluster,
 }
 
 impl Needs {
-    /// The rights for a command.
+    /// What a command demands.
     pub fn of(command: &Command) -> Self {
         match command {
             Command::Put(put) => Self::collect(|rights| add_put(rights, put)),
@@ -56,24 +56,24 @@ impl Needs {
             Command::Alarm(alarm) if alarm.action == AlarmAction::Get as i32 => Self::Known,
             // The password is proved before the proposal.
             Command::Authenticate(_) => Self::Nothing,
-            // etcd checks compactions only before it proposes them.
+            // For compactions, etcd does not check this again when it applies them.
             Command::Compact(_) | Command::Alarm(_) | Command::Auth(_) => Self::Root,
             Command::LeaseExpire(_) | Command::MemberPublish(_) => Self::Cluster,
         }
     }
 
-    /// The rights for a range.
+    /// What a read of a range demands.
     pub fn of_range(range: &pb::RangeRequest) -> Self {
         Self::Rights(vec![Right::of_range(Access::Read, &range.key, &range.range_end)])
     }
 
-    /// The rights for a watch of a range.
+    /// What a watch of a range demands.
     pub fn of_watch(range: KeyRange) -> Self {
         Self::Rights(vec![Right::Range(Access::Read, range)])
     }
 
-    /// The rights for a transaction: those of its comparisons and of all operations, whichever will
-    /// be executed.
+    /// What a transaction demands: the rights for its comparisons and for the operations of both
+    /// branches, although only one branch will be executed.
     pub fn of_txn(txn: &pb::TxnRequest) -> Self {
         Self::collect(|rights| add_txn(rights, txn))
     }
@@ -89,7 +89,7 @@ fn add_put(rights: &mut Vec<Right>, put: &pb::PutRequest) {
     let right = |access| Right::of_range(access, &put.key, &Bytes::new());
     rights.push(right(Access::Write));
     let lease = Right::Lease(Access::Write, put.lease);
-    // Otherwise a user could attach a key to a lease that the user may not revoke.
+    // Without this right, a user could attach a key to a lease that the user may not revoke.
     if put.lease != 0 && !rights.contains(&lease) {
         rights.push(lease);
     }
@@ -124,8 +124,8 @@ fn add_txn(rights: &mut Vec<Right>, txn: &pb::TxnRequest) {
 }
 
 impl Auth {
-    /// Checks that the author of a request may make it. While authentication is off, everybody may.
-    /// `keys` are those attached to a lease.
+    /// Checks that the author of a request may make it. While authentication is off, every author
+    /// may. `keys` finds the keys that are attached to a lease, by its id.
     ///
     /// # Errors
     /// The refusal, or the fault of `keys`.
@@ -157,7 +157,7 @@ impl Auth {
     /// Checks that a user has the role `root`.
     ///
     /// # Errors
-    /// The user does not exist, or does not have it.
+    /// The user does not exist, or does not have the role.
     pub fn check_root(&self, user: &str) -> Result<(), Refusal> {
         if !self.users().contains_key(user) {
             return Err(Refusal::UserNotFound);

@@ -1,11 +1,12 @@
-//! On whose behalf a command is proposed.
+//! The author of a command.
 
 use prost::Message;
 
-/// On whose behalf a command is proposed. While authentication is on, the state machine checks it.
+/// The author of a command: the client or the cluster that it is proposed for. While
+/// authentication is on, the state machine checks the rights of the author.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// A client that was not asked who it is, because authentication was off; or the cluster.
+    /// Authentication was off: a client that did not prove its name, or the cluster.
     #[default]
     Unknown,
     /// The cluster itself, which may do everything.
@@ -24,7 +25,7 @@ pub enum Origin {
 pub(crate) struct OriginMessage {
     #[prost(bool, tag = "1")]
     is_cluster: bool,
-    /// Absent for the cluster, and for an unknown client.
+    /// The name of the user; absent for the cluster, and for an unknown author.
     #[prost(string, optional, tag = "2")]
     user: Option<String>,
     #[prost(uint64, tag = "3")]

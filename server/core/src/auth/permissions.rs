@@ -7,7 +7,7 @@ use quorate_proto::authpb::permission::Type;
 use super::{Auth, ROOT};
 use crate::key::{End, KeyRange};
 
-/// A kind of access. Neither implies the other.
+/// A kind of access. Neither kind implies the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Reading keys.
@@ -39,8 +39,8 @@ impl Auth {
         self.is_root(user) || self.granted(user, access).cover(range)
     }
 
-    /// The keys that the permissions of all roles of a user allow together. They do not have the
-    /// keys that the role `root` permits.
+    /// The keys that the permissions of all roles of a user allow together. The keys
+    /// that the role `root` permits are not among them.
     pub(super) fn granted(&self, user: &str, access: Access) -> Granted {
         let roles = self.users.get(user).map_or(&[][..], |user| &user.roles);
         let roles = roles.iter().filter_map(|role| self.roles.get(role));
@@ -50,7 +50,7 @@ impl Auth {
     }
 }
 
-/// The keys from `start` on, before `end`; all of them without `end`.
+/// The keys from `start` on, up to but without `end`. If `end` is `None`, all keys from `start` on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Interval {
     start: Bytes,
@@ -94,7 +94,8 @@ impl Granted {
         Self(joined)
     }
 
-    /// Whether they have every key of `wanted`. For a range without keys, they must have its start.
+    /// Whether these keys include every key of `wanted`. If `wanted` has no keys, they must include
+    /// its start.
     pub(super) fn cover(&self, wanted: &KeyRange) -> bool {
         let after = self.0.partition_point(|interval| interval.start <= wanted.start);
         let Some(interval) = after.checked_sub(1).map(|at| &self.0[at]) else { return false };
@@ -199,7 +200,7 @@ mod tests {
                     Access::Read => [Type::Read as i32, Type::Readwrite as i32],
                     Access::Write => [Type::Write as i32, Type::Readwrite as i32],
                 };
-                // A later grant of the same range to a role replaces its type.
+                // Read back, because a later grant of the same range to a role replaces its type.
                 let granted = auth.roles().values().flat_map(|role| &role.permissions);
                 let granted = granted.filter(|one| kinds.contains(&one.perm_type));
                 let granted: Vec<KeyRange> = granted

@@ -64,7 +64,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Logging {
     }
 }
 
-/// The settings of the rotation, in the form of etcd's library for it.
+/// The settings of the rotation, in the JSON of the library that etcd uses for it.
 fn read_rotation(reader: &mut Reader<'_>, outputs: &[LogOutput]) -> Option<Rotation> {
     let flag = "log-rotation-config-json";
     let is_on = reader.switch("enable-log-rotation");
@@ -90,11 +90,11 @@ fn read_rotation(reader: &mut Reader<'_>, outputs: &[LogOutput]) -> Option<Rotat
     }
     let files_of = |output: &&LogOutput| matches!(output, LogOutput::File(_));
     if outputs.iter().filter(files_of).count() != 1 {
-        let text = "requires that one of --log-outputs is a file, and only one";
+        let text = "requires exactly one file in --log-outputs";
         reader.problem("enable-log-rotation", text);
     }
     if has("localtime") {
-        reader.warn(format!("--{flag}: the names of earlier files have the time of UTC"));
+        reader.warn(format!("--{flag}: the times in the names of earlier files are in UTC"));
     }
     let megabytes = if megabytes == 0 { ROTATION_MB } else { megabytes };
     Some(Rotation {
@@ -105,7 +105,7 @@ fn read_rotation(reader: &mut Reader<'_>, outputs: &[LogOutput]) -> Option<Rotat
     })
 }
 
-/// The log level. All names that etcd's logger accepts are accepted, in any case.
+/// The log level. All names that etcd's logger accepts are accepted, in upper or lower case.
 fn read_level(reader: &mut Reader<'_>) -> Level {
     let text = reader.text("log-level");
     match text.to_ascii_lowercase().as_str() {

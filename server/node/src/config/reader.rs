@@ -29,7 +29,8 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads settings and collects problems and warnings. A value with a problem reads as a default.
+/// Reads settings and collects problems and warnings. For a value with a problem, the functions
+/// return some valid value.
 pub(super) struct Reader<'a> {
     pub(super) settings: &'a Settings,
     pub(super) problems: Vec<Problem>,

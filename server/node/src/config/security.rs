@@ -19,7 +19,7 @@ const PEERS: TlsFlags = TlsFlags {
     authorities: "peer-trusted-ca-file",
 };
 
-/// The certificate for calls to other members, if it is not the one for their calls.
+/// The certificate for outbound calls to other members, if it is not the one for inbound calls.
 const CALLS: TlsFlags = TlsFlags {
     certificate: "peer-client-cert-file",
     key: "peer-client-key-file",
@@ -117,7 +117,8 @@ pub(super) fn read_clients(
     let plain = ports.clients.iter().chain(&ports.pages).filter(|url| !url.scheme.is_secure());
     let plain = names(plain);
     if !plain.is_empty() {
-        reader.warn(format!("certificates are given, but {plain} serves clients without TLS"));
+        let text = "certificates are given, but clients are served without TLS at";
+        reader.warn(format!("{text} {plain}"));
     }
     let rules = rules.clone();
     Some(ServerTls { certificate, key, authorities, revoked, allowed, rules, flags })
@@ -183,7 +184,8 @@ pub(super) fn read_peers(
 fn warn_of_plain(reader: &mut Reader<'_>, ports: &Ports, cluster: &InitialCluster, has_pair: bool) {
     let plain = names(ports.peers.iter().filter(|url| !url.scheme.is_secure()));
     if has_pair && !plain.is_empty() {
-        reader.warn(format!("peer certificates are given, but {plain} serves peers without TLS"));
+        let text = "peer certificates are given, but members are served without TLS at";
+        reader.warn(format!("{text} {plain}"));
     }
     let open = ports.peers.iter().filter(|url| !url.scheme.is_secure() && !url.is_local());
     let open = names(open);

@@ -31,7 +31,7 @@ pub(super) struct Made {
     pub(super) peers: Option<SelfSigned>,
 }
 
-/// Reads the flags. Certificates that are given go before those that the program would make.
+/// Reads the flags. The program makes no certificate where one is given.
 pub(super) fn read(reader: &mut Reader<'_>, ports: &Ports, data_dir: &Path) -> Made {
     let years = reader.count("self-signed-cert-validity");
     let mut made = |flag, side: &str, others: [&'static str; 3], urls: Vec<&Url>| {
@@ -44,7 +44,7 @@ pub(super) fn read(reader: &mut Reader<'_>, ports: &Ports, data_dir: &Path) -> M
             return None;
         }
         if reader.path(authorities).is_some() {
-            // etcd drops the file then, and checks no certificate.
+            // etcd ignores the CA file then, and checks no client certificate.
             reader.problem(authorities, format!("cannot be used with --{flag}"));
         }
         let folder = data_dir.join("fixtures").join(side);

@@ -57,7 +57,7 @@ const WEAK: [&str; 14] = [
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
 ];
-/// Endings of further weak suites.
+/// The end of the names of further weak suites.
 const WEAK_END: &str = "_CBC_SHA256";
 
 /// Reads the suites of TLS 1.2 that are accepted; `None` for all of them.

@@ -36,13 +36,13 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     switch(
         "force-new-cluster",
-        "Make this member the only one of its cluster, with its data; for when the others are lost",
+        "Make this member the only one of its cluster, with its data, after the others are lost",
     ),
     on("strict-reconfig-check", "Refuse member changes that could lose the quorum"),
-    number("max-learners", "COUNT", "1", "Most learners in the cluster"),
+    number("max-learners", "COUNT", "1", "Largest number of learners in the cluster"),
     on(
         "pre-vote",
-        "Have a member ask whether it could win before it starts an election; always done",
+        "Start an election only if enough members say that this one could win; always done",
     ),
     on(
         "initial-election-tick-advance",
@@ -67,7 +67,7 @@ pub(super) const INTEGRITY: &[Flag] = &[
     time(
         "compact-hash-check-time",
         "1m0s",
-        "Time between the leader's comparisons after a compaction, with CompactHashCheck",
+        "Time between the comparisons that the leader makes for CompactHashCheck",
     ),
 ];
 

@@ -12,7 +12,7 @@ use super::table::{CONFIG_FILE, FLAGS, GATES, all, takes};
 
 /// Prefix of the variables that set flags.
 const ENV_PREFIX: &str = "ETCD_";
-/// A variable with the prefix that is not a flag: the architecture switch of etcd's own binary.
+/// A variable with this prefix that sets no flag: the architecture switch of etcd's own binary.
 const ENV_IGNORED: &str = "ETCD_UNSUPPORTED_ARCH";
 
 /// Variables that may set flags, by name.
@@ -57,8 +57,9 @@ fn command() -> Command {
     let mut command = Command::new("quorate")
         .about("A replicated key-value store that every client of etcd v3 can use.")
         .after_help(
-            "Every flag --some-name can also be given as ETCD_SOME_NAME. All other flags of etcd \
-             3.4 to 3.7 are accepted, too; the log says what takes their place.",
+            "Every flag --some-name can also be given as the variable ETCD_SOME_NAME. The program \
+             knows all other flags of etcd 3.4 to 3.7, too: if one is set, the log says what takes \
+             its place, or an error says why the program does not start.",
         )
         .disable_version_flag(true)
         .args_override_self(true)
@@ -80,7 +81,7 @@ fn command() -> Command {
 /// Parses the command line, with the program's name first.
 ///
 /// # Errors
-/// The text to print, for unknown flags and for `--help`.
+/// A flag is unknown, or `--help` is given. The error has the text to print.
 pub(super) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<ArgMatches, clap::Error> {
@@ -110,7 +111,8 @@ pub(super) fn config_file(matches: &ArgMatches, variables: &Variables) -> Option
     flag.or_else(|| variables.get(&env_name(CONFIG_FILE)).cloned())
 }
 
-/// The settings of the command line and the variables, except for the configuration file.
+/// The settings of the command line and the variables, except for the path of the configuration
+/// file.
 pub(super) fn sources(matches: &ArgMatches, mut variables: Variables) -> Sources {
     let mut sources = Sources::default();
     variables.remove(&env_name(CONFIG_FILE));

@@ -1,8 +1,8 @@
 //! The configuration file: YAML with etcd's keys.
 //!
-//! As in etcd, unknown keys are ignored, and numbers for times are nanoseconds. Beyond etcd, times
-//! may be text, a list may stand for values with commas between them, and a single value for a list
-//! with one element.
+//! As in etcd, unknown keys are ignored, and a number for a time is in nanoseconds. Unlike etcd,
+//! Quorate also takes a time as text, a list for values with commas between them, and a single
+//! value for a list with one element.
 
 use std::fs;
 use std::path::Path;
@@ -109,7 +109,7 @@ fn scalar(takes: Takes, value: Value) -> Option<Option<String>> {
         Value::Bool(is_on) => is_on.to_string(),
         Value::Number(number) if takes == Takes::Time => format!("{number}ns"),
         Value::Number(number) => number.to_string(),
-        // The words of YAML 1.1.
+        // YAML 1.1 has these words for booleans.
         Value::String(word) if takes == Takes::Bool => match word.to_ascii_lowercase().as_str() {
             "y" | "yes" | "on" => "true".to_owned(),
             "n" | "no" | "off" => "false".to_owned(),

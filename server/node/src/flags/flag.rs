@@ -3,11 +3,11 @@
 /// The kind of value that a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
-    /// Text, under this name in the help text.
+    /// Text. The help text shows this name in its place.
     Value(&'static str),
     /// A duration: text such as `5s`, or a number of nanoseconds in the configuration file.
     Time,
-    /// A whole number, under this name in the help text.
+    /// A whole number. The help text shows this name in its place.
     Number(&'static str),
     /// No value, `=true` or `=false`.
     Bool,
@@ -46,12 +46,13 @@ pub(super) enum Fate {
     Renamed(&'static str),
     /// It is another name of this feature gate.
     Gate(&'static str),
-    /// etcd 3.7 does not have it any more. These values ask for nothing; `None` means that all do.
-    /// The text says what takes its place.
+    /// etcd 3.7 does not have it any more. These values ask for nothing; `None` means that all
+    /// values ask for nothing. The text says what takes its place.
     Gone(Option<&'static [&'static str]>, &'static str),
-    /// It has no effect in etcd either.
+    /// It has no effect in etcd either. etcd accepts these values; `None` means all values.
     Idle(Option<&'static [&'static str]>),
-    /// It is not supported yet, but for these values, which ask for what Quorate does anyway.
+    /// It is not supported yet. These values are accepted, because they ask for what Quorate does
+    /// anyway.
     Missing(&'static [&'static str]),
 }
 

@@ -27,7 +27,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "max-wals",
         COUNT,
         "5",
-        "the log keeps what the database does not have yet, and --snapshot-catchup-entries more",
+        "the log keeps the entries that the database lacks, and --snapshot-catchup-entries more",
     ),
     replaced(
         "memory-mlock",

@@ -38,11 +38,8 @@ pub(super) const CLIENTS: &[Flag] = &[
         "",
         "Refuse clients whose certificate is in this revocation list, as PEM or DER",
     ),
-    switch(
-        "auto-tls",
-        "Use a certificate that the program makes, in fixtures/client of the data directory",
-    )
-    .at("client-transport-security.auto-tls"),
+    switch("auto-tls", "Make a certificate in fixtures/client of the data directory, and use it")
+        .at("client-transport-security.auto-tls"),
     number("self-signed-cert-validity", "YEARS", "1", "How long such certificates are valid"),
     value(
         "cipher-suites",
@@ -155,13 +152,13 @@ pub(super) const PEERS: &[Flag] = &[
         .at("peer-transport-security.client-key-file"),
     switch(
         "peer-auto-tls",
-        "Use a certificate that the program makes, in fixtures/peer of the data directory, and do \
-         not verify those of other members",
+        "Make a certificate in fixtures/peer of the data directory, and use it; do not verify the \
+         certificates of other members",
     )
     .at("peer-transport-security.auto-tls"),
     switch(
         "peer-skip-client-san-verification",
-        "Accept members that connect from addresses that their certificates are not for",
+        "Do not require that the certificate of a calling member is for its address",
     )
     .at("peer-transport-security.skip-client-san-verification"),
 ];

@@ -24,8 +24,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Gives settings with a former name their present one. A setting that is given under both
-    /// keeps the value of the present one.
+    /// Moves settings under former names to their present names. If a setting is given under both,
+    /// the value under the present name counts.
     pub(super) fn rename(&mut self) {
         for flag in former::FLAGS {
             match flag.fate {
@@ -41,7 +41,7 @@ impl Sources {
                     };
                     let text = format!("{gate}={text}");
                     self.warnings.push(format!("{source} is a former name; use --{GATES}={text}"));
-                    // The last value of a gate counts, so those under the present name come last.
+                    // The last value of a gate counts, so those of the present name come last.
                     let others = self.given.remove(GATES).map(|given| given.text);
                     let text = [Some(text), others].into_iter().flatten();
                     let text = text.collect::<Vec<_>>().join(",");
@@ -52,17 +52,17 @@ impl Sources {
         }
     }
 
-    /// Takes the settings that no code reads, and says what becomes of them.
+    /// Takes a setting that no code reads, and notes what becomes of it.
     pub(super) fn dismiss(&mut self, flag: &'static Flag) {
         let Some(Given { text, source, is_flag }) = self.given.remove(flag.name) else { return };
         let accepts = |values: &[&str]| values.contains(&text.as_str());
         match flag.fate {
-            // As in etcd, only an unknown flag stops the start, not a variable or a key of a file.
+            // As in etcd, an unknown flag stops the start, but an unknown variable or key does not.
             Fate::Gone(idle, instead) if idle.is_none_or(accepts) || !is_flag => {
                 self.warnings.push(format!("{source} is ignored, as in etcd 3.7: {instead}"));
             }
             Fate::Gone(_, instead) => {
-                self.problems.push(format!("{source}: etcd 3.7 does not have this: {instead}"));
+                self.problems.push(format!("{source}: etcd 3.7 does not have it; {instead}"));
             }
             Fate::Idle(idle) if idle.is_none_or(accepts) => {
                 self.warnings.push(format!("{source} is ignored, as in etcd"));

@@ -91,20 +91,20 @@ const MEMBER: &[Flag] = &[
 
 const LIMITS: &[Flag] = &[
     number("max-request-bytes", "BYTES", "1572864", "Largest size of a request"),
-    number("max-txn-ops", "COUNT", "128", "Most operations in a transaction"),
+    number("max-txn-ops", "COUNT", "128", "Largest number of operations in a transaction"),
     number(
         "memory-budget",
         "BYTES",
         "0",
         "Memory for requests, answers and events in flight. When it is used up, requests wait, and \
-         fail with \"too many requests\" if that lasts. 0 for a twelfth of the memory limit of the \
-         process's control group, or of the machine",
+         fail with \"too many requests\" if that lasts. 0 means a twelfth of the memory limit of \
+         the process's control group, or of the machine",
     ),
     number(
         "max-concurrent-streams",
         "COUNT",
         "4294967295",
-        "Most open requests and streams on one connection of a client",
+        "Largest number of open requests and streams on one connection of a client",
     ),
     time(
         "grpc-keepalive-min-time",
@@ -136,7 +136,12 @@ const LOGGING: &[Flag] = &[
         "default",
         "Outputs of the log: default or stderr, stdout, or files, separated by commas",
     ),
-    value("log-level", "LEVEL", "info", "Lowest level: debug, info, warn, error, panic or fatal"),
+    value(
+        "log-level",
+        "LEVEL",
+        "info",
+        "Lowest level that is logged: debug, info, warn, error, panic or fatal",
+    ),
     value("log-format", "FORMAT", "json", "Format of a log line: json or console"),
     switch("enable-log-rotation", "Begin a new log file when the log file has its largest size"),
     value(
@@ -144,8 +149,9 @@ const LOGGING: &[Flag] = &[
         "JSON",
         "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \
          \"compress\": false}",
-        "Largest size of the log file in MB, and how many days and how many earlier files are \
-         kept, 0 for all; whether they are compressed",
+        "Largest size of the log file in MB; days for which earlier files are kept, and number of \
+         these files, 0 for no limit; whether their names have local time, which is not \
+         supported; whether they are compressed",
     ),
     time("warning-apply-duration", "100ms", "Log batches of changes, and reads, that take longer"),
     time("warning-unary-request-duration", "300ms", "Log calls with one answer that take longer"),
@@ -178,7 +184,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
     FLAGS.iter().map(|(_, flags)| *flags).chain(hidden).flatten()
 }
 
-/// What a setting takes.
+/// The kind of value that a setting takes. A former name takes what the present name takes.
 pub(super) fn takes(flag: &Flag) -> Takes {
     match flag.fate {
         Fate::Renamed(new) => {

@@ -100,12 +100,12 @@ impl Output {
 
 impl Queue {
     fn run(&self, mut target: Box<dyn Write + Send>, drops_line: &dyn Fn(u64) -> String) {
-        // Lost lines that have not been reported.
+        // Number of dropped lines that are not reported yet.
         let mut unreported = 0;
         loop {
             let (batch, lines, dropped) = self.next();
             unreported += dropped;
-            // Before the batch, which may contain the last line.
+            // The report comes before the batch, because the batch may contain the last line.
             if unreported > 0 && target.write_all(drops_line(unreported).as_bytes()).is_ok() {
                 unreported = 0;
             }

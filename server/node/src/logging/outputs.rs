@@ -42,8 +42,8 @@ impl Outputs {
 
     /// Queues the last line of each output.
     pub(super) fn end(&self, message: &str, reason: Option<EndReason>) {
-        // The reason is the only field: in both formats it comes last, and a message that shows
-        // only the end of the log still has it.
+        // The reason is the only field, so it comes last in both formats: a text that has only the
+        // end of the log, such as the status of a container, still has the reason.
         let code = reason.map(|reason| ("reason".to_owned(), reason.code().into()));
         let line = own_line(self.is_json, Level::ERROR, message, Map::from_iter(code));
         self.outputs.iter().for_each(|output| output.end(line.as_bytes()));
@@ -75,8 +75,8 @@ impl<'a> MakeWriter<'a> for Outputs {
 }
 
 fn open(output: &LogOutput, rotation: Option<&Rotation>) -> Result<Box<dyn Write + Send>, String> {
-    // A file descriptor of its own, because the standard library locks its handle while it writes:
-    // a blocked log would block every other writer.
+    // The log gets a descriptor of its own, because the standard library locks its handle while it
+    // writes: a blocked log would block every other writer.
     let standard = |handle: BorrowedFd<'_>| match handle.try_clone_to_owned() {
         Ok(handle) => Ok(Box::new(File::from(handle)) as Box<dyn Write + Send>),
         Err(error) => Err(format!("--log-outputs: cannot open {output:?}: {error}")),

@@ -44,7 +44,7 @@ impl Rotated {
         Ok(Self { path: path.to_owned(), file, bytes, rotation })
     }
 
-    /// The begin and the end of the names of earlier files.
+    /// The beginning and the end of the names of earlier files.
     fn affixes(&self) -> (String, String) {
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
         let end = self.path.extension().map(|end| format!(".{}", end.to_string_lossy()));
@@ -122,7 +122,7 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
     Ok(compressed)
 }
 
-/// The time as in the names of earlier files.
+/// The time in UTC, as in the names of earlier files.
 fn now() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(now.as_secs()).unwrap_or_default();

@@ -20,10 +20,10 @@ use crate::ground::completion::completion;
 use crate::log::encoding::decode_membership;
 use crate::log::types::StoredMembership;
 
-/// Limit in bytes of the log that is kept for lagging members. It matters if the entries are large:
-/// a start reads them all.
+/// Limit in bytes of the log that is kept for lagging members. Without it, large entries would make
+/// a start slow, because a start reads all entries that are kept.
 const LOG_KEEP_BYTES: u64 = 128 << 20;
-/// On a small disk, at most `1 / LOG_KEEP_PART` of it.
+/// On a small disk, the log that is kept has at most `1 / LOG_KEEP_PART` of the disk.
 const LOG_KEEP_PART: u64 = 8;
 /// While a disk is short of space, `1 / LOG_KEEP_PART_SHORT` of the usual limit is kept: a copy of
 /// the database, which ends the shortage, needs the space.
@@ -34,8 +34,8 @@ const SPACE_CHECK_PAUSE: Duration = Duration::from_millis(500);
 /// When to flush.
 #[derive(Clone, Debug)]
 pub struct FlushOptions {
-    /// Size in bytes above which the active memtable is frozen and flushed. Memtables take at most
-    /// twice as much: then writes wait for the flush.
+    /// Size in bytes above which the active memtable is frozen and flushed. All memtables together
+    /// have at most twice this size, because then writes wait for the flush.
     pub memtable_bytes_max: usize,
     /// Number of applied entries above which the active memtable is flushed, whatever its size; 0
     /// means no limit.
@@ -79,9 +79,9 @@ struct Common {
     is_short: AtomicBool,
 }
 
-/// The parts that the end of a flush needs. The threads of the log and of the database hold this
-/// instead of [`Common`], which owns them: a thread that dropped its own last owner would wait for
-/// its own end.
+/// The parts that the end of a flush needs. The threads of the log and of the database hold this,
+/// and not [`Common`], which owns the threads. A thread that dropped the last [`Common`] would wait
+/// for its own end.
 struct Outcome {
     /// Signalled after each flush.
     flushed: Notify,
@@ -133,7 +133,7 @@ impl Flusher {
         if is_short { kept / LOG_KEEP_PART_SHORT } else { kept }
     }
 
-    /// Whether the log is long although no memtable is full: large commands may change little.
+    /// Whether the log is long although no memtable is full: large commands can change few data.
     pub(crate) fn is_log_long(&self) -> bool {
         let beyond = self.wal().last_beyond(2 * self.log_kept());
         matches!(beyond, Ok(Some(_)))

@@ -34,12 +34,12 @@ type Held = Box<dyn FnOnce() + Send>;
 /// compaction freed can be used again at once.
 #[derive(Default)]
 pub struct Quota {
-    /// As etcd reports it; negative means no quota.
+    /// The quota as etcd reports it, in bytes; negative means no quota.
     configured: i64,
     /// In bytes; 0 means no quota.
     limit: u64,
     used: AtomicU64,
-    /// Whether a disk is short of space. The quota does not matter for that.
+    /// Whether a disk is short of space, whatever the quota is.
     is_short: AtomicBool,
     /// Disk space for writes in progress.
     reservations: Arc<Reservations>,
@@ -133,8 +133,8 @@ impl Quota {
         self.wake.notify_one();
     }
 
-    /// Holds the answer to such a command until the alarm is raised, so that its client sees the
-    /// alarm.
+    /// Holds the answer to a command that did not fit until the alarm is raised: its client then
+    /// sees the alarm.
     pub(crate) fn hold(&self, answer: Held) {
         self.exceeded.lock().held.push(answer);
         self.wake.notify_one();

@@ -1,7 +1,7 @@
 //! Limits the bytes that writes may add between two checks of the disks.
 //!
-//! A fast client fills a small disk between two checks. So a write reserves its bytes before it is
-//! proposed, from an allowance that the last check granted. Once the allowance is used up, the
+//! A fast client can fill a small disk between two checks. So a write reserves its bytes before it
+//! is proposed, from an allowance that the last check granted. Once the allowance is used up, the
 //! write waits for the next check.
 
 use std::collections::BTreeMap;

@@ -108,8 +108,8 @@ pub(crate) async fn watch(
         }
         if (is_short || flusher.is_log_long()) && flushed.elapsed() > FLUSH_PAUSE {
             flushed = Instant::now();
-            // The flush waits for the command that is being applied, and that command may itself be
-            // waiting. So the wait has a time limit.
+            // The flush waits for the command that is being applied, and that command may wait for
+            // disk space. So this wait has a time limit.
             tokio::time::timeout(CHECK_EVERY, consensus.flush()).await.ok();
         }
         if was_short && !is_short {

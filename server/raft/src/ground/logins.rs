@@ -1,28 +1,28 @@
-//! Logins, as applied entries tell of them.
+//! The logins that applied entries report.
 
 use std::sync::{Arc, OnceLock};
 
-/// Learns of logins and of their ends. Called in the order of the log, before the entry's client
-/// gets its answer. Must return at once.
+/// Learns of logins and of their ends. The member calls these functions in the order of the log,
+/// each before the client of the entry gets its answer. They must return at once.
 pub trait LoginListener: Send + Sync {
     /// A user has got a token.
     fn began(&self, token: String, user: String);
 
-    /// All tokens of a user have ended; those of all users if there is no user.
+    /// All tokens of a user have ended; with `None`, those of all users.
     fn ended(&self, user: Option<&str>);
 }
 
-/// Tells the listener of logins, once there is one. A restart ends all logins.
+/// Reports logins to the listener, once there is one. A restart ends all logins.
 #[derive(Default)]
 pub(crate) struct Logins {
-    /// The last entry of the log at the start. Entries up to it are not told: a token in them may
-    /// have ended long ago.
+    /// The last entry of the log at the start. Logins in entries up to it are not reported, because
+    /// their tokens may have ended long ago.
     start: u64,
     listener: OnceLock<Arc<dyn LoginListener>>,
 }
 
 impl Logins {
-    /// Tells of entries after `start`.
+    /// Reports logins in entries after `start`.
     pub(crate) fn new(start: u64) -> Self {
         Self { start, listener: OnceLock::new() }
     }
@@ -39,7 +39,7 @@ impl Logins {
         }
     }
 
-    /// All tokens of a user have ended; those of all users if there is no user.
+    /// All tokens of a user have ended; with `None`, those of all users.
     pub(crate) fn ended(&self, user: Option<&str>) {
         if let Some(listener) = self.listener.get() {
             listener.ended(user);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::format::OtherFormat;
 
-/// Why a data directory cannot be used. Each text names the directory and the fix.
+/// Why a data directory cannot be used. Each text names the directory, and the fix if one is known.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// The system reported an error.
@@ -18,8 +18,9 @@ pub enum DataDirError {
     },
     /// Other users could read or replace the data.
     #[error(
-        "the data directory {path} has permissions {mode:03o}, so that other users can {can} it, \
-         and belongs to user {owner}, but this process runs as user {user}; run `chmod 700 {path}`"
+        "other users can {can} the data directory {path}, which has the permissions {mode:03o}; \
+         this process cannot change them, because it runs as user {user} and the directory \
+         belongs to user {owner}; run `chmod 700 {path}`"
     )]
     Permissions {
         /// The directory.
@@ -98,7 +99,7 @@ pub enum DataDirError {
         /// The other remedy, in words.
         fix: String,
     },
-    /// The directory of the log has files of something else.
+    /// The directory of the log has files that are not of this member's log.
     #[error(
         "{path} has files that are not of this member's write-ahead log; set --wal-dir to another \
          directory, or --data-dir to the one that belongs to this log"

@@ -28,12 +28,12 @@ pub struct Identity {
 /// Number of random low bits of an incarnation; its generation is in the bits above them.
 const RANDOM_BITS: u32 = 48;
 
-/// A value that differs between all data directories that a member ever had. The generation counts
-/// how often the member became the only one by `--force-new-cluster`, which keeps its data. So a
-/// member that knows only an earlier generation lags behind. In the same generation, a different
-/// incarnation means different data.
+/// A number that no two data directories of a member have in common. The generation counts how
+/// often `--force-new-cluster` made the member the only one, with its data. So a member that knows
+/// only an earlier generation lags behind. In the same generation, a different incarnation means
+/// different data.
 pub fn incarnation(generation: u64, random: u64) -> u64 {
-    // 0 means unknown.
+    // Never 0, which means unknown.
     generation << RANDOM_BITS | (random >> (u64::BITS - RANDOM_BITS)).max(1)
 }
 
@@ -55,7 +55,7 @@ pub(super) struct IdentityFile {
 }
 
 impl IdentityFile {
-    /// Writes the file durably. After an error, the folder has the file that it had.
+    /// Writes the file durably. After an error, the folder has the earlier file or the new one.
     pub(super) fn write(&self, member: &Path) -> Result<(), DataDirError> {
         let path = member.join(FILE);
         self.try_write(member, &path).map_err(|source| DataDirError::Io { path, source })

@@ -8,8 +8,8 @@
 //! A start never takes a missing log for an empty one: the member could then vote a second time in
 //! a term, and would lack entries that it has acknowledged. `IDENTITY` has the path of a log that
 //! is not in the data directory, so that a start without `--wal-dir`, or with another one, finds
-//! that the log is elsewhere. A log can move: a start takes it from the new directory if there is
-//! none in the former one any more.
+//! that the log is elsewhere. A log can be moved: a start uses the log in the new directory if the
+//! former directory has none any more.
 
 use std::fs::File;
 use std::io;
@@ -57,7 +57,7 @@ impl LogDir {
         let is_outside = path != inside;
         let has_log = match wal::has_segments(&path) {
             Ok(has_log) => has_log,
-            // Opening it reports the error.
+            // The open of the log, later, reports the error.
             Err(_) if !is_outside => true,
             Err(source) => return Err(DataDirError::Io { path, source }),
         };
@@ -130,7 +130,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
     [absolute, real].iter().any(|[one, other]| one.is_some() && one == other)
 }
 
-/// Whether `other` has a log and is not `path`. A directory that cannot be listed may have one.
+/// Whether `other` has a log and is not `path`. A directory that cannot be listed counts as one
+/// with a log.
 fn is_log_beside(other: &Path, path: &Path) -> bool {
     !is_same(other, path) && wal::has_segments(other).unwrap_or(true)
 }
@@ -158,7 +159,7 @@ fn open_outside(path: &Path) -> Result<File, DataDirError> {
 }
 
 /// The ids by which a log outside of the data directory names its member. The incarnation is not
-/// one of them: it changes when the member is forced to be the only one.
+/// one of them: `--force-new-cluster` changes it.
 fn ids(identity: Identity) -> (u64, u64) {
     (identity.cluster_id, identity.member_id)
 }

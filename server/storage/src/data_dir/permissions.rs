@@ -1,4 +1,4 @@
-//! Takes permissions from other users.
+//! Removes the permissions of other users.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::error::DataDirError;
 
-/// The permissions that a directory with `forbidden` permissions should have; `None` if it has none
-/// of them.
+/// The permissions of a directory without those in `forbidden`; `None` if it has none of these.
+/// `can` says for the error what other users can do.
 ///
 /// # Errors
 /// The directory has forbidden permissions and belongs to another user.

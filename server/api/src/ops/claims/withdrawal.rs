@@ -5,8 +5,8 @@ use quorate_proto::etcdserverpb as pb;
 use crate::access::session::Session;
 use crate::server::Server;
 
-/// Withdraws a claim when it is dropped. A call is dropped when its client is gone or its deadline
-/// has passed.
+/// Withdraws a claim when this value is dropped. A call drops it when the client is gone or the
+/// deadline has passed.
 pub(crate) struct Withdrawal {
     server: Server,
     session: Session,

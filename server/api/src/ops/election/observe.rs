@@ -20,7 +20,7 @@ use crate::watch::frame::Events;
 
 /// What an observer watches.
 enum Watching {
-    /// All claims: there is no leader.
+    /// All claims, because there is no leader.
     Claims(ClaimWatch),
     /// The leader's claim.
     Leader(ClaimWatch),
@@ -128,7 +128,7 @@ impl Observer {
         self.watching = Some(Watching::Leader(self.watch(create)));
     }
 
-    /// The first claim was made: it leads.
+    /// Handles the first claim, which leads from now on.
     fn elected(&mut self, events: &Events) {
         self.room = self.session.account.charge(events.size());
         let Some(Event { kv: Some(leader), .. }) = events.decoded().next() else { return };
@@ -137,7 +137,7 @@ impl Observer {
         self.queue(pb::ResponseHeader { revision, ..events.header() }, leader);
     }
 
-    /// The leader has proclaimed values, or its claim has ended.
+    /// Handles values that the leader has proclaimed, or the end of its claim.
     fn proclaimed(&mut self, events: &Events) {
         self.room = self.session.account.charge(events.size());
         for event in events.decoded() {
