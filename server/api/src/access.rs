@@ -32,8 +32,9 @@ fn is_long(method: &Method) -> bool {
 }
 
 impl Server {
-    /// Establishes the identity of the client, and refuses the call if the method alone demands it:
-    /// a known client, or one with the role `root`. The operation checks all other rights.
+    /// Establishes the identity of the client of a call. Refuses the call if its method demands a
+    /// known client or the role `root`, and the client does not have that. The operation checks all
+    /// other rights.
     ///
     /// # Errors
     /// The token is not valid, the client is unknown, or it has no right to call the method.

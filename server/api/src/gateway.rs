@@ -62,7 +62,7 @@ struct Rest {
 impl Gateway {
     /// The gateway for calls whose largest message has `length_max` bytes.
     pub(crate) fn new(length_max: usize) -> Self {
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the compiler wrote it");
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the build wrote it");
         let methods = PATHS.iter().map(|(path, name)| {
             let (service, method) = name.split_once('/').expect("the name of a method");
             let service = pool.get_service_by_name(service).expect("a service of etcd");

@@ -1,8 +1,8 @@
 //! Keys as plain text, for people and scripts: `/v1/keys/<key>` with `GET`, `PUT` and `DELETE`, and
 //! the options `?prefix` and `?watch`.
 //!
-//! Like the JSON gateway, it makes a gRPC call within the process, so that the same checks, limits
-//! and charges hold.
+//! As in the JSON gateway, a request becomes a gRPC call within the process, so that the same
+//! checks, limits and charges hold.
 
 mod answer;
 mod messages;

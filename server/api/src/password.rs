@@ -15,7 +15,8 @@ use crate::error::ApiError;
 
 /// The longest password that bcrypt takes, in bytes.
 const PASSWORD_BYTES_MAX: usize = 72;
-/// One hash at a time for this number of processors. The other processors are for other requests.
+/// Number of processors for each hash that is computed at the same time. One of them computes it,
+/// and the others are left for other requests.
 const PROCESSORS_PER_HASH: usize = 2;
 /// Maximum number of passwords that wait for their turn: each waiting call takes memory.
 const WAITING_MAX: usize = 64;
@@ -30,7 +31,7 @@ pub(crate) struct Passwords {
 }
 
 impl Passwords {
-    /// `cost` is the logarithm of the work for a hash, from 4 to 31.
+    /// `cost` is the base-2 logarithm of the work for a hash, from 4 to 31.
     pub(crate) fn new(cost: u32, patience: Duration) -> Self {
         let processors = available_parallelism().map_or(1, usize::from);
         let turns = (processors / PROCESSORS_PER_HASH).max(1);
@@ -38,7 +39,7 @@ impl Passwords {
         Self { cost, turns, places: Semaphore::new(WAITING_MAX), patience }
     }
 
-    /// The hash of a password, in the form of etcd's requests.
+    /// The hash of a password in base64, the form that etcd's requests have.
     ///
     /// # Errors
     /// The password is too long, too many passwords wait, the turn does not come in time, or the

@@ -96,7 +96,7 @@ impl Auth {
         FIRST_REVISION + self.changes
     }
 
-    /// Whether nothing was ever changed.
+    /// Whether users and roles were never changed.
     pub fn is_unused(&self) -> bool {
         self.changes == 0
     }

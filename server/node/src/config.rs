@@ -39,7 +39,7 @@ use url::Url;
 const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 /// Fewest heartbeats per election timeout, as in etcd.
 const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
-/// The time limit of a request is this and two election timeouts, as in etcd.
+/// The time limit of a request is this plus two election timeouts, as in etcd.
 const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
 
 /// The whole configuration.

@@ -9,7 +9,7 @@ use crate::server::Server;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grant {
     origin: Origin,
-    /// The revision of users and roles for which the request was checked; 0 if authentication was
+    /// The revision of users and roles at which the request was checked; 0 if authentication was
     /// off.
     revision: u64,
 }

@@ -76,7 +76,7 @@ impl Writer {
         self.text.len()
     }
 
-    /// Whether the bytes so far end with a whole message.
+    /// Whether every message that has begun is complete.
     pub(super) fn is_between(&self) -> bool {
         self.open.is_empty() && self.pending.is_empty()
     }

@@ -206,7 +206,8 @@ impl Server {
         Ok(pb::AuthRoleRevokePermissionResponse { header })
     }
 
-    /// The roles of a user. The client must be that user, or have the role `root`.
+    /// The roles of a user. While authentication is on, the client must be that user, or have
+    /// the role `root`.
     ///
     /// # Errors
     /// The user does not exist, the client does not have the right, or no leader answers in time.
@@ -221,7 +222,7 @@ impl Server {
         Ok(pb::AuthUserGetResponse { header, roles })
     }
 
-    /// The names of all users. The client must have the role `root`.
+    /// The names of all users. While authentication is on, the client must have the role `root`.
     ///
     /// # Errors
     /// The client does not have the right, or no leader answers in time.
@@ -235,7 +236,8 @@ impl Server {
         Ok(pb::AuthUserListResponse { header, users })
     }
 
-    /// The permissions of a role. The client must have that role, or the role `root`.
+    /// The permissions of a role. While authentication is on, the client must have that role or the
+    /// role `root`.
     ///
     /// # Errors
     /// The role does not exist, the client does not have the right, or no leader answers in time.
@@ -252,7 +254,7 @@ impl Server {
         Ok(pb::AuthRoleGetResponse { header, perm })
     }
 
-    /// The names of all roles. The client must have the role `root`.
+    /// The names of all roles. While authentication is on, the client must have the role `root`.
     ///
     /// # Errors
     /// The client does not have the right, or no leader answers in time.
@@ -299,7 +301,8 @@ impl Server {
         Ok((header, result))
     }
 
-    /// Does the same for a client that is a user with the role `root`, or a user that `may` allows.
+    /// Reads like [`read_auth`](Self::read_auth). While authentication is on, the client must be a
+    /// user with the role `root`, or a user that `may` allows.
     async fn read_auth_as<T>(
         &self,
         session: &Session,

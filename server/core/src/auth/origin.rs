@@ -20,7 +20,7 @@ pub enum Origin {
     },
 }
 
-/// The form of an origin in a payload.
+/// The encoded form of an origin, in an entry of the log.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct OriginMessage {
     #[prost(bool, tag = "1")]

@@ -8,8 +8,8 @@ use super::url::Url;
 /// The flags that name the founders of a cluster. At most one of them may be set.
 const SOURCES: [&str; 3] = ["initial-cluster", "discovery-srv", "discovery-endpoints"];
 
-/// How this member founds or joins its cluster. Used only at the first start, except for
-/// `is_forced`.
+/// How this member founds or joins its cluster. Except for `is_forced`, only the first start uses
+/// this.
 #[derive(Clone, Debug)]
 pub(crate) struct InitialCluster {
     /// Name of this member.

@@ -7,7 +7,7 @@ use quorate_raft::IntegrityChecks;
 use super::reader::{Reader, parse_bool};
 
 const GATES: &str = "feature-gates";
-/// Feature gates of etcd 3.6 to 3.8 that have no effect here, with what Quorate does in any case.
+/// Feature gates of etcd 3.6 to 3.8 that have no effect here, with texts that say why.
 const WITHOUT_MEANING: [(&str, &str); 8] = [
     ("StopGRPCServiceOnDefrag", "a defragmentation blocks no request"),
     ("NonBlockingDefrag", "a defragmentation blocks no request"),

@@ -18,8 +18,8 @@ const ENV_IGNORED: &str = "ETCD_UNSUPPORTED_ARCH";
 /// Variables that may set flags, by name.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// Accepts flags with one dash, as Go's programs do, by giving them two. The argument after a flag
-/// that takes a value is its value, even if it begins with a dash.
+/// Gives a second dash to flags with one dash, because Go's programs accept these. The argument
+/// after a flag that takes a value is that value, even if it begins with a dash.
 fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut is_value = false;
     let arguments = arguments.into_iter().map(|argument| {
@@ -105,7 +105,7 @@ fn on_line(matches: &ArgMatches, flag: &str) -> Option<String> {
     Some(values.cloned().collect::<Vec<_>>().join(","))
 }
 
-/// The path of the configuration file. As in etcd, the flag goes before the variable.
+/// The path of the configuration file. As in etcd, the flag has precedence over the variable.
 pub(super) fn config_file(matches: &ArgMatches, variables: &Variables) -> Option<String> {
     let flag = on_line(matches, CONFIG_FILE).filter(|path| !path.is_empty());
     flag.or_else(|| variables.get(&env_name(CONFIG_FILE)).cloned())

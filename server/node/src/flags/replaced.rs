@@ -33,7 +33,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "memory-mlock",
         Takes::Bool,
         "false",
-        "the memory does not hold all data; turn off the swap of the machine or the container",
+        "not all data are in memory; turn off the swap of the machine or the container",
     ),
     replaced(
         "backend-bbolt-freelist-type",

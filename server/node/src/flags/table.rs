@@ -70,8 +70,8 @@ const MEMBER: &[Flag] = &[
         "auto-compaction-retention",
         "LENGTH",
         "0",
-        "History to keep: a time such as 30m or a number of hours, in mode revision a number of \
-         revisions; 0 keeps all",
+        "History to keep: a time such as 30m or a number of hours; in the mode revision, a number \
+         of revisions; 0 keeps all",
     ),
     number(
         "snapshot-count",
@@ -129,7 +129,7 @@ const LIMITS: &[Flag] = &[
 ];
 
 const LOGGING: &[Flag] = &[
-    value("logger", "NAME", "zap", "Format of the log's fields; only etcd's, zap, exists"),
+    value("logger", "NAME", "zap", "Format of the log's fields; zap, as in etcd, is the only one"),
     value(
         "log-outputs",
         "OUTPUTS",
@@ -153,8 +153,16 @@ const LOGGING: &[Flag] = &[
          these files, 0 for no limit; whether their names have local time, which is not \
          supported; whether they are compressed",
     ),
-    time("warning-apply-duration", "100ms", "Log batches of changes, and reads, that take longer"),
-    time("warning-unary-request-duration", "300ms", "Log calls with one answer that take longer"),
+    time(
+        "warning-apply-duration",
+        "100ms",
+        "Log reads, and batches of changes, that take longer than this",
+    ),
+    time(
+        "warning-unary-request-duration",
+        "300ms",
+        "Log calls with one answer that take longer than this",
+    ),
     value(
         "metrics",
         "DETAIL",

@@ -25,8 +25,8 @@ use crate::log::types::StoredMembership;
 const LOG_KEEP_BYTES: u64 = 128 << 20;
 /// On a small disk, the log that is kept has at most `1 / LOG_KEEP_PART` of the disk.
 const LOG_KEEP_PART: u64 = 8;
-/// While a disk is short of space, `1 / LOG_KEEP_PART_SHORT` of the usual limit is kept: a copy of
-/// the database, which ends the shortage, needs the space.
+/// While a disk is short of space, `1 / LOG_KEEP_PART_SHORT` of the usual limit is kept, because a
+/// copy of the database, which can end the shortage, needs the space.
 const LOG_KEEP_PART_SHORT: u64 = 4;
 /// Interval between checks for a flush that waits for disk space.
 const SPACE_CHECK_PAUSE: Duration = Duration::from_millis(500);
@@ -133,7 +133,7 @@ impl Flusher {
         if is_short { kept / LOG_KEEP_PART_SHORT } else { kept }
     }
 
-    /// Whether the log is long although no memtable is full: large commands can change few data.
+    /// Whether the log is long although no memtable is full: large commands can change few keys.
     pub(crate) fn is_log_long(&self) -> bool {
         let beyond = self.wal().last_beyond(2 * self.log_kept());
         matches!(beyond, Ok(Some(_)))

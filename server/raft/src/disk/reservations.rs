@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// `1 / ALLOWED_PART` of the free space above the wanted space may be reserved until the next
-/// check. Each byte is written to the log and up to twice to the database, and the log also
-/// prepares segments.
+/// check. It is only a part, because each byte is written to the log and up to twice to the
+/// database, and the log also prepares segments.
 const ALLOWED_PART: u64 = 8;
 /// `1 / MARGIN_PART` of the margin may be reserved as well, so that writes go on until the disk is
 /// short.

@@ -57,7 +57,7 @@ impl LogDir {
         let is_outside = path != inside;
         let has_log = match wal::has_segments(&path) {
             Ok(has_log) => has_log,
-            // The open of the log, later, reports the error.
+            // The code that opens the log later reports the error.
             Err(_) if !is_outside => true,
             Err(source) => return Err(DataDirError::Io { path, source }),
         };
@@ -87,7 +87,7 @@ impl LogDir {
         self.lock.as_ref().map(|_| self.path.as_path())
     }
 
-    /// Makes a log outside of the data directory name its member, durably.
+    /// Writes the ids of the member to a log outside of the data directory, durably.
     ///
     /// # Errors
     /// The system reported an error.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::error::DataDirError;
 
-/// The permissions of a directory without those in `forbidden`; `None` if it has none of these.
+/// The permissions of a directory, less those in `forbidden`; `None` if it has no forbidden ones.
 /// `can` says for the error what other users can do.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! `Observe`: the leaders of an election and what they proclaim, as a stream.
+//! `Observe`: the leaders of an election and the values that they proclaim, as a stream.
 
 use std::collections::VecDeque;
 
