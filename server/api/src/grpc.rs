@@ -39,7 +39,7 @@ fn account_of<T>(request: &Request<T>) -> Account {
 fn session_of<T>(request: &Request<T>) -> Session {
     let caller = request.extensions().get::<Caller>();
     let caller = caller.expect("`serve_grpc` adds it to every call");
-    Session::new(caller.account.clone(), caller.login.clone())
+    Session::new(caller.account.clone(), caller.login.clone(), caller.trace.clone())
 }
 
 /// The response for an answer, whose permit is kept until the message is encoded.

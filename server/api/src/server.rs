@@ -16,6 +16,7 @@ use crate::metrics::{CallTimes, Metrics};
 use crate::password::Passwords;
 use crate::scan::pool::Pool;
 use crate::tokens::{TokenKind, Tokens};
+use crate::tracer::Tracer;
 use crate::watch::history::History;
 use crate::watch::hub::Hub;
 use crate::web_rules::WebRules;
@@ -52,6 +53,8 @@ pub struct Options {
     pub serves_gateway: bool,
     /// The web pages that may send requests.
     pub web_rules: WebRules,
+    /// Makes the spans of calls; `None` if calls are not traced.
+    pub tracer: Option<Tracer>,
 }
 
 /// The running server that all services use. Clones share it.
@@ -113,6 +116,10 @@ impl Server {
 
     pub(crate) fn options(&self) -> &Options {
         &self.parts.options
+    }
+
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        self.options().tracer.as_ref()
     }
 
     pub(crate) fn hub(&self) -> &Hub {

@@ -15,6 +15,7 @@ mod security;
 mod self_signed;
 mod suites;
 mod tls;
+mod tracing;
 pub(crate) mod url;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub(crate) use self_signed::SelfSigned;
 pub(crate) use tls::{
     Allowed, ClientTls, PeerTls, RevokedFile, ServerTls, TlsFlags, TlsRules, TlsVersion,
 };
+pub(crate) use tracing::Tracing;
 use url::Url;
 
 /// The longest election timeout, as in etcd.
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) logging: Logging,
     pub(crate) raft: quorate_raft::Options,
     pub(crate) api: quorate_api::Options,
+    /// `None` if calls are not traced.
+    pub(crate) tracing: Option<Tracing>,
     /// Whether writes are synced to the disk before they are acknowledged.
     pub(crate) is_durable: bool,
     /// Warnings to log. They do not prevent the start.
@@ -98,6 +102,7 @@ impl Config {
             logging: logging::read(&mut reader),
             api,
             raft,
+            tracing: tracing::read(&mut reader),
             is_durable,
             warnings: reader.warnings,
             name,
@@ -243,6 +248,7 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
             origins: reader.list("cors"),
             hosts: reader.list("host-whitelist"),
         },
+        tracer: None,
     }
 }
 

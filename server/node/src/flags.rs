@@ -225,16 +225,13 @@ pub(crate) mod tests {
 
     #[test]
     fn settings_that_only_etcd_has_are_refused() {
-        let variables = [
-            ("ETCD_DISTRIBUTED_TRACING_SAMPLING_RATE", "1"),
-            ("ETCD_DISTRIBUTED_TRACING_ADDRESS", "localhost:4317"),
-        ];
-        let line = ["-enable-distributed-tracing", "--v2-deprecation=gone", "-v=3"];
-        let problems = read_line(&line, &variables).unwrap_err();
-        assert_eq!(problems.len(), 2, "{problems:?}");
-        let variable = "the variable ETCD_DISTRIBUTED_TRACING_SAMPLING_RATE: ";
-        assert!(problems.iter().any(|p| p.starts_with(variable)));
-        assert!(problems.iter().any(|p| p.starts_with("--enable-distributed-tracing: ")));
+        let variables = [("ETCD_AUTH_TOKEN", "jwt"), ("ETCD_PRE_VOTE", "true")];
+        let problems = read_line(&["--v2-deprecation=gone", "-v=3"], &variables).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("the variable ETCD_AUTH_TOKEN: "));
+        let problems = read_line(&["-auth-token=jwt"], &[]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("--auth-token: "));
     }
 
     #[test]

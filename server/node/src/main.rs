@@ -15,6 +15,7 @@ mod logging;
 mod notify;
 mod process;
 mod run;
+mod telemetry;
 mod tls;
 mod tls_page;
 mod version;

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::dial::Dialer;
 use crate::listen::{self, Acceptor, Certificates, Connections, Http, Places, Port, Role};
 use crate::process::Process;
+use crate::telemetry::Telemetry;
 use crate::tls_page::{TlsMetrics, TlsPage};
 use crate::{ending, notify, tls};
 
@@ -112,6 +113,7 @@ struct Running {
     server: Server,
     clients: Connections,
     peers: Connections,
+    telemetry: Option<Telemetry>,
 }
 
 /// The outcome of a start.
@@ -143,7 +145,10 @@ impl Running {
         let options = config.raft.clone();
         let member = Member::start(data_dir, identity, mode, options, dial, on_fault()).await?;
         let member = Arc::new(member);
-        let server = Server::new(member.clone(), config.api.clone())?;
+        let telemetry = config.tracing.as_ref().map(Telemetry::start).transpose()?;
+        let mut options = config.api.clone();
+        options.tracer = telemetry.as_ref().map(Telemetry::tracer);
+        let server = Server::new(member.clone(), options)?;
         let registry = registry(&member, &server, tls_page.clone())?;
         let api = Arc::new(ApiService::new(server.clone(), registry, tls_page));
         let clients = Connections::default();
@@ -182,7 +187,7 @@ impl Running {
         tracing::info!("ready to serve client requests");
         late.into_iter().for_each(serve);
         notify::ready();
-        Ok(Started::Serving(Self { member, server, clients, peers }))
+        Ok(Started::Serving(Self { member, server, clients, peers, telemetry }))
     }
 
     /// Stops the member: transfers the leadership, refuses new connections and requests, ends
@@ -197,6 +202,9 @@ impl Running {
         self.peers.close();
         self.peers.drain(self.member.request_timeout()).await;
         self.member.stop().await;
+        if let Some(telemetry) = self.telemetry {
+            telemetry.stop().await;
+        }
     }
 }
 

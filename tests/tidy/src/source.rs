@@ -33,6 +33,7 @@ const RESERVED: [Reserved; 5] = [
             "server/api/src/keys",
             "server/api/src/metrics",
             "server/api/src/service",
+            "server/api/src/tracer.rs",
             "server/api/src/transport",
             "server/raft/src/network",
             "server/raft/src/port",

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
+use opentelemetry::global::BoxedSpan;
 use quorate_core::auth::Origin;
 use quorate_raft::Account;
+
+use crate::tracer::Trace;
+use crate::tracer::operation::Operation;
 
 /// The metadata key of a token. gRPC clients use it.
 const TOKEN: &str = "token";
@@ -64,12 +68,19 @@ pub(crate) struct Session {
     /// The memory account of its connection.
     pub(crate) account: Account,
     pub(super) login: Login,
+    /// `None` if calls are not traced.
+    trace: Option<Trace>,
 }
 
 impl Session {
-    /// A client that was admitted with `login`.
-    pub(crate) fn new(account: Account, login: Login) -> Self {
-        Self { account, login }
+    /// A client that was admitted with `login`, in a call that belongs to `trace`.
+    pub(crate) fn new(account: Account, login: Login, trace: Option<Trace>) -> Self {
+        Self { account, login, trace }
+    }
+
+    /// The span of an operation, if the call is traced. It ends when it is dropped.
+    pub(crate) fn span(&self, operation: impl FnOnce() -> Operation) -> Option<BoxedSpan> {
+        self.trace.as_ref().and_then(|trace| trace.operation(operation))
     }
 }
 

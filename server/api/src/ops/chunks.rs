@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{Stream, stream};
+use opentelemetry::global::BoxedSpan;
 use quorate_core::auth::Needs;
 use quorate_core::mvcc::range::{RangeSummary, has_revision_filters, is_default_order, key_range};
 use quorate_core::txn::check;
@@ -16,6 +17,7 @@ use crate::error::ApiError;
 use crate::memory::{ANSWER_WITHIN, take};
 use crate::scan::Client;
 use crate::server::Server;
+use crate::tracer::operation::Operation;
 
 /// Maximum number of keys in the first chunk.
 const FIRST_CHUNK_KEYS: i64 = 10;
@@ -39,11 +41,12 @@ impl Server {
         if has_revision_filters(&request) {
             return Err(ApiError::StreamFilters);
         }
+        let span = session.span(|| Operation::range_stream(&request));
         if !request.serializable {
             self.member().linearize().await?;
         }
         let grant = self.authorize(session, || Needs::of_range(&request)).await?;
-        let chunks = Chunks::new(self.clone(), session.account.clone(), grant, request);
+        let chunks = Chunks::new(self.clone(), session.account.clone(), grant, request, span);
         Ok(stream::try_unfold(chunks, Chunks::next))
     }
 }
@@ -60,13 +63,31 @@ struct Chunks {
     sent: i64,
     header_revision: i64,
     done: bool,
+    /// Ends with the stream.
+    _span: Option<BoxedSpan>,
 }
 
 impl Chunks {
-    fn new(server: Server, account: Account, grant: Grant, mut request: pb::RangeRequest) -> Self {
+    fn new(
+        server: Server,
+        account: Account,
+        grant: Grant,
+        mut request: pb::RangeRequest,
+        span: Option<BoxedSpan>,
+    ) -> Self {
         let limit = if request.limit == 0 { i64::MAX } else { request.limit };
         request.limit = FIRST_CHUNK_KEYS.min(limit);
-        Self { server, account, grant, request, limit, sent: 0, header_revision: 0, done: false }
+        Self {
+            server,
+            account,
+            grant,
+            request,
+            limit,
+            sent: 0,
+            header_revision: 0,
+            done: false,
+            _span: span,
+        }
     }
 
     async fn next<F: Form>(mut self) -> Result<Option<(Rows<F>, Self)>, ApiError> {

@@ -15,6 +15,7 @@ use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::scan::{Client, Scanned};
 use crate::server::Server;
+use crate::tracer::operation::Operation;
 
 impl Server {
     /// Puts a key.
@@ -27,6 +28,7 @@ impl Server {
         session: &Session,
         request: pb::PutRequest,
     ) -> Result<Answered<pb::PutResponse>, ApiError> {
+        let _span = session.span(|| Operation::put(&request));
         let command = Command::Put(request);
         let grant = self.authorize(session, || Needs::of(&command)).await?;
         let reserved = self.member().check_quota(&command).await?;
@@ -53,6 +55,7 @@ impl Server {
         request: pb::DeleteRangeRequest,
     ) -> Result<Answered<pb::DeleteRangeResponse>, ApiError> {
         check::check_delete_range(&request)?;
+        let _span = session.span(|| Operation::delete_range(&request));
         let length = request.encoded_len();
         let command = Command::DeleteRange(request);
         let grant = self.authorize(session, || Needs::of(&command)).await?;
@@ -75,7 +78,9 @@ impl Server {
         session: &Session,
         request: pb::TxnRequest,
     ) -> Result<Answered<pb::TxnResponse>, ApiError> {
-        if is_read_only(&request) {
+        let is_read = is_read_only(&request);
+        let _span = session.span(|| Operation::txn(&request, is_read));
+        if is_read {
             return self.read_txn(session, request).await;
         }
         let command = Command::Txn(request);
@@ -132,6 +137,7 @@ impl Server {
         session: &Session,
         request: pb::CompactionRequest,
     ) -> Result<pb::CompactionResponse, ApiError> {
+        let _span = session.span(|| Operation::compact(&request));
         let length = request.encoded_len();
         let command = Command::Compact(request);
         let grant = self.authorize(session, || Needs::of(&command)).await?;

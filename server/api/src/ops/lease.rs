@@ -18,6 +18,7 @@ use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::scan::{Client, Scanned};
 use crate::server::Server;
+use crate::tracer::operation::Operation;
 
 /// A random lease id: positive, 63 bits, from the random keys of the standard library's hash
 /// tables. A collision with an existing lease is practically impossible.
@@ -38,6 +39,7 @@ impl Server {
         session: &Session,
         mut request: pb::LeaseGrantRequest,
     ) -> Result<pb::LeaseGrantResponse, ApiError> {
+        let _span = session.span(|| Operation::lease_grant(&request));
         if request.id == 0 {
             request.id = random_lease_id();
         }
@@ -63,6 +65,7 @@ impl Server {
         session: &Session,
         request: pb::LeaseRevokeRequest,
     ) -> Result<pb::LeaseRevokeResponse, ApiError> {
+        let _span = session.span(|| Operation::lease_revoke(request.id));
         let length = request.encoded_len();
         let command = Command::LeaseRevoke(request);
         let grant = self.authorize(session, || Needs::of(&command)).await?;
@@ -114,6 +117,7 @@ impl Server {
         session: &Session,
         id: i64,
     ) -> Result<pb::LeaseKeepAliveResponse, ApiError> {
+        let _span = session.span(|| Operation::lease_renew(id));
         let grant = self.authorize_leases(session, Access::Write, || vec![id]).await?;
         grant.still_holds(self)?;
         // The header is made before the renewal: its revision must not include a revocation that

@@ -21,6 +21,7 @@ use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::scan::Client;
 use crate::server::Server;
+use crate::tracer::operation::Operation;
 
 /// Maximum bytes of an answer that are kept while the rest is measured.
 const KEPT_BYTES_MAX: usize = 8 << 20;
@@ -58,6 +59,7 @@ impl Server {
             return Err(ApiError::NotSupportedForLearner);
         }
         check::check_range(&request)?;
+        let _span = session.span(|| Operation::range(&request));
         let reading = self.member().begin_range(request.serializable).await?;
         let read = async {
             let grant = self.authorize(session, || Needs::of_range(&request)).await?;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
+use opentelemetry::global::BoxedSpan;
 use quorate_core::KeyRange;
 use quorate_core::auth::Needs;
 use quorate_core::planted::{self, Mistake};
@@ -21,6 +22,7 @@ use super::leader_lost;
 use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::server::Server;
+use crate::tracer::operation::Operation;
 use crate::watch::frame::{Frame, MESSAGE_BYTES, watched_key};
 use crate::watch::history::{History, Turn};
 use crate::watch::hub::Join;
@@ -49,6 +51,8 @@ struct Watcher {
     _room: Permit,
     /// Bytes of its memory that count towards [`WATCHERS_FREE`].
     free: usize,
+    /// Ends with the watcher.
+    _span: Option<BoxedSpan>,
 }
 
 /// The task of one stream.
@@ -266,6 +270,7 @@ impl WatchStream {
             progress: create.progress_notify,
             _room: room,
             free,
+            _span: self.session.span(|| Operation::watch(&create)),
         };
         self.free += free;
         self.watchers.insert(watch_id, watcher);

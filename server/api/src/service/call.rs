@@ -42,6 +42,8 @@ impl ApiService {
         counters.begun();
         let started = Instant::now();
         let method = counters.method;
+        let span = self.server.tracer().map(|tracer| tracer.call(method, request.headers()));
+        caller.trace = span.as_ref().map(|span| span.trace().clone());
         let deadline = head.timeout.and_then(|timeout| started.checked_add(timeout));
         let permit = match check_call(&self.server, method, request.headers()) {
             Ok(()) => {
@@ -71,7 +73,7 @@ impl ApiService {
             }
         };
         response.headers_mut().insert(header::CONTENT_TYPE, head.content_type);
-        let call = Call::new(counters, started, &mut response, deadline, charge);
+        let call = Call::new(counters, started, &mut response, deadline, charge, span);
         self.answer(response, Some(call))
     }
 

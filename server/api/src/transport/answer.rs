@@ -19,6 +19,7 @@ use crate::memory::{ANSWER_BYTES, charged};
 use crate::method::MethodKind;
 use crate::metrics::MethodMetrics;
 use crate::server::Server;
+use crate::tracer::CallSpan;
 
 /// The body of an answer.
 pub struct ResponseBody {
@@ -82,8 +83,9 @@ impl Call {
         response: &mut Response<tonic::body::Body>,
         deadline: Option<Instant>,
         charge: Option<Charge>,
+        span: Option<CallSpan>,
     ) -> Self {
-        let count = Count::new(method, started, response.headers());
+        let count = Count::new(method, started, response.headers(), span);
         let deadline = deadline.filter(|_| !count.has_code()).map(|at| Box::pin(sleep_until(at)));
         let mut call = Self { count, deadline, charge };
         let streamed = response.extensions_mut().remove::<Streamed>();

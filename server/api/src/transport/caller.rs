@@ -7,6 +7,7 @@ use quorate_raft::Account;
 
 use super::intake::Intake;
 use crate::access::session::Login;
+use crate::tracer::Trace;
 
 /// The client of a connection. Every call of the connection has this `Caller` as an extension.
 /// Clones share the account and the read limit.
@@ -21,6 +22,8 @@ pub struct Caller {
     pub(crate) login: Login,
     /// Whether the connection uses TLS.
     pub(crate) is_secure: bool,
+    /// The trace that the call belongs to; `None` if calls are not traced.
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Caller {
@@ -29,7 +32,8 @@ impl Caller {
     pub(crate) fn new(account: Account, certificate: Option<Bytes>, is_secure: bool) -> Self {
         let intake = Intake::default();
         let login = Login::default();
-        Self { account, intake, certificate, common_name: None, login, is_secure }
+        let common_name = None;
+        Self { account, intake, certificate, common_name, login, is_secure, trace: None }
     }
 
     /// The read limit of the connection.

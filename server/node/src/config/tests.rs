@@ -198,3 +198,14 @@ fn srv_members_need_a_certificate_for_the_domain() {
     let files = ["--peer-cert-file=c", "--peer-key-file=k", "--peer-trusted-ca-file=a"];
     assert_eq!(name(&[&PEERS[..], &files].concat()), None);
 }
+
+#[test]
+fn tracing_is_checked_only_if_it_is_on() {
+    let bad =
+        ["--distributed-tracing-sampling-rate=1000001", "--distributed-tracing-address=collector"];
+    assert_eq!(Config::new(&settings(&bad)).unwrap().tracing, None);
+    let found = problems(&[&bad[..], &["--enable-distributed-tracing"]].concat());
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().any(|problem| problem.contains("from 0 to 1000000")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.contains("localhost:4317")), "{found:?}");
+}

@@ -20,6 +20,7 @@ pub(super) const FLAGS: &[(&str, &[Flag])] = &[
     ("Users", security::USERS),
     ("Security between members", security::PEERS),
     ("Logging and monitoring", LOGGING),
+    ("Distributed tracing", TRACING),
     ("Configuration file", FILE),
     ("Unsafe", UNSAFE),
 ];
@@ -170,6 +171,34 @@ const LOGGING: &[Flag] = &[
         "Detail of the metrics: basic, or extensive for a histogram of the duration of calls",
     ),
     switch("enable-pprof", "Serve a page at /debug/pprof/ that shows what the process uses"),
+];
+
+const TRACING: &[Flag] = &[
+    switch("enable-distributed-tracing", "Send spans of calls to an OpenTelemetry collector"),
+    value(
+        "distributed-tracing-address",
+        "ADDRESS",
+        "localhost:4317",
+        "Host and port of the collector's gRPC receiver, which is called without TLS",
+    ),
+    value(
+        "distributed-tracing-service-name",
+        "NAME",
+        "etcd",
+        "Name of the service in the spans, the same for all members",
+    ),
+    value(
+        "distributed-tracing-instance-id",
+        "ID",
+        "",
+        "Name of this member in the spans, a different one for each member",
+    ),
+    number(
+        "distributed-tracing-sampling-rate",
+        "COUNT",
+        "0",
+        "Calls of a million that are traced, besides those of which the client says so",
+    ),
 ];
 
 const FILE: &[Flag] = &[value(

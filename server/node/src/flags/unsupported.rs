@@ -9,27 +9,16 @@ const fn value(name: &'static str, accepted: &'static [&'static str]) -> Flag {
     hidden(name, Takes::Value("TEXT"), Fate::Missing(accepted))
 }
 
-const fn switch(name: &'static str) -> Flag {
-    hidden(name, Takes::Bool, Fate::Missing(OFF))
-}
-
 const fn ignored(name: &'static str) -> Flag {
     hidden(name, Takes::Bool, Fate::Idle(None)).not_in_file()
 }
 
-const EMPTY: &[&str] = &[""];
-const OFF: &[&str] = &["false", "0", "f", "F", "FALSE", "False"];
 const V2_STAGES: &[&str] = &["write-only", "write-only-skip-check", "write-only-drop-data", "gone"];
 
 /// All settings that only etcd has.
 pub(super) const FLAGS: &[Flag] = &[
     hidden("v2-deprecation", Takes::Value("TEXT"), Fate::Idle(Some(V2_STAGES))),
     value("auth-token", &["simple"]),
-    switch("enable-distributed-tracing"),
-    value("distributed-tracing-address", &["localhost:4317"]),
-    value("distributed-tracing-service-name", &["etcd"]),
-    value("distributed-tracing-instance-id", EMPTY),
-    value("distributed-tracing-sampling-rate", &["0"]),
     ignored("cluster-active-size"),
     ignored("cluster-remove-delay"),
     ignored("cluster-sync-interval"),

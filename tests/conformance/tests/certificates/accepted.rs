@@ -3,10 +3,14 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use quorate_test_support::{assert_contains, program};
+use quorate_test_support::{assert_contains, program, wait};
 
 use crate::Table;
+
+/// How long a line may take to reach the log.
+const LOGGED_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
 fn quorate_accepts_the_client_certificates_that_go_accepts() {
@@ -21,7 +25,6 @@ fn quorate_accepts_the_client_certificates_that_go_accepts() {
     let said = table.run(&["show", &folder, &server.peer_address()]);
     table.assert_as_in_go("the port for members", &said, 0, true);
     // For each refused certificate, the log has its subject, the reason and a remedy.
-    let log = server.log();
     for parts in [
         ["CN=root-no-authority", "it is not a CA certificate", "CA:TRUE"],
         ["CN=root-usage-server", "clientAuth is not one of them", "issue CN=root-usage-server"],
@@ -30,11 +33,15 @@ fn quorate_accepts_the_client_certificates_that_go_accepts() {
         ["CN=leaf-expired", "it expired", "renew it"],
         ["CN=rsa-1024", "1024 bits", "issue it for another key"],
     ] {
-        let mut lines = log.lines();
-        let line = lines.find(|line| parts.iter().all(|part| line.contains(part)));
-        assert!(line.is_some(), "no line says {parts:?}:\n{log}");
+        let says = |line: &str| parts.iter().all(|part| line.contains(part));
+        // A thread of its own writes the log.
+        let line = wait::within(LOGGED_WITHIN, || server.log().lines().any(says).then_some(()));
+        assert!(line.is_some(), "no line says {parts:?}:\n{}", server.log());
     }
-    assert_contains(&log, &["refused a certificate", "\"subject\"", "\"reason\"", "\"fix\""]);
+    assert_contains(
+        &server.log(),
+        &["refused a certificate", "\"subject\"", "\"reason\"", "\"fix\""],
+    );
 }
 
 #[test]

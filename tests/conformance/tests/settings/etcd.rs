@@ -30,8 +30,6 @@ const URLS: &[&str] = &["http://127.0.0.1:1"];
 const SWITCH: Is = Read(&["true", "F", "1"], "yes");
 const TIME: Is = Read(&["1h30m", "0.5s"], "5");
 const COUNT: Is = Read(&["7", "0x10", "0b11", "1_0"], "-1");
-const FILE: Is = Missing(&[""], "file");
-const OFF: Is = Missing(&["false"], "true");
 const NUMBER: Is = Read(&["5", "0", "9"], "x");
 
 const SUITES: &[&str] = &[
@@ -140,11 +138,11 @@ const SETTINGS: &[(&str, Is)] = &[
     ("enable-log-rotation", Read(&["false"], "true")),
     ("log-rotation-config-json", Read(&["{}"], "100")),
     ("warning-unary-request-duration", TIME),
-    ("enable-distributed-tracing", OFF),
-    ("distributed-tracing-address", Missing(&["localhost:4317"], "a:1")),
-    ("distributed-tracing-service-name", Missing(&["etcd"], "x")),
-    ("distributed-tracing-instance-id", FILE),
-    ("distributed-tracing-sampling-rate", Missing(&["0"], "1")),
+    ("enable-distributed-tracing", SWITCH),
+    ("distributed-tracing-address", Text("collector:4317")),
+    ("distributed-tracing-service-name", Text("other")),
+    ("distributed-tracing-instance-id", Text("other")),
+    ("distributed-tracing-sampling-rate", NUMBER),
     // Features
     ("corrupt-check-time", TIME),
     ("compact-hash-check-time", TIME),

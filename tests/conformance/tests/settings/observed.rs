@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_test_support::http;
-use quorate_test_support::program;
 use quorate_test_support::server::Server;
+use quorate_test_support::{program, wait};
+
+/// How long a line may take to reach the log.
+const LOGGED_WITHIN: Duration = Duration::from_secs(10);
 
 fn put(server: &Server) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -52,10 +56,11 @@ fn slow_requests_are_logged() {
     let flags = ["--warning-unary-request-duration=1ns", "--warning-apply-duration=1ns"];
     let server = Server::start_new(&program::quorate(), &flags);
     put(&server);
-    let log = server.log();
     for part in ["\"request took too long\"", "etcdserverpb.KV/Put", "apply request took too long"]
     {
-        assert!(log.contains(part), "{part} is not in\n{log}");
+        // A thread of its own writes the log.
+        let is_there = wait::within(LOGGED_WITHIN, || server.log().contains(part).then_some(()));
+        assert!(is_there.is_some(), "{part} is not in\n{}", server.log());
     }
     let server = Server::start_new(&program::quorate(), &["--warning-apply-duration=1h"]);
     put(&server);
