@@ -8,6 +8,7 @@ mod put;
 mod range;
 mod restart;
 mod stalls;
+mod users;
 
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ pub enum Case {
     Cluster,
     /// Memory, and the writes of others, while a client attacks.
     Attacks,
+    /// Writes without and with authentication.
+    Users,
 }
 
 /// Settings that all cases share.
@@ -118,6 +121,9 @@ pub(crate) fn run(
     }
     if is_asked(Case::Attacks) {
         write(vec![attacks::run(bench).context("attacks")?])?;
+    }
+    if is_asked(Case::Users) {
+        write(users::run(bench).context("users")?)?;
     }
     Ok(())
 }

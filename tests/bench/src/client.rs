@@ -36,6 +36,8 @@ const PREFIX_BYTES: usize = 5;
 pub(crate) struct Connection {
     sender: SendRequest<Bytes>,
     authority: Authority,
+    /// Proves who the client is, if the server asks for it.
+    token: Option<HeaderValue>,
 }
 
 /// The tasks that drive connections. Dropping them ends the connections.
@@ -55,7 +57,13 @@ impl Connection {
             // Callers that wait for answers see a lost connection themselves.
             let _lost = connection.await;
         });
-        Ok(Self { sender, authority: address.parse()? })
+        Ok(Self { sender, authority: address.parse()?, token: None })
+    }
+
+    /// The same connection, for calls with this token.
+    #[must_use]
+    pub(crate) fn with_token(self, token: Option<HeaderValue>) -> Self {
+        Self { token, ..self }
     }
 
     /// Sends a framed message, and passes each piece of the framed answer to `piece`.
@@ -132,6 +140,9 @@ impl Connection {
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        if let Some(token) = &self.token {
+            headers.insert("token", token.clone());
+        }
         Ok(request)
     }
 }

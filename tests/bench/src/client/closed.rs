@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
@@ -68,11 +69,29 @@ pub(crate) fn drive<F>(address: &str, load: Load, rpc: Rpc, message: F) -> Resul
 where
     F: Fn(u64) -> Bytes + Send + Sync + 'static,
 {
+    drive_as(None, address, load, rpc, message)
+}
+
+/// Like [`drive`], for a client with this token.
+///
+/// # Errors
+/// The first error of any client.
+pub(crate) fn drive_as<F>(
+    token: Option<HeaderValue>,
+    address: &str,
+    load: Load,
+    rpc: Rpc,
+    message: F,
+) -> Result<Outcome>
+where
+    F: Fn(u64) -> Bytes + Send + Sync + 'static,
+{
     super::run(async {
         let mut drivers = Drivers::new();
         let mut connections = Vec::new();
         for address in address.split(',').cycle().take(load.connections) {
-            connections.push(Connection::open(address, &mut drivers).await?);
+            let connection = Connection::open(address, &mut drivers).await?;
+            connections.push(connection.with_token(token.clone()));
         }
         let shared = Arc::new(Shared {
             load,

@@ -20,6 +20,12 @@ pub(crate) enum Rpc {
     Defragment,
     Status,
     Watch,
+    AuthEnable,
+    Authenticate,
+    UserAdd,
+    UserGrantRole,
+    RoleAdd,
+    RoleGrantPermission,
 }
 
 impl Rpc {
@@ -33,6 +39,12 @@ impl Rpc {
             Self::Defragment => "/etcdserverpb.Maintenance/Defragment",
             Self::Status => "/etcdserverpb.Maintenance/Status",
             Self::Watch => "/etcdserverpb.Watch/Watch",
+            Self::AuthEnable => "/etcdserverpb.Auth/AuthEnable",
+            Self::Authenticate => "/etcdserverpb.Auth/Authenticate",
+            Self::UserAdd => "/etcdserverpb.Auth/UserAdd",
+            Self::UserGrantRole => "/etcdserverpb.Auth/UserGrantRole",
+            Self::RoleAdd => "/etcdserverpb.Auth/RoleAdd",
+            Self::RoleGrantPermission => "/etcdserverpb.Auth/RoleGrantPermission",
         }
     }
 }
