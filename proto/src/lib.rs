@@ -12,7 +12,7 @@
 //! | [`health`] | `grpc.health.v1` | `Health` |
 //! | [`peer`] | `quorate.peer.v1` | `Peer`: Quorate's own protocol between members |
 //!
-//! Packages, names, numbers and types are those of etcd 3.7.1; `tests/wire.rs` compares them with
+//! Packages, names, numbers and types are those of etcd 3.7.3; `tests/wire.rs` compares them with
 //! etcd's descriptors, in both directions. `peer` is not part of etcd.
 //!
 //! # Features

@@ -1,4 +1,4 @@
-//! Compares our definitions with those of etcd 3.7.1, in both directions.
+//! Compares our definitions with those of etcd 3.7.3, in both directions.
 //!
 //! A small Go program (`tests/conformance/descriptors`) prints the descriptors that etcd's packages
 //! register. Each side is flattened into facts, for instance the number and type of a field. Two

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh: etcd 3.7.1 (etcd-3.7), etcdctl, etcdutl and etcd's load generator (benchmark) from Go modules into the
+# build.sh: etcd 3.7.3 (etcd-3.7), etcdctl, etcdutl and etcd's load generator (benchmark) from Go modules into the
 # tests' cache (see cache.sh). Guarantees that they are there and made from this go.sum; does nothing when they are.
 # Two minutes on two cores from nothing.
 set -euo pipefail

@@ -240,8 +240,8 @@ mod tests {
 
     #[test]
     fn the_own_version_is_read_from_the_page() {
-        assert_eq!(own_version(br#"{"etcdserver":"3.7.1","quorate":"0.1.0"}"#), "0.1.0");
-        assert_eq!(own_version(br#"{"etcdserver":"3.7.1"}"#), "");
+        assert_eq!(own_version(br#"{"etcdserver":"3.7.3","quorate":"0.1.0"}"#), "0.1.0");
+        assert_eq!(own_version(br#"{"etcdserver":"3.7.3"}"#), "");
         assert_eq!(own_version(b"not json"), "");
     }
 

@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn only_values_that_may_differ_are_replaced() {
-        let status = "127.0.0.1:7, 58a8, 3.7.1, 3.7.0, 20 kB, 1.6 kB, 20%, 2.1 GB, \
+        let status = "127.0.0.1:7, 58a8, 3.7.3, 3.7.0, 20 kB, 1.6 kB, 20%, 2.1 GB, \
                       true, false, 2, 4, 4, , , false";
-        let expected = "<address 1>, 58a8, 3.7.1, 3.7.0, <size>, <size>, <percent>, 2.1 GB, \
+        let expected = "<address 1>, 58a8, 3.7.3, 3.7.0, <size>, <size>, <percent>, 2.1 GB, \
                         true, false, 2, <index>, <index>, , , false";
         assert_eq!(normalize(status, &["127.0.0.1:7".to_owned()], &[]), expected);
         assert_eq!(

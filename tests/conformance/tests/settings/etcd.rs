@@ -307,7 +307,7 @@ fn unknown_variables_are_logged_and_ignored() {
         "ETCD_PORT_2379_TCP_ADDR=10.0.0.1",
         "ETCD_SERVICE_HOST=10.0.0.1",
         "ETCD_SERVICE_PORT=2379",
-        "ETCD_VERSION=3.7.1",
+        "ETCD_VERSION=3.7.3",
     ];
     let launcher: Vec<&str> = ["env"].into_iter().chain(others).collect();
     let server = Server::start_with(&launcher, &["--force", "--v2-deprecation=gone"]);

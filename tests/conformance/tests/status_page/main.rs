@@ -50,7 +50,7 @@ fn the_data_are_those_of_the_member() {
         "member": id,
         "leader": id,
         "version": env!("CARGO_PKG_VERSION"),
-        "etcdVersion": "3.7.1",
+        "etcdVersion": "3.7.3",
         "revision": revision(&before) + 1,
         "compactedRevision": 0,
         "quotaBytes": 100_000_000,
