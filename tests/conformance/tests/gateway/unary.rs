@@ -70,7 +70,8 @@ const CALLS: &[(&str, &str)] = &[
     // Leases.
     ("lease/grant", r#"{"TTL":"1000","ID":"7"}"#),
     ("lease/grant", r#"{"TTL":1000,"ID":7}"#),
-    ("lease/grant", r#"{"TTL":"-1"}"#),
+    ("lease/grant", r#"{"TTL":"9000000001"}"#),
+    ("lease/timetolive", r#"{"ID":"-1"}"#),
     ("kv/put", r#"{"key":"bA==","lease":"7"}"#),
     ("lease/timetolive", r#"{"ID":"7","keys":true}"#),
     ("kv/lease/timetolive", r#"{"ID":8}"#),
@@ -154,10 +155,11 @@ const METHODS: [&str; 21] = [
     "kv/deleterange",
     "kv/txn",
     "kv/compaction",
+    // Before the grants: some bodies ask for leases that expire soon.
+    "lease/leases",
     "lease/grant",
     "lease/revoke",
     "lease/timetolive",
-    "lease/leases",
     "cluster/member/add",
     "cluster/member/remove",
     "cluster/member/update",
