@@ -1,15 +1,17 @@
 //! Tokens. A client gets one for a password, and proves its name by it from then on.
 
+pub mod jwt;
 pub mod simple;
 
 use std::time::{Duration, Instant};
 
 use quorate_raft::LoginListener;
 
+use self::jwt::Jwt;
 use self::simple::SimpleTokens;
 
 /// The kind of the tokens that a member gives and accepts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum TokenKind {
     /// Random tokens that every member keeps in memory. A token ends when the time to live has
     /// passed since its last use.
@@ -17,6 +19,8 @@ pub enum TokenKind {
         /// The time to live.
         ttl: Duration,
     },
+    /// Tokens that are signed by these keys.
+    Jwt(Jwt),
     /// No tokens: clients prove their names by certificates only.
     Disabled,
 }
@@ -35,6 +39,8 @@ pub struct Proven {
 pub enum Tokens {
     /// Random tokens, kept in memory.
     Simple(SimpleTokens),
+    /// Signed tokens.
+    Jwt(Jwt),
     /// No tokens.
     Disabled,
 }
@@ -44,6 +50,7 @@ impl Tokens {
     pub fn new(kind: &TokenKind) -> Self {
         match kind {
             TokenKind::Simple { ttl } => Self::Simple(SimpleTokens::new(*ttl)),
+            TokenKind::Jwt(jwt) => Self::Jwt(jwt.clone()),
             TokenKind::Disabled => Self::Disabled,
         }
     }
@@ -56,6 +63,10 @@ impl Tokens {
                 let user = tokens.user_of(token, now)?;
                 Some(Proven { user, revision: None })
             }
+            Self::Jwt(jwt) => {
+                let (user, revision) = jwt.verify(token)?;
+                Some(Proven { user, revision: Some(revision) })
+            }
             Self::Disabled => None,
         }
     }
@@ -64,7 +75,7 @@ impl Tokens {
     pub fn entry_of(&self, token: &str) -> Option<u64> {
         match self {
             Self::Simple(_) => simple::entry_of(token),
-            Self::Disabled => None,
+            Self::Jwt(_) | Self::Disabled => None,
         }
     }
 }
@@ -73,7 +84,7 @@ impl LoginListener for Tokens {
     fn began(&self, token: String, user: String) {
         match self {
             Self::Simple(tokens) => tokens.add(token, user, Instant::now()),
-            Self::Disabled => {}
+            Self::Jwt(_) | Self::Disabled => {}
         }
     }
 
@@ -81,7 +92,7 @@ impl LoginListener for Tokens {
         match (self, user) {
             (Self::Simple(tokens), Some(user)) => tokens.end_user(user),
             (Self::Simple(tokens), None) => tokens.end_all(),
-            (Self::Disabled, _) => {}
+            (Self::Jwt(_) | Self::Disabled, _) => {}
         }
     }
 }

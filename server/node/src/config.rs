@@ -17,6 +17,7 @@ mod suites;
 mod tls;
 mod tracing;
 pub(crate) mod url;
+mod users;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -223,15 +224,11 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
         );
         reader.problem("max-request-bytes", text);
     }
-    let bcrypt_cost = reader.number("bcrypt-cost", "a whole number");
-    if !(4..=31).contains(&bcrypt_cost) {
-        reader.problem("bcrypt-cost", "must be from 4 to 31");
-    }
     quorate_api::Options {
         max_request_bytes,
         max_txn_ops: reader.count("max-txn-ops"),
-        bcrypt_cost,
-        tokens: quorate_api::tokens::TokenKind::Simple { ttl: token_ttl(reader) },
+        bcrypt_cost: users::read_bcrypt_cost(reader),
+        tokens: users::read_tokens(reader),
         trusts_common_names: reader.switch("client-cert-auth"),
         // As in etcd, one and a half election timeouts, rounded up to seconds: a lease must not
         // expire before a new leader can have been elected to renew it.
@@ -249,14 +246,6 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
             hosts: reader.list("host-whitelist"),
         },
         tracer: None,
-    }
-}
-
-/// How long a token is valid after its last use. As in etcd, 0 means the default.
-fn token_ttl(reader: &mut Reader<'_>) -> Duration {
-    match reader.number::<u32>("auth-token-ttl", "a whole number of seconds") {
-        0 => Duration::from_secs(300),
-        seconds => Duration::from_secs(seconds.into()),
     }
 }
 

@@ -9,11 +9,11 @@ mod command_line;
 mod file;
 mod flag;
 mod former;
+mod idle;
 mod replaced;
 mod security;
 mod sources;
 mod table;
-mod unsupported;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -112,7 +112,7 @@ fn settings(mut sources: Sources, are_from_file: bool) -> Result<Settings, Vec<S
 /// configuration file that one of them names.
 ///
 /// # Errors
-/// All flags that are also set by a variable, all settings of etcd that Quorate does not support,
+/// All flags that are also set by a variable, all values that Quorate does not support,
 /// and an unreadable configuration file.
 pub(crate) fn read(
     arguments: impl IntoIterator<Item = OsString>,
@@ -224,14 +224,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn settings_that_only_etcd_has_are_refused() {
-        let variables = [("ETCD_AUTH_TOKEN", "jwt"), ("ETCD_PRE_VOTE", "true")];
-        let problems = read_line(&["--v2-deprecation=gone", "-v=3"], &variables).unwrap_err();
+    fn settings_without_an_effect_take_only_values_of_etcd() {
+        assert!(read_line(&["--v2-deprecation=gone", "-v=3"], &[]).is_ok());
+        let problems = read_line(&["-v=3"], &[("ETCD_V2_DEPRECATION", "not-yet")]).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].starts_with("the variable ETCD_AUTH_TOKEN: "));
-        let problems = read_line(&["-auth-token=jwt"], &[]).unwrap_err();
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].starts_with("--auth-token: "));
+        assert!(problems[0].starts_with("the variable ETCD_V2_DEPRECATION: must be one of "));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! cargo run --release -p quorate-test-bench -- \
-//!     [--only put,range,memory,restart,stalls,cluster,attacks,users] [--rounds N] [--quick] [--out FILE]
+//!     [--only put,range,memory,restart,stalls,cluster,attacks,users] \
+//!     [--rounds N] [--quick] [--out FILE]
 //! ```
 //!
 //! Both servers run on this machine, with the same flags and with fsync, and take turns: each round

@@ -10,6 +10,7 @@ use crate::access::session::Session;
 use crate::error::ApiError;
 use crate::server::Server;
 use crate::tokens::Tokens;
+use crate::tokens::jwt::Jwt;
 use crate::tokens::simple::random_letters;
 
 type Header = Option<pb::ResponseHeader>;
@@ -80,6 +81,7 @@ impl Server {
             self.passwords().verify(password.clone(), hash).await?;
             let token = match self.tokens() {
                 Tokens::Simple(_) => self.propose_token(&name, revision).await,
+                Tokens::Jwt(jwt) => self.sign_token(jwt, &name, revision),
                 Tokens::Disabled => Err(ApiError::AuthFailed),
             };
             match token {
@@ -91,6 +93,14 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Signs a token, unless users have changed since `revision`.
+    fn sign_token(&self, jwt: &Jwt, name: &str, revision: u64) -> Result<String, ApiError> {
+        if self.member().store().auth_revision() != revision {
+            return Err(ApiError::AuthOldRevision);
+        }
+        jwt.sign(name, revision).map_err(ApiError::unknown)
     }
 
     /// Makes a simple token valid on all members.

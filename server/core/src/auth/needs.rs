@@ -142,13 +142,15 @@ impl Auth {
             Origin::Cluster => return Ok(()),
             Origin::Unknown if *needs == Needs::Cluster => return Ok(()),
             Origin::Unknown => return Err(Refusal::UserEmpty.into()),
-            Origin::User { name, .. } if name.is_empty() => return Err(Refusal::UserEmpty.into()),
             Origin::User { name, revision } => (name, *revision),
         };
         match needs {
             Needs::Nothing | Needs::Known => Ok(()),
+            Needs::Root if name.is_empty() => Err(Refusal::UserEmpty.into()),
             Needs::Root => Ok(self.check_root(name)?),
             Needs::Cluster => Err(Refusal::PermissionDenied.into()),
+            // As in etcd, such a token names no user.
+            Needs::Rights(_) if revision == 0 => Err(Refusal::UserEmpty.into()),
             Needs::Rights(_) if revision != self.revision() => Err(Refusal::AuthOldRevision.into()),
             Needs::Rights(rights) => self.check_rights(name, rights, keys),
         }

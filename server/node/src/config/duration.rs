@@ -13,7 +13,10 @@ const UNITS: [(&str, f64); 8] = [
     ("h", 3600.0),
 ];
 
-/// Parses a duration; `None` if it is malformed or negative.
+/// The longest duration of Go, about 292 years.
+const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
+
+/// Parses a duration; `None` if it is malformed, negative, or longer than those of Go.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -33,7 +36,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
         total = total.checked_add(part)?;
         rest = tail;
     }
-    Some(total)
+    (total <= LONGEST).then_some(total)
 }
 
 #[cfg(test)]
@@ -47,7 +50,7 @@ mod tests {
         {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "5", "m", "-1s", "1x", "1s2", "1..2s", "1e9h"] {
+        for text in ["", "5", "m", "-1s", "1x", "1s2", "1..2s", "1e9h", "2562048h"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

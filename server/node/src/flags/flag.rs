@@ -51,9 +51,6 @@ pub(super) enum Fate {
     Gone(Option<&'static [&'static str]>, &'static str),
     /// It has no effect in etcd either. etcd accepts these values; `None` means all values.
     Idle(Option<&'static [&'static str]>),
-    /// It is not supported yet. These values are accepted, because they ask for what Quorate does
-    /// anyway.
-    Missing(&'static [&'static str]),
 }
 
 /// One setting: a flag, its variable, and its key in the configuration file.

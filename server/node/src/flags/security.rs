@@ -83,17 +83,24 @@ pub(super) const WEB: &[Flag] = &[
 
 /// Flags of users.
 pub(super) const USERS: &[Flag] = &[
-    number(
-        "bcrypt-cost",
-        "COST",
-        "10",
-        "Work for the hash of a password, as a power of two: from 4 to 31",
+    value(
+        "auth-token",
+        "KIND",
+        "simple",
+        "Tokens of users: simple, for random ones that the members keep; \
+         jwt,sign-method=NAME,priv-key=FILE,pub-key=FILE,ttl=TIME, for signed ones; empty for none",
     ),
     number(
         "auth-token-ttl",
         "SECONDS",
         "300",
-        "How long a token is valid after its last use; 0 for the default",
+        "Time after which a simple token that is not used ends; 0 for 300",
+    ),
+    number(
+        "bcrypt-cost",
+        "COST",
+        "10",
+        "Work for the hash of a password, as a power of two: from 4 to 31",
     ),
 ];
 

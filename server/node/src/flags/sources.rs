@@ -67,14 +67,9 @@ impl Sources {
             Fate::Idle(idle) if idle.is_none_or(accepts) => {
                 self.warnings.push(format!("{source} is ignored, as in etcd"));
             }
-            Fate::Missing(values) if accepts(values) => {}
-            Fate::Idle(Some(values)) | Fate::Missing(values) => {
-                let way_out = match values.first() {
-                    None | Some(&"") => "leave it out".to_owned(),
-                    Some(first) => format!("leave it out, or set it to {first}"),
-                };
-                let text = "Quorate does not support this setting of etcd yet";
-                self.problems.push(format!("{source}: {text}; {way_out}"));
+            Fate::Idle(Some(values)) => {
+                let values = values.join(", ");
+                self.problems.push(format!("{source}: must be one of {values}, or left out"));
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! The table of all settings.
 
 use super::flag::{Fate, Flag, Takes, number, switch, time, value};
-use super::{cluster, former, replaced, security, unsupported};
+use super::{cluster, former, idle, replaced, security};
 
 /// The flag that names the configuration file.
 pub(super) const CONFIG_FILE: &str = "config-file";
@@ -217,7 +217,7 @@ const UNSAFE: &[Flag] = &[switch(
 
 /// All settings.
 pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
-    let hidden = [replaced::FLAGS, former::FLAGS, unsupported::FLAGS];
+    let hidden = [replaced::FLAGS, former::FLAGS, idle::FLAGS];
     FLAGS.iter().map(|(_, flags)| *flags).chain(hidden).flatten()
 }
 

@@ -221,8 +221,10 @@ peer-transport-security:
     },
     Deployment {
         name: "k0s",
-        // Its --auth-token is for users.
-        flags: "--data-dir={dir}/data --listen-client-urls=https://127.0.0.1:{client} \
+        // Its tokens are signed by RSA keys, with RS512.
+        flags: "--auth-token=jwt,pub-key={pki}/server.crt,priv-key={pki}/server.key,\
+                sign-method=ES256,ttl=10m \
+                --data-dir={dir}/data --listen-client-urls=https://127.0.0.1:{client} \
                 --advertise-client-urls=https://127.0.0.1:{client} --client-cert-auth=true \
                 --listen-peer-urls=https://127.0.0.1:{peer} \
                 --initial-advertise-peer-urls=https://127.0.0.1:{peer} --name=controller \

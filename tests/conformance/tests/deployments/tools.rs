@@ -6,8 +6,9 @@ use crate::deployment::{Deployment, NONE};
 pub(crate) const TOOLS: &[Deployment] = &[
     Deployment {
         name: "bitnami",
-        // Its ETCD_AUTH_TOKEN is for users.
-        variables: "ALLOW_NONE_AUTHENTICATION=yes
+        // Its tokens are signed by an RSA key, with RS256.
+        variables: "ETCD_AUTH_TOKEN=jwt,priv-key={pki}/server.key,sign-method=ES256,ttl=10m
+                    ALLOW_NONE_AUTHENTICATION=yes
                     ETCDCTL_API=3
                     ETCD_ON_K8S=yes
                     ETCD_START_FROM_SNAPSHOT=no
