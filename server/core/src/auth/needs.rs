@@ -408,8 +408,13 @@ mod tests {
             assert_eq!(check(&auth, &Origin::Cluster, &command), None, "{command:?}");
             let unknown = Some(Refusal::UserEmpty).filter(|_| !is_internal);
             assert_eq!(check(&auth, &Origin::Unknown, &command), unknown, "{command:?}");
-            let nameless = check(&auth, &user("", auth.revision()), &command);
-            assert_eq!(nameless, Some(Refusal::UserEmpty), "{command:?}");
+            let nameless = match Needs::of(&command) {
+                Needs::Known => None,
+                Needs::Root => Some(Refusal::UserEmpty),
+                _ => denied,
+            };
+            let refused = check(&auth, &user("", auth.revision()), &command);
+            assert_eq!(refused, nameless, "{command:?}");
             assert_eq!(check(&Auth::default(), &alice, &command), None, "{command:?}");
         }
     }
@@ -418,9 +423,15 @@ mod tests {
     fn rights_that_were_checked_before_a_change_are_refused() {
         let auth = enabled();
         let write = Command::Put(put("b", 0, false));
-        for (name, revision) in [("alice", 0), ("alice", auth.revision() + 1), (ROOT, 1)] {
+        let (current, old) = (auth.revision(), Refusal::AuthOldRevision);
+        for (name, revision, refusal) in [
+            ("alice", 0, Refusal::UserEmpty),
+            ("alice", current - 1, old),
+            ("alice", current + 1, old),
+            (ROOT, 1, old),
+        ] {
             let refused = check(&auth, &user(name, revision), &write);
-            assert_eq!(refused, Some(Refusal::AuthOldRevision), "{name} {revision}");
+            assert_eq!(refused, Some(refusal), "{name} {revision}");
         }
         let stranger = user("mallory", auth.revision());
         assert_eq!(check(&auth, &stranger, &write), Some(Refusal::PermissionDenied));
