@@ -56,7 +56,8 @@ impl Needs {
             Command::Alarm(alarm) if alarm.action == AlarmAction::Get as i32 => Self::Known,
             // The password is proved before the proposal.
             Command::Authenticate(_) => Self::Nothing,
-            // For compactions, etcd does not check this again when it applies them.
+            // Unlike here, etcd checks the role for a compaction only before the proposal, and not
+            // again when it applies the command.
             Command::Compact(_) | Command::Alarm(_) | Command::Auth(_) => Self::Root,
             Command::LeaseExpire(_) | Command::MemberPublish(_) => Self::Cluster,
         }
@@ -149,7 +150,7 @@ impl Auth {
             Needs::Root if name.is_empty() => Err(Refusal::UserEmpty.into()),
             Needs::Root => Ok(self.check_root(name)?),
             Needs::Cluster => Err(Refusal::PermissionDenied.into()),
-            // As in etcd, such a token names no user.
+            // As in etcd, a signed token with the revision 0 counts as none.
             Needs::Rights(_) if revision == 0 => Err(Refusal::UserEmpty.into()),
             Needs::Rights(_) if revision != self.revision() => Err(Refusal::AuthOldRevision.into()),
             Needs::Rights(rights) => self.check_rights(name, rights, keys),

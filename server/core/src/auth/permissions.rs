@@ -200,7 +200,8 @@ mod tests {
                     Access::Read => [Type::Read as i32, Type::Readwrite as i32],
                     Access::Write => [Type::Write as i32, Type::Readwrite as i32],
                 };
-                // Read back, because a later grant of the same range to a role replaces its type.
+                // The permissions come from the roles and not from the input, because a later grant
+                // of the same range replaces the type of the earlier one.
                 let granted = auth.roles().values().flat_map(|role| &role.permissions);
                 let granted = granted.filter(|one| kinds.contains(&one.perm_type));
                 let granted: Vec<KeyRange> = granted
