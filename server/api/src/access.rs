@@ -32,9 +32,9 @@ fn is_long(method: &Method) -> bool {
 }
 
 impl Server {
-    /// Establishes the identity of the client of a call. Refuses the call if its method demands a
-    /// known client or the role `root`, and the client does not have that. The operation checks all
-    /// other rights.
+    /// Establishes the identity of the client of a call. Refuses an unknown client if the method
+    /// demands a known one, and a client without the role `root` if the method demands the role.
+    /// The operation checks all other rights.
     ///
     /// # Errors
     /// The token is not valid, the client is unknown, or it has no right to call the method.

@@ -15,8 +15,8 @@ use crate::error::ApiError;
 
 /// The longest password that bcrypt takes, in bytes.
 const PASSWORD_BYTES_MAX: usize = 72;
-/// Number of processors for each hash that is computed at the same time. One of them computes it,
-/// and the others are left for other requests.
+/// Number of processors for each concurrent hash: one computes it, and the others are left for
+/// other requests.
 const PROCESSORS_PER_HASH: usize = 2;
 /// Maximum number of passwords that wait for their turn: each waiting call takes memory.
 const WAITING_MAX: usize = 64;
@@ -75,7 +75,7 @@ impl Passwords {
         if is_right.await? == Some(true) { Ok(()) } else { Err(ApiError::AuthFailed) }
     }
 
-    /// Computes a hash when it is its turn.
+    /// Waits for a turn, and computes a hash.
     async fn compute<R: Send + 'static>(
         &self,
         hash: impl FnOnce() -> R + Send + 'static,

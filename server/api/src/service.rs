@@ -144,8 +144,8 @@ impl ApiService {
         let page = match permit {
             Ok(mut permit) => {
                 if about > 0 {
-                    // Gives the memory back, so that the metrics do not count their own page. Only
-                    // few pages are without a charge at a time: the next lines make a page at once.
+                    // The memory is given back, so that the metrics do not count their own page.
+                    // The page is then made at once, so only few pages have no charge at a time.
                     permit.shrink_to(0);
                 }
                 page.await.map(|bytes| charged_page(bytes, permit))

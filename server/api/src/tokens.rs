@@ -46,7 +46,7 @@ pub enum Tokens {
 }
 
 impl Tokens {
-    /// No token yet.
+    /// Tokens of this kind, none of which has been given yet.
     pub fn new(kind: &TokenKind) -> Self {
         match kind {
             TokenKind::Simple { ttl } => Self::Simple(SimpleTokens::new(*ttl)),

@@ -1,6 +1,6 @@
 //! Distributed tracing with OpenTelemetry. Each call has a span, and its operation has a span
-//! within that one. Names and attributes are those of etcd: the calls' come from the OpenTelemetry
-//! instrumentation of Go's gRPC, those of the operations from etcd itself.
+//! within that one. Names and attributes are etcd's: the OpenTelemetry instrumentation of Go's gRPC
+//! defines those of calls, and etcd itself defines those of operations.
 
 pub(crate) mod operation;
 
@@ -74,8 +74,8 @@ impl Tracer {
         Self { parts: Arc::new(Parts { calls, operations, propagator }) }
     }
 
-    /// The span of a call with these headers: a part of the client's trace, or the begin of a new
-    /// one.
+    /// The span of a call with these headers: a part of the client's trace, or the beginning of a
+    /// new one.
     pub(crate) fn call(&self, method: &Method, headers: &HeaderMap) -> CallSpan {
         let Parts { calls, propagator, .. } = &*self.parts;
         let client = propagator.extract_with_context(&Context::new(), &Headers(headers));
@@ -115,8 +115,8 @@ impl Trace {
     }
 }
 
-/// The span of a call. It ends when it is dropped: as cancelled by the client, unless
-/// [`end`](Self::end) says otherwise.
+/// The span of a call. It ends when it is dropped. If [`end`](Self::end) has noted no outcome, the
+/// client has cancelled the call.
 pub(crate) struct CallSpan {
     trace: Trace,
     status: Option<(Code, String)>,

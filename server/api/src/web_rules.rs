@@ -17,8 +17,8 @@ pub struct WebRules {
 
 impl WebRules {
     /// The text of the refusal, if the `Host` header of a request does not name this member. A web
-    /// page sends such requests if its DNS server says that this member has its name (DNS
-    /// rebinding).
+    /// page can send such a request if the page's DNS server gives the page's name to the address
+    /// of this member (DNS rebinding).
     pub(crate) fn refuse<B>(&self, request: &Request<B>, is_secure: bool) -> Option<String> {
         if is_secure || has(&self.hosts, ALL) || self.hosts.is_empty() {
             return None;

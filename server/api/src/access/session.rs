@@ -15,7 +15,7 @@ const TOKEN: &str = "token";
 /// Marks calls of the gateway.
 const GATEWAY: &str = "grpcgateway-accept";
 
-/// What a client has shown to prove its name.
+/// The proofs of its name that a client has shown.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
     pub(super) token: Option<HeaderValue>,
@@ -48,7 +48,8 @@ impl From<&Identity> for Origin {
     }
 }
 
-/// What is known about a client. Empty for a call that began while authentication was off.
+/// The credentials and the identity of a client. Empty for a call that began while authentication
+/// was off.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Login {
     pub(super) credentials: Credentials,

@@ -148,8 +148,9 @@ impl Json {
         charged(text.into(), permit)
     }
 
-    /// What follows the last text of the call. An error within a stream is a line. An error within
-    /// a single message ends the connection, because what has been sent cannot be withdrawn.
+    /// The piece after the last text of the call. An error within a stream is a line. An error
+    /// within a single message ends the connection, because the pieces that were sent cannot be
+    /// withdrawn.
     fn end(&mut self) -> Option<Result<Bytes, Status>> {
         self.is_over = true;
         let outcome = self.outcome.take()?;

@@ -20,7 +20,7 @@ use crate::transport::framing::{HEAD_LEN, frame};
 /// Largest size of a JSON object, as a multiple of the largest message. Base64 and the names of
 /// fields make JSON longer than the message, but by less than this.
 const TEXT_TIMES: usize = 4;
-/// Charged bytes of a JSON value: at least what the decoded form of a value needs.
+/// Charged bytes of a JSON value. The decoded form of a value never needs more.
 const VALUE_BYTES: usize = 1 << 10;
 const OPTIONS: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
 

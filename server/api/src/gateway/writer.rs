@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(writer.take(&[0, 0, 0, 0, 9, 0x0d, 0, 0, 0, 0]), Err(Malformed));
     }
 
-    /// What the writer leaves out does not occur in answers of the API.
+    /// The kinds of fields that the writer does not know do not occur in answers of the API.
     #[test]
     fn answers_have_only_the_kinds_that_the_writer_knows() {
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();

@@ -1,5 +1,5 @@
 //! Claims on a lock or on the leadership of an election: keys with a common prefix, one for each
-//! lease. The claim with the lowest create revision holds the lock or leads. Every other claim
+//! lease. The claim with the lowest create revision owns the lock or leads. Every other claim
 //! waits for the end of the claim before it, so the end of a claim wakes one call only.
 
 pub(super) mod claim_watch;

@@ -1,4 +1,4 @@
-//! Elections. The oldest claim leads, and its value is what the leader has proclaimed.
+//! Elections. The oldest claim leads, and its value is the one that the leader has proclaimed.
 
 mod observe;
 

@@ -65,7 +65,8 @@ impl ApiService {
         request: &Request<B>,
         caller: &Caller,
     ) -> Response<ResponseBody> {
-        // While authentication is on, only known users get the page, like the data over gRPC.
+        // While authentication is on, only known users get the page, as only they get the list of
+        // members over gRPC.
         let method = METHODS.iter().find(|method| method.name == "MemberList");
         let method = method.expect("the table has all methods of etcd");
         if let Err(refused) = self.server.admit(method, request.headers(), None).await {

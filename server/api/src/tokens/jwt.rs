@@ -1,9 +1,9 @@
 //! Signed tokens: a JSON Web Token names a user and the revision of users and roles at which it was
 //! made. Every member that has the key can check it alone.
 //!
-//! The rules are those of etcd and of its library: the header of a token must name the configured
-//! algorithm; a token without `exp`, or with 0 there, never expires; only `username`, `revision`,
-//! `exp` and `nbf` have an effect.
+//! The rules are those of etcd and of its JWT library: the header of a token must name the
+//! configured algorithm; a token without `exp`, or with 0 there, never expires; only `username`,
+//! `revision`, `exp` and `nbf` have an effect.
 
 mod algorithm;
 mod error;
@@ -22,17 +22,17 @@ pub(crate) use error::SignError;
 pub use error::{JwtError, KeyNeed};
 use key::{Signer, Verifier};
 
-/// No date in a token is as late, in seconds since 1970.
+/// Dates from this one on make a token invalid, in seconds since 1970.
 const LATEST_DATE: f64 = 9.2e18;
 
-/// What tokens are signed and verified with.
+/// The options for signing and verifying tokens.
 #[derive(Clone, Copy)]
 pub struct JwtOptions<'a> {
     /// The name of the algorithm.
     pub sign_method: &'a str,
     /// The public key or a certificate, as PEM; empty for none.
     pub public_key: &'a [u8],
-    /// The private key as PEM, or the secret; empty for none. Then tokens are verified only.
+    /// The private key as PEM, or the secret; empty for none. Without it, tokens are only verified.
     pub private_key: &'a [u8],
     /// How long a token is valid.
     pub ttl: Duration,
@@ -60,7 +60,7 @@ impl fmt::Debug for Jwt {
 }
 
 impl Jwt {
-    /// Tokens with these options.
+    /// A value that signs and verifies tokens with these options.
     ///
     /// # Errors
     /// The algorithm does not exist, or the keys do not serve it.
@@ -110,8 +110,8 @@ impl Jwt {
         let (header, claims) = signed.split_once('.')?;
         let Parts { algorithm, verifier, .. } = &*self.parts;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        // First of all, and by the configured key and algorithm, whatever the token asks for. So
-        // only text by a holder of the key is ever parsed.
+        // The signature is checked first, by the configured key and algorithm, whatever the token
+        // names. So a member parses only text that a holder of the key has signed.
         if !verifier.verifies(signed.as_bytes(), &signature) {
             return None;
         }
@@ -134,22 +134,23 @@ fn decode(part: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-/// A number without its fraction, which other signers may write.
+/// A number without its fraction. Other signers may write one.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "no member has such a revision: the nearest one does as well"
+    reason = "no member has a revision outside of u64, so the nearest number does as well"
 )]
 fn whole(number: &Value) -> Option<u64> {
     number.as_u64().or_else(|| number.as_f64().map(|number| number as u64))
 }
 
-/// Whether `exp` and `nbf`, if they are there, permit the token now. A date of 0 is none.
+/// Whether `exp` and `nbf`, if they are there, permit the token now. A date of 0 counts as absent.
 fn is_current(claims: &Map<String, Value>, now: Duration) -> bool {
     let now = now.as_secs_f64();
     let holds = |name: &str, is_kept: fn(f64, f64) -> bool| {
         let Some(date) = claims.get(name) else { return true };
-        // A later date has no time at etcd, which takes it for one of the past.
+        // etcd cannot represent a later date, and takes it for one of the past. Here it makes the
+        // token invalid: `exp` would be over, and `nbf` is still to come.
         let date = date.as_f64().filter(|date| *date < LATEST_DATE);
         date.is_some_and(|date| date == 0.0 || is_kept(date.floor(), now))
     };

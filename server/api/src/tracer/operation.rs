@@ -7,7 +7,7 @@ use quorate_proto::etcdserverpb::request_op::Request;
 /// Maximum bytes of a key in a span, because spans that wait are not charged to the memory budget.
 const KEY_BYTES_MAX: usize = 1 << 10;
 
-/// The name of an operation's span, and what it says about the request.
+/// The name of an operation's span, and its attributes, which describe the request.
 pub(crate) struct Operation {
     pub(super) name: &'static str,
     pub(super) attributes: Vec<KeyValue>,
@@ -71,8 +71,8 @@ impl Operation {
         Self { name: "lease_renew", attributes: vec![KeyValue::new("id", id)] }
     }
 
-    /// The span of a watcher. As in etcd, a watcher of all keys from its first one on has no
-    /// `range_end` there.
+    /// The span of a watcher. As in etcd, `range_end` is empty there if the watched range has no
+    /// upper bound.
     pub(crate) fn watch(request: &pb::WatchCreateRequest) -> Self {
         let range_end = if request.range_end[..] == [0] { &[][..] } else { &request.range_end };
         let first = if request.key.is_empty() { &[0][..] } else { &request.key };

@@ -18,7 +18,7 @@ use crate::ops::claims::{oldest, prefix, row};
 use crate::server::Server;
 use crate::watch::frame::Events;
 
-/// What an observer watches.
+/// The claims that an observer watches.
 enum Watching {
     /// All claims, because there is no leader.
     Claims(ClaimWatch),

@@ -47,7 +47,7 @@ impl Signer {
         })
     }
 
-    /// What verifies its signatures; `None` if the library does not verify with such a key.
+    /// The verifier of its signatures; `None` if the library does not verify with such a key.
     fn verifier(&self, algorithm: &Algorithm) -> Option<Verifier> {
         let public = match self {
             Self::Hmac(key) => return Some(Verifier::Hmac(key.clone())),
@@ -66,8 +66,8 @@ pub(super) enum Verifier {
 }
 
 impl Verifier {
-    /// Verifies with a public key; `None` if it is none of the algorithm. An algorithm with secrets
-    /// has no public keys.
+    /// The verifier for a public key; `None` if the key is not one of the algorithm. An algorithm
+    /// with a secret has no public keys.
     fn new(algorithm: &Algorithm, public: &[u8]) -> Option<Self> {
         let verification: &'static dyn VerificationAlgorithm = match algorithm.scheme {
             Scheme::Hmac(_) => return None,
@@ -77,7 +77,7 @@ impl Verifier {
         };
         let key = ParsedPublicKey::new(verification, public).ok()?;
         if let Scheme::Rsa(..) = algorithm.scheme {
-            // Otherwise only tokens would show that the key has a wrong size.
+            // Without this check, a wrong size of the key would show only when tokens are verified.
             PublicEncryptingKey::from_der(key.as_der().ok()?.as_ref()).ok()?;
         }
         Some(Self::Public(key))
@@ -93,7 +93,8 @@ impl Verifier {
     }
 }
 
-/// The keys in these files, either of which may be empty: nothing signs without a private key.
+/// The signer and the verifier for the keys in these files. Either file may be empty. Without a
+/// private key, there is no signer.
 ///
 /// # Errors
 /// No key is given, a file has none for this algorithm, or the keys do not belong together.
@@ -168,8 +169,8 @@ pub(super) fn first_section(file: &[u8]) -> Option<Vec<u8>> {
     sections.find(|section| section.label != CURVE).map(|section| section.contents)
 }
 
-/// Whether a file has a public key or a certificate and no private key. As a secret, it would let
-/// everybody sign who knows the key.
+/// Whether a file has a public key or a certificate and no private key. If it were the secret,
+/// every holder of the public key could sign tokens.
 fn is_public(file: &[u8]) -> bool {
     let sections: Vec<Pem> = Pem::iter_from_buffer(file).map_while(Result::ok).collect();
     !sections.is_empty() && sections.iter().all(|section| !section.label.contains("PRIVATE"))

@@ -294,7 +294,7 @@ fn keys_have_several_forms() {
     Keys([Vec::new(), keys]).jwt("ES256").unwrap();
 }
 
-/// The library signs and verifies with no RSA key of another size.
+/// The library does not verify with an RSA key of less than 2048 bits.
 #[test]
 fn an_rsa_key_of_1024_bits_is_refused_at_once() {
     let header = [0x30, 0x81, 0x89, 0x02, 0x81, 0x81, 0x00];
@@ -306,14 +306,14 @@ fn an_rsa_key_of_1024_bits_is_refused_at_once() {
     }
 }
 
-/// Whoever knows the key could sign as everybody.
+/// Every client that knows the public key could sign tokens of every user.
 #[test]
 fn a_public_key_is_refused_as_a_secret() {
     for (name, _, keys) in all().filter(|(name, ..)| !name.starts_with("HS")) {
         let public = Keys([Vec::new(), keys.0[0].clone()]);
         let refused = public.jwt("HS256").unwrap_err();
         assert!(matches!(refused, JwtError::PublicSecret(_)), "{name}");
-        // Nobody else knows this one.
+        // A private key is as secret as any other secret.
         keys.private_only().jwt("HS256").unwrap();
     }
     let certificate = Keys([Vec::new(), pem("CERTIFICATE", b"x")]);
