@@ -25,8 +25,8 @@ use crate::log::types::StoredMembership;
 const LOG_KEEP_BYTES: u64 = 128 << 20;
 /// On a small disk, the log that is kept has at most `1 / LOG_KEEP_PART` of the disk.
 const LOG_KEEP_PART: u64 = 8;
-/// While a disk is short of space, `1 / LOG_KEEP_PART_SHORT` of the usual limit is kept, because a
-/// copy of the database, which can end the shortage, needs the space.
+/// While a disk is short of space, `1 / LOG_KEEP_PART_SHORT` of the usual limit is kept. A
+/// defragmentation can end the shortage, and needs the space for a copy of the database.
 const LOG_KEEP_PART_SHORT: u64 = 4;
 /// Interval between checks for a flush that waits for disk space.
 const SPACE_CHECK_PAUSE: Duration = Duration::from_millis(500);

@@ -1,8 +1,8 @@
 //! The space quota: refuses writes that add data.
 //!
-//! As in etcd, it is checked twice. The member that receives a request checks it before it proposes
-//! it. Each member checks each command again when it applies it, against its own quota: requests at
-//! other members and concurrent proposals count as well. An applied command stays applied, because
+//! As in etcd, it is checked twice. The member that receives a request checks the quota before the
+//! proposal. Each member checks its own quota again when it applies a command: requests at other
+//! members and concurrent proposals count as well. An applied command stays applied, because
 //! the state is a function of the log alone. But its client gets the error that there is no space,
 //! and the member raises the alarm, which makes all members refuse later writes.
 

@@ -28,10 +28,10 @@ pub struct Identity {
 /// Number of random low bits of an incarnation; its generation is in the bits above them.
 const RANDOM_BITS: u32 = 48;
 
-/// A number that no two data directories of a member have in common. The generation counts how
-/// often `--force-new-cluster` made the member the only one, with its data. So a member that knows
-/// only an earlier generation lags behind. In the same generation, a different incarnation means
-/// different data.
+/// A number that no two data directories of a member have in common: a generation and random bits.
+/// `--force-new-cluster` makes the member the only one of its cluster, keeps its data, and raises
+/// the generation by one. So another member that knows only an earlier generation lags behind. Two
+/// incarnations of the same generation mean different data.
 pub fn incarnation(generation: u64, random: u64) -> u64 {
     // Never 0, which means unknown.
     generation << RANDOM_BITS | (random >> (u64::BITS - RANDOM_BITS)).max(1)

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::DataDirError;
 
 /// The permissions of a directory, less those in `forbidden`; `None` if it has no forbidden ones.
-/// `can` says for the error what other users can do.
+/// `can` names, for the error text, the access that the forbidden ones give: `read` or `change`.
 ///
 /// # Errors
 /// The directory has forbidden permissions and belongs to another user.
