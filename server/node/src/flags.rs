@@ -112,8 +112,8 @@ fn settings(mut sources: Sources, are_from_file: bool) -> Result<Settings, Vec<S
 /// configuration file that one of them names.
 ///
 /// # Errors
-/// All flags that are also set by a variable, all values that Quorate does not support,
-/// and an unreadable configuration file.
+/// All flags that are also set by a variable, all refused values of settings that have no effect or
+/// that etcd has given up, and an unreadable configuration file.
 pub(crate) fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (String, String)>,

@@ -14,8 +14,8 @@ use crate::config::Tracing;
 /// Time limit for the last spans of a process that stops.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
-/// The connection to a collector. Spans are sent in batches by a thread of its own. If the
-/// collector is slow or away, further spans are dropped, and the log says so: no call waits.
+/// The connection to a collector. Its own thread sends the spans in batches. If the collector is
+/// slow or away, further spans are dropped, and the log says so: no call waits.
 pub(crate) struct Telemetry {
     provider: SdkTracerProvider,
 }

@@ -19,7 +19,7 @@ pub(crate) enum LogOutput {
     File(PathBuf),
 }
 
-/// When the file of the log is replaced by a new one, and what becomes of the earlier ones.
+/// The rules for replacing the file of the log by a new one, and for keeping the earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rotation {
     /// Largest size of a file in bytes.

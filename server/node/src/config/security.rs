@@ -164,7 +164,8 @@ pub(super) fn read_peers(
         ServerTls { certificate, key, authorities, revoked, allowed, rules, flags }
     });
     // As in etcd: with a CA file, a member's certificate must be for the host in its URL. With the
-    // system's CAs, which issue certificates to any applicant, it must be for the domain.
+    // system's CAs, which issue certificates to any applicant, it must be for the domain of the SRV
+    // records.
     let server_name = match &cluster.source {
         Source::Srv { domain, .. } if authorities.is_none() => Some(domain.clone()),
         _ => None,

@@ -77,7 +77,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Vec<CipherSuite>> {
     let weak = weak.join(", ");
     if !weak.is_empty() && suites.is_empty() {
         let known = SUITES.map(|(name, _)| name).join(", ");
-        reader.problem(FLAG, format!("all of {weak} are too weak; add one of {known}"));
+        reader.problem(FLAG, format!("these are too weak: {weak}; add one of {known}"));
     } else if !weak.is_empty() {
         reader.warn(format!("--{FLAG}: not used, because they are weak: {weak}"));
     }

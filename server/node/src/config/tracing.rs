@@ -21,7 +21,8 @@ pub(crate) struct Tracing {
     pub(crate) share: f64,
 }
 
-/// Reads the settings. As in etcd, they are checked only if tracing is on. `None` if it is off.
+/// Reads the settings; `None` if tracing is off. As in etcd, they are checked only if it is on,
+/// except that the rate must always be a whole number.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Tracing> {
     let is_on = reader.switch("enable-distributed-tracing");
     let rate: i64 = reader.number(RATE, "a whole number");

@@ -16,14 +16,14 @@ const TOKEN: &str = "auth-token";
 const SIMPLE_TTL: &str = "auth-token-ttl";
 /// The time to live of simple tokens if the flag is 0, as in etcd.
 const SIMPLE_TTL_SECONDS: u32 = 300;
-/// The time to live of signed tokens without the option, as in etcd.
+/// The time to live of signed tokens if the option `ttl` is absent, as in etcd.
 const JWT_TTL: Duration = Duration::from_secs(300);
 /// The options of signed tokens.
 const JWT_OPTIONS: [&str; 4] = ["pub-key", "priv-key", "sign-method", "ttl"];
 /// etcd's text about options that it cannot read.
 const INVALID: &str = "auth: invalid auth options";
 
-/// Reads the work for the hash of a password.
+/// Reads the work for the hash of a password, as a base-2 logarithm.
 pub(super) fn read_bcrypt_cost(reader: &mut Reader<'_>) -> u32 {
     let cost = reader.number("bcrypt-cost", "a whole number");
     if !(4..=31).contains(&cost) {

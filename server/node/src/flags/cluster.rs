@@ -77,7 +77,7 @@ pub(super) const DISCOVERY: &[Flag] = &[
         "discovery-srv",
         "DOMAIN",
         "",
-        "Found the cluster with the members in the SRV records _etcd-server-ssl._tcp.DOMAIN and \
+        "Make a new cluster of the members in the SRV records _etcd-server-ssl._tcp.DOMAIN and \
          _etcd-server._tcp.DOMAIN",
     ),
     value(
@@ -90,7 +90,7 @@ pub(super) const DISCOVERY: &[Flag] = &[
         "discovery-token",
         "TOKEN",
         "",
-        "Found the cluster with the members that register under this token; also the cluster's \
+        "Make a new cluster of the members that register under this token; also the cluster's \
          token",
     )
     .at("discovery-config.token"),

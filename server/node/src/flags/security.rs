@@ -40,7 +40,12 @@ pub(super) const CLIENTS: &[Flag] = &[
     ),
     switch("auto-tls", "Make a certificate in fixtures/client of the data directory, and use it")
         .at("client-transport-security.auto-tls"),
-    number("self-signed-cert-validity", "YEARS", "1", "How long such certificates are valid"),
+    number(
+        "self-signed-cert-validity",
+        "YEARS",
+        "1",
+        "Validity of the certificates of --auto-tls and --peer-auto-tls",
+    ),
     value(
         "cipher-suites",
         "NAMES",
@@ -100,7 +105,7 @@ pub(super) const USERS: &[Flag] = &[
         "bcrypt-cost",
         "COST",
         "10",
-        "Work for the hash of a password, as a power of two: from 4 to 31",
+        "Work for the hash of a password, as an exponent of two: from 4 to 31",
     ),
 ];
 

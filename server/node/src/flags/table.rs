@@ -150,19 +150,19 @@ const LOGGING: &[Flag] = &[
         "JSON",
         "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \
          \"compress\": false}",
-        "Largest size of the log file in MB; days for which earlier files are kept, and number of \
-         these files, 0 for no limit; whether their names have local time, which is not \
-         supported; whether they are compressed",
+        "maxsize: largest size of the log file in MB; maxage: days for which earlier files are \
+         kept, 0 for ever; maxbackups: number of earlier files that are kept, 0 for all; \
+         localtime: ignored, the names of earlier files have UTC; compress: compress earlier files",
     ),
     time(
         "warning-apply-duration",
         "100ms",
-        "Log reads, and batches of changes, that take longer than this",
+        "Time limit of a read, or of a batch of changes; slower ones are logged",
     ),
     time(
         "warning-unary-request-duration",
         "300ms",
-        "Log calls with one answer that take longer than this",
+        "Time limit of a call with one answer; slower ones are logged",
     ),
     value(
         "metrics",
@@ -170,7 +170,7 @@ const LOGGING: &[Flag] = &[
         "basic",
         "Detail of the metrics: basic, or extensive for a histogram of the duration of calls",
     ),
-    switch("enable-pprof", "Serve a page at /debug/pprof/ that shows what the process uses"),
+    switch("enable-pprof", "Serve a page at /debug/pprof/: the memory, threads and tasks in use"),
 ];
 
 const TRACING: &[Flag] = &[
@@ -197,7 +197,7 @@ const TRACING: &[Flag] = &[
         "distributed-tracing-sampling-rate",
         "COUNT",
         "0",
-        "Calls of a million that are traced, besides those of which the client says so",
+        "Calls of each million that are traced, besides those whose client asks for it",
     ),
 ];
 
