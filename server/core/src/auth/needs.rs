@@ -1,6 +1,7 @@
-//! The rights that a request needs, and whether a user has them. Only this file decides that. A
-//! member uses it for the requests that it answers itself and for its proposals, and the state
-//! machine uses it again for the commands that it applies.
+//! The rights that a request needs, and whether a user has them. Only this file decides that, but
+//! the API also lets users read their own roles. A member uses it for the requests that it answers
+//! itself and for its proposals, and the state machine uses it again for the commands that it
+//! applies.
 
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
@@ -26,7 +27,7 @@ impl Right {
     }
 }
 
-/// What a request demands of its author.
+/// The demands of a request on its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing: every author may make the request.
@@ -43,7 +44,7 @@ pub enum Needs {
 }
 
 impl Needs {
-    /// What a command demands.
+    /// The demands of a command.
     pub fn of(command: &Command) -> Self {
         match command {
             Command::Put(put) => Self::collect(|rights| add_put(rights, put)),
@@ -63,17 +64,17 @@ impl Needs {
         }
     }
 
-    /// What a read of a range demands.
+    /// The demands of a read of a range.
     pub fn of_range(range: &pb::RangeRequest) -> Self {
         Self::Rights(vec![Right::of_range(Access::Read, &range.key, &range.range_end)])
     }
 
-    /// What a watch of a range demands.
+    /// The demands of a watch of a range.
     pub fn of_watch(range: KeyRange) -> Self {
         Self::Rights(vec![Right::Range(Access::Read, range)])
     }
 
-    /// What a transaction demands: the rights for its comparisons and for the operations of both
+    /// The demands of a transaction: the rights for its comparisons and for the operations of both
     /// branches, although only one branch will be executed.
     pub fn of_txn(txn: &pb::TxnRequest) -> Self {
         Self::collect(|rights| add_txn(rights, txn))

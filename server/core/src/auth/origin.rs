@@ -6,7 +6,7 @@ use prost::Message;
 /// authentication is on, the state machine checks the rights of the author.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// Authentication was off: a client that did not prove its name, or the cluster.
+    /// A client that did not prove its name, or the cluster while authentication was off.
     #[default]
     Unknown,
     /// The cluster itself, which may do everything.
