@@ -19,7 +19,7 @@ use crate::gateway::Answer;
 /// The prefix of all paths.
 pub(crate) const PREFIX: &str = "/v1/keys/";
 
-/// What a request asks for.
+/// The operation that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Get,

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::transport::framing::HEAD_LEN;
 
-/// Longest encoding of a number.
+/// Longest encoding of a number, in bytes.
 const VARINT_LEN_MAX: usize = 10;
 
 /// The bytes are not a message of the expected type.

@@ -22,7 +22,7 @@ pub(crate) use error::SignError;
 pub use error::{JwtError, KeyNeed};
 use key::{Signer, Verifier};
 
-/// Dates from this one on make a token invalid, in seconds since 1970.
+/// The dates in a token must be before this one, in seconds since 1970.
 const LATEST_DATE: f64 = 9.2e18;
 
 /// The options for signing and verifying tokens.
@@ -134,7 +134,7 @@ fn decode(part: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-/// A number without its fraction. Other signers may write one.
+/// A number without its fraction. Other signers may write a fraction.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -149,8 +149,8 @@ fn is_current(claims: &Map<String, Value>, now: Duration) -> bool {
     let now = now.as_secs_f64();
     let holds = |name: &str, is_kept: fn(f64, f64) -> bool| {
         let Some(date) = claims.get(name) else { return true };
-        // etcd cannot represent a later date, and takes it for one of the past. Here it makes the
-        // token invalid: `exp` would be over, and `nbf` is still to come.
+        // etcd cannot represent a later date, and takes it for one of the past. So such an `exp` is
+        // over. Such an `nbf` makes a token invalid here, because it is still to come.
         let date = date.as_f64().filter(|date| *date < LATEST_DATE);
         date.is_some_and(|date| date == 0.0 || is_kept(date.floor(), now))
     };

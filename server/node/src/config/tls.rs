@@ -100,7 +100,7 @@ pub(super) fn read_rules(reader: &mut Reader<'_>) -> TlsRules {
     }
     let suites = suites::read(reader);
     if suites.is_some() && oldest == TlsVersion::V13 {
-        // As in etcd, whose TLS library has no choice of these suites.
+        // As in etcd, whose TLS library does not let a program choose these suites.
         reader.problem("cipher-suites", "the cipher suites of TLS 1.3 cannot be chosen");
     }
     TlsRules { oldest, newest, suites }

@@ -57,7 +57,7 @@ impl LogDir {
         let is_outside = path != inside;
         let has_log = match wal::has_segments(&path) {
             Ok(has_log) => has_log,
-            // The code that opens the log later reports the error.
+            // The code that opens the log reports the error.
             Err(_) if !is_outside => true,
             Err(source) => return Err(DataDirError::Io { path, source }),
         };

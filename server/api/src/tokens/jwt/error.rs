@@ -1,4 +1,4 @@
-//! The errors of signed tokens. They begin with etcd's texts where it has one.
+//! The errors of signed tokens. Each begins with etcd's text, if etcd has one.
 
 use thiserror::Error;
 

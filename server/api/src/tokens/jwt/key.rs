@@ -113,7 +113,7 @@ pub(super) fn read(
         private => Some(read_private(algorithm, private).ok_or(JwtError::PrivateKey(need))?),
     };
     let given = match public {
-        // As in etcd, a public key beside a secret is ignored, and a public key alone is no secret.
+        // As in etcd, a public key does not serve as the secret, and is ignored beside one.
         _ if has_secret => None,
         [] => None,
         public => Some(read_public(algorithm, public).ok_or(JwtError::PublicKey(need))?),
