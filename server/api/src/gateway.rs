@@ -1,4 +1,5 @@
-//! The JSON gateway: etcd's HTTP paths `/v3/…`, one for each gRPC method.
+//! The JSON gateway: etcd's HTTP paths `/v3/…`. As in etcd, every gRPC method has one, except for
+//! `RangeStream` and those of the health service.
 //!
 //! A request becomes a gRPC call within the process. This call is checked, charged and counted like
 //! every other call. Its answer becomes JSON.

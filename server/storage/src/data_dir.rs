@@ -11,9 +11,9 @@
 //! `IDENTITY` also has the data format of the directory, and the path of the log if the log has a
 //! directory of its own: see `log_dir`.
 //!
-//! Only the user may read `member` and everything in it. Every start removes permissions of other
-//! users that were added since the last start, for instance by a kubelet that gives a volume to a
-//! pod's group.
+//! Only the user of the process may read `member` and everything in it. Every start removes
+//! permissions of other users that were added since the last start, for instance by a kubelet that
+//! gives a volume to a pod's group.
 
 mod error;
 mod identity;
