@@ -214,8 +214,8 @@ impl Auth {
         Ok(false)
     }
 
-    /// Refuses to remove the user `root` or its role (`is_needed`) while authentication is on: after
-    /// that, no user could manage users.
+    /// Refuses to remove the user `root` or its role (`is_needed`) while authentication is on:
+    /// without them, no user could manage users.
     fn protect(&self, is_needed: bool) -> Result<(), Refusal> {
         if self.is_enabled && is_needed { Err(Refusal::InvalidAuthManagement) } else { Ok(()) }
     }

@@ -157,12 +157,12 @@ const LOGGING: &[Flag] = &[
     time(
         "warning-apply-duration",
         "100ms",
-        "Time limit of a read, or of a batch of changes; slower ones are logged",
+        "Reads, and batches of changes, that take longer than this are logged",
     ),
     time(
         "warning-unary-request-duration",
         "300ms",
-        "Time limit of a call with one answer; slower ones are logged",
+        "Calls with one answer that take longer than this are logged",
     ),
     value(
         "metrics",

@@ -30,8 +30,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Sends an answer that waits for the alarm.
 type Held = Box<dyn FnOnce() + Send>;
 
-/// Compares the size of the data in use with a limit. The length of a file does not count: space that a
-/// compaction freed can be used again at once.
+/// Compares the size of the data in use with a limit. The length of a file does not count: space
+/// that a compaction freed can be used again at once.
 #[derive(Default)]
 pub struct Quota {
     /// The quota as etcd reports it, in bytes; negative means no quota.
