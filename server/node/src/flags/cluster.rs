@@ -150,7 +150,7 @@ pub(super) const DISCOVERY: &[Flag] = &[
         "discovery-fallback",
         "ACTION",
         "exit",
-        "What to do when discovery fails; only exit, as in etcd",
+        "Action when discovery fails; only exit, as in etcd",
     )
     .not_in_file(),
 ];
