@@ -35,7 +35,7 @@ pub(super) enum Place {
     Nowhere,
 }
 
-/// What becomes of a setting.
+/// The fate of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// [`crate::config`] reads it.

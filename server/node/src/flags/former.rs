@@ -2,7 +2,7 @@
 
 use super::flag::{Fate, Flag, Takes, hidden};
 
-/// Another name of a flag. It takes what that flag takes.
+/// Another name of a flag. It takes the same kind of value as that flag.
 const fn renamed(name: &'static str, new: &'static str) -> Flag {
     hidden(name, Takes::Bool, Fate::Renamed(new))
 }

@@ -52,7 +52,7 @@ impl Sources {
         }
     }
 
-    /// Takes a setting that no code reads, and notes what becomes of it.
+    /// Takes a setting that no code reads, and notes a warning or a problem.
     pub(super) fn dismiss(&mut self, flag: &'static Flag) {
         let Some(Given { text, source, is_flag }) = self.given.remove(flag.name) else { return };
         let accepts = |values: &[&str]| values.contains(&text.as_str());

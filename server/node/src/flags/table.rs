@@ -221,7 +221,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
     FLAGS.iter().map(|(_, flags)| *flags).chain(hidden).flatten()
 }
 
-/// The kind of value that a setting takes. A former name takes what the present name takes.
+/// The kind of value that a setting takes. A former name takes the kind of the present name.
 pub(super) fn takes(flag: &Flag) -> Takes {
     match flag.fate {
         Fate::Renamed(new) => {
