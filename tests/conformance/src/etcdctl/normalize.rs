@@ -61,6 +61,11 @@ pub const RULES: &[Rule] = &[
         r#""$1" : <index>"#,
         "etcd's log has entries of its own, for versions and configuration",
     ),
+    rule(
+        " {2}alarm:",
+        " alarm:",
+        "some builds of etcd put two spaces between the fields of a text",
+    ),
     rule(r"remaining\(\d+s\)", "remaining(<time>)", "seconds pass between two commands"),
     rule(r#""ttl":\d+,"granted-ttl""#, r#""ttl":<time>,"granted-ttl""#, "seconds pass"),
     rule(r#"("TTL" : )\d+(\n"GrantedTTL")"#, "$1<time>$2", "seconds pass"),
