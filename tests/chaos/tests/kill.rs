@@ -8,7 +8,7 @@ const ROUNDS: &str = "QUORATE_CHAOS_KILLS";
 
 #[test]
 fn kills_lose_nothing() {
-    survive(Environment::OneProcess, ["kill", "kills_lose_nothing"], ROUNDS, 80);
+    survive(Environment::OneProcess, ["kill", "kills_lose_nothing"], ROUNDS, 40);
 }
 
 #[test]

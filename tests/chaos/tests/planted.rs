@@ -1,5 +1,6 @@
 //! Members with planted mistakes: the campaigns find every mistake within a few rounds, and find
-//! nothing in members without one.
+//! nothing in members without one. A run takes every third mistake, and begins with any of the first
+//! three.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,11 +15,15 @@ use quorate_core::planted::Mistake;
 use quorate_test_chaos::campaign::Campaign;
 use quorate_test_chaos::fault::Fault as F;
 use quorate_test_chaos::fault::environment::Environment;
-use quorate_test_chaos::seed::Seed;
+use quorate_test_chaos::seed::{Seed, number_from_env};
 use quorate_test_support::program;
 
 /// The variable with the name of the only mistake to test. Unset: all mistakes, and none.
 const ONLY: &str = "QUORATE_PLANTED_ONLY";
+/// The variable with a number N: a run takes one in N mistakes and controls. 1 means all.
+const SHARE: &str = "QUORATE_PLANTED_SHARE";
+/// The share without the variable.
+const SHARE_DEFAULT: u64 = 3;
 /// The variable that chooses a mistake, as a program contains it if it can make mistakes.
 const SWITCH: &[u8] = b"QUORATE_PLANTED";
 /// The name of the test of all mistakes.
@@ -236,8 +241,25 @@ fn find(
     }
 }
 
-fn is_chosen(name: &str) -> bool {
-    env::var(ONLY).map_or(true, |only| only == name)
+/// The mistakes and controls of a run.
+struct Choice {
+    only: Option<String>,
+    step: usize,
+    first: usize,
+}
+
+impl Choice {
+    fn from_env() -> Self {
+        let only = env::var(ONLY).ok();
+        let share = number_from_env(SHARE).unwrap_or(SHARE_DEFAULT);
+        let share = if only.is_some() { 1 } else { share };
+        let step = usize::try_from(share).unwrap().max(1);
+        Self { only, step, first: rand::random_range(0..step) }
+    }
+
+    fn contains(&self, place: usize, name: &str) -> bool {
+        place % self.step == self.first && self.only.as_ref().is_none_or(|only| only == name)
+    }
 }
 
 // A single test: otherwise a program could be started while another thread writes one.
@@ -245,7 +267,11 @@ fn is_chosen(name: &str) -> bool {
 fn planted_mistakes_are_found_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let mut failed = Vec::new();
-    for mistake in Mistake::ALL.into_iter().filter(|mistake| is_chosen(mistake.name())) {
+    let choice = Choice::from_env();
+    for (place, mistake) in Mistake::ALL.into_iter().enumerate() {
+        if !choice.contains(place, mistake.name()) {
+            continue;
+        }
         for plan in plans(mistake) {
             if !plan.environment.is_possible(mistake.name()) {
                 continue;
@@ -266,8 +292,8 @@ fn planted_mistakes_are_found_and_nothing_else() {
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
-    for (environment, faults) in CONTROLS {
-        if is_chosen(NONE) && environment.is_possible(NONE) {
+    for (place, (environment, faults)) in CONTROLS.into_iter().enumerate() {
+        if choice.contains(place, NONE) && environment.is_possible(NONE) {
             let program = planted(folder.path(), None);
             let seed = Seed::choose();
             eprintln!("again: {}", seed.replay(["planted", TEST], ONLY, NONE));

@@ -17,6 +17,8 @@ const ENTRIES: usize = 6_800;
 const WRITERS: usize = 48;
 /// Attempts to kill a member while it receives a snapshot.
 const RECEIVING_TRIES: usize = 3;
+/// Attempts to make another member the leader.
+const RESIGN_TRIES: usize = 5;
 /// The extension of database files.
 const DATABASE: &str = "redb";
 
@@ -105,10 +107,16 @@ impl Campaign {
             self.pending.push(self.runtime.block_on(client.ask(request)));
         }
         // A leader keeps the entries that it is about to send, even those for an absent member:
-        // another member has to lead.
-        let leader = self.leadership().leader;
-        self.stop(leader);
-        self.cluster.members[leader].spawn();
-        self.finish_start(leader);
+        // another member has to lead. On a busy machine, the stopped member may be elected again
+        // as it starts, with all these entries.
+        for _ in 0..RESIGN_TRIES {
+            let leader = self.leadership().leader;
+            self.stop(leader);
+            self.cluster.members[leader].spawn();
+            self.finish_start(leader);
+            if self.leadership().leader != leader {
+                return;
+            }
+        }
     }
 }
