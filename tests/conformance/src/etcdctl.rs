@@ -14,6 +14,7 @@
 //!   await progress notify: 2       waits until it has printed this line
 //!   tell progress                  a line for its standard input
 //!   stop
+//!   as alice                       shows the client certificate of this name from here on
 //! ```
 //!
 //! Each side is one member, or a cluster of three whose clients use a follower.
@@ -24,19 +25,20 @@
 mod background;
 pub mod normalize;
 mod parse;
+mod side;
 
-use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use quorate_test_support::certs::Pki;
 use quorate_test_support::follower_cluster::FollowerCluster;
-use quorate_test_support::{http, program, wait};
+use quorate_test_support::server::Server;
+use quorate_test_support::{port, program, wait};
 
 use crate::cluster_pair::ClusterPair;
 use crate::server_pair::ServerPair;
 use background::Background;
-use parse::{Line, Variables};
+use parse::Line;
+use side::{Outcome, Side, Tls};
 
 /// How long a watch may take to print what a script waits for.
 const PRINTED_WITHIN: Duration = Duration::from_secs(30);
@@ -44,92 +46,11 @@ const PRINTED_WITHIN: Duration = Duration::from_secs(30);
 /// The etcdctl flag that asks every member.
 const OF_ALL: &str = "--cluster";
 
-/// A command's exit code and output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Outcome {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
 /// The servers under comparison.
 #[derive(Debug)]
 enum Servers {
     Members(Box<ServerPair>),
     Clusters(Box<ClusterPair>),
-}
-
-/// One side of the comparison: a server or cluster, as etcdctl addresses it.
-#[derive(Debug)]
-struct Side {
-    etcdctl: PathBuf,
-    /// Addresses of all members; etcdctl uses the first one.
-    addresses: Vec<String>,
-    /// Ids of the granted leases, in the order of the grants.
-    leases: Vec<i64>,
-    background: Option<Background>,
-}
-
-impl Side {
-    fn address(&self) -> &str {
-        &self.addresses[0]
-    }
-
-    fn command(&self, words: &[String]) -> Command {
-        let words = words.iter().map(|word| self.variables().fill(word));
-        let mut command = Command::new(&self.etcdctl);
-        command.arg("--endpoints").arg(self.address()).args(words);
-        command
-    }
-
-    fn variables(&self) -> Variables<'_> {
-        Variables { leases: &self.leases }
-    }
-
-    fn run(&self, words: &[String], stdin: &str) -> Outcome {
-        let mut command = self.command(words);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("etcdctl can be started");
-        let mut input = child.stdin.take().expect("it is piped");
-        // A command that reads nothing may have exited already.
-        input.write_all(self.variables().fill(stdin).as_bytes()).ok();
-        drop(input);
-        let output = child.wait_with_output().expect("it is our child");
-        Outcome {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    /// The outcome after all rules; remembers the lease id if a lease was granted.
-    fn normalized(&mut self, outcome: &Outcome) -> Outcome {
-        self.leases.extend(normalize::granted_lease(&outcome.stdout));
-        let normalized = |text: &str| normalize::normalize(text, &self.addresses, &self.leases);
-        Outcome {
-            code: outcome.code,
-            stdout: normalized(&outcome.stdout),
-            stderr: normalized(&outcome.stderr),
-        }
-    }
-
-    /// Number of open watchers, from the server's metrics.
-    fn watchers(&self) -> Option<f64> {
-        http::metric(self.address(), "etcd_debugging_mvcc_watcher_total")
-    }
-
-    fn start(&mut self, words: &[String], stdin: &str) {
-        assert!(self.background.is_none(), "stop the command in the background first");
-        let stdin = self.variables().fill(stdin);
-        self.background = Some(Background::start(self.command(words), &stdin));
-        wait::until("the watch is registered", PRINTED_WITHIN, || {
-            (self.watchers()? > 0.0).then_some(())
-        });
-    }
-
-    fn background(&mut self) -> &mut Background {
-        self.background.as_mut().expect("a command was started")
-    }
 }
 
 /// Both servers, and the differences so far.
@@ -171,12 +92,7 @@ impl Comparison {
 
     fn of(suite: &str, servers: Servers, addresses: [Vec<String>; 2]) -> Option<Self> {
         let etcdctl = program::etcd(suite, "etcdctl")?;
-        let sides = addresses.map(|addresses| Side {
-            etcdctl: etcdctl.clone(),
-            addresses,
-            leases: Vec::new(),
-            background: None,
-        });
+        let sides = addresses.map(|addresses| Side::new(etcdctl.clone(), addresses));
         Some(Self { servers, sides, commands: 0, differences: Vec::new() })
     }
 
@@ -205,7 +121,48 @@ impl Comparison {
                     }
                 }
                 Line::Stop => self.stop(),
+                Line::As(name) => self.sides.iter_mut().for_each(|side| side.show(&name)),
             }
+        }
+    }
+
+    /// Stops both members by SIGTERM, and starts them again.
+    ///
+    /// # Panics
+    /// If a server is not ready again, or there are clusters on both sides.
+    pub fn restart(&mut self) {
+        for member in self.members() {
+            member.stop();
+            member.start();
+        }
+    }
+
+    /// Like [`restart`](Self::restart). From here on, the members have these additional flags and
+    /// serve clients over TLS, with the certificates of `pki`. They require one from each client.
+    ///
+    /// # Panics
+    /// As [`restart`](Self::restart).
+    pub fn restart_with_tls(&mut self, flags: &[&str], pki: &Pki) {
+        let metrics = port::free::<2>().map(|port| format!("127.0.0.1:{port}"));
+        for (member, metrics) in self.members().into_iter().zip(&metrics) {
+            member.set_tls();
+            member.add_flags(&[&format!("--listen-metrics-urls=http://{metrics}")]);
+            for flag in pki.client_flags() {
+                member.add_flags(&[&flag]);
+            }
+            member.add_flags(flags);
+        }
+        self.restart();
+        for (side, metrics) in self.sides.iter_mut().zip(metrics) {
+            side.metrics = metrics;
+            side.tls = Some(Tls { pki: pki.clone(), shown: "client".to_owned() });
+        }
+    }
+
+    fn members(&mut self) -> [&mut Server; 2] {
+        match &mut self.servers {
+            Servers::Members(pair) => [&mut pair.quorate, &mut pair.etcd],
+            Servers::Clusters(_) => panic!("only single members can be restarted"),
         }
     }
 
@@ -276,15 +233,7 @@ impl Comparison {
     }
 
     fn stop(&mut self) {
-        let ends = self.sides.each_mut().map(|side| {
-            let background = side.background.take().expect("a command was started");
-            let address = side.address().to_owned();
-            let outcome = background.stop();
-            wait::until(&format!("{address}: the watch has ended"), PRINTED_WITHIN, || {
-                (side.watchers()? == 0.0).then_some(())
-            });
-            outcome
-        });
+        let ends = self.sides.each_mut().map(Side::stop);
         let [(what, quorate), (_, etcd)] = ends;
         self.compare(&what, &quorate, &etcd);
     }

@@ -73,8 +73,7 @@ impl Secure {
         let [port] = port::free();
         let pages = format!("127.0.0.1:{port}");
         let mut flags = pki.peer_flags();
-        let peers = flags.clone();
-        flags.extend(peers.iter().map(|flag| flag.replace("--peer-", "--")));
+        flags.extend(pki.client_flags());
         flags.push(format!("--listen-metrics-urls=http://{pages}"));
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let mut server = Server::new(&program::quorate(), &flags).with_tls().with_peer_tls();

@@ -1,11 +1,17 @@
-//! Certificates for one suite: for an authority, a server and a client.
+//! Certificates for one suite: for an authority, a server and clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
+    date_time_ymd,
 };
+
+/// The names of this machine.
+const HERE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// An authority with a server's and a client's certificate, as PEM files in one folder: `ca.crt`,
 /// `server.crt`, `server.key`, `client.crt`, `client.key`. `elsewhere.crt` and `elsewhere.key` are
@@ -13,6 +19,7 @@ use rcgen::{
 #[derive(Clone, Debug)]
 pub struct Pki {
     folder: PathBuf,
+    issuer: Arc<Issuer<'static, KeyPair>>,
 }
 
 impl Pki {
@@ -36,21 +43,72 @@ impl Pki {
         params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().expect("a key");
         let authority = params.self_signed(&key).expect("a certificate");
-        let issuer = Issuer::new(params, key);
-        let pki = Self { folder: folder.to_path_buf() };
+        let issuer = Arc::new(Issuer::new(params, key));
+        let pki = Self { folder: folder.to_path_buf(), issuer };
         pki.write("ca.crt", &authority.pem());
         let server = ExtendedKeyUsagePurpose::ServerAuth;
-        let client = ExtendedKeyUsagePurpose::ClientAuth;
-        let here = ["localhost", "127.0.0.1", "::1"];
-        pki.issue(&issuer, ["server", "server"], server.clone(), &[&here, hosts].concat());
-        pki.issue(&issuer, ["client", "client"], client, &here);
-        pki.issue(&issuer, ["elsewhere", "server"], server, &["10.9.9.9"]);
+        pki.issue(["server", "server"], server.clone(), &[&HERE, hosts].concat());
+        pki.issue(["elsewhere", "server"], server, &["10.9.9.9"]);
+        pki.issue_client("client");
         pki
+    }
+
+    /// Issues a client's certificate with this common name, and writes it to `name.crt` and its key
+    /// to `name.key`.
+    ///
+    /// # Panics
+    /// If a file cannot be written.
+    pub fn issue_client(&self, name: &str) {
+        self.issue([name, name], ExtendedKeyUsagePurpose::ClientAuth, &HERE);
     }
 
     /// The path of one of the files, given its name.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Issues a member's certificate with this common name for this machine, and writes it to
+    /// `name.crt` and its key to `name.key`.
+    ///
+    /// # Panics
+    /// If a file cannot be written.
+    pub fn issue_member(&self, name: &str) {
+        self.issue([name, name], ExtendedKeyUsagePurpose::ServerAuth, &HERE);
+    }
+
+    /// Replaces a file at once by a list that revokes the certificates with these names, as DER.
+    ///
+    /// # Panics
+    /// If a key cannot be read, or the file cannot be written.
+    pub fn revoke(&self, names: &[&str], list: &str) {
+        let time = date_time_ymd;
+        let revoked = |name: &&str| {
+            let key = KeyPair::from_pem(&self.read(&format!("{name}.key"))).expect("a key");
+            RevokedCertParams {
+                serial_number: serial(&key),
+                revocation_time: time(2026, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        };
+        let params = CertificateRevocationListParams {
+            this_update: time(2026, 1, 1),
+            next_update: time(2100, 1, 1),
+            crl_number: 1u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: names.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let signed = params.signed_by(&self.issuer).expect("the authority signs lists");
+        let new = self.path(&format!("{list}.new"));
+        fs::write(&new, signed.der()).expect("the folder can be written to");
+        fs::rename(new, self.path(list)).expect("the folder can be written to");
+    }
+
+    /// TLS flags of the port for clients: it presents the server's certificate and requires one of
+    /// this authority.
+    pub fn client_flags(&self) -> Vec<String> {
+        self.peer_flags().iter().map(|flag| flag.replace("--peer-", "--")).collect()
     }
 
     /// Peer TLS flags: members present the server's certificate and require one of this authority
@@ -82,7 +140,6 @@ impl Pki {
     /// key to `name.key`.
     fn issue(
         &self,
-        issuer: &Issuer<'_, KeyPair>,
         [name, common_name]: [&str; 2],
         usage: ExtendedKeyUsagePurpose,
         hosts: &[&str],
@@ -93,7 +150,8 @@ impl Pki {
         // A member is both a server and a client to its peers.
         params.extended_key_usages = vec![usage, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, issuer).expect("a certificate");
+        params.serial_number = Some(serial(&key));
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         self.write(&format!("{name}.crt"), &certificate.pem());
         self.write(&format!("{name}.key"), &key.serialize_pem());
     }
@@ -103,6 +161,13 @@ impl Pki {
     }
 
     fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).expect("it was written by new")
+        fs::read_to_string(self.path(name)).expect("it was issued")
     }
+}
+
+/// The serial number of the certificate with this key.
+fn serial(key: &KeyPair) -> SerialNumber {
+    let public = key.public_key_raw();
+    // A serial number is positive, and has no zeros in front.
+    SerialNumber::from_slice(&[&[1], &public[public.len() - 8..]].concat())
 }

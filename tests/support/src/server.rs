@@ -131,6 +131,11 @@ impl Server {
         self
     }
 
+    /// Serves clients over TLS, from the next start on.
+    pub fn set_tls(&mut self) {
+        self.scheme = "https";
+    }
+
     /// Serves peers over TLS, from the next start on.
     pub fn set_peer_tls(&mut self) {
         self.peer_scheme = "https";

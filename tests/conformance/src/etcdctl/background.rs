@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::Outcome;
+use super::side::Outcome;
 
 /// The running command. Dropping it kills it.
 #[derive(Debug)]

@@ -15,6 +15,8 @@ pub(super) enum Line {
     Tell(String),
     /// Stop it.
     Stop,
+    /// Show the client certificate of this name.
+    As(String),
 }
 
 /// Values of a script's variables.
@@ -82,6 +84,7 @@ fn line(text: &str) -> Line {
         },
         "tell" => Line::Tell(words[1..].join(" ")),
         "stop" => Line::Stop,
+        "as" => Line::As(words.swap_remove(1)),
         _ => Line::Command { words, stdin },
     }
 }
@@ -122,6 +125,7 @@ mod tests {
             await some text
             tell progress now
             stop
+            as alice
         ";
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let expected = [
@@ -131,6 +135,7 @@ mod tests {
             Line::AwaitText("some text".to_owned()),
             Line::Tell("progress now".to_owned()),
             Line::Stop,
+            Line::As("alice".to_owned()),
         ];
         assert_eq!(lines(script), expected);
     }

@@ -1,7 +1,6 @@
 //! The settings of real deployments: Quorate starts with them, and answers the deployment's probes.
 //!
-//! Paths and ports are replaced, and clusters have one member. What a deployment does with users is
-//! not here.
+//! Paths and ports are replaced, and clusters have one member.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,6 +9,7 @@ mod file;
 mod run;
 mod table;
 mod tools;
+mod users;
 
 use std::path::Path;
 use std::thread;

@@ -63,10 +63,9 @@ fn ports_with_and_without_tls_serve_the_gateway() {
 
     let folder = tempfile::tempdir().unwrap();
     let flags: Vec<String> = Pki::new(folder.path())
-        .peer_flags()
-        .iter()
+        .client_flags()
+        .into_iter()
         .filter(|flag| !flag.contains("ca-file") && !flag.contains("auth"))
-        .map(|flag| flag.replace("--peer-", "--"))
         .chain(["--host-whitelist=other".to_owned()])
         .collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
