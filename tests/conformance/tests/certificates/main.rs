@@ -9,7 +9,9 @@
 mod accepted;
 mod bundles;
 mod members;
+mod revoked;
 mod rotations;
+mod visitor;
 
 use std::fs;
 use std::path::{Path, PathBuf};
