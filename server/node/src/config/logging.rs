@@ -84,7 +84,14 @@ fn read_rotation(reader: &mut Reader<'_>, outputs: &[LogOutput]) -> Option<Rotat
         }),
     };
     let [megabytes, days, files] = ["maxsize", "maxage", "maxbackups"].map(&mut number);
-    let has = |name: &str| settings.get(name).and_then(Value::as_bool).unwrap_or_default();
+    let mut is_set = |name: &str| match settings.get(name) {
+        None | Some(Value::Null) => false,
+        Some(value) => value.as_bool().unwrap_or_else(|| {
+            reader.problem(flag, format!("{name:?} must be true or false, not {value}"));
+            false
+        }),
+    };
+    let [in_local_time, compresses] = ["localtime", "compress"].map(&mut is_set);
     if !is_on {
         return None;
     }
@@ -93,7 +100,7 @@ fn read_rotation(reader: &mut Reader<'_>, outputs: &[LogOutput]) -> Option<Rotat
         let text = "requires exactly one file in --log-outputs";
         reader.problem("enable-log-rotation", text);
     }
-    if has("localtime") {
+    if in_local_time {
         reader.warn(format!("--{flag}: the times in the names of earlier files are in UTC"));
     }
     let megabytes = if megabytes == 0 { ROTATION_MB } else { megabytes };
@@ -101,7 +108,7 @@ fn read_rotation(reader: &mut Reader<'_>, outputs: &[LogOutput]) -> Option<Rotat
         bytes_max: megabytes.saturating_mul(1 << 20),
         age_max: (days > 0).then(|| Duration::from_secs(days.saturating_mul(24 * 3600))),
         files_max: usize::try_from(files).ok().filter(|files| *files > 0),
-        compresses: has("compress"),
+        compresses,
     })
 }
 

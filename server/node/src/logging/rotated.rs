@@ -15,8 +15,8 @@ use x509_parser::prelude::ASN1Time;
 
 use crate::config::Rotation;
 
-/// Length of the time in the name of an earlier file.
-const TIME_LENGTH: usize = "2026-01-02T15-04-05.000".len();
+/// The form of the time in the name of an earlier file.
+const TIME: &str = "2026-01-02T15-04-05.000";
 /// End of the name of a compressed file.
 const COMPRESSED: &str = ".gz";
 
@@ -34,14 +34,17 @@ pub(super) struct Rotated {
 }
 
 impl Rotated {
-    /// Opens the file to append to.
+    /// Opens the file to append to, and removes the earlier files that are too many or too old.
     ///
     /// # Errors
     /// The file cannot be opened.
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let file = append_to(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, bytes, rotation })
+        let rotated = Self { path: path.to_owned(), file, bytes, rotation };
+        // The log goes on although an earlier file stays.
+        rotated.remove_old().ok();
+        Ok(rotated)
     }
 
     /// The beginning and the end of the names of earlier files.
@@ -53,43 +56,48 @@ impl Rotated {
 
     fn replace(&mut self) -> io::Result<()> {
         let (start, end) = self.affixes();
-        let mut earlier = self.path.with_file_name(format!("{start}{}{end}", now()));
+        let now = text_of(SystemTime::now());
+        let earlier = self.path.with_file_name(format!("{start}{now}{end}"));
         fs::rename(&self.path, &earlier)?;
-        self.file = append_to(&self.path)?;
-        self.bytes = 0;
+        let file = append_to(&self.path)?;
+        // Programs that may read the log go on with the new file.
+        file.set_permissions(self.file.metadata()?.permissions())?;
+        (self.file, self.bytes) = (file, 0);
         if self.rotation.compresses {
-            earlier = compress(&earlier)?;
+            compress(&earlier).ok();
         }
-        self.remove_old(&earlier)
+        self.remove_old().ok();
+        Ok(())
     }
 
-    /// Removes the earlier files that are too many or too old, but never the newest.
-    fn remove_old(&self, newest: &Path) -> io::Result<()> {
+    /// Removes the earlier files that are too many, or too old by the time in their name.
+    fn remove_old(&self) -> io::Result<()> {
+        let kept = self.rotation.files_max.unwrap_or(usize::MAX);
+        let oldest = self.rotation.age_max.and_then(|age| SystemTime::now().checked_sub(age));
+        let oldest = oldest.map(text_of).unwrap_or_default();
+        if kept == usize::MAX && oldest.is_empty() {
+            return Ok(());
+        }
         let (start, end) = self.affixes();
         let folder = match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let is_earlier = |name: &str| {
+        let time_in = |name: &str| {
             let name = name.strip_suffix(COMPRESSED).unwrap_or(name);
             let time = name.strip_prefix(&start).and_then(|name| name.strip_suffix(&end));
-            time.is_some_and(|time| time.len() == TIME_LENGTH)
+            time.filter(|time| is_time(time)).map(str::to_owned)
         };
-        let mut names = Vec::new();
+        let mut earlier = Vec::new();
         for entry in fs::read_dir(folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if is_earlier(&name) && newest.file_name() != Some(name.as_ref()) {
-                names.push(name);
-            }
+            earlier.extend(time_in(&name).map(|time| (time, name)));
         }
         // The newest first.
-        names.sort_unstable_by(|one, other| other.cmp(one));
-        let kept = self.rotation.files_max.map_or(usize::MAX, |files| files - 1);
-        for (at, name) in names.iter().enumerate() {
-            let path = folder.join(name);
-            let age = fs::metadata(&path)?.modified()?.elapsed().unwrap_or_default();
-            if at >= kept || self.rotation.age_max.is_some_and(|limit| age > limit) {
-                fs::remove_file(path)?;
+        earlier.sort_unstable_by(|one, other| other.cmp(one));
+        for (at, (time, name)) in earlier.iter().enumerate() {
+            if at >= kept || *time < oldest {
+                fs::remove_file(folder.join(name))?;
             }
         }
         Ok(())
@@ -111,25 +119,35 @@ impl Write for Rotated {
     }
 }
 
-/// Replaces a file by a compressed one; returns the new path.
-fn compress(path: &Path) -> io::Result<PathBuf> {
+/// Replaces a file by a compressed one with the same permissions.
+fn compress(path: &Path) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let compressed = path.with_file_name(format!("{name}{COMPRESSED}"));
-    let mut encoder = GzEncoder::new(append_to(&compressed)?, Compression::default());
-    io::copy(&mut File::open(path)?, &mut encoder)?;
+    let mut plain = File::open(path)?;
+    let compressed = append_to(&path.with_file_name(format!("{name}{COMPRESSED}")))?;
+    compressed.set_permissions(plain.metadata()?.permissions())?;
+    let mut encoder = GzEncoder::new(compressed, Compression::default());
+    io::copy(&mut plain, &mut encoder)?;
     encoder.finish()?;
-    fs::remove_file(path)?;
-    Ok(compressed)
+    fs::remove_file(path)
 }
 
-/// The time in UTC, as in the names of earlier files.
-fn now() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
+/// Whether a text has the form of a time in the name of an earlier file.
+fn is_time(text: &str) -> bool {
+    let is_like = |(byte, form): (u8, u8)| match form {
+        b'0'..=b'9' => byte.is_ascii_digit(),
+        _ => byte == form,
+    };
+    text.len() == TIME.len() && text.bytes().zip(TIME.bytes()).all(is_like)
+}
+
+/// A time in UTC, as in the names of earlier files. In the order of these texts, earlier times come first.
+fn text_of(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or_default();
     let Ok(time) = ASN1Time::from_timestamp(seconds) else { return String::new() };
     let time = time.to_datetime();
     let (hour, minute, second) = time.to_hms();
-    let millis = now.subsec_millis();
+    let millis = since.subsec_millis();
     format!("{}T{hour:02}-{minute:02}-{second:02}.{millis:03}", time.date())
 }
 
@@ -149,8 +167,8 @@ mod tests {
             let count = fs::read_dir(home.path()).unwrap().count();
             if count != files {
                 files = count;
-                let before = now();
-                while now() == before {}
+                let before = text_of(SystemTime::now());
+                while text_of(SystemTime::now()) == before {}
             }
         }
         let names = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
