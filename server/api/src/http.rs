@@ -108,10 +108,8 @@ impl Pages {
     /// Answers a request for an HTTP page.
     pub(crate) async fn serve(&self, method: &Method, uri: &Uri) -> Page {
         let path = uri.path();
-        let check = path.strip_prefix("/livez").or_else(|| path.strip_prefix("/readyz"));
-        let is_check = check.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let is_debug = path.starts_with("/debug/pprof") && self.server.options().has_debug_page;
-        let known = is_check
+        let known = health::has(path)
             || is_debug
             || matches!(path, "/health" | "/version" | "/metrics" | "/tls" | "/tls/reload");
         if !known {

@@ -84,7 +84,7 @@ fn alarm(pair: &ServerPair, action: i32, alarm: i32) {
     }
 }
 
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 25] = [
     "/health",
     "/health?serializable=true",
     "/health?serializable=false",
@@ -98,6 +98,11 @@ const PAGES: [&str; 20] = [
     "/livez/serializable_read",
     "/livez/linearizable_read",
     "/livez/none",
+    "/livez/none?exclude=none",
+    "/livez/",
+    "/livezx",
+    "/livez/serializable_read?exclude=serializable_read",
+    "/livez/serializable_read/",
     "/readyz",
     "/readyz?verbose=true",
     "/readyz?verbose&exclude=data_corruption",
@@ -111,7 +116,7 @@ const PAGES: [&str; 20] = [
 /// have no order.
 fn compare_pages(pair: &ServerPair, when: &str) {
     let read = PAGES.map(|page| ("GET", page));
-    let posted = ["/health", "/livez", "/readyz"].map(|page| ("POST", page));
+    let posted = PAGES.map(|page| ("POST", page));
     for (method, page) in read.into_iter().chain(posted) {
         let [ours, theirs] = pair.both().map(|(_, server)| {
             let (head, body) = http::ask(&server.address(), method, page).unwrap();

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tonic::Status;
 
-use crate::transport::head::read_timeout;
+use crate::transport::head::{timeout_text, unit_nanos};
 
 /// Marks calls of the gateway. The common name of the client's certificate is no login for them.
 const MARK: HeaderName = HeaderName::from_static("grpcgateway-accept");
@@ -20,13 +20,15 @@ pub(crate) fn metadata(headers: &HeaderMap) -> Result<HeaderMap, Status> {
     metadata.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     let accept = headers.get(header::ACCEPT).cloned();
     metadata.insert(MARK, accept.unwrap_or(HeaderValue::from_static("*/*")));
-    if let Some(timeout) = headers.get(TIMEOUT) {
+    if let Some(timeout) = headers.get(TIMEOUT).filter(|timeout| !timeout.is_empty()) {
         let text = String::from_utf8_lossy(timeout.as_bytes());
-        let parsed = read_timeout(&text)
-            .map_err(|_| Status::invalid_argument(format!("invalid grpc-timeout: {text}")))?;
-        // As in etcd, zero means no limit.
-        if !parsed.is_zero() {
-            metadata.insert(TIMEOUT, timeout.clone());
+        let nanos = nanoseconds(&text)
+            .ok_or_else(|| Status::invalid_argument(format!("invalid grpc-timeout: {text}")))?;
+        // As in etcd, zero means no limit, and the time of a negative one is over.
+        if nanos != 0 {
+            let nanos = u64::try_from(nanos).unwrap_or(0);
+            let limit = HeaderValue::try_from(timeout_text(nanos));
+            metadata.insert(TIMEOUT, limit.expect("digits and a letter"));
         }
     }
     for (name, value) in headers {
@@ -41,6 +43,14 @@ pub(crate) fn metadata(headers: &HeaderMap) -> Result<HeaderMap, Status> {
         }
     }
     Ok(metadata)
+}
+
+/// The nanoseconds of a timeout. Unlike gRPC itself, etcd's gateway takes a sign and any number of
+/// digits, and the product may overflow. `None` if it is malformed.
+fn nanoseconds(timeout: &str) -> Option<i64> {
+    let (amount, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
+    let nanos = i64::try_from(unit_nanos(unit)?).ok()?;
+    Some(amount.parse::<i64>().ok()?.wrapping_mul(nanos))
 }
 
 /// Whether a key is gRPC's own or the gateway's mark, so that no client may set it.
@@ -74,7 +84,7 @@ mod tests {
         let wanted = [
             ("authorization", "token"),
             ("content-type", "application/grpc"),
-            ("grpc-timeout", "5S"),
+            ("grpc-timeout", "5000000u"),
             ("grpcgateway-accept", "*/*"),
             ("hasleader", "true"),
         ];
@@ -89,6 +99,20 @@ mod tests {
             metadata(&headers).map_err(|status| status.message().to_owned())
         };
         assert_eq!(error("5 s").unwrap_err(), "invalid grpc-timeout: 5 s");
-        assert!(!error("0S").unwrap().contains_key(TIMEOUT));
+        for bad in ["S", "5", "1.5S", "+-1S", "9223372036854775808n", "1\u{e9}"] {
+            assert_eq!(nanoseconds(bad), None, "{bad}");
+        }
+        for none in ["", "0S", "-0n"] {
+            assert!(!error(none).unwrap().contains_key(TIMEOUT), "{none}");
+        }
+        for (given, sent) in [
+            ("5S", "5000000u"),
+            ("+5S", "5000000u"),
+            ("123456789S", "2057614M"),
+            ("-1S", "0n"),
+            ("9223372036854775807H", "0n"),
+        ] {
+            assert_eq!(error(given).unwrap()[TIMEOUT], sent, "{given}");
+        }
     }
 }

@@ -40,6 +40,26 @@ fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = String> {
     values.map(|value| percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into())
 }
 
+/// The kind and the checks of a path of `/livez` or `/readyz`; `None` if it is none.
+fn chosen(path: &str) -> Option<(&'static str, Vec<Check>)> {
+    let pages: [(_, &[Check]); 2] = [("livez", &Check::LIVEZ), ("readyz", &Check::READYZ)];
+    let path = path.strip_prefix('/')?;
+    let (kind, name) = path.split_once('/').map_or((path, None), |(kind, name)| (kind, Some(name)));
+    let (kind, all) = pages.into_iter().find(|(page, _)| *page == kind)?;
+    match name {
+        None => Some((kind, all.to_vec())),
+        Some(name) => {
+            let check = all.iter().copied().find(|check| check.name() == name)?;
+            Some((kind, vec![check]))
+        }
+    }
+}
+
+/// Whether there is a page of checks at `path`.
+pub(super) fn has(path: &str) -> bool {
+    chosen(path).is_some()
+}
+
 impl Pages {
     /// `/health`: this member is healthy if it can read and no alarm of any member is raised. The
     /// query can exclude alarms.
@@ -122,23 +142,14 @@ impl Pages {
     /// `/livez` and `/readyz`: runs the check that the path names. If the path names none, it runs
     /// all checks of the page that the query does not exclude.
     pub(super) async fn checks(&self, uri: &Uri) -> Page {
-        let mut parts = uri.path().trim_start_matches('/').splitn(2, '/');
-        let kind = parts.next().unwrap_or_default();
-        let all: &[Check] = if kind == "livez" { &Check::LIVEZ } else { &Check::READYZ };
+        let Some((kind, chosen)) = chosen(uri.path()) else { return not_found() };
         let excluded: Vec<String> = query(uri, "exclude").collect();
-        let chosen: Vec<Check> = match parts.next() {
-            Some(name) => all.iter().copied().filter(|check| check.name() == name).collect(),
-            None => {
-                let kept = all.iter().copied();
-                kept.filter(|check| !excluded.iter().any(|e| e == check.name())).collect()
-            }
-        };
-        if chosen.is_empty() && excluded.is_empty() {
-            return not_found();
-        }
+        let is_page = uri.path().ends_with(kind);
+        let is_excluded =
+            |check: &Check| is_page && excluded.iter().any(|excluded| excluded == check.name());
         let mut text = String::new();
         let mut failed = false;
-        for check in chosen {
+        for check in chosen.into_iter().filter(|check| !is_excluded(check)) {
             let outcome = self.run(check).await;
             failed |= outcome.is_err();
             self.count(kind, check, outcome.is_ok());

@@ -114,10 +114,11 @@ impl ApiService {
     }
 }
 
-/// Waits for `answer`, but not beyond the client's deadline.
+/// Waits for `answer`, but not beyond the client's deadline. If that is over, nothing begins.
 async fn in_time<F: Future>(deadline: Option<Instant>, answer: F) -> Result<F::Output, ApiError> {
     match deadline {
         None => Ok(answer.await),
+        Some(deadline) if deadline <= Instant::now() => Err(ApiError::DeadlineExceeded),
         Some(deadline) => {
             timeout_at(deadline, answer).await.map_err(|_| ApiError::DeadlineExceeded)
         }

@@ -13,6 +13,8 @@ use crate::method::Route;
 const GRPC: &str = "application/grpc";
 /// Maximum length of a timeout's text: eight digits and the unit.
 const TIMEOUT_LEN_MAX: usize = 9;
+/// The first number that a timeout has no place for.
+const TIMEOUT_END: u64 = 100_000_000;
 /// Maximum number of characters of a client's header or path that an error repeats. The memory
 /// budget does not count the answer to a refused call.
 const ECHOED_MAX: usize = 256;
@@ -114,18 +116,9 @@ pub(crate) fn read_timeout(timeout: &str) -> Result<Duration, String> {
         let timeout = echoed(timeout);
         return Err(format!("transport: timeout string is too long: {timeout:?}"));
     }
-    let unit = timeout.split_at_checked(timeout.len() - 1).and_then(|(amount, unit)| {
-        let nanoseconds: u64 = match unit {
-            "H" => 3_600_000_000_000,
-            "M" => 60_000_000_000,
-            "S" => 1_000_000_000,
-            "m" => 1_000_000,
-            "u" => 1_000,
-            "n" => 1,
-            _ => return None,
-        };
-        Some((amount, Duration::from_nanos(nanoseconds)))
-    });
+    let unit = timeout
+        .split_at_checked(timeout.len() - 1)
+        .and_then(|(amount, unit)| Some((amount, Duration::from_nanos(unit_nanos(unit)?))));
     let Some((amount, unit)) = unit else {
         return Err(format!("transport: timeout unit is not recognized: {timeout:?}"));
     };
@@ -134,6 +127,29 @@ pub(crate) fn read_timeout(timeout: &str) -> Result<Duration, String> {
         Some(amount) => Ok(unit.saturating_mul(amount)),
         None => Err(format!("strconv.ParseUint: parsing {amount:?}: invalid syntax")),
     }
+}
+
+/// The units of timeouts, and their nanoseconds.
+const UNITS: [(&str, u64); 6] = [
+    ("n", 1),
+    ("u", 1_000),
+    ("m", 1_000_000),
+    ("S", 1_000_000_000),
+    ("M", 60_000_000_000),
+    ("H", 3_600_000_000_000),
+];
+
+/// The nanoseconds of a unit.
+pub(crate) fn unit_nanos(unit: &str) -> Option<u64> {
+    UNITS.iter().find(|(name, _)| *name == unit).map(|(_, nanos)| *nanos)
+}
+
+/// The text of a timeout, in the smallest unit that fits. It is rounded up.
+pub(crate) fn timeout_text(nanos: u64) -> String {
+    let amounts = UNITS.iter().map(|(unit, size)| (nanos.div_ceil(*size), unit));
+    let fitting = amounts.into_iter().find(|(amount, _)| *amount < TIMEOUT_END);
+    let (amount, unit) = fitting.expect("all nanoseconds are few hours");
+    format!("{amount}{unit}")
 }
 
 /// The error for the path of an unknown method. As in grpc-go, `path` includes the query.
@@ -194,6 +210,10 @@ mod tests {
         assert_eq!(read_timeout("10S"), Ok(Duration::from_secs(10)));
         assert_eq!(read_timeout("99999999H"), Ok(Duration::from_secs(99_999_999 * 3600)));
         assert_eq!(read_timeout("000n"), Ok(Duration::ZERO));
+        for (nanos, text) in [(0, "0n"), (99_999_999, "99999999n"), (100_000_001, "100001u")] {
+            assert_eq!(timeout_text(nanos), text);
+        }
+        assert_eq!(timeout_text(u64::MAX), "5124096H");
         for bad in ["", "S", "1", "1X", "1\u{e9}", "123456789S", "-1S", "+1S", " 1S", "1.5S"] {
             assert!(read_timeout(bad).is_err(), "{bad}");
         }

@@ -62,6 +62,24 @@ fn watches_are_those_of_etcd() {
 }
 
 #[test]
+fn a_watch_ends_with_its_time_as_in_etcd() {
+    let Some(mut pair) = ServerPair::start("time limits of streams as JSON", &[]) else { return };
+    let [ours, theirs] = pair.both().map(|(_, server)| {
+        let limit = "Grpc-Timeout: 1S\r\n";
+        let body = r#"{"create_request":{"key":"Zm9v"}}"#;
+        let watch = Open::send(&server.address(), "POST /v3/watch", limit, body);
+        let said = watch.rest().text;
+        let last = said.lines().last().unwrap_or_else(|| panic!("nothing was said"));
+        let error = serde_json::from_str::<Value>(last).unwrap()["error"].take();
+        // Older clients read more of Quorate's.
+        [error["code"].clone(), error["message"].clone()]
+    });
+    assert_eq!(ours, theirs);
+    assert_eq!(ours[0], 4);
+    pair.assert_sound();
+}
+
+#[test]
 fn keepalives_are_those_of_etcd() {
     let Some(mut pair) = ServerPair::start("keepalives as JSON", &[]) else { return };
     let [ours, theirs] = pair.both().map(|(_, server)| {
