@@ -276,8 +276,7 @@ fn a_certificate_is_a_login_but_not_for_the_gateway() {
     }
     let folder = tempfile::tempdir().unwrap();
     let pki = Pki::new(folder.path());
-    let flags: Vec<String> =
-        pki.peer_flags().iter().map(|flag| flag.replace("--peer-", "--")).collect();
+    let flags = pki.client_flags();
     let flags: Vec<&str> = flags.iter().map(String::as_str).chain([CHEAP]).collect();
     let mut server = Server::new(&program::quorate(), &flags).with_tls();
     server.start();
@@ -308,6 +307,8 @@ fn a_certificate_is_a_login_but_not_for_the_gateway() {
         assert_eq!((status.as_str(), body.as_str()), ("400", ignored), "{path}");
     }
     assert_eq!(certified(&pki, &address, "/health", &[]).0, "200");
+    // The page of the status only reads.
+    assert_eq!(certified(&pki, &address, "/status", &[]).0, "200");
 }
 
 /// An HTTP request without TLS, by curl.

@@ -1,6 +1,7 @@
 //! The status page at `/`, and its data at `/status`. `--status-page=false` turns both off.
 //!
-//! The page is one file without external resources. It asks this member for the data once a second.
+//! The page is one file without external resources, the same for everybody. It asks this member for
+//! the data once a second. If they are only for known users, it asks for a password and logs in.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -16,14 +17,19 @@ const HTML: &str = include_str!("status.html");
 /// ask this member.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'; \
-    style-src 'sha256-OKcGwB8fZyb6mLa5pYLIqOfZgJdCN2t7O/gWc/vuA0A='; \
-    script-src 'sha256-EOCaM3XHB5SZ+27kCGpgtdWQozn+1/kGsdMoZRDgcmE='";
+    style-src 'sha256-wKMLpn+E0eR7Fg0slqNqREghAEB9YkqQ2ZPU6P5qwbo='; \
+    script-src 'sha256-VRNmxoPFqTNuBk1Fin827WF3gVhRtK5mAbiyMzLWSUk='";
 /// Bytes of the data for a cluster of a few members, about.
 const DATA_BYTES: usize = 4 << 10;
 
 /// Whether `path` is of the status page.
 pub(crate) fn has(path: &str) -> bool {
     matches!(path, "/" | "/status")
+}
+
+/// Whether `path` is of the data, which say something of the cluster.
+pub(crate) fn is_data(path: &str) -> bool {
+    path == "/status"
 }
 
 /// The bytes of the page at `path`, about.

@@ -140,7 +140,7 @@ fn is_time(text: &str) -> bool {
     text.len() == TIME.len() && text.bytes().zip(TIME.bytes()).all(is_like)
 }
 
-/// A time in UTC, as in the names of earlier files. In the order of these texts, earlier times come first.
+/// A time in UTC, as in the names of earlier files. These texts have the order of their times.
 fn text_of(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(since.as_secs()).unwrap_or_default();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod browser;
+mod login;
 mod view;
 
 use std::process::Command;
@@ -126,8 +127,7 @@ fn the_page_needs_a_certificate_if_clients_do() {
     }
     let folder = tempfile::tempdir().unwrap();
     let pki = Pki::new(folder.path());
-    let flags = pki.peer_flags();
-    let flags: Vec<String> = flags.iter().map(|flag| flag.replace("--peer-", "--")).collect();
+    let flags = pki.client_flags();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     assert!(flags.contains(&"--client-cert-auth"), "{flags:?}");
     let mut server = Server::new(&program::quorate(), &flags).with_tls();
