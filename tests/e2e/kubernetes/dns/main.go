@@ -1,4 +1,4 @@
-// Command dns is CoreDNS with the few plugins a cluster test needs.
+// Command dns is CoreDNS with the few plugins that the tests need.
 package main
 
 import (
@@ -7,12 +7,13 @@ import (
 
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/etcd"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/template"
 )
 
 func main() {
 	// The order in which the plugins see a query, whatever their order in the configuration.
-	dnsserver.Directives = []string{"bind", "errors", "kubernetes", "template"}
+	dnsserver.Directives = []string{"bind", "errors", "kubernetes", "etcd", "template"}
 	coremain.Run()
 }
