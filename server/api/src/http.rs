@@ -4,14 +4,15 @@ pub(crate) mod certificate_page;
 mod certificates;
 mod debug;
 mod health;
+mod metrics_page;
 pub(crate) mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, Uri, header};
-use prometheus::{Encoder, Registry, TextEncoder};
+use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use prometheus::Registry;
 use quorate_raft::DATA_FORMAT;
 
 use self::certificate_page::CertificatePage;
@@ -106,7 +107,7 @@ impl Pages {
     }
 
     /// Answers a request for an HTTP page.
-    pub(crate) async fn serve(&self, method: &Method, uri: &Uri) -> Page {
+    pub(crate) async fn serve(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Page {
         let path = uri.path();
         let is_debug = path.starts_with("/debug/pprof") && self.server.options().has_debug_page;
         let known = health::has(path)
@@ -123,26 +124,11 @@ impl Pages {
         match path {
             "/health" => self.health(uri).await,
             "/version" => version(),
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics(headers),
             _ if is_debug => self.debug(),
             "/tls" => self.certificates(),
             "/tls/reload" => self.reread_certificates(),
             _ => self.checks(uri).await,
-        }
-    }
-
-    fn metrics(&self) -> Page {
-        self.server.member().metrics();
-        let mut text = Vec::with_capacity(self.metrics_bytes.load(Ordering::Relaxed));
-        let encoder = TextEncoder::new();
-        match encoder.encode(&self.registry.gather(), &mut text) {
-            Ok(()) => {
-                // Without this, the page could have twice the memory that is charged for it.
-                text.shrink_to_fit();
-                self.metrics_bytes.store(text.len(), Ordering::Relaxed);
-                page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
-            }
-            Err(error) => page(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
         }
     }
 }

@@ -108,7 +108,7 @@ impl ApiService {
         caller: &Caller,
     ) -> Response<ResponseBody> {
         let about = self.pages.size_about(request.uri().path());
-        let page = self.pages.serve(request.method(), request.uri());
+        let page = self.pages.serve(request.method(), request.uri(), request.headers());
         self.page(page, about, &caller.account).await
     }
 

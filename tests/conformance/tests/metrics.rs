@@ -1,10 +1,12 @@
 //! `/metrics` has etcd's names, types, labels and bucket bounds, and after the same requests the
-//! same counts.
+//! same counts. It comes in the form that etcd would choose.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -88,6 +90,46 @@ const SAME: &[&str] = &[
     "process_max_fds",
     "process_virtual_memory_max_bytes",
 ];
+
+/// Headers of requests for the page.
+const FORMS: [&[(&str, &str)]; 28] = [
+    &[],
+    &[("Accept", "*/*")],
+    &[("Accept", "application/json")],
+    &[("Accept", "text/plain")],
+    &[("Accept", "text/plain;version=0.0.4;escaping=dots")],
+    &[("Accept", "text/plain;version=1.0.0;escaping=values")],
+    &[("Accept", "text/plain;escaping=unknown")],
+    &[("Accept", "text/plain; q=0.5; escaping=dots, text/html; escaping=values")],
+    &[("Accept", "text/plain; q=0.5; escaping=dots, text/html; escaping=values; q=0.4")],
+    &[("Accept", "text/plain; q=none; escaping=dots, text/html;escaping=values;q=0")],
+    &[("Accept", "text/html; escaping=values"), ("Accept", "text/html; escaping=dots")],
+    &[("Accept", "application/openmetrics-text")],
+    &[("Accept", "application/openmetrics-text; version=1.0.0")],
+    &[("Accept", "application/openmetrics-text; version=0.0.1, text/plain; q=0.5")],
+    &[("Accept", PROMETHEUS_3), ("Accept-Encoding", "gzip")],
+    &[("Accept", PROMETHEUS_2), ("Accept-Encoding", "gzip")],
+    &[("Accept-Encoding", "gzip")],
+    &[("Accept-Encoding", "gzip, deflate, br, zstd")],
+    &[("Accept-Encoding", "zstd")],
+    &[("Accept-Encoding", "GZIP")],
+    &[("Accept-Encoding", "gzip;q=0")],
+    &[("Accept-Encoding", "gzip;q=0, *")],
+    &[("Accept-Encoding", "*")],
+    &[("Accept-Encoding", "*, gzip")],
+    &[("Accept-Encoding", "identity;q=0.5, gzip;q=0.6")],
+    &[("Accept-Encoding", "identity;q=0.6 , gzip ; q=0.5")],
+    &[("Accept-Encoding", "gzip;level=1")],
+    &[("Accept-Encoding", "br"), ("Accept-Encoding", "gzip")],
+];
+const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+    application/openmetrics-text;version=0.0.1;q=0.5,\
+    text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+const PROMETHEUS_2: &str = "application/openmetrics-text;version=1.0.0;q=0.5,\
+    application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+/// The type that etcd also offers.
+const PROTOBUF: &str = "application/vnd.google.protobuf;\
+    proto=io.prometheus.client.MetricFamily;encoding=delimited";
 
 /// Requests that the servers make themselves at their start.
 const AT_START: [&str; 2] = ["ClusterMemberAttrSet", "ClusterVersionSet"];
@@ -352,4 +394,43 @@ fn metrics_equal_those_of_etcd() {
     }
     let differences = compare(&quorate, &etcd);
     assert!(differences.is_empty(), "{} differ:\n\n{}", differences.len(), differences.join("\n"));
+}
+
+/// The content type and the coding of a server's page, which must be one.
+fn form(server: &Server, headers: &[(&str, &str)]) -> [Option<String>; 2] {
+    let (head, mut body) = http::ask_with(&server.address(), "GET", "/metrics", headers).unwrap();
+    assert!(head.contains(" 200 OK"), "{head}");
+    let [content_type, coding] = ["content-type", "content-encoding"].map(|wanted| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        let found = lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.to_owned())
+    });
+    if coding.is_some() {
+        let coded = std::mem::take(&mut body);
+        MultiGzDecoder::new(&coded[..]).read_to_end(&mut body).unwrap();
+    }
+    if content_type.as_ref().is_some_and(|it| it.starts_with("text/plain")) {
+        let page = String::from_utf8(body).unwrap();
+        assert!(page.contains("# TYPE etcd_server_has_leader gauge\n"), "{page}");
+        assert!(!page.contains("# EOF"), "{page}");
+    }
+    [content_type, coding]
+}
+
+#[test]
+fn the_page_has_the_form_that_etcd_chooses() {
+    let Some(mut pair) = ServerPair::start("forms of metrics", &[]) else { return };
+    let mut forms = BTreeSet::new();
+    for headers in FORMS {
+        let [ours, theirs] = pair.both().map(|(_, server)| form(server, headers));
+        assert_eq!(ours, theirs, "{headers:?}");
+        forms.insert(ours);
+    }
+    // The default, without and with gzip, and three other ways of writing names, one also with it.
+    assert_eq!(forms.len(), 6, "{forms:?}");
+    let [ours, theirs] =
+        pair.both().map(|(_, server)| form(server, &[("Accept", PROTOBUF)])[0].clone().unwrap());
+    assert!(theirs.starts_with("application/vnd.google.protobuf;"), "{theirs}");
+    assert!(ours.starts_with("text/plain;"), "{ours}");
+    pair.assert_sound();
 }

@@ -16,15 +16,31 @@ pub fn get(address: &str, path: &str) -> Option<String> {
 
 /// The head and the body of the answer to a request without a body; `None` without an answer.
 pub fn ask(address: &str, method: &str, path: &str) -> Option<(String, String)> {
+    let (head, body) = ask_with(address, method, path, &[])?;
+    Some((head, String::from_utf8(body).ok()?))
+}
+
+/// Like [`ask`], with these headers; the body can be any bytes.
+pub fn ask_with(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Option<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
     // HTTP/1.0 without keep-alive: the server sends the body unchunked and closes the connection.
-    let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.to_owned(), body.to_owned()))
+    let mut request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n");
+    for (name, value) in headers {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    stream.write_all(format!("{request}\r\n").as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
+    let body = answer.split_off(end + 4);
+    answer.truncate(end);
+    Some((String::from_utf8(answer).ok()?, body))
 }
 
 /// The sum of a metric over all its label sets, from `/metrics` at `address`.
