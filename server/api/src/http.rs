@@ -1,8 +1,8 @@
-//! The HTTP pages: health, version, metrics, certificates and status.
+//! The HTTP pages: health, version, metrics, certificates, status and debugging.
 
 pub(crate) mod certificate_page;
 mod certificates;
-mod debug;
+pub(crate) mod debug;
 mod health;
 mod metrics_page;
 pub(crate) mod status;
@@ -109,7 +109,7 @@ impl Pages {
     /// Answers a request for an HTTP page.
     pub(crate) async fn serve(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Page {
         let path = uri.path();
-        let is_debug = path.starts_with("/debug/pprof") && self.server.options().has_debug_page;
+        let is_debug = self.has_debug(path);
         let known = health::has(path)
             || is_debug
             || matches!(path, "/health" | "/version" | "/metrics" | "/tls" | "/tls/reload");
@@ -125,7 +125,7 @@ impl Pages {
             "/health" => self.health(uri).await,
             "/version" => version(),
             "/metrics" => self.metrics(headers),
-            _ if is_debug => self.debug(),
+            _ if is_debug => self.debug(path),
             "/tls" => self.certificates(),
             "/tls/reload" => self.reread_certificates(),
             _ => self.checks(uri).await,

@@ -47,6 +47,8 @@ pub struct Options {
     pub has_call_durations: bool,
     /// Whether the page `/debug/pprof/` is served.
     pub has_debug_page: bool,
+    /// All settings that were given, as `--name=value`, for pages. They have no secrets.
+    pub given_settings: Vec<String>,
     /// Whether the status page is served.
     pub has_status_page: bool,
     /// Whether the JSON gateway is served.

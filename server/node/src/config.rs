@@ -239,6 +239,7 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
         // As in etcd, any other text means "basic".
         has_call_durations: reader.settings.get("metrics") == "extensive",
         has_debug_page: reader.switch("enable-pprof"),
+        given_settings: reader.settings.given(),
         has_status_page: reader.switch("status-page"),
         serves_gateway: reader.switch("enable-grpc-gateway"),
         web_rules: quorate_api::WebRules {

@@ -31,6 +31,8 @@ struct Value {
     text: String,
     /// Whether the flag is set; otherwise `text` is the default.
     is_given: bool,
+    /// Whether `text` must not be shown.
+    is_secret: bool,
 }
 
 /// The values of all flags.
@@ -64,6 +66,16 @@ impl Settings {
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.values[name].is_given
     }
+
+    /// All flags that are set, as `--name=value`, without the values that are secret.
+    pub(crate) fn given(&self) -> Vec<String> {
+        let given = self.values.iter().filter(|(_, value)| value.is_given);
+        let shown = given.map(|(name, value)| {
+            let text = if value.is_secret { "(secret)" } else { &value.text };
+            format!("--{name}={text}")
+        });
+        shown.collect()
+    }
 }
 
 /// A setting of etcd that has no meaning here.
@@ -94,11 +106,11 @@ fn settings(mut sources: Sources, are_from_file: bool) -> Result<Settings, Vec<S
             sources.dismiss(flag);
             continue;
         }
-        let value = match sources.given.remove(flag.name) {
-            Some(Given { text, .. }) => Value { text, is_given: true },
-            None => Value { text: flag.default.to_owned(), is_given: false },
+        let (text, is_given) = match sources.given.remove(flag.name) {
+            Some(Given { text, .. }) => (text, true),
+            None => (flag.default.to_owned(), false),
         };
-        values.insert(flag.name, value);
+        values.insert(flag.name, Value { text, is_given, is_secret: flag.is_secret });
     }
     let Sources { warnings, problems, .. } = sources;
     if problems.is_empty() {
@@ -205,8 +217,24 @@ pub(crate) mod tests {
             panic!("accepted")
         };
         let mut expected = settings(&[]);
-        expected.values.insert("name", Value { text: "b".to_owned(), is_given: true });
+        let name = expected.values.get_mut("name").expect("it is a flag");
+        (name.text, name.is_given) = ("b".to_owned(), true);
         assert_eq!((read.values, read.warnings.len()), (expected.values, 0));
+    }
+
+    #[test]
+    fn given_settings_are_shown_without_secrets() {
+        let line = ["--discovery-token=aa", "--discovery-user=bb", "--name=c"];
+        let variables = [("ETCD_DISCOVERY_PASSWORD", "dd"), ("ETCD_DATA_DIR", "e")];
+        let Ok(Invocation::Run(read)) = read_line(&line, &variables) else { panic!("accepted") };
+        let expected = [
+            "--data-dir=e",
+            "--discovery-password=(secret)",
+            "--discovery-token=(secret)",
+            "--discovery-user=(secret)",
+            "--name=c",
+        ];
+        assert_eq!(read.given(), expected);
     }
 
     #[test]

@@ -339,6 +339,11 @@ fn the_gateway_and_keys_as_text_take_tokens() {
         assert_eq!(status(&[&format!("Authorization: Bearer {root}")]), "200", "{path}");
         assert_eq!(status(&[&format!("Grpc-Metadata-Token: {root}")]), "200", "{path}");
     }
+    for path in ["/status", "/debug/vars"] {
+        assert_eq!(web(&address, path, &[]).0, "401", "{path}");
+        let token = format!("Authorization: {alice}");
+        assert_eq!(web(&address, path, &["-H", &token]).0, "200", "{path}");
+    }
     // Health needs no login.
     for path in ["/health", "/livez", "/readyz", "/metrics"] {
         assert_eq!(web(&address, path, &[]).0, "200", "{path}");

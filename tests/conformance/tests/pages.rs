@@ -1,4 +1,5 @@
-//! Pages and metrics beside etcd's: the version, the certificates in use, the disk.
+//! Pages and metrics beside etcd's: the version, variables for debugging, the certificates in use,
+//! the disk.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -37,6 +38,59 @@ fn the_version_page_has_etcds_keys_and_ours() {
     assert_eq!(fields.remove("quorate"), Some(json!(env!("CARGO_PKG_VERSION"))));
     assert_eq!(fields.remove("dataFormat"), Some(json!(1)));
     assert_eq!(ours, page(&pair.etcd));
+}
+
+/// Takes a field out of an object, which must have it.
+fn take(object: &mut Value, name: &str) -> Value {
+    object.as_object_mut().unwrap().remove(name).unwrap_or_else(|| panic!("no {name}: {object}"))
+}
+
+#[test]
+fn variables_are_those_of_etcd_that_have_a_meaning_here() {
+    let Some(pair) = ServerPair::start("variables for debugging", &[]) else { return };
+    let [mut ours, mut theirs] = pair.both().map(|(name, server)| {
+        let ask = |method: &str| http::ask(&server.address(), method, "/debug/vars").unwrap();
+        let (head, body) = ask("GET");
+        let is_json = head.to_lowercase().contains("content-type: application/json; charset=utf-8");
+        assert!(is_json, "{name}: {head}");
+        let (head, _) = ask("POST");
+        assert!(head.contains(" 405 ") && head.to_lowercase().contains("allow: get"), "{head}");
+        json(&body)
+    });
+    let memory = take(&mut ours, "memory");
+    assert!(memory["residentBytes"].as_u64() > Some(1 << 20), "{memory}");
+    assert!(memory["budgetBytes"].as_u64() > memory["budgetUsedBytes"].as_u64(), "{memory}");
+    take(&mut theirs, "memstats");
+    let line = take(&mut ours, "cmdline");
+    assert!(line.as_array().unwrap().contains(&json!("--name=m1")), "{line}");
+    take(&mut theirs, "cmdline");
+    for name in ["commit", "applied"] {
+        for variables in [&mut ours, &mut theirs] {
+            assert!(take(&mut variables["raft.status"], name).as_u64() > Some(0), "{name}");
+        }
+    }
+    for name in ["vote", "progress", "leadtransferee"] {
+        take(&mut theirs["raft.status"], name);
+    }
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn variables_show_no_secrets() {
+    let mut server = Server::start_new(&program::quorate(), &[]);
+    server.stop();
+    // A member that knows its cluster asks no discovery service.
+    server.set_initial_cluster(&[
+        "--discovery-token=hidden1",
+        "--discovery-endpoints=127.0.0.1:1",
+        "--discovery-user=hidden2",
+        "--discovery-password=hidden3",
+    ]);
+    server.start();
+    let page = http::get(&server.address(), "/debug/vars").unwrap();
+    assert!(page.contains("--discovery-endpoints=127.0.0.1:1"), "{page}");
+    assert!(page.contains("--discovery-password=(secret)"), "{page}");
+    assert!(!page.contains("hidden"), "{page}");
 }
 
 #[test]

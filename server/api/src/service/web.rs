@@ -4,12 +4,12 @@ use std::error::Error;
 use std::future::ready;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
 
 use super::ApiService;
 use crate::gateway::{FORMER_PREFIX, Gateway, PREFIX};
-use crate::http as pages;
+use crate::http::{self as pages, Page};
 use crate::keys;
 use crate::method::METHODS;
 use crate::transport::answer::ResponseBody;
@@ -52,33 +52,41 @@ impl ApiService {
         match (rest.map(str::to_owned), &self.gateway) {
             (Some(path), Some(gateway)) => self.serve_rest(gateway, &path, request, caller).await,
             _ if self.server.options().has_status_page && pages::status::has(path) => {
-                self.serve_status(&request, &caller).await
+                let page = async { self.pages.status(request.method(), path) };
+                let about = pages::status::size_about(path);
+                if !pages::status::is_data(path) {
+                    return self.page(page, about, &caller.account).await;
+                }
+                self.serve_known(page, about, request.headers(), &caller).await
+            }
+            _ if pages::debug::has_variables(path) => {
+                let page = async { self.pages.variables(request.method()) };
+                self.serve_known(page, 0, request.headers(), &caller).await
             }
             _ => self.serve_page(&request, &caller).await,
         }
     }
 
-    /// Answers a request for the status page. Only a port for clients has it, because a port for
-    /// monitoring alone checks neither certificates nor the `Host` header.
-    async fn serve_status<B>(
+    /// Answers a request for a page about the settings or the members. Only a port for clients has
+    /// it, because a port for monitoring alone checks neither certificates nor the `Host` header.
+    ///
+    /// While authentication is on, only known users get the page, as only they get the list of
+    /// members over gRPC. The name in a certificate is a login, unlike for calls of the gateway:
+    /// nothing changes, and browsers keep the answer from foreign pages.
+    async fn serve_known(
         &self,
-        request: &Request<B>,
+        page: impl Future<Output = Page>,
+        about: usize,
+        headers: &HeaderMap,
         caller: &Caller,
     ) -> Response<ResponseBody> {
-        let path = request.uri().path();
-        if pages::status::is_data(path) {
-            // While authentication is on, only known users get the data, as only they get the list
-            // of members over gRPC. The name in a certificate is a login, unlike for calls of the
-            // gateway: nothing changes, and browsers keep the answer from foreign pages.
-            let method = METHODS.iter().find(|method| method.name == "MemberList");
-            let method = method.expect("the table has all methods of etcd");
-            let name = caller.common_name.as_ref();
-            if let Err(refused) = self.server.admit(method, request.headers(), name).await {
-                return self.page(ready(pages::unauthorized(&refused)), 0, &caller.account).await;
-            }
+        let method = METHODS.iter().find(|method| method.name == "MemberList");
+        let method = method.expect("the table has all methods of etcd");
+        let name = caller.common_name.as_ref();
+        if let Err(refused) = self.server.admit(method, headers, name).await {
+            return self.page(ready(pages::unauthorized(&refused)), 0, &caller.account).await;
         }
-        let page = async { self.pages.status(request.method(), path) };
-        self.page(page, pages::status::size_about(path), &caller.account).await
+        self.page(page, about, &caller.account).await
     }
 
     /// Whether a request comes with a certificate that would be a login for a gRPC call. As in

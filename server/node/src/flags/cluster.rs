@@ -93,7 +93,8 @@ pub(super) const DISCOVERY: &[Flag] = &[
         "Make a new cluster of the members that register under this token; also the cluster's \
          token",
     )
-    .at("discovery-config.token"),
+    .at("discovery-config.token")
+    .secret(),
     value(
         "discovery-endpoints",
         "URLS",
@@ -143,9 +144,11 @@ pub(super) const DISCOVERY: &[Flag] = &[
     )
     .at("discovery-config.client.secure.cacert"),
     value("discovery-user", "NAME", "", "User at the discovery service: USER or USER:PASSWORD")
-        .at("discovery-config.client.auth.username"),
+        .at("discovery-config.client.auth.username")
+        .secret(),
     value("discovery-password", "PASSWORD", "", "Password of that user")
-        .at("discovery-config.client.auth.password"),
+        .at("discovery-config.client.auth.password")
+        .secret(),
     value(
         "discovery-fallback",
         "ACTION",

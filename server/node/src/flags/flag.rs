@@ -62,12 +62,19 @@ pub(super) struct Flag {
     pub(super) help: &'static str,
     pub(super) place: Place,
     pub(super) fate: Fate,
+    /// Whether no page may show the value.
+    pub(super) is_secret: bool,
 }
 
 impl Flag {
     /// The setting with another place in the configuration file.
     pub(super) const fn at(self, place: &'static str) -> Self {
         Self { place: Place::At(place), ..self }
+    }
+
+    /// The setting, whose value no page may show.
+    pub(super) const fn secret(self) -> Self {
+        Self { is_secret: true, ..self }
     }
 
     /// The setting without a place in the configuration file.
@@ -91,7 +98,7 @@ impl Flag {
 }
 
 const fn flag(name: &'static str, takes: Takes, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, takes, default, help, place: Place::Own, fate: Fate::Read }
+    Flag { name, takes, default, help, place: Place::Own, fate: Fate::Read, is_secret: false }
 }
 
 pub(super) const fn value(

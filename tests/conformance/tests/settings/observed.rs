@@ -1,4 +1,4 @@
-//! Settings of what operators observe: durations of calls, slow requests, the debug page.
+//! Settings of what operators observe: durations of calls, slow requests, the pages for debugging.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,6 +12,19 @@ use quorate_test_support::{program, wait};
 
 /// How long a line may take to reach the log.
 const LOGGED_WITHIN: Duration = Duration::from_secs(10);
+
+/// etcd's pages of profiles.
+const PROFILES: [&str; 9] = [
+    "block",
+    "cmdline",
+    "goroutine",
+    "heap",
+    "mutex",
+    "profile",
+    "symbol",
+    "threadcreate",
+    "trace",
+];
 
 fn put(server: &Server) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -69,14 +82,31 @@ fn slow_requests_are_logged() {
 
 #[test]
 fn the_debug_page_is_served_on_request() {
-    let status = |server: &Server| {
-        let (head, body) = http::ask(&server.address(), "GET", "/debug/pprof/").unwrap();
+    let ask = |server: &Server, path: &str| {
+        let (head, body) = http::ask(&server.address(), "GET", path).unwrap();
         (head.split(' ').nth(1).unwrap().to_owned(), body)
     };
     let server = Server::start_new(&program::quorate(), &[]);
-    assert_eq!(status(&server).0, "404");
+    let not_found = |text: &str| ("404".to_owned(), text.to_owned());
+    assert_eq!(ask(&server, "/debug/pprof/"), not_found("404 page not found\n"));
+    assert_eq!(ask(&server, "/debug/pprof/heap"), not_found("404 page not found\n"));
     let server = Server::start_new(&program::quorate(), &["--enable-pprof"]);
-    let (code, body) = status(&server);
+    let (code, body) = ask(&server, "/debug/pprof/");
     assert_eq!(code, "200");
     assert!(body.contains("Threads:") && body.contains("Tasks:"), "{body}");
+    for name in PROFILES {
+        let (code, body) = ask(&server, &format!("/debug/pprof/{name}"));
+        assert_eq!(code, "404", "{name}");
+        assert!(body.contains("no profiles of Go. Use `perf record`"), "{name}: {body}");
+    }
+}
+
+#[test]
+fn pages_of_traces_say_where_slow_requests_are() {
+    let server = Server::start_new(&program::quorate(), &["--log-level=debug"]);
+    for path in ["/debug/requests", "/debug/events"] {
+        let (head, body) = http::ask(&server.address(), "GET", path).unwrap();
+        assert!(head.contains(" 404 "), "{head}");
+        assert!(body.contains("--warning-unary-request-duration"), "{body}");
+    }
 }
