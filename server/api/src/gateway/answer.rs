@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use prost_reflect::MessageDescriptor;
-use quorate_raft::Account;
+use quorate_raft::{Account, Permit};
 use tonic::Status;
 
 use super::status;
@@ -18,7 +18,8 @@ use super::writer::{Malformed, Writer};
 use crate::memory::charged;
 use crate::transport::answer::ResponseBody;
 
-/// Size of the pieces in which large answers are written.
+/// Size of the pieces in which large answers are written, and of the steps in which lines of a
+/// stream take memory.
 const PIECE_BYTES: usize = 32 << 10;
 /// The header that has the content type of the call's answer, as in etcd.
 const CALL_TYPE: HeaderName = HeaderName::from_static("grpc-metadata-content-type");
@@ -42,6 +43,8 @@ struct Json {
     /// Whether nothing follows.
     is_over: bool,
     account: Account,
+    /// Memory for the part of the text beyond a piece.
+    line: Vec<Permit>,
 }
 
 /// Turns the answer of a call into the answer of the gateway.
@@ -56,7 +59,8 @@ pub(super) async fn answer(
     let Form { message, is_stream } = form;
     let writer = Writer::new(message, is_stream);
     let unread = Bytes::new();
-    let mut json = Json { call, unread, writer, is_stream, outcome, is_over: false, account };
+    let line = Vec::new();
+    let mut json = Json { call, unread, writer, is_stream, outcome, is_over: false, account, line };
     let first = poll_fn(|context| json.poll_text(context)).await;
     let mut response = match first {
         Ok(Some(text)) if json.is_complete() => full(json.charge(text)),
@@ -101,28 +105,22 @@ fn full(text: Bytes) -> Response<tonic::body::Body> {
 impl Json {
     /// The next text; `None` at the end of the call. `outcome` then says how the call has ended.
     fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<String>, Status>> {
+        let malformed = |Malformed| Status::internal("malformed answer");
         loop {
-            let is_waiting = self.unread.is_empty() && self.outcome.is_none();
-            if !self.unread.is_empty() && self.writer.written() < PIECE_BYTES {
+            self.writer.write().map_err(malformed)?;
+            if self.writer.ends_line() || self.is_full() {
+                return Poll::Ready(Ok(Some(self.writer.text())));
+            }
+            if !self.unread.is_empty() {
                 let piece = self.unread.split_to(self.unread.len().min(PIECE_BYTES));
-                self.writer
-                    .take(&piece)
-                    .map_err(|Malformed| Status::internal("malformed answer"))?;
+                self.writer.take(&piece).map_err(malformed)?;
                 continue;
             }
-            if self.writer.written() >= PIECE_BYTES || !is_waiting {
+            if self.outcome.is_some() {
                 let text = self.writer.text();
                 return Poll::Ready(Ok((!text.is_empty()).then_some(text)));
             }
-            let frame = match Pin::new(&mut self.call).poll_frame(context) {
-                Poll::Ready(frame) => frame,
-                // A line that is written must not wait for the next one.
-                Poll::Pending if self.is_stream && self.writer.written() > 0 => {
-                    return Poll::Ready(Ok(Some(self.writer.text())));
-                }
-                Poll::Pending => return Poll::Pending,
-            };
-            match frame {
+            match ready!(Pin::new(&mut self.call).poll_frame(context)) {
                 None => self.outcome = Some(Status::unknown("the answer ended too early")),
                 Some(Err(reset)) => return Poll::Ready(Err(reset)),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -136,6 +134,18 @@ impl Json {
         }
     }
 
+    /// Whether the text must be taken before more is written. If there is memory for it, each line
+    /// of a stream is a chunk of its own, as in etcd: etcd3gw reads a chunk as one value.
+    fn is_full(&mut self) -> bool {
+        let pieces = self.writer.written() / PIECE_BYTES;
+        while self.line.len() < pieces {
+            let more = self.is_stream.then(|| self.account.try_acquire(PIECE_BYTES)).flatten();
+            let Some(more) = more else { return true };
+            self.line.push(more);
+        }
+        false
+    }
+
     /// Whether the call has succeeded and all of its answer has been returned.
     fn is_complete(&self) -> bool {
         let is_ok = self.outcome.as_ref().is_some_and(|outcome| outcome.code() == tonic::Code::Ok);
@@ -143,8 +153,9 @@ impl Json {
     }
 
     /// The bytes of a text, charged until the connection has written them.
-    fn charge(&self, text: String) -> Bytes {
+    fn charge(&mut self, text: String) -> Bytes {
         let permit = self.account.charge(text.len());
+        self.line.clear();
         charged(text.into(), permit)
     }
 

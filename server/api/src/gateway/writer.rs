@@ -51,24 +51,37 @@ pub(super) struct Writer {
     at: usize,
     open: Vec<Open>,
     text: String,
+    /// Whether the text ends with the line of a message of a stream.
+    ends_line: bool,
 }
 
 impl Writer {
     pub(super) fn new(message: MessageDescriptor, is_stream: bool) -> Self {
         let (pending, open, text) = (BytesMut::new(), Vec::new(), String::new());
-        Self { message, is_stream, pending, at: 0, open, text }
+        Self { message, is_stream, pending, at: 0, open, text, ends_line: false }
     }
 
-    /// Takes bytes of the answer.
+    /// Takes bytes of the answer, and writes on.
     pub(super) fn take(&mut self, data: &[u8]) -> Result<(), Malformed> {
         self.pending.extend_from_slice(data);
-        while self.step()? {}
+        self.write()
+    }
+
+    /// Writes what has arrived, but no further than to the end of a line.
+    pub(super) fn write(&mut self) -> Result<(), Malformed> {
+        while !self.ends_line && self.step()? {}
         Ok(())
     }
 
     /// The text that has been written since the last call.
     pub(super) fn text(&mut self) -> String {
+        self.ends_line = false;
         std::mem::take(&mut self.text)
+    }
+
+    /// Whether the text must be taken before more is written.
+    pub(super) fn ends_line(&self) -> bool {
+        self.ends_line
     }
 
     /// Length of the text.
@@ -123,6 +136,7 @@ impl Writer {
         self.text.push('}');
         if self.open.is_empty() && self.is_stream {
             self.text.push_str("}\n");
+            self.ends_line = true;
         }
     }
 
@@ -344,7 +358,11 @@ mod tests {
         let range = RangeResponse { count: 1, ..RangeResponse::default() };
         let mut writer = Writer::new(descriptor("RangeResponse"), true);
         writer.take(&[frame(&range), frame(&RangeResponse::default())].concat()).unwrap();
-        assert_eq!(writer.text(), "{\"result\":{\"count\":\"1\"}}\n{\"result\":{}}\n");
+        assert_eq!(writer.text(), "{\"result\":{\"count\":\"1\"}}\n");
+        assert!(!writer.is_between());
+        writer.write().unwrap();
+        assert_eq!(writer.text(), "{\"result\":{}}\n");
+        assert!(writer.is_between());
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Calls with streams, on Quorate and on etcd.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+
 use quorate_test_conformance::server_pair::ServerPair;
 use serde_json::{Value, json};
 
-use super::client::{Open, normalised, post};
+use super::client::{Open, WITHIN, normalised, post};
 
 fn open(address: &str, path: &str, body: &str) -> Open {
     Open::send(address, &format!("POST /v3/{path}"), "", body)
@@ -123,4 +126,46 @@ fn errors_have_both_shapes() {
     }
     assert_eq!(line["error"]["grpc_code"], 3, "{line}");
     assert_eq!(watch.rest().text, "");
+}
+
+/// The first chunks of an answer that have more than a line's end.
+fn chunks(address: &str, path: &str, body: &str, count: usize) -> Vec<String> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(WITHIN)).unwrap();
+    let length = body.len();
+    let head = format!("POST /v3/{path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}");
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "the answer has no body");
+    }
+    let mut chunks = Vec::new();
+    while chunks.len() < count {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        let length = usize::from_str_radix(line.trim_end(), 16).unwrap();
+        let mut chunk = vec![0; length + "\r\n".len()];
+        reader.read_exact(&mut chunk).unwrap();
+        chunks.push(String::from_utf8(chunk).unwrap());
+        chunks.retain(|chunk| !chunk.trim().is_empty());
+    }
+    chunks
+}
+
+/// etcd3gw reads each chunk as one value.
+#[test]
+fn each_message_of_a_stream_is_a_chunk() {
+    let Some(pair) = ServerPair::start("chunks of the gateway", &[]) else { return };
+    for (name, server) in pair.both() {
+        let address = server.address();
+        put(&address, "Zm9v", &"QUJD".repeat(100_000));
+        let watch = r#"{"create_request":{"key":"Zm9v","start_revision":"2"}}"#;
+        for chunk in chunks(&address, "watch", &watch.repeat(3), 6) {
+            let is_value = serde_json::from_str::<Value>(&chunk).is_ok();
+            let start: String = chunk.chars().take(200).collect();
+            assert!(is_value, "{name}: {} bytes: {start}", chunk.len());
+        }
+    }
 }
