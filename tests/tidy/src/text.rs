@@ -3,7 +3,7 @@
 use crate::Repository;
 
 /// Files that tools generate; the rules skip their contents.
-const GENERATED: [&str; 2] = ["Cargo.lock", "go.sum"];
+const GENERATED: [&str; 3] = ["Cargo.lock", "go.sum", "package-lock.json"];
 
 /// Marks of unfinished work.
 fn unfinished() -> [String; 4] {

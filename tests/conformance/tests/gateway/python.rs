@@ -1,4 +1,4 @@
-//! Python clients of the gateway, from PyPI: etcd3gw, and Patroni's own code for etcd.
+//! A Python client of the gateway: Patroni's own code for etcd.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,13 +8,8 @@ use quorate_test_support::program;
 use quorate_test_support::require::{Need, met};
 
 /// The packages, at the versions that the scripts are for.
-const PACKAGES: [&str; 5] = [
-    "etcd3gw==2.7.0",
-    "patroni==4.1.0",
-    "psycopg[binary]==3.3.9",
-    "python-etcd==0.4.5",
-    "dnspython==2.9.2",
-];
+const PACKAGES: [&str; 4] =
+    ["patroni==4.1.0", "psycopg[binary]==3.3.9", "python-etcd==0.4.5", "dnspython==2.9.2"];
 
 fn run(program: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
@@ -28,7 +23,7 @@ fn run(program: &Path, arguments: &[&str]) -> String {
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
-        let folder = program::cache().join("python-clients-1");
+        let folder = program::cache().join("python-clients-2");
         let (python, is_complete) = (folder.join("bin/python"), folder.join("complete"));
         if !is_complete.exists() {
             run(Path::new("python3"), &["-m", "venv", "--clear", folder.to_str().unwrap()]);
@@ -40,28 +35,15 @@ fn python() -> &'static Path {
     })
 }
 
-/// Runs a script on a new server.
-fn is_served(client: &str) {
-    if !met(&format!("the Python client {client}"), &[Need::Program("python3")]) {
+#[test]
+fn patroni_is_served() {
+    if !met("Patroni's code for etcd", &[Need::Program("python3")]) {
         return;
     }
     let server = super::start(&[]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("tests/gateway/with_{client}.py"))
-        .to_string_lossy()
-        .into_owned();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/with_patroni.py");
     let address = server.address();
     let (host, port) = address.rsplit_once(':').unwrap();
-    let said = run(python(), &[&script, host, port]);
+    let said = run(python(), &[script, host, port]);
     assert!(said.contains("done"), "{said}");
-}
-
-#[test]
-fn etcd3gw_is_served() {
-    is_served("etcd3gw");
-}
-
-#[test]
-fn patroni_is_served() {
-    is_served("patroni");
 }
