@@ -117,15 +117,14 @@ impl Server {
         access: Access,
         leases: Vec<i64>,
     ) -> Result<Grant, ApiError> {
-        let grant = self.authorize_as(session, Needs::Rights(Vec::new())).await?;
+        let grant = self.authorize_as(session, Needs::rights([])).await?;
         let auth = self.member().store().tables(|tables| tables.auth.clone());
         if let Origin::User { name, .. } = grant.origin()
             && auth.is_root(name)
         {
             return Ok(grant);
         }
-        let rights = leases.into_iter().map(|lease| Right::Lease(access, lease)).collect();
-        let needs = Needs::Rights(rights);
+        let needs = Needs::rights(leases.into_iter().map(|lease| Right::Lease(access, lease)));
         let server = self.clone();
         let origin = grant.origin().clone();
         let check = move |client: &Arc<Client>| {
@@ -196,8 +195,8 @@ impl Server {
             // Another member gave the token, and this one lags behind.
             self.member().linearize().await?;
         }
-        let name = proven.user.into();
-        Ok(Some(Identity { name, revision: proven.revision.unwrap_or(revision) }))
+        let revision = proven.revision.unwrap_or(revision);
+        Ok(Some(Identity { name: proven.user, revision }))
     }
 
     /// Waits until this member has applied the entry that gave a token: another member may have

@@ -3,6 +3,7 @@
 pub mod jwt;
 pub mod simple;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_raft::LoginListener;
@@ -29,7 +30,7 @@ pub enum TokenKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
     /// The name of the user.
-    pub user: String,
+    pub user: Arc<str>,
     /// The revision of users and roles that the token is for; `None` if it is for any.
     pub revision: Option<u64>,
 }
@@ -65,7 +66,7 @@ impl Tokens {
             }
             Self::Jwt(jwt) => {
                 let (user, revision) = jwt.verify(token)?;
-                Some(Proven { user, revision: Some(revision) })
+                Some(Proven { user: user.into(), revision: Some(revision) })
             }
             Self::Disabled => None,
         }

@@ -292,7 +292,7 @@ mod tests {
                 revision: 5,
             }),
         ];
-        let user = |name: &str, revision| Origin::User { name: name.to_owned(), revision };
+        let user = |name: &str, revision| Origin::User { name: name.into(), revision };
         let origins = [Origin::Unknown, Origin::Cluster, user("", 0), user("alice", u64::MAX)];
         for command in commands {
             for origin in &origins {

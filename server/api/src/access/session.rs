@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry::global::BoxedSpan;
 use quorate_core::auth::Origin;
 use quorate_raft::Account;
@@ -11,9 +11,9 @@ use crate::tracer::Trace;
 use crate::tracer::operation::Operation;
 
 /// The metadata key of a token. gRPC clients use it.
-const TOKEN: &str = "token";
+static TOKEN: HeaderName = HeaderName::from_static("token");
 /// Marks calls of the gateway.
-const GATEWAY: &str = "grpcgateway-accept";
+static GATEWAY: HeaderName = HeaderName::from_static("grpcgateway-accept");
 
 /// The proofs of its name that a client has shown.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +28,8 @@ impl Credentials {
     /// common name. As in etcd, calls of the gateway have no common name: a web page must not act
     /// as the owner of the browser's certificate.
     pub(super) fn of(headers: &HeaderMap, common_name: Option<&Arc<str>>) -> Self {
-        let token = headers.get(TOKEN).or_else(|| headers.get(header::AUTHORIZATION)).cloned();
-        let common_name = common_name.filter(|_| !headers.contains_key(GATEWAY)).cloned();
+        let token = headers.get(&TOKEN).or_else(|| headers.get(header::AUTHORIZATION)).cloned();
+        let common_name = common_name.filter(|_| !headers.contains_key(&GATEWAY)).cloned();
         Self { token, common_name }
     }
 }
@@ -44,7 +44,7 @@ pub(crate) struct Identity {
 
 impl From<&Identity> for Origin {
     fn from(identity: &Identity) -> Self {
-        Self::User { name: identity.name.to_string(), revision: identity.revision }
+        Self::User { name: identity.name.clone(), revision: identity.revision }
     }
 }
 

@@ -163,13 +163,13 @@ impl Server {
         session: &Session,
         id: i64,
     ) -> Result<(Vec<Bytes>, Permit), ApiError> {
-        let grant = self.authorize(session, || Needs::Rights(Vec::new())).await?;
+        let grant = self.authorize(session, || Needs::rights([])).await?;
         let server = self.clone();
         let origin = grant.origin().clone();
         let read = move |client: &Arc<Client>| {
             let keys = server.member().view().with_context(client.clone()).lease_keys(id)?;
             let auth = server.member().store().tables(|tables| tables.auth.clone());
-            let needs = Needs::Rights(vec![Right::Lease(Access::Read, id)]);
+            let needs = Needs::rights([Right::Lease(Access::Read, id)]);
             auth.check(&origin, &needs, |_| Ok(keys.clone()))?;
             Ok::<_, Error>(keys)
         };

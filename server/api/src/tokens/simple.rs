@@ -2,6 +2,7 @@
 //! and learns of them from the log.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -33,7 +34,7 @@ pub(super) fn entry_of(token: &str) -> Option<u64> {
 /// A token in use.
 #[derive(Debug)]
 struct Login {
-    user: String,
+    user: Arc<str>,
     /// When the token ends unless it is used before.
     ends: Instant,
 }
@@ -72,11 +73,11 @@ impl SimpleTokens {
             table.logins.retain(|_, login| login.ends > now);
             table.sweep_at = 2 * table.logins.len();
         }
-        table.logins.insert(token, Login { user, ends: now + self.ttl });
+        table.logins.insert(token, Login { user: user.into(), ends: now + self.ttl });
     }
 
     /// The user of a token; `None` if the token is not valid. Renews the time to live of the token.
-    pub fn user_of(&self, token: &str, now: Instant) -> Option<String> {
+    pub fn user_of(&self, token: &str, now: Instant) -> Option<Arc<str>> {
         let mut table = self.table.lock();
         let login = table.logins.get_mut(token)?;
         if login.ends <= now {
@@ -89,7 +90,7 @@ impl SimpleTokens {
 
     /// Ends all tokens of a user.
     pub fn end_user(&self, user: &str) {
-        self.table.lock().logins.retain(|_, login| login.user != user);
+        self.table.lock().logins.retain(|_, login| *login.user != *user);
     }
 
     /// Ends all tokens.

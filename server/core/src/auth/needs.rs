@@ -7,7 +7,9 @@ use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
 use quorate_proto::etcdserverpb::request_op::Request;
+use smallvec::{SmallVec, smallvec};
 
+use super::rights::Rights;
 use super::{Access, Auth, Origin};
 use crate::key::KeyRange;
 use crate::{Command, Error, Fault, Refusal};
@@ -36,7 +38,7 @@ pub enum Needs {
     /// certificate has its name.
     Known,
     /// The user must have all of these rights.
-    Rights(Vec<Right>),
+    Rights(SmallVec<[Right; 2]>),
     /// The user must have the role `root`.
     Root,
     /// The author must be the cluster itself.
@@ -52,7 +54,7 @@ impl Needs {
             Command::Txn(txn) => Self::of_txn(txn),
             Command::LeaseGrant(_) => Self::Known,
             Command::LeaseRevoke(revoke) => {
-                Self::Rights(vec![Right::Lease(Access::Write, revoke.id)])
+                Self::Rights(smallvec![Right::Lease(Access::Write, revoke.id)])
             }
             Command::Alarm(alarm) if alarm.action == AlarmAction::Get as i32 => Self::Known,
             // The password is proved before the proposal.
@@ -64,14 +66,19 @@ impl Needs {
         }
     }
 
+    /// These rights.
+    pub fn rights(rights: impl IntoIterator<Item = Right>) -> Self {
+        Self::Rights(rights.into_iter().collect())
+    }
+
     /// The demands of a read of a range.
     pub fn of_range(range: &pb::RangeRequest) -> Self {
-        Self::Rights(vec![Right::of_range(Access::Read, &range.key, &range.range_end)])
+        Self::Rights(smallvec![Right::of_range(Access::Read, &range.key, &range.range_end)])
     }
 
     /// The demands of a watch of a range.
     pub fn of_watch(range: KeyRange) -> Self {
-        Self::Rights(vec![Right::Range(Access::Read, range)])
+        Self::Rights(smallvec![Right::Range(Access::Read, range)])
     }
 
     /// The demands of a transaction: the rights for its comparisons and for the operations of both
@@ -80,14 +87,14 @@ impl Needs {
         Self::collect(|rights| add_txn(rights, txn))
     }
 
-    fn collect(add: impl FnOnce(&mut Vec<Right>)) -> Self {
-        let mut rights = Vec::new();
+    fn collect(add: impl FnOnce(&mut SmallVec<[Right; 2]>)) -> Self {
+        let mut rights = SmallVec::new();
         add(&mut rights);
         Self::Rights(rights)
     }
 }
 
-fn add_put(rights: &mut Vec<Right>, put: &pb::PutRequest) {
+fn add_put(rights: &mut SmallVec<[Right; 2]>, put: &pb::PutRequest) {
     let right = |access| Right::of_range(access, &put.key, &Bytes::new());
     rights.push(right(Access::Write));
     let lease = Right::Lease(Access::Write, put.lease);
@@ -100,7 +107,7 @@ fn add_put(rights: &mut Vec<Right>, put: &pb::PutRequest) {
     }
 }
 
-fn add_delete(rights: &mut Vec<Right>, delete: &pb::DeleteRangeRequest) {
+fn add_delete(rights: &mut SmallVec<[Right; 2]>, delete: &pb::DeleteRangeRequest) {
     let right = |access| Right::of_range(access, &delete.key, &delete.range_end);
     rights.push(right(Access::Write));
     if delete.prev_kv {
@@ -108,7 +115,7 @@ fn add_delete(rights: &mut Vec<Right>, delete: &pb::DeleteRangeRequest) {
     }
 }
 
-fn add_txn(rights: &mut Vec<Right>, txn: &pb::TxnRequest) {
+fn add_txn(rights: &mut SmallVec<[Right; 2]>, txn: &pb::TxnRequest) {
     for compare in &txn.compare {
         rights.push(Right::of_range(Access::Read, &compare.key, &compare.range_end));
     }
@@ -175,24 +182,18 @@ impl Auth {
         rights: &[Right],
         mut keys: impl FnMut(i64) -> Result<Vec<Bytes>, Fault>,
     ) -> Result<(), Error> {
-        if !self.users().contains_key(user) {
+        let Some(held) = self.rights_of(user) else {
             return Err(Refusal::PermissionDenied.into());
-        }
-        if self.is_root(user) {
+        };
+        if matches!(*held, Rights::All) {
             return Ok(());
         }
-        let [reads, writes] =
-            [Access::Read, Access::Write].map(|access| self.granted(user, access));
-        let granted = |access| match access {
-            Access::Read => &reads,
-            Access::Write => &writes,
-        };
         for right in rights {
             let is_permitted = match right {
-                Right::Range(access, range) => granted(*access).cover(range),
+                Right::Range(access, range) => held.permit(*access, range),
                 Right::Lease(access, lease) => {
                     let mut attached = keys(*lease)?.into_iter().map(KeyRange::single);
-                    attached.all(|key| granted(*access).cover(&key))
+                    attached.all(|key| held.permit(*access, &key))
                 }
             };
             if !is_permitted {
@@ -361,7 +362,7 @@ mod tests {
     }
 
     fn user(name: &str, revision: u64) -> Origin {
-        Origin::User { name: name.to_owned(), revision }
+        Origin::User { name: name.into(), revision }
     }
 
     /// Checks a command; the keys of lease 7 are `b` and `c`, and those of lease 8 `a` and `b`.

@@ -1,5 +1,7 @@
 //! The author of a command.
 
+use std::sync::Arc;
+
 use prost::Message;
 
 /// The author of a command: the client or the cluster that it is proposed for. While
@@ -14,7 +16,7 @@ pub enum Origin {
     /// A user.
     User {
         /// Name of the user.
-        name: String,
+        name: Arc<str>,
         /// The revision of users and roles at which the user's rights were checked.
         revision: u64,
     },
@@ -38,7 +40,7 @@ impl From<&Origin> for OriginMessage {
             Origin::Unknown => Self::default(),
             Origin::Cluster => Self { is_cluster: true, ..Self::default() },
             Origin::User { name, revision } => {
-                Self { is_cluster: false, user: Some(name.clone()), revision: *revision }
+                Self { is_cluster: false, user: Some(name.to_string()), revision: *revision }
             }
         }
     }
@@ -47,7 +49,9 @@ impl From<&Origin> for OriginMessage {
 impl From<OriginMessage> for Origin {
     fn from(message: OriginMessage) -> Self {
         match message {
-            OriginMessage { user: Some(name), revision, .. } => Self::User { name, revision },
+            OriginMessage { user: Some(name), revision, .. } => {
+                Self::User { name: name.into(), revision }
+            }
             OriginMessage { is_cluster: true, .. } => Self::Cluster,
             OriginMessage { .. } => Self::Unknown,
         }

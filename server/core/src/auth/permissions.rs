@@ -4,7 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use quorate_proto::authpb::Permission;
 use quorate_proto::authpb::permission::Type;
 
-use super::{Auth, ROOT};
+use super::Auth;
+use super::state::State;
 use crate::key::{End, KeyRange};
 
 /// A kind of access. Neither kind implies the other.
@@ -30,15 +31,17 @@ impl Access {
 impl Auth {
     /// Whether a user has the role `root`, which permits everything.
     pub fn is_root(&self, user: &str) -> bool {
-        self.users.get(user).is_some_and(|user| user.roles.iter().any(|role| role == ROOT))
+        self.state.is_root(user)
     }
 
     /// Whether a user may access all keys in `range`: the permissions of all roles of the user
     /// together must cover it. False for a user that does not exist.
     pub fn permits(&self, user: &str, access: Access, range: &KeyRange) -> bool {
-        self.is_root(user) || self.granted(user, access).cover(range)
+        self.rights_of(user).is_some_and(|rights| rights.permit(access, range))
     }
+}
 
+impl State {
     /// The keys that the permissions of all roles of a user allow together. The keys
     /// that the role `root` permits are not among them.
     pub(super) fn granted(&self, user: &str, access: Access) -> Granted {
@@ -74,6 +77,7 @@ impl Interval {
 }
 
 /// Keys that permissions allow: intervals that do not touch each other, ascending.
+#[derive(Debug)]
 pub(super) struct Granted(Vec<Interval>);
 
 impl Granted {
@@ -123,7 +127,7 @@ mod tests {
     use quorate_proto::etcdserverpb as pb;
 
     use super::*;
-    use crate::auth::AuthCommand;
+    use crate::auth::{AuthCommand, ROOT};
 
     const USER: &str = "alice";
 
@@ -213,6 +217,23 @@ mod tests {
                 prop_assert!(!auth.permits("mallory", access, &wanted));
             }
         }
+    }
+
+    #[test]
+    fn a_change_replaces_what_was_computed_before() {
+        let whole =
+            Permission { perm_type: Type::Read as i32, key: "a".into(), range_end: Bytes::new() };
+        let mut auth = user_with(&[vec![whole]]);
+        let key = KeyRange::single("a".into());
+        let permits = |auth: &Auth| auth.permits(USER, Access::Read, &key);
+        assert!(permits(&auth) && permits(&auth.clone()));
+        let (name, role) = (USER.to_owned(), "role-0".to_owned());
+        let revoke = pb::AuthUserRevokeRoleRequest { name, role };
+        let before = auth.clone();
+        apply(&mut auth, AuthCommand::UserRevokeRole(revoke));
+        assert!(!permits(&auth) && permits(&before));
+        apply(&mut auth, AuthCommand::UserDelete(pb::AuthUserDeleteRequest { name: USER.into() }));
+        assert!(!permits(&auth));
     }
 
     #[test]
