@@ -50,11 +50,16 @@ pub(crate) struct Client {
     lacks: &'static [&'static str],
 }
 
-const CLIENTS: [Client; 10] = [
+const CLIENTS: [Client; 11] = [
     Client { name: "Go clientv3 3.4.13", language: Language::Go("3.4"), lacks: &[] },
     Client { name: "Go clientv3 3.5.0", language: Language::Go("3.5.0"), lacks: &[] },
     Client { name: "Go clientv3 3.5.35", language: Language::Go("3.5.35"), lacks: &[] },
     Client { name: "Go clientv3 3.7.3", language: Language::Go("3.7.3"), lacks: &[] },
+    Client {
+        name: "Go clientv3 3.8.0-alpha.0",
+        language: Language::Go("3.8.0-alpha.0"),
+        lacks: &[],
+    },
     Client {
         name: "Python etcd3 0.12.0",
         language: Language::Python("etcd3"),
