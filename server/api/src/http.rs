@@ -109,9 +109,7 @@ impl Pages {
     /// Answers a request for an HTTP page.
     pub(crate) async fn serve(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Page {
         let path = uri.path();
-        let is_debug = self.has_debug(path);
         let known = health::has(path)
-            || is_debug
             || matches!(path, "/health" | "/version" | "/metrics" | "/tls" | "/tls/reload");
         if !known {
             return not_found();
@@ -125,7 +123,6 @@ impl Pages {
             "/health" => self.health(uri).await,
             "/version" => version(),
             "/metrics" => self.metrics(headers),
-            _ if is_debug => self.debug(path),
             "/tls" => self.certificates(),
             "/tls/reload" => self.reread_certificates(),
             _ => self.checks(uri).await,

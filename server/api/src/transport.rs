@@ -11,3 +11,4 @@ pub(crate) mod head;
 pub(crate) mod intake;
 pub(crate) mod status;
 pub(crate) mod stream;
+pub(crate) mod unread;

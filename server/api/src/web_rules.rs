@@ -11,8 +11,9 @@ const ALL: &str = "*";
 pub struct WebRules {
     /// Origins whose pages may read answers. An empty list and `*` mean all.
     pub origins: Vec<String>,
-    /// Names by which clients without TLS may call this member. An empty list and `*` mean all.
-    pub hosts: Vec<String>,
+    /// Names by which clients without TLS may call this member. `None` and `*` mean all; an empty
+    /// list means none.
+    pub hosts: Option<Vec<String>>,
 }
 
 impl WebRules {
@@ -20,13 +21,11 @@ impl WebRules {
     /// page can send such a request if the page's DNS server gives the page's name to the address
     /// of this member (DNS rebinding).
     pub(crate) fn refuse<B>(&self, request: &Request<B>, is_secure: bool) -> Option<String> {
-        if is_secure || has(&self.hosts, ALL) || self.hosts.is_empty() {
-            return None;
-        }
+        let hosts = self.hosts.as_ref().filter(|hosts| !is_secure && !has(hosts, ALL))?;
         let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let host = name_of(authority.or(header).unwrap_or_default());
-        if has(&self.hosts, host) {
+        if has(hosts, host) {
             return None;
         }
         Some(format!(
@@ -81,7 +80,7 @@ mod tests {
 
     #[test]
     fn hosts_are_checked_without_tls() {
-        let rules = WebRules { hosts: vec!["a".into()], ..WebRules::default() };
+        let rules = WebRules { hosts: Some(vec!["a".into()]), ..WebRules::default() };
         let refuses = |rules: &WebRules, host: &str, is_secure| {
             let request = Request::get("/").header("host", host).body(()).unwrap();
             rules.refuse(&request, is_secure).is_some()
@@ -90,6 +89,8 @@ mod tests {
         assert!(refuses(&rules, "b", false));
         assert!(!refuses(&rules, "b", true));
         assert!(!refuses(&WebRules::default(), "b", false));
+        let none = WebRules { hosts: Some(Vec::new()), ..WebRules::default() };
+        assert!(refuses(&none, "b", false) && !refuses(&none, "b", true));
         let authority = Request::get("http://b/").header("host", "a").body(()).unwrap();
         assert!(rules.refuse(&authority, false).is_some());
     }

@@ -44,6 +44,10 @@ const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
 /// The time limit of a request is this plus two election timeouts, as in etcd.
 const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
+/// Interval of progress notifications if it is set to 0.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+/// Shortest interval of progress notifications.
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -162,10 +166,17 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
                     partition would depose a working leader";
         reader.warn(text);
     }
-    // These two values are only checked. A member without a leader never waits longer than an
-    // election timeout, and the size of the data in memory decides when they are flushed.
-    reader.switch("initial-election-tick-advance");
+    if !reader.switch("initial-election-tick-advance") {
+        let text = "--initial-election-tick-advance=false has no effect: a member without a leader \
+                    waits no longer than an election timeout anyway";
+        reader.warn(text);
+    }
     reader.number::<u64>("snapshot-count", "a number of changes");
+    if reader.settings.is_given("snapshot-count") {
+        let text = "--snapshot-count has no effect: the size of the data in memory decides when \
+                    they are written to the database";
+        reader.warn(text);
+    }
     quorate_raft::Options {
         heartbeat,
         election_timeout,
@@ -174,7 +185,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         quota_bytes: reader.number("quota-backend-bytes", "a number of bytes"),
         membership: MembershipRules {
             is_strict: reader.switch("strict-reconfig-check"),
-            learners_max: reader.count("max-learners"),
+            learners_max: reader.number("max-learners", "a whole number"),
         },
         integrity: integrity::read(reader),
         version: quorate_api::ETCD_VERSION.to_owned(),
@@ -212,9 +223,13 @@ fn read_auto_compaction(reader: &mut Reader<'_>) -> Option<AutoCompaction> {
 }
 
 fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api::Options {
-    let interval = reader.duration("watch-progress-notify-interval");
+    let mut interval = reader.duration("watch-progress-notify-interval");
+    // As in etcd.
     if interval.is_zero() {
-        reader.problem("watch-progress-notify-interval", "must be longer than 0");
+        interval = PROGRESS_INTERVAL;
+    } else if interval < PROGRESS_INTERVAL_MIN {
+        reader.warn("--watch-progress-notify-interval is less than 100 ms, and 100 ms are used");
+        interval = PROGRESS_INTERVAL_MIN;
     }
     let max_request_bytes = reader.count("max-request-bytes");
     if max_request_bytes > REQUEST_BYTES_MAX {
@@ -226,7 +241,7 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
     }
     quorate_api::Options {
         max_request_bytes,
-        max_txn_ops: reader.count("max-txn-ops"),
+        max_txn_ops: reader.number("max-txn-ops", "a whole number"),
         bcrypt_cost: users::read_bcrypt_cost(reader),
         tokens: users::read_tokens(reader),
         trusts_common_names: reader.switch("client-cert-auth"),
@@ -244,7 +259,7 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
         serves_gateway: reader.switch("enable-grpc-gateway"),
         web_rules: quorate_api::WebRules {
             origins: reader.list("cors"),
-            hosts: reader.list("host-whitelist"),
+            hosts: Some(reader.list("host-whitelist")),
         },
         tracer: None,
     }

@@ -47,15 +47,16 @@ fn bytes(status: &str, name: &str) -> Option<u64> {
 
 impl Pages {
     /// Whether this is a page for debugging, or a page of etcd that a text takes the place of.
-    pub(super) fn has_debug(&self, path: &str) -> bool {
+    pub(crate) fn has_debug(&self, path: &str) -> bool {
         let profile = path.strip_prefix(PROFILES);
         let is_profile = profile.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         TRACES.contains(&path) || is_profile && self.server.options().has_debug_page
     }
 
     /// Answers a request for a page that [`has_debug`](Self::has_debug) knows.
-    pub(super) fn debug(&self, path: &str) -> Page {
+    pub(crate) fn debug(&self, method: &Method, path: &str) -> Page {
         match path.strip_prefix(PROFILES) {
+            Some(_) if method != Method::GET => method_not_allowed("GET"),
             Some("" | "/") => self.usage(),
             Some(_) => page(StatusCode::NOT_FOUND, PLAIN, NO_PROFILES),
             None => page(StatusCode::NOT_FOUND, PLAIN, NO_TRACES),

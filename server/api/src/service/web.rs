@@ -4,7 +4,7 @@ use std::error::Error;
 use std::future::ready;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body;
 
 use super::ApiService;
@@ -14,10 +14,30 @@ use crate::keys;
 use crate::method::METHODS;
 use crate::transport::answer::ResponseBody;
 use crate::transport::caller::Caller;
+use crate::transport::unread::Unread;
 
 impl ApiService {
     /// Answers a request for the JSON gateway, for keys as plain text or for a page.
     pub async fn serve_web<B>(&self, request: Request<B>, caller: Caller) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    {
+        if request.version() != Version::HTTP_2 {
+            return self.serve_any(request, caller).await;
+        }
+        let (head, body) = request.into_parts();
+        let body = Unread::new(body);
+        let rest = body.clone();
+        let response = self.serve_any(Request::from_parts(head, body), caller).await;
+        let is_refused = response.status().is_client_error() || response.status().is_server_error();
+        if is_refused && !rest.is_end_stream() {
+            rest.drain().await;
+        }
+        response
+    }
+
+    async fn serve_any<B>(&self, request: Request<B>, caller: Caller) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
@@ -62,6 +82,10 @@ impl ApiService {
             _ if pages::debug::has_variables(path) => {
                 let page = async { self.pages.variables(request.method()) };
                 self.serve_known(page, 0, request.headers(), &caller).await
+            }
+            _ if self.pages.has_debug(path) => {
+                let page = async { self.pages.debug(request.method(), path) };
+                self.page(page, 0, &caller.account).await
             }
             _ => self.serve_page(&request, &caller).await,
         }

@@ -23,6 +23,8 @@ pub(crate) struct Ports {
 pub(super) fn read(reader: &mut Reader<'_>) -> Ports {
     let interval = reader.duration("grpc-keepalive-interval");
     reader.duration("grpc-keepalive-min-time");
+    // As in gRPC, 0 means any number.
+    let streams: u32 = reader.number("max-concurrent-streams", "a whole number");
     // Only checked: addresses are always reused.
     reader.switch("socket-reuse-address");
     Ports {
@@ -31,7 +33,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Ports {
         metrics: reader.bindable("listen-metrics-urls", true),
         peers: reader.bindable("listen-peer-urls", false),
         reuse_port: reader.switch("socket-reuse-port"),
-        max_concurrent_streams: reader.count("max-concurrent-streams"),
+        max_concurrent_streams: if streams == 0 { u32::MAX } else { streams },
         ping_interval: (!interval.is_zero()).then_some(interval),
         ping_timeout: reader.duration("grpc-keepalive-timeout"),
     }

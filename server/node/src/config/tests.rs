@@ -31,7 +31,7 @@ fn defaults_are_those_of_etcd() {
 fn all_problems_are_reported_at_once() {
     let found = problems(&[
         "--listen-client-urls=http://example.com:1,tcp://x",
-        "--max-txn-ops=0",
+        "--max-txn-ops=-1",
         "--max-request-bytes=lots",
         "--election-timeout=100",
         "--client-cert-auth",
@@ -56,6 +56,33 @@ fn all_problems_are_reported_at_once() {
         assert!(found.iter().any(|p| p.starts_with(&format!("--{flag}: "))), "{flag}: {found:#?}");
     }
     assert_eq!(found.len(), flags.len(), "{found:#?}");
+}
+
+#[test]
+fn zero_means_what_it_means_to_etcd() {
+    let zeros = ["--max-txn-ops=0", "--max-learners=0", "--max-concurrent-streams=0"];
+    let config = Config::new(&settings(&zeros)).unwrap();
+    assert_eq!((config.api.max_txn_ops, config.raft.membership.learners_max), (0, 0));
+    assert_eq!(config.ports.max_concurrent_streams, u32::MAX);
+    let interval = |text: &str| {
+        let flag = format!("--watch-progress-notify-interval={text}");
+        let config = Config::new(&settings(&[&flag])).unwrap();
+        (config.api.watch_progress_interval, config.warnings.len())
+    };
+    assert_eq!(interval("0s"), (Duration::from_secs(600), 0));
+    assert_eq!(interval("1ms"), (Duration::from_millis(100), 1));
+    assert_eq!(interval("100ms"), (Duration::from_millis(100), 0));
+}
+
+#[test]
+fn settings_without_effect_are_named() {
+    let ignored = ["--initial-election-tick-advance=false", "--snapshot-count=10"];
+    let warnings = Config::new(&settings(&ignored)).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (warning, flag) in warnings.iter().zip(["initial-election-tick-advance", "snapshot-count"])
+    {
+        assert!(warning.contains(flag), "{warning}");
+    }
 }
 
 #[test]

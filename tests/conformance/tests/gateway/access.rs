@@ -75,3 +75,42 @@ fn ports_with_and_without_tls_serve_the_gateway() {
     assert_eq!(curl(&["-k", "--http1.1"], &url), "200 1.1");
     assert_eq!(curl(&["-k", "--http2"], &url), "200 2");
 }
+
+/// Sends 1 MB with curl over HTTP/2 and TLS; returns the status, or curl's error.
+fn refusal(arguments: &[&str], url: &str, body: &str) -> String {
+    let written = ["-sS", "-k", "--http2", "-o", "/dev/null", "-w", "%{http_code}", url];
+    let body = ["--data-binary", body];
+    let curl = Command::new("curl").args(arguments).args(written).args(body).output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&curl.stdout), String::from_utf8_lossy(&curl.stderr))
+}
+
+#[test]
+fn curl_shows_refusals_of_large_requests() {
+    if !met("refusals of large requests", &[Need::Program("curl")]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let flags: Vec<String> = Pki::new(folder.path())
+        .client_flags()
+        .into_iter()
+        .filter(|flag| !flag.contains("ca-file") && !flag.contains("auth"))
+        .collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let mut server = Server::new(&quorate_test_support::program::quorate(), &flags).with_tls();
+    server.start();
+    let file = folder.path().join("body");
+    std::fs::write(&file, vec![b'x'; 1_000_000]).unwrap();
+    let body = format!("@{}", file.display());
+    let cases: [(&str, &[&str], &str); 4] = [
+        ("/nope", &[], "404"),
+        ("/v3/kv/none", &[], "404"),
+        ("/v3/kv/put", &["-X", "DELETE"], "501"),
+        ("/v3/kv/put", &[], "400"),
+    ];
+    for (path, arguments, status) in cases {
+        let url = format!("https://{}{path}", server.address());
+        for _ in 0..5 {
+            assert_eq!(refusal(arguments, &url, &body), status, "{path}");
+        }
+    }
+}
