@@ -109,7 +109,7 @@ impl Pages {
     /// Answers a request for an HTTP page.
     pub(crate) async fn serve(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Page {
         let path = uri.path();
-        let known = health::has(path)
+        let known = Self::has_checks(path)
             || matches!(path, "/health" | "/version" | "/metrics" | "/tls" | "/tls/reload");
         if !known {
             return not_found();

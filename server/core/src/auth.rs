@@ -8,6 +8,7 @@ mod command;
 mod needs;
 mod origin;
 mod permissions;
+mod record;
 mod rights;
 mod state;
 
@@ -20,56 +21,18 @@ use quorate_proto::authpb::Permission;
 use quorate_proto::authpb::permission::Type;
 
 use crate::Refusal;
+use crate::key::KeyRange;
 pub use command::{AuthCommand, Authenticate};
 pub use needs::{Needs, Right};
 pub use origin::Origin;
 pub(crate) use origin::OriginMessage;
 pub use permissions::Access;
+pub use record::{ROOT, Role, User};
 use rights::{Rights, RightsCache};
 use state::State;
 
-/// The role that permits everything, and the user that must have it while authentication is on.
-pub const ROOT: &str = "root";
 /// The revision before the first change.
 const FIRST_REVISION: u64 = 1;
-
-/// A user.
-#[derive(Clone, PartialEq, Eq, Message)]
-#[prost(skip_debug)]
-pub struct User {
-    /// The bcrypt hash of the password; empty for a user without one.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub hash: Bytes,
-    /// Whether the user has no password, and proves its name by a certificate only.
-    #[prost(bool, tag = "2")]
-    pub no_password: bool,
-    /// Names of the user's roles, ascending.
-    #[prost(string, repeated, tag = "3")]
-    pub roles: Vec<String>,
-}
-
-impl std::fmt::Debug for User {
-    /// Does not show the hash.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { hash: _, no_password, roles } = self;
-        let mut shown = f.debug_struct("User");
-        shown.field("no_password", no_password).field("roles", roles).finish_non_exhaustive()
-    }
-}
-
-/// A role.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct Role {
-    /// The permissions, ascending by key. No two of them have the same key and range end.
-    #[prost(message, repeated, tag = "1")]
-    pub permissions: Vec<Permission>,
-}
-
-impl Role {
-    fn position(&self, key: &[u8], range_end: &[u8]) -> Option<usize> {
-        self.permissions.iter().position(|one| one.key == key && one.range_end == range_end)
-    }
-}
 
 /// All users and roles.
 #[derive(Clone, Debug, Default)]
@@ -179,6 +142,17 @@ impl Auth {
         self.state.apply(command)?;
         self.rights = RightsCache::default();
         Ok(())
+    }
+
+    /// Whether a user has the role `root`, which permits everything.
+    pub fn is_root(&self, user: &str) -> bool {
+        self.state.is_root(user)
+    }
+
+    /// Whether a user may access all keys in `range`: the permissions of all roles of the user
+    /// together must cover it. False for a user that does not exist.
+    pub fn permits(&self, user: &str, access: Access, range: &KeyRange) -> bool {
+        self.rights_of(user).is_some_and(|rights| rights.permit(access, range))
     }
 
     /// What a user may do; `None` if the user does not exist.

@@ -1,6 +1,5 @@
 //! Members with planted mistakes: the campaigns find every mistake within a few rounds, and find
-//! nothing in members without one. A run takes every third mistake, and begins with any of the first
-//! three.
+//! nothing in members without one. A run takes every third mistake, from one of the first three on.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

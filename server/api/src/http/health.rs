@@ -55,12 +55,12 @@ fn chosen(path: &str) -> Option<(&'static str, Vec<Check>)> {
     }
 }
 
-/// Whether there is a page of checks at `path`.
-pub(super) fn has(path: &str) -> bool {
-    chosen(path).is_some()
-}
-
 impl Pages {
+    /// Whether there is a page of checks at `path`.
+    pub(super) fn has_checks(path: &str) -> bool {
+        chosen(path).is_some()
+    }
+
     /// `/health`: this member is healthy if it can read and no alarm of any member is raised. The
     /// query can exclude alarms.
     pub(super) async fn health(&self, uri: &Uri) -> Page {

@@ -4,7 +4,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use quorate_proto::authpb::Permission;
 use quorate_proto::authpb::permission::Type;
 
-use super::Auth;
 use super::state::State;
 use crate::key::{End, KeyRange};
 
@@ -25,19 +24,6 @@ impl Access {
             Ok(Type::Write) => self == Self::Write,
             Err(_) => false,
         }
-    }
-}
-
-impl Auth {
-    /// Whether a user has the role `root`, which permits everything.
-    pub fn is_root(&self, user: &str) -> bool {
-        self.state.is_root(user)
-    }
-
-    /// Whether a user may access all keys in `range`: the permissions of all roles of the user
-    /// together must cover it. False for a user that does not exist.
-    pub fn permits(&self, user: &str, access: Access, range: &KeyRange) -> bool {
-        self.rights_of(user).is_some_and(|rights| rights.permit(access, range))
     }
 }
 
@@ -127,7 +113,7 @@ mod tests {
     use quorate_proto::etcdserverpb as pb;
 
     use super::*;
-    use crate::auth::{AuthCommand, ROOT};
+    use crate::auth::{Auth, AuthCommand, ROOT};
 
     const USER: &str = "alice";
 

@@ -1,6 +1,6 @@
 //! What each user may do, computed once until users or roles change.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -51,7 +51,7 @@ impl State {
 
 /// The rights of the users that made requests, by name. A copy is empty.
 #[derive(Debug, Default)]
-pub(super) struct RightsCache(RwLock<HashMap<String, Arc<Rights>>>);
+pub(super) struct RightsCache(RwLock<BTreeMap<String, Arc<Rights>>>);
 
 impl Clone for RightsCache {
     fn clone(&self) -> Self {

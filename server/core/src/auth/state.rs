@@ -8,7 +8,8 @@ use bytes::Bytes;
 use prost::Message;
 use quorate_proto::etcdserverpb as pb;
 
-use super::{AuthCommand, ROOT, Role, User};
+use super::command::AuthCommand;
+use super::record::{ROOT, Role, User};
 use crate::Refusal;
 use crate::key::KeyRange;
 

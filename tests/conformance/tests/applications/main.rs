@@ -15,8 +15,8 @@ fn build() {
     program::run_script("tests/conformance/applications/build.sh", &[]);
 }
 
-/// The output of an application, which must be the same for Quorate and for etcd; `None`, reported as
-/// a skip, if the programs cannot be built here.
+/// The output of an application, which must be the same for Quorate and for etcd. `None`, which is
+/// reported as a skip, if the programs cannot be built here.
 fn printed(application: &str) -> Option<String> {
     let mut pair = ServerPair::start(application, &[])?;
     build();
