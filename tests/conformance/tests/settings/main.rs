@@ -8,6 +8,7 @@ mod metrics;
 mod observed;
 mod quota;
 mod rules;
+mod together;
 
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
