@@ -185,7 +185,7 @@ fn read_raft(reader: &mut Reader<'_>) -> quorate_raft::Options {
         quota_bytes: reader.number("quota-backend-bytes", "a number of bytes"),
         membership: MembershipRules {
             is_strict: reader.switch("strict-reconfig-check"),
-            learners_max: reader.number("max-learners", "a whole number"),
+            learners_max: reader.number("max-learners", "a number of members, 0 or more"),
         },
         integrity: integrity::read(reader),
         version: quorate_api::ETCD_VERSION.to_owned(),
@@ -241,7 +241,7 @@ fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api:
     }
     quorate_api::Options {
         max_request_bytes,
-        max_txn_ops: reader.number("max-txn-ops", "a whole number"),
+        max_txn_ops: reader.number("max-txn-ops", "a number of operations, 0 or more"),
         bcrypt_cost: users::read_bcrypt_cost(reader),
         tokens: users::read_tokens(reader),
         trusts_common_names: reader.switch("client-cert-auth"),

@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Ports {
     let interval = reader.duration("grpc-keepalive-interval");
     reader.duration("grpc-keepalive-min-time");
     // As in gRPC, 0 means any number.
-    let streams: u32 = reader.number("max-concurrent-streams", "a whole number");
+    let streams: u32 = reader.number("max-concurrent-streams", "a number from 0 to 4294967295");
     // Only checked: addresses are always reused.
     reader.switch("socket-reuse-address");
     Ports {
