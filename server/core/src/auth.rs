@@ -155,7 +155,7 @@ impl Auth {
         self.rights_of(user).is_some_and(|rights| rights.permit(access, range))
     }
 
-    /// What a user may do; `None` if the user does not exist.
+    /// The rights of a user; `None` if the user does not exist.
     fn rights_of(&self, user: &str) -> Option<Arc<Rights>> {
         self.rights.find(user, || self.state.rights_of(user))
     }

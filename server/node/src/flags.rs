@@ -67,7 +67,7 @@ impl Settings {
         self.values[name].is_given
     }
 
-    /// All flags that are set, as `--name=value`, without the values that are secret.
+    /// All flags that are set, as `--name=value`; `(secret)` replaces each secret value.
     pub(crate) fn given(&self) -> Vec<String> {
         let given = self.values.iter().filter(|(_, value)| value.is_given);
         let shown = given.map(|(name, value)| {

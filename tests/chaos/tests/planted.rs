@@ -1,5 +1,5 @@
 //! Members with planted mistakes: the campaigns find every mistake within a few rounds, and find
-//! nothing in members without one. A run takes every third mistake, from one of the first three on.
+//! nothing in members without one. A run takes every third mistake by default.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# build.sh [CLIENT...]: what the programs need that check independent clients, or these of them, in the tests' cache
-# (see ../../support/peers/cache.sh). Guarantees that it is there and made from these sources; does nothing when it is.
+# build.sh [CLIENT...]: builds the programs that check all independent clients, or these, in the tests' cache (see
+# ../../support/peers/cache.sh). Does nothing for a program that is there and made from these sources.
 #
 #   go/VERSION   bin/client-go-VERSION, with etcd's Go client of this version
 #   python       client-python/bin/python, which runs python/with_*.py

@@ -128,7 +128,7 @@ fn a_full_file_is_replaced() {
         logged.server.start();
         let names = logged.wait_for(&["etcd-NEW.log"]);
         assert_eq!(logged.read(&names[0]), before);
-        // While it runs. The next file is full at once.
+        // While the program runs. The file is almost full.
         logged.server.stop();
         logged.fill(FULL - ROOM);
         logged.server.start();
@@ -144,7 +144,7 @@ fn a_full_file_is_replaced() {
         for said in ["ready to serve client requests", "/health"] {
             assert!(earlier.contains(said), "{said}:\n{earlier}");
         }
-        // Whoever may read the file may read the next one.
+        // The next file keeps the permissions.
         for name in [names[0].as_str(), &names[1], "etcd.log"] {
             let mode = fs::metadata(logged.path(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o644, "{name}");

@@ -1,5 +1,5 @@
 //! `/metrics` has etcd's names, types, labels and bucket bounds, and after the same requests the
-//! same counts. It comes in the form that etcd would choose.
+//! same counts. Its form is etcd's, except protobuf.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};

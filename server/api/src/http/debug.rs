@@ -14,7 +14,7 @@ use super::{PLAIN, Page, Pages, method_not_allowed, page};
 
 /// The path of the page with etcd's variables.
 const VARIABLES: &str = "/debug/vars";
-/// What the paths begin with that `--enable-pprof` turns on.
+/// The start of the paths that `--enable-pprof` turns on.
 const PROFILES: &str = "/debug/pprof";
 /// etcd's pages of traces.
 const TRACES: [&str; 2] = ["/debug/events", "/debug/requests"];
@@ -28,7 +28,7 @@ const NO_TRACES: &str = "Quorate has no traces of Go's libraries. Its log has th
 const SHOWN: [&str; 6] =
     ["VmPeak:", "VmRSS:", "RssAnon:", "Threads:", "voluntary_ctxt_switches:", "FDSize:"];
 
-/// Whether `path` is of the page with the settings, which is not for everyone.
+/// Whether `path` is that of the variables, which need a login with authentication on.
 pub(crate) fn has_variables(path: &str) -> bool {
     path == VARIABLES
 }
@@ -96,7 +96,7 @@ impl Pages {
         })
     }
 
-    /// A command line with all given settings, wherever they were given, and without secrets.
+    /// A command line with all given settings from all sources; `(secret)` replaces each secret.
     fn command_line(&self) -> Vec<&str> {
         let settings = self.server.options().given_settings.iter().map(String::as_str);
         ["quorate"].into_iter().chain(settings).collect()

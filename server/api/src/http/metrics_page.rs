@@ -1,4 +1,4 @@
-//! The page `/metrics`, in the form that the request accepts, as Go's library chooses it for etcd.
+//! The page `/metrics`: its coding and its way of writing names are those that etcd would choose.
 //!
 //! The form is always Prometheus's text. etcd does not offer `OpenMetrics`, whose bounds of buckets
 //! and names of counters would make other series of the same metrics.

@@ -1,6 +1,6 @@
 //! The status page at `/`, and its data at `/status`. `--status-page=false` turns both off.
 //!
-//! The page is one file without external resources, the same for everybody. It asks this member for
+//! The page is one file without external resources, the same for all users. It asks this member for
 //! the data once a second. If they are only for known users, it asks for a password and logs in.
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ const HTML: &str = include_str!("status.html");
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'; \
     style-src 'sha256-wKMLpn+E0eR7Fg0slqNqREghAEB9YkqQ2ZPU6P5qwbo='; \
-    script-src 'sha256-VRNmxoPFqTNuBk1Fin827WF3gVhRtK5mAbiyMzLWSUk='";
+    script-src 'sha256-LVyhwsvF3lnbrc5rmTC7YY2+WwvXit8Fd5gX/2yXXrM='";
 /// Bytes of the data for a cluster of a few members, about.
 const DATA_BYTES: usize = 4 << 10;
 

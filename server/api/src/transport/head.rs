@@ -148,7 +148,7 @@ pub(crate) fn unit_nanos(unit: &str) -> Option<u64> {
 pub(crate) fn timeout_text(nanos: u64) -> String {
     let amounts = UNITS.iter().map(|(unit, size)| (nanos.div_ceil(*size), unit));
     let fitting = amounts.into_iter().find(|(amount, _)| *amount < TIMEOUT_END);
-    let (amount, unit) = fitting.expect("all nanoseconds are few hours");
+    let (amount, unit) = fitting.expect("a u64 fits as hours");
     format!("{amount}{unit}")
 }
 

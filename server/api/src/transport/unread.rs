@@ -76,7 +76,6 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Unread<B> {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
-    use tokio_stream::StreamExt as _;
 
     use super::*;
 
@@ -104,7 +103,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_sends_nothing_is_not_awaited_for_long() {
         let silent = tokio_stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>();
-        let silent = silent.take(1);
         Unread::new(http_body_util::StreamBody::new(silent)).drain().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What each user may do, computed once until users or roles change.
+//! The rights of each user, computed once until users or roles change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use super::permissions::{Access, Granted};
 use super::state::State;
 use crate::key::KeyRange;
 
-/// What a user may do with keys.
+/// The rights of a user to keys.
 #[derive(Debug)]
 pub(super) enum Rights {
     /// Everything: the user has the role `root`.
     All,
-    /// What the permissions of the user's roles allow together.
+    /// The permissions of the user's roles together.
     Keys {
         /// The keys that the user may read.
         reads: Granted,
@@ -37,7 +37,7 @@ impl Rights {
 }
 
 impl State {
-    /// What a user may do; `None` if the user does not exist.
+    /// The rights of a user; `None` if the user does not exist.
     pub(super) fn rights_of(&self, user: &str) -> Option<Rights> {
         self.users.get(user)?;
         if self.is_root(user) {

@@ -1,5 +1,5 @@
-//! Reads the settings of etcd that have no meaning here: checks their values, and says what takes
-//! their place.
+//! Reads the settings of etcd that have no meaning here: checks their values, and names their
+//! substitutes.
 
 use super::reader::Reader;
 use crate::flags::{self, Replaced, Takes};

@@ -40,14 +40,14 @@ pub(super) enum Place {
 pub(super) enum Fate {
     /// [`crate::config`] reads it.
     Read,
-    /// It has no meaning here. The text says what takes its place.
+    /// It has no meaning here. The text names its substitute.
     Replaced(&'static str),
     /// It is another name of this flag.
     Renamed(&'static str),
     /// It is another name of this feature gate.
     Gate(&'static str),
     /// etcd 3.7 does not have it any more. These values ask for nothing; `None` means that all
-    /// values ask for nothing. The text says what takes its place.
+    /// values ask for nothing. The text names its substitute.
     Gone(Option<&'static [&'static str]>, &'static str),
     /// It has no effect in etcd either. etcd accepts these values; `None` means all values.
     Idle(Option<&'static [&'static str]>),

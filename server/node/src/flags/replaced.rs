@@ -1,5 +1,5 @@
-//! Settings of etcd that have no meaning here. They are accepted, and the log says what takes their
-//! place.
+//! Settings of etcd that have no meaning here. They are accepted, and the log names their
+//! substitutes.
 
 use super::flag::{Fate, Flag, Takes};
 

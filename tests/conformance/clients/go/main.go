@@ -20,7 +20,7 @@ const (
 	busyFor       = 200 * time.Millisecond
 )
 
-// What a check needs.
+// The data of a check.
 type run struct {
 	*clientv3.Client
 	ctx context.Context
@@ -90,7 +90,7 @@ func (r *run) open(config clientv3.Config) (*clientv3.Client, error) {
 // key is a key of this run.
 func (r *run) key(name string) string { return r.prefix + name }
 
-// name is what key was called with.
+// name is the argument of key.
 func (r *run) name(key []byte) string { return strings.TrimPrefix(string(key), r.prefix) }
 
 // put sets a key and returns the revision.

@@ -52,7 +52,7 @@ func (r *run) begin(client *clientv3.Client, key string) clientv3.WatchChan {
 	}
 }
 
-// use does what the user may do.
+// use watches, writes and reads a key.
 func (r *run) use(client *clientv3.Client, name string) string {
 	defer client.Close()
 	key := r.key(name)

@@ -253,7 +253,7 @@ public final class Checks {
         return again + "; " + read + "; compacted where it was: " + (compacted.getCompactedRevision() == at);
     }
 
-    /** What the user may do. */
+    /** Uses a key as the user. */
     private String use(ClientBuilder builder, String name) throws Exception {
         try (Client worker = builder.build(); Events events = new Events(worker, name, WatchOption.builder())) {
             long id = done(worker.getLeaseClient().grant(60)).getID();

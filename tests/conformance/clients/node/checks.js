@@ -196,9 +196,22 @@ async function compaction(client) {
   return `${again}; ${read}; ${end.constructor.name} ${end.message.replace(at, "where it was")}`;
 }
 
-/** What the user may do. */
+/** Watches a key. The members learn of a token one after the other, and the client does not try again. */
+async function begin(client, name) {
+  for (;;) {
+    try {
+      return await watched(client.watch().key(key(name)));
+    } catch (error) {
+      if (!error.message.includes("invalid auth token")) {
+        throw error;
+      }
+    }
+  }
+}
+
+/** Uses a key as the user. */
 async function use(client, name) {
-  const events = await watched(client.watch().key(key(name)));
+  const events = await begin(client, name);
   const granted = client.lease(60);
   await granted.put(key(name)).value("1");
   const seen = await events(1);

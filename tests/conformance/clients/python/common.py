@@ -1,4 +1,4 @@
-"""What the programs that check Python clients share: see ../build.sh for the arguments, the lines and the pauses."""
+"""The shared code of the checks of Python clients: see ../build.sh for the arguments, the lines and the pauses."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def key(name):
 
 
 def short(full):
-    """What key was called with."""
+    """The argument of key()."""
     return full.decode().removeprefix(PREFIX)
 
 

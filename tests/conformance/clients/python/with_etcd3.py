@@ -153,7 +153,7 @@ def secure_client(**options):
 
 
 def use():
-    """What the user may do."""
+    """Uses a key as the user."""
     worker = secure_client(user="worker", password="work")
     events, cancel = worker.watch(key("login"))
     granted = worker.lease(60)

@@ -49,7 +49,7 @@ const KEYS: [(&str, &str); 12] = [
 /// The key of an address, whose value is a name.
 const REVERSE: (&str, &str) = ("/skydns/arpa/in-addr/10/0/0/1", r#"{"host":"web.skydns.test"}"#);
 
-/// Queries, and the records of their answers. With the keys in their order, and the plugin's rules
+/// Queries, and the records of their answers. They cover the order of keys, and the plugin's rules
 /// for groups, weights and names with a star.
 const ANSWERS: [(&str, RecordType, &[&str]); 12] = [
     (

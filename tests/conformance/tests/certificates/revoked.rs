@@ -68,7 +68,7 @@ fn every_port_refuses_revoked_certificates(program: &Path) {
     pki.revoke(&["bad"], LISTS[1]);
     assert_served(&bad, &all, false);
     assert_served(&good, &all, true);
-    // What a new list does not have is not revoked any longer.
+    // A certificate that a new list lacks is valid again.
     LISTS.iter().for_each(|list| pki.revoke(&["good"], list));
     assert_served(&bad, &all, true);
     assert_served(&good, &all, false);
@@ -88,7 +88,7 @@ fn etcd_refuses_revoked_certificates_at_every_port() {
     every_port_refuses_revoked_certificates(&etcd);
 }
 
-/// An unusable list does not let anybody in: the earlier one stays in use.
+/// An unusable list permits no new certificate: the earlier list stays in use.
 #[test]
 fn a_broken_list_changes_nothing() {
     let home = TempDir::new().unwrap();

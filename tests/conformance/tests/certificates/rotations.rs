@@ -160,8 +160,8 @@ fn wait_for_ports(members: &[Server], visitor: &Visitor, served_by: Option<&str>
     }
 }
 
-/// Replaces all certificates: first everybody trusts both authorities, then everybody presents new
-/// certificates, and last the old authority goes. The ports follow.
+/// Replaces the certificates: members and clients first trust both authorities, then present new
+/// certificates, and last trust only the new authority. The ports follow.
 fn rotate(load: &Load, live: &Pki, next: &Pki, (members, pages): (&[Server], &[String])) {
     let read = |pki: &Pki, name: &str| fs::read(pki.path(name)).unwrap();
     let before = fingerprint_of(&live.path("ca.crt"));

@@ -9,7 +9,7 @@ use quorate_test_support::program::etcd;
 use quorate_test_support::server::Server;
 use tempfile::TempDir;
 
-/// What the keys of all clients start with.
+/// The start of the keys of all clients.
 pub(crate) const PREFIX: &str = "clients/";
 /// Passwords are hashed cheaply.
 const CHEAP: &str = "--bcrypt-cost=4";

@@ -1,7 +1,7 @@
 //! Independent clients get the same answers from Quorate as from etcd, on one member and on three.
 //!
-//! The programs in `tests/conformance/clients` run the same checks, each with its client, and write
-//! a line for each; `tests/conformance/clients/build.sh` says how. All run at once on one cluster.
+//! The programs in `tests/conformance/clients` run the checks that their clients can do, and write
+//! a line for each; `tests/conformance/clients/build.sh` says how. All use the same two clusters.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ use table::Client;
 const COMPACTION: &str = "compaction";
 const AUTHENTICATION: &str = "authentication";
 
-/// Runs all clients' checks on a new cluster of `size` members; returns what each has written.
+/// Runs the clients' checks on new clusters of `size` members; returns each client's lines.
 fn run(server: &Path, size: usize, clients: &[&Client]) -> Vec<Vec<String>> {
     let clusters = Clusters::start(server, size);
     let mut programs: Vec<Program> =

@@ -15,7 +15,7 @@ use crate::table::Client;
 /// How long a program may be silent.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The program, and what it has written so far.
+/// The program, and its lines so far.
 pub(crate) struct Program {
     name: String,
     child: Child,

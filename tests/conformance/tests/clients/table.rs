@@ -104,7 +104,7 @@ impl Client {
         CHECKS.into_iter().filter(|check| !self.lacks.contains(check)).collect()
     }
 
-    /// What all its keys start with.
+    /// The start of all its keys.
     pub(crate) fn prefix(&self) -> String {
         format!("{}{}/", crate::clusters::PREFIX, self.name)
     }
@@ -123,7 +123,7 @@ impl Client {
         met(self.name, &needs)
     }
 
-    /// Its name for the script that makes what it needs.
+    /// Its name for the script that builds its program.
     fn build(&self) -> String {
         match self.language {
             Language::Go(version) => format!("go/{version}"),

@@ -1,5 +1,5 @@
-//! What deployments do with users: the commands of their setup, a restart, and what their clients
-//! may do then. Quorate answers all of it as etcd does.
+//! The users of deployments: the commands of their setup, a restart, and then the rights of their
+//! clients. Quorate answers as etcd does.
 
 use quorate_test_conformance::etcdctl::Comparison;
 use quorate_test_support::certs::Pki;

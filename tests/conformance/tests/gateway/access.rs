@@ -76,7 +76,7 @@ fn ports_with_and_without_tls_serve_the_gateway() {
     assert_eq!(curl(&["-k", "--http2"], &url), "200 2");
 }
 
-/// Sends 1 MB with curl over HTTP/2 and TLS; returns the status, or curl's error.
+/// Sends `body` with curl over HTTP/2 and TLS; returns the status, and curl's error if any.
 fn refusal(arguments: &[&str], url: &str, body: &str) -> String {
     let written = ["-sS", "-k", "--http2", "-o", "/dev/null", "-w", "%{http_code}", url];
     let body = ["--data-binary", body];

@@ -1,4 +1,4 @@
-//! Every setting of etcd works, or the log says what takes its place, or it prevents the start.
+//! Every setting of etcd works, or the log names its substitute, or it prevents the start.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-//! Settings of what operators observe: durations of calls, slow requests, the pages for debugging.
+//! Settings for observing: durations of calls, slow requests, the pages for debugging.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Leases, and what is built on them.
+//! Leases, locks and elections.
 
 use std::time::Duration;
 

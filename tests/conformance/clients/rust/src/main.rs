@@ -19,7 +19,7 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// The outcome of a check, or the error that fails the program.
 type Outcome = Result<String, Error>;
 
-/// What a check needs.
+/// The data of a check.
 struct Run {
     members: Vec<String>,
     secure: Vec<String>,
@@ -65,7 +65,7 @@ impl Run {
     ) -> Result<WatchStream, Error> {
         let mut watch = client.watch(self.key(name), Some(options)).await?;
         let begun = watch.message().await?.expect("the watch goes on");
-        assert!(begun.created(), "{begun:?}");
+        assert!(begun.created() && !begun.canceled(), "{begun:?}");
         Ok(watch)
     }
 
@@ -74,6 +74,7 @@ impl Run {
         let mut texts = Vec::new();
         while texts.len() < count {
             let answer = watch.message().await?.expect("the watch goes on");
+            assert!(!answer.canceled(), "{answer:?}");
             texts.extend(answer.events().iter().map(|event| {
                 let before = event.prev_kv().map(|pair| format!(" was {}", text(pair)));
                 let pair = self.pair(event.kv().expect("an event has a key"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcd_client::{
     Certificate, Client, ConnectOptions, Error, Identity, Permission, PutOptions, TlsOptions,
-    WatchOptions,
+    WatchStream,
 };
 
 use crate::{Outcome, Run, failure, options};
@@ -36,9 +36,22 @@ pub async fn users(run: &Run, client: &mut Client) -> Outcome {
     Ok(format!("{again}; {roles} role, {permissions:?}; {gone}"))
 }
 
-/// What the user may do.
+/// Watches a key. The members learn of a token one after the other, and the client does not try a
+/// watch again.
+async fn begin(run: &Run, client: &mut Client, name: &str) -> Result<WatchStream, Error> {
+    loop {
+        let mut watch = client.watch(run.key(name), None).await?;
+        let begun = watch.message().await?.expect("the watch goes on");
+        if begun.created() && !begun.canceled() {
+            return Ok(watch);
+        }
+        assert!(begun.cancel_reason().contains("invalid auth token"), "{begun:?}");
+    }
+}
+
+/// Uses a key as the user.
 async fn use_keys(run: &Run, mut client: Client, name: &str) -> Outcome {
-    let mut watch = run.watch(&mut client, name, WatchOptions::new()).await?;
+    let mut watch = begin(run, &mut client, name).await?;
     let id = client.lease_grant(60, None).await?.id();
     client.put(run.key(name), "1", Some(PutOptions::new().with_lease(id))).await?;
     let seen = run.events(&mut watch, 1).await?;
