@@ -9,11 +9,14 @@
 //!   headers --> metadata --^                 |
 //!                                          writer
 //! ```
+//!
+//! The JSON can also come and go over a web socket, see [`socket`].
 
 mod answer;
 mod metadata;
 mod paths;
 mod request;
+pub(crate) mod socket;
 mod status;
 mod writer;
 
@@ -60,6 +63,16 @@ struct Rest {
     call: Uri,
 }
 
+/// What carries a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// HTTP. As in etcd, a call with one message begins when the body has been read to its end.
+    Http,
+    /// A web socket, whose messages have no end before its client leaves. A call with one message
+    /// begins when the message is complete.
+    Socket,
+}
+
 impl Gateway {
     /// The gateway for calls whose largest message has `length_max` bytes.
     pub(crate) fn new(length_max: usize) -> Self {
@@ -85,6 +98,7 @@ impl Gateway {
         &self,
         path: &str,
         request: Request<B>,
+        carrier: Carrier,
         caller: &Caller,
     ) -> Result<(Request<CallBody>, Form), Box<Answer>>
     where
@@ -101,6 +115,7 @@ impl Gateway {
         let rules = Rules {
             message: method.input(),
             is_stream: method.is_client_streaming(),
+            awaits_end: carrier == Carrier::Http,
             length_max: self.length_max,
         };
         let held = Held::new(&caller.account, caller.intake.clone());

@@ -46,6 +46,7 @@ pub use http::certificate_page::CertificatePage;
 pub use metrics::Metrics;
 pub use server::{Options, Server};
 pub use service::ApiService;
+pub use service::socket::Socket;
 pub use tracer::Tracer;
 pub use transport::answer::ResponseBody;
 pub use transport::caller::Caller;

@@ -3,6 +3,7 @@
 mod call;
 mod checks;
 mod dispatch;
+pub(crate) mod socket;
 mod web;
 
 use std::error::Error;

@@ -35,6 +35,23 @@ impl WebRules {
         ))
     }
 
+    /// Whether a request comes from no web page, from a page of the host that it calls, or from a
+    /// page whose origin is named.
+    pub(crate) fn knows_page(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(header::ORIGIN) else { return true };
+        let Ok(origin) = origin.to_str() else { return false };
+        let page = origin.split_once("://").map(|(_, host)| host);
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let is_own = page.zip(host).is_some_and(|(page, host)| page.eq_ignore_ascii_case(host));
+        is_own || has(&self.origins, origin)
+    }
+
+    /// Whether a page may open a web socket with these headers. Browsers let every page read what
+    /// arrives on it, so the rules of CORS are enforced here.
+    pub(crate) fn allows_socket(&self, headers: &HeaderMap) -> bool {
+        self.cors(headers).is_some() || self.knows_page(headers)
+    }
+
     /// The CORS headers of the answer to a request with these headers; `None` if the origin may not
     /// read answers.
     pub(crate) fn cors(&self, headers: &HeaderMap) -> Option<HeaderMap> {
@@ -108,5 +125,24 @@ mod tests {
         assert_eq!(allowed(&["http://b", "*"], "http://a").unwrap(), "*");
         assert_eq!(allowed(&["http://a"], "http://a").unwrap(), "http://a");
         assert_eq!(allowed(&["http://a"], "http://b"), None);
+    }
+
+    #[test]
+    fn pages_open_web_sockets_by_the_rules_of_cors() {
+        let is = |origins: &[&str], origin: Option<&'static str>| {
+            let origins = origins.iter().map(|&it| it.to_owned()).collect();
+            let rules = WebRules { origins, ..WebRules::default() };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("Own:2379"));
+            headers.extend(origin.map(|it| (header::ORIGIN, HeaderValue::from_static(it))));
+            (rules.allows_socket(&headers), rules.knows_page(&headers))
+        };
+        assert_eq!(is(&[], Some("http://a")), (true, false));
+        assert_eq!(is(&["http://a"], Some("http://a")), (true, true));
+        assert_eq!(is(&["http://a"], Some("http://own:2379")), (true, true));
+        assert_eq!(is(&["http://a"], None), (true, true));
+        for foreign in ["http://b", "http://own", "null"] {
+            assert_eq!(is(&["http://a"], Some(foreign)), (false, false), "{foreign}");
+        }
     }
 }

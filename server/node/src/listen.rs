@@ -19,6 +19,7 @@ mod places;
 mod reverse_offer;
 mod reverse_server;
 mod role;
+mod sockets;
 mod tls;
 mod traffic;
 mod unsent;

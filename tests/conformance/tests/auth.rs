@@ -306,6 +306,8 @@ fn a_certificate_is_a_login_but_not_for_the_gateway() {
         let (status, body) = certified(&pki, &address, path, &post);
         assert_eq!((status.as_str(), body.as_str()), ("400", ignored), "{path}");
     }
+    let upgrade = ["-H", "Connection: Upgrade", "-H", "Upgrade: websocket"];
+    assert_eq!(certified(&pki, &address, "/v3/watch", &upgrade), ("400".into(), ignored.into()));
     assert_eq!(certified(&pki, &address, "/health", &[]).0, "200");
     // The page of the status only reads.
     assert_eq!(certified(&pki, &address, "/status", &[]).0, "200");

@@ -98,7 +98,7 @@ pub(super) fn failure(failed: &Status, is_stream: bool) -> Response<tonic::body:
 }
 
 /// An answer whose length is known.
-fn full(text: Bytes) -> Response<tonic::body::Body> {
+pub(super) fn full(text: Bytes) -> Response<tonic::body::Body> {
     Response::new(tonic::body::Body::new(Full::new(text).map_err(|never| match never {})))
 }
 

@@ -11,9 +11,11 @@ use futures_util::{Stream, stream};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use crate::error::ApiError;
+use crate::transport::body::REQUEST_WITHIN;
 use crate::transport::charge::Held;
 use crate::transport::framing::{HEAD_LEN, frame};
 
@@ -34,6 +36,8 @@ pub(super) struct Rules {
     pub(super) message: MessageDescriptor,
     /// Whether the body is a stream of messages.
     pub(super) is_stream: bool,
+    /// Whether a call with one message begins only at the end of the body.
+    pub(super) awaits_end: bool,
     /// Bytes of the largest message.
     pub(super) length_max: usize,
 }
@@ -45,7 +49,8 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
 {
     let text = BytesMut::new();
-    let requests = Requests { body, rules, held, text, end: End::default(), is_done: false };
+    let end = End::default();
+    let requests = Requests { body, rules, held, text, end, deadline: None, is_done: false };
     let frames = stream::try_unfold(requests, async |mut requests| {
         let frame = requests.next().await?;
         Ok(frame.map(|frame| (Frame::data(frame), requests)))
@@ -61,6 +66,8 @@ struct Requests<B> {
     /// Received bytes that are not decoded yet.
     text: BytesMut,
     end: End,
+    /// When the object that has begun must be complete.
+    deadline: Option<Instant>,
     is_done: bool,
 }
 
@@ -78,20 +85,28 @@ where
             if let Some(length) = self.end.find(&self.text)? {
                 let object = self.text.split_to(length);
                 self.end = End::default();
+                self.deadline = None;
                 let frame = self.frame(&object).await?;
                 if !self.rules.is_stream {
                     self.is_done = true;
-                    // As in etcd, the call begins when the body has been read to its end.
-                    while let Some(Ok(_)) = self.body.frame().await {}
+                    if self.rules.awaits_end {
+                        while let Some(Ok(_)) = self.body.frame().await {}
+                    }
                 }
                 return Ok(Some(frame));
+            }
+            if self.end.depth == 0 {
+                // Only space, of which there may be any amount between objects.
+                self.text.clear();
+                self.end = End::default();
+                self.held.release();
             }
             if self.text.len() > TEXT_TIMES * self.rules.length_max {
                 let limit = self.rules.length_max;
                 let text = format!("grpc: received message larger than max ({limit})");
                 return Err(Status::resource_exhausted(text));
             }
-            match self.body.frame().await {
+            match self.more().await? {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.charge(data.len()).await?;
@@ -102,6 +117,17 @@ where
                 None => return self.ended(),
             }
         }
+    }
+
+    /// The next bytes of the body. A stream may be idle between objects, but an object that has
+    /// begun must arrive in time, because it holds memory.
+    async fn more(&mut self) -> Result<Option<Result<Frame<Bytes>, B::Error>>, Status> {
+        if self.end.depth == 0 {
+            return Ok(self.body.frame().await);
+        }
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + REQUEST_WITHIN);
+        let more = timeout_at(deadline, self.body.frame()).await;
+        more.map_err(|_| ApiError::Timeout.into())
     }
 
     /// The frame for the end of the body. For a method with one message, an empty body is an empty
@@ -149,11 +175,17 @@ struct End {
     depth: usize,
     in_string: bool,
     is_escaped: bool,
+    /// Whether the last byte that is no space has opened an object.
+    is_opened: bool,
 }
 
 impl End {
     /// The length of the object at the start of `text`; `None` if the object is not complete.
     /// Between calls, `text` may only grow.
+    ///
+    /// # Errors
+    /// The text is no object. Only the most common mistakes are found here, because the end of what
+    /// follows them may never come; the others are found when the object is complete.
     fn find(&mut self, text: &[u8]) -> Result<Option<usize>, Status> {
         while let Some(byte) = text.get(self.at) {
             self.at += 1;
@@ -162,12 +194,14 @@ impl End {
                 self.is_escaped = !self.is_escaped && *byte == b'\\';
                 continue;
             }
+            if byte.is_ascii_whitespace() {
+                continue;
+            }
+            let was_opened = std::mem::replace(&mut self.is_opened, *byte == b'{');
             match byte {
+                _ if was_opened && !matches!(byte, b'"' | b'}') => return Err(no_object()),
                 b'{' => self.depth += 1,
-                _ if self.depth == 0 && byte.is_ascii_whitespace() => {}
-                _ if self.depth == 0 => {
-                    return Err(Status::invalid_argument("proto: syntax error: not an object"));
-                }
+                _ if self.depth == 0 => return Err(no_object()),
                 b'[' => self.depth += 1,
                 b'"' => self.in_string = true,
                 b'}' | b']' => {
@@ -176,15 +210,22 @@ impl End {
                         return Ok(Some(self.at));
                     }
                 }
-                _ => {}
+                // Numbers, `true`, `false` and `null`.
+                b',' | b':' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {}
+                _ => return Err(no_object()),
             }
         }
         Ok(None)
     }
 }
 
+fn no_object() -> Status {
+    Status::invalid_argument("proto: syntax error: not an object")
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
     use http_body_util::Full;
     use prost::Message as _;
     use prost_reflect::DescriptorPool;
@@ -203,7 +244,7 @@ mod tests {
     ) -> Result<Vec<PutRequest>, String> {
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
         let message = pool.get_message_by_name("etcdserverpb.PutRequest").unwrap();
-        let rules = Rules { message, is_stream, length_max: 1000 };
+        let rules = Rules { message, is_stream, awaits_end: true, length_max: 1000 };
         let held = Held::new(&budget.account(), Intake::default());
         let mut body = call_body(Full::new(Bytes::from(json.to_owned())), rules, held);
         let mut messages = Vec::new();
@@ -237,9 +278,35 @@ mod tests {
         for json in ["1", "null", "[]", "}", "{", "{\"key\":1}", "{\"lease\":\"x\"}", "{]"] {
             assert!(messages(json, &budget, false).await.is_err(), "{json}");
         }
+        for json in ["{x", "{ 1", "{{", "{\"key\";", "[", "{\"key\":'"] {
+            let mut end = End::default();
+            assert!(end.find(json.as_bytes()).is_err(), "{json}: waits for its end");
+        }
         let long = format!("{{\"key\":\"{}\"", "a".repeat(TEXT_TIMES * 1000));
         let error = messages(&long, &budget, false).await.unwrap_err();
         assert_eq!(error, "grpc: received message larger than max (1000)");
+    }
+
+    /// The error of a stream whose body begins with this and never ends.
+    async fn stuck(json: &'static str) -> Option<String> {
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let message = pool.get_message_by_name("etcdserverpb.PutRequest").unwrap();
+        let rules = Rules { message, is_stream: true, awaits_end: true, length_max: 1000 };
+        let held = Held::new(&Budget::new(1 << 20).account(), Intake::default());
+        let sent =
+            stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(json.as_bytes())))]);
+        let body = StreamBody::new(Box::pin(sent.chain(stream::pending())));
+        let mut body = call_body(body, rules, held);
+        let frame = tokio::time::timeout(2 * REQUEST_WITHIN, body.frame()).await.ok()?;
+        Some(frame?.unwrap_err().message().to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_has_begun_must_arrive_in_time() {
+        assert_eq!(stuck("{\"key\":").await.as_deref(), Some(ApiError::Timeout.text()));
+        assert_eq!(stuck("\n").await, None, "a stream may be idle");
+        let space = " ".repeat(8 * TEXT_TIMES * 1000);
+        assert_eq!(stuck(space.leak()).await, None, "space between objects is no object");
     }
 
     #[tokio::test]

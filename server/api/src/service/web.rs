@@ -8,7 +8,8 @@ use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body;
 
 use super::ApiService;
-use crate::gateway::{FORMER_PREFIX, Gateway, PREFIX};
+use crate::gateway::socket::handshake;
+use crate::gateway::{Answer, Carrier, FORMER_PREFIX, Gateway, PREFIX};
 use crate::http::{self as pages, Page};
 use crate::keys;
 use crate::method::METHODS;
@@ -70,7 +71,14 @@ impl ApiService {
         }
         let rest = path.strip_prefix(PREFIX).or_else(|| path.strip_prefix(FORMER_PREFIX));
         match (rest.map(str::to_owned), &self.gateway) {
-            (Some(path), Some(gateway)) => self.serve_rest(gateway, &path, request, caller).await,
+            (Some(path), Some(gateway)) if handshake::is_asked(&request) => {
+                let answer = self.open_socket(gateway, path, &request, caller);
+                self.answer(answer, None)
+            }
+            (Some(path), Some(gateway)) => {
+                let answer = self.call_rest(gateway, &path, request, Carrier::Http, caller).await;
+                self.answer(answer, None)
+            }
             _ if self.server.options().has_status_page && pages::status::has(path) => {
                 let page = async { self.pages.status(request.method(), path) };
                 let about = pages::status::size_about(path);
@@ -145,24 +153,24 @@ impl ApiService {
     }
 
     /// Answers a request for the JSON gateway by a gRPC call within the process.
-    async fn serve_rest<B>(
+    pub(super) async fn call_rest<B>(
         &self,
         gateway: &Gateway,
         path: &str,
         request: Request<B>,
+        carrier: Carrier,
         caller: Caller,
-    ) -> Response<ResponseBody>
+    ) -> Answer
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
     {
-        let answer = match gateway.call(path, request, &caller) {
+        match gateway.call(path, request, carrier, &caller) {
             Ok((call, form)) => {
                 let answer = self.serve_grpc(call, caller.clone()).await;
                 form.answer(answer, &caller).await
             }
             Err(refusal) => *refusal,
-        };
-        self.answer(answer, None)
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::server::Server;
 
 /// Time limit for a request to arrive completely. Without it, a request that arrives slowly would
 /// occupy its connection's share of the memory budget for ever.
-const REQUEST_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const REQUEST_WITHIN: Duration = Duration::from_secs(60);
 
 /// Memory of a decoded operation of a transaction: while the answer is measured, there may be two
 /// copies of the request.

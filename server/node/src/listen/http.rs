@@ -23,6 +23,7 @@ use super::connections::{Connections, HANDSHAKE_TIMEOUT};
 use super::incoming::{Incoming, Protocol, read_first};
 use super::reverse_offer::{Slot, is_offer};
 use super::role::Role;
+use super::sockets::Sockets;
 use super::traffic::{Asked, Received, Traffic, Unanswered};
 use crate::config::Ports;
 use crate::logging::RateLimit;
@@ -155,8 +156,10 @@ impl Http {
         let io = Incoming::new(io, protocol, first, traffic.clone(), caller.intake().clone());
         let io = TokioIo::new(io);
         let reverse = Slot::default();
+        let sockets = Sockets::default();
         let peers = self.peers.for_connection();
-        let service = service_fn(|request: hyper::Request<Body>| {
+        let service = service_fn(|mut request: hyper::Request<Body>| {
+            let upgrade = sockets.upgrade(&mut request, role);
             let api = self.api.clone();
             let caller = caller.clone();
             let peers = peers.clone();
@@ -174,7 +177,7 @@ impl Http {
                         return Ok(answer.map(|body| unanswered.answer(Either::Right(body))));
                     }
                 };
-                let answer = match role {
+                let mut answer = match role {
                     Role::Clients => api.serve(request, caller).await,
                     Role::ClientsWithoutPages => api.serve_grpc_alone(request, caller).await,
                     Role::Pages => Box::pin(api.serve_web(request, caller)).await,
@@ -184,6 +187,7 @@ impl Http {
                         return Ok(answer.map(|body| unanswered.answer(Either::Right(body))));
                     }
                 };
+                upgrade.keep(&mut answer);
                 Ok::<_, Infallible>(answer.map(|body| unanswered.answer(Either::Left(body))))
             }
         });
@@ -198,10 +202,20 @@ impl Http {
             }
         };
         match ended {
-            Ok(()) => {
-                self.connections.stop.run_until_cancelled(reverse.hold::<I>()).await;
-            }
+            Ok(()) => self.serve_upgraded::<I>(&reverse, &sockets, &traffic).await,
             Err(error) => broken(address, role, &error),
+        }
+    }
+
+    /// Serves what a connection has become after an HTTP upgrade, if there was one.
+    async fn serve_upgraded<I>(&self, reverse: &Slot, sockets: &Sockets, traffic: &Arc<Traffic>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.connections.stop.run_until_cancelled(reverse.hold::<I>()).await;
+        let served = Box::pin(sockets.serve(traffic));
+        if let Err(error) = self.drive(served, |_| (), traffic).await {
+            tracing::debug!(%error, "a connection ended");
         }
     }
 

@@ -62,6 +62,22 @@ impl Traffic {
     }
 }
 
+/// An answer that is under way until this is dropped.
+pub(super) struct Answering(Arc<Traffic>);
+
+impl Answering {
+    pub(super) fn new(traffic: Arc<Traffic>) -> Self {
+        traffic.answering.fetch_add(1, Ordering::Relaxed);
+        Self(traffic)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 const COMING: u8 = 0;
 const WHOLE: u8 = 1;
 const ANSWERED: u8 = 2;
@@ -109,9 +125,7 @@ impl Unanswered {
 
     /// Wraps the body of the answer, which counts as under way until it is dropped.
     pub(super) fn answer<A, B>(self, body: Either<A, B>) -> Answer<A, B> {
-        let traffic = self.0.traffic.clone();
-        traffic.answering.fetch_add(1, Ordering::Relaxed);
-        Answer { body, traffic }
+        Answer { body, _answering: Answering::new(self.0.traffic.clone()) }
     }
 }
 
@@ -170,7 +184,7 @@ impl<B> Drop for Received<B> {
 /// The body of an answer.
 pub(super) struct Answer<A, B> {
     body: Either<A, B>,
-    traffic: Arc<Traffic>,
+    _answering: Answering,
 }
 
 impl<A, B> Body for Answer<A, B>
@@ -196,11 +210,5 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl<A, B> Drop for Answer<A, B> {
-    fn drop(&mut self) {
-        self.traffic.answering.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -40,9 +40,31 @@ fn hosts_and_origins_are_checked_as_in_etcd() {
     }
 }
 
+/// The handshake of a web socket, for curl.
+const UPGRADE: [&str; 8] = [
+    "-H",
+    "Connection: Upgrade",
+    "-H",
+    "Upgrade: websocket",
+    "-H",
+    "Sec-WebSocket-Version: 13",
+    "-H",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+
 /// Puts with curl; returns the status and the version of HTTP.
 fn curl(arguments: &[&str], url: &str) -> String {
-    let written = ["-s", "-o", "/dev/null", "-w", "%{http_code} %{http_version}", "-d", PUT, url];
+    answered(&[arguments, &["-d", PUT]].concat(), url)
+}
+
+/// Opens a web socket with curl at a path without a method, so that it ends at once.
+fn upgraded(port: &str) -> String {
+    answered(&[&["-k", "--http1.1"], &UPGRADE[..]].concat(), &format!("{port}/v3/none"))
+}
+
+/// The status and the version of HTTP of the answer that curl gets.
+fn answered(arguments: &[&str], url: &str) -> String {
+    let written = ["-s", "-o", "/dev/null", "-w", "%{http_code} %{http_version}", url];
     let output = Command::new("curl").args(arguments).args(written).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
@@ -60,6 +82,8 @@ fn ports_with_and_without_tls_serve_the_gateway() {
     assert_eq!(curl(&["--http1.1"], &format!("{pages}{path}")), "200 1.1");
     assert_eq!(curl(&["--http2-prior-knowledge"], &format!("{pages}{path}")), "200 2");
     assert_eq!(post(&split.address(), "kv/put", PUT).status, 404);
+    assert_eq!(upgraded(&pages), "101 1.1");
+    assert_eq!(upgraded(&format!("http://{}", split.address())), "404 1.1");
 
     let folder = tempfile::tempdir().unwrap();
     let flags: Vec<String> = Pki::new(folder.path())
@@ -74,6 +98,7 @@ fn ports_with_and_without_tls_serve_the_gateway() {
     let url = format!("https://{}{path}", server.address());
     assert_eq!(curl(&["-k", "--http1.1"], &url), "200 1.1");
     assert_eq!(curl(&["-k", "--http2"], &url), "200 2");
+    assert_eq!(upgraded(&format!("https://{}", server.address())), "101 1.1");
 }
 
 /// Sends `body` with curl over HTTP/2 and TLS; returns the status, and curl's error if any.

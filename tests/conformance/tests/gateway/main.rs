@@ -8,6 +8,9 @@ mod client;
 mod keys;
 mod memory;
 mod python;
+mod socket;
+mod socket_access;
+mod sockets;
 mod streams;
 mod unary;
 
