@@ -192,7 +192,7 @@ impl Server {
             }
         };
         if proven.revision.is_some_and(|proven| proven > revision) {
-            // Another member gave the token, and this one lags behind.
+            // Another member gave the token, and this member lags behind.
             self.member().linearize().await?;
         }
         let revision = proven.revision.unwrap_or(revision);

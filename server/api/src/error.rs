@@ -148,7 +148,7 @@ errors! {
     PermissionDenied: PermissionDenied, "etcdserver: permission denied";
     /// The token is not valid, or no longer.
     InvalidAuthToken: Unauthenticated, "etcdserver: invalid auth token";
-    /// Users or roles have changed since the client has proved who it is.
+    /// Users or roles have changed since the client has proved its identity.
     AuthOldRevision: InvalidArgument, "etcdserver: revision of auth store is old";
     /// Authentication is off.
     AuthNotEnabled: FailedPrecondition, "etcdserver: authentication is not enabled";

@@ -33,7 +33,7 @@ pub(crate) struct Pages {
 /// A page.
 pub(crate) type Page = Response<Bytes>;
 
-/// Bytes of the metrics of a new member, about.
+/// Approximate bytes of the metrics of a new member.
 const METRICS_BYTES: usize = 64 << 10;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -69,7 +69,7 @@ pub(crate) fn unauthorized(refused: &ApiError) -> Page {
     page(StatusCode::UNAUTHORIZED, PLAIN, format!("{}\n", refused.text()))
 }
 
-/// The answer to OPTIONS, whose headers say what a web page may do.
+/// The answer to OPTIONS. Its headers for CORS are added to every answer.
 pub(crate) fn options() -> Page {
     Page::default()
 }

@@ -40,7 +40,7 @@ impl Route {
     }
 }
 
-/// Which sides of a method are streams of messages.
+/// The sides of a method that are streams of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MethodKind {
     /// One message each way.

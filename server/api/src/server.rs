@@ -35,7 +35,7 @@ pub struct Options {
     pub bcrypt_cost: u32,
     /// The tokens that clients get for their passwords.
     pub tokens: TokenKind,
-    /// Whether the common name of a client's certificate proves who the client is.
+    /// Whether the common name of a client's certificate proves the identity of the client.
     pub trusts_common_names: bool,
     /// Shortest TTL of a lease in seconds.
     pub min_lease_ttl: i64,
@@ -80,7 +80,7 @@ struct Parts {
 }
 
 impl Server {
-    /// A server for `member`. Must be called within a tokio runtime.
+    /// A server for `member`. The caller must be within a tokio runtime.
     ///
     /// # Errors
     /// The system has no thread for scans.

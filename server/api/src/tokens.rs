@@ -1,4 +1,4 @@
-//! Tokens. A client gets one for a password, and proves its name by it from then on.
+//! Tokens. A client gets a token for a password, and proves its name by the token from then on.
 
 pub mod jwt;
 pub mod simple;

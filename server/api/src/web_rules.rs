@@ -18,8 +18,8 @@ pub struct WebRules {
 
 impl WebRules {
     /// The text of the refusal, if the `Host` header of a request does not name this member. A web
-    /// page can send such a request if the page's DNS server gives the page's name to the address
-    /// of this member (DNS rebinding).
+    /// page can send such a request if the page's DNS server answers with the address of this
+    /// member (DNS rebinding).
     pub(crate) fn refuse<B>(&self, request: &Request<B>, is_secure: bool) -> Option<String> {
         let hosts = self.hosts.as_ref().filter(|hosts| !is_secure && !has(hosts, ALL))?;
         let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());

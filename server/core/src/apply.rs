@@ -64,7 +64,7 @@ pub enum Effect {
         /// The compacted revision.
         revision: i64,
     },
-    /// An alarm was raised or cleared.
+    /// An alarm was raised or disarmed.
     Alarms,
     /// A token was given.
     LoggedIn {

@@ -1,8 +1,8 @@
 //! Users, roles and their permissions, and the commands that change them.
 //!
-//! The rules are etcd's. The role `root` can be granted although it does not exist. Every change
-//! increments the revision, with two exceptions: turning authentication on, and granting a role
-//! that the user already has.
+//! The rules are etcd's. The role `root` can be granted although it does not exist. Every command
+//! that is not refused increments the revision, with three exceptions: turning authentication on,
+//! turning it off while it is off, and granting a role that the user already has.
 
 mod command;
 mod needs;

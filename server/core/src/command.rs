@@ -1,9 +1,9 @@
 //! Commands, the payloads of log entries.
 //!
 //! Layout of a payload: format version (one byte), kind (one byte), a protobuf message. In the
-//! newest format, the origin comes before the message, with its length as a varint. Keys and values
-//! decoded from a payload share its memory. The proposer has decided everything random or timed:
-//! for instance, a lease has its id and a TTL within bounds.
+//! newest format, the length of the origin as a varint and the origin come before the message. Keys
+//! and values decoded from a payload share its memory. The proposer has decided everything random
+//! or timed: for instance, a lease has its id and a TTL within bounds.
 
 mod kind;
 
@@ -56,7 +56,7 @@ pub struct LeaseExpire {
     pub ids: Vec<i64>,
 }
 
-/// Publishes a member's name, client URLs and data directory.
+/// Publishes a member's name, its client URLs, and the incarnation of its data directory.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct MemberPublish {
     /// Id of the member.
@@ -78,7 +78,7 @@ pub struct MemberPublish {
 pub enum Command {
     /// Writes one key.
     Put(PutRequest),
-    /// Deletes an interval of keys.
+    /// Deletes a range of keys.
     DeleteRange(DeleteRangeRequest),
     /// Decides and executes a transaction.
     Txn(TxnRequest),
@@ -90,7 +90,7 @@ pub enum Command {
     LeaseRevoke(LeaseRevokeRequest),
     /// Revokes expired leases and deletes their keys.
     LeaseExpire(LeaseExpire),
-    /// Lists, raises or clears alarms.
+    /// Lists, raises or disarms alarms.
     Alarm(AlarmRequest),
     /// Sets a member's attributes.
     MemberPublish(MemberPublish),

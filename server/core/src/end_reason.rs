@@ -9,11 +9,12 @@ use std::fmt::{self, Debug, Display};
 pub enum EndReason {
     /// The member was removed from the cluster.
     Removed,
-    /// The data directory is not the one that the cluster knows this member with.
+    /// The cluster knows this member with another data directory, or the data directory is of
+    /// another program.
     OtherData,
     /// The stored data are damaged or incomplete.
     Damaged,
-    /// The disk has no space for what a start needs.
+    /// The disk has no space for a file that a start needs.
     DiskFull,
     /// A later version of Quorate wrote the data.
     NewerFormat,
@@ -51,7 +52,7 @@ impl EndReason {
 pub struct Ending {
     /// The reason; `None` if it is not one of the table's.
     pub reason: Option<EndReason>,
-    /// What happened, for the log.
+    /// The text for the log.
     pub text: String,
 }
 

@@ -88,10 +88,10 @@ impl Command {
 }
 
 impl Store {
-    /// Whether a command has at most `most` operations and keys of ranges and leases together, with
-    /// those that the check of a user's rights reads. Counts ranges without scanning them, and at
-    /// most about `most` keys of leases. A command that reads a range at an earlier revision is
-    /// never small.
+    /// Whether the operations of a command and the keys of its ranges and leases are together at
+    /// most `most`. The keys of the leases that a check of the user's rights reads count, too.
+    /// Counts the keys of ranges without scans, and at most about `most` keys of leases. A command
+    /// that reads a range at an earlier revision is never small.
     ///
     /// # Errors
     /// The database cannot be read.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// Where an interval of keys ends.
+/// The end of an interval of keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum End {
     /// The interval is the start key alone.

@@ -256,7 +256,8 @@ impl Store {
     pub(crate) fn change_auth(&mut self, command: &AuthCommand) -> Result<(), Refusal> {
         let mut tables = self.shared.tables.write();
         Arc::make_mut(&mut tables.auth).apply(command)?;
-        // Under the lock: a reader of this revision finds these users and roles, or later ones.
+        // The revision is set under the lock, so that a reader of this revision finds these users
+        // and roles, or later ones.
         let revision = tables.auth.revision_if_enabled();
         self.shared.auth_revision.store(revision, Ordering::Release);
         Ok(())

@@ -224,7 +224,7 @@ fn read_auto_compaction(reader: &mut Reader<'_>) -> Option<AutoCompaction> {
 
 fn read_api(reader: &mut Reader<'_>, election_timeout: Duration) -> quorate_api::Options {
     let mut interval = reader.duration("watch-progress-notify-interval");
-    // As in etcd.
+    // As in etcd, 0 means the default, and no interval is shorter than the minimum.
     if interval.is_zero() {
         interval = PROGRESS_INTERVAL;
     } else if interval < PROGRESS_INTERVAL_MIN {

@@ -83,7 +83,7 @@ pub(crate) struct Replaced {
     pub(crate) name: &'static str,
     pub(crate) takes: Takes,
     pub(crate) default: &'static str,
-    /// Text that says what takes the place of the setting.
+    /// Text that names the substitute of the setting.
     pub(crate) instead: &'static str,
 }
 

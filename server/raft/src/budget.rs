@@ -33,8 +33,9 @@ use crate::ground::float::float;
 /// Bytes that an account may hold, as a multiple of the bytes left.
 const SHARE: usize = 2;
 /// Bytes that an account may hold even without room, so that a connection with a small request is
-/// served although others hold everything. No more than one `LITTLE_PART`th of the budget for each
-/// account, and only while the budget is exceeded by at most one `LITTLE_SUM_PART`th of it.
+/// served although others hold everything. Each account gets at most one `LITTLE_PART`th of the
+/// budget in this way, and only while the budget is exceeded by at most one `LITTLE_SUM_PART`th of
+/// it.
 const LITTLE: usize = 16 << 10;
 const LITTLE_PART: usize = 4096;
 const LITTLE_SUM_PART: usize = 8;

@@ -148,8 +148,8 @@ impl Member {
     }
 
     /// Accepts a member's offer of a reverse connection, by the headers of its request. `is_proven`
-    /// is true if it has presented a certificate: answers over the connection are then trusted
-    /// more.
+    /// is true if that member has presented a certificate: answers over the connection are then
+    /// trusted more.
     ///
     /// # Errors
     /// The reason for the refusal, as for a call.
@@ -172,7 +172,8 @@ impl Member {
         self.pool.budget()
     }
 
-    /// Waits until this member learns that the cluster continues without it. It must then stop.
+    /// Waits until this member learns that the cluster continues without it. The member must then
+    /// stop.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.

@@ -217,7 +217,7 @@ mod tests {
         dir.set_identity(identity, Founders::new()).unwrap();
         assert!(marker.exists());
         drop(dir);
-        // An earlier version made none.
+        // An earlier version made no marker.
         std::fs::remove_dir_all(home.path().join("member/snap")).unwrap();
         drop(DataDir::open(home.path(), None).unwrap());
         assert!(marker.exists());

@@ -9,8 +9,8 @@ pub const DATA_FORMAT: u32 = 1;
 /// The data format of a database, and of a snapshot, that has users or roles. Versions of Quorate
 /// without them must not use such data.
 pub(crate) const USERS_FORMAT: u32 = 2;
-/// The data format of a database, and of a snapshot, of a cluster that has ever checked
-/// permissions, and the newest. Versions of Quorate that do not check them must not use such data.
+/// The newest data format: that of a database, and of a snapshot, of a cluster that has ever
+/// checked permissions. Versions of Quorate that do not check permissions must not use such data.
 pub(crate) const AUTH_FORMAT: u32 = 3;
 
 /// Data of a format that this version does not read.

@@ -11,8 +11,8 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) const RETRY_FOR: Duration = Duration::from_secs(10);
 
 /// Retries `open` for [`RETRY_FOR`] while it fails because the process or the system has too many
-/// open files or too little memory. Only for calls that open something: failed writes and syncs are
-/// never retried.
+/// open files or too little memory. This is only for calls that open something: failed writes and
+/// syncs are never retried.
 ///
 /// # Errors
 /// The error of the last attempt.

@@ -75,7 +75,7 @@ pub(crate) fn explain(error: io::Error, path: &Path, needed: u64) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// Retries writes that find the disk full, once it is enabled.
+/// Retries writes that find the disk full, once retries are enabled.
 #[derive(Debug, Default)]
 pub(crate) struct FullDiskRetry {
     state: Mutex<State>,

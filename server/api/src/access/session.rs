@@ -79,7 +79,7 @@ impl Session {
         Self { account, login, trace }
     }
 
-    /// The span of an operation, if the call is traced. It ends when it is dropped.
+    /// The span of an operation, if the call is traced. The span ends when it is dropped.
     pub(crate) fn span(&self, operation: impl FnOnce() -> Operation) -> Option<BoxedSpan> {
         self.trace.as_ref().and_then(|trace| trace.operation(operation))
     }

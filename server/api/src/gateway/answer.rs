@@ -134,8 +134,8 @@ impl Json {
         }
     }
 
-    /// Whether the text must be taken before more is written. If there is memory for it, each line
-    /// of a stream is a chunk of its own, as in etcd: etcd3gw reads a chunk as one value.
+    /// Whether the text must be taken before more is written. As in etcd, each line of a stream is
+    /// one chunk, if there is memory for a whole line: etcd3gw reads a chunk as one value.
     fn is_full(&mut self) -> bool {
         let pieces = self.writer.written() / PIECE_BYTES;
         while self.line.len() < pieces {

@@ -24,7 +24,7 @@ pub(crate) fn metadata(headers: &HeaderMap) -> Result<HeaderMap, Status> {
         let text = String::from_utf8_lossy(timeout.as_bytes());
         let nanos = nanoseconds(&text)
             .ok_or_else(|| Status::invalid_argument(format!("invalid grpc-timeout: {text}")))?;
-        // As in etcd, zero means no limit, and the time of a negative one is over.
+        // As in etcd, zero means no limit, and a negative timeout has passed already.
         if nanos != 0 {
             let nanos = u64::try_from(nanos).unwrap_or(0);
             let limit = HeaderValue::try_from(timeout_text(nanos));
@@ -46,7 +46,7 @@ pub(crate) fn metadata(headers: &HeaderMap) -> Result<HeaderMap, Status> {
 }
 
 /// The nanoseconds of a timeout. Unlike gRPC itself, etcd's gateway takes a sign and any number of
-/// digits, and the product may overflow. `None` if it is malformed.
+/// digits, and the product may overflow. `None` if the timeout is malformed.
 fn nanoseconds(timeout: &str) -> Option<i64> {
     let (amount, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
     let nanos = i64::try_from(unit_nanos(unit)?).ok()?;

@@ -28,7 +28,7 @@ struct Open {
     message: MessageDescriptor,
     /// Position of its end.
     end: usize,
-    /// The list that is being written.
+    /// Number of the list field that is being written.
     list: Option<u32>,
     is_empty: bool,
 }
@@ -67,7 +67,7 @@ impl Writer {
         self.write()
     }
 
-    /// Writes what has arrived, but no further than to the end of a line.
+    /// Writes the bytes that have arrived, but no further than to the end of a line.
     pub(super) fn write(&mut self) -> Result<(), Malformed> {
         while !self.ends_line && self.step()? {}
         Ok(())

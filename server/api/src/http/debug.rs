@@ -28,7 +28,7 @@ const NO_TRACES: &str = "Quorate has no traces of Go's libraries. Its log has th
 const SHOWN: [&str; 6] =
     ["VmPeak:", "VmRSS:", "RssAnon:", "Threads:", "voluntary_ctxt_switches:", "FDSize:"];
 
-/// Whether `path` is that of the variables, which need a login with authentication on.
+/// Whether `path` is that of the variables, which need a login while authentication is on.
 pub(crate) fn has_variables(path: &str) -> bool {
     path == VARIABLES
 }
@@ -38,7 +38,7 @@ fn process_status() -> String {
     fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
-/// A size in a line of [`process_status`] in bytes.
+/// The size in the line `name` of [`process_status`], in bytes.
 fn bytes(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
@@ -46,7 +46,7 @@ fn bytes(status: &str, name: &str) -> Option<u64> {
 }
 
 impl Pages {
-    /// Whether this is a page for debugging, or a page of etcd that a text takes the place of.
+    /// Whether `path` has a page for debugging, or a text that replaces a page of etcd.
     pub(crate) fn has_debug(&self, path: &str) -> bool {
         let profile = path.strip_prefix(PROFILES);
         let is_profile = profile.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -63,8 +63,8 @@ impl Pages {
         }
     }
 
-    /// Answers a request for etcd's variables that have a meaning here, under etcd's names, and
-    /// for the memory.
+    /// Answers a request for the variables. They are those of etcd that have a meaning here, under
+    /// etcd's names, and the memory.
     pub(crate) fn variables(&self, method: &Method) -> Page {
         if method != Method::GET {
             return method_not_allowed("GET");

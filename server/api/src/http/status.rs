@@ -1,7 +1,8 @@
 //! The status page at `/`, and its data at `/status`. `--status-page=false` turns both off.
 //!
 //! The page is one file without external resources, the same for all users. It asks this member for
-//! the data once a second. If they are only for known users, it asks for a password and logs in.
+//! the data once a second. If the data are only for known users, the page asks for a user and a
+//! password, and logs in.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -13,13 +14,13 @@ use super::{Page, Pages, method_not_allowed, page};
 use crate::version::{ETCD_VERSION, VERSION};
 
 const HTML: &str = include_str!("status.html");
-/// What the page may do: run its own script with its own style, both named by their SHA-256, and
-/// ask this member.
+/// The rights of the page: to run its own script with its own style, both named by their SHA-256,
+/// and to ask this member.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'; \
     style-src 'sha256-wKMLpn+E0eR7Fg0slqNqREghAEB9YkqQ2ZPU6P5qwbo='; \
     script-src 'sha256-LVyhwsvF3lnbrc5rmTC7YY2+WwvXit8Fd5gX/2yXXrM='";
-/// Bytes of the data for a cluster of a few members, about.
+/// Approximate bytes of the data for a cluster of a few members.
 const DATA_BYTES: usize = 4 << 10;
 
 /// Whether `path` is of the status page.
@@ -32,7 +33,7 @@ pub(crate) fn is_data(path: &str) -> bool {
     path == "/status"
 }
 
-/// The bytes of the page at `path`, about.
+/// The approximate bytes of the page at `path`.
 pub(crate) fn size_about(path: &str) -> usize {
     if path == "/" { HTML.len() } else { DATA_BYTES }
 }

@@ -37,9 +37,9 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// What is done with the durations of calls.
+/// The use of the durations of calls.
 pub(crate) struct CallTimes {
-    /// Whether there is a histogram of them for each method.
+    /// Whether there is a histogram of the durations for each method.
     pub(crate) are_measured: bool,
     /// A unary call that takes longer is logged.
     pub(crate) slow_after: Duration,

@@ -33,7 +33,8 @@ impl Server {
     /// Grants a lease.
     ///
     /// # Errors
-    /// The lease exists, its TTL is too large, or the proposal fails.
+    /// The lease exists, its TTL is too large, the client does not have the rights, the member
+    /// accepts no more data, or the proposal fails.
     pub(crate) async fn lease_grant(
         &self,
         session: &Session,
@@ -59,7 +60,7 @@ impl Server {
     /// Revokes a lease, and deletes its keys.
     ///
     /// # Errors
-    /// The lease does not exist, or the proposal fails.
+    /// The lease does not exist, the client does not have the rights, or the proposal fails.
     pub(crate) async fn lease_revoke(
         &self,
         session: &Session,
@@ -134,7 +135,8 @@ impl Server {
     /// The remaining time of a lease, and its keys if the request asks for them.
     ///
     /// # Errors
-    /// No leader answers, the memory budget has no room, or the state cannot be read.
+    /// The client does not have the rights, no leader answers, the memory budget has no room, or
+    /// the state cannot be read.
     pub(crate) async fn lease_time_to_live(
         &self,
         session: &Session,

@@ -25,7 +25,7 @@ fn alarm_text(alarm: &pb::AlarmMember) -> String {
     let kind = pb::AlarmType::try_from(alarm.alarm);
     let kind = kind.map_or_else(|_| alarm.alarm.to_string(), |k| k.as_str_name().to_owned());
     match alarm.member_id {
-        // An alarm of the whole cluster.
+        // The id 0 stands for the whole cluster.
         0 => format!("alarm:{kind}"),
         id => format!("memberID:{id} alarm:{kind}"),
     }

@@ -114,7 +114,7 @@ impl ApiService {
     }
 }
 
-/// Waits for `answer`, but not beyond the client's deadline. If that is over, nothing begins.
+/// Waits for `answer`, but not beyond the client's deadline. After the deadline, nothing begins.
 async fn in_time<F: Future>(deadline: Option<Instant>, answer: F) -> Result<F::Output, ApiError> {
     match deadline {
         None => Ok(answer.await),

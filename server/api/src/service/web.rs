@@ -100,11 +100,12 @@ impl ApiService {
     }
 
     /// Answers a request for a page about the settings or the members. Only a port for clients has
-    /// it, because a port for monitoring alone checks neither certificates nor the `Host` header.
+    /// such pages, because a port for monitoring alone checks neither certificates nor the `Host`
+    /// header.
     ///
     /// While authentication is on, only known users get the page, as only they get the list of
     /// members over gRPC. The name in a certificate is a login, unlike for calls of the gateway:
-    /// nothing changes, and browsers keep the answer from foreign pages.
+    /// the request changes nothing, and browsers keep the answer from foreign pages.
     async fn serve_known(
         &self,
         page: impl Future<Output = Page>,
@@ -121,9 +122,9 @@ impl ApiService {
         self.page(page, about, &caller.account).await
     }
 
-    /// Whether a request comes with a certificate that would be a login for a gRPC call. As in
-    /// etcd, such a request is refused, so that no client believes that it acts as the owner of the
-    /// certificate.
+    /// Whether a request for the JSON gateway or for keys comes with a certificate that would be a
+    /// login for a gRPC call. As in etcd, such a request is refused, so that no client believes
+    /// that it acts as the owner of the certificate.
     fn is_misnamed(&self, path: &str, caller: &Caller) -> bool {
         let is_call = [keys::PREFIX, PREFIX, FORMER_PREFIX].iter().any(|it| path.starts_with(it));
         let is_on = || self.server.member().store().auth_revision() != 0;

@@ -10,7 +10,8 @@ use rand::Rng as _;
 
 /// Number of random letters of a token.
 const LETTERS: usize = 16;
-/// Expired tokens are removed only when there are at least this many tokens.
+/// A new token makes the member remove all expired ones only if there are at least this many
+/// tokens.
 const SWEPT_MIN: usize = 64;
 
 /// The random letters of a new token.
@@ -35,7 +36,7 @@ pub(super) fn entry_of(token: &str) -> Option<u64> {
 #[derive(Debug)]
 struct Login {
     user: Arc<str>,
-    /// When the token ends unless it is used before.
+    /// The end of the token, unless it is used before.
     ends: Instant,
 }
 

@@ -16,9 +16,9 @@ pub struct Caller {
     pub(crate) account: Account,
     pub(crate) intake: Intake,
     certificate: Option<Bytes>,
-    /// The common name of the certificate, if it proves who the client is.
+    /// The common name of the certificate, if the name proves the identity of the client.
     pub(crate) common_name: Option<Arc<str>>,
-    /// Who the client of the call is.
+    /// The identity of the client of the call.
     pub(crate) login: Login,
     /// Whether the connection uses TLS.
     pub(crate) is_secure: bool,

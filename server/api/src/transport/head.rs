@@ -144,7 +144,7 @@ pub(crate) fn unit_nanos(unit: &str) -> Option<u64> {
     UNITS.iter().find(|(name, _)| *name == unit).map(|(_, nanos)| *nanos)
 }
 
-/// The text of a timeout, in the smallest unit that fits. It is rounded up.
+/// The text of a timeout, in the smallest unit that fits. The number is rounded up.
 pub(crate) fn timeout_text(nanos: u64) -> String {
     let amounts = UNITS.iter().map(|(unit, size)| (nanos.div_ceil(*size), unit));
     let fitting = amounts.into_iter().find(|(amount, _)| *amount < TIMEOUT_END);

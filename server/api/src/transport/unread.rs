@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 /// Most bytes to read of a refused request.
 const DRAIN_MAX: usize = 4 << 20;
-/// Longest time to read them.
+/// Longest time to read the rest of a refused request.
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// A body that can be read on after the code that owned it has dropped it.
@@ -29,8 +29,8 @@ impl<B: Body<Data = Bytes> + Unpin> Unread<B> {
         Self(Arc::new(Mutex::new(body)))
     }
 
-    /// Reads and drops the rest of the body, but at most [`DRAIN_MAX`] bytes, and not for longer
-    /// than [`DRAIN_WITHIN`].
+    /// Reads and drops the rest of the body. Stops at the frame that exceeds [`DRAIN_MAX`] bytes,
+    /// or after [`DRAIN_WITHIN`].
     ///
     /// HTTP/2 permits a server to answer before it has the whole body. But curl 7 then shows an
     /// error of the framing instead of the answer if it is still sending.

@@ -1,7 +1,7 @@
-//! The rights that a request needs, and whether a user has them. Only this file decides that, but
-//! the API also lets users read their own roles. A member uses it for the requests that it answers
-//! itself and for its proposals, and the state machine uses it again for the commands that it
-//! applies.
+//! The rights that a request needs, and whether a user has them. Only this file decides that, with
+//! one exception: the API lets users read their own roles. A member uses this file for the requests
+//! that it answers itself and for its proposals. The state machine uses this file again for the
+//! commands that it applies.
 
 use bytes::Bytes;
 use quorate_proto::etcdserverpb as pb;

@@ -1,4 +1,4 @@
-//! Which keys a user may read and write.
+//! The keys that a user may read and write.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_proto::authpb::Permission;
@@ -28,8 +28,8 @@ impl Access {
 }
 
 impl State {
-    /// The keys that the permissions of all roles of a user allow together. The keys
-    /// that the role `root` permits are not among them.
+    /// The keys that the permissions of all roles of a user allow together, without the keys that
+    /// the role `root` permits.
     pub(super) fn granted(&self, user: &str, access: Access) -> Granted {
         let roles = self.users.get(user).map_or(&[][..], |user| &user.roles);
         let roles = roles.iter().filter_map(|role| self.roles.get(role));
@@ -39,7 +39,7 @@ impl State {
     }
 }
 
-/// The keys from `start` on, up to but without `end`. If `end` is `None`, all keys from `start` on.
+/// The keys from `start` on, up to but without `end`; all keys from `start` on if `end` is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Interval {
     start: Bytes,

@@ -1,12 +1,12 @@
 //! The numbers of commands, and the versions of their payloads.
 
-/// Version of the layout of payloads.
+/// The first version of payloads.
 pub(super) const FORMAT: u8 = 1;
-/// Version of the payloads with an origin, and the newest. The origin comes before the message.
-/// Versions of Quorate that do not check permissions must not apply them.
+/// The newest version: that of the payloads with an origin, which comes before the message.
+/// Versions of Quorate that do not check permissions must not apply such payloads.
 pub const AUTH_FORMAT: u8 = 3;
-/// Version of the payloads that change users and roles. The layout is the same, but versions of
-/// Quorate without users must not apply them.
+/// Version of the payloads that change users and roles. The layout is that of the first version,
+/// but versions of Quorate without users must not apply such payloads.
 pub const USERS_FORMAT: u8 = 2;
 
 /// Numbers of the commands in the log. A number is never reused.

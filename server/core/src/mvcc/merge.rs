@@ -46,11 +46,11 @@ impl MemtableScan {
     }
 }
 
-/// Where the current record of a scan is.
+/// The place of the current record of a scan.
 enum Current {
-    /// It was copied out of a memtable, or read from history.
+    /// The record was copied out of a memtable, or read from history.
     Owned(Record),
-    /// The cursor of the base is on it.
+    /// The cursor of the base is on the record.
     InBase,
 }
 

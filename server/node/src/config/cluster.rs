@@ -16,7 +16,7 @@ pub(crate) struct InitialCluster {
     pub(crate) name: String,
     /// This member's advertised peer URLs.
     pub(crate) peer_urls: Vec<Url>,
-    /// Where the list of members comes from.
+    /// The source of the list of members.
     pub(crate) source: Source,
     /// Distinguishes clusters whose members have the same URLs.
     pub(crate) token: String,

@@ -24,9 +24,9 @@ pub(crate) enum LogOutput {
 pub(crate) struct Rotation {
     /// Largest size of a file in bytes.
     pub(crate) bytes_max: u64,
-    /// How long an earlier file is kept; `None` for ever.
+    /// Time for which an earlier file is kept; `None` for ever.
     pub(crate) age_max: Option<Duration>,
-    /// How many earlier files are kept; `None` for all.
+    /// Number of earlier files that are kept; `None` for all.
     pub(crate) files_max: Option<usize>,
     pub(crate) compresses: bool,
 }

@@ -25,7 +25,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Ports {
     reader.duration("grpc-keepalive-min-time");
     // As in gRPC, 0 means any number.
     let streams: u32 = reader.number("max-concurrent-streams", "a number from 0 to 4294967295");
-    // Only checked: addresses are always reused.
+    // The value is only checked: addresses are always reused.
     reader.switch("socket-reuse-address");
     Ports {
         clients: reader.bindable("listen-client-urls", false),

@@ -31,7 +31,7 @@ pub(crate) struct TlsFlags {
     pub(crate) authorities: &'static str,
 }
 
-/// Which verified certificates are accepted.
+/// The verified certificates that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Allowed {
     /// Certificates with one of these common names.

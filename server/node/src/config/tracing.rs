@@ -9,7 +9,7 @@ const RATE: &str = "distributed-tracing-sampling-rate";
 /// The rate at which all spans are sent.
 const RATE_MAX: u32 = 1_000_000;
 
-/// Which spans are sent, and to which collector.
+/// The settings of distributed tracing.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tracing {
     /// The host and the port of the collector.

@@ -45,13 +45,13 @@ pub(super) const FLAGS: &[Flag] = &[
         "backend-batch-interval",
         Takes::Time,
         "0s",
-        "the size of the data in memory decides when it goes to the database",
+        "the size of the data in memory decides when they go to the database",
     ),
     replaced(
         "backend-batch-limit",
         COUNT,
         "0",
-        "the size of the data in memory decides when it goes to the database",
+        "the size of the data in memory decides when they go to the database",
     ),
     replaced(
         "raft-read-timeout",

@@ -21,7 +21,7 @@ const NAME: &[u8] = b":authority";
 /// Its index in HPACK's static table.
 const PLACE: usize = 1;
 
-/// Where a string lies in a header block.
+/// The place of a string in a header block.
 struct Text {
     at: Range<usize>,
     is_huffman: bool,

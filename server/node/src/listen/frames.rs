@@ -214,7 +214,7 @@ mod tests {
         frame.to_vec()
     }
 
-    /// What the library reads when `bytes` arrive in pieces of `piece` bytes.
+    /// The bytes that the library reads when `bytes` arrive in pieces of `piece` bytes.
     fn read(bytes: &[u8], piece: usize) -> Vec<u8> {
         let mut frames = Frames::default();
         let mut held = BytesMut::new();

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 /// Bytes that may be read beyond the bytes written, while the socket is full.
 const READ_MAX: usize = 4 << 10;
 
-/// What was read from a connection while its socket was full.
+/// The bytes that were read from a connection while its socket was full.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     is_full: bool,

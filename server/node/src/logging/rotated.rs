@@ -20,7 +20,7 @@ const TIME: &str = "2026-01-02T15-04-05.000";
 /// End of the name of a compressed file.
 const COMPRESSED: &str = ".gz";
 
-/// Opens a file to append to. Only the user can read it.
+/// Opens a file to append to. Only the owner of a new file can read it.
 pub(super) fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
@@ -42,7 +42,7 @@ impl Rotated {
         let file = append_to(path)?;
         let bytes = file.metadata()?.len();
         let rotated = Self { path: path.to_owned(), file, bytes, rotation };
-        // The log goes on although an earlier file stays.
+        // The log goes on even if an earlier file cannot be removed.
         rotated.remove_old().ok();
         Ok(rotated)
     }
@@ -60,7 +60,7 @@ impl Rotated {
         let earlier = self.path.with_file_name(format!("{start}{now}{end}"));
         fs::rename(&self.path, &earlier)?;
         let file = append_to(&self.path)?;
-        // Programs that may read the log go on with the new file.
+        // Programs that may read the earlier file may read the new one, too.
         file.set_permissions(self.file.metadata()?.permissions())?;
         (self.file, self.bytes) = (file, 0);
         if self.rotation.compresses {
@@ -93,7 +93,7 @@ impl Rotated {
             let name = entry?.file_name().to_string_lossy().into_owned();
             earlier.extend(time_in(&name).map(|time| (time, name)));
         }
-        // The newest first.
+        // The newest file comes first.
         earlier.sort_unstable_by(|one, other| other.cmp(one));
         for (at, (time, name)) in earlier.iter().enumerate() {
             if at >= kept || *time < oldest {
@@ -183,7 +183,7 @@ mod tests {
         let rotation =
             Rotation { bytes_max: 20, age_max: None, files_max: None, compresses: false };
         let (names, last) = written(rotation.clone(), 6);
-        // The file, the other file, and two earlier ones.
+        // The names are those of the file, of the other file, and of two earlier ones.
         assert_eq!((names.len(), last.as_str()), (4, "line 4\nline 5\n"), "{names:?}");
         let (names, _) = written(Rotation { files_max: Some(1), ..rotation }, 20);
         assert_eq!(names.len(), 3, "{names:?}");

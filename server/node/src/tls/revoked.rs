@@ -1,8 +1,8 @@
 //! Certificate revocation lists.
 //!
-//! As in etcd, a certificate is revoked if its serial number is in the list, whoever issued it. The
-//! signature and the dates of the list are not checked: whoever can write the file can also remove
-//! the list.
+//! As in etcd, a certificate is revoked if its serial number is in the list, whichever CA issued
+//! it. The signature and the dates of the list are not checked: an attacker that can write the file
+//! can also remove the list.
 
 use std::collections::BTreeSet;
 use std::fs;

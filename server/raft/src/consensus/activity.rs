@@ -1,4 +1,4 @@
-//! Which members answer the leader.
+//! The members that answer the leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;

@@ -92,7 +92,7 @@ impl OpenRaft {
         Ok(Self { raft, pool, forwarder, status: receiver, leader_contact, activity, reads })
     }
 
-    /// When this member last heard from a leader, and which leaders it has seen.
+    /// The time at which this member last heard from a leader, and the leaders that it has seen.
     pub(crate) fn leader_contact(&self) -> &Arc<LeaderContact> {
         &self.leader_contact
     }
@@ -277,7 +277,7 @@ impl Consensus for OpenRaft {
 
     fn trim_log(&self, beyond: Option<u64>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            // Read first: the purge below reaches at least `beyond` or this snapshot.
+            // The snapshot is read first: the purge below reaches at least `beyond` or this one.
             let snapshot = self.raft.data_metrics().borrow_watched().snapshot;
             let trigger = self.raft.trigger();
             let trimmed = match (trigger.snapshot().await, beyond) {

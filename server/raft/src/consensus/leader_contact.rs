@@ -1,4 +1,4 @@
-//! When this member last heard from a leader.
+//! The time at which this member last heard from a leader.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! When leaders appeared and disappeared.
+//! The times at which leaders appeared and disappeared.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::ground::request::RequestError;
 
-/// When leaders appeared and disappeared.
+/// The times at which the last leader appeared and disappeared.
 pub(crate) struct LeaderHistory(Mutex<LastLeader>);
 
 /// The last leader seen.

@@ -23,7 +23,7 @@ const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
 
 /// openraft's answer, or its error.
 type Answered<T> = Result<T, RaftError<TypeConfig>>;
-/// The same for calls that fail only when the member has stopped.
+/// openraft's answer, or its error, for calls that fail only when the member has stopped.
 type Alive<T> = Result<T, Fatal<TypeConfig>>;
 /// The result of a proposal.
 pub(crate) type Written = Result<ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
@@ -70,8 +70,8 @@ impl OpenRaft {
         self.raft.append_entries(request).await
     }
 
-    /// Whether this member follows the leader with this vote. Answered after openraft has processed
-    /// everything sent to it earlier.
+    /// Whether this member follows the leader with this vote. The answer comes after openraft has
+    /// processed everything sent to it earlier.
     pub(crate) async fn follows(&self, vote: Vote) -> Alive<bool> {
         self.raft.with_raft_state(move |state| *state.vote_ref() == vote).await
     }

@@ -90,7 +90,8 @@ fn raft_config(settings: Settings) -> Result<Config, openraft::ConfigError> {
         install_snapshot_timeout: millis(SNAPSHOT_WITHIN),
         state_machine_channel_size: Some(APPLIES_MAX),
         enable_pre_vote: Some(true),
-        // Off until the start is complete: a tick must not elect a single voter a second time.
+        // Elections are off until the start is complete: a tick must not elect a single voter a
+        // second time.
         enable_elect: false,
         // After a power loss, a leader may not know what it had committed, so it must be elected
         // again.

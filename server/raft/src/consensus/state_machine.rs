@@ -368,7 +368,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.frozen_index = self.store.applied().map_or(0, |at| at.index);
         self.measure();
         self.lessor.replaced();
-        // The entries in between may have ended any of them.
+        // The entries that the snapshot stands for may have ended any login.
         self.logins.ended(None);
         self.waiters.replaced(self.store.applied().map_or(0, |at| at.term));
         self.metrics.alarms_changed(self.store.shared());

@@ -36,7 +36,7 @@ type Held = Box<dyn FnOnce() + Send>;
 pub struct Quota {
     /// The quota as etcd reports it, in bytes; negative means no quota.
     configured: i64,
-    /// In bytes; 0 means no quota.
+    /// The quota in bytes; 0 means no quota.
     limit: u64,
     used: AtomicU64,
     /// Whether a disk is short of space, whatever the quota is.

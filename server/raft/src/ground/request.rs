@@ -1,4 +1,4 @@
-//! Why a request failed.
+//! The reasons for which a request failed.
 
 use std::fmt::Debug;
 

@@ -25,8 +25,8 @@ impl ProposalId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnknownOutcome;
 
-/// Receives the answer to a forwarded command. Dropped unsent: the command was not and never will
-/// be applied.
+/// Receives the answer to a forwarded command. If it is dropped without an answer, the command was
+/// not and never will be applied.
 pub(crate) type Waiter = oneshot::Sender<Result<Answer, UnknownOutcome>>;
 
 /// The waiters for forwarded commands.
@@ -35,7 +35,7 @@ pub(crate) struct Waiters(Mutex<Expected>);
 
 #[derive(Default)]
 struct Expected {
-    /// By sequence: the term in which the command may enter the log, and its waiter.
+    /// The term in which each command may enter the log, and its waiter, by sequence number.
     all: BTreeMap<u64, (u64, Waiter)>,
     /// The term of the last applied entry.
     term: u64,

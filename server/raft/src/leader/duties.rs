@@ -77,7 +77,8 @@ impl Duties {
         loop {
             let flushed = self.flusher.flushed();
             tokio::pin!(flushed);
-            // Enabled before the work, so that a flush that ends during the work is not missed.
+            // The wait begins before the work, so that it does not miss a flush that ends during
+            // the work.
             flushed.as_mut().enable();
             let beyond = self.flusher.wal().last_beyond(self.flusher.log_kept());
             let is_long = matches!(beyond, Ok(Some(_)));

@@ -131,8 +131,8 @@ impl Lessor {
         self.demote();
     }
 
-    /// No leader is visible in `term`. If it was this member, it may become visible again. Until
-    /// then no lease ends and none can be renewed.
+    /// No leader is visible in `term`. If this member was the leader, it may become visible again.
+    /// Until then no lease ends and none can be renewed.
     pub(crate) fn suspend(&self, term: u64) {
         let mut primary = self.primary.lock();
         primary.take_if(|clock| clock.term != term);
@@ -206,7 +206,7 @@ impl Lessor {
     /// The remaining time of a lease, `Some(None)` if it does not exist; `None` when this member
     /// does not lead and so cannot know.
     pub(crate) fn time_to_live(&self, id: i64) -> Option<Option<TimeToLive>> {
-        // Locked before the table is read: the lease must not end in between.
+        // The lock is taken before the table is read: the lease must not end in between.
         let primary = self.primary.lock();
         let lease = self.store.tables(|tables| tables.leases.get(&id).copied());
         let clock = primary.as_ref().filter(|clock| clock.hidden_since.is_none())?;

@@ -158,8 +158,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        // Not awaited: openraft would do nothing else until the purge is durable, and not even
-        // answer heartbeats. If a crash undoes the purge, the log only has more entries.
+        // The purge is not awaited: openraft would do nothing else until it is durable, and not
+        // even answer heartbeats. If a crash undoes the purge, the log only has more entries.
         if !planted::has(Mistake::KeepLog) {
             self.wal.purge(position(&upto), Box::new(drop));
         }

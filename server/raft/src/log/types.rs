@@ -66,7 +66,7 @@ impl fmt::Display for Payload {
     }
 }
 
-/// Where the result of a proposal goes. The receiver may have stopped waiting.
+/// The receiver of the result of a proposal. The receiver may have stopped waiting.
 pub(crate) enum ReplyTo<T> {
     /// A client of this member.
     Local {

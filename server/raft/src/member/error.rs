@@ -1,4 +1,4 @@
-//! Why a member cannot start.
+//! The reasons for which a member cannot start.
 
 use std::fmt::Debug;
 

@@ -31,7 +31,7 @@ pub(super) async fn force_new_cluster(
     }
     let vote = wal.state().vote.map(|vote| decode_vote(&vote)).transpose();
     let vote = vote.map_err(StartError::Damaged)?;
-    // A new term, so that no entry of the others can have the same position.
+    // The term is new, so that no entry of the others can have the same position.
     let voted = vote.map_or(0, |vote| vote.leader_id.term);
     let term = voted.max(last.map_or(0, |last| last.term)) + 1;
     let at = LogPosition { term, index: last.map_or(0, |last| last.index + 1) };

@@ -199,7 +199,7 @@ impl LeaderClient {
         let changed = self.with_timeout(async {
             let begun = Instant::now();
             loop {
-                // As in etcd: it checks the connections before it looks for a leader.
+                // etcd, too, checks the connections before it looks for a leader.
                 let is_known = self.leader().is_some() || begun.elapsed() < self.quorum_timeout();
                 if matches!(change, Change::Add(_)) && self.is_strict() && !is_known {
                     return Err(MemberError::Unhealthy);

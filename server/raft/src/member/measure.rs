@@ -68,7 +68,7 @@ impl Member {
         metrics.disk.set("wal", flusher.wal().disk());
         metrics.current_revision.set(float(self.state.store.revision().unsigned_abs()));
         let compacted = u64::try_from(self.state.store.compacted()).ok().filter(|it| *it > 0);
-        // As in etcd before the first compaction.
+        // As in etcd, the gauge is -1 before the first compaction.
         metrics.compact_revision.set(compacted.map_or(-1.0, float));
         let auth_revision = self.state.store.tables(|tables| tables.auth.revision());
         metrics.auth_revision.set(float(auth_revision));

@@ -12,9 +12,10 @@ use crate::ground::member::{Configuration, MemberInfo, MemberListing, Peer, Peer
 pub(crate) struct MemberList {
     pub(crate) me: u64,
     pub(crate) store: Arc<Shared>,
-    /// As of the last membership in the log, committed or not: this member must talk to these.
+    /// The members as of the last membership in the log, committed or not: this member must talk to
+    /// these.
     pub(crate) peers: watch::Receiver<Peers>,
-    /// As of the last applied entry: listings for clients show these.
+    /// The members as of the last applied entry: listings for clients show these.
     pub(crate) members: watch::Receiver<Configuration>,
 }
 

@@ -60,7 +60,7 @@ fn purge_stale_log(wal: &Wal, applied: Option<LogPosition>) {
         index = applied.index,
         "purged the log up to the database's position: it ended before that or differed there"
     );
-    // It need not be durable: the next start would repeat it.
+    // The purge need not be durable: the next start would repeat it.
     wal.truncate_after(purged, Box::new(drop));
     wal.purge(applied, Box::new(drop));
 }
@@ -98,7 +98,7 @@ mod tests {
             durable(|done| log.append(entries, done)).await.unwrap();
             purge_stale_log(&log, Some(applied));
             assert_eq!(log.state().last, Some(last), "{case}");
-            // Nothing else may be written after it.
+            // Nothing else may be written after the purge.
             durable(|done| log.sync(done)).await.unwrap();
             drop(log);
             let log = open();

@@ -52,7 +52,7 @@ pub(super) enum Step {
     Write { voters: BTreeSet<u64>, peers: BTreeMap<u64, Peer> },
     /// Replace a member's node data.
     Set { id: u64, peer: Peer },
-    /// The same, and give the member its vote if its log is close enough.
+    /// Replace a member's node data, and give the member its vote if its log is close enough.
     Promote { id: u64, peer: Peer },
     /// Transfer the leadership to another member, which then makes the change.
     TransferLeadership,

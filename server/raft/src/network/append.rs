@@ -141,9 +141,9 @@ struct RequestRange {
 ///
 /// openraft takes a reply as the reply to every request that ends at the same entry, and as proof
 /// that this member led when the last of them was made. A request without entries ends where the
-/// request before it ends. So openraft once confirmed reads by a reply from before a pause: it took
-/// it for the reply to a request from after the pause. The other member followed a later leader by
-/// then, and had never received that request.
+/// request before it ends. So openraft once confirmed reads by a reply from before a pause, which
+/// it took for the reply to a request from after the pause. The other member followed a later
+/// leader by then, and had never received that request.
 #[derive(Debug, Default)]
 struct PendingRequests(VecDeque<RequestRange>);
 
@@ -161,7 +161,7 @@ impl PendingRequests {
 
     /// The position to report to openraft for the reply to `asked`: `durable`, the position in the
     /// reply, but at most the end of `asked`. `None` if openraft would also take it for the reply
-    /// to a later request: that request's own reply repeats it.
+    /// to a later request: the reply to the later request repeats the position.
     fn report(&self, durable: Option<LogId>, asked: Option<RequestRange>) -> Option<Option<LogId>> {
         let durable = asked.map_or(durable, |asked| durable.min(asked.last));
         let passes = |later: &RequestRange| later.last <= durable || later.previous < durable;
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(
             reported(5, &[(2, 5), (5, 9)]),
             Some(id(5)),
-            "what follows is not answered by it"
+            "the next request is not answered yet"
         );
         assert_eq!(reported(4, &[(2, 5), (5, 9)]), Some(id(4)), "a part");
         assert_eq!(reported(7, &[(2, 5), (5, 9)]), Some(id(5)), "no more than was asked");

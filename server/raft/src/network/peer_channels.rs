@@ -20,13 +20,13 @@ use crate::metrics::peers::ConnectionMetrics;
 #[derive(Clone)]
 pub(crate) struct PeerChannels {
     pub(super) urls: Urls,
-    /// For log entries.
+    /// The channel for log entries.
     pub(crate) log: Client,
-    /// For calls that must not wait behind others.
+    /// The channel for calls that must not wait behind others.
     pub(crate) control: Client,
-    /// For snapshots.
+    /// The channel for snapshots.
     pub(crate) bulk: Client,
-    /// For forwarded requests of clients.
+    /// The channel for forwarded requests of clients.
     pub(crate) requests: Client,
     pub(crate) metrics: Arc<ConnectionMetrics>,
     /// Cancelled when the member must be called by another route: open streams must then be opened

@@ -78,7 +78,7 @@ pub(crate) struct PoolContext {
     pub(crate) store: Arc<Shared>,
     pub(crate) peers: watch::Receiver<Peers>,
     pub(crate) metrics: Arc<Metrics>,
-    /// For snapshots in flight.
+    /// The budget for snapshots in flight.
     pub(crate) budget: Budget,
 }
 
@@ -276,7 +276,7 @@ impl PeerPool {
         PeerChannels {
             log: client(self.election_timeout, &outdated),
             control: client(self.election_timeout, &outdated),
-            // Never cancelled: a snapshot in flight is sent to its end.
+            // This token is never cancelled: a snapshot in flight is sent to its end.
             bulk: client(self.election_timeout.max(BULK_SILENCE_MAX), &CancellationToken::new()),
             requests: client(self.election_timeout, &outdated),
             urls: urls.clone(),

@@ -50,7 +50,7 @@ impl<Q: Clone, A> PersistentCall<Q, A> {
             return Ok(reply);
         }
         let (requests, receiver) = mpsc::channel(1);
-        // Queued first, so that it goes out before the response headers arrive.
+        // The request is queued first, so that it goes out before the response headers arrive.
         requests.try_send(request).ok();
         let replies = open(ReceiverStream::new(receiver)).await?.into_inner();
         let mut call = Call { requests, replies };

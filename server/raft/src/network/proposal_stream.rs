@@ -23,11 +23,11 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Outcome of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProposalOutcome {
-    /// It is committed; the state machine will answer.
+    /// The proposal is committed; the state machine will answer.
     Committed,
-    /// It is not in the log and never will be.
+    /// The proposal is not in the log and never will be.
     Refused,
-    /// Not known; the state machine may still answer.
+    /// The outcome is not known; the state machine may still answer.
     Unknown,
 }
 
@@ -86,9 +86,9 @@ impl Gate {
 /// Proposals to one leader without an outcome.
 #[derive(Default)]
 pub(super) struct ProposalStream {
-    /// Not in a message yet.
+    /// Proposals that are in no message yet.
     waiting: VecDeque<OutgoingProposal>,
-    /// In a message: by sequence number, with the number of the message.
+    /// Proposals in messages, by sequence number, with the number of the message.
     pending: BTreeMap<u64, (u64, Unresolved)>,
     /// Number of messages made so far.
     messages: u64,

@@ -56,7 +56,7 @@ struct Known {
 /// without TLS, any program that claims to be it. The first initiator is used as long as it has
 /// connections and answers on them, so a later one cannot displace it.
 pub(crate) struct ReversePool {
-    /// In order of arrival, but initiators with a certificate come first.
+    /// Initiators in order of arrival, but those with a certificate come first.
     known: Mutex<Vec<Known>>,
     serials: AtomicU64,
     /// Signalled at every change.

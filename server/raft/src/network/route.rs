@@ -25,7 +25,7 @@ enum UrlState {
 
 /// The route to one member; outlives its channels.
 pub(crate) struct Route {
-    /// For all connections to the member.
+    /// The metrics of all connections to the member.
     pub(crate) metrics: Arc<ConnectionMetrics>,
     pub(crate) log: ReachLog,
     pub(crate) reverse: ReversePool,

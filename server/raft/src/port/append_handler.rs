@@ -101,7 +101,8 @@ impl AppendHandler {
             response = &mut reply => return response.map_err(|e| failed(&e)),
             () = tokio::time::sleep(REPLY_WITHIN) => {}
         }
-        // Queued behind the heartbeat. A refusal does not wait for the disk, so it arrives first.
+        // This question is queued behind the heartbeat. A refusal of the heartbeat does not wait
+        // for the disk, so the refusal arrives first.
         let follows = self.consensus.follows(vote);
         tokio::select! {
             biased;

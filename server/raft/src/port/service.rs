@@ -58,8 +58,8 @@ impl PeerService {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// The id of the caller. It was checked before its message was read, but may have been removed
-    /// since.
+    /// The id of the caller. The caller was checked before its message was read, but may have been
+    /// removed since.
     fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
         self.0.guard.admit(request.metadata())
     }

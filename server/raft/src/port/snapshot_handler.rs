@@ -77,7 +77,7 @@ impl SnapshotHandler {
         }
     }
 
-    /// Which parts of a snapshot this member has.
+    /// The parts of a snapshot that this member has.
     pub(super) async fn find(
         &self,
         from: u64,

@@ -15,7 +15,8 @@ const PAGE_BYTES: u64 = 4096;
 const TRANSACTION_BYTES: u64 = 2 << 20;
 /// Versions read by one step of deleting compacted history.
 const COMPACT_ROWS: usize = 4096;
-/// The same on a disk with little free space, where each step frees the space for the next one.
+/// Versions read by one step on a disk with little free space. Each step frees the space for the
+/// next one.
 const COMPACT_ROWS_MIN: usize = 256;
 /// Approximate bytes of a page for rows.
 const USABLE_BYTES: u64 = PAGE_BYTES - 16;

@@ -24,8 +24,8 @@ pub(super) const FIRST: u64 = 1;
 /// Unsynced bytes at which a write syncs the file. A flush writes tens of megabytes: one sync of
 /// all of them would delay the log's small writes in the disk's queue.
 const PACE_BYTES: u64 = 512 << 10;
-/// The same while the member receives a snapshot. A member that lags so far behind has few writes
-/// to delay, and receives the snapshot in half the time.
+/// Unsynced bytes at which a write syncs a file that receives a snapshot. A member that lags so far
+/// behind has few writes to delay, and receives the snapshot in half the time.
 const RECEIVING_PACE_BYTES: u64 = 2 << 20;
 
 /// Whether `dir` has a database.

@@ -52,7 +52,7 @@ pub(super) struct Meta {
     pub(super) deleted: i64,
     /// The compacted revision of the running deletion; at or below `deleted` if none is running.
     pub(super) deleting: i64,
-    /// Where the running deletion continues.
+    /// The revision at which the running deletion continues.
     pub(super) delete_from: Revision,
     /// Bytes of the rows of `latest`.
     pub(super) latest_bytes: u64,

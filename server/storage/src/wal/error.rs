@@ -1,4 +1,4 @@
-//! Why the log cannot be opened.
+//! The reasons for which the log cannot be opened.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Where the log's entries are: their locations on disk, and the newest entries in memory.
+//! The places of the log's entries: their locations on disk, and the newest entries in memory.
 
 use std::collections::VecDeque;
 

@@ -114,8 +114,8 @@ impl Model {
                 }
             }
             Step::PurgeBeyond(by) => {
-                // As after a snapshot whose last entry has a lower term than the entries it
-                // replaces.
+                // The log is as after a snapshot whose last entry has a lower term than the entries
+                // it replaces.
                 let term = self.term - u64::from(by % 2);
                 let upto = at(term, self.next_index() + u64::from(*by));
                 self.entries.clear();
