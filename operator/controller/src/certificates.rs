@@ -1,9 +1,9 @@
-//! Certificates: two authorities for each cluster, and what they issue.
+//! Certificates: two authorities for each cluster, and the certificates that they issue.
 //!
 //! The authority for clients issues the certificates of clients and of the members' client ports.
-//! The authority for members issues the certificates that members show each other. They are two,
-//! because a user may hand out the key of the first one, and whoever has it must not become a
-//! member.
+//! The authority for members issues the certificates that members show each other. There are two
+//! authorities, because a user may hand out the key of the first one, and a program with this key
+//! must not become a member.
 
 mod authority;
 mod secrets;

@@ -1,4 +1,4 @@
-//! What every round of the operator's work needs.
+//! The means of every round of the operator's work.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 /// The time, in a form that tests can replace.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What every round of the operator's work needs.
+/// The means of every round of the operator's work.
 pub struct Context {
     /// The API server.
     pub client: Client,

@@ -35,7 +35,7 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(60);
 /// The waits after failed rounds: each one is twice as long as the one before, up to a limit.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// By how much of it a wait varies, so that clusters are not all looked at in the same moment.
+/// The part by which a wait varies, so that clusters are not all looked at in the same moment.
 const JITTER: f64 = 0.1;
 
 /// Does rounds of work, and counts failures.
@@ -144,9 +144,9 @@ async fn round(cluster: Arc<QuorateCluster>, rounds: Arc<Rounds>) -> Result<Acti
     })
 }
 
-/// When a round is done again that has failed.
+/// When a failed round is done again.
 fn retry(cluster: Arc<QuorateCluster>, error: &Error, rounds: Arc<Rounds>) -> Action {
-    // Another one's change: what it did is there to be seen.
+    // Another writer was faster. The next round sees the change, so it need not wait for longer.
     if error.is_conflict() {
         return Action::requeue(BACKOFF_FIRST);
     }

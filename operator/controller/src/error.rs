@@ -9,7 +9,7 @@ pub enum Error {
     /// The API server refused a request, or gave no answer.
     #[error("{doing}")]
     Kubernetes {
-        /// What was attempted.
+        /// The attempt, in words.
         doing: String,
         /// The cause.
         #[source]
@@ -18,7 +18,7 @@ pub enum Error {
     /// The store refused a change, or gave no answer.
     #[error("{doing}")]
     Store {
-        /// What was attempted.
+        /// The attempt, in words.
         doing: String,
         /// The cause.
         #[source]

@@ -1,4 +1,4 @@
-//! Events: what the operator decides, for people who look at a cluster.
+//! Events: the decisions of the operator, for people.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource as _;
@@ -47,11 +47,11 @@ pub async fn step(context: &Context, cluster: &QuorateCluster, step: &Step, erro
             tracing::info!(cluster = cluster_name, %step, "done");
             publish(context, cluster, EventType::Normal, name(step), step.to_string()).await;
         }
-        // Another process or person was faster: the next round sees what it did.
+        // Another process or person was faster: the next round sees the change.
         Some(error) if error.is_conflict() => {
             tracing::info!(cluster = cluster_name, %step, error = error.chain(), "not done");
         }
-        // The status tells it already.
+        // The status tells the error already.
         Some(error) if is_told(cluster, &error.chain()) => {
             tracing::debug!(cluster = cluster_name, %step, error = error.chain(), "not done");
         }
@@ -89,7 +89,7 @@ fn is_bad(condition: &Condition) -> bool {
     match condition.type_.as_str() {
         "Degraded" => condition.status == "True",
         "Progressing" => condition.reason == "DeadlineExceeded",
-        // It does not serve yet, or on request.
+        // The cluster does not serve yet, or is stopped on request.
         "Available" if ["Founding", "Hibernated"].contains(&condition.reason.as_str()) => false,
         _ => condition.status == "False",
     }
@@ -104,7 +104,7 @@ fn changed<'a>(before: &'a [Condition], after: &'a [Condition]) -> Vec<&'a Condi
     after.iter().filter(is_new).collect()
 }
 
-/// Publishes an event. One that is lost is no reason not to go on.
+/// Publishes an event. The operator goes on even if the event is lost.
 async fn publish(
     context: &Context,
     cluster: &QuorateCluster,

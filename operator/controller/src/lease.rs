@@ -5,9 +5,9 @@
 //! time. Another operator takes the Lease once it has not seen it change for its whole duration, by
 //! its own clock: times in the Lease are for people, because clocks of machines differ.
 //!
-//! A process that was stopped and goes on finds its gate closed. What it had sent before may still
-//! arrive: writes to objects name what they expect, and changes of the store's members name the
-//! configuration index that they expect.
+//! A process that was stopped and goes on finds its gate closed. Its earlier requests may still
+//! arrive. They do no harm: writes to objects name the state that they expect, and changes of the
+//! store's members name the configuration index that they expect.
 
 mod rules;
 
@@ -28,8 +28,8 @@ use crate::gate::{Gate, Moment};
 const DURATION: Duration = Duration::from_secs(15);
 /// How often the holder renews the Lease, and how often others look at it.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How long before the end of the Lease its holder stops acting. What it has sent until then has
-/// this time to arrive.
+/// How long before the end of the Lease its holder stops acting. Its last requests have this time
+/// to arrive.
 const MARGIN: Duration = Duration::from_secs(4);
 /// How soon a failed renewal is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -163,7 +163,7 @@ impl Lease {
         };
         match timeout(REQUEST_TIMEOUT, written).await {
             Ok(Ok(lease)) => {
-                // Counted from before the request: the others count from after it.
+                // This process counts from before the request: the others count from after it.
                 self.gate.open_until(now.after(DURATION - MARGIN));
                 self.seen = Some((lease, now));
                 Ok(true)

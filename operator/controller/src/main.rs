@@ -77,7 +77,7 @@ async fn lead(
     tokio::pin!(stopped);
     let gate = Gate::closed();
     let leases = Api::namespaced(client.clone(), &args.lease_namespace);
-    // A restarted process is another one: what the earlier one has sent may still arrive.
+    // A restarted process is another holder: requests of the earlier process may still arrive.
     let me = format!("{}_{:016x}", args.pod, rand::random::<u64>());
     let mut lease = Lease::new(leases, args.lease.clone(), me, gate.clone());
     tokio::select! {

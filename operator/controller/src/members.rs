@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 pub use grpc::Grpc;
 
-/// What the operator shows to members, and what it accepts of them. All parts are PEM.
+/// The operator's certificate and key for members, and the authority that the operator trusts. All
+/// parts are PEM.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Identity {
     /// The authority of the members' certificates for clients.
@@ -62,7 +63,7 @@ pub struct Status {
     pub applied: u64,
     /// Whether it is ready: it votes, and serves linearizable reads.
     pub is_ready: bool,
-    /// The size of its data, in bytes: what the quota is compared with.
+    /// The size of its data, in bytes. The quota limits this size.
     pub size: u64,
     /// Its quota in bytes; 0 for none.
     pub quota: u64,
@@ -77,7 +78,7 @@ pub struct Status {
 /// The certificates that a member uses for its next connections.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Certificates {
-    /// When those expire that it shows to clients and members; none if it does not tell.
+    /// When the certificates expire that it shows to clients and members; none if it does not tell.
     pub expire: Vec<Timestamp>,
     /// Why it could not use the files that it read last.
     pub problem: Option<String>,
@@ -107,7 +108,7 @@ pub struct Listed {
     pub is_learner: bool,
 }
 
-/// A change of the members that the store is asked for.
+/// A request to change the members of the store.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
     /// Adds a learner.
@@ -138,10 +139,10 @@ pub enum Request {
     },
 }
 
-/// Why the store did not do what it was asked for.
+/// Why the store did not carry out a request.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// The member gave no answer. It may have done what it was asked for.
+    /// The member gave no answer. It may have carried out the request.
     #[error("no answer: {0}")]
     Unreachable(String),
     /// The member refused for a reason that passes by itself: it can be asked again.

@@ -17,21 +17,21 @@ use quorate_test_chaos::fault::environment::Environment;
 use quorate_test_chaos::seed::{Seed, number_from_env};
 use quorate_test_support::program;
 
-/// The variable with the name of the only mistake to test. Unset: all mistakes, and none.
+/// The variable with the name of the only mistake to test, or [`NONE`] for the controls alone.
 const ONLY: &str = "QUORATE_PLANTED_ONLY";
 /// The variable with a number N: a run takes one in N mistakes and controls. 1 means all.
 const SHARE: &str = "QUORATE_PLANTED_SHARE";
 /// The share without the variable.
 const SHARE_DEFAULT: u64 = 3;
-/// The variable that chooses a mistake, as a program contains it if it can make mistakes.
+/// The variable that chooses a mistake. Only a program that can make mistakes contains this text.
 const SWITCH: &[u8] = b"QUORATE_PLANTED";
 /// The name of the test of all mistakes.
 const TEST: &str = "planted_mistakes_are_found_and_nothing_else";
-/// The name of the control without a mistake.
+/// The name of the controls, which have no mistake.
 const NONE: &str = "none";
 /// The most rounds until a mistake must be found.
 const ROUNDS_MAX: usize = 30;
-/// The faults for members without a mistake: all those that reveal mistakes.
+/// The faults for members without a mistake: those that reveal mistakes, except `UnreadWatches`.
 const CONTROLS: [(Environment, &[F]); 5] = [
     (
         Environment::Processes,
@@ -68,9 +68,9 @@ struct Plan {
     signs: &'static [&'static str],
 }
 
-/// Signs that acknowledged writes are lost, or replaced by others. Which one comes first depends on
-/// later operations. A member may also notice that its own data are inconsistent and not start, or
-/// that a leader contradicts committed entries and not follow it.
+/// Signs that acknowledged writes are lost, or replaced by others. Later operations decide which
+/// sign comes first. A member may also refuse to start because its own data are inconsistent, or to
+/// follow a leader that contradicts committed entries.
 const LOST: &[&str] = &[
     "BrokenEvents",
     "LostWrite",
@@ -102,7 +102,7 @@ const EXHAUSTED: &[&str] = &[
 fn plans(mistake: Mistake) -> Vec<Plan> {
     let plan = plan(mistake);
     match mistake {
-        // An isolated leader is read from meanwhile, a paused one after it resumes.
+        // Clients read from an isolated leader during the fault, from a paused one afterwards.
         Mistake::UnconfirmedLeaderRead => {
             plan.faults.chunks(1).map(|faults| Plan { faults, ..plan }).collect()
         }
@@ -204,7 +204,7 @@ fn planted(folder: &Path, mistake: Option<Mistake>) -> PathBuf {
 
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it says nothing")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
 }
 
 /// Runs a campaign against members with a mistake. Returns the sign that revealed it, or `None`.
@@ -261,7 +261,7 @@ impl Choice {
     }
 }
 
-// A single test: otherwise a program could be started while another thread writes one.
+// This is a single test: with two, one thread could start a program while another writes one.
 #[test]
 fn planted_mistakes_are_found_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();

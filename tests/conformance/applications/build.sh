@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# build.sh: CoreDNS, as dns, and the program that asks the store as other applications do, applications, in the tests'
-# cache (see ../../support/peers/cache.sh). Guarantees that they are there and made from these sources; does nothing
-# when they are.
+# build.sh: builds two programs in the tests' cache (see ../../support/peers/cache.sh): CoreDNS, named dns, and
+# applications, which asks the store as other applications do. Does nothing for a program that is there and made from
+# these sources.
 #
 #   applications -endpoint http://127.0.0.1:2379 traefik|resolver
 set -euo pipefail

@@ -36,7 +36,7 @@ func main() {
 	run(ctx, client)
 }
 
-// must gives the value of a call that may not fail.
+// must gives the value of a call that must not fail.
 func must[T any](value T, err error) T {
 	check(err)
 	return value

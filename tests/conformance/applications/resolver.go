@@ -53,7 +53,7 @@ func (b *backend) HandleConn(_ context.Context, event stats.ConnStats) {
 	}
 }
 
-// Servers register under a lease, and a client finds them by etcd's resolver and balances its calls.
+// Servers register, two of them under a lease. A client finds them by etcd's resolver and balances its calls.
 func resolve(ctx context.Context, client *clientv3.Client) {
 	manager := must(endpoints.NewManager(client, service))
 	lease := must(client.Grant(ctx, ttl)).ID
@@ -71,7 +71,7 @@ func resolve(ctx context.Context, client *clientv3.Client) {
 	defer connection.Close()
 	asker := grpc_health_v1.NewHealthClient(connection)
 	call := func() { must(asker.Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))) }
-	// balance prints the number of calls that each server gets, once all of these get some.
+	// balance waits until the client calls all known servers. Then it prints the number of calls to each server.
 	balance := func(change string, known ...int) {
 		for _, b := range all {
 			b.calls.Store(0)

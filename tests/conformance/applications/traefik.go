@@ -19,8 +19,8 @@ const (
 // A server of the service `web`, in Traefik's layout.
 func serverURL(number int) string { return servers + strconv.Itoa(number) + "/url" }
 
-// The calls of Traefik 3's provider for etcd: it reads a key that is missing to see whether it is connected, lists all
-// keys by descending name, watches them from the next revision, and lists them again after each event.
+// The calls of Traefik 3's provider for etcd. The provider reads a missing key to see whether it is connected. It lists
+// all keys by descending name, watches them from the next revision, and lists them again after each event.
 func traefik(ctx context.Context, client *clientv3.Client) {
 	fmt.Println("connected:", must(client.Get(ctx, missing)).Count)
 	fmt.Println("empty:", list(ctx, client))
@@ -50,7 +50,7 @@ func traefik(ctx context.Context, client *clientv3.Client) {
 	}
 }
 
-// list prints the keys and gives their revision.
+// list prints the keys and gives the revision of the store.
 func list(ctx context.Context, client *clientv3.Client) int64 {
 	order := clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend)
 	response := must(client.Get(ctx, root, clientv3.WithPrefix(), order))

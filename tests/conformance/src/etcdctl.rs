@@ -40,7 +40,7 @@ use background::Background;
 use parse::Line;
 use side::{Outcome, Side, Tls};
 
-/// How long a watch may take to print what a script waits for.
+/// How long a watch may take to print the lines that a script waits for.
 const PRINTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The etcdctl flag that asks every member.
@@ -99,7 +99,7 @@ impl Comparison {
     /// Runs a script on both sides.
     ///
     /// # Panics
-    /// If the script is malformed, or a watch does not print what the script waits for.
+    /// If the script is malformed, or a watch does not print the lines that the script waits for.
     pub fn run(&mut self, script: &str) {
         for line in parse::lines(script) {
             match line {
@@ -138,7 +138,8 @@ impl Comparison {
     }
 
     /// Like [`restart`](Self::restart). From here on, the members have these additional flags and
-    /// serve clients over TLS, with the certificates of `pki`. They require one from each client.
+    /// serve clients over TLS, with the certificates of `pki`. The members require a certificate
+    /// from each client.
     ///
     /// # Panics
     /// As [`restart`](Self::restart).

@@ -1,4 +1,4 @@
-//! Authentication: every method checks it, it outlives the process while tokens do not, every
+//! Authentication. Every method checks it, and it outlives the process, but tokens do not. Every
 //! member knows tokens and checks permissions, and a certificate can be a login.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -115,11 +115,11 @@ fn no_method_answers_a_client_without_rights() {
     let address = server.address();
     enable_with_users(&address);
     let alice = token(&address, "alice");
-    // What any user may do, and what a request without content does not ask for.
+    // Any user may call these methods, at least without content.
     let of_users =
         ["LeaseGrant", "LeaseRevoke", "LeaseKeepAlive", "LeaseTimeToLive", "LeaseLeases"];
     let of_users = [&of_users[..], &["MemberList", "Alarm", "Status", "Txn"]].concat();
-    // They refuse it for another reason, after they know the user.
+    // These methods know the user, and then refuse a request without content for another reason.
     let incomplete = ["Proclaim", "Resign", "Unlock", "UserGet", "RoleGet"];
     let methods = methods();
     assert!(methods.len() > 50, "{methods:?}");
@@ -141,7 +141,7 @@ fn no_method_answers_a_client_without_rights() {
         if !of_users.contains(&method) && !incomplete.contains(&method) {
             let answer = ask(Some(&alice));
             let is_invalid = answer.code.as_deref() == Some("3") && method != "Compact";
-            // Reads check that there is a key first.
+            // Reads first check that there is a key.
             if !(is_invalid && answer.message == "etcdserver: key is not provided") {
                 assert_refused(&answer, denied, "etcdserver: permission denied");
             }
@@ -156,7 +156,7 @@ fn it_outlives_the_process_and_tokens_do_not() {
     enable_with_users(&address);
     let mut root = token(&address, "root");
     put(&address, Some(&root)).assert_ok();
-    // From the log, then from the database, which a stop completes.
+    // After a kill, the server reads the log. After a stop, it reads the complete database.
     for kills in [true, false] {
         if kills {
             server.kill();
@@ -184,7 +184,7 @@ fn every_member_knows_tokens_and_checks_rights() {
             assert_unknown(&put(at, None));
         }
     }
-    // The permission counts at once at every member.
+    // A change of permissions counts at once at every member.
     let root = token(&addresses[0], "root");
     let alice = token(&addresses[2], "alice");
     for (number, at) in addresses.iter().enumerate() {
@@ -229,7 +229,7 @@ fn wrong_passwords_do_not_hold_up_other_calls() {
     };
     thread::scope(|scope| {
         let guesses: Vec<_> = (0..8).map(|_| scope.spawn(flood)).collect();
-        // These end although guesses take all their turns.
+        // These puts end although the guesses take all turns for passwords.
         let answers: Vec<Answer> = (0..20).map(|_| put(&address, Some(&root))).collect();
         answers.iter().for_each(Answer::assert_ok);
         for guess in guesses {
@@ -239,7 +239,7 @@ fn wrong_passwords_do_not_hold_up_other_calls() {
     });
 }
 
-/// A request by curl; the status, and the body.
+/// Makes a request with curl; returns the status and the body.
 fn curl(url: &str, more: &[&str]) -> (String, String) {
     let output =
         Command::new("curl").args(["-s", "-w", "\n%{http_code}"]).args(more).arg(url).output();
@@ -248,7 +248,7 @@ fn curl(url: &str, more: &[&str]) -> (String, String) {
     (status.to_owned(), body.to_owned())
 }
 
-/// A request by curl with the certificate of `pki`; the status, and the body.
+/// Makes a request with curl and the certificate of `pki`; returns the status and the body.
 fn certified(pki: &Pki, address: &str, path: &str, more: &[&str]) -> (String, String) {
     let file = |name: &str| pki.path(name).display().to_string();
     let [authority, certificate, key] = ["ca.crt", "client.crt", "client.key"].map(file);
@@ -313,7 +313,7 @@ fn a_certificate_is_a_login_but_not_for_the_gateway() {
     assert_eq!(certified(&pki, &address, "/status", &[]).0, "200");
 }
 
-/// An HTTP request without TLS, by curl.
+/// Makes a request with curl and without TLS; returns the status and the body.
 fn web(address: &str, path: &str, more: &[&str]) -> (String, String) {
     curl(&format!("http://{address}{path}"), more)
 }

@@ -16,8 +16,8 @@ use quorate_test_support::{block_on, program};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 
-/// Every method that both servers have, except those that change the members, and those that wait
-/// for a turn of their own.
+/// Methods that both servers have. None of them changes the members or the users, or waits for a
+/// turn.
 const METHODS: [&str; 24] = [
     RANGE,
     RANGE_STREAM,
@@ -208,7 +208,7 @@ fn deeply_nested_groups_are_answered_as_by_etcd() {
                     .compare_status(&format!("{method}: {depth}"), &request, &deep(depth))
                     .await;
             }
-            let why = "no message of the protocol has a group: a few are taken, not 10 000";
+            let why = "no message of the protocol has a group: Quorate takes a few, etcd 10 000";
             let said = ("13", "grpc: ");
             differential.expect_difference(method, (&request, &deep(1000)), why, said).await;
         }

@@ -18,8 +18,8 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String
     let mut command = Command::new(program::quorate());
     command.args(arguments).envs(environment.iter().copied()).current_dir(&home);
     let Output { status, stdout, stderr } = command.output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&stdout), "", "what is wrong goes to the error output");
-    assert_eq!(fs::read_dir(&home).unwrap().count(), 0, "it has made something");
+    assert_eq!(String::from_utf8_lossy(&stdout), "", "errors go to the error output");
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 0, "the program has made a file");
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
@@ -171,7 +171,7 @@ fn bad_certificates_are_refused() {
         let said = start_refused(&mut server);
         assert!(said.contains(flag), "{flag}: {said}");
         assert!(said.contains(path.to_str().unwrap()), "{}: {said}", path.display());
-        assert!(!server.data_dir().exists(), "it was made for nothing");
+        assert!(!server.data_dir().exists(), "the refused server has made its data directory");
     }
     let mut server = with_tls(&home.path().join("server"), [&certificate, &key, &authority]);
     server.start();

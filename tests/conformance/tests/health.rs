@@ -28,7 +28,7 @@ fn checks_and_lists_are_answered_as_by_etcd() {
         for service in SERVICES {
             differential.compare(&format!("check {service:?}"), CHECK, &of(service)).await;
         }
-        // Decoded, because Go writes the empty name of the server as a whole.
+        // The answers are decoded first, because Go also writes a name that is empty.
         let listed = differential.both(&Connection::request(LIST), &frame(&[])).await;
         let [ours, theirs] = listed
             .map(|answer| (answer.code.clone(), answer.decode::<health::HealthListResponse>()));

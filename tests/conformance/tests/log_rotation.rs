@@ -45,7 +45,7 @@ impl Logged {
         self.folder.path().join(name)
     }
 
-    /// Fills the file of the log up to a size; returns its content. Others may read it.
+    /// Fills the log file up to a size; returns its content. Other users may read a new file.
     fn fill(&self, bytes: usize) -> String {
         let mut log = OpenOptions::new();
         let mut log =
@@ -75,7 +75,7 @@ impl Logged {
         names
     }
 
-    /// Waits until there are these earlier files; `NEW` stands for one with the present time.
+    /// Waits until there are these earlier files. `NEW` stands for a time.
     fn wait_for(&self, expected: &[&str]) -> Vec<String> {
         let mut names = Vec::new();
         let found = wait::within(WITHIN, || {
@@ -95,7 +95,7 @@ impl Logged {
     /// Has the program write lines until it has replaced the file.
     fn talk(&self) {
         let address = self.server.address();
-        // It logs each failed check.
+        // The program logs each failed check of its health.
         let before = self.earlier();
         let alarm = pb::AlarmRequest { action: 1, member_id: 5, alarm: 1 };
         call(&self.server, "/etcdserverpb.Maintenance/Alarm", &alarm).assert_ok();
@@ -111,7 +111,7 @@ fn programs(suite: &str) -> impl Iterator<Item = PathBuf> {
     [program::quorate()].into_iter().chain(program::etcd(suite, "etcd-3.7"))
 }
 
-/// All lines of a text in JSON, except empty ones.
+/// Asserts that all lines of a text are JSON with a message, except empty ones.
 fn assert_whole(text: &str) {
     for line in text.lines().filter(|line| !line.is_empty()) {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line:?}"));
@@ -123,12 +123,12 @@ fn assert_whole(text: &str) {
 fn a_full_file_is_replaced() {
     for program in programs("rotation of logs") {
         let mut logged = Logged::new(&program, r#"{"maxsize": 1}"#);
-        // At the start, by the first line.
+        // A file that is full at the start is replaced at the first line.
         let before = logged.fill(FULL);
         logged.server.start();
         let names = logged.wait_for(&["etcd-NEW.log"]);
         assert_eq!(logged.read(&names[0]), before);
-        // While the program runs. The file is almost full.
+        // A file that is almost full at the start is replaced while the program runs.
         logged.server.stop();
         logged.fill(FULL - ROOM);
         logged.server.start();
@@ -162,7 +162,7 @@ fn earlier_files_are_limited() {
         }
         logged.fill(FULL);
         logged.server.start();
-        // The oldest one is too much.
+        // The oldest file is one too many.
         let foreign = ["etcd-other.log", "other-2020-01-02T03-04-05.678.log"];
         let names = logged.wait_for(&[other, "etcd-NEW.log", foreign[0], foreign[1]]);
         logged.server.stop();

@@ -36,7 +36,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("of the v2 store", &["etcd_debugging_store_"]),
     ("of the proxy", &["etcd_grpc_proxy_"]),
     ("of files with snapshots", &["etcd_snap_", "etcd_debugging_snap_"]),
-    ("of a loop that there is not", &["etcd_debugging_server_watch_send_loop_"]),
+    ("of a loop that Quorate lacks", &["etcd_debugging_server_watch_send_loop_"]),
 ];
 
 /// Metrics whose non-zero series must have the same values; of histograms, the counts.
@@ -350,7 +350,7 @@ fn compare(quorate: &BTreeMap<String, Family>, etcd: &BTreeMap<String, Family>) 
                 continue;
             }
             (Some(_), Some(reason)) => {
-                differences.push(format!("{name} is there, although {reason}"));
+                differences.push(format!("{name} is there, although it is {reason}"));
                 continue;
             }
         };
@@ -396,7 +396,7 @@ fn metrics_equal_those_of_etcd() {
     assert!(differences.is_empty(), "{} differ:\n\n{}", differences.len(), differences.join("\n"));
 }
 
-/// The content type and the coding of a server's page, which must be one.
+/// The content type and the coding of a server's answer, which must be a page of metrics.
 fn form(server: &Server, headers: &[(&str, &str)]) -> [Option<String>; 2] {
     let (head, mut body) = http::ask_with(&server.address(), "GET", "/metrics", headers).unwrap();
     assert!(head.contains(" 200 OK"), "{head}");

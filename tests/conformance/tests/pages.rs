@@ -22,7 +22,7 @@ use tempfile::TempDir;
 const NOT_AFTER: (&str, f64) = ("4096-01-01T00:00:00Z", 67_090_118_400.0);
 /// The roles of certificates.
 const ROLES: [&str; 3] = ["client-server", "peer-client", "peer-server"];
-/// How long a refusal may take that depends on the time.
+/// How long the limit on rereads may take to permit a reread, or to refuse one.
 const WITHIN: Duration = Duration::from_secs(30);
 
 fn json(text: &str) -> Value {
@@ -135,7 +135,7 @@ impl Secure {
         (Self { home, server, pages }, pki)
     }
 
-    /// The status line and the body of an answer.
+    /// The status code, the head in lower case, and the body of an answer.
     fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
         let (head, body) = http::ask(&self.pages, method, path).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -146,7 +146,7 @@ impl Secure {
         json(&http::get(&self.pages, "/tls").unwrap())
     }
 
-    /// Rereads the certificates, as often as the member allows it.
+    /// Rereads the certificates, as soon as the member allows it.
     fn reread(&self) -> Value {
         wait::until("a reread", WITHIN, || {
             let (status, head, body) = self.ask("POST", "/tls/reload");
@@ -236,7 +236,7 @@ fn the_certificates_in_use_are_shown() {
         assert_eq!(secure.page(), expected(&pki));
         assert_eq!(secure.series(), expected_series(&pki));
         assert_eq!(presented(&secure.server, &pki), of_file(&pki, "server.crt"));
-        // A renewal by another authority, in the same files.
+        // Another authority renews the certificates, in the same files.
         Pki::new(secure.home.path());
     }
 }

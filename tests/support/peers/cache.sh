@@ -26,8 +26,8 @@ once() {
   if ! current "$name" "$key" "$@"; then
     echo "building $name" >&2
     rm -f "$BIN/.$name.key"
-    # Not in a condition, where `set -e` would not stop it at its first failure; and without the lock, which a process
-    # that it leaves behind would go on holding.
+    # FUNCTION is not called in a condition, where `set -e` would not stop it at its first failure. It runs without the
+    # lock, because a process that it leaves behind would go on holding the lock.
     "$make" {lock}>&-
     echo "$key" >"$BIN/.$name.key"
   fi

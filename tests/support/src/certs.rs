@@ -76,7 +76,8 @@ impl Pki {
         self.issue([name, name], ExtendedKeyUsagePurpose::ServerAuth, &HERE);
     }
 
-    /// Replaces a file at once by a list that revokes the certificates with these names, as DER.
+    /// Replaces a file in one step by a list, as DER, that revokes the certificates with these
+    /// names.
     ///
     /// # Panics
     /// If a key cannot be read, or the file cannot be written.

@@ -9,7 +9,7 @@ use crate::certs::Pki;
 /// Largest message a client accepts. Unlimited, so that no answer is too large for a suite.
 pub const MESSAGE_BYTES_MAX: usize = usize::MAX;
 
-/// HTTP/2's initial window: what a peer may send before the receiver grants more.
+/// HTTP/2's initial window: the bytes that a peer may send before the receiver grants more.
 const WINDOW_BYTES: u32 = 65_535;
 
 /// A channel to `url` that connects on first use and whenever the connection is lost.

@@ -13,7 +13,7 @@ use crate::program;
 use crate::repository;
 use crate::require::{self, Need};
 
-/// What `control-plane.sh` needs of the machine.
+/// The needs of `control-plane.sh`.
 const NEEDS: [Need; 6] = [
     Need::Program("go"),
     Need::Program("bash"),
@@ -27,7 +27,7 @@ pub struct ControlPlane {
     folder: TempDir,
 }
 
-/// What a program said, and whether it succeeded.
+/// The output of a program, and whether the program succeeded.
 #[derive(Clone, Debug)]
 pub struct Said {
     /// Whether its exit status was zero.

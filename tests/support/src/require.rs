@@ -56,7 +56,7 @@ impl Need {
 ///
 /// # Panics
 /// If something is missing and `QUORATE_REQUIRE=all` is set. A commit that the checkout lacks is
-/// the exception: a shallow clone or an exported tree has no history, whatever the machine has.
+/// the exception: a shallow clone or an exported tree has no history on any machine.
 pub fn met(suite: &str, needs: &[Need]) -> bool {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();
     if missing.is_empty() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::require::{self, Need};
 use crate::wait;
 
-/// What slow disks need from the machine.
+/// The requirements of slow disks on the machine.
 pub const NEEDS: [Need; 2] = [Need::Root, Need::Program("strace")];
 /// How long `strace` may take to attach to a process.
 const ATTACHED_WITHIN: Duration = Duration::from_secs(60);

@@ -25,7 +25,7 @@ pub struct Authority {
     pub key: Key,
 }
 
-/// What a certificate is for.
+/// The purpose of a certificate.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Leaf {
     /// The common name.

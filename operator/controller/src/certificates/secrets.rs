@@ -38,11 +38,11 @@ const KUBEADM_KEY: &str = "apiserver-etcd-client.key";
 pub struct Wanted {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
 }
 
-/// What a Secret is for.
+/// The purpose of a Secret.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Purpose {
     /// An authority, with its common name.

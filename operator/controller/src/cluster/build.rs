@@ -78,7 +78,7 @@ pub fn voters(cluster: &str) -> BTreeMap<String, String> {
     labels
 }
 
-/// What the objects of a member have besides [`labels`].
+/// The labels that the objects of a member have besides [`labels`].
 #[must_use]
 pub fn member_labels(member: &str) -> BTreeMap<String, String> {
     [(names::LABEL_MEMBER.to_owned(), member.to_owned())].into()
@@ -96,7 +96,7 @@ pub fn metadata(cluster: &QuorateCluster, name: String, owner: Owner<'_>) -> Obj
     }
 }
 
-/// What tells a cluster from all others, also from an earlier one of the same name.
+/// The text that tells a cluster from all others, also from an earlier one of the same name.
 #[must_use]
 pub fn token(cluster: &QuorateCluster) -> String {
     let namespace = cluster.namespace().unwrap_or_default();

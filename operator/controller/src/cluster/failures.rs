@@ -1,9 +1,9 @@
-//! What failed in the present round.
+//! The failures of the present round.
 
 use super::step::Step;
 
-/// What failed in the present round, each with why. Steps that others do not depend on are passed
-/// over: a Secret that is refused, say by a quota of the namespace, must not stop repairs.
+/// The failures of the present round, each with its reason. Steps that no other step depends on are
+/// passed over: a Secret that is refused, say by a quota of the namespace, must not stop repairs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Failures {
     /// The certificates.

@@ -28,7 +28,7 @@ use crate::certificates;
 use crate::context::{Context, Defaults};
 use crate::error::Error;
 
-/// What was seen of a cluster: the objects, the answers, and the facts that the plan needs.
+/// The observations of a cluster: the objects, the answers, and the facts that the plan needs.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The cluster.

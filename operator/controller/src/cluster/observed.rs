@@ -1,4 +1,4 @@
-//! What the operator sees of a cluster: the objects in Kubernetes and the answers of the store.
+//! The observed state of a cluster: the objects in Kubernetes and the answers of the store.
 //!
 //! Everything that [`plan`](super::plan::plan) decides by is here. It is read again for every plan,
 //! and nothing of it is remembered.
@@ -10,7 +10,7 @@ use quorate_crd::v1alpha1::{Certificates, QuorateClusterStatus};
 
 use super::failures::Failures;
 
-/// What the operator sees of a cluster.
+/// The observed state of a cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     /// Whether the cluster's object is being deleted.
@@ -39,7 +39,7 @@ pub struct Observed {
     pub lost_authorities: BTreeSet<String>,
     /// When the certificates expire.
     pub certificates: Certificates,
-    /// What failed already in this round.
+    /// The failures of this round so far.
     pub failures: Failures,
 }
 
@@ -134,7 +134,7 @@ pub struct Answer {
     pub corrupt: bool,
 }
 
-/// What the store says about itself: one linearizable answer.
+/// The store's report about itself: one linearizable answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {
     /// The id of the cluster.

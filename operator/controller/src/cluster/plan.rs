@@ -24,7 +24,7 @@ use super::step::Step;
 use super::valid::Valid;
 use view::View;
 
-/// What the operator does next.
+/// The plan for the next step of the operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// One step. The next one is planned after it, from a new observation.

@@ -25,10 +25,10 @@ pub type Planner = fn(&Valid, &Observed, Timestamp) -> Plan;
 const POLL_IDLE: Duration = Duration::from_secs(15);
 /// How often a cluster is looked at while it changes.
 const POLL_CHANGE: Duration = Duration::from_secs(1);
-/// How often a cluster is looked at that is not well, but does not change.
+/// How often a cluster that is not well, but does not change, is looked at.
 const POLL_UNWELL: Duration = Duration::from_secs(5);
 
-/// Which cluster.
+/// The key of a cluster.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Key {
     /// Its namespace.
@@ -79,7 +79,7 @@ async fn follow(
     let (plan, done) = act(context, valid, &mut seen, now).await;
     let step = &plan.step;
     let is_wait = matches!(step, Step::Wait { .. });
-    // The step has changed what the status is written to: the next round writes the rest of it.
+    // The step has changed an object with a status. The next round writes the rest of the status.
     let is_recorded = matches!(
         step,
         Step::Begin { .. }
@@ -101,7 +101,7 @@ async fn follow(
     Ok(if is_wait || has_failed { next } else { Next::Soon })
 }
 
-/// Plans and does a step. One that fails, and that others do not depend on, is passed over.
+/// Plans and does a step. Passes over a step that fails if no other step depends on it.
 async fn act(
     context: &Context,
     valid: &Valid,
@@ -127,8 +127,8 @@ async fn act(
     }
 }
 
-/// The wait that takes the place of a step that the store refuses for now. The status tells it,
-/// and no event does: if it lasts, the change becomes stuck, which is told.
+/// The wait that takes the place of a step that the store refuses for now. The status tells the
+/// wait, and no event does. If the wait lasts, the change becomes stuck, and an event tells that.
 fn deferred(error: &Error) -> Option<Step> {
     Some(Step::Wait { reason: error.passing()?, until: None })
 }
@@ -148,7 +148,7 @@ async fn refuse(
     Ok(Next::Change)
 }
 
-/// Tells a new status by metrics, and what is new in its conditions by events.
+/// Tells a new status by metrics, and changes of its conditions by events.
 async fn tell(
     key: &Key,
     context: &Context,

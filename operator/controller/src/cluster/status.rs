@@ -1,4 +1,4 @@
-//! The status: what the operator knows of a cluster, even when the store does not answer.
+//! The status: the operator's knowledge of a cluster, even when the store does not answer.
 //!
 //! The status follows from the observed facts and the previous status. It holds nothing that
 //! changes while the cluster is idle.

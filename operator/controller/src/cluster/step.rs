@@ -1,11 +1,11 @@
-//! What the operator does next: one step, which is safe to do again.
+//! The next step of the operator, which is safe to do again.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use quorate_crd::v1alpha1::Change;
 
-/// What the operator does next.
+/// The next step of the operator.
 ///
 /// A step that was done, but whose success the operator has not seen, is planned again, and is then
 /// without effect.
@@ -124,7 +124,7 @@ pub enum Step {
     KeepVolume {
         /// The member.
         member: String,
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
     /// Asks for a larger volume.
@@ -141,14 +141,14 @@ pub enum Step {
     },
     /// Does nothing, until something changes or the time has come.
     Wait {
-        /// For what, for people. It does not change while nothing else does.
+        /// The reason, for people. It does not change while nothing else does.
         reason: String,
         /// When to look again at the latest, if the time alone can change the plan.
         until: Option<Timestamp>,
     },
 }
 
-/// What is done, for people: the text of events and logs.
+/// The step in words, for people: the text of events and logs.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -18,7 +18,7 @@ pub use version::{NotAVersion, Version};
 /// The numbers of members that a cluster may have.
 const SIZES: [i32; 4] = [1, 3, 5, 7];
 
-/// What a user asks for, checked and completed.
+/// The spec of a user, checked and completed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Valid {
     /// The name of the cluster.

@@ -6,7 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::holder;
 
-/// What a process that does not hold the Lease does.
+/// The decision of a process that does not hold the Lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Decision {
     /// Creates it.
@@ -17,8 +17,8 @@ pub(super) enum Decision {
     Wait,
 }
 
-/// What a process that does not hold the Lease does. `unchanged` is how long it has seen the Lease
-/// as it is, and `duration` how long a Lease lasts that does not say so.
+/// Decides for a process that does not hold the Lease. `unchanged` is how long the process has seen
+/// the Lease as it is. `duration` is how long a Lease lasts that names no duration.
 pub(super) fn decide(
     lease: Option<&Lease>,
     me: &str,

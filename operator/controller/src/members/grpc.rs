@@ -96,7 +96,7 @@ async fn connect(identity: &Identity, at: &Address, timeout: Duration) -> Result
     connecting.map_err(unreachable)
 }
 
-/// What a failed call says about the member.
+/// The error of a failed call, with the name of the member.
 fn failed(at: &Address, status: &tonic::Status) -> Error {
     let text = format!("{}: {}", at.member, status.message());
     match status.code() {

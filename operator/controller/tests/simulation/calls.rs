@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// What looks at the world before and after the effect of each call.
+/// An observer of the world before and after the effect of each call.
 type Look = Box<dyn Fn() + Send + Sync>;
 
 /// The calls of one operator.

@@ -31,7 +31,7 @@ pub(crate) fn sample<T: Copy>(possible: &[T], usual: usize) -> Vec<T> {
     chosen.into_iter().map(|at| possible[at]).collect()
 }
 
-/// What a campaign counts, by name.
+/// The counts of a campaign, by name.
 pub(crate) type Counts = Vec<(&'static str, usize)>;
 
 /// Does something with each scenario, several at a time, and prints what was counted.

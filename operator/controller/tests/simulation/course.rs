@@ -67,7 +67,7 @@ impl<'a> Course<'a> {
     /// round starts. Returns whether it came to the end, and not to a known world before.
     ///
     /// # Errors
-    /// What went wrong, for a person.
+    /// The failure, in words for a person.
     pub(crate) async fn run(
         &mut self,
         from: usize,
@@ -142,7 +142,7 @@ impl<'a> Course<'a> {
     /// An operator at rest writes nothing in so many rounds.
     ///
     /// # Errors
-    /// What went wrong, for a person.
+    /// The failure, in words for a person.
     pub(crate) async fn idle(&self, rounds: usize) -> Result<(), String> {
         let before = self.world.lock().unwrap().version();
         for _ in 0..rounds {

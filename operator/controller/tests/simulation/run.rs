@@ -18,7 +18,7 @@ use crate::world::{Shared, World};
 /// Rounds in which an operator at rest must write nothing.
 const IDLE: usize = 20;
 
-/// What an undisturbed run left.
+/// The results of an undisturbed run.
 pub(crate) struct Run {
     /// The calls of the operator.
     pub(crate) calls: Vec<String>,
@@ -28,7 +28,7 @@ pub(crate) struct Run {
     pub(crate) end: World,
 }
 
-/// What came of an overtaken operator.
+/// The outcome of an overtaken operator.
 pub(crate) struct Overtaken {
     /// The worlds that were passed afterwards.
     pub(crate) passed: Known,
@@ -50,7 +50,7 @@ fn share(world: &World) -> Shared {
 /// Runs a scenario without a crash, and notes the world at each call.
 ///
 /// # Errors
-/// What went wrong, for a person.
+/// The failure, in words for a person.
 pub(crate) async fn undisturbed(scenario: &Scenario, plan: Planner) -> Result<Run, String> {
     let world = begin(scenario);
     let notes = Arc::new(Notes::default());
@@ -73,7 +73,7 @@ pub(crate) async fn undisturbed(scenario: &Scenario, plan: Planner) -> Result<Ru
 /// Returns the worlds that it passed, and the number of its rounds.
 ///
 /// # Errors
-/// What went wrong, for a person.
+/// The failure, in words for a person.
 pub(crate) async fn resumed(
     scenario: &Scenario,
     moment: &Moment,
@@ -95,7 +95,7 @@ const PLAN: Planner = quorate_controller::cluster::plan::plan;
 /// Then that one goes on. Returns what came of it, or `None` if the round has no such write.
 ///
 /// # Errors
-/// What went wrong, for a person.
+/// The failure, in words for a person.
 pub(crate) async fn overtaken(
     scenario: &Scenario,
     [from, to]: [&Moment; 2],
@@ -126,7 +126,7 @@ pub(crate) async fn overtaken(
 /// number of rounds.
 ///
 /// # Errors
-/// What went wrong, for a person.
+/// The failure, in words for a person.
 pub(crate) async fn lagging(scenario: &Scenario, seed: u64) -> Result<usize, String> {
     let world = begin(scenario);
     world.lock().unwrap().checks.is_late = true;

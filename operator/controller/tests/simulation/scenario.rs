@@ -1,4 +1,4 @@
-//! What happens to a cluster, and what must come of it.
+//! The events in the life of a cluster, and the states that must follow.
 //!
 //! Each golden script of the plan (`operator/controller/scripts`) has its scenarios here.
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// What happens to a cluster, in phases.
+/// The events in the life of a cluster, in phases.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// The spec of the cluster at first.
@@ -22,7 +22,7 @@ pub(crate) struct Scenario {
     pub(crate) phases: Vec<Phase>,
 }
 
-/// Something that happens to a cluster, and what must come of it.
+/// An event in the life of a cluster, and the state that must follow.
 #[derive(Clone, Copy)]
 pub(crate) struct Phase {
     pub(crate) act: fn(&mut World),

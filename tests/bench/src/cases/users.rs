@@ -19,7 +19,7 @@ use crate::subject::{Pair, Subject};
 
 const ROUNDS: u32 = 5;
 const KEYS: u64 = 100_000;
-/// The load that writes each key once.
+/// The load before the measured ones: as many puts as there are keys, to random keys.
 const FILL: Load = Load {
     connections: MANY_CONNECTIONS,
     clients: MANY_CLIENTS,
@@ -31,7 +31,7 @@ const ONE_PUTS: u64 = 8_000;
 const MANY_CONNECTIONS: usize = 100;
 const MANY_CLIENTS: usize = 1000;
 const MANY_PUTS: u64 = 200_000;
-/// Quorate's CPU time of a put with authentication, in its time without.
+/// The limit of Quorate's CPU time of a put with authentication, divided by its time without.
 const COST_MAX: f64 = 1.1;
 const NAME: &str = "writer";
 const PASSWORD: &str = "password";
@@ -76,12 +76,12 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
     sections.into_iter().map(section).collect()
 }
 
-const ONE_TEXT: &str = "One lean client. The server is new in every round, and every key is \
-    written once beforehand. The first puts are made without authentication. Then a user gets a \
-    role for all keys, authentication is turned on, and the client makes the same puts again, with \
-    a simple token. At last authentication is turned off, and the puts are made once more, because \
-    a server with more history may be slower. The figures without authentication are means of the \
-    first and the last puts.";
+const ONE_TEXT: &str = "One lean client. The server is new in every round, and 100,000 puts \
+    to random keys fill it beforehand. The first puts are made without authentication. Then a \
+    user gets a role for all keys, authentication is turned on, and the client makes the same puts \
+    again, with a simple token. At last authentication is turned off, and the puts are made once \
+    more, because a server with more history may be slower. The figures without authentication are \
+    means of the first and the last puts.";
 const MANY_TEXT: &str = "The same with 100 connections of 10 clients each.";
 
 fn compared(rounds: &[Pair<Round>]) -> Vec<Comparison> {

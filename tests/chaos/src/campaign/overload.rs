@@ -28,8 +28,8 @@ const DESCRIPTORS: u64 = 8192;
 const LARGE_VALUES: (usize, usize) = (64, 256 << 10);
 /// Clients that write while a member is overloaded.
 const WRITERS: usize = 8;
-/// What each of them writes: more messages than a watch may queue, or more bytes than the first log
-/// segments hold.
+/// The writes of each of these clients: more messages than a watch may queue, or more bytes than
+/// the first log segments hold.
 const SMALL_WRITES: Profile = FLOOD.up_to(2000);
 const LARGE_WRITES: Profile = BULK.up_to(12);
 /// Connections that read nothing, and requests over each.

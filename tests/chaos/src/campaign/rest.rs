@@ -1,4 +1,4 @@
-//! What members must release once their clients are gone, or do not read.
+//! The resources that members must release once their clients are gone, or do not read.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Real-time order: what was known before the invocation of an operation.
+//! Real-time order: the facts that were known before the invocation of an operation.
 //!
 //! Once any client has seen a revision, every later request of any client must be answered at that
 //! revision or a later one, and every later write must get a larger one.
@@ -30,7 +30,7 @@ impl Heights {
     }
 }
 
-/// What is known from the checked periods.
+/// The facts that are known from the checked periods.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Order {
     revision: i64,
@@ -45,14 +45,14 @@ pub(super) struct LastTerm {
     pub(super) since: Option<Moment>,
 }
 
-/// What was known at the invocation of an operation.
+/// The facts that were known at the invocation of an operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Floor {
     /// The largest revision reported by any member.
     pub(super) revision: i64,
     /// The last term reported by any member.
     pub(super) last_term: LastTerm,
-    /// What the operation's member had reported.
+    /// The reports of the operation's member.
     member: Heights,
 }
 
@@ -153,7 +153,7 @@ fn steps(history: &History) -> Vec<(Moment, Step)> {
     steps
 }
 
-/// What a response reports about its member.
+/// The report of a response about its member.
 fn heights_of(operation: &Operation) -> Option<Heights> {
     let response = operation.response()?;
     let header = response.header()?;

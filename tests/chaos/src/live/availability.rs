@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::history::{Moment, Operation, Response};
 
-/// What clients saw between two moments.
+/// The service that clients had between two moments.
 #[derive(Clone, Copy, Debug)]
 pub struct Availability {
     /// Acknowledged writes of all clients.

@@ -80,7 +80,7 @@ impl Background {
         let (out, err) = self.readers.take().expect("it is stopped once");
         out.join().expect("reading does not panic");
         let stderr = err.join().expect("reading does not panic");
-        // No exit code: the command was killed by us.
+        // There is no exit code, because we killed the command.
         (self.what.clone(), Outcome { code: None, stdout: self.stdout(), stderr })
     }
 

@@ -21,8 +21,8 @@ const fn rule(pattern: &'static str, becomes: &'static str, why: &'static str) -
 
 /// All rules, in the order in which they are applied.
 pub const RULES: &[Rule] = &[
-    rule(r#""ts":"[^"]*""#, r#""ts":"<time>""#, "when etcdctl logged a retry"),
-    rule("0x[0-9a-f]{8,}", "<pointer>", "an address in etcdctl's memory, in what it logs"),
+    rule(r#""ts":"[^"]*""#, r#""ts":"<time>""#, "the time at which etcdctl logged a retry"),
+    rule("0x[0-9a-f]{8,}", "<pointer>", "an address in etcdctl's memory, in its log"),
     rule("LocalAddr: '[^']*'", "LocalAddr: <port>", "the port that etcdctl was given for its side"),
     rule(r"took(:| =)? [0-9.]+(µs|ms|s)", "took$1 <time>", "how long a request took"),
     rule(r#""took":"[0-9.]+(µs|ms|s)""#, r#""took":"<time>""#, "how long a request took"),
@@ -34,17 +34,17 @@ pub const RULES: &[Rule] = &[
     rule(
         r"[0-9.]+ [kMG]?B(, | │ )[0-9.]+ [kMG]?B(, | │ )\d+%",
         "<size>$1<size>$2<percent>",
-        "two databases store the same data in other space",
+        "two databases need different space for the same data",
     ),
     rule(
         r#""(dbSize|dbSizeInUse)":\d+"#,
         r#""$1":<size>"#,
-        "two databases store the same data in other space",
+        "two databases need different space for the same data",
     ),
     rule(
         r#""(DBSize|DBSizeInUse)" : \d+"#,
         r#""$1" : <size>"#,
-        "two databases store the same data in other space",
+        "two databases need different space for the same data",
     ),
     rule(
         r"(true|false)(, | │ )(true|false)(, | │ )(\d+)(, | │ )\d+(, | │ )\d+",
@@ -135,7 +135,7 @@ fn in_order(text: &str, by_follower: bool) -> String {
     sorted
 }
 
-/// `text` without repeated progress reports: how many there are depends on timing.
+/// `text` without repeated progress reports: their number depends on timing.
 fn once_each(text: &str) -> String {
     let mut kept = String::new();
     let mut last = "";

@@ -22,11 +22,11 @@ use crate::dns::ask;
 const WITHIN: Duration = Duration::from_secs(30);
 /// How many times a start is tried, each time with another port.
 const STARTS: usize = 5;
-/// A lease's TTL, which is less than the least TTL of an answer: 30 s.
+/// A lease's TTL. It is less than 30 s, which is the least TTL of an answer.
 const LEASE_SECONDS: i64 = 25;
 const LEASE: i64 = 7;
 
-/// The prefix of the plugin's keys, and its end.
+/// The prefix of the plugin's keys, and the end of the range with this prefix.
 const FOLDERS: &str = "/skydns/";
 const FOLDERS_END: &str = "/skydns0";
 /// The folder of the names that end in `skydns.test`.
@@ -172,9 +172,10 @@ struct Pair {
 }
 
 impl Pair {
-    /// Starts both; `None`, reported as a skip, if they cannot be built here.
+    /// Starts both stores and their servers; `None`, reported as a skip, if these programs cannot
+    /// be built here.
     fn start(suite: &str) -> Option<Self> {
-        // Hashes of passwords are cheap.
+        // The lowest cost makes hashes of passwords cheap.
         let stores = ServerPair::start(suite, &["--bcrypt-cost=4"])?;
         build();
         let servers = start(&stores, "");
@@ -206,7 +207,7 @@ impl Pair {
         self.put(REVERSE.0, REVERSE.1, 0);
     }
 
-    /// Checks the answer of both.
+    /// Checks the answers of both servers.
     #[track_caller]
     fn expect(&self, name: &str, kind: RecordType, expected: &[&str]) {
         for (server, (store, _)) in self.servers.iter().zip(self.stores.both()) {
@@ -251,7 +252,7 @@ fn coredns_answers_from_keys_and_sees_changes() {
     pair.call("/etcdserverpb.KV/DeleteRange", &delete);
     pair.expect("web.skydns.test.", RecordType::A, &["web.skydns.test. 300 IN A 10.0.0.7"]);
 
-    // A lease is the TTL of an answer, within bounds, and its end removes the answer.
+    // A lease sets the TTL of an answer, within bounds. The end of the lease removes the answer.
     let grant = pb::LeaseGrantRequest { id: LEASE, ttl: LEASE_SECONDS };
     pair.call("/etcdserverpb.Lease/LeaseGrant", &grant);
     pair.put(&format!("{FOLDER}leased"), r#"{"host":"10.0.4.1"}"#, LEASE);

@@ -5,7 +5,7 @@ use crate::callers::Token::{self, Absent, Of};
 use crate::matrix::{Cell, Matrix};
 use crate::model::Verdict::{self, Denied, NoUser, Passes};
 
-/// Requests by the beginning and the end of their names, who sends them, and the answer.
+/// Requests by the beginning and the end of their names, the token of the caller, and the answer.
 type Row = (&'static str, &'static str, Token, Verdict);
 
 /// The rows of each advisory.

@@ -1,4 +1,4 @@
-//! Who calls: users with every kind of permission, and clients without a sound token.
+//! The callers: users with every kind of permission, and clients without a sound token.
 
 use quorate_proto::authpb::permission::Type::{self, Read, Readwrite, Write};
 
@@ -49,7 +49,7 @@ pub(crate) const USERS: &[(&str, &[&str])] = &[
     ("owner", &["owner"]),
 ];
 
-/// What a caller sends.
+/// The token that a caller sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
     /// No token.

@@ -21,7 +21,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Calls in flight at the same time.
 pub(crate) const IN_FLIGHT: usize = 64;
 
-/// A request, by its number, and who sends it.
+/// A request and its caller, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub(crate) request: usize,
@@ -52,7 +52,7 @@ impl Matrix {
         Self { callers, requests }
     }
 
-    /// What the model says about a cell.
+    /// The verdict of the model on a cell.
     pub(crate) fn verdict(&self, cell: Cell) -> Verdict {
         verdict(&self.callers[cell.caller], &self.requests[cell.request].needs)
     }

@@ -1,4 +1,4 @@
-//! What must be answered: etcd's rules, written down without any code of the server.
+//! The right answers: etcd's rules, written down without any code of the server.
 
 use quorate_proto::authpb::permission::Type::{self, Readwrite};
 
@@ -7,7 +7,7 @@ use crate::callers::{Caller, NUL, ROLES, ROOT, Token, USERS};
 /// Access to the keys of a range: the permission's type, the key and the range end.
 pub(crate) type Need = (Type, &'static str, &'static str);
 
-/// What a request asks of its caller.
+/// The demands of a request on its caller.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Needs {
     /// Whether the caller is looked at: with `false`, even an unsound token does no harm.
@@ -52,7 +52,7 @@ impl Needs {
         Self { root: true, ..Self::user() }
     }
 
-    /// A user with the role root, or who is or has this.
+    /// A user with the role root, or a user of this exception.
     pub(crate) fn root_unless(unless: Exception) -> Self {
         Self { unless: Some(unless), ..Self::root() }
     }

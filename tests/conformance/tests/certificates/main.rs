@@ -1,4 +1,5 @@
-//! Which certificates Quorate accepts, from clients and between members: those that etcd accepts.
+//! From clients and between members, Quorate accepts the certificates that etcd accepts, except
+//! those that the table marks as stricter.
 //!
 //! A Go program (`tests/conformance/certificates`) makes a table of valid and invalid certificates.
 //! It reports which of them Go's crypto/x509 accepts, and presents them to a server: as a client,
@@ -25,7 +26,7 @@ use tempfile::TempDir;
 /// Go's verdict on a certificate with its chain.
 struct Case {
     name: String,
-    /// As a client's certificate, and as a server's.
+    /// Whether Go accepts it as a client's certificate, and as a server's.
     is_taken: [bool; 2],
     /// Whether Quorate deliberately refuses it, although etcd accepts it.
     is_stricter: bool,
@@ -97,7 +98,7 @@ impl Table {
     }
 
     /// A server that requires a certificate on both ports, and does not check peers' addresses
-    /// against theirs.
+    /// against the peers' certificates.
     fn server(&self, program: &Path) -> Server {
         let mut flags = self.flags("", "plain");
         flags.extend(self.flags("peer-", "plain"));

@@ -61,7 +61,7 @@ fn every_port_refuses_revoked_certificates(program: &Path) {
     let all = [&clients[..], &[&members]].concat();
     assert_served(&good, &all, true);
     assert_served(&bad, &all, true);
-    // Each list is for its own ports, and a new one is used without a restart.
+    // Each list is for its own ports, and the server uses a new list without a restart.
     pki.revoke(&["bad"], LISTS[0]);
     assert_served(&bad, &clients, false);
     assert_served(&bad, &[&members], true);
@@ -147,7 +147,7 @@ fn members_refuse_the_calls_of_a_revoked_one() {
     }
     pki.revoke(&[], LISTS[1]);
     members[2].wait_until_ready();
-    // The others need it now.
+    // Without `m1`, `m0` needs `m2` for a majority.
     members[1].stop();
     let put = pb::PutRequest { key: "key".into(), value: "value".into(), ..Default::default() };
     block_on(async { KvClient::new(client::channel(&members[2].url())).put(put).await }).unwrap();

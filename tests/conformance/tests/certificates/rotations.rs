@@ -105,7 +105,7 @@ impl Load {
     }
 }
 
-/// Replaces a file at once.
+/// Replaces a file in one step.
 fn replace(path: &Path, content: &[u8]) {
     let other = path.with_extension("new");
     fs::write(&other, content).unwrap();
@@ -150,7 +150,7 @@ fn wait_for(pages: &[String], fingerprint: &str, is_used: bool) {
     }
 }
 
-/// Waits until all ports answer a visitor with this certificate, or none answers it at all.
+/// Waits until all ports answer a visitor with this certificate, or no port answers the visitor.
 fn wait_for_ports(members: &[Server], visitor: &Visitor, served_by: Option<&str>) {
     let ports = members.iter().flat_map(|member| [member.address(), member.peer_address()]);
     for port in ports {
@@ -161,7 +161,8 @@ fn wait_for_ports(members: &[Server], visitor: &Visitor, served_by: Option<&str>
 }
 
 /// Replaces the certificates: members and clients first trust both authorities, then present new
-/// certificates, and last trust only the new authority. The ports follow.
+/// certificates, and last trust only the new authority. Waits after each step until the ports
+/// follow.
 fn rotate(load: &Load, live: &Pki, next: &Pki, (members, pages): (&[Server], &[String])) {
     let read = |pki: &Pki, name: &str| fs::read(pki.path(name)).unwrap();
     let before = fingerprint_of(&live.path("ca.crt"));

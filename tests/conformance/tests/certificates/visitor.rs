@@ -1,4 +1,4 @@
-//! A client that shows a certificate, and sees whether it is served, and by which certificate.
+//! A client that shows a certificate, and learns the certificate of a server that answers it.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 const WITHIN: Duration = Duration::from_secs(30);
 
 const HTTP_2: &[u8] = b"h2";
-/// The begin of an HTTP/2 connection: the preface, and settings without content.
+/// The beginning of an HTTP/2 connection: the preface, and settings without content.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const REQUEST: &[u8] = b"GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n";
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// The start of the keys of all clients.
 pub(crate) const PREFIX: &str = "clients/";
-/// Passwords are hashed cheaply.
+/// Makes hashes of passwords cheap.
 const CHEAP: &str = "--bcrypt-cost=4";
 
 /// One cluster without TLS, and one that requires certificates of clients and authentication.
@@ -58,7 +58,7 @@ impl Clusters {
         self.folder.path()
     }
 
-    /// Turns authentication on without TLS, too.
+    /// Turns authentication on in the cluster without TLS, too.
     pub(crate) fn enable_authentication(&self) {
         self.require_users(&self.plain);
     }

@@ -28,7 +28,7 @@ fn run(server: &Path, size: usize, clients: &[&Client]) -> Vec<Vec<String>> {
     let mut programs: Vec<Program> =
         clients.iter().map(|client| Program::start(client, &clusters)).collect();
     programs.iter_mut().for_each(|program| program.run_to(COMPACTION));
-    // One after the other, because a compaction is for all keys.
+    // The programs go on one after the other, because a compaction is for all keys.
     for program in &mut programs {
         program.go_on();
         program.run_to(AUTHENTICATION);
@@ -40,7 +40,7 @@ fn run(server: &Path, size: usize, clients: &[&Client]) -> Vec<Vec<String>> {
     written
 }
 
-/// What is wrong with the lines of a client on Quorate, given those on etcd.
+/// The mistakes in the lines of a client on Quorate, given its lines on etcd.
 fn compare(client: &Client, [quorate, etcd]: [&[String]; 2]) -> Vec<String> {
     let done: Vec<&str> =
         quorate.iter().filter_map(|line| Some(line.split_once(": ")?.0)).collect();

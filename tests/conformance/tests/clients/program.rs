@@ -42,7 +42,7 @@ impl Program {
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in output.lines() {
-                // It has no receiver once the test has failed.
+                // The line has no receiver once the test has failed.
                 let _ignored = sender.send(line.expect("lines are text"));
             }
         });

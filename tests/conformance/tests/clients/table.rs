@@ -85,7 +85,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     CLIENTS.iter().map(|client| client.name)
 }
 
-/// The clients whose programs can be made here, which they are.
+/// The clients whose programs can be made here. The first call makes the programs.
 pub(crate) fn available() -> &'static [&'static Client] {
     static AVAILABLE: OnceLock<Vec<&'static Client>> = OnceLock::new();
     AVAILABLE.get_or_init(|| {
@@ -109,7 +109,7 @@ impl Client {
         format!("{}{}/", crate::clusters::PREFIX, self.name)
     }
 
-    /// Whether the machine has what its program needs; if not, that is reported as a skip.
+    /// Whether the machine has the tools that make and run its program; if not, reports a skip.
     fn can_be_made(&self) -> bool {
         let programs: &[&str] = match self.language {
             Language::Go(_) => &["go"],
@@ -157,7 +157,7 @@ impl Client {
             Language::Java => {
                 let folder = cache().join("client-java");
                 let mut command = Command::new("java");
-                // It does not run for long enough to be compiled well.
+                // The program is too short to gain from a better compilation.
                 command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]);
                 command.arg(format!("{0}/*:{0}", folder.display()));
                 command.arg("Checks");

@@ -1,4 +1,4 @@
-//! What etcd has: from its definitions, its programs and its sources.
+//! The names that etcd has, from its definitions, its programs and its sources.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a row says about a name.
+/// The statements of a row about a name.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
     state: String,
@@ -16,7 +16,7 @@ impl Row {
         ["same", "better"].contains(&self.state.as_str())
     }
 
-    /// What is wrong with the row.
+    /// The mistake in the row, if there is one.
     fn broken(&self) -> Option<String> {
         let is_promise = self.is_served() || self.state == "different";
         if !is_promise && self.state != "not yet" {
@@ -63,7 +63,7 @@ impl Table {
         self.0.get(section).into_iter().flatten()
     }
 
-    /// What is wrong with the rows of a section, which must be about these names.
+    /// The mistakes in the rows of a section, which must be about these names.
     pub(crate) fn broken(&self, section: &str, names: &BTreeSet<String>) -> Vec<String> {
         assert!(!names.is_empty(), "{section}: etcd has nothing");
         let has = |name: &String| self.rows(section).any(|(listed, _)| listed == name);

@@ -41,7 +41,7 @@ fn every_deployment_starts_and_answers_its_probes() {
     run_all(&program::quorate(), &all);
 }
 
-/// The table is right: etcd 3.7 itself starts with what it claims to be for etcd 3.7.
+/// The table is right: etcd 3.7 starts with the deployments that the table marks as for etcd 3.7.
 #[test]
 fn etcd_starts_with_the_same_settings() {
     let Some(etcd) = program::etcd("deployments of etcd", "etcd-3.7") else { return };

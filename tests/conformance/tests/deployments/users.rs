@@ -15,8 +15,8 @@ fn certificates(home: &TempDir, names: &[&str]) -> Pki {
     pki
 }
 
-/// The init container makes users without passwords, without TLS. Then the member is started with
-/// it, and the names in certificates are logins.
+/// The init container makes users without passwords, over connections without TLS. Then the member
+/// is started with TLS, and the names in certificates are logins.
 #[test]
 fn the_users_of_cilium_read_what_their_roles_permit() {
     let flags = ["--initial-cluster-token=clustermesh-apiserver"];

@@ -126,7 +126,7 @@ impl Members {
         }
     }
 
-    /// Lists (0) or deactivates (2) NOSPACE alarms.
+    /// Lists (0) or disarms (2) NOSPACE alarms.
     fn alarm(&self, member: usize, action: i32, member_id: u64) -> Vec<u64> {
         let request = pb::AlarmRequest { action, member_id, alarm: 1 };
         let mut client = MaintenanceClient::new(self.cluster.channel(member));

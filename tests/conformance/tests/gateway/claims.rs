@@ -64,7 +64,7 @@ fn elections_and_locks_are_those_of_etcd() {
     pair.assert_sound();
 }
 
-/// What an observer is told while the leader proclaims a value.
+/// The messages to an observer while the leader proclaims a value.
 fn observed(address: &str) -> Vec<Value> {
     assert_eq!(post(address, "lease/grant", r#"{"TTL":"1000","ID":"7"}"#).status, 200);
     let campaign = r#"{"name":"ZQ==","lease":"7","value":"djE="}"#;

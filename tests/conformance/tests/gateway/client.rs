@@ -37,7 +37,7 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Sends a request, whose body may continue, with these lines of headers.
+    /// Sends a request with these lines of headers, and reads the head of the answer.
     pub(crate) fn send(address: &str, request: &str, headers: &str, body: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(WITHIN)).unwrap();
@@ -93,7 +93,7 @@ pub(crate) fn ask(address: &str, request: &str, headers: &str, body: &str) -> An
     Open::send(address, request, headers, body).rest()
 }
 
-/// Calls the method that has a path of the gateway.
+/// Calls the method at a path of the gateway.
 pub(crate) fn post(address: &str, path: &str, body: &str) -> Answer {
     ask(address, &format!("POST /v3/{path}"), "", body)
 }

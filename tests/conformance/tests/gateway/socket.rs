@@ -17,7 +17,7 @@ use super::client::{WITHIN, normalised};
 #[derive(Debug)]
 pub(crate) struct Socket(WebSocket<TcpStream>);
 
-/// The last that a client receives.
+/// The end of a web socket, as the client sees it.
 #[derive(Debug, PartialEq)]
 pub(crate) enum End {
     /// A close frame with this code; 0 without a code.
@@ -47,7 +47,7 @@ impl Socket {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(WITHIN)).unwrap();
         let handshake = handshake(address, path, headers);
-        // Messages of tests are longer than its default for frames.
+        // Messages of tests are longer than the library's default for frames.
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         match tungstenite::client::client_with_config(handshake, stream, Some(config)) {
             Ok((socket, response)) => {
@@ -74,7 +74,7 @@ impl Socket {
         self.0.send(message.into()).unwrap();
     }
 
-    /// Sends a message. Returns whether the server took it; it may end the connection meanwhile.
+    /// Sends a message. Returns whether this succeeds: the server may end the connection meanwhile.
     pub(crate) fn is_served(&mut self, message: impl Into<Message>) -> bool {
         self.0.send(message.into()).is_ok()
     }
@@ -94,7 +94,7 @@ impl Socket {
         self.0.read().unwrap()
     }
 
-    /// The next message as JSON, which is text.
+    /// The next message, which must be text, as JSON.
     pub(crate) fn json(&mut self) -> Value {
         match self.message() {
             Message::Text(text) => normalised(serde_json::from_str(&text).unwrap()),
@@ -132,7 +132,7 @@ impl Socket {
         }
     }
 
-    /// Closes it; returns what [`rest`](Self::rest) returns.
+    /// Closes it; returns the same as [`rest`](Self::rest).
     pub(crate) fn close(mut self, frame: Option<CloseFrame>) -> (Vec<Value>, End) {
         self.0.close(frame).unwrap();
         self.0.flush().unwrap();

@@ -80,7 +80,8 @@ fn foreign_hosts_and_pages_are_refused() {
             assert_eq!(status(&server.address(), &[("Host", host)]), wanted, "{name} {host}");
         }
     }
-    // What CORS does for other requests: etcd lets every page open web sockets and read them.
+    // Quorate applies the rules of CORS to web sockets, too. etcd lets every page open and read
+    // them.
     let address = pair.quorate.address();
     let own = format!("http://{address}");
     for (origin, wanted) in [("http://a:1", 101), (own.as_str(), 101), ("http://b", 403)] {
@@ -145,7 +146,7 @@ fn clients_hold_bounded_memory() {
     for (path, request) in requests {
         let asked = || {
             let mut socket = Socket::open(&address, path);
-            // It is cut off if there is no memory for it.
+            // The server cuts the connection if it has no memory for the message.
             socket.is_served(request);
             socket
         };

@@ -41,7 +41,7 @@ fn compared((messages, end): (Vec<Value>, End)) -> (Vec<Value>, End) {
     (compared.collect(), end)
 }
 
-/// What a client of a watch receives, step by step.
+/// The messages that a client of a watch receives, step by step, and the end.
 fn watched(address: &str) -> (Vec<Value>, End) {
     let mut socket = Socket::open(address, "watch");
     let mut said = Vec::new();
@@ -123,7 +123,7 @@ fn streams_end_as_in_etcd() {
 }
 
 /// etcd answers no call with one message over a web socket, because it waits for the end of the
-/// request, which never comes. It does not say either that a message of a stream is malformed.
+/// request, which never comes. etcd does not say either that a message of a stream is malformed.
 #[test]
 fn calls_with_one_message_and_malformed_messages_are_answered() {
     let server = super::start(&[]);
@@ -195,7 +195,7 @@ fn violations_of_the_protocol_are_told_as_by_etcd() {
     pair.assert_sound();
 }
 
-/// The status, those headers of the answer that web sockets have, and its text.
+/// The status of an answer, those of its headers that web sockets have, and its text.
 fn shaken(address: &str, head: &str) -> (u16, Vec<String>, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(WITHIN)).unwrap();

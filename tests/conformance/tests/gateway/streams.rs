@@ -20,7 +20,7 @@ fn put(address: &str, key: &str, value: &str) {
 /// The first lines of a watch, while another client writes.
 fn watched(address: &str) -> Vec<Value> {
     put(address, "Zm9v", "MQ==");
-    // Two watches in a body that ends, which ends neither.
+    // The body has two watches. The end of the body ends neither of them.
     let body = r#"{"create_request":{"key":"Zm9v","start_revision":"2","prev_kv":true}}
         {"createRequest":{"key":"Zm8=","rangeEnd":"Zm9w","watchId":"5","filters":["NOPUT"]}}"#;
     let mut watch = open(address, "watch", body);
@@ -74,7 +74,7 @@ fn a_watch_ends_with_its_time_as_in_etcd() {
         let said = watch.rest().text;
         let last = said.lines().last().unwrap_or_else(|| panic!("nothing was said"));
         let error = serde_json::from_str::<Value>(last).unwrap()["error"].take();
-        // Older clients read more of Quorate's.
+        // Quorate's error has more fields, for older clients.
         [error["code"].clone(), error["message"].clone()]
     });
     assert_eq!(ours, theirs);
@@ -128,7 +128,7 @@ fn errors_have_both_shapes() {
     assert_eq!(watch.rest().text, "");
 }
 
-/// The first chunks of an answer that have more than a line's end.
+/// The first chunks of an answer, without the chunks that only end a line.
 fn chunks(address: &str, path: &str, body: &str, count: usize) -> Vec<String> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(WITHIN)).unwrap();

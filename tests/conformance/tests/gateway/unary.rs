@@ -174,7 +174,7 @@ const METHODS: [&str; 21] = [
     "auth/role/grant",
 ];
 
-/// Limits for the time of a call. A time of a second is long enough for any answer here.
+/// Limits for the time of a call. A valid one is over at once, or long enough for any answer here.
 const TIMEOUTS: [&str; 24] = [
     "",
     "5S",
@@ -219,7 +219,8 @@ fn compared(answer: &Answer, has_own_text: bool) -> (u16, Vec<Option<&str>>, Val
     (answer.status, headers, normalised(json))
 }
 
-/// Sends a request to both; checks that the answers are the same and that ours has `error`.
+/// Sends a request to both servers. Checks that the answers are the same, and that an error of
+/// Quorate has the field `error`.
 fn compare(pair: &ServerPair, request: &str, headers: &str, body: &str) {
     let [ours, theirs] =
         [&pair.quorate, &pair.etcd].map(|server| ask(&server.address(), request, headers, body));
@@ -278,7 +279,7 @@ const MEMBER_CALLS: &[(&str, &str)] = &[
     ("cluster/member/update", r#"{"ID":"ID"}"#),
 ];
 
-/// An answer whose members, which are in the order of their random ids, are in another order.
+/// An answer with its members in the order of their URLs. The servers order them by random ids.
 fn in_order(answer: &Answer) -> (u16, Vec<Option<&str>>, Value) {
     let (status, headers, mut json) = compared(answer, false);
     if let Some(members) = json["members"].as_array_mut() {
@@ -304,7 +305,7 @@ fn calls_for_a_member_are_answered_as_by_etcd() {
         let [one, other] = [&ours, &theirs].map(in_order);
         assert_eq!(one, other, "{path} {body}\n{}\n{}", ours.text, theirs.text);
     }
-    // Our member keeps its URLs. etcd makes this change, and other members of it then end.
+    // Quorate's member keeps its URLs. etcd makes this change, and its other members then end.
     let address = pair.quorate.address();
     let id = post(&address, "cluster/member/list", "{}").json()["header"]["member_id"].clone();
     for urls in [json!([]), json!(["bad"])] {

@@ -17,7 +17,7 @@ struct Story {
     cluster: Cluster,
     /// Texts that differ between clusters, and what they become.
     names: Vec<(String, String)>,
-    /// What etcdctl has said.
+    /// The outputs of etcdctl.
     said: Vec<String>,
 }
 

@@ -129,7 +129,7 @@ fn every_change_has_a_higher_index_that_all_members_know() {
     made(&cluster, leader, &Change::Update(id, 2));
     made(&cluster, follower, &Change::Update(id, 2));
     made(&cluster, follower, &Change::Remove(id));
-    // What is no change of the members has no index.
+    // An entry that does not change the members has no index of the configuration.
     cluster.put(follower, "key", "value");
     cluster.stop();
     cluster.start();

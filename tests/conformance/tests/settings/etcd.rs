@@ -1,4 +1,4 @@
-//! Every setting of etcd works, or the log names its substitute, or it prevents the start.
+//! Every setting of etcd works, or the log names its substitute, or the setting prevents the start.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -156,7 +156,7 @@ const SETTINGS: &[(&str, Is)] = &[
     ("snapshot-catchup-entries", COUNT),
     ("force-new-cluster", SWITCH),
     ("unsafe-no-fsync", SWITCH),
-    // etcd's help only says of it that it overrides all other settings.
+    // etcd's help has no line for this flag, and only says that the file overrides all others.
     ("config-file", Read(&[], "file")),
     ("cluster-active-size", Ignored),
     ("cluster-remove-delay", Ignored),
@@ -187,7 +187,7 @@ fn errors_about(name: &str, value: &str, as_variable: bool) -> Vec<String> {
         command = Command::new(program::quorate());
         command.arg("--log-level=impossible").current_dir(&home);
     }
-    // Each of these needs the other.
+    // These settings need another one.
     if name == "listen-client-urls" {
         command.arg("--advertise-client-urls=http://127.0.0.1:1");
     }

@@ -25,7 +25,7 @@ fn put(cluster: &Cluster, member: usize, key: &str, bytes: usize) -> Result<(), 
     cluster.block_on(async { client.put(put).await }).map(|_| ())
 }
 
-/// Lists (action 0), raises (1) or deactivates (2) alarms through a member.
+/// Lists (action 0), raises (1) or disarms (2) alarms through a member.
 fn alarm(
     cluster: &Cluster,
     member: usize,

@@ -71,7 +71,7 @@ fn slow_requests_are_logged() {
     put(&server);
     for part in ["\"request took too long\"", "etcdserverpb.KV/Put", "apply request took too long"]
     {
-        // A thread of its own writes the log.
+        // Another thread of the server writes the log, perhaps later.
         let is_there = wait::within(LOGGED_WITHIN, || server.log().contains(part).then_some(()));
         assert!(is_there.is_some(), "{part} is not in\n{}", server.log());
     }

@@ -1,5 +1,5 @@
-//! Quorate and etcd start with most settings of etcd at once, each with another value than its
-//! default, and give a client the same answers.
+//! Quorate and etcd start with most settings of etcd at once, many of them with values other than
+//! their defaults, and give a client the same answers.
 
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::{PutRequest, PutResponse, RangeRequest, RangeResponse};

@@ -59,7 +59,7 @@ fn the_data_are_for_users_and_the_page_is_for_everybody() {
     assert_eq!((status, page), (200, before));
     let (status, head, body) = ask(&server.address(), "GET", "/status");
     assert_eq!((status, body.as_str()), (401, "etcdserver: user name is empty\n"));
-    // With it, the browser would ask for a password itself.
+    // With this header, the browser itself would ask for a password.
     assert!(!head.contains("www-authenticate"), "{head}");
 }
 

@@ -67,7 +67,7 @@ fn the_data_are_those_of_the_member() {
     assert_eq!(after, expected);
 }
 
-/// What stands between the tags of an element that the page has once.
+/// The text between the tags of an element that the page has once.
 fn element<'a>(html: &'a str, name: &str) -> &'a str {
     let (_, rest) = html.split_once(&format!("<{name}>")).unwrap();
     rest.split_once(&format!("</{name}>")).unwrap().0

@@ -14,8 +14,8 @@ use serde_json::json;
 use super::browser::{Browser, NEEDS};
 use super::data;
 
-/// The lowest contrast of text to what is behind it, for all texts that are shown. That of WCAG's
-/// level AA is 4.5.
+/// An expression: the lowest contrast between a shown text and its background. Level AA of WCAG
+/// demands 4.5.
 const CONTRAST: &str = "(() => {
     const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
     const part = (value) => {
@@ -47,7 +47,7 @@ const ROLES: [(&str, usize); 6] = [
     ("heading", 3),
 ];
 
-/// Whether an element's text is `text`.
+/// An expression: whether an element's text is `text`.
 pub(crate) fn shows(id: &str, text: &str) -> String {
     format!("document.getElementById('{id}').textContent === {}", json!(text))
 }
@@ -105,7 +105,7 @@ fn a_browser_shows_the_cluster() {
 }
 
 /// Checks sizes, colours and roles of the elements on a small and a large screen. `expected` has
-/// the roles and how many elements have each.
+/// the roles, each with the number of its elements.
 pub(crate) fn looks_good_everywhere(browser: &mut Browser, expected: &[(&str, usize)]) {
     for (width, height) in [(360, 740), (1280, 800)] {
         let screen = json!({

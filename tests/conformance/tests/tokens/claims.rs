@@ -1,4 +1,4 @@
-//! What the claims of a token with a valid signature are good for.
+//! The effect of the claims of a token with a valid signature.
 
 use quorate_proto::etcdserverpb as pb;
 use quorate_test_conformance::server_pair::ServerPair;

@@ -61,7 +61,7 @@ fn changed(token: &str) -> Vec<String> {
     ]
 }
 
-/// Tokens that are signed by what everybody knows, the public key, as if it were a secret.
+/// Tokens that are signed by the public key, as if that were a secret.
 fn confused(keys: &Keys) -> Vec<String> {
     let root = r#"{"username":"root","revision":4}"#;
     let file = fs::read(keys.public("RS")).unwrap();

@@ -1,5 +1,5 @@
-//! Signed tokens: those of etcd are valid at Quorate and the reverse, with each algorithm; what one
-//! refuses, a token or an option, the other refuses in the same words.
+//! Signed tokens: those of etcd are valid at Quorate and the reverse, with each algorithm. If one
+//! server refuses a token or an option, the other refuses it in the same words.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod claims;

@@ -8,7 +8,7 @@ use quorate_test_support::server::Server;
 
 use crate::keys::Keys;
 
-/// What a program says when it does not start with these tokens.
+/// The output of a program that does not start with these tokens.
 fn refusal(program: &Path, tokens: &str) -> String {
     let mut server = Server::new(program, &[&format!("--auth-token={tokens}")]);
     let status = server.start_or_end();
@@ -45,7 +45,7 @@ fn options_that_etcd_refuses_are_refused_in_its_words() {
     }
 }
 
-/// etcd refuses only some of them, and others when somebody logs in or shows a token.
+/// At the start, etcd refuses only some of these keys. It refuses others at a login or for a token.
 #[test]
 fn keys_that_do_not_fit_the_algorithm_stop_the_start() {
     let keys = Keys::new();

@@ -88,7 +88,7 @@ fn expected(id: i64) -> Vec<String> {
     deleted.map(key).chain(last).collect()
 }
 
-/// What a watcher has received.
+/// The messages that a watcher has received.
 #[derive(Default)]
 struct Seen {
     keys: Vec<String>,

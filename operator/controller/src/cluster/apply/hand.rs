@@ -16,7 +16,7 @@ use super::super::observe::Seen;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
 
-/// What a step acts with.
+/// The means of a step.
 #[derive(Clone, Copy)]
 pub(super) struct Hand<'a> {
     pub(super) context: &'a Context,

@@ -31,7 +31,7 @@ pub fn policy(cluster: &QuorateCluster) -> Option<NetworkPolicy> {
     Some(policy)
 }
 
-/// Who may connect to the client port; null for everyone.
+/// The peers that may connect to the client port; null for all.
 fn clients(cluster: &QuorateCluster) -> Value {
     let clients = &cluster.spec.network_policy.clients;
     if clients.is_empty() {

@@ -25,7 +25,7 @@ const STOP_DELAY_SECONDS: i64 = 3;
 /// How long a member may take to start: it reads its log, or receives a snapshot.
 const START_SECONDS: i32 = 3600;
 
-/// What the first start of a member does.
+/// The effect of the first start of a member.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Start {
     /// It founds the cluster.
@@ -34,7 +34,7 @@ pub enum Start {
     Join(Vec<(String, String)>),
 }
 
-/// What a pod is made of besides the spec of its cluster.
+/// The parts of a pod besides the spec of its cluster.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
     /// The member.
@@ -43,11 +43,11 @@ pub struct Parts<'a> {
     pub version: &'a str,
     /// The size of its volume, in bytes.
     pub volume_bytes: u64,
-    /// What its first start does.
+    /// The effect of its first start.
     pub start: Start,
     /// Whether it votes.
     pub is_voter: bool,
-    /// What tells the certificates that it starts with, as in the annotation of their Secret.
+    /// The text that identifies its first certificates, as in the annotation of their Secret.
     pub certificates: Option<&'a String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a pod tells about its member.
+//! The facts about a member that its pod tells.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub(super) fn is_ready(pod: &v1::Pod) -> bool {
     conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// What a pod tells about its member.
+/// The facts about a member that its pod tells.
 pub(super) fn pod(pod: &v1::Pod, lost_nodes: &BTreeSet<String>) -> Pod {
     let text = |part: Option<&String>| part.cloned().unwrap_or_default();
     let status = pod.status.clone().unwrap_or_default();

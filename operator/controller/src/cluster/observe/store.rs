@@ -1,4 +1,4 @@
-//! What the members answer.
+//! The answers of the members.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,10 +21,10 @@ use crate::members::{Address, Identity, List, Status};
 /// A learner has caught up once it has applied this part of the leader's log: etcd's rule.
 const CAUGHT_UP_PERCENT: u64 = 90;
 
-/// What the members answer.
+/// The answers of the members.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// What the operator shows to members; none until its Secret is there.
+    /// The operator's identity for members; none until its Secret is there.
     pub identity: Option<Identity>,
     /// Whether its Secret is damaged, so that it is issued again.
     pub is_identity_damaged: bool,
@@ -123,7 +123,7 @@ impl Answers {
         named(&is_leader).or_else(|| named(&|status| status.leader == leader && leader != 0))
     }
 
-    /// What the store says about itself.
+    /// The store's report about itself.
     pub(super) fn store(&self) -> Option<Store> {
         let list = self.list.as_ref()?;
         let committed = self.members.values().map(|status| status.committed).max().unwrap_or(0);
@@ -150,7 +150,7 @@ fn has_caught_up(applied: u64, committed: u64) -> bool {
     u128::from(applied) * 100 >= u128::from(committed) * u128::from(CAUGHT_UP_PERCENT)
 }
 
-/// What a member says about itself.
+/// A member's report about itself.
 pub(super) fn answer(status: &Status) -> Answer {
     let percent = u128::from(status.size) * 100 / u128::from(status.quota.max(1));
     let is_limited = status.quota > 0;

@@ -1,4 +1,4 @@
-//! What a claim tells about its volume.
+//! The facts about a volume that its claim tells.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -8,7 +8,7 @@ use quorate_crd::quantity;
 
 use super::super::observed::Volume;
 
-/// What a claim tells about its volume.
+/// The facts about a volume that its claim tells.
 pub(super) fn volume(claim: &PersistentVolumeClaim) -> Volume {
     let spec = claim.spec.clone().unwrap_or_default();
     let status = claim.status.clone().unwrap_or_default();

@@ -32,7 +32,7 @@ pub(super) fn change(view: &View<'_>) -> Option<Step> {
             replace::replace(view, &change.member, old)
         }
         ChangeKind::Update => update::update(view, &change.member),
-        // The cluster is to run: what was stopped starts again, as any pod that is missing.
+        // The cluster is to run: a stopped member starts again, as any other without a pod.
         ChangeKind::Hibernate => Some(Step::End),
         ChangeKind::Wake => Some(wake(view)),
     }

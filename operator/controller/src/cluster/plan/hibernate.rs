@@ -6,8 +6,8 @@ use super::view::View;
 use super::{care, next, wait};
 use crate::cluster::step::Step;
 
-/// Stops all members, the leader last. It takes the place of any other change, which goes on from
-/// what it left when the members are awake again.
+/// Stops all members, the leader last. It takes the place of any other change. When the members are
+/// awake again, that change goes on from the state that it left.
 pub(super) fn hibernate(view: &View<'_>) -> Option<Step> {
     let kind = view.change().map(|change| change.kind);
     let has_pods = view.members.iter().any(|seen| seen.member.pod.is_some());

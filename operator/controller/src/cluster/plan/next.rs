@@ -23,7 +23,7 @@ pub(super) fn next(view: &View<'_>) -> Option<Step> {
         return Some(wait(view, why_unchangeable(view)));
     }
     let begun = stray(view).or_else(|| repair(view)).or_else(|| scale(view));
-    // What needs a new certificate was passed over.
+    // Changes that need a new certificate were passed over.
     let lost = || Some(wait(view, view.lost_authority()?));
     begun.or_else(|| update(view)).or_else(lost)
 }
@@ -47,8 +47,8 @@ fn found(view: &View<'_>) -> Option<Step> {
     Some(begin(view, ChangeKind::Found, member, None, "the cluster is new", next))
 }
 
-/// A member without a vote that no change is about: one that another program removed from the
-/// store, or what is left of a change that was forgotten.
+/// A member without a vote that no change is about: another program removed it from the store, or
+/// a forgotten change left it behind.
 fn stray(view: &View<'_>) -> Option<Step> {
     let seen = view.members.iter().find(|seen| !seen.is_voter())?;
     let is_wanted = view.voter_count() < view.valid.members;
@@ -72,8 +72,8 @@ fn repair(view: &View<'_>) -> Option<Step> {
     Some(begin_replacing(view, view.valid.member(number), failed, number + 1))
 }
 
-/// A voter that must be replaced, and can be: without it a majority serves. First those that do not
-/// serve, of these those with data lost, and then those that are unreachable for the longest time.
+/// A voter that must be replaced, and can be: without it a majority serves. Voters that do not
+/// serve come first, among them those with lost data, and then those that are unreachable longest.
 pub(super) fn failed<'v, 'a>(view: &'v View<'a>) -> Option<&'v Seen<'a>> {
     let majority = view.voter_count() / 2 + 1;
     let replaceable = view
@@ -122,11 +122,11 @@ fn update(view: &View<'_>) -> Option<Step> {
     if failed(view).is_some() {
         return None;
     }
-    // A pod is all that holds a claim which is being deleted.
+    // A damaged member keeps its pod: only the pod holds a claim that is being deleted.
     let stale = view.voters().filter(|seen| view.is_stale(seen) && seen.damage().is_none());
     let seen = stale
         .min_by_key(|seen| (seen.mismatch().is_none(), view.leads(seen), seen.member.number))?;
-    // An image that is not what it should be goes no further than to one member.
+    // A wrong image gets to one member only.
     let mut current = view.voters().filter(|other| !view.is_stale(other));
     if let Some(mismatch) = current.find_map(Seen::mismatch) {
         return Some(wait(view, mismatch));

@@ -1,4 +1,4 @@
-//! What must be written down, or be there, before anything else is done.
+//! The records and objects that must be there before anything else is done.
 
 use super::view::View;
 use crate::cluster::step::Step;
@@ -19,7 +19,7 @@ pub(super) fn objects(view: &View<'_>) -> Option<Step> {
 }
 
 /// Gives claims their owner while the cluster is paused: none, with `storage.onDelete: Retain`.
-/// What the user wants to keep must not be deleted with the cluster.
+/// Volumes that the user wants to keep must not be deleted with the cluster.
 pub(super) fn owners(view: &View<'_>) -> Option<Step> {
     let mut stale = view.observed.stale_objects.iter();
     let is_due = stale.any(|name| name.starts_with("PersistentVolumeClaim/"));

@@ -53,7 +53,7 @@ impl Seen<'_> {
         exit.filter(|_| !self.is_healthy())
     }
 
-    /// What is lost or damaged for good, in words.
+    /// The loss or damage that is for good, in words.
     pub(crate) fn damage(&self) -> Option<String> {
         let name = self.name;
         if let Some(exit) = self.exit().filter(|exit| DAMAGES.contains(exit)) {

@@ -8,11 +8,11 @@ use super::seen::Seen;
 use crate::cluster::observed::{Observed, Store, StoreMember};
 use crate::cluster::valid::Valid;
 
-/// What the operator observed, as one view.
+/// The observations of the operator, as one view.
 pub(crate) struct View<'a> {
-    /// The checked spec: what the user asks for.
+    /// The checked spec, with the wishes of the user.
     pub(crate) valid: &'a Valid,
-    /// What the operator observed.
+    /// The observed state.
     pub(crate) observed: &'a Observed,
     /// The time, in whole seconds, as Kubernetes writes it.
     pub(crate) now: Timestamp,
@@ -88,7 +88,7 @@ impl<'a> View<'a> {
         self.observed.status.cluster_id.is_some()
     }
 
-    /// What to do about a lost authority, if one is lost. Until it is restored, no member is added.
+    /// The remedy for a lost authority, if one is lost. Until it is restored, no member is added.
     pub(crate) fn lost_authority(&self) -> Option<String> {
         let name = self.observed.lost_authorities.first()?;
         Some(format!("the Secret {name} is lost or damaged: restore it, with its labels and owner"))

@@ -1,4 +1,4 @@
-//! What each condition says of an observation.
+//! The conditions that follow from an observation.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -99,7 +99,7 @@ fn degraded(view: &View<'_>) -> Condition {
     }
 }
 
-/// The worst that is wrong with the members.
+/// The worst trouble of the members.
 fn trouble(view: &View<'_>) -> Option<(Reason, String)> {
     if view.is_other_cluster() {
         let message = "the store has another cluster id than the recorded one: nothing is changed";

@@ -1,4 +1,4 @@
-//! What the status says of observations that the model of the world does not make.
+//! The status for observations that the model of the world does not make.
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;

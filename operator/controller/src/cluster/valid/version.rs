@@ -8,7 +8,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Version {
     numbers: [u64; 3],
-    /// What follows the numbers: a pre-release, which comes before the version without it.
+    /// The part after the numbers: a pre-release, which comes before the version without it.
     rest: String,
 }
 

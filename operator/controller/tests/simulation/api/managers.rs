@@ -1,4 +1,4 @@
-//! Who manages which fields: server-side apply, and the ownership that other writes take.
+//! The managers of fields: server-side apply, and the ownership that other writes take.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::failure::Failure;
 use super::kind::Kind;
 
-/// What a request asks for.
+/// The verb of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verb {
     Get,

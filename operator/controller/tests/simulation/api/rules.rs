@@ -1,4 +1,4 @@
-//! What a change of an object may do, and what the API server keeps of the object as it was.
+//! The changes of an object that are allowed, and the parts that the API server keeps as they were.
 
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ fn check(kind: &Kind, old: &Value, new: &Value) -> Result<(), Failure> {
     if is_kept { Ok(()) } else { Err(Failure::invalid("the field cannot be changed".to_owned())) }
 }
 
-/// What cannot be changed of a claim's spec: all but the size.
+/// The fixed part of a claim's spec: all but the size.
 fn claim(object: &Value) -> Value {
     let mut spec = object["spec"].clone();
     if !spec["resources"].is_null() {

@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::{Answer, Request};
 use crate::calls::Calls;
 
-/// What answers requests.
+/// A service that answers requests.
 pub(crate) type Server = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 
 /// The API server. Each request is one call.

@@ -1,4 +1,4 @@
-//! What must never happen, whatever the operator does and wherever it stops.
+//! The rules that hold whatever step the operator takes, and wherever it stops.
 
 mod members;
 mod objects;
@@ -28,7 +28,7 @@ pub(crate) struct Checks {
     status: Value,
 }
 
-/// What must not be used again.
+/// The tokens, names and URLs that must not be used again.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Used {
     /// The tokens of the clusters that were founded.

@@ -1,8 +1,8 @@
 //! Fingerprints of worlds. Two worlds with the same one go on in the same way: no part of a world
 //! is random, and an operator remembers nothing between its rounds.
 //!
-//! What nothing depends on is left out: the counts of writes, the events, and the certificates,
-//! whose keys are random.
+//! Parts that nothing depends on are left out: the counts of writes, the events, and the
+//! certificates, whose keys are random.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};

@@ -1,4 +1,4 @@
-//! What users, nodes and other programs do to a cluster.
+//! The harm that users, nodes and other programs do to a cluster.
 
 use serde_json::{Value, json};
 

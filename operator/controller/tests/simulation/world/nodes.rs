@@ -35,7 +35,7 @@ impl Process {
         self.id.filter(|_| self.exit.is_none())
     }
 
-    /// What it says of its certificates.
+    /// Its report about its certificates.
     pub(super) fn certificates(&self) -> Certificates {
         Certificates { expire: self.expires.into_iter().collect(), problem: None }
     }

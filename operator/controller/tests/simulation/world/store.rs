@@ -7,7 +7,7 @@ use quorate_controller::members::{Error, Request};
 
 /// The length of the leader's log.
 pub(crate) const LOG: u64 = 100;
-/// What a new member receives of it in one tick.
+/// The part of it that a new member receives in one tick.
 const RECEIVED: u64 = 40;
 /// The part of the log that a learner needs for its promotion.
 const READY: u64 = 90;

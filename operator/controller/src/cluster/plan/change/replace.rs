@@ -61,7 +61,7 @@ fn after_removal(view: &View<'_>, store: &Store, new: &str, old: &str) -> Option
     if view.voter_count() >= view.valid.members {
         return Some(join::take_back(view, new, "it is not wanted any more"));
     }
-    // What is left of the old member is cleared away after a second replacement, too.
+    // The rest of the old member is cleared away after a second replacement, too.
     if let Some(failed) = next::failed(view) {
         return Some(next::begin_replacing(view, new.to_owned(), failed, view.next_number()));
     }

@@ -11,8 +11,8 @@ pub(super) fn update(view: &View<'_>, name: &str) -> Option<Step> {
     let is_node_lost = seen.member.pod.as_ref().is_some_and(|pod| pod.is_node_lost);
     let is_lost = is_node_lost && view.failure(seen).is_some();
     let was_removed = view.store().is_some() && !seen.is_voter();
-    // What no restart mends is the matter of a replacement. A member that only does not come back
-    // may lack what a new one would lack, too: the settings of now.
+    // A replacement mends the damage that no restart mends. A member that only does not come back
+    // may suffer from the present settings, and a new member would, too.
     if seen.damage().is_some() || is_lost || was_removed {
         return Some(Step::End);
     }

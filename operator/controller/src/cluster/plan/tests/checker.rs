@@ -1,5 +1,5 @@
-//! What no step may do, whatever the world is. It judges by the truth of the world, not by what is
-//! observed.
+//! The rules for every step, in every world. The checker judges by the truth of the world, not by
+//! the observations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::world::World;
 use crate::cluster::observed::{StoreMember, Volume};
 use crate::cluster::step::Step;
 
-/// What the steps before have used up.
+/// The names and numbers that earlier steps have used up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checker {
     /// The highest number that a member with a volume ever had.

@@ -41,7 +41,7 @@ impl Run {
             return Ok(());
         }
         self.checker.check_late(&self.world, &step)?;
-        // What the store refuses is without effect.
+        // A step that the store refuses is without effect.
         if self.world.apply(&step).is_ok() {
             self.log.push(format!("late: {step}"));
         }
@@ -77,7 +77,7 @@ fn may_arrive(world: &World, observed: &Observed, step: &Step) -> bool {
                     && before.map(|it| &it.unreachable_since).filter(is_same).is_some()
             })
         }
-        // What exists is not created again, and what has no owner does not stay.
+        // An object that exists is not created again, and an object without an owner does not stay.
         Step::CreateMember { member, .. } => recorded(member).is_none(),
         Step::CreateVolume { member, .. } => {
             body(member).is_some_and(|body| body.member.volume.is_none())

@@ -46,7 +46,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What happens after some rounds, and the round that is so late that it began before.
+/// An event after some rounds, and perhaps a late round, which began before the event.
 fn happening() -> impl Strategy<Value = (Event, u32, Option<Late>)> {
     let late = prop_oneof![(0..8_u8).prop_map(Late::Arrives), Just(Late::Asks)];
     let late = prop::option::weighted(0.2, late);
@@ -66,7 +66,7 @@ fn can_serve(world: &World) -> bool {
             is_readable && volume.is_some_and(is_usable)
         })
     };
-    // What ran before is not known, and the version asked for is refused.
+    // The version that ran before is not known, and the version asked for is refused.
     let is_unknown = world.bodies.values().any(|body| body.member.version.is_empty());
     if world.valid().is_too_new() && (is_unknown || !world.forgotten.is_empty()) {
         return false;
@@ -81,7 +81,7 @@ fn can_serve(world: &World) -> bool {
     voters.iter().filter(|(name, _)| has_data(name)).count() > voters.len() / 2
 }
 
-/// What is not as the user asks for.
+/// The first part that is not as the user asks for.
 fn lacks(run: &mut Run) -> Result<Option<String>, String> {
     let world = &run.world;
     let (valid, observed) = (world.valid(), world.observed());

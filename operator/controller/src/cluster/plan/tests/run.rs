@@ -26,7 +26,7 @@ pub(super) struct Run {
     planner: Planner,
     /// How many steps were done since the operator waited last.
     busy: u32,
-    /// What was done and waited for, in words.
+    /// The steps and the waits, in words.
     pub(super) log: Vec<String>,
 }
 

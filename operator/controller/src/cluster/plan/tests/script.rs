@@ -1,4 +1,4 @@
-//! Golden scripts: what happens, and each step that the operator takes.
+//! Golden scripts: the events, and each step that the operator takes.
 //!
 //! `UPDATE_GOLDENFILES=1` writes the steps into the scripts.
 

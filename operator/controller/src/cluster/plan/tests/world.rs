@@ -82,9 +82,9 @@ pub(super) struct World {
     /// Which of the steps that others do not depend on are refused: of certificates, of the budget,
     /// of shared objects.
     pub(super) refuses: [bool; 3],
-    /// What was refused in this round.
+    /// The failures of this round.
     pub(super) failures: Failures,
-    /// Counts what needs a unique number.
+    /// Counts the objects that need a unique number.
     pub(super) serial: u64,
 }
 
@@ -183,7 +183,7 @@ impl World {
         self.raft.as_ref()?.members.iter().find(|stored| stored.peer_url == url)
     }
 
-    /// What the operator sees.
+    /// The state as the operator sees it.
     pub(super) fn observed(&self) -> Observed {
         let recorded = self.bodies.iter().filter(|(_, body)| body.is_recorded);
         let members: BTreeMap<String, Member> =

@@ -1,4 +1,4 @@
-//! What a request may do to the members of the store.
+//! The changes of the store's members that a request may make.
 
 use quorate_controller::members::Request;
 

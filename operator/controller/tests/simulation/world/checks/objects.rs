@@ -1,4 +1,4 @@
-//! What a request may do to objects.
+//! The changes of objects that a request may make.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What happens to the world without the operator.
+//! The events in the world that the operator does not cause.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use quorate_crd::quantity::Quantity;
@@ -10,8 +10,8 @@ use crate::cluster::observed::StoreMember;
 /// The peer URL of a member that another program added.
 const FOREIGN: &str = "http://other";
 
-/// What happens to the world without the operator. A member is named by its place among those that
-/// are there.
+/// An event in the world that the operator does not cause. A member is named by its place among
+/// those that are there.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) enum Event {
     /// The user asks for another number of members.
