@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# build.sh [CLIENT...]: builds the programs that check all independent clients, or these, in the tests' cache (see
-# ../../support/peers/cache.sh). Does nothing for a program that is there and made from these sources.
+# build.sh [CLIENT...]: builds the programs that check independent clients, all or those named, in the tests' cache
+# (see ../../support/peers/cache.sh). Does nothing for a program that is there and made from these sources.
 #
 #   go/VERSION   bin/client-go-VERSION, with etcd's Go client of this version
 #   python       client-python/bin/python, which runs python/with_*.py
@@ -17,8 +17,9 @@
 #
 # A program writes a line for each check: its name, a colon, and the outcome. Values that differ between two runs, such
 # as revisions, are left out. At the line `before compaction` or `before authentication` it waits for a line on its
-# standard input. The cluster without TLS wants users only after the second, the other one always. The user `worker`
-# with the password `work` may use the keys with the prefix. A program fails if a request has an unexpected error.
+# standard input. The cluster without TLS requires users only after the second line; the other cluster always requires
+# them. The user `worker` with the password `work` may use the keys with the prefix. A program fails if a request has an
+# unexpected error.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=../../support/peers/cache.sh

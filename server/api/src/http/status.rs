@@ -19,7 +19,7 @@ const HTML: &str = include_str!("status.html");
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'; \
     style-src 'sha256-wKMLpn+E0eR7Fg0slqNqREghAEB9YkqQ2ZPU6P5qwbo='; \
-    script-src 'sha256-LVyhwsvF3lnbrc5rmTC7YY2+WwvXit8Fd5gX/2yXXrM='";
+    script-src 'sha256-jWSpEAaEn6ibIx4b2wA+Rs2fTuBbvd0IQQjjHjd5Fqo='";
 /// Approximate bytes of the data for a cluster of a few members.
 const DATA_BYTES: usize = 4 << 10;
 
