@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# generate.sh: prints operator.yaml, what the chart quorate-operator installs with its default values in the namespace
-# quorate-system, for those who install without Helm; without the definitions, which are in crds:
+# generate.sh: prints operator.yaml, for installations without Helm. It has the objects that the chart quorate-operator
+# installs with its default values in the namespace quorate-system, but not the definitions, which are in crds:
 #
 #   deploy/generate.sh >deploy/operator.yaml
 #

@@ -1,5 +1,5 @@
 {{/*
-The operator's rights where it runs clusters. It uses each of them, and asks for the objects with its own labels alone.
+The operator's rights where it runs clusters. The operator uses each right, and asks only for objects with its own labels.
 It never changes the spec of a cluster, and never deletes a volume claim.
 */}}
 {{- define "operator.rules" -}}
@@ -32,7 +32,7 @@ It never changes the spec of a cluster, and never deletes a volume claim.
   verbs: [create, patch]
 {{- end -}}
 
-{{/* The operator's rights to what lies in no namespace: it looks at the node of a pod that does not run as it should. */}}
+{{/* The operator's rights to objects without a namespace: it looks at the node of a pod that does not run as it should. */}}
 {{- define "operator.nodeRules" -}}
 - apiGroups: [""]
   resources: [nodes]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Arg, ArgAction, Command};
 use tracing::Level;
 
-/// The domain of names in a Kubernetes cluster whose resolver does not tell it.
+/// The domain of names in a Kubernetes cluster if the resolver of the pod names none.
 const DOMAIN: &str = "cluster.local";
 /// Where a pod's resolver is configured.
 const RESOLV_CONF: &str = "/etc/resolv.conf";

@@ -17,7 +17,7 @@ pub use secrets::{
 /// A certificate could not be issued.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A name, key or certificate is not what it should be.
+    /// A name, key or certificate is wrong.
     #[error("{0}")]
     Generate(#[from] rcgen::Error),
     /// The authority's Secret lacks a part.

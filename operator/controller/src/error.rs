@@ -39,7 +39,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Turns an error of the API server into an [`Error`] that also says what was attempted.
+    /// Turns an error of the API server into an [`Error`] that also names the attempt.
     pub fn kubernetes(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Kubernetes { doing: doing.into(), source: Box::new(source) }
     }

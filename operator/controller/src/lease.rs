@@ -2,8 +2,9 @@
 //!
 //! The holder renews the Lease at a third of its duration. It stops acting some time before another
 //! operator may take the Lease, by a clock that only goes forward and that also counts suspended
-//! time. Another operator takes the Lease once it has not seen it change for its whole duration, by
-//! its own clock: times in the Lease are for people, because clocks of machines differ.
+//! time. Another operator takes the Lease once that operator has seen no change of the Lease for
+//! the whole duration of the Lease, by its own clock. The times in the Lease are for people,
+//! because clocks of machines differ.
 //!
 //! A process that was stopped and goes on finds its gate closed. Its earlier requests may still
 //! arrive. They do no harm: writes to objects name the state that they expect, and changes of the

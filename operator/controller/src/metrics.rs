@@ -10,7 +10,7 @@ use quorate_crd::v1alpha1::QuorateClusterStatus;
 
 use crate::cluster::Key;
 
-/// The labels of what is about a cluster.
+/// The labels of the metrics of a cluster.
 const CLUSTER: [&str; 2] = ["namespace", "cluster"];
 
 /// The operator's metrics.
@@ -64,7 +64,7 @@ impl Metrics {
             gauge("quorate_operator_cluster_available", "1 if the cluster serves, else 0.");
         let can_lose = gauge(
             "quorate_operator_cluster_can_lose",
-            "How many more voters can fail before the cluster stops to serve.",
+            "How many more voters can fail before the cluster stops serving.",
         );
         let used = gauge(
             "quorate_operator_cluster_used_percent",
@@ -102,7 +102,7 @@ impl Metrics {
         self.leads.set(if leads { 1.0 } else { 0.0 });
     }
 
-    /// Tells how a cluster is.
+    /// Tells the state of a cluster.
     pub fn cluster(&self, key: &Key, status: &QuorateClusterStatus) {
         let labels = [key.namespace.as_str(), key.name.as_str()];
         let mut available = status.conditions.iter().filter(|one| one.type_ == "Available");

@@ -26,7 +26,7 @@ pub fn definitions() -> [CustomResourceDefinition; 2] {
     })
 }
 
-/// Adapts a schema to what the API server and `kubectl explain` make of it.
+/// Adapts a schema to the API server and to `kubectl explain`.
 fn adapt(schema: &mut JSONSchemaProps) {
     each(schema, &mut |schema| {
         // A null is then dropped before the rules see it, and a default takes its place.

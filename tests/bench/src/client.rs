@@ -1,8 +1,8 @@
 //! A lean gRPC client: HTTP/2 by `h2`, messages framed in advance, one thread, answers discarded
 //! unless the caller reads them.
 //!
-//! On a machine with two cores, the client takes CPU time from the server, which makes two servers
-//! look alike.
+//! On a machine with two cores, a client takes CPU time from the server. A heavy client so makes
+//! two servers look alike.
 
 pub(crate) mod closed;
 pub(crate) mod go;
@@ -36,7 +36,7 @@ const PREFIX_BYTES: usize = 5;
 pub(crate) struct Connection {
     sender: SendRequest<Bytes>,
     authority: Authority,
-    /// Proves who the client is, if the server asks for it.
+    /// Proves the identity of the client, if the server asks for it.
     token: Option<HeaderValue>,
 }
 

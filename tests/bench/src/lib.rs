@@ -43,7 +43,7 @@ use subject::{FLAGS, Programs};
 const DISK_WATCHED: Duration = Duration::from_secs(5);
 const TITLE: &str = "Quorate beside etcd";
 
-/// What to measure and where to write the report.
+/// The cases to measure, and the place of the report.
 #[derive(Clone, Debug, Parser)]
 #[command(about = "Compares Quorate with etcd on this machine.")]
 pub struct Options {

@@ -1,8 +1,8 @@
 //! A thread that writes to the disk during a measurement, and measures each write.
 //!
-//! On a shared machine, a server is slow when the disk is. Every few milliseconds, the probe does
-//! what a log does, a small write and an fdatasync, on its own file in the same file system. It
-//! also records how late it was woken, which reveals busy CPUs.
+//! On a shared machine, a server is slow when the disk is. Every few milliseconds, the probe works
+//! as a log does: a small write and an fdatasync, on its own file in the same file system. It also
+//! records how late it was woken, which reveals busy CPUs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -246,7 +246,7 @@ impl Campaign {
         assert!(done.iter().all(|count| *count > 0), "some check never ran: {tally}");
     }
 
-    /// The counts of what was checked.
+    /// The counts of the checks.
     pub fn tally(&self) -> Tally {
         self.checker.tally()
     }

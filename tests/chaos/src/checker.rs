@@ -7,10 +7,10 @@
 //! - `explain`: exactly one operation wrote each revision, every acknowledged write is at its
 //!   acknowledged revision, and operations of unknown outcome happened at most once;
 //! - `order`: revisions agree with real time, and no member's revision, term or index decreases;
-//! - `replay`: every response is what the model held at the revision of the response;
+//! - `replay`: every response agrees with the model at the revision of the response;
 //! - `watches`: every watch got the written events, each once and in order;
 //! - `leases`: leases exist from grant to end, with their keys;
-//! - `maintenance`: compactions remove what they must and nothing else, and hashes do not change.
+//! - `maintenance`: compactions remove the old history and nothing else, and hashes do not change.
 //!
 //! A checker continues from one audit to the next and keeps only the versions that are not
 //! compacted. It does not depend on how many members there are.
@@ -55,7 +55,7 @@ pub struct Checker {
     late: Vec<Operation>,
 }
 
-/// Counts of what was checked.
+/// The counts of the checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Operations of any outcome.
@@ -98,7 +98,7 @@ impl Checker {
         &self.model
     }
 
-    /// The counts of what was checked.
+    /// The counts of the checks.
     pub fn tally(&self) -> Tally {
         self.tally
     }

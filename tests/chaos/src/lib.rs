@@ -10,8 +10,8 @@
 //! [`workload`] issues requests and holds watches open. [`history`] records every request with its
 //! times and its outcome. A [`campaign`] injects a [`fault`]. When the members are back, it reads
 //! everything that was written since the last audit, and the [`checker`] proves that both records
-//! agree: no acknowledged write is lost, every change was requested, and every response is what the
-//! store held at the revision in its header.
+//! agree: no acknowledged write is lost, every change was requested, and every response agrees with
+//! the state of the store at the revision in its header.
 //!
 //! In a [`live`] cluster, members are replaced or killed while clients work that know the endpoints
 //! of all members. The checker proves these histories too.

@@ -2,7 +2,7 @@
 //!
 //! Clients know all members and turn to another one when theirs does not answer. Watches stay open
 //! from the first revision to the last. When the clients have stopped, an audit reads everything
-//! that each member holds, and the checker proves that it agrees with what the clients saw.
+//! that each member holds, and the checker proves that it agrees with the history of the clients.
 
 pub mod availability;
 mod balanced_client;
@@ -168,7 +168,7 @@ impl LiveCluster {
         (since, operations, until)
     }
 
-    /// The counts of what was checked.
+    /// The counts of the checks.
     pub fn tally(&self) -> Tally {
         self.checker.tally()
     }

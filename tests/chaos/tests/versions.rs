@@ -78,7 +78,8 @@ impl Versions {
     }
 }
 
-/// Ends the load and checks what the clients and the watches saw, and what each member holds.
+/// Ends the load and checks the history of the clients and the watches, and the data of each
+/// member.
 fn check(mut live: LiveCluster, test: &str) {
     live.stop_clients();
     eprintln!("{test}: {}", live.tally());

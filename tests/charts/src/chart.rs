@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::yaml;
 
-/// How the first line of values begins that helm must refuse; the text of the refusal follows.
+/// The beginning of the first line of values that helm must refuse; the text of the refusal
+/// follows.
 const REFUSED: &str = "# refused: ";
 
 /// A chart of this repository.
@@ -22,7 +23,7 @@ pub struct Chart {
 pub struct ValueSet {
     /// The file.
     pub path: PathBuf,
-    /// What helm must say when it refuses the values; `None` if it must accept them.
+    /// The text with which helm must refuse the values; `None` if it must accept them.
     pub refusal: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{Chart, yaml};
 
-/// The namespace of what is rendered here.
+/// The namespace of the rendered objects.
 pub const NAMESPACE: &str = "stores";
 
 /// Helm, with settings and caches of its own.

@@ -1,4 +1,5 @@
-//! The charts: what helm makes of them with sets of values, and which sets it refuses.
+//! The charts: the objects that helm makes of them with sets of values, and the sets that it
+//! refuses.
 
 #![forbid(unsafe_code)]
 

@@ -15,7 +15,7 @@ pub fn strict(schema: &Value) -> Value {
     convert(schema, true)
 }
 
-/// What a list holds is passed on as it is, so that nothing in it may be empty.
+/// The items of a list are passed on as they are, so that nothing in them may be empty.
 fn convert(schema: &Value, may_be_empty: bool) -> Value {
     let Value::Object(schema) = schema else { return schema.clone() };
     let mut converted = Map::new();

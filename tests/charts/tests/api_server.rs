@@ -1,4 +1,5 @@
-//! The charts on a real API server without nodes: what it accepts, and the life of a release.
+//! The charts on a real API server without nodes: the objects that it accepts, and the life of a
+//! release.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the chart of a cluster makes of its values.
+//! The objects that the chart of a cluster makes of its values.
 
 use std::{env, fs};
 

@@ -1,4 +1,4 @@
-//! What is written twice is the same twice.
+//! Facts that are written in two places agree.
 
 use std::fs;
 use std::process::Command;

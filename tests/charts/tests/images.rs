@@ -1,4 +1,4 @@
-//! What the images are made of.
+//! The content of the images.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn make(script: &str, folder: &Path, etcdctl: &Path) {
     let quorate = program::quorate();
     let mut bash = Command::new("bash");
     bash.arg(repository().join(script)).arg(folder);
-    // What the operator's image would hold does not matter here.
+    // The content of the operator's image does not matter here.
     bash.env("STORE_BIN", &quorate).env("OPERATOR_BIN", &quorate).env("ETCDCTL_BIN", etcdctl);
     Said::by(&mut bash, "").expect(script);
 }

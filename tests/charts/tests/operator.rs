@@ -1,4 +1,4 @@
-//! What the operator's chart installs.
+//! The objects that the operator's chart installs.
 
 use std::path::Path;
 

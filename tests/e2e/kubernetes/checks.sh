@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# checks.sh is sourced by job.sh: what the job expects of a cluster. A check that fails says why in $reason.
+# checks.sh is sourced by job.sh: the checks of the job on a cluster. A check that fails says why in $reason.
 reason=
 
 api_ready() {
@@ -7,7 +7,8 @@ api_ready() {
     "$(cat kube-apiserver.url)/readyz" || true)" = ok ]
 }
 
-# store_demands_our_certificate: it serves the API server's certificate, and neither none nor one of another authority.
+# store_demands_our_certificate: the store serves a client with the API server's certificate, and refuses a client with
+# no certificate or with one of another authority.
 store_demands_our_certificate() {
   local url
   url=$(cat store.url)/version
@@ -29,7 +30,8 @@ schema_in_force() {
 }
 widget() { printf '{apiVersion: e2e.quorate.dev/v1, kind: Widget, metadata: {name: schema}, spec: {size: %d}}' "$1"; }
 
-# controllers_follow REPLICAS: Deployment web has so many pods, the StatefulSets theirs; with nodes all are Ready.
+# controllers_follow REPLICAS: Deployment web has so many pods, and the StatefulSets have theirs; with nodes all are
+# Ready.
 controllers_follow() {
   local field=replicas
   [ "$mode" = control-plane ] || field=readyReplicas
@@ -62,8 +64,8 @@ replaced() { # POD UID
   now=$(uid "$1") && [ -n "$now" ] && [ "$now" != "$2" ]
 }
 
-# pod_comes_back: db-1 deleted is made again; with nodes on its old volume, Ready, and known to DNS and kube-proxy; and no
-# container was started twice because the store was away.
+# pod_comes_back: db-1 is made again after its deletion. With nodes it has its old volume, is Ready, and is known to DNS
+# and kube-proxy; and no container was started twice because the store was away.
 pod_comes_back() {
   local old restarts
   if [ "$mode" = nodes ]; then
@@ -82,7 +84,7 @@ pod_comes_back() {
   kubectl wait --for=condition=Ready pod/db-1 --timeout=90s >>kubectl.log || return 1
   reason="db-1 came back without its volume"
   [ "$(starts)" = 2 ] || return 1
-  # Both follow through informers of their own.
+  # DNS and kube-proxy follow through informers of their own.
   reason="cluster DNS does not know db-1's new address"
   until_true 30 resolves || return 1
   reason="Service web does not answer in a pod"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # cluster-init.sh DIR: the first process of a cluster's namespaces (see cluster.sh, which starts it). The control plane,
-# DNS and what `cluster.sh exec` runs live here, at 10.88.0.1; every node is a further network, mount and UTS namespace
-# (node-init.sh) on the bridge br0, its pods at 10.244.I.0/24. Touches DIR/ready when all nodes are Ready.
+# DNS and the commands of `cluster.sh exec` live here, at 10.88.0.1; every node is a further network, mount and UTS
+# namespace (node-init.sh) on the bridge br0, its pods at 10.244.I.0/24. Touches DIR/ready when all nodes are Ready.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 D=$1 N=${N:-1} IP=10.88.0.1
@@ -72,5 +72,5 @@ for node in $NODES; do
   kubectl wait --for=condition=Ready "node/$node" --timeout=120s
 done
 touch "$D/ready"
-# As the namespaces' first process it reaps what others leave behind, until it is killed.
+# As the namespaces' first process it reaps the processes that others leave behind, until it is killed.
 while :; do wait -n 2>/dev/null || sleep 1; done

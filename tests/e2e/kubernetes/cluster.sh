@@ -2,10 +2,10 @@
 # cluster.sh up|down DIR, cluster.sh exec DIR COMMAND...: a Kubernetes cluster of N (1) real nodes (kubelet, containerd,
 # kube-proxy) with cluster DNS, on the store of store.sh, in namespaces of its own. Needs root and cgroup v1 hierarchies.
 #
-# Guarantees after `up` that every node is Ready; that nothing of it can be reached from outside or collides with another
-# cluster; and that it ends with one process: killing that ends all of it, which is what `down` does, before it removes
-# the nodes' cgroups. Nothing else is ever made outside DIR, which may not lie in /var/lib or /opt. `exec` runs a command
-# inside, with KUBECONFIG and kubectl.
+# Guarantees after `up` that every node is Ready; that nothing of it can be reached from outside or collides with
+# another cluster; and that it ends with one process: `down` kills that process, which ends all of it, and then removes
+# the nodes' cgroups. Nothing else is ever made outside DIR, which may not lie in /var/lib or /opt. `exec` runs a
+# command inside, with KUBECONFIG and kubectl.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 2 ] || { echo "usage: cluster.sh up|down|exec DIR [COMMAND...]" >&2; exit 2; }

@@ -5,8 +5,8 @@
 # ready; after `down` that none of them runs. Data and logs stay in DIR.
 #
 # BIND (127.0.0.1) and PORT (16443; the two after are the other components') are the API server's; STORE_BIN and
-# STORE_PORT (12379) the store's; NODES the names of nodes that get certificates. AUDIT names a namespace: what its service
-# accounts ask of the API server is logged in DIR/audit.log. NODE_GRACE is the time after which a silent node is lost.
+# STORE_PORT (12379) the store's; NODES the names of nodes that get certificates. AUDIT names a namespace: the requests
+# of its service accounts are logged in DIR/audit.log. NODE_GRACE is the time after which a silent node is lost.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# = 2 ] || { echo "usage: control-plane.sh up|restart|down DIR" >&2; exit 2; }

@@ -4,8 +4,8 @@
 # localhost/quorate-operator:VERSION, both with the workspace's VERSION. Needs root and Debian's buildah, and no registry.
 #
 # $STORE_BIN and $OPERATOR_BIN are the programs, by default cargo's release builds; etcdctl is the tests' own. With
-# $OTHER_VERSION there is also OUT/quorate-other.tar, localhost/quorate:$OTHER_VERSION with the program $OTHER_STORE_BIN,
-# to update to and from.
+# $OTHER_VERSION there is also OUT/quorate-other.tar, localhost/quorate:$OTHER_VERSION with the program
+# $OTHER_STORE_BIN, for updates to that version and back.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)

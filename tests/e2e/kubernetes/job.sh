@@ -24,7 +24,8 @@ stop_watching() {
 }
 at_end stop_watching
 
-# keep_watching KIND: prints what kubectl sees of it, and watches again whenever kubectl's watch has ended.
+# keep_watching KIND: prints the objects of this kind that kubectl sees, and watches again whenever kubectl's watch has
+# ended.
 keep_watching() {
   local kubectl=
   trap 'kill "$kubectl" 2>/dev/null; exit 0' TERM
@@ -62,8 +63,8 @@ set_up() {
   ask 60 "probe?name=before"
 }
 
-# kill_and_start K: the Kth kill, at a random point in its share of 30% to 70% of the load. Of several members one that
-# follows, the leader, and the one that the API server asks have their turns.
+# kill_and_start K: the Kth kill, at a random point in its share of 30% to 70% of the load. With several members the
+# kills hit, in turn, a member that neither leads nor is asked, the leader, and the member that the API server asks.
 kill_and_start() {
   local share=$((40 / KILLS)) roles=(other leader asked) role percent killed started delay served ready
   role=${roles[$((($1 - 1) % 3))]}
@@ -112,8 +113,9 @@ for name in kube-apiserver kube-controller-manager kube-scheduler; do
 done
 say "verify again, after the controllers"
 ask 60 verify
-# No informer need have noticed anything so far: the API server's own watches resume. Now it reads all from the store, and
-# they from it. The controllers are done, which may give up their leases meanwhile.
+# No informer need have noticed anything so far: the API server's own watches resume. Now the API server reads all from
+# the store, and the informers read all from the API server. The controllers are done, and may give up their leases
+# meanwhile.
 say "a new kube-apiserver; relists; kubectl --watch"
 "$here/control-plane.sh" restart "$D" || fail "kube-apiserver did not start again (log in $D/kube-apiserver.log)"
 ask 60 "probe?name=last&keep=1"

@@ -5,10 +5,10 @@
 #   volumes                the volumes that the other job's members get: full, enlarged, removed (volumes-job.sh)
 #   operator               a store that the operator runs, through its whole life (operator-job.sh)
 #
-# Each builds what is missing (build.sh), starts the store with mutual TLS and a real control plane on it, but for the first
-# also N nodes with running pods, and lets the job work there. Guarantees, when it exits with 0, what the job says. Otherwise
-# the last line says what failed, and DIR keeps the logs. Nothing it started is left running in either case. DIR must be empty
-# or not exist; it is removed after a success.
+# Each job builds the missing programs (build.sh), and starts the store with mutual TLS and a real control plane on it. All
+# jobs but the first also start N nodes with running pods. The job then works there. An exit with 0 guarantees the claims of
+# the job. Otherwise the last line says what failed, and DIR keeps the logs. Nothing it started is left running in either
+# case. DIR must be empty or not exist; it is removed after a success.
 #
 #   STORE_BIN   the store: any program with etcd's flags (target/release/quorate)
 #   MEMBERS (1) of the store; of 3 the API server asks one that does not lead, and each is killed in turn
@@ -18,7 +18,7 @@
 #   then; of the operator's store it can be any but rollback
 #   NODE_AGENT, AUDIT_PROGRAM, OPERATOR_BIN: cargo's release builds by default
 #   OTHER_STORE_BIN: a store of a later version, to update to (cargo's build with the profile "planted", without a mistake)
-#   STEPS, STALL_MS (5000), IDLE (20 s), PACE (15 ConfigMaps a second) and NODE_GRACE (20s) are the operator's job's
+#   STEPS, STALL_MS (5000), IDLE (20 s), PACE (15 ConfigMaps a second) and NODE_GRACE (20s) are for the operator's job
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage() { echo "usage: main-job.sh control-plane|nodes|volumes|operator DIR" >&2; exit 2; }
@@ -33,8 +33,8 @@ release=$(realpath -m "${CARGO_TARGET_DIR:-$here/../../../target}/release")
 NODE_AGENT=${NODE_AGENT:-$release/node-agent} AUDIT_PROGRAM=${AUDIT_PROGRAM:-$release/audit}
 child=
 
-# run COMMAND...: in a session of its own, so that all of it can be stopped, and so that a signal to this script is not
-# kept waiting until it ends.
+# run COMMAND...: runs the command in a session of its own, so that all of it can be stopped, and so that a signal to
+# this script need not wait for its end.
 run() {
   setsid "$@" &
   child=$!
@@ -70,7 +70,7 @@ finish() {
   exit "$status"
 }
 
-# make_images: of the store, of the operator, and of the store in another version, to update to.
+# make_images: makes the images of the store, of the operator, and of another version of the store, to update to.
 make_images() {
   export OTHER_STORE_BIN=${OTHER_STORE_BIN:-$release/../planted/quorate} OTHER_VERSION
   OTHER_VERSION=$("$OTHER_STORE_BIN" --version | sed -n 's/^Quorate Version: //p')

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # node.sh start|kill DIR I: node I of the cluster in DIR, from within the cluster's namespaces (cluster.sh exec).
 #
-#   start   a machine that boots, with whatever is on its disk in DIR/nodeI (see node-init.sh)
+#   start   a machine that boots, with the data on its disk in DIR/nodeI (see node-init.sh)
 #   kill    a machine that dies: every process of the node and of its pods at once, and its network with them
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,7 +12,8 @@ action=$1 D=$2 i=$3
 
 own_network() { [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
 
-# processes: of the node, which share its view of the file system, and of its pods, which are in its control groups.
+# processes: prints those of the node, which share its view of the file system, and those of its pods, which are in its
+# control groups.
 processes() {
   local process
   for process in /proc/[0-9]*; do

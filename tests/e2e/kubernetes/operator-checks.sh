@@ -1,11 +1,12 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# operator-checks.sh is sourced by operator-job.sh: the frame of its steps, and what it reads of the cluster.
+# operator-checks.sh is sourced by operator-job.sh: the frame of its steps, and its questions to the cluster.
 OPERATOR=system:serviceaccount:$OPERATORS:quorate-operator
-# Of a list of objects the roles that are the operator's own, and not parts of the roles of users.
+# Selects from a list of objects the operator's own roles, and not the parts of the roles of users.
 OWN_ROLES='{items: [.items[] | select(.kind == "Role" or .kind == "ClusterRole")
   | select(.metadata.labels | keys | any(startswith("rbac.authorization.k8s.io/aggregate")) | not)]}'
 
-# run_step NAME: the step, its time, the longest that a write took in it, and the longest pause of the machine.
+# run_step NAME: runs the step, and prints its time, the time of the longest write in it, and the longest pause of the
+# machine.
 run_step() {
   local begun took write=0 machine=0
   say "$1"
@@ -25,7 +26,7 @@ in_store() { kubectl --namespace $STORE "$@" 2>>kubectl.log; }
 of_cluster() { in_store get quoratecluster $CLUSTER --output jsonpath="$1"; }
 of_status() { of_cluster "{.status.$1}"; }
 
-# settle NUMBER: until the cluster has so many members, all are ready, and nothing is under way.
+# settle NUMBER: waits until the cluster has so many members, all are ready, and nothing is under way.
 settle() {
   within 240 "$1 members that are ready, and nothing under way" settled "$1"
   within 10 "$1 voters and no learner in the store (member-list)" voters_are "$1"
@@ -67,7 +68,7 @@ unwanted_objects_are_gone() {
   [ -z "$(in_store get networkpolicy --output name)" ] && ! in_store get secret $CLUSTER-client-spare >>kubectl.log
 }
 
-# fetch_credentials: of the verifier's Secret, under the names that the workload reads.
+# fetch_credentials: writes the files of the verifier's Secret, under the names that the workload reads.
 fetch_credentials() {
   local key
   mkdir -p store-pki
@@ -84,7 +85,7 @@ store_etcdctl() {
     --key store-pki/store-client.key "$@"
 }
 
-# served_leaf_expiry MEMBER: when the certificate ends that it shows to clients, in seconds since 1970.
+# served_leaf_expiry MEMBER: when the certificate expires that it shows to clients, in seconds since 1970.
 served_leaf_expiry() {
   local address expiry
   address=$(in_store get pod "$1" --output jsonpath='{.status.podIP}')
@@ -92,7 +93,7 @@ served_leaf_expiry() {
     </dev/null 2>/dev/null | openssl x509 -noout -enddate 2>>kubectl.log)
   date --date "${expiry#notAfter=}" +%s
 }
-# leaf_is_renewed MEMBER: what it serves was issued after its process had started.
+# leaf_is_renewed MEMBER: the leaf that it serves was issued after its process had started.
 leaf_is_renewed() {
   local started expiry
   fetch_credentials

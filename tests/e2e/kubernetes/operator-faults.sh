@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# operator-faults.sh is sourced by operator-job.sh: what it does to members, disks, nodes and operators.
+# operator-faults.sh is sourced by operator-job.sh: the faults of members, disks, nodes and operators.
 
 # process_of NAMESPACE POD: the process of its container.
 process_of() {
@@ -10,8 +10,8 @@ process_of() {
   done
 }
 
-# kill_operators: one at random, about every 45 seconds. A leading one is followed by the other only when its Lease has run
-# out, a third of a minute later. Runs until it is ended.
+# kill_operators: kills a random operator about every 45 seconds. If it led, the other operator leads only when the
+# Lease has run out, a third of a minute later. Runs until it is ended.
 kill_operators() {
   local pod
   while :; do
@@ -21,7 +21,8 @@ kill_operators() {
   done
 }
 
-# freeze_leading_operator: stops it at a random time of a change until another one leads, which it must not know then.
+# freeze_leading_operator: stops the leading operator at a random time of a change until another one leads. It goes on
+# without knowing that.
 freeze_leading_operator() {
   local operator process
   operator=$(leading_operator)
@@ -64,7 +65,8 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), EXT4_IOC_SHUTDOWN, struct.pack('I
 }
 is_replaced() { ! in_store get quoratemember "$1" >>kubectl.log; }
 
-# lose_node: one with one member, but not the first one, which the job reaches Services by. $lost is its number.
+# lose_node: kills a node with one member, but not the first node, by which the job reaches Services. $lost is its
+# number.
 lose_node() {
   local member node
   for member in $(members); do echo "$(node_of "$member") $member"; done | sort >placement

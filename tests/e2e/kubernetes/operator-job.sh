@@ -119,7 +119,7 @@ spec:
 Y
 }
 
-# scale NUMBER: to so many members.
+# scale NUMBER: scales the cluster to so many members.
 scale() {
   kubectl scale quoratecluster/$CLUSTER --namespace $STORE --replicas="$1" >>kubectl.log
   settle "$1"
@@ -152,7 +152,8 @@ settings() {
   volumes_have 3Gi || fail "a volume has not grown"
 }
 
-# What the operator keeps as it is asked for: a Service that a person has changed, the NetworkPolicy, a client's Secret.
+# The operator keeps objects as the spec asks for them: a Service that a person has changed, the NetworkPolicy, a
+# client's Secret.
 objects() {
   in_store patch service $CLUSTER-peer --patch '{"spec": {"publishNotReadyAddresses": false}}' >>kubectl.log
   within 60 "the peers' Service as it was" addresses_are_published
@@ -169,7 +170,8 @@ upgrade() {
   [ "$(of_status version)" = "$OTHER_VERSION" ] || fail "the status says version $(of_status version)"
 }
 
-# Every member serves a certificate that was issued while it ran. The job has lasted for several lives of the first ones.
+# Every member serves a certificate that was issued while it ran. The job has lasted for several lives of the first
+# certificates.
 renewal() {
   local member
   for member in $(members); do within $((LIFETIME + 30)) "a renewed certificate of $member" leaf_is_renewed "$member"; done

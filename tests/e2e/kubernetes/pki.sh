@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# pki.sh DIR SERVER_URL [NODE...]: what a cluster's mutual TLS needs, in DIR. Guarantees two authorities that do not know
-# each other, as kubeadm has them:
+# pki.sh DIR SERVER_URL [NODE...]: the certificates and keys for a cluster's mutual TLS, in DIR. Guarantees two
+# authorities that do not know each other, as kubeadm has them:
 #
 #   ca         API server, its clients (with kubeconfigs for SERVER_URL), kubelets
 #   store-ca   the store and the only client it admits, store-client: a certificate of Kubernetes' own must not open it

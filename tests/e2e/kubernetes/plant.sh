@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # plant.sh is sourced by the jobs: faults of a store that the verifier must find. store_etcdctl asks the store.
 
-# plant_fault: what the verifier must find. $1 is the kind.
+# plant_fault KIND: plants a fault that the verifier must find.
 plant_fault() {
   local key name version lease
   say "planting a fault: $1"
@@ -14,12 +14,12 @@ plant_fault() {
     name=$(journal_object 2)
     version=$(journal_version "$name" 1)
     key=/registry/configmaps/$NS/$name
-    # etcdctl ends what it prints with a newline.
+    # etcdctl ends its output with a newline.
     store_etcdctl get "$key" --rev "$version" --print-value-only | head -c -1 >older-value
     store_etcdctl put "$key" <older-value >>kubectl.log
     ;;
   lease)
-    # With it goes what hangs on it, as if it had run out.
+    # The objects of the lease go with it, as if the lease had expired.
     lease=$(store_etcdctl get "/registry/events/$NS/event-0000" -w fields | sed -n 's/^"Lease" : //p')
     store_etcdctl lease revoke "$(printf %x "$lease")" >>kubectl.log
     ;;

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# process.sh is sourced by the scripts here: processes that outlive the script which started them, and waiting.
-# D is the folder of their logs (NAME.log) and pid files (NAME.pid). Guarantees that only what was started here is ever
-# signalled: a pid file also holds when its process was born, so that a number used again is not taken for it.
+# process.sh is sourced by the scripts here: processes that outlive the script which started them, and waiting. D is the
+# folder of their logs (NAME.log) and pid files (NAME.pid). Guarantees that only processes that were started here are
+# ever signalled: a pid file also holds when its process was born, so that a later process with the same number is not
+# taken for it.
 
 # start NAME COMMAND...
 start() {
@@ -11,8 +12,9 @@ start() {
   echo "$! $(born $!)" >"$D/$name.pid"
 }
 
-# born PID: when it was started, in clock ticks since boot; nothing for a process that has ended. One whose first thread has
-# ended has not, as long as another has not returned from the kernel: until then it holds its ports and locks.
+# born PID: when it was started, in clock ticks since boot; nothing for a process that has ended. A process whose first
+# thread has ended goes on until its other threads have returned from the kernel: until then it holds its ports and
+# locks.
 born() {
   local stat
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0

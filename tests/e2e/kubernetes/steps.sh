@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# steps.sh is sourced by the jobs that main-job.sh runs in a cluster: how a job goes on step by step, waits for conditions
-# only, each with a deadline, and leaves in DIR/failure what failed.
+# steps.sh is sourced by the jobs that main-job.sh runs in a cluster: how a job goes on step by step, waits for
+# conditions only, each with a deadline, and writes the failure to DIR/failure.
 step=
 cd "$D" # the path of a socket is short
 
-# at_end COMMAND...: what to do before the job ends, in whatever way.
+# at_end COMMAND...: runs the command before the job ends, however it ends.
 at_end() {
   at_end=("$@")
   trap finish EXIT

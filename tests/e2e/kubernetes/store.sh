@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # store.sh start|ready|kill|stop DIR [ROLE]: the store under a test cluster: mutual TLS, data in DIR/store.
 #
-#   start   runs what does not run and waits until /readyz says ok, of every member
+#   start   starts the members that do not run, and waits until /readyz of every member says ok
 #   ready   one look at /readyz of the member that is asked
 #   kill    SIGKILL; of several members, to the one with ROLE: asked, leader, or other (which neither leads nor is asked)
 #   stop    SIGTERM, and SIGKILL after ten seconds
@@ -75,14 +75,14 @@ etcdctl_at() { # NAME COMMAND...
 
 leads() { page "$1" metrics | grep -qx 'etcd_server_is_leader 1'; }
 
-# find_leader: its name, in $leader.
+# find_leader: puts the name of the leader into $leader.
 find_leader() {
   for leader in "${STORES[@]}"; do leads "$leader" && return; done
   leader=
   return 1
 }
 
-# follows: the member that is asked does not lead, and another one does.
+# follows: another member than the asked one leads. If the asked member leads, moves the leadership away from it.
 follows() {
   find_leader || return 1
   [ "$leader" = store ] || return 0
@@ -92,7 +92,7 @@ follows() {
   return 1
 }
 
-# find_member ROLE: the member that has it, in $member.
+# find_member ROLE: puts the name of the member with this role into $member.
 find_member() {
   member=store
   [ "$MEMBERS" -gt 1 ] && [ "$1" != asked ] || return 0

@@ -15,7 +15,7 @@ grown() { [ "$(size_in_status)" = 64Mi ]; }
 removed() { [ -z "$(kubectl get pv --output name)" ] && [ -z "$(ls "$D/node1/disks")" ]; }
 devices() { losetup --noheadings --output BACK-FILE | grep -c "^$D/" || true; }
 
-# fill MIB AT_MOST: what is on the volume when it is full.
+# fill MIB AT_MOST: fills the volume, which must take at least MIB, and less than AT_MOST.
 fill() {
   local bytes mib
   bytes=$(kubectl exec full -- /testpod fill /data/filling)

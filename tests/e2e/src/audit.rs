@@ -1,4 +1,4 @@
-//! What a program asked of the API server, as the audit log has it, beside what its roles allow.
+//! The requests of a program in the audit log of the API server, beside the rights of its roles.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollect
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Request {
-    /// What was to be done, as in `list`.
+    /// The verb, as in `list`.
     pub verb: String,
     /// The path and query.
     #[serde(rename = "requestURI")]
@@ -97,7 +97,7 @@ pub fn denied(requests: &[Request]) -> Vec<String> {
     denied.map(|request| format!("denied: {}", request.text())).collect()
 }
 
-/// What the rules allow and no request needed.
+/// The rights of the rules that no request needed.
 #[must_use]
 pub fn unused(requests: &[Request], rules: &[PolicyRule]) -> Vec<String> {
     let used: BTreeSet<(String, String, String)> = requests
@@ -133,7 +133,7 @@ fn allowed(rule: &PolicyRule) -> Vec<(String, String, String)> {
     allowed
 }
 
-/// The writes between two times, but those that keep a Lease.
+/// The writes between two times, except those that keep a Lease.
 #[must_use]
 pub fn writes(requests: &[Request], from: &str, to: &str) -> Vec<String> {
     let writes = requests.iter().filter(|request| {

@@ -14,8 +14,8 @@ use quorate_test_support::require::{self, Need};
 use quorate_test_support::{program, repository};
 
 /// Runs a job of `kubernetes/main-job.sh` on `members` members of Quorate. All but the mode
-/// `control-plane` have kubelets and pods, which needs root. `programs` are further variables of
-/// the script, asked for if the job can run here. Logs are kept if it fails.
+/// `control-plane` have kubelets and pods, which needs root. `programs` returns further variables
+/// of the script, and is called only if the job can run here. Logs are kept if it fails.
 ///
 /// # Panics
 /// If the job fails, or if it cannot run here and `QUORATE_REQUIRE=all` is set.

@@ -57,9 +57,9 @@
 //! # Answers
 //!
 //! All fields of an answer are printed, except those that are zero. Cluster id, member id and raft
-//! term differ between runs; it is only checked that they are set. A TTL close to the granted one
-//! prints as `running`, because time passes. Where etcd's order is random (a lease's keys, alarms),
-//! lines are sorted.
+//! term differ between runs; the printer only checks that they are set. A TTL close to the granted
+//! one prints as `running`, because time passes. Where etcd's order is random (a lease's keys,
+//! alarms), lines are sorted.
 
 #![forbid(unsafe_code)]
 

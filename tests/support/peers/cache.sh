@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# cache.sh is sourced by the scripts that build what the tests need from outside this repository:
+# cache.sh is sourced by the scripts that build the programs that the tests need from outside this repository:
 #
 #   . cache.sh
 #   go_binary NAME DIR PACKAGE [LDFLAGS]      a static Go program as $BIN/NAME

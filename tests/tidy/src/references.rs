@@ -19,8 +19,9 @@ const DOCUMENTATION: [&str; 5] = [
 const DEFINITIONS: [&str; 8] =
     ["fn ", "struct ", "enum ", "trait ", "const ", "static ", "type ", "mod "];
 
-/// Code spans that are the path of no file or folder or give a name that the file does not define,
-/// code spans that do not end, and links to files that do not exist.
+/// Wrong code spans and links. A code span is wrong if it is the path of no file or folder, if it
+/// gives a name that the file does not define, or if it does not end. A link is wrong if its file
+/// does not exist.
 ///
 /// A code span is a path if it ends in `.rs`, or if it contains a `/` and starts with a folder at
 /// the root or of the server. `path.rs::Type::name` gives names that the file defines.

@@ -1,4 +1,4 @@
-//! The Secrets of a cluster: which there must be, until when they are good, and what they hold.
+//! The Secrets of a cluster: their list, their validity and their content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::members::{Identity, Key};
 
 /// Annotation: when the certificates of a Secret expire.
 const ANNOTATION_EXPIRES: &str = "quorate.dev/expires";
-/// Annotation of Secrets: when their certificates are renewed. Annotation of pods: the one of the
-/// Secret that they were shown last. Its change makes the kubelet look at the Secret at once, and
-/// not only within a minute or two.
+/// Annotation of Secrets: when their certificates are renewed. Annotation of pods: a copy of the
+/// annotation of their Secret. A change of the copy makes the kubelet look at the Secret at once,
+/// and not only within a minute or two.
 pub const ANNOTATION_RENEWED: &str = "quorate.dev/renewed-after";
-/// Annotation: the hash of what the certificates of a Secret are for.
+/// Annotation: the hash of the purpose of a Secret.
 const ANNOTATION_PURPOSE: &str = "quorate.dev/purpose";
 
 /// The names of a certificate and its key in a Secret of type `kubernetes.io/tls`.
@@ -146,7 +146,7 @@ impl Purpose {
 }
 
 impl Wanted {
-    /// Whether the certificates in a Secret are for something else, or must be renewed by now.
+    /// Whether the certificates in a Secret have another purpose, or must be renewed by now.
     #[must_use]
     pub fn is_stale(&self, secret: &ObjectMeta, now: Timestamp) -> bool {
         let annotation = |name| secret.annotations.as_ref()?.get(name);

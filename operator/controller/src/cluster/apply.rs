@@ -1,4 +1,4 @@
-//! Does one step: the only file whose requests change anything, with those below it.
+//! Does one step. Only the requests of this module change anything.
 
 mod hand;
 mod objects;

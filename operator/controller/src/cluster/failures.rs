@@ -19,7 +19,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Takes down why a step failed. Returns whether the round can go on without it.
+    /// Records why a step failed. Returns whether the round can go on without it.
     pub fn add(&mut self, step: &Step, why: String) -> bool {
         let place = match step {
             Step::IssueCertificates => &mut self.certificates,

@@ -19,11 +19,11 @@ pub struct Observed {
     pub status: QuorateClusterStatus,
     /// The members by name, as the operator has recorded them.
     pub members: BTreeMap<String, Member>,
-    /// Members without a record whose volume claim is there, of this cluster by its uid, and
-    /// neither kept nor being deleted.
+    /// Members that have a volume claim but no record. The claim belongs to this cluster by its
+    /// uid, and it is neither kept nor being deleted.
     pub orphans: BTreeSet<String>,
-    /// The highest number of a member or volume claim in the namespace that has a name of this
-    /// cluster, of whatever owner; 0 if there is none. Volumes of an earlier cluster count.
+    /// The highest number in the names of members and volume claims that begin with this cluster's
+    /// name; 0 if there is none. The owner does not matter, so volumes of an earlier cluster count.
     pub last_number: i64,
     /// The store, if it gave a linearizable answer: then a majority of its voters serves.
     pub store: Option<Store>,
@@ -32,7 +32,7 @@ pub struct Observed {
     /// Shared objects that are missing or not as they should be, by kind and name.
     pub stale_objects: BTreeSet<String>,
     /// Certificates that are missing, or that must be renewed by now, by the name of their Secret.
-    /// A recorded member has one.
+    /// Each recorded member has a Secret.
     pub stale_certificates: BTreeSet<String>,
     /// The Secrets of authorities that a founded cluster has lost. They are not made anew: clients
     /// and members trust the lost ones.
@@ -56,8 +56,8 @@ pub struct Member {
     pub id: Option<u64>,
     /// The version that it ran last, as recorded; empty if it never ran.
     pub version: String,
-    /// The hash of the settings that a pod of it would be made with now. The quota is one of them,
-    /// and follows from the size that the volume has.
+    /// The hash of the settings that its pod would be made with now. The quota is one of them, and
+    /// follows from the size that the volume has.
     pub settings: String,
     /// Recorded time from which it has not served.
     pub unreachable_since: Option<Timestamp>,

@@ -1,8 +1,8 @@
-//! The plan: from what a user asks for and what is observed to one safe step.
+//! The plan: it leads from the wishes of a user and the observed state to one safe step.
 //!
-//! The plan remembers nothing but what the status holds. Each step is safe by what was observed
-//! alone, and the order of the steps of a change is found anew each time, so that a change goes on
-//! from wherever it stopped, or goes back when the reason for it is gone.
+//! The plan remembers nothing but the status. The observed state alone makes each step safe. The
+//! order of the steps of a change is found anew each time. So a change goes on from the step at
+//! which it stopped, or goes back when the reason for it is gone.
 
 mod care;
 mod change;
@@ -31,7 +31,7 @@ pub struct Plan {
     pub step: Step,
 }
 
-/// A part of the plan. It returns a step, or what it waits for, or nothing if all is done.
+/// A part of the plan. It returns a step, or a wait with its reason, or nothing if all is done.
 type Task = fn(&View<'_>) -> Option<Step>;
 
 /// Plans the next step. It depends on nothing but its arguments.
@@ -43,7 +43,7 @@ pub fn plan(valid: &Valid, observed: &Observed, now: Timestamp) -> Plan {
 
 fn next_step(view: &View<'_>) -> Step {
     if view.observed.is_deleted {
-        // Owner references delete what belongs to the cluster.
+        // Kubernetes deletes the objects that the cluster owns.
         return wait(view, "the cluster is being deleted");
     }
     if view.valid.is_paused {

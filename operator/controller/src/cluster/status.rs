@@ -56,8 +56,8 @@ pub fn status(
     }
 }
 
-/// The status of a cluster whose spec cannot be followed. It keeps what the last status says of the
-/// members.
+/// The status of a cluster whose spec cannot be followed. It keeps the facts of the last status
+/// about the members.
 #[must_use]
 pub fn refused(
     cluster: &QuorateCluster,

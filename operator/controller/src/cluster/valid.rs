@@ -1,8 +1,8 @@
 //! The spec, checked and completed.
 //!
-//! The API server checks each field when it is written. This module checks what the API server
-//! cannot check. It also repeats checks of the API server, because an object may be older than
-//! these checks.
+//! The API server checks each field when it is written. This module makes the checks that the API
+//! server cannot make. It also repeats checks of the API server, because an object may be older
+//! than these checks.
 
 mod refusal;
 mod version;

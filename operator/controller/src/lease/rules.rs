@@ -18,7 +18,7 @@ pub(super) enum Decision {
 }
 
 /// Decides for a process that does not hold the Lease. `unchanged` is how long the process has seen
-/// the Lease as it is. `duration` is how long a Lease lasts that names no duration.
+/// the Lease as it is. `duration` is the duration of a Lease that names none.
 pub(super) fn decide(
     lease: Option<&Lease>,
     me: &str,
@@ -26,7 +26,7 @@ pub(super) fn decide(
     duration: Duration,
 ) -> Decision {
     let Some(lease) = lease else { return Decision::Create };
-    // This process's own name: a request to take it had no answer, and was done.
+    // The Lease names this process: a request to take the Lease was done, and its answer was lost.
     if holder(lease).is_none_or(|holder| holder == me) {
         return Decision::Take;
     }

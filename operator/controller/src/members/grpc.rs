@@ -42,8 +42,8 @@ const PASSING: [&str; 6] = [
 
 /// The store, over gRPC with TLS.
 ///
-/// Each call opens a connection of its own. Calls are few, every call so uses the newest
-/// certificates, and none uses a connection to a pod that is gone.
+/// Each call opens a connection of its own. Calls are few. So every call uses the newest
+/// certificates, and no call uses a connection to a pod that is gone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grpc;
 

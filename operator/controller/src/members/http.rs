@@ -25,7 +25,7 @@ pub(super) async fn get(at: SocketAddr, path: &str) -> Result<(StatusCode, Bytes
     ask(Method::GET, at, path).await
 }
 
-/// Asks for what a page does.
+/// Asks a page to act.
 ///
 /// # Errors
 /// There is no answer in time, or it is too large.

@@ -1,13 +1,13 @@
 //! An API server of Kubernetes in memory, as a service under `kube::Client`.
 //!
-//! It has what the operator uses, and panics at what it does not know, so that no test passes
-//! because a request was misunderstood. A real API server does the same with the same requests: the
-//! scripts of `tests/simulation/scripts` run against both.
+//! It has the parts that the operator uses, and panics at other requests, so that no test passes
+//! because a request was misunderstood. A real API server gives the same answers to the same
+//! requests: the scripts of `tests/simulation/scripts` run against both.
 //!
 //! It differs on purpose in two points. Its controllers collect garbage and release unused claims
 //! when [`Objects::control`] is called, because a test wants to choose that moment. There is no
-//! admission, and no defaulting of pods and Services, because the operator does not read what they
-//! add.
+//! admission, and no defaulting of pods and Services, because the operator does not read the
+//! additions.
 
 mod failure;
 mod fields;

@@ -24,12 +24,12 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Calls with something that looks at the world before and after each.
+    /// Calls with an observer that looks at the world before and after each call.
     pub(crate) fn watched(look: Look) -> Self {
         Self { look: Some(look), ..Self::default() }
     }
 
-    /// Calls of which one that writes does not happen before [`Self::resume`].
+    /// Calls of which the writing call with this number waits for [`Self::resume`].
     pub(crate) fn halting(at: usize) -> Self {
         Self { halt: Some(at), ..Self::default() }
     }

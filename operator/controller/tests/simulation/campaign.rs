@@ -34,10 +34,10 @@ pub(crate) fn sample<T: Copy>(possible: &[T], usual: usize) -> Vec<T> {
 /// The counts of a campaign, by name.
 pub(crate) type Counts = Vec<(&'static str, usize)>;
 
-/// Does something with each scenario, several at a time, and prints what was counted.
+/// Does something with each scenario, several at a time, and prints the counts.
 ///
 /// # Panics
-/// If a scenario does not end well. It tells all of these.
+/// If a scenario does not end well. The message tells all of these scenarios.
 pub(crate) fn each(what: &str, run: impl Fn(&Runtime, &Scenario) -> Result<Counts, String> + Sync) {
     let mut scenarios = scenario::all();
     if let Ok(only) = std::env::var(ONLY) {

@@ -3,7 +3,7 @@
 //! # Commands
 //!
 //! ```text
-//! create KIND NAME [JSON]      a new object, of this and what every object needs
+//! create KIND NAME [JSON]      a new object: this, and the fields that every object needs
 //! apply KIND NAME [JSON]       server-side apply, with force
 //! merge KIND NAME JSON         a merge patch
 //! delete KIND NAME [JSON]      with options

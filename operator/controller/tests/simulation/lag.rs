@@ -14,8 +14,8 @@ use crate::world::Shared;
 /// How many seconds a list may lag behind.
 const SECONDS: i64 = 10;
 
-/// The server: while `lags` is set, a list shows the objects of some time ago, and each list those
-/// of another time. All other requests have their effect on the objects of now.
+/// The server. While `lags` is set, a list shows objects of the past, and each list shows another
+/// moment. All other requests have their effect on the present objects.
 pub(crate) fn server(world: &Shared, seed: u64, lags: &Arc<AtomicBool>) -> Server {
     let lags = Arc::clone(lags);
     let world = Shared::clone(world);

@@ -3,7 +3,7 @@
 use crate::campaign::{self, Counts};
 use crate::run;
 
-/// The runs of each scenario in a test without further wishes.
+/// The runs of each scenario by default.
 const USUAL: usize = 2;
 /// The most runs of a scenario.
 const MOST: usize = 50;

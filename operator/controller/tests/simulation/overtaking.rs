@@ -1,5 +1,5 @@
 //! Operators overtake each other: one halts in the middle of a round, another one does the work,
-//! and the first one goes on with what it saw before.
+//! and the first one goes on with its earlier observation.
 
 use quorate_controller::cluster::plan::plan;
 use tokio::runtime::{Builder, Runtime};
@@ -10,7 +10,7 @@ use crate::run::{self, Run};
 use crate::scenario::{self, Scenario};
 use crate::world::World;
 
-/// The runs of each scenario in a test without further wishes.
+/// The runs of each scenario by default.
 const USUAL: usize = 30;
 /// An operator halts before one of its first writes in a round.
 const WRITES: usize = 4;
@@ -42,8 +42,8 @@ fn choices(run: &Run) -> Vec<Choice> {
     pairs.flat_map(|(from, to)| (1..=WRITES).map(move |write| Choice { from, to, write })).collect()
 }
 
-/// Lets operators be overtaken. None of them does harm, and the members change as often as without
-/// it.
+/// Lets operators be overtaken. None of them does harm, and the members change as often as in an
+/// undisturbed run.
 fn overtake(
     runtime: &Runtime,
     scenario: &Scenario,

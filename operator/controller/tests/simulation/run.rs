@@ -32,7 +32,7 @@ pub(crate) struct Run {
 pub(crate) struct Overtaken {
     /// The worlds that were passed afterwards.
     pub(crate) passed: Known,
-    /// The world at the end, unless it went on as a known one.
+    /// The world at the end, unless the run came to a known world.
     pub(crate) end: Option<World>,
 }
 
@@ -91,8 +91,8 @@ pub(crate) async fn resumed(
 const PLAN: Planner = quorate_controller::cluster::plan::plan;
 
 /// At the moment `from`, an operator begins a round, and halts before a write. It goes on at the
-/// moment `to`, which is later: the world is that of another operator, which has done all the work.
-/// Then that one goes on. Returns what came of it, or `None` if the round has no such write.
+/// later moment `to`, in the world of another operator, which has done all the work. Then the other
+/// operator goes on. Returns the outcome, or `None` if the round has no such write.
 ///
 /// # Errors
 /// The failure, in words for a person.
@@ -121,9 +121,9 @@ pub(crate) async fn overtaken(
     Ok(Some(Overtaken { passed: course.passed, end }))
 }
 
-/// Runs a scenario with lists that lag behind. If it has several phases, they do so from the second
-/// one on: with other names of the members, the rest would not happen as it should. Returns the
-/// number of rounds.
+/// Runs a scenario with lists that lag behind. If the scenario has several phases, the lists lag
+/// from the second phase on: with other names of the members, the later phases would not go as they
+/// should. Returns the number of rounds.
 ///
 /// # Errors
 /// The failure, in words for a person.

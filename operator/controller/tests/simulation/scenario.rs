@@ -26,7 +26,7 @@ pub(crate) struct Scenario {
 #[derive(Clone, Copy)]
 pub(crate) struct Phase {
     pub(crate) act: fn(&mut World),
-    /// What is still missing, for a person. When nothing is, the phase is over.
+    /// The part that is still missing, for a person. When nothing is missing, the phase is over.
     pub(crate) lacks: fn(&World) -> Option<String>,
     /// Whether the cluster must also come to rest. Otherwise the next phase meets it in a change.
     pub(crate) rests: bool,

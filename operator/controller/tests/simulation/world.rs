@@ -1,7 +1,7 @@
 //! A pretend world around the operator: the API server, nodes that run pods, and one store.
 //!
-//! Time passes in ticks of a second. In a tick, each part of the world does one step of its work,
-//! so that every state between them is seen by the operator at some time.
+//! Time passes in ticks of a second. In a tick, each part of the world does one step of its work.
+//! So the operator sees every state between two steps at some time.
 
 mod checks;
 mod fingerprint;
@@ -128,7 +128,7 @@ impl World {
         self.store.members.get(&self.store.leader).map_or("", |peer| &peer.name)
     }
 
-    /// All that a settled world no longer changes.
+    /// The numbers that a settled world no longer changes.
     pub(crate) fn version(&self) -> (u64, u64, u64, u64) {
         (self.objects.revision(), self.store.configuration, self.store.term, self.rereads)
     }

@@ -16,8 +16,8 @@ const IMAGE_RULE: &str = "self.matches('^(([0-9A-Za-z.-]+|[[][0-9a-fA-F:]+[]])(:
                           (:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}\
                           |(:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127})?@sha256:[0-9a-f]{64})$')";
 
-/// What is asked for. Each field has a default, so that an empty spec gives a cluster of three
-/// members.
+/// The spec of the cluster. Each field has a default, so that an empty spec gives a cluster of
+/// three members.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "quorate.dev",
@@ -126,7 +126,8 @@ const IMAGE_RULE: &str = "self.matches('^(([0-9A-Za-z.-]+|[[][0-9a-fA-F:]+[]])(:
 #[serde(rename_all = "camelCase")]
 pub struct QuorateClusterSpec {
     /// How many members vote: 1, 3, 5 or 7. One member survives no failure, 3 survive one, 5
-    /// survive two and 7 survive three. The default is 3. Also set by kubectl scale.
+    /// survive two and 7 survive three. The default is 3. The command kubectl scale also sets this
+    /// number.
     #[schemars(range(min = 1, max = 7))]
     #[serde(default = "three")]
     #[x_kube(

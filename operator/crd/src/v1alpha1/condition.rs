@@ -48,7 +48,7 @@ pub enum Reason {
     UnknownMember,
     /// The store has another cluster id than the one recorded.
     OtherCluster,
-    /// The spec asks for what cannot be done.
+    /// The spec cannot be followed.
     InvalidSpec,
     /// The version asked for is older than the one that runs, newer by more than one minor
     /// version, or too new for the operator.

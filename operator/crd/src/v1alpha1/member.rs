@@ -1,4 +1,4 @@
-//! A member: the operator's record of its identity and of what it is for.
+//! A member: the operator's record of its identity and of its state.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
@@ -82,7 +82,7 @@ pub struct QuorateMemberSpec {
     pub founds: bool,
 }
 
-/// What the operator knows of the member.
+/// The operator's knowledge of the member.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -1,4 +1,4 @@
-//! Where members run, and what their pods carry.
+//! Where members run, and the metadata of their pods.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::labels::{annotations_schema, labels_schema};
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
     /// Whether members spread over hosts. Preferred, the default, spreads them as far as possible.
-    /// With Required a member that cannot be placed apart from the others waits. With
-    /// Anywhere members may run side by side.
+    /// With Required, a member waits if it cannot be placed apart from the others. With Anywhere,
+    /// members may run side by side.
     #[serde(default)]
     pub hosts: Spread,
     /// Whether members spread over zones: Preferred, the default, Required or Anywhere, as for
@@ -45,7 +45,7 @@ pub enum Spread {
     /// As far as possible.
     #[default]
     Preferred,
-    /// A member that cannot be placed apart from the others waits.
+    /// A member waits if it cannot be placed apart from the others.
     Required,
     /// Members may run side by side.
     Anywhere,
@@ -101,7 +101,7 @@ pub struct Toleration {
     pub toleration_seconds: Option<i64>,
 }
 
-/// What the pods of members carry besides what the operator gives them.
+/// The labels, annotations and image secrets that a user adds to the pods of members.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodMetadata {

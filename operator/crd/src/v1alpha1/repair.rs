@@ -9,8 +9,9 @@ use crate::duration::Span;
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Repair {
-    /// How long a member may be unreachable before a new one takes its place, only while a majority
-    /// is healthy, and one at a time. The old volume is kept. The default is 5m.
+    /// How long a member may be unreachable before a new one takes its place. The operator replaces
+    /// members one at a time, and only while a majority is healthy. The old volume is kept. The
+    /// default is 5m.
     pub replace_after: Span,
 }
 

@@ -1,4 +1,4 @@
-//! What members use of their nodes.
+//! The resources that members use of their nodes.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,12 @@ use crate::labels::resources_schema;
     .message("resources.requests must not exceed resources.limits: lower one or raise the other")
 )]
 pub struct Resources {
-    /// What a member is guaranteed. The default is 200m of cpu and 512Mi of memory.
+    /// The resources that a member is guaranteed. The default is 200m of cpu and 512Mi of memory.
     #[schemars(schema_with = "resources_schema")]
     #[serde(default = "requests")]
     pub requests: BTreeMap<String, String>,
-    /// What a member may use. The default is 2Gi of memory. The store takes a twelfth of the memory
-    /// limit for requests in flight.
+    /// The resources that a member may use. The default is 2Gi of memory. The store takes a twelfth
+    /// of the memory limit for requests in flight.
     #[schemars(schema_with = "resources_schema")]
     #[serde(default = "limits")]
     pub limits: BTreeMap<String, String>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::quantity::Quantity;
 
 /// The flags of the store that [`Settings::flags`] may have. All others belong to the operator, or
-/// make a store that forgets what it has acknowledged.
+/// make a store that can lose acknowledged writes.
 pub const FLAGS: [&str; 17] = [
     "compact-hash-check-time",
     "corrupt-check-time",
@@ -156,7 +156,7 @@ pub struct Compaction {
     /// Whether the retention is a span of time, with Periodic, or a number of revisions, with
     /// Revision.
     pub mode: CompactionMode,
-    /// What is kept: a span of time, as in 5m, or a number of revisions, as in 10000.
+    /// The history that is kept: a span of time, as in 5m, or a number of revisions, as in 10000.
     #[schemars(length(max = 16))]
     pub retention: String,
 }

@@ -1,4 +1,4 @@
-//! What the operator knows of a cluster, for people and for its own next step.
+//! The operator's knowledge of a cluster, for people and for the operator's own next step.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::conditions_schema;
 
-/// What the operator knows of the cluster. It holds nothing that changes while the cluster is idle.
+/// The operator's knowledge of the cluster. It holds nothing that changes while the cluster is
+/// idle.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -132,18 +133,18 @@ pub struct Certificates {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
-    /// What changes.
+    /// The kind of the change.
     pub kind: ChangeKind,
     /// The member that changes, or that comes.
     pub member: String,
-    /// The member whose place it takes.
+    /// The member that is replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
     /// The reason of the change, as a text.
     pub reason: String,
-    /// When it began.
+    /// When the change began.
     pub started_at: Time,
-    /// When the operator reports it as stuck.
+    /// When the operator reports the change as stuck.
     pub deadline: Time,
     /// The change as a text, as in "Add main-4".
     pub text: String,

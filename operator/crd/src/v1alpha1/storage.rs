@@ -44,8 +44,8 @@ pub struct Storage {
             .message("storage.className must be the name of a storage class, as in fast-disk")
     )]
     pub class_name: Option<String>,
-    /// What becomes of the volumes when the cluster is deleted. Retain, the default, keeps them
-    /// with all data, and their deletion is up to the user. Delete deletes them with all data.
+    /// The fate of the volumes when the cluster is deleted. Retain, the default, keeps them with
+    /// all data, and their deletion is up to the user. Delete deletes them with all data.
     #[serde(default)]
     pub on_delete: OnDelete,
 }
@@ -60,7 +60,7 @@ impl Default for Storage {
     }
 }
 
-/// What becomes of the volumes when the cluster is deleted.
+/// The fate of the volumes when the cluster is deleted.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum OnDelete {
     /// The volumes stay, with all data.

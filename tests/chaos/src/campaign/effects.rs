@@ -110,7 +110,7 @@ impl Effect {
         self.lost_writes + self.lost_reads
     }
 
-    /// Whether the effects include what one such fault must cause every time.
+    /// Whether the effects include those that one such fault must cause every time.
     pub fn shows(&self, fault: Fault) -> bool {
         use Fault as F;
         match fault {
@@ -139,7 +139,7 @@ impl Effect {
         }
     }
 
-    /// Whether the effects include what such a fault must cause when it is injected often.
+    /// Whether the effects include those that such a fault must cause when it is injected often.
     fn shows_when_repeated(&self, fault: Fault) -> bool {
         use Fault as F;
         match fault {

@@ -6,8 +6,8 @@ use super::model::Model;
 use super::violation::{Rule, Violation, ensure};
 use crate::history::{Operation, Request};
 
-/// Checks that every response is what the store held at the revision of the response. Returns how
-/// many responses were compared.
+/// Checks that every response agrees with the state of the store at the revision of the response.
+/// Returns how many responses were compared.
 pub(super) fn check(
     operations: &[Operation],
     model: &Model,

@@ -25,7 +25,7 @@ pub enum Rule {
     MovedBack,
     /// A member changed its member id or cluster id, or has the id of another member.
     WrongIdentity,
-    /// A response is not what the store held at the revision of the response.
+    /// A response differs from the state of the store at the revision of the response.
     WrongAnswer,
     /// A request was refused without reason.
     WrongRefusal,

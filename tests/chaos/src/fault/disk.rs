@@ -8,9 +8,9 @@
 //!   a file
 //! ```
 //!
-//! A single file system loses what a process wrote and did not sync. With two, the inner device
-//! also loses what it received but did not flush: a direct write is not durable here unless it asks
-//! for that.
+//! A single file system loses data that a process wrote and did not sync. With two, the inner
+//! device also loses data that it received but did not flush: a direct write is not durable here
+//! unless it asks for that.
 
 use std::fs;
 use std::path::{Path, PathBuf};

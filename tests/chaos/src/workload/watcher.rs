@@ -86,8 +86,8 @@ impl Watcher {
         Self { parts, clock: clock.clone(), state: Arc::default(), is_quiet: false, session: None }
     }
 
-    /// Sends no progress requests and buffers little: only what the server sends by itself advances
-    /// the watch.
+    /// Sends no progress requests and buffers little: only messages that the server sends by itself
+    /// advance the watch.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.is_quiet = true;
@@ -123,7 +123,7 @@ impl Watcher {
         let client = WatchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let session = Session { parts, member, clock, state, is_quiet };
         self.session = Some(runtime.spawn(async move {
-            // An error ends the connection. The next one delivers what is missing.
+            // An error ends the connection. The next one delivers the missing messages.
             session.run(client).await.ok();
         }));
     }

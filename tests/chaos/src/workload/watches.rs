@@ -18,7 +18,7 @@ use crate::history::{Moment, Observation};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The number of [`lasting_interests`].
 pub const LASTING_WATCHES: usize = 4;
-/// How long watches may take to receive what was written.
+/// How long watches may take to receive the written events.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Watches that are held open.

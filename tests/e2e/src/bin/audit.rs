@@ -1,7 +1,8 @@
 //! audit used LOG USER ROLES: the user needed all that the roles (a list in JSON) allow, and was
-//! denied nothing. audit idle LOG USER FROM TO: it wrote nothing between two times, but Leases.
+//! denied nothing. audit idle LOG USER FROM TO: the user wrote nothing but Leases between two
+//! times.
 //!
-//! LOG is an audit log of the API server. Prints what is not so, and fails then.
+//! LOG is an audit log of the API server. Prints each problem, and fails if there is one.
 
 #![forbid(unsafe_code)]
 

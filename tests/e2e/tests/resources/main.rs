@@ -1,5 +1,5 @@
-//! The resources of the operator on a real API server: every rule admits what it should and refuses
-//! the rest with words, defaults are filled in, and kubectl can scale, list and explain.
+//! The resources of the operator on a real API server: every rule admits good objects and refuses
+//! bad ones with words, defaults are filled in, and kubectl can scale, list and explain.
 //!
 //! All parts share one control plane, because its start takes ten seconds.
 
@@ -116,7 +116,7 @@ fn defaults_are_filled_in(control_plane: &ControlPlane) {
     }
 }
 
-/// What the schema refuses without a rule names the field, too.
+/// A refusal by the schema without a rule names the field, too.
 fn the_schema_refuses_what_needs_no_rule(control_plane: &ControlPlane) {
     let same = json!([{ "name": "app" }, { "name": "app" }]);
     for (spec, reason) in [
@@ -160,7 +160,7 @@ fn kubectl_lists_and_explains(control_plane: &ControlPlane) {
     for (field, text) in [
         ("quorateclusters", "A replicated key-value store with the API of etcd v3."),
         ("quorateclusters.spec.members", "How many members vote: 1, 3, 5 or 7."),
-        ("quorateclusters.spec.storage.onDelete", "What becomes of the volumes"),
+        ("quorateclusters.spec.storage.onDelete", "The fate of the volumes"),
         ("quorateclusters.status.change", "the lock that admits one change at a time"),
         ("quoratemembers.spec.founds", "Whether the member founds the cluster."),
     ] {

@@ -19,7 +19,7 @@ pub(crate) struct Case {
     pub(crate) path: &'static str,
     /// The beginning of the text of a refusal.
     pub(crate) message: &'static str,
-    /// What is changed, for a rule of changes.
+    /// The change of the object, for a rule of changes.
     pub(crate) old: Option<Value>,
     pub(crate) accepted: Value,
     pub(crate) refused: Value,

@@ -1,4 +1,4 @@
-//! Which Secrets there must be, when they are renewed, and what they hold.
+//! The list of Secrets, their renewal and their content.
 
 use quorate_crd::duration::Span;
 use quorate_crd::v1alpha1::{Client, QuorateClusterSpec};

@@ -23,7 +23,7 @@ pub(super) struct Hand<'a> {
     pub(super) seen: &'a Seen,
 }
 
-/// An object that can be changed: one of a namespace, of a kind known when this was compiled.
+/// An object that can be changed. It has a namespace, and its kind is known at compile time.
 pub(super) trait Object:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -64,8 +64,8 @@ impl<'a> Hand<'a> {
         Ok(())
     }
 
-    /// Creates an object, or makes the one that was seen as it should be. An object of the same
-    /// name that is not the cluster's is left alone.
+    /// Creates an object, or makes the observed one as it should be. An object of the same name
+    /// that is not the cluster's is left alone.
     pub(super) async fn apply<K: Object>(&self, object: &K, is_there: bool) -> Result<(), Error> {
         if !is_there {
             return self.create(object).await;
@@ -100,7 +100,7 @@ impl<'a> Hand<'a> {
         self.delete_with::<K>(&object.name_any(), object.uid(), parameters).await
     }
 
-    /// Deletes the object with a uid, in a way.
+    /// Deletes the object with this uid, with these parameters.
     pub(super) async fn delete_with<K: Object>(
         &self,
         name: &str,

@@ -13,8 +13,8 @@ use super::hand::Hand;
 use crate::certificates::ANNOTATION_RENEWED;
 use crate::error::Error;
 
-/// Makes the shared objects as they should be; of a paused cluster, only the owners of its claims.
-/// One that is refused does not hold up the others.
+/// Makes the shared objects as they should be. If the cluster is paused, it sets only the owners of
+/// claims. An object that is refused does not hold up the others.
 pub(super) async fn apply_shared(hand: &Hand<'_>) -> Result<(), Error> {
     let cluster = &hand.seen.cluster;
     let mut outcome = Ok(());
@@ -97,8 +97,8 @@ pub(super) async fn create_pod(
     hand.create(&build::pod::pod(cluster, &hand.context.defaults, &parts)).await
 }
 
-/// The members that a new one joins: those that the store lists. Without its list, only a member
-/// that has started before can start, and that one does not read them.
+/// The members that a new member joins: those in the store's list. Without this list, only a member
+/// that has started before can start, and such a member does not read the list.
 fn members(hand: &Hand<'_>) -> Vec<(String, String)> {
     let cluster = hand.seen.cluster.name_any();
     let namespace = hand.seen.cluster.namespace().unwrap_or_default();

@@ -11,8 +11,9 @@ use super::hand::Hand;
 use crate::certificates::{self, ANNOTATION_RENEWED, Authority, Purpose, Wanted};
 use crate::error::Error;
 
-/// Issues what is missing or must be renewed, and deletes what is not needed. A Secret that is
-/// refused does not hold up the others. The members' come first.
+/// Issues the certificates that are missing or must be renewed, and deletes the Secrets that are
+/// not needed. A Secret that is refused does not hold up the others. The Secrets of members come
+/// first.
 pub(super) async fn issue(hand: &Hand<'_>) -> Result<(), Error> {
     let seen = hand.seen;
     let cluster = &seen.cluster;
@@ -45,7 +46,7 @@ async fn issue_one(
     let seen = hand.seen;
     let now = (hand.context.now)();
     let secret = seen.objects.secrets.get(&wanted.name);
-    // The operator's own may be damaged, which its metadata does not show.
+    // The operator's own Secret may be damaged. Its metadata does not show this.
     let is_damaged = matches!(wanted.purpose, Purpose::Client(_))
         && seen.observed.stale_certificates.contains(&wanted.name);
     let is_good = |secret: &&ObjectMeta| !is_damaged && !wanted.is_stale(secret, now);
@@ -65,8 +66,8 @@ async fn issue_one(
     }
 }
 
-/// Makes the kubelet look at a Secret. That is done in the round after the one that wrote it: the
-/// kubelet must have heard of it before.
+/// Makes the kubelet look at a Secret. This happens in the round after the write of the Secret,
+/// because the kubelet must have heard of the write first.
 async fn show(hand: &Hand<'_>, pod: &Pod, secret: &ObjectMeta) -> Result<(), Error> {
     if certificates::is_shown(&pod.metadata, secret) {
         return Ok(());

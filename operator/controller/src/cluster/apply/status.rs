@@ -16,7 +16,7 @@ use super::hand::{Hand, Object};
 use crate::context::Context;
 use crate::error::Error;
 
-/// Writes what a step records in a status.
+/// Writes the part of a status that a step records.
 ///
 /// # Errors
 /// The status has changed since it was seen, or the request fails.
@@ -40,7 +40,7 @@ pub async fn record(context: &Context, seen: &Seen, step: &Step) -> Result<(), E
     }
 }
 
-/// Writes the status of a cluster and of its members, as far as they differ from what was seen.
+/// Writes the status of a cluster and of its members, as far as they differ from the observed ones.
 ///
 /// # Errors
 /// A status has changed since it was seen, or a request fails.

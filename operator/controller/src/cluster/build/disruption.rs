@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::Owner;
 
-/// The disruption budget of a cluster. It is a number: a part would be taken of a scale that
-/// Kubernetes looks up at the owner of the pods, which has none.
+/// The disruption budget of a cluster. Its minimum is a number. Kubernetes would take a percentage
+/// of the scale of the pods' owner, and this owner has no scale.
 #[must_use]
 pub fn budget(cluster: &QuorateCluster, min_available: i32) -> PodDisruptionBudget {
     let name = cluster.name_any();

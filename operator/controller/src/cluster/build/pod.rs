@@ -79,8 +79,8 @@ pub fn pod(cluster: &QuorateCluster, defaults: &Defaults, parts: &Parts<'_>) -> 
     pod
 }
 
-/// The hash of all settings of a pod that a new pod would be made with. It leaves out what tells
-/// one member from another, the version, and what only the first start reads.
+/// The hash of all settings of a pod that a new pod would be made with. It leaves out the version,
+/// the differences between members, and the settings that only the first start reads.
 #[must_use]
 pub fn settings(cluster: &QuorateCluster, defaults: &Defaults, volume_bytes: u64) -> String {
     let spec = spec(cluster, defaults, "", "", volume_bytes);
@@ -165,7 +165,8 @@ fn container(cluster: &QuorateCluster, image: String, arguments: Vec<String>) ->
         "startupProbe": probe("/livez", 2, START_SECONDS / 2),
         // Liveness does not need the quorum: a restart would not bring it back.
         "livenessProbe": probe("/livez", 10, 6),
-        // Readiness does: a member that is cut off must not allow the eviction of another one.
+        // Readiness needs the quorum: a member that is cut off must not allow the eviction of
+        // another one.
         "readinessProbe": probe("/readyz", 2, 2),
         "lifecycle": { "preStop": { "sleep": { "seconds": STOP_DELAY_SECONDS } } },
         // The last lines of the log have the reason code of a fatal exit.

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::Owner;
 
-/// The headless Service that gives each member its host name. It has members that are not ready,
-/// because a member becomes ready only once it reaches the others.
+/// The headless Service that gives each member its host name. It includes members that are not
+/// ready, because a member becomes ready only once it reaches the others.
 #[must_use]
 pub fn peers(cluster: &QuorateCluster) -> Service {
     let name = cluster.name_any();

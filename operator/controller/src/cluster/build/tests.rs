@@ -1,4 +1,4 @@
-//! The objects of two clusters, compared with files, and what changes the hash of the settings.
+//! The objects of two clusters, compared with files, and the changes of the hash of the settings.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub(crate) fn cluster(spec: QuorateClusterSpec) -> QuorateCluster {
     cluster
 }
 
-/// A cluster whose user has set what can be set.
+/// A cluster whose user has set all settings.
 fn elaborate() -> QuorateCluster {
     let pairs = |name: &str| [(format!("{name}.test/name"), "value".to_owned())].into();
     let mut spec = QuorateClusterSpec { members: 5, ..QuorateClusterSpec::default() };

@@ -37,7 +37,8 @@ pub struct Objects {
     pub budget: Option<PodDisruptionBudget>,
     /// The nodes of pods that are gone, or that do not answer Kubernetes.
     pub lost_nodes: BTreeSet<String>,
-    /// The names of members, and the members of all claims, also those of an earlier cluster.
+    /// The names of all members, and of the members that the claims are for. Those of an earlier
+    /// cluster are included.
     pub names: BTreeSet<String>,
 }
 
@@ -113,8 +114,8 @@ impl Reader<'_> {
         Ok(list.map_err(|error| Error::kubernetes(doing())(error))?.items)
     }
 
-    /// The nodes that are lost, of pods that do not run as they should. The nodes of others are
-    /// not looked at.
+    /// The lost nodes of pods that do not run as they should. The nodes of other pods are not
+    /// looked at.
     async fn lost_nodes(
         &self,
         pods: impl Iterator<Item = &Pod>,

@@ -1,7 +1,8 @@
 //! Whether members use the certificates that their Secrets hold, and which authorities are lost.
 //!
 //! A renewed certificate reaches a member in three steps: the operator writes the Secret, the
-//! kubelet the file, and the member reads it for its next connection. It tells what it uses.
+//! kubelet writes the file, and the member reads the file for its next connection. The member tells
+//! which certificates it uses.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +24,8 @@ use crate::members::Certificates;
 const PROPAGATION: SignedDuration = SignedDuration::from_mins(1);
 /// How long a member may take to use a renewed certificate. Then a person is told.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(3);
-/// Short-lived certificates have less time: these parts of the third of their life that is left.
+/// For short-lived certificates the time is shorter: the rest of their life after the renewal,
+/// divided by these numbers.
 const PROPAGATION_PARTS: i32 = 4;
 const PATIENCE_PARTS: i32 = 2;
 
@@ -103,8 +105,8 @@ mod tests {
         Timestamp::from_second(1_800_000_000).unwrap()
     }
 
-    /// The Secret of a member whose certificates live so long, and what a member shows that uses
-    /// them.
+    /// The Secret of a member whose certificates have this lifetime, and the certificates that a
+    /// member with this Secret shows.
     fn renewed(lifetime: &str) -> (ObjectMeta, Certificates) {
         let mut spec = QuorateClusterSpec::default();
         spec.tls.lifetime = Span::from(lifetime);
@@ -136,7 +138,7 @@ mod tests {
             assert_eq!(fault(&earlier).as_deref(), Some("its files are the earlier ones"));
             earlier.problem = Some("client.key: not a key".to_owned());
             assert_eq!(fault(&earlier).as_deref(), Some("client.key: not a key"));
-            // The one that uses them, and the one that tells nothing.
+            // A member that uses them, and a member that tells nothing.
             for good in [used, Certificates::default()] {
                 assert!(!must_ask(&secret, &good, at(told + 1)), "{lifetime}");
                 assert_eq!(fault(&good), None, "{lifetime}");

@@ -27,7 +27,7 @@ pub(super) fn objects(cluster: &QuorateCluster, objects: &Objects) -> BTreeSet<S
         (Some(policy), _) => drop(stale.insert(name(&policy))),
         (None, Some(policy)) => drop(stale.insert(name(policy))),
     }
-    // A pause does not delete what the user wants to keep.
+    // A pause does not delete the objects that the user wants to keep.
     let is_due = !cluster.spec.paused || cluster.spec.storage.on_delete == OnDelete::Retain;
     for claim in objects.volumes.values().filter(|_| is_due) {
         if build::volume::must_change_owner(cluster, claim) {

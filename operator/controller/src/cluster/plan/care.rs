@@ -57,9 +57,9 @@ fn label(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
     is_due.then(|| Step::LabelVoter { member: seen.name.to_owned() })
 }
 
-/// Makes the pod of a member anew that has no vote, or that is broken, with the settings and the
-/// version of now. These may be what it lacks; and nothing depends on it. A voter that serves is
-/// the matter of an update.
+/// Deletes the outdated pod of a member that is broken or has no vote, so that the member gets the
+/// present settings and version. The member may need these settings to run, and no majority depends
+/// on it. The change Update restarts a voter that serves.
 fn renew(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
     let pod = seen.member.pod.as_ref().filter(|pod| !pod.is_deleted && !pod.is_node_lost)?;
     let has_no_vote = seen.is_learner() || (!view.is_founded() && !seen.is_voter());

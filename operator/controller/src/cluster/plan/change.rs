@@ -1,4 +1,4 @@
-//! The change under way: its next step. `None` means that it waits for what another task does.
+//! The change under way: its next step. `None` means that it waits for another task.
 
 mod add;
 mod found;
@@ -13,7 +13,7 @@ use super::view::View;
 use super::{next, wait};
 use crate::cluster::step::Step;
 
-/// Gives a change that is stuck its time again with a new spec, which may be what it lacked.
+/// Gives a stuck change its time again when the spec is new: the new spec may end the cause.
 pub(super) fn prolong(view: &View<'_>) -> Option<Step> {
     let is_new = view.valid.generation != view.observed.status.observed_generation;
     let stuck = view.change().filter(|_| view.is_stuck() && is_new);

@@ -26,7 +26,7 @@ pub(super) fn rest(view: &View<'_>) -> Option<Step> {
 }
 
 /// Raises the budget to `voters` before a step. If that is refused, only the replacement of a
-/// member that does not serve goes on: with it, too, an eviction can do harm.
+/// member that does not serve goes on: an eviction can do as much harm without the replacement.
 pub(super) fn raise(view: &View<'_>, voters: usize) -> Option<Step> {
     let wanted = count(voters);
     let is_due = view.observed.min_available.is_none_or(|now| now < wanted);

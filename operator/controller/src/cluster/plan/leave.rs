@@ -30,7 +30,7 @@ pub(super) fn remove(store: &Store, seen: &Seen<'_>) -> Step {
     }
 }
 
-/// Moves the leadership to another voter, if the member leads. A voter with a pod of now is better
+/// Moves the leadership to another voter, if the member leads. A voter with a current pod is better
 /// than one that an update still restarts.
 pub(super) fn move_leader(view: &View<'_>, seen: &Seen<'_>) -> Option<Step> {
     if !view.leads(seen) {

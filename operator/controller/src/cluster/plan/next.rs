@@ -116,7 +116,7 @@ fn surplus<'v, 'a>(view: &'v View<'a>) -> Option<&'v Seen<'a>> {
     })
 }
 
-/// Restarts one member with the settings and version of now, the leader last.
+/// Restarts one member with the present settings and version, the leader last.
 fn update(view: &View<'_>) -> Option<Step> {
     // The repair that comes first waits for an authority.
     if failed(view).is_some() {

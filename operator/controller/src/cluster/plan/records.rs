@@ -3,8 +3,8 @@
 use super::view::View;
 use crate::cluster::step::Step;
 
-/// Issues certificates. Pods start with them. Without its authorities, a cluster lives on with what
-/// it has.
+/// Issues certificates. Pods start with them. Without its authorities, a cluster lives on with the
+/// certificates that it has.
 pub(super) fn certificates(view: &View<'_>) -> Option<Step> {
     let is_due = !view.observed.stale_certificates.is_empty() && view.lost_authority().is_none();
     let has_failed = view.observed.failures.certificates.is_some();
@@ -27,7 +27,7 @@ pub(super) fn owners(view: &View<'_>) -> Option<Step> {
     (is_due && !has_failed).then_some(Step::ApplyObjects)
 }
 
-/// Records what the store says of the cluster and of its members.
+/// Records the ids that the store gave the cluster and its members, and makes lost records again.
 pub(super) fn records(view: &View<'_>) -> Option<Step> {
     let unwritten = view.members.iter().find_map(|seen| {
         let id = seen.stored.filter(|_| seen.member.id.is_none() && !seen.member.is_deleted)?.id;
@@ -43,8 +43,8 @@ fn cluster(view: &View<'_>) -> Option<Step> {
     Some(Step::RecordCluster { id })
 }
 
-/// The record of a member was deleted, but the member is part of the store, or its data is there.
-/// It is the same member, so it gets the same name.
+/// Makes the record of a member again if the record was deleted, but the member is part of the
+/// store, or its data is there. It is the same member, so it gets the same name.
 fn lost(view: &View<'_>) -> Option<Step> {
     let joins = |name: &str| view.change().is_some_and(|change| change.member == name);
     let mut orphans = view.observed.orphans.iter().filter(|name| !joins(name));

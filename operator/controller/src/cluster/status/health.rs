@@ -10,10 +10,10 @@ use crate::cluster::plan::seen::Seen;
 use crate::cluster::plan::view::{View, after};
 use crate::cluster::step::Step;
 
-/// How long before its expiry an authority is told to expire soon.
+/// This long before the expiry of an authority, the status says that it expires soon.
 const AUTHORITY_NOTICE: SignedDuration = SignedDuration::from_hours(24 * 90);
-/// A certificate is renewed when a third of its lifetime is left. It is told to expire soon when
-/// only the sixth part is left, so that the renewal must have failed.
+/// A certificate is renewed when a third of its lifetime is left. The status says that it expires
+/// soon when only a sixth is left: then the renewal must have failed.
 const NOTICE_PARTS: i32 = 6;
 
 /// All conditions, in the order in which they are read.

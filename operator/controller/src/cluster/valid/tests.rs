@@ -1,4 +1,4 @@
-//! Specs that are refused, and what is completed.
+//! Specs that are refused, and specs that are completed.
 
 use quorate_crd::duration::Span;
 use quorate_crd::quantity::Quantity;

@@ -43,7 +43,7 @@ impl Failure {
         Self { code: 500, reason: "", message }
     }
 
-    /// The `Status` object that tells it.
+    /// The `Status` object of this refusal.
     pub(crate) fn body(&self) -> Value {
         let mut body = json!({
             "kind": "Status",

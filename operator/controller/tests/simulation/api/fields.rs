@@ -108,7 +108,7 @@ pub(crate) fn merge(kind: &str, name: &str, live: &mut Value, config: &Value) {
     }
 }
 
-/// Removes a field, and what is empty without it.
+/// Removes a field, and the maps and lists that are empty without it.
 pub(crate) fn remove(kind: &str, name: &str, value: &mut Value, path: &[Step]) {
     let Some((first, rest)) = path.split_first() else { return };
     match (first, value) {

@@ -1,4 +1,4 @@
-//! All objects of the API server, and what its controllers do with them.
+//! All objects of the API server, and the work of its controllers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -129,8 +129,8 @@ impl Objects {
         json!(Timestamp::from_second(self.now.as_second() + seconds).unwrap().to_string())
     }
 
-    /// Does what Kubernetes' controllers have to do by now: collects objects whose owners are gone,
-    /// and releases deleted claims that no pod uses.
+    /// Does the work that Kubernetes' controllers have to do by now: collects objects whose owners
+    /// are gone, and releases deleted claims that no pod uses.
     pub(crate) fn control(&mut self) {
         while let Some(key) = self.orphan() {
             self.end(&key, None);

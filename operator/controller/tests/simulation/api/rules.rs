@@ -55,7 +55,7 @@ pub(crate) fn count(object: &mut Value) {
     object["metadata"]["generation"] = json!(generation + 1);
 }
 
-/// Reads an object as its kind, which drops what the kind does not have.
+/// Reads an object as its kind, which drops fields that the kind does not have.
 ///
 /// # Errors
 /// A field has a wrong type.
@@ -78,7 +78,7 @@ fn put(object: &mut Value, name: &str, value: &Value) {
     }
 }
 
-/// The object without what is not counted as a change of it.
+/// The object without the parts whose changes do not count.
 fn content(object: &Value) -> Value {
     let mut content = object.clone();
     put(&mut content, "metadata", &Value::Null);

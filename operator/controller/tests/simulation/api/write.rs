@@ -141,8 +141,8 @@ impl Objects {
         Ok((200, self.put(key, Object { value: new, managers })))
     }
 
-    /// Stores a changed object, unless it has not changed. An object that goes with the change is
-    /// told with its last resource version.
+    /// Stores a changed object, unless it has not changed. If the object goes with the change, the
+    /// answer has its last resource version.
     fn put(&mut self, key: &Key, object: Object) -> Value {
         let last = object.value["metadata"]["resourceVersion"].clone();
         if self.objects.get(key).is_some_and(|old| **old == object) {

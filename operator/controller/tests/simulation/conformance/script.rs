@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Script {
     runtime: Runtime,
     client: Client,
-    /// Lets the controllers do what is to be done.
+    /// Lets the controllers do their work.
     control: Box<dyn Fn()>,
     /// The uid and the resource versions of each object, by its name.
     seen: BTreeMap<String, (String, Vec<String>)>,
@@ -29,7 +29,7 @@ pub(super) struct Script {
 /// A command, read.
 struct Order {
     kind: &'static Kind,
-    /// What follows the kind in a path.
+    /// The part of a path after the kind.
     part: String,
     name: String,
     body: Value,

@@ -1,10 +1,10 @@
-//! What a world lacks, for a person.
+//! The parts that a world lacks, for a person.
 
 use serde_json::Value;
 
 use crate::world::{World, key};
 
-/// What is missing until the cluster runs with some members.
+/// The part that is missing until the cluster runs with some members.
 pub(super) fn running(world: &World, members: usize) -> Option<String> {
     let cluster = world.cluster();
     let ready = format!("{members}/{members}");
@@ -17,7 +17,7 @@ pub(super) fn running(world: &World, members: usize) -> Option<String> {
         .or_else(|| in_phase(world, "Ready"))
 }
 
-/// What is missing until the store serves with some members, which are all that there are.
+/// The part that is missing until the store serves with exactly this many members.
 pub(super) fn serving(world: &World, members: usize) -> Option<String> {
     let (voters, all) = (world.store.active_voters(), world.store.members.len());
     let objects = ["pods", "quoratemembers"].map(|plural| world.objects.all(plural).count());
@@ -28,7 +28,7 @@ pub(super) fn serving(world: &World, members: usize) -> Option<String> {
     }
 }
 
-/// What is missing until the status is that of the present spec.
+/// The part that is missing until the status is that of the present spec.
 pub(super) fn seen(world: &World) -> Option<String> {
     let cluster = world.cluster();
     let is_seen = cluster["status"]["observedGeneration"] == cluster["metadata"]["generation"];
@@ -40,7 +40,7 @@ pub(super) fn in_phase(world: &World, phase: &str) -> Option<String> {
     (present != phase).then(|| format!("phase {phase}, not {present}"))
 }
 
-/// What is missing until a condition has a reason.
+/// The part that is missing until a condition has a reason.
 pub(super) fn says(world: &World, condition: &str, reason: &str) -> Option<String> {
     let conditions = world.cluster()["status"]["conditions"].as_array();
     let mut conditions = conditions.into_iter().flatten();
@@ -48,18 +48,18 @@ pub(super) fn says(world: &World, condition: &str, reason: &str) -> Option<Strin
     (found.is_none_or(|found| found != reason)).then(|| format!("{condition} for {reason}"))
 }
 
-/// What is missing until an object is gone.
+/// The part that is missing until an object is gone.
 pub(super) fn gone(world: &World, plural: &'static str, name: &str) -> Option<String> {
     world.objects.get(&key(plural, name)).map(|_| format!("no {plural} {name}"))
 }
 
-/// What is missing until an object is there.
+/// The part that is missing until an object is there.
 pub(super) fn there(world: &World, plural: &'static str, name: &str) -> Option<String> {
     let found = world.objects.get(&key(plural, name));
     found.is_none().then(|| format!("{plural} {name}"))
 }
 
-/// What is missing until all objects of a kind are as they should be.
+/// The part that is missing until all objects of a kind are as they should be.
 pub(super) fn every(
     world: &World,
     plural: &'static str,
@@ -69,13 +69,13 @@ pub(super) fn every(
     bad.map(|(key, _)| format!("another {plural} {}", key.name))
 }
 
-/// What is missing until a change is under way.
+/// The part that is missing until a change is under way.
 pub(super) fn changing(world: &World, kind: &str) -> Option<String> {
     let found = &world.cluster()["status"]["change"]["kind"];
     (found != kind).then(|| format!("a change {kind}, not {found}"))
 }
 
-/// What is missing until the store has a learner.
+/// The part that is missing until the store has a learner.
 pub(super) fn learning(world: &World) -> Option<String> {
     let learners = world.store.members.values().filter(|peer| peer.is_learner).count();
     (learners == 0).then(|| "a learner".to_owned())

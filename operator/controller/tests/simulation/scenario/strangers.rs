@@ -43,7 +43,7 @@ pub(super) fn all() -> Vec<Scenario> {
     ]
 }
 
-/// What is missing until the status has the id of the cluster.
+/// The part that is missing until the status has the id of the cluster.
 fn identified(world: &World) -> Option<String> {
     let id: &Value = &world.cluster()["status"]["clusterId"];
     id.is_null().then(|| "the id of the cluster".to_owned())

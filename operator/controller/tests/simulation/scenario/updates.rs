@@ -86,7 +86,7 @@ fn bad_settings() -> Phase {
     )
 }
 
-/// What is missing until a pod has ended.
+/// The part that is missing until a pod has ended.
 fn stopped(world: &World) -> Option<String> {
     let state = "/status/containerStatuses/0/state/terminated";
     let ended = world.objects.all("pods").any(|(_, pod)| pod.pointer(state).is_some());
@@ -122,7 +122,7 @@ fn older() -> Phase {
     rest(|world| world.set("version", json!("0.1.0")), lacks)
 }
 
-/// What is missing until no certificate is older than two thirds of its time.
+/// The part that is missing until no certificate is older than two thirds of its time.
 fn renewed(world: &World) -> Option<String> {
     let expiry = world.cluster()["status"]["certificates"]["nextExpiry"].as_str()?;
     let expiry: Timestamp = expiry.parse().expect("a time");
@@ -132,7 +132,7 @@ fn renewed(world: &World) -> Option<String> {
     old.or_else(|| reread(world))
 }
 
-/// What is missing until all members use the certificates of their Secrets.
+/// The part that is missing until all members use the certificates of their Secrets.
 fn reread(world: &World) -> Option<String> {
     world.late_reader().map(|member| format!("{member} with its certificates"))
 }

@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use super::World;
 
-/// The rules and what they remember.
+/// The rules and their memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Checks {
     /// The rules that were broken, for a person.
     pub(crate) broken: Vec<String>,
-    /// Whether an operator may see what is no longer so, because another one overtook it or lists
-    /// lag behind. Then it may make an object again that is gone, which is cleared away, and the
-    /// disruption budget may be an old one.
+    /// Whether an operator may see an outdated state, because another operator overtook it or lists
+    /// lag behind. Then it may make an object again that is gone. Such an object is cleared away
+    /// later. The disruption budget may then be an old one.
     pub(crate) is_late: bool,
     pub(super) used: Used,
     /// The certificate of each authority, by the uid of its cluster and its own name.
@@ -61,7 +61,7 @@ impl World {
         let present = ["pods", "persistentvolumeclaims", "quoratemembers"].map(|it| self.names(it));
         let gone: Vec<Vec<String>> = self.checks.present.iter().zip(&present).map(gone).collect();
         self.checks.present = present;
-        // Nodes that are gone, and users, do what they like.
+        // Users, and nodes that are gone, follow no rules.
         if let Some(request) = request.filter(|_| !self.cluster().is_null()) {
             self.check_status(&before, request);
             self.check_authorities(request);

@@ -24,8 +24,8 @@ impl World {
         self.print(print)
     }
 
-    /// The fingerprint of a world at rest. When it came to be so makes no difference any more, nor
-    /// does where its pods run.
+    /// The fingerprint of a world at rest. The times of its changes make no difference any more,
+    /// nor do the nodes of its pods.
     pub(crate) fn fingerprint_at_rest(&self) -> Fingerprint {
         self.print(Print { is_at_rest: true, ..Print::default() })
     }

@@ -45,7 +45,7 @@ impl World {
         self.observe(None);
     }
 
-    /// Puts back what was taken away.
+    /// Puts back the objects that were taken away.
     pub(crate) fn restore(&mut self) {
         for (key, object) in std::mem::take(&mut self.hidden) {
             self.objects.write(&key, object);

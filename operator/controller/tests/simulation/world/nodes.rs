@@ -1,4 +1,5 @@
-//! The nodes: they place pods, start and stop the members in them, and report what they see.
+//! The nodes: they place pods, start and stop the members in them, and report the state of the
+//! pods.
 
 use std::collections::BTreeSet;
 
@@ -161,7 +162,7 @@ impl World {
         secret["metadata"]["annotations"]["quorate.dev/expires"].as_str()?.parse().ok()
     }
 
-    /// Lets a process read its certificates again: it does not do that by itself.
+    /// Lets a process read its certificates again: the process does not do that by itself.
     pub(super) fn reread(&mut self, address: &str) -> Certificates {
         self.rereads += 1;
         let (process, _) = self.process(address).expect("it was reached");
@@ -216,7 +217,7 @@ impl World {
         process.exit = None;
     }
 
-    /// Writes what the nodes see of their pods into the pods' status.
+    /// Writes the observations of the nodes into the status of their pods.
     pub(super) fn report_pods(&mut self) {
         let pods: Vec<(Key, String)> = self
             .objects

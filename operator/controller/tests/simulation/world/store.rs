@@ -1,5 +1,5 @@
-//! The members of one store, with the rules of the real one: who votes, who leads, and which
-//! changes are refused.
+//! The members of one store, with the rules of the real store: which members vote, which one leads,
+//! and which changes are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -201,7 +201,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a member, whatever comes of it.
+    /// Removes a member against all rules.
     pub(crate) fn drop_member(&mut self, id: u64) {
         self.members.remove(&id);
         self.removed.insert(id);

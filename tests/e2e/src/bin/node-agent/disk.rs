@@ -91,7 +91,7 @@ impl Disk {
     }
 }
 
-/// Takes what is gone already for removed.
+/// Counts a thing that is gone already as removed.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

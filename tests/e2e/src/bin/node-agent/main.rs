@@ -5,8 +5,8 @@
 //! FOLDER and a local PersistentVolume. It enlarges both when the claim asks for more; the kubelet
 //! then tells the claim. When a volume is released, it removes both.
 //!
-//! Everything is derived again from the API server whenever a claim or a volume changes, so that it
-//! can be killed at any moment.
+//! The agent derives everything again from the API server whenever a claim or a volume changes, so
+//! it can be killed at any moment.
 
 #![forbid(unsafe_code)]
 

@@ -33,7 +33,7 @@ pub(super) fn learner(view: &View<'_>, name: &str) -> Option<Step> {
             Some(wait(view, format!("{name} answers")))
         }
         Some(_) => None,
-        // All others were issued before.
+        // The certificates of all other members were issued before.
         None if view.observed.stale_certificates.contains(name) => {
             let lost = view.lost_authority();
             Some(wait(view, lost.unwrap_or_else(|| format!("{name} gets its certificates"))))
@@ -90,7 +90,8 @@ pub(super) fn failure(view: &View<'_>, name: &str) -> Option<String> {
         // It was given up before, and the request that added it came late.
         let is_kept = volume.is_some_and(|volume| volume.is_kept);
         let kept = is_kept.then(|| format!("the volume of {name} is kept"));
-        // One that does not answer on a node that is there may lack what another one would lack.
+        // If the node is there and the member does not answer, another member might fail for the
+        // same cause.
         let is_stranded = view.strands_at(seen).is_some_and(|at| at <= view.now);
         let node = is_stranded.then(|| format!("the node of {name} is lost"));
         lost.or(kept).or_else(|| seen.damage()).or(node)

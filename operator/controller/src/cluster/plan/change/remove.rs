@@ -17,7 +17,8 @@ pub(super) fn remove(view: &View<'_>, name: &str) -> Option<Step> {
         return Some(leave::clear(view, name, reason).unwrap_or(Step::End));
     }
     let is_surplus = view.voter_count() > view.valid.members;
-    // Not two voters less where one would do: the one that has stopped serving goes first.
+    // If another voter has stopped serving, that voter goes first: the store then loses one healthy
+    // voter less.
     let is_better = seen.is_healthy() && view.unhealthy(name).is_some();
     if !is_surplus || is_better {
         return Some(Step::End);

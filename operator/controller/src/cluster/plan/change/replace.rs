@@ -1,9 +1,9 @@
 //! Replacing a failed member by a new one.
 //!
-//! The order: a learner, which catches up; then the failed voter goes; then the learner gets its
-//! vote. With three voters, two of which serve, each step leaves the store with two healthy voters,
-//! and two are needed: of three, then of two, then two of three. To promote first would make it
-//! four voters of which three must serve, and so all of those that do.
+//! The order: a learner catches up; then the failed voter goes; then the learner gets its vote.
+//! With three voters, two of which serve, each step leaves the store with two healthy voters, and
+//! two are needed: of three, then of two, then two of three. To promote first would make four
+//! voters, of which three must serve, and no more than three would.
 //!
 //! Until the failed member is removed from the store, it may come back, and the newcomer goes.
 
@@ -27,7 +27,7 @@ fn before_removal(view: &View<'_>, store: &Store, new: &str, failed: &Seen<'_>) 
     let failure = join::failure(view, new);
     let is_back = failed.is_healthy() && failed.damage().is_none();
     if view.seen(new).is_some_and(Seen::is_voter) {
-        // It was promoted, but not by this operator.
+        // The new member was promoted, but not by this operator.
         leave::remove_voter(view, store, failed)
     } else if let Some(reason) = failure {
         join::take_back(view, new, &reason)

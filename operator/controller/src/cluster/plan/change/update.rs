@@ -1,4 +1,4 @@
-//! Updating a member: its pod is made anew with the settings and the version of now.
+//! Updating a member: its pod is made anew with the present settings and version.
 
 use super::super::view::View;
 use super::super::{care, disruption, leave, next, wait};
@@ -11,8 +11,9 @@ pub(super) fn update(view: &View<'_>, name: &str) -> Option<Step> {
     let is_node_lost = seen.member.pod.as_ref().is_some_and(|pod| pod.is_node_lost);
     let is_lost = is_node_lost && view.failure(seen).is_some();
     let was_removed = view.store().is_some() && !seen.is_voter();
-    // A replacement mends the damage that no restart mends. A member that only does not come back
-    // may suffer from the present settings, and a new member would, too.
+    // A replacement mends the damage that no restart mends. If a member does not come back, and has
+    // no such damage, the present settings may be the cause. A new member would suffer from them,
+    // too.
     if seen.damage().is_some() || is_lost || was_removed {
         return Some(Step::End);
     }
@@ -22,7 +23,7 @@ pub(super) fn update(view: &View<'_>, name: &str) -> Option<Step> {
     if !seen.is_healthy() {
         return Some(wait(view, format!("{name} comes back")));
     }
-    // Another member comes first, a failed one or one that is missing: this one still serves.
+    // A failed or missing member comes first, because this member still serves.
     if !view.is_stale(seen) || next::failed(view).is_some() || view.is_pair() {
         return Some(Step::End);
     }

@@ -39,8 +39,8 @@ impl Checker {
         broken.map_or(Ok(()), |rule| Err(format!("{step}: {rule}")))
     }
 
-    /// Judges a step that arrives late. That another voter has failed meanwhile, or that the change
-    /// has moved on, was not to be known.
+    /// Judges a step that arrives late. Its sender could not know that another voter has failed
+    /// meanwhile, or that the change has moved on.
     ///
     /// # Errors
     /// The rule that it breaks.
@@ -200,8 +200,9 @@ fn admits_no_eviction(world: &World, step: &Step) -> Option<&'static str> {
     is_vulnerable.then_some("another voter may be evicted at the same time")
 }
 
-/// A replacement is placed when the failed member no longer counts for its host. Once it votes, or
-/// without a majority, it may be needed, and does not wait for another pod.
+/// A replacement is placed when the failed member no longer counts for its host. Once the
+/// replacement votes, or without a majority, the replacement may be needed, and does not wait for
+/// another pod.
 fn leaves_room(world: &World, step: &Step) -> Option<&'static str> {
     let Step::CreatePod { member, .. } = step else { return None };
     let change = world.status.change.as_ref().filter(|change| change.member == *member)?;

@@ -1,5 +1,6 @@
-//! Rounds that take long: planned by what was observed before an event, and carried out after it.
-//! So may the last round of an operator be that has lost its Lease, while the next one works.
+//! Rounds that take long: they are planned by an observation before an event, and carried out after
+//! the event. The last round of an operator that has lost its Lease can be such a round, while the
+//! next operator works.
 
 use super::run::Run;
 use super::world::{Event, World};
@@ -10,11 +11,11 @@ use crate::cluster::step::Step;
 /// How late a round is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Late {
-    /// Its step arrives after so many rounds of another operator. It was sent before that one had
-    /// the Lease.
+    /// Its step arrives after so many rounds of another operator. The step was sent before the
+    /// other operator had the Lease.
     Arrives(u8),
-    /// The objects were read before, and the members are asked after. There is no other operator:
-    /// one that has lost the Lease sends nothing more.
+    /// The objects were read before the event, and the members are asked after it. No other
+    /// operator works meanwhile: an operator that has lost the Lease asks nothing more.
     Asks,
 }
 

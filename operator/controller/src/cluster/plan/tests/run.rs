@@ -8,14 +8,14 @@ use crate::cluster::failures::Failures;
 use crate::cluster::plan::Plan;
 use crate::cluster::step::Step;
 
-/// After so many ticks without a step or a movement, nothing more is to come by itself.
+/// After so many ticks without a step or a movement, nothing more happens by itself.
 const QUIET_TICKS: u32 = 3;
 /// No change takes more rounds.
 const ROUNDS_MAX: u32 = 3000;
 /// More steps in a row, without a wait between them, have no end.
 const STEPS_MAX: u32 = 60;
 
-/// Plans by what the world lets the operator see.
+/// Plans by the state that the world shows the operator.
 pub(super) type Planner = fn(&World) -> Plan;
 
 /// The operator in the world.

@@ -28,7 +28,7 @@ const BAD: &str = "bad";
 /// The objects of a member, and its process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Body {
-    /// As observed, but for what follows from the processes.
+    /// The observed state, but for the facts that follow from the processes.
     pub(super) member: Member,
     /// Whether the record is there; objects may outlive it.
     pub(super) is_recorded: bool,
@@ -79,8 +79,8 @@ pub(super) struct World {
     pub(super) forgotten: BTreeSet<String>,
     /// Whether a claim has another owner than the user wants now.
     pub(super) has_stale_owners: bool,
-    /// Which of the steps that others do not depend on are refused: of certificates, of the budget,
-    /// of shared objects.
+    /// Whether steps are refused: of certificates, of the budget, of shared objects. No other step
+    /// depends on them.
     pub(super) refuses: [bool; 3],
     /// The failures of this round.
     pub(super) failures: Failures,
@@ -311,7 +311,7 @@ impl World {
             }
             return;
         }
-        // Kubernetes starts again what has ended.
+        // Kubernetes restarts a process that has ended.
         if pod.exit.take().is_some() {
             body.starts_in = 1;
         }

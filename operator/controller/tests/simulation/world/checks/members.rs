@@ -77,7 +77,8 @@ impl World {
         }
     }
 
-    /// Whether the change under way replaces the member: it goes while the new one is a learner.
+    /// Whether the change under way replaces the member: the old member goes while the new one is a
+    /// learner.
     fn is_replaced(&self, before: &Store, id: u64) -> bool {
         let change = &self.cluster()["status"]["change"];
         let name = before.members.get(&id).map_or("", |peer| peer.name.as_str());

@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// Kubernetes deletes what the cluster owns.
+    /// Kubernetes deletes the objects that the cluster owns.
     fn delete(&mut self) {
         self.cluster.metadata.deletion_timestamp = Some(Time(self.now));
         let names: Vec<String> = self.bodies.keys().cloned().collect();
