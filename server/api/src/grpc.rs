@@ -21,10 +21,11 @@ use crate::ops::Answered;
 use crate::transport::caller::Caller;
 use crate::transport::stream::keeping;
 
-/// The metadata key by which a client requires a leader.
+/// The metadata key with which a client requires a leader.
 const HAS_LEADER: &str = "hasleader";
 
-/// Whether the client requires a leader: without one, its call must be refused.
+/// Whether the client requires a leader. If so, the server refuses the call while there is no
+/// leader.
 pub(crate) fn needs_leader(headers: &HeaderMap) -> bool {
     headers.get(HAS_LEADER).is_some_and(|value| value == "true")
 }
@@ -35,14 +36,14 @@ fn account_of<T>(request: &Request<T>) -> Account {
     caller.expect("`serve_grpc` adds it to every call").account.clone()
 }
 
-/// The client's part in the operation that the request asks for.
+/// The session of the request: the client's memory account, login and trace.
 fn session_of<T>(request: &Request<T>) -> Session {
     let caller = request.extensions().get::<Caller>();
     let caller = caller.expect("`serve_grpc` adds it to every call");
     Session::new(caller.account.clone(), caller.login.clone(), caller.trace.clone())
 }
 
-/// The response for an answer, whose permit is kept until the message is encoded.
+/// The response for an answer. The response keeps the permit until the message is encoded.
 fn respond<M>(answered: Answered<M>) -> Response<M> {
     keeping(answered.message, answered.permit)
 }

@@ -2,7 +2,7 @@
 //! the options `?prefix` and `?watch`.
 //!
 //! As in the JSON gateway, a request becomes a gRPC call within the process, so that the same
-//! checks, limits and charges hold.
+//! checks, limits and charges apply to the request.
 
 mod answer;
 mod messages;

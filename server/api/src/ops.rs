@@ -1,7 +1,7 @@
-//! The operations that clients can call. They depend on no wire. Each takes a request and returns
-//! its answer or an [`ApiError`](crate::ApiError). A wire decodes the request, calls the operation,
-//! and encodes the outcome; [`crate::grpc`] is such a wire. Ranges are generic over the form of
-//! their rows ([`rows::Form`]).
+//! The operations that clients can call. The operations depend on no wire. Each operation takes a
+//! request and returns the answer or an [`ApiError`](crate::ApiError). A wire decodes the request,
+//! calls the operation, and encodes the outcome; [`crate::grpc`] is such a wire. Ranges are generic
+//! over the form of their rows ([`rows::Form`]).
 
 mod auth;
 pub(crate) mod chunks;
@@ -29,7 +29,8 @@ pub(crate) struct Answered<M> {
     pub(crate) permit: Option<Permit>,
 }
 
-/// Returns when there has been no leader for three election timeouts; never if `needed` is false.
+/// Returns when there has been no leader for three election timeouts, or when the channel of the
+/// member's status closes. If `needed` is false, never returns.
 async fn leader_lost(server: Server, needed: bool) {
     if !needed {
         std::future::pending::<()>().await;

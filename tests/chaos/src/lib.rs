@@ -3,20 +3,21 @@
 //! ```text
 //!   workload ──requests──> members <──fault── campaign
 //!      │                      │
-//!      └──> history           └── audit: everything the members have, read when they are back
+//!      └──> history           └── audit: all data of the members, read after the fault
 //!              └────> checker <─────┘
 //! ```
 //!
 //! [`workload`] issues requests and holds watches open. [`history`] records every request with its
-//! times and its outcome. A [`campaign`] injects a [`fault`]. When the members are back, it reads
-//! everything that was written since the last audit, and the [`checker`] proves that both records
-//! agree: no acknowledged write is lost, every change was requested, and every response agrees with
-//! the state of the store at the revision in its header.
+//! times and its outcome. A [`campaign`] injects a [`fault`]. When the members are back, the
+//! campaign makes an audit: it reads everything that was written since the last audit. The
+//! [`checker`] proves that the history and the audit agree. No acknowledged write is lost. A client
+//! has requested every change. Every response agrees with the state of the store at the revision in
+//! the header of the response.
 //!
-//! In a [`live`] cluster, members are replaced or killed while clients work that know the endpoints
-//! of all members. The checker proves these histories too.
+//! In a [`live`] cluster, the clients know the endpoints of all members. Members are replaced or
+//! killed while the clients work. The checker checks these histories too.
 //!
-//! A campaign makes random choices. Its [`seed`] reproduces them.
+//! A campaign makes random choices. The [`seed`] of the campaign reproduces these choices.
 
 #![forbid(unsafe_code)]
 

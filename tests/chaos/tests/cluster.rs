@@ -4,7 +4,7 @@
 use quorate_test_chaos::campaign;
 use quorate_test_chaos::fault::environment::Environment;
 
-/// The variable with the number of faults in each environment.
+/// The variable that sets the number of faults in each kind of environment.
 const ROUNDS: &str = "QUORATE_CHAOS_CLUSTER";
 
 fn survive(test: &str, environment: Environment, rounds: u64) {

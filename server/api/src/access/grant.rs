@@ -25,12 +25,12 @@ impl Grant {
         Self { origin, revision }
     }
 
-    /// The author of the proposal.
+    /// The author of the request.
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Checks, after a read, that the client still has the rights for it.
+    /// Checks, after a read, that the client still has the rights for the read.
     ///
     /// # Errors
     /// Users or roles have changed since the check, or authentication was turned on or off.

@@ -1,7 +1,7 @@
 //! Turns the JSON of a request into the frames of a gRPC call.
 //!
-//! A body is a sequence of JSON objects, each of which becomes one message. The bytes of the JSON
-//! and of its decoded form are charged to the memory budget until the frame is passed on.
+//! A body is a sequence of JSON objects. Each object becomes one message. The bytes of an object
+//! and of its decoded form are charged to the memory budget until the frame is complete.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use crate::transport::charge::Held;
 use crate::transport::framing::{HEAD_LEN, frame};
 
 /// Largest size of a JSON object, as a multiple of the largest message. Base64 and the names of
-/// fields make JSON longer than the message, but by less than this.
+/// fields make JSON longer than the message, but by less than this factor.
 const TEXT_TIMES: usize = 4;
 /// Charged bytes of a JSON value. The decoded form of a value never needs more.
 const VALUE_BYTES: usize = 1 << 10;
@@ -42,7 +42,8 @@ pub(super) struct Rules {
     pub(super) length_max: usize,
 }
 
-/// The body of the call for a request with this JSON body. Its bytes are charged to `held`.
+/// The body of the call for a request with this JSON body. The bytes of the JSON are charged to
+/// `held`.
 pub(super) fn call_body<B>(body: B, rules: Rules, held: Held) -> CallBody
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -66,7 +67,7 @@ struct Requests<B> {
     /// Received bytes that are not decoded yet.
     text: BytesMut,
     end: End,
-    /// When the object that has begun must be complete.
+    /// The time by which the current object must be complete.
     deadline: Option<Instant>,
     is_done: bool,
 }
@@ -96,7 +97,7 @@ where
                 return Ok(Some(frame));
             }
             if self.end.depth == 0 {
-                // Only space, of which there may be any amount between objects.
+                // The text is only space. There may be any amount of space between objects.
                 self.text.clear();
                 self.end = End::default();
                 self.held.release();
@@ -120,7 +121,7 @@ where
     }
 
     /// The next bytes of the body. A stream may be idle between objects, but an object that has
-    /// begun must arrive in time, because it holds memory.
+    /// begun must arrive in time, because the object holds memory.
     async fn more(&mut self) -> Result<Option<Result<Frame<Bytes>, B::Error>>, Status> {
         if self.end.depth == 0 {
             return Ok(self.body.frame().await);
@@ -169,7 +170,7 @@ fn encode(object: &[u8], message: &MessageDescriptor) -> Result<Bytes, Status> {
 /// Finds the end of a JSON object while its bytes arrive.
 #[derive(Default)]
 struct End {
-    /// Number of bytes that have been looked at.
+    /// Number of bytes that `find` has looked at.
     at: usize,
     /// Number of open objects and arrays.
     depth: usize,
@@ -184,8 +185,9 @@ impl End {
     /// Between calls, `text` may only grow.
     ///
     /// # Errors
-    /// The text is no object. Only the most common mistakes are found here, because the end of what
-    /// follows them may never come; the others are found when the object is complete.
+    /// The text is no object. This method finds only the most common mistakes, because the end of
+    /// an object with such a mistake may never come. The decoder finds the other mistakes when the
+    /// object is complete.
     fn find(&mut self, text: &[u8]) -> Result<Option<usize>, Status> {
         while let Some(byte) = text.get(self.at) {
             self.at += 1;
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(error, "grpc: received message larger than max (1000)");
     }
 
-    /// The error of a stream whose body begins with this and never ends.
+    /// The error of a stream whose body begins with `json` and never ends.
     async fn stuck(json: &'static str) -> Option<String> {
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
         let message = pool.get_message_by_name("etcdserverpb.PutRequest").unwrap();

@@ -20,7 +20,7 @@ use crate::error::ApiError;
 
 /// Initial size of buffers. Most messages are smaller; a larger message grows its buffer.
 const BUFFER_BYTES: usize = 512;
-/// Once this many bytes are buffered, they are passed to the transport.
+/// When this many bytes are buffered, tonic passes them to the transport.
 const YIELD_BYTES: usize = 32 << 10;
 
 /// An answer that can be encoded.
@@ -31,7 +31,8 @@ pub(crate) trait Encode: Send + 'static {
 
 impl<M: Message + 'static> Encode for M {
     fn encode_to(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        // Without this, the buffer of a large message could grow to twice the message's size.
+        // Without this reservation, the buffer of a large message could grow to twice the message's
+        // size.
         out.reserve(self.encoded_len());
         self.encode_raw(out);
         Ok(())
@@ -40,7 +41,7 @@ impl<M: Message + 'static> Encode for M {
 
 /// A request that can be decoded after its nesting has been checked.
 pub(crate) trait Decode: Message + Default + Send + 'static {
-    /// The messages nested in it.
+    /// The messages that can be nested in the request.
     const SHAPE: &'static Shape = &FLAT;
 }
 

@@ -40,7 +40,8 @@ fn query<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = String> {
     values.map(|value| percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into())
 }
 
-/// The kind and the checks of a path of `/livez` or `/readyz`; `None` if it is none.
+/// The page, `livez` or `readyz`, and the checks that a path names; `None` if there is no such page
+/// or no such check.
 fn chosen(path: &str) -> Option<(&'static str, Vec<Check>)> {
     let pages: [(_, &[Check]); 2] = [("livez", &Check::LIVEZ), ("readyz", &Check::READYZ)];
     let path = path.strip_prefix('/')?;
@@ -62,7 +63,7 @@ impl Pages {
     }
 
     /// `/health`: this member is healthy if it can read and no alarm of any member is raised. The
-    /// query can exclude alarms.
+    /// query can name alarms that do not count.
     pub(super) async fn health(&self, uri: &Uri) -> Page {
         let serializable = query(uri, "serializable").next().is_some_and(|value| value == "true");
         let excluded: Vec<String> = query(uri, "exclude").collect();
@@ -139,8 +140,8 @@ impl Pages {
         }
     }
 
-    /// `/livez` and `/readyz`: runs the check that the path names. If the path names none, it runs
-    /// all checks of the page that the query does not exclude.
+    /// `/livez` and `/readyz`: runs the check that the path names. If the path names no check, runs
+    /// all checks of the page except those that the query excludes.
     pub(super) async fn checks(&self, uri: &Uri) -> Page {
         let Some((kind, chosen)) = chosen(uri.path()) else { return not_found() };
         let excluded: Vec<String> = query(uri, "exclude").collect();

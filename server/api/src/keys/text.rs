@@ -28,7 +28,7 @@ fn push_byte(line: &mut String, byte: u8) {
     write!(line, "\\x{byte:02x}").expect("a string takes any text");
 }
 
-/// Keys with their values, a line each: the key, a tab, the value.
+/// Keys with their values. Each line has one key: the key, a tab, the value.
 pub(super) fn lines(rows: &[KeyValue]) -> String {
     let mut lines = String::new();
     for row in rows {
@@ -41,8 +41,8 @@ pub(super) fn lines(rows: &[KeyValue]) -> String {
 }
 
 /// The server-sent events for a message of a watch. Only the last event of a revision has the
-/// revision as its id, so that a client that resumes misses none. The last event of a fragment has
-/// no id, because more events of its revision may follow.
+/// revision as its id, so that a client that resumes misses no event. The last event of a fragment
+/// has no id, because more events of its revision may follow.
 pub(super) fn events(message: &WatchResponse) -> String {
     let revision = message.header.as_ref().map_or(0, |header| header.revision);
     let mut text = String::new();

@@ -37,15 +37,15 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// The use of the durations of calls.
+/// The settings for the durations of calls.
 pub(crate) struct CallTimes {
     /// Whether there is a histogram of the durations for each method.
     pub(crate) are_measured: bool,
-    /// A unary call that takes longer is logged.
+    /// A unary call that takes longer than this is logged.
     pub(crate) slow_after: Duration,
 }
 
-/// The counters of one method. To look them up by their labels at each call would be slow.
+/// The counters of one method. A lookup by labels at each call would be slow.
 pub(crate) struct MethodMetrics {
     pub(crate) method: &'static Method,
     started: IntCounter,
@@ -54,7 +54,7 @@ pub(crate) struct MethodMetrics {
     handled: Vec<IntCounter>,
     /// The durations of calls, if they are measured.
     durations: Option<Histogram>,
-    /// A call that takes longer is logged; `None` for streams.
+    /// A call that takes longer than this is logged; `None` for streams.
     slow_after: Option<Duration>,
 }
 
@@ -70,7 +70,7 @@ impl MethodMetrics {
         self.sent.inc();
     }
 
-    /// Counts a call that ended after this time.
+    /// Counts a call that ended with `code` after the time `took`.
     pub(crate) fn handled(&self, code: Code, took: Duration) {
         let number = usize::try_from(code as i32).unwrap_or(2);
         let number = number.min(CODES.len() - 1);
@@ -117,7 +117,7 @@ impl Methods {
             &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
         );
         let durations = times.are_measured.then(|| {
-            let help = "The time from the begin of a call to the end of its answer.";
+            let help = "The time from the start of a call to the end of its answer.";
             call_durations("grpc_server_handling_seconds", help, &labels)
         });
         let metrics = |method: &'static Method| {

@@ -13,7 +13,7 @@ pub(crate) const NO_VERSION: &str = "unknown";
 const OTHER_VERSIONS: &str = "other";
 /// Maximum number of API versions with a series of their own.
 const VERSIONS_MAX: usize = 32;
-/// Longest API version with a series of its own, in bytes.
+/// Maximum length in bytes of an API version with a series of its own.
 const VERSION_LENGTH_MAX: usize = 32;
 
 /// Counts requests by the API version of their clients.

@@ -1,6 +1,6 @@
-//! Claims on a lock or on the leadership of an election: keys with a common prefix, one for each
-//! lease. The claim with the lowest create revision owns the lock or leads. Every other claim
-//! waits for the end of the claim before it, so the end of a claim wakes one call only.
+//! Claims on a lock or on the leadership of an election: keys with a common prefix, one key for
+//! each lease. The claim with the lowest create revision owns the lock or leads. Every other claim
+//! waits for the end of the claim before it, so the end of a claim wakes only one call.
 
 pub(super) mod claim_watch;
 pub(super) mod withdrawal;
@@ -20,7 +20,7 @@ use crate::error::ApiError;
 use crate::server::Server;
 use claim_watch::ClaimWatch;
 
-/// The TTL in seconds of a lease that the server grants to a call without one.
+/// The TTL in seconds of a lease that the server grants to a call without a lease.
 const SESSION_TTL: i64 = 60;
 
 /// A claim. It may have ended since it was made or found.
@@ -42,7 +42,7 @@ fn claim_key(prefix: &[u8], lease: i64) -> Bytes {
     [prefix, format!("{sign}{:x}", lease.unsigned_abs()).as_bytes()].concat().into()
 }
 
-/// The end of the range of all keys with this prefix, whose last byte is `/`.
+/// The end of the range of all keys with this prefix. The last byte of the prefix is `/`.
 fn prefix_end(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     end.pop();
@@ -78,8 +78,8 @@ pub(super) fn putting(key: &Bytes, value: Bytes, lease: i64) -> Request {
     Request::RequestPut(pb::PutRequest { key: key.clone(), value, lease, ..Default::default() })
 }
 
-/// A comparison that holds while the key has this create revision; 0 means that the key does not
-/// exist.
+/// A comparison that holds while the key has this create revision. Revision 0 means that the key
+/// does not exist.
 pub(super) fn is_created_at(key: &Bytes, revision: i64) -> pb::Compare {
     pb::Compare {
         result: CompareResult::Equal as i32,
@@ -99,8 +99,8 @@ pub(super) fn transaction(compare: Vec<pb::Compare>, requests: Vec<Request>) -> 
     pb::TxnRequest { compare, success: operations(requests), failure: Vec::new() }
 }
 
-/// The first row that the operation at this position has read; `None` if it has read no row or is
-/// no read.
+/// The first row that the operation at this position has read; `None` if the operation has read no
+/// row or is no range.
 pub(super) fn row(response: &pb::TxnResponse, at: usize) -> Option<&KeyValue> {
     match response.responses.get(at)?.response.as_ref()? {
         Response::ResponseRange(range) => range.kvs.first(),
@@ -109,7 +109,8 @@ pub(super) fn row(response: &pb::TxnResponse, at: usize) -> Option<&KeyValue> {
 }
 
 impl Server {
-    /// The lease of a call: the client's, or a new one if the client has none.
+    /// The lease of a call: the lease that the client names, or a new lease if the client names
+    /// none.
     pub(super) async fn lease_of(&self, session: &Session, lease: i64) -> Result<i64, ApiError> {
         if lease != 0 {
             return Ok(lease);
@@ -118,8 +119,9 @@ impl Server {
         Ok(self.lease_grant(session, request).await?.id)
     }
 
-    /// Makes a claim on the lock or election `name`. If the lease already has a claim, returns that
-    /// one, and its row is the first in the answer. `also` is read in the same transaction.
+    /// Makes a claim on the lock or election `name`. If the lease already has a claim, returns the
+    /// existing claim, and the row of that claim is the first in the answer. The same transaction
+    /// also reads the range `also`.
     pub(super) async fn claim(
         &self,
         session: &Session,
@@ -158,8 +160,8 @@ impl Server {
         self.txn(session, transaction(Vec::new(), ranges)).await
     }
 
-    /// Waits until no claim is before this one. Returns the header of the read that found
-    /// none; `None` if the claim itself has ended.
+    /// Waits until no other claim is before this claim. Returns the header of the read that found
+    /// no such claim, or `None` if this claim itself has ended.
     pub(super) async fn await_turn(
         &self,
         session: &Session,
@@ -186,7 +188,7 @@ impl Server {
         }
     }
 
-    /// Waits until the key is deleted at or after this revision, or until that revision is
+    /// Waits until the key is deleted at or after `start_revision`, or until `start_revision` is
     /// compacted. In both cases, the caller has to read again.
     async fn await_deletion(
         &self,

@@ -8,7 +8,7 @@ use crate::disk::flusher::{Checkpoint, Flusher};
 use crate::log::snapshot::{Snapshot, SnapshotHandle, SnapshotMeta};
 use crate::log::types::{TypeConfig, log_id};
 
-/// Builds snapshots at no cost: the last commit of the database is one.
+/// Builds snapshots at no cost: the last commit of the database is a snapshot.
 pub(crate) struct CheckpointReader(pub(super) Flusher);
 
 impl RaftSnapshotBuilder<TypeConfig> for CheckpointReader {

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::leader_history::LeaderHistory;
 use crate::log::types::Vote;
 
-/// The leaders that this member has seen, and when it last heard from one.
+/// The leaders that this member has seen, and the time at which it last heard from a leader.
 pub(crate) struct LeaderContact {
     pub(crate) history: LeaderHistory,
     start: Instant,
-    /// Time of the last message in milliseconds since `start`. `NEVER` until the first one: the
-    /// leader that the log names may be gone.
+    /// Time of the last message from a leader, in milliseconds since `start`. `NEVER` until the
+    /// first message: the leader that the log names may be gone.
     at: AtomicU64,
 }
 
@@ -30,14 +30,14 @@ impl LeaderContact {
         }
     }
 
-    /// Records a message from `from`, if `vote` says that it is the leader.
+    /// Records a message from member `from`, if `vote` says that `from` is the leader.
     pub(crate) fn note(&self, from: u64, vote: &Vote) {
         if vote.committed && vote.leader_id.voted_for == from {
             self.at.store(millis(self.start.elapsed()), Ordering::Relaxed);
         }
     }
 
-    /// Time without a message until `now`.
+    /// Time from the last message of a leader until `now`.
     pub(super) fn silence(&self, now: Instant) -> Duration {
         match self.at.load(Ordering::Relaxed) {
             NEVER => Duration::MAX,

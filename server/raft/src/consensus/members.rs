@@ -15,20 +15,21 @@ use crate::ground::consensus::Unavailable;
 use crate::ground::member::Peer;
 use crate::log::types::{LogId, Membership, TypeConfig};
 
-/// Pause before a change is retried while an earlier one is uncommitted.
+/// Pause before a change is tried again while an earlier entry is uncommitted.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 type Written =
     Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
-/// The members and the replication progress of each.
+/// The members, and the replication progress of each member.
 pub(crate) struct MembershipStatus {
     /// The leader according to openraft, confirmed or not.
     pub(crate) leader: Option<u64>,
     pub(crate) term: u64,
     pub(crate) voters: BTreeSet<u64>,
     pub(crate) peers: BTreeMap<u64, Peer>,
-    /// The index up to which each member's log matches the leader's, if known. Empty on followers.
+    /// The index up to which each member's log matches the leader's log, if the index is known.
+    /// Empty on followers.
     pub(crate) matched: BTreeMap<u64, Option<u64>>,
     /// The last index in this member's log.
     pub(crate) last: u64,
@@ -42,7 +43,7 @@ impl MembershipStatus {
         self.at.map(|at| at.index())
     }
 
-    /// The condition that the members are still these.
+    /// The condition that the members have not changed since this status.
     fn unchanged(&self) -> Precondition<TypeConfig> {
         Precondition::LastMembershipLogId { last_membership_log_id: self.at }
     }
@@ -66,11 +67,11 @@ impl OpenRaft {
         }
     }
 
-    /// Appends the entry that makes these the members, unless the members have changed since
-    /// `before`. Returns its index.
+    /// Appends the entry that names the new members, unless the members have changed since
+    /// `before`. Returns the index of the entry.
     ///
     /// # Errors
-    /// `NotLeader` also if the members have changed since `before`.
+    /// `NotLeader` if this member does not lead, or if the members have changed since `before`.
     pub(crate) async fn write_members(
         &self,
         before: &MembershipStatus,
@@ -93,10 +94,10 @@ impl OpenRaft {
     }
 
     /// Appends the entry that changes a member's node data, unless the members have changed since
-    /// `before`. Returns its index.
+    /// `before`. Returns the index of the entry.
     ///
     /// # Errors
-    /// `NotLeader` also if the members have changed since `before`.
+    /// `NotLeader` if this member does not lead, or if the members have changed since `before`.
     pub(crate) async fn set_peer(
         &self,
         before: &MembershipStatus,
@@ -114,10 +115,10 @@ impl OpenRaft {
         }
     }
 
-    /// Asks `to` to take over the leadership. Does not wait for it.
+    /// Asks member `to` to take over the leadership. Does not wait until that member leads.
     ///
     /// # Errors
-    /// The member has stopped.
+    /// This member has stopped.
     pub(crate) async fn transfer_leadership_to(&self, to: u64) -> Result<(), Unavailable> {
         self.raft.trigger().transfer_leader(to).await.map_err(|_| Unavailable::Stopped)
     }
@@ -133,7 +134,8 @@ impl OpenRaft {
     }
 }
 
-/// The result of a change; `None` if it must be retried because an earlier one is uncommitted.
+/// The result of a change; `None` if the caller must try the change again, because an earlier entry
+/// is uncommitted.
 fn outcome(written: Written) -> Option<Result<u64, Refusal>> {
     let refusal = match written {
         Ok(response) => return Some(Ok(response.log_id.index())),

@@ -21,9 +21,9 @@ use crate::network::peer_pool::PeerPool;
 /// Timeout of a snapshot transfer. A transfer ends earlier if its connection ends.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
 
-/// Apply orders that may queue for the state machine. When the queue is full, openraft blocks, and
-/// answers no heartbeats until an order is done. An order is only a range of the log, so it is
-/// small.
+/// Maximum number of orders to apply entries that wait for the state machine. While the queue is
+/// full, openraft blocks, and answers no heartbeats until an order is done. An order is small,
+/// because it is only a range of the log.
 const APPLIES_MAX: u64 = 1 << 20;
 
 /// The settings of the raft protocol.
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Duration,
     /// Time without a leader after which a member starts an election.
     pub(crate) election_timeout: Duration,
-    /// Entries kept in the log although the database contains them.
+    /// Number of entries that the log keeps although the database contains them.
     pub(crate) log_keep_entries: u64,
 }
 
@@ -56,9 +56,9 @@ pub(super) async fn start_raft(
     let raft = raft.map_err(|e| error(&e))?;
     if raft.is_initialized().await.map_err(|e| error(&e))? {
         if raft.voter_ids().eq([id]) {
-            // Otherwise a single voter would wait for its first tick.
+            // Without this order, a single voter would wait for openraft's first tick.
             raft.trigger().elect(false).await.map_err(|e| error(&e))?;
-            // A timeout does not matter: the next tick elects again.
+            // A timeout does not matter: the next tick starts another election.
             raft.wait(Some(settings.election_timeout)).current_leader(id, "alone").await.ok();
         }
     } else if let Some(founders) = founders {
@@ -68,16 +68,16 @@ pub(super) async fn start_raft(
     Ok(raft)
 }
 
-/// openraft's settings. A member starts an election after it has heard no leader for the lease and
-/// then for an election timeout. openraft's lease is its longest election timeout, so each of the
-/// two gets half of the configured time.
+/// openraft's settings. A member that hears no leader waits for openraft's lease, and after that
+/// for openraft's election timeout, before it starts an election. The lease is as long as
+/// openraft's longest election timeout, so each of the two waits gets half of the configured time.
 fn raft_config(settings: Settings) -> Result<Config, openraft::ConfigError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let half = millis(settings.election_timeout) / 2;
     Config {
         cluster_name: "quorate".to_owned(),
-        // The timeout of a heartbeat: later replies do not count. `consensus::heartbeat` sends
-        // heartbeats more often than that.
+        // The timeout of a heartbeat: later replies do not count. `consensus::heartbeat` sends the
+        // heartbeats, at the configured interval.
         heartbeat_interval: half * 6 / 10,
         enable_heartbeat: false,
         election_timeout_min: half - half / 10,
@@ -93,8 +93,8 @@ fn raft_config(settings: Settings) -> Result<Config, openraft::ConfigError> {
         // Elections are off until the start is complete: a tick must not elect a single voter a
         // second time.
         enable_elect: false,
-        // After a power loss, a leader may not know what it had committed, so it must be elected
-        // again.
+        // After a power loss, a leader may not know which entries it had committed, so the members
+        // must elect it again.
         enable_leader_restore: Some(false),
         ..Config::default()
     }

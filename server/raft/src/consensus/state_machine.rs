@@ -33,19 +33,19 @@ use crate::log::types::{Entry, LogId, Membership, StoredMembership, TypeConfig, 
 use crate::metrics::Metrics;
 use crate::metrics::durations::Batch;
 
-/// Maximum size of the active memtable while a flush waits for disk space, as a number of full
-/// memtables.
+/// Maximum size of the active memtable while the log or a flush waits for disk space, as a number
+/// of full memtables.
 const SHORTAGE_MEMTABLES: usize = 4;
 
-/// How long entries are applied before other tasks get a turn.
+/// How long the state machine applies entries before other tasks get a turn.
 const TURN: Duration = Duration::from_millis(5);
 
-/// Commands with more operations and keys than this run as blocking work. This many take a few
-/// milliseconds.
+/// A command runs as blocking work if it has more operations and keys together than this number, or
+/// if it reads an earlier revision. A command with this number takes a few milliseconds.
 const SMALL_MAX: usize = 1000;
 
 /// Runs work that may take seconds. Other tasks, such as heartbeats and reads, move to other
-/// threads during the work. That costs too much for short work.
+/// threads during the work. This move costs too much for short work.
 fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
@@ -54,8 +54,8 @@ fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Answers that are sent together once the whole batch is applied, so that answers to one
-/// connection are written together.
+/// Answers that the state machine sends together after it has applied the whole batch, so that
+/// answers to one connection are written together.
 type PendingAnswers = Vec<(ApplyResponder<TypeConfig>, Answer)>;
 
 /// The state machine's reply to a command.
@@ -73,7 +73,7 @@ pub(crate) struct StateMachine {
     quota: Arc<Quota>,
     metrics: Arc<Metrics>,
     on_fault: OnFault,
-    /// Index of the last entry in the memtable frozen last.
+    /// Index of the last entry in the memtable that was frozen last.
     frozen_index: u64,
     me: u64,
     /// Clients of this member whose commands were forwarded to the leader.
@@ -81,10 +81,10 @@ pub(crate) struct StateMachine {
     logins: Arc<Logins>,
     /// Bytes that the quota counts, without the active memtable.
     settled: u64,
-    /// Empty between batches, as is `forwarded`; kept to reuse the memory.
+    /// Empty between batches, like `forwarded`. Both fields exist to reuse the memory.
     answers: PendingAnswers,
     forwarded: Vec<(Waiter, Answer)>,
-    /// Empty between batches.
+    /// Counts of the commands in the current batch. Empty between batches.
     batch: Batch,
 }
 
@@ -140,7 +140,7 @@ impl StateMachine {
         }
     }
 
-    /// Starts a flush if one is due, and waits while the memtables take as much memory as they may.
+    /// Starts a flush if a flush is due, and waits while the memtables have their maximum size.
     async fn limit_memtables(&mut self) {
         let limit = self.flusher.memtable_bytes_max();
         let entries_max = self.flusher.options().entries_max;
@@ -159,10 +159,10 @@ impl StateMachine {
         }
     }
 
-    /// The bytes above which the active memtable must wait for the frozen one. That wait can be
-    /// long when the disk is full, so the limit is higher then: the alarm, and the commands that
-    /// end the shortage, must still be applied. From the alarm on, commands that add data are
-    /// refused.
+    /// Size in bytes of the active memtable above which the state machine waits for the flush of
+    /// the frozen memtable. While the disk is full, that wait can be long, so the limit is higher:
+    /// the state machine still has to apply the alarm, and the commands that end the shortage. From
+    /// the alarm on, it refuses commands that add data.
     fn active_bytes_max(&self) -> usize {
         if self.flusher.waits_for_space() {
             self.flusher.options().memtable_bytes_max * SHORTAGE_MEMTABLES
@@ -231,8 +231,8 @@ impl StateMachine {
         }
     }
 
-    /// Applies a command. Also returns whether it fits this member's quota. If not, it stays
-    /// applied, but the reply is [`Refusal::NoSpace`].
+    /// Applies a command. Returns the reply, and whether the command fits this member's quota. A
+    /// command that does not fit stays applied, but the reply to it is [`Refusal::NoSpace`].
     fn apply_command(&mut self, at: LogPosition, payload: &Bytes) -> Result<(Reply, bool), Fault> {
         self.quota.measure(self.settled + self.store.active_bytes() as u64);
         self.quota.reservations().note(payload.len() as u64);
@@ -268,8 +268,9 @@ impl StateMachine {
         Ok((reply, fits))
     }
 
-    /// Updates the bytes that the quota counts. The sizes of the database are read first: if a
-    /// flush ends in between, its memtable is briefly not counted, but never counted twice.
+    /// Updates the bytes that the quota counts. This method reads the sizes of the database before
+    /// the sizes of the memtables: if a flush ends between the two reads, its memtable is briefly
+    /// not counted, but never counted twice.
     fn measure(&mut self) {
         let in_use = self.flusher.engine().sizes().in_use;
         let active = self.store.active_bytes();
@@ -309,7 +310,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.measure();
         let mut turn = Instant::now();
         while let Some(item) = entries.next().await {
-            // The loop itself may never wait, and the batch can be of any size.
+            // A batch can have any size, and the loop itself may have nothing to wait for. So the
+            // loop gives other tasks a turn.
             if turn.elapsed() > TURN {
                 tokio::task::yield_now().await;
                 turn = Instant::now();
@@ -340,7 +342,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> CheckpointReader {
-        // openraft calls this only if the method above is not implemented.
+        // openraft calls this method only if `try_create_snapshot_builder` is not implemented.
         unreachable!("snapshots are made by try_create_snapshot_builder")
     }
 
@@ -368,7 +370,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.frozen_index = self.store.applied().map_or(0, |at| at.index);
         self.measure();
         self.lessor.replaced();
-        // The entries that the snapshot stands for may have ended any login.
+        // The snapshot stands for entries that may have ended any login.
         self.logins.ended(None);
         self.waiters.replaced(self.store.applied().map_or(0, |at| at.term));
         self.metrics.alarms_changed(self.store.shared());
@@ -377,8 +379,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        // A member that never flushed has its log from the first entry on. A follower that still
-        // asks for a snapshot needs the current state.
+        // A member that has never flushed has the log from the first entry on. If a follower asks
+        // for a snapshot all the same, the follower needs the current state.
         if self.flusher.is_empty() {
             self.freeze();
             if !self.flusher.idle_if_there_is_space().await {

@@ -20,24 +20,26 @@ use crate::ground::completion::completion;
 use crate::log::encoding::decode_membership;
 use crate::log::types::StoredMembership;
 
-/// Limit in bytes of the log that is kept for lagging members. Without it, large entries would make
-/// a start slow, because a start reads all entries that are kept.
+/// Limit in bytes of the log that is kept for lagging members. Without this limit, large entries
+/// would make a start slow, because a start reads all entries that are kept.
 const LOG_KEEP_BYTES: u64 = 128 << 20;
 /// On a small disk, the log that is kept has at most `1 / LOG_KEEP_PART` of the disk.
 const LOG_KEEP_PART: u64 = 8;
-/// While a disk is short of space, `1 / LOG_KEEP_PART_SHORT` of the usual limit is kept. A
-/// defragmentation can end the shortage, and needs the space for a copy of the database.
+/// While a disk is short of space, the limit of the log that is kept is `1 / LOG_KEEP_PART_SHORT`
+/// of the usual limit. A defragmentation can end the shortage, but needs space for a copy of the
+/// database.
 const LOG_KEEP_PART_SHORT: u64 = 4;
-/// Interval between checks for a flush that waits for disk space.
+/// Interval between checks whether the log or a flush waits for disk space.
 const SPACE_CHECK_PAUSE: Duration = Duration::from_millis(500);
 
 /// When to flush.
 #[derive(Clone, Debug)]
 pub struct FlushOptions {
     /// Size in bytes above which the active memtable is frozen and flushed. All memtables together
-    /// have at most twice this size, because then writes wait for the flush.
+    /// have at most about twice this size: at that size, writes wait for the flush. While a disk is
+    /// full, the limit is higher.
     pub memtable_bytes_max: usize,
-    /// Number of applied entries above which the active memtable is flushed, whatever its size; 0
+    /// Number of applied entries above which the active memtable is flushed, whatever its size. 0
     /// means no limit.
     pub entries_max: u64,
     /// Longest time that a write stays unflushed, so that the log does not grow old.
@@ -52,8 +54,8 @@ impl Default for FlushOptions {
     }
 }
 
-/// The database at a commit, and the last entry in it. Made on demand and kept only briefly: while
-/// it exists, the pages of its commit are not reused.
+/// The database at a commit, and the last entry in that commit. A checkpoint is made on demand and
+/// kept only briefly: while it exists, the database does not reuse the pages of the commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) applied: LogPosition,
@@ -61,7 +63,7 @@ pub(crate) struct Checkpoint {
     pub(crate) image: Image,
 }
 
-/// Flushes frozen memtables to the database. Clones share it.
+/// Flushes frozen memtables to the database. All clones use the same database.
 #[derive(Clone)]
 pub(crate) struct Flusher {
     common: Arc<Common>,
@@ -79,9 +81,9 @@ struct Common {
     is_short: AtomicBool,
 }
 
-/// The parts that the end of a flush needs. The threads of the log and of the database hold this,
-/// and not [`Common`], which owns the threads. A thread that dropped the last [`Common`] would wait
-/// for its own end.
+/// The parts that the end of a flush needs. The threads of the log and of the database hold these
+/// parts. They do not hold [`Common`], because [`Common`] owns the threads. A thread that dropped
+/// the last [`Common`] would wait for its own end.
 struct Outcome {
     /// Signalled after each flush.
     flushed: Notify,
@@ -112,14 +114,16 @@ impl Flusher {
         self.common.memtable_bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Flushes memtables above this size, or above the configured one if that is smaller.
+    /// Sets the size in bytes above which the active memtable is flushed: `bytes`, or the
+    /// configured size if that is smaller. Flushes nothing.
     pub(crate) fn limit_memtables(&self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let bytes = bytes.min(self.common.options.memtable_bytes_max);
         self.common.memtable_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    /// Sets whether a disk is short of space. Less of the log is kept then.
+    /// Sets whether a disk is short of space. While a disk is short of space, less of the log is
+    /// kept.
     pub(crate) fn set_short(&self, is_short: bool) {
         self.common.is_short.store(is_short, Ordering::Relaxed);
     }
@@ -133,7 +137,8 @@ impl Flusher {
         if is_short { kept / LOG_KEEP_PART_SHORT } else { kept }
     }
 
-    /// Whether the log is long although no memtable is full: large commands can change few keys.
+    /// Whether the log is long. The size of the memtables does not matter: large commands can
+    /// change few keys, so the log can be long although no memtable is full.
     pub(crate) fn is_log_long(&self) -> bool {
         let beyond = self.wal().last_beyond(2 * self.log_kept());
         matches!(beyond, Ok(Some(_)))
@@ -144,8 +149,8 @@ impl Flusher {
         self.wal().waits_for_space() || self.engine().waits_for_space()
     }
 
-    /// Makes the log and the database fail instead of waiting for disk space, now and later. Called
-    /// when the member stops.
+    /// Makes the log and the database fail instead of waiting for disk space, now and later. The
+    /// member calls this method when it stops.
     pub(crate) fn stop_waiting_for_space(&self) {
         self.wal().stop_waiting_for_space();
         self.engine().stop_waiting_for_space();
@@ -159,7 +164,7 @@ impl Flusher {
         &self.common.wal
     }
 
-    /// The database at its last commit; `None` while it is empty.
+    /// The database at its last commit; `None` while the database is empty.
     pub(crate) fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
         let image = self.common.engine.image();
         let Some(applied) = image.applied() else { return Ok(None) };
@@ -167,7 +172,7 @@ impl Flusher {
         Ok(Some(Checkpoint { applied, membership, image }))
     }
 
-    /// Whether the database holds nothing yet.
+    /// Whether the database is still empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.common.engine.image().applied().is_none()
     }
@@ -190,7 +195,8 @@ impl Flusher {
         }
     }
 
-    /// Waits until no frozen memtable is left; false if the log or a flush waits for disk space.
+    /// Waits until no frozen memtable is left. Returns false if the log or a flush waits for disk
+    /// space.
     pub(crate) async fn idle_if_there_is_space(&self) -> bool {
         while tokio::time::timeout(SPACE_CHECK_PAUSE, self.idle()).await.is_err() {
             if self.waits_for_space() {
@@ -200,7 +206,7 @@ impl Flusher {
         true
     }
 
-    /// Replaces the whole state with that of another member. Memtables of the old state are no
+    /// Replaces the whole state with the state of another member. Memtables of the old state are no
     /// longer flushed.
     ///
     /// # Errors

@@ -20,10 +20,10 @@ use super::tables::{ALARM, COUNT, HISTORY, LATEST, LEASE, LEASE_KEY, MEMBER, REM
 /// Rows copied in one transaction.
 const CHUNK_ROWS: usize = 32 << 10;
 
-/// A copy that is being made.
+/// A copy that is not complete yet.
 pub(super) struct DatabaseCopy {
     database: Arc<Database>,
-    /// Removed when the copy is dropped, unless it is kept.
+    /// The file of the copy. Removed when the copy is dropped, unless the file is kept.
     file: NewFile,
     /// The description of the copy.
     meta: Meta,
@@ -33,7 +33,8 @@ pub(super) struct DatabaseCopy {
 pub(super) type CheckCurrent<'a> = &'a dyn Fn() -> Result<(), Fault>;
 
 impl DatabaseCopy {
-    /// Copies `source` into an empty database.
+    /// Copies the keys and the history of `source` into an empty database. [`Self::finish`] copies
+    /// the other tables.
     pub(super) fn new(
         database: Arc<Database>,
         file: NewFile,
@@ -73,7 +74,7 @@ impl DatabaseCopy {
             let counts = current.counts();
             merge_latest(&txn, newest.values().copied(), counts, &mut self.meta)?;
             // There may be no version above the copy's revision: a new database is at revision 0,
-            // and the first flush of an empty store brings it to 1.
+            // and the first flush of an empty store brings the database to revision 1.
             let reached = chunk.last().map_or_else(|| source.revision(), |last| last.revision.main);
             self.meta.history_revision = reached;
             self.meta.latest_revision = reached;
@@ -83,8 +84,8 @@ impl DatabaseCopy {
         Ok(())
     }
 
-    /// Makes the copy complete and durable. `source` must include the last flush, and no flush may
-    /// run during the call.
+    /// Makes the copy complete and durable. The caller ensures that `source` includes the last
+    /// flush, and that no flush runs during the call.
     pub(super) fn finish(mut self, source: &ReadTxn) -> Result<(Arc<Database>, NewFile), Fault> {
         self.catch_up(source)?;
         let last = source.meta();
@@ -109,8 +110,8 @@ impl DatabaseCopy {
     }
 }
 
-/// Versions above main revision `after`: about [`CHUNK_ROWS`], with all versions of the last
-/// revision.
+/// About [`CHUNK_ROWS`] versions above main revision `after`. All versions of the last of these
+/// revisions are included.
 fn versions_after(source: &ReadTxn, after: i64) -> Result<Vec<Record>, Fault> {
     let mut versions: Vec<Record> = Vec::new();
     let mut cursor = source.history(Revision::start_of(after + 1))?;
@@ -125,7 +126,7 @@ fn versions_after(source: &ReadTxn, after: i64) -> Result<Vec<Record>, Fault> {
     Ok(versions)
 }
 
-/// Copies a table into an empty one, in transactions that are not durable yet.
+/// Copies a table into an empty table, in transactions that are not durable yet.
 fn copy_table<K: Key + 'static, V: Value + 'static>(
     database: &Database,
     source: &ReadTxn,

@@ -11,16 +11,17 @@ use rustix::fs::{FallocateFlags, OFlags};
 
 use crate::sync;
 
-/// A write consists of whole blocks of this size, at a multiple of it: direct IO requires that.
+/// Size of a block. Direct IO requires that a write consists of whole blocks and starts at a
+/// multiple of this size.
 pub(super) const BLOCK: usize = 4096;
 /// Extension of a segment.
 const EXTENSION: &str = "wal";
 /// Extension of a file that is not a segment yet.
 const PREPARING: &str = "tmp";
-/// Name of the reserve file. It has the extension of unfinished files because it is not part of
-/// the log.
+/// Name of the reserve file. The name has the extension of unfinished files because the reserve
+/// file is not part of the log.
 const RESERVE: &str = "reserve.tmp";
-/// The file by which a log outside of the data directory is locked.
+/// The name of the lock file of a log outside of the data directory.
 const LOCK: &str = "LOCK";
 /// Bytes of zeros in one write.
 const ZERO_CHUNK: usize = 1 << 20;
@@ -74,7 +75,7 @@ pub(super) struct SegmentFile {
 
 impl SegmentFile {
     /// Opens an existing segment. Tries direct IO if `mode` is [`WriteMode::Direct`], and falls
-    /// back to buffered writes if the file system refuses it.
+    /// back to buffered writes if the file system refuses direct IO.
     pub(super) fn open(path: &Path, mode: WriteMode) -> io::Result<Self> {
         if mode == WriteMode::Direct {
             let mut flags = OFlags::DIRECT;
@@ -98,8 +99,8 @@ impl SegmentFile {
         self.file.write_all_at(blocks, offset)?;
         let took = started.elapsed();
         if self.mode == WriteMode::Buffered && !planted::has(Mistake::SkipSync) {
-            // `other` hides a full disk, so that a failed sync is never retried: the content of the
-            // page cache is then unknown.
+            // `other` hides that a disk is full, so the log never retries a failed sync. After a
+            // failed sync, the content of the page cache is unknown.
             sync::data(&self.file).map_err(io::Error::other)?;
         }
         Ok(took)
@@ -142,7 +143,7 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// Removes files that never became segments. Keeps the reserve file, because a full disk would have
-/// no space for a new one.
+/// no space for a new reserve file.
 pub(super) fn remove_unfinished(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -160,8 +161,9 @@ fn foreign(path: &Path) -> io::Error {
 }
 
 /// Makes a file of zeros that [`adopt`] can turn into segment `number`. Calls `pace` after each
-/// chunk: it can pause, so that the zeros do not delay the log's own writes, and it ends the work
-/// by returning false. Removes the file after an error.
+/// chunk. `pace` can pause, so that the zeros do not delay the log's own writes. If `pace` returns
+/// false, the call succeeds early and leaves an incomplete file, which must not become a segment.
+/// Removes the file after an error.
 pub(super) fn prepare(
     dir: &Path,
     number: u64,
@@ -169,7 +171,8 @@ pub(super) fn prepare(
     pace: &mut dyn FnMut() -> bool,
 ) -> io::Result<()> {
     let path = unfinished(dir, number);
-    // Do not reuse the file of a failed attempt: its pages may be lost without another error.
+    // Do not reuse the file of a failed attempt: pages of that file may be lost without another
+    // error.
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -205,7 +208,7 @@ fn unfinished(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.{PREPARING}"))
 }
 
-/// Turns a prepared file into segment `number`.
+/// Turns a file that [`prepare`] or [`use_reserve`] has completed into segment `number`.
 pub(super) fn adopt(dir: &Path, number: u64) -> io::Result<()> {
     std::fs::rename(unfinished(dir, number), path_of(dir, number))?;
     sync::dir(dir)
@@ -226,8 +229,8 @@ pub(super) fn reserve(dir: &Path, bytes: u64) -> io::Result<()> {
     taken.map_err(io::Error::from).inspect_err(|_| drop(std::fs::remove_file(&path)))
 }
 
-/// Turns the reserve file into one that [`adopt`] can turn into segment `number`; returns its
-/// length.
+/// Turns the reserve file into a file that [`adopt`] can turn into segment `number`. Returns the
+/// length of the file.
 pub(super) fn use_reserve(dir: &Path, number: u64) -> io::Result<u64> {
     let path = unfinished(dir, number);
     std::fs::rename(dir.join(RESERVE), &path)?;

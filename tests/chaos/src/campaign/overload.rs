@@ -1,4 +1,4 @@
-//! Overloads members; each time, writes must continue meanwhile.
+//! Overloads members. Writes must succeed during every overload.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -26,34 +26,37 @@ use crate::workload::value::value;
 const DESCRIPTORS: u64 = 8192;
 /// The number and the bytes of values that make a range of all keys large.
 const LARGE_VALUES: (usize, usize) = (64, 256 << 10);
-/// Clients that write while a member is overloaded.
+/// The number of clients that write while a member is overloaded.
 const WRITERS: usize = 8;
-/// The writes of each of these clients: more messages than a watch may queue, or more bytes than
-/// the first log segments hold.
+/// The writes of each of these clients: small writes are more messages than a watch may queue, and
+/// large writes are more bytes than the first log segments hold.
 const SMALL_WRITES: Profile = FLOOD.up_to(2000);
 const LARGE_WRITES: Profile = BULK.up_to(12);
-/// Connections that read nothing, and requests over each.
+/// The number of connections that read nothing, and the number of requests over each connection.
 const UNREAD_RANGES: (usize, usize) = (8, 16);
 const UNREAD_WATCHES: (usize, usize) = (40, 10);
-/// Silent connections to the client port and to the peer port.
+/// The number of silent connections to the client port and to the peer port.
 const SILENT: (usize, usize) = (1100, 200);
-/// How long such a connection may take to open.
+/// How long a connection may take to open.
 const CONNECT_WITHIN: Duration = Duration::from_millis(100);
-/// Clients that abandon ranges, after how long, and how often each.
+/// The number of clients that abandon ranges, the time after which a client abandons a range, and
+/// the number of ranges that each client abandons.
 const IMPATIENT: usize = 50;
 const PATIENCE: Duration = Duration::from_millis(20);
 const GIVEN_UP: usize = 40;
-/// How long a slow member runs, and is then stopped.
+/// How long a slow member runs, and how long it is paused.
 const RUNS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(90));
-/// How often it is stopped.
+/// How often a slow member is paused.
 const PULSES: usize = 24;
-/// How long a slow disk works, and then hangs.
+/// How long a slow disk works, and how long it hangs.
 const WORKS: (Duration, Duration) = (Duration::from_millis(30), Duration::from_millis(800));
-/// How often it hangs.
+/// How often a slow disk hangs.
 const HANGS: usize = 8;
-/// Terms that may pass while members are slow: a busy machine may cause one election.
+/// The number of terms that may pass while members are slow. Two terms may pass, because a busy
+/// machine may cause elections.
 const TERMS_MAX: u64 = 2;
-/// Invalid handshakes with each member: together they log more lines than a pipe holds.
+/// The number of invalid handshakes with each member. Together, these handshakes cause more log
+/// lines than a pipe holds.
 const BAD_HELLOS: usize = 400;
 
 impl Campaign {
@@ -84,7 +87,7 @@ impl Campaign {
         }
     }
 
-    /// Overloads members while clients write through all of them, and ends the overload.
+    /// Overloads members while clients write through all members, and ends the overload.
     pub(super) fn overload(&mut self, fault: Fault, leader: usize, follower: usize) {
         let one = self.any_place();
         match fault {
@@ -102,7 +105,7 @@ impl Campaign {
         }
     }
 
-    /// Writes through all members but the one in place `without`.
+    /// Writes through all members except the member in place `without`.
     fn write_much(&mut self, profile: Profile, without: Option<usize>) {
         let places: Vec<usize> = (0..self.size()).filter(|place| Some(*place) != without).collect();
         let mut load = Load::default();
@@ -170,7 +173,7 @@ impl Campaign {
         let silent: Vec<TcpStream> =
             clients.chain(connect(&member.peer_address(), SILENT.1)).collect();
         self.effect.overloads += silent.len();
-        // More than one log segment: the next one needs a descriptor.
+        // The writes fill more than one log segment. The next segment needs a descriptor.
         self.write_much(LARGE_WRITES, Some(place));
         drop(silent);
         self.write_meanwhile();
@@ -216,7 +219,7 @@ impl Campaign {
         self.assert_steady(before);
     }
 
-    /// Makes the disks of all members but the leader hang several times.
+    /// Makes the disks of all members except the leader hang several times.
     fn slow_disks(&mut self, leader: usize) {
         let before = self.leadership().term;
         for _ in 0..HANGS {
@@ -231,7 +234,7 @@ impl Campaign {
         self.assert_steady(before);
     }
 
-    /// Slow members must not cause elections.
+    /// Checks that slow members have caused few elections: at most [`TERMS_MAX`] terms may pass.
     fn assert_steady(&self, before: u64) {
         let passed = self.leadership().term - before;
         assert!(passed <= TERMS_MAX, "{passed} terms have passed while some members were slow");

@@ -1,7 +1,7 @@
 //! The response and the changes of an operation on the model.
 //!
-//! Covers the requests of the workload only: key order, no filters by revision, no nested
-//! transactions.
+//! Covers only the requests of the workload: ranges are in key order and have no filters by
+//! revision, and transactions are not nested.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,9 @@ pub(super) struct Evaluated {
     pub(super) changes: Vec<Change>,
 }
 
-/// Applies a request to the store at revision `base`; its writes are at `base + 1`. `None` for
-/// requests that neither read nor write keys.
+/// Applies a request to the store at revision `base`. The writes of the request are at `base + 1`.
+/// Returns `None` for requests other than ranges, puts, deletions, transactions and revocations of
+/// leases.
 pub(super) fn evaluate(model: &Model, request: &Request, base: i64) -> Option<Evaluated> {
     let mut run = Run { model, base, overlay: BTreeMap::new(), changes: Vec::new() };
     let response = match request {
@@ -47,7 +48,7 @@ pub(super) fn evaluate(model: &Model, request: &Request, base: i64) -> Option<Ev
     Some(Evaluated { response, changes: run.changes })
 }
 
-/// The response without its headers, which other modules check.
+/// The response without its headers. Other modules check the headers.
 pub(super) fn without_headers(response: &Response) -> Response {
     let mut response = response.clone();
     match &mut response {

@@ -31,7 +31,7 @@ pub trait Requester: Send + 'static {
 pub struct Load {
     clients: JoinSet<Done>,
     stop: CancellationToken,
-    /// The time between two requests of one client, if it is limited.
+    /// The shortest time between two requests of one client, if there is such a limit.
     interval: Option<Duration>,
     progress: Arc<Progress>,
 }
@@ -58,7 +58,8 @@ impl Progress {
 #[derive(Debug)]
 struct Done {
     operations: Vec<Operation>,
-    /// The traffic, with the position of the client.
+    /// The traffic, with the position of the client in the load; `None` if the client sent a single
+    /// request.
     traffic: Option<(usize, Traffic)>,
 }
 
@@ -73,10 +74,10 @@ impl Load {
         self.progress.writes.load(Ordering::SeqCst)
     }
 
-    /// Waits until `writes` writes were acknowledged and `reads` ranges answered.
+    /// Waits until `writes` writes and `reads` ranges have been answered.
     ///
     /// # Panics
-    /// When that takes too long.
+    /// When the wait takes too long.
     pub fn await_traffic(&self, writes: usize, reads: usize) {
         wait::until("traffic before the fault", TRAFFIC_WITHIN, || {
             let read = self.progress.reads.load(Ordering::SeqCst);
@@ -124,8 +125,8 @@ impl Load {
         self.clients.spawn_on(work, runtime);
     }
 
-    /// Stops the clients after their current requests. Returns their operations, and their traffic
-    /// in the order in which they were added.
+    /// Stops the clients after their current requests. Returns the operations of the clients, and
+    /// the traffic of the clients in the order in which the clients were added.
     pub async fn finish(self) -> (Vec<Operation>, Vec<Traffic>) {
         self.stop.cancel();
         self.run().await

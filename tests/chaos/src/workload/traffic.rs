@@ -32,7 +32,8 @@ pub const LONG_TTL: i64 = 7200;
 pub const SHORT_TTL: i64 = 3;
 /// TTLs of leases in seconds, with their weights.
 const TTLS: &[(i64, u32)] = &[(SHORT_TTL, 2), (LONG_TTL, 8)];
-/// The same for locks, which can expire within a campaign or outlive several leaders.
+/// TTLs of the leases of locks in seconds, with their weights. Such a lease can expire within a
+/// campaign or outlive several leaders.
 const LOCK_TTLS: &[(i64, u32)] = &[(SHORT_TTL, 2), (10, 3), (60, 3), (LONG_TTL, 2)];
 /// How many revisions a read of the past goes back at most.
 const PAST_REVISIONS_MAX: i64 = 60;
@@ -53,7 +54,7 @@ pub struct Profile {
 type RangeInclusiveConst = (usize, usize);
 
 impl Profile {
-    /// The same mix, but a client stops after this many operations.
+    /// The same mix for a client that stops after this many operations.
     #[must_use]
     pub const fn up_to(self, operations_max: usize) -> Self {
         Self { operations_max, ..self }
@@ -93,7 +94,7 @@ pub const MIXED: Profile = Profile {
 };
 
 /// Operations for any member, with values small enough to stay in the model for long. There are no
-/// reads of past revisions, which a lagging member refuses as future ones.
+/// reads of past revisions, because for a lagging member these revisions can be in the future.
 pub const LASTING: Profile = Profile {
     actions: &[
         (Action::Put, 40),
@@ -118,7 +119,8 @@ pub const LASTING: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// Puts that fill the log and the database: after some thousands, a new member needs a snapshot.
+/// Puts that fill the log and the database: after some thousands of puts, a new member needs a
+/// snapshot.
 pub const FILLING: Profile = Profile {
     actions: &[(Action::Put, 1)],
     lengths: &[((4 << 10, 6 << 10), 1)],
@@ -134,8 +136,9 @@ pub const BULK: Profile = Profile {
     operations_max: 40,
 };
 
-/// The traffic of Kubernetes API servers: objects that are created, updated and deleted if they are
-/// unchanged since they were read, paged lists, and events that expire with their lease.
+/// The traffic of Kubernetes API servers: objects, paged lists, and events that expire with their
+/// lease. A client creates an object if the object does not exist, and updates or deletes an object
+/// if the object is unchanged since the last read.
 pub const KUBERNETES: Profile = Profile {
     actions: &[
         (Action::Swap, 44),
@@ -154,7 +157,7 @@ pub const KUBERNETES: Profile = Profile {
 };
 
 /// The traffic of elections and locks: leases that are kept alive, and keys that belong to their
-/// first creator as long as its lease lasts.
+/// first creator as long as the creator's lease lasts.
 pub const LOCKS: Profile = Profile {
     actions: &[
         (Action::Lock, 30),
@@ -180,7 +183,7 @@ pub const READS: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// Small values, so many that an absent member misses more than the log keeps.
+/// So many small values that an absent member misses more entries than the log keeps.
 pub const FLOOD: Profile = Profile {
     actions: &[(Action::Put, 1)],
     lengths: &[((16, 64), 1)],
@@ -191,11 +194,11 @@ pub const FLOOD: Profile = Profile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Put,
-    /// Replaces a value if it is unchanged since it was read.
+    /// Replaces a value if the value is unchanged since the last read.
     Swap,
-    /// Creates a key if it does not exist.
+    /// Creates a key if the key does not exist.
     Create,
-    /// Deletes a key if it is unchanged since it was read.
+    /// Deletes a key if the key is unchanged since the last read.
     Remove,
     /// Creates a key with a lease if the key does not exist.
     Lock,
@@ -226,7 +229,7 @@ pub struct Traffic {
     seen: BTreeMap<Bytes, i64>,
     revision: i64,
     leases: Vec<i64>,
-    /// The TTLs of the last request's profile.
+    /// The TTLs in the profile of the last request.
     ttls: &'static [(i64, u32)],
 }
 
@@ -240,8 +243,8 @@ fn leased_key(number: u32) -> Bytes {
     format!("l/{number:03}").into()
 }
 
-/// A request for a watch that starts in `starts`: some keys, sometimes without puts or deletions,
-/// with previous values, or with progress notifications.
+/// A request for a watch of some keys that starts at a revision in `starts`. Some of these requests
+/// exclude puts or deletions, or ask for previous values or progress notifications.
 pub fn random_interest(rng: &mut StdRng, starts: RangeInclusive<i64>) -> WatchCreateRequest {
     let first = rng.random_range(0..SHARED_KEYS);
     let end = first + rng.random_range(1..20);
@@ -261,12 +264,12 @@ pub fn random_interest(rng: &mut StdRng, starts: RangeInclusive<i64>) -> WatchCr
 }
 
 impl Traffic {
-    /// Requests chosen by `rng`.
+    /// The source of requests that `rng` chooses.
     pub fn new(rng: StdRng) -> Self {
         Self { rng, seen: BTreeMap::new(), revision: 1, leases: Vec::new(), ttls: TTLS }
     }
 
-    /// The next request, which operation `id` sends.
+    /// The request of operation `id`, which is the client's next operation.
     pub fn next(&mut self, id: u64, profile: &Profile) -> Request {
         self.ttls = profile.ttls;
         let (action, _) = *weighted(&mut self.rng, profile.actions);
@@ -320,7 +323,7 @@ impl Traffic {
                     self.seen.insert(key.clone(), *mod_revision);
                 }
             }
-            // The lease has expired.
+            // The lease may have expired.
             (request, Outcome::Refused(..)) => {
                 let gone = request.lease();
                 self.leases.retain(|id| *id != gone);
@@ -350,8 +353,8 @@ impl Traffic {
         Request::Put(PutRequest { key, lease, ..self.put(id, length) })
     }
 
-    /// Updates a key as an API server updates an object: only if it is unchanged since it was read;
-    /// otherwise reads it.
+    /// Updates a key as an API server updates an object: only if the key is unchanged since the
+    /// last read. Otherwise, the request reads the key.
     fn swap(&mut self, id: u64, length: RangeInclusive<usize>) -> Request {
         let put = self.put(id, length);
         let known = self.seen.get(&put.key).copied().unwrap_or(0);
@@ -452,7 +455,8 @@ impl Traffic {
     }
 }
 
-/// Applies `then` to a key if its last modification is at `revision`, and reads the key otherwise.
+/// Applies `then` to a key if the last modification of the key is at `revision`, and reads the key
+/// otherwise.
 fn if_modified_at(revision: i64, key: Bytes, then: Op) -> Request {
     let compare = Compare {
         result: CompareResult::Equal as i32,
@@ -469,7 +473,7 @@ fn if_modified_at(revision: i64, key: Bytes, then: Op) -> Request {
     })
 }
 
-/// The id of a lease is that of the operation that grants it.
+/// The id of the lease that an operation grants: the id of the operation.
 fn lease_id(operation: u64) -> i64 {
     i64::try_from(operation).expect("operations are counted from 1")
 }

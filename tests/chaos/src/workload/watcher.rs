@@ -1,4 +1,5 @@
-//! One watch, or several over one stream, which resumes after every interruption where it ended.
+//! One or several watches over one stream. After every interruption, each watch resumes where it
+//! ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::history::{Clock, Moment, Observation, Observed};
 const PROGRESS_EVERY: Duration = Duration::from_millis(25);
 /// The interval at which a paused watch looks whether it may continue.
 const PAUSE: Duration = Duration::from_millis(5);
-/// The most queued requests. Further progress requests are dropped, because they are all the same.
+/// The most queued requests. Further progress requests are dropped, because all progress requests
+/// are the same.
 const REQUESTS_MAX: usize = 4;
 /// How many of the last observations are shown.
 const LAST_SHOWN: usize = 4;
@@ -35,7 +37,7 @@ pub struct Watcher {
     parts: Vec<Part>,
     clock: Clock,
     state: Arc<State>,
-    /// Whether it never requests progress.
+    /// Whether the watcher never requests progress.
     is_quiet: bool,
     session: Option<JoinHandle<()>>,
 }
@@ -46,7 +48,7 @@ struct Part {
     number: u64,
     interest: WatchCreateRequest,
     /// The last revision up to which the watch has received everything, apart from compacted
-    /// history; initially one below its start.
+    /// history. At first, this is the revision before the start revision of the watch.
     seen: Arc<AtomicI64>,
 }
 
@@ -80,14 +82,14 @@ impl State {
 }
 
 impl Watcher {
-    /// Watch number `number` for `interest`, which must contain a start revision.
+    /// A watcher with watch number `number` for `interest`. `interest` contains a start revision.
     pub fn new(number: u64, interest: WatchCreateRequest, clock: &Clock) -> Self {
         let parts = vec![Part::new(number, interest)];
         Self { parts, clock: clock.clone(), state: Arc::default(), is_quiet: false, session: None }
     }
 
-    /// Sends no progress requests and buffers little: only messages that the server sends by itself
-    /// advance the watch.
+    /// The same watcher without progress requests and with small buffers: only messages that the
+    /// server sends by itself advance the watch.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.is_quiet = true;
@@ -99,21 +101,21 @@ impl Watcher {
         self.state.is_paused.store(is_paused, Ordering::SeqCst);
     }
 
-    /// Adds watch number `number` on the same stream. It must have the same start revision as the
-    /// first one: a stream reports progress only when all its watches have started.
+    /// Adds watch number `number` on the same stream. `interest` has the same start revision as the
+    /// first watch, because a stream reports progress only when all its watches have started.
     #[must_use]
     pub fn beside(mut self, number: u64, interest: WatchCreateRequest) -> Self {
         self.parts.push(Part::new(number, interest));
         self
     }
 
-    /// Opens the watches at member number `member` at `url`, right behind the last received
-    /// revisions. They end with the connection.
+    /// Opens the watches at member number `member`, whose URL is `url`. Each watch starts right
+    /// behind the last revision that it has received. The watches end with the connection.
     ///
     /// # Panics
-    /// When they are open already.
+    /// When the watches are already open.
     pub fn resume(&mut self, runtime: &Handle, member: usize, url: &str) {
-        assert!(self.session.is_none(), "two sessions would be told everything twice");
+        assert!(self.session.is_none(), "two sessions would record everything twice");
         let parts = self.parts.clone();
         let clock = self.clock.clone();
         let state = self.state.clone();
@@ -123,19 +125,20 @@ impl Watcher {
         let client = WatchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let session = Session { parts, member, clock, state, is_quiet };
         self.session = Some(runtime.spawn(async move {
-            // An error ends the connection. The next one delivers the missing messages.
+            // An error ends the connection. The next connection delivers the missing messages.
             session.run(client).await.ok();
         }));
     }
 
-    /// Whether the connection is open. When it has ended, all messages from it are recorded.
+    /// Whether the connection is open. When the connection has ended, all messages from it are
+    /// recorded.
     pub fn is_open(&mut self) -> bool {
         self.session.take_if(|session| session.is_finished());
         self.session.is_some()
     }
 
-    /// Waits at most `limit` for the end of the connection, so that all messages sent over it are
-    /// recorded, and then ends it.
+    /// Waits for the end of the connection, so that all messages sent over the connection are
+    /// recorded. After `limit`, ends the connection.
     pub async fn end_within(&mut self, limit: Duration) {
         if let Some(mut session) = self.session.take()
             && tokio::time::timeout(limit, &mut session).await.is_err()
@@ -156,7 +159,7 @@ impl Watcher {
         self.parts.iter().map(Part::seen).min().expect("there is one at least")
     }
 
-    /// Takes the observations since the last call that were made before `until`.
+    /// Takes the observations that were made up to `until` and that no earlier call took.
     pub fn take(&self, until: Moment) -> Vec<Observation> {
         let mut told = self.state.received.lock().expect("no holder of the lock panics");
         let end = told.iter().position(|observation| observation.at > until);
@@ -165,7 +168,7 @@ impl Watcher {
     }
 }
 
-/// The state of the watches and the last observations that are not taken yet.
+/// The state of the watches and the last observations that no call has taken yet.
 impl fmt::Display for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_closed() { "closed" } else { "open" };
@@ -229,7 +232,7 @@ impl Session {
         }
     }
 
-    /// Records a message for its watch, or for all watches.
+    /// Records a message for the watch that the message names, or for all watches if it names none.
     fn receive(&self, response: WatchResponse) {
         // The server numbers the watches of a stream in the order of their requests.
         let whose = usize::try_from(response.watch_id).ok().and_then(|id| self.parts.get(id));
@@ -244,7 +247,8 @@ impl Session {
         };
         for part in parts {
             self.observe(part, Observed::Received(response.clone()));
-            // After the observation, so that a reader of `seen` also finds the observation.
+            // `seen` advances after the observation, so that a reader of `seen` also finds the
+            // observation.
             part.seen.fetch_max(seen, Ordering::SeqCst);
         }
     }

@@ -59,7 +59,7 @@ impl Watches {
         Self { kept, keeper }
     }
 
-    /// Adds a watch that counts as last open at `member`.
+    /// Adds a watch, as if the watch was last open at `member`.
     pub fn add(&self, watcher: Watcher, member: usize) {
         self.kept().push(Kept { watcher, member });
     }
@@ -69,12 +69,12 @@ impl Watches {
         self.kept().iter().for_each(|kept| kept.watcher.set_paused(is_paused));
     }
 
-    /// Ends all watches but the first `count`.
+    /// Ends all watches except the first `count`.
     pub fn truncate(&self, count: usize) {
         self.kept().truncate(count);
     }
 
-    /// The lowest revision that all watches have reached; `None` without watches.
+    /// The highest revision that all watches have reached; `None` without watches.
     pub fn seen(&self) -> Option<i64> {
         self.kept().iter().map(|kept| kept.watcher.seen()).min()
     }
@@ -82,7 +82,7 @@ impl Watches {
     /// Waits until all watches have received everything up to `revision`.
     ///
     /// # Panics
-    /// When that takes too long.
+    /// When the wait takes too long.
     pub fn catch_up(&self, revision: i64) {
         let caught_up = wait::within(CATCH_UP_WITHIN, || {
             self.seen().is_none_or(|seen| seen >= revision).then_some(())
@@ -95,7 +95,7 @@ impl Watches {
         );
     }
 
-    /// Takes the observations since the last call that were made before `until`.
+    /// Takes the observations that were made up to `until` and that no earlier call took.
     pub fn take(&self, until: Moment) -> Vec<Observation> {
         self.kept().iter().flat_map(|kept| kept.watcher.take(until)).collect()
     }
@@ -111,8 +111,9 @@ impl Drop for Watches {
     }
 }
 
-/// The requests of watches that last for a whole campaign, from the first revision on: all keys, a
-/// few keys, and single keys with and without previous values.
+/// The requests of watches that last for a whole campaign and start at the first write. One watch
+/// is for all keys, one is for a few keys, and two are for single keys, with and without previous
+/// values.
 pub fn lasting_interests() -> [WatchCreateRequest; LASTING_WATCHES] {
     let all = Bytes::from_static(b"\0");
     let first = Bytes::from_static(b"k/00");

@@ -13,7 +13,7 @@ pub(crate) const WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Name, in lower case, and value.
+    /// The name of each header, in lower case, and its value.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) text: String,
 }
@@ -98,7 +98,7 @@ pub(crate) fn post(address: &str, path: &str, body: &str) -> Answer {
     ask(address, &format!("POST /v3/{path}"), "", body)
 }
 
-/// Fields whose values differ between the two servers, or between runs.
+/// Fields whose values differ between Quorate and etcd, or between runs.
 const OWN: [&str; 15] = [
     "cluster_id",
     "member_id",

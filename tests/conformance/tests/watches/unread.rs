@@ -16,29 +16,29 @@ const DATA: usize = 60 << 20;
 const MEMORY_BYTES_MAX: u64 = 512 << 20;
 /// The budget that the server chooses with 2 GiB of memory.
 const BUDGET: &str = "ETCD_MEMORY_BUDGET=178956970";
-/// Limit of the server's threads: tokio alone would start up to 512 for blocking work.
+/// Limit of the server's threads: tokio alone would start up to 512 threads for blocking work.
 const THREADS_MAX: usize = 64;
 /// Revision of the first value.
 const FIRST: i64 = 2;
-/// The stream window of the client, the same as that of gRPC for Go.
+/// The stream window of the client: the same as the window of gRPC for Go.
 const WINDOW: u32 = 65_535;
 
 fn assert_small(server: &Server, what: &str) {
     let Usage { peak_memory: memory, threads, .. } = server.usage();
     eprintln!("{what}: {} MiB, {threads} threads", memory >> 20);
-    assert!(memory < MEMORY_BYTES_MAX, "{what}: it used {memory} bytes");
-    assert!(threads < THREADS_MAX, "{what}: it has {threads} threads");
+    assert!(memory < MEMORY_BYTES_MAX, "{what}: the server used {memory} bytes");
+    assert!(threads < THREADS_MAX, "{what}: the server has {threads} threads");
 }
 
 /// Opens streams with `watches` watches each, and waits until each stream has received its first
-/// messages. Nothing more is read from them.
+/// messages. After that, nothing reads from the streams.
 async fn stall(server: &Server, connections: usize, streams: usize, watches: usize) -> Stalled {
     let mut stalled = Stalled(Vec::new());
     for number in 0..connections {
         let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 30).await;
         let mut calls = Vec::new();
         for stream in 0..streams {
-            // Some watches are equal, others start elsewhere.
+            // Some watches are equal, and others start at another revision.
             let start = FIRST + i64::try_from((number * streams + stream) % 50).unwrap();
             let one = |watch: usize| {
                 create(|c| {
@@ -69,7 +69,7 @@ async fn stall(server: &Server, connections: usize, streams: usize, watches: usi
     stalled
 }
 
-/// Streams that are not read.
+/// Streams from which nothing reads.
 struct Stalled(Vec<(Connection, Vec<Call>)>);
 
 /// Runs one attack against a server with values of `size` bytes.
@@ -81,7 +81,7 @@ fn costs_little(what: &str, size: usize, [connections, streams, watches]: [usize
         let healthy = HealthyClient::start(&server);
         let stalled = stall(&server, connections, streams, watches).await;
         assert_small(&server, what);
-        // A watch that is read gets all events meanwhile.
+        // Meanwhile, a watch that is read gets all events.
         let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 20).await;
         let mut call = watch(&connection, create(|c| c.start_revision = FIRST)).await;
         read_events(&mut call, DATA / size).await;

@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 /// Bytes of the largest payload of a control frame.
 const CONTROL_MAX: u64 = 125;
 
-/// A part of what a client has sent.
+/// A part of the bytes that a client has sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// Some bytes of a message.
@@ -19,16 +19,16 @@ pub(super) enum Part {
     End,
     /// A ping, with its payload.
     Ping(Bytes),
-    /// The end of the connection, with the payload of the close frame that answers it.
+    /// The end of the connection, with the payload of the close frame to send.
     Close(Bytes),
 }
 
 /// The position of the reader within the frames.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// Bytes of the current frame still to come.
+    /// Number of bytes of the current frame that are still to come.
     left: u64,
-    /// The mask of the next byte is the first one.
+    /// The mask of the current frame, rotated: its first byte masks the next byte of the frame.
     mask: [u8; 4],
     /// Whether a message has begun and not ended.
     is_within: bool,
@@ -37,8 +37,9 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Takes the next part off `bytes`; `None` if more bytes must arrive. After a violation of the
-    /// protocol, the part is the end of the connection, after which nothing must be taken.
+    /// Takes the next part off `bytes`. Returns `None` if more bytes have to arrive first. After a
+    /// violation of the protocol, the part is [`Part::Close`]. The caller takes no part after a
+    /// [`Part::Close`].
     pub(super) fn next(&mut self, bytes: &mut BytesMut) -> Option<Part> {
         loop {
             if self.left > 0 {
@@ -83,7 +84,7 @@ impl Frames {
         }
     }
 
-    /// Takes bytes of the current frame off.
+    /// Takes bytes of the current frame off `bytes`.
     fn data(&mut self, bytes: &mut BytesMut) -> Option<Bytes> {
         if bytes.is_empty() {
             return None;
@@ -96,7 +97,7 @@ impl Frames {
         Some(data.freeze())
     }
 
-    /// What is wrong with a frame.
+    /// The violations of the protocol in a frame.
     fn problems(&self, head: &FrameHeader, length: u64) -> Vec<&'static str> {
         let is_control = matches!(head.opcode, OpCode::Control(_));
         let goes_on = head.opcode == OpCode::Data(Data::Continue);
@@ -120,12 +121,13 @@ fn unmask(data: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The end after a violation of the protocol.
+/// The end of the connection after a violation of the protocol.
 fn violation(text: &str) -> Part {
     Part::Close([&u16::from(CloseCode::Protocol).to_be_bytes(), text.as_bytes()].concat().into())
 }
 
-/// The end after a close frame with this payload. The answer has the same code.
+/// The end of the connection after a close frame with this payload. If the payload is valid, the
+/// close frame to send has the same code.
 fn close(payload: Bytes) -> Part {
     let Some((code, text)) = payload.split_first_chunk() else { return Part::Close(Bytes::new()) };
     let number = u16::from_be_bytes(*code);
@@ -152,7 +154,7 @@ mod tests {
         [&[first, 0x80 | length], &MASK[..], &payload].concat()
     }
 
-    /// The parts of what arrives in pieces of this size; data are joined.
+    /// The parts of `sent` if it arrives in pieces of `piece` bytes. Neighbouring data are joined.
     fn parts(sent: &[u8], piece: usize) -> Vec<Part> {
         let mut frames = Frames::default();
         let mut bytes = BytesMut::new();

@@ -13,10 +13,10 @@ use super::super::answer::full;
 const VERSION: &str = "13";
 /// Bytes of the number in a client's key.
 const KEY_LEN: usize = 16;
-/// The first of the protocols that a web page names. The second one is its token, because pages
-/// cannot set other headers.
+/// The first of the protocols that a web page names. The second protocol is the token: a web page
+/// can set no other header of the handshake.
 const BEARER: &str = "Bearer";
-/// The cookie that can have a token.
+/// The name of the cookie that can contain a token.
 const COOKIE: &str = "token";
 
 /// Whether a request asks for a web socket.
@@ -24,17 +24,17 @@ pub(crate) fn is_asked<B>(request: &Request<B>) -> bool {
     has(request, header::CONNECTION, "upgrade") && has(request, header::UPGRADE, "websocket")
 }
 
-/// Whether a header that is a list names `wanted`.
+/// Whether the list in header `name` contains `wanted`.
 fn has<B>(request: &Request<B>, name: HeaderName, wanted: &str) -> bool {
     let lists = request.headers().get_all(name).into_iter().filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|it| it.trim().eq_ignore_ascii_case(wanted))
 }
 
-/// The answer to a request for a web socket, whose connection becomes the socket. `is_allowed` says
-/// whether the page that asks may open one.
+/// The answer to a request for a web socket. After this answer, the connection becomes the socket.
+/// `is_allowed` says whether the page that asks may open a web socket.
 ///
 /// # Errors
-/// The request is malformed or not allowed. The error is the answer to it.
+/// The request is malformed or not allowed. The error is the answer to the request.
 pub(crate) fn answer<B>(request: &Request<B>, is_allowed: bool) -> Result<Answer, Box<Answer>> {
     if request.method() != Method::GET {
         return Err(Box::new(refusal(StatusCode::METHOD_NOT_ALLOWED)));
@@ -72,17 +72,17 @@ fn refusal(status: StatusCode) -> Answer {
     response
 }
 
-/// The protocols that the client names, as it sent them.
+/// The protocols that the client names, as the client sent them.
 fn protocols(headers: &HeaderMap) -> Option<&[u8]> {
     headers.get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes).filter(|it| !it.is_empty())
 }
 
-/// The headers of the request that a web socket carries, if these are the headers of its handshake:
-/// as in etcd, only the token. `takes_cookies` says whether a cookie may have it.
+/// The headers of the request that a web socket carries: as in etcd, only the token. `headers` are
+/// the headers of the handshake. `takes_cookies` says whether the token may come from a cookie.
 pub(crate) fn carried(headers: &HeaderMap, takes_cookies: bool) -> HeaderMap {
     let named = protocols(headers).map(|names| {
         let names = String::from_utf8_lossy(names);
-        // Other protocols are an empty token, which is not valid.
+        // Without `Bearer,`, the token is empty. An empty token is not valid.
         let token = names.split_once("Bearer,").map_or("", |(_, token)| token.trim_matches(' '));
         token.to_owned()
     });

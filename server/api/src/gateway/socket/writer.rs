@@ -13,7 +13,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::super::Answer;
 
-/// A frame that the client must get before more of the answer.
+/// A frame that the writer must send before it sends more of the answer.
 pub(super) enum Order {
     /// The answer to a ping, with this payload.
     Pong(Bytes),
@@ -34,8 +34,8 @@ impl<O: AsyncWrite + Unpin> Writer<O> {
         Self { io, orders, is_within: false }
     }
 
-    /// Writes the answer, and follows orders meanwhile. Ends early when an order ends the
-    /// connection, or when none can come any more, because the client is gone.
+    /// Writes the answer, and meanwhile follows orders. Ends early when an order ends the
+    /// connection, or when no more orders can come, because the client is gone.
     pub(super) async fn write(mut self, answer: impl Future<Output = Answer>) -> io::Result<()> {
         let mut answer = pin!(answer);
         let mut body = loop {
@@ -67,7 +67,7 @@ impl<O: AsyncWrite + Unpin> Writer<O> {
                         self.say(Bytes::new(), true).await?;
                         break;
                     }
-                    // The message cannot be completed.
+                    // The answer has failed, so the message cannot be completed.
                     Some(Err(_)) => break,
                 },
             }
@@ -75,7 +75,7 @@ impl<O: AsyncWrite + Unpin> Writer<O> {
         self.io.shutdown().await
     }
 
-    /// Follows an order. Returns whether more may be written.
+    /// Follows an order. Returns whether the writer may write more.
     async fn follow(&mut self, order: Option<Order>) -> io::Result<bool> {
         match order {
             Some(Order::Pong(payload)) => {
@@ -90,8 +90,8 @@ impl<O: AsyncWrite + Unpin> Writer<O> {
         }
     }
 
-    /// Writes data of the answer, which are a line at most, or a piece of one. The message ends
-    /// with the line, or with the answer.
+    /// Writes data of the answer: at most one line, or a piece of a line. The message ends when the
+    /// line or the answer ends.
     async fn say(&mut self, mut data: Bytes, is_end: bool) -> io::Result<()> {
         let ends_line = data.last() == Some(&b'\n');
         data.truncate(data.len() - usize::from(ends_line));

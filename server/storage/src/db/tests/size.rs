@@ -3,8 +3,8 @@
 use super::*;
 use crate::db::image::Image;
 
-/// Bytes by which the file may exceed twice the most bytes in use: not all of its pages are full,
-/// and pages that a flush replaces become free only later.
+/// Bytes by which the file may exceed twice the most bytes in use, or three times with images. Some
+/// pages of the file are not full, and pages that a flush replaces become free only later.
 const BESIDE: u64 = 12 << 20;
 
 #[derive(Clone, Debug)]
@@ -15,7 +15,8 @@ enum Work {
     Compact,
     Flush,
     Defragment,
-    /// Takes an image for another member, which keeps the pages of its commit until the next step.
+    /// Takes an image for another member. The image keeps the pages of its commit until the next
+    /// step.
     Send,
 }
 
@@ -61,7 +62,7 @@ proptest! {
         let mut sent = None;
         let mut was_sent = false;
         for step in &steps {
-            // An image is kept until the next step is done.
+            // The test keeps an image until the next step is done.
             let image = do_work(&mut machine, step);
             was_sent = was_sent || image.is_some();
             drop(std::mem::replace(&mut sent, image));

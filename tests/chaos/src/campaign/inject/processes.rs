@@ -14,10 +14,11 @@ use crate::workload::client::Client;
 use crate::workload::load::Load;
 use crate::workload::traffic::{SHARED_KEYS, shared_key};
 
-/// Clients that ask a paused leader, and the longest time between two of them.
+/// The number of clients that ask a paused leader, and the longest time between the requests of two
+/// of these clients.
 const READERS: usize = 16;
 const READER_PAUSE_MAX: Duration = Duration::from_millis(40);
-/// How often a start is interrupted at most.
+/// How many starts in a row are interrupted at most.
 const INTERRUPTIONS_MAX: u32 = 3;
 
 impl Campaign {
@@ -25,7 +26,7 @@ impl Campaign {
         for place in places {
             self.kill(*place);
         }
-        // Sometimes the members are back before the others notice.
+        // Sometimes the members are back before the other members notice.
         if self.rng.random() {
             self.sleep_in_fault();
         }
@@ -47,11 +48,12 @@ impl Campaign {
         }
     }
 
-    /// Pauses the leader until another member leads, then queues reads of keys that have changed
-    /// meanwhile. A resumed leader must not answer them from its old state.
+    /// Pauses the leader until another member leads. After that, queues reads of random keys, many
+    /// of which have changed meanwhile. A correct leader, once it is resumed, answers none of these
+    /// reads from its old state.
     pub(super) fn pause_leader(&mut self, leader: usize, load: &mut Load) {
-        // These connect before the pause: over a new connection, the leader would first learn of
-        // its successor.
+        // These clients connect before the pause: over a new connection, the leader would learn of
+        // its successor before the reads arrive.
         let clients: Vec<Client> = (0..READERS).map(|_| self.connected_client(leader)).collect();
         self.pause(leader);
         self.sleep_in_fault();
@@ -76,7 +78,8 @@ impl Campaign {
         self.resume_paused();
     }
 
-    /// Removes a member, whose process must end by itself, and adds a new one in its place.
+    /// Removes a member, waits until its process ends by itself, and adds a new member in its
+    /// place.
     pub(super) fn replace_member(&mut self, place: usize) {
         let by = (place + 1) % self.size();
         self.cluster.remove(by, place);

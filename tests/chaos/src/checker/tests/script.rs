@@ -51,7 +51,7 @@ pub(super) struct Script {
     all: Vec<Event>,
 }
 
-/// A put. The script fills in its value.
+/// A put. The script fills in the value.
 pub(super) fn put(key: &'static str, lease: i64) -> Request {
     Request::Put(PutRequest { key: key.into(), lease, ..Default::default() })
 }
@@ -80,7 +80,7 @@ pub(super) fn time_to_live(id: i64) -> Request {
     Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys: true })
 }
 
-/// Puts a key if its last modification is at a revision, and reads it otherwise.
+/// Puts a key if the last modification of the key is at `revision`, and reads the key otherwise.
 pub(super) fn swap(key: &'static str, revision: i64) -> Request {
     let put = PutRequest { key: key.into(), ..Default::default() };
     let compare = Compare {
@@ -118,7 +118,7 @@ impl Script {
         }
     }
 
-    /// Applies and answers a request; returns the place of the operation.
+    /// Applies and answers a request. Returns the index of the operation in `operations`.
     pub(super) fn ask(&mut self, request: Request) -> usize {
         let (id, invoked, request) = self.begin(request);
         let response = self.carry_out(&request);
@@ -186,7 +186,7 @@ impl Script {
         self.tell(Vec::new());
     }
 
-    /// Ends the period with an audit.
+    /// Audits the store. Returns the history since the last audit.
     pub(super) fn audit(&mut self) -> History {
         let since = self.now();
         self.ask(Request::LeaseLeases);
@@ -205,7 +205,7 @@ impl Script {
         self.all.clone()
     }
 
-    /// Makes the changes of a request that no operation records.
+    /// Makes the changes of a request, without an operation in the history.
     pub(super) fn write(&mut self, request: &Request) {
         let base = self.store.revision();
         let changes = evaluate(&self.store, request, base).expect("it writes").changes;
