@@ -1,8 +1,8 @@
 //! Keys as plain text, for people and scripts: `/v1/keys/<key>` with `GET`, `PUT` and `DELETE`, and
 //! the options `?prefix` and `?watch`.
 //!
-//! As in the JSON gateway, a request becomes a gRPC call within the process, so that the same
-//! checks, limits and charges apply to the request.
+//! As in the JSON gateway, a request becomes a gRPC call within the process, so that the checks,
+//! limits and charges of gRPC calls apply to the request.
 
 mod answer;
 mod messages;

@@ -10,9 +10,9 @@
 //! [`workload`] issues requests and holds watches open. [`history`] records every request with its
 //! times and its outcome. A [`campaign`] injects a [`fault`]. When the members are back, the
 //! campaign makes an audit: it reads everything that was written since the last audit. The
-//! [`checker`] proves that the history and the audit agree. No acknowledged write is lost. A client
-//! has requested every change. Every response agrees with the state of the store at the revision in
-//! the header of the response.
+//! [`checker`] proves that the history and the audit agree: no acknowledged write is lost; every
+//! change was requested by a client or is the end of an expired lease; and every response agrees
+//! with the state of the store at the revision in the header of the response.
 //!
 //! In a [`live`] cluster, the clients know the endpoints of all members. Members are replaced or
 //! killed while the clients work. The checker checks these histories too.

@@ -19,7 +19,7 @@ impl Grant {
     pub(super) fn new(origin: Origin) -> Self {
         let revision = match &origin {
             Origin::User { revision, .. } => *revision,
-            // Authentication was turned off just now.
+            // Authentication was turned off while the request was checked.
             Origin::Unknown | Origin::Cluster => 0,
         };
         Self { origin, revision }

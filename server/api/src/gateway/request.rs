@@ -1,7 +1,8 @@
 //! Turns the JSON of a request into the frames of a gRPC call.
 //!
 //! A body is a sequence of JSON objects. Each object becomes one message. The bytes of an object
-//! and of its decoded form are charged to the memory budget until the frame is complete.
+//! are charged to the memory budget when they arrive, and the bytes of its decoded form before it
+//! is decoded. Both charges end when the object is encoded as a frame.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -185,9 +186,9 @@ impl End {
     /// Between calls, `text` may only grow.
     ///
     /// # Errors
-    /// The text is no object. This method finds only the most common mistakes, because the end of
-    /// an object with such a mistake may never come. The decoder finds the other mistakes when the
-    /// object is complete.
+    /// The text is no object. This method finds the most common mistakes at once, because the end
+    /// of an object with such a mistake may never come. The decoder finds the other mistakes when
+    /// the object is complete.
     fn find(&mut self, text: &[u8]) -> Result<Option<usize>, Status> {
         while let Some(byte) = text.get(self.at) {
             self.at += 1;

@@ -1,9 +1,9 @@
-//! The interface through which the pages of the certificates ask the program.
+//! The interface through which the pages about certificates get their content from the program.
 
-/// The certificates in use, which the program knows. The pages of the certificates contain no
-/// secrets, so a port without TLS can serve these pages.
+/// The content of the pages about the certificates in use. These pages contain no secrets, so a
+/// port without TLS can serve them.
 pub trait CertificatePage: Send + Sync {
-    /// The certificates that the next connection of each role uses, as JSON.
+    /// For each role, such as `peer-client`, the certificates of the next connection, as JSON.
     fn current(&self) -> String;
 
     /// Reads the certificate files now, even if the files look unchanged, and then returns the same

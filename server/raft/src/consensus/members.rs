@@ -1,4 +1,4 @@
-//! The members named by the log, and changes of them.
+//! Reads and changes the members that the log names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -72,6 +72,7 @@ impl OpenRaft {
     ///
     /// # Errors
     /// `NotLeader` if this member does not lead, or if the members have changed since `before`.
+    /// `Unknown` after any other failure.
     pub(crate) async fn write_members(
         &self,
         before: &MembershipStatus,
@@ -98,6 +99,7 @@ impl OpenRaft {
     ///
     /// # Errors
     /// `NotLeader` if this member does not lead, or if the members have changed since `before`.
+    /// `Unknown` after any other failure.
     pub(crate) async fn set_peer(
         &self,
         before: &MembershipStatus,

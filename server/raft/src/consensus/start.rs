@@ -21,9 +21,9 @@ use crate::network::peer_pool::PeerPool;
 /// Timeout of a snapshot transfer. A transfer ends earlier if its connection ends.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
 
-/// Maximum number of orders to apply entries that wait for the state machine. While the queue is
-/// full, openraft blocks, and answers no heartbeats until an order is done. An order is small,
-/// because it is only a range of the log.
+/// Maximum number of orders in the queue of the state machine. An order says which range of the log
+/// to apply, so it is small. While the queue is full, openraft blocks, and answers no heartbeats
+/// until an order is done.
 const APPLIES_MAX: u64 = 1 << 20;
 
 /// The settings of the raft protocol.
@@ -76,8 +76,8 @@ fn raft_config(settings: Settings) -> Result<Config, openraft::ConfigError> {
     let half = millis(settings.election_timeout) / 2;
     Config {
         cluster_name: "quorate".to_owned(),
-        // The timeout of a heartbeat: later replies do not count. `consensus::heartbeat` sends the
-        // heartbeats, at the configured interval.
+        // This is only the timeout of a heartbeat: later replies do not count.
+        // `consensus::heartbeat` sends the heartbeats, at the interval `settings.heartbeat`.
         heartbeat_interval: half * 6 / 10,
         enable_heartbeat: false,
         election_timeout_min: half - half / 10,
@@ -93,8 +93,8 @@ fn raft_config(settings: Settings) -> Result<Config, openraft::ConfigError> {
         // Elections are off until the start is complete: a tick must not elect a single voter a
         // second time.
         enable_elect: false,
-        // After a power loss, a leader may not know which entries it had committed, so the members
-        // must elect it again.
+        // After a power loss, a former leader may not know which entries it had committed, so it
+        // must not lead again without an election.
         enable_leader_restore: Some(false),
         ..Config::default()
     }

@@ -82,8 +82,8 @@ struct Common {
 }
 
 /// The parts that the end of a flush needs. The threads of the log and of the database hold these
-/// parts. They do not hold [`Common`], because [`Common`] owns the threads. A thread that dropped
-/// the last [`Common`] would wait for its own end.
+/// parts. The threads do not hold [`Common`], because [`Common`] owns the threads. A thread that
+/// dropped the last [`Common`] would wait for its own end.
 struct Outcome {
     /// Signalled after each flush.
     flushed: Notify,
@@ -137,8 +137,8 @@ impl Flusher {
         if is_short { kept / LOG_KEEP_PART_SHORT } else { kept }
     }
 
-    /// Whether the log is long. The size of the memtables does not matter: large commands can
-    /// change few keys, so the log can be long although no memtable is full.
+    /// Whether the log is longer than twice [`Self::log_kept`]. Large commands can change few keys,
+    /// so the log can be that long although no memtable is full.
     pub(crate) fn is_log_long(&self) -> bool {
         let beyond = self.wal().last_beyond(2 * self.log_kept());
         matches!(beyond, Ok(Some(_)))

@@ -110,8 +110,8 @@ impl DatabaseCopy {
     }
 }
 
-/// About [`CHUNK_ROWS`] versions above main revision `after`. All versions of the last of these
-/// revisions are included.
+/// About [`CHUNK_ROWS`] versions above main revision `after`. No main revision is divided: the
+/// result has all its versions or none.
 fn versions_after(source: &ReadTxn, after: i64) -> Result<Vec<Record>, Fault> {
     let mut versions: Vec<Record> = Vec::new();
     let mut cursor = source.history(Revision::start_of(after + 1))?;

@@ -21,7 +21,7 @@ const PREPARING: &str = "tmp";
 /// Name of the reserve file. The name has the extension of unfinished files because the reserve
 /// file is not part of the log.
 const RESERVE: &str = "reserve.tmp";
-/// The name of the lock file of a log outside of the data directory.
+/// Name of the lock file, which only a log with its own directory (`--wal-dir`) has.
 const LOCK: &str = "LOCK";
 /// Bytes of zeros in one write.
 const ZERO_CHUNK: usize = 1 << 20;
@@ -99,8 +99,9 @@ impl SegmentFile {
         self.file.write_all_at(blocks, offset)?;
         let took = started.elapsed();
         if self.mode == WriteMode::Buffered && !planted::has(Mistake::SkipSync) {
-            // `other` hides that a disk is full, so the log never retries a failed sync. After a
-            // failed sync, the content of the page cache is unknown.
+            // `other` replaces the kind of the error. The log retries after errors of the kinds for
+            // a full disk, but it must never retry a failed sync: after a failed sync, the content
+            // of the page cache is unknown.
             sync::data(&self.file).map_err(io::Error::other)?;
         }
         Ok(took)
@@ -208,7 +209,8 @@ fn unfinished(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.{PREPARING}"))
 }
 
-/// Turns a file that [`prepare`] or [`use_reserve`] has completed into segment `number`.
+/// Turns the unfinished file `number` into segment `number`. Before that, [`prepare`] or
+/// [`use_reserve`] must have completed the file.
 pub(super) fn adopt(dir: &Path, number: u64) -> io::Result<()> {
     std::fs::rename(unfinished(dir, number), path_of(dir, number))?;
     sync::dir(dir)

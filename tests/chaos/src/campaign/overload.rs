@@ -22,9 +22,9 @@ use crate::workload::traffic::{BULK, FLOOD, Profile, Traffic};
 use crate::workload::unread::{RANGE, UnreadConnection, WATCH};
 use crate::workload::value::value;
 
-/// Descriptors of this process: enough to open more connections than a member can.
+/// Descriptors of this process: enough to open more connections than a member can accept.
 const DESCRIPTORS: u64 = 8192;
-/// The number and the bytes of values that make a range of all keys large.
+/// The number of values that make a range of all keys large, and the bytes of each value.
 const LARGE_VALUES: (usize, usize) = (64, 256 << 10);
 /// The number of clients that write while a member is overloaded.
 const WRITERS: usize = 8;

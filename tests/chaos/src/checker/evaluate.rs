@@ -27,9 +27,9 @@ pub(super) struct Evaluated {
     pub(super) changes: Vec<Change>,
 }
 
-/// Applies a request to the store at revision `base`. The writes of the request are at `base + 1`.
-/// Returns `None` for requests other than ranges, puts, deletions, transactions and revocations of
-/// leases.
+/// Evaluates a request on the model at revision `base`, without changing the model. The writes of
+/// the request are at `base + 1`. Returns `None` for requests other than ranges, puts, deletions,
+/// transactions and revocations of leases.
 pub(super) fn evaluate(model: &Model, request: &Request, base: i64) -> Option<Evaluated> {
     let mut run = Run { model, base, overlay: BTreeMap::new(), changes: Vec::new() };
     let response = match request {

@@ -22,7 +22,7 @@ use crate::history::{Operation, Outcome, Request, Response};
 
 /// The number of keys that all clients write.
 pub const SHARED_KEYS: u32 = 64;
-/// The number of keys that are attached to leases. Only the end of a lease deletes them.
+/// The number of keys that are attached to leases. Only the end of a lease deletes such a key.
 pub const LEASED_KEYS: u32 = 24;
 /// The most leases that a client holds.
 const LEASES_MAX: usize = 5;

@@ -101,8 +101,9 @@ impl Watcher {
         self.state.is_paused.store(is_paused, Ordering::SeqCst);
     }
 
-    /// Adds watch number `number` on the same stream. `interest` has the same start revision as the
-    /// first watch, because a stream reports progress only when all its watches have started.
+    /// Adds watch number `number` on the same stream. `interest` must have the same start revision
+    /// as the first watch, because a stream reports progress only when all its watches have
+    /// started.
     #[must_use]
     pub fn beside(mut self, number: u64, interest: WatchCreateRequest) -> Self {
         self.parts.push(Part::new(number, interest));

@@ -112,8 +112,8 @@ impl Drop for Watches {
 }
 
 /// The requests of watches that last for a whole campaign and start at the first write. One watch
-/// is for all keys, one is for a few keys, and two are for single keys, with and without previous
-/// values.
+/// is for all keys, one is for a few keys, and two are for single keys. Of these two, one asks for
+/// previous values.
 pub fn lasting_interests() -> [WatchCreateRequest; LASTING_WATCHES] {
     let all = Bytes::from_static(b"\0");
     let first = Bytes::from_static(b"k/00");

@@ -1,4 +1,5 @@
-//! Reads the frames of a client. The texts about violations are those of etcd's library.
+//! Reads the frames of a client. The texts about violations are those of the library that etcd uses
+//! for web sockets.
 
 use std::io::Cursor;
 

@@ -3,8 +3,9 @@
 use super::*;
 use crate::db::image::Image;
 
-/// Bytes by which the file may exceed twice the most bytes in use, or three times with images. Some
-/// pages of the file are not full, and pages that a flush replaces become free only later.
+/// Bytes by which the file may exceed its bound. The bound is twice the most bytes in use so far,
+/// and three times these bytes from the first image on. Some pages of the file are not full, and
+/// pages that a flush replaces become free only later.
 const BESIDE: u64 = 12 << 20;
 
 #[derive(Clone, Debug)]
@@ -16,7 +17,7 @@ enum Work {
     Flush,
     Defragment,
     /// Takes an image for another member. The image keeps the pages of its commit until the next
-    /// step.
+    /// step is done.
     Send,
 }
 
