@@ -6,8 +6,8 @@ use quorate_proto::etcdserverpb::WatchResponse;
 use quorate_proto::mvccpb::KeyValue;
 use quorate_proto::mvccpb::event::EventType;
 
-/// Appends bytes as text on one line. Control characters, backslashes and bytes that are not UTF-8
-/// are escaped.
+/// Appends bytes as text on one line. ASCII control characters, backslashes and bytes that are not
+/// UTF-8 are escaped.
 fn push(line: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {

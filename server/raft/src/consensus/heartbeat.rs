@@ -20,7 +20,8 @@ type Acked = openraft::alias::SerdeInstantOf<TypeConfig>;
 struct Periods {
     /// Unanswered heartbeats before the leader falls silent.
     patience: u32,
-    /// Heartbeats that it then holds back. After these it sends as many, and so on by turns.
+    /// Heartbeats that the leader then holds back. After that, the leader sends the same number of
+    /// heartbeats, holds back the same number again, and so on.
     silence: u32,
 }
 
@@ -47,7 +48,7 @@ struct Unanswered {
 impl Unanswered {
     /// Counts the next heartbeat and returns whether to hold it back.
     ///
-    /// It counts heartbeats, not time: a paused process begins to count when it resumes.
+    /// Heartbeats are counted, and not time: while the process is paused, nothing is counted.
     fn holds(&mut self, acked: Option<&Acked>, periods: Periods) -> bool {
         if self.acked.as_ref() != acked {
             *self = Self { acked: acked.copied(), count: 0 };
@@ -64,10 +65,11 @@ impl Unanswered {
 /// interval is also the timeout of a reply, and a reply may take longer than one heartbeat
 /// interval.
 ///
-/// A leader that no quorum answers is silent for a while, so that members that hear it can elect
-/// another leader together with members that do not. `flow` holds back everything that asserts its
-/// leadership. openraft can hold back heartbeats only by time; then every leader that was paused
-/// for half an election timeout would lose its leadership.
+/// A leader that no quorum answers is silent for a while. Members that heard this leader until then
+/// can elect another leader, together with members that did not hear it. Entries assert the
+/// leadership too, so `flow` tells the streams to hold back the entries as well. openraft can hold
+/// back heartbeats only by time; then every leader that was paused for half an election timeout
+/// would lose its leadership.
 pub(crate) async fn send_heartbeats(
     raft: Raft<TypeConfig, StateMachine>,
     election_timeout: Duration,

@@ -42,7 +42,8 @@ pub struct FlushOptions {
     /// Number of applied entries above which the active memtable is flushed, whatever its size. 0
     /// means no limit.
     pub entries_max: u64,
-    /// Longest time that a write stays unflushed, so that the log does not grow old.
+    /// Longest time that a write stays unflushed. Until the flush, the log has to keep the entry of
+    /// the write.
     pub age_max: Duration,
 }
 

@@ -113,8 +113,9 @@ fn admit(
     Ok(id)
 }
 
-/// The refusal of a removed member. An unknown caller is not refused: this member may lag behind
-/// and not know of its addition yet. But it remembers removed members forever.
+/// The refusal of member `id` if it was removed. A caller that this member does not know is not
+/// refused: this member may lag behind, and may learn only later that the caller was added. This
+/// member never forgets a removed member.
 fn removed(id: u64, store: &Shared, peers: &watch::Receiver<Peers>) -> Option<Status> {
     let is_removed = store.tables(|tables| tables.removed.contains(&id));
     let is_excluded = is_removed && !peers.borrow().contains_key(&id);

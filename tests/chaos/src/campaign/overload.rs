@@ -28,8 +28,8 @@ const DESCRIPTORS: u64 = 8192;
 const LARGE_VALUES: (usize, usize) = (64, 256 << 10);
 /// The number of clients that write while a member is overloaded.
 const WRITERS: usize = 8;
-/// The writes of each of these clients: small writes are more messages than a watch may queue, and
-/// large writes are more bytes than the first log segments hold.
+/// The writes of each of these clients. The small writes cause more messages than a watch may
+/// queue. The large writes have more bytes than the first log segments hold.
 const SMALL_WRITES: Profile = FLOOD.up_to(2000);
 const LARGE_WRITES: Profile = BULK.up_to(12);
 /// The number of connections that read nothing, and the number of requests over each connection.

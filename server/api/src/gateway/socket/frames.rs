@@ -39,8 +39,8 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Takes the next part off `bytes`. Returns `None` if more bytes have to arrive first. After a
-    /// violation of the protocol, the part is [`Part::Close`]. The caller takes no part after a
-    /// [`Part::Close`].
+    /// violation of the protocol, the part is [`Part::Close`]. After a [`Part::Close`], this method
+    /// must not be called again.
     pub(super) fn next(&mut self, bytes: &mut BytesMut) -> Option<Part> {
         loop {
             if self.left > 0 {
@@ -58,7 +58,7 @@ impl Frames {
                 }
                 Err(_) => return Some(violation("bad frame")),
             };
-            let head_length = usize::try_from(cursor.position()).expect("of a few bytes");
+            let head_length = usize::try_from(cursor.position()).expect("a head has few bytes");
             let Some(mask) = head.mask.filter(|_| self.problems(&head, length).is_empty()) else {
                 return Some(violation(&self.problems(&head, length).join(", ")));
             };

@@ -208,12 +208,13 @@ impl Script {
     /// Makes the changes of a request, without an operation in the history.
     pub(super) fn write(&mut self, request: &Request) {
         let base = self.store.revision();
-        let changes = evaluate(&self.store, request, base).expect("it writes").changes;
+        let changes =
+            evaluate(&self.store, request, base).expect("the model can evaluate it").changes;
         let events: Vec<Event> = changes.iter().map(|change| change.event(true)).collect();
         if events.is_empty() {
             return;
         }
-        self.store.extend(&events).expect("it follows");
+        self.store.extend(&events).expect("the events are the next ones");
         self.events.extend_from_slice(&events);
         self.all.extend_from_slice(&events);
         self.index += 1;
