@@ -18,7 +18,8 @@ use crate::log::types::TypeConfig;
 use crate::network::client::Factory;
 use crate::network::peer_pool::PeerPool;
 
-/// Timeout of a snapshot transfer. A transfer ends earlier if its connection ends.
+/// openraft's timeout of a snapshot transfer. It has no effect: [`crate::network`] gives up a
+/// transfer that makes no progress, and continues one over several connections.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(3600);
 
 /// Maximum number of orders in the queue of the state machine. An order says which range of the log

@@ -92,8 +92,8 @@ impl SegmentFile {
         Ok(Self { file, mode: WriteMode::Buffered })
     }
 
-    /// Writes whole blocks at `offset` and makes them durable. Returns the duration of the write
-    /// without the sync.
+    /// Writes whole blocks at `offset` and makes them durable. Returns the duration of the write.
+    /// The sync that follows a buffered write does not count.
     pub(super) fn write_durably(&self, blocks: &[u8], offset: u64) -> io::Result<Duration> {
         let started = Instant::now();
         self.file.write_all_at(blocks, offset)?;

@@ -60,7 +60,8 @@ const TERMS_MAX: u64 = 2;
 const BAD_HELLOS: usize = 400;
 
 impl Campaign {
-    /// Limits members: few descriptors, one worker thread, a log that can be blocked.
+    /// Limits members: few descriptors, one worker thread, and a log of events that can be
+    /// blocked.
     pub(super) fn limit_members(&mut self) {
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         let current = Some(maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS)));
@@ -87,7 +88,7 @@ impl Campaign {
         }
     }
 
-    /// Overloads members while clients write through all members, and ends the overload.
+    /// Overloads members, ends the overload, and checks that writes succeed.
     pub(super) fn overload(&mut self, fault: Fault, leader: usize, follower: usize) {
         let one = self.any_place();
         match fault {
@@ -254,7 +255,7 @@ impl Campaign {
         self.write_meanwhile();
         let asked = Instant::now();
         self.stop(place);
-        eprintln!("a member whose log is blocked stopped in {:?}", asked.elapsed());
+        eprintln!("a member whose log of events is blocked stopped in {:?}", asked.elapsed());
         self.switches.iter().for_each(|switch| switch.set_blocked(false));
     }
 }
