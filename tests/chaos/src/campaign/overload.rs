@@ -88,7 +88,8 @@ impl Campaign {
         }
     }
 
-    /// Overloads members, ends the overload, and checks that writes succeed.
+    /// Overloads members, and ends the overload. Checks that writes succeed: during the overload,
+    /// or, if members are only slow, right after it.
     pub(super) fn overload(&mut self, fault: Fault, leader: usize, follower: usize) {
         let one = self.any_place();
         match fault {

@@ -156,8 +156,8 @@ pub const KUBERNETES: Profile = Profile {
     operations_max: usize::MAX,
 };
 
-/// The traffic of elections and locks: leases that are kept alive, and keys that belong to their
-/// first creator as long as the creator's lease lasts.
+/// The traffic of elections and locks: leases that are kept alive, and keys that a client creates
+/// with its lease if they do not exist. Some puts take over such a key for another lease.
 pub const LOCKS: Profile = Profile {
     actions: &[
         (Action::Lock, 30),

@@ -38,7 +38,7 @@ async fn stall(server: &Server, connections: usize, streams: usize, watches: usi
         let connection = Connection::open_with_windows(&server.address(), WINDOW, 1 << 30).await;
         let mut calls = Vec::new();
         for stream in 0..streams {
-            // Some watches are equal, and others start at another revision.
+            // Some watches are equal. Others differ in their start, end of range or `prev_kv`.
             let start = FIRST + i64::try_from((number * streams + stream) % 50).unwrap();
             let one = |watch: usize| {
                 create(|c| {

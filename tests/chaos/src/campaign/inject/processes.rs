@@ -48,9 +48,9 @@ impl Campaign {
         }
     }
 
-    /// Pauses the leader until another member leads. After that, queues reads of random keys, many
-    /// of which have changed meanwhile. A correct leader, once it is resumed, answers none of these
-    /// reads from its old state.
+    /// Pauses the leader and waits until another member leads. Then, while the old leader is still
+    /// paused, queues reads of random keys at it. Many of these keys have changed meanwhile. A
+    /// correct leader, once it is resumed, answers none of these reads from its old state.
     pub(super) fn pause_leader(&mut self, leader: usize, load: &mut Load) {
         // These clients connect before the pause: over a new connection, the leader would learn of
         // its successor before the reads arrive.
